@@ -1,0 +1,92 @@
+"""Reads SentEval's probing files: one sentence a line, tab-separated `split, label, ..., sentence`.
+
+Definition (facebookresearch/SentEval, data/probing/README.md): the first field is the partition (tr, va, te), the second the
+label, the last the sentence in space-delimited tokens; fields in between are allowed and ignored. A file may carry a leading
+task column (`task, split, label, sentence`), as some copies do. Plain text, .gz and .xz are read alike, always as UTF-8,
+split at line feeds only, and quote characters are text.
+
+Left out: no tokenisation and no filtering; what the file says is what the probes see.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from probing.errors import DataError
+
+SPLITS = {"tr": "train", "va": "dev", "te": "test"}
+SUFFIXES = ("", ".gz", ".xz")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a file: `task` is None where the file has no task column; `number` counts from 1."""
+
+    number: int
+    task: str | None
+    split: str
+    label: str
+    sentence: str
+
+
+def find_file(root: Path, name: str) -> Path | None:
+    """The file `name` in `root`, plain or compressed (.gz, .xz), or None.
+
+    Raises:
+        DataError: two copies of it lie there, so that a choice would be a guess.
+    """
+    found = [path for suffix in SUFFIXES if (path := root / f"{name}{suffix}").is_file()]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise DataError(f"{root} holds {names}: keep one of them, so that it is clear which one is read")
+    return found[0] if found else None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content, decompressed.
+
+    Raises:
+        DataError: the file is missing, unreadable, truncated or not what its suffix says.
+    """
+    try:
+        raw = path.read_bytes()
+        if path.suffix == ".gz":
+            return gzip.decompress(raw)
+        return lzma.decompress(raw) if path.suffix == ".xz" else raw
+    except FileNotFoundError:
+        raise DataError(f"no file {path}") from None
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Yields every row of the file, checked.
+
+    Raises:
+        DataError: a row that is not of the format; the message names file, line number, what stands there and what should.
+    """
+    try:
+        text = read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: byte {error.start} ({error.reason}); convert it, e.g. with iconv") from None
+    for number, row in enumerate(text.removesuffix("\n").split("\n"), start=1):
+        fields = row.removesuffix("\r").split("\t")
+        task = None
+        if len(fields) > 3 and fields[0] not in SPLITS and fields[1] in SPLITS:
+            task, *fields = fields
+        where = f"{path}, line {number}"
+        if len(fields) < 3:
+            raise DataError(
+                f"{where}: {len(fields)} tab-separated field(s), but a row is 'split<TAB>label<TAB>sentence': {row[:80]!r}"
+            )
+        if fields[0] not in SPLITS:
+            raise DataError(f"{where}: the first field is {fields[0][:40]!r}, but a split is one of tr, va, te")
+        if not fields[1].strip():
+            raise DataError(f"{where}: the label (second field) is empty")
+        if not fields[-1].strip():
+            raise DataError(f"{where}: the sentence (last field) is empty; remove the row or mend it")
+        yield Line(number, task, SPLITS[fields[0]], fields[1], fields[-1])

@@ -1,0 +1,283 @@
+"""A probing task: a card (what it is) and three splits of labelled sentences (what it is measured on).
+
+A card is one YAML file of data, the project's own in `tasks/` or a user's by path; its fields are `CARD_FIELDS`. The sentences
+come from a folder of three-column files (`probing.corpora.senteval`). Labels are the sorted label strings of the train split,
+numbered 0..k-1, as in SentEval (senteval/probing.py).
+
+Checked on load: every split is there, no label of dev or test is unknown to train, the file is well formed; found and reported
+(`data_card`): counts, balance, classes missing from a split, duplicates, and whether the file is the official one by its git
+blob id. Subsets are drawn stratified by class and seeded, never by prefix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from probing.corpora import senteval
+from probing.errors import DataError, did_you_mean
+from probing.paths import TASKS
+from probing.types import Labels
+
+CARD_FIELDS = {
+    "name": "short name, the one used on the command line",
+    "paper_name": "name in the paper's tables",
+    "group": "surface, syntactic or semantic",
+    "about": "one sentence: what is asked",
+    "file": "file name in the data folder, without .gz or .xz",
+    "classes": "labels of the official file",
+    "n_classes": "their number, where they are too many to list",
+    "metric": "accuracy",
+    "reference": "paper",
+    "source": "address of the official file",
+    "git_blob": "git blob id (sha1) of the official file",
+    "licence": "licence of the official file",
+}
+REQUIRED = ("name", "file")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Sentences and their class indices, in file order."""
+
+    texts: tuple[str, ...]
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A loaded task. `train_size` and `seed` say how the train split was drawn (None: all of it, and no seed matters)."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    dev: Split
+    test: Split
+    card: Mapping[str, Any]
+    source: str
+    file_sha256: str
+    git_blob: str
+    train_size: int | None = None
+    seed: int | None = None
+
+    @property
+    def paper_name(self) -> str:
+        return self.card.get("paper_name", self.name)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.train, "dev": self.dev, "test": self.test}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all that a probe can see: classes, and sentences with labels, split by split."""
+        digest = hashlib.sha256("\t".join(self.classes).encode())
+        for name, split in self.splits.items():
+            digest.update(f"\n#{name}\n".encode())
+            digest.update("\n".join(f"{k}\t{text}" for k, text in zip(split.labels, split.texts, strict=True)).encode())
+        return digest.hexdigest()
+
+    def subset(self, train_size: int | None, seed: int) -> Task:
+        """This task with a train split of about `train_size` sentences, the same share of every class (at least one each).
+
+        Dev and test stay whole. A `train_size` of None, or not below the size of the split, changes nothing.
+
+        Raises:
+            DataError: `train_size` is below the number of classes.
+        """
+        if train_size is None or train_size >= len(self.train):
+            return self
+        if train_size < len(self.classes):
+            raise DataError(
+                f"train_size={train_size} is below the {len(self.classes)} classes of {self.name}: every class needs a sentence"
+            )
+        rng = np.random.default_rng(seed)
+        share = train_size / len(self.train)
+        chosen: list[int] = []
+        for k in range(len(self.classes)):
+            members = np.flatnonzero(self.train.labels == k)
+            chosen.extend(rng.permutation(members)[: max(1, round(share * len(members)))])
+        rows = sorted(chosen)
+        train = Split(tuple(self.train.texts[i] for i in rows), self.train.labels[rows])
+        return replace(self, train=train, train_size=train_size, seed=seed)
+
+
+def names() -> list[str]:
+    """Names of the project's own cards that read a data folder, in the order of the paper's table."""
+    order = "sentence_length word_content tree_depth top_constituents bigram_shift past_present subj_number obj_number"
+    first = [*order.split(), "odd_man_out", "coordination_inversion"]
+    found = {path.stem for path in TASKS.glob("*.yaml")}
+    return [name for name in first if name in found] + sorted(found - set(first))
+
+
+def load_card(name: str) -> dict[str, Any]:
+    """The card of a task, by its name or by the path of a YAML file.
+
+    Raises:
+        DataError: no such card, an unknown or missing field, or a file that is not a YAML mapping.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else TASKS / f"{name}.yaml"
+    if not path.is_file():
+        if path.parent != TASKS:
+            raise DataError(f"no card {path}")
+        raise DataError(
+            f"unknown task {name!r}{did_you_mean(name, names())} (allowed: {', '.join(names())}, or the path of a card.yaml)"
+        )
+    try:
+        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(card, dict):
+        raise DataError(f"{path} must be a mapping with the fields {', '.join(CARD_FIELDS)}")
+    for key in card:
+        if key not in CARD_FIELDS:
+            raise DataError(f"{path}: unknown field {key!r}{did_you_mean(str(key), CARD_FIELDS)}")
+    for key in REQUIRED:
+        if not card.get(key):
+            raise DataError(f"{path}: the field {key!r} is missing ({CARD_FIELDS[key]})")
+    if card.get("metric", "accuracy") != "accuracy":
+        raise DataError(f"{path}: metric {card['metric']!r} is unknown (allowed: accuracy; macro F1 is reported with it)")
+    return card
+
+
+def load(name: str, root: str | Path, train_size: int | None = None, seed: int = 0) -> Task:
+    """Reads a task from a folder of three-column files.
+
+    Args:
+        name: a name of `names()`, or the path of a card of your own.
+        root: the folder that holds the card's file, plain, .gz or .xz.
+        train_size: at most about this many train sentences, drawn stratified with `seed`; None takes all.
+        seed: of that draw; without effect where nothing is drawn.
+
+    Raises:
+        DataError: unknown card, missing file, broken line (file and number named), missing split, label unknown to train.
+    """
+    card = load_card(name)
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise DataError(f"no folder {root} (data.root must name the folder that holds {card['file']})")
+    path = senteval.find_file(root, card["file"])
+    if path is None:
+        raise DataError(
+            f"task {card['name']}: no {card['file']} (nor .gz, .xz) in {root}; "
+            "point data.root at the folder that has it, or leave the task out"
+        )
+    return from_lines(card, path).subset(train_size, seed)
+
+
+def from_lines(card: Mapping[str, Any], path: Path) -> Task:
+    """The whole task in the file at `path`; with a leading task column, the rows of this card's name."""
+    rows = [row for row in senteval.read_lines(path) if row.task in (None, card["name"])]
+    by_split = {split: [row for row in rows if row.split == split] for split in senteval.SPLITS.values()}
+    for code, split in senteval.SPLITS.items():
+        if not by_split[split]:
+            raise DataError(f"{path}: no row of the {split} split ({code}) for {card['name']}; a task needs tr, va and te")
+    classes = tuple(sorted({row.label for row in by_split["train"]}))
+    if len(classes) < 2:
+        raise DataError(f"{path}: the train split holds one label only ({classes[0]!r}); nothing can be probed")
+    index = {label: k for k, label in enumerate(classes)}
+    for row in (*by_split["dev"], *by_split["test"]):
+        if row.label not in index:
+            near = did_you_mean(row.label, classes)
+            raise DataError(
+                f"{path}, line {row.number}: label {row.label!r} of the {row.split} split does not occur in train{near}"
+            )
+    splits = {
+        name: Split(tuple(r.sentence for r in part), np.array([index[r.label] for r in part], dtype=np.int64))
+        for name, part in by_split.items()
+    }
+    content = senteval.read_bytes(path)
+    return Task(
+        name=card["name"],
+        classes=classes,
+        card=dict(card),
+        source=str(path),
+        file_sha256=hashlib.sha256(content).hexdigest(),
+        git_blob=git_blob_id(content),
+        **splits,
+    )
+
+
+def git_blob_id(content: bytes) -> str:
+    """Git's name for a file's content: sha1 of `blob <length>\\0` and the bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def data_card(task: Task) -> dict[str, Any]:
+    """What was found in the data, as plain JSON: counts per class and split, majority rates (0-1), duplicates, identity.
+
+    `notes` lists in words what a reader of a table must know: file not the official one, other classes, classes missing from
+    a split, sentences in two splits, sentences with two labels.
+    """
+    counts = {s: np.bincount(part.labels, minlength=len(task.classes)) for s, part in task.splits.items()}
+    texts = {s: set(part.texts) for s, part in task.splits.items()}
+    shared = {
+        f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))
+    }
+    labels_of: dict[str, set[int]] = {}
+    for part in task.splits.values():
+        for text, label in zip(part.texts, part.labels, strict=True):
+            labels_of.setdefault(text, set()).add(int(label))
+    contradictory = sum(len(labels) > 1 for labels in labels_of.values())
+    official = bool(task.card.get("git_blob")) and task.git_blob == task.card["git_blob"]
+
+    notes = []
+    if task.card.get("git_blob") and not official:
+        notes.append("not the official file (git blob id differs): its numbers are not comparable with the paper's")
+    if expected := task.card.get("classes"):
+        if sorted(map(str, expected)) != list(task.classes):
+            notes.append(f"classes {list(task.classes)} differ from the card's {list(expected)}")
+    elif (n := task.card.get("n_classes")) and n != len(task.classes):
+        notes.append(f"{len(task.classes)} classes, the card says {n}")
+    for split, count in counts.items():
+        if missing := int((count == 0).sum()):
+            notes.append(f"{missing} of {len(task.classes)} classes have no sentence in {split}")
+    for pair, n in shared.items():
+        if n:
+            notes.append(f"{n} sentence(s) occur in both {pair}")
+    if contradictory:
+        notes.append(f"{contradictory} sentence(s) carry two labels")
+    return {
+        "task": task.name,
+        "source": task.source,
+        "file_sha256": task.file_sha256,
+        "git_blob": task.git_blob,
+        "official": official,
+        "sha256": task.sha256,
+        "train_size": task.train_size,
+        "n": {s: len(part) for s, part in task.splits.items()},
+        "n_classes": len(task.classes),
+        "classes": {
+            s: {c: int(k) for c, k in zip(task.classes, count, strict=True)}
+            if len(task.classes) <= 30
+            else {"smallest": int(count.min()), "largest": int(count.max())}
+            for s, count in counts.items()
+        },
+        "majority": {s: float(count.max() / count.sum()) for s, count in counts.items()},
+        "tokens": {
+            s: dict(zip(("min", "median", "max"), (int(q) for q in np.quantile(lengths(part), (0, 0.5, 1))), strict=True))
+            for s, part in task.splits.items()
+        },
+        "duplicates": {
+            "within": {s: sum(n - 1 for n in Counter(part.texts).values()) for s, part in task.splits.items()},
+            "across": shared,
+            "two_labels": contradictory,
+        },
+        "notes": notes,
+    }
+
+
+def lengths(split: Split) -> Labels:
+    """Sentence lengths in space-delimited tokens: shape (n,)."""
+    return np.array([len(text.split()) for text in split.texts], dtype=np.int64)

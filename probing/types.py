@@ -1,0 +1,34 @@
+"""Array aliases with their shapes, and the small frozen results that many files pass on. Imports nothing of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[np.float32]
+"""One layer and pooling of n sentences: shape (n, d)."""
+
+Labels = NDArray[np.int64]
+"""Class indices 0..k-1 into a task's `classes`: shape (n,)."""
+
+Probabilities = NDArray[np.floating]
+"""Class probabilities, rows sum to 1: shape (n, k)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval, in the unit of the number (accuracy and macro F1: 0-1)."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, order=True)
+class Column:
+    """One representation of a sentence: a layer (0 = embedding output) under a pooling."""
+
+    layer: int
+    pooling: str
