@@ -127,6 +127,11 @@ class HuggingFaceEncoder:
 
     @property
     def origin(self) -> str:
+        found = self._found
+        return f"random weights, architecture and tokenizer of {found}" if self.random_weights else found
+
+    @property
+    def _found(self) -> str:
         place = str(self.folder)
         if "site-packages" in place:
             return f"{self._given} from the installed package {self.package}"
@@ -239,6 +244,9 @@ class HuggingFaceEncoder:
         import torch
         from transformers import AutoModel
 
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # we show our own
         dtype = getattr(torch, self.dtype)
         if self.random_weights:
             with torch.random.fork_rng(devices=[]):  # transformers draws from the global generator; put it back as it was
