@@ -1,4 +1,4 @@
-"""The command `probing`: one word says what to do. Light at the start: torch and Hydra are imported by the commands that need them."""
+"""The command `probing`: one word says what to do. Torch and Hydra are imported only by the commands that need them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def status(runs: list[Path]) -> None:
         typer.echo(f"{found.folder}: {len(found.keys)} cells: {counts}")
         for record in state["failed"]:
             row = record["row"]
-            typer.echo(f"  failed {record['key']}  {row['task']} {row['encoder']} layer {row['layer']} {row['pooling']}: {record['error']}")
+            typer.echo(
+                f"  failed {record['key']}  {row['task']} {row['encoder']} layer {row['layer']} {row['pooling']}: {record['error']}"
+            )
         open_ += len(state["failed"]) + len(state["missing"])
     if open_:
         typer.echo(f"{open_} open: run the same command again, finished cells are skipped")

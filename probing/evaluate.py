@@ -151,9 +151,7 @@ def _floor_cell(task: Task, name: str) -> Cell:
     return Cell(inputs, replace(_row(task), role="floor", encoder=name, seed=task.seed), task, None, None)
 
 
-def _probe_cells(
-    task: Task, encoder: Encoder, twin_of: str, seed: int, settings: Settings
-) -> Iterable[Cell]:
+def _probe_cells(task: Task, encoder: Encoder, twin_of: str, seed: int, settings: Settings) -> Iterable[Cell]:
     columns = _columns(encoder, settings)
     probe_seed = settings.probe.seed(seed)
     for column in columns:
@@ -269,9 +267,7 @@ def _compute_floor(cell: Cell, cells: Cells) -> None:
         _fail(cell, cells, error)
         return
     row = _scored(cell, float((dev == cell.task.dev.labels).mean()), test, cell.task.test.labels)
-    cells.write(
-        cell.inputs, asdict(row), {"seconds": time.perf_counter() - start} | _traces(cell), cell.task.test.labels, test
-    )
+    cells.write(cell.inputs, asdict(row), {"seconds": time.perf_counter() - start} | _traces(cell), cell.task.test.labels, test)
 
 
 def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors, cells: Cells, advance) -> None:
@@ -294,9 +290,7 @@ def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, v
                 label_sets[name], gold[name] = control_labels(task, kind, int(drawn))
         for probe_seed in sorted({cell.row.seed or 0 for cell in group if cell.probe_seed is not None}) or [0]:
             pending = {
-                (cell.column, cell.label_set): cell
-                for cell in group
-                if cell.probe_seed is None or cell.row.seed == probe_seed
+                (cell.column, cell.label_set): cell for cell in group if cell.probe_seed is None or cell.row.seed == probe_seed
             }
             columns = list(dict.fromkeys(column for column, _ in pending))
             start = time.perf_counter()
@@ -336,7 +330,11 @@ def _traces(cell: Cell) -> dict[str, Any]:
     """What led to the number and is not in its row: for `probing explain`."""
     traces: dict[str, Any] = {"data": cell.task.data_card}
     if cell.encoder is not None:
-        traces["encoder"] = {"name": cell.encoder.name, "origin": cell.encoder.origin, "description": dict(cell.encoder.description)}
+        traces["encoder"] = {
+            "name": cell.encoder.name,
+            "origin": cell.encoder.origin,
+            "description": dict(cell.encoder.description),
+        }
     return traces
 
 

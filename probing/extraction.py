@@ -87,7 +87,7 @@ def extract(
         EncoderError: a sentence without a token to pool, or states that are not finite.
     """
     n = len(items)
-    out = {Column(l, p): np.empty((n, dim), np.float32) for p in poolings for l, dim in enumerate(encoder.dims)}
+    out = {Column(layer, p): np.empty((n, dim), np.float32) for p in poolings for layer, dim in enumerate(encoder.dims)}
     if empty := [i for i, item in enumerate(items) if not len(item)]:
         raise EncoderError(f"{encoder.name}: {len(empty)} sentence(s) have no token at all, the first at row {empty[0]}")
     for batch in batches([len(item) for item in items]):

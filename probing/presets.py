@@ -68,6 +68,8 @@ def build(options: Mapping[str, Any], what: str) -> Any:
         return cls(**OmegaConf.to_container(node, resolve=True))
     except ConfigKeyError as error:
         key = error.key
-        raise ConfigError(f"{what}: unknown option {key!r}{did_you_mean(str(key), fields)} (options: {', '.join(fields)})") from None
+        raise ConfigError(
+            f"{what}: unknown option {key!r}{did_you_mean(str(key), fields)} (options: {', '.join(fields)})"
+        ) from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{what}: {error.full_key or 'value'}: {str(error).splitlines()[0]}") from None

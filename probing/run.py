@@ -34,6 +34,9 @@ from probing.store import Store, guarded
 LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 """Keys whose value is a list: loops inside one job."""
 
+_PARENT = "PROBING_RUN_PID"
+"""The process that collects exit codes; in others (a launcher's workers) a job that failed must raise."""
+
 
 @dataclass
 class RunConfig:
@@ -58,23 +61,15 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
 
-class CellsFailed(Exception):
-    """Some cells could not be computed; the others are there. Exit code 1."""
-
-
 def main(arguments: list[str]) -> int:
     """Runs the words after `probing run`; returns the exit code: 0, 1 if a cell failed, 2 for a mistake in what was given."""
     ConfigStore.instance().store(name="schema", node=Config)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
+    os.environ[_PARENT] = str(os.getpid())
     sys.argv = ["probing run", *map(_as_list, arguments)]
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-        return 0
-    except CellsFailed as error:
-        say(str(error))
-        return 1
-    except ProbingError as error:
-        say(f"probing: {error}")
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_guarded_job)()
+        return max(_exit_codes, default=0)
     except (HydraException, OmegaConfBaseException) as error:
         say(f"probing: {_plain(error, arguments)}")
     except KeyboardInterrupt:
@@ -83,8 +78,22 @@ def main(arguments: list[str]) -> int:
     return 2
 
 
-def job(config: DictConfig) -> None:
-    """One job: one data source × one encoder × one probe."""
+_exit_codes: list[int] = []
+
+
+def _guarded_job(config: DictConfig) -> None:
+    """A job whose mistakes are said in one line; the other jobs of a multirun go on. In a launcher's worker it raises as well."""
+    try:
+        _exit_codes.append(1 if job(config) else 0)
+    except ProbingError as error:
+        say(f"probing: {error}")
+        _exit_codes.append(2)
+    if _exit_codes[-1] and os.environ.get(_PARENT) != str(os.getpid()):
+        raise SystemExit(_exit_codes[-1])
+
+
+def job(config: DictConfig) -> int:
+    """One job: one data source × one encoder × one probe. Returns the number of failed cells."""
     said = OmegaConf.to_container(config, resolve=True)
     run = _checked(said)
     names = _list(said["task"], str, "task")
@@ -117,7 +126,8 @@ def job(config: DictConfig) -> None:
     state = recorded.state()
     say(f"{recorded.folder}: {len(state['done'])} of {len(keys)} cells done; table.md, rows.csv, report.html")
     if state["failed"]:
-        raise CellsFailed(f"{len(state['failed'])} cells failed: probing status {recorded.folder}")
+        say(f"{len(state['failed'])} cells failed: probing status {recorded.folder}")
+    return len(state["failed"])
 
 
 def _checked(said: dict[str, Any]) -> RunConfig:

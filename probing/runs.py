@@ -1,8 +1,8 @@
 """A run on disk: which cells were asked for, with which configuration, and the tables made of them.
 
-    DIR/runs/<name>/run.json    configuration and cell keys (no date: the same request writes the same bytes)
-                   /rows.csv …  what `probing.report.write` makes
-    DIR/cells/                  all cells of all runs, shared (probing.cells)
+DIR/runs/<name>/run.json    configuration and cell keys (no date: the same request writes the same bytes)
+               /rows.csv …  what `probing.report.write` makes
+DIR/cells/                  all cells of all runs, shared (probing.cells)
 """
 
 from __future__ import annotations

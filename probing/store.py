@@ -36,8 +36,8 @@ from filelock import FileLock, Timeout
 
 from probing.encoders.base import POOLINGS, Encoder, fingerprint
 from probing.errors import StoreError
-from probing.extraction import batches, extract
-from probing.progress import bar, human_bytes, human_seconds, say
+from probing.extraction import extract
+from probing.progress import bar, human_bytes, say
 from probing.types import Column, Features
 
 SHARD_BYTES = 64_000_000

@@ -136,7 +136,7 @@ class ResultTable:
         With several seeds the dev and test accuracies are means over them, and `seed_sd` their standard deviation; the
         interval and the tests are those of the first seed. `tied` lists the layers, in the pooling of the best, that an exact
         McNemar test on the same test items does not tell from it at `alpha`, Holm-corrected over all layers, poolings and
-        tasks of the encoder. `control_KIND`, `selectivity_KIND`, `random` (the random-weights twin at the same layer and
+        tasks of the encoder. `control_KIND`, `selectivity_KIND`, `random` (the random-weights twin at its own dev-best layer and
         pooling) and `static` (layer 0, mean) stand beside it where they were measured.
         """
         lines = []
@@ -152,7 +152,16 @@ class ResultTable:
             first = here.iloc[0]
             line = {name: first[name] for name in ("task", "paper_name", "encoder", "probe", "layer", "layer_name", "pooling")}
             line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
-            for name in ("accuracy_low", "accuracy_high", "macro_f1", "macro_f1_low", "macro_f1_high", "majority", "n_test", "cell"):
+            for name in (
+                "accuracy_low",
+                "accuracy_high",
+                "macro_f1",
+                "macro_f1_low",
+                "macro_f1_high",
+                "majority",
+                "n_test",
+                "cell",
+            ):
                 line[name] = first[name]
             line["converged"] = bool(here.converged.all())
             line["seeds"] = len(here)
@@ -161,7 +170,7 @@ class ResultTable:
             for kind in self.controls:
                 control = self._mean(role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same)
                 line |= {f"control_{kind}": control, f"selectivity_{kind}": line["accuracy"] - control}
-            line["random"] = self._mean(role="random", twin_of=encoder, layer=layer, pooling=pooling, **same)
+            line["random"] = self._best_twin(task, encoder, probe)
             line["static"] = self._mean(role="probe", encoder=encoder, layer=0, pooling="mean", **same)
             lines.append(line)
             if self.predictions is not None:
@@ -212,6 +221,14 @@ class ResultTable:
         for name, wanted in where.items():
             frame = frame[frame[name] == wanted]
         return float(frame.accuracy.mean()) if len(frame) else float("nan")
+
+    def _best_twin(self, task: str, encoder: str, probe: str) -> float:
+        frame = self._role("random")
+        frame = frame[(frame.task == task) & (frame.twin_of == encoder) & (frame.probe == probe)]
+        if frame.empty:
+            return float("nan")
+        mean = frame.groupby(["pooling", "layer"])[["dev_accuracy", "accuracy"]].mean()
+        return float(mean.accuracy.loc[mean.dev_accuracy.idxmax()])
 
     def _right(self, cell: str) -> np.ndarray:
         gold, predicted = self.predictions(cell)

@@ -23,6 +23,7 @@ import numpy as np
 import yaml
 
 from probing.corpora import senteval
+from probing.corpora.download import git_blob_id
 from probing.errors import DataError, did_you_mean
 from probing.paths import TASKS
 from probing.types import Labels
@@ -102,9 +103,7 @@ class Task:
         """
         counts = {s: np.bincount(part.labels, minlength=len(self.classes)) for s, part in self.splits.items()}
         texts = {s: set(part.texts) for s, part in self.splits.items()}
-        shared = {
-            f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))
-        }
+        shared = {f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}
         labels_of: dict[str, set[int]] = {}
         for part in self.splits.values():
             for text, label in zip(part.texts, part.labels, strict=True):
@@ -273,11 +272,6 @@ def from_lines(card: Mapping[str, Any], path: Path) -> Task:
         git_blob=git_blob_id(content),
         **splits,
     )
-
-
-def git_blob_id(content: bytes) -> str:
-    """Git's name for a file's content: sha1 of `blob <length>\\0` and the bytes."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def lengths(split: Split) -> Labels:

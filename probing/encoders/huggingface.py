@@ -243,7 +243,6 @@ class HuggingFaceEncoder:
     def model(self) -> Any:
         import torch
         from transformers import AutoModel
-
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # we show our own
@@ -300,9 +299,7 @@ class HuggingFaceEncoder:
         with torch.inference_mode():
             states = self.model(input_ids=ids, attention_mask=real, output_hidden_states=True).hidden_states
         if len(states) != self.config.num_hidden_layers + 1:
-            raise EncoderError(
-                f"{self.name} returned {len(states)} layers, {self.config.num_hidden_layers + 1} were expected"
-            )
+            raise EncoderError(f"{self.name} returned {len(states)} layers, {self.config.num_hidden_layers + 1} were expected")
         mask = real.bool()
         if not self.special_tokens:
             special = torch.tensor(sorted(set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}), device=ids.device)

@@ -105,9 +105,7 @@ def train(recipe: Recipe, x: Features, y: Labels, dev_x: Features, dev_y: Labels
 def _network(recipe: Recipe, d: int, n_classes: int) -> nn.Module:
     if recipe.nhid < 1:
         return nn.Sequential(nn.Linear(d, n_classes))
-    return nn.Sequential(
-        nn.Linear(d, recipe.nhid), nn.Dropout(recipe.dropout), nn.Sigmoid(), nn.Linear(recipe.nhid, n_classes)
-    )
+    return nn.Sequential(nn.Linear(d, recipe.nhid), nn.Dropout(recipe.dropout), nn.Sigmoid(), nn.Linear(recipe.nhid, n_classes))
 
 
 class MLPProbe(ClassifierMixin, BaseEstimator):

@@ -252,7 +252,12 @@ class SentEvalTorch:
 
     def settings(self, task: str) -> dict[str, Any]:
         nhid = self._nhid(task)
-        said: dict[str, Any] = {"estimator": "senteval", "nhid": nhid, "dropout": self.dropout if any(nhid) else [0.0], "l2": self.l2}
+        said: dict[str, Any] = {
+            "estimator": "senteval",
+            "nhid": nhid,
+            "dropout": self.dropout if any(nhid) else [0.0],
+            "l2": self.l2,
+        }
         for name in ("batch_size", "tenacity", "epoch_size", "max_epoch", "early_stop", "first_appearance"):
             said[name] = getattr(self, name)
         return said | {"version": 1}
@@ -261,9 +266,7 @@ class SentEvalTorch:
         return self.base_seed + seed
 
     def columns(self, columns: Sequence[Column]) -> list[Column]:
-        return [
-            c for c in columns if (self.poolings is None or c.pooling in self.poolings) and (self.embeddings or c.layer > 0)
-        ]
+        return [c for c in columns if (self.poolings is None or c.pooling in self.poolings) and (self.embeddings or c.layer > 0)]
 
     def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
         from probing.probes.mlp import Recipe, train

@@ -1,0 +1,119 @@
+"""Pictures of a result table: layer curves and layer × task heat maps, as SVG text. They read rows only.
+
+Colour follows the encoder (a fixed order of a palette safe for colour-blind readers: Okabe & Ito), grey is for floors, and the
+same numbers stand in the tables.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from probing.tables import ResultTable
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+FLOOR_STYLES = {"majority": (0, (1, 1)), "length": (0, (4, 2)), "nb-unigram": (0, (6, 2, 1, 2)), "nb-bigram": "-"}
+RC = {"svg.hashsalt": "probing", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "font.family": "DejaVu Sans"}
+
+
+def curves(table: ResultTable, probe: str, pooling: str) -> str:
+    """Accuracy (percent) by layer, a panel per task: encoders with 95 % bands, their random twins, the control, and the floors."""
+    frame = table.frame[(table.frame.status == "done")]
+    here = frame[(frame.probe == probe) & (frame.pooling == pooling)]
+    floors = table.floors()
+    tasks = [t for t in table.tasks if t in set(here.task)]
+    columns = min(4, len(tasks))
+    rows = -(-len(tasks) // columns)
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(2.7 * columns, 2.1 * rows + 0.6), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, task in zip(panels, tasks, strict=False):
+            mine = here[here.task == task]
+            for k, encoder in enumerate(table.encoders):
+                colour = PALETTE[k % len(PALETTE)]
+                trained = _by_layer(mine[(mine.role == "probe") & (mine.encoder == encoder)])
+                if trained.empty:
+                    continue
+                panel.plot(trained.index, 100 * trained.accuracy, color=colour, marker="o", ms=3, lw=1.6, label=encoder)
+                panel.fill_between(
+                    trained.index, 100 * trained.accuracy_low, 100 * trained.accuracy_high, color=colour, alpha=0.2, lw=0
+                )
+                for role, column, style, name in (
+                    ("random", "twin_of", "--", "random weights"),
+                    ("control", "encoder", ":", "control labels"),
+                ):
+                    other = _by_layer(mine[(mine.role == role) & (mine[column] == encoder)])
+                    if len(other):
+                        panel.plot(other.index, 100 * other.accuracy, color=colour, ls=style, lw=1, label=f"{encoder}, {name}")
+            for name in floors.columns if task in floors.index else ():
+                panel.axhline(100 * floors.loc[task, name], color="#777777", lw=0.9, ls=FLOOR_STYLES.get(name, "-"), label=name)
+            panel.set_title(mine.paper_name.iloc[0], fontsize=9)
+            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.set_xlabel("layer")
+        for panel in panels[len(tasks) :]:
+            panel.set_visible(False)
+        for panel in panels[:: max(columns, 1)]:
+            panel.set_ylabel("test accuracy (%)")
+        handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+        return _svg(figure)
+
+
+def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[str]) -> str:
+    """Layer × task, one map per pooling; colour: accuracy above the majority rate, as a share of what is left to 100 %."""
+    frame = table.frame[(table.frame.role == "probe") & (table.frame.encoder == encoder) & (table.frame.probe == probe)]
+    frame = frame[frame.status == "done"]
+    tasks = [t for t in table.tasks if t in set(frame.task)]
+    names = frame.drop_duplicates("task").set_index("task").paper_name
+    layers = sorted(int(layer) for layer in frame.layer.unique())
+    with matplotlib.rc_context(RC | {"axes.spines.left": False, "axes.spines.bottom": False}):
+        columns = min(2, len(poolings))
+        rows = -(-len(poolings) // columns)
+        size = ((0.55 * len(tasks) + 1.4) * columns, (0.3 * len(layers) + 0.9) * rows)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, pooling in zip(panels, poolings, strict=False):
+            here = frame[frame.pooling == pooling]
+            value = here.pivot_table("accuracy", "layer", "task").reindex(index=layers, columns=tasks)
+            floor = here.groupby("task").majority.first().reindex(tasks)
+            gain = ((value - floor) / (1 - floor)).astype(float).to_numpy()
+            panel.imshow(gain, cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower")
+            for (i, j), score in np.ndenumerate(value.to_numpy(float)):
+                if not np.isnan(score):
+                    panel.text(
+                        j,
+                        i,
+                        f"{100 * score:.0f}",
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color="white" if gain[i, j] > 0.55 else "black",
+                    )
+            panel.set_xticks(range(len(tasks)), [names[t] for t in tasks], rotation=45, ha="right")
+            panel.set_yticks(range(len(layers)), [str(layer) for layer in layers])
+            panel.tick_params(length=0)
+            panel.set_title(f"{encoder}, {pooling}", fontsize=9)
+            panel.set_ylabel("layer")
+        for panel in panels[len(poolings) :]:
+            panel.set_visible(False)
+        return _svg(figure)
+
+
+def _by_layer(frame: pd.DataFrame) -> pd.DataFrame:
+    values = frame.groupby("layer")[["accuracy", "accuracy_low", "accuracy_high"]].mean().astype(float)
+    values.index = values.index.astype(int)
+    return values.sort_index()
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
