@@ -8,8 +8,8 @@ from probing.encoders.base import Encoder
 from probing.presets import build, read
 
 
-def load(name: str, **options: Any) -> Encoder:
-    """The encoder of the preset `name` (`probing list encoders`), with options of the preset replaced.
+def load(preset: str, /, **options: Any) -> Encoder:
+    """The encoder of a preset (`probing list encoders`), with options of the preset replaced.
 
     >>> load("hf", name="bert-base-uncased").name
     'bert-base-uncased'
@@ -17,4 +17,4 @@ def load(name: str, **options: Any) -> Encoder:
     Raises:
         ConfigError: unknown preset or option, or an option of the wrong type.
     """
-    return build({**read("encoder", name), **options}, f"encoder {name}")
+    return build({**read("encoder", preset), **options}, f"encoder {preset}")

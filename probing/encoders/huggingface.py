@@ -46,7 +46,7 @@ class HuggingFaceEncoder:
         dtype: float32, float16 or bfloat16, of weights and states.
         max_length: tokens kept, special ones included; None: as many as the model has positions for.
         special_tokens: whether mean, max and last see special tokens such as [CLS] and [SEP].
-        detokenize: undo Moses tokenisation ("do n't" -> "don't") before the tokenizer; needs the extra `moses`.
+        detokenize: undo Moses tokenisation ("can 't ." -> "can't.") before the tokenizer; needs the extra `moses`.
         random_weights: draw the weights from `init_seed` instead of loading them.
         device: cpu, cuda, or auto.
         label: name in tables; None: the last part of `name`.

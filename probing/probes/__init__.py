@@ -8,10 +8,10 @@ from probing.presets import build, read
 from probing.probes.protocols import ProbeProtocol
 
 
-def load(name: str, **options: Any) -> ProbeProtocol:
-    """The protocol of the preset `name` (`probing list probes`), with options replaced.
+def load(preset: str, /, **options: Any) -> ProbeProtocol:
+    """The protocol of a preset (`probing list probes`), with options replaced.
 
     Raises:
         ConfigError: unknown preset or option, or an option of the wrong type.
     """
-    return build({**read("probe", name), **options}, f"probe {name}")
+    return build({**read("probe", preset), **options}, f"probe {preset}")

@@ -142,4 +142,5 @@ class MLPProbe(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Features):
         """Shape (m,), values of `classes_`."""
+        check_is_fitted(self)
         return self.classes_[self.predict_proba(X).argmax(1)]

@@ -1,0 +1,78 @@
+"""Fixtures: toy data, a toy encoder, tiny transformers models; and the rule for tests that need the shared data folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toys import ToyEncoder, write_task
+
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("PROBING_SHARED"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("shared")]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+        config.left_out = sorted({item.location[0] + "::" + item.originalname for item in left_out})
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if names := getattr(config, "left_out", None):
+        terminalreporter.write_line(f"PROBING_SHARED is not set: left out {len(names)} tests: {', '.join(names)}")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    return Path(os.environ["PROBING_SHARED"])
+
+
+@pytest.fixture
+def toy_encoder() -> ToyEncoder:
+    return ToyEncoder()
+
+
+@pytest.fixture
+def toy_root(tmp_path) -> Path:
+    """A folder with two small tasks: bigram_shift (its label is the parity of a marker word) and tree_depth (label is noise)."""
+    root = tmp_path / "data"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    words = [f"w{i}" for i in range(40)]
+    seen: set[str] = set()
+
+    def rows(label):
+        made = []
+        for split, n in (("tr", 160), ("va", 60), ("te", 60)):
+            while n:
+                text = " ".join(rng.choice(words, size=rng.integers(4, 12)))
+                if text not in seen:
+                    seen.add(text)
+                    made.append((split, label(text), text))
+                    n -= 1
+        return made
+
+    write_task(root / "bigram_shift.txt", rows(lambda text: "I" if "w1" in text.split() or "w2" in text.split() or "w3" in text else "O"))
+    write_task(root / "tree_depth.txt", rows(lambda text: str(rng.integers(5, 8))))
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Folders of tiny random transformers models with a word-level tokenizer: `tiny("bert")`, also gpt2, llama, t5."""
+    from toys import save_tiny
+
+    made: dict[str, Path] = {}
+
+    def get(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = save_tiny(kind, tmp_path_factory.mktemp("models") / f"tiny-{kind}")
+        return made[kind]
+
+    return get

@@ -1,0 +1,155 @@
+"""Our logistic regression is scikit-learn's: same objective, same optimum, same predictions."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from probing.errors import DataError
+from probing.probes.logistic import Design, LogisticProbe, fit_path
+
+
+def made(n, d, k, seed, signal=1.0, spread=2.0):
+    """Correlated features of very different scales around large means, labels from a planted linear rule with noise."""
+    rng = np.random.default_rng(seed)
+    scales = 10 ** rng.uniform(-spread, spread / 2, d)
+    x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) / np.sqrt(d)
+    logits = signal * x @ rng.normal(size=(d, k)) + rng.gumbel(size=(n, k))
+    return (x * scales + 3 * scales * rng.normal(size=d)).astype(np.float32), logits.argmax(1)
+
+
+def reference(x, y, C):
+    model = LogisticRegression(C=C, tol=1e-9, max_iter=20_000).fit(x.astype(np.float64), y)
+    loss = -model.predict_log_proba(x.astype(np.float64))[np.arange(len(y)), np.searchsorted(model.classes_, y)].mean()
+    return model, loss + np.square(model.coef_).sum() / 2 / (C * len(y))
+
+
+@pytest.mark.parametrize("k", [2, 3, 7])
+@pytest.mark.parametrize("C", [1e-3, 1e-1, 10.0])
+def test_the_optimum_is_scikit_learns(k, C):
+    x, y = made(1800, 20, k, seed=k)
+    x = StandardScaler().fit(x[:600].astype(np.float64)).transform(x).astype(np.float32)
+    x, y, fresh, labels = x[:600], y[:600], x[600:], y[600:]
+    model, objective = reference(x, y, C)
+    ours = fit_path(Design.prepare(x, standardize=False), y, k, [C])[0]
+    assert ours.converged
+    assert abs(ours.objective - objective) <= 1e-3 * objective
+    assert ours.objective >= objective - 1e-6
+    same = LogisticProbe(C=C).fit(x, y)
+    assert abs(same.score(fresh, labels) - model.score(fresh, labels)) <= 0.003
+    assert np.abs(same.predict_proba(fresh) - model.predict_proba(fresh)).max() < 0.02
+
+
+def test_standardising_inside_is_standardising_before():
+    x, y = made(400, 15, 3, seed=1)
+    inside = fit_path(Design.prepare(x, standardize=True), y, 3, [0.1])[0]
+    before = fit_path(Design.prepare(StandardScaler().fit_transform(x.astype(np.float64)).astype(np.float32), False), y, 3, [0.1])[0]
+    assert inside.objective == pytest.approx(before.objective, rel=1e-5)
+
+
+def test_unscaled_features_have_scikit_learns_optimum_too():
+    x, y = made(300, 8, 2, seed=5, spread=0.5)
+    _, objective = reference(x, y, 1.0)
+    assert fit_path(Design.prepare(x, standardize=False), y, 2, [1.0])[0].objective == pytest.approx(objective, rel=1e-3)
+
+
+def test_a_warm_path_ends_where_a_cold_start_ends():
+    x, y = made(500, 20, 4, seed=2)
+    design = Design.prepare(x)
+    path = fit_path(design, y, 4, [1e-3, 1e-2, 1e-1, 1.0])
+    for fit in path:
+        cold = fit_path(design, y, 4, [fit.C])[0]
+        assert fit.objective == pytest.approx(cold.objective, rel=2e-4)
+    losses = [f.objective for f in path]
+    assert losses == sorted(losses, reverse=True), "weaker regularisation has a lower minimum"
+
+
+def test_the_path_stops_when_dev_stops_rising_and_not_before():
+    x, y = made(300, 30, 2, seed=3, signal=0.3)
+    dev_x, dev_y = made(300, 30, 2, seed=3, signal=0.3)[0][::-1].copy(), made(300, 30, 2, seed=4)[1]
+    design = Design.prepare(x)
+    grid = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]
+    dev = (design.rotate(dev_x), dev_y)
+    stopped, whole = (fit_path(design, y, 2, grid, dev, patience=p) for p in (1, None))
+    accuracies = [f.dev_accuracy for f in whole]
+    expected = next((i for i in range(1, 6) if accuracies[i] <= max(accuracies[:i])), 5) + 1
+    assert [f.dev_accuracy for f in stopped] == accuracies[:expected]
+
+
+def test_constant_features_give_the_majority_class():
+    x = np.full((50, 6), 0.3, np.float32)
+    y = np.array([0] * 30 + [1] * 20)
+    design = Design.prepare(x)
+    [fit] = fit_path(design, y, 2, [1.0])
+    assert (fit.predict(design.rotate(x)) == 0).all()
+    p = torch.softmax(fit.scores(design.rotate(x)), 1)[0]
+    assert p[0] == pytest.approx(0.6, abs=1e-3)
+
+
+def test_rounding_noise_around_a_constant_is_not_a_feature():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 400)
+    x = (1000 * (1 + 1e-7 * y[:, None])).astype(np.float32).repeat(4, 1)
+    design = Design.prepare(x)
+    assert (design.rotate(x) == 0).all()
+
+
+def test_a_class_that_never_occurs_is_never_predicted():
+    x, y = made(200, 5, 3, seed=0)
+    fit = fit_path(Design.prepare(x), y, 4, [1.0])[0]
+    assert 3 not in fit.predict(Design.prepare(x).rotate(x))
+
+
+def test_the_scaler_reads_train_alone():
+    x, y = made(200, 5, 2, seed=0)
+    design = Design.prepare(x)
+    poison = np.full((10, 5), 1e6, np.float32)
+    before = design.rotate(x[:10]).clone()
+    design.rotate(poison)
+    assert torch.equal(design.rotate(x[:10]), before)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6))
+@settings(max_examples=25, deadline=None)
+def test_shuffling_rows_and_rotating_features_change_nothing(seed, k):
+    x, y = made(150, 8, k, seed)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(x))
+    rotation = np.linalg.qr(rng.normal(size=(8, 8)))[0].astype(np.float32)
+    scaled = StandardScaler().fit_transform(x.astype(np.float64)).astype(np.float32)
+    a = fit_path(Design.prepare(scaled, False), y, k, [0.3])[0]
+    b = fit_path(Design.prepare((scaled @ rotation)[order], False), y[order], k, [0.3])[0]
+    assert a.objective == pytest.approx(b.objective, rel=1e-4)
+
+
+def test_a_planted_signal_is_found_and_noise_is_not():
+    x, y = made(4000, 20, 2, seed=0, signal=3.0)
+    noise = np.random.default_rng(0).permutation(y)
+    found, missed = (LogisticProbe(C=0.1, standardize=True).fit(x[:2000], t[:2000]).score(x[2000:], t[2000:]) for t in (y, noise))
+    assert found > 0.85
+    assert abs(missed - 0.5) < 0.05
+
+
+def test_vectors_that_are_not_finite_are_refused():
+    x, _ = made(20, 3, 2, seed=0)
+    x[3, 1] = np.nan
+    with pytest.raises(DataError, match="1 of 20 train vectors are not finite"):
+        Design.prepare(x)
+
+
+def test_too_few_iterations_are_marked(monkeypatch):
+    x, y = made(500, 20, 3, seed=0)
+    monkeypatch.setattr("probing.probes.logistic.MAX_ITERATIONS", 1)
+    assert not fit_path(Design.prepare(x), y, 3, [10.0])[0].converged
+
+
+CHECKS = [c for c in estimator_checks_generator(LogisticProbe()) if "array_api" not in c[1].func.__name__]  # needs an optional mode of SciPy
+
+
+@pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=[c[1].func.__name__ for c in CHECKS])
+def test_it_is_a_scikit_learn_classifier(estimator, check):
+    check(estimator)

@@ -1,0 +1,115 @@
+"""SentEval's loop, against a second implementation written from its description, with the same seed."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.estimator_checks import estimator_checks_generator
+from torch import nn
+
+from probing.probes.mlp import MLPProbe, Recipe, train
+
+
+def data(seed=0, n=300, d=10, k=3):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)).astype(np.float32)
+    y = (x @ rng.normal(size=(d, k)) + 2 * rng.gumbel(size=(n, k))).argmax(1)
+    return x[:200], y[:200], x[200:], y[200:]
+
+
+def senteval(x, y, dev_x, dev_y, k, nhid, dropout, l2, seed, tenacity, epoch_size, max_epoch, batch=64):
+    """The description read line by line; global seeds, an explicit model, no shared code."""
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    if nhid == 0:
+        model = nn.Sequential(nn.Linear(x.shape[1], k))
+    else:
+        model = nn.Sequential(nn.Linear(x.shape[1], nhid), nn.Dropout(p=dropout), nn.Sigmoid(), nn.Linear(nhid, k))
+    optimizer = torch.optim.Adam(model.parameters(), weight_decay=l2)
+    loss_function = nn.CrossEntropyLoss()
+    X, Y = torch.tensor(x), torch.tensor(y)
+    best, stop, count, epoch, curve, kept = -1.0, False, 0, 0, [], None
+    while not stop and epoch <= max_epoch:
+        model.train()
+        for _ in range(epoch_size):
+            permutation = np.random.permutation(len(X))
+            for i in range(0, len(X), batch):
+                index = torch.from_numpy(permutation[i : i + batch]).long()
+                loss = loss_function(model(X[index]), Y[index])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        epoch += epoch_size
+        model.eval()
+        with torch.no_grad():
+            accuracy = (model(torch.tensor(dev_x)).argmax(1).numpy() == dev_y).mean()
+        curve.append(accuracy)
+        if accuracy > best:
+            best, kept = accuracy, {name: value.clone() for name, value in model.state_dict().items()}
+        else:
+            if count >= tenacity:
+                stop = True
+            count += 1
+    return curve, kept
+
+
+@pytest.mark.parametrize(("nhid", "dropout"), [(0, 0.0), (20, 0.0), (20, 0.2)])
+@pytest.mark.parametrize(("tenacity", "epoch_size", "max_epoch"), [(5, 4, 200), (2, 1, 200), (3, 2, 9)])
+def test_the_dev_curve_and_the_kept_model_are_the_originals(nhid, dropout, tenacity, epoch_size, max_epoch):
+    x, y, dev_x, dev_y = data()
+    state = np.random.get_state(), torch.random.get_rng_state()
+    expected, kept = senteval(x, y, dev_x, dev_y, 3, nhid, dropout, 1e-3, 1111, tenacity, epoch_size, max_epoch)
+    np.random.set_state(state[0])
+    torch.random.set_rng_state(state[1])
+    recipe = Recipe(nhid, dropout, 1e-3, 64, tenacity, epoch_size, max_epoch)
+    run = train(recipe, x, y, dev_x, dev_y, 3, 1111)
+    assert run.curve == pytest.approx(expected, abs=1e-12)
+    for mine, theirs in zip(run.model.state_dict().values(), kept.values(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_misses_are_cumulative_and_the_shortest_run_has_28_passes():
+    """Tenacity 5, epoch_size 4: the sixth miss ends it, so seven steps at least."""
+    x, y, dev_x, dev_y = data()
+    run = train(Recipe(0), x, np.zeros_like(y), dev_x, np.zeros_like(dev_y), 3, 1)
+    misses = sum(a <= max(run.curve[:i]) for i, a in enumerate(run.curve) if i)
+    assert misses == 6
+    assert len(run.curve) >= 7
+
+
+def test_the_bound_on_passes_is_checked_before_a_step():
+    """max_epoch 6, epoch_size 4: 4 <= 6 starts a second step, 8 > 6 ends it."""
+    x, y, dev_x, dev_y = data()
+    assert len(train(Recipe(0, tenacity=99, max_epoch=6), x, y, dev_x, dev_y, 3, 1).curve) == 2
+
+
+def test_without_early_stopping_there_is_one_step_of_four_passes():
+    x, y, dev_x, dev_y = data()
+    run = train(Recipe(50, early_stop=False), x, y, dev_x, dev_y, 3, 123)
+    expected, _ = senteval(x, y, dev_x, dev_y, 3, 50, 0.0, 1e-5, 123, 0, 4, 3)
+    assert run.curve == pytest.approx(expected[:1], abs=1e-12)
+
+
+def test_the_global_generators_are_left_alone():
+    x, y, dev_x, dev_y = data()
+    torch.manual_seed(5)
+    np.random.seed(5)
+    expected = torch.rand(2), np.random.rand(2)
+    torch.manual_seed(5)
+    np.random.seed(5)
+    train(Recipe(0, max_epoch=1), x, y, dev_x, dev_y, 3, 1)
+    assert torch.equal(torch.rand(2), expected[0])
+    np.testing.assert_array_equal(np.random.rand(2), expected[1])
+
+
+def test_the_seed_matters_and_is_reproducible():
+    x, y, dev_x, dev_y = data()
+    one, again, other = (train(Recipe(20), x, y, dev_x, dev_y, 3, seed).curve for seed in (1, 1, 2))
+    assert one == again != other
+
+
+CHECKS = [c for c in estimator_checks_generator(MLPProbe(nhid=20)) if "array_api" not in c[1].func.__name__]  # needs an optional mode of SciPy
+
+
+@pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=[c[1].func.__name__ for c in CHECKS])
+def test_it_is_a_scikit_learn_classifier(estimator, check):
+    check(estimator)

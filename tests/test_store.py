@@ -1,0 +1,250 @@
+"""The store computes once, survives anything, and never returns wrong vectors."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import ToyEncoder
+
+from probing import store as store_module
+from probing.encoders.base import POOLINGS
+from probing.errors import EncoderError, StoreError
+from probing.extraction import extract
+from probing.store import Store, memory_map
+from probing.types import Column
+
+TEXTS = [f"a{i} b{i % 7} c" + " d" * (i % 5) for i in range(120)]
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 4 * 12 * 3 * 4 * 16)  # 16 rows of the toy encoder
+
+
+def direct(encoder, texts, column):
+    return extract(encoder, encoder.tokenize(texts)[0], POOLINGS)[column]
+
+
+def shards(root: Path) -> list[Path]:
+    return sorted(root.glob("*/*/*/*.safetensors"))
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file() and p.suffix != ".lock"}
+
+
+def test_vectors_come_back_in_the_order_asked_for(tmp_path, toy_encoder):
+    vectors = Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    asked = [TEXTS[5], TEXTS[90], TEXTS[5], TEXTS[0]]
+    for column in (Column(0, "cls"), Column(1, "max"), Column(2, "mean"), Column(2, "last")):
+        np.testing.assert_allclose(vectors.rows(asked).get(column), direct(toy_encoder, asked, column), atol=1e-6)
+
+
+def test_a_sentence_goes_through_the_encoder_once(tmp_path, toy_encoder):
+    Store(tmp_path).vectors(toy_encoder, TEXTS + TEXTS[:50], POOLINGS)
+    assert toy_encoder.sentences == len(TEXTS)
+    Store(tmp_path).vectors(toy_encoder, TEXTS[::-1], POOLINGS)
+    assert toy_encoder.sentences == len(TEXTS)
+    vectors = Store(tmp_path).vectors(toy_encoder, [*TEXTS, "a new one"], POOLINGS)
+    assert toy_encoder.sentences == len(TEXTS) + 1
+    column = Column(1, "mean")
+    np.testing.assert_allclose(
+        vectors.rows(["a new one", TEXTS[3]]).get(column), direct(ToyEncoder(), ["a new one", TEXTS[3]], column), atol=1e-6
+    )
+
+
+def test_another_encoder_of_the_same_width_never_shares_vectors(tmp_path):
+    one, other = ToyEncoder(seed=0), ToyEncoder(seed=1)
+    found = [Store(tmp_path).vectors(e, TEXTS, ["mean"]).rows(TEXTS).get(Column(1, "mean")) for e in (one, other)]
+    assert np.abs(found[0] - found[1]).max() > 0.1
+
+
+def test_fewer_poolings_are_read_from_a_folder_that_has_them(tmp_path, toy_encoder):
+    Store(tmp_path).vectors(toy_encoder, TEXTS, ["cls", "mean"])
+    Store(tmp_path).vectors(toy_encoder, TEXTS, ["mean"])
+    assert toy_encoder.sentences == len(TEXTS)
+    Store(tmp_path).vectors(toy_encoder, TEXTS, ["max"])
+    assert toy_encoder.sentences == 2 * len(TEXTS)
+
+
+def test_the_estimate_counts_what_is_missing(tmp_path, toy_encoder):
+    store = Store(tmp_path)
+    cost = store.estimate(toy_encoder, TEXTS + TEXTS, POOLINGS)
+    assert (cost.sentences, cost.bytes) == (len(TEXTS), len(TEXTS) * 4 * 12 * 3 * 4)
+    assert cost.seconds > 0 and not shards(tmp_path)
+    store.vectors(toy_encoder, TEXTS, POOLINGS)
+    assert store.estimate(toy_encoder, TEXTS, POOLINGS).sentences == 0
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "missing", "receipt"])
+def test_damaged_shards_are_found_and_computed_again_with_the_same_bytes(tmp_path, toy_encoder, damage):
+    store = Store(tmp_path)
+    store.vectors(toy_encoder, TEXTS, POOLINGS)
+    before = contents(tmp_path)
+    victim = shards(tmp_path)[2]
+    content = bytearray(victim.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+        victim.write_bytes(content)
+    elif damage == "truncate":
+        victim.write_bytes(content[:-8])
+    elif damage == "empty":
+        victim.write_bytes(b"")
+    elif damage == "missing":
+        victim.unlink()
+    else:
+        victim.with_suffix(".json").write_text("{")
+    intact, damaged = store.verify()
+    assert damaged == [victim] and intact == len(shards(tmp_path) + [victim] * (damage == "missing")) - 1
+    seen = toy_encoder.sentences
+    Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    assert toy_encoder.sentences == seen + 16, "only the damaged shard is computed"
+    assert contents(tmp_path) == before
+    assert store.verify() == (len(shards(tmp_path)), [])
+
+
+def test_a_damaged_list_of_sentences_is_planned_again(tmp_path, toy_encoder):
+    Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    before = contents(tmp_path)
+    [plan] = tmp_path.glob("*/*/*/sentences.json")
+    plan.write_text(plan.read_text().replace("a5 b5", "a5 b6"))
+    vectors = Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    assert contents(tmp_path) == before
+    column = Column(1, "mean")
+    np.testing.assert_allclose(vectors.rows(TEXTS).get(column), direct(toy_encoder, TEXTS, column), atol=1e-6)
+
+
+WORKER = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from toys import ToyEncoder
+from probing import store as s
+s.SHARD_BYTES = 4 * 12 * 3 * 4 * 16
+class Slow(ToyEncoder):
+    def forward(self, items):
+        time.sleep({pause})
+        open({log!r}, "a").write(f"{{len(items)}}\\n")
+        return super().forward(items)
+texts = [f"a{{i}} b{{i % 7}} c" + " d" * (i % 5) for i in range(120)]
+s.Store({root!r}).vectors(Slow(), texts, ("cls", "mean", "max", "last"))
+"""
+
+
+def worker(root: Path, pause: float) -> subprocess.Popen:
+    code = WORKER.format(tests=str(Path(__file__).parent), pause=pause, log=str(root) + ".log", root=str(root))
+    return subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_killed_at_random_moments_it_resumes_and_ends_with_the_same_bytes(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert worker(whole, 0).wait() == 0
+    kills = 0
+    for wanted in (1, 3, 6):
+        process = worker(broken, 0.05)
+        while process.poll() is None and len(shards(broken)) < wanted:
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills == 3
+    assert 0 < len(shards(broken)) < len(shards(whole))
+    assert worker(broken, 0).wait() == 0
+    assert contents(broken) == contents(whole)
+
+
+def test_two_processes_compute_every_sentence_once(tmp_path):
+    root = tmp_path / "store"
+    both = [worker(root, 0.03), worker(root, 0.03)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert sum(int(line) for line in Path(f"{root}.log").read_text().split()) == len(TEXTS)
+    assert Store(root).verify() == (len(shards(root)), [])
+
+
+def test_a_lock_file_left_behind_blocks_nobody(tmp_path, toy_encoder):
+    Store(tmp_path).vectors(toy_encoder, TEXTS[:20], POOLINGS)
+    for lock in tmp_path.rglob("*.lock"):
+        lock.write_text("99999")
+    shards(tmp_path)[0].unlink()
+    Store(tmp_path).vectors(toy_encoder, TEXTS[:20], POOLINGS)
+    assert Store(tmp_path).verify()[1] == []
+
+
+def test_a_full_disk_is_said_and_leaves_a_valid_store(tmp_path, toy_encoder, monkeypatch):
+    import safetensors.numpy
+
+    real, calls = safetensors.numpy.save_file, []
+
+    def full(tensors, path):
+        calls.append(path)
+        if len(calls) == 3:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(tensors, path)
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(StoreError, match=r"disk of .* is full; free some space, then run the same command again"):
+        Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    assert Store(tmp_path).verify() == (2, [])
+    assert not list(tmp_path.rglob("*.tmp"))
+    seen = toy_encoder.sentences
+    monkeypatch.undo()
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 4 * 12 * 3 * 4 * 16)
+    Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    assert toy_encoder.sentences == seen + len(TEXTS) - 32
+
+
+def test_too_little_space_is_said_before_the_work(tmp_path, toy_encoder, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1000))
+    with pytest.raises(StoreError, match=r"120 sentences × 3 layers × 4 poolings need 69.1 kB, but .* has 1.0 kB free"):
+        Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    assert toy_encoder.calls == 0
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path, toy_encoder):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="a file stands in its way"):
+        Store(tmp_path / "file" / "store").vectors(toy_encoder, TEXTS, POOLINGS)
+
+
+def test_states_that_are_not_finite_never_reach_the_disk(tmp_path):
+    with pytest.raises(EncoderError, match="not finite"):
+        Store(tmp_path).vectors(ToyEncoder(poison="a3 "), TEXTS, POOLINGS)
+    column = Column(0, "mean")
+    vectors = Store(tmp_path).vectors(ToyEncoder(), TEXTS, POOLINGS)
+    assert np.isfinite(vectors.rows(TEXTS).get(column)).all()
+
+
+def test_entries_and_prune(tmp_path):
+    store = Store(tmp_path)
+    for seed in (0, 1):
+        store.vectors(ToyEncoder(name=f"toy{seed}", seed=seed), TEXTS, POOLINGS)
+    entries = store.entries()
+    assert {(e["encoder"], e["sentences"], e["done"] == e["shards"]) for e in entries} == {("toy0", 120, True), ("toy1", 120, True)}
+    with pytest.raises(StoreError, match="no encoder 'zzz'"):
+        store.prune(["zzz"])
+    home = tmp_path / entries[0]["fingerprint"]
+    on_disk = sum(f.stat().st_size for f in home.rglob("*") if f.is_file())
+    assert store.prune([entries[0]["fingerprint"][:8]]) == on_disk >= entries[0]["bytes"] > 0
+    assert [e["encoder"] for e in store.entries()] == [entries[1]["encoder"]]
+
+
+def test_the_memory_map_reads_what_safetensors_wrote(tmp_path, toy_encoder):
+    from safetensors.numpy import load_file
+
+    Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    for path in shards(tmp_path)[:2]:
+        for name, tensor in load_file(path).items():
+            mapped = memory_map(path, name)
+            assert isinstance(mapped, np.memmap)
+            np.testing.assert_array_equal(mapped, tensor)
+    json.loads(next(tmp_path.glob("*/encoder.json")).read_text())
