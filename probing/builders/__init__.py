@@ -1,13 +1,14 @@
 """The ten tasks made from any parsed text, in SentEval's file format.
 
-`make_tasks` writes DIR/<task>.txt (split TAB label TAB sentence) and DIR/<task>.card.json beside it: definition used, filters,
-counts per class and split, balance, what was left out and why, hash of the source, seed. A corpus with constituents gives the ten
-tasks of Conneau et al. 2018 (`PENN`); one with dependencies gives named substitutes where constituents are needed (`UD`), so that
-no one mistakes them for the originals; plain sentences give the tasks that need no parse. A task for which the corpus is too small
-is left out with the reason, and the others are made. `grammar_tasks` does the same with the built-in grammar, without any file.
+`make_tasks` writes DIR/<task>.txt (split TAB label TAB sentence) and DIR/<task>.card.json beside it: definition used,
+filters, counts per class and split, balance, what was left out and why, hash of the source, seed. A corpus with
+constituents gives the ten tasks of Conneau et al. 2018 (`PENN`); one with dependencies gives named substitutes where
+constituents are needed (`UD`), so that no one mistakes them for the originals; plain sentences give the tasks that
+need no parse. A task for which the corpus is too small is left out with the reason, and the others are made.
+`grammar_tasks` does the same with the built-in grammar, without any file.
 
-Every task draws from a generator of its own (seed and name), so that a task's bytes do not depend on which others are made.
-Left out: near-duplicates are not searched for in a given corpus; sentences that differ in case only count as one.
+Every task draws from a generator of its own (seed and name), so that a task's bytes do not depend on which others are
+made. Left out: near-duplicates are not searched for in a given corpus; sentences that differ in case only count as one.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ import numpy as np
 
 from probing.builders import coordination, semantic, surface, syntactic, ud
 from probing.builders.sampling import SHARES, Built, LeftOut, Options
-from probing.corpora import grammar, lexicon, treebank
-from probing.corpora.treebank import Sentence, read_source
+from probing.corpora import grammar, lexicon, parsed, phrases
+from probing.corpora.parsed import Sentence
+from probing.corpora.treebank import read_source
 from probing.errors import DataError, did_you_mean
 
 __all__ = ["BUILDERS", "PENN", "UD", "grammar_tasks", "make_tasks", "read_source"]
@@ -94,7 +96,9 @@ def make_tasks(
         if name not in BUILDERS:
             raise DataError(f"unknown task {name!r}{did_you_mean(name, BUILDERS)} (allowed: {', '.join(BUILDERS)})")
     if min_per_class < 3:
-        raise DataError(f"min_per_class={min_per_class}: a class needs a sentence in each of the three splits, so 3 or more")
+        raise DataError(
+            f"min_per_class={min_per_class}: a class needs a sentence in each of the three splits, so 3 or more"
+        )
     out = Path(out).expanduser()
     for name in names:
         if (out / f"{name}.txt").exists() and not (out / f"{name}.card.json").exists():
@@ -183,7 +187,8 @@ def written(path: Path, text: str) -> None:
 
 
 def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000) -> Path:
-    """The folder of the ten tasks from the built-in grammar, made below `root` when it is not there whole and unchanged.
+    """The folder of the ten tasks from the built-in grammar, made below `root` when it is not there whole and
+    unchanged.
 
     Its name carries n, seed and a hash of the code that made it; `manifest.json` carries the hash of every file.
     """
@@ -226,7 +231,7 @@ def whole(folder: Path) -> bool:
 
 def code_sha256() -> str:
     """Hash of the source of everything that the grammar's files depend on."""
-    modules = [Path(m.__file__) for m in (grammar, lexicon, treebank) if m.__file__]
+    modules = [Path(m.__file__) for m in (grammar, phrases, lexicon, parsed) if m.__file__]
     digest = hashlib.sha256()
     for path in [*modules, *sorted(Path(__file__).parent.glob("*.py"))]:
         digest.update(path.read_bytes())

@@ -1,19 +1,20 @@
 """The main clause of a constituency tree: its finite verb, the head of its subject and of its direct object.
 
-The main clause is the one phrase under ROOT if it is S, SINV, SQ, or SBARQ with its SQ; two coordinated clauses have none. Its
-finite verb is the first verb or modal of its VP (of the first VP where VPs are coordinated), or of SQ itself. The subject is
-the NP with the function SBJ, or, where a corpus marks no functions, the last NP before the VP. The object is the one NP, or the
-last of two, that the last verb of the chain governs, if that verb is not a form of be, become, seem, remain, or a passive.
-Heads of noun phrases: the last noun of the phrase, looking into the first NP where it is made of phrases (Collins 1999,
-appendix A, reduced to what number needs); a coordination of NPs has no single number and none.
+The main clause is the one phrase under ROOT if it is S, SINV, SQ, or SBARQ with its SQ; two coordinated clauses have
+none. Its finite verb is the first verb or modal of its VP (of the first VP where VPs are coordinated), or of SQ
+itself. The subject is the NP with the function SBJ, or, where a corpus marks no functions, the last NP before the VP.
+The object is the one NP, or the last of two, that the last verb of the chain governs, if that verb is not a form of
+be, become, seem, remain, or a passive. Heads of noun phrases: the last noun of the phrase, looking into the first NP
+where it is made of phrases (Collins 1999, appendix A, reduced to what number needs); a coordination of NPs has no
+single number and none.
 
-Left out: SBAR and infinitive subjects, vocatives, NPs of time and manner (functions TMP, ADV, EXT, LOC, MNR, DIR, VOC, PRD, LGS,
-and, where functions are not marked, a short list of nouns of time).
+Left out: SBAR and infinitive subjects, vocatives, NPs of time and manner (functions TMP, ADV, EXT, LOC, MNR, DIR, VOC,
+PRD, LGS, and, where functions are not marked, a short list of nouns of time).
 """
 
 from __future__ import annotations
 
-from probing.corpora.treebank import Node
+from probing.corpora.parsed import Node
 
 CLAUSES = {"S", "SINV", "SQ"}
 FINITE = {"VBD", "VBP", "VBZ"}
@@ -25,7 +26,8 @@ COPULAS = set(
 BE = {"be", "am", "is", "are", "was", "were", "been", "being", "'s", "'re", "'m", "get", "gets", "got"}
 NO_OBJECT = {"TMP", "ADV", "EXT", "LOC", "MNR", "DIR", "VOC", "PRD", "LGS", "SBJ", "CLR"}
 TIMES = set(
-    "second minute hour day night week month year decade century time morning afternoon evening moment way monday tuesday "
+    "second minute hour day night week month year decade century time morning afternoon evening moment way monday "
+    "tuesday "
     "wednesday thursday friday saturday sunday".split()
 )
 

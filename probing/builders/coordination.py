@@ -1,13 +1,15 @@
 """Coordination inversion: the two clauses of a top coordination, in their order (O) or the other one (I).
 
-CoordInv (coordination_inversion): sentences with exactly one coordinating conjunction, which joins two clauses directly under the
-root: `S [,] CC S .` in constituents, root and conj, each with a subject of its own, in Universal Dependencies. Inverted, the comma
-and the conjunction stay between the clauses and the final punctuation stays last; the clause that comes first gets a capital, the
-other loses it unless its first word is a proper noun, `I`, or in capitals. In both classes and in every split as many sentences
-have the longer clause first as second; those with clauses of equal length are halved. No sentence comes in both orders.
-Definition: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
+CoordInv (coordination_inversion): sentences with exactly one coordinating conjunction, which joins two clauses
+directly under the root: `S [,] CC S .` in constituents, root and conj, each with a subject of its own, in Universal
+Dependencies. Inverted, the comma and the conjunction stay between the clauses and the final punctuation stays last;
+the clause that comes first gets a capital, the other loses it unless its first word is a proper noun, `I`, or in
+capitals. In both classes and in every split as many sentences have the longer clause first as second; those with
+clauses of equal length are halved. No sentence comes in both orders. Definition: facebookresearch/SentEval,
+data/probing/README.md; Conneau et al. 2018.
 
-Left out: sentences with double quotes, and those whose capitals cannot be restored (inverting twice must be the identity).
+Left out: sentences with double quotes, and those whose capitals cannot be restored (inverting twice must be the
+identity).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 
 from probing.builders.sampling import SHARES, Built, LeftOut, Options, Row, check_size, shares_of, shuffled
 from probing.builders.syntactic import QUOTES
-from probing.corpora.treebank import Sentence
+from probing.corpora.parsed import Sentence
 
 CLAUSES = ("S", "SINV")
 PROPER = ("NNP", "NNPS")
@@ -71,7 +73,7 @@ def small(clause: Clause) -> Clause:
 
 
 def keeps_case(word: str, proper: bool) -> bool:
-    """Whether a first word is written alike at the start and inside of a sentence: proper nouns, I, words in capitals."""
+    """Whether a word is written alike at the start and inside of a sentence: proper nouns, I, words in capitals."""
     return proper or word == "I" or word.startswith("I'") or (len(word) > 1 and word.isupper())
 
 
@@ -85,7 +87,9 @@ def coordination(sentence: Sentence) -> Coordination | None:
     names = ["S" if part.category in CLAUSES else part.label for part in parts]
     if names not in (["S", "CC", "S"], ["S", ",", "CC", "S"]) or any(part.word for part in (parts[0], parts[-1])):
         return None
-    if [leaf.label for leaf in tree.leaves()].count("CC") != 1 or any(n.category == "CONJP" for p in parts for n in p.children):
+    if [leaf.label for leaf in tree.leaves()].count("CC") != 1 or any(
+        n.category == "CONJP" for p in parts for n in p.children
+    ):
         return None
     clauses = []
     for part in (parts[0], parts[-1]):
@@ -99,7 +103,9 @@ def coordination(sentence: Sentence) -> Coordination | None:
 def coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Clauses of a top coordination inverted (I) or not (O), from constituents."""
     if not any(s.tree for s in sentences):
-        raise LeftOut("no constituency trees in this corpus; a dependency treebank has ud_coordination_inversion instead")
+        raise LeftOut(
+            "no constituency trees in this corpus; a dependency treebank has ud_coordination_inversion instead"
+        )
     found = [(s, c) for s in sentences if (c := coordination(s)) is not None]
     return inversion_task(found, len(sentences), rng, options)
 
@@ -107,7 +113,7 @@ def coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Generat
 def inversion_task(
     found: Sequence[tuple[Sentence, Coordination]], n: int, rng: np.random.Generator, options: Options
 ) -> Built:
-    """Halves the coordinations by order, balanced by which clause is longer; shared by constituents and dependencies."""
+    """Halves the coordinations by order, balanced by which clause is longer; for constituents and dependencies."""
     originals = {c.tokens for _, c in found}
     able = [
         (s, c)
@@ -131,7 +137,8 @@ def inversion_task(
     check_size(rows, ["I", "O"], options)
     return Built(
         rows=tuple(shuffled(rows, rng)),
-        definition="The only coordinating conjunction joins two clauses under the root; clauses in their order (O) or inverted (I); "
+        definition="The only coordinating conjunction joins two clauses under the root; clauses in their order (O) "
+        "or inverted (I); "
         "in both classes the first clause is longer as often as the second.",
         split=options.split,
         filters={"sentences": n, "top coordinations": len(found), "eligible (no quotes, case restorable)": len(able)},

@@ -1,17 +1,18 @@
 """Seeded splits and balance: what all builders do with their labelled sentences.
 
-A builder yields `Candidate`s; here they are given a split and thinned out until the classes are of equal size in every split.
-Splits: the corpus' own where it has all three, else 80/10/10 within each class, drawn with the seed; or by target form, so that
-a form is met in one split only (Conneau et al. 2018: "a verb form can only occur in one of the partitions").
+A builder yields `Candidate`s; here they are given a split and thinned out until the classes are of equal size in every
+split. Splits: the corpus' own where it has all three, else 80/10/10 within each class, drawn with the seed; or by
+target form, so that a form is met in one split only (Conneau et al. 2018: "a verb form can only occur in one of the
+partitions").
 
-Frequency limits of the paper (100-5,000 for target forms, 40-400 for odd man out) belong to 120,000 sentences a task; for n
-eligible sentences below that they are scaled by n / 120,000, never below 2 occurrences.
+Frequency limits of the paper (100-5,000 for target forms, 40-400 for odd man out) belong to 120,000 sentences a task;
+for n eligible sentences below that they are scaled by n / 120,000, never below 2 occurrences.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,7 +95,8 @@ def by_class(candidates: Sequence[Candidate], options: Options, rng: np.random.G
 
 
 def by_form(candidates: Sequence[Candidate], rng: np.random.Generator) -> list[Row]:
-    """Gives every target form, with all its sentences, one split: in random order, to the split that lacks most, by chance.
+    """Gives every target form, with all its sentences, one split: in random order, to the split that lacks most, by
+    chance.
 
     A form with both labels (`read`) is one form; the lack is counted for the label it has most often.
     """
@@ -114,38 +116,39 @@ def by_form(candidates: Sequence[Candidate], rng: np.random.Generator) -> list[R
     return [Row(split_of[c.form], c.label, c.tokens) for c in candidates]
 
 
-def balanced(
-    rows: Sequence[Row], options: Options, rng: np.random.Generator, key: Callable[[Row], str] = lambda row: row.label
-) -> list[Row]:
-    """In every split as many rows of each class as its smallest class has, in random order, splits in the order tr, va, te.
+def balanced(rows: Sequence[Row], options: Options, rng: np.random.Generator) -> list[Row]:
+    """In every split as many rows of each class as its smallest class has, in random order, splits in the order tr,
+    va, te.
 
     Raises:
         LeftOut: fewer than two classes, or a class below `min_per_class` over all or missing from a split.
     """
-    classes = sorted({key(row) for row in rows})
+    classes = sorted({row.label for row in rows})
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "no sentence"
         raise LeftOut(f"{found} qualifies, and a task needs two classes; give a larger or other corpus")
+    members: dict[tuple[str, str], list[Row]] = {(split, label): [] for split in SHARES for label in classes}
+    for row in rows:
+        members[row.split, row.label].append(row)
     chosen: list[Row] = []
     for split in SHARES:
-        members = {k: [row for row in rows if row.split == split and key(row) == k] for k in classes}
-        n = min(map(len, members.values()))
-        for group in members.values():
+        n = min(len(members[split, label]) for label in classes)
+        for label in classes:
+            group = members[split, label]
             chosen += [group[i] for i in sorted(rng.permutation(len(group))[:n])]
-    check_size(chosen, classes, options, key)
+    check_size(chosen, classes, options)
     return shuffled(chosen, rng)
 
 
-def check_size(
-    rows: Sequence[Row], classes: Sequence[str], options: Options, key: Callable[[Row], str] = lambda row: row.label
-) -> None:
+def check_size(rows: Sequence[Row], classes: Sequence[str], options: Options) -> None:
     """Raises LeftOut where a class has fewer than `min_per_class` rows, or none in a split."""
-    counts = Counter((row.split, key(row)) for row in rows)
+    counts = Counter((row.split, row.label) for row in rows)
     totals = {k: sum(counts[s, k] for s in SHARES) for k in classes}
     name, least = min(totals.items(), key=lambda item: (item[1], item[0]))
     if least < options.min_per_class:
         raise LeftOut(
-            f"too small: {least} sentences of class {name!r} after filters and balancing, at least {options.min_per_class} are "
+            f"too small: {least} sentences of class {name!r} after filters and balancing, at least "
+            f"{options.min_per_class} are "
             "needed; give a larger corpus or lower min_per_class"
         )
     for split in SHARES:
@@ -159,12 +162,14 @@ def shuffled(rows: Sequence[Row], rng: np.random.Generator) -> list[Row]:
     return [row for split in SHARES for row in mixed if row.split == split]
 
 
-def decorrelated(values: Sequence[int], lengths: Sequence[int], allowed: range, least: int) -> tuple[np.ndarray, dict[str, Any]]:
+def decorrelated(
+    values: Sequence[int], lengths: Sequence[int], allowed: range, least: int
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Numbers to draw per (value, length) so that value and length are independent.
 
-    The target is a bivariate Gaussian with diagonal covariance, as in the tasks' README, over the widest run of values in
-    `allowed` that leaves each with at least `least` sentences; its means and spreads are those that draw most sentences.
-    Lengths are met in pairs (5-6, 7-8, ...); at most 2 % of the target may be missing for want of sentences.
+    The target is a bivariate Gaussian with diagonal covariance, as in the tasks' README, over the widest run of values
+    in `allowed` that leaves each with at least `least` sentences; its means and spreads are those that draw most
+    sentences. Lengths are met in pairs (5-6, 7-8, ...); at most 2 % of the target may be missing for want of sentences.
 
     Returns:
         counts, shape (values, length pairs), and the fitted target for the card.
@@ -208,7 +213,7 @@ def decorrelated(values: Sequence[int], lengths: Sequence[int], allowed: range, 
 
 
 def largest(target: np.ndarray, have: np.ndarray, tolerance: float = 0.02) -> float:
-    """The largest size at which at most `tolerance` of size x target is missing from `have`: sum max(0, target - have/size)."""
+    """The largest size such that sum max(0, size * target - have) is at most tolerance * size."""
     used = target > 0
     t, h = target[used], have[used]
     order = np.argsort(h / t)

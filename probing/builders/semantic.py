@@ -1,17 +1,17 @@
 """Semantic tasks whose targets are word forms: tense, subject and object number, odd man out.
 
-Tense (past_present): PAST where the main clause's finite verb is VBD, PRES where it is VBP or VBZ. SubjNum, ObjNum (subj_number,
-obj_number): NN or NNS of the head of the main clause's subject or direct object, common nouns only (`probing.builders.clause`
-says which word that is). Target forms have a corpus frequency of 100-5,000 and each is met in one split only.
-SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the same tag, such that the two
-bigrams with the neighbours are attested with frequencies comparable to the original's, here: each within a factor of two.
-Target and replacement have a corpus frequency of 40-400; a form serves as replacement in one split only; no sentence comes in
-both versions; the sentences left as they are (O) had a replacement too.
-Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.builders.sampling`). Definitions:
+Tense (past_present): PAST where the main clause's finite verb is VBD, PRES where it is VBP or VBZ. SubjNum, ObjNum
+(subj_number, obj_number): NN or NNS of the head of the main clause's subject or direct object, common nouns only
+(`probing.builders.clause` says which word that is). Target forms have a corpus frequency of 100-5,000 and each is met
+in one split only. SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the
+same tag, such that the two bigrams with the neighbours are attested with frequencies comparable to the original's,
+here: each within a factor of two. Target and replacement have a corpus frequency of 40-400; a form serves as
+replacement in one split only; no sentence comes in both versions; the sentences left as they are (O) had a replacement
+too. Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.builders.sampling`). Definitions:
 facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 
-Left out: a corpus' own splits, which would leave next to nothing beside the split by form. Frequencies are of the forms as they
-stand (odd man out) or lower-cased, per tag, in the corpus that is given.
+Left out: a corpus' own splits, which would leave next to nothing beside the split by form. Frequencies are of the
+forms as they stand (odd man out) or lower-cased, per tag, in the corpus that is given.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from probing.builders.sampling import (
     shares_of,
     shuffled,
 )
-from probing.corpora.treebank import Node, Sentence
+from probing.corpora.parsed import Node, Sentence
 
 TENSES = {"VBD": "PAST", "VBP": "PRES", "VBZ": "PRES"}
 NUMBERS = {"NN": "NN", "NNS": "NNS"}
@@ -78,7 +78,9 @@ def tag_task(
         word = target(sentence.tree) if sentence.tree else None
         if word is not None and word.label in labels:
             labelled.append((sentence, labels[word.label], (word.word or "").lower()))
-    frequency = Counter((t.lower(), labels[k]) for s in sentences for t, k in zip(s.tokens, s.tags, strict=True) if k in labels)
+    frequency = Counter(
+        (t.lower(), labels[k]) for s in sentences for t, k in zip(s.tokens, s.tags, strict=True) if k in labels
+    )
     return form_task(labelled, frequency, about, rng, options)
 
 
@@ -89,7 +91,7 @@ def form_task(
     rng: np.random.Generator,
     options: Options,
 ) -> Built:
-    """Sentences labelled by a target form, forms of middling frequency, split by form, balanced; constituents and UD alike."""
+    """Sentences with a target form of middling frequency, split by form, balanced; for constituents and UD."""
     low, high = scaled(100, 5000, len(labelled))
     kept = [Candidate(s.tokens, k, form=form) for s, k, form in labelled if low <= frequency[form, k] <= high]
     rows = balanced(by_form(kept, rng), options, rng)
@@ -111,7 +113,9 @@ def odd_man_out(sentences: Sequence[Sentence], rng: np.random.Generator, options
     if not any(s.tree for s in sentences):
         raise LeftOut("no Penn tags in this corpus; a dependency treebank has ud_odd_man_out instead")
     tags = [tuple(tag if tag in REPLACED else "" for tag in s.tags) for s in sentences]
-    return replacement_task(sentences, tags, "One noun or verb replaced (C) by another form of the same Penn tag", rng, options)
+    return replacement_task(
+        sentences, tags, "One noun or verb replaced (C) by another form of the same Penn tag", rng, options
+    )
 
 
 def replacement_task(
@@ -121,7 +125,7 @@ def replacement_task(
     rng: np.random.Generator,
     options: Options,
 ) -> Built:
-    """Replaces words in half of the sentences that have a replacement; `tags` is empty where a token may not be replaced."""
+    """Replaces a word in half of the sentences that have a replacement; `tags` is empty where none may be made."""
     low, high = scaled(40, 400, len(sentences))
     choices = replacements(sentences, tags, low, high)
     forms = sorted({form for options_of in choices.values() for found in options_of.values() for form in found})
@@ -143,7 +147,8 @@ def replacement_task(
     check_size(chosen, ["C", "O"], options)
     return Built(
         rows=tuple(shuffled(chosen, rng)),
-        definition=f"{about}, or not (O); both bigrams attested and within a factor of two of the original's frequency, forms with "
+        definition=f"{about}, or not (O); both bigrams attested and within a factor of two of the original's "
+        f"frequency, forms with "
         f"a corpus frequency of {low}-{high}; a form replaces in one split only, no sentence comes in both versions.",
         split="by replacement form, 80/10/10: a form replaces in one split only",
         filters={"sentences": len(sentences), "eligible (a replacement exists)": len(able)},
@@ -159,7 +164,9 @@ def replacements(
     sentences: Sequence[Sentence], tags: Sequence[tuple[str, ...]], low: int, high: int
 ) -> dict[int, dict[int, list[str]]]:
     """Sentence -> position (never the first) -> the forms that may stand there instead, sorted."""
-    frequency = Counter((t, k) for s, ks in zip(sentences, tags, strict=True) for t, k in zip(s.tokens, ks, strict=True) if k)
+    frequency = Counter(
+        (t, k) for s, ks in zip(sentences, tags, strict=True) for t, k in zip(s.tokens, ks, strict=True) if k
+    )
     bigrams: Counter[tuple[str, str]] = Counter()
     after: dict[tuple[str, str], set[str]] = defaultdict(set)
     before: dict[tuple[str, str], set[str]] = defaultdict(set)

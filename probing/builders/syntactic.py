@@ -2,11 +2,12 @@
 
 TreeDepth (tree_depth): nodes on the longest path, ROOT and the tag node included, values 5-12; sentences are drawn to a
 bivariate Gaussian with diagonal covariance, so that depth cannot be told from length.
-TopConst (top_constituents): the labels of the children of the phrase under ROOT, function tags stripped, joined by `_`; the 19
-most frequent and OTHER; sequences with punctuation or quotes inside, or that do not end in `.`, are left out (also of OTHER).
-BShift (bigram_shift): in half of the sentences (I) two adjacent tokens are swapped, neither the first of the sentence, neither
-punctuation, and not the same word; sentences with double quotes are left out. Those left as they are (O) could be swapped too.
-Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
+TopConst (top_constituents): the labels of the children of the phrase under ROOT, function tags stripped, joined by
+`_`; the 19 most frequent and OTHER; sequences with punctuation or quotes inside, or that do not end in `.`, are left
+out (also of OTHER). BShift (bigram_shift): in half of the sentences (I) two adjacent tokens are swapped, neither the
+first of the sentence, neither punctuation, and not the same word; sentences with double quotes are left out. Those
+left as they are (O) could be swapped too. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et
+al. 2018.
 
 Left out: the original's Moses tokenisation; the tokens are the corpus'. Punctuation is a token without letter or digit.
 """
@@ -30,7 +31,7 @@ from probing.builders.sampling import (
     decorrelated,
     shuffled,
 )
-from probing.corpora.treebank import Node, Sentence
+from probing.corpora.parsed import Node, Sentence
 
 DEPTHS = range(5, 13)
 FREQUENT = 19
@@ -67,7 +68,8 @@ def depth_task(
     before = np.corrcoef(depths, lengths)[0, 1]
     return Built(
         rows=tuple(shuffled(rows, rng)),
-        definition=f"{about}; drawn to a Gaussian over depth and length with diagonal covariance, not to equal classes.",
+        definition=f"{about}; drawn to a Gaussian over depth and length with diagonal covariance, not to equal "
+        f"classes.",
         split=options.split,
         filters={"eligible": len(sentences), "of the allowed depths": sum(d in allowed for d in depths)},
         details={
@@ -88,7 +90,8 @@ def top_constituents(sentences: Sequence[Sentence], rng: np.random.Generator, op
     built = frequent_task(kept, rng, options)
     return replace(
         built,
-        definition="Labels of the children of the phrase under ROOT, function tags stripped: the most frequent and OTHER; "
+        definition="Labels of the children of the phrase under ROOT, function tags stripped: the most frequent and "
+        "OTHER; "
         "sequences with punctuation or quotes inside, or that do not end in '.', are left out.",
         filters={"trees": len(parsed), **built.filters},
     )
@@ -102,11 +105,15 @@ def top_sequence(tree: Node) -> list[str]:
 
 def proper_sequence(labels: Sequence[str]) -> bool:
     """Ends in `.`, has more than it, and only names of phrases and words before it."""
-    return len(labels) > 1 and labels[-1] == "." and all(label[:1].isalpha() and label not in ("HYPH", "NFP") for label in labels[:-1])
+    return (
+        len(labels) > 1
+        and labels[-1] == "."
+        and all(label[:1].isalpha() and label not in ("HYPH", "NFP") for label in labels[:-1])
+    )
 
 
 def frequent_task(labelled: Sequence[tuple[Sentence, str]], rng: np.random.Generator, options: Options) -> Built:
-    """The 19 most frequent labels and OTHER, fewer where the corpus is small: each must keep `min_per_class` when balanced."""
+    """The 19 most frequent labels and OTHER; fewer in a small corpus: each must keep `min_per_class` when balanced."""
     counts = Counter(label for _, label in labelled)
     ranked = sorted(counts, key=lambda k: (-counts[k], k))
     reason = LeftOut("too small: no two structures are frequent enough; give a larger corpus or lower min_per_class")
@@ -132,17 +139,16 @@ def bigram_shift(sentences: Sequence[Sentence], rng: np.random.Generator, option
     rows = balanced(by_class(halves(able, rng, options), options, rng), options, rng)
     return Built(
         rows=tuple(rows),
-        definition="Two adjacent tokens swapped (I) or not (O): not at the start of the sentence, no punctuation, two different "
+        definition="Two adjacent tokens swapped (I) or not (O): not at the start of the sentence, no punctuation, "
+        "two different "
         "words; no sentence with double quotes.",
         split=options.split,
         filters={"sentences": len(sentences), "eligible": len(able)},
     )
 
 
-def halves(
-    able: Sequence[tuple[Sentence, list[int]]], rng: np.random.Generator, options: Options
-) -> list[Candidate]:
-    """Half of the sentences of each split swapped at one of their positions; a swap that makes another's sentence is dropped."""
+def halves(able: Sequence[tuple[Sentence, list[int]]], rng: np.random.Generator, options: Options) -> list[Candidate]:
+    """Half of the sentences of each split swapped at one position; swaps that make a known sentence are dropped."""
     taken = {s.tokens for s, _ in able}
     candidates = []
     order = rng.permutation(len(able))

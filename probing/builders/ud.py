@@ -1,15 +1,16 @@
 """The tasks from Universal Dependencies: substitutes under names of their own, never to be shown as the originals.
 
-ud_tree_depth: words on the longest path from the root, punctuation not counted, drawn independent of length as in TreeDepth.
-ud_top_relations: the clause-level relations of the root's dependents (`CLAUSAL`: arguments, adverbials, clauses, conjuncts) in
-their order, ROOT at its own place, subtypes stripped; sentences that end in punctuation and have none among the dependents
-before; the 19 most frequent and OTHER (TopConst).
-ud_past_present: Tense=Past or Tense=Pres of the finite word of the main clause: the root, else its first finite auxiliary or
-copula (Tense). ud_subj_number, ud_obj_number: Number=Sing or Number=Plur of the nominal subject or the object of the root, common
-nouns only (SubjNum, ObjNum). Forms are split and filtered as in the originals.
-ud_odd_man_out: same universal tag and same features in place of the same Penn tag (SOMO). ud_coordination_inversion: root and conj
-joined by the only CCONJ, each with a subject (CoordInv); a first word keeps its case where the corpus writes it so mid-sentence.
-Relations and features: universaldependencies.org/u; the originals: facebookresearch/SentEval, data/probing/README.md.
+ud_tree_depth: words on the longest path from the root, punctuation not counted, drawn independent of length as in
+TreeDepth. ud_top_relations: the clause-level relations of the root's dependents (`CLAUSAL`: arguments, adverbials,
+clauses, conjuncts) in their order, ROOT at its own place, subtypes stripped; sentences that end in punctuation and
+have none among the dependents before; the 19 most frequent and OTHER (TopConst).
+ud_past_present: Tense=Past or Tense=Pres of the finite word of the main clause: the root, else its first finite
+auxiliary or copula (Tense). ud_subj_number, ud_obj_number: Number=Sing or Number=Plur of the nominal subject or the
+object of the root, common nouns only (SubjNum, ObjNum). Forms are split and filtered as in the originals.
+ud_odd_man_out: same universal tag and same features in place of the same Penn tag (SOMO). ud_coordination_inversion:
+root and conj joined by the only CCONJ, each with a subject (CoordInv); a first word keeps its case where the corpus
+writes it so mid-sentence. Relations and features: universaldependencies.org/u; the originals:
+facebookresearch/SentEval, data/probing/README.md.
 
 Left out: enhanced dependencies. Words inside a multiword token are never replaced, and never stand at a clause's edge.
 """
@@ -26,7 +27,7 @@ from probing.builders.coordination import Clause, Coordination, inversion_task, 
 from probing.builders.sampling import Built, LeftOut, Options
 from probing.builders.semantic import form_task, replacement_task
 from probing.builders.syntactic import depth_task, frequent_task
-from probing.corpora.treebank import Dependencies, Sentence
+from probing.corpora.parsed import Dependencies, Sentence
 
 DEPTHS = range(2, 13)
 SUBJECTS = {"nsubj", "csubj"}
@@ -77,7 +78,8 @@ def ud_top_relations(sentences: Sequence[Sentence], rng: np.random.Generator, op
     labelled = [(s, sequence) for s, tree in pairs if (sequence := top_relations(tree)) is not None]
     return replace(
         frequent_task(labelled, rng, options),
-        definition="Clause-level relations of the root's dependents in order, with ROOT at its place, subtypes stripped: the most "
+        definition="Clause-level relations of the root's dependents in order, with ROOT at its place, subtypes "
+        "stripped: the most "
         "frequent and OTHER; sentences end in punctuation and have none among these dependents before.",
         filters={"trees": len(pairs), "eligible": len(labelled)},
     )
@@ -159,7 +161,8 @@ def feature_task(
     missing = [value for value, label in labels.items() if label not in {found for _, found, _ in labelled}]
     if missing:
         raise LeftOut(
-            f"no such word carries {' or '.join(f'{feature}={value}' for value in missing)}: this corpus, or its language, does not "
+            f"no such word carries {' or '.join(f'{feature}={value}' for value in missing)}: this corpus, or its "
+            f"language, does not "
             "mark the contrast there"
         )
     return form_task(labelled, frequency, about, rng, options)
@@ -189,7 +192,7 @@ def ud_coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Gene
 
 
 def ud_coordination(sentence: Sentence, tree: Dependencies, inside: Counter[str]) -> Coordination | None:
-    """The coordination of root and conj by the only CCONJ, or None; `inside` counts tokens that do not start a sentence."""
+    """The coordination of root and conj by the only CCONJ, or None; `inside` counts tokens inside of sentences."""
     root, n = root_of(tree), len(tree.heads)
     conjuncts = [word for word in tree.children(root) if tree.relation(word) == "conj"]
     if len(conjuncts) != 1 or list(tree.upos).count("CCONJ") != 1 or len(set(tree.token)) != n:
