@@ -1,9 +1,10 @@
 """Checks that a made task cannot be solved by what it should not be solvable by. Each of them can fail.
 
-No sentence in two splits and no target form in two splits (`shared`); a bag of words, which sees neither order nor the corpus' own
-statistics, at chance on bigram shift and coordination inversion (`bag_of_words`: naive Bayes on unigram tf-idf, the floor of
-Conneau et al. 2018); length alone no better than the largest class on tree depth (`length_alone`: logistic regression on the
-number of tokens and its square). Classifiers are fitted on tr and scored on va and te together; intervals are Wilson's, 95 %.
+No sentence in two splits and no target form in two splits (`shared`); a bag of words, which sees neither order nor the
+corpus' own statistics, at chance on bigram shift and coordination inversion (`bag_of_words`: naive Bayes on unigram
+tf-idf, the floor of Conneau et al. 2018); length alone no better than the largest class on tree depth (`length_alone`:
+logistic regression on the number of tokens and its square). Classifiers are fitted on tr and scored on va and te
+together; intervals are Wilson's, 95 %.
 
 Left out: hyperparameters; the floors are what the library's defaults give.
 """

@@ -79,7 +79,8 @@ class Grammar(Phrases):
 
     def tree(self, budget: int) -> Node:
         """A sentence of about `budget` tokens, under ROOT."""
-        self.deep, self.past, self.conjoin = self.uniform(), float(self.chance(0.5)), True
+        self.deep = 0.3 * self.uniform() + 0.7 * self.chance(0.5)
+        self.past, self.conjoin = self.chance(0.5), True
         pattern, budget = self.pick(self.patterns), budget - 1
         if pattern in ("clauses", "clauses_comma"):
             top = self.two_clauses(budget, pattern.endswith("comma"))
@@ -138,15 +139,20 @@ class Grammar(Phrases):
         subject, kind, number = self.subject(share)
         first = phrase("S", subject, self.predicate(kind, number, share - len(subject.leaves())))
         left = max(2, budget - len(first.leaves()))
-        opening = (phrase("ADVP", leaf("RB", "then")),) if left > 4 and self.chance(0.2) else ()
-        left -= len(opening)
-        if self.chance(0.6) and number in ("NN", "NNS") and subject.children[-1].label in ("NN", "NNS", "SBAR"):
-            word = "they" if number == "NNS" else lexicon.PRONOUN.get(kind, "it" if kind not in BEING[:3] else "he")
-            second = phrase("S", *opening, phrase("NP", leaf("PRP", word)), self.predicate(kind, number, left - 1))
-        else:
-            second = phrase("S", *opening, *self.clause(left))
+        second = phrase("S", *(self.clause_about(kind, number, left) if self.chance(0.6) else self.clause(left)))
         joint = (leaf(",", ","),) if comma else ()
         return phrase("S", first, *joint, leaf("CC", self.pick(("and", "but", "or", "and"))), second, leaf(".", "."))
+
+    def clause_about(self, kind: str, number: str, budget: int) -> tuple[Node, Node]:
+        """A clause whose object is a pronoun for a subject named before."""
+        words = {"NN": {"woman": "her", "man": "him", "worker": "him", "person": "him"}.get(kind, "it"), "NNS": "them"}
+        words |= {"I": "me", "we": "us"}
+        subject, _, person = self.noun_phrase("person", max(1, budget // 2 - 2))
+        group = "person" if kind in BEING[:3] else kind
+        verb = self.pick(TRANSITIVE["person"].get(group, TRANSITIVE["person"]["person"]), 1.5)
+        target = phrase("NP", leaf("PRP", words.get(number, number)))
+        left = budget - len(subject.leaves()) - 2
+        return subject, phrase("VP", self.finite(verb, person), target, *self.adjuncts(left))
 
     def question(self, pattern: str, budget: int) -> Node:
         """Yes-no questions with an auxiliary, why and where, who."""
@@ -154,7 +160,7 @@ class Grammar(Phrases):
         if pattern == "who":
             inner = phrase("SQ", self.predicate("worker", "NN", budget - 1))
             return phrase("SBARQ", phrase("WHNP", leaf("WP", "who")), inner, end)
-        self.past = float(pattern == "VBD" or (pattern in ("why", "MD") and self.chance(0.5)))
+        self.past = pattern == "VBD" or (pattern in ("why", "MD") and self.chance(0.5))
         for _ in range(20):
             subject, kind, number = self.subject(budget - 1)
             if pattern not in ("VBZ", "VBP") or (number == "NN") == (pattern == "VBZ"):

@@ -49,7 +49,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Dependencies:
-    """A dependency tree over words 0..w-1: `heads` are word numbers, -1 at the root; `token`: a word's token."""
+    """A dependency tree over words 0..w-1: `heads` are words, -1 at the root; `token`: the token it is in."""
 
     heads: tuple[int, ...]
     relations: tuple[str, ...]

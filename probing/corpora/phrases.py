@@ -47,8 +47,7 @@ class Phrases:
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
         self.numbers: list[float] = []
-        self.deep = self.past = 0.5
-        self.conjoin = True
+        self.deep, self.past, self.conjoin = 0.5, False, True
 
     def uniform(self) -> float:
         if not self.numbers:
@@ -123,7 +122,10 @@ class Phrases:
     def relative(self, kind: str, number: str, budget: int) -> Node:
         """A relative clause whose subject is the noun."""
         who = ("WP", "who") if kind in BEING[:3] else ("WDT", self.pick(("that", "which")))
-        return phrase("SBAR", phrase("WHNP", leaf(*who)), phrase("S", self.predicate(kind, number, budget - 1)))
+        now, self.past = self.past, self.past ^ self.chance(0.35)
+        inner = self.predicate(kind, number, budget - 1)
+        self.past = now
+        return phrase("SBAR", phrase("WHNP", leaf(*who)), phrase("S", inner))
 
     # verb phrases
 
@@ -195,21 +197,22 @@ class Phrases:
         way = self.uniform()
         if way < 0.3:
             return WANTING, (phrase("S", phrase("VP", leaf("TO", "to"), self.verb_phrase("VB", "person", budget - 1))),)
+        now, self.past = self.past, self.past ^ self.chance(0.35)
+        inner = phrase("S", *self.clause(budget - 1))
+        self.past = now
         if way < 0.45:
-            return ASKING, (
-                phrase("SBAR", leaf("IN", self.pick(("whether", "if"))), phrase("S", *self.clause(budget - 1))),
-            )
+            return ASKING, (phrase("SBAR", leaf("IN", self.pick(("whether", "if"))), inner),)
         if way < 0.6:
             place = phrase("WHADVP", leaf("WRB", self.pick("why when where how".split())))
-            return ASKING, (phrase("SBAR", place, phrase("S", *self.clause(budget - 1))),)
-        return SAYING, (phrase("SBAR", leaf("IN", "that"), phrase("S", *self.clause(budget - 1))),)
+            return ASKING, (phrase("SBAR", place, inner),)
+        return SAYING, (phrase("SBAR", leaf("IN", "that"), inner),)
 
     def adjuncts(self, budget: int) -> list[Node]:
         """Places, manners, times and adverbial clauses, one beside the other."""
         found: list[Node] = []
         manner = time = False
         while budget > 0:
-            if budget >= 6 and self.chance(0.2 + 0.3 * self.deep):
+            if budget >= 6 and self.chance(0.05 + 0.4 * self.deep):
                 found.append(self.adverbial(budget))
                 break
             if budget >= 3 and self.chance(0.75):
