@@ -169,7 +169,7 @@ def decorrelated(
 
     The target is a bivariate Gaussian with diagonal covariance, as in the tasks' README, over the widest run of values
     in `allowed` that leaves each with at least `least` sentences; its means and spreads are those that draw most
-    sentences. Lengths are met in pairs (5-6, 7-8, ...); at most 2 % of the target may be missing for want of sentences.
+    sentences. Lengths are met in pairs (5-6, 7-8, ...); at most 2 % of the target, and 20 % of a value, may be missing.
 
     Returns:
         counts, shape (values, length pairs), and the fitted target for the card.
@@ -198,6 +198,10 @@ def decorrelated(
                             over_pairs[over_pairs < 0.05] = 0
                             target = np.outer(over_values / over_values.sum(), over_pairs / over_pairs.sum())
                             size = largest(target, have)
+                            if best is not None and size <= best[0]:
+                                continue
+                            rows = (largest(t, h, 0.2 * t.sum()) for t, h in zip(target, have, strict=True))
+                            size = min(size, *rows)
                             if best is not None and size <= best[0]:
                                 continue
                             counts = np.minimum(have, np.rint(size * target)).astype(int)

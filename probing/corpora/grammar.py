@@ -79,7 +79,8 @@ class Grammar(Phrases):
 
     def tree(self, budget: int) -> Node:
         """A sentence of about `budget` tokens, under ROOT."""
-        self.deep = 0.3 * self.uniform() + 0.7 * self.chance(0.5)
+        self.flat = self.chance(0.2) and budget <= 18
+        self.deep = 0.0 if self.flat else 0.3 * self.uniform() + 0.7 * self.chance(0.6)
         self.past, self.conjoin = self.chance(0.5), True
         pattern, budget = self.pick(self.patterns), budget - 1
         if pattern in ("clauses", "clauses_comma"):

@@ -42,12 +42,12 @@ def leaf(tag: str, word: str) -> Node:
 
 
 class Phrases:
-    """Draws phrases; `past` is the tense of the sentence, `conjoin` whether noun phrases may be coordinated."""
+    """Draws phrases; `past`: the tense, `conjoin`: noun phrases may be coordinated, `flat`: they have no phrases inside."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
         self.numbers: list[float] = []
-        self.deep, self.past, self.conjoin = 0.5, False, True
+        self.deep, self.past, self.conjoin, self.flat = 0.5, False, True, False
 
     def uniform(self) -> float:
         if not self.numbers:
@@ -79,8 +79,11 @@ class Phrases:
             return phrase("NP", leaf("PRP", pronoun)), "person", "NN" if pronoun in ("he", "she") else pronoun
         number = "NNS" if self.chance(0.5) else "NN"
         extra = budget - 2
-        flat = self.between(0, min(2, extra)) if extra > 0 and (extra < 3 or not self.chance(self.deep)) else 0
+        flat = self.between(0, min(3 if self.flat else 2, extra)) if extra > 0 and not self.chance(self.deep) else 0
         node, extra = self.simple(kind, number, flat), extra - flat
+        if self.flat:
+            other = self.beside(node, kind, number) if extra >= 2 and self.conjoin else ()
+            return phrase("NP", *node.children, *other), kind, "NNS" if other else number
         if extra >= 3 and self.conjoin and self.chance(0.5 * (1 - self.deep)):
             other, _, _ = self.noun_phrase(kind, extra - 1, bare=False)
             return phrase("NP", node, leaf("CC", self.pick(("and", "and", "or"))), other), kind, "NNS"
@@ -105,6 +108,12 @@ class Phrases:
         if first.word == "a":
             first = leaf("DT", lexicon.article(words[0].word or ""))
         return phrase("NP", first, *words)
+
+    def beside(self, node: Node, kind: str, number: str) -> tuple[Node, ...]:
+        """A second noun in one flat phrase: the old lamps (and boxes)."""
+        noun = self.pick(lexicon.NOUN_TABLE[kind], 1.6)
+        word = noun.singular if number == "NN" else noun.plural
+        return () if word == node.children[-1].word else (leaf("CC", "and"), leaf(number, word))
 
     def location(self, budget: int, kind: str = "place") -> Node:
         """A prepositional phrase; documents and ideas are about something, people come with something."""
@@ -215,7 +224,7 @@ class Phrases:
             if budget >= 6 and self.chance(0.05 + 0.4 * self.deep):
                 found.append(self.adverbial(budget))
                 break
-            if budget >= 3 and self.chance(0.75):
+            if budget >= 3 and self.chance(0.2 if self.flat else 0.75):
                 node = self.location(budget if self.chance(self.deep) else self.between(3, min(5, budget)))
                 found.append(node)
                 budget -= len(node.leaves())
@@ -224,6 +233,10 @@ class Phrases:
                 tag = "JJ" if first == "last" else "DT"
                 found.append(phrase("NP-TMP", leaf(tag, first), leaf("NN", last)))
                 budget, time = budget - 2, True
+            elif budget >= 2 and not manner and self.chance(0.4):
+                degree = leaf("RB", self.pick(("very", "so", "quite", "rather")))
+                found.append(phrase("ADVP", degree, leaf("RB", self.word(lexicon.MANNER))))
+                budget, manner = budget - 2, True
             elif not manner:
                 found.append(phrase("ADVP", leaf("RB", self.word(lexicon.MANNER))))
                 budget, manner = budget - 1, True
