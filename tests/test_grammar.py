@@ -1,4 +1,4 @@
-"""The built-in grammar: distinct, of the lengths it promises, grammatical by its own features, and the same for the same seed."""
+"""The built-in grammar: distinct, of the lengths it promises, in agreement, and the same for the same seed."""
 
 from collections import Counter
 

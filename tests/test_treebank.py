@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import nltk
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,17 +48,21 @@ def test_hand_checkable_depths(tmp_path, tree, text, depth):
     assert sentence.tree.depth == depth
 
 
+tags = st.builds(
+    lambda tag, word: Node(tag, word=word), st.sampled_from(["NN", "DT", ","]), st.sampled_from(["a", "bé"])
+)
+phrases = st.sampled_from(["NP", "S-SBJ"])
 nodes = st.recursive(
-    st.builds(lambda tag, word: Node(tag, word=word), st.sampled_from(["NN", "DT", ","]), st.sampled_from(["a", "bé", "x.y"])),
-    lambda inner: st.builds(lambda tag, kids: Node(tag, tuple(kids)), st.sampled_from(["NP", "S-SBJ"]), st.lists(inner, min_size=1, max_size=4)),
+    tags,
+    lambda inner: st.builds(
+        lambda label, parts: Node(label, tuple(parts)), phrases, st.lists(inner, min_size=1, max_size=4)
+    ),
     max_leaves=20,
-)  # fmt: skip
+)
 
 
 @given(nodes)
 def test_bracket_reader_and_depth_agree_with_nltk(node):
-    import nltk
-
     tree = Node("ROOT", (node,))
     (sentence,) = treebank.read_penn(Path("none.mrg"), "\n\n" + str(tree).replace(" (", "\n  ("))
     theirs = nltk.Tree.fromstring(str(tree))

@@ -42,7 +42,7 @@ def leaf(tag: str, word: str) -> Node:
 
 
 class Phrases:
-    """Draws phrases; `past`: the tense, `conjoin`: noun phrases may be coordinated, `flat`: they have no phrases inside."""
+    """Draws phrases; `past`: the tense, `conjoin`: noun phrases may be coordinated, `flat`: they hold no phrases."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
