@@ -42,6 +42,11 @@ CARD_FIELDS = {
     "licence": "licence of the official file",
 }
 REQUIRED = ("name", "file")
+SENTEVAL = (
+    "sentence_length word_content tree_depth top_constituents bigram_shift past_present subj_number obj_number odd_man_out "
+    "coordination_inversion"
+).split()
+"""The ten tasks of Conneau et al. 2018, in the order of the paper's table."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,70 @@ class Task:
             digest.update("\n".join(f"{k}\t{text}" for k, text in zip(split.labels, split.texts, strict=True)).encode())
         return digest.hexdigest()
 
+    @cached_property
+    def data_card(self) -> dict[str, Any]:
+        """What was found in the data, as plain JSON: counts per class and split, majority rates (0-1), duplicates, identity.
+
+        `notes` lists in words what a reader of a table must know: file not the official one, other classes, classes missing from
+        a split, sentences in two splits, sentences with two labels.
+        """
+        counts = {s: np.bincount(part.labels, minlength=len(self.classes)) for s, part in self.splits.items()}
+        texts = {s: set(part.texts) for s, part in self.splits.items()}
+        shared = {
+            f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))
+        }
+        labels_of: dict[str, set[int]] = {}
+        for part in self.splits.values():
+            for text, label in zip(part.texts, part.labels, strict=True):
+                labels_of.setdefault(text, set()).add(int(label))
+        contradictory = sum(len(labels) > 1 for labels in labels_of.values())
+        official = bool(self.card.get("git_blob")) and self.git_blob == self.card["git_blob"]
+
+        notes = []
+        if self.card.get("git_blob") and not official:
+            notes.append("not the official file (git blob id differs): its numbers are not comparable with the paper's")
+        if expected := self.card.get("classes"):
+            if sorted(map(str, expected)) != list(self.classes):
+                notes.append(f"classes {list(self.classes)} differ from the card's {list(expected)}")
+        elif (n := self.card.get("n_classes")) and n != len(self.classes):
+            notes.append(f"{len(self.classes)} classes, the card says {n}")
+        for split, count in counts.items():
+            if missing := int((count == 0).sum()):
+                notes.append(f"{missing} of {len(self.classes)} classes have no sentence in {split}")
+        for pair, n in shared.items():
+            if n:
+                notes.append(f"{n} sentence(s) occur in both {pair}")
+        if contradictory:
+            notes.append(f"{contradictory} sentence(s) carry two labels")
+        return {
+            "task": self.name,
+            "source": self.source,
+            "file_sha256": self.file_sha256,
+            "git_blob": self.git_blob,
+            "official": official,
+            "sha256": self.sha256,
+            "train_size": self.train_size,
+            "n": {s: len(part) for s, part in self.splits.items()},
+            "n_classes": len(self.classes),
+            "classes": {
+                s: {c: int(k) for c, k in zip(self.classes, count, strict=True)}
+                if len(self.classes) <= 30
+                else {"smallest": int(count.min()), "largest": int(count.max())}
+                for s, count in counts.items()
+            },
+            "majority": {s: float(count.max() / count.sum()) for s, count in counts.items()},
+            "tokens": {
+                s: dict(zip(("min", "median", "max"), (int(q) for q in np.quantile(lengths(part), (0, 0.5, 1))), strict=True))
+                for s, part in self.splits.items()
+            },
+            "duplicates": {
+                "within": {s: sum(n - 1 for n in Counter(part.texts).values()) for s, part in self.splits.items()},
+                "across": shared,
+                "two_labels": contradictory,
+            },
+            "notes": notes,
+        }
+
     def subset(self, train_size: int | None, seed: int) -> Task:
         """This task with a train split of about `train_size` sentences, the same share of every class (at least one each).
 
@@ -114,11 +183,8 @@ class Task:
 
 
 def names() -> list[str]:
-    """Names of the project's own cards that read a data folder, in the order of the paper's table."""
-    order = "sentence_length word_content tree_depth top_constituents bigram_shift past_present subj_number obj_number"
-    first = [*order.split(), "odd_man_out", "coordination_inversion"]
-    found = {path.stem for path in TASKS.glob("*.yaml")}
-    return [name for name in first if name in found] + sorted(found - set(first))
+    """Names of the project's own cards; SentEval's ten first, in the order of the paper's table."""
+    return [*SENTEVAL, *sorted({path.stem for path in TASKS.glob("*.yaml")} - set(SENTEVAL))]
 
 
 def load_card(name: str) -> dict[str, Any]:
@@ -212,70 +278,6 @@ def from_lines(card: Mapping[str, Any], path: Path) -> Task:
 def git_blob_id(content: bytes) -> str:
     """Git's name for a file's content: sha1 of `blob <length>\\0` and the bytes."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-def data_card(task: Task) -> dict[str, Any]:
-    """What was found in the data, as plain JSON: counts per class and split, majority rates (0-1), duplicates, identity.
-
-    `notes` lists in words what a reader of a table must know: file not the official one, other classes, classes missing from
-    a split, sentences in two splits, sentences with two labels.
-    """
-    counts = {s: np.bincount(part.labels, minlength=len(task.classes)) for s, part in task.splits.items()}
-    texts = {s: set(part.texts) for s, part in task.splits.items()}
-    shared = {
-        f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))
-    }
-    labels_of: dict[str, set[int]] = {}
-    for part in task.splits.values():
-        for text, label in zip(part.texts, part.labels, strict=True):
-            labels_of.setdefault(text, set()).add(int(label))
-    contradictory = sum(len(labels) > 1 for labels in labels_of.values())
-    official = bool(task.card.get("git_blob")) and task.git_blob == task.card["git_blob"]
-
-    notes = []
-    if task.card.get("git_blob") and not official:
-        notes.append("not the official file (git blob id differs): its numbers are not comparable with the paper's")
-    if expected := task.card.get("classes"):
-        if sorted(map(str, expected)) != list(task.classes):
-            notes.append(f"classes {list(task.classes)} differ from the card's {list(expected)}")
-    elif (n := task.card.get("n_classes")) and n != len(task.classes):
-        notes.append(f"{len(task.classes)} classes, the card says {n}")
-    for split, count in counts.items():
-        if missing := int((count == 0).sum()):
-            notes.append(f"{missing} of {len(task.classes)} classes have no sentence in {split}")
-    for pair, n in shared.items():
-        if n:
-            notes.append(f"{n} sentence(s) occur in both {pair}")
-    if contradictory:
-        notes.append(f"{contradictory} sentence(s) carry two labels")
-    return {
-        "task": task.name,
-        "source": task.source,
-        "file_sha256": task.file_sha256,
-        "git_blob": task.git_blob,
-        "official": official,
-        "sha256": task.sha256,
-        "train_size": task.train_size,
-        "n": {s: len(part) for s, part in task.splits.items()},
-        "n_classes": len(task.classes),
-        "classes": {
-            s: {c: int(k) for c, k in zip(task.classes, count, strict=True)}
-            if len(task.classes) <= 30
-            else {"smallest": int(count.min()), "largest": int(count.max())}
-            for s, count in counts.items()
-        },
-        "majority": {s: float(count.max() / count.sum()) for s, count in counts.items()},
-        "tokens": {
-            s: dict(zip(("min", "median", "max"), (int(q) for q in np.quantile(lengths(part), (0, 0.5, 1))), strict=True))
-            for s, part in task.splits.items()
-        },
-        "duplicates": {
-            "within": {s: sum(n - 1 for n in Counter(part.texts).values()) for s, part in task.splits.items()},
-            "across": shared,
-            "two_labels": contradictory,
-        },
-        "notes": notes,
-    }
 
 
 def lengths(split: Split) -> Labels:

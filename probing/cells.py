@@ -1,0 +1,151 @@
+"""The result store: one finished measurement a file, so that nothing is computed twice and any number can be traced.
+
+    ROOT/<key>.json   inputs (everything that determines the numbers; the key is their hash), status, row, details
+    ROOT/<key>.npy    gold and predicted class of every test sentence, in file order: shape (2, n_test)
+
+Both are written to a temporary file and renamed, the JSON last: it is there, whole, or absent. A failed cell is recorded with its
+message and tried again by the next run. Times, dates and versions stand in the details, outside what determines the numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from probing.errors import DataError, did_you_mean
+from probing.types import Labels
+
+SCHEMA = 1
+
+
+def key_of(inputs: Mapping[str, Any]) -> str:
+    """The name of a cell: a hash of its inputs (20 hex digits)."""
+    return hashlib.sha256(json.dumps({"schema": SCHEMA, **inputs}, sort_keys=True).encode()).hexdigest()[:20]
+
+
+class Cells:
+    """The cells in folder `root`, made on first write."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root).expanduser()
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """The record of a cell, or None where there is none that can be read."""
+        try:
+            record = json.loads((self.root / f"{key}.json").read_text(encoding="utf-8"))
+            return record if record["key"] == key and key_of(record["inputs"]) == key else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def done(self, key: str) -> bool:
+        """Whether the cell is finished, and its predictions are the ones that were written."""
+        record = self.read(key)
+        return record is not None and record["status"] == "done" and self._predictions_intact(record)
+
+    def predictions(self, key: str) -> tuple[Labels, Labels]:
+        """Gold and predicted class indices of the test sentences, each (n_test,).
+
+        Raises:
+            DataError: the cell is not finished, or its predictions are damaged.
+        """
+        record = self.read(key)
+        if record is None or record["status"] != "done" or not self._predictions_intact(record):
+            raise DataError(f"the predictions of cell {key} in {self.root} are missing or damaged; run the same command again")
+        gold, predicted = np.load(self.root / f"{key}.npy", allow_pickle=False).astype(np.int64)
+        return gold, predicted
+
+    def _predictions_intact(self, record: Mapping[str, Any]) -> bool:
+        try:
+            content = (self.root / f"{record['key']}.npy").read_bytes()
+        except OSError:
+            return False
+        return hashlib.sha256(content).hexdigest() == record.get("predictions_sha256")
+
+    def write(
+        self, inputs: Mapping[str, Any], row: Mapping[str, Any], details: Mapping[str, Any], gold: Labels, predicted: Labels
+    ) -> str:
+        """Records a finished cell; returns its key."""
+        key = key_of(inputs)
+        buffer = BytesIO()
+        np.save(buffer, np.stack([gold, predicted]).astype(np.int32), allow_pickle=False)
+        _replace(self.root / f"{key}.npy", buffer.getvalue())
+        self._write_record(
+            {
+                "key": key, "status": "done", "inputs": inputs, "row": row, "details": details | provenance(),
+                "predictions_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+            }
+        )  # fmt: skip
+        return key
+
+    def write_failure(self, inputs: Mapping[str, Any], row: Mapping[str, Any], message: str) -> str:
+        """Records a cell that could not be computed, with the reason."""
+        key = key_of(inputs)
+        self._write_record(
+            {"key": key, "status": "failed", "inputs": inputs, "row": row, "details": provenance(), "error": message}
+        )
+        return key
+
+    def _write_record(self, record: Mapping[str, Any]) -> None:
+        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+        _replace(self.root / f"{record['key']}.json", text.encode())
+
+    def lock(self, name: str) -> FileLock:
+        """A lock for a group of cells; it dies with the process that holds it."""
+        folder = self.root / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock")
+
+    def find(self, prefix: str) -> dict[str, Any]:
+        """The one cell whose key starts with `prefix`.
+
+        Raises:
+            DataError: none, or several.
+        """
+        found = sorted(path.stem for path in self.root.glob(f"{prefix}*.json")) if prefix.isalnum() else []
+        if len(found) != 1:
+            keys = [path.stem for path in self.root.glob("*.json")]
+            hint = f"{len(found)} cells start with it" if found else f"no such cell among {len(keys)}{did_you_mean(prefix, keys)}"
+            raise DataError(f"cell {prefix!r} in {self.root}: {hint}; keys stand in the column `cell` of a run's rows.csv")
+        record = self.read(found[0])
+        if record is None:
+            raise DataError(f"{self.root / found[0]}.json is damaged; run the command that made it again")
+        return record
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("probing", "torch", "transformers", "scikit-learn", "numpy", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def provenance() -> dict[str, Any]:
+    """When and with what a cell was made."""
+    return {"made": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(), "machine": platform.platform()}

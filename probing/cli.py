@@ -1,0 +1,164 @@
+"""The command `probing`: one word says what to do. Light at the start: torch and Hydra are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from probing import presets
+from probing.errors import ConfigError, ProbingError, did_you_mean
+from probing.progress import human_bytes, say
+
+app = typer.Typer(
+    help="What a text encoder knows, layer by layer.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+store_app = typer.Typer(help="The representation store.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+OUT = Path("probing-out")
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+KINDS = ("tasks", "encoders", "probes", "data", "experiments")
+
+
+def main() -> None:
+    """Entry point: `probing run KEY=VALUE …`; without a verb, words with `=` mean `run`."""
+    words = sys.argv[1:]
+    if words and (words[0] in ("-m", "--multirun") or "=" in words[0]):
+        sys.argv.insert(1, "run")
+    try:
+        app()
+    except ProbingError as error:
+        say(f"probing: {error}")
+        sys.exit(2)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def run(context: typer.Context) -> None:
+    """Measure: tasks × layers × poolings of an encoder, with floors and controls. KEY=VALUE …, -m for a multirun."""
+    from probing.run import main as run_main
+
+    raise typer.Exit(run_main(context.args))
+
+
+@app.command("list")
+def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
+    """What there is: tasks, encoders, probes, data, experiments."""
+    if kind == "tasks":
+        from probing import task
+
+        for name in task.names():
+            card = task.load_card(name)
+            typer.echo(f"{name:24} {card.get('paper_name', ''):10} {card.get('group', ''):10} {card.get('about', '')}")
+    elif kind in KINDS:
+        group = kind.removesuffix("s")
+        for name in presets.names(group):
+            typer.echo(f"{name:24} {presets.about(group, name)}")
+    else:
+        raise ConfigError(f"list what? {kind!r} is unknown{did_you_mean(kind, KINDS)} (allowed: {', '.join(KINDS)})")
+
+
+@app.command()
+def status(runs: list[Path]) -> None:
+    """Done, failed and missing cells of a run; exit code 1 unless all are done."""
+    from probing.runs import Run
+
+    open_ = 0
+    for folder in runs:
+        found = Run.read(folder)
+        state = found.state()
+        counts = ", ".join(f"{len(cells)} {name}" for name, cells in state.items())
+        typer.echo(f"{found.folder}: {len(found.keys)} cells: {counts}")
+        for record in state["failed"]:
+            row = record["row"]
+            typer.echo(f"  failed {record['key']}  {row['task']} {row['encoder']} layer {row['layer']} {row['pooling']}: {record['error']}")
+        open_ += len(state["failed"]) + len(state["missing"])
+    if open_:
+        typer.echo(f"{open_} open: run the same command again, finished cells are skipped")
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    runs: list[Path],
+    out: Annotated[Path | None, typer.Option(help="folder for the tables; one run: its own folder")] = None,
+    against: Annotated[str | None, typer.Option(help="a published table, e.g. jawahar2019, set beside these numbers")] = None,
+) -> None:
+    """Tables of one or several runs: table.md, .csv, .tex, report.html, figures; or a comparison with a published table."""
+    from probing import published
+    from probing.report import write
+    from probing.runs import Run
+    from probing.tables import merge
+
+    found = [Run.read(folder) for folder in runs]
+    if against is not None:
+        typer.echo(published.compare(merge(run.table() for run in found), against))
+        if out is None:
+            return
+    elif out is None and len(found) > 1:
+        raise ConfigError("several runs make one table: say where it goes with --out DIR")
+    folder = out or found[0].folder
+    write(found, folder, against=against)
+    say(f"wrote {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))} in {folder}")
+
+
+@app.command()
+def explain(
+    cell: Annotated[str, typer.Argument(help="key of a cell, or its beginning")],
+    dir: Annotated[Path, typer.Option(help="the run.dir that holds the cell")] = OUT,
+) -> None:
+    """Everything that made one number: data, encoder, probe, what was tried, seeds, versions, when."""
+    from probing.cells import Cells
+
+    typer.echo(json.dumps(Cells(dir / "cells").find(cell), indent=1, ensure_ascii=False))
+
+
+@app.command()
+def fetch(
+    what: Annotated[str, typer.Argument(help="senteval")],
+    root: Annotated[Path, typer.Option(help="folder for the files")] = Path("data/senteval"),
+) -> None:
+    """Download data, pinned to a commit and verified by git blob id."""
+    if what != "senteval":
+        raise ConfigError(f"fetch what? {what!r} is unknown{did_you_mean(what, ['senteval'])} (allowed: senteval)")
+    from probing.corpora.download import fetch as download
+    from probing.task import SENTEVAL, load_card
+
+    download([load_card(name) for name in SENTEVAL], root)
+    say(f"next: probing run data=senteval data.root={root} encoder=minilm")
+
+
+@store_app.command("list")
+def store_list(root: Path = OUT / "store") -> None:
+    """Encoders in the store: poolings, sentences, shards done and planned, bytes."""
+    from probing.store import Store
+
+    for entry in Store(root).entries():
+        typer.echo(
+            f"{entry['fingerprint']}  {entry['encoder']:24} {entry['poolings']:20} {entry['sentences']:9} sentences  "
+            f"{entry['done']}/{entry['shards']} shards  {human_bytes(entry['bytes'])}"
+        )
+
+
+@store_app.command("verify")
+def store_verify(root: Path = OUT / "store") -> None:
+    """Check every shard against its hash; exit code 1 if one is damaged."""
+    from probing.store import Store
+
+    intact, damaged = Store(root).verify()
+    typer.echo(f"{intact} shards intact, {len(damaged)} damaged")
+    for path in damaged:
+        typer.echo(f"  {path} (computed again by the next run that needs it)")
+    if damaged:
+        raise typer.Exit(1)
+
+
+@store_app.command("prune")
+def store_prune(fingerprints: list[str], root: Path = OUT / "store") -> None:
+    """Delete encoders from the store by fingerprint (or its beginning); cells and tables stay."""
+    from probing.store import Store
+
+    typer.echo(f"freed {human_bytes(Store(root).prune(fingerprints))}")

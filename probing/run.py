@@ -1,0 +1,195 @@
+"""`probing run`: a Hydra configuration becomes a call of `evaluate`. The only file that imports Hydra.
+
+The schema of the top level is `Config`; the groups data, encoder and probe are checked against the dataclass that their
+`_target_` names (`probing.presets`). Values that are lists (task, layer, pooling, seed, controls, floors) are loops inside one
+job, also under `-m`: `task=a,b` means both. Multirun sweeps the groups and their options.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from probing import presets
+from probing.cells import Cells
+from probing.errors import ConfigError, ProbingError, did_you_mean
+from probing.evaluate import ALL_FLOORS, Settings, compute, plan
+from probing.paths import CONF
+from probing.progress import say
+from probing.runs import Run
+from probing.store import Store, guarded
+
+LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
+"""Keys whose value is a list: loops inside one job."""
+
+
+@dataclass
+class RunConfig:
+    name: str | None = None
+    dir: str = "probing-out"
+    store: str | None = None
+    force: bool = False
+    threads: int | None = None
+
+
+@dataclass
+class Config:
+    data: Any
+    encoder: Any
+    probe: Any
+    task: Any = "all"
+    layer: Any = "all"
+    pooling: Any = "all"
+    seed: Any = 0
+    controls: Any = "permuted"
+    floors: Any = "all"
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+class CellsFailed(Exception):
+    """Some cells could not be computed; the others are there. Exit code 1."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the words after `probing run`; returns the exit code: 0, 1 if a cell failed, 2 for a mistake in what was given."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
+    sys.argv = ["probing run", *map(_as_list, arguments)]
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+        return 0
+    except CellsFailed as error:
+        say(str(error))
+        return 1
+    except ProbingError as error:
+        say(f"probing: {error}")
+    except (HydraException, OmegaConfBaseException) as error:
+        say(f"probing: {_plain(error, arguments)}")
+    except KeyboardInterrupt:
+        say("probing: interrupted; what was finished is kept, the same command goes on from there")
+        return 130
+    return 2
+
+
+def job(config: DictConfig) -> None:
+    """One job: one data source × one encoder × one probe."""
+    said = OmegaConf.to_container(config, resolve=True)
+    run = _checked(said)
+    names = _list(said["task"], str, "task")
+    encoder = presets.build(said["encoder"], "encoder")
+    probe = presets.build(said["probe"], "probe")
+    source = presets.build(said["data"], "data")
+    settings = Settings(
+        probe,
+        _list(said["layer"], int, "layer"),
+        _list(said["pooling"], str, "pooling"),
+        _list(said["seed"], int, "seed") or (0,),
+        _list(said["controls"], str, "controls") or (),
+        ALL_FLOORS if said["floors"] == "all" else _list(said["floors"], str, "floors") or (),
+        source.train_size,
+    )
+    _set_threads(run.threads)
+    home = Path(run.dir).expanduser()
+    cells, store = Cells(home / "cells"), Store(run.store or home / "store")
+    with guarded(home):
+        home.mkdir(parents=True, exist_ok=True)
+        planned = plan(source.tasks(names), [encoder], settings)
+        keys = [cell.key for cell in planned]
+        short = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:8]
+        name = run.name or "-".join(re.sub(r"\W+", "_", part) for part in (source.name, encoder.name, probe.name)) + f"-{short}"
+        recorded = Run.write(home / "runs" / name, said, keys, cells)
+        compute(planned, probe, store, cells, run.force)
+        from probing.report import write  # matplotlib, only when there is something to draw
+
+        write([recorded], recorded.folder)
+    state = recorded.state()
+    say(f"{recorded.folder}: {len(state['done'])} of {len(keys)} cells done; table.md, rows.csv, report.html")
+    if state["failed"]:
+        raise CellsFailed(f"{len(state['failed'])} cells failed: probing status {recorded.folder}")
+
+
+def _checked(said: dict[str, Any]) -> RunConfig:
+    """The part `run`, checked by its schema; the lists are checked where they are read."""
+    allowed = OmegaConf.structured(Config(None, None, None))
+    for key in said:
+        if key not in allowed:
+            raise ConfigError(f"unknown key {key!r}{did_you_mean(key, map(str, allowed))}")
+    try:
+        return RunConfig(**OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(RunConfig), said["run"])))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"run.{error.key}: {str(error).splitlines()[0]}") from None
+
+
+def _list(value: Any, kind: type, key: str) -> tuple | None:
+    """A value or a list of them as a tuple; `all` is None, `none` is empty.
+
+    Raises:
+        ConfigError: a value of another type.
+    """
+    if value in ("all", None):
+        return None
+    if value == "none":
+        return ()
+    values = value if isinstance(value, list) else [value]
+    for one in values:
+        if not isinstance(one, kind) or isinstance(one, bool):
+            raise ConfigError(f"{key}={one!r} is not {'a whole number' if kind is int else 'a name'}")
+    return tuple(dict.fromkeys(values))
+
+
+def _as_list(word: str) -> str:
+    """`task=a,b` means a list, not a sweep: brackets are put around it."""
+    key, equals, value = word.partition("=")
+    if equals and key in LISTS and "," in value and value[:1] not in "[('\"":
+        return f"{key}=[{value}]"
+    return word
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        if threads < 1:
+            raise ConfigError(f"run.threads={threads} must be at least 1")
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _plain(error: Exception, arguments: list[str]) -> str:
+    """Hydra's message in one or two lines, with the nearest valid name."""
+    text = " ".join(str(error).split("\n\n")[0].split())
+    cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
+    if found := re.search(r"Could not find '(\w+)/([^']*)'", text):
+        group, name = found.groups()
+        have = presets.names(group)
+        return f"unknown {group} {name!r}{did_you_mean(name, have)} (allowed: {', '.join(have)})"
+    if found := re.search(r"Could not override '([\w.]+)'", text):
+        key = found[1]
+        return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments))}"
+    if found := re.search(r"You must specify '(\w+)'|Key '([\w.]+)' is not in struct", text):
+        key = found[1] or found[2]
+        return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments))}"
+    if "Ambiguous value" in text or "sweep" in text:
+        return f"{text} (for a sweep put -m after 'probing run')"
+    return text + (f" ({cause})" if cause and cause not in text else "")
+
+
+def _known_keys(arguments: list[str]) -> list[str]:
+    """Every key of the configuration that the group choices of the command line make."""
+    keys = ["run.name", "run.dir", "run.store", "run.force", "run.threads", *LISTS, "data", "encoder", "probe"]
+    for group, default in (("data", "senteval"), ("encoder", "minilm"), ("probe", "fast")):
+        chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
+        if chosen in presets.names(group):
+            keys += [f"{group}.{option}" for option in presets.read(group, chosen)]
+    return keys

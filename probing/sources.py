@@ -1,0 +1,45 @@
+"""Where tasks come from: a folder of three-column files. What a preset of `conf/data` names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from probing import task
+from probing.corpora import senteval
+from probing.errors import DataError
+from probing.progress import say
+
+
+@dataclass
+class Folder:
+    """SentEval's files, or any in their format, in one folder.
+
+    Args:
+        root: the folder.
+        train_size: train on a stratified subset of about this size, drawn with the run's seed; null: on all.
+        name: how runs on it are called.
+    """
+
+    root: str
+    train_size: int | None = None
+    name: str = "senteval"
+
+    def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
+        """The tasks by name or card path; None: those of the project's cards whose file is there.
+
+        Raises:
+            DataError: see `probing.task.load`; or no file of any task is there.
+        """
+        root = Path(self.root).expanduser()
+        if names is None:
+            if not root.is_dir():
+                raise DataError(f"no folder {root} (data.root must name the folder that holds the task files)")
+            files = {name: task.load_card(name)["file"] for name in task.names()}
+            names = [name for name, file in files.items() if senteval.find_file(root, file)]
+            if not names:
+                raise DataError(f"{root} holds none of the task files ({', '.join(files.values())}; plain, .gz or .xz)")
+            if absent := [name for name in task.SENTEVAL if name not in names]:
+                say(f"{root} has no file for {', '.join(absent)}: left out")
+        return [task.load(name, root) for name in names]

@@ -1,0 +1,393 @@
+"""The representation store: every sentence's vectors, computed once per encoder, on disk, memory-mapped.
+
+    ROOT/<fingerprint>/encoder.json                      what made the vectors (Encoder.description)
+    ROOT/<fingerprint>/<poolings>/<segment>/sentences.json   the sentences of a segment, in row order
+                                           /00000.safetensors  rows 0.. : one tensor `layer.pooling` (rows, dim), float32
+                                           /00000.json         its sha256, written after it: present = finished
+
+A segment is the set of sentences that one request found missing, ordered by token length and cut into shards; its name is the
+hash of that list, so that it is planned once whoever asks. Sentences are shared by all tasks, splits and probes.
+
+What must hold, and how. *Killed at any moment, the same bytes in the end*: a shard is written to a temporary file and renamed,
+and its batches depend on nothing but its own sentences. *Computed once*: a lock on each shard; locks are the kernel's (flock), so
+they die with the process that held them. *Never another model's vectors*: the folder is the hash of everything that determines
+them. *Never damaged vectors*: each shard's hash is checked when a process first touches it; a shard that fails is computed again.
+No pickle.
+
+Left out: float16 storage and eviction by age.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from probing.encoders.base import POOLINGS, Encoder, fingerprint
+from probing.errors import StoreError
+from probing.extraction import batches, extract
+from probing.progress import bar, human_bytes, human_seconds, say
+from probing.types import Column, Features
+
+SHARD_BYTES = 64_000_000
+"""Target size of a shard: bounds the memory of extraction, and the work that a kill can lose."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a request would cost: sentences missing, their tokens, bytes on disk, and seconds (from a timed sample)."""
+
+    sentences: int
+    tokens: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One planned set of sentences on disk; row r lies in shard r // shard_rows."""
+
+    folder: Path
+    sentences: tuple[str, ...]
+    shard_rows: int
+
+    @property
+    def n_shards(self) -> int:
+        return -(-len(self.sentences) // self.shard_rows)
+
+    def rows(self, shard: int) -> slice:
+        return slice(shard * self.shard_rows, min(len(self.sentences), (shard + 1) * self.shard_rows))
+
+    def data(self, shard: int) -> Path:
+        return self.folder / f"{shard:05d}.safetensors"
+
+    def receipt(self, shard: int) -> Path:
+        return self.folder / f"{shard:05d}.json"
+
+    def intact(self, shard: int) -> bool:
+        """Whether the shard is finished and its bytes are the ones that were written."""
+        try:
+            said = json.loads(self.receipt(shard).read_text())
+            return said["sha256"] == _sha256(self.data(shard))
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+
+class Store:
+    """The store in folder `root`, made on first use.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root).expanduser()
+        self._checked: set[Path] = set()
+
+    def vectors(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> Vectors:
+        """The vectors of the sentences, computed now where they are not there yet.
+
+        Args:
+            texts: sentences, in any order, repeated or not.
+            poolings: which poolings are wanted; a folder that holds more of them is used as it is.
+
+        Raises:
+            EncoderError: the encoder fails or returns states that are not finite.
+            StoreError: disk full or folder not writable; what was finished before stays.
+        """
+        wanted = [p for p in POOLINGS if p in set(poolings)]
+        folder = self._folder(encoder, wanted)
+        with guarded(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_json(folder.parent / "encoder.json", dict(encoder.description) | {"name": encoder.name})
+            with FileLock(folder / "plan.lock"):
+                segments = list(self._segments(folder))
+                known = {s for segment in segments for s in segment.sentences}
+                missing = list(dict.fromkeys(text for text in texts if text not in known))
+                if missing:
+                    segments.append(self._plan(encoder, folder, missing, wanted))
+            self._fill(encoder, segments, set(texts))
+        return Vectors(tuple(segments), encoder.dims)
+
+    def estimate(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> Estimate:
+        """What `vectors` would compute, without computing it, but for a timed sample of a few batches."""
+        folder = self._folder(encoder, [p for p in POOLINGS if p in set(poolings)])
+        done = {
+            sentence
+            for segment in self._segments(folder)
+            for shard in range(segment.n_shards)
+            if segment.receipt(shard).exists()
+            for sentence in segment.sentences[segment.rows(shard)]
+        }
+        missing = list(dict.fromkeys(text for text in texts if text not in done))
+        if not missing:
+            return Estimate(0, 0, 0, 0.0)
+        sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:192]]
+        items, _ = encoder.tokenize(sample)
+        extract(encoder, items[:16], poolings)  # loads the model and warms up
+        start = time.perf_counter()
+        extract(encoder, items, poolings)
+        seconds = (time.perf_counter() - start) / len(items) * len(missing)
+        tokens = round(sum(map(len, items)) / len(items) * len(missing))
+        return Estimate(len(missing), tokens, len(missing) * _row_bytes(encoder, len(poolings)), seconds)
+
+    # Planning.
+
+    def _folder(self, encoder: Encoder, poolings: Sequence[str]) -> Path:
+        """The folder for these poolings: one that holds them all if there is one, else one of just these."""
+        home = self.root / fingerprint(encoder)[:20]
+        holding = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(f.name.split("+"))]
+        return holding[0] if holding else home / "+".join(poolings)
+
+    def _segments(self, folder: Path) -> Iterator[Segment]:
+        for path in sorted(folder.glob("*/sentences.json")):
+            segment = _read_segment(path.parent)
+            if segment is None:  # damaged: nothing in it can be trusted
+                shutil.rmtree(path.parent, ignore_errors=True)
+            else:
+                yield segment
+
+    def _plan(self, encoder: Encoder, folder: Path, missing: list[str], poolings: Sequence[str]) -> Segment:
+        items, truncated = encoder.tokenize(missing)
+        order = sorted(range(len(missing)), key=lambda i: (len(items[i]), missing[i]))
+        sentences = tuple(missing[i] for i in order)
+        row = _row_bytes(encoder, len(poolings))
+        rows = max(16, SHARD_BYTES // row)
+        need, free = row * len(sentences), shutil.disk_usage(folder).free
+        if need > free:
+            raise StoreError(
+                f"{len(sentences)} sentences × {len(encoder.dims)} layers × {len(poolings)} poolings need {human_bytes(need)}, but "
+                f"{self.root} has {human_bytes(free)} free; ask for fewer poolings, or put run.store on a larger disk"
+            )
+        if truncated:
+            say(f"{encoder.name}: {truncated} of {len(sentences)} sentences are truncated")
+        name = _hash_sentences(sentences)
+        final, temporary = folder / name[:20], folder / f".{name[:20]}.{os.getpid()}"
+        temporary.mkdir(exist_ok=True)
+        plan = {"sha256": name, "shard_rows": rows, "truncated": truncated, "sentences": sentences}
+        _write_json(temporary / "sentences.json", plan)
+        temporary.rename(final)
+        return Segment(final, sentences, rows)
+
+    # Filling.
+
+    def _fill(self, encoder: Encoder, segments: Sequence[Segment], wanted: set[str]) -> None:
+        todo = []
+        for segment in segments:
+            for shard in range(segment.n_shards):
+                if segment.data(shard) in self._checked or wanted.isdisjoint(segment.sentences[segment.rows(shard)]):
+                    continue
+                if segment.intact(shard):
+                    self._checked.add(segment.data(shard))
+                else:
+                    todo.append((segment, shard))
+        total = sum(len(segment.sentences[segment.rows(shard)]) for segment, shard in todo)
+        if not todo:
+            return
+        with bar(f"extracting {encoder.name}", total) as advance:
+            held_elsewhere = [pair for pair in todo if not self._compute(encoder, *pair, advance, wait=0)]
+            for pair in held_elsewhere:  # another process works on these: wait, then take what it wrote
+                self._compute(encoder, *pair, advance, wait=-1)
+
+    def _compute(self, encoder: Encoder, segment: Segment, shard: int, advance: Any, wait: float) -> bool:
+        """Computes a shard under its lock; False if another process holds it and `wait` (seconds, -1 = for ever) is over."""
+        try:
+            with FileLock(segment.data(shard).with_suffix(".lock"), timeout=wait):
+                if not segment.intact(shard):
+                    poolings = segment.folder.parent.name.split("+")
+                    items, _ = encoder.tokenize(segment.sentences[segment.rows(shard)])
+                    _write_shard(segment, shard, extract(encoder, items, poolings, advance))
+                self._checked.add(segment.data(shard))
+                return True
+        except Timeout:
+            return False
+
+    # Upkeep.
+
+    def entries(self) -> list[dict[str, Any]]:
+        """One record per encoder and poolings: name, fingerprint, poolings, sentences, shards done and planned, bytes."""
+        found = []
+        for folder in sorted(self.root.glob("*/*/")):
+            segments = [s for path in sorted(folder.glob("*/sentences.json")) if (s := _read_segment(path.parent))]
+            said = _read_json(folder.parent / "encoder.json") or {}
+            found.append(
+                {
+                    "encoder": said.get("name", "?"),
+                    "fingerprint": folder.parent.name,
+                    "poolings": folder.name,
+                    "sentences": sum(len(s.sentences) for s in segments),
+                    "shards": sum(s.n_shards for s in segments),
+                    "done": sum(s.receipt(k).exists() for s in segments for k in range(s.n_shards)),
+                    "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
+                }
+            )
+        return found
+
+    def verify(self) -> tuple[int, list[Path]]:
+        """Hashes every finished shard: how many are intact, and the damaged ones (the next run that needs them recomputes)."""
+        intact, damaged = 0, []
+        for path in sorted(self.root.glob("*/*/*/sentences.json")):
+            segment = _read_segment(path.parent)
+            if segment is None:
+                damaged.append(path)
+                continue
+            for shard in range(segment.n_shards):
+                if segment.receipt(shard).exists() or segment.data(shard).exists():
+                    if segment.intact(shard):
+                        intact += 1
+                    else:
+                        damaged.append(segment.data(shard))
+        return intact, damaged
+
+    def prune(self, prefixes: Sequence[str]) -> int:
+        """Deletes the encoders whose fingerprint starts with one of `prefixes`; returns the bytes freed.
+
+        Raises:
+            StoreError: a prefix that no encoder of the store has.
+        """
+        freed = 0
+        for prefix in prefixes:
+            homes = [h for h in self.root.glob("*/") if prefix and h.name.startswith(prefix)]
+            if not homes:
+                have = ", ".join(sorted(h.name for h in self.root.glob("*/"))) or "none"
+                raise StoreError(f"no encoder {prefix!r} in {self.root} (there are: {have})")
+            for home in homes:
+                freed += sum(f.stat().st_size for f in home.rglob("*") if f.is_file())
+                shutil.rmtree(home)
+        return freed
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors of one encoder on disk; `get` reads rows of one layer and pooling through a memory map."""
+
+    segments: tuple[Segment, ...]
+    dims: tuple[int, ...]
+
+    def rows(self, texts: Sequence[str]) -> Rows:
+        """Where the sentences lie; look them up once, then read any number of columns.
+
+        Raises:
+            KeyError: a sentence that was not asked for in `Store.vectors`.
+        """
+        place = {s: (g, r) for g, segment in enumerate(self.segments) for r, s in enumerate(segment.sentences)}
+        where = np.array([place[text] for text in texts], dtype=np.int64).reshape(-1, 2)  # (n, 2): segment, row
+        return Rows(self, where)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The places of n sentences in the store."""
+
+    vectors: Vectors
+    where: np.ndarray
+
+    def get(self, column: Column) -> Features:
+        """Shape (n, dims[layer]), float32, rows in the order of the sentences asked for."""
+        out = np.empty((len(self.where), self.vectors.dims[column.layer]), np.float32)
+        for g, segment in enumerate(self.vectors.segments):
+            shard, row = np.divmod(self.where[:, 1], segment.shard_rows)
+            for k in np.unique(shard[self.where[:, 0] == g]):
+                here = (self.where[:, 0] == g) & (shard == k)
+                out[here] = memory_map(segment.data(int(k)), f"{column.layer}.{column.pooling}")[row[here]]
+        return out
+
+
+def memory_map(path: Path, name: str) -> np.ndarray:
+    """One float32 tensor of a safetensors file as a read-only memory map.
+
+    The format: 8 bytes little-endian header length, a JSON header with `dtype`, `shape`, `data_offsets`, then the data.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    if entry["dtype"] != "F32":
+        raise StoreError(f"{path}: {name} is {entry['dtype']}, the store holds F32")
+    return np.memmap(path, np.float32, "r", offset=8 + length + entry["data_offsets"][0], shape=tuple(entry["shape"]))
+
+
+@contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    """Turns the machine's refusals (disk full, no permission, read-only) into a `StoreError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            why = f"the disk of {folder} is full; free some space, then run the same command again: finished work is kept"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            why = f"{folder} cannot be written ({error.strerror}); choose another folder with run.dir=… or run.store=…"
+        elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+            why = f"{folder} cannot be made: a file stands in its way"
+        else:
+            raise
+        raise StoreError(why) from None
+
+
+def _write_shard(segment: Segment, shard: int, vectors: dict[Column, Features]) -> None:
+    from safetensors.numpy import save_file
+
+    final = segment.data(shard)
+    temporary = final.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        save_file({f"{c.layer}.{c.pooling}": x for c, x in sorted(vectors.items())}, temporary)
+        os.replace(temporary, final)
+    except Exception as error:
+        temporary.unlink(missing_ok=True)
+        if "No space left" in str(error):  # safetensors wraps the errno in its own exception
+            raise OSError(errno.ENOSPC, "No space left on device") from None
+        raise
+    _write_json(segment.receipt(shard), {"sha256": _sha256(final), "rows": len(next(iter(vectors.values())))})
+
+
+def _read_segment(folder: Path) -> Segment | None:
+    said = _read_json(folder / "sentences.json")
+    try:
+        sentences = tuple(said["sentences"])
+        good = _hash_sentences(sentences) == said["sha256"] and folder.name == said["sha256"][:20]
+        return Segment(folder, sentences, int(said["shard_rows"])) if good and said["shard_rows"] > 0 else None
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_json(path: Path, content: Any) -> None:
+    """Writes a file that is either whole or absent; leaves an equal one alone."""
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _row_bytes(encoder: Encoder, n_poolings: int) -> int:
+    return 4 * sum(encoder.dims) * n_poolings
+
+
+def _hash_sentences(sentences: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(sentences)).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
