@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import nltk
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -468,6 +471,29 @@ def test_grammar_folder_is_made_once_and_mended(tmp_path):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == content
     assert [path.name for path in tmp_path.iterdir()] == [folder.name], "no temporary folder stays"
     assert json.loads(content["manifest.json"])["source"] == "grammar"
+
+
+def test_report_runs_on_a_small_grammar(tmp_path):
+    script = Path(__file__).parent.parent / "scripts" / "make_tasks_report.py"
+    command = [
+        sys.executable,
+        str(script),
+        "--out",
+        str(tmp_path),
+        "--n",
+        "1500",
+        "--only",
+        "grammar",
+        "--min-per-class",
+        "12",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(script.parent.parent)}
+    subprocess.run(command, check=True, env=environment, timeout=120)
+    table = pd.read_csv(tmp_path / "leaks.csv")
+    assert list(table["task"]) == list(builders.PENN) and set(table["corpus"]) == {"grammar"}
+    assert table["sentences in two splits"].sum() == table["target forms in two splits"].sum() == 0
+    assert json.loads((tmp_path / "manifest.json").read_text())["sources"]["grammar"]["sentences"] == 1500
+    assert (tmp_path / "README.md").read_text().count("| grammar |") == 10
 
 
 # GUM and German, where the shared folder is

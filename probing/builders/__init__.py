@@ -59,7 +59,7 @@ PENN = tuple(name for name in BUILDERS if not name.startswith("ud_"))
 UD = tuple(f"ud_{name}" if f"ud_{name}" in BUILDERS else name for name in PENN)
 UD = tuple("ud_top_relations" if name == "top_constituents" else name for name in UD)
 SHORTEST, LONGEST = 5, 28
-MIN_PER_CLASS = 50
+MIN_PER_CLASS = 30
 
 
 def make_tasks(
@@ -199,10 +199,8 @@ def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=root, prefix=".grammar-"))
     try:
-        sentences = grammar.sentences(n, seed)
-        text = "\n".join(str(s.tree) for s in sentences)
-        sha256 = hashlib.sha256(text.encode()).hexdigest()
-        made = make_tasks(sentences, temporary, seed=seed, source="grammar", source_sha256=sha256)
+        corpus = grammar.corpus(n, seed)
+        made = make_tasks(corpus.sentences, temporary, seed=seed, source=corpus.name, source_sha256=corpus.sha256)
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(temporary.iterdir())}
         left_out = {name: card for name, card in made.items() if isinstance(card, str)}
         manifest = {"source": "grammar", "n": n, "seed": seed, "files": files, "left out": left_out}

@@ -22,10 +22,18 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from probing.builders import clause, ud
 from probing.builders.sampling import Row
+from probing.corpora.parsed import Sentence
 from probing.corpora.senteval import SPLITS, read_lines
 from probing.types import Estimate
 
+PENN_TARGETS = {
+    "past_present": clause.finite_verb,
+    "subj_number": clause.subject_head,
+    "obj_number": clause.object_head,
+}
+UD_TARGETS = {"ud_past_present": ud.finite_word, "ud_subj_number": ud.subject, "ud_obj_number": ud.direct_object}
 CODES = {name: code for code, name in SPLITS.items()}
 
 
@@ -38,6 +46,32 @@ def shared(parts: Iterable[tuple[str, str]]) -> set[str]:
     """What is met in two splits, of pairs (split, sentence or form)."""
     first: dict[str, str] = {}
     return {what for split, what in parts if first.setdefault(what, split) != split}
+
+
+def target_forms(name: str, sentences: Iterable[Sentence], rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Split and target form of every row of a tense or number task; of odd man out, of every row with a replacement.
+
+    The replacement is where the row differs in one token from a sentence of the corpus that is no row itself.
+    """
+    if name in PENN_TARGETS:
+        trees = {s.tokens: s.tree for s in sentences if s.tree}
+        words = [(row.split, PENN_TARGETS[name](trees[row.tokens])) for row in rows]
+        return [(split, (word.word or "").lower()) for split, word in words if word is not None]
+    if name in UD_TARGETS:
+        parses = {s.tokens: s.dependencies for s in sentences if s.dependencies}
+        places = [(row.split, parses[row.tokens], UD_TARGETS[name](parses[row.tokens])) for row in rows]
+        return [(split, tree.forms[word].lower()) for split, tree, word in places if word is not None]
+    if not name.endswith("odd_man_out"):
+        return []
+    used = {row.tokens for row in rows}
+    holes = {hole for s in sentences if s.tokens not in used for hole in with_holes(s.tokens)}
+    changed = [(row, [hole in holes for hole in with_holes(row.tokens)]) for row in rows if row.label == "C"]
+    return [(row.split, row.tokens[where.index(True)]) for row, where in changed if where.count(True) == 1]
+
+
+def with_holes(tokens: tuple[str, ...]) -> list[tuple[str | None, ...]]:
+    """The sentence with each of its tokens taken out in turn."""
+    return [(*tokens[:i], None, *tokens[i + 1 :]) for i in range(len(tokens))]
 
 
 def accuracy(right: int, n: int) -> Estimate:

@@ -16,10 +16,12 @@ Left out: meaning beyond word classes; punctuation inside of sentences but one c
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from probing.corpora import lexicon
-from probing.corpora.parsed import Node, Sentence
+from probing.corpora.parsed import Corpus, Node, Sentence
 from probing.corpora.phrases import BEING, DO, TRANSITIVE, Phrases, leaf, phrase
 from probing.errors import DataError
 
@@ -67,6 +69,12 @@ def sentences(n: int = 20_000, seed: int = 0) -> list[Sentence]:
             room[k] -= 1
             found.append(sentence)
     return found
+
+
+def corpus(n: int = 20_000, seed: int = 0) -> Corpus:
+    """The sentences as a corpus: its name is `grammar`, its sha256 that of the trees."""
+    drawn = tuple(sentences(n, seed))
+    return Corpus("grammar", hashlib.sha256("\n".join(str(s.tree) for s in drawn).encode()).hexdigest(), drawn)
 
 
 class Grammar(Phrases):
