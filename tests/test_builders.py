@@ -22,7 +22,7 @@ from probing.builders.coordination import Clause, Coordination, coordination
 from probing.builders.sampling import Candidate, LeftOut, Row, by_form, decorrelated
 from probing.corpora import grammar
 from probing.corpora.brackets import converted, from_tree
-from probing.corpora.parsed import Dependencies, Sentence
+from probing.corpora.parsed import Dependencies, Node, Sentence
 from probing.errors import DataError
 
 BINARY = ("bigram_shift", "past_present", "subj_number", "obj_number", "odd_man_out", "coordination_inversion")
@@ -247,6 +247,34 @@ def test_heads_are_words_of_the_tree(seed):
     leaves = drawn.leaves()
     for find in TARGETS.values():
         assert (found := find(drawn)) is None or found in leaves
+
+
+labels = st.sampled_from("S SBARQ SQ NP NP-SBJ VP CC , .".split())
+leaves = st.builds(
+    lambda tag, token: Node(tag, word=token),
+    st.sampled_from("NN NNS VBD VBZ MD CC , . NNP PRP POS".split()),
+    st.sampled_from("He a B and I , .".split()),
+)
+trees = st.recursive(
+    leaves,
+    lambda inner: st.builds(
+        lambda label, parts: Node(label, tuple(parts)), labels, st.lists(inner, min_size=1, max_size=5)
+    ),
+    max_leaves=25,
+)
+
+
+@given(trees)
+def test_any_tree_keeps_its_words(node):
+    sentence = from_tree(Node("ROOT", (node,)))
+    words = sentence.tree.leaves()
+    assert sentence.tokens == tuple(leaf.word for leaf in node.leaves())
+    for find in TARGETS.values():
+        assert (found := find(sentence.tree)) is None or found in words
+    if (whole := coordination(sentence)) is not None:
+        assert whole.tokens == sentence.tokens
+        assert not whole.restorable or whole.inverted().inverted().tokens == sentence.tokens
+    assert len(syntactic.top_sequence(sentence.tree)) == len(node.children)
 
 
 # leaks, and the proof that they would be seen
