@@ -190,7 +190,7 @@ def decorrelated(
             if have.sum(1).min() < least:
                 continue
             for middle in np.arange(run[0], run[-1] + 0.1, 0.5):
-                for spread in (1.5, 2.0, 2.5, 3.0):
+                for spread in (2.0, 2.5, 3.0):
                     over_values = np.exp(-0.5 * ((run - middle) / spread) ** 2)
                     for centre in pairs:
                         for width_of in (0.8, 1.2, 1.6, 2.2, 3.0):
