@@ -1,0 +1,236 @@
+"""The ten tasks made from any parsed text, in SentEval's file format.
+
+`make_tasks` writes DIR/<task>.txt (split TAB label TAB sentence) and DIR/<task>.card.json beside it: definition used,
+filters, counts per class and split, balance, what was left out and why, hash of the source, seed. A corpus with
+constituents gives the ten tasks of Conneau et al. 2018 (`PENN`); one with dependencies gives named substitutes where
+constituents are needed (`UD`), so that no one mistakes them for the originals; plain sentences give the tasks that
+need no parse. A task for which the corpus is too small is left out with the reason, and the others are made.
+`grammar_tasks` does the same with the built-in grammar, without any file.
+
+Every task draws from a generator of its own (seed and name), so that a task's bytes do not depend on which others are
+made. Left out: near-duplicates are not searched for in a given corpus; sentences that differ in case only count as one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probing.builders import coordination, semantic, surface, syntactic, ud
+from probing.builders.sampling import SHARES, Built, LeftOut, Options
+from probing.corpora import grammar, lexicon, parsed, phrases
+from probing.corpora.parsed import Sentence
+from probing.corpora.treebank import read_source
+from probing.errors import DataError, did_you_mean
+
+__all__ = ["BUILDERS", "PENN", "UD", "grammar_tasks", "make_tasks", "read_source"]
+
+Builder = Callable[[Sequence[Sentence], np.random.Generator, Options], Built]
+BUILDERS: dict[str, Builder] = {
+    "sentence_length": surface.sentence_length,
+    "word_content": surface.word_content,
+    "tree_depth": syntactic.tree_depth,
+    "top_constituents": syntactic.top_constituents,
+    "bigram_shift": syntactic.bigram_shift,
+    "past_present": semantic.past_present,
+    "subj_number": semantic.subj_number,
+    "obj_number": semantic.obj_number,
+    "odd_man_out": semantic.odd_man_out,
+    "coordination_inversion": coordination.coordination_inversion,
+    "ud_tree_depth": ud.ud_tree_depth,
+    "ud_top_relations": ud.ud_top_relations,
+    "ud_past_present": ud.ud_past_present,
+    "ud_subj_number": ud.ud_subj_number,
+    "ud_obj_number": ud.ud_obj_number,
+    "ud_odd_man_out": ud.ud_odd_man_out,
+    "ud_coordination_inversion": ud.ud_coordination_inversion,
+}
+PENN = tuple(name for name in BUILDERS if not name.startswith("ud_"))
+UD = tuple(f"ud_{name}" if f"ud_{name}" in BUILDERS else name for name in PENN)
+UD = tuple("ud_top_relations" if name == "top_constituents" else name for name in UD)
+SHORTEST, LONGEST = 5, 28
+MIN_PER_CLASS = 30
+
+
+def make_tasks(
+    sentences: Iterable[Sentence],
+    out: str | Path,
+    *,
+    language: str = "en",
+    seed: int = 0,
+    source: str = "unnamed",
+    source_sha256: str = "",
+    tasks: Sequence[str] | None = None,
+    min_per_class: int = MIN_PER_CLASS,
+) -> dict[str, dict[str, Any] | str]:
+    """Makes the tasks and writes them, whole or not at all, one after the other.
+
+    Args:
+        sentences: as a reader gives them; those of 5-28 tokens are used, each text once.
+        out: the folder; files of an earlier run are replaced, files that were not made here never.
+        language: named in the cards.
+        seed: of all draws; the same seed gives the same bytes.
+        source, source_sha256: named in the cards.
+        tasks: names of `BUILDERS`; None takes `UD` for dependencies and `PENN` for all else.
+        min_per_class: sentences that every class must keep after filters and balancing, else the task is left out.
+
+    Returns:
+        per task its card, or the reason why it was left out.
+
+    Raises:
+        DataError: an unknown task, or a file in `out` that was not made here.
+    """
+    given = list(sentences)
+    names = list(tasks) if tasks is not None else list(default_tasks(given))
+    for name in names:
+        if name not in BUILDERS:
+            raise DataError(f"unknown task {name!r}{did_you_mean(name, BUILDERS)} (allowed: {', '.join(BUILDERS)})")
+    if min_per_class < 3:
+        raise DataError(
+            f"min_per_class={min_per_class}: a class needs a sentence in each of the three splits, so 3 or more"
+        )
+    out = Path(out).expanduser()
+    for name in names:
+        if (out / f"{name}.txt").exists() and not (out / f"{name}.card.json").exists():
+            raise DataError(f"{out} holds a {name}.txt without {name}.card.json, not made here; choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    kept, common = prepared(given)
+    official = bool(kept) and all(s.split for s in kept) and {s.split for s in kept} == set(SHARES)
+    result: dict[str, dict[str, Any] | str] = {}
+    for name in names:
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        try:
+            built = BUILDERS[name](kept, rng, Options(min_per_class, official))
+        except LeftOut as reason:
+            result[name] = str(reason)
+            for stale in (out / f"{name}.txt", out / f"{name}.card.json"):
+                stale.unlink(missing_ok=True)
+            continue
+        card = card_of(name, built)
+        card |= {"corpus": common, "language": language, "source": source, "source_sha256": source_sha256}
+        card |= {"seed": seed, "min_per_class": min_per_class}
+        text = "".join(f"{row.split}\t{row.label}\t{' '.join(row.tokens)}\n" for row in built.rows)
+        card["file_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        written(out / f"{name}.card.json", json.dumps(card, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        written(out / f"{name}.txt", text)
+        result[name] = card
+    return result
+
+
+def default_tasks(sentences: Sequence[Sentence]) -> tuple[str, ...]:
+    """UD's names for dependencies without trees, else the ten usual ones."""
+    trees = any(s.tree for s in sentences)
+    return UD if not trees and any(s.dependencies for s in sentences) else PENN
+
+
+def prepared(sentences: Sequence[Sentence]) -> tuple[list[Sentence], dict[str, int]]:
+    """The sentences that all tasks start from, and how many were left out by what."""
+    left: Counter[str] = Counter({"sentences": len(sentences)})
+    kept, seen = [], set()
+    for s in sentences:
+        text = s.text.lower()
+        if not SHORTEST <= len(s.tokens) <= LONGEST:
+            left[f"not of {SHORTEST}-{LONGEST} tokens"] += 1
+        elif len(s.text.split()) != len(s.tokens):
+            left["blank inside a token"] += 1
+        elif text in seen:
+            left["duplicates"] += 1
+        else:
+            seen.add(text)
+            kept.append(s)
+    left["used"] = len(kept)
+    return kept, dict(left)
+
+
+def card_of(name: str, built: Built) -> dict[str, Any]:
+    """What the file is: definition, filters, counts, balance, majority rates (0-1)."""
+    counts = {s: Counter(row.label for row in built.rows if row.split == s) for s in SHARES}
+    sizes = {s: sum(count.values()) for s, count in counts.items()}
+    few = len(counts["tr"]) <= 30
+    return {
+        "task": name,
+        "definition": built.definition,
+        "split": built.split,
+        "filters": {**built.filters, "written": len(built.rows)},
+        "details": built.details,
+        "n": sizes,
+        "n_classes": len(counts["tr"]),
+        "counts": {
+            s: dict(sorted(c.items())) if few else {"smallest": min(c.values()), "largest": max(c.values())}
+            for s, c in counts.items()
+        },
+        "majority": {s: round(max(c.values()) / sizes[s], 4) for s, c in counts.items()},
+    }
+
+
+def written(path: Path, text: str) -> None:
+    """Writes to a temporary name beside and renames, so that a file is whole or not there."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000) -> Path:
+    """The folder of the ten tasks from the built-in grammar, made below `root` when it is not there whole and
+    unchanged.
+
+    Its name carries n, seed and a hash of the code that made it; `manifest.json` carries the hash of every file.
+    """
+    root = Path(root).expanduser()
+    folder = root / f"grammar-{n}-{seed}-{code_sha256()[:12]}"
+    if whole(folder):
+        return folder
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=root, prefix=".grammar-"))
+    try:
+        corpus = grammar.corpus(n, seed)
+        made = make_tasks(corpus.sentences, temporary, seed=seed, source=corpus.name, source_sha256=corpus.sha256)
+        files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(temporary.iterdir())}
+        left_out = {name: card for name, card in made.items() if isinstance(card, str)}
+        manifest = {"source": "grammar", "n": n, "seed": seed, "files": files, "left out": left_out}
+        written(temporary / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        os.chmod(temporary, 0o755)
+        if folder.exists() and not whole(folder):
+            shutil.rmtree(folder)
+        try:
+            os.rename(temporary, folder)
+        except OSError:
+            if not whole(folder):  # else another process was faster with the same bytes
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def whole(folder: Path) -> bool:
+    """Whether the manifest is there and every file has the hash it names."""
+    try:
+        files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+        return all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha for name, sha in files.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def code_sha256() -> str:
+    """Hash of the source of everything that the grammar's files depend on."""
+    modules = [Path(m.__file__) for m in (grammar, phrases, lexicon, parsed) if m.__file__]
+    digest = hashlib.sha256()
+    for path in [*modules, *sorted(Path(__file__).parent.glob("*.py"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,201 @@
+"""Semantic tasks whose targets are word forms: tense, subject and object number, odd man out.
+
+Tense (past_present): PAST where the main clause's finite verb is VBD, PRES where it is VBP or VBZ. SubjNum, ObjNum
+(subj_number, obj_number): NN or NNS of the head of the main clause's subject or direct object, common nouns only
+(`probing.builders.clause` says which word that is). Target forms have a corpus frequency of 100-5,000 and each is met
+in one split only. SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the
+same tag, such that the two bigrams with the neighbours are attested with frequencies comparable to the original's,
+here: each within a factor of two. Target and replacement have a corpus frequency of 40-400; a form serves as
+replacement in one split only; no sentence comes in both versions; the sentences left as they are (O) had a replacement
+too. Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.builders.sampling`). Definitions:
+facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
+
+Left out: a corpus' own splits, which would leave next to nothing beside the split by form. Frequencies are of the
+forms as they stand (odd man out) or lower-cased, per tag, in the corpus that is given.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from probing.builders import clause
+from probing.builders.sampling import (
+    Built,
+    Candidate,
+    LeftOut,
+    Options,
+    Row,
+    balanced,
+    by_form,
+    check_size,
+    scaled,
+    shares_of,
+    shuffled,
+)
+from probing.corpora.parsed import Node, Sentence
+
+TENSES = {"VBD": "PAST", "VBP": "PRES", "VBZ": "PRES"}
+NUMBERS = {"NN": "NN", "NNS": "NNS"}
+REPLACED = {"NN", "NNS", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ"}
+BY_FORM = "by target form, 80/10/10: a form is in one split only"
+
+
+def past_present(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Tense of the main clause's finite verb."""
+    about = "Main verb past (VBD) or present (VBP, VBZ)"
+    return tag_task(sentences, clause.finite_verb, TENSES, "ud_past_present", about, rng, options)
+
+
+def subj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Number of the main clause's subject."""
+    about = "Subject of the main clause singular (NN) or plural (NNS)"
+    return tag_task(sentences, clause.subject_head, NUMBERS, "ud_subj_number", about, rng, options)
+
+
+def obj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Number of the main clause's direct object."""
+    about = "Direct object of the main clause singular (NN) or plural (NNS)"
+    return tag_task(sentences, clause.object_head, NUMBERS, "ud_obj_number", about, rng, options)
+
+
+def tag_task(
+    sentences: Sequence[Sentence],
+    target: Callable[[Node], Node | None],
+    labels: dict[str, str],
+    instead: str,
+    about: str,
+    rng: np.random.Generator,
+    options: Options,
+) -> Built:
+    """The label of one word of the tree, by its tag."""
+    if not any(s.tree for s in sentences):
+        raise LeftOut(f"no constituency trees in this corpus; a dependency treebank has {instead} instead")
+    labelled = []
+    for sentence in sentences:
+        word = target(sentence.tree) if sentence.tree else None
+        if word is not None and word.label in labels:
+            labelled.append((sentence, labels[word.label], (word.word or "").lower()))
+    frequency = Counter(
+        (t.lower(), labels[k]) for s in sentences for t, k in zip(s.tokens, s.tags, strict=True) if k in labels
+    )
+    return form_task(labelled, frequency, about, rng, options)
+
+
+def form_task(
+    labelled: Sequence[tuple[Sentence, str, str]],
+    frequency: Counter[tuple[str, str]],
+    about: str,
+    rng: np.random.Generator,
+    options: Options,
+) -> Built:
+    """Sentences with a target form of middling frequency, split by form, balanced; for constituents and UD."""
+    low, high = scaled(100, 5000, len(labelled))
+    kept = [Candidate(s.tokens, k, form=form) for s, k, form in labelled if low <= frequency[form, k] <= high]
+    rows = balanced(by_form(kept, rng), options, rng)
+    return Built(
+        rows=tuple(rows),
+        definition=f"{about}; forms with a corpus frequency of {low}-{high}, each met as target in one split only.",
+        split=BY_FORM,
+        filters={"sentences with a target": len(labelled), "eligible (frequency)": len(kept)},
+        details={
+            "frequency limits": [low, high],
+            "frequency limits in the paper": [100, 5000],
+            "target forms": len({c.form for c in kept}),
+        },
+    )
+
+
+def odd_man_out(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """One noun or verb replaced (C) or not (O), by Penn tags."""
+    if not any(s.tree for s in sentences):
+        raise LeftOut("no Penn tags in this corpus; a dependency treebank has ud_odd_man_out instead")
+    tags = [tuple(tag if tag in REPLACED else "" for tag in s.tags) for s in sentences]
+    return replacement_task(
+        sentences, tags, "One noun or verb replaced (C) by another form of the same Penn tag", rng, options
+    )
+
+
+def replacement_task(
+    sentences: Sequence[Sentence],
+    tags: Sequence[tuple[str, ...]],
+    about: str,
+    rng: np.random.Generator,
+    options: Options,
+) -> Built:
+    """Replaces a word in half of the sentences that have a replacement; `tags` is empty where none may be made."""
+    low, high = scaled(40, 400, len(sentences))
+    choices = replacements(sentences, tags, low, high)
+    forms = sorted({form for options_of in choices.values() for found in options_of.values() for form in found})
+    split_of = dict(zip(forms, shares_of(len(forms), rng), strict=True))
+    originals = {s.tokens for s in sentences}
+    able = [int(i) for i in rng.permutation(sorted(choices))]
+    rows: list[Row] = []
+    for i in able[::2]:
+        position = sorted(choices[i])[int(rng.integers(len(choices[i])))]
+        form = choices[i][position][int(rng.integers(len(choices[i][position])))]
+        tokens = replaced(sentences[i].tokens, position, form)
+        if tokens not in originals:
+            rows.append(Row(split_of[form], "C", tokens))
+            originals.add(tokens)
+    changed = Counter(row.split for row in rows)
+    places = [split for split in ("te", "va", "tr") for _ in range(changed[split])]
+    rows += [Row(split, "O", sentences[i].tokens) for i, split in zip(able[1::2], places, strict=False)]
+    chosen = balanced(rows, options, rng)
+    check_size(chosen, ["C", "O"], options)
+    return Built(
+        rows=tuple(shuffled(chosen, rng)),
+        definition=f"{about}, or not (O); both bigrams attested and within a factor of two of the original's "
+        f"frequency, forms with "
+        f"a corpus frequency of {low}-{high}; a form replaces in one split only, no sentence comes in both versions.",
+        split="by replacement form, 80/10/10: a form replaces in one split only",
+        filters={"sentences": len(sentences), "eligible (a replacement exists)": len(able)},
+        details={
+            "frequency limits": [low, high],
+            "frequency limits in the paper": [40, 400],
+            "replacement forms": len(forms),
+        },
+    )
+
+
+def replacements(
+    sentences: Sequence[Sentence], tags: Sequence[tuple[str, ...]], low: int, high: int
+) -> dict[int, dict[int, list[str]]]:
+    """Sentence -> position (never the first) -> the forms that may stand there instead, sorted."""
+    frequency = Counter(
+        (t, k) for s, ks in zip(sentences, tags, strict=True) for t, k in zip(s.tokens, ks, strict=True) if k
+    )
+    bigrams: Counter[tuple[str, str]] = Counter()
+    after: dict[tuple[str, str], set[str]] = defaultdict(set)
+    before: dict[tuple[str, str], set[str]] = defaultdict(set)
+    places = []
+    for number, (s, ks) in enumerate(zip(sentences, tags, strict=True)):
+        padded = (*s.tokens, "</s>")
+        bigrams.update(zip(padded, padded[1:], strict=False))
+        for i in range(1, len(s.tokens)):
+            if ks[i] and low <= frequency[s.tokens[i], ks[i]] <= high:
+                after[padded[i - 1], ks[i]].add(padded[i])
+                before[padded[i + 1], ks[i]].add(padded[i])
+                places.append((number, i, padded[i - 1 : i + 2], ks[i]))
+    found: dict[int, dict[int, list[str]]] = defaultdict(dict)
+    for number, i, (left, old, right), tag in places:
+        pair = bigrams[left, old], bigrams[old, right]
+        likely = [
+            new
+            for new in after[left, tag] & before[right, tag]
+            if new.lower() != old.lower() and comparable(pair, (bigrams[left, new], bigrams[new, right]))
+        ]
+        if likely:
+            found[number][i] = sorted(likely)
+    return dict(found)
+
+
+def comparable(old: tuple[int, int], new: tuple[int, int]) -> bool:
+    """Whether both bigram frequencies lie within a factor of two of one another."""
+    return all(a <= 2 * b and b <= 2 * a for a, b in zip(old, new, strict=True))
+
+
+def replaced(tokens: Sequence[str], position: int, form: str) -> tuple[str, ...]:
+    return (*tokens[:position], form, *tokens[position + 1 :])

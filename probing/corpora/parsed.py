@@ -1,0 +1,90 @@
+"""A parsed sentence: tokens as they stand in running text, with a constituency tree, with dependencies, or with
+neither.
+
+Depth and labels are those of Penn-style trees (Marcus et al. 1993); dependencies are Universal Dependencies' basic
+ones. Left out: enhanced dependencies, lemmas, and anything that the builders do not ask for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SPLIT_NAMES = {"train": "tr", "dev": "va", "test": "te", "test2": "te"}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A constituent: a phrase with children, or a tag with its word."""
+
+    label: str
+    children: tuple[Node, ...] = ()
+    word: str | None = None
+
+    @property
+    def category(self) -> str:
+        """The label without function tags and indices: NP-SBJ-1 is NP, -LRB- stays."""
+        if self.label[:1] == "-" or ("-" not in self.label and "=" not in self.label):
+            return self.label
+        return re.split(r"[-=]", self.label, maxsplit=1)[0]
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """The function tags: NP-SBJ-1 has SBJ."""
+        return frozenset() if self.label[:1] == "-" else frozenset(re.split(r"[-=]", self.label)[1:])
+
+    @property
+    def depth(self) -> int:
+        """Nodes on the longest way down, this one and the tag included and the word not: nltk's height less one."""
+        return 1 + max((child.depth for child in self.children), default=0)
+
+    def leaves(self) -> list[Node]:
+        """The tag nodes, from left to right."""
+        return [leaf for child in self.children for leaf in child.leaves()] if self.children else [self]
+
+    def __str__(self) -> str:
+        return f"({self.label} {self.word if self.word is not None else ' '.join(map(str, self.children))})"
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """A dependency tree over words 0..w-1: `heads` are words, -1 at the root; `token`: the token it is in."""
+
+    heads: tuple[int, ...]
+    relations: tuple[str, ...]
+    upos: tuple[str, ...]
+    features: tuple[Mapping[str, str], ...]
+    forms: tuple[str, ...]
+    token: tuple[int, ...]
+
+    def children(self, head: int) -> list[int]:
+        return [word for word, above in enumerate(self.heads) if above == head]
+
+    def relation(self, word: int) -> str:
+        """The universal relation, without a language's subtype: nsubj:pass is nsubj."""
+        return self.relations[word].partition(":")[0]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Tokens with tags (one each), a tree or dependencies, and a split (tr, va, te), as far as the source has them."""
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    tree: Node | None = None
+    dependencies: Dependencies | None = None
+    split: str | None = None
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.tokens)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentences with the name of the files they came from and the sha256 of the files' unpacked content."""
+
+    name: str
+    sha256: str
+    sentences: tuple[Sentence, ...] = field(repr=False)

@@ -1,0 +1,573 @@
+"""The builders: laws of each task, leaks that must not be there (and are found when they are), and bad input."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import nltk
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probing import builders, task
+from probing.builders import clause, leaks, semantic, surface, syntactic, ud
+from probing.builders.coordination import Clause, Coordination, coordination
+from probing.builders.sampling import Candidate, LeftOut, Row, by_form, decorrelated
+from probing.corpora import grammar
+from probing.corpora.brackets import converted, from_tree
+from probing.corpora.parsed import Dependencies, Node, Sentence
+from probing.errors import DataError
+
+BINARY = ("bigram_shift", "past_present", "subj_number", "obj_number", "odd_man_out", "coordination_inversion")
+TARGETS = {"past_present": clause.finite_verb, "subj_number": clause.subject_head, "obj_number": clause.object_head}
+
+
+def parsed(brackets: str) -> Sentence:
+    return from_tree(converted(nltk.Tree.fromstring(brackets), "here"))
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return grammar.sentences(5000, seed=1)
+
+
+@pytest.fixture(scope="module")
+def made(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    cards = builders.make_tasks(corpus, folder, seed=2, source="grammar", min_per_class=30)
+    return folder, cards
+
+
+@pytest.fixture(scope="module")
+def rows(made):
+    return {name: leaks.read_rows(made[0] / f"{name}.txt") for name in builders.PENN}
+
+
+# what is written
+
+
+def test_ten_tasks_with_cards_that_say_what_the_files_hold(made, rows):
+    folder, cards = made
+    assert [name for name, card in cards.items() if isinstance(card, dict)] == list(builders.PENN)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(f"{n}.{e}" for n in cards for e in ("txt", "card.json"))
+    for name, card in cards.items():
+        assert json.loads((folder / f"{name}.card.json").read_text()) == card
+        assert hashlib.sha256((folder / f"{name}.txt").read_bytes()).hexdigest() == card["file_sha256"]
+        assert card["n"] == Counter(row.split for row in rows[name])
+        assert [row.split for row in rows[name]] == sorted(
+            (row.split for row in rows[name]), key=["tr", "va", "te"].index
+        )
+        if card["n_classes"] <= 30:
+            assert card["counts"]["te"] == Counter(row.label for row in rows[name] if row.split == "te")
+        assert card["seed"] == 2 and card["source"] == "grammar" and card["definition"].endswith(".")
+
+
+@pytest.mark.parametrize("name", builders.PENN)
+def test_what_was_made_is_read_like_the_official_files(made, name):
+    loaded = task.load(name, made[0])
+    texts = Counter(text for split in loaded.splits.values() for text in split.texts)
+    assert max(texts.values()) == 1
+    shares = [len(split) / sum(map(len, loaded.splits.values())) for split in loaded.splits.values()]
+    assert np.allclose(shares, [0.8, 0.1, 0.1], atol=0.03)
+
+
+def test_cards_of_all_builders_are_there():
+    for name in builders.BUILDERS:
+        assert task.load_card(name)["file"] == f"{name}.txt"
+    assert len(builders.PENN) == len(builders.UD) == 10
+    assert set(builders.PENN) & set(builders.UD) == {"sentence_length", "word_content", "bigram_shift"}
+
+
+def test_same_seed_same_bytes_and_other_seed_other(corpus, made, tmp_path):
+    names = ["bigram_shift", "odd_man_out", "tree_depth"]
+    builders.make_tasks(corpus, tmp_path / "a", seed=2, source="grammar", min_per_class=30, tasks=names)
+    builders.make_tasks(corpus, tmp_path / "b", seed=3, source="grammar", min_per_class=30, tasks=names)
+    for name in (f"{n}.{e}" for n in names for e in ("txt", "card.json")):
+        assert (tmp_path / "a" / name).read_bytes() == (made[0] / name).read_bytes()
+        assert (tmp_path / "b" / name).read_bytes() != (made[0] / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", builders.PENN)
+def test_text_is_unchanged_where_the_task_promises_so(corpus, rows, name):
+    known = {s.tokens for s in corpus}
+    changed = {"bigram_shift": "I", "odd_man_out": "C", "coordination_inversion": "I"}.get(name)
+    for row in rows[name]:
+        assert (row.tokens in known) == (row.label != changed)
+
+
+# laws of the tasks
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", ",", "A", '"', "."]), min_size=2, max_size=12), st.data())
+def test_a_bigram_swapped_back_is_the_original(tokens, data):
+    positions = syntactic.shift_positions(tokens)
+    if '"' in tokens:
+        assert not positions
+    if positions:
+        i = data.draw(st.sampled_from(positions))
+        changed = syntactic.shifted(tokens, i)
+        assert changed != tuple(tokens) and changed[0] == tokens[0] and syntactic.shifted(changed, i) == tuple(tokens)
+        assert not {tokens[i], tokens[i + 1]} & {",", "."}
+
+
+def test_every_shifted_sentence_is_one_swap_from_an_original(corpus, rows):
+    known = {s.tokens for s in corpus}
+    for row in rows["bigram_shift"]:
+        if row.label == "I":
+            swaps = {syntactic.shifted(row.tokens, i) for i in syntactic.shift_positions(row.tokens)}
+            assert len(swaps & known) >= 1
+
+
+word = st.text("abcXYZ'I", min_size=1, max_size=4)
+clauses = st.builds(
+    lambda tokens, fixed: Clause(tuple(tokens), fixed), st.lists(word, min_size=1, max_size=5), st.booleans()
+)
+
+
+@given(clauses, clauses, st.sampled_from([("and",), (",", "but")]), st.sampled_from([(), (".",)]))
+def test_inverting_twice_is_the_identity(first, second, joint, end):
+    whole = Coordination(first, joint, second, end)
+    if whole.restorable:
+        again = whole.inverted()
+        assert again.inverted().tokens == whole.tokens
+        assert Counter(t.lower() for t in again.tokens) == Counter(t.lower() for t in whole.tokens)
+        assert again.longer == -whole.longer and again.tokens[len(again.tokens) - len(end) :] == end
+
+
+def test_inversion_by_hand():
+    left = "(S (NP (PRP {})) (VP (VBD left)))"
+    he = parsed(f"(ROOT (S {left.format('He')} (, ,) (CC but) (S (NP (NNP Ann)) (VP (VBD sat))) (. .)))")
+    assert " ".join(coordination(he).inverted().tokens) == "Ann sat , but he left ."
+    me = parsed(f"(ROOT (S {left.format('I')} (CC and) (S (NP (PRP she)) (VP (VBD sat))) (. .)))")
+    assert " ".join(coordination(me).inverted().tokens) == "She sat and I left ."
+    two = "(ROOT (S (S (NP (NN a) (CC and) (NN b)) (VP (VBD c))) (CC and) (S (NP (NN d)) (VP (VBD e))) (. .)))"
+    assert coordination(parsed(two)) is None, "two conjunctions"
+    assert coordination(parsed("(ROOT (S (NP (PRP I)) (VP (VP (VBD a)) (CC and) (VP (VBD b))) (. .)))")) is None
+
+
+def test_coordination_is_balanced_by_the_longer_clause(corpus, made):
+    by_tokens = {c.tokens: c for s in corpus if (c := coordination(s))}
+    by_tokens |= {c.inverted().tokens: c.inverted() for c in list(by_tokens.values())}
+    counts = Counter()
+    originals = Counter()
+    for row in leaks.read_rows(made[0] / "coordination_inversion.txt"):
+        shown = by_tokens[row.tokens]
+        counts[row.split, row.label, shown.longer] += 1
+        originals[frozenset((shown.tokens, shown.inverted().tokens))] += 1
+    for split in ("tr", "va", "te"):
+        assert len({counts[split, label, sign] for label in "IO" for sign in (1, -1)}) == 1
+        assert counts[split, "I", 0] == counts[split, "O", 0]
+    assert max(originals.values()) == 1, "a sentence in both orders"
+
+
+def test_word_content_has_one_target_once(rows, made):
+    targets = {row.label for row in rows["word_content"]}
+    for row in rows["word_content"]:
+        assert [t.lower() for t in row.tokens if t.lower() in targets] == [row.label]
+    assert all(len(t) >= 4 for t in targets)
+    assert len(set(Counter((r.split, r.label) for r in rows["word_content"] if r.split == "tr").values())) == 1
+
+
+def test_length_bins(rows):
+    for row in rows["sentence_length"]:
+        low, high = surface.BINS[int(row.label)]
+        assert low <= len(row.tokens) <= high
+
+
+def test_depth_and_top_constituents_are_those_of_the_tree(corpus, rows):
+    trees = {s.tokens: s.tree for s in corpus}
+    assert {row.label for row in rows["tree_depth"]} <= {str(d) for d in range(5, 13)}
+    assert all(trees[row.tokens].depth == int(row.label) for row in rows["tree_depth"])
+    for row in rows["top_constituents"]:
+        name = "_".join(syntactic.top_sequence(trees[row.tokens]))
+        assert row.label in (name, "OTHER") and name.endswith("_.") and "," not in name
+
+
+def test_replacements_are_of_like_frequency_and_in_one_split(corpus, rows):
+    holes = {(*s.tokens[:i], None, *s.tokens[i + 1 :]): (s, i) for s in corpus for i in range(len(s.tokens))}
+    low, high = semantic.scaled(40, 400, len(corpus))
+    frequency = Counter((t, k) for s in corpus for t, k in zip(s.tokens, s.tags, strict=True))
+    used, forms = Counter(), set()
+    for row in rows["odd_man_out"]:
+        if row.label == "C":
+            origin, i = next(
+                holes[h]
+                for k in range(len(row.tokens))
+                if (h := (*row.tokens[:k], None, *row.tokens[k + 1 :])) in holes
+            )
+            assert origin.tags[i] in semantic.REPLACED and low <= frequency[row.tokens[i], origin.tags[i]] <= high
+            used[origin.tokens] += 1
+            forms.add((row.split, row.tokens[i]))
+        else:
+            used[row.tokens] += 1
+    assert max(used.values()) == 1, "a sentence in both versions"
+    assert forms and not leaks.shared(forms)
+
+
+BY_HAND = """
+(NP (NP (DT the) (NNS dogs)) (PP (IN of) (NP (NN war)))) (VP (VBD bit) (NP (DT a) (JJ fat) (NN cat))) | bit dogs cat
+(NP (NN man)) (VP (VBZ has) (VP (VBN given) (NP (PRP her)) (NP (NNS books)))) | has man books
+(NP (NN man)) (VP (VBD was) (VP (VBN given) (NP (NNS books)))) | was man -
+(NP (NN man)) (VP (VBD was) (NP (DT a) (NN spy))) | was man -
+(NP (NN man)) (VP (VBD slept) (NP (DT all) (NN night))) | slept man -
+(NP-TMP (NN today)) (NP-SBJ (NN man)) (VP (VBD ate) (NP-ADV (NN fish))) | ate man -
+(NP (NN a) (CC and) (NN b)) (VP (VP (VBP eat) (NP (NN c))) (CC and) (VP (VBP drink))) | eat - c
+(NP (NP (NN man) (POS 's)) (NNS dogs)) (VP (MD can) (VP (VB bark))) | can dogs -
+(S (NP (NN a)) (VP (VBD b))) (CC and) (S (NP (NN c)) (VP (VBD d))) | - - -
+"""
+
+
+@pytest.mark.parametrize("line", BY_HAND.strip().split("\n"))
+def test_main_clause_by_hand(line):
+    inside, _, expected = line.partition(" | ")
+    tree = parsed(f"(ROOT (S {inside} (. .)))").tree
+    found = [clause.finite_verb(tree), clause.subject_head(tree), clause.object_head(tree)]
+    assert [node.word if node else "-" for node in found] == expected.split()
+
+
+def test_main_clause_of_questions_and_fragments():
+    why = "(SBARQ (WHADVP (WRB why)) (SQ (VBD did) (NP (NN man)) (VP (VB eat) (NP (NNS eggs)))) (. ?))"
+    for brackets, expected in ((why, ["did", "man", "eggs"]), ("(NP (NN end))", [None] * 3)):
+        tree = parsed(f"(ROOT {brackets})").tree
+        found = [clause.finite_verb(tree), clause.subject_head(tree), clause.object_head(tree)]
+        assert [node and node.word for node in found] == expected
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000))
+def test_heads_are_words_of_the_tree(seed):
+    drawn = grammar.Grammar(np.random.default_rng(seed)).tree(5 + seed % 24)
+    leaves = drawn.leaves()
+    for find in TARGETS.values():
+        assert (found := find(drawn)) is None or found in leaves
+
+
+labels = st.sampled_from("S SBARQ SQ NP NP-SBJ VP CC , .".split())
+leaves = st.builds(
+    lambda tag, token: Node(tag, word=token),
+    st.sampled_from("NN NNS VBD VBZ MD CC , . NNP PRP POS".split()),
+    st.sampled_from("He a B and I , .".split()),
+)
+trees = st.recursive(
+    leaves,
+    lambda inner: st.builds(
+        lambda label, parts: Node(label, tuple(parts)), labels, st.lists(inner, min_size=1, max_size=5)
+    ),
+    max_leaves=25,
+)
+
+
+@given(trees)
+def test_any_tree_keeps_its_words(node):
+    sentence = from_tree(Node("ROOT", (node,)))
+    words = sentence.tree.leaves()
+    assert sentence.tokens == tuple(leaf.word for leaf in node.leaves())
+    for find in TARGETS.values():
+        assert (found := find(sentence.tree)) is None or found in words
+    if (whole := coordination(sentence)) is not None:
+        assert whole.tokens == sentence.tokens
+        assert not whole.restorable or whole.inverted().inverted().tokens == sentence.tokens
+    assert len(syntactic.top_sequence(sentence.tree)) == len(node.children)
+
+
+# leaks, and the proof that they would be seen
+
+
+@pytest.mark.parametrize("name", builders.PENN)
+def test_no_sentence_in_two_splits(rows, name):
+    assert not leaks.shared((row.split, " ".join(row.tokens)) for row in rows[name])
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_target_forms_are_in_one_split(corpus, rows, name):
+    trees = {s.tokens: s.tree for s in corpus}
+    forms = [(row.split, TARGETS[name](trees[row.tokens]).word.lower()) for row in rows[name]]
+    assert not leaks.shared(forms)
+    assert {split for split, _ in forms} == {"tr", "va", "te"}
+
+
+@pytest.mark.parametrize("name", ["bigram_shift", "coordination_inversion"])
+def test_bag_of_words_is_at_chance(rows, name):
+    found = leaks.bag_of_words(rows[name])
+    assert found.lower <= 0.5 <= found.upper
+
+
+def test_bag_of_words_is_not_above_chance_on_odd_man_out(rows):
+    assert leaks.bag_of_words(rows["odd_man_out"]).lower <= 0.5
+
+
+def test_length_alone_is_no_better_than_the_largest_depth(rows):
+    assert leaks.length_alone(rows["tree_depth"]).value <= leaks.majority(rows["tree_depth"]).value + 0.03
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_binary_tasks_have_a_majority_of_one_half(rows, name):
+    assert leaks.majority(rows[name]).value == 0.5
+
+
+def test_leaks_that_are_there_are_found(corpus, rows):
+    marked = [replace(row, tokens=(*row.tokens, "zq")) if row.label == "I" else row for row in rows["bigram_shift"]]
+    assert leaks.bag_of_words(marked).lower > 0.5
+    long = [Row("tr" if i % 3 else "te", "IO"[len(s.tokens) > 14], s.tokens) for i, s in enumerate(corpus)]
+    assert leaks.length_alone(long).lower > leaks.majority(long).upper
+    assert leaks.shared([("tr", "a"), ("te", "b"), ("va", "a"), ("te", "b")]) == {"a"}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(["X", "Y"])), max_size=60), st.integers(0, 99))
+def test_split_by_form_keeps_forms_together(pairs, seed):
+    candidates = [Candidate((form, str(i)), label, form=form) for i, (form, label) in enumerate(pairs)]
+    split = by_form(candidates, np.random.default_rng(seed))
+    assert not leaks.shared((row.split, row.tokens[0]) for row in split)
+    assert [row.tokens for row in split] == [c.tokens for c in candidates]
+
+
+def test_decorrelation_takes_length_out_of_depth():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(5, 29, 60_000)
+    depths = np.clip(np.rint(lengths / 4 + rng.normal(3, 2, 60_000)), 1, 20).astype(int)
+    counts, target = decorrelated(depths.tolist(), lengths.tolist(), range(5, 13), 50)
+    assert np.corrcoef(depths, lengths)[0, 1] > 0.5
+    expected = counts.sum(1, keepdims=True) * counts.sum(0, keepdims=True) / counts.sum()
+    assert np.abs(counts - expected).sum() / counts.sum() < 0.1
+    assert target["values"] == list(range(5, 13))
+
+
+# official splits, dependencies, plain text
+
+
+def test_official_splits_are_kept_where_the_definition_allows(corpus, tmp_path):
+    given = [replace(s, split=("tr", "tr", "va", "te")[i % 4]) for i, s in enumerate(corpus)]
+    own = {s.tokens: s.split for s in given}
+    cards = builders.make_tasks(given, tmp_path, min_per_class=30)
+    for name in ("sentence_length", "tree_depth", "top_constituents", "bigram_shift", "coordination_inversion"):
+        assert cards[name]["split"] == "the corpus' own"
+        kept = [own[row.tokens] == row.split for row in leaks.read_rows(tmp_path / f"{name}.txt") if row.tokens in own]
+        assert kept and all(kept)
+    assert "form" in cards["past_present"]["split"] and "form" in cards["odd_man_out"]["split"]
+    without = [replace(s, split="tr" if s.split == "te" else s.split) for s in given]
+    assert builders.make_tasks(without, tmp_path, tasks=["bigram_shift"])["bigram_shift"]["split"].startswith("seeded")
+
+
+def dependency_sentence(rng: np.random.Generator, tense: bool = True) -> Sentence:
+    """det nsubj root det obj [cc nsubj conj] punct, from a made-up language."""
+    tags, forms, heads, names, features = [], [], [], [], []
+
+    def add(form, tag, head, name, **marks):
+        forms.append(form), tags.append(tag), heads.append(head), names.append(name), features.append(marks)
+        return len(forms) - 1
+
+    def noun(head, name):
+        number = rng.choice(["Sing", "Plur"])
+        form = f"n{rng.integers(400)}" + ("s" if number == "Plur" else "")
+        at = len(forms)
+        add(f"d{rng.integers(9)}", "DET", at + 1, "det")
+        return add(form, "NOUN", head, name, Number=str(number))
+
+    def verb(head, name):
+        time = str(rng.choice(["Past", "Pres"]))
+        marks = {"VerbForm": "Fin"} | ({"Tense": time} if tense else {})
+        return add(f"v{rng.integers(300)}" + ("ed" if time == "Past" else ""), "VERB", head, name, **marks)
+
+    noun(2, "nsubj")
+    root = verb(-1, "root")
+    for _ in range(int(rng.integers(0, 3))):
+        noun(root, str(rng.choice(["obj", "obl"])))
+    if rng.random() < 0.5:
+        second = len(forms) + 3
+        add("and", "CCONJ", second, "cc")
+        noun(second, "nsubj")
+        verb(root, "conj")
+        if rng.random() < 0.5:
+            noun(second, "obj")
+    add(".", "PUNCT", root, "punct")
+    forms[0] = forms[0].capitalize()
+    tree = Dependencies(
+        tuple(heads), tuple(names), tuple(tags), tuple(features), tuple(forms), tuple(range(len(forms)))
+    )
+    return Sentence(tuple(forms), tuple(tags), dependencies=tree)
+
+
+@pytest.fixture(scope="module")
+def dependencies():
+    rng = np.random.default_rng(0)
+    return [dependency_sentence(rng) for _ in range(3000)]
+
+
+def test_dependencies_give_substitutes_under_their_own_names(dependencies, tmp_path):
+    cards = builders.make_tasks(dependencies, tmp_path, language="xx", min_per_class=20)
+    assert tuple(cards) == builders.UD
+    reasons = {name: card for name, card in cards.items() if isinstance(card, str)}
+    assert set(reasons) <= {"ud_tree_depth"}, "a flat language has no three depths"
+    assert "no three values" in reasons["ud_tree_depth"]
+    for name, card in cards.items():
+        if name not in reasons:
+            found = leaks.read_rows(tmp_path / f"{name}.txt")
+            assert not leaks.shared((row.split, " ".join(row.tokens)) for row in found)
+            assert card["language"] == "xx"
+
+
+def test_language_without_tense_is_told_so(dependencies, tmp_path):
+    rng = np.random.default_rng(1)
+    cards = builders.make_tasks([dependency_sentence(rng, tense=False) for _ in range(800)], tmp_path, min_per_class=20)
+    assert "Tense=Past or Tense=Pres" in cards["ud_past_present"] and "does not mark" in cards["ud_past_present"]
+    assert isinstance(cards["ud_subj_number"], dict)
+    assert not (tmp_path / "ud_past_present.txt").exists()
+
+
+def test_dependency_labels_by_hand():
+    forms = "Heute las der Mann Bücher und sie schlief .".split()
+    tree = Dependencies(
+        heads=(1, -1, 3, 1, 1, 7, 7, 1, 1),
+        relations=("advmod", "root", "det", "nsubj", "obj", "cc", "nsubj:pass", "conj", "punct"),
+        upos=("ADV", "VERB", "DET", "NOUN", "NOUN", "CCONJ", "PRON", "VERB", "PUNCT"),
+        features=({}, {"Tense": "Past", "VerbForm": "Fin"}, {}, {"Number": "Sing"}, {"Number": "Plur"}, {}, {}, {}, {}),
+        forms=tuple(forms),
+        token=tuple(range(9)),
+    )
+    sentence = Sentence(tuple(forms), dependencies=tree)
+    assert [ud.finite_word(tree), ud.subject(tree), ud.direct_object(tree), ud.depth(tree)] == [1, 3, 4, 3]
+    assert ud.top_relations(tree) == "advmod_ROOT_nsubj_obj_conj"
+    found = ud.ud_coordination(sentence, tree, Counter())
+    assert " ".join(found.inverted().tokens) == "Sie schlief und heute las der Mann Bücher ."
+    kept = ud.ud_coordination(sentence, tree, Counter({"Heute": 2, "heute": 1}))
+    assert " ".join(kept.inverted().tokens) == "Sie schlief und Heute las der Mann Bücher ."
+
+
+def test_plain_sentences_give_the_tasks_that_need_no_parse(corpus, tmp_path):
+    cards = builders.make_tasks([Sentence(s.tokens) for s in corpus], tmp_path, min_per_class=30)
+    assert {name for name, card in cards.items() if isinstance(card, dict)} == {
+        "sentence_length", "word_content", "bigram_shift",
+    }  # fmt: skip
+    assert all("ud_" in card for card in cards.values() if isinstance(card, str))
+
+
+# bad input, and files
+
+
+def test_small_corpus_leaves_tasks_out_with_the_reason_and_makes_the_others(corpus, tmp_path):
+    builders.make_tasks(corpus, tmp_path, min_per_class=30)
+    cards = builders.make_tasks(corpus[:250], tmp_path, min_per_class=30)
+    assert isinstance(cards["bigram_shift"], dict)
+    assert "too small" in cards["coordination_inversion"] and "give a larger corpus" in cards["coordination_inversion"]
+    for name, card in cards.items():
+        assert (tmp_path / f"{name}.txt").exists() == isinstance(card, dict), "no file of an earlier run stays"
+
+
+@pytest.mark.parametrize("name", builders.BUILDERS)
+def test_no_sentence_at_all_is_a_reason(name):
+    with pytest.raises(LeftOut):
+        builders.BUILDERS[name]([], np.random.default_rng(0), builders.Options(30, False))
+
+
+def test_files_not_made_here_are_never_replaced(corpus, tmp_path):
+    (tmp_path / "bigram_shift.txt").write_text("tr\tO\tofficial\n")
+    with pytest.raises(DataError, match="not made here; choose another folder"):
+        builders.make_tasks(corpus[:50], tmp_path)
+    assert (tmp_path / "bigram_shift.txt").read_text() == "tr\tO\tofficial\n"
+
+
+def test_wrong_arguments(tmp_path):
+    with pytest.raises(DataError, match="did you mean 'tree_depth'"):
+        builders.make_tasks([], tmp_path, tasks=["tree_dept"])
+    with pytest.raises(DataError, match="min_per_class=1"):
+        builders.make_tasks([], tmp_path, min_per_class=1)
+
+
+def test_length_duplicates_and_blanks_are_filtered_and_counted(tmp_path):
+    five = tuple("A b c d .".split())
+    sentences = [Sentence(five), Sentence(tuple(t.lower() for t in five)), Sentence(five[:4]), Sentence((*five, "e f"))]
+    kept, counts = builders.prepared(sentences)
+    assert [s.tokens for s in kept] == [five]
+    assert counts == {"sentences": 4, "duplicates": 1, "not of 5-28 tokens": 1, "blank inside a token": 1, "used": 1}
+
+
+def test_grammar_folder_is_made_once_and_mended(tmp_path):
+    folder = builders.grammar_tasks(tmp_path, seed=1, n=600)
+    content = {path.name: path.read_bytes() for path in folder.iterdir()}
+    stamp = (folder / "manifest.json").stat().st_mtime_ns
+    assert builders.grammar_tasks(tmp_path, seed=1, n=600) == folder
+    assert (folder / "manifest.json").stat().st_mtime_ns == stamp, "nothing was made anew"
+    (folder / "bigram_shift.txt").write_bytes(b"cut")
+    builders.grammar_tasks(tmp_path, seed=1, n=600)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == content
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name], "no temporary folder stays"
+    assert json.loads(content["manifest.json"])["source"] == "grammar"
+
+
+def test_report_runs_on_a_small_grammar(tmp_path):
+    script = Path(__file__).parent.parent / "scripts" / "make_tasks_report.py"
+    command = [
+        sys.executable,
+        str(script),
+        "--out",
+        str(tmp_path),
+        "--n",
+        "1500",
+        "--only",
+        "grammar",
+        "--min-per-class",
+        "12",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(script.parent.parent)}
+    subprocess.run(command, check=True, env=environment, timeout=120)
+    table = pd.read_csv(tmp_path / "leaks.csv")
+    assert list(table["task"]) == list(builders.PENN) and set(table["corpus"]) == {"grammar"}
+    assert table["sentences in two splits"].sum() == table["target forms in two splits"].sum() == 0
+    assert json.loads((tmp_path / "manifest.json").read_text())["sources"]["grammar"]["sentences"] == 1500
+    assert (tmp_path / "README.md").read_text().count("| grammar |") == 10
+
+
+# GUM and German, where the shared folder is
+
+
+@pytest.fixture(scope="module")
+def gum(tmp_path_factory):
+    source = Path(os.environ["PROBING_SHARED"]) / "data" / "gum_const" / "gum_const.tsv.xz"
+    corpus, folder = builders.read_source(source), tmp_path_factory.mktemp("gum")
+    cards = builders.make_tasks(corpus.sentences, folder, source=corpus.name, source_sha256=corpus.sha256)
+    return (
+        corpus,
+        cards,
+        {name: leaks.read_rows(folder / f"{name}.txt") for name, c in cards.items() if isinstance(c, dict)},
+    )
+
+
+@pytest.mark.shared
+def test_gum_gives_all_ten_without_leaks(gum):
+    corpus, cards, rows = gum
+    assert set(rows) == set(builders.PENN)
+    trees = {s.tokens: s.tree for s in corpus.sentences}
+    for name, found in rows.items():
+        assert not leaks.shared((row.split, " ".join(row.tokens).lower()) for row in found)
+        if name in TARGETS:
+            assert not leaks.shared((row.split, TARGETS[name](trees[row.tokens]).word.lower()) for row in found)
+        if name in BINARY:
+            assert leaks.majority(found).value == 0.5
+    for name in ("bigram_shift", "coordination_inversion"):
+        estimate = leaks.bag_of_words(rows[name])
+        assert estimate.lower <= 0.5 <= estimate.upper
+    assert leaks.bag_of_words(rows["odd_man_out"]).lower <= 0.5
+    assert leaks.length_alone(rows["tree_depth"]).value <= leaks.majority(rows["tree_depth"]).value + 0.03
+
+
+@pytest.mark.shared
+def test_german_gives_what_its_size_allows(tmp_path):
+    corpus = builders.read_source(Path(os.environ["PROBING_SHARED"]) / "data" / "ud_de_gsd")
+    cards = builders.make_tasks(corpus.sentences, tmp_path, language="de", source=corpus.name)
+    made = {name for name, card in cards.items() if isinstance(card, dict)}
+    assert {
+        "sentence_length",
+        "word_content",
+        "bigram_shift",
+        "ud_tree_depth",
+        "ud_past_present",
+        "ud_subj_number",
+    } <= made
+    assert all("too small" in card for card in cards.values() if isinstance(card, str))
