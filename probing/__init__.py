@@ -14,7 +14,7 @@ _PUBLIC = {
     "load_encoder": ("probing.encoders", "load"),
     "load_probe": ("probing.probes", "load"),
     "Store": ("probing.store", "Store"),
-    "evaluate": ("probing.evaluate", "evaluate"),
+    "evaluate": ("probing.evaluation", "evaluate"),
     "ResultTable": ("probing.tables", "ResultTable"),
 }
 __all__ = sorted(_PUBLIC)

@@ -21,7 +21,7 @@ app.add_typer(store_app, name="store")
 
 OUT = Path("probing-out")
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-KINDS = ("tasks", "encoders", "probes", "data", "experiments")
+KINDS = ("tasks", "encoders", "probes", "data", "suites", "experiments")
 
 
 def main() -> None:
@@ -131,6 +131,27 @@ def fetch(
 
     download([load_card(name) for name in SENTEVAL], root)
     say(f"next: probing run data=senteval data.root={root} encoder=minilm")
+
+
+@app.command("make-tasks")
+def make_tasks_(
+    source: Annotated[Path, typer.Option("--from", help="brackets (.mrg, .ptb), CoNLL-U, GUM's table, or plain sentences; a file or a folder")],
+    out: Annotated[Path, typer.Option(help="folder for the task files and their cards")],
+    language: Annotated[str, typer.Option(help="language code: en, de, …")] = "en",
+    split_file: Annotated[Path | None, typer.Option(help="official document split (GUM's splits.md)")] = None,
+    tasks: Annotated[str | None, typer.Option(help="names, comma-separated; default: all that the source allows")] = None,
+    min_per_class: Annotated[int, typer.Option(help="leave a task out below this many sentences in its smallest class")] = 30,
+    seed: int = 0,
+) -> None:
+    """Make the ten tasks from parsed text, with a data card each; read them with data=senteval data.root=OUT."""
+    from probing.builders import make_tasks, read_source
+
+    corpus = read_source(source, split_file)
+    wanted = tasks.split(",") if tasks else None
+    options = {"language": language, "seed": seed, "tasks": wanted, "min_per_class": min_per_class}
+    made = make_tasks(corpus.sentences, out, source=corpus.name, source_sha256=corpus.sha256, **options)
+    for name, card in made.items():
+        typer.echo(f"{name:28} {card if isinstance(card, str) else card['n']}")
 
 
 @store_app.command("list")

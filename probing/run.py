@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from probing import presets
 from probing.cells import Cells
 from probing.errors import ConfigError, ProbingError, did_you_mean
-from probing.evaluate import ALL_FLOORS, Settings, compute, plan
+from probing.evaluation import ALL_FLOORS, Settings, compute, plan
 from probing.paths import CONF
 from probing.progress import say
 from probing.runs import Run
@@ -197,8 +197,8 @@ def _plain(error: Exception, arguments: list[str]) -> str:
 
 def _known_keys(arguments: list[str]) -> list[str]:
     """Every key of the configuration that the group choices of the command line make."""
-    keys = ["run.name", "run.dir", "run.store", "run.force", "run.threads", *LISTS, "data", "encoder", "probe"]
-    for group, default in (("data", "senteval"), ("encoder", "minilm"), ("probe", "fast")):
+    keys = ["run.name", "run.dir", "run.store", "run.force", "run.threads", *LISTS, "data", "encoder", "probe", "suite"]
+    for group, default in (("data", "grammar"), ("encoder", "minilm"), ("probe", "fast")):
         chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
         if chosen in presets.names(group):
             keys += [f"{group}.{option}" for option in presets.read(group, chosen)]

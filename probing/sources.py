@@ -1,4 +1,4 @@
-"""Where tasks come from: a folder of three-column files. What a preset of `conf/data` names."""
+"""Where tasks come from: a folder of three-column files, or the built-in grammar. What a preset of `conf/data` names."""
 
 from __future__ import annotations
 
@@ -43,3 +43,28 @@ class Folder:
             if absent := [name for name in task.SENTEVAL if name not in names]:
                 say(f"{root} has no file for {', '.join(absent)}: left out")
         return [task.load(name, root) for name in names]
+
+
+@dataclass
+class Grammar:
+    """The ten tasks made from the built-in English grammar: no download, and no number comparable with a paper's.
+
+    Args:
+        root: folder in which the files are made, once.
+        n: distinct sentences that the grammar yields.
+        grammar_seed: of the grammar and the splits.
+        train_size: train on a stratified subset of about this size; null: on all.
+        name: how runs on it are called.
+    """
+
+    root: str = "probing-out/grammar"
+    n: int = 5000
+    grammar_seed: int = 0
+    train_size: int | None = None
+    name: str = "grammar"
+
+    def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
+        """The tasks by name; None: all that the grammar's sentences allow."""
+        from probing.builders import grammar_tasks
+
+        return Folder(str(grammar_tasks(self.root, self.grammar_seed, self.n))).tasks(names)

@@ -49,7 +49,7 @@ def toy_root(tmp_path) -> Path:
 
     def rows(label):
         made = []
-        for split, n in (("tr", 160), ("va", 60), ("te", 60)):
+        for split, n in (("tr", 400), ("va", 60), ("te", 60)):
             while n:
                 text = " ".join(rng.choice(words, size=rng.integers(4, 12)))
                 if text not in seen:
@@ -58,7 +58,7 @@ def toy_root(tmp_path) -> Path:
                     n -= 1
         return made
 
-    write_task(root / "bigram_shift.txt", rows(lambda text: "I" if "w1" in text.split() or "w2" in text.split() or "w3" in text else "O"))
+    write_task(root / "bigram_shift.txt", rows(lambda text: "I" if {"w1", "w2", "w3"} & set(text.split()) else "O"))
     write_task(root / "tree_depth.txt", rows(lambda text: str(rng.integers(5, 8))))
     return root
 

@@ -10,7 +10,7 @@ histogram and every sentence the label of its rarest train word (of equal ones t
 as in Hewitt & Liang, so that selectivity says how far the probe outruns the memory for words. On tasks whose classes are words
 (WordContent) such a control would be the task itself under other names; `permuted` serves there.
 
-Two further floors are encoders, and live in `probing.evaluate`: the same architecture with random weights, and the mean of the
+Two further floors are encoders, and live in `probing.evaluation`: the same architecture with random weights, and the mean of the
 layer-0 states (static vectors).
 """
 

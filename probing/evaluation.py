@@ -134,13 +134,15 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings)
     found: dict[str, Cell] = {}
     for seed in settings.seeds:
         variants = [task.subset(settings.train_size, seed) for task in tasks]
-        twins = [e.random_twin(seed) for e in encoders] if "random-weights" in settings.floors else []
+        measured = [(encoder, "") for encoder in encoders]
+        if "random-weights" in settings.floors:
+            measured += [(encoder.random_twin(seed), encoder.name) for encoder in encoders]
         for task in variants:
             for name in settings.floors:
                 if name in FLOORS:
                     cell = _floor_cell(task, name)
                     found.setdefault(cell.key, cell)
-            for encoder, twin_of in [*((e, "") for e in encoders), *zip(twins, (e.name for e in encoders), strict=True)]:
+            for encoder, twin_of in measured:
                 for cell in _probe_cells(task, encoder, twin_of, seed, settings):
                     found.setdefault(cell.key, cell)
     return list(found.values())
@@ -153,6 +155,7 @@ def _floor_cell(task: Task, name: str) -> Cell:
 
 def _probe_cells(task: Task, encoder: Encoder, twin_of: str, seed: int, settings: Settings) -> Iterable[Cell]:
     columns = _columns(encoder, settings)
+    mark, probe = fingerprint(encoder), label(settings.probe)
     probe_seed = settings.probe.seed(seed)
     for column in columns:
         for control in (None, *(settings.controls if not twin_of else ())):
@@ -161,7 +164,7 @@ def _probe_cells(task: Task, encoder: Encoder, twin_of: str, seed: int, settings
             inputs = {
                 "data": task.sha256,
                 "role": "probe",
-                "encoder": fingerprint(encoder),
+                "encoder": mark,
                 "layer": column.layer,
                 "pooling": column.pooling,
                 "probe": settings.probe.settings(task.name),
@@ -175,11 +178,11 @@ def _probe_cells(task: Task, encoder: Encoder, twin_of: str, seed: int, settings
                 encoder=encoder.name,
                 layer=column.layer,
                 pooling=column.pooling,
-                probe=label(settings.probe),
+                probe=probe,
                 control=control or "",
                 seed=seed if seeds_matter else None,
                 twin_of=twin_of,
-                encoder_fingerprint=fingerprint(encoder),
+                encoder_fingerprint=mark,
             )
             yield Cell(inputs, row, task, encoder, column, control_seed, probe_seed)
 
@@ -219,13 +222,13 @@ def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: 
     say(f"{len(planned)} cells: {len(planned) - len(missing)} done, {len(missing)} to compute")
     if not missing:
         return
-    _announce(missing, store)
     encoders = {fingerprint(c.encoder): c.encoder for c in missing if c.encoder is not None}
     floors = [cell for cell in missing if cell.encoder is None]
     with bar("floors", len(floors)) as advance:
         for cell in floors:
             _compute_floor(cell, cells)
             advance(1)
+    _announce(missing, store)
     for mark, encoder in encoders.items():
         mine = [cell for cell in missing if cell.encoder is not None and fingerprint(cell.encoder) == mark]
         poolings = [p for p in POOLINGS if any(cell.column.pooling == p for cell in mine)]

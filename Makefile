@@ -1,0 +1,28 @@
+# make run: set-up and the main job on the embedded default · make test: set-up and the tests
+PYTHON ?= python3.11
+PIP_EXTRA ?=
+BIN = .venv/bin
+
+run: setup
+	$(BIN)/probing run
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+# the committed table of the eight xprobe-en tasks; DATA names the folder of their files
+table: setup
+	$(BIN)/python scripts/main_table.py $(DATA) results/xprobe-en-minilm
+
+setup: .venv/.done
+
+.venv/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt $(PIP_EXTRA) -e '.[test]'
+	touch .venv/.done
+
+.PHONY: run test lint table setup

@@ -1,0 +1,212 @@
+"""The spine: what is planned is measured, once, resumed after anything, with floors and controls that behave."""
+
+import json
+
+import numpy as np
+import pytest
+from toys import ToyEncoder, write_task
+
+from probing import Store, evaluate, load_probe, load_task
+from probing.cells import Cells
+from probing.errors import ConfigError, EncoderError
+from probing.evaluation import Settings, plan
+from probing.probes.protocols import LogisticPath
+
+
+@pytest.fixture
+def tasks(toy_root):
+    return [load_task(name, toy_root) for name in ("bigram_shift", "tree_depth")]
+
+
+def run(tasks, tmp_path, encoder=None, **options):
+    options = {"poolings": ["mean"]} | options
+    return evaluate(tasks, [encoder or ToyEncoder()], store=Store(tmp_path / "store"), cells=Cells(tmp_path / "cells"), **options)
+
+
+def snapshot(table, path):
+    table.to_csv(path)
+    return path.read_bytes()
+
+
+def test_every_cell_of_the_request_is_there_once(tasks, tmp_path):
+    frame = run(tasks, tmp_path, poolings=["cls", "mean"]).frame
+    assert frame.cell.is_unique and (frame.status == "done").all()
+    assert frame.groupby(["task", "role"]).size().to_dict() == {
+        (task, role): n for task in ("bigram_shift", "tree_depth") for role, n in (("probe", 6), ("control", 6), ("random", 6), ("floor", 4))
+    }
+
+
+def test_a_task_in_the_words_is_solved_and_noise_is_not(tasks, tmp_path):
+    table = run(tasks, tmp_path, ToyEncoder(width=40))
+    best = table.best().set_index("task")
+    assert best.accuracy["bigram_shift"] > 0.85 > best.majority["bigram_shift"]
+    noise = best.loc["tree_depth"]
+    assert noise.accuracy_low <= noise.majority <= 0.5, "labels without meaning cannot be read"
+    assert abs(best.control_permuted["bigram_shift"] - best.majority["bigram_shift"]) < 0.2
+    assert best.selectivity_permuted["bigram_shift"] == best.accuracy["bigram_shift"] - best.control_permuted["bigram_shift"] > 0.2
+
+
+def test_the_same_request_computes_nothing_and_gives_the_same_bytes(tasks, tmp_path):
+    first = snapshot(run(tasks, tmp_path), tmp_path / "a.csv")
+    encoder = ToyEncoder()
+    assert snapshot(run(tasks, tmp_path, encoder), tmp_path / "b.csv") == first
+    assert encoder.calls == 0
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    assert snapshot(run(tasks, other), tmp_path / "c.csv") == first, "another folder, the same numbers"
+
+
+def test_a_second_question_calls_no_model(tasks, tmp_path):
+    run(tasks, tmp_path, floors=["majority"])
+    encoder = ToyEncoder()
+    table = run(tasks, tmp_path, encoder, floors=["majority"], probe="senteval-logreg")
+    assert encoder.calls == 0 and (table.frame.probe == "senteval-logreg").any()
+
+
+def test_interrupted_between_cells_it_goes_on_where_it_stopped(tasks, tmp_path, monkeypatch):
+    whole = snapshot(run(tasks, tmp_path / "whole"), tmp_path / "whole.csv")
+    real, written = Cells.write, []
+
+    def stopping(self, *arguments):
+        if len(written) == 9:
+            raise KeyboardInterrupt
+        written.append(real(self, *arguments))
+        return written[-1]
+
+    monkeypatch.setattr(Cells, "write", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(tasks, tmp_path / "broken")
+    monkeypatch.undo()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "broken/cells").glob("*.json")}
+    assert len(before) == 9
+    assert snapshot(run(tasks, tmp_path / "broken"), tmp_path / "broken.csv") == whole
+    assert all(path.stat().st_mtime_ns == t for path, t in before.items())
+
+
+@pytest.mark.parametrize("damage", ["predictions", "record", "inputs"])
+def test_a_damaged_cell_is_measured_again(tasks, tmp_path, damage):
+    table = run(tasks, tmp_path)
+    before = snapshot(table, tmp_path / "a.csv")
+    key = table.frame.cell[table.frame.role == "probe"].iloc[0]
+    record = tmp_path / "cells" / f"{key}.json"
+    if damage == "predictions":
+        content = bytearray((tmp_path / "cells" / f"{key}.npy").read_bytes())
+        content[-1] ^= 1
+        (tmp_path / "cells" / f"{key}.npy").write_bytes(content)
+    elif damage == "record":
+        record.write_text(record.read_text()[:100])
+    else:
+        record.write_text(record.read_text().replace('"layer": 0', '"layer": 1', 1))
+    assert not Cells(tmp_path / "cells").done(key)
+    assert snapshot(run(tasks, tmp_path), tmp_path / "b.csv") == before
+
+
+def test_the_key_changes_with_what_changes_the_number_and_not_otherwise(toy_root, tasks):
+    def keys(tasks, encoder=None, **settings):
+        return [c.key for c in plan(tasks, [encoder or ToyEncoder()], Settings(LogisticPath(**settings.pop("probe", {})), **settings))]
+
+    original = keys(tasks)
+    assert keys(tasks, ToyEncoder(name="another name", origin="elsewhere")) == original
+    assert keys(tasks[::-1]) != original and sorted(keys(tasks[::-1])) == sorted(original)
+    probes = {c.key for c in plan(tasks, [ToyEncoder()], Settings(LogisticPath(), floors=())) if c.row.role == "probe"}
+    for changed in (
+        keys(tasks, ToyEncoder(seed=5)),
+        keys(tasks, probe={"grid": [1.0]}),
+        keys(tasks, probe={"standardize": False}),
+        keys([t.subset(100, 0) for t in tasks]),
+    ):
+        assert not probes & set(changed)
+    path = toy_root / "bigram_shift.txt"
+    path.write_text(path.read_text().replace("w4", "w5", 1))
+    assert set(keys([load_task("bigram_shift", toy_root)])).isdisjoint(keys(tasks[:1]))
+
+
+def test_seeds_that_cannot_change_a_number_are_not_counted(tasks, tmp_path):
+    table = run(tasks, tmp_path, seeds=(0, 1, 2))
+    frame = table.frame
+    assert frame[frame.role == "probe"].seed.isna().all()
+    assert len(frame[frame.role == "probe"]) == 6
+    assert sorted(frame[frame.role == "random"].seed.unique()) == [0, 1, 2]
+    assert table.best().seed_sd.isna().all(), "no deviation over seeds that cannot differ"
+    drawn = run(tasks, tmp_path, seeds=(0, 1), train_size=80)
+    assert (drawn.best().seeds == 2).all() and (drawn.best().seed_sd >= 0).all()
+    assert drawn.frame.n_train.max() <= 81
+
+
+def test_a_probe_that_draws_has_one_cell_per_seed(tasks, tmp_path):
+    probe = load_probe("senteval", max_epoch=3, l2=[1e-4])
+    frame = run(tasks[:1], tmp_path, probe=probe, seeds=(0, 1), floors=[], controls=[]).frame
+    assert sorted(frame.seed) == [0, 0, 0, 1, 1, 1]
+    assert set(frame.probe) == {"senteval[l2=[0.0001],max_epoch=3]"}
+    record = json.loads((tmp_path / "cells" / f"{frame.cell[0]}.json").read_text())
+    assert record["inputs"]["probe_seed"] == 1111
+
+
+def test_a_failing_cell_is_recorded_and_tried_again_and_the_rest_goes_on(tasks, tmp_path, monkeypatch):
+    from probing.probes import logistic
+
+    real, calls = logistic.fit_path, []
+
+    def failing(design, y, n_classes, *rest):
+        calls.append(n_classes)
+        if n_classes == 3:
+            raise np.linalg.LinAlgError("did not converge")
+        return real(design, y, n_classes, *rest)
+
+    monkeypatch.setattr(logistic, "fit_path", failing)
+    frame = run(tasks, tmp_path).frame
+    failed = frame[frame.status == "failed"]
+    assert set(failed.task) == {"tree_depth"} and len(failed) == 9
+    assert (frame[frame.task == "bigram_shift"].status == "done").all()
+    record = json.loads((tmp_path / "cells" / f"{failed.cell.iloc[0]}.json").read_text())
+    assert record["error"] == "LinAlgError: did not converge"
+    monkeypatch.undo()
+    assert (run(tasks, tmp_path).frame.status == "done").all()
+
+
+def test_vectors_that_are_not_finite_stop_the_encoder_and_keep_the_floors(tasks, tmp_path):
+    with pytest.raises(EncoderError, match="not finite"):
+        run(tasks, tmp_path, ToyEncoder(poison="w7"))
+    assert len(list((tmp_path / "cells").glob("*.json"))) == 8
+
+
+def test_a_constant_representation_scores_the_majority(tasks, tmp_path):
+    table = run(tasks, tmp_path, poolings=["cls"], floors=["majority"])
+    frame = table.frame
+    at_zero = frame[(frame.role == "probe") & (frame.layer == 0)]
+    assert len(at_zero) == 2
+    np.testing.assert_allclose(at_zero.accuracy, at_zero.majority)
+
+
+def test_the_static_floor_is_added_where_it_was_not_asked_for(tasks, tmp_path):
+    frame = run(tasks[:1], tmp_path, poolings=["cls"], layers=[2], floors=["static"], controls=[]).frame
+    assert sorted(zip(frame.layer, frame.pooling, strict=True)) == [(0, "mean"), (2, "cls")]
+
+
+def test_a_duplicate_in_train_and_test_is_said_in_the_data_card(tmp_path):
+    rows = [(s, str(i % 2), f"x{i} y z") for s, r in (("tr", range(20)), ("va", range(20, 30)), ("te", range(18, 28))) for i in r]
+    write_task(tmp_path / "bigram_shift.txt", rows)
+    notes = load_task("bigram_shift", tmp_path).data_card["notes"]
+    assert "2 sentence(s) occur in both train/test" in notes and "8 sentence(s) occur in both dev/test" in notes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": [9]}, r"layer=9: toy has the layers 0 \(embeddings\) to 2"),
+        ({"poolings": ["maen"]}, r"pooling='maen' is unknown; did you mean 'mean'\?"),
+        ({"controls": ["shuffled"]}, "allowed: permuted, word"),
+        ({"floors": ["majorty"]}, "did you mean 'majority'"),
+        ({"seeds": []}, "at least one number"),
+        ({"probe": "fats"}, "did you mean 'fast'"),
+    ],
+)
+def test_bad_arguments_are_named(tasks, tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        run(tasks, tmp_path, **options)
+
+
+def test_a_pooling_that_the_encoder_has_not_is_named(tasks, tmp_path):
+    encoder = ToyEncoder(poolings=("mean", "last"))
+    with pytest.raises(ConfigError, match=r"pooling=cls: toy allows mean, last \(its tokenizer puts no classification token first\)"):
+        run(tasks, tmp_path, encoder, poolings=["cls"])

@@ -1,0 +1,353 @@
+"""The report of a run made by hand: all files, the same bytes, the numbers in each of them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from probing.cells import Cells
+from probing.report import write
+from probing.runs import Run
+from probing.statistics import accuracy
+from probing.tables import ResultTable, Row
+
+N = 200
+VOID = {"meta", "br", "hr", "img", "link", "input", "use", "path", "rect", "image", "stop", "line"}
+
+
+class Bench:
+    """Collects cells in a folder and makes runs of them."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.cells = folder, Cells(folder / "cells")
+        self.keys: list[str] = []
+
+    def add(self, right: int, dev: float | None = None, fail: bool = False, **more) -> None:
+        """A cell with `right` of `N` test items right (the first ones), and its row with Wilson's interval."""
+        said = {
+            "role": "probe", "task": "past_present", "paper_name": "Tense", "encoder": "my_encoder", "layer": 0, "layer_name": "",
+            "pooling": "mean", "probe": "logreg_x", "control": "", "seed": None, "n_train": 400, "n_dev": N, "n_test": N,
+            "n_classes": 2, "majority": 0.5, "encoder_fingerprint": "f" * 64,
+        } | more  # fmt: skip
+        inputs = {"cell": len(self.keys), "folder": str(self.folder)}
+        if fail:
+            row = Row(**said, status="failed")
+            self.keys.append(self.cells.write_failure(inputs, asdict(row), "broken"))
+            return
+        hits = accuracy(right, N)
+        said |= {"dev_accuracy": right / N if dev is None else dev, "accuracy": hits.value, "macro_f1": hits.value - 0.01}
+        said |= {"accuracy_low": hits.lower, "accuracy_high": hits.upper, "macro_f1_low": 0.1, "macro_f1_high": 0.9}
+        gold = np.arange(N) % 2
+        predicted = np.where(np.arange(N) < right, gold, 1 - gold)
+        card = {"n": {"train": 400, "dev": N, "test": N}, "n_classes": 2, "sha256": "d" * 64, "notes": ["not the <official> file"]}
+        details = {"data": card, "encoder": {"origin": "made & by hand"}}
+        from probing.cells import key_of
+
+        said["cell"] = key_of(inputs)
+        self.keys.append(self.cells.write(inputs, asdict(Row(**said)), details, gold, predicted))
+
+    def floor(self, name: str, right: int, **more) -> None:
+        self.add(right, role="floor", encoder=name, layer=None, pooling="", probe="", **more)
+
+    def run(self, name: str = "run") -> Run:
+        Run.write(self.folder / "runs" / name, {"by": "hand"}, self.keys, self.cells)
+        return Run.read(self.folder / "runs" / name)
+
+
+@pytest.fixture
+def bench(tmp_path) -> Bench:
+    return Bench(tmp_path / "out")
+
+
+def full(bench: Bench) -> Run:
+    """Two tasks, two encoders, three layers, two poolings, every floor, a twin and a control."""
+    for task, paper_name, base in (("past_present", "Tense", 120), ("bigram_shift", "BShift", 105)):
+        same = {"task": task, "paper_name": paper_name}
+        for layer, gain in ((0, 0), (1, 50), (2, 30)):
+            bench.add(base + gain, layer=layer, **same)
+            bench.add(base + gain - 20, layer=layer, pooling="cls", **same)
+            bench.add(base + gain // 2, layer=layer, encoder="other", **same)
+            bench.add(base + 5, layer=layer, role="random", encoder="my_encoder (random)", twin_of="my_encoder", seed=0, **same)
+            bench.add(base - 15, layer=layer, role="control", control="word", seed=0, **same)
+        for k, name in enumerate(("majority", "length", "nb-unigram", "nb-bigram")):
+            bench.floor(name, 100 + k, **same)
+    return bench.run()
+
+
+def table_of(text: str, header: str = "| task |") -> list[dict[str, str]]:
+    """The first Markdown table whose header begins so, as dictionaries."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(header))
+    names = [cell.strip() for cell in lines[start].strip("|").split("|")]
+    found = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        found.append(dict(zip(names, (cell.strip() for cell in line[1:-1].split("|")), strict=True)))
+    return found
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects tags, addresses and cells."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.cells: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loads += [value for name, value in attrs if name in ("src", "href", "xlink:href", "data", "srcset", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open and self.open.pop() == tag
+
+    def handle_data(self, data):
+        if {"td", "th"} & set(self.open[-2:]):
+            self.cells[-1] += data
+
+
+def test_all_files_are_there_and_the_same_bytes_twice(bench, tmp_path):
+    run = full(bench)
+    for name in ("one", "two"):
+        write([run], tmp_path / name)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    pictures = ["layers-curves-cls-logreg-x.svg", "layers-curves-mean-logreg-x.svg", "layers-my-encoder-logreg-x.svg"]
+    pictures.append("layers-other-logreg-x.svg")
+    assert names == sorted(["report.html", "rows.csv", "rows.parquet", "table.csv", "table.md", "table.tex", *pictures])
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_rows_hold_every_cell(bench, tmp_path):
+    import pandas as pd
+
+    run = full(bench)
+    write([run], tmp_path)
+    frame = ResultTable.read_csv(tmp_path / "rows.csv").frame
+    assert sorted(frame.cell) == sorted(run.keys) and len(frame) == 2 * (3 * 5 + 4)
+    parquet = pd.read_parquet(tmp_path / "rows.parquet")
+    assert parquet.cell.tolist() == frame.cell.tolist() and parquet.accuracy.tolist() == frame.accuracy.tolist()
+    (line,) = [
+        r for r in csv.DictReader((tmp_path / "table.csv").open()) if r["task"] == "past_present" and r["encoder"] == "other"
+    ]
+    assert (line["layer"], float(line["accuracy"]), float(line["majority"])) == ("1", 145 / N, 0.5)
+
+
+def test_markdown_holds_score_interval_floors_control_and_twin(bench, tmp_path):
+    """Tense: 170 of 200 right at layer 1, control 105, twin 125, layer 0 120, floors 100 to 103."""
+    write([full(bench)], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    lines = {(line["task"], line["encoder"]): line for line in table_of(text)}
+    assert set(lines) == {(t, e) for t in ("Tense", "BShift") for e in ("my_encoder", "other")}
+    line = lines["Tense", "my_encoder"]
+    hits = accuracy(170, N)
+    expected = {
+        "layer": "1 mean", "accuracy": "85.0", "95 % interval": f"{100 * hits.lower:.1f}–{100 * hits.upper:.1f}", "macro F1": "84.0",
+        "control (word)": "52.5", "selectivity": "32.5", "majority": "50.0", "length": "50.5", "nb-unigram": "51.0",
+        "nb-bigram": "51.5", "static": "60.0", "random weights": "62.5", "tied layers": "1",
+    }  # fmt: skip
+    assert {name: line[name] for name in expected} == expected
+    assert lines["Tense", "other"]["random weights"] == lines["Tense", "other"]["selectivity"] == ""  # not measured is not zero
+    layers = table_of(text[text.index("## my_encoder, mean") :])
+    assert layers[0] == {"task": "Tense", "layer 0": "60.0", "layer 1": "**85.0**", "layer 2": "75.0"}
+    pairs = table_of(text, "| task | probe | a |")
+    assert [(p["a_accuracy"], p["b_accuracy"], p["difference"]) for p in pairs] == [
+        ("85.0", "72.5", "12.5"),
+        ("77.5", "65.0", "12.5"),
+    ]
+    assert [p["p"] for p in pairs] == [f"{2 / 2**25:.2g}"] * 2 and [p["p_holm"] for p in pairs] == [f"{4 / 2**25:.2g}"] * 2
+    for part in (
+        "Data past_present: 400/200/200",
+        "not the <official> file",
+        "Encoder my_encoder: made & by hand",
+        "Versions: python",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("kind", ["floor", "static", "random"])
+@pytest.mark.parametrize("reach", [-1, 0, 1])
+def test_the_dagger_stands_exactly_where_the_interval_reaches_the_best_floor(bench, tmp_path, kind, reach):
+    """150 of 200: the interval begins at 68.6 %, between 137 and 138 right. A floor of 137 is beaten; 138 and 139 are not."""
+    assert 137 / N < accuracy(150, N).lower < 138 / N
+    bench.add(150, layer=1)
+    best_floor = 138 + reach
+    bench.floor("majority", 60)
+    if kind == "floor":
+        bench.floor("nb-unigram", best_floor)
+    elif kind == "static":
+        bench.add(best_floor, layer=0)
+    else:
+        bench.add(best_floor, role="random", encoder="twin", twin_of="my_encoder")
+    write([bench.run()], tmp_path)
+    expected = "75.0†" if reach >= 0 else "75.0"
+    assert table_of((tmp_path / "table.md").read_text(encoding="utf-8"))[0]["accuracy"] == expected
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"<td>{expected}</td>" in page and ("<td>75.0†</td>" in page) == (reach >= 0)
+    assert "† the interval reaches down to the best floor" in page
+
+
+def test_a_floor_that_equals_the_bound_is_reached(bench, tmp_path, monkeypatch):
+    """On the bound itself the interval reaches it."""
+    run_bound = accuracy(150, N).lower
+    bench.add(150, layer=1)
+    bench.floor("nb-unigram", 100)
+    run = bench.run()
+    plain = Run.table
+
+    def with_floor_at_bound(self):
+        table = plain(self)
+        table.frame.loc[table.frame.role == "floor", "accuracy"] = run_bound
+        return table
+
+    monkeypatch.setattr(Run, "table", with_floor_at_bound)
+    write([run], tmp_path)
+    assert table_of((tmp_path / "table.md").read_text(encoding="utf-8"))[0]["accuracy"] == "75.0†"
+
+
+def test_the_double_dagger_marks_what_did_not_converge(bench, tmp_path):
+    bench.add(190, layer=1, converged=False)
+    bench.add(190, layer=1, task="bigram_shift", paper_name="BShift")
+    write([bench.run()], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert [line["accuracy"] for line in table_of(text)] == ["95.0‡", "95.0"]
+    assert "1 of 2 cells did not converge" in text
+
+
+def test_html_is_one_sound_self_contained_file_with_figures_and_numbers(bench, tmp_path):
+    """Tags close in order, nothing is loaded, every figure is in it whole, and every number of the Markdown table too."""
+    write([full(bench)], tmp_path)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert all(address.startswith("#") for address in page.loads)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert "@import" not in text and not re.search(r"url\((?!#|['\"]?#)", text)
+    svgs = sorted(tmp_path.glob("layers-*.svg"))
+    assert page.tags.count("svg") == len(svgs) == 4
+    for path in svgs:
+        svg = path.read_text(encoding="utf-8")
+        assert svg[svg.index("<svg") :] in text
+    shown = set(page.cells)
+    for line in table_of((tmp_path / "table.md").read_text(encoding="utf-8")):
+        assert {value for value in line.values() if value} <= shown
+    for part in ("85.0", "62.5", "task", "random weights"):
+        assert part in shown
+    assert "made &amp; by hand" in text and "not the &lt;official&gt; file" in text and "<official>" not in text
+
+
+def test_latex_has_rules_and_the_best_of_each_row_bold(bench, tmp_path):
+    write([full(bench)], tmp_path)
+    text = (tmp_path / "table.tex").read_text(encoding="utf-8")
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert text.count(rule) == 1
+    assert r"\usepackage{booktabs}" in text and r"\caption{" in text and r"\label{tab:probing}" in text
+    assert re.search(r"(?<!\\)_", re.sub(r"\\label\{[^}]*\}", "", text)) is None  # LaTeX would stop at a bare underscore
+    assert all(line.startswith("% ") or not re.search(r"(?<!\\)%", line) for line in text.splitlines())
+    head, *rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    columns = [cell.strip(" \\") for cell in head.removesuffix(r"\\").split("&")]
+    assert [row.split(" & ")[0] for row in rows] == ["Tense", "BShift"]
+    spec = re.search(r"\\begin\{tabular\}\{(l)(r+)\}", text)
+    assert len(spec[2]) == len(columns) - 1 == 8  # four floors, two static, one twin, two encoders; less one twin column
+    for row in rows:
+        cells = row.removesuffix(r"\\").split("&")[1:]
+        values = [float(re.sub(r"\\textbf\{(.*)\}", r"\1", cell.strip())) for cell in cells if "--" not in cell]
+        (bold,) = re.findall(r"\\textbf\{([\d.]+)\}", row)
+        assert float(bold) == max(values)
+    found = dict(zip(columns[1:], (c.strip() for c in rows[0].removesuffix(r"\\").split("&")[1:]), strict=True))
+    assert found["majority"] == "50.0" and found[r"my\_encoder"] == r"\textbf{85.0}" and found["other"] == "72.5"
+    assert found[r"my\_encoder static"] == "60.0" and found[r"my\_encoder random"] == "62.5"
+
+
+def test_without_floors_or_other_encoders_the_report_is_made(bench, tmp_path):
+    bench.add(150, layer=3)
+    write([bench.run()], tmp_path)
+    assert [line["accuracy"] for line in table_of((tmp_path / "table.md").read_text(encoding="utf-8"))] == ["75.0"]
+    assert r"\textbf{75.0}" in (tmp_path / "table.tex").read_text(encoding="utf-8")
+    Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+def test_seeds_are_shown_with_their_standard_deviation(bench, tmp_path):
+    for seed, right in enumerate((150, 160, 170)):
+        bench.add(right, layer=1, seed=seed)
+    write([bench.run()], tmp_path)
+    (line,) = table_of((tmp_path / "table.md").read_text(encoding="utf-8"))
+    assert (line["accuracy"], line["sd over seeds"]) == ("80.0", "5.0 (3)")  # sample sd of 75, 80, 85
+
+
+def test_of_tied_layers_the_lowest_is_bold_in_every_order(bench, tmp_path):
+    """The same layer that the summary names."""
+    for layer in (2, 1, 0):
+        bench.add(100 + 10 * layer, dev=0.9 if layer else 0.1, layer=layer)
+    write([bench.run()], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert table_of(text)[0]["layer"] == "1 mean"
+    assert table_of(text[text.index("## my_encoder") :])[0] == {
+        "task": "Tense",
+        "layer 0": "50.0",
+        "layer 1": "**55.0**",
+        "layer 2": "60.0",
+    }
+
+
+def test_failed_cells_are_counted_and_missing_from_the_tables(bench, tmp_path):
+    bench.add(150, layer=1)
+    bench.add(0, fail=True, layer=2, cell="failed-cell")
+    write([bench.run()], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "1 cells failed and are missing" in text and "layer 2" not in text
+    assert sorted(ResultTable.read_csv(tmp_path / "rows.csv").frame.status) == ["done", "failed"]
+
+
+def test_a_run_with_nothing_finished_gives_only_its_rows(bench, tmp_path):
+    bench.add(0, fail=True, layer=2, cell="failed-cell")
+    write([bench.run()], tmp_path / "failed")
+    write([Bench(tmp_path / "empty").run()], tmp_path / "nothing")
+    for name, rows in (("failed", 1), ("nothing", 0)):
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["rows.csv", "rows.parquet"]
+        assert len(ResultTable.read_csv(tmp_path / name / "rows.csv").frame) == rows
+
+
+def test_two_runs_make_one_report(tmp_path):
+    """Their encoders stand together and are compared; a run given twice adds nothing."""
+    one, two = Bench(tmp_path / "a"), Bench(tmp_path / "b")
+    one.add(150, layer=1)
+    two.add(170, layer=1, encoder="other")
+    runs = [one.run(), two.run()]
+    write(runs, tmp_path / "report")
+    write([*runs, runs[0]], tmp_path / "again")
+    text = (tmp_path / "report" / "table.md").read_text(encoding="utf-8")
+    assert [(line["encoder"], line["accuracy"]) for line in table_of(text)] == [("my_encoder", "75.0"), ("other", "85.0")]
+    assert table_of(text, "| task | probe | a |")[0]["difference"] == "-10.0"
+    assert (tmp_path / "again" / "table.md").read_text(encoding="utf-8") == text
+
+
+def test_against_a_published_table(bench, tmp_path):
+    """The comparison is a file and a part of the page."""
+    bench.add(150, layer=1, pooling="cls")
+    write([bench.run()], tmp_path, against="jawahar2019")
+    text = (tmp_path / "against-jawahar2019.md").read_text(encoding="utf-8")
+    assert "| Tense |" in text and "| 75.0 |" in text and "encoder: my_encoder against bert-base-uncased" in text
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Against published numbers" in page and "encoder: my_encoder against bert-base-uncased" in page

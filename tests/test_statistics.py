@@ -1,0 +1,153 @@
+"""Intervals and tests against independent references and cases worked by hand."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
+from sklearn.metrics import f1_score
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from probing.statistics import accuracy, holm, macro_f1, mcnemar
+
+labellings = st.integers(2, 6).flatmap(
+    lambda k: st.tuples(st.just(k), st.lists(st.tuples(st.integers(0, k - 1), st.integers(0, k - 1)), min_size=1, max_size=60))
+)
+
+
+def arrays(pairs):
+    gold, predicted = np.array(pairs, dtype=np.int64).T
+    return gold, predicted
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_accuracy_is_scipys_wilson_interval(case):
+    correct, n = case
+    found, expected = accuracy(correct, n), binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    assert found.value == correct / n
+    assert (found.lower, found.upper) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert -1e-12 <= found.lower <= found.value + 1e-12 and found.value - 1e-12 <= found.upper <= 1 + 1e-12
+
+
+def test_the_interval_covers_the_true_rate_nineteen_times_of_twenty():
+    """Exact coverage, summed over all outcomes of 80 items, on average over rates; a 90 % interval would fail."""
+    n, rates = 80, np.linspace(0.1, 0.9, 41)
+    bounds = [accuracy(k, n) for k in range(n + 1)]
+    covered = [sum(binom.pmf(k, n, p) for k, b in enumerate(bounds) if b.lower <= p <= b.upper) for p in rates]
+    assert 0.94 < np.mean(covered) < 0.96 and min(covered) > 0.92
+
+
+@settings(deadline=None, max_examples=80)
+@given(labellings)
+def test_macro_f1_is_scikit_learns(case):
+    """Whatever the labels: over the classes that occur in gold or predicted, also when a class is never right."""
+    k, pairs = case
+    gold, predicted = arrays(pairs)
+    found = macro_f1(gold, predicted, k, draws=20)
+    assert found.value == pytest.approx(f1_score(gold, predicted, average="macro", zero_division=0), abs=1e-12)
+    assert 0 <= found.lower <= found.value <= found.upper <= 1
+    assert macro_f1(gold, predicted, k + 3, draws=20).value == pytest.approx(found.value)  # unused classes do not count
+    order = np.random.default_rng(0).permutation(len(gold))
+    assert macro_f1(gold[order], predicted[order], k, draws=20) == found
+
+
+def test_macro_f1_by_hand():
+    """Gold aab, predicted abb: F1(a) = 2·1/(2+1), F1(b) = 2·1/(1+2), their mean 2/3."""
+    assert macro_f1(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).value == pytest.approx(2 / 3)
+
+
+def test_the_bootstrap_interval_is_that_of_resampled_items():
+    """Against the plain way: draw items with replacement, score each draw by scikit-learn over the same classes."""
+    rng = np.random.default_rng(1)
+    gold = rng.choice(4, size=150, p=[0.5, 0.3, 0.15, 0.05])
+    predicted = np.where(rng.random(150) < 0.6, gold, rng.integers(0, 4, 150))
+    present = np.union1d(gold, predicted)
+    draws = []
+    for _ in range(1500):
+        items = rng.integers(0, 150, 150)
+        draws.append(f1_score(gold[items], predicted[items], labels=present, average="macro", zero_division=0))
+    found = macro_f1(gold, predicted, 4, draws=4000)
+    assert (found.lower, found.upper) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.015)
+    assert found.upper - found.lower > 0.1
+
+
+def test_the_bootstrap_is_seeded_and_narrows_with_items():
+    rng = np.random.default_rng(2)
+    gold = rng.integers(0, 3, 120)
+    predicted = np.where(rng.random(120) < 0.7, gold, rng.integers(0, 3, 120))
+    assert macro_f1(gold, predicted, 3, seed=5) == macro_f1(gold, predicted, 3, seed=5)
+    assert macro_f1(gold, predicted, 3, seed=5) != macro_f1(gold, predicted, 3, seed=6)
+    short = macro_f1(gold, predicted, 3)
+    long = macro_f1(np.tile(gold, 16), np.tile(predicted, 16), 3)
+    assert (short.upper - short.lower) / (long.upper - long.lower) == pytest.approx(4, rel=0.2)  # as 1/sqrt(n)
+
+
+def test_without_errors_there_is_nothing_to_resample():
+    gold = np.array([0, 1, 0, 1, 1])
+    found = macro_f1(gold, gold, 2, draws=50)
+    assert found.value == found.upper == 1 and found.lower <= 1
+    one = np.zeros(5, dtype=np.int64)
+    assert macro_f1(one, one, 2, draws=50).lower == 1
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 9), st.integers(0, 9))
+def test_mcnemar_is_statsmodels_exact_test(only_a, only_b, both, neither):
+    a = np.repeat([True, False, True, False], [only_a, only_b, both, neither])
+    b = np.repeat([False, True, True, False], [only_a, only_b, both, neither])
+    expected = statsmodels_mcnemar([[both, only_a], [only_b, neither]], exact=True).pvalue if only_a + only_b else 1.0
+    assert mcnemar(a, b) == pytest.approx(min(expected, 1), abs=1e-12)
+    assert mcnemar(a, b) == mcnemar(b, a)
+
+
+def test_mcnemar_by_hand():
+    """Ten items that only the first has right: 2 / 2^10. One each way: 1. No difference in correctness: 1."""
+    assert mcnemar([True] * 10, [False] * 10) == pytest.approx(2 / 1024)
+    assert mcnemar([True, False], [False, True]) == 1
+    assert mcnemar([True, True, False], [True, True, False]) == 1
+    assert mcnemar([1] * 9 + [0] * 3, [0] * 9 + [1] * 3) == pytest.approx(2 * (1 + 12 + 66 + 220) / 4096)
+
+
+def test_mcnemar_keeps_its_level():
+    """Negative control: equal classifiers are told apart in at most about 5 % of the samples. Positive: unequal ones are."""
+    rng = np.random.default_rng(3)
+    null = [mcnemar(rng.random(100) < 0.7, rng.random(100) < 0.7) < 0.05 for _ in range(300)]
+    real = [mcnemar(rng.random(200) < 0.9, rng.random(200) < 0.6) < 0.05 for _ in range(50)]
+    assert np.mean(null) < 0.08 and np.mean(real) > 0.9
+
+
+def test_mcnemar_refuses_other_items():
+    with pytest.raises(ValueError, match=r"different items: \(3,\) and \(2,\)"):
+        mcnemar([True] * 3, [True] * 2)
+
+
+def holm_by_hand(p):
+    """Step down: the k-th smallest of m times m-k+1, never below the one before, at most 1."""
+    adjusted, worst = np.empty(len(p)), 0.0
+    for rank, i in enumerate(np.argsort(p, kind="stable")):
+        worst = max(worst, (len(p) - rank) * p[i])
+        adjusted[i] = min(1.0, worst)
+    return adjusted
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_the_step_down_rule(p):
+    found = holm(p)
+    assert found == pytest.approx(holm_by_hand(np.array(p)), abs=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert found == pytest.approx(multipletests(p, method="holm")[1])
+    assert np.all(found >= np.array(p) - 1e-12)
+
+
+def test_holm_by_hand_and_of_nothing():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.2]) == pytest.approx([0.2])
+    assert holm([]).shape == (0,)

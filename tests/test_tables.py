@@ -1,0 +1,313 @@
+"""Tables on rows made by hand: every answer can be checked on paper."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probing.statistics import mcnemar
+from probing.tables import COLUMNS, ResultTable, Row, merge
+
+_count = itertools.count()
+
+
+def row(layer=0, dev=0.5, test=0.5, **more) -> Row:
+    """A row of a probe on a task with 100 test items; every other field by name."""
+    said = {
+        "role": "probe", "task": "tense", "encoder": "enc", "pooling": "mean", "probe": "logreg", "control": "", "seed": None,
+        "n_train": 100, "n_dev": 50, "n_test": 100, "n_classes": 2, "majority": 0.5, "cell": f"cell{next(_count)}",
+        "accuracy_low": None if test is None else test - 0.05, "accuracy_high": None if test is None else test + 0.05,
+        "macro_f1": test, "macro_f1_low": test, "macro_f1_high": test,
+    } | more  # fmt: skip
+    said = {"paper_name": said["task"].title(), "layer_name": f"layer {layer}"} | said
+    return Row(layer=layer, dev_accuracy=dev, accuracy=test, **said)
+
+
+def asked(right: dict[str, np.ndarray]):
+    """The predictions function of a table: gold is 0, and a wrong item is 1."""
+    return lambda cell: (np.zeros(len(right[cell]), int), 1 - right[cell].astype(int))
+
+
+def correct(wrong, n=100) -> np.ndarray:
+    found = np.ones(n, bool)
+    found[list(wrong)] = False
+    return found
+
+
+# The best layer.
+
+
+def test_the_best_layer_is_chosen_on_dev_and_never_on_test():
+    best = ResultTable.of([row(0, 0.6, 0.9), row(1, 0.8, 0.7), row(2, 0.7, 0.99)]).best()
+    assert len(best) == 1 and (best.layer[0], best.accuracy[0], best.dev_accuracy[0]) == (1, 0.7, 0.8)
+    swapped = ResultTable.of([row(0, 0.6, 0.9), row(1, 0.7, 0.7), row(2, 0.8, 0.99)]).best()
+    assert (swapped.layer[0], swapped.accuracy[0]) == (2, 0.99)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_of_equal_layers_the_lowest_is_taken(order):
+    """In whatever order the rows come."""
+    rows = [row(3, 0.8, 0.9), row(1, 0.8, 0.6), row(12, 0.8, 0.95)]
+    best = ResultTable.of([rows[i] for i in order]).best()
+    assert (best.layer[0], best.layer_name[0], best.accuracy[0]) == (1, "layer 1", 0.6)
+
+
+def test_the_pooling_is_chosen_with_the_layer():
+    best = ResultTable.of(
+        [row(0, 0.6, 0.6, pooling="cls"), row(1, 0.7, 0.5, pooling="cls"), row(1, 0.69, 0.9, pooling="mean")]
+    ).best()
+    assert (best.layer[0], best.pooling[0], best.accuracy[0]) == (1, "cls", 0.5)
+
+
+def test_tasks_encoders_and_probes_are_apart_and_failed_cells_out():
+    rows = [
+        row(0, 0.9, 0.9, status="failed"), row(1, 0.5, 0.6), row(0, 0.7, 0.7, task="length"), row(2, 0.8, 0.8, encoder="two"),
+        row(3, 0.4, 0.4, probe="mlp"), row(0, 0.99, 0.99, role="floor", encoder="nb"),
+        row(0, 0.99, 0.99, role="control", control="word"),
+        row(0, 0.99, 0.99, role="random", encoder="enc random", twin_of="enc"),
+    ]  # fmt: skip
+    best = ResultTable.of(rows).best()
+    found = set(zip(best.task, best.encoder, best.probe, best.layer, strict=True))
+    expected = {
+        ("tense", "enc", "logreg", 1),
+        ("length", "enc", "logreg", 0),
+        ("tense", "two", "logreg", 2),
+        ("tense", "enc", "mlp", 3),
+    }
+    assert found == expected
+
+
+def test_several_seeds_give_mean_and_standard_deviation():
+    """Layer 1 wins by its mean dev accuracy though layer 0 has the best single seed; the interval is the first seed's."""
+    rows = [
+        row(0, 0.95, 0.5, seed=0), row(0, 0.65, 0.5, seed=1), row(0, 0.65, 0.5, seed=2),
+        row(1, 0.80, 0.9, seed=2), row(1, 0.80, 0.7, seed=0), row(1, 0.80, 0.8, seed=1),
+    ]  # fmt: skip
+    line = ResultTable.of(rows).best().iloc[0]
+    assert line.layer == 1 and line.seeds == 3
+    assert line.accuracy == pytest.approx(0.8) and line.seed_sd == pytest.approx(0.1)  # sample sd of 0.7, 0.8, 0.9
+    assert (line.accuracy_low, line.cell) == (pytest.approx(0.65), rows[4].cell)
+    one = ResultTable.of(rows[3:4]).best().iloc[0]
+    assert one.seeds == 1 and np.isnan(one.seed_sd)
+
+
+def test_one_solver_that_did_not_converge_marks_the_line():
+    rows = [row(0, 0.9, 0.9, seed=0), row(0, 0.9, 0.9, seed=1, converged=False), row(1, 0.1, 0.1, converged=False)]
+    assert not ResultTable.of(rows).best().converged[0] and ResultTable.of(rows).not_converged() == 2
+    assert ResultTable.of(rows[:1]).best().converged[0] and ResultTable.of(rows[:1]).not_converged() == 0
+
+
+def test_runs_on_other_train_sizes_are_not_averaged_as_if_they_were_seeds():
+    """0.6 from 100 sentences and 0.9 from 10,000 are two results; their mean is none."""
+    rows = [row(0, 0.6, 0.6, n_train=100, data_sha256="a"), row(0, 0.9, 0.9, n_train=10_000, data_sha256="b")]
+    try:
+        best = ResultTable.of(rows).best()
+    except Exception as error:
+        assert "n_train" in str(error) or "train" in str(error)
+    else:
+        assert sorted(best.accuracy) == [0.6, 0.9]
+
+
+# What cannot be told from the best.
+
+
+def family(extra=()):
+    """Layer 1 is best and always right; layers 0, 4, 3, 2 lose 10, 7, 6, 5 items to it.
+
+    Exact McNemar: 2/2^10, 2/2^7, 2/2^6, 2/2^5 = .002, .0156, .0313, .0625. Holm over four: .008, .047, .0625, .0625.
+    """
+    lost = {1: 0, 0: 10, 4: 7, 3: 6, 2: 5}
+    rows = [row(layer, 0.9 if layer == 1 else 0.8, 1 - n / 100, cell=f"L{layer}") for layer, n in lost.items()]
+    right = {f"L{layer}": correct(range(n)) for layer, n in lost.items()}
+    for made, items in extra:
+        rows.append(made)
+        right[made.cell] = items
+    return ResultTable.of(rows, asked(right))
+
+
+def test_tied_layers_by_mcnemar_and_holm():
+    """Uncorrected, layer 3 (p = .031) would be told apart; by Bonferroni, layer 4 (4 · .0156) would not be."""
+    assert family().best().tied[0] == [1, 2, 3]
+    assert family().best(alpha=0.03).tied[0] == [1, 2, 3, 4]
+    assert family().best(alpha=0.0626).tied[0] == [1]
+
+
+def test_the_family_spans_tasks_and_poolings_of_the_encoder():
+    """One more comparison anywhere makes it five, and layer 4 (4 · .0156) can no longer be told; another encoder's does not."""
+    n = correct(())
+    task = [(row(0, 0.9, 1, task="length", cell="x"), n), (row(1, 0.8, 1, task="length", cell="y"), n)]
+    assert {line.task: line.tied for line in family(task).best().itertuples()} == {"tense": [1, 2, 3, 4], "length": [0, 1]}
+    pooling = [(row(7, 0.8, 1, pooling="cls", cell="x"), n)]
+    assert family(pooling).best().tied.tolist() == [[1, 2, 3, 4]]  # and layer 7, though it is never worse, is of another pooling
+    other = [(row(0, 0.9, 1, encoder="two", cell="x"), n), (row(1, 0.8, 1, encoder="two", cell="y"), n)]
+    assert {line.encoder: line.tied for line in family(other).best().itertuples()} == {"enc": [1, 2, 3], "two": [0, 1]}
+
+
+def test_without_predictions_nothing_is_said_about_ties():
+    assert ResultTable.of([row(0), row(1)]).best().tied.tolist() == [None]
+
+
+# What stands beside.
+
+
+def test_control_selectivity_twin_and_static():
+    """Each at its place: the control at the same layer and pooling, the twin at its own dev-best, static at layer 0, mean."""
+    control = {"role": "control", "control": "word"}
+    twin = {"role": "random", "encoder": "enc (random)", "twin_of": "enc"}
+    rows = [
+        row(0, 0.6, 0.61), row(2, 0.9, 0.88), row(0, 0.5, 0.55, pooling="cls"),
+        row(2, 0.7, 0.58, seed=0, **control), row(2, 0.7, 0.62, seed=1, **control),
+        row(0, 0.7, 0.95, **control), row(2, 0.7, 0.96, pooling="cls", **control), row(2, 0.7, 0.97, encoder="two", **control),
+        row(1, 0.66, 0.64, **twin), row(2, 0.60, 0.99, **twin), row(1, 0.99, 0.98, **(twin | {"twin_of": "two"})),
+    ]  # fmt: skip
+    table = ResultTable.of(rows)
+    line = table.best().iloc[0]
+    assert line.layer == 2 and table.controls == ["word"] and table.encoders == ["enc"]
+    assert line.control_word == pytest.approx(0.60) and line.selectivity_word == pytest.approx(0.28)
+    assert line.random == pytest.approx(0.64) and line.static == pytest.approx(0.61)
+
+
+def test_what_was_not_measured_is_empty_and_not_zero():
+    line = ResultTable.of([row(1, 0.9, 0.9)]).best().iloc[0]
+    assert np.isnan(line.random) and np.isnan(line.static)
+    assert not [name for name in line.index if name.startswith(("control_", "selectivity_"))]
+
+
+def test_floors_are_tasks_by_floors_in_the_order_of_the_tasks():
+    rows = [row(task=task, role="floor", encoder=name, layer=None, pooling="", probe="", test=value)
+            for task, name, value in (("tense", "majority", 0.5), ("length", "majority", 0.2), ("tense", "nb", 0.7))]  # fmt: skip
+    floors = ResultTable.of([row(task="tense"), *rows]).floors()
+    assert floors.index.tolist() == ["tense", "length"]
+    assert floors.loc["tense"].to_dict() == {"majority": 0.5, "nb": 0.7}
+    assert floors.loc["length", "majority"] == 0.2 and np.isnan(floors.loc["length", "nb"])
+
+
+# Pivots.
+
+
+def test_a_pivot_is_a_wide_table_with_means_over_seeds():
+    rows = [row(0, 0, 0.6, seed=0), row(0, 0, 0.8, seed=1), row(1, 0, 0.9, task="length"), row(1, 0, 0.1, pooling="cls")]
+    wide = ResultTable.of(rows).pivot("task", "layer", role="probe", pooling="mean")
+    assert wide.index.tolist() == ["tense", "length"]
+    assert wide.loc["tense", 0] == pytest.approx(0.7) and wide.loc["length", 1] == 0.9 and np.isnan(wide.loc["tense", 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("pooling", "cls"), ("probe", "mlp"), ("encoder", "two"), ("role", "floor"), ("control", "word"), ("layer", 5)],
+)
+def test_a_pivot_refuses_to_average_what_differs(name, value):
+    """The message names the column; choosing one, or giving it an axis, makes it a table."""
+    rows = [row(0, 0, 0.6), row(**({"layer": 0, "dev": 0, "test": 0.8} | {name: value}))]
+    axes = ("task", "n_classes") if name == "layer" else ("task", "layer")
+    with pytest.raises(ValueError, match=f"several values of '{name}'.*{name}="):
+        ResultTable.of(rows).pivot(*axes)
+    assert ResultTable.of(rows).pivot(*axes, **{name: value}).to_numpy().tolist() == [[0.8]]
+    assert sorted(ResultTable.of(rows).pivot("task", name).to_numpy().ravel().tolist()) == [0.6, 0.8]
+
+
+def test_a_pivot_refuses_to_average_tasks():
+    """The mean over tasks of different difficulty is no cell of a table that promises means over seeds."""
+    with pytest.raises(ValueError, match="several values of 'task'"):
+        ResultTable.of([row(0, 0, 0.6), row(0, 0, 0.8, task="length")]).pivot("encoder", "layer")
+
+
+# Encoders compared.
+
+
+def test_encoders_are_compared_at_their_best_layers_on_the_same_items():
+    """Three encoders, three pairs: the one that the dev-best layers differ in by 8 items, and Holm over the three."""
+    right = {"a": correct(()), "a0": correct(range(50)), "b": correct(range(8)), "c": correct(range(1, 9))}
+    rows = [row(1, 0.9, 1.0, cell="a"), row(0, 0.1, 0.5, cell="a0"),
+            row(2, 0.9, 0.92, encoder="two", pooling="cls", cell="b"), row(0, 0.9, 0.92, encoder="three", cell="c")]  # fmt: skip
+    pairs = ResultTable.of(rows, asked(right)).compare_encoders()
+    assert list(zip(pairs.a, pairs.b, strict=True)) == [("enc", "two"), ("enc", "three"), ("two", "three")]
+    assert (pairs.a_at[0], pairs.b_at[0]) == ("1/mean", "2/cls")
+    assert pairs.difference.tolist() == pytest.approx([0.08, 0.08, 0.0])
+    assert pairs.p.tolist() == pytest.approx([2 / 256, 2 / 256, 1.0])
+    assert pairs.p_holm.tolist() == pytest.approx([6 / 256, 6 / 256, 1.0])
+    assert pairs.p[0] == mcnemar(right["a"], right["b"])
+
+
+def test_one_encoder_has_no_pairs():
+    assert ResultTable.of([row(0, cell="a")], asked({"a": correct(())})).compare_encoders().empty
+    assert ResultTable.of([]).compare_encoders().empty and ResultTable.of([]).best().empty
+
+
+# On disk, and together.
+
+number = st.none() | st.floats(0, 1)
+word = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+some = st.builds(
+    Row,
+    role=st.sampled_from(["probe", "floor", "control", "random"]),
+    encoder=word | st.sampled_from(["NA", "nan", "None", "007", "1e5", ""]),
+    layer=st.none() | st.integers(0, 40),
+    seed=st.none() | st.integers(0, 9),
+    n_train=st.integers(1, 10**6),
+    n_dev=st.just(5),
+    n_test=st.just(7),
+    n_classes=st.integers(2, 1000),
+    majority=st.floats(0, 1),
+    converged=st.booleans(),
+    official_data=st.booleans(),
+    data_sha256=st.sampled_from(["12345678", "1e10", "ab"]),
+    **dict.fromkeys(("task", "paper_name", "layer_name", "pooling", "probe", "control", "cell"), word),
+    **dict.fromkeys(
+        ("dev_accuracy", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "macro_f1_low", "macro_f1_high"), number
+    ),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(some, min_size=1, max_size=5))
+def test_what_is_written_as_csv_is_read_back(tmp_path_factory, rows):
+    """Exactly: floats to the last bit, empty cells empty, names that look like numbers or NA as the names they are."""
+    path = tmp_path_factory.mktemp("csv") / "rows.csv"
+    table = ResultTable.of(rows)
+    table.to_csv(path)
+    again = ResultTable.read_csv(path)
+    assert tuple(again.frame.columns) == COLUMNS
+    pd.testing.assert_frame_equal(again.frame, table.sorted(), check_exact=True, check_dtype=False)
+    assert again.frame.layer.dtype == again.frame.seed.dtype == "Int64"
+    again.to_csv(path.with_name("again.csv"))
+    assert path.with_name("again.csv").read_bytes() == path.read_bytes()
+
+
+def test_floats_survive_the_csv_to_the_last_bit(tmp_path):
+    values = np.random.default_rng(0).random(300)
+    ResultTable.of([row(k, float(v), float(v)) for k, v in enumerate(values)]).to_csv(tmp_path / "rows.csv")
+    assert ResultTable.read_csv(tmp_path / "rows.csv").frame.accuracy.tolist() == values.tolist()
+
+
+def test_the_order_of_rows_does_not_change_the_file(tmp_path):
+    rows = [row(layer, 0.5, 0.6, task=task, seed=seed) for layer in (10, 2) for task in ("b", "a") for seed in (1, 0)]
+    for k, order in enumerate((rows, rows[::-1])):
+        ResultTable.of(order).to_csv(tmp_path / f"{k}.csv")
+    assert (tmp_path / "0.csv").read_bytes() == (tmp_path / "1.csv").read_bytes()
+
+
+def test_merge_takes_a_cell_once_and_knows_where_its_predictions_are():
+    one, two, three = row(0, 0.5, 0.5, cell="a"), row(1, 0.6, 0.6, cell="b"), row(2, 0.7, 0.7, cell="c")
+    table = merge([
+        ResultTable.of([one, two], asked({"a": correct([0]), "b": correct([1])})),
+        ResultTable.of([two, three], asked({"b": correct([1]), "c": correct([2])})),
+    ])  # fmt: skip
+    assert table.frame.cell.tolist() == ["a", "b", "c"]
+    assert [np.flatnonzero(table.predictions(c)[1]).tolist() for c in "abc"] == [[0], [1], [2]]
+    assert table.best().seeds[0] == 1  # the cell of both runs is no second seed
+
+
+@pytest.mark.parametrize("done_first", [True, False])
+def test_merge_prefers_the_finished_cell(done_first):
+    """A cell that failed in one run and is finished in another is finished, with the predictions of the one that has them."""
+    done = ResultTable.of([row(0, 0.5, 0.5, cell="a")], asked({"a": correct([3])}))
+    failed = ResultTable.of([row(0, None, None, cell="a", status="failed")], asked({}))
+    table = merge([done, failed] if done_first else [failed, done])
+    assert table.frame.status.tolist() == ["done"] and table.frame.accuracy.tolist() == [0.5]
+    assert np.flatnonzero(table.predictions("a")[1]).tolist() == [3]
