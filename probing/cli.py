@@ -135,7 +135,9 @@ def fetch(
 
 @app.command("make-tasks")
 def make_tasks_(
-    source: Annotated[Path, typer.Option("--from", help="brackets (.mrg, .ptb), CoNLL-U, GUM's table, or plain sentences; a file or a folder")],
+    source: Annotated[
+        Path, typer.Option("--from", help="brackets (.mrg, .ptb), CoNLL-U, GUM's table, or plain sentences; a file or a folder")
+    ],
     out: Annotated[Path, typer.Option(help="folder for the task files and their cards")],
     language: Annotated[str, typer.Option(help="language code: en, de, …")] = "en",
     split_file: Annotated[Path | None, typer.Option(help="official document split (GUM's splits.md)")] = None,

@@ -61,7 +61,7 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
         for panel in panels[:: max(columns, 1)]:
             panel.set_ylabel("test accuracy (%)")
         handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)), frameon=False)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns + (columns == 1), frameon=False)
         return _svg(figure)
 
 

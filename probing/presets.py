@@ -60,11 +60,12 @@ def build(options: Mapping[str, Any], what: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{what}: _target_ {target!r} cannot be found: {error}") from None
     fields = [field.name for field in dataclasses.fields(cls) if field.init]
+    group = what.split()[0]
     try:
         node = OmegaConf.merge(OmegaConf.structured(cls), values)
         missing = sorted(OmegaConf.missing_keys(node))
         if missing:
-            raise ConfigError(f"{what}: set {', '.join(missing)} (options: {', '.join(fields)})")
+            raise ConfigError(f"set {' '.join(f'{group}.{key}=…' for key in missing)} (options: {', '.join(fields)})")
         return cls(**OmegaConf.to_container(node, resolve=True))
     except ConfigKeyError as error:
         key = error.key

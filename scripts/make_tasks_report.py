@@ -78,9 +78,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             cards = builders.make_tasks(corpus.sentences, folder, language=language, source=corpus.name, **options)
             seconds = round(time.process_time() - started, 1)
-            rows = {
-                name: leaks.read_rows(Path(folder, f"{name}.txt")) for name in cards if isinstance(cards[name], dict)
-            }
+            rows = {name: leaks.read_rows(Path(folder, f"{name}.txt")) for name in cards if isinstance(cards[name], dict)}
         used[key] = {
             "source": corpus.name,
             "sha256": corpus.sha256,

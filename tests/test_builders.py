@@ -61,9 +61,7 @@ def test_ten_tasks_with_cards_that_say_what_the_files_hold(made, rows):
         assert json.loads((folder / f"{name}.card.json").read_text()) == card
         assert hashlib.sha256((folder / f"{name}.txt").read_bytes()).hexdigest() == card["file_sha256"]
         assert card["n"] == Counter(row.split for row in rows[name])
-        assert [row.split for row in rows[name]] == sorted(
-            (row.split for row in rows[name]), key=["tr", "va", "te"].index
-        )
+        assert [row.split for row in rows[name]] == sorted((row.split for row in rows[name]), key=["tr", "va", "te"].index)
         if card["n_classes"] <= 30:
             assert card["counts"]["te"] == Counter(row.label for row in rows[name] if row.split == "te")
         assert card["seed"] == 2 and card["source"] == "grammar" and card["definition"].endswith(".")
@@ -126,9 +124,7 @@ def test_every_shifted_sentence_is_one_swap_from_an_original(corpus, rows):
 
 
 word = st.text("abcXYZ'I", min_size=1, max_size=4)
-clauses = st.builds(
-    lambda tokens, fixed: Clause(tuple(tokens), fixed), st.lists(word, min_size=1, max_size=5), st.booleans()
-)
+clauses = st.builds(lambda tokens, fixed: Clause(tuple(tokens), fixed), st.lists(word, min_size=1, max_size=5), st.booleans())
 
 
 @given(clauses, clauses, st.sampled_from([("and",), (",", "but")]), st.sampled_from([(), (".",)]))
@@ -198,9 +194,7 @@ def test_replacements_are_of_like_frequency_and_in_one_split(corpus, rows):
     for row in rows["odd_man_out"]:
         if row.label == "C":
             origin, i = next(
-                holes[h]
-                for k in range(len(row.tokens))
-                if (h := (*row.tokens[:k], None, *row.tokens[k + 1 :])) in holes
+                holes[h] for k in range(len(row.tokens)) if (h := (*row.tokens[:k], None, *row.tokens[k + 1 :])) in holes
             )
             assert origin.tags[i] in semantic.REPLACED and low <= frequency[row.tokens[i], origin.tags[i]] <= high
             used[origin.tokens] += 1
@@ -257,9 +251,7 @@ leaves = st.builds(
 )
 trees = st.recursive(
     leaves,
-    lambda inner: st.builds(
-        lambda label, parts: Node(label, tuple(parts)), labels, st.lists(inner, min_size=1, max_size=5)
-    ),
+    lambda inner: st.builds(lambda label, parts: Node(label, tuple(parts)), labels, st.lists(inner, min_size=1, max_size=5)),
     max_leaves=25,
 )
 
@@ -388,9 +380,7 @@ def dependency_sentence(rng: np.random.Generator, tense: bool = True) -> Sentenc
             noun(second, "obj")
     add(".", "PUNCT", root, "punct")
     forms[0] = forms[0].capitalize()
-    tree = Dependencies(
-        tuple(heads), tuple(names), tuple(tags), tuple(features), tuple(forms), tuple(range(len(forms)))
-    )
+    tree = Dependencies(tuple(heads), tuple(names), tuple(tags), tuple(features), tuple(forms), tuple(range(len(forms))))
     return Sentence(tuple(forms), tuple(tags), dependencies=tree)
 
 

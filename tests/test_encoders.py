@@ -46,7 +46,9 @@ def test_a_batch_gives_what_each_sentence_gives_alone(tiny, kind):
                 np.testing.assert_allclose(together[Column(layer, pooling)][i], expected[pooling], atol=2e-5)
 
 
-@pytest.mark.parametrize(("kind", "last"), [("bert", "block 2"), ("gpt2", "block 2 + final norm"), ("llama", "block 2 + final norm")])
+@pytest.mark.parametrize(
+    ("kind", "last"), [("bert", "block 2"), ("gpt2", "block 2 + final norm"), ("llama", "block 2 + final norm")]
+)
 def test_the_last_layer_says_whether_it_is_normed(tiny, kind, last):
     encoder = HuggingFaceEncoder(str(tiny(kind)))
     assert encoder.layer_names == ("embeddings", "block 1", last)
@@ -56,7 +58,9 @@ def test_the_last_layer_says_whether_it_is_normed(tiny, kind, last):
 def test_the_last_state_of_gpt2_is_after_the_final_norm(tiny):
     encoder = HuggingFaceEncoder(str(tiny("gpt2")))
     caught = []
-    hook = encoder.model.h[-1].register_forward_hook(lambda module, given, out: caught.append(out if torch.is_tensor(out) else out[0]))
+    hook = encoder.model.h[-1].register_forward_hook(
+        lambda module, given, out: caught.append(out if torch.is_tensor(out) else out[0])
+    )
     states = encoder.forward(encoder.tokenize(TEXTS[:1])[0]).layers
     hook.remove()
     with torch.no_grad():
@@ -197,7 +201,7 @@ def test_presets_are_checked():
         load_encoder("hf", name="x", max_lenght=3)
     with pytest.raises(ConfigError, match="max_length"):
         load_encoder("hf", name="x", max_length="long")
-    with pytest.raises(ConfigError, match="set name"):
+    with pytest.raises(ConfigError, match="set encoder.name="):
         load_encoder("hf")
 
 

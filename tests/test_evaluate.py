@@ -32,7 +32,9 @@ def test_every_cell_of_the_request_is_there_once(tasks, tmp_path):
     frame = run(tasks, tmp_path, poolings=["cls", "mean"]).frame
     assert frame.cell.is_unique and (frame.status == "done").all()
     assert frame.groupby(["task", "role"]).size().to_dict() == {
-        (task, role): n for task in ("bigram_shift", "tree_depth") for role, n in (("probe", 6), ("control", 6), ("random", 6), ("floor", 4))
+        (task, role): n
+        for task in ("bigram_shift", "tree_depth")
+        for role, n in (("probe", 6), ("control", 6), ("random", 6), ("floor", 4))
     }
 
 
@@ -103,7 +105,9 @@ def test_a_damaged_cell_is_measured_again(tasks, tmp_path, damage):
 
 def test_the_key_changes_with_what_changes_the_number_and_not_otherwise(toy_root, tasks):
     def keys(tasks, encoder=None, **settings):
-        return [c.key for c in plan(tasks, [encoder or ToyEncoder()], Settings(LogisticPath(**settings.pop("probe", {})), **settings))]
+        return [
+            c.key for c in plan(tasks, [encoder or ToyEncoder()], Settings(LogisticPath(**settings.pop("probe", {})), **settings))
+        ]
 
     original = keys(tasks)
     assert keys(tasks, ToyEncoder(name="another name", origin="elsewhere")) == original
@@ -208,5 +212,7 @@ def test_bad_arguments_are_named(tasks, tmp_path, options, message):
 
 def test_a_pooling_that_the_encoder_has_not_is_named(tasks, tmp_path):
     encoder = ToyEncoder(poolings=("mean", "last"))
-    with pytest.raises(ConfigError, match=r"pooling=cls: toy allows mean, last \(its tokenizer puts no classification token first\)"):
+    with pytest.raises(
+        ConfigError, match=r"pooling=cls: toy allows mean, last \(its tokenizer puts no classification token first\)"
+    ):
         run(tasks, tmp_path, encoder, poolings=["cls"])

@@ -47,9 +47,7 @@ def test_subject_and_verb_agree(sample):
 
 
 def test_article_fits_the_next_word(sample):
-    pairs = {
-        (a.lower(), b) for s in sample for a, b in zip(s.tokens, s.tokens[1:], strict=False) if a.lower() in ("a", "an")
-    }
+    pairs = {(a.lower(), b) for s in sample for a, b in zip(s.tokens, s.tokens[1:], strict=False) if a.lower() in ("a", "an")}
     assert pairs and all(lexicon.article(b) == a for a, b in pairs)
     assert [lexicon.article(word) for word in ("uniform", "umbrella", "apple", "pear")] == ["a", "an", "an", "a"]
 
@@ -67,9 +65,7 @@ def test_every_task_has_its_classes(sample):
 
 def test_seed_decides(sample):
     assert [s.text for s in grammar.sentences(50, 7)] == [s.text for s in grammar.sentences(50, 7)]
-    assert not {s.text for s in grammar.sentences(200, 7)} & {s.text for s in grammar.sentences(200, 8)} - {
-        s.text for s in sample
-    }
+    assert not {s.text for s in grammar.sentences(200, 7)} & {s.text for s in grammar.sentences(200, 8)} - {s.text for s in sample}
 
 
 def test_too_many_or_too_few_asked():

@@ -47,7 +47,9 @@ def test_the_optimum_is_scikit_learns(k, C):
 def test_standardising_inside_is_standardising_before():
     x, y = made(400, 15, 3, seed=1)
     inside = fit_path(Design.prepare(x, standardize=True), y, 3, [0.1])[0]
-    before = fit_path(Design.prepare(StandardScaler().fit_transform(x.astype(np.float64)).astype(np.float32), False), y, 3, [0.1])[0]
+    before = fit_path(Design.prepare(StandardScaler().fit_transform(x.astype(np.float64)).astype(np.float32), False), y, 3, [0.1])[
+        0
+    ]
     assert inside.objective == pytest.approx(before.objective, rel=1e-5)
 
 
@@ -147,7 +149,9 @@ def test_too_few_iterations_are_marked(monkeypatch):
     assert not fit_path(Design.prepare(x), y, 3, [10.0])[0].converged
 
 
-CHECKS = [c for c in estimator_checks_generator(LogisticProbe()) if "array_api" not in c[1].func.__name__]  # needs an optional mode of SciPy
+CHECKS = [
+    c for c in estimator_checks_generator(LogisticProbe()) if "array_api" not in c[1].func.__name__
+]  # needs an optional mode of SciPy
 
 
 @pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=[c[1].func.__name__ for c in CHECKS])

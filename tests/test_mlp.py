@@ -107,7 +107,9 @@ def test_the_seed_matters_and_is_reproducible():
     assert one == again != other
 
 
-CHECKS = [c for c in estimator_checks_generator(MLPProbe(nhid=20)) if "array_api" not in c[1].func.__name__]  # needs an optional mode of SciPy
+CHECKS = [
+    c for c in estimator_checks_generator(MLPProbe(nhid=20)) if "array_api" not in c[1].func.__name__
+]  # needs an optional mode of SciPy
 
 
 @pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=[c[1].func.__name__ for c in CHECKS])

@@ -9,9 +9,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from probing.cells import Cells
+from probing.cells import Cells, key_of
 from probing.report import write
 from probing.runs import Run
 from probing.statistics import accuracy
@@ -47,8 +48,6 @@ class Bench:
         predicted = np.where(np.arange(N) < right, gold, 1 - gold)
         card = {"n": {"train": 400, "dev": N, "test": N}, "n_classes": 2, "sha256": "d" * 64, "notes": ["not the <official> file"]}
         details = {"data": card, "encoder": {"origin": "made & by hand"}}
-        from probing.cells import key_of
-
         said["cell"] = key_of(inputs)
         self.keys.append(self.cells.write(inputs, asdict(Row(**said)), details, gold, predicted))
 
@@ -141,17 +140,14 @@ def test_all_files_are_there_and_the_same_bytes_twice(bench, tmp_path):
 
 
 def test_rows_hold_every_cell(bench, tmp_path):
-    import pandas as pd
-
     run = full(bench)
     write([run], tmp_path)
     frame = ResultTable.read_csv(tmp_path / "rows.csv").frame
     assert sorted(frame.cell) == sorted(run.keys) and len(frame) == 2 * (3 * 5 + 4)
     parquet = pd.read_parquet(tmp_path / "rows.parquet")
     assert parquet.cell.tolist() == frame.cell.tolist() and parquet.accuracy.tolist() == frame.accuracy.tolist()
-    (line,) = [
-        r for r in csv.DictReader((tmp_path / "table.csv").open()) if r["task"] == "past_present" and r["encoder"] == "other"
-    ]
+    entries = csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines())
+    (line,) = [entry for entry in entries if (entry["task"], entry["encoder"]) == ("past_present", "other")]
     assert (line["layer"], float(line["accuracy"]), float(line["majority"])) == ("1", 145 / N, 0.5)
 
 
@@ -164,7 +160,8 @@ def test_markdown_holds_score_interval_floors_control_and_twin(bench, tmp_path):
     line = lines["Tense", "my_encoder"]
     hits = accuracy(170, N)
     expected = {
-        "layer": "1 mean", "accuracy": "85.0", "95 % interval": f"{100 * hits.lower:.1f}–{100 * hits.upper:.1f}", "macro F1": "84.0",
+        "layer": "1 mean", "accuracy": "85.0", "macro F1": "84.0",
+        "95 % interval": f"{100 * hits.lower:.1f}–{100 * hits.upper:.1f}",
         "control (word)": "52.5", "selectivity": "32.5", "majority": "50.0", "length": "50.5", "nb-unigram": "51.0",
         "nb-bigram": "51.5", "static": "60.0", "random weights": "62.5", "tied layers": "1",
     }  # fmt: skip
@@ -241,7 +238,7 @@ def test_html_is_one_sound_self_contained_file_with_figures_and_numbers(bench, t
     write([full(bench)], tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(text)
-    assert all(address.startswith("#") for address in page.loads)
+    assert page.loads and all(address.startswith(("#", "data:image/png;base64,")) for address in page.loads)
     assert not {"script", "link", "img", "iframe", "object", "embed", "base"} & set(page.tags)
     assert "@import" not in text and not re.search(r"url\((?!#|['\"]?#)", text)
     svgs = sorted(tmp_path.glob("layers-*.svg"))
@@ -269,7 +266,7 @@ def test_latex_has_rules_and_the_best_of_each_row_bold(bench, tmp_path):
     columns = [cell.strip(" \\") for cell in head.removesuffix(r"\\").split("&")]
     assert [row.split(" & ")[0] for row in rows] == ["Tense", "BShift"]
     spec = re.search(r"\\begin\{tabular\}\{(l)(r+)\}", text)
-    assert len(spec[2]) == len(columns) - 1 == 8  # four floors, two static, one twin, two encoders; less one twin column
+    assert len(spec[2]) == len(columns) - 1 == 9  # four floors, two encoders, their two static vectors, one twin
     for row in rows:
         cells = row.removesuffix(r"\\").split("&")[1:]
         values = [float(re.sub(r"\\textbf\{(.*)\}", r"\1", cell.strip())) for cell in cells if "--" not in cell]

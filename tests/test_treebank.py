@@ -48,15 +48,11 @@ def test_hand_checkable_depths(tmp_path, tree, text, depth):
     assert sentence.tree.depth == depth
 
 
-tags = st.builds(
-    lambda tag, word: Node(tag, word=word), st.sampled_from(["NN", "DT", ","]), st.sampled_from(["a", "bé"])
-)
+tags = st.builds(lambda tag, word: Node(tag, word=word), st.sampled_from(["NN", "DT", ","]), st.sampled_from(["a", "bé"]))
 phrases = st.sampled_from(["NP", "S-SBJ"])
 nodes = st.recursive(
     tags,
-    lambda inner: st.builds(
-        lambda label, parts: Node(label, tuple(parts)), phrases, st.lists(inner, min_size=1, max_size=4)
-    ),
+    lambda inner: st.builds(lambda label, parts: Node(label, tuple(parts)), phrases, st.lists(inner, min_size=1, max_size=4)),
     max_leaves=20,
 )
 

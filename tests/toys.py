@@ -89,10 +89,17 @@ def save_tiny(kind: str, folder: Path, dtype: torch.dtype = torch.float32) -> Pa
         tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
         special |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
         config = transformers.BertConfig(
-            vocab_size=n, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_position_embeddings=24
+            vocab_size=n,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=24,
         )
     elif kind == "gpt2":
-        config = transformers.GPT2Config(vocab_size=n, n_embd=16, n_layer=2, n_head=2, n_positions=24, bos_token_id=2, eos_token_id=3)
+        config = transformers.GPT2Config(
+            vocab_size=n, n_embd=16, n_layer=2, n_head=2, n_positions=24, bos_token_id=2, eos_token_id=3
+        )
     elif kind == "llama":
         config = transformers.LlamaConfig(
             vocab_size=n, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=32,
@@ -109,5 +116,3 @@ def save_tiny(kind: str, folder: Path, dtype: torch.dtype = torch.float32) -> Pa
     model.save_pretrained(folder)
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=24, **special).save_pretrained(folder)
     return folder
-
-

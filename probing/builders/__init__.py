@@ -96,9 +96,7 @@ def make_tasks(
         if name not in BUILDERS:
             raise DataError(f"unknown task {name!r}{did_you_mean(name, BUILDERS)} (allowed: {', '.join(BUILDERS)})")
     if min_per_class < 3:
-        raise DataError(
-            f"min_per_class={min_per_class}: a class needs a sentence in each of the three splits, so 3 or more"
-        )
+        raise DataError(f"min_per_class={min_per_class}: a class needs a sentence in each of the three splits, so 3 or more")
     out = Path(out).expanduser()
     for name in names:
         if (out / f"{name}.txt").exists() and not (out / f"{name}.card.json").exists():

@@ -20,9 +20,7 @@ CLAUSES = {"S", "SINV", "SQ"}
 FINITE = {"VBD", "VBP", "VBZ"}
 VERBAL = FINITE | {"VB", "VBG", "VBN", "MD"}
 NOUNS = {"NN", "NNS", "NNP", "NNPS"}
-COPULAS = set(
-    "be am is are was were been being 's 're 'm become becomes became seem seems seemed remain remains remained".split()
-)
+COPULAS = set("be am is are was were been being 's 're 'm become becomes became seem seems seemed remain remains remained".split())
 BE = {"be", "am", "is", "are", "was", "were", "been", "being", "'s", "'re", "'m", "get", "gets", "got"}
 NO_OBJECT = {"TMP", "ADV", "EXT", "LOC", "MNR", "DIR", "VOC", "PRD", "LGS", "SBJ", "CLR"}
 TIMES = set(
@@ -84,9 +82,7 @@ def subject_head(tree: Node) -> Node | None:
     if any("SBJ" in child.functions for child in clause.children):
         return None
     phrase = next((k for k, child in enumerate(clause.children) if child.category == "VP"), None)
-    before = [
-        c for c in clause.children[:phrase] if c.category == "NP" and not c.functions & NO_OBJECT and not is_time(c)
-    ]
+    before = [c for c in clause.children[:phrase] if c.category == "NP" and not c.functions & NO_OBJECT and not is_time(c)]
     return noun_head(before[-1]) if phrase is not None and before else None
 
 
@@ -108,9 +104,7 @@ def object_head(tree: Node) -> Node | None:
     if verbs[-1].category == "VBN" and len(verbs) > 1 and (verbs[-2].word or "").lower() in BE:
         return None
     after = phrase.children.index(verbs[-1]) + 1 if verbs[-1] in phrase.children else 0
-    objects = [
-        c for c in phrase.children[after:] if c.category == "NP" and not c.functions & NO_OBJECT and not is_time(c)
-    ]
+    objects = [c for c in phrase.children[after:] if c.category == "NP" and not c.functions & NO_OBJECT and not is_time(c)]
     return noun_head(objects[-1]) if 1 <= len(objects) <= 2 else None
 
 

@@ -87,9 +87,7 @@ def coordination(sentence: Sentence) -> Coordination | None:
     names = ["S" if part.category in CLAUSES else part.label for part in parts]
     if names not in (["S", "CC", "S"], ["S", ",", "CC", "S"]) or any(part.word for part in (parts[0], parts[-1])):
         return None
-    if [leaf.label for leaf in tree.leaves()].count("CC") != 1 or any(
-        n.category == "CONJP" for p in parts for n in p.children
-    ):
+    if [leaf.label for leaf in tree.leaves()].count("CC") != 1 or any(n.category == "CONJP" for p in parts for n in p.children):
         return None
     clauses = []
     for part in (parts[0], parts[-1]):
@@ -103,16 +101,12 @@ def coordination(sentence: Sentence) -> Coordination | None:
 def coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Clauses of a top coordination inverted (I) or not (O), from constituents."""
     if not any(s.tree for s in sentences):
-        raise LeftOut(
-            "no constituency trees in this corpus; a dependency treebank has ud_coordination_inversion instead"
-        )
+        raise LeftOut("no constituency trees in this corpus; a dependency treebank has ud_coordination_inversion instead")
     found = [(s, c) for s in sentences if (c := coordination(s)) is not None]
     return inversion_task(found, len(sentences), rng, options)
 
 
-def inversion_task(
-    found: Sequence[tuple[Sentence, Coordination]], n: int, rng: np.random.Generator, options: Options
-) -> Built:
+def inversion_task(found: Sequence[tuple[Sentence, Coordination]], n: int, rng: np.random.Generator, options: Options) -> Built:
     """Halves the coordinations by order, balanced by which clause is longer; for constituents and dependencies."""
     originals = {c.tokens for _, c in found}
     able = [

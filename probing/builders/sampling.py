@@ -162,9 +162,7 @@ def shuffled(rows: Sequence[Row], rng: np.random.Generator) -> list[Row]:
     return [row for split in SHARES for row in mixed if row.split == split]
 
 
-def decorrelated(
-    values: Sequence[int], lengths: Sequence[int], allowed: range, least: int
-) -> tuple[np.ndarray, dict[str, Any]]:
+def decorrelated(values: Sequence[int], lengths: Sequence[int], allowed: range, least: int) -> tuple[np.ndarray, dict[str, Any]]:
     """Numbers to draw per (value, length) so that value and length are independent.
 
     The target is a bivariate Gaussian with diagonal covariance, as in the tasks' README, over the widest run of values

@@ -78,9 +78,7 @@ def tag_task(
         word = target(sentence.tree) if sentence.tree else None
         if word is not None and word.label in labels:
             labelled.append((sentence, labels[word.label], (word.word or "").lower()))
-    frequency = Counter(
-        (t.lower(), labels[k]) for s in sentences for t, k in zip(s.tokens, s.tags, strict=True) if k in labels
-    )
+    frequency = Counter((t.lower(), labels[k]) for s in sentences for t, k in zip(s.tokens, s.tags, strict=True) if k in labels)
     return form_task(labelled, frequency, about, rng, options)
 
 
@@ -113,9 +111,7 @@ def odd_man_out(sentences: Sequence[Sentence], rng: np.random.Generator, options
     if not any(s.tree for s in sentences):
         raise LeftOut("no Penn tags in this corpus; a dependency treebank has ud_odd_man_out instead")
     tags = [tuple(tag if tag in REPLACED else "" for tag in s.tags) for s in sentences]
-    return replacement_task(
-        sentences, tags, "One noun or verb replaced (C) by another form of the same Penn tag", rng, options
-    )
+    return replacement_task(sentences, tags, "One noun or verb replaced (C) by another form of the same Penn tag", rng, options)
 
 
 def replacement_task(
@@ -164,9 +160,7 @@ def replacements(
     sentences: Sequence[Sentence], tags: Sequence[tuple[str, ...]], low: int, high: int
 ) -> dict[int, dict[int, list[str]]]:
     """Sentence -> position (never the first) -> the forms that may stand there instead, sorted."""
-    frequency = Counter(
-        (t, k) for s, ks in zip(sentences, tags, strict=True) for t, k in zip(s.tokens, ks, strict=True) if k
-    )
+    frequency = Counter((t, k) for s, ks in zip(sentences, tags, strict=True) for t, k in zip(s.tokens, ks, strict=True) if k)
     bigrams: Counter[tuple[str, str]] = Counter()
     after: dict[tuple[str, str], set[str]] = defaultdict(set)
     before: dict[tuple[str, str], set[str]] = defaultdict(set)

@@ -30,9 +30,7 @@ def sentence_length(sentences: Sequence[Sentence], rng: np.random.Generator, opt
     labels = [next(str(k) for k, (low, high) in enumerate(BINS) if low <= len(s.tokens) <= high) for s in sentences]
     counts = Counter(labels)
     kept = {label for label, n in counts.items() if n >= options.min_per_class}
-    rows = by_class(
-        [Candidate(s.tokens, k, s.split) for s, k in zip(sentences, labels, strict=True) if k in kept], options, rng
-    )
+    rows = by_class([Candidate(s.tokens, k, s.split) for s, k in zip(sentences, labels, strict=True) if k in kept], options, rng)
     dropped = {label: n for label, n in sorted(counts.items()) if label not in kept}
     return Built(
         rows=tuple(balanced(rows, options, rng)),
@@ -60,9 +58,7 @@ def word_content(sentences: Sequence[Sentence], rng: np.random.Generator, option
             break
     offset, found = best
     if len(found) < 2:
-        raise LeftOut(
-            f"too small: fewer than two words from rank 31 on have {least} sentences of their own; give a larger corpus"
-        )
+        raise LeftOut(f"too small: fewer than two words from rank 31 on have {least} sentences of their own; give a larger corpus")
     seeded = replace(options, official=False, min_per_class=least)
     candidates = [Candidate(sentences[i].tokens, word) for word in found for i in found[word]]
     return Built(

@@ -68,8 +68,7 @@ def depth_task(
     before = np.corrcoef(depths, lengths)[0, 1]
     return Built(
         rows=tuple(shuffled(rows, rng)),
-        definition=f"{about}; drawn to a Gaussian over depth and length with diagonal covariance, not to equal "
-        f"classes.",
+        definition=f"{about}; drawn to a Gaussian over depth and length with diagonal covariance, not to equal classes.",
         split=options.split,
         filters={"eligible": len(sentences), "of the allowed depths": sum(d in allowed for d in depths)},
         details={
@@ -106,9 +105,7 @@ def top_sequence(tree: Node) -> list[str]:
 def proper_sequence(labels: Sequence[str]) -> bool:
     """Ends in `.`, has more than it, and only names of phrases and words before it."""
     return (
-        len(labels) > 1
-        and labels[-1] == "."
-        and all(label[:1].isalpha() and label not in ("HYPH", "NFP") for label in labels[:-1])
+        len(labels) > 1 and labels[-1] == "." and all(label[:1].isalpha() and label not in ("HYPH", "NFP") for label in labels[:-1])
     )
 
 
@@ -172,9 +169,7 @@ def shift_positions(tokens: Sequence[str]) -> list[int]:
     if any(token in QUOTES or '"' in token for token in tokens):
         return []
     words = [any(map(str.isalnum, token)) for token in tokens]
-    return [
-        i for i in range(1, len(tokens) - 1) if words[i] and words[i + 1] and tokens[i].lower() != tokens[i + 1].lower()
-    ]
+    return [i for i in range(1, len(tokens) - 1) if words[i] and words[i + 1] and tokens[i].lower() != tokens[i + 1].lower()]
 
 
 def shifted(tokens: Sequence[str], i: int) -> tuple[str, ...]:

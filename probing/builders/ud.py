@@ -31,9 +31,7 @@ from probing.corpora.parsed import Dependencies, Sentence
 
 DEPTHS = range(2, 13)
 SUBJECTS = {"nsubj", "csubj"}
-CLAUSAL = set(
-    "nsubj csubj obj iobj ccomp xcomp obl advcl advmod expl vocative discourse dislocated parataxis conj cc".split()
-)
+CLAUSAL = set("nsubj csubj obj iobj ccomp xcomp obl advcl advmod expl vocative discourse dislocated parataxis conj cc".split())
 NUMBERS = {"Sing": "Sing", "Plur": "Plur"}
 TENSES = {"Past": "PAST", "Pres": "PRES"}
 

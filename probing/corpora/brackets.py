@@ -53,9 +53,7 @@ def read_penn(path: Path, text: str | None = None) -> Iterator[Sentence]:
             if level == 0 and part.isspace():
                 continue
             if level == 0 and part != "(":
-                raise DataError(
-                    f"{path}, line {number}: {part.strip()[:40]!r} stands outside of brackets; a tree is (ROOT ...)"
-                )
+                raise DataError(f"{path}, line {number}: {part.strip()[:40]!r} stands outside of brackets; a tree is (ROOT ...)")
             begun = number if level == 0 else begun
             level += (part == "(") - (part == ")")
             parts.append(part)
@@ -65,9 +63,7 @@ def read_penn(path: Path, text: str | None = None) -> Iterator[Sentence]:
         parts.append(" ")
         parts = parts if level else []
     if level:
-        raise DataError(
-            f"{path}, line {begun}: unbalanced brackets, {level} opened here or below and never closed; mend the tree"
-        )
+        raise DataError(f"{path}, line {begun}: unbalanced brackets, {level} opened here or below and never closed; mend the tree")
 
 
 def read_gum(path: Path, split_file: Path | None = None) -> Iterator[Sentence]:
@@ -81,14 +77,10 @@ def read_gum(path: Path, split_file: Path | None = None) -> Iterator[Sentence]:
         if not tab or not document:
             raise DataError(f"{path}, line {number}: {line[:40]!r} is not 'document-index<TAB>(tree)'")
         if splits is not None and document not in splits:
-            raise DataError(
-                f"{path}, line {number}: {split_file} names no split for the document {document!r}; add it there"
-            )
+            raise DataError(f"{path}, line {number}: {split_file} names no split for the document {document!r}; add it there")
         if tree.count("(") != tree.count(")"):
             opened, closed = tree.count("("), tree.count(")")
-            raise DataError(
-                f"{path}, line {number}: unbalanced brackets, {opened} open and {closed} close; mend the tree"
-            )
+            raise DataError(f"{path}, line {number}: unbalanced brackets, {opened} open and {closed} close; mend the tree")
         yield from penn_sentence(tree, f"{path}, line {number}", splits[document] if splits else None)
 
 
@@ -108,9 +100,7 @@ def converted(tree: Any, where: str) -> Node:
     if len(tree) == 1 and isinstance(tree[0], str):
         return Node(tree.label(), word=tree[0])
     if not len(tree) or any(isinstance(child, str) for child in tree):
-        raise DataError(
-            f"{where}: the node {str(tree)[:60]!r} is neither a phrase of brackets nor one tag with one word"
-        )
+        raise DataError(f"{where}: the node {str(tree)[:60]!r} is neither a phrase of brackets nor one tag with one word")
     return Node(tree.label(), tuple(converted(child, where) for child in tree))
 
 
@@ -123,7 +113,5 @@ def document_splits(path: Path) -> dict[str, str]:
         elif current and line.strip().startswith("* "):
             splits[line.strip()[2:].strip()] = current
     if not splits:
-        raise DataError(
-            f"{path} lists no documents: expected headings '## train', '## dev', '## test' with '* document' lines"
-        )
+        raise DataError(f"{path} lists no documents: expected headings '## train', '## dev', '## test' with '* document' lines")
     return splits

@@ -52,18 +52,12 @@ def conllu_sentence(block: str, where: str, split: str | None) -> Sentence:
         (rows,) = conllu.parse(block + "\n\n")
     except conllu.exceptions.ParseException as error:
         raise DataError(f"{where}: not CoNLL-U: {' '.join(str(error).split())[:160]}") from None
-    spans = [
-        (row["id"][0], row["id"][2], row["form"])
-        for row in rows
-        if isinstance(row["id"], tuple) and row["id"][1] == "-"
-    ]
+    spans = [(row["id"][0], row["id"][2], row["form"]) for row in rows if isinstance(row["id"], tuple) and row["id"][1] == "-"]
     words = [row for row in rows if isinstance(row["id"], int)]
     numbers = {row["id"]: k for k, row in enumerate(words)}
     heads = [-1 if row["head"] == 0 else numbers.get(row["head"]) for row in words]
     if None in heads or heads.count(-1) != 1 or not reaches_root(heads):
-        raise DataError(
-            f"{where}: the heads do not make one tree (one word with head 0, all others below it); mend HEAD"
-        )
+        raise DataError(f"{where}: the heads do not make one tree (one word with head 0, all others below it); mend HEAD")
     tokens, tags, token = [], [], []
     for row in words:
         span = next((s for s in spans if s[0] <= row["id"] <= s[1]), None)

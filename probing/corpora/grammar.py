@@ -97,9 +97,7 @@ class Grammar(Phrases):
             top = self.question(pattern, budget)
         elif pattern == "fragment":
             self.conjoin = False
-            node, kind, _ = self.noun_phrase(
-                self.pick(("person", "object", "abstract")), max(2, budget // 3), bare=False
-            )
+            node, kind, _ = self.noun_phrase(self.pick(("person", "object", "abstract")), max(2, budget // 3), bare=False)
             top = phrase("NP", node, self.location(max(3, budget - len(node.leaves())), kind), leaf(".", "."))
         elif pattern.endswith("imperative"):
             opening = self.opening(pattern.removesuffix("imperative").strip(), budget)

@@ -35,8 +35,7 @@ NOUNS = {
     "cherry plum melon "
     "biscuit pie muffin noodle pumpkin mushroom olive walnut grape lemon omelette dumpling waffle pastry radish "
     "cucumber",
-    "vehicle": "car truck bus boat bicycle wagon tractor van ship taxi motorcycle canoe scooter sledge ferry "
-    "carriage lorry raft",
+    "vehicle": "car truck bus boat bicycle wagon tractor van ship taxi motorcycle canoe scooter sledge ferry carriage lorry raft",
     "clothing": "coat hat dress shirt scarf/scarves jacket glove shoe boot sweater skirt belt cap sock apron robe "
     "uniform blouse "
     "necktie cloak sandal cardigan vest",
@@ -86,8 +85,7 @@ INTRANSITIVE = {
 TRANSITIVE = {
     "person": {
         "food": "eat/ate/eaten cook buy/bought/bought taste peel bake slice chew swallow fry devour",
-        "document": "read/read/read write/wrote/written finish copy publish sign translate edit print memorize quote "
-        "burn revise",
+        "document": "read/read/read write/wrote/written finish copy publish sign translate edit print memorize quote burn revise",
         "vehicle": "drive/drove/driven repair wash park/parked/parked sell/sold/sold borrow steer rent paint inspect",
         "clothing": "wear/wore/worn sew mend iron fold buy/bought/bought wash knit button patch",
         "tool": "carry lift drop/dropped/dropped hold/held/held clean find/found/found lose/lost/lost polish collect "
@@ -117,22 +115,18 @@ SAYING += "admit/admitted/admitted "
 SAYING += "insist discover imagine announce argue deny realize"
 ASKING = "ask wonder know/knew/known remember forget/forgot/forgotten discover"
 WANTING = "want try decide hope refuse promise learn plan/planned/planned agree need prefer/preferred/preferred attempt"
-GIVING = (
-    "give/gave/given send/sent/sent show/showed/shown offer hand bring/brought/brought lend/lent/lent sell/sold/sold"
-)
+GIVING = "give/gave/given send/sent/sent show/showed/shown offer hand bring/brought/brought lend/lent/lent sell/sold/sold"
 
 ADJECTIVES = {
     "person": "old young happy tall tired kind famous angry clever poor rich lonely brave honest nervous polite "
     "strange quiet proud "
     "lazy cheerful jealous stubborn gentle curious careless thoughtful elderly handsome grumpy generous timid",
-    "animal": "small hungry wild black brown big frightened white tame fierce sleepy thirsty clumsy playful wounded "
-    "striped",
+    "animal": "small hungry wild black brown big frightened white tame fierce sleepy thirsty clumsy playful wounded striped",
     "object": "old new large small red beautiful heavy broken cheap expensive green dirty strange blue dusty wooden "
     "round empty "
     "golden yellow enormous ugly tiny modern precious grey ancient fragile",
     "food": "fresh sweet ripe large cheap bitter rotten delicious tasty sour frozen salty",
-    "location": "old large quiet dark famous empty narrow beautiful distant crowded ancient peaceful muddy haunted "
-    "remote sunny",
+    "location": "old large quiet dark famous empty narrow beautiful distant crowded ancient peaceful muddy haunted remote sunny",
     "abstract": "new strange simple important clever foolish difficult final serious terrible wonderful dangerous "
     "brilliant obvious "
     "complicated unusual ridiculous sensible",

@@ -25,9 +25,7 @@ def forms(entries: str) -> tuple[lexicon.Verb, ...]:
 
 
 INTRANSITIVE = {kind: forms(words) for kind, words in lexicon.INTRANSITIVE.items()}
-TRANSITIVE = {
-    subject: {kind: forms(words) for kind, words in objects.items()} for subject, objects in lexicon.TRANSITIVE.items()
-}
+TRANSITIVE = {subject: {kind: forms(words) for kind, words in objects.items()} for subject, objects in lexicon.TRANSITIVE.items()}
 SAYING, ASKING, WANTING, GIVING = map(forms, (lexicon.SAYING, lexicon.ASKING, lexicon.WANTING, lexicon.GIVING))
 HAVE = lexicon.Verb("have", "has", "had", "had", "having")
 DO = lexicon.Verb("do", "does", "did", "done", "doing")

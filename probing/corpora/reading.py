@@ -14,9 +14,7 @@ def read_text(path: Path) -> str:
     try:
         return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8: byte {error.start} ({error.reason}); convert it, e.g. with iconv"
-        ) from None
+        raise DataError(f"{path} is not UTF-8: byte {error.start} ({error.reason}); convert it, e.g. with iconv") from None
 
 
 def library(name: str) -> Any:

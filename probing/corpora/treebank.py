@@ -69,9 +69,7 @@ def read_source(path: str | Path, split_file: str | Path | None = None) -> Corpu
     path = Path(path).expanduser()
     files = [path]
     if path.is_dir():
-        bare = {
-            file: Path(file.name.removesuffix(".gz").removesuffix(".xz")).suffix for file in sorted(path.rglob("*"))
-        }
+        bare = {file: Path(file.name.removesuffix(".gz").removesuffix(".xz")).suffix for file in sorted(path.rglob("*"))}
         files = [file for file, suffix in bare.items() if suffix in KINDS]
         if not files or len({KINDS[bare[file]] for file in files}) > 1:
             raise DataError(f"{path} must hold treebank files of one kind ({', '.join(KINDS)}); name one file instead")

@@ -1,0 +1,260 @@
+"""The command line: what it prints, what it refuses in one or two lines with exit code 2, and what survives a kill."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ENV = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+
+
+def probing(*words, cwd=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "probing", *map(str, words)],
+        cwd=cwd,
+        env=ENV | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def here(toy_root, tiny, tmp_path):
+    """A run on the toy data with a tiny BERT: the words of the command, and where it writes."""
+    out = tmp_path / "out"
+    words = [
+        "data=senteval",
+        f"data.root={toy_root}",
+        "encoder=hf",
+        f"encoder.name={tiny('bert')}",
+        "pooling=mean,cls",
+        f"run.dir={out}",
+    ]
+    return words, out
+
+
+def the_run(out: Path) -> Path:
+    [folder] = (out / "runs").iterdir()
+    return folder
+
+
+def test_list_answers_without_torch():
+    for kind, expected in (
+        ("tasks", "TreeDepth"),
+        ("encoders", "minilm"),
+        ("probes", "jawahar2019"),
+        ("experiments", "flash"),
+        ("data", "senteval"),
+    ):
+        done = probing("list", kind)
+        assert done.returncode == 0 and expected in done.stdout
+    code = "import sys; sys.argv=['probing','list','tasks']\nfrom probing.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'hydra', 'sklearn', 'transformers'} & set(sys.modules), 'heavy imports'"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_from_end_to_end(here):
+    words, out = here
+    done = probing("run", *words)
+    assert done.returncode == 0, done.stderr
+    folder = the_run(out)
+    assert "no file for" in done.stderr and "about" in done.stderr and "tiny-bert" in done.stderr
+    for name in ("run.json", "rows.csv", "rows.parquet", "table.csv", "table.md", "table.tex", "report.html"):
+        assert (folder / name).stat().st_size > 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    again = probing(*words)  # without the verb
+    assert again.returncode == 0 and re.search(r"(\d+) cells: \1 done, 0 to compute", again.stderr)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+    status = probing("status", folder)
+    assert status.returncode == 0 and "0 failed, 0 missing" in status.stdout
+    key = json.loads((folder / "run.json").read_text())["cells"][-1]
+    explained = json.loads(probing("explain", key[:10], "--dir", out).stdout)
+    assert explained["key"] == key
+    assert {"inputs", "row", "details"} <= set(explained)
+    assert {"made", "versions", "data", "encoder", "tried", "seconds"} <= set(explained["details"])
+    listed = probing("store", "list", "--root", out / "store").stdout
+    assert "tiny-bert" in listed and "tiny-bert (random 0)" in listed
+    assert "0 damaged" in probing("store", "verify", "--root", out / "store").stdout
+
+    next((out / "cells").glob(f"{key}.json")).unlink()
+    status = probing("status", folder)
+    assert status.returncode == 1 and "1 missing" in status.stdout
+
+    compared = probing("report", folder, "--against", "jawahar2019")
+    assert compared.returncode == 0
+    assert "not the same measurement" in compared.stdout and "second hand" in compared.stdout and "BShift" in compared.stdout
+
+
+def test_a_multirun_sweeps_encoders_and_its_table_compares_them(here, tiny):
+    words, out = here
+    models = f"{tiny('bert')},{tiny('gpt2')}"
+    words = [w for w in words if not w.startswith(("encoder.name", "pooling"))]
+    done = probing("run", "-m", *words, f"encoder.name={models}", "pooling=mean", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    runs = sorted((out / "runs").iterdir())
+    assert len(runs) == 2
+    assert probing("report", *runs, "--out", out / "both").returncode == 0
+    table = (out / "both" / "table.md").read_text()
+    assert "tiny-bert" in table and "tiny-gpt2" in table and "Encoders compared" in table
+    refused = probing("report", *runs)
+    assert refused.returncode == 2 and "--out DIR" in refused.stderr
+
+
+def test_the_joblib_launcher_runs_the_same_sweep(here, tiny):
+    words, out = here
+    words = [w for w in words if not w.startswith(("encoder.name", "pooling"))]
+    models = f"{tiny('bert')},{tiny('gpt2')}"
+    done = probing(
+        "run", "-m", *words, f"encoder.name={models}", "pooling=mean", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((out / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data=sentevl"], "unknown data 'sentevl'; did you mean 'senteval'?"),
+        (["encoder=minlm"], "unknown encoder 'minlm'; did you mean 'minilm'?"),
+        (["probe=fsat"], "unknown probe 'fsat'; did you mean 'fast'?"),
+        (["+experiment=jawahar"], "unknown experiment 'jawahar'; did you mean 'jawahar2019'?"),
+        (["data=senteval"], "data.root"),
+        (["encoder=hf"], "set encoder.name="),
+        (["encoder.max_lenght=3"], "unknown key 'encoder.max_lenght'; did you mean 'encoder.max_length'?"),
+        (["poling=mean"], "unknown key 'poling'; did you mean 'pooling'?"),
+        (["run.forse=true"], "unknown key 'run.forse'; did you mean 'run.force'?"),
+        (["encoder.max_length=long"], "max_length"),
+        (["run.threads=many"], "run.threads"),
+        (["run.threads=0"], "at least 1"),
+        (["layer=two"], "layer='two' is not a whole number"),
+        (["pooling=maen"], "pooling='maen' is unknown; did you mean 'mean'?"),
+        (["seed=-1"], "none below 0"),
+        (["controls=word,permute"], "controls='permute' is unknown; did you mean 'permuted'?"),
+        (["floors=lenght"], "floors='lenght' is unknown; did you mean 'length'?"),
+        (["probe.grid=[0]"], "all above 0"),
+        (["encoder=minilm,bert"], "-m"),
+        (["task=tree_dept"], "unknown task 'tree_dept'; did you mean 'tree_depth'?"),
+        (["encoder=hf", "encoder.name=no/such-model"], "hf download no/such-model"),
+        (["encoder=hf", "encoder.name=./nowhere"], "no such folder"),
+        (["data=senteval", "data.root=/nowhere"], "no folder /nowhere"),
+    ],
+)
+def test_a_mistake_is_said_in_two_lines_with_exit_code_2(tmp_path, words, message):
+    done = probing(
+        "run", "data.n=300" if not any(w.startswith("data=") for w in words) else "run.force=false", *words, cwd=tmp_path
+    )
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) <= 3, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["list", "task"], "did you mean 'tasks'?"),
+        (["status", "nowhere"], "holds no run"),
+        (["report", "nowhere"], "holds no run"),
+        (["explain", "abc"], "no such cell"),
+        (["fetch", "sentevl"], "did you mean 'senteval'?"),
+        (["store", "prune", "abc"], "no encoder 'abc'"),
+        (["make-tasks", "--from", "nowhere.mrg", "--out", "x"], "nowhere.mrg"),
+    ],
+)
+def test_the_other_commands_refuse_alike(tmp_path, words, message):
+    done = probing(*words, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_against_an_unknown_table_names_the_known_ones(here):
+    words, out = here
+    assert probing("run", *words, "floors=majority", "layer=1", "pooling=mean", "controls=none").returncode == 0
+    done = probing("report", the_run(out), "--against", "jawahar")
+    assert done.returncode == 2 and "did you mean 'jawahar2019'?" in done.stderr
+
+
+def test_a_broken_line_is_named_and_nothing_is_lost(here, toy_root):
+    words, out = here
+    assert probing("run", *words, "task=bigram_shift").returncode == 0
+    cells = len(list((out / "cells").glob("*.json")))
+    path = toy_root / "tree_depth.txt"
+    lines = path.read_text().splitlines()
+    lines[6] = "tr\t5"
+    path.write_text("\n".join(lines) + "\n")
+    done = probing("run", *words)
+    assert done.returncode == 2 and f"{path}, line 7: 2 tab-separated field(s)" in done.stderr
+    assert len(list((out / "cells").glob("*.json"))) == cells
+
+
+def test_a_folder_that_cannot_be_written_is_said(here, tmp_path):
+    words, _ = here
+    (tmp_path / "file").write_text("")
+    done = probing("run", *words, f"run.dir={tmp_path / 'file' / 'out'}")
+    assert done.returncode == 2 and "a file stands in its way" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_failed_cell_gives_exit_code_1_and_is_listed(here):
+    words, out = here
+    broken = "import probing.probes.logistic as m\ndef bad(*a, **k): raise ArithmeticError('no luck')\nm.fit_path = bad\n"
+    code = f"import sys\n{broken}sys.argv = ['probing', 'run', *{words!r}]\nfrom probing.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True)
+    assert done.returncode == 1 and "no luck" in done.stderr and "probing status" in done.stderr
+    status = probing("status", the_run(out))
+    assert status.returncode == 1 and "ArithmeticError: no luck" in status.stdout
+    assert probing("run", *words).returncode == 0
+    assert probing("status", the_run(out)).returncode == 0
+
+
+@pytest.mark.slow
+def test_killed_in_extraction_and_in_probing_the_table_has_the_same_bytes(here, tmp_path):
+    words, out = here
+    other = [w for w in words if not w.startswith("run.dir")]
+    assert probing("run", *other, f"run.dir={tmp_path / 'whole'}").returncode == 0
+    stages = {
+        "extraction": lambda: next(out.glob("store/*/*/*/sentences.json"), None),
+        "probing": lambda: len(list(out.glob("cells/*.json"))) > 12,
+    }
+    for stage, reached in stages.items():
+        process = subprocess.Popen([sys.executable, "-m", "probing", "run", *words], env=ENV, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not reached():
+            time.sleep(0.002)
+        assert process.poll() is None, f"finished before it could be killed in {stage}"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert probing("run", *words).returncode == 0
+    whole, resumed = the_run(tmp_path / "whole"), the_run(out)
+    for name in ("rows.csv", "table.csv", "table.md", "table.tex", "report.html"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+
+
+def test_two_runs_at_once_agree(here):
+    words, out = here
+    both = [
+        subprocess.Popen([sys.executable, "-m", "probing", "run", *words], env=ENV, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    errors = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert probing("status", the_run(out)).returncode == 0
+
+
+def test_make_tasks_makes_files_that_the_runner_reads(tmp_path):
+    from probing.builders import grammar_tasks  # the grammar's own trees serve as a treebank
+    from probing.corpora import grammar
+
+    trees = tmp_path / "trees.mrg"
+    sentences = grammar.corpus(400, 0).sentences
+    trees.write_text("\n".join(str(s.tree) for s in sentences) + "\n")
+    done = probing("make-tasks", "--from", trees, "--out", tmp_path / "made", "--tasks", "sentence_length,bigram_shift")
+    assert done.returncode == 0, done.stderr
+    assert "bigram_shift" in done.stdout and (tmp_path / "made" / "bigram_shift.card.json").is_file()
+    assert grammar_tasks(tmp_path / "g", n=400).is_dir()

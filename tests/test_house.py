@@ -1,0 +1,119 @@
+"""The house: arrows, presets that match their classes, cards and scripts that run, the README's example, docstrings."""
+
+import dataclasses
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import probing
+from probing import paths, presets, task
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = [m.name for m in pkgutil.walk_packages(probing.__path__, "probing.") if m.name != "probing.__main__"]
+
+
+def test_the_arrows_of_the_house():
+    done = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_ruff_has_nothing_to_say():
+    ruff = Path(sys.executable).parent / "ruff"
+    for words in (["check"], ["format", "--check"]):
+        done = subprocess.run([ruff, *words, "."], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_data_folders_are_beside_the_package_and_not_in_it():
+    assert paths.CONF == ROOT / "conf" and paths.TASKS == ROOT / "tasks" and paths.PUBLISHED == ROOT / "results" / "published"
+    assert not [name for name in ("conf", "tasks", "published") if (ROOT / "probing" / name).exists()]
+
+
+@pytest.mark.parametrize("group", ["encoder", "probe", "data"])
+def test_every_preset_names_every_option_of_its_class(group):
+    for name in presets.names(group):
+        options = presets.read(group, name)
+        module, _, cls = options.pop("_target_").rpartition(".")
+        fields = [f.name for f in dataclasses.fields(getattr(importlib.import_module(module), cls)) if f.init]
+        assert list(options) == fields, f"conf/{group}/{name}.yaml"
+        assert presets.about(group, name)
+
+
+@pytest.mark.parametrize("group", ["suite", "experiment"])
+def test_suites_and_experiments_say_what_they_are(group):
+    for name in presets.names(group):
+        assert presets.about(group, name)
+        content = (paths.CONF / group / f"{name}.yaml").read_text()
+        assert "@package _global_" in content
+        tasks = yaml.safe_load(content).get("task", "all")
+        assert tasks == "all" or set(tasks) <= set(task.names())
+
+
+def test_every_preset_composes():
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        for group in ("encoder", "probe", "data", "suite"):
+            for name in presets.names(group):
+                compose("config", [f"{group}={name}"])
+        for name in presets.names("experiment"):
+            compose("config", [f"+experiment={name}"])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    module = importlib.import_module(name)
+    assert module.__doc__, f"{name} does not say what it is"
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_the_readme_example_runs(tmp_path):
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "bigram_shift" in done.stdout
+
+
+def test_the_readme_names_commands_that_exist():
+    text = (ROOT / "README.md").read_text()
+    words = set(re.findall(r"^(?:\.venv/bin/)?probing ([a-z-]+)", text, re.M))
+    assert {"run", "list", "status", "report", "explain", "fetch", "make-tasks"} <= words
+    from probing.cli import app
+
+    known = {c.name or c.callback.__name__ for c in app.registered_commands} | {"store"}
+    assert words <= known
+    for preset in re.findall(r"\b(?:encoder|probe|data|suite)=([\w-]+(?:,[\w-]+)*)", text):
+        for name in preset.split(","):
+            assert any(name in presets.names(g) for g in ("encoder", "probe", "data", "suite")), name
+    for experiment in re.findall(r"\+experiment=([\w-]+)", text):
+        assert experiment in presets.names("experiment")
+
+
+def test_import_published_keeps_every_value(tmp_path):
+    """The script reads what it wrote: the same columns and values, a status added."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "import_published.py", paths.PUBLISHED, tmp_path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for path in paths.PUBLISHED.glob("*.csv"):
+        assert (tmp_path / path.name).read_text() == path.read_text()
+
+
+@pytest.mark.slow
+def test_main_table_runs_on_toy_data(toy_root, tiny, tmp_path):
+    words = ["encoder=hf", f"encoder.name={tiny('bert')}", "pooling=mean", f"run.dir={tmp_path / 'out'}"]
+    script = ROOT / "scripts" / "main_table.py"
+    done = subprocess.run([sys.executable, script, toy_root, tmp_path / "table", *words], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert {"table.md", "table.csv", "rows.csv", "manifest.json"} <= {path.name for path in (tmp_path / "table").iterdir()}
