@@ -16,6 +16,9 @@ from probing import paths
 from probing.errors import ConfigError, did_you_mean
 from probing.tables import ResultTable
 
+OFFICIAL_TRAIN = 99_000
+"""The official files hold 100,000 train sentences, give or take a few for balance."""
+
 
 def sources() -> dict[str, dict[str, str]]:
     """Name -> file, citation and recipe of every published table on our tasks."""
@@ -47,8 +50,10 @@ def beside(table: ResultTable, name: str) -> pd.DataFrame:
     best = table.best()
     lines = []
     probed = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
-    for (task, encoder, probe), ours in probed.groupby(["paper_name", "encoder", "probe"], sort=False):
-        top = best[(best.paper_name == task) & (best.encoder == encoder) & (best.probe == probe)].iloc[0]
+    for (task, encoder, probe, n_train), ours in probed.groupby(["paper_name", "encoder", "probe", "n_train"], sort=False):
+        top = best[(best.paper_name == task) & (best.encoder == encoder) & (best.probe == probe) & (best.n_train == n_train)].iloc[
+            0
+        ]
         for row in theirs[theirs.task == task].itertuples():
             pooling = source["pooling"] if source["pooling"] in set(ours.pooling) else top.pooling
             layer = int(row.layer) if row.layer.isdigit() else int(ours.layer.max()) if row.layer == "last" else int(top.layer)
@@ -80,6 +85,8 @@ def _differences(source: dict[str, str], theirs: Any, ours: pd.Series, probe: st
         found.append(f"pooling: {ours.pooling} against {source['pooling']}")
     if not ours.official_data:
         found.append(f"data: other files, {ours.n_train} train sentences, {ours.n_classes} classes, against {source['data']}")
+    elif ours.n_train < OFFICIAL_TRAIN or "per class" in source["data"]:
+        found.append(f"data: {ours.n_train} train sentences, against {source['data']}")
     return found
 
 

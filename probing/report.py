@@ -24,6 +24,7 @@ from markupsafe import Markup
 from probing import figures
 from probing.cells import versions
 from probing.encoders.base import POOLINGS
+from probing.errors import ConfigError
 from probing.probes.controls import FLOORS
 from probing.runs import Run
 from probing.tables import ResultTable, merge
@@ -40,6 +41,8 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     best = table.best()
     if best.empty:
         return
+    if mixed := [name for name, n in best.groupby("task").n_train.nunique().items() if n > 1]:
+        raise ConfigError(f"these runs train on different numbers of sentences ({', '.join(mixed)}): report them one by one")
     summary = _summary(table, best)
     best.assign(tied=[" ".join(map(str, t)) for t in best.tied]).to_csv(folder / "table.csv", index=False)
     pictures = _pictures(table, folder)
@@ -116,7 +119,7 @@ def _layer_table(table: ResultTable, encoder: str, probe: str, pooling: str) -> 
     names = table.frame.drop_duplicates("task").set_index("task").paper_name
     text = pd.DataFrame("", index=[names[t] for t in scores.index], columns=[f"layer {c}" for c in sorted(scores.columns)])
     for i, task in enumerate(scores.index):
-        top = dev.loc[task].astype(float).idxmax()
+        top = dev.loc[task].astype(float).sort_index().idxmax()
         for j, layer in enumerate(sorted(scores.columns)):
             value = _pc(scores.loc[task, layer])
             text.iloc[i, j] = f"**{value}**" if layer == top else value

@@ -10,7 +10,7 @@ it knows nothing of files. Accuracy and F1 are 0-1 in rows; formatted tables sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-_KEYS = ("task", "encoder", "probe")
+_KEYS = ("task", "encoder", "probe", "n_train")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,13 @@ class ResultTable:
     @classmethod
     def read_csv(cls, path: str | Path, predictions: Any = None) -> ResultTable:
         text = {f.name: str for f in fields(Row) if f.type == "str"}
-        frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={c: [""] for c in COLUMNS if c not in text})
+        frame = pd.read_csv(
+            path,
+            dtype=text,
+            float_precision="round_trip",
+            keep_default_na=False,
+            na_values={c: [""] for c in COLUMNS if c not in text},
+        )
         return cls(frame.astype({"layer": "Int64", "seed": "Int64"}), predictions)
 
     def to_csv(self, path: str | Path) -> None:
@@ -120,7 +126,7 @@ class ResultTable:
         frame = self.frame[self.frame.status == "done"]
         for name, wanted in where.items():
             frame = frame[frame[name] == wanted]
-        for name in ("role", "probe", "control", "pooling", "encoder", "layer"):
+        for name in ("role", "task", "probe", "control", "pooling", "encoder", "layer", "n_train"):
             if name in (rows, columns) or frame.empty:
                 continue
             if (frame.groupby([rows, columns], dropna=False)[name].nunique(dropna=False) > 1).any():
@@ -131,7 +137,7 @@ class ResultTable:
     # What a reviewer asks.
 
     def best(self, alpha: float = 0.05) -> pd.DataFrame:
-        """One line per task, encoder and probe: the layer and pooling with the highest dev accuracy, and its test scores.
+        """One line per task, encoder, probe and size of the train split: the dev-best layer and pooling, and its test scores.
 
         With several seeds the dev and test accuracies are means over them, and `seed_sd` their standard deviation; the
         interval and the tests are those of the first seed. `tied` lists the layers, in the pooling of the best, that an exact
@@ -142,7 +148,7 @@ class ResultTable:
         lines = []
         family: list[tuple[int, pd.Series, float]] = []
         chosen_of = self._role("probe", "random").groupby(list(_KEYS), sort=False)
-        for (task, encoder, probe), group in chosen_of:
+        for (task, encoder, probe, n_train), group in chosen_of:
             if group.role.iloc[0] == "random":
                 continue
             mean = group.groupby(["pooling", "layer"], sort=True)[["dev_accuracy", "accuracy"]].mean()
@@ -150,7 +156,7 @@ class ResultTable:
             pooling, layer = mean.index[0]
             here = group[(group.pooling == pooling) & (group.layer == layer)].sort_values("seed")
             first = here.iloc[0]
-            line = {name: first[name] for name in ("task", "paper_name", "encoder", "probe", "layer", "layer_name", "pooling")}
+            line = {name: first[name] for name in (*_KEYS[:3], "paper_name", "layer", "layer_name", "pooling", "n_train")}
             line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
             for name in (
                 "accuracy_low",
@@ -166,11 +172,11 @@ class ResultTable:
             line["converged"] = bool(here.converged.all())
             line["seeds"] = len(here)
             line["seed_sd"] = float(here.accuracy.std(ddof=1)) if len(here) > 1 else np.nan
-            same = {"task": task, "probe": probe}
+            same = {"task": task, "probe": probe, "n_train": n_train}
             for kind in self.controls:
                 control = self._mean(role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same)
                 line |= {f"control_{kind}": control, f"selectivity_{kind}": line["accuracy"] - control}
-            line["random"] = self._best_twin(task, encoder, probe)
+            line["random"] = self._best_twin(task, encoder, probe, n_train)
             line["static"] = self._mean(role="probe", encoder=encoder, layer=0, pooling="mean", **same)
             lines.append(line)
             if self.predictions is not None:
@@ -194,7 +200,7 @@ class ResultTable:
         """
         best = self.best()
         lines = []
-        for (task, probe), group in best.groupby(["task", "probe"], sort=False) if len(best) else ():
+        for (task, probe, _), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
             entries = list(group.itertuples())
             for i, a in enumerate(entries):
                 for b in entries[i + 1 :]:
@@ -222,9 +228,9 @@ class ResultTable:
             frame = frame[frame[name] == wanted]
         return float(frame.accuracy.mean()) if len(frame) else float("nan")
 
-    def _best_twin(self, task: str, encoder: str, probe: str) -> float:
+    def _best_twin(self, task: str, encoder: str, probe: str, n_train: int) -> float:
         frame = self._role("random")
-        frame = frame[(frame.task == task) & (frame.twin_of == encoder) & (frame.probe == probe)]
+        frame = frame[(frame.task == task) & (frame.twin_of == encoder) & (frame.probe == probe) & (frame.n_train == n_train)]
         if frame.empty:
             return float("nan")
         mean = frame.groupby(["pooling", "layer"])[["dev_accuracy", "accuracy"]].mean()
@@ -236,8 +242,13 @@ class ResultTable:
 
 
 def merge(tables: Iterable[ResultTable]) -> ResultTable:
-    """One table of several runs; a cell that occurs in more than one is taken once."""
+    """One table of several runs; a cell that occurs in more than one is taken once, finished before failed."""
     tables = list(tables)
-    frame = pd.concat([t.frame for t in tables], ignore_index=True).drop_duplicates("cell", ignore_index=True)
-    sources: Mapping[str, Any] = {cell: t.predictions for t in tables for cell in t.frame.cell}
+    frame = pd.concat([t.frame for t in tables], ignore_index=True)
+    best_first = frame.assign(open=frame.status != "done").sort_values("open", kind="stable")
+    frame = frame.loc[best_first.drop_duplicates("cell").index.sort_values()].reset_index(drop=True)
+    sources: dict[str, Any] = {}
+    for t in tables:
+        for cell in t.frame.cell[t.frame.status == "done"]:
+            sources.setdefault(cell, t.predictions)
     return ResultTable(frame, lambda cell: sources[cell](cell))

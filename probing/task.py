@@ -201,6 +201,8 @@ def load_card(name: str) -> dict[str, Any]:
         )
     try:
         card = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: byte {error.start} ({error.reason})") from None
     except yaml.YAMLError as error:
         raise DataError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(card, dict):
@@ -211,6 +213,8 @@ def load_card(name: str) -> dict[str, Any]:
     for key in REQUIRED:
         if not card.get(key):
             raise DataError(f"{path}: the field {key!r} is missing ({CARD_FIELDS[key]})")
+    if "classes" in card and not isinstance(card["classes"], list):
+        raise DataError(f"{path}: classes must be a list of labels, not {card['classes']!r} (a number goes into n_classes)")
     if card.get("metric", "accuracy") != "accuracy":
         raise DataError(f"{path}: metric {card['metric']!r} is unknown (allowed: accuracy; macro F1 is reported with it)")
     return card

@@ -26,7 +26,7 @@ def main(folder: Path, out: Path) -> None:
     for path in sorted(folder.glob("*.csv")):
         rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
         with (out / path.name).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [*rows[0], "status"], lineterminator="\n")
+            writer = csv.DictWriter(file, [*(name for name in rows[0] if name != "status"), "status"], lineterminator="\n")
             writer.writeheader()
             writer.writerows(row | {"status": status(path.stem, row["note"])} for row in rows)
         print(f"{path.name}: {len(rows)} values")

@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import importlib
+import json
 import os
 import pkgutil
 import re
@@ -117,3 +118,13 @@ def test_main_table_runs_on_toy_data(toy_root, tiny, tmp_path):
     done = subprocess.run([sys.executable, script, toy_root, tmp_path / "table", *words], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert {"table.md", "table.csv", "rows.csv", "manifest.json"} <= {path.name for path in (tmp_path / "table").iterdir()}
+
+
+def test_parity_runs_on_toy_data(toy_root, tiny, tmp_path):
+    """Beside running, it must find parity on the toy data too."""
+    script = ROOT / "scripts" / "parity.py"
+    words = ["--tasks", "bigram_shift", "--encoder", tiny("bert"), "--store", tmp_path / "store", "--grid", "0.01,1"]
+    done = subprocess.run([sys.executable, script, toy_root, tmp_path / "parity", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "parity" / "manifest.json").read_text())
+    assert summary["worst_relative_objective"] < 1e-3 and summary["worst_points_senteval_logreg"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from probing.corpora.senteval import find_file, read_bytes
 from probing.errors import DataError
 from probing.progress import bar, say
 
@@ -32,9 +34,11 @@ def fetch(cards: Sequence[Mapping[str, Any]], root: Path) -> None:
     say(f"{len(cards)} files of the pinned commit into {root}, about 80 MB in all; licence: {cards[0]['licence']}")
     with bar("downloading", len(cards)) as advance:
         for card in cards:
-            path = root / card["file"]
-            if not (path.is_file() and git_blob_id(path.read_bytes()) == card["git_blob"]):
-                _download(card, path)
+            here = find_file(root, card["file"])
+            if here is None or git_blob_id(read_bytes(here)) != card["git_blob"]:
+                if here is not None and here.name != card["file"]:
+                    raise DataError(f"{here} is not the official file (git blob id differs); move it away, or take another --root")
+                _download(card, root / card["file"])
             advance(1)
     say(f"{len(cards)} files verified by git blob id")
 
@@ -43,7 +47,9 @@ def _download(card: Mapping[str, Any], path: Path) -> None:
     try:
         with urllib.request.urlopen(card["source"], timeout=60) as answer:
             content = answer.read()
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise DataError(
             f"{card['source']} cannot be reached ({getattr(error, 'reason', error)}).\nWithout a network, copy {card['file']} "
             f"from someone who has it into a folder (plain, .gz or .xz) and give data.root=FOLDER"
@@ -53,5 +59,10 @@ def _download(card: Mapping[str, Any], path: Path) -> None:
             f"{card['source']}: the content has the git blob id {found}, the official file {card['git_blob']}; nothing was kept"
         )
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}); choose another folder with --root") from None
+    finally:
+        temporary.unlink(missing_ok=True)

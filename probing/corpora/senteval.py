@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def read_bytes(path: Path) -> bytes:
         return lzma.decompress(raw) if path.suffix == ".xz" else raw
     except FileNotFoundError:
         raise DataError(f"no file {path}") from None
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
 
 
