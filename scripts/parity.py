@@ -1,8 +1,8 @@
 """Parity of our logistic probes with scikit-learn, on the same vectors, at the same C.
 
 Usage: python scripts/parity.py DATA OUT [--tasks a,b,c] [--encoder minilm] [--store DIR] [--pooling mean]
-For every task × layer × C: objective of `fast`'s solver and of LogisticRegression (tol 1e-6, float64), their relative difference,
-and test accuracy of both. For `senteval-logreg`: its predictions against LogisticRegression called here with the library's defaults.
+For every task × layer × C: objective of `fast`'s solver and of LogisticRegression (tol 1e-6, float64), their relative
+difference, and test accuracy of both. For `senteval-logreg`: its predictions against LogisticRegression called here with the library's defaults.
 """
 
 import argparse
@@ -40,8 +40,10 @@ def fast(task, blocks, layer, grid):
         mine = float((fit.predict(design.rotate(blocks.test)) == gold).mean())
         theirs = float((model.predict(z[1]) == gold).mean())
         yield {
-            "probe": "fast", "task": task.name, "layer": layer, "C": fit.C, "objective": fit.objective, "sklearn_objective": objective,
-            "relative": (fit.objective - objective) / objective, "accuracy": mine, "sklearn_accuracy": theirs, "points": 100 * (mine - theirs),
+            "probe": "fast", "task": task.name, "layer": layer, "C": fit.C, "objective": fit.objective,
+            "sklearn_objective": objective,
+            "relative": (fit.objective - objective) / objective, "accuracy": mine, "sklearn_accuracy": theirs,
+            "points": 100 * (mine - theirs),
             "cpu_seconds": seconds, "sklearn_cpu_seconds": spent,
         }  # fmt: skip
 
