@@ -2,7 +2,8 @@
 
 Usage: python scripts/parity.py DATA OUT [--tasks a,b,c] [--encoder minilm] [--store DIR] [--pooling mean]
 For every task × layer × C: objective of `fast`'s solver and of LogisticRegression (tol 1e-6, float64), their relative
-difference, and test accuracy of both. For `senteval-logreg`: its predictions against LogisticRegression called here with the library's defaults.
+difference, and test accuracy of both.
+For `senteval-logreg`: its predictions against LogisticRegression called here with the library's defaults.
 """
 
 import argparse
