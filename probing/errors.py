@@ -25,6 +25,10 @@ class EncoderError(ProbingError):
     """An encoder that cannot be loaded, or that returned something other than finite states."""
 
 
+class StatesError(EncoderError):
+    """An encoder that was loaded, and returned states that cannot be used for a sentence."""
+
+
 class StoreError(ProbingError):
     """The representation store cannot be written or read (disk full, folder not writable, foreign content)."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probing.encoders.base import Encoder, Item, States
-from probing.errors import EncoderError
+from probing.errors import StatesError
 from probing.types import Column, Features
 
 if TYPE_CHECKING:
@@ -84,17 +84,17 @@ def extract(
         advance: called after each batch with the number of its sentences.
 
     Raises:
-        EncoderError: a sentence without a token to pool, or states that are not finite.
+        StatesError: a sentence without a token to pool, or states that are not finite.
     """
     n = len(items)
     out = {Column(layer, p): np.empty((n, dim), np.float32) for p in poolings for layer, dim in enumerate(encoder.dims)}
     if empty := [i for i, item in enumerate(items) if not len(item)]:
-        raise EncoderError(f"{encoder.name}: {len(empty)} sentence(s) have no token at all, the first at row {empty[0]}")
+        raise StatesError(f"{encoder.name}: {len(empty)} sentence(s) have no token at all, the first at row {empty[0]}")
     for batch in batches([len(item) for item in items]):
         states = encoder.forward([items[i] for i in batch])
         bare = (~states.mask.any(1)).nonzero().flatten().tolist()
         if bare:
-            raise EncoderError(
+            raise StatesError(
                 f"{encoder.name}: the sentence at row {batch[bare[0]]} has only special tokens, so there is nothing to pool; "
                 "set encoder.special_tokens=true or remove it"
             )
@@ -105,7 +105,7 @@ def extract(
     for column, vectors in out.items():
         finite = np.isfinite(vectors).all(1)
         if not finite.all():
-            raise EncoderError(
+            raise StatesError(
                 f"{encoder.name}: layer {column.layer} ({column.pooling}) is not finite (NaN or infinite) for "
                 f"{int((~finite).sum())} of {n} sentences, the first at row {int(np.flatnonzero(~finite)[0])}"
             )

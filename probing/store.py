@@ -61,6 +61,7 @@ class Segment:
     folder: Path
     sentences: tuple[str, ...]
     shard_rows: int
+    truncated: int
 
     @property
     def n_shards(self) -> int:
@@ -106,15 +107,20 @@ class Store:
             EncoderError: the encoder fails or returns states that are not finite.
             StoreError: disk full or folder not writable; what was finished before stays.
         """
+        texts = list(dict.fromkeys(texts))
         wanted = [p for p in POOLINGS if p in set(poolings)]
         folder = self._folder(encoder, wanted)
         with guarded(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _write_json(folder.parent / "encoder.json", dict(encoder.description) | {"name": encoder.name})
             with FileLock(folder / "plan.lock"):
-                segments = list(self._segments(folder))
+                _write_json(folder.parent / "encoder.json", dict(encoder.description) | {"name": encoder.name})
+                segments = list(_segments(folder))
+                planned = {segment.folder for segment in segments}
+                for stray in folder.glob("*/"):  # a damaged plan, or one that a kill cut short: nothing in it can be trusted
+                    if stray not in planned:
+                        shutil.rmtree(stray)
                 known = {s for segment in segments for s in segment.sentences}
-                missing = list(dict.fromkeys(text for text in texts if text not in known))
+                missing = [text for text in texts if text not in known]
                 if missing:
                     segments.append(self._plan(encoder, folder, missing, wanted))
             self._fill(encoder, segments, set(texts))
@@ -125,7 +131,7 @@ class Store:
         folder = self._folder(encoder, [p for p in POOLINGS if p in set(poolings)])
         done = {
             sentence
-            for segment in self._segments(folder)
+            for segment in _segments(folder)
             for shard in range(segment.n_shards)
             if segment.receipt(shard).exists()
             for sentence in segment.sentences[segment.rows(shard)]
@@ -150,14 +156,6 @@ class Store:
         holding = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(f.name.split("+"))]
         return holding[0] if holding else home / "+".join(poolings)
 
-    def _segments(self, folder: Path) -> Iterator[Segment]:
-        for path in sorted(folder.glob("*/sentences.json")):
-            segment = _read_segment(path.parent)
-            if segment is None:  # damaged: nothing in it can be trusted
-                shutil.rmtree(path.parent, ignore_errors=True)
-            else:
-                yield segment
-
     def _plan(self, encoder: Encoder, folder: Path, missing: list[str], poolings: Sequence[str]) -> Segment:
         items, truncated = encoder.tokenize(missing)
         order = sorted(range(len(missing)), key=lambda i: (len(items[i]), missing[i]))
@@ -172,13 +170,13 @@ class Store:
             )
         if truncated:
             say(f"{encoder.name}: {truncated} of {len(sentences)} sentences are truncated")
-        name = _hash_sentences(sentences)
-        final, temporary = folder / name[:20], folder / f".{name[:20]}.{os.getpid()}"
-        temporary.mkdir(exist_ok=True)
+        name = _hash_plan(rows, sentences)
+        final, temporary = folder / name[:20], folder / f".{name[:20]}"
+        temporary.mkdir()
         plan = {"sha256": name, "shard_rows": rows, "truncated": truncated, "sentences": sentences}
         _write_json(temporary / "sentences.json", plan)
         temporary.rename(final)
-        return Segment(final, sentences, rows)
+        return Segment(final, sentences, rows, truncated)
 
     # Filling.
 
@@ -197,7 +195,9 @@ class Store:
             return
         with bar(f"extracting {encoder.name}", total) as advance:
             held_elsewhere = [pair for pair in todo if not self._compute(encoder, *pair, advance, wait=0)]
-            for pair in held_elsewhere:  # another process works on these: wait, then take what it wrote
+            if held_elsewhere:
+                say(f"{encoder.name}: waiting for another process that computes {len(held_elsewhere)} shards")
+            for pair in held_elsewhere:
                 self._compute(encoder, *pair, advance, wait=-1)
 
     def _compute(self, encoder: Encoder, segment: Segment, shard: int, advance: Any, wait: float) -> bool:
@@ -219,7 +219,7 @@ class Store:
         """One record per encoder and poolings: name, fingerprint, poolings, sentences, shards done and planned, bytes."""
         found = []
         for folder in sorted(self.root.glob("*/*/")):
-            segments = [s for path in sorted(folder.glob("*/sentences.json")) if (s := _read_segment(path.parent))]
+            segments = list(_segments(folder))
             said = _read_json(folder.parent / "encoder.json") or {}
             found.append(
                 {
@@ -237,7 +237,7 @@ class Store:
     def verify(self) -> tuple[int, list[Path]]:
         """Hashes every finished shard: how many are intact, and the damaged ones (the next run that needs them recomputes)."""
         intact, damaged = 0, []
-        for path in sorted(self.root.glob("*/*/*/sentences.json")):
+        for path in sorted(self.root.glob("*/*/[!.]*/sentences.json")):
             segment = _read_segment(path.parent)
             if segment is None:
                 damaged.append(path)
@@ -258,13 +258,13 @@ class Store:
         """
         freed = 0
         for prefix in prefixes:
-            homes = [h for h in self.root.glob("*/") if prefix and h.name.startswith(prefix)]
-            if not homes:
-                have = ", ".join(sorted(h.name for h in self.root.glob("*/"))) or "none"
-                raise StoreError(f"no encoder {prefix!r} in {self.root} (there are: {have})")
-            for home in homes:
-                freed += sum(f.stat().st_size for f in home.rglob("*") if f.is_file())
-                shutil.rmtree(home)
+            known = sorted(path.parent for path in self.root.glob("*/encoder.json"))
+            homes = [home for home in known if prefix and home.name.startswith(prefix)]
+            if len(homes) != 1:
+                have = ", ".join(home.name for home in known) or "none"
+                raise StoreError(f"{len(homes) or 'no'} encoder {prefix!r} in {self.root} (there are: {have})")
+            freed += sum(f.stat().st_size for f in homes[0].rglob("*") if f.is_file())
+            shutil.rmtree(homes[0])
         return freed
 
 
@@ -274,6 +274,11 @@ class Vectors:
 
     segments: tuple[Segment, ...]
     dims: tuple[int, ...]
+
+    @property
+    def truncated(self) -> int:
+        """Sentences of these segments that were cut to the encoder's limit."""
+        return sum(segment.truncated for segment in self.segments)
 
     def rows(self, texts: Sequence[str]) -> Rows:
         """Where the sentences lie; look them up once, then read any number of columns.
@@ -338,7 +343,7 @@ def _write_shard(segment: Segment, shard: int, vectors: dict[Column, Features]) 
     from safetensors.numpy import save_file
 
     final = segment.data(shard)
-    temporary = final.with_suffix(f".{os.getpid()}.tmp")
+    temporary = final.with_suffix(".tmp")  # one name: the shard's lock is held, and what a kill left is written over
     try:
         save_file({f"{c.layer}.{c.pooling}": x for c, x in sorted(vectors.items())}, temporary)
         os.replace(temporary, final)
@@ -350,12 +355,18 @@ def _write_shard(segment: Segment, shard: int, vectors: dict[Column, Features]) 
     _write_json(segment.receipt(shard), {"sha256": _sha256(final), "rows": len(next(iter(vectors.values())))})
 
 
+def _segments(folder: Path) -> Iterator[Segment]:
+    for path in sorted(folder.glob("[!.]*/sentences.json")):
+        if segment := _read_segment(path.parent):
+            yield segment
+
+
 def _read_segment(folder: Path) -> Segment | None:
     said = _read_json(folder / "sentences.json")
     try:
-        sentences = tuple(said["sentences"])
-        good = _hash_sentences(sentences) == said["sha256"] and folder.name == said["sha256"][:20]
-        return Segment(folder, sentences, int(said["shard_rows"])) if good and said["shard_rows"] > 0 else None
+        sentences, rows = tuple(said["sentences"]), int(said["shard_rows"])
+        good = _hash_plan(rows, sentences) == said["sha256"] and folder.name == said["sha256"][:20]
+        return Segment(folder, sentences, rows, int(said["truncated"])) if good else None
     except (TypeError, KeyError, ValueError):
         return None
 
@@ -369,12 +380,12 @@ def _read_json(path: Path) -> Any:
 
 def _write_json(path: Path, content: Any) -> None:
     """Writes a file that is either whole or absent; leaves an equal one alone."""
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
+    if path.exists() and path.read_bytes() == text:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_suffix(".json.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -384,8 +395,8 @@ def _row_bytes(encoder: Encoder, n_poolings: int) -> int:
     return 4 * sum(encoder.dims) * n_poolings
 
 
-def _hash_sentences(sentences: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(sentences)).encode()).hexdigest()
+def _hash_plan(shard_rows: int, sentences: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([shard_rows, *sentences]).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -63,6 +63,9 @@ class ToyEncoder:
             layers.append(torch.tanh(layers[-1] @ m + 0.1 * torch.arange(longest)[None, :, None]))
         return States(layers, mask)
 
+    def release(self):
+        pass
+
     def random_twin(self, seed):
         return replace(self, name=f"{self.name} (random {seed})", seed=1000 + seed, calls=0, sentences=0)
 

@@ -59,6 +59,10 @@ class Encoder(Protocol):
         """States of a batch, without gradient, in eval mode."""
         ...
 
+    def release(self) -> None:
+        """Frees what can be loaded again; called when the encoder is done for now."""
+        ...
+
     def random_twin(self, seed: int) -> Encoder:
         """The same architecture and text handling with weights drawn from `seed`."""
         ...

@@ -18,6 +18,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ VERSION = 1
 
 _TEXT_FILES = (
     "tokenizer.json tokenizer_config.json vocab.json vocab.txt merges.txt special_tokens_map.json added_tokens.json "
-    "tokenizer.model spiece.model sentencepiece.bpe.model"
+    "tokenizer.model spiece.model sentencepiece.bpe.model spm.model source.spm target.spm bpe.codes vocab.bpe dict.txt"
 ).split()
 _DTYPES = ("float32", "float16", "bfloat16")
-_FINAL_NORMS = ("ln_f", "norm", "final_norm", "final_layer_norm", "final_layernorm")
+_FINAL_NORMS = ("ln_f", "norm", "final_norm", "final_layer_norm", "final_layernorm", "norm_f", "layer_norm")
 
 
 @dataclass
@@ -49,7 +50,7 @@ class HuggingFaceEncoder:
         detokenize: undo Moses tokenisation ("can 't ." -> "can't.") before the tokenizer; needs the extra `moses`.
         random_weights: draw the weights from `init_seed` instead of loading them.
         device: cpu, cuda, or auto.
-        label: name in tables; None: the last part of `name`.
+        label: name in tables; None: the last part of `name`. Options that change vectors are added to it.
     """
 
     name: str
@@ -72,7 +73,12 @@ class HuggingFaceEncoder:
         if self.max_length is not None and self.max_length < 3:
             raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 3)")
         self._given = self.name
-        self.name = self.label or Path(self._given).name
+        changed = [
+            f"{option}={getattr(self, option)}"
+            for option in ("dtype", "max_length", "special_tokens", "detokenize")
+            if getattr(self, option) != getattr(HuggingFaceEncoder, option)
+        ]
+        self.name = (self.label or Path(self._given).name) + (f"[{','.join(changed)}]" if changed else "")
         if self.random_weights:
             self.name += f" (random {self.init_seed})"
 
@@ -113,7 +119,7 @@ class HuggingFaceEncoder:
                 found = snapshot_download(
                     self._given,
                     revision=self.revision,
-                    allow_patterns=["*.json", "*.txt", "*.model", weights],
+                    allow_patterns=["*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.codes", weights],
                     ignore_patterns=["*/*"],
                     local_files_only=offline,
                 )
@@ -170,6 +176,9 @@ class HuggingFaceEncoder:
             "detokenize": self.detokenize,
             "padding": "right",
         }
+        if self.detokenize:
+            _ = self._detokenizer
+            said["sacremoses"] = version("sacremoses")
         if self.random_weights:
             import torch
             import transformers
@@ -180,7 +189,7 @@ class HuggingFaceEncoder:
     @cached_property
     def limit(self) -> int | None:
         """Tokens that a sentence may have, special ones included; None where the model has no bound."""
-        bounds = [n for n in (self.max_length, self._positions, self.tokenizer.model_max_length) if n and n < 10**6]
+        bounds = [n for n in (self.max_length, self._positions, self.tokenizer.model_max_length) if n and 0 < n < 10**6]
         return min(bounds, default=None)
 
     @property
@@ -198,6 +207,8 @@ class HuggingFaceEncoder:
 
     @property
     def dims(self) -> tuple[int, ...]:
+        if not hasattr(self.config, "hidden_size") or not hasattr(self.config, "num_hidden_layers"):
+            raise EncoderError(f"{self.folder}: a {self.config.model_type} config names no hidden_size and num_hidden_layers")
         return (self.config.hidden_size,) * (self.config.num_hidden_layers + 1)
 
     @cached_property
@@ -216,8 +227,8 @@ class HuggingFaceEncoder:
             skeleton = AutoModel.from_config(self.config)
         if self.config.is_encoder_decoder:
             skeleton = skeleton.get_encoder()
-        inner = getattr(skeleton, "encoder", skeleton)  # T5's norm sits on its stack, ViT-like models on the encoder
-        return any(hasattr(model, norm) for model in (skeleton, inner) for norm in _FINAL_NORMS)
+        stacks = (skeleton, getattr(skeleton, "encoder", None), getattr(skeleton, "decoder", None))  # T5, OPT: on the stack
+        return any(getattr(stack, norm, None) is not None for stack in stacks for norm in _FINAL_NORMS)
 
     # What it does.
 
@@ -266,6 +277,10 @@ class HuggingFaceEncoder:
         if self.config.is_encoder_decoder:
             model = model.get_encoder()
         return model.eval().requires_grad_(False).to(self._device)
+
+    def release(self) -> None:
+        """Frees the weights; they are loaded again when they are needed."""
+        self.__dict__.pop("model", None)
 
     @cached_property
     def _detokenizer(self) -> Any:
