@@ -1,6 +1,6 @@
 """The result store: one finished measurement a file, so that nothing is computed twice and any number can be traced.
 
-    ROOT/<key>.json   inputs (everything that determines the numbers; the key is their hash), status, row, details
+    ROOT/<key>.json   inputs (everything that determines the numbers; the key is their hash), status, row with its hash, details
     ROOT/<key>.npy    gold and predicted class of every test sentence, in file order: shape (2, n_test)
 
 Both are written to a temporary file and renamed, the JSON last: it is there, whole, or absent. A failed cell is recorded with its
@@ -45,7 +45,8 @@ class Cells:
         """The record of a cell, or None where there is none that can be read."""
         try:
             record = json.loads((self.root / f"{key}.json").read_text(encoding="utf-8"))
-            return record if record["key"] == key and key_of(record["inputs"]) == key else None
+            whole = record["key"] == key == key_of(record["inputs"]) and record["row_sha256"] == _hash_row(record["row"])
+            return record if whole and record["status"] in ("done", "failed") else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -80,7 +81,7 @@ class Cells:
         key = key_of(inputs)
         buffer = BytesIO()
         np.save(buffer, np.stack([gold, predicted]).astype(np.int32), allow_pickle=False)
-        _replace(self.root / f"{key}.npy", buffer.getvalue())
+        replace_file(self.root / f"{key}.npy", buffer.getvalue())
         self._write_record(
             {
                 "key": key, "status": "done", "inputs": inputs, "row": row, "details": details | provenance(),
@@ -98,8 +99,9 @@ class Cells:
         return key
 
     def _write_record(self, record: Mapping[str, Any]) -> None:
+        record = {**record, "row_sha256": _hash_row(record["row"])}
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-        _replace(self.root / f"{record['key']}.json", text.encode())
+        replace_file(self.root / f"{record['key']}.json", text.encode())
 
     def lock(self, name: str) -> FileLock:
         """A lock for a group of cells; it dies with the process that holds it."""
@@ -124,7 +126,12 @@ class Cells:
         return record
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _hash_row(row: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file that is either whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

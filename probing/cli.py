@@ -34,6 +34,9 @@ def main() -> None:
     except ProbingError as error:
         say(f"probing: {error}")
         sys.exit(2)
+    except OSError as error:
+        say(f"probing: {error.filename or 'the machine'}: {error.strerror or error}")
+        sys.exit(2)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)

@@ -18,14 +18,14 @@ import numpy as np
 
 from probing.cells import Cells, key_of
 from probing.encoders.base import POOLINGS, Encoder, fingerprint
-from probing.errors import ConfigError, ProbingError, did_you_mean
+from probing.errors import ConfigError, ProbingError, StatesError, did_you_mean
 from probing.probes import load as load_probe
 from probing.probes.controls import CONTROLS, FLOORS, control_labels
 from probing.probes.protocols import Blocks, LabelSet, ProbeProtocol, label
 from probing.progress import bar, human_bytes, human_seconds, say
 from probing.statistics import accuracy, macro_f1
 from probing.store import Store
-from probing.tables import ResultTable, Row
+from probing.tables import SCORES, ResultTable, Row
 from probing.task import Task
 from probing.types import Column, Labels
 
@@ -46,7 +46,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        return key_of(self.inputs)
+        return self.row.cell
 
     @property
     def label_set(self) -> str:
@@ -97,7 +97,7 @@ def evaluate(
 
     Args:
         store: where vectors are kept (a `Store` or a folder).
-        cells: where finished measurements are kept; None: beside the store, in `cells`.
+        cells: where finished measurements are kept; None: beside the store, in a folder of its name and `-cells`.
         probe: a protocol, or the name of a preset.
         layers, poolings: which representations; None: all that the encoder has.
         seeds: of probes that draw, of control labels, of random weights, and of train subsets. A cell that no seed can change
@@ -114,7 +114,7 @@ def evaluate(
         ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
     """
     store = store if isinstance(store, Store) else Store(store)
-    cells = cells if isinstance(cells, Cells) else Cells(cells or store.root / "cells")
+    cells = cells if isinstance(cells, Cells) else Cells(cells or store.root.with_name(store.root.name + "-cells"))
     settings = Settings(
         load_probe(probe) if isinstance(probe, str) else probe,
         None if layers is None else tuple(layers),
@@ -150,15 +150,16 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings)
 
 def _floor_cell(task: Task, name: str) -> Cell:
     inputs = {"data": task.sha256, "role": "floor", "floor": name, "version": 1}
-    return Cell(inputs, replace(_row(task), role="floor", encoder=name, seed=task.seed), task, None, None)
+    row = replace(_row(task), role="floor", encoder=name, seed=task.seed, cell=key_of(inputs))
+    return Cell(inputs, row, task, None, None)
 
 
 def _probe_cells(task: Task, encoder: Encoder, twin_of: str, seed: int, settings: Settings) -> Iterable[Cell]:
-    columns = _columns(encoder, settings)
+    columns, static = _columns(encoder, settings)
     mark, probe = fingerprint(encoder), label(settings.probe)
     probe_seed = settings.probe.seed(seed)
     for column in columns:
-        for control in (None, *(settings.controls if not twin_of else ())):
+        for control in (None, *(settings.controls if not twin_of and column != static else ())):
             control_seed = None if control is None else seed
             seeds_matter = twin_of or control or probe_seed is not None or task.seed is not None
             inputs = {
@@ -174,7 +175,7 @@ def _probe_cells(task: Task, encoder: Encoder, twin_of: str, seed: int, settings
             }
             row = replace(
                 _row(task),
-                role="control" if control else "random" if twin_of else "probe",
+                role="control" if control else "random" if twin_of else "static" if column == static else "probe",
                 encoder=encoder.name,
                 layer=column.layer,
                 pooling=column.pooling,
@@ -184,10 +185,11 @@ def _probe_cells(task: Task, encoder: Encoder, twin_of: str, seed: int, settings
                 twin_of=twin_of,
                 encoder_fingerprint=mark,
             )
-            yield Cell(inputs, row, task, encoder, column, control_seed, probe_seed)
+            yield Cell(inputs, replace(row, cell=key_of(inputs)), task, encoder, column, control_seed, probe_seed)
 
 
-def _columns(encoder: Encoder, settings: Settings) -> list[Column]:
+def _columns(encoder: Encoder, settings: Settings) -> tuple[list[Column], Column | None]:
+    """The columns asked for, and the mean of layer 0 where it is added as a floor."""
     n_layers = len(encoder.dims)
     layers = range(n_layers) if settings.layers is None else settings.layers
     for layer in layers:
@@ -199,10 +201,19 @@ def _columns(encoder: Encoder, settings: Settings) -> list[Column]:
                 f"pooling={pooling}: {encoder.name} allows {', '.join(encoder.poolings)}"
                 + (" (its tokenizer puts no classification token first)" if pooling == "cls" else "")
             )
-    columns = [Column(layer, p) for p in settings.poolings or encoder.poolings for layer in layers]
-    if "static" in settings.floors and "mean" in encoder.poolings and Column(0, "mean") not in columns:
-        columns.append(Column(0, "mean"))
-    return settings.probe.columns(columns)
+    asked = [Column(layer, p) for p in settings.poolings or encoder.poolings for layer in layers]
+    columns = settings.probe.columns(asked)
+    if not columns:
+        raise ConfigError(f"probe={settings.probe.name} probes none of the layers and poolings asked for ({len(asked)} of them)")
+    static = Column(0, "mean")
+    if (
+        "static" not in settings.floors
+        or "mean" not in encoder.poolings
+        or static in columns
+        or not settings.probe.columns([static])
+    ):
+        return columns, None
+    return [*columns, static], static
 
 
 def _row(task: Task) -> Row:
@@ -212,7 +223,7 @@ def _row(task: Task) -> Row:
         role="", task=task.name, paper_name=task.paper_name, encoder="", layer=None, layer_name="", pooling="", probe="",
         control="", seed=None, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
         n_classes=len(task.classes), majority=float((task.test.labels == counts.argmax()).mean()),
-        data_sha256=task.sha256, official_data=task.data_card["official"],
+        data_sha256=task.sha256, test_sha256=task.test_sha256, official_data=task.data_card["official"],
     )  # fmt: skip
 
 
@@ -234,7 +245,12 @@ def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: 
         poolings = [p for p in POOLINGS if any(cell.column.pooling == p for cell in mine)]
         tasks = {cell.task.sha256: cell.task for cell in mine}
         texts = dict.fromkeys(text for task in tasks.values() for split in task.splits.values() for text in split.texts)
-        vectors = store.vectors(encoder, texts, poolings)
+        try:
+            vectors = store.vectors(encoder, texts, poolings)
+        except StatesError as error:  # recorded, listed and tried again; the other encoders go on
+            for cell in mine:
+                _fail(cell, cells, error)
+            continue
         with bar(f"probing {encoder.name}", len(mine)) as advance:
             for sha256, task in tasks.items():
                 todo = [cell for cell in mine if cell.task.sha256 == sha256]
@@ -242,6 +258,7 @@ def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: 
                     left = [cell for cell in todo if force or not cells.done(cell.key)]  # another run may have been here
                     advance(len(todo) - len(left))
                     _compute_probes(left, task, encoder, probe, vectors, cells, advance)
+        encoder.release()
 
 
 def _announce(missing: Sequence[Cell], store: Store) -> None:
@@ -254,7 +271,11 @@ def _announce(missing: Sequence[Cell], store: Store) -> None:
         encoder = group[0].encoder
         tasks = {cell.task.sha256: cell.task for cell in group}.values()
         texts = dict.fromkeys(text for task in tasks for split in task.splits.values() for text in split.texts)
-        cost = store.estimate(encoder, texts, [p for p in POOLINGS if any(c.column.pooling == p for c in group)])
+        try:
+            cost = store.estimate(encoder, texts, [p for p in POOLINGS if any(c.column.pooling == p for c in group)])
+        except StatesError:
+            continue  # the extraction will meet it too, and record it
+        encoder.release()
         if cost.sentences:
             say(
                 f"{encoder.name} ({encoder.origin}): {cost.sentences} sentences, about {cost.tokens} tokens, "
@@ -296,9 +317,10 @@ def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, v
                 (cell.column, cell.label_set): cell for cell in group if cell.probe_seed is None or cell.row.seed == probe_seed
             }
             columns = list(dict.fromkeys(column for column, _ in pending))
+            wanted_now = {name: label_sets[name] for _, name in pending}
             start = time.perf_counter()
             try:
-                for column, which, result in probe.fit(load, columns, label_sets, task.name, len(task.classes), probe_seed):
+                for column, which, result in probe.fit(load, columns, wanted_now, task.name, len(task.classes), probe_seed):
                     cell = pending.pop((column, which), None)
                     if cell is None:
                         continue
@@ -309,6 +331,7 @@ def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, v
                         layer_name=encoder.layer_names[column.layer],
                     )
                     details = {"tried": list(result.tried), "seconds": time.perf_counter() - start} | _traces(cell)
+                    details["encoder"]["truncated"] = vectors.truncated
                     cells.write(cell.inputs, asdict(row), details, gold[which], result.predictions)
                     advance(1)
                     start = time.perf_counter()
@@ -325,7 +348,7 @@ def _scored(cell: Cell, dev_accuracy: float, predicted: Labels, gold: Labels) ->
     f1 = macro_f1(gold, np.asarray(predicted), len(cell.task.classes))
     return replace(
         cell.row, dev_accuracy=dev_accuracy, accuracy=hits.value, accuracy_low=hits.lower, accuracy_high=hits.upper,
-        macro_f1=f1.value, macro_f1_low=f1.lower, macro_f1_high=f1.upper, cell=cell.key,
+        macro_f1=f1.value, macro_f1_low=f1.lower, macro_f1_high=f1.upper,
     )  # fmt: skip
 
 
@@ -345,10 +368,21 @@ def _fail(cell: Cell, cells: Cells, error: Exception) -> None:
     message = str(error) if isinstance(error, ProbingError) else f"{type(error).__name__}: {error}"
     at = f"layer {cell.column.layer}, {cell.column.pooling}" if cell.column else cell.row.encoder
     say(f"failed: {cell.task.name}, {cell.row.encoder}, {at}: {message}")
-    cells.write_failure(cell.inputs, asdict(replace(cell.row, cell=cell.key, status="failed")), message)
+    cells.write_failure(cell.inputs, asdict(replace(cell.row, status="failed")), message)
 
 
 def table(planned: Sequence[Cell], cells: Cells) -> ResultTable:
-    """The rows of the planned cells that exist, finished or failed."""
-    records = [record for cell in planned if (record := cells.read(cell.key))]
-    return ResultTable.of((Row(**record["row"]) for record in records), cells.predictions)
+    """The rows of the planned cells that exist, finished or failed: planned fields, measured scores."""
+    return rows_of([cell.row for cell in planned], cells)
+
+
+def rows_of(planned: Iterable[Row], cells: Cells) -> ResultTable:
+    """The planned rows whose cells exist, with the scores that were measured.
+
+    Names, roles and labels are those of this request; another one may have measured the same cell under others.
+    """
+    found = []
+    for row in planned:
+        if record := cells.read(row.cell):
+            found.append(replace(row, **{name: record["row"][name] for name in SCORES}))
+    return ResultTable.of(found, cells.predictions)

@@ -59,6 +59,8 @@ def build(options: Mapping[str, Any], what: str) -> Any:
         cls = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{what}: _target_ {target!r} cannot be found: {error}") from None
+    if not dataclasses.is_dataclass(cls):
+        raise ConfigError(f"{what}: _target_ {target!r} is not a dataclass, so its options cannot be checked")
     fields = [field.name for field in dataclasses.fields(cls) if field.init]
     group = what.split()[0]
     try:

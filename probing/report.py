@@ -1,9 +1,10 @@
 """A table as a paper needs it: Markdown, CSV, LaTeX, self-contained HTML with figures. Everything is made of rows.
 
     rows.csv, rows.parquet   every cell, tidy, accuracies 0-1
+    layers.csv               every layer against the best: McNemar's p and Holm's
     table.csv                one line per task, encoder and probe: the dev-best layer and all that stands beside it
     table.md, table.tex      the same to read and to paste; percent
-    layers-*.svg             layer curves and heat maps
+    figure-*.svg             layer curves and heat maps
     report.html              all of it in one file, with data cards and provenance
 
 The best layer is chosen on dev. `†` marks a score whose 95 % interval reaches down to its best floor.
@@ -22,7 +23,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from probing import figures
-from probing.cells import versions
 from probing.encoders.base import POOLINGS
 from probing.errors import ConfigError
 from probing.probes.controls import FLOORS
@@ -46,7 +46,12 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     summary = _summary(table, best)
     best.assign(tied=[" ".join(map(str, t)) for t in best.tied]).to_csv(folder / "table.csv", index=False)
     pictures = _pictures(table, folder)
-    foot = _footer(table, cards, encoders)
+    versions: list[dict[str, str]] = []
+    for made_with in (said for run in runs for said in run.versions()):
+        if made_with not in versions:
+            versions.append(made_with)
+    foot = _footer(table, cards, encoders, versions)
+    table.compare_layers().to_csv(folder / "layers.csv", index=False)
     published = None
     if against is not None:
         from probing.published import compare
@@ -54,7 +59,7 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
         published = compare(table, against)
         (folder / f"against-{against}.md").write_text(published + "\n", encoding="utf-8")
     (folder / "table.md").write_text(_markdown(table, summary, foot), encoding="utf-8")
-    (folder / "table.tex").write_text(_latex(table, best), encoding="utf-8")
+    (folder / "table.tex").write_text(_latex(table, best, foot), encoding="utf-8")
     (folder / "report.html").write_text(_html(table, summary, pictures, cards, foot, published), encoding="utf-8")
 
 
@@ -108,7 +113,7 @@ def _views(table: ResultTable) -> list[tuple[str, str, list[str]]]:
     frame = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
     for (encoder, probe), here in frame.groupby(["encoder", "probe"], sort=False):
         layers = here.groupby("pooling").layer.nunique()
-        found.append((encoder, probe, [p for p in POOLINGS if layers.get(p, 0) > 1 or (p in layers and len(layers) == 1)]))
+        found.append((encoder, probe, [p for p in POOLINGS if p in layers]))
     return found
 
 
@@ -128,20 +133,20 @@ def _layer_table(table: ResultTable, encoder: str, probe: str, pooling: str) -> 
 
 def _pictures(table: ResultTable, folder: Path) -> list[tuple[str, str]]:
     found = []
-    for encoder, probe, poolings in _views(table):
-        slug = "".join(c if c.isalnum() else "-" for c in f"{encoder}-{probe}")
+    for k, (encoder, probe, poolings) in enumerate(_views(table), start=1):
+        slug = "".join(c if c.isalnum() else "-" for c in f"{k}-{encoder}-{probe}")
         found.append((f"Layer × task, {encoder}, {probe}", figures.heat_map(table, encoder, probe, poolings)))
-        (folder / f"layers-{slug}.svg").write_text(found[-1][1], encoding="utf-8")
+        (folder / f"figure-{slug}.svg").write_text(found[-1][1], encoding="utf-8")
     frame = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
     for probe in dict.fromkeys(frame.probe):
         for pooling in [p for p in POOLINGS if frame[(frame.probe == probe) & (frame.pooling == p)].layer.nunique() > 1]:
             found.append((f"Layer curves, {pooling}, {probe}", figures.curves(table, probe, pooling)))
             slug = "".join(c if c.isalnum() else "-" for c in f"curves-{pooling}-{probe}")
-            (folder / f"layers-{slug}.svg").write_text(found[-1][1], encoding="utf-8")
+            (folder / f"figure-{slug}.svg").write_text(found[-1][1], encoding="utf-8")
     return found
 
 
-def _footer(table: ResultTable, cards: Mapping[str, Any], encoders: Mapping[str, Any]) -> list[str]:
+def _footer(table: ResultTable, cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Sequence[dict]) -> list[str]:
     """What made the numbers, line by line; no date, so that the same cells give the same bytes."""
     frame = table.frame
     probes = ", ".join(dict.fromkeys(p for p in frame.probe if p))
@@ -149,10 +154,11 @@ def _footer(table: ResultTable, cards: Mapping[str, Any], encoders: Mapping[str,
     lines = [
         f"Protocol: {probes}. Best layer and pooling chosen on dev; scores are test. Interval: Wilson, 95 %, over test items.",
         "Tied layers: same pooling, exact McNemar test against the best on the same items, p ≥ 0.05 after Holm over all layers, "
-        "poolings and tasks of the encoder.",
+        "poolings, tasks and probes of the encoder; all p-values in layers.csv.",
         "† the interval reaches down to the best floor. ‡ the solver did not converge.",
         f"Seeds: {seeds or 'none matters'} (train subsets, control labels, random weights, and probes that draw; a cell that no "
-        "seed can change is measured once). Random weights: the twin at its own dev-best layer.",
+        "seed can change is measured once); with several, scores and bounds are means, tests those of the first.",
+        "Random weights: the twin at its own dev-best layer.",
     ]
     if not_converged := table.not_converged():
         lines.append(f"{not_converged} of {len(frame)} cells did not converge (column converged of rows.csv).")
@@ -165,13 +171,18 @@ def _footer(table: ResultTable, cards: Mapping[str, Any], encoders: Mapping[str,
             f"Data {name}: {sizes} sentences (train/dev/test), {card['n_classes']} classes, sha256 {card['sha256'][:16]}{note}."
         )
     for name, said in encoders.items():
-        lines.append(f"Encoder {name}: {said['origin']}; fingerprint {said['fingerprint'][:16]}.")
-    lines.append("Versions: " + ", ".join(f"{k} {v}" for k, v in versions().items()) + ".")
+        lines.append(
+            f"Encoder {name}: {said['origin']}; fingerprint {said['fingerprint'][:16]}; {said['truncated']} sentences truncated."
+        )
+    lines += ["Computed with " + ", ".join(f"{k} {v}" for k, v in said.items()) + "." for said in versions]
     return lines
 
 
 def _markdown(table: ResultTable, summary: pd.DataFrame, foot: Sequence[str]) -> str:
     parts = ["# Probing results", "", "Test accuracy in percent, at the layer and pooling chosen on dev.", "", _md(summary), ""]
+    if summary.encoder.nunique() > 1:
+        wide = summary.pivot_table("accuracy", "task", "encoder", aggfunc=" / ".join, sort=False).reset_index()
+        parts += ["## Task × encoder", "", _md(wide), ""]
     if len(pairs := table.compare_encoders()):
         shown = pairs.assign(**{c: [_pc(v) for v in pairs[c]] for c in ("a_accuracy", "b_accuracy", "difference")})
         shown = shown.assign(p=[f"{p:.2g}" for p in pairs.p], p_holm=[f"{p:.2g}" for p in pairs.p_holm])
@@ -192,10 +203,12 @@ def _markdown(table: ResultTable, summary: pd.DataFrame, foot: Sequence[str]) ->
 def _md(frame: pd.DataFrame) -> str:
     head = "| " + " | ".join(map(str, frame.columns)) + " |"
     rule = "|" + "|".join("---" for _ in frame.columns) + "|"
-    return "\n".join([head, rule, *("| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False))])
+    return "\n".join(
+        [head, rule, *("| " + " | ".join(str(v).replace("|", "\\|") for v in row) + " |" for row in frame.itertuples(index=False))]
+    )
 
 
-def _latex(table: ResultTable, best: pd.DataFrame) -> str:
+def _latex(table: ResultTable, best: pd.DataFrame, foot: Sequence[str]) -> str:
     """booktabs; floors, random twins and encoders as columns, tasks as rows, the highest score of a row in bold."""
     names = dict(zip(best.task, best.paper_name, strict=True))
     wide = table.floors()
@@ -226,7 +239,7 @@ def _latex(table: ResultTable, best: pd.DataFrame) -> str:
     body = style.to_latex(
         hrules=True, position_float="centering", caption=caption, label="tab:probing", column_format="l" + "r" * wide.shape[1]
     )
-    return "% needs \\usepackage{booktabs}\n" + body
+    return "% needs \\usepackage{booktabs}\n" + "".join(f"% {line}\n" for line in foot) + body
 
 
 def _html(table, summary, pictures, cards, foot, published) -> str:

@@ -1,6 +1,6 @@
 """`probing run`: a Hydra configuration becomes a call of `evaluate`. The only file that imports Hydra.
 
-The schema of the top level is `Config`; the groups data, encoder and probe are checked against the dataclass that their
+The keys of the top level are those of `Config`; the groups data, encoder and probe are checked against the dataclass that their
 `_target_` names (`probing.presets`). Values that are lists (task, layer, pooling, seed, controls, floors) are loops inside one
 job, also under `-m`: `task=a,b` means both. Multirun sweeps the groups and their options.
 """
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -27,6 +26,7 @@ from probing.cells import Cells
 from probing.errors import ConfigError, ProbingError, did_you_mean
 from probing.evaluation import ALL_FLOORS, Settings, compute, plan
 from probing.paths import CONF
+from probing.probes.controls import CONTROLS
 from probing.progress import say
 from probing.runs import Run
 from probing.store import Store, guarded
@@ -63,14 +63,15 @@ class Config:
 
 def main(arguments: list[str]) -> int:
     """Runs the words after `probing run`; returns the exit code: 0, 1 if a cell failed, 2 for a mistake in what was given."""
-    ConfigStore.instance().store(name="schema", node=Config)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
     os.environ[_PARENT] = str(os.getpid())
     sys.argv = ["probing run", *map(_as_list, arguments)]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_guarded_job)()
         return max(_exit_codes, default=0)
-    except (HydraException, OmegaConfBaseException) as error:
+    except OSError as error:
+        say(f"probing: {error.filename or 'the machine'}: {error.strerror or error}; choose another folder with run.dir=…")
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         say(f"probing: {_plain(error, arguments)}")
     except KeyboardInterrupt:
         say("probing: interrupted; what was finished is kept, the same command goes on from there")
@@ -104,9 +105,9 @@ def job(config: DictConfig) -> int:
         probe,
         _list(said["layer"], int, "layer"),
         _list(said["pooling"], str, "pooling"),
-        _list(said["seed"], int, "seed") or (0,),
-        _list(said["controls"], str, "controls") or (),
-        ALL_FLOORS if said["floors"] == "all" else _list(said["floors"], str, "floors") or (),
+        _list(said["seed"], int, "seed", every=()),
+        _list(said["controls"], str, "controls", every=CONTROLS, none=True),
+        _list(said["floors"], str, "floors", every=ALL_FLOORS, none=True),
         source.train_size,
     )
     _set_threads(run.threads)
@@ -118,13 +119,14 @@ def job(config: DictConfig) -> int:
         keys = [cell.key for cell in planned]
         short = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:8]
         name = run.name or "-".join(re.sub(r"\W+", "_", part) for part in (source.name, encoder.name, probe.name)) + f"-{short}"
-        recorded = Run.write(home / "runs" / name, said, keys, cells)
+        recorded = Run.write(home / "runs" / name, said, [cell.row for cell in planned], cells)
         compute(planned, probe, store, cells, run.force)
         from probing.report import write  # matplotlib, only when there is something to draw
 
         write([recorded], recorded.folder)
     state = recorded.state()
-    say(f"{recorded.folder}: {len(state['done'])} of {len(keys)} cells done; table.md, rows.csv, report.html")
+    written = ", ".join(name for name in ("table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
+    say(f"{recorded.folder}: {len(state['done'])} of {len(keys)} cells done; {written}")
     if state["failed"]:
         say(f"{len(state['failed'])} cells failed: probing status {recorded.folder}")
     return len(state["failed"])
@@ -133,6 +135,9 @@ def job(config: DictConfig) -> int:
 def _checked(said: dict[str, Any]) -> RunConfig:
     """The part `run`, checked by its schema; the lists are checked where they are read."""
     allowed = OmegaConf.structured(Config(None, None, None))
+    for group in ("data", "encoder", "probe"):
+        if not isinstance(said.get(group), dict):
+            raise ConfigError(f"set {group}=… (allowed: {', '.join(presets.names(group))})")
     for key in said:
         if key not in allowed:
             raise ConfigError(f"unknown key {key!r}{did_you_mean(key, map(str, allowed))}")
@@ -142,17 +147,19 @@ def _checked(said: dict[str, Any]) -> RunConfig:
         raise ConfigError(f"run.{error.key}: {str(error).splitlines()[0]}") from None
 
 
-def _list(value: Any, kind: type, key: str) -> tuple | None:
-    """A value or a list of them as a tuple; `all` is None, `none` is empty.
+def _list(value: Any, kind: type, key: str, every: tuple | None = None, none: bool = False) -> tuple | None:
+    """A value or a list of them as a tuple; `all` is `every`, and `none`, where it is allowed, is empty.
 
     Raises:
-        ConfigError: a value of another type.
+        ConfigError: a value of another type, or an empty list.
     """
-    if value in ("all", None):
-        return None
-    if value == "none":
+    if value == "all" and every != ():
+        return every
+    if value == "none" and none:
         return ()
     values = value if isinstance(value, list) else [value]
+    if not values or value == "none":
+        raise ConfigError(f"{key}={value} leaves nothing to do")
     for one in values:
         if not isinstance(one, kind) or isinstance(one, bool):
             raise ConfigError(f"{key}={one!r} is not {'a whole number' if kind is int else 'a name'}")
@@ -162,7 +169,7 @@ def _list(value: Any, kind: type, key: str) -> tuple | None:
 def _as_list(word: str) -> str:
     """`task=a,b` means a list, not a sweep: brackets are put around it."""
     key, equals, value = word.partition("=")
-    if equals and key in LISTS and "," in value and value[:1] not in "[('\"":
+    if equals and key in LISTS and "," in value and value[:1] not in "[('\"" and "(" not in value:
         return f"{key}=[{value}]"
     return word
 
@@ -180,7 +187,7 @@ def _plain(error: Exception, arguments: list[str]) -> str:
     """Hydra's message in one or two lines, with the nearest valid name."""
     text = " ".join(str(error).split("\n\n")[0].split())
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
-    if found := re.search(r"Could not find '(\w+)/([^']*)'", text):
+    if (found := re.search(r"Could not find '(\w+)/([^']*)'", text)) and presets.names(found[1]):
         group, name = found.groups()
         have = presets.names(group)
         return f"unknown {group} {name!r}{did_you_mean(name, have)} (allowed: {', '.join(have)})"

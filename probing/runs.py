@@ -1,6 +1,6 @@
 """A run on disk: which cells were asked for, with which configuration, and the tables made of them.
 
-DIR/runs/<name>/run.json    configuration and cell keys (no date: the same request writes the same bytes)
+DIR/runs/<name>/run.json    configuration and planned rows (no date: the same request writes the same bytes)
                /rows.csv …  what `probing.report.write` makes
 DIR/cells/                  all cells of all runs, shared (probing.cells)
 """
@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from probing.cells import Cells, versions
+from probing.cells import Cells, replace_file
 from probing.errors import DataError
-from probing.tables import ResultTable, Row
+from probing.evaluation import rows_of
+from probing.tables import SCORES, ResultTable, Row
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,20 @@ class Run:
 
     folder: Path
     config: Mapping[str, Any]
-    keys: tuple[str, ...]
+    rows: tuple[Row, ...]
     cells: Cells
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(row.cell for row in self.rows)
+
     @classmethod
-    def write(cls, folder: Path, config: Mapping[str, Any], keys: Sequence[str], cells: Cells) -> Run:
-        folder.mkdir(parents=True, exist_ok=True)
+    def write(cls, folder: Path, config: Mapping[str, Any], rows: Sequence[Row], cells: Cells) -> Run:
         where = os.path.relpath(cells.root.resolve(), folder.resolve())
-        said = {"config": config, "cells_folder": where, "versions": versions(), "cells": list(keys)}
-        (folder / "run.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
-        return cls(folder, config, tuple(keys), cells)
+        planned = [{name: value for name, value in asdict(row).items() if name not in SCORES} for row in rows]
+        said = {"config": config, "cells_folder": where, "rows": planned}
+        replace_file(folder / "run.json", json.dumps(said, indent=1, ensure_ascii=False).encode())
+        return cls(folder, config, tuple(rows), cells)
 
     @classmethod
     def read(cls, folder: str | Path) -> Run:
@@ -45,17 +51,22 @@ class Run:
         folder = Path(folder).expanduser()
         try:
             said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            return cls(folder, said["config"], tuple(said["cells"]), Cells(folder / said["cells_folder"]))
+            rows = tuple(Row(**{"layer_name": "", **row}) for row in said["rows"])
+            return cls(folder, said["config"], rows, Cells(folder / said["cells_folder"]))
         except FileNotFoundError:
             near = sorted(str(path.parent) for path in folder.glob("**/run.json"))[:5]
             hint = f"; there is one in {', '.join(near)}" if near else " (a run is a folder such as probing-out/runs/NAME)"
             raise DataError(f"{folder} holds no run{hint}") from None
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise DataError(f"{folder / 'run.json'} is damaged ({error}); run the command that made it again") from None
 
-    def state(self) -> dict[str, list[dict[str, Any] | str]]:
+    def state(self) -> dict[str, list[Any]]:
         """The cells by state: records of done and failed ones, keys of missing ones."""
-        found: dict[str, list[dict[str, Any] | str]] = {"done": [], "failed": [], "missing": []}
+        return self._state
+
+    @cached_property
+    def _state(self) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {"done": [], "failed": [], "missing": []}
         for key in self.keys:
             record = self.cells.read(key)
             if record is None or (record["status"] == "done" and not self.cells.done(key)):
@@ -65,22 +76,30 @@ class Run:
         return found
 
     def table(self) -> ResultTable:
-        state = self.state()
-        records = sorted([*state["done"], *state["failed"]], key=lambda record: self.keys.index(record["key"]))
-        return ResultTable.of((Row(**record["row"]) for record in records), self.cells.predictions)
+        return rows_of(self.rows, self.cells)
 
     def data_cards(self) -> dict[str, dict[str, Any]]:
         """The data card of each task, from the first finished cell that read it."""
         cards: dict[str, dict[str, Any]] = {}
         for record in self.state()["done"]:
-            cards.setdefault(record["row"]["task"], record["details"]["data"])
+            cards.setdefault(record["details"]["data"]["task"], record["details"]["data"])
         return cards
 
     def encoder_descriptions(self) -> dict[str, dict[str, Any]]:
         """Name -> origin, fingerprint and description of each encoder, from the first finished cell that used it."""
         found: dict[str, dict[str, Any]] = {}
+        names = {row.cell: row.encoder for row in self.rows}
         for record in self.state()["done"]:
             if said := record["details"].get("encoder"):
                 fingerprint = record["row"]["encoder_fingerprint"]
-                found.setdefault(record["row"]["encoder"], {"origin": said["origin"], "fingerprint": fingerprint})
+                entry = {"origin": said["origin"], "fingerprint": fingerprint, "truncated": said["truncated"]}
+                found.setdefault(names[record["key"]], entry)
+        return found
+
+    def versions(self) -> list[dict[str, str]]:
+        """The versions that computed the cells, each set once."""
+        found: list[dict[str, str]] = []
+        for record in self.state()["done"]:
+            if (said := record["details"]["versions"]) not in found:
+                found.append(said)
         return found

@@ -112,7 +112,7 @@ class Store:
         folder = self._folder(encoder, wanted)
         with guarded(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / "plan.lock"):
+            with FileLock(folder.parent / "plan.lock"):
                 _write_json(folder.parent / "encoder.json", dict(encoder.description) | {"name": encoder.name})
                 segments = list(_segments(folder))
                 planned = {segment.folder for segment in segments}

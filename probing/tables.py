@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probing.errors import ConfigError
 from probing.statistics import holm, mcnemar
 
-ROLES = ("probe", "random", "control", "floor")
-"""probe: true labels, the encoder as given · random: the same with random weights · control: control labels · floor: no encoder."""
+ROLES = ("probe", "static", "random", "control", "floor")
+"""probe: true labels, the encoder as given · static: its layer 0, mean, where not asked for · random: random weights ·
+control: control labels · floor: no encoder."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,18 @@ class Row:
     chosen: str = ""
     twin_of: str = ""
     data_sha256: str = ""
+    test_sha256: str = ""
     official_data: bool = False
     encoder_fingerprint: str = ""
     cell: str = ""
     status: str = "done"
 
+
+SCORES = tuple(
+    "layer_name dev_accuracy accuracy accuracy_low accuracy_high macro_f1 macro_f1_low macro_f1_high converged chosen".split()
+    + ["status"]
+)
+"""Fields that a measurement fills; the others are known when it is planned."""
 
 COLUMNS = tuple(field.name for field in fields(Row))
 _KEYS = ("task", "encoder", "probe", "n_train")
@@ -78,15 +87,13 @@ class ResultTable:
 
     @classmethod
     def read_csv(cls, path: str | Path, predictions: Any = None) -> ResultTable:
-        text = {f.name: str for f in fields(Row) if f.type == "str"}
-        frame = pd.read_csv(
-            path,
-            dtype=text,
-            float_precision="round_trip",
-            keep_default_na=False,
-            na_values={c: [""] for c in COLUMNS if c not in text},
-        )
-        return cls(frame.astype({"layer": "Int64", "seed": "Int64"}), predictions)
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        for field in fields(Row):  # by hand, so that every float is the one that was written
+            kind = {"bool": lambda v: v == "True", "float": float, "int": int}.get(field.type.removesuffix(" | None"), str)
+            optional = field.type.endswith("| None")
+            frame[field.name] = [None if optional and v == "" else kind(v) for v in frame[field.name]]
+        floats = [field.name for field in fields(Row) if field.type.startswith("float")]
+        return cls(frame.astype({name: float for name in floats} | {"layer": "Int64", "seed": "Int64"}), predictions)
 
     def to_csv(self, path: str | Path) -> None:
         """Sorted by role, task, encoder, pooling, layer; floats in their shortest exact form."""
@@ -134,23 +141,35 @@ class ResultTable:
         table = frame.pivot_table(value, rows, columns, aggfunc="mean", sort=False, observed=True)
         return table.reindex([t for t in self.tasks if t in table.index]) if rows == "task" else table
 
+    def check(self) -> None:
+        """
+        Raises:
+            ConfigError: one name stands for several encoders, or for several test sets, so that a table would mix them.
+        """
+        frame = self.frame
+        for name, what, mend in (
+            ("encoder", "encoder_fingerprint", "give each its own encoder.label"),
+            ("task", "test_sha256", "make one table per data set"),
+        ):
+            several = frame[frame[what] != ""].groupby(name)[what].nunique()
+            if mixed := list(several.index[several > 1]):
+                raise ConfigError(f"these rows mix several {name}s of the same name ({', '.join(mixed)}): {mend}")
+
     # What a reviewer asks.
 
     def best(self, alpha: float = 0.05) -> pd.DataFrame:
         """One line per task, encoder, probe and size of the train split: the dev-best layer and pooling, and its test scores.
 
-        With several seeds the dev and test accuracies are means over them, and `seed_sd` their standard deviation; the
-        interval and the tests are those of the first seed. `tied` lists the layers, in the pooling of the best, that an exact
-        McNemar test on the same test items does not tell from it at `alpha`, Holm-corrected over all layers, poolings and
+        With several seeds accuracies, F1 and the bounds of their intervals are means over them, and `seed_sd` is the standard
+        deviation of the accuracy; the tests are those of the first seed. `tied` lists the layers, in the pooling of the best, that
+        an exact McNemar test on the same test items does not tell from it at `alpha`, Holm-corrected over all layers, poolings and
         tasks of the encoder. `control_KIND`, `selectivity_KIND`, `random` (the random-weights twin at its own dev-best layer and
         pooling) and `static` (layer 0, mean) stand beside it where they were measured.
         """
         lines = []
-        family: list[tuple[int, pd.Series, float]] = []
-        chosen_of = self._role("probe", "random").groupby(list(_KEYS), sort=False)
-        for (task, encoder, probe, n_train), group in chosen_of:
-            if group.role.iloc[0] == "random":
-                continue
+        self.check()
+        layers = self.compare_layers(alpha) if self.predictions is not None else None
+        for (task, encoder, probe, n_train), group in self._role("probe").groupby(list(_KEYS), sort=False):
             mean = group.groupby(["pooling", "layer"], sort=True)[["dev_accuracy", "accuracy"]].mean()
             mean = mean.sort_values(["dev_accuracy"], ascending=False, kind="stable")
             pooling, layer = mean.index[0]
@@ -158,17 +177,9 @@ class ResultTable:
             first = here.iloc[0]
             line = {name: first[name] for name in (*_KEYS[:3], "paper_name", "layer", "layer_name", "pooling", "n_train")}
             line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
-            for name in (
-                "accuracy_low",
-                "accuracy_high",
-                "macro_f1",
-                "macro_f1_low",
-                "macro_f1_high",
-                "majority",
-                "n_test",
-                "cell",
-            ):
-                line[name] = first[name]
+            for name in ("accuracy_low", "accuracy_high", "macro_f1", "macro_f1_low", "macro_f1_high"):
+                line[name] = float(here[name].mean())
+            line |= {name: first[name] for name in ("majority", "n_test", "cell")}
             line["converged"] = bool(here.converged.all())
             line["seeds"] = len(here)
             line["seed_sd"] = float(here.accuracy.std(ddof=1)) if len(here) > 1 else np.nan
@@ -177,21 +188,45 @@ class ResultTable:
                 control = self._mean(role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same)
                 line |= {f"control_{kind}": control, f"selectivity_{kind}": line["accuracy"] - control}
             line["random"] = self._best_twin(task, encoder, probe, n_train)
-            line["static"] = self._mean(role="probe", encoder=encoder, layer=0, pooling="mean", **same)
+            line["static"] = self._mean(role=("probe", "static"), encoder=encoder, layer=0, pooling="mean", **same)
+            line["tied"] = None
+            if layers is not None:
+                mine = layers[(layers[list(_KEYS)] == [task, encoder, probe, n_train]).all(axis=1)]
+                line["tied"] = [int(i) for i in sorted(mine[(mine.pooling == pooling) & mine.tied].layer)]
             lines.append(line)
-            if self.predictions is not None:
-                right = self._right(first.cell)
-                for other in group[group.seed.isna() | (group.seed == first.seed)].itertuples():
-                    if (other.layer, other.pooling) != (layer, pooling):
-                        family.append((len(lines) - 1, other, mcnemar(right, self._right(other.cell))))
-        for line in lines:
-            line["tied"] = [int(line["layer"])] if self.predictions is not None else None
-        for encoder in self.encoders:
-            mine = [entry for entry in family if lines[entry[0]]["encoder"] == encoder]
-            for (i, other, _), p in zip(mine, holm([entry[2] for entry in mine]), strict=True):
-                if p >= alpha and other.pooling == lines[i]["pooling"]:
-                    lines[i]["tied"] = sorted({*lines[i]["tied"], int(other.layer)})
         return pd.DataFrame(lines)
+
+    def compare_layers(self, alpha: float = 0.05) -> pd.DataFrame:
+        """Every layer and pooling against the dev-best one of its task, encoder and probe, on the same test items.
+
+        Columns: accuracies (0-1), whether it is the best, the exact McNemar p-value, Holm's over all layers, poolings, tasks and
+        probes of the encoder, and `tied`: not told from the best at `alpha`. Of several seeds the first is compared.
+        """
+        lines = []
+        for (task, encoder, probe, n_train), group in self._role("probe").groupby(list(_KEYS), sort=False):
+            mean = group.groupby(["pooling", "layer"], sort=True).dev_accuracy.mean()
+            best_pooling, best_layer = mean.sort_values(ascending=False, kind="stable").index[0]
+            first = group[group.seed.isna() | (group.seed == group.seed.min())]
+            [best] = first[(first.pooling == best_pooling) & (first.layer == best_layer)].cell
+            right = self._right(best)
+            for row in first.itertuples():
+                line = {
+                    "task": task,
+                    "encoder": encoder,
+                    "probe": probe,
+                    "n_train": n_train,
+                    "pooling": row.pooling,
+                    "layer": row.layer,
+                }
+                line |= {"dev_accuracy": row.dev_accuracy, "accuracy": row.accuracy, "best": row.cell == best}
+                lines.append(line | {"p": 1.0 if row.cell == best else mcnemar(right, self._right(row.cell))})
+        frame = pd.DataFrame(lines)
+        if len(frame):
+            frame["p_holm"] = 1.0
+            for _, mine in frame[~frame.best].groupby("encoder"):
+                frame.loc[mine.index, "p_holm"] = holm(mine.p)
+            frame["tied"] = frame.p_holm >= alpha
+        return frame
 
     def compare_encoders(self) -> pd.DataFrame:
         """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items.
@@ -223,7 +258,8 @@ class ResultTable:
         return int((~self._role("probe", "random", "control").converged.astype(bool)).sum())
 
     def _mean(self, **where: Any) -> float:
-        frame = self._role(where.pop("role"))
+        roles = where.pop("role")
+        frame = self._role(*([roles] if isinstance(roles, str) else roles))
         for name, wanted in where.items():
             frame = frame[frame[name] == wanted]
         return float(frame.accuracy.mean()) if len(frame) else float("nan")
@@ -237,6 +273,8 @@ class ResultTable:
         return float(mean.accuracy.loc[mean.dev_accuracy.idxmax()])
 
     def _right(self, cell: str) -> np.ndarray:
+        if self.predictions is None:
+            raise ConfigError("this table has no predictions to compare on: make it with evaluate(...) or from a run")
         gold, predicted = self.predictions(cell)
         return gold == predicted
 

@@ -156,6 +156,12 @@ class Task:
             "notes": notes,
         }
 
+    @cached_property
+    def test_sha256(self) -> str:
+        """Hash of classes and test split: two scores are on the same items where it is the same."""
+        rows = [*self.classes, *(f"{k}\t{text}" for k, text in zip(self.test.labels, self.test.texts, strict=True))]
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
     def subset(self, train_size: int | None, seed: int) -> Task:
         """This task with a train split of about `train_size` sentences, the same share of every class (at least one each).
 

@@ -8,9 +8,10 @@ from toys import ToyEncoder, write_task
 
 from probing import Store, evaluate, load_probe, load_task
 from probing.cells import Cells
-from probing.errors import ConfigError, EncoderError
+from probing.errors import ConfigError
 from probing.evaluation import Settings, plan
 from probing.probes.protocols import LogisticPath
+from probing.tables import merge
 
 
 @pytest.fixture
@@ -169,9 +170,10 @@ def test_a_failing_cell_is_recorded_and_tried_again_and_the_rest_goes_on(tasks, 
 
 
 def test_vectors_that_are_not_finite_stop_the_encoder_and_keep_the_floors(tasks, tmp_path):
-    with pytest.raises(EncoderError, match="not finite"):
-        run(tasks, tmp_path, ToyEncoder(poison="w7"))
-    assert len(list((tmp_path / "cells").glob("*.json"))) == 8
+    frame = run(tasks, tmp_path, ToyEncoder(poison="w7")).frame
+    assert set(frame.role[frame.status == "done"]) == {"floor"}
+    record = Cells(tmp_path / "cells").read(frame.cell[frame.status == "failed"].iloc[0])
+    assert "not finite" in record["error"]
 
 
 def test_a_constant_representation_scores_the_majority(tasks, tmp_path):
@@ -182,9 +184,57 @@ def test_a_constant_representation_scores_the_majority(tasks, tmp_path):
     np.testing.assert_allclose(at_zero.accuracy, at_zero.majority)
 
 
-def test_the_static_floor_is_added_where_it_was_not_asked_for(tasks, tmp_path):
-    frame = run(tasks[:1], tmp_path, poolings=["cls"], layers=[2], floors=["static"], controls=[]).frame
-    assert sorted(zip(frame.layer, frame.pooling, strict=True)) == [(0, "mean"), (2, "cls")]
+def test_the_static_floor_is_added_where_it_was_not_asked_for_and_is_never_the_best_layer(tasks, tmp_path):
+    table = run(tasks[:1], tmp_path, poolings=["cls"], layers=[1, 2], floors=["static"])
+    frame = table.frame
+    assert set(zip(frame.role, frame.layer, frame.pooling, strict=True)) == {
+        ("static", 0, "mean"), ("probe", 1, "cls"), ("probe", 2, "cls"), ("control", 1, "cls"), ("control", 2, "cls"),
+    }  # fmt: skip
+    [best] = table.best().itertuples()
+    static = frame[frame.role == "static"].iloc[0]
+    assert static.dev_accuracy > frame[frame.role == "probe"].dev_accuracy.max(), "it would win if it took part"
+    assert best.pooling == "cls" and best.static == static.accuracy
+
+
+def test_names_and_roles_are_those_of_the_request_not_of_who_measured_first(tasks, tmp_path):
+    twin = ToyEncoder().random_twin(0)
+    run(tasks, tmp_path, twin, floors=[], controls=[])
+    frame = run(tasks, tmp_path, floors=["random-weights"], controls=[]).frame
+    assert set(zip(frame.role, frame.encoder, frame.twin_of, strict=True)) == {
+        ("probe", "toy", ""),
+        ("random", "toy (random 0)", "toy"),
+    }
+    again = run(tasks, tmp_path, ToyEncoder(name="renamed"), floors=[], controls=[]).frame
+    assert set(again.encoder) == {"renamed"}
+
+
+def test_two_encoders_of_one_name_are_never_averaged(tasks, tmp_path):
+    with pytest.raises(ConfigError, match="several encoders of the same name.*encoder.label"):
+        evaluate(tasks, [ToyEncoder(), ToyEncoder(seed=1)], store=tmp_path / "s", poolings=["mean"], floors=[], controls=[]).best()
+
+
+def test_two_data_sets_of_one_name_are_never_averaged(tasks, tmp_path, toy_root):
+    one = run(tasks, tmp_path, floors=[], controls=[])
+    path = toy_root / "bigram_shift.txt"
+    path.write_text(path.read_text().replace("te\tI", "te\tO", 3))
+    other = run([load_task("bigram_shift", toy_root)], tmp_path, floors=[], controls=[])
+    with pytest.raises(ConfigError, match="several tasks of the same name"):
+        merge([one, other]).best()
+
+
+def test_a_probe_that_probes_nothing_of_the_request_is_refused(tasks, tmp_path):
+    with pytest.raises(ConfigError, match="probe=jawahar2019 probes none"):
+        run(tasks, tmp_path, probe="jawahar2019")
+
+
+def test_a_changed_score_in_a_cell_is_not_believed(tasks, tmp_path):
+    table = run(tasks, tmp_path)
+    key = table.frame.cell[table.frame.role == "probe"].iloc[0]
+    path = tmp_path / "cells" / f"{key}.json"
+    record = json.loads(path.read_text())
+    record["row"]["accuracy"] = 0.99
+    path.write_text(json.dumps(record))
+    assert run(tasks, tmp_path).frame.equals(table.frame)
 
 
 def test_a_duplicate_in_train_and_test_is_said_in_the_data_card(tmp_path):

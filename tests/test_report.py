@@ -27,7 +27,7 @@ class Bench:
 
     def __init__(self, folder: Path):
         self.folder, self.cells = folder, Cells(folder / "cells")
-        self.keys: list[str] = []
+        self.rows: list[Row] = []
 
     def add(self, right: int, dev: float | None = None, fail: bool = False, **more) -> None:
         """A cell with `right` of `N` test items right (the first ones), and its row with Wilson's interval."""
@@ -36,26 +36,33 @@ class Bench:
             "pooling": "mean", "probe": "logreg_x", "control": "", "seed": None, "n_train": 400, "n_dev": N, "n_test": N,
             "n_classes": 2, "majority": 0.5, "encoder_fingerprint": "f" * 64,
         } | more  # fmt: skip
-        inputs = {"cell": len(self.keys), "folder": str(self.folder)}
+        inputs = {"cell": len(self.rows), "folder": str(self.folder)}
+        said["cell"] = key_of(inputs)
         if fail:
-            row = Row(**said, status="failed")
-            self.keys.append(self.cells.write_failure(inputs, asdict(row), "broken"))
+            self.rows.append(Row(**said, status="failed"))
+            self.cells.write_failure(inputs, asdict(self.rows[-1]), "broken")
             return
         hits = accuracy(right, N)
         said |= {"dev_accuracy": right / N if dev is None else dev, "accuracy": hits.value, "macro_f1": hits.value - 0.01}
         said |= {"accuracy_low": hits.lower, "accuracy_high": hits.upper, "macro_f1_low": 0.1, "macro_f1_high": 0.9}
         gold = np.arange(N) % 2
         predicted = np.where(np.arange(N) < right, gold, 1 - gold)
-        card = {"n": {"train": 400, "dev": N, "test": N}, "n_classes": 2, "sha256": "d" * 64, "notes": ["not the <official> file"]}
-        details = {"data": card, "encoder": {"origin": "made & by hand"}}
-        said["cell"] = key_of(inputs)
-        self.keys.append(self.cells.write(inputs, asdict(Row(**said)), details, gold, predicted))
+        card = {
+            "task": said["task"],
+            "n": {"train": 400, "dev": N, "test": N},
+            "n_classes": 2,
+            "sha256": "d" * 64,
+            "notes": ["not the <official> file"],
+        }
+        details = {"data": card, "encoder": {"origin": "made & by hand", "truncated": 0}}
+        self.rows.append(Row(**said))
+        self.cells.write(inputs, asdict(self.rows[-1]), details, gold, predicted)
 
     def floor(self, name: str, right: int, **more) -> None:
         self.add(right, role="floor", encoder=name, layer=None, pooling="", probe="", **more)
 
     def run(self, name: str = "run") -> Run:
-        Run.write(self.folder / "runs" / name, {"by": "hand"}, self.keys, self.cells)
+        Run.write(self.folder / "runs" / name, {"by": "hand"}, self.rows, self.cells)
         return Run.read(self.folder / "runs" / name)
 
 

@@ -83,7 +83,7 @@ def test_the_estimate_counts_what_is_missing(tmp_path, toy_encoder):
     assert store.estimate(toy_encoder, TEXTS, POOLINGS).sentences == 0
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "missing", "receipt"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "missing", "receipt", "bytes"])
 def test_damaged_shards_are_found_and_computed_again_with_the_same_bytes(tmp_path, toy_encoder, damage):
     store = Store(tmp_path)
     store.vectors(toy_encoder, TEXTS, POOLINGS)
@@ -99,6 +99,8 @@ def test_damaged_shards_are_found_and_computed_again_with_the_same_bytes(tmp_pat
         victim.write_bytes(b"")
     elif damage == "missing":
         victim.unlink()
+    elif damage == "bytes":
+        victim.with_suffix(".json").write_bytes(b"\xff")
     else:
         victim.with_suffix(".json").write_text("{")
     intact, damaged = store.verify()
@@ -222,6 +224,27 @@ def test_states_that_are_not_finite_never_reach_the_disk(tmp_path):
     column = Column(0, "mean")
     vectors = Store(tmp_path).vectors(ToyEncoder(), TEXTS, POOLINGS)
     assert np.isfinite(vectors.rows(TEXTS).get(column)).all()
+
+
+def test_a_plan_that_says_other_shard_sizes_is_not_believed(tmp_path, toy_encoder):
+    Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    before = contents(tmp_path)
+    [plan] = tmp_path.glob("*/*/*/sentences.json")
+    plan.write_text(plan.read_text().replace('"shard_rows": 16', '"shard_rows": 15'))
+    column = Column(1, "mean")
+    found = Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS).rows(TEXTS).get(column)
+    np.testing.assert_allclose(found, direct(toy_encoder, TEXTS, column), atol=1e-6)
+    assert contents(tmp_path) == before
+
+
+def test_a_plan_folder_without_its_list_is_planned_again(tmp_path, toy_encoder):
+    Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    before = contents(tmp_path)
+    [plan] = tmp_path.glob("*/*/*/sentences.json")
+    plan.unlink()
+    (plan.parents[1] / ".half-made").mkdir()
+    Store(tmp_path).vectors(toy_encoder, iter(TEXTS), POOLINGS)
+    assert contents(tmp_path) == before
 
 
 def test_entries_and_prune(tmp_path):

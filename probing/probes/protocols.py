@@ -10,7 +10,9 @@ Numbers of different protocols are different measurements; `label` names the pro
 stands in every row. A protocol fits many layers and poolings of a task and several label sets (the true labels and the control
 task's) in one call, so that the solver behind it can share and batch; results come one by one, as they are ready.
 
-Left out: SentEval's final refit. With its seed it repeats, on deterministic hardware, a run that the grid has already made.
+Left out, and so deviations from the originals' code: SentEval's final refit (with its seed it repeats, on deterministic hardware, a
+run that the grid has already made); its order of the train sentences by length and label before the seeded shuffling (ours is the
+file's, so that the minibatches differ for one seed); the rounding of features to 6 decimals in Jawahar et al.'s files.
 """
 
 from __future__ import annotations
@@ -22,10 +24,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from probing import presets
+from probing.encoders.base import POOLINGS
 from probing.errors import ConfigError
 from probing.types import Column, Features, Labels
-
-TOO_MANY_CLASSES_FOR_AN_MLP = "word_content"
 
 
 class Blocks(NamedTuple):
@@ -98,6 +99,8 @@ class ProbeProtocol(Protocol):
 
 def label(protocol: ProbeProtocol) -> str:
     """The preset's name and the options in which the protocol differs from it, e.g. `senteval[nhid=[100]]`."""
+    if protocol.name not in presets.names("probe"):  # a protocol of the user's own
+        return protocol.name
     preset = presets.read("probe", protocol.name)
     changed = []
     for option in fields(protocol):  # type: ignore[arg-type]
@@ -105,6 +108,12 @@ def label(protocol: ProbeProtocol) -> str:
         if value != preset[option.name]:
             changed.append(f"{option.name}={value}".replace(" ", ""))
     return protocol.name + (f"[{','.join(changed)}]" if changed else "")
+
+
+def _check_grid(name: str, values: Sequence[float], above: float, below: float = float("inf")) -> None:
+    if not values or not all(above < value < below for value in values):
+        bound = f"above {above:g}" + (f" and below {below:g}" if below < float("inf") else "")
+        raise ConfigError(f"probe.{name}={list(values)} must hold at least one value, all {bound}")
 
 
 @dataclass
@@ -127,8 +136,9 @@ class LogisticPath:
     def __post_init__(self) -> None:
         if self.solver not in ("lbfgs", "sklearn"):
             raise ConfigError(f"probe.solver={self.solver!r} is unknown (allowed: lbfgs, sklearn)")
-        if not self.grid or min(self.grid) <= 0:
-            raise ConfigError(f"probe.grid={self.grid} must hold at least one value of C, all above 0")
+        _check_grid("grid", self.grid, above=0)
+        if self.patience < 1:
+            raise ConfigError(f"probe.patience={self.patience} must be at least 1")
 
     def settings(self, task: str) -> dict[str, Any]:
         said = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
@@ -189,6 +199,10 @@ class SentEvalLogReg:
     grid: list[float] = field(default_factory=lambda: [0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
     max_iter: int = 100
 
+    def __post_init__(self) -> None:
+        _check_grid("grid", self.grid, above=0)
+        _check_grid("max_iter", [self.max_iter], above=0)
+
     def settings(self, task: str) -> dict[str, Any]:
         return {"estimator": "sklearn.LogisticRegression", "grid": self.grid, "max_iter": self.max_iter, "version": 1}
 
@@ -247,8 +261,18 @@ class SentEvalTorch:
     embeddings: bool = True
     first_appearance: bool = False
 
+    def __post_init__(self) -> None:
+        _check_grid("nhid", self.nhid, above=-1)
+        _check_grid("dropout", self.dropout, above=-1e-9, below=1)
+        _check_grid("l2", self.l2, above=-1e-9)
+        for name in ("batch_size", "epoch_size", "max_epoch", "base_seed"):
+            _check_grid(name, [getattr(self, name)], above=-1 if name == "base_seed" else 0)
+        for pooling in self.poolings or ():
+            if pooling not in POOLINGS:
+                raise ConfigError(f"probe.poolings={pooling!r} is unknown (allowed: {', '.join(POOLINGS)})")
+
     def _nhid(self, task: str) -> list[int]:
-        return [0] if self.linear_word_content and task == TOO_MANY_CLASSES_FOR_AN_MLP else self.nhid
+        return [0] if self.linear_word_content and task == "word_content" else self.nhid
 
     def settings(self, task: str) -> dict[str, Any]:
         nhid = self._nhid(task)
