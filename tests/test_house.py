@@ -120,6 +120,13 @@ def test_main_table_runs_on_toy_data(toy_root, tiny, tmp_path):
     assert {"table.md", "table.csv", "rows.csv", "manifest.json"} <= {path.name for path in (tmp_path / "table").iterdir()}
 
 
+def test_bad_inputs_runs_its_first_cases(tmp_path):
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "bad_inputs.py", tmp_path, "2"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "README.md").read_text().splitlines()[-2:]
+    assert all("| 2 | probing: " in row for row in rows)
+
+
 def test_parity_runs_on_toy_data(toy_root, tiny, tmp_path):
     """Beside running, it must find parity on the toy data too."""
     script = ROOT / "scripts" / "parity.py"

@@ -1,0 +1,113 @@
+"""Tries what users get wrong, and writes the message and exit code that each got. Usage: python scripts/bad_inputs.py OUT [N]
+
+Data are from the built-in grammar; the encoder is MiniLM on one layer, so that it takes a few minutes. Paths are shortened to DIR.
+N: only the first N cases.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from probing.builders import grammar_tasks
+
+FULL = """import errno, sys, safetensors.numpy as s
+def full(*a): raise OSError(errno.ENOSPC, 'No space left on device')
+s.save_file = full
+"""
+NAN = """import probing.encoders.huggingface as h
+plain = h.HuggingFaceEncoder.forward
+def poisoned(self, items):
+    states = plain(self, items)
+    return h.States([layer * float('nan') for layer in states.layers], states.mask)
+h.HuggingFaceEncoder.forward = poisoned
+"""
+
+
+def run(*words: str, patch: str = "") -> tuple[int, str]:
+    """Exit code and the last lines of stderr of `probing WORDS`, with some Python run first."""
+    code = f"{patch}\nimport sys\nsys.argv = ['probing', *{list(words)!r}]\nfrom probing.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    lines = [
+        line
+        for line in done.stderr.splitlines()
+        if "cells:" not in line and "sentences, about" not in line and "left out" not in line
+    ]
+    return done.returncode, "\n".join(lines[-3:])
+
+
+def main(out: Path, only: int | None = None) -> None:
+    home = Path(tempfile.mkdtemp())
+    root = grammar_tasks(home / "g", n=300)
+    file = root / "bigram_shift.txt"
+    whole = file.read_text()
+    small = [
+        "data=senteval",
+        f"data.root={root}",
+        "layer=1",
+        "pooling=mean",
+        "floors=majority",
+        "controls=none",
+        "task=bigram_shift",
+    ]
+    lines = whole.splitlines()
+    found: list[tuple[str, int, str]] = []
+
+    def tried(what: str, *words: str, content: str | None = None, patch: str = "", folder: str = "out") -> None:
+        if only is not None and len(found) >= only:
+            return
+        file.write_text(whole if content is None else content)
+        code, said = run("run", *small, f"run.dir={home / folder}", *words, patch=patch)
+        found.append((what, code, said))
+        file.write_text(whole)
+
+    tried("missing folder", f"data.root={home / 'nowhere'}")
+    tried("missing file", "task=odd_man_in")
+    tried("file of a task not there", f"data.root={home}")
+    tried("two columns in line 3", content="\n".join([*lines[:2], "tr\tI", *lines[3:]]) + "\n")
+    tried("unknown split in line 1", content="\n".join(["xx\tI\ta b c", *lines[1:]]) + "\n")
+    tried("unknown label in test", content=whole + "te\tX\ta b c d e\n")
+    tried("empty sentence at the end", content=whole + "te\tI\t \n")
+    tried("NaN vectors", patch=NAN, folder="nan")
+    tried("wrong hub id, offline", "encoder=hf", "encoder.name=no-such/model")
+    tried("full disk (write mocked)", patch=FULL, folder="full")
+    tried("folder that cannot be written", "run.dir=/proc/probing")
+    tried("a file where the folder should be", f"run.dir={file}/out")
+    tried("misspelt encoder", "encoder=minlm")
+    tried("misspelt key", "encoder.poling=mean")
+    tried("wrong type", "encoder.max_length=long")
+    tried("layer that is not there", "layer=9")
+    if only is None:
+        found += killed_and_at_once(small, home)
+    write(found, out, home)
+
+
+def killed_and_at_once(small: list[str], home: Path) -> list[tuple[str, int, str]]:
+    """A run killed in its extraction and started again; the same run twice at the same time."""
+    words = [sys.executable, "-m", "probing", "run", *small, f"run.dir={home / 'kill'}"]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    while not list((home / "kill").glob("store/*/*/*/sentences.json")) and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = ("killed in extraction, then the same command", *run("run", *words[4:]))
+    both = [subprocess.Popen([*words[:-1], f"run.dir={home / 'two'}"], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = [(p.communicate()[1], p.returncode) for p in both]
+    return [resumed, ("two runs at once", max(code for _, code in ends), "\n".join(said.splitlines()[-1] for said, _ in ends))]
+
+
+def write(found: list[tuple[str, int, str]], out: Path, home: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    rows = ["| what was tried | exit code | what it said |", "|---|---|---|"]
+    for what, code, said in found:
+        text = said.replace(str(home), "DIR").replace("|", "\\|").replace("\n", "<br>")
+        rows.append(f"| {what} | {code} | {text} |")
+    title = ["# Bad input: what was tried and what came back", "", "Made by `python scripts/bad_inputs.py results/bad-inputs`.", ""]
+    (out / "README.md").write_text("\n".join([*title, *rows, ""]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)
