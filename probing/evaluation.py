@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -233,18 +233,16 @@ def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: 
     say(f"{len(planned)} cells: {len(planned) - len(missing)} done, {len(missing)} to compute")
     if not missing:
         return
-    encoders = {fingerprint(c.encoder): c.encoder for c in missing if c.encoder is not None}
     floors = [cell for cell in missing if cell.encoder is None]
     with bar("floors", len(floors)) as advance:
         for cell in floors:
             _compute_floor(cell, cells)
             advance(1)
-    _announce(missing, store)
-    for mark, encoder in encoders.items():
-        mine = [cell for cell in missing if cell.encoder is not None and fingerprint(cell.encoder) == mark]
-        poolings = [p for p in POOLINGS if any(cell.column.pooling == p for cell in mine)]
-        tasks = {cell.task.sha256: cell.task for cell in mine}
-        texts = dict.fromkeys(text for task in tasks.values() for split in task.splits.values() for text in split.texts)
+    demands = _demands(missing)
+    for demand in demands:
+        _announce(demand, store)
+    for encoder, mine, tasks, texts, poolings in demands:
+        mark = mine[0].row.encoder_fingerprint
         try:
             vectors = store.vectors(encoder, texts, poolings)
         except StatesError as error:  # recorded, listed and tried again; the other encoders go on
@@ -261,26 +259,43 @@ def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: 
         encoder.release()
 
 
-def _announce(missing: Sequence[Cell], store: Store) -> None:
-    """Size and time of the extraction, before it starts."""
+class Demand(NamedTuple):
+    """What one encoder is still needed for: its open cells, their tasks by hash, the sentences and the poolings."""
+
+    encoder: Encoder
+    cells: list[Cell]
+    tasks: dict[str, Task]
+    texts: list[str]
+    poolings: list[str]
+
+
+def _demands(missing: Sequence[Cell]) -> list[Demand]:
     by_encoder: dict[str, list[Cell]] = {}
     for cell in missing:
         if cell.encoder is not None:
-            by_encoder.setdefault(fingerprint(cell.encoder), []).append(cell)
+            by_encoder.setdefault(cell.row.encoder_fingerprint, []).append(cell)
+    found = []
     for group in by_encoder.values():
-        encoder = group[0].encoder
-        tasks = {cell.task.sha256: cell.task for cell in group}.values()
-        texts = dict.fromkeys(text for task in tasks for split in task.splits.values() for text in split.texts)
-        try:
-            cost = store.estimate(encoder, texts, [p for p in POOLINGS if any(c.column.pooling == p for c in group)])
-        except StatesError:
-            continue  # the extraction will meet it too, and record it
-        encoder.release()
-        if cost.sentences:
-            say(
-                f"{encoder.name} ({encoder.origin}): {cost.sentences} sentences, about {cost.tokens} tokens, "
-                f"{human_bytes(cost.bytes)} in {store.root}, about {human_seconds(cost.seconds)}"
-            )
+        tasks = {cell.task.sha256: cell.task for cell in group}
+        texts = dict.fromkeys(text for task in tasks.values() for split in task.splits.values() for text in split.texts)
+        poolings = [p for p in POOLINGS if any(cell.column.pooling == p for cell in group)]
+        found.append(Demand(group[0].encoder, group, tasks, list(texts), poolings))
+    return found
+
+
+def _announce(demand: Demand, store: Store) -> None:
+    """Size and time of the extraction, before it starts."""
+    encoder = demand.encoder
+    try:
+        cost = store.estimate(encoder, demand.texts, demand.poolings)
+    except StatesError:
+        return  # the extraction will meet it too, and record it
+    encoder.release()
+    if cost.sentences:
+        say(
+            f"{encoder.name} ({encoder.origin}): {cost.sentences} sentences, about {cost.tokens} tokens, "
+            f"{human_bytes(cost.bytes)} in {store.root}, about {human_seconds(cost.seconds)}"
+        )
 
 
 def _compute_floor(cell: Cell, cells: Cells) -> None:

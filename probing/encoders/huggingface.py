@@ -293,7 +293,9 @@ class HuggingFaceEncoder:
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         if self.detokenize:
             texts = [self._detokenizer.detokenize(text.split(" ")) for text in texts]
-        items = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        items: list[Item] = []
+        for start in range(0, len(texts), 4096):  # the tokenizer's own objects are large: a part at a time
+            items += self.tokenizer(list(texts[start : start + 4096]), verbose=False)["input_ids"]
         if self.limit is None:
             return items, 0
         long = [i for i, ids in enumerate(items) if len(ids) > self.limit]
