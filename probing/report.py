@@ -33,7 +33,7 @@ from probing.tables import ResultTable, merge
 def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None:
     """Writes the report of one or several runs into `folder`; a run with nothing finished gives only its rows."""
     table = merge(run.table() for run in runs)
-    cards = {name: card for run in runs for name, card in run.data_cards().items()}
+    cards = {name: {**card, "source": Path(card["source"]).name} for run in runs for name, card in run.data_cards().items()}
     encoders = {name: said for run in runs for name, said in run.encoder_descriptions().items()}
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "rows.csv")

@@ -17,7 +17,7 @@ from pathlib import Path
 from probing.cells import versions
 from probing.runs import Run
 
-KEPT = ("table.md", "table.csv", "table.tex", "rows.csv", "report.html")
+KEPT = ("table.md", "layers.csv", "table.csv", "table.tex", "rows.csv", "report.html")
 
 
 def main(data: str, out: Path, *more: str) -> None:
