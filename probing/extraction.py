@@ -36,7 +36,7 @@ def batches(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> list[list[int
         Indices into `lengths`; every index exactly once; the order depends on `lengths` alone.
 
     >>> batches([3, 2, 3, 9], budget=9)
-    [[1, 0], [2], [3]]
+    [[1], [0, 2], [3]]
     """
     found: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):

@@ -69,10 +69,10 @@ def main(arguments: list[str]) -> int:
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_guarded_job)()
         return max(_exit_codes, default=0)
-    except OSError as error:
-        say(f"probing: {error.filename or 'the machine'}: {error.strerror or error}; choose another folder with run.dir=…")
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         say(f"probing: {_plain(error, arguments)}")
+    except OSError as error:
+        say(f"probing: {error.filename or 'the machine'}: {error.strerror or error}; choose another folder with run.dir=…")
     except KeyboardInterrupt:
         say("probing: interrupted; what was finished is kept, the same command goes on from there")
         return 130

@@ -77,7 +77,7 @@ def test_a_run_from_end_to_end(here):
 
     status = probing("status", folder)
     assert status.returncode == 0 and "0 failed, 0 missing" in status.stdout
-    key = json.loads((folder / "run.json").read_text())["cells"][-1]
+    key = json.loads((folder / "run.json").read_text())["rows"][-1]["cell"]
     explained = json.loads(probing("explain", key[:10], "--dir", out).stdout)
     assert explained["key"] == key
     assert {"inputs", "row", "details"} <= set(explained)
@@ -199,7 +199,11 @@ def test_a_folder_that_cannot_be_written_is_said(here, tmp_path):
     words, _ = here
     (tmp_path / "file").write_text("")
     done = probing("run", *words, f"run.dir={tmp_path / 'file' / 'out'}")
-    assert done.returncode == 2 and "a file stands in its way" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 2
+        and "Not a directory; choose another folder with run.dir" in done.stderr
+        and "Traceback" not in done.stderr
+    )
 
 
 def test_a_failed_cell_gives_exit_code_1_and_is_listed(here):
