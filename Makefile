@@ -22,7 +22,7 @@ setup: .venv/.done
 
 .venv/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -c constraints.txt $(PIP_EXTRA) -e '.[test]'
+	$(BIN)/pip install -qq -c constraints.txt $(PIP_EXTRA) -e '.[test]'
 	touch .venv/.done
 
 .PHONY: run test lint table setup

@@ -24,12 +24,14 @@ from omegaconf.errors import OmegaConfBaseException
 from probing import presets
 from probing.cells import Cells
 from probing.errors import ConfigError, ProbingError, did_you_mean
-from probing.evaluation import ALL_FLOORS, Settings, compute, plan
+from probing.evaluation import compute
 from probing.paths import CONF
+from probing.plan import ALL_FLOORS, Settings, plan
 from probing.probes.controls import CONTROLS
 from probing.progress import say
 from probing.runs import Run
-from probing.store import Store, guarded
+from probing.shards import guarded
+from probing.store import Store
 
 LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 """Keys whose value is a list: loops inside one job."""

@@ -19,14 +19,9 @@ Left out: float16 storage and eviction by age.
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
-import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +33,17 @@ from probing.encoders.base import POOLINGS, Encoder, fingerprint
 from probing.errors import StoreError
 from probing.extraction import extract
 from probing.progress import bar, human_bytes, say
+from probing.shards import (
+    Segment,
+    guarded,
+    hash_plan,
+    memory_map,
+    read_json,
+    read_segment,
+    read_segments,
+    write_json,
+    write_shard,
+)  # fmt: skip
 from probing.types import Column, Features
 
 SHARD_BYTES = 64_000_000
@@ -52,37 +58,6 @@ class Estimate:
     tokens: int
     bytes: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One planned set of sentences on disk; row r lies in shard r // shard_rows."""
-
-    folder: Path
-    sentences: tuple[str, ...]
-    shard_rows: int
-    truncated: int
-
-    @property
-    def n_shards(self) -> int:
-        return -(-len(self.sentences) // self.shard_rows)
-
-    def rows(self, shard: int) -> slice:
-        return slice(shard * self.shard_rows, min(len(self.sentences), (shard + 1) * self.shard_rows))
-
-    def data(self, shard: int) -> Path:
-        return self.folder / f"{shard:05d}.safetensors"
-
-    def receipt(self, shard: int) -> Path:
-        return self.folder / f"{shard:05d}.json"
-
-    def intact(self, shard: int) -> bool:
-        """Whether the shard is finished and its bytes are the ones that were written."""
-        try:
-            said = json.loads(self.receipt(shard).read_text())
-            return said["sha256"] == _sha256(self.data(shard))
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
 
 
 class Store:
@@ -113,8 +88,8 @@ class Store:
         with guarded(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.parent / "plan.lock"):
-                _write_json(folder.parent / "encoder.json", dict(encoder.description) | {"name": encoder.name})
-                segments = list(_segments(folder))
+                write_json(folder.parent / "encoder.json", dict(encoder.description) | {"name": encoder.name})
+                segments = list(read_segments(folder))
                 planned = {segment.folder for segment in segments}
                 for stray in folder.glob("*/"):  # a damaged plan, or one that a kill cut short: nothing in it can be trusted
                     if stray not in planned:
@@ -131,7 +106,7 @@ class Store:
         folder = self._folder(encoder, [p for p in POOLINGS if p in set(poolings)])
         done = {
             sentence
-            for segment in _segments(folder)
+            for segment in read_segments(folder)
             for shard in range(segment.n_shards)
             if segment.receipt(shard).exists()
             for sentence in segment.sentences[segment.rows(shard)]
@@ -170,11 +145,11 @@ class Store:
             )
         if truncated:
             say(f"{encoder.name}: {truncated} of {len(sentences)} sentences are truncated")
-        name = _hash_plan(rows, sentences)
+        name = hash_plan(rows, sentences)
         final, temporary = folder / name[:20], folder / f".{name[:20]}"
         temporary.mkdir()
         plan = {"sha256": name, "shard_rows": rows, "truncated": truncated, "sentences": sentences}
-        _write_json(temporary / "sentences.json", plan)
+        write_json(temporary / "sentences.json", plan)
         temporary.rename(final)
         return Segment(final, sentences, rows, truncated)
 
@@ -207,7 +182,7 @@ class Store:
                 if not segment.intact(shard):
                     poolings = segment.folder.parent.name.split("+")
                     items, _ = encoder.tokenize(segment.sentences[segment.rows(shard)])
-                    _write_shard(segment, shard, extract(encoder, items, poolings, advance))
+                    write_shard(segment, shard, extract(encoder, items, poolings, advance))
                 self._checked.add(segment.data(shard))
                 return True
         except Timeout:
@@ -219,8 +194,8 @@ class Store:
         """One record per encoder and poolings: name, fingerprint, poolings, sentences, shards done and planned, bytes."""
         found = []
         for folder in sorted(self.root.glob("*/*/")):
-            segments = list(_segments(folder))
-            said = _read_json(folder.parent / "encoder.json") or {}
+            segments = list(read_segments(folder))
+            said = read_json(folder.parent / "encoder.json") or {}
             found.append(
                 {
                     "encoder": said.get("name", "?"),
@@ -238,7 +213,7 @@ class Store:
         """Hashes every finished shard: how many are intact, and the damaged ones (the next run that needs them recomputes)."""
         intact, damaged = 0, []
         for path in sorted(self.root.glob("*/*/[!.]*/sentences.json")):
-            segment = _read_segment(path.parent)
+            segment = read_segment(path.parent)
             if segment is None:
                 damaged.append(path)
                 continue
@@ -309,96 +284,5 @@ class Rows:
         return out
 
 
-def memory_map(path: Path, name: str) -> np.ndarray:
-    """One float32 tensor of a safetensors file as a read-only memory map.
-
-    The format: 8 bytes little-endian header length, a JSON header with `dtype`, `shape`, `data_offsets`, then the data.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        entry = json.loads(file.read(length))[name]
-    if entry["dtype"] != "F32":
-        raise StoreError(f"{path}: {name} is {entry['dtype']}, the store holds F32")
-    return np.memmap(path, np.float32, "r", offset=8 + length + entry["data_offsets"][0], shape=tuple(entry["shape"]))
-
-
-@contextmanager
-def guarded(folder: Path) -> Iterator[None]:
-    """Turns the machine's refusals (disk full, no permission, read-only) into a `StoreError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            why = f"the disk of {folder} is full; free some space, then run the same command again: finished work is kept"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            why = f"{folder} cannot be written ({error.strerror}); choose another folder with run.dir=… or run.store=…"
-        elif error.errno in (errno.ENOTDIR, errno.EEXIST):
-            why = f"{folder} cannot be made: a file stands in its way"
-        else:
-            raise
-        raise StoreError(why) from None
-
-
-def _write_shard(segment: Segment, shard: int, vectors: dict[Column, Features]) -> None:
-    from safetensors.numpy import save_file
-
-    final = segment.data(shard)
-    temporary = final.with_suffix(".tmp")  # one name: the shard's lock is held, and what a kill left is written over
-    try:
-        save_file({f"{c.layer}.{c.pooling}": x for c, x in sorted(vectors.items())}, temporary)
-        os.replace(temporary, final)
-    except Exception as error:
-        temporary.unlink(missing_ok=True)
-        if "No space left" in str(error):  # safetensors wraps the errno in its own exception
-            raise OSError(errno.ENOSPC, "No space left on device") from None
-        raise
-    _write_json(segment.receipt(shard), {"sha256": _sha256(final), "rows": len(next(iter(vectors.values())))})
-
-
-def _segments(folder: Path) -> Iterator[Segment]:
-    for path in sorted(folder.glob("[!.]*/sentences.json")):
-        if segment := _read_segment(path.parent):
-            yield segment
-
-
-def _read_segment(folder: Path) -> Segment | None:
-    said = _read_json(folder / "sentences.json")
-    try:
-        sentences, rows = tuple(said["sentences"]), int(said["shard_rows"])
-        good = _hash_plan(rows, sentences) == said["sha256"] and folder.name == said["sha256"][:20]
-        return Segment(folder, sentences, rows, int(said["truncated"])) if good else None
-    except (TypeError, KeyError, ValueError):
-        return None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _write_json(path: Path, content: Any) -> None:
-    """Writes a file that is either whole or absent; leaves an equal one alone."""
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
-    if path.exists() and path.read_bytes() == text:
-        return
-    temporary = path.with_suffix(".json.tmp")
-    try:
-        temporary.write_bytes(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _row_bytes(encoder: Encoder, n_poolings: int) -> int:
     return 4 * sum(encoder.dims) * n_poolings
-
-
-def _hash_plan(shard_rows: int, sentences: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps([shard_rows, *sentences]).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from toys import ToyEncoder, write_task
 from probing import Store, evaluate, load_probe, load_task
 from probing.cells import Cells
 from probing.errors import ConfigError
-from probing.evaluation import Settings, plan
+from probing.plan import Settings, plan
 from probing.probes.protocols import LogisticPath
 from probing.tables import merge
 

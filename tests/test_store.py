@@ -17,7 +17,8 @@ from probing import store as store_module
 from probing.encoders.base import POOLINGS
 from probing.errors import EncoderError, StoreError
 from probing.extraction import extract
-from probing.store import Store, memory_map
+from probing.shards import memory_map
+from probing.store import Store
 from probing.types import Column
 
 TEXTS = [f"a{i} b{i % 7} c" + " d" * (i % 5) for i in range(120)]
