@@ -65,8 +65,8 @@ def main(out: Path, only: int | None = None) -> None:
         file.write_text(whole)
 
     tried("missing folder", f"data.root={home / 'nowhere'}")
-    tried("missing file", "task=odd_man_in")
-    tried("file of a task not there", f"data.root={home}")
+    tried("unknown task", "task=odd_man_in")
+    tried("missing file", f"data.root={home}")
     tried("two columns in line 3", content="\n".join([*lines[:2], "tr\tI", *lines[3:]]) + "\n")
     tried("unknown split in line 1", content="\n".join(["xx\tI\ta b c", *lines[1:]]) + "\n")
     tried("unknown label in test", content=whole + "te\tX\ta b c d e\n")
