@@ -92,7 +92,6 @@ def main() -> None:
         "worst_relative_objective": float(ours.relative.abs().max()),
         "worst_points_fast": float(ours.points.abs().max()),
         "worst_points_senteval_logreg": float(frame[frame.probe != "fast"].points.abs().max()),
-        "cpu_seconds_ratio_median": float((ours.sklearn_cpu_seconds / ours.cpu_seconds).median()),
         "versions": versions(),
     }
     given.out.mkdir(parents=True, exist_ok=True)
