@@ -1,6 +1,6 @@
 """`probing run`: a Hydra configuration becomes a call of `evaluate`. The only file that imports Hydra.
 
-The keys of the top level are those of `Config`; the groups data, encoder and probe are checked against the dataclass that their
+The keys of the top level are `KEYS`; the groups data, encoder and probe are checked against the dataclass that their
 `_target_` names (`probing.presets`). Values that are lists (task, layer, pooling, seed, controls, floors) are loops inside one
 job, also under `-m`: `task=a,b` means both. Multirun sweeps the groups and their options.
 """
@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ from probing.store import Store
 LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 """Keys whose value is a list: loops inside one job."""
 
+GROUPS = ("data", "encoder", "probe")
+KEYS = (*GROUPS, *LISTS, "run")
+
 _PARENT = "PROBING_RUN_PID"
 """The process that collects exit codes; in others (a launcher's workers) a job that failed must raise."""
 
@@ -47,20 +50,6 @@ class RunConfig:
     store: str | None = None
     force: bool = False
     threads: int | None = None
-
-
-@dataclass
-class Config:
-    data: Any
-    encoder: Any
-    probe: Any
-    task: Any = "all"
-    layer: Any = "all"
-    pooling: Any = "all"
-    seed: Any = 0
-    controls: Any = "permuted"
-    floors: Any = "all"
-    run: RunConfig = field(default_factory=RunConfig)
 
 
 def main(arguments: list[str]) -> int:
@@ -136,13 +125,12 @@ def job(config: DictConfig) -> int:
 
 def _checked(said: dict[str, Any]) -> RunConfig:
     """The part `run`, checked by its schema; the lists are checked where they are read."""
-    allowed = OmegaConf.structured(Config(None, None, None))
-    for group in ("data", "encoder", "probe"):
+    for group in GROUPS:
         if not isinstance(said.get(group), dict):
             raise ConfigError(f"set {group}=… (allowed: {', '.join(presets.names(group))})")
     for key in said:
-        if key not in allowed:
-            raise ConfigError(f"unknown key {key!r}{did_you_mean(key, map(str, allowed))}")
+        if key not in KEYS:
+            raise ConfigError(f"unknown key {key!r}{did_you_mean(key, KEYS)}")
     try:
         return RunConfig(**OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(RunConfig), said["run"])))
     except OmegaConfBaseException as error:
@@ -206,7 +194,7 @@ def _plain(error: Exception, arguments: list[str]) -> str:
 
 def _known_keys(arguments: list[str]) -> list[str]:
     """Every key of the configuration that the group choices of the command line make."""
-    keys = ["run.name", "run.dir", "run.store", "run.force", "run.threads", *LISTS, "data", "encoder", "probe", "suite"]
+    keys = [*(f"run.{option.name}" for option in fields(RunConfig)), *LISTS, *GROUPS, "suite"]
     for group, default in (("data", "grammar"), ("encoder", "minilm"), ("probe", "fast")):
         chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
         if chosen in presets.names(group):

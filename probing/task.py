@@ -253,7 +253,8 @@ def load(name: str, root: str | Path, train_size: int | None = None, seed: int =
 
 def from_lines(card: Mapping[str, Any], path: Path) -> Task:
     """The whole task in the file at `path`; with a leading task column, the rows of this card's name."""
-    rows = [row for row in senteval.read_lines(path) if row.task in (None, card["name"])]
+    content = senteval.read_bytes(path)
+    rows = [row for row in senteval.read_lines(path, content) if row.task in (None, card["name"])]
     by_split = {split: [row for row in rows if row.split == split] for split in senteval.SPLITS.values()}
     for code, split in senteval.SPLITS.items():
         if not by_split[split]:
@@ -272,7 +273,6 @@ def from_lines(card: Mapping[str, Any], path: Path) -> Task:
         name: Split(tuple(r.sentence for r in part), np.array([index[r.label] for r in part], dtype=np.int64))
         for name, part in by_split.items()
     }
-    content = senteval.read_bytes(path)
     return Task(
         name=card["name"],
         classes=classes,

@@ -64,14 +64,14 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error}") from None
 
 
-def read_lines(path: Path) -> Iterator[Line]:
-    """Yields every row of the file, checked.
+def read_lines(path: Path, content: bytes | None = None) -> Iterator[Line]:
+    """Yields every row of the file, checked; `content` is what `read_bytes` gave, where it was read before.
 
     Raises:
         DataError: a row that is not of the format; the message names file, line number, what stands there and what should.
     """
     try:
-        text = read_bytes(path).decode("utf-8")
+        text = (read_bytes(path) if content is None else content).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: byte {error.start} ({error.reason}); convert it, e.g. with iconv") from None
     for number, row in enumerate(text.removesuffix("\n").split("\n"), start=1):
