@@ -13,6 +13,7 @@ from probing.encoders.base import POOLINGS, Encoder, fingerprint
 from probing.errors import ConfigError, did_you_mean
 from probing.probes.controls import CONTROLS, FLOORS
 from probing.probes.protocols import ProbeProtocol, label
+from probing.progress import say
 from probing.tables import Row
 from probing.task import Task
 from probing.types import Column
@@ -73,7 +74,10 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings)
         variants = [task.subset(settings.train_size, seed) for task in tasks]
         measured = [(encoder, "") for encoder in encoders]
         if "random-weights" in settings.floors:
-            measured += [(encoder.random_twin(seed), encoder.name) for encoder in encoders]
+            twins = [(encoder.random_twin(seed), encoder.name) for encoder in encoders]
+            measured += [(twin, twin_of) for twin, twin_of in twins if twin is not None]
+            if alone := [name for twin, name in twins if twin is None]:
+                say(f"{', '.join(alone)}: no weights to draw at random, so this floor is left out")
         for task in variants:
             for name in settings.floors:
                 if name in FLOORS:

@@ -9,7 +9,7 @@ import torch
 from toys import save_tiny
 
 from probing import load_encoder
-from probing.encoders.base import POOLINGS, Encoder, fingerprint
+from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.huggingface import HuggingFaceEncoder
 from probing.errors import ConfigError, EncoderError
 from probing.extraction import extract
@@ -46,6 +46,15 @@ def test_a_batch_gives_what_each_sentence_gives_alone(tiny, kind):
                 np.testing.assert_allclose(together[Column(layer, pooling)][i], expected[pooling], atol=2e-5)
 
 
+def test_every_token_knows_its_word(tiny):
+    encoder = HuggingFaceEncoder(str(tiny("bert")))
+    assert encoder.word_ids(["the cat  runs.", ""]) == [[None, 0, 1, 2, 2, None], [None, None]]
+    long = "cat " * 100
+    assert [len(ids) for ids in encoder.word_ids([long])] == [len(item) for item in encoder.tokenize([long])[0]]
+    with pytest.raises(EncoderError, match="cannot be aligned"):
+        HuggingFaceEncoder(str(tiny("bert")), detokenize=True).word_ids(["a"])
+
+
 @pytest.mark.parametrize(
     ("kind", "last"), [("bert", "block 2"), ("gpt2", "block 2 + final norm"), ("llama", "block 2 + final norm")]
 )
@@ -70,7 +79,7 @@ def test_the_last_state_of_gpt2_is_after_the_final_norm(tiny):
 
 
 def test_decoders_have_no_cls(tiny):
-    assert HuggingFaceEncoder(str(tiny("bert"))).poolings == POOLINGS
+    assert HuggingFaceEncoder(str(tiny("bert"))).poolings == ("cls", "mean", "max", "last")
     assert HuggingFaceEncoder(str(tiny("gpt2"))).poolings == ("mean", "max", "last")
 
 

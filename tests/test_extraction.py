@@ -36,9 +36,16 @@ def test_pooling_equals_a_loop_over_real_tokens(seed, n, longest):
     given_states = States([torch.from_numpy(states)], torch.from_numpy(mask))
     for i in range(n):
         real = states[i][mask[i]]
-        expected = {"cls": states[i, 0], "mean": real.mean(0), "max": real.max(0), "last": real[-1]}
+        expected = {"cls": states[i, 0], "sentence": states[i, 0], "mean": real.mean(0), "max": real.max(0), "last": real[-1]}
         for pooling in POOLINGS:
             np.testing.assert_allclose(pool(given_states, pooling)[0][i], expected[pooling], atol=1e-6)
+
+
+def test_last_of_features_that_read_backwards_is_the_state_at_the_first_token():
+    states = torch.arange(2 * 3 * 2.0).reshape(2, 3, 2)
+    mask = torch.tensor([[True, True, False], [False, True, True]])
+    [found] = pool(States([states], mask, [torch.tensor([False, True])]), "last")
+    assert found.tolist() == [[states[0, 1, 0], states[0, 0, 1]], [states[1, 2, 0], states[1, 1, 1]]]
 
 
 def test_vectors_do_not_depend_on_the_company_of_a_sentence():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from probing.encoders.base import POOLINGS, States
+from probing.encoders.base import States
 
 
 @dataclass
@@ -24,7 +24,7 @@ class ToyEncoder:
     sentences: int = 0
     poison: str | None = None
     origin: str = "the tests"
-    poolings: tuple[str, ...] = POOLINGS
+    poolings: tuple[str, ...] = ("cls", "mean", "max", "last")
 
     @property
     def dims(self):
@@ -43,6 +43,9 @@ class ToyEncoder:
         if self.poison:
             ids = [[0, *item[1:]] if self.poison in text else item for item, text in zip(ids, texts, strict=True)]
         return ids, 0
+
+    def word_ids(self, texts):
+        return [[None, *range(len(text.split()))] for text in texts]
 
     def forward(self, items):
         self.calls += 1

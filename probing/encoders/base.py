@@ -15,20 +15,30 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import torch
 
-POOLINGS = ("cls", "mean", "max", "last")
+POOLINGS = ("cls", "mean", "max", "last", "sentence")
 """cls: first token, where the tokenizer puts a classification token there · mean, max: over the tokens of the mask · last: the
-last token of the mask. Padding is never in the mask; special tokens are in or out as the encoder was told."""
+state after the whole sentence was read, that is, of the last token of the mask, and for features that read from right to left of
+the first · sentence: the vector that an encoder without token states gives. Padding is never in the mask; special tokens are in
+or out as the encoder was told."""
 
-Item = Sequence[int]
-"""One sentence as the encoder sees it: its token ids."""
+Item = Sequence[Any]
+"""One sentence as the encoder sees it, one entry per token: a token id, or whatever the encoder's `forward` reads."""
 
 
 @dataclass(frozen=True)
 class States:
-    """States of one batch: `layers[l]` has shape (batch, tokens, dims[l]); `mask` (batch, tokens) is True where a token counts."""
+    """States of one batch.
+
+    Attributes:
+        layers: `layers[l]` has shape (batch, tokens, dims[l]).
+        mask: (batch, tokens), True where a token counts.
+        backward: for each layer, which of its dims read from right to left, as a bool vector (dims[l],);
+            None where no layer has any.
+    """
 
     layers: Sequence[torch.Tensor]
     mask: torch.Tensor
+    backward: Sequence[torch.Tensor] | None = None
 
 
 @runtime_checkable
@@ -55,6 +65,10 @@ class Encoder(Protocol):
         """Items of the sentences, and how many of them were truncated."""
         ...
 
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """For each token of each item, the index of its word in `text.split()`; None for tokens that belong to no word."""
+        ...
+
     def forward(self, items: Sequence[Item]) -> States:
         """States of a batch, without gradient, in eval mode."""
         ...
@@ -63,11 +77,33 @@ class Encoder(Protocol):
         """Frees what can be loaded again; called when the encoder is done for now."""
         ...
 
-    def random_twin(self, seed: int) -> Encoder:
-        """The same architecture and text handling with weights drawn from `seed`."""
+    def random_twin(self, seed: int) -> Encoder | None:
+        """The same architecture and text handling with weights drawn from `seed`; None where there are none to draw."""
         ...
 
 
 def fingerprint(encoder: Encoder) -> str:
     """sha256 of the encoder's description: changes when the vectors would, and not otherwise."""
     return hashlib.sha256(json.dumps(encoder.description, sort_keys=True).encode()).hexdigest()
+
+
+def words_of_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int | None]:
+    """The word of `text.split()` that each token lies in, from the tokens' character spans (start, stop).
+
+    A token of blanks alone belongs to the word after it; an empty span (a special token) to none.
+
+    >>> words_of_spans("the cats ran", [(0, 0), (0, 3), (3, 7), (7, 8), (9, 12), (0, 0)])
+    [None, 0, 1, 1, 2, None]
+    """
+    word_at, word, inside = [], -1, False  # per character: its word, or the next one
+    for character in text:
+        if character.isspace():
+            inside = False
+        elif not inside:
+            word, inside = word + 1, True
+        word_at.append(word if inside else word + 1)
+    found: list[int | None] = []
+    for start, stop in spans:
+        solid = next((k for k in range(start, stop) if not text[k].isspace()), start)
+        found.append(word_at[solid] if start < stop and word_at[solid] <= word else None)
+    return found

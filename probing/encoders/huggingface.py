@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from probing.encoders.base import POOLINGS, Item, States
+from probing.encoders.base import Item, States, words_of_spans
 from probing.errors import EncoderError
 
 VERSION = 1
@@ -203,7 +203,7 @@ class HuggingFaceEncoder:
     def poolings(self) -> tuple[str, ...]:
         ids = self.tokenizer("a")["input_ids"]
         has_cls = self.tokenizer.cls_token_id is not None and ids and ids[0] == self.tokenizer.cls_token_id
-        return POOLINGS if has_cls else POOLINGS[1:]
+        return ("cls", "mean", "max", "last") if has_cls else ("mean", "max", "last")
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -304,6 +304,19 @@ class HuggingFaceEncoder:
             for i, ids in zip(long, short, strict=True):
                 items[i] = ids
         return items, len(long)
+
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """The word of `text.split()` that each token of `tokenize` lies in, by character offsets.
+
+        Raises:
+            EncoderError: a tokenizer without offsets, or `detokenize=true`, after which the words are no longer the text's.
+        """
+        if self.detokenize or not self.tokenizer.is_fast:
+            why = "encoder.detokenize=true changes the words" if self.detokenize else "its tokenizer gives no character offsets"
+            raise EncoderError(f"{self.name}: tokens cannot be aligned with words: {why}")
+        cut = {"truncation": True, "max_length": self.limit} if self.limit else {}
+        spans = self.tokenizer(list(texts), return_offsets_mapping=True, verbose=False, **cut)["offset_mapping"]
+        return [words_of_spans(text, found) for text, found in zip(texts, spans, strict=True)]
 
     def forward(self, items: Sequence[Item]) -> States:
         import torch
