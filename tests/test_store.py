@@ -14,7 +14,6 @@ import pytest
 from toys import ToyEncoder
 
 from probing import store as store_module
-from probing.encoders.base import POOLINGS
 from probing.errors import EncoderError, StoreError
 from probing.extraction import extract
 from probing.shards import memory_map
@@ -138,6 +137,8 @@ class Slow(ToyEncoder):
 texts = [f"a{{i}} b{{i % 7}} c" + " d" * (i % 5) for i in range(120)]
 s.Store({root!r}).vectors(Slow(), texts, ("cls", "mean", "max", "last"))
 """
+
+POOLINGS = ("cls", "mean", "max", "last")
 
 
 def worker(root: Path, pause: float) -> subprocess.Popen:
