@@ -21,7 +21,7 @@ app.add_typer(store_app, name="store")
 
 OUT = Path("probing-out")
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-KINDS = ("tasks", "encoders", "probes", "data", "suites", "experiments")
+KINDS = ("tasks", "encoders", "probes", "data", "suites", "experiments", "objectives")
 
 
 def main() -> None:
@@ -45,6 +45,14 @@ def run(context: typer.Context) -> None:
     from probing.run import main as run_main
 
     raise typer.Exit(run_main(context.args))
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train a network: encoder=lstm|bilstm|cnn|gated-cnn|transformer, objective=sst2|cola|lm, data.root=…; -m for a multirun."""
+    from probing.run import main as run_main
+
+    raise typer.Exit(run_main(context.args, "train"))
 
 
 @app.command("list")

@@ -1,7 +1,7 @@
 """All layers and all poolings of many sentences in one pass of a frozen encoder.
 
 Sentences are taken in order of their token length and cut into batches of a token budget, of one length wherever that length is
-common enough, so that hardly anything is computed on padding (`batches`). Pooling looks only at tokens of the mask (`pool`).
+common enough, so that hardly anything is computed on padding (`batches`). Pooling looks only at tokens of the mask.
 
 Left out: storing (`probing.store`), and any choice of layer.
 """
@@ -9,16 +9,12 @@ Left out: storing (`probing.store`), and any choice of layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probing.encoders.base import Encoder, Item, States
+from probing.encoders.base import Encoder, Item, pool
 from probing.errors import StatesError
 from probing.types import Column, Features
-
-if TYPE_CHECKING:
-    import torch
 
 TOKEN_BUDGET = 2048
 """Tokens in a batch, padding included. 1,024 to 4,096 measured alike on CPU."""
@@ -48,32 +44,6 @@ def batches(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> list[list[int
         else:
             current.append(i)
     return found
-
-
-def pool(states: States, pooling: str) -> list[torch.Tensor]:
-    """One vector per sentence from the states of every layer: a list of (batch, dims[l]), float32."""
-    import torch
-
-    layers = [layer.float() for layer in states.layers]
-    mask = states.mask  # (batch, tokens)
-    if pooling in ("cls", "sentence"):
-        return [layer[:, 0] for layer in layers]
-    if pooling == "mean":
-        weight = mask / mask.sum(1, keepdim=True)  # (batch, tokens)
-        return [torch.einsum("bt,btd->bd", weight, layer) for layer in layers]
-    if pooling == "max":
-        return [layer.masked_fill(~mask[..., None], -torch.inf).amax(1) for layer in layers]
-    if pooling == "last":
-        first = mask.int().argmax(1)  # (batch,)
-        last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)  # (batch,)
-        rows = torch.arange(len(last), device=last.device)
-        if states.backward is None:
-            return [layer[rows, last] for layer in layers]
-        return [
-            torch.where(back.to(layer.device), layer[rows, first], layer[rows, last])  # (batch, dims[l])
-            for layer, back in zip(layers, states.backward, strict=True)
-        ]
-    raise ValueError(f"unknown pooling {pooling!r}")
 
 
 def extract(

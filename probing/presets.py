@@ -18,7 +18,7 @@ from probing.paths import CONF
 
 
 def names(group: str) -> list[str]:
-    """Names of the presets of a group: encoder, probe, data, suite or experiment."""
+    """Names of the presets of a group: encoder, probe, data, objective, suite or experiment."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 

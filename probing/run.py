@@ -1,4 +1,4 @@
-"""`probing run`: a Hydra configuration becomes a call of `evaluate`. The only file that imports Hydra.
+"""`probing run` and `probing train`: a Hydra configuration becomes a call of `evaluate` or `train`. The only file that imports Hydra.
 
 The keys of the top level are `KEYS`; the groups data, encoder and probe are checked against the dataclass that their
 `_target_` names (`probing.presets`). Values that are lists (task, layer, pooling, seed, controls, floors) are loops inside one
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -38,30 +39,41 @@ LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 
 GROUPS = ("data", "encoder", "probe")
 KEYS = (*GROUPS, *LISTS, "run")
+TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
+DEFAULTS = {"data": "grammar", "encoder": "minilm", "probe": "fast"}
 
 _PARENT = "PROBING_RUN_PID"
 """The process that collects exit codes; in others (a launcher's workers) a job that failed must raise."""
 
 
 @dataclass
-class RunConfig:
-    name: str | None = None
+class TrainConfig:
     dir: str = "probing-out"
-    store: str | None = None
     force: bool = False
     threads: int | None = None
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the words after `probing run`; returns the exit code: 0, 1 if a cell failed, 2 for a mistake in what was given."""
+@dataclass
+class RunConfig(TrainConfig):
+    name: str | None = None
+    store: str | None = None
+
+
+def main(arguments: list[str], verb: str = "run") -> int:
+    """Runs the words after `probing run` or `probing train`.
+
+    Returns:
+        The exit code: 0, 1 if a cell failed, 2 for a mistake in what was given.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
     os.environ[_PARENT] = str(os.getpid())
-    sys.argv = ["probing run", *map(_as_list, arguments)]
+    sys.argv = [f"probing {verb}", *map(_as_list, arguments)]
+    config, work = {"run": ("config", _run_job), "train": ("train", _train_job)}[verb]
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_guarded_job)()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(work)()
         return max(_exit_codes, default=0)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        say(f"probing: {_plain(error, arguments)}")
+        say(f"probing: {_plain(error, arguments, verb)}")
     except OSError as error:
         say(f"probing: {error.filename or 'the machine'}: {error.strerror or error}; choose another folder with run.dir=…")
     except KeyboardInterrupt:
@@ -73,10 +85,18 @@ def main(arguments: list[str]) -> int:
 _exit_codes: list[int] = []
 
 
-def _guarded_job(config: DictConfig) -> None:
+def _run_job(config: DictConfig) -> None:
+    _guarded(job, config)
+
+
+def _train_job(config: DictConfig) -> None:
+    _guarded(train_job, config)
+
+
+def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
     """A job whose mistakes are said in one line; the other jobs of a multirun go on. In a launcher's worker it raises as well."""
     try:
-        _exit_codes.append(1 if job(config) else 0)
+        _exit_codes.append(1 if work(config) else 0)
     except ProbingError as error:
         say(f"probing: {error}")
         _exit_codes.append(2)
@@ -87,7 +107,7 @@ def _guarded_job(config: DictConfig) -> None:
 def job(config: DictConfig) -> int:
     """One job: one data source × one encoder × one probe. Returns the number of failed cells."""
     said = OmegaConf.to_container(config, resolve=True)
-    run = _checked(said)
+    run = _checked(said, RunConfig, GROUPS, KEYS)
     names = _list(said["task"], str, "task")
     encoder = presets.build(said["encoder"], "encoder")
     probe = presets.build(said["probe"], "probe")
@@ -123,16 +143,36 @@ def job(config: DictConfig) -> int:
     return len(state["failed"])
 
 
-def _checked(said: dict[str, Any]) -> RunConfig:
+def train_job(config: DictConfig) -> int:
+    """One training: one architecture × one objective, for every seed. Returns 0."""
+    said = OmegaConf.to_container(config, resolve=True)
+    run = _checked(said, TrainConfig, ("encoder", "objective"), TRAIN_KEYS)
+    seeds = _list(said["seed"], int, "seed", every=())
+    if set(said["data"]) != {"root"} or not isinstance(said["data"]["root"], str):
+        raise ConfigError("set data.root=… (the folder of the data, or one text file); data has no other key here")
+    architecture = presets.build(said["encoder"], "encoder")
+    objective = presets.build(said["objective"], "objective")
+    from probing.training import train
+
+    _set_threads(run.threads)
+    home = Path(run.dir).expanduser()
+    with guarded(home):
+        for seed in seeds:
+            folder = train(architecture, objective, said["data"]["root"], home / "checkpoints", seed, run.force)
+            say(f"next: probing run encoder=checkpoint encoder.path={folder}")
+    return 0
+
+
+def _checked(said: dict[str, Any], schema: type, groups: tuple[str, ...], keys: tuple[str, ...]) -> Any:
     """The part `run`, checked by its schema; the lists are checked where they are read."""
-    for group in GROUPS:
+    for group in groups:
         if not isinstance(said.get(group), dict):
             raise ConfigError(f"set {group}=… (allowed: {', '.join(presets.names(group))})")
     for key in said:
-        if key not in KEYS:
-            raise ConfigError(f"unknown key {key!r}{did_you_mean(key, KEYS)}")
+        if key not in keys:
+            raise ConfigError(f"unknown key {key!r}{did_you_mean(key, keys)}")
     try:
-        return RunConfig(**OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(RunConfig), said["run"])))
+        return schema(**OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), said["run"])))
     except OmegaConfBaseException as error:
         raise ConfigError(f"run.{error.key}: {str(error).splitlines()[0]}") from None
 
@@ -173,7 +213,7 @@ def _set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _plain(error: Exception, arguments: list[str]) -> str:
+def _plain(error: Exception, arguments: list[str], verb: str) -> str:
     """Hydra's message in one or two lines, with the nearest valid name."""
     text = " ".join(str(error).split("\n\n")[0].split())
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
@@ -183,20 +223,25 @@ def _plain(error: Exception, arguments: list[str]) -> str:
         return f"unknown {group} {name!r}{did_you_mean(name, have)} (allowed: {', '.join(have)})"
     if found := re.search(r"Could not override '([\w.]+)'", text):
         key = found[1]
-        return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments))}"
-    if found := re.search(r"You must specify '(\w+)'|Key '([\w.]+)' is not in struct", text):
-        key = found[1] or found[2]
-        return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments))}"
+        return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments, verb))}"
+    if found := re.search(r"You must specify '(\w+)'", text):
+        return f"set {found[1]}=… (allowed: {', '.join(presets.names(found[1]))})"
+    if found := re.search(r"Missing mandatory value: ([\w.]+)", text):
+        return f"set {found[1]}=…"
+    if found := re.search(r"Key '([\w.]+)' is not in struct", text):
+        key = found[1]
+        return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments, verb))}"
     if "Ambiguous value" in text or "sweep" in text:
-        return f"{text} (for a sweep put -m after 'probing run')"
+        return f"{text} (for a sweep put -m after 'probing {verb}')"
     return text + (f" ({cause})" if cause and cause not in text else "")
 
 
-def _known_keys(arguments: list[str]) -> list[str]:
+def _known_keys(arguments: list[str], verb: str) -> list[str]:
     """Every key of the configuration that the group choices of the command line make."""
-    keys = [*(f"run.{option.name}" for option in fields(RunConfig)), *LISTS, *GROUPS, "suite"]
-    for group, default in (("data", "grammar"), ("encoder", "minilm"), ("probe", "fast")):
-        chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
+    schema, own = (RunConfig, (*LISTS, *GROUPS, "suite")) if verb == "run" else (TrainConfig, (*TRAIN_KEYS, "data.root"))
+    keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
+    for group in ("data", "encoder", "probe") if verb == "run" else ("encoder", "objective"):
+        chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), DEFAULTS.get(group))
         if chosen in presets.names(group):
             keys += [f"{group}.{option}" for option in presets.read(group, chosen)]
     return keys

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probing import task
-from probing.corpora import senteval
 from probing.errors import DataError
 from probing.progress import say
 
@@ -36,10 +35,11 @@ class Folder:
         if names is None:
             if not root.is_dir():
                 raise DataError(f"no folder {root} (data.root must name the folder that holds the task files)")
-            files = {name: task.load_card(name)["file"] for name in task.names()}
-            names = [name for name, file in files.items() if senteval.find_file(root, file)]
+            cards = [task.load_card(name) for name in task.names()]
+            names = [card["name"] for card in cards if task.find(card, root)]
             if not names:
-                raise DataError(f"{root} holds none of the task files ({', '.join(files.values())}; plain, .gz or .xz)")
+                files = ", ".join(map(task.file_names, cards))
+                raise DataError(f"{root} holds none of the task files ({files}; plain, .gz or .xz)")
             if absent := [name for name in task.SENTEVAL if name not in names]:
                 say(f"{root} has no file for {', '.join(absent)}: left out")
         return [task.load(name, root) for name in names]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from probing.corpora import senteval
+from probing.corpora import classification, senteval
 from probing.corpora.download import git_blob_id
 from probing.errors import DataError, did_you_mean
 from probing.paths import TASKS
@@ -31,9 +31,12 @@ from probing.types import Labels
 CARD_FIELDS = {
     "name": "short name, the one used on the command line",
     "paper_name": "name in the paper's tables",
-    "group": "surface, syntactic or semantic",
+    "group": "surface, syntactic, semantic or classification",
     "about": "one sentence: what is asked",
     "file": "file name in the data folder, without .gz or .xz",
+    "files": "instead of file: split to file name (train, dev, test; without dev a part of train is taken)",
+    "folders": "with files: folders below the data folder, tried in this order",
+    "format": "with files: label-sentence, glue or cola",
     "classes": "labels of the official file",
     "n_classes": "their number, where they are too many to list",
     "metric": "accuracy",
@@ -42,7 +45,6 @@ CARD_FIELDS = {
     "git_blob": "git blob id (sha1) of the official file",
     "licence": "licence of the official file",
 }
-REQUIRED = ("name", "file")
 SENTEVAL = (
     "sentence_length word_content tree_depth top_constituents bigram_shift past_present subj_number obj_number odd_man_out "
     "coordination_inversion"
@@ -216,9 +218,14 @@ def load_card(name: str) -> dict[str, Any]:
     for key in card:
         if key not in CARD_FIELDS:
             raise DataError(f"{path}: unknown field {key!r}{did_you_mean(str(key), CARD_FIELDS)}")
-    for key in REQUIRED:
+    for key in ("name", *(() if card.get("files") else ("file",))):
         if not card.get(key):
             raise DataError(f"{path}: the field {key!r} is missing ({CARD_FIELDS[key]})")
+    if files := card.get("files"):
+        if not isinstance(files, dict) or not {"train", "test"} <= set(files) <= {"train", "dev", "test"}:
+            raise DataError(f"{path}: files must be a mapping with train and test, and dev if there is one, not {files!r}")
+        if card.get("format") not in classification.FORMATS:
+            raise DataError(f"{path}: format={card.get('format')!r} is unknown (allowed: {', '.join(classification.FORMATS)})")
     if "classes" in card and not isinstance(card["classes"], list):
         raise DataError(f"{path}: classes must be a list of labels, not {card['classes']!r} (a number goes into n_classes)")
     if card.get("metric", "accuracy") != "accuracy":
@@ -241,20 +248,37 @@ def load(name: str, root: str | Path, train_size: int | None = None, seed: int =
     card = load_card(name)
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise DataError(f"no folder {root} (data.root must name the folder that holds {card['file']})")
-    path = senteval.find_file(root, card["file"])
-    if path is None:
+        raise DataError(f"no folder {root} (data.root must name the folder that holds {file_names(card)})")
+    found = find(card, root)
+    if found is None:
         raise DataError(
-            f"task {card['name']}: no {card['file']} (nor .gz, .xz) in {root}; "
+            f"task {card['name']}: no {file_names(card)} (nor .gz, .xz) in {root}; "
             "point data.root at the folder that has it, or leave the task out"
         )
-    return from_lines(card, path).subset(train_size, seed)
+    if isinstance(found, Path):
+        return from_lines(card, found).subset(train_size, seed)
+    content = b"".join(senteval.read_bytes(path) for path in found.values())
+    rows = list(classification.read(found, card["format"]))
+    return _from_rows(card, rows, found["train"].parent, content).subset(train_size, seed)
+
+
+def find(card: Mapping[str, Any], root: Path) -> Path | dict[str, Path] | None:
+    """The card's file in the folder, or its files by split; None where they are not there."""
+    return classification.find_files(root, card) if "files" in card else senteval.find_file(root, card["file"])
+
+
+def file_names(card: Mapping[str, Any]) -> str:
+    return ", ".join(card["files"].values()) if "files" in card else card["file"]
 
 
 def from_lines(card: Mapping[str, Any], path: Path) -> Task:
     """The whole task in the file at `path`; with a leading task column, the rows of this card's name."""
     content = senteval.read_bytes(path)
     rows = [row for row in senteval.read_lines(path, content) if row.task in (None, card["name"])]
+    return _from_rows(card, rows, path, content)
+
+
+def _from_rows(card: Mapping[str, Any], rows: Sequence[senteval.Line], path: Path, content: bytes) -> Task:
     by_split = {split: [row for row in rows if row.split == split] for split in senteval.SPLITS.values()}
     for code, split in senteval.SPLITS.items():
         if not by_split[split]:
@@ -267,7 +291,7 @@ def from_lines(card: Mapping[str, Any], path: Path) -> Task:
         if row.label not in index:
             near = did_you_mean(row.label, classes)
             raise DataError(
-                f"{path}, line {row.number}: label {row.label!r} of the {row.split} split does not occur in train{near}"
+                f"{row.path}, line {row.number}: label {row.label!r} of the {row.split} split does not occur in train{near}"
             )
     splits = {
         name: Split(tuple(r.sentence for r in part), np.array([index[r.label] for r in part], dtype=np.int64))

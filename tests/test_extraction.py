@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import ToyEncoder
 
-from probing.encoders.base import POOLINGS, States
+from probing.encoders.base import POOLINGS, States, pool
 from probing.errors import EncoderError
-from probing.extraction import batches, extract, pool
+from probing.extraction import batches, extract
 from probing.types import Column
 
 

@@ -32,6 +32,7 @@ class Line:
     split: str
     label: str
     sentence: str
+    path: Path
 
 
 def find_file(root: Path, name: str) -> Path | None:
@@ -90,4 +91,4 @@ def read_lines(path: Path, content: bytes | None = None) -> Iterator[Line]:
             raise DataError(f"{where}: the label (second field) is empty")
         if not fields[-1].strip():
             raise DataError(f"{where}: the sentence (last field) is empty; remove the row or mend it")
-        yield Line(number, task, SPLITS[fields[0]], fields[1], fields[-1])
+        yield Line(number, task, SPLITS[fields[0]], fields[1], fields[-1], path)

@@ -41,6 +41,32 @@ class States:
     backward: Sequence[torch.Tensor] | None = None
 
 
+def pool(states: States, pooling: str) -> list[torch.Tensor]:
+    """One vector per sentence from the states of every layer: a list of (batch, dims[l]), float32."""
+    import torch
+
+    layers = [layer.float() for layer in states.layers]
+    mask = states.mask  # (batch, tokens)
+    if pooling in ("cls", "sentence"):
+        return [layer[:, 0] for layer in layers]
+    if pooling == "mean":
+        weight = mask / mask.sum(1, keepdim=True)  # (batch, tokens)
+        return [torch.einsum("bt,btd->bd", weight, layer) for layer in layers]
+    if pooling == "max":
+        return [layer.masked_fill(~mask[..., None], -torch.inf).amax(1) for layer in layers]
+    if pooling == "last":
+        first = mask.int().argmax(1)  # (batch,)
+        last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)  # (batch,)
+        rows = torch.arange(len(last), device=last.device)
+        if states.backward is None:
+            return [layer[rows, last] for layer in layers]
+        return [
+            torch.where(back.to(layer.device), layer[rows, first], layer[rows, last])  # (batch, dims[l])
+            for layer, back in zip(layers, states.backward, strict=True)
+        ]
+    raise ValueError(f"unknown pooling {pooling!r}")
+
+
 @runtime_checkable
 class Encoder(Protocol):
     """A frozen encoder.

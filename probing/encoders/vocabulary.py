@@ -1,0 +1,140 @@
+"""How the suite's own networks read text: words or subwords of a trained vocabulary, or hashed words where nothing was trained.
+
+All three number their tokens alike: 0 pads, 1 is unknown, 2 and 3 open and close a sentence, 4 masks; real tokens follow, of a
+trained vocabulary in the order of their frequency. A trained vocabulary is one `tokenizer.json` of the library tokenizers.
+
+Left out: normalisation but for lower case; a text is split at blanks, as the probing files are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from probing.encoders.base import words_of_spans
+from probing.errors import EncoderError
+
+SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+PAD, UNKNOWN, OPEN, CLOSE, MASK = range(5)
+
+
+class Vocabulary(Protocol):
+    """Text to token ids. `size` counts ids, special ones included; `description` is plain JSON that determines `ids`."""
+
+    size: int
+
+    @property
+    def description(self) -> Mapping[str, Any]: ...
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each sentence."""
+        ...
+
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """For each token the index of its word in `text.split()`; None for the marks of a sentence's ends."""
+        ...
+
+
+@dataclass(frozen=True)
+class HashedWords:
+    """Words by a hash of their letters: any word has an id, and two of them may share it."""
+
+    buckets: int
+    lowercase: bool = True
+
+    @property
+    def size(self) -> int:
+        return len(SPECIAL) + self.buckets
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        return {"kind": "hashed words", "buckets": self.buckets, "lowercase": self.lowercase}
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[self._id(word) for word in (text.lower() if self.lowercase else text).split()] for text in texts]
+
+    def _id(self, word: str) -> int:
+        digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+        return len(SPECIAL) + int.from_bytes(digest, "little") % self.buckets
+
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        return [list(range(len(text.split()))) for text in texts]
+
+
+class TrainedVocabulary:
+    """Words or byte-level subwords counted on a text, kept as the JSON of a `tokenizers.Tokenizer`.
+
+    Raises:
+        EncoderError: the JSON is not a tokenizer, or its special tokens are not `SPECIAL`.
+    """
+
+    def __init__(self, saved: str):
+        from tokenizers import Tokenizer
+
+        try:
+            self._tokenizer = Tokenizer.from_str(saved)
+        except Exception as error:  # the library raises plain Exception
+            raise EncoderError(f"tokenizer.json cannot be read: {error}") from None
+        if [self._tokenizer.token_to_id(token) for token in SPECIAL] != list(range(len(SPECIAL))):
+            raise EncoderError(f"tokenizer.json must number {', '.join(SPECIAL)} from 0 on; it was not made by probing train")
+        self.saved = self._tokenizer.to_str()
+        self.size = self._tokenizer.get_vocab_size()
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        return {"kind": "trained", "sha256": hashlib.sha256(self.saved.encode()).hexdigest()}
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        encoded = self._tokenizer.encode_batch(list(texts))
+        return [words_of_spans(text, found.offsets) for text, found in zip(texts, encoded, strict=True)]
+
+    def token(self, id: int) -> str:
+        return self._tokenizer.id_to_token(id)
+
+    def save(self, path: Path) -> None:
+        path.write_text(self.saved, encoding="utf-8")
+
+
+def train_vocabulary(
+    texts: Iterable[str], kind: str = "words", size: int = 10_000, min_count: int = 2, lowercase: bool = True, ends: bool = False
+) -> TrainedVocabulary:
+    """Counts a vocabulary on sentences; the same sentences give the same one.
+
+    Args:
+        kind: words (split at blanks), or subwords (byte-level byte-pair encoding).
+        size: ids at most, special ones included.
+        min_count: words, or pairs, that occur less often are left out.
+        ends: put <s> and </s> around every sentence, as a language model wants.
+
+    Raises:
+        EncoderError: another `kind`, or no room for a token.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    if size <= len(SPECIAL):
+        raise EncoderError(f"a vocabulary of {size} has no room beside its {len(SPECIAL)} special tokens")
+    shared = {"vocab_size": size, "min_frequency": min_count, "special_tokens": list(SPECIAL), "show_progress": False}
+    if kind == "words":
+        tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        trainer = trainers.WordLevelTrainer(**shared)
+    elif kind == "subwords":
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        trainer = trainers.BpeTrainer(**shared, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    else:
+        raise EncoderError(f"tokens={kind!r} is unknown (allowed: words, subwords)")
+    if lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.train_from_iterator(texts, trainer)
+    if ends:
+        marks = [("<s>", OPEN), ("</s>", CLOSE)]
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=marks)
+    return TrainedVocabulary(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False))

@@ -1,0 +1,303 @@
+"""What a network is trained for: to classify sentences, or to predict words (`probing.training` has the loop).
+
+Classification: cross-entropy of a linear map of the pooled top layer. Language modelling: the negative log-likelihood of every
+next word (networks that read forward), previous word (backward), both by two stacks with one softmax (both, as in Peters et
+al. 2018), or of 15 % of the words, hidden (networks that read all: 80 % a mask, 10 % a random word, 10 % left, Devlin et al.
+2019). The softmax is adaptive (Grave et al. 2017): frequent words at full width, rare ones through narrow projections.
+
+Left out: learned combinations of layers; pretrained word vectors at the bottom.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from probing import task
+from probing.corpora import text
+from probing.encoders.base import Item, States, pool
+from probing.encoders.network import Architecture, Network, padded, run
+from probing.encoders.vocabulary import MASK, SPECIAL, TrainedVocabulary, train_vocabulary
+from probing.errors import ConfigError, DataError
+
+HIDDEN_SHARE = 0.15
+
+
+@dataclass
+class Objective:
+    """Options that every objective has.
+
+    Args:
+        tokens: words, or subwords (byte-level byte-pair encoding counted on the train split).
+        vocabulary: token ids at most.
+        min_count: words that occur less often in train are unknown.
+        lowercase: whether text is lowercased.
+        max_length: tokens kept of a sentence.
+        epochs: passes over train at most.
+        batch_tokens: tokens in a batch, padding included.
+        lr: Adam's step after `warmup` steps of linear rise.
+        warmup: steps.
+        weight_decay: of AdamW.
+        clip: largest norm of the gradient.
+        patience: epochs without a better dev score before the end; each of them halves the step.
+        dropout: before the head.
+    """
+
+    tokens: str = "words"
+    vocabulary: int = 20_000
+    min_count: int = 2
+    lowercase: bool = True
+    max_length: int = 128
+    epochs: int = 20
+    batch_tokens: int = 1024
+    lr: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    patience: int = 3
+    dropout: float = 0.5
+
+    NAME: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        if self.tokens not in ("words", "subwords"):
+            raise ConfigError(f"objective.tokens={self.tokens!r} is unknown (allowed: words, subwords)")
+        for option in ("vocabulary", "min_count", "max_length", "epochs", "batch_tokens", "patience", "lr", "clip"):
+            if getattr(self, option) <= 0:
+                raise ConfigError(f"objective.{option}={getattr(self, option)} must be above 0")
+        if not 0 <= self.dropout < 1 or self.warmup < 0 or self.weight_decay < 0:
+            raise ConfigError("objective.dropout must be at least 0 and below 1; warmup and weight_decay at least 0")
+
+    def count(self, texts: Sequence[str], ends: bool) -> TrainedVocabulary:
+        return train_vocabulary(texts, self.tokens, self.vocabulary, self.min_count, self.lowercase, ends)
+
+    def prepare(self, root: Path) -> Prepared:
+        """The data, read and checked."""
+        raise NotImplementedError
+
+
+class Prepared(Protocol):
+    """An objective with its data. `select` is the dev score that decides, the higher the better."""
+
+    vocabulary: TrainedVocabulary
+    items: dict[str, list[Item]]
+    data: dict[str, Any]
+    select: str
+
+    def model(self, network: Network, architecture: Architecture) -> nn.Module:
+        """The network with its head: one module, so that one optimiser and one file hold all."""
+        ...
+
+    def loss(self, model: nn.Module, rows: Sequence[int], split: str, seed: int) -> tuple[torch.Tensor, int]:
+        """Summed loss (nats) over the rows and the number of predictions in it."""
+        ...
+
+    def scores(self, model: nn.Module, split: str, batches: Sequence[Sequence[int]]) -> dict[str, float]:
+        """Scores of a split, in eval mode."""
+        ...
+
+
+@dataclass
+class Classification(Objective):
+    """Options of `Objective`, and:
+
+    Args:
+        task: name of a card, or its path.
+        select: the dev score that decides: accuracy or matthews.
+    """
+
+    task: str = "sst2"
+    select: str = "accuracy"
+
+    NAME: ClassVar[str] = "classification"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.select not in ("accuracy", "matthews"):
+            raise ConfigError(f"objective.select={self.select!r} is unknown (allowed: accuracy, matthews)")
+
+    @property
+    def name(self) -> str:
+        return Path(self.task).stem
+
+    def prepare(self, root: Path) -> LabelledSentences:
+        return LabelledSentences(self, task.load(self.task, root))
+
+
+class LabelledSentences:
+    """A task's three splits, for a classifier."""
+
+    def __init__(self, objective: Classification, loaded: task.Task):
+        self.objective, self.select = objective, objective.select
+        self.vocabulary = objective.count(loaded.train.texts, ends=False)
+        ids = {name: self.vocabulary.ids(split.texts) for name, split in loaded.splits.items()}
+        self.items = {name: [item[: objective.max_length] for item in found] for name, found in ids.items()}
+        self.labels = {name: torch.from_numpy(split.labels) for name, split in loaded.splits.items()}
+        self.classes = loaded.classes
+        self.data = {"task": loaded.name, "sha256": loaded.sha256, "n": {k: len(s) for k, s in loaded.splits.items()}}
+        self.data |= {"classes": list(loaded.classes), "majority": loaded.data_card["majority"]}
+
+    def model(self, network: Network, architecture: Architecture) -> Classifier:
+        return Classifier(network, architecture, len(self.classes), self.objective.dropout)
+
+    def loss(self, model: nn.Module, rows: Sequence[int], split: str, seed: int) -> tuple[torch.Tensor, int]:
+        logits = model([self.items[split][i] for i in rows])
+        return F.cross_entropy(logits, self.labels[split][list(rows)].to(logits.device), reduction="sum"), len(rows)
+
+    def scores(self, model: nn.Module, split: str, batches: Sequence[Sequence[int]]) -> dict[str, float]:
+        """accuracy (0-1), Matthews correlation (-1 to 1), loss (nats a sentence)."""
+        from sklearn.metrics import accuracy_score, matthews_corrcoef
+
+        logits = torch.empty(len(self.items[split]), len(self.classes))
+        for rows in batches:
+            logits[list(rows)] = model([self.items[split][i] for i in rows]).cpu()
+        gold, found = self.labels[split].numpy(), logits.argmax(1).numpy()
+        return {
+            "accuracy": float(accuracy_score(gold, found)),
+            "matthews": float(matthews_corrcoef(gold, found)),
+            "loss": float(F.cross_entropy(logits, self.labels[split])),
+        }
+
+
+class Classifier(nn.Module):
+    """A linear map of the pooled top layer: items to logits (batch, classes)."""
+
+    def __init__(self, network: Network, architecture: Architecture, classes: int, dropout: float):
+        super().__init__()
+        self.network, self.pooling = network, architecture.pooling
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(architecture.dims[-1], classes))
+
+    def forward(self, items: Sequence[Item]) -> torch.Tensor:
+        states = run(self.network, items, next(self.parameters()).device)
+        backward = None if states.backward is None else states.backward[-1:]
+        [pooled] = pool(States(states.layers[-1:], states.mask, backward), self.pooling)  # (batch, width)
+        return self.head(pooled)
+
+
+@dataclass
+class LanguageModel(Objective):
+    """Options of `Objective`, and:
+
+    Args:
+        files: text files below data.root, or one that data.root itself is; see `probing.corpora.text`.
+        dev_share: one in so many sentences is dev, and one is test, by the hash of the sentence.
+    """
+
+    files: list[str] | None = None
+    dev_share: int = 40
+
+    NAME: ClassVar[str] = "lm"
+
+    @property
+    def name(self) -> str:
+        return self.NAME
+
+    def prepare(self, root: Path) -> Text:
+        if self.dev_share < 3:
+            raise ConfigError(f"objective.dev_share={self.dev_share} must be at least 3")
+        paths = [root / name for name in self.files or ()] or [root]
+        if root.is_dir() and not self.files:
+            raise ConfigError(f"data.root={root} is a folder: name its text files with objective.files=[a.txt,b.conllu]")
+        return Text(self, paths)
+
+
+class Text:
+    """Sentences of text files, each once, cut by hash into train, dev and test."""
+
+    def __init__(self, objective: LanguageModel, paths: Sequence[Path]):
+        self.objective, self.select = objective, "negative log-likelihood"
+        texts: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
+        digest = hashlib.sha256()
+        seen = dict.fromkeys(s for path in paths for s in text.sentences(path, objective.max_length))
+        for sentence in seen:
+            digest.update(sentence.encode() + b"\n")
+            place = int.from_bytes(hashlib.blake2b(sentence.encode(), digest_size=8).digest(), "little") % objective.dev_share
+            texts[{0: "dev", 1: "test"}.get(place, "train")].append(sentence)
+        for split, found in texts.items():
+            if not found:
+                raise DataError(f"{', '.join(map(str, paths))}: {len(seen)} sentences leave none for {split}")
+        self.vocabulary = objective.count(texts["train"], ends=True)
+        self.items = {
+            split: [item[: 2 * objective.max_length] for item in self.vocabulary.ids(found)] for split, found in texts.items()
+        }
+        unknown = sum(item.count(SPECIAL.index("<unk>")) for item in self.items["dev"])
+        predicted = sum(len(item) - 1 for item in self.items["dev"])
+        self.data = {
+            "files": [path.name for path in paths],
+            "sha256": digest.hexdigest(),
+            "n": {split: len(found) for split, found in texts.items()},
+            "tokens": {split: sum(len(item) - 1 for item in found) for split, found in self.items.items()},
+            "unknown_in_dev": unknown / predicted,
+        }
+
+    def model(self, network: Network, architecture: Architecture) -> Predictor:
+        return Predictor(network, architecture, self.vocabulary.size, self.objective.dropout)
+
+    def loss(self, model: nn.Module, rows: Sequence[int], split: str, seed: int) -> tuple[torch.Tensor, int]:
+        losses = model([self.items[split][i] for i in rows], seed)
+        return sum(total for total, _ in losses.values()), sum(n for _, n in losses.values())
+
+    def scores(self, model: nn.Module, split: str, batches: Sequence[Sequence[int]]) -> dict[str, float]:
+        """Perplexity of each direction, and of both together; the sum of the logarithms decides."""
+        totals: dict[str, list[float]] = {}
+        for number, rows in enumerate(batches):
+            for name, (total, n) in model([self.items[split][i] for i in rows], number).items():
+                found = totals.setdefault(name, [0.0, 0])
+                found[0] += float(total)
+                found[1] += n
+        mean = sum(t for t, _ in totals.values()) / sum(n for _, n in totals.values())
+        each = {f"perplexity {name}": math.exp(total / n) for name, (total, n) in totals.items()}
+        return {"perplexity": math.exp(mean), **(each if len(each) > 1 else {}), self.select: -mean}
+
+
+class Predictor(nn.Module):
+    """Words from the states of the top layer, by direction: `{direction: (summed negative log-likelihood in nats, words)}`."""
+
+    def __init__(self, network: Network, architecture: Architecture, size: int, dropout: float):
+        super().__init__()
+        self.network, self.reads, self.size = network, architecture.reads, size
+        self.dropout = nn.Dropout(dropout)
+        width = architecture.state_width
+        cutoffs = [cut for cut in (2_000, 10_000) if cut < size - 1] or [size // 2]
+        self.head = nn.AdaptiveLogSoftmaxWithLoss(width, size, cutoffs)
+
+    def forward(self, items: Sequence[Item], seed: int) -> dict[str, tuple[torch.Tensor, int]]:
+        ids, lengths = padded(items, next(self.parameters()).device)
+        position = torch.arange(ids.shape[1], device=ids.device)[None]  # (1, tokens)
+        inner = (position > 0) & (position < lengths[:, None] - 1)  # neither end
+        if self.reads == "all":
+            hidden = inner & self._drawn(ids.shape, HIDDEN_SHARE, seed).to(ids.device)
+            return {"masked": self._nll(self.network(self._masked(ids, hidden, seed), lengths)[-1][hidden], ids[hidden])}
+        top = self.network(ids, lengths)[-1]
+        found = {}
+        if self.reads in ("forward", "both"):
+            real = position[:, 1:] < lengths[:, None]
+            found["forward"] = self._nll(top[:, :-1, : self.head.in_features][real], ids[:, 1:][real])
+        if self.reads in ("backward", "both"):
+            real = position[:, 1:] < lengths[:, None]
+            found["backward"] = self._nll(top[:, 1:, -self.head.in_features :][real], ids[:, :-1][real])
+        return found
+
+    def _nll(self, states: torch.Tensor, words: torch.Tensor) -> tuple[torch.Tensor, int]:
+        if not len(words):
+            return states.sum() * 0, 0
+        return -self.head(self.dropout(states), words).output.sum(), len(words)
+
+    def _drawn(self, shape: tuple[int, ...], share: float, seed: int) -> torch.Tensor:
+        return torch.from_numpy(np.random.default_rng([seed, 0]).random(shape) < share)
+
+    def _masked(self, ids: torch.Tensor, hidden: torch.Tensor, seed: int) -> torch.Tensor:
+        rng = np.random.default_rng([seed, 1])
+        kind = torch.from_numpy(rng.random(tuple(ids.shape))).to(ids.device)
+        words = torch.from_numpy(rng.integers(len(SPECIAL), self.size, tuple(ids.shape))).to(ids.device)
+        shown = torch.where(kind < 0.8, torch.full_like(ids, MASK), torch.where(kind < 0.9, words, ids))
+        return torch.where(hidden, shown, ids)
