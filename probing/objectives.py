@@ -48,7 +48,8 @@ class Objective:
         warmup: steps.
         weight_decay: of AdamW.
         clip: largest norm of the gradient.
-        patience: epochs without a better dev score before the end; each of them halves the step.
+        decay: plateau (the step is halved after an epoch without a better dev score) or linear (it falls to zero over `epochs`).
+        patience: epochs without a better dev score before the end.
         dropout: before the head.
     """
 
@@ -63,6 +64,7 @@ class Objective:
     warmup: int = 100
     weight_decay: float = 0.01
     clip: float = 1.0
+    decay: str = "plateau"
     patience: int = 3
     dropout: float = 0.5
 
@@ -71,6 +73,8 @@ class Objective:
     def __post_init__(self) -> None:
         if self.tokens not in ("words", "subwords"):
             raise ConfigError(f"objective.tokens={self.tokens!r} is unknown (allowed: words, subwords)")
+        if self.decay not in ("plateau", "linear"):
+            raise ConfigError(f"objective.decay={self.decay!r} is unknown (allowed: plateau, linear)")
         for option in ("vocabulary", "min_count", "max_length", "epochs", "batch_tokens", "patience", "lr", "clip"):
             if getattr(self, option) <= 0:
                 raise ConfigError(f"objective.{option}={getattr(self, option)} must be above 0")

@@ -1,7 +1,7 @@
 """Trains a network on an objective: a plain loop with early stopping on dev, and a checkpoint folder at the end.
 
-AdamW with a linear warm-up; after each epoch the dev score decides whether the weights are kept, the step is halved where it did
-not improve, and after `patience` such epochs the best weights are tested once and written. Batches hold sentences of like
+AdamW with a linear warm-up; after each epoch the dev score decides whether the weights are kept, and after `patience` epochs
+without a better one the best weights are tested once and written. The step falls as the objective's `decay` says. Batches hold sentences of like
 length, in an order drawn from the seed. The same seed gives the same weights on the same machine and thread count.
 
 After every epoch `progress.safetensors` holds all that the rest depends on (weights, optimiser, best weights, random state), so a
@@ -178,10 +178,11 @@ class _Loop:
         self.model.train()
         total, n = 0.0, 0
         with bar(f"epoch {state['epoch'] + 1}", len(batches)) as advance:
-            for rows in batches:
+            for k, rows in enumerate(batches):
                 state["step"] += 1
+                left = 1 - (state["epoch"] + k / len(batches)) / self.objective.epochs if self.objective.decay == "linear" else 1.0
                 for group in self.optimizer.param_groups:
-                    group["lr"] = state["lr"] * min(1.0, state["step"] / max(1, self.objective.warmup))
+                    group["lr"] = state["lr"] * left * min(1.0, state["step"] / max(1, self.objective.warmup))
                 loss, count = self.prepared.loss(self.model, rows, "train", state["step"])
                 if not torch.isfinite(loss):
                     raise EncoderError(
@@ -202,7 +203,8 @@ class _Loop:
             self.best = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
         else:
             state["stale"] += 1
-            state["lr"] /= 2
+            if self.objective.decay == "plateau":
+                state["lr"] /= 2
         say(f"  epoch {state['epoch']}: train loss {total / n:.3f}, dev {_told(scores)}{' *' * (not state['stale'])}")
         self._keep()
 

@@ -133,7 +133,8 @@ def train_vocabulary(
         raise EncoderError(f"tokens={kind!r} is unknown (allowed: words, subwords)")
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.train_from_iterator(texts, trainer)
+    words = (" ".join(word for word in text.split() if word not in SPECIAL) for text in texts)  # wikitext holds <unk>
+    tokenizer.train_from_iterator(words, trainer)
     if ends:
         marks = [("<s>", OPEN), ("</s>", CLOSE)]
         tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=marks)
