@@ -55,6 +55,14 @@ def train(context: typer.Context) -> None:
     raise typer.Exit(run_main(context.args, "train"))
 
 
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def check(context: typer.Context) -> None:
+    """Conformance of an encoder: padding, order, determinism, words, fingerprint. encoder=…; exit code 1 if a rule fails."""
+    from probing.run import main as run_main
+
+    raise typer.Exit(run_main(context.args, "check"))
+
+
 @app.command("list")
 def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
     """What there is: tasks, encoders, probes, data, experiments."""

@@ -1,4 +1,4 @@
-"""`probing run` and `probing train`: a Hydra configuration becomes a call of `evaluate` or `train`. The only file that imports Hydra.
+"""`probing run`, `train` and `check`: a Hydra configuration becomes a call of Python. The only file that imports Hydra.
 
 The keys of the top level are `KEYS`; the groups data, encoder and probe are checked against the dataclass that their
 `_target_` names (`probing.presets`). Values that are lists (task, layer, pooling, seed, controls, floors) are loops inside one
@@ -60,15 +60,15 @@ class RunConfig(TrainConfig):
 
 
 def main(arguments: list[str], verb: str = "run") -> int:
-    """Runs the words after `probing run` or `probing train`.
+    """Runs the words after `probing run`, `probing train` or `probing check`.
 
     Returns:
-        The exit code: 0, 1 if a cell failed, 2 for a mistake in what was given.
+        The exit code: 0, 1 if a cell or a rule failed, 2 for a mistake in what was given.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
     os.environ[_PARENT] = str(os.getpid())
     sys.argv = [f"probing {verb}", *map(_as_list, arguments)]
-    config, work = {"run": ("config", _run_job), "train": ("train", _train_job)}[verb]
+    config, work = {"run": ("config", _run_job), "train": ("train", _train_job), "check": ("config", _check_job)}[verb]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(work)()
         return max(_exit_codes, default=0)
@@ -91,6 +91,10 @@ def _run_job(config: DictConfig) -> None:
 
 def _train_job(config: DictConfig) -> None:
     _guarded(train_job, config)
+
+
+def _check_job(config: DictConfig) -> None:
+    _guarded(check_job, config)
 
 
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
@@ -148,19 +152,33 @@ def train_job(config: DictConfig) -> int:
     said = OmegaConf.to_container(config, resolve=True)
     run = _checked(said, TrainConfig, ("encoder", "objective"), TRAIN_KEYS)
     seeds = _list(said["seed"], int, "seed", every=())
-    if set(said["data"]) != {"root"} or not isinstance(said["data"]["root"], str):
+    if set(said["data"]) != {"root"} or said["data"]["root"] in (None, "???"):
         raise ConfigError("set data.root=… (the folder of the data, or one text file); data has no other key here")
     architecture = presets.build(said["encoder"], "encoder")
     objective = presets.build(said["objective"], "objective")
+    from probing.encoders.network import Architecture
     from probing.training import train
 
+    if not isinstance(architecture, Architecture):
+        raise ConfigError("encoder: only lstm, bilstm, bilstm-last, cnn, gated-cnn and transformer can be trained here")
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
     with guarded(home):
         for seed in seeds:
-            folder = train(architecture, objective, said["data"]["root"], home / "checkpoints", seed, run.force)
+            folder = train(architecture, objective, str(said["data"]["root"]), home / "checkpoints", seed, run.force)
             say(f"next: probing run encoder=checkpoint encoder.path={folder}")
     return 0
+
+
+def check_job(config: DictConfig) -> int:
+    """The conformance of one encoder, printed. Returns the number of rules that failed."""
+    from probing.encoders.conformance import check
+
+    said = OmegaConf.to_container(config, resolve=True)
+    _checked(said, RunConfig, ("encoder",), KEYS)
+    found = check(lambda: presets.build(said["encoder"], "encoder"))
+    sys.stdout.write(f"{found}\n")
+    return sum(rule.held is False for rule in found.checks)
 
 
 def _checked(said: dict[str, Any], schema: type, groups: tuple[str, ...], keys: tuple[str, ...]) -> Any:
@@ -238,9 +256,9 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
 
 def _known_keys(arguments: list[str], verb: str) -> list[str]:
     """Every key of the configuration that the group choices of the command line make."""
-    schema, own = (RunConfig, (*LISTS, *GROUPS, "suite")) if verb == "run" else (TrainConfig, (*TRAIN_KEYS, "data.root"))
+    schema, own = (RunConfig, (*LISTS, *GROUPS, "suite")) if verb != "train" else (TrainConfig, (*TRAIN_KEYS, "data.root"))
     keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
-    for group in ("data", "encoder", "probe") if verb == "run" else ("encoder", "objective"):
+    for group in ("data", "encoder", "probe") if verb != "train" else ("encoder", "objective"):
         chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), DEFAULTS.get(group))
         if chosen in presets.names(group):
             keys += [f"{group}.{option}" for option in presets.read(group, chosen)]

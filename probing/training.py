@@ -1,8 +1,9 @@
 """Trains a network on an objective: a plain loop with early stopping on dev, and a checkpoint folder at the end.
 
 AdamW with a linear warm-up; after each epoch the dev score decides whether the weights are kept, and after `patience` epochs
-without a better one the best weights are tested once and written. The step falls as the objective's `decay` says. Batches hold sentences of like
-length, in an order drawn from the seed. The same seed gives the same weights on the same machine and thread count.
+without a better one the best weights are tested once and written. The step falls as the objective's `decay` says. Batches hold
+sentences of like length, in an order drawn from the seed. The same seed gives the same weights on the same machine and number of
+threads.
 
 After every epoch `progress.safetensors` holds all that the rest depends on (weights, optimiser, best weights, random state), so a
 killed run goes on and ends with the same bytes. Weights are safetensors, never pickle.
@@ -144,7 +145,8 @@ class _Loop:
         tokens = sum(map(len, self.prepared.items["train"]))
         per_epoch = self._timed() * tokens if self.state["epoch"] < self.objective.epochs else 0.0
         say(
-            f"{self.file.parent.name}: {size / 1e6:.1f} million parameters, {len(self.prepared.items['train'])} sentences, {tokens} tokens; "
+            f"{self.file.parent.name}: {size / 1e6:.1f} million parameters, "
+            f"{len(self.prepared.items['train'])} sentences, {tokens} tokens; "
             f"about {human_seconds(per_epoch)} an epoch, {self.objective.epochs} at most"
             + (f"; goes on after epoch {self.state['epoch']}" if self.state["epoch"] else "")
         )
@@ -185,9 +187,8 @@ class _Loop:
                     group["lr"] = state["lr"] * left * min(1.0, state["step"] / max(1, self.objective.warmup))
                 loss, count = self.prepared.loss(self.model, rows, "train", state["step"])
                 if not torch.isfinite(loss):
-                    raise EncoderError(
-                        f"{self.file.parent.name}: the loss is {float(loss)} in epoch {state['epoch'] + 1}; try a smaller objective.lr"
-                    )
+                    where = f"{self.file.parent.name}, epoch {state['epoch'] + 1}"
+                    raise EncoderError(f"{where}: the loss is {float(loss)}; try a smaller objective.lr")
                 self.optimizer.zero_grad()
                 (loss / max(1, count)).backward()
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.objective.clip)
