@@ -188,7 +188,7 @@ class _Loop:
                 loss, count = self.prepared.loss(self.model, rows, "train", state["step"])
                 if not torch.isfinite(loss):
                     where = f"{self.file.parent.name}, epoch {state['epoch'] + 1}"
-                    raise EncoderError(f"{where}: the loss is {float(loss)}; try a smaller objective.lr")
+                    raise EncoderError(f"{where}: the loss is {float(loss.detach())}; try a smaller objective.lr")
                 self.optimizer.zero_grad()
                 (loss / max(1, count)).backward()
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.objective.clip)

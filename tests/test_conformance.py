@@ -1,0 +1,164 @@
+"""The conformance suite itself: each rule must fail on an encoder that breaks it, and on no other."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from toys import ToyEncoder
+
+from probing.encoders.base import States
+from probing.encoders.conformance import check
+from probing.encoders.huggingface import HuggingFaceEncoder
+from probing.errors import EncoderError
+
+
+@dataclass
+class Bare(ToyEncoder):
+    """A toy encoder that conforms; the ones below each break one rule."""
+
+    def forward(self, items):
+        if not items:
+            raise EncoderError("nothing to read")
+        return super().forward(items)
+
+
+class LeaksPadding(Bare):
+    def forward(self, items):
+        states = super().forward(items)
+        return States([layer + layer.mean((1), keepdim=True) * 0.1 for layer in states.layers], states.mask)
+
+
+class CarriesState(Bare):
+    carried = 0.0
+
+    def forward(self, items):
+        states = super().forward(items)
+        type(self).carried += 0.01
+        return States([layer + self.carried for layer in states.layers], states.mask)
+
+
+class LooksAtTheBatch(Bare):
+    def forward(self, items):
+        states = super().forward(items)
+        return States([layer + 0.01 * torch.arange(len(items))[:, None, None] for layer in states.layers], states.mask)
+
+
+class KeepsGradient(Bare):
+    def forward(self, items):
+        states = super().forward(items)
+        return States([layer.requires_grad_() for layer in states.layers], states.mask)
+
+
+class WrongWidth(Bare):
+    @property
+    def dims(self):
+        return (self.width + 1,) * self.n_layers
+
+
+class TooFewNames(Bare):
+    @property
+    def layer_names(self):
+        return ("one",)
+
+
+class Drowned(Bare):
+    def forward(self, items):
+        states = super().forward(items)
+        return States([layer * float("nan") for layer in states.layers], states.mask)
+
+
+class LosesWords(Bare):
+    def word_ids(self, texts):
+        return [[None, *([0] * len(text.split()))] for text in texts]
+
+
+class TokenizesByBatch(Bare):
+    def tokenize(self, texts):
+        items, cut = super().tokenize(texts)
+        return [[*item, 2] if len(texts) > 1 else item for item in items], cut
+
+    def word_ids(self, texts):
+        return [[*ids, None] if len(texts) > 1 else ids for ids in super().word_ids(texts)]
+
+
+class Amnesiac(Bare):
+    def release(self):
+        self.seed += 1
+
+
+class SameTwins(Bare):
+    def random_twin(self, seed):
+        return replace(self, seed=1000)
+
+
+class ChangesItsMark(Bare):
+    made = 0
+
+    @property
+    def description(self):
+        type(self).made += 1
+        return {"made": type(self).made}
+
+
+class ForgetsWeights(Bare):
+    @property
+    def description(self):
+        return {"seed": "not mine"}
+
+    def random_twin(self, seed):
+        return None
+
+
+def failed(found):
+    return [rule.rule for rule in found.checks if rule.held is False]
+
+
+def test_a_sound_encoder_conforms():
+    found = check(Bare, changed=Bare(seed=1))
+    assert found.ok and all(rule.held for rule in found.checks), str(found)
+    assert "toy: conforms" in str(found)
+    alone = check(Bare())
+    assert alone.ok and [rule.rule for rule in alone.checks if rule.held is None] == [
+        "made again, it has the same fingerprint and states",
+        "a changed weight changes states and fingerprint",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("broken", "rule"),
+    [
+        (LeaksPadding, "a sentence alone equals"),
+        (CarriesState, "the same batch twice"),
+        (LooksAtTheBatch, "the order of sentences"),
+        (KeepsGradient, "states carry no gradient"),
+        (WrongWidth, "as many layers as names"),
+        (TooFewNames, "as many layers as names"),
+        (Drowned, "as many layers as names"),
+        (LosesWords, "every token knows its word"),
+        (TokenizesByBatch, "tokens do not depend"),
+        (Amnesiac, "released and loaded again"),
+        (SameTwins, "random twins follow their seed"),
+        (ChangesItsMark, "made again"),
+    ],
+)
+def test_a_broken_rule_is_found(broken, rule):
+    found = check(broken)
+    assert not found.ok and any(name.startswith(rule) for name in failed(found)), str(found)
+    assert "does not conform" in str(found)
+
+
+def test_a_fingerprint_that_overlooks_the_weights_is_found():
+    found = check(ForgetsWeights, changed=ForgetsWeights(seed=1))
+    assert failed(found) == ["a changed weight changes states and fingerprint"]
+
+
+def test_what_is_no_encoder_is_said_at_once():
+    found = check(lambda: object())
+    assert not found.ok and "missing: name" in found.checks[0].detail and len(found.checks) >= 1
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "llama", "t5"])
+def test_transformers_models_conform(tiny, kind):
+    other = HuggingFaceEncoder(str(tiny(kind)), label="other")
+    found = check(lambda: HuggingFaceEncoder(str(tiny(kind))), changed=other.random_twin(5))
+    assert found.ok, str(found)
