@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -45,6 +46,9 @@ DEFAULTS = {"data": "grammar", "encoder": "minilm", "probe": "fast"}
 _PARENT = "PROBING_RUN_PID"
 """The process that collects exit codes; in others (a launcher's workers) a job that failed must raise."""
 
+_SWEEP = "PROBING_RUN_FOLDERS"
+"""The file to which the jobs of a multirun add their run folders, so that one table can be made of them."""
+
 
 @dataclass
 class TrainConfig:
@@ -68,6 +72,26 @@ def main(arguments: list[str], verb: str = "run") -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
     os.environ[_PARENT] = str(os.getpid())
     sys.argv = [f"probing {verb}", *map(_as_list, arguments)]
+    with tempfile.NamedTemporaryFile("r") as folders:
+        os.environ[_SWEEP] = folders.name
+        code = _hydra(arguments, verb)
+        if code < 2:
+            _one_table(sorted(set(folders.read().splitlines())))
+        return code
+
+
+def _one_table(folders: list[str]) -> None:
+    """The table of all runs of a multirun, encoders compared on the same items; in `tables/` of the run.dir."""
+    if len(folders) < 2:
+        return
+    from probing.report import write
+
+    out = Path(folders[0]).parents[1] / "tables" / hashlib.sha256("\n".join(folders).encode()).hexdigest()[:8]
+    write([Run.read(folder) for folder in folders], out)
+    say(f"{out}: one table of {len(folders)} runs")
+
+
+def _hydra(arguments: list[str], verb: str) -> int:
     config, work = {"run": ("config", _run_job), "train": ("train", _train_job), "check": ("config", _check_job)}[verb]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(work)()
@@ -139,6 +163,9 @@ def job(config: DictConfig) -> int:
         from probing.report import write  # matplotlib, only when there is something to draw
 
         write([recorded], recorded.folder)
+    if os.environ.get(_SWEEP):
+        with open(os.environ[_SWEEP], "a", encoding="utf-8") as folders:
+            folders.write(f"{recorded.folder}\n")
     state = recorded.state()
     written = ", ".join(name for name in ("table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
     say(f"{recorded.folder}: {len(state['done'])} of {len(keys)} cells done; {written}")
