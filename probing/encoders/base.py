@@ -10,7 +10,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from probing.errors import EncoderError
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +114,38 @@ class Encoder(Protocol):
 def fingerprint(encoder: Encoder) -> str:
     """sha256 of the encoder's description: changes when the vectors would, and not otherwise."""
     return hashlib.sha256(json.dumps(encoder.description, sort_keys=True).encode()).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """sha256 of the file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def name_in_tables(encoder: Any, label: str, options: Sequence[str]) -> str:
+    """The label, those of `options` that differ from their defaults, and the seed of random weights."""
+    changed = [f"{name}={getattr(encoder, name)}" for name in options if getattr(encoder, name) != getattr(type(encoder), name)]
+    drawn = f" (random {encoder.init_seed})" if encoder.random_weights else ""
+    return label + (f"[{','.join(changed)}]" if changed else "") + drawn
+
+
+def check_device(device: str) -> None:
+    """Raises EncoderError for a name that is none of cpu, cuda, auto; whether there is a GPU is asked when it is needed."""
+    if device not in ("cpu", "cuda", "auto"):
+        raise EncoderError(f"encoder.device={device!r} is unknown (allowed: cpu, cuda, auto)")
+
+
+def resolve_device(device: str) -> str:
+    """cpu or cuda.
+
+    Raises:
+        EncoderError: cuda where torch sees no GPU.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EncoderError("encoder.device=cuda, but torch sees no GPU; use cpu or auto")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def words_of_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int | None]:

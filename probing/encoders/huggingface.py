@@ -13,7 +13,6 @@ Left out: attentions and heads; quantised loading.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from probing.encoders.base import Item, States, words_of_spans
+from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, sha256_of_file, words_of_spans
 from probing.errors import EncoderError
 
 VERSION = 1
@@ -68,19 +67,12 @@ class HuggingFaceEncoder:
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
             raise EncoderError(f"encoder.dtype={self.dtype!r} is unknown (allowed: {', '.join(_DTYPES)})")
-        if self.device not in ("cpu", "cuda", "auto"):
-            raise EncoderError(f"encoder.device={self.device!r} is unknown (allowed: cpu, cuda, auto)")
+        check_device(self.device)
         if self.max_length is not None and self.max_length < 3:
             raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 3)")
         self._given = self.name
-        changed = [
-            f"{option}={getattr(self, option)}"
-            for option in ("dtype", "max_length", "special_tokens", "detokenize")
-            if getattr(self, option) != getattr(HuggingFaceEncoder, option)
-        ]
-        self.name = (self.label or Path(self._given).name) + (f"[{','.join(changed)}]" if changed else "")
-        if self.random_weights:
-            self.name += f" (random {self.init_seed})"
+        label = self.label or Path(self._given).name
+        self.name = name_in_tables(self, label, ("dtype", "max_length", "special_tokens", "detokenize"))
 
     def random_twin(self, seed: int) -> HuggingFaceEncoder:
         """The same config and tokenizer, weights drawn by the model's own initialisation from `seed`."""
@@ -161,7 +153,7 @@ class HuggingFaceEncoder:
             raise EncoderError(f"{self.folder} holds no weights (*.safetensors or pytorch_model*.bin)")
         names = ["config.json", *_TEXT_FILES]
         paths = [self.folder / name for name in names if (self.folder / name).is_file()]
-        return {path.name: _sha256(path) for path in paths + ([] if self.random_weights else weights)}
+        return {path.name: sha256_of_file(path) for path in paths + ([] if self.random_weights else weights)}
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
@@ -244,11 +236,7 @@ class HuggingFaceEncoder:
 
     @cached_property
     def _device(self) -> str:
-        import torch
-
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise EncoderError("encoder.device=cuda, but torch sees no GPU; use cpu or auto")
-        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+        return resolve_device(self.device)
 
     @cached_property
     def model(self) -> Any:
@@ -335,8 +323,3 @@ class HuggingFaceEncoder:
             special = torch.tensor(sorted(set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}), device=ids.device)
             mask &= ~torch.isin(ids, special)
         return States(states, mask)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

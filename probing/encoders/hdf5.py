@@ -1,0 +1,82 @@
+"""Arrays in HDF5 files, the format of weights older than safetensors: TensorFlow's ELMo, Keras models.
+
+A weight is named by its path in the file, such as "CNN/W_cnn_0". Needs h5py, the extra `elmo`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probing.errors import EncoderError, did_you_mean
+
+
+def check_file(path: Path) -> None:
+    """Raises EncoderError where there is no such file."""
+    if not path.is_file():
+        raise EncoderError(f"encoder.weights={str(path)!r}: no such file; give the HDF5 file of the model's weights")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every numeric array of the file as float32, by its path in the file.
+
+    Raises:
+        EncoderError: h5py is not installed, no such file, or a file that is cut short or no HDF5 file at all.
+    """
+    h5py = _h5py()
+    check_file(path)
+    found: dict[str, np.ndarray] = {}
+
+    def keep(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and node.dtype.kind in "fiu":
+            found[name] = np.asarray(node, np.float32)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(keep)
+    except OSError as error:
+        raise EncoderError(
+            f"encoder.weights={str(path)!r} is cut short or no HDF5 file ({str(error).splitlines()[0]}); fetch it again"
+        ) from None
+    return found
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes the arrays as float32; the folder must exist, a file of that name is replaced.
+
+    Raises:
+        EncoderError: h5py is not installed.
+    """
+    with _h5py().File(path, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, dtype="float32")
+
+
+def weight(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...], path: Path) -> np.ndarray:
+    """The array of that name, if its shape fits.
+
+    Args:
+        arrays: what `read_arrays` gave for `path`.
+        shape: the shape it must have; None fits any size.
+
+    Raises:
+        EncoderError: no such weight, or one of another shape.
+    """
+    if name not in arrays:
+        raise EncoderError(f"{path} has no weight {name!r}{did_you_mean(name, arrays)}; it is of another model or version")
+    found = arrays[name].shape
+    if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
+        wanted = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
+        raise EncoderError(f"{path}: the weight {name!r} has the shape {found}, the model's other files ask for {wanted}")
+    return arrays[name]
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError:
+        raise EncoderError("weights in an HDF5 file need the extra: pip install 'probing[elmo]'") from None
+    return h5py
