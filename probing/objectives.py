@@ -26,7 +26,7 @@ from probing import task
 from probing.corpora import text
 from probing.encoders.base import Item, States, pool
 from probing.encoders.network import Architecture, Network, padded, run
-from probing.encoders.vocabulary import MASK, SPECIAL, TrainedVocabulary, train_vocabulary
+from probing.encoders.vocabulary import MASK, SPECIAL, UNKNOWN, TrainedVocabulary, train_vocabulary
 from probing.errors import ConfigError, DataError
 
 HIDDEN_SHARE = 0.15
@@ -84,8 +84,8 @@ class Objective:
     def count(self, texts: Sequence[str], ends: bool) -> TrainedVocabulary:
         return train_vocabulary(texts, self.tokens, self.vocabulary, self.min_count, self.lowercase, ends)
 
-    def prepare(self, root: Path) -> Prepared:
-        """The data, read and checked."""
+    def prepare(self, root: Path, architecture: Architecture) -> Prepared:
+        """The data, read and checked, as the architecture's items."""
         raise NotImplementedError
 
 
@@ -133,18 +133,19 @@ class Classification(Objective):
     def name(self) -> str:
         return Path(self.task).stem
 
-    def prepare(self, root: Path) -> LabelledSentences:
-        return LabelledSentences(self, task.load(self.task, root))
+    def prepare(self, root: Path, architecture: Architecture) -> LabelledSentences:
+        return LabelledSentences(self, task.load(self.task, root), architecture)
 
 
 class LabelledSentences:
     """A task's three splits, for a classifier."""
 
-    def __init__(self, objective: Classification, loaded: task.Task):
+    def __init__(self, objective: Classification, loaded: task.Task, architecture: Architecture):
         self.objective, self.select = objective, objective.select
         self.vocabulary = objective.count(loaded.train.texts, ends=False)
-        ids = {name: self.vocabulary.ids(split.texts) for name, split in loaded.splits.items()}
-        self.items = {name: [item[: objective.max_length] for item in found] for name, found in ids.items()}
+        reader = architecture.reader(self.vocabulary)
+        items = {name: reader.ids(split.texts) for name, split in loaded.splits.items()}
+        self.items = {name: [item[: objective.max_length] for item in found] for name, found in items.items()}
         self.labels = {name: torch.from_numpy(split.labels) for name, split in loaded.splits.items()}
         self.classes = loaded.classes
         self.data = {"task": loaded.name, "sha256": loaded.sha256, "n": {k: len(s) for k, s in loaded.splits.items()}}
@@ -181,7 +182,7 @@ class Classifier(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(architecture.dims[-1], classes))
 
     def forward(self, items: Sequence[Item]) -> torch.Tensor:
-        states = run(self.network, items, next(self.parameters()).device)
+        states = run(self.network, items)
         backward = None if states.backward is None else states.backward[-1:]
         [pooled] = pool(States(states.layers[-1:], states.mask, backward), self.pooling)  # (batch, width)
         return self.head(pooled)
@@ -205,19 +206,19 @@ class LanguageModel(Objective):
     def name(self) -> str:
         return self.NAME
 
-    def prepare(self, root: Path) -> Text:
+    def prepare(self, root: Path, architecture: Architecture) -> Text:
         if self.dev_share < 3:
             raise ConfigError(f"objective.dev_share={self.dev_share} must be at least 3")
         paths = [root / name for name in self.files or ()] or [root]
         if root.is_dir() and not self.files:
             raise ConfigError(f"data.root={root} is a folder: name its text files with objective.files=[a.txt,b.conllu]")
-        return Text(self, paths)
+        return Text(self, paths, architecture)
 
 
 class Text:
     """Sentences of text files, each once, cut by hash into train, dev and test."""
 
-    def __init__(self, objective: LanguageModel, paths: Sequence[Path]):
+    def __init__(self, objective: LanguageModel, paths: Sequence[Path], architecture: Architecture):
         self.objective, self.select = objective, "negative log-likelihood"
         texts: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
         digest = hashlib.sha256()
@@ -230,16 +231,16 @@ class Text:
             if not found:
                 raise DataError(f"{', '.join(map(str, paths))}: {len(seen)} sentences leave none for {split}")
         self.vocabulary = objective.count(texts["train"], ends=True)
-        self.items = {
-            split: [item[: 2 * objective.max_length] for item in self.vocabulary.ids(found)] for split, found in texts.items()
-        }
-        unknown = sum(item.count(SPECIAL.index("<unk>")) for item in self.items["dev"])
-        predicted = sum(len(item) - 1 for item in self.items["dev"])
+        reader = architecture.reader(self.vocabulary)
+        self.words = {split: self.vocabulary.ids(found) for split, found in texts.items()}
+        self.items = {split: reader.ids(found) for split, found in texts.items()} if reader is not self.vocabulary else self.words
+        unknown = sum(item.count(UNKNOWN) for item in self.words["dev"])
+        predicted = sum(len(item) - 1 for item in self.words["dev"])
         self.data = {
             "files": [path.name for path in paths],
             "sha256": digest.hexdigest(),
             "n": {split: len(found) for split, found in texts.items()},
-            "tokens": {split: sum(len(item) - 1 for item in found) for split, found in self.items.items()},
+            "tokens": {split: sum(len(item) - 1 for item in found) for split, found in self.words.items()},
             "unknown_in_dev": unknown / predicted,
         }
 
@@ -247,14 +248,15 @@ class Text:
         return Predictor(network, architecture, self.vocabulary.size, self.objective.dropout)
 
     def loss(self, model: nn.Module, rows: Sequence[int], split: str, seed: int) -> tuple[torch.Tensor, int]:
-        losses = model([self.items[split][i] for i in rows], seed)
+        losses = model([self.items[split][i] for i in rows], [self.words[split][i] for i in rows], seed)
         return sum(total for total, _ in losses.values()), sum(n for _, n in losses.values())
 
     def scores(self, model: nn.Module, split: str, batches: Sequence[Sequence[int]]) -> dict[str, float]:
         """Perplexity of each direction, and of both together; the sum of the logarithms decides."""
         totals: dict[str, list[float]] = {}
         for number, rows in enumerate(batches):
-            for name, (total, n) in model([self.items[split][i] for i in rows], number).items():
+            losses = model([self.items[split][i] for i in rows], [self.words[split][i] for i in rows], number)
+            for name, (total, n) in losses.items():
                 found = totals.setdefault(name, [0.0, 0])
                 found[0] += float(total)
                 found[1] += n
@@ -274,20 +276,19 @@ class Predictor(nn.Module):
         cutoffs = [cut for cut in (2_000, 10_000) if cut < size - 1] or [size // 2]
         self.head = nn.AdaptiveLogSoftmaxWithLoss(width, size, cutoffs)
 
-    def forward(self, items: Sequence[Item], seed: int) -> dict[str, tuple[torch.Tensor, int]]:
-        ids, lengths = padded(items, next(self.parameters()).device)
+    def forward(self, items: Sequence[Item], words: Sequence[Item], seed: int) -> dict[str, tuple[torch.Tensor, int]]:
+        inputs, _ = batch = self.network.batch(items)
+        ids, lengths = padded(words, inputs.device)
         position = torch.arange(ids.shape[1], device=ids.device)[None]  # (1, tokens)
-        inner = (position > 0) & (position < lengths[:, None] - 1)  # neither end
         if self.reads == "all":
+            inner = (position > 0) & (position < lengths[:, None] - 1)  # neither end
             hidden = inner & self._drawn(ids.shape, HIDDEN_SHARE, seed).to(ids.device)
             return {"masked": self._nll(self.network(self._masked(ids, hidden, seed), lengths)[-1][hidden], ids[hidden])}
-        top = self.network(ids, lengths)[-1]
-        found = {}
+        top, found = self.network(*batch)[-1], {}  # (batch, tokens, width): the marks of the ends have states too
+        real = position[:, 1:] < lengths[:, None]
         if self.reads in ("forward", "both"):
-            real = position[:, 1:] < lengths[:, None]
             found["forward"] = self._nll(top[:, :-1, : self.head.in_features][real], ids[:, 1:][real])
         if self.reads in ("backward", "both"):
-            real = position[:, 1:] < lengths[:, None]
             found["backward"] = self._nll(top[:, 1:, -self.head.in_features :][real], ids[:, :-1][real])
         return found
 

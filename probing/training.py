@@ -26,8 +26,8 @@ from torch import nn
 
 from probing.cells import versions
 from probing.encoders import checkpoint
-from probing.encoders.base import Item
-from probing.encoders.network import Architecture, Network
+from probing.encoders.base import Item, resolve_device
+from probing.encoders.network import Architecture
 from probing.errors import EncoderError
 from probing.objectives import Objective, Prepared
 from probing.presets import build
@@ -52,7 +52,7 @@ def train(
         DataError, ConfigError: the data or the options do not fit.
         EncoderError: the loss became NaN or infinite.
     """
-    prepared = objective.prepare(Path(root).expanduser())
+    prepared = objective.prepare(Path(root).expanduser(), architecture)
     inputs = {
         "architecture": _options(architecture),
         "objective": _options(objective),
@@ -90,7 +90,7 @@ def load_model(folder: str | Path, root: str | Path) -> tuple[nn.Module, Prepare
 
     encoder = checkpoint.CheckpointEncoder(str(folder))
     manifest = json.loads((encoder.folder / checkpoint.MANIFEST).read_text())
-    prepared = build(manifest["objective"], "objective").prepare(Path(root).expanduser())
+    prepared = build(manifest["objective"], "objective").prepare(Path(root).expanduser(), encoder.architecture)
     if prepared.data["sha256"] != manifest["data"]["sha256"]:
         raise EncoderError(f"{root} does not hold the data that {folder} was trained on (sha256 differs)")
     model = prepared.model(encoder.network, encoder.architecture)
@@ -124,8 +124,8 @@ class _Loop:
 
     def __init__(self, architecture: Architecture, objective: Objective, prepared: Prepared, folder: Path, seed: int):
         self.objective, self.prepared, self.file, self.seed = objective, prepared, folder / PROGRESS, seed
-        network = Network(architecture, prepared.vocabulary.size, seed)
-        self.model = prepared.model(network, architecture).to(architecture._device)
+        network = architecture.network_of(prepared.vocabulary.size, seed)
+        self.model = prepared.model(network, architecture).to(resolve_device(architecture.device))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), objective.lr, weight_decay=objective.weight_decay)
         self.state: dict[str, Any] = {
             "epoch": 0,

@@ -22,6 +22,7 @@ SMALL = {
     "bilstm-last": {"embedding_dim": 6, "hidden": 5},
     "gated-cnn": {"embedding_dim": 6, "channels": 5, "layers": 3},
     "cnn": {"embedding_dim": 6, "filters": 3, "widths": [2, 3, 4]},
+    "elmo-style": {"embedding_dim": 4, "hidden": 6, "character_dim": 3, "filters": [4, 4], "characters": 12},
     "transformer": {"embedding_dim": 8, "layers": 2, "heads": 2, "feedforward": 12},
 }
 READERS = ("lstm", "gated-cnn", "transformer")

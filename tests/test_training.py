@@ -22,7 +22,7 @@ from probing.errors import ConfigError, DataError, EncoderError
 from probing.objectives import Classification, LanguageModel
 from probing.training import batched, load_model, train
 
-WORDS = [f"w{i}" for i in range(20)]
+WORDS = list("abcdefghijklmnopqrst")
 
 
 def write_sst(root, label, n=(300, 60, 60), seed=0):
@@ -37,13 +37,14 @@ def write_sst(root, label, n=(300, 60, 60), seed=0):
 @pytest.fixture
 def separable(tmp_path):
     (tmp_path / "data").mkdir()
-    return write_sst(tmp_path / "data", lambda words, rng: int("w1" in words or "w2" in words or "w3" in words))
+    return write_sst(tmp_path / "data", lambda words, rng: int(bool({"a", "b", "c"} & set(words))))
 
 
 def small(name="bilstm", **options):
     sizes = {"bilstm": {"hidden": 8}, "lstm": {"hidden": 8}, "cnn": {"filters": 4}, "gated-cnn": {"channels": 8, "layers": 2}}
-    sizes["transformer"] = {"heads": 2, "feedforward": 16}
-    return load_encoder(name, embedding_dim=8, dropout=0.1, **sizes[name], **options)
+    sizes["transformer"] = {"heads": 2, "feedforward": 16, "embedding_dim": 16}
+    sizes["elmo-style"] = {"hidden": 8, "character_dim": 4, "filters": [8, 8], "characters": 12}
+    return load_encoder(name, **{"embedding_dim": 8, "dropout": 0.1} | sizes[name] | options)
 
 
 QUICK = {"epochs": 6, "lr": 0.02, "warmup": 5, "batch_tokens": 200, "min_count": 1, "dropout": 0.1}
@@ -55,7 +56,12 @@ def manifest_of(folder):
 
 @pytest.mark.parametrize("name", ["lstm", "bilstm", "cnn", "gated-cnn", "transformer"])
 def test_every_architecture_learns_a_word_and_conforms_when_frozen(name, separable, tmp_path):
-    folder = train(small(name, pooling="max"), Classification(**QUICK | {"epochs": 15, "patience": 15}), separable, tmp_path)
+    folder = train(
+        small(name, pooling="max"),
+        Classification(**QUICK | {"epochs": 15, "patience": 15, "lr": 0.006 if name == "transformer" else 0.02}),
+        separable,
+        tmp_path,
+    )
     said = manifest_of(folder)
     assert said["test"]["accuracy"] > 0.9 > said["data"]["majority"]["test"] + 0.05
     encoder = load_encoder("checkpoint", path=str(folder))
@@ -86,7 +92,7 @@ def test_the_manifest_says_what_the_weights_do(separable, tmp_path):
         "config.json", "model.safetensors", "head.safetensors", "tokenizer.json", "manifest.json",
     }  # fmt: skip
     with pytest.raises(EncoderError, match="does not hold the data"):
-        load_model(folder, write_sst(tmp_path, lambda words, rng: int("w1" in words)))
+        load_model(folder, write_sst(tmp_path, lambda words, rng: int("a" in words)))
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(separable, tmp_path):
@@ -191,6 +197,7 @@ LM = {"epochs": 10, "lr": 0.03, "warmup": 5, "batch_tokens": 64, "patience": 10,
         ("gated-cnn", "both"),
         ("transformer", "both"),
         ("gated-cnn", "all"),
+        ("elmo-style", "both"),
     ],
 )
 def test_a_language_model_learns_a_cycle_in_each_direction(name, reads, cycle, tmp_path):
@@ -199,7 +206,19 @@ def test_a_language_model_learns_a_cycle_in_each_direction(name, reads, cycle, t
     directions = [v for k, v in scores.items() if k.startswith("perplexity")]
     assert len(directions) == (3 if reads == "both" else 1)
     assert max(directions) < 3.0  # eight letters and an end; where a sentence begins and ends cannot be known
-    assert load_encoder("checkpoint", path=str(folder)).layer_names[0] == "embeddings"
+    assert load_encoder("checkpoint", path=str(folder)).architecture.reads == reads
+
+
+def test_an_elmo_style_model_is_read_alike_from_the_originals_format(cycle, tmp_path):
+    folder = train(small("elmo-style"), LanguageModel(**LM | {"epochs": 1}), cycle, tmp_path / "out")
+    ours = load_encoder("checkpoint", path=str(folder))
+    original = load_encoder("elmo", options=str(folder / "options.json"), weights=str(folder / "weights.hdf5"))
+    texts = ["a b c d", "zebra", "d e f g h a b c d e"]
+    assert ours.layer_names == original.layer_names and ours.dims == original.dims
+    states = [encoder.forward(encoder.tokenize(texts)[0]) for encoder in (ours, original)]
+    assert all(torch.equal(a[states[0].mask], b[states[0].mask]) for a, b in zip(states[0].layers, states[1].layers, strict=True))
+    found = conformance.check(lambda: load_encoder("checkpoint", path=str(folder)), changed=ours.random_twin(0))
+    assert found.ok, str(found)
 
 
 def test_perplexity_is_the_mean_over_words_of_an_independent_sum(cycle, tmp_path):
@@ -220,7 +239,7 @@ def test_perplexity_is_the_mean_over_words_of_an_independent_sum(cycle, tmp_path
 
 def test_a_masked_model_never_sees_what_it_predicts(cycle):
     objective = LanguageModel(**LM)
-    prepared = objective.prepare(cycle)
+    prepared = objective.prepare(cycle, small("lstm"))
     architecture = small("transformer")
     from probing.encoders.network import Network
 
@@ -235,7 +254,7 @@ def test_a_masked_model_never_sees_what_it_predicts(cycle):
 
 
 def test_each_sentence_is_in_one_split_and_counted_once(cycle):
-    prepared = LanguageModel(**LM).prepare(cycle)
+    prepared = LanguageModel(**LM).prepare(cycle, small("lstm"))
     sentences = {split: {tuple(item) for item in items} for split, items in prepared.items.items()}
     assert not sentences["train"] & sentences["dev"] and not sentences["dev"] & sentences["test"]
     assert sum(map(len, sentences.values())) == len(set(cycle.read_text().splitlines()))
@@ -328,11 +347,11 @@ def test_options_out_of_range_are_refused(make, message):
 def test_text_that_is_too_short_or_a_folder_is_refused(tmp_path):
     (tmp_path / "short.txt").write_text("one sentence only .\n")
     with pytest.raises(DataError, match="1 sentences leave none for"):
-        LanguageModel().prepare(tmp_path / "short.txt")
+        LanguageModel().prepare(tmp_path / "short.txt", small("lstm"))
     with pytest.raises(ConfigError, match="name its text files with objective.files"):
-        LanguageModel().prepare(tmp_path)
+        LanguageModel().prepare(tmp_path, small("lstm"))
     with pytest.raises(DataError, match="no file .*absent.txt"):
-        LanguageModel(files=["absent.txt"]).prepare(tmp_path)
+        LanguageModel(files=["absent.txt"]).prepare(tmp_path, small("lstm"))
 
 
 @pytest.mark.shared

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from probing.encoders.network import Architecture, Network, NetworkEncoder
-from probing.encoders.vocabulary import TrainedVocabulary
+from probing.encoders.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import ConfigError, EncoderError
 from probing.presets import build
 
@@ -75,9 +75,22 @@ class CheckpointEncoder(NetworkEncoder):
             raise EncoderError(f"encoder.states={self.states}: only an LSTM has inner states, {self.folder} is a {built.KIND}")
         return replace(built, states=self.states)
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return self.architecture.layer_names
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        return self.architecture.dims
+
     @cached_property
-    def vocabulary(self) -> TrainedVocabulary:
+    def counted(self) -> TrainedVocabulary:
+        """The vocabulary that was counted on the training text: what a language model predicts."""
         return TrainedVocabulary(self._bytes(VOCABULARY).decode("utf-8", "replace"))
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.architecture.reader(self.counted)
 
     def _described(self) -> Mapping[str, Any]:
         if self.random_weights:
@@ -122,11 +135,12 @@ class CheckpointEncoder(NetworkEncoder):
 
 
 def save(folder: Path, architecture: Architecture, network: Network, vocabulary: TrainedVocabulary) -> None:
-    """Writes the first three files; `probing.training` adds the manifest last, which marks the folder as finished."""
+    """Writes the first three files, and the architecture's own format if it has one. `probing.training` adds the manifest last."""
     from safetensors.torch import save_file
 
     save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS)
     vocabulary.save(folder / VOCABULARY)
     target = f"{type(architecture).__module__}.{type(architecture).__qualname__}"
     options = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
+    architecture.export(network, folder)
     (folder / CONFIG).write_text(json.dumps({"_target_": target, **options}, indent=1))

@@ -18,13 +18,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from probing.encoders.base import Item, States
-from probing.encoders.vocabulary import CLOSE, OPEN, PAD, HashedWords, Vocabulary
+from probing.encoders.base import Item, States, check_device, resolve_device
+from probing.encoders.vocabulary import CLOSE, OPEN, PAD, HashedWords, TrainedVocabulary, Vocabulary
 from probing.errors import EncoderError
 
 VERSION = 1
@@ -36,6 +37,8 @@ class NetworkEncoder:
 
     architecture: Architecture
     vocabulary: Vocabulary
+    layer_names: tuple[str, ...]
+    dims: tuple[int, ...]
     init_seed: int
     max_length: int | None
     device: str
@@ -62,15 +65,6 @@ class NetworkEncoder:
         }
 
     @property
-    def layer_names(self) -> tuple[str, ...]:
-        return ("embeddings", *self.architecture.state_names)
-
-    @property
-    def dims(self) -> tuple[int, ...]:
-        a = self.architecture
-        return (a.embedding_dim, *(a.state_width * (2 if a.reads == "both" else 1),) * len(a.state_names))
-
-    @property
     def poolings(self) -> tuple[str, ...]:
         return ("mean", "max", "last")
 
@@ -93,18 +87,12 @@ class NetworkEncoder:
         return found
 
     @cached_property
-    def _device(self) -> str:
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise EncoderError("encoder.device=cuda, but torch sees no GPU; use cpu or auto")
-        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
-
-    @cached_property
     def network(self) -> nn.Module:
         """The network with its weights, in eval mode and without gradient."""
-        network = Network(self.architecture, self.vocabulary.size, self.init_seed)
+        network = self.architecture.network_of(self.vocabulary.size, self.init_seed)
         if (weights := self._weights()) is not None:
             load_weights(network, weights, self.name)
-        return network.eval().requires_grad_(False).to(self._device)
+        return network.eval().requires_grad_(False).to(resolve_device(self.device))
 
     def release(self) -> None:
         """Frees the weights; they are loaded or drawn again when they are needed."""
@@ -112,16 +100,17 @@ class NetworkEncoder:
 
     def forward(self, items: Sequence[Item]) -> States:
         with torch.inference_mode():
-            return run(self.network, items, self._device)
+            return run(self.network, items)
 
 
-def run(network: nn.Module, items: Sequence[Item], device: str = "cpu") -> States:
-    """States of a batch of token ids; the marks of a sentence's ends are computed on and then left out."""
-    ids, lengths = padded(items, device)
-    return States(network(ids, lengths), (ids != PAD) & (ids != OPEN) & (ids != CLOSE), network.backward_dims)
+def run(network: Network, items: Sequence[Item]) -> States:
+    """States of a batch of items; the marks of a sentence's ends are computed on and then left out."""
+    inputs, lengths = network.batch(items)
+    layers = [layer[:, network.margin : layer.shape[1] - network.margin] for layer in network(inputs, lengths)]
+    return States(layers, network.counted(inputs, lengths), network.backward_dims)
 
 
-def padded(items: Sequence[Item], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(items: Sequence[Item], device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids (batch, tokens), padded on the right, and lengths (batch,)."""
     lengths = torch.tensor([len(item) for item in items])
     ids = torch.full((len(items), int(lengths.max())), PAD)
@@ -183,7 +172,8 @@ class Architecture(NetworkEncoder):
     READS: ClassVar[tuple[str, ...]] = ("forward", "backward", "both")
 
     def __post_init__(self) -> None:
-        for option, allowed in (("reads", self.READS), ("pooling", ("mean", "max", "last")), ("device", ("cpu", "cuda", "auto"))):
+        check_device(self.device)
+        for option, allowed in (("reads", self.READS), ("pooling", ("mean", "max", "last"))):
             if getattr(self, option) not in allowed:
                 raise EncoderError(f"encoder.{option}={getattr(self, option)!r} is unknown (allowed: {', '.join(allowed)})")
         for option in ("embedding_dim", "layers", "buckets", "max_length"):
@@ -207,6 +197,25 @@ class Architecture(NetworkEncoder):
     def stack(self) -> nn.Module:
         """`stack(x, lengths)`: (batch, tokens, embedding_dim) to a list of (batch, tokens, state_width), one per state name."""
         raise NotImplementedError
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return ("embeddings", *self.state_names)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        return (self.embedding_dim, *(self.state_width * (2 if self.reads == "both" else 1),) * len(self.state_names))
+
+    def network_of(self, size: int, seed: int) -> Network:
+        """The network for a vocabulary of `size` ids, weights drawn from `seed`."""
+        return Network(self, size, seed)
+
+    def reader(self, counted: TrainedVocabulary) -> Vocabulary:
+        """What turns text into the network's items, where a vocabulary was counted on the training text."""
+        return counted
+
+    def export(self, network: Network, folder: Path) -> None:
+        """Writes the trained weights in another format beside the checkpoint, where there is one."""
 
     # As an untrained encoder.
 
@@ -248,6 +257,9 @@ class Network(nn.Module):
     Weights are drawn from `seed`; torch's global generator stays as it was. Token vectors are normal with standard deviation 0.1.
     """
 
+    margin = 0
+    """Positions that `forward` adds at either end of an item."""
+
     def __init__(self, architecture: Architecture, size: int, seed: int):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
@@ -264,6 +276,14 @@ class Network(nn.Module):
         none = torch.zeros(architecture.embedding_dim, dtype=torch.bool)
         back = torch.ones(width, dtype=torch.bool) if not both else torch.arange(2 * width) >= width
         self.backward_dims = None if self.backwards is None else [none, *[back] * n]
+
+    def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `forward` takes: ids (batch, tokens) and lengths (batch,)."""
+        return padded(items, self.embedding.weight.device)
+
+    def counted(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The mask (batch, tokens) of the states that count: neither padding nor a mark of the sentence's ends."""
+        return (ids != PAD) & (ids != OPEN) & (ids != CLOSE)
 
     def forward(self, ids: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """Ids (batch, tokens), padded on the right, to the states of every layer: (batch, tokens, dims[l])."""
