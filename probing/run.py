@@ -41,7 +41,10 @@ LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 GROUPS = ("data", "encoder", "probe")
 KEYS = (*GROUPS, *LISTS, "run")
 TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
-DEFAULTS = {"data": "grammar", "encoder": "minilm", "probe": "fast"}
+DEFAULTS = {
+    "run": {"data": "grammar", "encoder": "minilm", "probe": "fast"},
+    "train": {"encoder": "lstm", "objective": "sst2"},
+}
 
 _PARENT = "PROBING_RUN_PID"
 """The process that collects exit codes; in others (a launcher's workers) a job that failed must raise."""
@@ -268,9 +271,9 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
         return f"unknown {group} {name!r}{did_you_mean(name, have)} (allowed: {', '.join(have)})"
     if found := re.search(r"Could not override '([\w.]+)'", text):
         key = found[1]
+        if key in _known_keys(arguments, verb):  # Hydra composes a sweep once with the default of the group
+            return f"{key} is no option of the default {key.split('.')[0]}: in a sweep over the group write ++{key}=…"
         return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments, verb))}"
-    if found := re.search(r"You must specify '(\w+)'", text):
-        return f"set {found[1]}=… (allowed: {', '.join(presets.names(found[1]))})"
     if found := re.search(r"Missing mandatory value: ([\w.]+)", text):
         return f"set {found[1]}=…"
     if found := re.search(r"Key '([\w.]+)' is not in struct", text):
@@ -285,8 +288,8 @@ def _known_keys(arguments: list[str], verb: str) -> list[str]:
     """Every key of the configuration that the group choices of the command line make."""
     schema, own = (RunConfig, (*LISTS, *GROUPS, "suite")) if verb != "train" else (TrainConfig, (*TRAIN_KEYS, "data.root"))
     keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
-    for group in ("data", "encoder", "probe") if verb != "train" else ("encoder", "objective"):
-        chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), DEFAULTS.get(group))
+    for group, default in DEFAULTS["train" if verb == "train" else "run"].items():
+        chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
         if chosen in presets.names(group):
             keys += [f"{group}.{option}" for option in presets.read(group, chosen)]
     return keys

@@ -135,6 +135,7 @@ class _Loop:
             "best": None,
             "history": [],
             "seconds": 0.0,
+            "cpu_seconds": 0.0,
         }
         self.best: dict[str, torch.Tensor] = {}
         if self.file.is_file():
@@ -161,6 +162,7 @@ class _Loop:
             "test": self._scores("test"),
             "epochs": self.state["epoch"],
             "seconds": round(self.state["seconds"], 1),
+            "cpu_seconds": round(self.state["cpu_seconds"], 1),
             "threads": torch.get_num_threads(),
             "parameters": {
                 "network": sum(p.numel() for p in self.model.network.parameters()),
@@ -173,7 +175,7 @@ class _Loop:
         }
 
     def _epoch(self) -> None:
-        start, state = time.perf_counter(), self.state
+        start, cpu, state = time.perf_counter(), time.process_time(), self.state
         batches = batched(
             self.prepared.items["train"], self.objective.batch_tokens, np.random.default_rng([self.seed, state["epoch"]])
         )
@@ -198,6 +200,7 @@ class _Loop:
         scores = self._scores("dev")
         state["epoch"] += 1
         state["seconds"] += time.perf_counter() - start
+        state["cpu_seconds"] += time.process_time() - cpu
         state["history"].append({"train_loss": total / n, "lr": state["lr"], **scores})
         if state["best"] is None or scores[self.prepared.select] > state["best"]:
             state["best"], state["stale"] = scores[self.prepared.select], 0

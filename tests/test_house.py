@@ -38,7 +38,7 @@ def test_the_data_folders_are_beside_the_package_and_not_in_it():
     assert not [name for name in ("conf", "tasks", "published") if (ROOT / "probing" / name).exists()]
 
 
-@pytest.mark.parametrize("group", ["encoder", "probe", "data"])
+@pytest.mark.parametrize("group", ["encoder", "probe", "data", "objective"])
 def test_every_preset_names_every_option_of_its_class(group):
     for name in presets.names(group):
         options = presets.read(group, name)
@@ -67,6 +67,8 @@ def test_every_preset_composes():
                 compose("config", [f"{group}={name}"])
         for name in presets.names("experiment"):
             compose("config", [f"+experiment={name}"])
+        for name in presets.names("objective"):
+            compose("train", ["encoder=lstm", f"objective={name}"])
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -89,14 +91,14 @@ def test_the_readme_example_runs(tmp_path):
 def test_the_readme_names_commands_that_exist():
     text = (ROOT / "README.md").read_text()
     words = set(re.findall(r"^(?:\.venv/bin/)?probing ([a-z-]+)", text, re.M))
-    assert {"run", "list", "status", "report", "explain", "fetch", "make-tasks"} <= words
+    assert {"run", "train", "check", "list", "status", "report", "explain", "fetch", "make-tasks"} <= words
     from probing.cli import app
 
     known = {c.name or c.callback.__name__ for c in app.registered_commands} | {"store"}
     assert words <= known
-    for preset in re.findall(r"\b(?:encoder|probe|data|suite)=([\w-]+(?:,[\w-]+)*)", text):
+    for preset in re.findall(r"\b(?:encoder|probe|data|suite|objective)=([\w-]+(?:,[\w-]+)*)", text):
         for name in preset.split(","):
-            assert any(name in presets.names(g) for g in ("encoder", "probe", "data", "suite")), name
+            assert any(name in presets.names(g) for g in ("encoder", "probe", "data", "suite", "objective")), name
     for experiment in re.findall(r"\+experiment=([\w-]+)", text):
         assert experiment in presets.names("experiment")
 

@@ -1,0 +1,78 @@
+"""`probing train` and `probing check` on the command line, and what a multirun leaves."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ENV = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+SMALL = ["encoder.embedding_dim=6", "objective.epochs=1", "objective.min_count=1"]
+
+
+def probing(*words, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "probing", *map(str, words)], cwd=cwd, env=ENV, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture
+def reviews(tmp_path) -> Path:
+    root = tmp_path / "reviews"
+    root.mkdir()
+    for split in ("train", "dev", "test"):
+        (root / f"stsa.binary.{split}").write_text(
+            "".join(f"{k % 2} {'good' if k % 2 else 'bad'} film {k % 7}\n" for k in range(60))
+        )
+    return root
+
+
+@pytest.mark.slow
+def test_networks_are_trained_probed_and_compared_in_one_table(reviews, toy_root, tmp_path):
+    """train -m, then run -m over the checkpoints: one table with both encoders, their twins, and a paired comparison."""
+    out = tmp_path / "out"
+    done = probing("train", "-m", "encoder=lstm,cnn", "objective=sst2", f"data.root={reviews}", *SMALL, f"run.dir={out}")
+    assert done.returncode == 0, done.stderr
+    folders = sorted((out / "checkpoints").iterdir())
+    assert [folder.name.split("-")[0] for folder in folders] == ["cnn", "lstm"]
+    again = probing("train", "-m", "encoder=lstm,cnn", "objective=sst2", f"data.root={reviews}", *SMALL, f"run.dir={out}")
+    assert again.returncode == 0 and again.stderr.count("already trained") == 2
+    words = ["data=senteval", f"data.root={toy_root}", f"encoder.path={','.join(map(str, folders))}", "pooling=mean"]
+    done = probing("run", "-m", "encoder=checkpoint", *words, f"run.dir={out}")
+    assert done.returncode == 0, done.stderr
+    [table] = re.findall(r"(\S+): one table of 2 runs", done.stderr)
+    rows = pd.read_csv(Path(table) / "rows.csv")
+    assert set(rows.encoder) >= {folder.name for folder in folders}
+    assert set(rows[rows.role == "random"].twin_of) == {folder.name for folder in folders}
+    assert (Path(table) / "report.html").is_file()
+
+
+def test_check_prints_the_rules_and_their_outcome():
+    done = probing("check", "encoder=gated-cnn", "encoder.channels=4", "encoder.embedding_dim=4", "encoder.buckets=9")
+    assert done.returncode == 0 and "gated-cnn (untrained 0): conforms" in done.stdout
+    assert done.stdout.count("\n  holds") >= 12
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "encoder=lstm"], "set data.root=…"),
+        (["train", "encoder=lstm", "objective=sst2"], "set data.root=…"),
+        (["train", "encoder=minilm", "objective=sst2", "data.root=."], "can be trained here"),
+        (["train", "encoder=lstm", "objective=sst2", "data.root=.", "objective.lrr=1"], "did you mean 'objective.lr'?"),
+        (["train", "encoder=lstm", "objective=sst2", "data.root=nowhere"], "no folder nowhere"),
+        (["train", "encoder=lstm", "objective=sts2", "data.root=."], "unknown objective 'sts2'; did you mean 'sst2'?"),
+        (["train", "encoder=lstm", "objective=lm", "data.root=."], "name its text files with objective.files"),
+        (["train", "encoder=lstm", "objective=sst2", "data.root=.", "objective.lr=fast"], "objective"),
+        (["run", "-m", "encoder=lstm,bilstm", "encoder.hidden=4"], "in a sweep over the group write ++encoder.hidden=…"),
+        (["run", "encoder=checkpoint"], "set encoder.path=…"),
+        (["run", "encoder=checkpoint", "encoder.path=nowhere", "data.n=600"], "encoder.path='nowhere': no such folder"),
+        (["check", "encoder=lstn"], "unknown encoder 'lstn'; did you mean 'lstm'?"),
+    ],
+)
+def test_mistakes_are_said_in_one_message_with_exit_code_2(words, message, tmp_path):
+    done = probing(*words, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
