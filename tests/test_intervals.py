@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from probing.errors import ConfigError
 from probing.interactions import CachedGame, TableGame, segment_interaction, segment_interactions
-from probing.interactions.contexts import allocate, draw, strata
+from probing.interactions.contexts import allocate, draw, prefixes, strata
 from probing.interactions.intervals import METHODS, exact_rows, interval_values, minimum_rows
 from probing.interactions.learned import PUBLISHED, Settings, learned_p
 
@@ -234,3 +234,11 @@ def test_learned_p_stops_early_and_refuses_bad_input():
         learned_p(RandomNet(8, 0, columns=2), (2, 6))
     with pytest.raises(ConfigError, match="out of range"):
         learned_p(product_game(), (2, 12))
+
+
+def test_prefixes_have_the_distribution_of_random_orders():
+    """Every size as often as any other, and every subset of a size (5 sigma)."""
+    draws, k = 60_000, 4
+    codes = prefixes((draws,), k, np.random.default_rng(0)) @ (1 << np.arange(k))
+    share = np.array([1 / (k + 1) / comb(k, s.bit_count()) for s in range(2**k)])
+    assert (np.abs(np.bincount(codes, minlength=2**k) - draws * share) < 5 * np.sqrt(draws * share)).all()

@@ -72,6 +72,14 @@ def draw(part: Stratum, count: int, k: int, rng: np.random.Generator) -> Coaliti
     return np.concatenate([np.ones((count, 1), bool), found], axis=1) if middle else found
 
 
+def prefixes(shape: tuple[int, ...], k: int, rng: np.random.Generator) -> Coalitions:
+    """What stands before one more player in random orders of k + 1: (*shape, k).
+
+    Each player is at a uniform time, and in the prefix if before the one more; no order has to be sorted.
+    """
+    return rng.random((*shape, k)) < rng.random((*shape, 1))
+
+
 def _subsets(players: int, size: int) -> Coalitions:
     """All subsets of one size, (C(players, size), players)."""
     members = np.array(list(combinations(range(players), size)), dtype=np.int64).reshape(comb(players, size), size)

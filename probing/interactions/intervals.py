@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probing.errors import ConfigError, did_you_mean
-from probing.interactions.contexts import allocate, draw, strata
+from probing.interactions.contexts import allocate, draw, prefixes, strata
 from probing.interactions.game import CachedGame, Game
 from probing.interactions.regression import adjust
 from probing.types import Coalitions, Values
@@ -217,8 +217,7 @@ def _permutation(rows: _Rows, budget: int, seed: int) -> tuple[Values, Values, V
     k, intervals = len(rows.outside), len(rows.intervals)
     count = budget // (2 * intervals)
     rng = np.random.default_rng(seed)
-    sizes = rng.integers(0, k + 1, size=(intervals, count, 1))  # the prefix before [C] in a random order of k + 1 players
-    values = rows.own_differences(rng.random((intervals, count, k)).argsort(-1) < sizes)  # (count, M, K)
+    values = rows.own_differences(prefixes((intervals, count), k, rng))  # (count, M, K)
     variance = values.var(0, ddof=1) / count  # (M, K); intervals are sampled apart, so nothing off the diagonal
     covariance = np.stack([np.diag(column) for column in variance.T])
     return values.mean(0), covariance, np.stack([values[0::2].mean(0), values[1::2].mean(0)])

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probing.errors import ConfigError, did_you_mean
+from probing.interactions.contexts import prefixes
 from probing.interactions.game import CachedGame, Game
 from probing.interactions.intervals import check_segment
 from probing.interactions.partition import Partition, partition_of
@@ -142,9 +143,8 @@ class _Seen:
         if self.phi is not None:
             return self.phi[first, last]
         k, players = len(self.outside), np.arange(self.stop - self.start)
-        sizes = self.rng.integers(0, k + 1, size=(len(first), self.prefixes, 1))
         rows = np.zeros((2, len(first), self.prefixes, self.game.n_players), bool)
-        rows[:, :, :, self.outside] = self.rng.random((len(first), self.prefixes, k)).argsort(-1) < sizes
+        rows[:, :, :, self.outside] = prefixes((len(first), self.prefixes), k, self.rng)
         rows[1, :, :, self.start : self.stop] = ((first[:, None] <= players) & (players <= last[:, None]))[:, None]
         values = self.game(rows.reshape(-1, self.game.n_players))
         if values.size != 2 * len(first) * self.prefixes:
