@@ -1,6 +1,6 @@
 """Error of T against model rows on games that are no tables, and exact against learned_p.
 
-Usage: python scripts/interaction_estimators.py OUT [--players 18,20,22,24] [--seeds 3] [--repeats 20] [--shapiq 5]
+Usage: python scripts/interaction_estimators.py OUT [--players 18,20,24] [--seeds 2] [--repeats 12] [--shapiq 3]
 Games: a random attention net (two layers, read at its first token) and a random tanh network, with segments of 4-9 of 18-24
 players, small enough for the exact T. Error: root mean square over repeats, relative to T. Compared at budgets from the minimum to
 16 times as much:
@@ -201,10 +201,10 @@ def markdown(times: pd.DataFrame, compared: pd.DataFrame) -> str:
 def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("out", type=Path)
-    words.add_argument("--players", default="18,20,22,24")
-    words.add_argument("--seeds", type=int, default=3)
-    words.add_argument("--repeats", type=int, default=20)
-    words.add_argument("--shapiq", type=int, default=5)
+    words.add_argument("--players", default="18,20,24")
+    words.add_argument("--seeds", type=int, default=2)
+    words.add_argument("--repeats", type=int, default=12)
+    words.add_argument("--shapiq", type=int, default=3)
     given = words.parse_args()
     start, lines = time.time(), []
     given.out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The formula table: every family of expressions x method, links found, and what that cost.
 
-Usage: python scripts/synthetic.py OUT [--functions 1000] [--learned 100] [--large 20] [--methods a,b]
+Usage: python scripts/synthetic.py OUT [--functions 1000] [--learned 60] [--large 20] [--methods a,b]
 Formulas of 5-7 and 8-12 variables, and `--large` of 13-20; one random segment each. The first `--learned` formulas of a cell go to
 learned_p. Sampled methods get a quarter of the exact rows, or their minimum. Scores pool links, with 95 % bootstrap intervals
 over formulas; `*_tied_out` leaves out the links that are exact ties. OUT: table.csv, table.md, manifest.json.
@@ -82,7 +82,7 @@ def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("out", type=Path)
     words.add_argument("--functions", type=int, default=1000)
-    words.add_argument("--learned", type=int, default=100)
+    words.add_argument("--learned", type=int, default=60)
     words.add_argument("--large", type=int, default=20)
     words.add_argument("--methods", default=",".join(METHODS))
     given = words.parse_args()
