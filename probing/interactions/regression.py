@@ -7,7 +7,8 @@ only D - f must be sampled.
 The fit is a ridge regression within strata, weighted so that it minimises the estimated variance of the estimate; its strength,
 which may be infinite (no adjustment), has the least leave-one-out error. It is cross-fitted: a pair is adjusted by fits that never
 saw it, and a fit's own pairs enter as known, so that the estimate is unbiased at any sample size and exact when all pairs are
-drawn; below some 50 pairs it can be up to a fifth worse than no adjustment. The same fit serves all intervals of a column, which keeps it linear in the game: exact ties stay exact.
+drawn. Below some 50 pairs there is little to fit, and the error can be up to a fifth larger than without. The same fit serves all
+intervals of a column, which keeps the estimate linear in the interval: exact ties stay exact.
 
 Reference: model-assisted difference estimator, Särndal, Swensson, Wretman 1992, with cross-fitting. Left out: products of four.
 """
