@@ -53,6 +53,7 @@ def main() -> None:
     words.add_argument("--players", default="10,12,14")
     words.add_argument("--repeats", type=int, default=3)
     given = words.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     measure("SV", 4, 1)  # what is loaded at the first call is loaded here
     rows = []
     for n in map(int, given.players.split(",")):
@@ -62,7 +63,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     found = {
         "command": " ".join(["python", *sys.argv]),
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
+        "commit": commit,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
         "versions": versions() | {"shapiq": shapiq.__version__},
         "rows": rows,

@@ -206,6 +206,7 @@ def main() -> None:
     words.add_argument("--repeats", type=int, default=12)
     words.add_argument("--shapiq", type=int, default=3)
     given = words.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     start, lines = time.time(), []
     given.out.mkdir(parents=True, exist_ok=True)
     for n in map(int, given.players.split(",")):
@@ -221,7 +222,7 @@ def main() -> None:
     manifest = {
         "command": " ".join(["python", *sys.argv]),
         "wall_seconds": round(time.time() - start),
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
+        "commit": commit,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": versions() | {"shapiq": shapiq.__version__},
     }

@@ -86,6 +86,7 @@ def main() -> None:
     words.add_argument("--large", type=int, default=20)
     words.add_argument("--methods", default=",".join(METHODS))
     given = words.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     start, lines = time.time(), []
     for variables in ((5, 7), (8, 12), (13, 20)):
         for family in FAMILIES:
@@ -101,7 +102,7 @@ def main() -> None:
         "command": " ".join(["python", *sys.argv]),
         "seed": 0,
         "wall_seconds": round(time.time() - start),
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
+        "commit": commit,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": versions(),
     }

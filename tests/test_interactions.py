@@ -307,6 +307,7 @@ class Returns:
         (lambda rows: np.where(rows[:, 2] & ~rows[:, 1], np.nan, 1.0), "returned nan for the coalition of the players .*2"),
         (lambda rows: np.where(rows.any(1), 1.0, np.inf), "returned inf for the coalition of the players none"),
         (lambda rows: np.ones(len(rows) - 1), r"returned shape \(\d+,\) for \d+ coalitions; it must be"),
+        (lambda rows: [[1, 2], [3]], "returned list, which is no array of numbers"),
         (lambda rows: 1.0, r"returned shape \(\)"),
         (lambda rows: np.ones((len(rows), 0)), r"returned shape \(\d+, 0\)"),
         (lambda rows: np.ones((len(rows), 2, 2)), r"returned shape \(\d+, 2, 2\)"),

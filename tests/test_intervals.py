@@ -241,6 +241,8 @@ def test_learned_p_stops_early_and_refuses_bad_input():
         learned_p(RandomNet(8, 0, columns=2), (2, 6))
     with pytest.raises(ConfigError, match="out of range"):
         learned_p(product_game(), (2, 12))
+    with pytest.raises(ConfigError, match=r"epochs=0.*counts are at least 1"):
+        Settings(10, 10, 0, 1.0)
 
 
 def test_prefixes_have_the_distribution_of_random_orders():

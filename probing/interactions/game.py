@@ -120,7 +120,11 @@ class CachedGame:
         return np.concatenate(parts)
 
     def _verified(self, rows: Coalitions) -> Values:
-        given = np.asarray(self.game(rows))
+        given = self.game(rows)
+        try:
+            given = np.asarray(given)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise GameError(f"the game returned {type(given).__name__}, which is no array of numbers: {error}") from None
         if given.ndim not in (1, 2) or len(given) != len(rows) or 0 in given.shape:
             raise GameError(
                 f"the game returned shape {given.shape} for {len(rows)} coalitions; it must be ({len(rows)},) or ({len(rows)}, k)"

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 
@@ -89,9 +90,7 @@ def interval_values(
     if rows < least:
         raise ConfigError(f"budget={rows}: method={method} needs at least {least:,} model rows for {m} of {m + k} players")
     spent, asked = counted.n_evaluations, counted.n_requested
-    phi, covariance, halves = METHODS[method](
-        _Rows(counted, start, stop), min(rows, whole) if method != "permutation" else rows, seed
-    )
+    phi, covariance, halves = METHODS[method](_Rows(counted, start, stop), rows, seed)
     spent, asked = counted.n_evaluations - spent, counted.n_requested - asked
     return IntervalValues((start, stop), method, phi, covariance, halves, spent, asked)
 
@@ -139,9 +138,9 @@ class _Rows:
     def __init__(self, game: CachedGame, start: int, stop: int):
         self.game, self.n, self.start, self.stop = game, game.n_players, start, stop
         self.outside = np.r_[0:start, stop : self.n]
-        self.first, self.last = np.triu_indices(stop - start)
+        first, last = np.triu_indices(stop - start)
         players = np.arange(stop - start)
-        self.intervals = (self.first[:, None] <= players) & (players <= self.last[:, None])  # (M, m)
+        self.intervals = (first[:, None] <= players) & (players <= last[:, None])  # (M, m)
 
     def differences(self, contexts: Coalitions) -> Values:
         """v(S u C) - v(S) for all intervals, (contexts, M, K)."""
@@ -168,17 +167,12 @@ class _Rows:
 
 def _exact(rows: _Rows, budget: int, seed: int) -> tuple[Values, Values, Values]:
     k = len(rows.outside)
-    size_weight = np.array([part.weight / part.pairs / 2 for part in (strata(k)[min(s, k - s)] for s in range(k + 1))])
+    size_weight = np.array([1 / ((k + 1) * comb(k, s)) for s in range(k + 1)])
     phi: Values | float = 0.0
     step = max(1, _CHUNK // (len(rows.intervals) + 1))
     for i in range(0, 2**k, step):
         contexts = (np.arange(i, min(i + step, 2**k))[:, None] >> np.arange(k) & 1).astype(bool)
-        weights = size_weight[contexts.sum(1)] * (2 if k == 0 else 1)
-        phi = phi + np.tensordot(weights, rows.differences(contexts), axes=1)
-    return _without_error(phi)
-
-
-def _without_error(phi: Values) -> tuple[Values, Values, Values]:
+        phi = phi + np.tensordot(size_weight[contexts.sum(1)], rows.differences(contexts), axes=1)
     return phi, np.zeros((phi.shape[1], len(phi), len(phi))), np.stack([phi, phi])
 
 

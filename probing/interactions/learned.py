@@ -46,6 +46,10 @@ class Settings:
     decay: float = 1.0
     stop: float = 0.0
 
+    def __post_init__(self):
+        if min(self.partitions, self.prefixes, self.epochs) < 1 or not self.lr > 0 or not 0 <= self.momentum < 1:
+            raise ConfigError(f"{self}: counts are at least 1, lr above 0, momentum from 0 to below 1")
+
 
 PUBLISHED = {
     "toy": Settings(10, 50, 200, 1.0, momentum=0.4, stop=0.1),

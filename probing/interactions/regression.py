@@ -87,15 +87,19 @@ def _fit(parts, features, flat, trained, shape) -> Values:
         return np.zeros((width, targets))
     x, y, centring = np.concatenate(x), np.concatenate(y), np.concatenate(centring)
     u, s, vt = np.linalg.svd(x, full_matrices=False)
+    rank = int((s > 1e-10 * s[0]).sum())  # beyond it lie the stratum means, which are taken out
+    if rank == 0:
+        return np.zeros((width, targets))
+    u, s, vt = u[:, :rank], s[:rank], vt[:rank]
     projected = u.T @ y
     best, chosen = np.full(shape[1], np.inf), np.zeros(shape[1], int)
     power = np.square(s)
-    scale = max(power.mean(), np.finfo(float).tiny)
-    shrinks = np.array([power / (power + strength * scale) for strength in STRENGTHS])  # (strengths, r)
-    for at, shrink in enumerate(shrinks):
-        free = np.maximum(1 - np.square(u) @ shrink - centring, 1e-8)  # of a leave-one-out residual: 1 - leverage
-        error = np.square((y - u @ (shrink[:, None] * projected)) / free[:, None]).sum(0).reshape(shape).sum(0)  # (K,)
+    keeps = np.array([1 / (1 + power / (strength * power.mean())) for strength in STRENGTHS])  # of the residual: (strengths, r)
+    outside, unfitted = y - u @ projected, np.maximum(1 - np.square(u).sum(1) - centring, 0)
+    for at, keep in enumerate(keeps):
+        free = np.maximum(unfitted + np.square(u) @ keep, 1e-12)  # 1 - leverage
+        error = np.square((outside + u @ (keep[:, None] * projected)) / free[:, None]).sum(0)  # leave-one-out, (M K,)
+        error = error.reshape(shape).sum(0)
         chosen, best = np.where(error < best, at, chosen), np.minimum(error, best)
-    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 1e-10 * max(s.max(), 1e-300))
-    shrink = np.tile(shrinks[chosen].T, (1, shape[0]))  # targets lie interval by interval, columns within: (r, M K)
-    return vt.T @ (inverse[:, None] * shrink * projected)
+    shrink = np.tile(1 - keeps[chosen].T, (1, shape[0]))  # targets lie interval by interval, columns within: (r, M K)
+    return vt.T @ (shrink / s[:, None] * projected)
