@@ -29,6 +29,10 @@ class StatesError(EncoderError):
     """An encoder that was loaded, and returned states that cannot be used for a sentence."""
 
 
+class GameError(ProbingError):
+    """A game that returned something other than finite numbers, one row for each coalition."""
+
+
 class StoreError(ProbingError):
     """The representation store cannot be written or read (disk full, folder not writable, foreign content)."""
 

@@ -16,6 +16,12 @@ Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating]
 """Class probabilities, rows sum to 1: shape (n, k)."""
 
+Coalitions = NDArray[np.bool_]
+"""m coalitions of n players, True where a player is present: shape (m, n)."""
+
+Values = NDArray[np.float64]
+"""What a game gives for m coalitions: shape (m,), or (m, k) for k classes or layers at once."""
+
 
 @dataclass(frozen=True)
 class Estimate:

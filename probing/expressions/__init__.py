@@ -1,0 +1,11 @@
+"""Expressions with known interactions: formulas, random families of them, and their files.
+
+>>> from probing.expressions import generate
+>>> [e.text for e in generate("and_or", 2, variables=(5, 5), seed=1)]
+['x1 ...', 'x1 ...']
+"""
+
+from probing.expressions.families import FAMILIES, generate, random_segment
+from probing.expressions.formula import Expression, LinkTruth, parse, read, write
+
+__all__ = ["FAMILIES", "Expression", "LinkTruth", "generate", "parse", "random_segment", "read", "write"]

@@ -1,0 +1,9 @@
+"""Interactions between neighbouring players of a game: exact where it is affordable, sampled with standard errors where not.
+
+>>> from probing.interactions import TableGame, segment_interaction
+"""
+
+from probing.interactions.game import CachedGame, Game, TableGame, table
+from probing.interactions.segment import SegmentInteraction, segment_interaction, segment_interactions
+
+__all__ = ["CachedGame", "Game", "SegmentInteraction", "TableGame", "segment_interaction", "segment_interactions", "table"]

@@ -1,0 +1,190 @@
+"""`learned_p`: the partition learned by gradient steps, as the released experiments do it. The reproduction baseline.
+
+Each link i of a segment is kept with probability p_i = sigmoid(theta_i), theta = 0 at first. An epoch draws `partitions` samples g
+of links; every part C of a sample gets the mean of v(S u C) - v(S) over `prefixes` random prefixes S of the outside players (each
+part its own), and F(g) is the sum over parts. The surrogate and its gradient are
+
+    mean over items i of p_i E[F | g_i = 1] + (1 - p_i) E[F | g_i = 0],     d/dp_i = (E[F | g_i = 1] - E[F | g_i = 0]) / m
+
+(m items: the first position is a link fixed to 0), taken through the sigmoid by gradient steps with momentum, upwards for the best
+partition and, in a second run, downwards for the worst. T_soft, the one reported there, is the difference of the two surrogates at
+the last epoch; T_thresholded that of the two partitions with p >= 0.5, each part with the mean of all its samples.
+
+Differences from the released code: its conditional means leave out scores that are exactly 0, ours do not; where no sample has a
+link on (or off), that link rests for an epoch. With `phi` given, F(g) is exact and only the optimisation is on trial.
+
+Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) and the settings of its released experiments. Left out: nothing is cached, as
+there: `n_requested` is the method's cost, `n_evaluations` what it would be with a perfect cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from probing.errors import ConfigError, did_you_mean
+from probing.interactions.contexts import prefixes
+from probing.interactions.game import CachedGame, Game
+from probing.interactions.intervals import check_segment
+from probing.interactions.partition import Partition, partition_of
+from probing.types import Values
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Samples of links and prefixes an epoch, epochs, step, momentum, decay every 10 epochs, and when to stop early.
+
+    `stop`: all p below this or above 1 - this; 0 never stops.
+    """
+
+    partitions: int
+    prefixes: int
+    epochs: int
+    lr: float
+    momentum: float = 0.9
+    decay: float = 1.0
+    stop: float = 0.0
+
+    def __post_init__(self):
+        if min(self.partitions, self.prefixes, self.epochs) < 1 or not self.lr > 0 or not 0 <= self.momentum < 1:
+            raise ConfigError(f"{self}: counts are at least 1, lr above 0, momentum from 0 to below 1")
+
+
+PUBLISHED = {
+    "toy": Settings(10, 50, 200, 1.0, momentum=0.4, stop=0.1),
+    "demo": Settings(10, 50, 100, 1.0),
+    "accuracy": Settings(10, 25, 100, 1.0, decay=0.95),
+    "instability-elmo": Settings(50, 50, 50, 2.0, decay=0.95),
+    "instability-cnn": Settings(50, 50, 100, 2.0, decay=0.95),
+    "layers": Settings(5, 25, 100, 10.0, stop=0.05),
+}
+"""The settings of the released experiments, by experiment."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was learned about a segment, in the unit of the game's values.
+
+    Attributes:
+        T_soft: difference of the surrogates at the last epochs. `T_history`: the same after each epoch (a run that stopped stays).
+        T_thresholded: difference of the sums over the two partitions' parts, with the mean of all samples seen of each part.
+        p_max, p_min: probability of each link, (m - 1,).
+        max_partition, min_partition: parts (start, stop) of the links with p >= 0.5.
+        n_requested, n_evaluations: model rows as published (nothing cached), and different ones among them.
+    """
+
+    segment: tuple[int, int]
+    T_soft: float
+    T_history: Values
+    T_thresholded: float
+    p_max: Values
+    p_min: Values
+    max_partition: Partition
+    min_partition: Partition
+    n_requested: int
+    n_evaluations: int
+
+
+def learned_p(
+    game: Game, segment: tuple[int, int], settings: Settings | str = "accuracy", seed: int = 0, phi: Values | None = None
+) -> Learned:
+    """Learns the best and the worst partition of a segment.
+
+    Args:
+        game: bool (rows, n) -> (rows,); one column.
+        segment: (start, stop) in player numbers, stop excluded; at least two players.
+        settings: by name (`PUBLISHED`) or your own.
+        seed: of links and prefixes.
+        phi: exact interval values, (m, m); then no model row is spent.
+
+    Raises:
+        ConfigError: unknown settings, a segment out of range or of one player, phi of another shape.
+        GameError: the game's values cannot be used.
+    """
+    if isinstance(settings, str):
+        if settings not in PUBLISHED:
+            raise ConfigError(f"no settings {settings!r}{did_you_mean(settings, PUBLISHED)}; known: {', '.join(PUBLISHED)}")
+        settings = PUBLISHED[settings]
+    counted = game if isinstance(game, CachedGame) else CachedGame(game)
+    start, stop = check_segment(segment, counted.n_players)
+    m = stop - start
+    if m < 2:
+        raise ConfigError(f"segment={segment}: a segment of one player has no links to learn")
+    if phi is not None and np.shape(phi) != (m, m):
+        raise ConfigError(f"phi of shape {np.shape(phi)} is not that of {m} players: ({m}, {m})")
+    spent, asked = counted.n_evaluations, counted.n_requested
+    rng = np.random.default_rng(seed)
+    seen = _Seen(counted, start, stop, settings.prefixes, phi, rng)
+    runs = [_climb(seen, sign, settings, rng) for sign in (1, -1)]
+    histories = np.stack([np.pad(h, (0, settings.epochs - len(h)), mode="edge") for _, h in runs])
+    partitions = [partition_of(p >= 0.5, start) for p, _ in runs]
+    sums = [sum(seen.mean(i - start, j - 1 - start) for i, j in partition) for partition in partitions]
+    return Learned(
+        segment=(start, stop),
+        T_soft=float(histories[0, -1] - histories[1, -1]),
+        T_history=histories[0] - histories[1],
+        T_thresholded=sums[0] - sums[1],
+        p_max=runs[0][0],
+        p_min=runs[1][0],
+        max_partition=partitions[0],
+        min_partition=partitions[1],
+        n_requested=counted.n_requested - asked,
+        n_evaluations=counted.n_evaluations - spent,
+    )
+
+
+class _Seen:
+    """Values of parts: sampled anew each time, and remembered as running means."""
+
+    def __init__(self, game: CachedGame, start: int, stop: int, prefixes: int, phi: Values | None, rng: np.random.Generator):
+        self.game, self.start, self.stop, self.prefixes, self.phi, self.rng = game, start, stop, prefixes, phi, rng
+        self.outside = np.r_[0:start, stop : game.n_players]
+        self.total, self.count = np.zeros((2, stop - start, stop - start))
+
+    def sample(self, first: Values, last: Values) -> Values:
+        """One fresh estimate for each part first..last (inclusive), both (parts,): (parts,)."""
+        if self.phi is not None:
+            return self.phi[first, last]
+        k, players = len(self.outside), np.arange(self.stop - self.start)
+        rows = np.zeros((2, len(first), self.prefixes, self.game.n_players), bool)
+        rows[:, :, :, self.outside] = prefixes((len(first), self.prefixes), k, self.rng)
+        rows[1, :, :, self.start : self.stop] = ((first[:, None] <= players) & (players <= last[:, None]))[:, None]
+        values = self.game(rows.reshape(-1, self.game.n_players))
+        if values.size != 2 * len(first) * self.prefixes:
+            raise ConfigError(f"learned_p takes a game of one column; this one has {values.shape[1]}")
+        values = values.reshape(2, len(first), self.prefixes)
+        found = (values[1] - values[0]).mean(1)
+        np.add.at(self.total, (first, last), found)
+        np.add.at(self.count, (first, last), 1)
+        return found
+
+    def mean(self, first: int, last: int) -> float:
+        """Mean of all estimates of a part; one is made if there is none."""
+        if self.phi is not None:
+            return float(self.phi[first, last])
+        if not self.count[first, last]:
+            self.sample(np.array([first]), np.array([last]))
+        return float(self.total[first, last] / self.count[first, last])
+
+
+def _climb(seen: _Seen, sign: int, settings: Settings, rng: np.random.Generator) -> tuple[Values, Values]:
+    """Link probabilities at the end, and the surrogate at each epoch."""
+    m = seen.stop - seen.start
+    theta, speed, history = np.zeros(m - 1), np.zeros(m - 1), []
+    p = np.full(m - 1, 0.5)
+    for epoch in range(settings.epochs):
+        kept = rng.random((settings.partitions, m - 1)) < p
+        begins, ends = np.pad(~kept, ((0, 0), (1, 0)), constant_values=True), np.pad(~kept, ((0, 0), (0, 1)), constant_values=True)
+        owner, first = np.nonzero(begins)
+        score = np.bincount(owner, seen.sample(first, np.nonzero(ends)[1]), settings.partitions)  # F(g)
+        on, off = kept.sum(0), (~kept).sum(0)
+        mean_on, mean_off = score @ kept / np.maximum(on, 1), score @ ~kept / np.maximum(off, 1)
+        history.append((score.mean() + (p * mean_on + (1 - p) * mean_off).sum()) / m)
+        gradient = np.where((on > 0) & (off > 0), mean_on - mean_off, 0.0) / m
+        speed = settings.momentum * speed + sign * gradient * p * (1 - p)
+        theta = theta + settings.lr * settings.decay ** (epoch // 10) * speed
+        p = 1 / (1 + np.exp(-np.clip(theta, -500, 500)))
+        if settings.stop and np.all((p < settings.stop) | (p > 1 - settings.stop)):
+            break
+    return p, np.array(history)

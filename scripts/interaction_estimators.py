@@ -1,0 +1,233 @@
+"""Error of T against model rows on games that are no tables, and exact against learned_p.
+
+Usage: python scripts/interaction_estimators.py OUT [--players 18,20,24] [--seeds 2] [--repeats 12] [--shapiq 3]
+Games: a random attention net (two layers, read at its first token) and a random tanh network, with segments of 4-9 of 18-24
+players, small enough for the exact T. Error: root mean square over repeats, relative to T. Compared at budgets from the minimum to
+16 times as much:
+
+    sampled, regression       ours
+    permutation               the paper's sampler on all intervals
+    permutation_told          the same, told the best and worst partitions, and asked for their parts only
+    shapiq:NAME               approximators of shapiq on the game of one block and the outside players, one for each interval
+
+"Times fewer rows" is c^2 / (error^2 rows), with error = c / sqrt(rows) fitted to the other method (its geometric mean); its best
+approximator stands for shapiq on each game. `learned_p` runs at its published settings on 8-12 players.
+OUT: errors.csv, learned.csv, README.md, manifest.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import shapiq
+
+from probing.cells import versions
+from probing.interactions import CachedGame, segment_interaction
+from probing.interactions.intervals import interval_values, minimum_rows
+from probing.interactions.learned import learned_p
+from probing.interactions.partition import best_partition, coefficients
+
+BASELINES = ("permutation", "permutation_told", "shapiq")
+APPROXIMATORS = ("PermutationSamplingSV", "KernelSHAP", "StratifiedSamplingSV", "SVARM", "UnbiasedKernelSHAP")
+SEGMENTS = {12: (4, 8), 18: (6, 10), 20: (7, 12), 22: (8, 15), 24: (8, 17)}
+
+
+class Attention:
+    """Random words behind a first token that is always there; absent words are not attended. Two layers, the first token read."""
+
+    def __init__(self, n_players: int, seed: int, d: int = 8):
+        rng = np.random.default_rng(seed)
+        self.n_players, words = n_players, rng.normal(size=(n_players + 1, d))
+        (q, k, v), (self.q, self.k, self.v) = rng.normal(size=(2, 3, d, d)) / np.sqrt(d)
+        self.attend = np.exp((words @ q) @ (words @ k).T / np.sqrt(d))  # (token, attended)
+        self.carried = np.einsum("ta,ad->atd", self.attend, words @ v).reshape(n_players + 1, -1)
+        self.words, self.out = words, rng.normal(size=d)
+
+    def __call__(self, coalitions):
+        parts = np.array_split(coalitions, max(1, len(coalitions) // 4096))
+        return np.concatenate([self._run(np.insert(part.astype(float), 0, 1.0, axis=1)) for part in parts])
+
+    def _run(self, there):
+        h = (there @ self.carried).reshape(len(there), *self.words.shape) / (there @ self.attend.T)[:, :, None]
+        h = np.tanh(self.words + h)  # (rows, tokens, d)
+        weight = np.exp(((h @ self.k) @ (h[:, 0] @ self.q)[:, :, None])[:, :, 0] / np.sqrt(h.shape[2])) * there
+        mixed = np.einsum("rt,rtd->rd", weight / weight.sum(1, keepdims=True), h) @ self.v
+        return np.tanh(h[:, 0] + mixed) @ self.out
+
+
+class Network:
+    """Two random tanh layers on the players present."""
+
+    def __init__(self, n_players: int, seed: int, d: int = 16):
+        rng = np.random.default_rng(seed)
+        self.n_players, self.bias = n_players, rng.normal(size=(2, d))
+        self.first, self.second, self.out = (
+            rng.normal(size=(n_players, d)) / 2,
+            rng.normal(size=(d, d)) / np.sqrt(d),
+            rng.normal(size=d),
+        )
+
+    def __call__(self, coalitions):
+        return np.tanh(np.tanh(coalitions @ self.first + self.bias[0]) @ self.second + self.bias[1]) @ self.out
+
+
+GAMES = {"attention": Attention, "tanh network": Network}
+
+
+def ours(game, segment, method, budget, repeats):
+    """T of each repeat, and mean model rows."""
+    found = [segment_interaction(game, segment, method, budget, seed, listed=1) for seed in range(repeats)]
+    return [r.T for r in found], np.mean([r.n_evaluations for r in found])
+
+
+def told(game, segment, exact, budget, repeats):
+    """The paper's sampler on the parts in which the two known partitions differ."""
+    m = segment[1] - segment[0]
+    best, worst = ([(i - segment[0], j - segment[0]) for i, j in p] for p in (exact.max_partition, exact.min_partition))
+    weights = coefficients(tuple(best), m) - coefficients(tuple(worst), m)
+    parts = np.count_nonzero(weights)
+    each = max(2, budget // (2 * parts))
+    found = [interval_values(game, segment, "permutation", each * 2 * len(weights), seed).phi[:, 0] for seed in range(repeats)]
+    return [weights @ phi for phi in found], each * 2 * parts
+
+
+def approximated(game, segment, name, budget, repeats):
+    """T from the values of the block in one game an interval, and mean model rows."""
+    start, stop = segment
+    m, outside = stop - start, np.r_[0:start, stop : game.n_players]
+    found, rows = [], 0
+    for seed in range(repeats):
+        phi = np.zeros((m, m))
+        for i, j in zip(*np.triu_indices(m), strict=True):
+
+            def block(coalitions, i=i, j=j):
+                whole = np.zeros((len(coalitions), game.n_players), bool)
+                whole[:, outside] = coalitions[:, :-1]
+                whole[:, start + i : start + j + 1] = coalitions[:, -1:]
+                return game(whole)
+
+            block.n_players = len(outside) + 1
+            counted = CachedGame(block)
+            approximator = getattr(shapiq, name)(n=block.n_players, random_state=seed)
+            values = approximator.approximate(
+                budget * 2 // (m * (m + 1)), lambda rows, g=counted: g(np.atleast_2d(rows).astype(bool))
+            )
+            phi[i, j] = values[(len(outside),)]
+            rows += counted.n_evaluations
+        found.append(best_partition(phi, 1).value - best_partition(phi, -1).value)
+    return found, rows / repeats
+
+
+def errors(kind: str, n: int, seed: int, repeats: int, shapiq_repeats: int) -> list[dict]:
+    game, segment = GAMES[kind](n, seed), SEGMENTS[n]
+    exact = segment_interaction(game, segment, "exact", budget=2**24, listed=1)
+    m = segment[1] - segment[0]
+    least = minimum_rows(m, n - m, "sampled")
+    lines = []
+    for budget in (least, 4 * least, 16 * least):
+        runs = {method: ours(game, segment, method, budget, repeats) for method in ("sampled", "regression", "permutation")}
+        runs["permutation_told"] = told(game, segment, exact, budget, repeats)
+        if shapiq_repeats:
+            runs |= {f"shapiq:{name}": approximated(game, segment, name, budget, shapiq_repeats) for name in APPROXIMATORS}
+        for method, (found, rows) in runs.items():
+            error = np.sqrt(np.mean(np.square(np.array(found) - exact.T))) / exact.T
+            bias = (np.mean(found) - exact.T) / exact.T
+            lines.append({"game": kind, "n": n, "m": m, "seed": seed, "exact_rows": exact.n_evaluations, "T": exact.T})
+            lines[-1] |= {"method": method, "budget": budget, "rows": rows, "error": error, "bias": bias}
+    return lines
+
+
+def ratios(frame: pd.DataFrame) -> pd.DataFrame:
+    """Times fewer rows than each baseline, for each game, budget and method of ours."""
+    found = []
+    for key, part in frame.groupby(["game", "n", "seed"]):
+        fits = {name: np.exp(np.log(p.error * np.sqrt(p.rows)).mean()) for name, p in part.groupby("method")}
+        fits["shapiq"] = min((c for name, c in fits.items() if name.startswith("shapiq:")), default=np.nan)
+        for _, row in part[part.method.isin(["sampled", "regression"])].iterrows():
+            times = {name: fits[name] ** 2 / (row.error**2 * row["rows"]) for name in BASELINES}
+            found.append(dict(zip(("game", "n", "seed"), key, strict=True)) | {"method": row.method, "budget": row.budget} | times)
+    made = pd.DataFrame(found)
+    made["step"] = made.groupby(["game", "n", "seed"]).budget.rank("dense").map({1: "minimum", 2: "4 x minimum", 3: "16 x minimum"})
+    return made
+
+
+def learned(kind: str, n: int, seed: int) -> dict:
+    game, start = GAMES[kind](n, 1000 + seed), (n - 4) // 2
+    exact = segment_interaction(game, (start, start + 4), listed=1)
+    r = learned_p(game, (start, start + 4), "accuracy", seed)
+    line = {"game": kind, "n": n, "seed": seed, "T": exact.T, "exact_rows": exact.n_evaluations, "learned_rows": r.n_requested}
+    line |= {"times_fewer_rows": r.n_requested / exact.n_evaluations}
+    line |= {"error_soft": abs(r.T_soft - exact.T) / exact.T, "error_thresholded": abs(r.T_thresholded - exact.T) / exact.T}
+    return line | {"same_partitions": (r.max_partition, r.min_partition) == (exact.max_partition, exact.min_partition)}
+
+
+def markdown(times: pd.DataFrame, compared: pd.DataFrame) -> str:
+    lines = [
+        "# Rows for an error of T",
+        "",
+        "Times fewer rows at equal error than the method named, median over games [smallest, largest].",
+        "",
+    ]
+    lines += ["| ours | budget | games | " + " | ".join(BASELINES) + " |", "|---" * 6 + "|"]
+    for (method, step), part in times.groupby(["method", "step"], sort=False):
+        shown = [f"{part[b].median():,.0f} [{part[b].min():,.1f}, {part[b].max():,.0f}]" for b in BASELINES]
+        lines.append(f"| {method} | {step} | {len(part)} | " + " | ".join(shown) + " |")
+    lines += [
+        "",
+        "# Exact against learned_p at its published settings (accuracy)",
+        "",
+        "Medians over games; errors relative to T.",
+        "",
+    ]
+    lines += [
+        "| game | n | games | exact rows | learned_p rows | times fewer | error, soft | thresholded | both partitions right |"
+    ]
+    lines.append("|---" * 9 + "|")
+    for (kind, n), part in compared.groupby(["game", "n"]):
+        mid = part.median(numeric_only=True)
+        cells = [f"{mid[name]:,.0f}" for name in ("exact_rows", "learned_rows", "times_fewer_rows")]
+        cells += [f"{mid.error_soft:.3f}", f"{mid.error_thresholded:.4f}", f"{part.same_partitions.mean():.0%}"]
+        lines.append(f"| {kind} | {n} | {len(part)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    words = argparse.ArgumentParser()
+    words.add_argument("out", type=Path)
+    words.add_argument("--players", default="18,20,24")
+    words.add_argument("--seeds", type=int, default=2)
+    words.add_argument("--repeats", type=int, default=12)
+    words.add_argument("--shapiq", type=int, default=3)
+    given = words.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    start, lines = time.time(), []
+    given.out.mkdir(parents=True, exist_ok=True)
+    for n in map(int, given.players.split(",")):
+        for kind in GAMES:
+            for seed in range(given.seeds):
+                lines += errors(kind, n, seed, given.repeats, given.shapiq)
+                print(kind, n, seed, f"{time.time() - start:.0f} s", flush=True)
+    frame, times = pd.DataFrame(lines), ratios(pd.DataFrame(lines))
+    compared = pd.DataFrame([learned(kind, n, seed) for kind in GAMES for n in (8, 10, 12) for seed in range(5 * given.seeds)])
+    frame.round(8).to_csv(given.out / "errors.csv", index=False)
+    compared.round(8).to_csv(given.out / "learned.csv", index=False)
+    (given.out / "README.md").write_text(markdown(times, compared), encoding="utf-8")
+    manifest = {
+        "command": " ".join(["python", *sys.argv]),
+        "wall_seconds": round(time.time() - start),
+        "commit": commit,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": versions() | {"shapiq": shapiq.__version__},
+    }
+    (given.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
