@@ -1,0 +1,98 @@
+"""`probing interact`: the interactions of words in one sentence, as text.
+
+Per column (class or layer): v(N), v(empty), B, B_max, B_min, T and T / |v(N) - v(empty)|, with standard errors where contexts were
+sampled; then the best partitions as brackets in the sentence. Definitions: `probing.interactions.segment`; games:
+`probing.interactions.text`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import isnan
+
+from probing.encoders.base import Encoder
+from probing.errors import ConfigError
+from probing.heads import load_head
+from probing.interactions.text import TextGame, TextInteraction, drawn, text_interactions
+
+
+@dataclass
+class Interact:
+    """Options, as in `conf/interact.yaml`."""
+
+    text: str = ""
+    segment: str | None = None
+    value: str | None = None
+    target: str = "predicted"
+    head: str | None = None
+    layers: tuple[int, ...] | None = None
+    masking: str = "pad"
+    replacement: str | None = None
+    method: str = "exact"
+    budget: int | None = None
+    seed: int = 0
+
+    def run(self, encoder: Encoder) -> str:
+        """What is printed.
+
+        Raises:
+            ConfigError: a mistake in the options; a sentence too long for the encoder or the method.
+        """
+        head = load_head(self.head, encoder) if self.head else None
+        game = TextGame(encoder, self.text, self.value, self.masking, self.replacement, self.layers, self.target, head)
+        start, stop = segment_of(self.segment, game.n_players)
+        found, rows = text_interactions(game, (start, stop), self.method, self.budget, self.seed)
+        words = game.sentence.words
+        of = f"{game.value} of class" if game.head else f"v_f, {game.value}"
+        said = [
+            f"{encoder.name}: {' '.join(words)}",
+            f"segment {start}:{stop} [{' '.join(words[start:stop])}] of {len(words)} words, masking={game.sentence.masking}, "
+            f"value={of}, method={self.method}: {rows:,} model rows",
+            *([f"predicted class: {game.predicted}"] if game.predicted is not None else []),
+            "",
+            *_table(["class" if game.head else "layer", "v(N)", "v(empty)", "B", "B_max", "B_min", "T", "T/|v(N)-v(empty)|"], found),
+            "",
+            *_partitions(words, found),
+        ]
+        return "\n".join(said)
+
+
+def segment_of(said: str | None, n_words: int) -> tuple[int, int]:
+    """
+    >>> segment_of("3:6", 8), segment_of(None, 8)
+    ((3, 6), (0, 8))
+
+    Raises:
+        ConfigError: not start:stop, or out of range.
+    """
+    if said is None:
+        return 0, n_words
+    given = re.fullmatch(r"(\d+):(\d+)", said)
+    start, stop = map(int, given.groups()) if given else (0, 0)
+    if not 0 <= start < stop <= n_words:
+        raise ConfigError(f"segment={said}: give start:stop in words, 0 <= start < stop <= {n_words}, such as segment=0:{n_words}")
+    return start, stop
+
+
+def _table(header: list[str], found: list[TextInteraction]) -> list[str]:
+    rows = [header]
+    for one in found:
+        r = one.found
+        pairs = ((r.B, r.B_stderr), (r.B_max, r.B_max_stderr), (r.B_min, r.B_min_stderr), (r.T, r.T_stderr))
+        numbers = [f"{x:.4f}" + (f" ± {error:.4f}" if r.T_stderr or error else "") for x, error in pairs]
+        relative = "-" if isnan(one.T_relative) else f"{one.T_relative:.4f}"
+        rows.append([one.column, f"{one.whole:.4f}", f"{one.empty:.4f}", *numbers, relative])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))]) for row in rows]
+
+
+def _partitions(words: tuple[str, ...], found: list[TextInteraction]) -> list[str]:
+    """The best partitions as brackets, columns with the same one in one line."""
+    lines: dict[str, list[str]] = {}
+    for name, which in (("B_max", "max_partitions"), ("B_min", "min_partitions")):
+        for one in found:
+            partitions = getattr(one.found, which)
+            ties = f" (the finest of {len(partitions)} that tie)" if len(partitions) > 1 else ""
+            lines.setdefault(f"{name}  {drawn(words, partitions[0])}{ties}", []).append(one.column.split()[0])
+    return [f"{line}   {', '.join(columns)}" if len(found) > 1 else line for line, columns in lines.items()]
