@@ -73,13 +73,11 @@ def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
     try:
         card = json.loads((folder / CARD).read_text())
         arrays = load_file(folder / WEIGHTS)
-        head = LinearHead(
-            arrays["coef"], arrays["intercept"], tuple(card["classes"]), card["layer"], card["pooling"], card["made"]
-        )
+        head = LinearHead(arrays["coef"], arrays["intercept"], tuple(card["classes"]), card["layer"], card["pooling"], card["made"])
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise EncoderError(f"head={str(folder)!r} is no folder of a fitted head ({type(error).__name__}: {error})") from None
     if head.made.get("fingerprint") != fingerprint(encoder):
-        raise EncoderError(f"head={str(folder)!r} was fitted on {head.made.get('encoder')}, whose vectors are not those of {encoder.name}")
+        raise EncoderError(f"head={str(folder)!r} was fitted on {head.made.get('encoder')}, other vectors than {encoder.name}'s")
     return head
 
 
@@ -133,7 +131,9 @@ def fit_head(
         raise DataError(f"{task.name} has {len(task.classes)} class: a head needs two")
     layer %= layers
     column = Column(layer, pooling)
-    x = {s: extract(encoder, encoder.tokenize(part.texts)[0], [pooling])[column].astype(np.float64) for s, part in task.splits.items()}
+    x = {}
+    for split, part in task.splits.items():
+        x[split] = extract(encoder, encoder.tokenize(part.texts)[0], [pooling])[column].astype(np.float64)
     mean, spread = x["train"].mean(0), x["train"].std(0)
     scale = np.where(spread > 1e-6 * np.abs(mean), spread, np.inf)  # a constant dim is no feature
     z = {split: (values - mean) / scale for split, values in x.items()}

@@ -51,7 +51,7 @@ class Interact:
             f"value={of}, method={self.method}: {rows:,} model rows",
             *([f"predicted class: {game.predicted}"] if game.predicted is not None else []),
             "",
-            *_table(["class" if game.head else "layer", "v(N)", "v(empty)", "B", "B_max", "B_min", "T", "T/|v(N)-v(empty)|"], found),
+            *_table("class" if game.head else "layer", found),
             "",
             *_partitions(words, found),
         ]
@@ -75,8 +75,8 @@ def segment_of(said: str | None, n_words: int) -> tuple[int, int]:
     return start, stop
 
 
-def _table(header: list[str], found: list[TextInteraction]) -> list[str]:
-    rows = [header]
+def _table(columns: str, found: list[TextInteraction]) -> list[str]:
+    rows = [[columns, "v(N)", "v(empty)", "B", "B_max", "B_min", "T", "T/|v(N)-v(empty)|"]]
     for one in found:
         r = one.found
         pairs = ((r.B, r.B_stderr), (r.B_max, r.B_max_stderr), (r.B_min, r.B_min_stderr), (r.T, r.T_stderr))

@@ -59,7 +59,7 @@ def test_masking_of_a_bert_is_what_its_name_says(tiny, masking, pooling):
     ids = torch.tensor(encoder.tokenize([TEXT])[0][0])
     assert encoder.word_ids([TEXT])[0] == OWNERS
     model, table = encoder.model, encoder.model.get_input_embeddings().weight
-    numbers = {"mask": encoder.tokenizer.mask_token_id, "pad": encoder.tokenizer.pad_token_id, "unknown": encoder.tokenizer.unk_token_id}
+    numbers = {"mask": 4, "pad": 0, "unknown": 1}  # of `toys.save_tiny`
 
     def forward(present):
         there = torch.from_numpy(present)
@@ -206,7 +206,7 @@ def test_all_layers_at_once_are_the_layers_one_by_one(tiny):
 
 
 def test_word_vectors_alone_interact_nowhere():
-    """Layer 0 with its tokens in place is an additive game: T = 0 (negative control); with deletion the mean is over what is left."""
+    """Layer 0 with its tokens in place is additive: T = 0 (negative control); with deletion the mean is over what is left."""
     encoder = small("lstm")
     game = TextGame(encoder, "the dog sees it again", "mean", "pad", layers=(0,))
     found = segment_interaction(game, (0, 5))
@@ -223,23 +223,24 @@ def test_word_vectors_alone_interact_nowhere():
 
 @pytest.fixture(scope="module")
 def xor(tmp_path_factory):
-    """A checkpoint of an LSTM that knows whether the first two words of a sentence differ, and the folder of its data."""
+    """A checkpoint of an LSTM that knows whether the first two words of three differ, and the folder of its data."""
     root = tmp_path_factory.mktemp("xor")
-    rows = [f"{int(a != b)} {a} {b} {c} {d}" for a, b in itertools.product(["yes", "no"], repeat=2) for c in "pqr" for d in "pqr"]
+    rows = [f"{int(a != b)} {a} {b} {c}" for a, b in itertools.product(["yes", "no"], repeat=2) for c in "pqr"]
     for split in ("train", "dev", "test"):
         (root / f"stsa.binary.{split}").write_text("\n".join(rows) + "\n")
-    objective = Classification(min_count=1, epochs=40, batch_tokens=16, lr=0.02, warmup=1, dropout=0.0, patience=40)
-    folder = train(LSTM(embedding_dim=8, hidden=12, dropout=0.0, pooling="last"), objective, root, root / "made")
+    objective = Classification(min_count=1, epochs=15, batch_tokens=24, lr=0.1, warmup=1, dropout=0.0, decay="linear", patience=15)
+    folder = train(LSTM(embedding_dim=8, hidden=24, dropout=0.0), objective, root, root / "made")
     return folder, root
 
 
 def test_two_words_that_decide_together_interact(xor):
     encoder = CheckpointEncoder(str(xor[0]))
     assert head_of(encoder).made["test"]["accuracy"] == 1.0
-    [found], rows = text_interactions(TextGame(encoder, "yes no p q", "log-odds"), (0, 4))
-    assert found.column == "1" and found.T_relative > 0.5 and rows == 11
-    [deeper], _ = text_interactions(TextGame(encoder, "yes no p q", "mean", layers=(1,)), (0, 2))
-    [words], _ = text_interactions(TextGame(encoder, "yes no p q", "mean", layers=(0,)), (0, 2))
+    [found], rows = text_interactions(TextGame(encoder, "yes no p", "log-odds"), (0, 3))
+    assert found.column == "1" and found.T_relative > 0.2 and rows == 7
+    assert found.found.max_partition == ((0, 2), (2, 3))  # yes and no, without the third word
+    [deeper], _ = text_interactions(TextGame(encoder, "yes no p", "mean", layers=(1,)), (0, 2))
+    [words], _ = text_interactions(TextGame(encoder, "yes no p", "mean", layers=(0,)), (0, 2))
     assert deeper.found.T > 1e-2 > 1e-6 > words.found.T
 
 
@@ -247,20 +248,20 @@ def test_class_values_are_those_of_the_trained_model(xor):
     folder, root = xor
     encoder = CheckpointEncoder(str(folder))
     model, _ = load_model(folder, root)
-    game = TextGame(encoder, "yes no p q", "logit", "delete", target="all")
-    rows = all_coalitions(4)
+    game = TextGame(encoder, "yes no p", "logit", "delete", target="all")
+    rows = all_coalitions(3)
     found = game(rows)
-    [ids] = encoder.tokenize(["yes no p q"])[0]
+    [ids] = encoder.tokenize(["yes no p"])[0]
     with torch.no_grad():
         for row, values in zip(rows[1:], found[1:], strict=True):
             np.testing.assert_allclose(values, model([[i for i, there in zip(ids, row, strict=True) if there]])[0], atol=1e-5)
         np.testing.assert_allclose(found[0], model.head[1].bias, atol=1e-6)  # nothing left: the head on the zero vector
     assert game.columns == ("0", "1") and game.predicted == "1"
     p = torch.from_numpy(found).softmax(1).numpy()
-    np.testing.assert_allclose(TextGame(encoder, "yes no p q", "probability", "delete", target="0")(rows), p[:, 0], atol=1e-6)
-    log_odds = TextGame(encoder, "yes no p q", "log-odds", "delete")(rows)
+    np.testing.assert_allclose(TextGame(encoder, "yes no p", "probability", "delete", target="0")(rows), p[:, 0], atol=1e-6)
+    log_odds = TextGame(encoder, "yes no p", "log-odds", "delete")(rows)
     np.testing.assert_allclose(log_odds, np.log(p[:, 1] / p[:, 0]), atol=1e-4)
-    np.testing.assert_allclose(TextGame(encoder, "yes no p q", masking="delete")(rows), found[:, 1])  # logit of the predicted class
+    np.testing.assert_allclose(TextGame(encoder, "yes no p", masking="delete")(rows), found[:, 1])  # logit of the predicted class
     assert head_of(replace(encoder, random_weights=True)) is None and head_of(replace(encoder, states=["hidden", "cell"])) is None
 
 
@@ -292,10 +293,11 @@ def test_a_game_counts_each_coalition_once(toy_encoder):
 def test_a_head_is_fitted_on_a_frozen_layer_saved_and_read(toy_root, toy_encoder, tmp_path):
     task = load_task("bigram_shift", toy_root)
     head = fit_head(toy_encoder, task, layer=0)
-    assert head.made["test"] > 0.75 and head.made["dev"] > 0.75 and head.classes == ("I", "O") and head.layer == 0
+    assert min(head.made["dev"], head.made["test"]) > 0.65 and head.classes == ("I", "O") and head.layer == 0
     from sklearn.linear_model import LogisticRegression
 
-    x = {s: pool(toy_encoder.forward(toy_encoder.tokenize(part.texts)[0]), "mean")[0].double().numpy() for s, part in task.splits.items()}
+    states = {s: toy_encoder.forward(toy_encoder.tokenize(part.texts)[0]) for s, part in task.splits.items()}
+    x = {s: pool(found, "mean")[0].double().numpy() for s, found in states.items()}
     mean, std = x["train"].mean(0), x["train"].std(0)
     reference = LogisticRegression(C=head.made["C"], max_iter=5000).fit((x["train"] - mean) / std, task.train.labels)
     logits = head.logits(x["test"])
@@ -305,7 +307,7 @@ def test_a_head_is_fitted_on_a_frozen_layer_saved_and_read(toy_root, toy_encoder
     game = TextGame(toy_encoder, task.test.texts[0], "logit", "delete", head=again)
     row = np.ones((1, game.n_players), bool)
     np.testing.assert_allclose(game(row), logits[0].max(), atol=1e-5)
-    with pytest.raises(EncoderError, match="was fitted on toy, whose vectors are not those"):
+    with pytest.raises(EncoderError, match="was fitted on toy, other vectors than"):
         load_head(tmp_path / "head", toy_encoder.random_twin(1))
     with pytest.raises(EncoderError, match="is no folder of a fitted head"):
         load_head(tmp_path, toy_encoder)

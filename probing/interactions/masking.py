@@ -77,7 +77,7 @@ class MaskedSentence:
         if not self.words:
             raise ConfigError("the text holds no word")
         if getattr(encoder, "stateful", False):
-            raise ConfigError("encoder.stateful=true: its states depend on what was read before, so they are no function of the words")
+            raise ConfigError("encoder.stateful=true: its states depend on what was read before, they are no function of the words")
         allowed = possible(encoder)
         if masking not in MASKINGS:
             raise ConfigError(f"masking={masking!r} is unknown{did_you_mean(masking, MASKINGS)} (allowed: {', '.join(allowed)})")
@@ -163,33 +163,31 @@ def _ways(encoder: Encoder) -> dict[str, Way]:
         return {"zero": partial(_zero_token_vectors, encoder)}
     if family is None:
         return {}
+    attention: Way | None = None
     if family == "huggingface":
         tokenizer = encoder.tokenizer
         ids = {"mask": tokenizer.mask_token_id, "pad": tokenizer.pad_token_id, "unknown": tokenizer.unk_token_id}
-        attention: Way | None = partial(_unattended, lambda: [encoder.model], "attention_mask", 0)
+        put = partial(_WordVectors, encoder.name, lambda: encoder.model.get_input_embeddings())
+        attention = partial(_unattended, lambda: [encoder.model], "attention_mask", 0)
     else:
         ids = {"mask": MASK, "pad": PAD, "unknown": UNKNOWN}
-        sees_all = isinstance(encoder.architecture, Transformer) and encoder.architecture.reads == "all"
-        attention = partial(_unattended, lambda: encoder.network.forwards.blocks, "src_key_padding_mask", True) if sees_all else None
-    puts = {name: id for name, id in ids.items() if id is not None} | {"zero": "zero", "mean": "mean"}
-    found: dict[str, Way] = {name: _WordVectors(encoder, put) for name, put in puts.items()}
-    return found | ({"attention": attention} if attention else {})
+        put = partial(_WordVectors, encoder.name, lambda: encoder.network.embedding)
+        if isinstance(encoder.architecture, Transformer) and encoder.architecture.reads == "all":
+            attention = partial(_unattended, lambda: encoder.network.forwards.blocks, "src_key_padding_mask", True)
+    found: dict[str, Way] = {name: put(id) for name, id in ids.items() if id is not None}
+    return found | {name: put(name) for name in ("zero", "mean")} | ({"attention": attention} if attention else {})
 
 
 class _WordVectors:
     """Gives absent tokens the vector of the token `put`, the zero vector, or the mean of all tokens' vectors."""
 
-    def __init__(self, encoder: Any, put: int | str):
-        self.encoder, self.put = encoder, put
-
-    @property
-    def _embedding(self) -> torch.nn.Module:
-        return self.encoder.model.get_input_embeddings() if _family(self.encoder) == "huggingface" else self.encoder.network.embedding
+    def __init__(self, name: str, embedding: Callable[[], torch.nn.Module], put: int | str):
+        self.name, self.embedding, self.put = name, embedding, put
 
     @cached_property
     def _vector(self) -> torch.Tensor:
         """What is put in, (d,); looked up, not read from the weights, since some models scale what they look up."""
-        embedding = self._embedding
+        embedding = self.embedding()
         size, device = embedding.weight.shape[0], embedding.weight.device
         with torch.inference_mode():
             if isinstance(self.put, int):
@@ -204,10 +202,10 @@ class _WordVectors:
 
         def put_in(module: torch.nn.Module, given: Any, vectors: torch.Tensor) -> torch.Tensor:
             if vectors.shape[:2] != absent.shape:
-                raise EncoderError(f"{self.encoder.name} does not look up one vector a token; use masking=delete")
+                raise EncoderError(f"{self.name} does not look up one vector a token; use masking=delete")
             return torch.where(absent[..., None].to(vectors.device), vector.to(vectors), vectors)
 
-        handle = self._embedding.register_forward_hook(put_in)
+        handle = self.embedding().register_forward_hook(put_in)
         try:
             yield
         finally:
@@ -234,8 +232,8 @@ def _zero_token_vectors(encoder: Any, absent: torch.Tensor) -> Iterator[None]:
     """ELMo's token vectors of absent words are zero; those of its two marks around the sentence stay."""
     network = encoder.network if isinstance(encoder.network, ELMoNetwork) else encoder.network.inner
     absent = torch.nn.functional.pad(absent, (1, 1))[..., None]  # (batch, tokens + 2, 1)
-    network.token_vectors = lambda characters: type(network).token_vectors(network, characters).masked_fill(
-        absent.to(characters.device), 0.0
+    network.token_vectors = lambda characters: (
+        type(network).token_vectors(network, characters).masked_fill(absent.to(characters.device), 0.0)
     )
     try:
         yield

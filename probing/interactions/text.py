@@ -1,7 +1,7 @@
 """The game of a sentence: words are players, an encoder gives the value of what is left of them.
 
-For a classifier, v(S) is a class's logit z_c, its log-odds log p_c / (1 - p_c), or its probability p_c. For the layers of an encoder
-(f the pooled vector of a layer, or the states of all tokens side by side):
+For a classifier, v(S) is a class's logit z_c, its log-odds log p_c / (1 - p_c), or its probability p_c. For the layers of an
+encoder (f the pooled vector of a layer, or the states of all tokens side by side):
 
     v_f(S) = <f(S), f(N)> / ||f(N)||^2,   so that v_f(N) = 1
 
@@ -87,7 +87,7 @@ class TextGame:
         self.head = head if self.value in CLASS_VALUES else None
         self.sentence = MaskedSentence(encoder, text, masking, replacement)
         if self.value == "all" and not self.sentence.keeps_tokens:
-            raise ConfigError(f"value=all compares token by token, and masking={masking} removes tokens; use value=mean or another masking")
+            raise ConfigError(f"value=all compares token by token, and masking={masking} moves tokens; use value=mean")
         self.n_players = len(self.sentence.words)
         self.predicted: str | None = None
         whole = next((states for _, states in self.sentence.run(np.ones((1, self.n_players), bool))), None)
