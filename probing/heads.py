@@ -9,6 +9,7 @@ of two files: `head.safetensors` and `head.json` (classes, layer, pooling, encod
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,12 @@ class LinearHead:
     def logits(self, x: Values) -> Values:
         """(n, classes) from pooled vectors (n, d)."""
         return x @ self.coef.T + self.intercept
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all that decides the logits."""
+        said = json.dumps([self.coef.tolist(), self.intercept.tolist(), self.classes, self.layer, self.pooling])
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def save(self, folder: str | Path) -> Path:
         """Writes the two files; returns the folder."""
