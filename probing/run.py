@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -237,15 +237,15 @@ def interact_job(config: DictConfig) -> int:
     run = _checked(said, JobConfig, ("encoder",), INTERACT_KEYS)
     if said["text"] in (None, "???"):
         raise ConfigError('set text="…" (a sentence, words parted by blanks)')
-    options = {key: value for key, value in said.items() if key not in ("encoder", "run", "layer")}
+    verbatim = {key: None if said[key] is None else str(said[key]) for key in ("text", "replacement")}
+    options = {key: value for key, value in said.items() if key not in ("encoder", "run", "layer", *verbatim)}
     try:
         asked = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Interact), options))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.key}: {str(error).splitlines()[0]}") from None
-    asked.layers = _list(said["layer"], int, "layer")
-    encoder = presets.build(said["encoder"], "encoder")
+    asked = replace(asked, layers=_list(said["layer"], int, "layer"), **verbatim)
     _set_threads(run.threads)
-    sys.stdout.write(f"{asked.run(encoder)}\n")
+    sys.stdout.write(f"{asked.run(presets.build(said['encoder'], 'encoder'))}\n")
     return 0
 
 

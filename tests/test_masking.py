@@ -16,6 +16,7 @@ from probing.encoders.recurrent import LSTM
 from probing.encoders.vocabulary import MASK, PAD, UNKNOWN
 from probing.errors import ConfigError, EncoderError, GameError
 from probing.heads import fit_head, head_of, load_head
+from probing.interact import Interact
 from probing.interactions.game import CachedGame, TableGame, all_coalitions
 from probing.interactions.masking import MaskedSentence, possible
 from probing.interactions.segment import segment_interaction, segment_interactions
@@ -351,6 +352,21 @@ def test_sentences_too_long_unknown_classes_and_features_without_a_unit_are_refu
     encoder.network.embedding.weight[:] = 0
     with pytest.raises(GameError, match="layer 0 embeddings of .* is zero"):
         TextGame(encoder, "the dog", "mean")
+
+
+def test_interact_says_what_is_wrong_with_its_options():
+    for options, message in (
+        ({"segment": "1:3"}, r"segment=1:3: give start:stop in words, 0 <= start < stop <= 2, such as segment=0:2"),
+        ({"segment": "1"}, "segment=1: give start:stop in words"),
+        ({"segment": "1:1"}, "segment=1:1: give start:stop in words"),
+        ({"layers": (7,)}, "has the layers 0 to 2"),
+        ({"text": "a " * 30, "segment": "0:3"}, r"takes 2\^27 x 7 = .* use method=regression or sampled"),
+        ({"text": "a " * 30, "segment": "0:3", "method": "sampled", "budget": 5}, "budget=5: method=sampled needs at least"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Interact(**{"text": "a b", **options}).run(small("lstm"))
+    with pytest.raises(EncoderError, match="head='nowhere' is no folder of a fitted head"):
+        Interact("a b", head="nowhere").run(small("lstm"))
 
 
 def test_parts_are_drawn_as_brackets():

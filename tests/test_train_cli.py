@@ -74,10 +74,8 @@ def test_interact_prints_interactions_of_a_trained_classifier(reviews, tmp_path)
     assert lines[4].split() == ["class", "v(N)", "v(empty)", "B", "B_max", "B_min", "T", "T/|v(N)-v(empty)|"]
     zero, one = (list(map(float, line.split())) for line in lines[5:7])
     assert zero[1] + one[1] == pytest.approx(1, abs=2e-4) and zero[6] == pytest.approx(one[6], abs=2e-4)
-    assert (
-        sum(line.startswith("B_max  good ") for line in lines) >= 1 and sum(line.startswith("B_min  good ") for line in lines) >= 1
-    )
-    done = probing(*words, "masking=unknown", "method=sampled", "budget=28", "value=mean", "layer=1,0", cwd=tmp_path)
+    assert any(line.startswith("B_max  good ") for line in lines) and any(line.startswith("B_min  good ") for line in lines)
+    done = probing(*words, "masking=unknown", "method=sampled", "budget=42", "value=mean", "layer=1,0", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.count(" ± ") >= 4 and "\n1 lstm 1 hidden" in done.stdout, done.stderr
 
 
@@ -86,16 +84,11 @@ def test_interact_prints_interactions_of_a_trained_classifier(reviews, tmp_path)
     [
         (["interact", "encoder=lstm"], 'set text="…"'),
         (["interact", "encoder=lstm", "text=a b", "segmnt=0:2"], "unknown key 'segmnt'; did you mean 'segment'?"),
-        (["interact", "encoder=lstm", "text=a b", "segment=1:3"], "segment=1:3: give start:stop in words, 0 <= start < stop <= 2"),
-        (["interact", "encoder=lstm", "text=a b", "segment=1"], "segment=1: give start:stop in words"),
         (
             ["interact", "encoder=lstm", "text=a b", "masking=attention"],
             "(allowed: mask, pad, unknown, zero, mean, delete, replace)",
         ),
-        (["interact", "encoder=lstm", "text=a b", "value=logit"], "needs a classifier"),
         (["interact", "encoder=lstm", "text=a b", "budget=many"], "budget: "),
-        (["interact", "encoder=lstm", "text=a b", "layer=7"], "has the layers 0 to 1"),
-        (["interact", "encoder=lstm", "text=a b", "head=nowhere"], "head='nowhere' is no folder of a fitted head"),
         (["interact", "encoder=lstm", f"text={'a ' * 30}", "segment=0:3"], "use method=regression or sampled (from "),
         (["train", "encoder=lstm"], "set data.root=…"),
         (["train", "encoder=lstm", "objective=sst2"], "set data.root=…"),
