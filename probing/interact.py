@@ -1,7 +1,8 @@
 """`probing interact`: the interactions of words in one sentence, as text.
 
-Per column (class or layer): v(N), v(empty), B, B_max, B_min, T and T / |v(N) - v(empty)|, with standard errors where contexts were
-sampled; then the best partitions as brackets in the sentence. Definitions: `probing.interactions.segment`; games:
+Per column (class or layer): v(N), v(empty), B, B_max, B_min, T and T / |v(N) - v(empty)|; then the best partitions as brackets in
+the sentence. Where contexts were sampled, also standard errors, and T with partitions chosen on one half of the sample and measured
+on the other (T split): far from T, the budget is too small. Definitions: `probing.interactions.segment`; games:
 `probing.interactions.text`.
 """
 
@@ -76,11 +77,14 @@ def segment_of(said: str | None, n_words: int) -> tuple[int, int]:
 
 
 def _table(columns: str, found: list[TextInteraction]) -> list[str]:
-    rows = [[columns, "v(N)", "v(empty)", "B", "B_max", "B_min", "T", "T/|v(N)-v(empty)|"]]
+    sampled = found[0].found.method != "exact"
+    split = ["T split"] if sampled else []
+    rows = [[columns, "v(N)", "v(empty)", "B", "B_max", "B_min", "T", *split, "T/|v(N)-v(empty)|"]]
     for one in found:
         r = one.found
         pairs = ((r.B, r.B_stderr), (r.B_max, r.B_max_stderr), (r.B_min, r.B_min_stderr), (r.T, r.T_stderr))
-        numbers = [f"{x:.4f}" + (f" ± {error:.4f}" if r.T_stderr or error else "") for x, error in pairs]
+        numbers = [f"{x:.4f}" + (f" ± {error:.4f}" if sampled else "") for x, error in pairs]
+        numbers += [f"{r.T_split:.4f}"] * sampled
         relative = "-" if isnan(one.T_relative) else f"{one.T_relative:.4f}"
         rows.append([one.column, f"{one.whole:.4f}", f"{one.empty:.4f}", *numbers, relative])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -89,7 +89,7 @@ def layer_interactions(
     budget: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row per case and column: B, B_max, B_min, T with standard errors, T_relative, v(N), v(empty), partitions, model rows.
+    """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions, model rows.
 
     Args:
         folder: where finished cases are kept.
@@ -155,6 +155,7 @@ def layer_interactions(
                         "v_empty": one.empty,
                         **{name: getattr(one.found, name) for name in ("B", "B_max", "B_min", "T")},
                         **{f"{name}_stderr": getattr(one.found, f"{name}_stderr") for name in ("B", "B_max", "B_min", "T")},
+                        "T_split": one.found.T_split,
                         "T_relative": None if math.isnan(one.T_relative) else one.T_relative,
                         "max_partition": str(one.found.max_partition),
                         "min_partition": str(one.found.min_partition),

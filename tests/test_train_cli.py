@@ -75,8 +75,9 @@ def test_interact_prints_interactions_of_a_trained_classifier(reviews, tmp_path)
     zero, one = (list(map(float, line.split())) for line in lines[5:7])
     assert zero[1] + one[1] == pytest.approx(1, abs=2e-4) and zero[6] == pytest.approx(one[6], abs=2e-4)
     assert any(line.startswith("B_max  good ") for line in lines) and any(line.startswith("B_min  good ") for line in lines)
-    done = probing(*words, "masking=unknown", "method=sampled", "budget=42", "value=mean", "layer=1,0", cwd=tmp_path)
+    done = probing(*words, "masking=pad", "method=sampled", "budget=42", "value=mean", "layer=1,0", cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.count(" ± ") >= 4 and "\n1 lstm 1 hidden" in done.stdout, done.stderr
+    assert "T split" in done.stdout
 
 
 @pytest.mark.parametrize(
