@@ -89,7 +89,7 @@ def layer_interactions(
     budget: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions, model rows.
+    """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions, rows.
 
     Args:
         folder: where finished cases are kept.
