@@ -54,7 +54,7 @@ class Interact:
             "",
             *_table("class" if game.head else "layer", found),
             "",
-            *_partitions(words, found),
+            *_partitions(words, found, [one.column if game.head else one.column.split()[0] for one in found]),
         ]
         return "\n".join(said)
 
@@ -83,20 +83,20 @@ def _table(columns: str, found: list[TextInteraction]) -> list[str]:
     for one in found:
         r = one.found
         pairs = ((r.B, r.B_stderr), (r.B_max, r.B_max_stderr), (r.B_min, r.B_min_stderr), (r.T, r.T_stderr))
-        numbers = [f"{x:.4f}" + (f" ± {error:.4f}" if sampled else "") for x, error in pairs]
-        numbers += [f"{r.T_split:.4f}"] * sampled
-        relative = "-" if isnan(one.T_relative) else f"{one.T_relative:.4f}"
-        rows.append([one.column, f"{one.whole:.4f}", f"{one.empty:.4f}", *numbers, relative])
+        numbers = [f"{x:.4g}" + (f" ± {error:.2g}" if sampled else "") for x, error in pairs]
+        numbers += [f"{r.T_split:.4g}"] * sampled
+        relative = "-" if isnan(one.T_relative) else f"{one.T_relative:.4g}"
+        rows.append([one.column, f"{one.whole:.4g}", f"{one.empty:.4g}", *numbers, relative])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))]) for row in rows]
 
 
-def _partitions(words: tuple[str, ...], found: list[TextInteraction]) -> list[str]:
+def _partitions(words: tuple[str, ...], found: list[TextInteraction], names: list[str]) -> list[str]:
     """The best partitions as brackets, columns with the same one in one line."""
     lines: dict[str, list[str]] = {}
     for name, which in (("B_max", "max_partitions"), ("B_min", "min_partitions")):
-        for one in found:
+        for one, column in zip(found, names, strict=True):
             partitions = getattr(one.found, which)
             ties = f" (the finest of {len(partitions)} that tie)" if len(partitions) > 1 else ""
-            lines.setdefault(f"{name}  {drawn(words, partitions[0])}{ties}", []).append(one.column.split()[0])
+            lines.setdefault(f"{name}  {drawn(words, partitions[0])}{ties}", []).append(column)
     return [f"{line}   {', '.join(columns)}" if len(found) > 1 else line for line, columns in lines.items()]

@@ -8,9 +8,10 @@ encoder (f the pooled vector of a layer, or the states of all tokens side by sid
 All classes, or all layers, come from the same forward passes. A sentence of which nothing is left (`probing.interactions.masking`)
 has f = 0, so v_f = 0, and a classifier gives what its head gives for the zero vector.
 
-T of a layer that hardly reacts to words is tiny; `T_relative` = T / |v(N) - v(empty)| is comparable between layers. Values are
-float32, so interactions below about 1e-6 of v are rounding. Reference: Zhang et al. 2021 (AAAI 35, 10877-10886). Their code took
-the largest coordinate of f instead of v_f; it is left out.
+T of a layer that hardly reacts to words is tiny; `T_relative` = T / |v(N) - v(empty)| is comparable between layers. States are
+float32, so interactions below about 1e-6 of v are rounding; T_relative is NaN where v(N) - v(empty) is below ten times that.
+
+Reference: Zhang et al. 2021 (AAAI 35, 10877-10886). Left out: the largest coordinate of f, which their code took for v_f.
 """
 
 from __future__ import annotations
@@ -184,9 +185,9 @@ class TextInteraction:
 
     @property
     def T_relative(self) -> float:
-        """T / |v(N) - v(empty)|; NaN where that difference is rounding."""
+        """T / |v(N) - v(empty)|; NaN where that difference is below 1e-5 of the values."""
         change = abs(self.whole - self.empty)
-        return self.found.T / change if change > 1e-6 * max(abs(self.whole), abs(self.empty)) else float("nan")
+        return self.found.T / change if change > 1e-5 * max(abs(self.whole), abs(self.empty)) else float("nan")
 
 
 def text_interactions(
