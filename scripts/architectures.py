@@ -45,7 +45,7 @@ def main(out: Path, folders: list[Path]) -> None:
         "training": trained,
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False)
-    for folder in {str(Path(run.config["encoder"].get("path") or "nowhere").parent) for run in runs}:
+    for folder in {str(Path(run.config["encoder"]["path"]).parent) for run in runs if run.config["encoder"].get("path")}:
         text = text.replace(f"{folder}/", "")
     (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
 

@@ -279,10 +279,10 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_says_why(separable, tmp_p
     with pytest.raises(EncoderError, match="model.safetensors cannot be read.*cut short"):
         load()
     save_file({k: v for k, v in tensors.items() if "bias_hh" not in k}, weights)
-    with pytest.raises(EncoderError, match="1 weights are missing: forwards.layers.0.bias_hh_l0"):
+    with pytest.raises(EncoderError, match=r"missing weights .1.: forwards.layers.0.bias_hh_l0"):
         load()
     save_file(tensors | {"extra": torch.ones(1)}, weights)
-    with pytest.raises(EncoderError, match="1 weights are unknown: extra"):
+    with pytest.raises(EncoderError, match=r"unknown weights .1.: extra"):
         load()
     save_file(tensors | {"embedding.weight": tensors["embedding.weight"][:-1].contiguous()}, weights)
     with pytest.raises(EncoderError, match=r"embedding.weight has the shape \(\d+, 8\), the architecture wants \(\d+, 8\)"):
@@ -298,7 +298,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_says_why(separable, tmp_p
     said = json.loads(config.read_text())
     other = small("gated-cnn")
     config.write_text(json.dumps({"_target_": "probing.encoders.convolutional.GatedCNN", "embedding_dim": 8}))
-    with pytest.raises(EncoderError, match="weights are missing: forwards.blocks"):
+    with pytest.raises(EncoderError, match=r"missing weights .\d+.: forwards.blocks"):
         load()
     config.write_text(json.dumps(said | {"hiden": 3}))
     with pytest.raises(EncoderError, match="config.json is not a checkpoint of this version: .*hiden"):

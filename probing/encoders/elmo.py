@@ -22,10 +22,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, sha256_of_file
+from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device
 from probing.encoders.elmo_format import ELMoOptions, character_ids, read_options
 from probing.encoders.hdf5 import check_file
 from probing.errors import EncoderError
+from probing.shards import file_sha256
 
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
@@ -97,7 +98,7 @@ class ELMoEncoder:
 
             return said | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
         check_file(self._file)
-        return said | {"weights": sha256_of_file(self._file)}
+        return said | {"weights": file_sha256(self._file)}
 
     @property
     def _file(self) -> Path:

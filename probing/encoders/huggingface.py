@@ -21,8 +21,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, sha256_of_file, words_of_spans
+from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, words_of_spans
 from probing.errors import EncoderError
+from probing.shards import file_sha256
 
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
@@ -153,7 +154,7 @@ class HuggingFaceEncoder:
             raise EncoderError(f"{self.folder} holds no weights (*.safetensors or pytorch_model*.bin)")
         names = ["config.json", *_TEXT_FILES]
         paths = [self.folder / name for name in names if (self.folder / name).is_file()]
-        return {path.name: sha256_of_file(path) for path in paths + ([] if self.random_weights else weights)}
+        return {path.name: file_sha256(path) for path in paths + ([] if self.random_weights else weights)}
 
     @cached_property
     def description(self) -> Mapping[str, Any]:

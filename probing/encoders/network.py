@@ -127,7 +127,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], name: 
     expected = network.state_dict()
     for what, keys in (("missing", expected.keys() - weights.keys()), ("unknown", weights.keys() - expected.keys())):
         if keys:
-            raise EncoderError(f"{name}: {len(keys)} weights are {what}: {', '.join(sorted(keys)[:4])}{'…' * (len(keys) > 4)}")
+            raise EncoderError(f"{name}: {what} weights ({len(keys)}): {', '.join(sorted(keys)[:4])}{'…' * (len(keys) > 4)}")
     for key, tensor in expected.items():
         if tensor.shape != weights[key].shape:
             raise EncoderError(
