@@ -56,17 +56,15 @@ def training(trained: dict) -> list[str]:
     lines = [
         "## Training",
         "",
-        "| encoder | reads | parameters without embeddings | tokens | epochs | dev | test |",
+        "| encoder | reads | parameters without embeddings | train sentences | epochs | dev | test |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, said in trained.items():
-        scores = [
-            ", ".join(f"{k} {v:.1f}" for k, v in said[split].items() if k.startswith("perplexity")) for split in ("dev", "test")
-        ]
-        size, tokens = said["parameters"]["without embeddings"], said["data"]["tokens"]["train"]
-        lines.append(
-            f"| {name} | {said['architecture']['reads']} | {size:,} | {tokens:,} | {said['epochs']} | {' | '.join(scores)} |"
-        )
+        told = ("perplexity", "accuracy", "matthews")
+        scores = [", ".join(f"{k} {v:.4g}" for k, v in said[s].items() if k.startswith(told)) for s in ("dev", "test")]
+        size, n = said["parameters"]["without embeddings"], said["data"]["n"]["train"]
+        reads = said["architecture"]["reads"]
+        lines.append(f"| {name} | {reads} | {size:,} | {n:,} | {said['epochs']} | {' | '.join(scores)} |")
     return [*lines, ""]
 
 
