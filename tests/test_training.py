@@ -69,6 +69,16 @@ def test_every_architecture_learns_a_word_and_conforms_when_frozen(name, separab
     assert found.ok and found.difference < 1e-5, str(found)
 
 
+def test_subwords_are_counted_trained_on_and_conform(separable, tmp_path):
+    options = QUICK | {"tokens": "subwords", "vocabulary": 300, "epochs": 10, "patience": 10}
+    folder = train(small("cnn"), Classification(**options), separable, tmp_path)
+    assert manifest_of(folder)["test"]["accuracy"] > 0.9
+    encoder = load_encoder("checkpoint", path=str(folder))
+    found = conformance.check(lambda: load_encoder("checkpoint", path=str(folder)), changed=encoder.random_twin(0))
+    assert found.ok, str(found)
+    assert encoder.word_ids(["zebra a"])[0][0] == 0 and len(encoder.tokenize(["zebra a"])[0][0]) > 2
+
+
 def test_labels_drawn_at_random_are_not_learned(tmp_path):
     root = write_sst(tmp_path, lambda words, rng: rng.integers(2), n=(300, 300, 300))
     said = manifest_of(train(small(), Classification(**QUICK), root, tmp_path / "out"))
