@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def main() -> None:
         "command": " ".join(["python", *sys.argv]),
         "commit": commit,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
-        "versions": versions() | {"shapiq": shapiq.__version__},
+        "versions": versions() | {"shapiq": version("shapiq")},
         "rows": rows,
     }
     (given.out / "interactions.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
