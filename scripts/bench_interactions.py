@@ -3,7 +3,8 @@
 Usage: python scripts/bench_interactions.py OUT [--players 10,12,14] [--repeats 3]
 Shapley values, Shapley interaction index (shapiq: order 2; ours: all orders, since they cost the same) and Moebius transform.
 Both read the game from a table, and both times hold the 2^n evaluations. Repeats are interleaved, ours first and theirs first in
-turn; ours takes the mean of 20 calls. Times are of the processor, so that other jobs do not count; ratios are of medians. OUT: interactions.json, interactions.md.
+turn; ours takes the mean of 20 calls. Times are of the processor, so that other jobs count less; ratios are of medians.
+OUT: interactions.json, interactions.md.
 """
 
 import argparse
