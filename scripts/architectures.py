@@ -27,7 +27,7 @@ def main(out: Path, folders: list[Path]) -> None:
     pairs.to_csv(out / "pairs.csv", index=False)
     trained = {}
     for run in runs:
-        path = Path(run.config["encoder"].get("path") or ".") / "manifest.json"
+        path = Path(run.config["encoder"].get("path") or "nowhere") / "manifest.json"
         if path.is_file():
             trained[run.config["encoder"]["label"] or path.parent.name] = json.loads(path.read_text())
     text = ["# Architectures compared", "", *training(trained), *ranking(table, pairs), *profile(table)]

@@ -113,6 +113,8 @@ class ELMoEncoder:
             network = ELMoNetwork(self.sizes, seed=self.init_seed)
         else:
             network = ELMoNetwork.load(self.sizes, self._file)
+            if file_sha256(self._file) != self.description["weights"]:
+                raise EncoderError(f"{self._file} was replaced since it was read first: make the encoder again")
         return network.eval().requires_grad_(False).to(resolve_device(self.device))
 
     @cached_property

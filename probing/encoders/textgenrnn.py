@@ -172,6 +172,8 @@ class TextgenrnnEncoder:
             found = {name: _drawn(name, array.shape, generator) for name, array in self._arrays.items()}
         else:
             found = {name: torch.tensor(array) for name, array in self._arrays.items()}
+            if file_sha256(self._path(self.weights)) != self.description["weights"]:
+                raise EncoderError(f"{self.weights} was replaced since it was read first: make the encoder again")
         lstms = []
         for k in self._lstms:
             of_input, of_state, bias = (found[f"{part} {k}"] for part in ("input", "recurrent", "bias"))

@@ -76,6 +76,11 @@ class VectorsEncoder:
     def dims(self) -> tuple[int, ...]:
         return self._table.dims
 
+    @property
+    def samples(self) -> list[str]:
+        """A few sentences that the file has, for `probing check`."""
+        return list(self._table.rows)[:4]
+
     @cached_property
     def _table(self) -> Table:
         try:
