@@ -15,6 +15,7 @@ _PUBLIC = {
     "load_probe": ("probing.probes", "load"),
     "Store": ("probing.store", "Store"),
     "evaluate": ("probing.evaluation", "evaluate"),
+    "ModuleStates": ("probing.encoders.modules", "ModuleStates"),
     "ResultTable": ("probing.tables", "ResultTable"),
 }
 __all__ = sorted(_PUBLIC)

@@ -71,8 +71,8 @@ def extract(
         bare = (~states.mask.any(1)).nonzero().flatten().tolist()
         if bare:
             raise StatesError(
-                f"{encoder.name}: the sentence at row {batch[bare[0]]} has only special tokens, so there is nothing to pool; "
-                "set encoder.special_tokens=true or remove it"
+                f"{encoder.name}: the sentence at row {batch[bare[0]]} has only special tokens, nothing to pool; remove it"
+                + (", or set encoder.special_tokens=true" if hasattr(encoder, "special_tokens") else "")
             )
         for pooling in poolings:
             for layer, vectors in enumerate(pool(states, pooling)):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class Objective:
         vocabulary: token ids at most.
         min_count: words that occur less often in train are unknown.
         lowercase: whether text is lowercased.
-        max_length: tokens kept of a sentence.
+        max_length: tokens kept of a sentence; of a language model's text, words in a piece.
         epochs: passes over train at most.
         batch_tokens: tokens in a batch, padding included.
         lr: Adam's step after `warmup` steps of linear rise.
@@ -193,7 +194,8 @@ class LanguageModel(Objective):
     """Options of `Objective`, and:
 
     Args:
-        files: text files below data.root, or one that data.root itself is; see `probing.corpora.text`.
+        files: text files below data.root; None: data.root itself, or all text files in its folder `lm`, or else in it (.txt,
+            .conllu, and Brown's .zip, also .gz and .xz; see `probing.corpora.text`).
         dev_share: one in so many sentences is dev, and one is test, by the hash of the sentence.
     """
 
@@ -211,7 +213,10 @@ class LanguageModel(Objective):
             raise ConfigError(f"objective.dev_share={self.dev_share} must be at least 3")
         paths = [root / name for name in self.files or ()] or [root]
         if root.is_dir() and not self.files:
-            raise ConfigError(f"data.root={root} is a folder: name its text files with objective.files=[a.txt,b.conllu]")
+            folder = root / "lm" if (root / "lm").is_dir() else root
+            paths = [path for path in sorted(folder.rglob("*")) if re.search(r"\.(txt|conllu)(\.gz|\.xz)?$|\.zip$", path.name)]
+            if not paths:
+                raise ConfigError(f"{folder} holds no text file (.txt, .conllu, .zip): name files with objective.files=[a,b]")
         return Text(self, paths, architecture)
 
 
@@ -222,7 +227,8 @@ class Text:
         self.objective, self.select = objective, "negative log-likelihood"
         texts: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
         digest = hashlib.sha256()
-        seen = dict.fromkeys(s for path in paths for s in text.sentences(path, objective.max_length))
+        found = (s for path in paths for s in text.sentences(path, objective.max_length))
+        seen = dict.fromkeys(s.lower() if objective.lowercase else s for s in found)  # what reads alike is one sentence
         for sentence in seen:
             digest.update(sentence.encode() + b"\n")
             place = int.from_bytes(hashlib.blake2b(sentence.encode(), digest_size=8).digest(), "little") % objective.dev_share
@@ -234,6 +240,11 @@ class Text:
         reader = architecture.reader(self.vocabulary)
         self.words = {split: self.vocabulary.ids(found) for split, found in texts.items()}
         self.items = {split: reader.ids(found) for split, found in texts.items()} if reader is not self.vocabulary else self.words
+        if self.vocabulary.size == len(SPECIAL):
+            raise DataError(f"{', '.join(map(str, paths))}: no word occurs {objective.min_count} times; lower objective.min_count")
+        by_letters = reader is not self.vocabulary
+        if by_letters and any(len(a) + 2 != len(b) for s in texts for a, b in zip(self.items[s], self.words[s], strict=True)):
+            raise ConfigError("objective.tokens=subwords does not fit an encoder that reads words by their letters: use words")
         unknown = sum(item.count(UNKNOWN) for item in self.words["dev"])
         predicted = sum(len(item) - 1 for item in self.words["dev"])
         self.data = {
@@ -245,7 +256,8 @@ class Text:
         }
 
     def model(self, network: Network, architecture: Architecture) -> Predictor:
-        return Predictor(network, architecture, self.vocabulary.size, self.objective.dropout)
+        words = self.objective.tokens == "words"
+        return Predictor(network, architecture, self.vocabulary.size, self.objective.dropout, by_frequency=words)
 
     def loss(self, model: nn.Module, rows: Sequence[int], split: str, seed: int) -> tuple[torch.Tensor, int]:
         losses = model([self.items[split][i] for i in rows], [self.words[split][i] for i in rows], seed)
@@ -260,20 +272,27 @@ class Text:
                 found = totals.setdefault(name, [0.0, 0])
                 found[0] += float(total)
                 found[1] += n
-        mean = sum(t for t, _ in totals.values()) / sum(n for _, n in totals.values())
-        each = {f"perplexity {name}": math.exp(total / n) for name, (total, n) in totals.items()}
-        return {"perplexity": math.exp(mean), **(each if len(each) > 1 else {}), self.select: -mean}
+        if not (predicted := sum(n for _, n in totals.values())):
+            raise DataError(f"the {split} split has too few words for one of them to be hidden: give more text")
+        mean = sum(total for total, _ in totals.values()) / predicted
+        each = {f"perplexity {name}": _exp(total / n) for name, (total, n) in totals.items()}
+        return {"perplexity": _exp(mean), **(each if len(each) > 1 else {}), self.select: -mean}
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
 
 
 class Predictor(nn.Module):
     """Words from the states of the top layer, by direction: `{direction: (summed negative log-likelihood in nats, words)}`."""
 
-    def __init__(self, network: Network, architecture: Architecture, size: int, dropout: float):
+    def __init__(self, network: Network, architecture: Architecture, size: int, dropout: float, by_frequency: bool):
         super().__init__()
         self.network, self.reads, self.size = network, architecture.reads, size
         self.dropout = nn.Dropout(dropout)
         width = architecture.state_width
-        cutoffs = [cut for cut in (2_000, 10_000) if cut < size - 1] or [size // 2]
+        cutoffs = [cut for cut in (2_000, 10_000) if cut < size - 1] if by_frequency else []
+        cutoffs = cutoffs or [size - 2]  # all but one id at full width: a softmax like any other
         self.head = nn.AdaptiveLogSoftmaxWithLoss(width, size, cutoffs)
 
     def forward(self, items: Sequence[Item], words: Sequence[Item], seed: int) -> dict[str, tuple[torch.Tensor, int]]:

@@ -200,6 +200,8 @@ def train_job(config: DictConfig) -> int:
     said = OmegaConf.to_container(config, resolve=True)
     run = _checked(said, TrainConfig, ("encoder", "objective"), TRAIN_KEYS)
     seeds = _list(said["seed"], int, "seed", every=())
+    if min(seeds) < 0:
+        raise ConfigError(f"seed={list(seeds)} must hold no number below 0")
     if set(said["data"]) != {"root"} or said["data"]["root"] in (None, "???"):
         raise ConfigError("set data.root=… (the folder of the data, or one text file); data has no other key here")
     architecture = presets.build(said["encoder"], "encoder")
@@ -208,7 +210,7 @@ def train_job(config: DictConfig) -> int:
     from probing.training import train
 
     if not isinstance(architecture, Architecture):
-        raise ConfigError("encoder: only lstm, bilstm, bilstm-last, cnn, gated-cnn and transformer can be trained here")
+        raise ConfigError("encoder: only lstm, bilstm, bilstm-last, cnn, gated-cnn, transformer and elmo-style can be trained here")
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
     with guarded(home):
@@ -220,11 +222,14 @@ def train_job(config: DictConfig) -> int:
 
 def check_job(config: DictConfig) -> int:
     """The conformance of one encoder, printed. Returns the number of rules that failed."""
-    from probing.encoders.conformance import check
+    from probing.encoders.base import fingerprint
+    from probing.encoders.conformance import TEXTS, check
 
     said = OmegaConf.to_container(config, resolve=True)
     _checked(said, RunConfig, ("encoder",), KEYS)
-    found = check(lambda: presets.build(said["encoder"], "encoder"))
+    fingerprint(first := presets.build(said["encoder"], "encoder"))  # a mistake in what was given is said here
+    samples = getattr(first, "samples", None)
+    found = check(lambda: presets.build(said["encoder"], "encoder"), texts=samples or TEXTS)
     sys.stdout.write(f"{found}\n")
     return sum(rule.held is False for rule in found.checks)
 
@@ -322,6 +327,8 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
         return f"unknown {group} {name!r}{did_you_mean(name, have)} (allowed: {', '.join(have)})"
     if found := re.search(r"Could not override '([\w.]+)'", text):
         key = found[1]
+        if key == "data" and verb == "train":
+            return "set data.root=… (the folder of the data, or one text file); a training has no data preset"
         if key in _known_keys(arguments, verb):  # Hydra composes a sweep once with the default of the group
             return f"{key} is no option of the default {key.split('.')[0]}: in a sweep over the group write ++{key}=…"
         return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments, verb))}"

@@ -26,7 +26,7 @@ class Folder:
     name: str = "senteval"
 
     def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
-        """The tasks by name or card path; None: those of the project's cards whose file is there.
+        """The tasks by name or card path; None: the probing tasks among the project's cards whose file is there.
 
         Raises:
             DataError: see `probing.task.load`; or no file of any task is there.
@@ -35,7 +35,7 @@ class Folder:
         if names is None:
             if not root.is_dir():
                 raise DataError(f"no folder {root} (data.root must name the folder that holds the task files)")
-            cards = [task.load_card(name) for name in task.names()]
+            cards = [card for card in map(task.load_card, task.names()) if "file" in card]  # SST-2 and CoLA by name only
             names = [card["name"] for card in cards if task.find(card, root)]
             if not names:
                 files = ", ".join(map(task.file_names, cards))

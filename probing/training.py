@@ -2,8 +2,8 @@
 
 AdamW with a linear warm-up; after each epoch the dev score decides whether the weights are kept, and after `patience` epochs
 without a better one the best weights are tested once and written. The step falls as the objective's `decay` says. Batches hold
-sentences of like length, in an order drawn from the seed. The same seed gives the same weights on the same machine and number of
-threads.
+sentences of like length, in an order drawn from the seed. The same seed gives the same weights on the same CPU and number
+of threads (a GPU adds in no fixed order).
 
 After every epoch `progress.safetensors` holds all that the rest depends on (weights, optimiser, best weights, random state), so a
 killed run goes on and ends with the same bytes. Weights are safetensors, never pickle.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -24,14 +25,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from probing.cells import versions
+from probing.cells import replace_file, versions
 from probing.encoders import checkpoint
 from probing.encoders.base import Item, resolve_device
 from probing.encoders.network import Architecture
-from probing.errors import EncoderError
+from probing.errors import ConfigError, EncoderError
 from probing.objectives import Objective, Prepared
 from probing.presets import build
 from probing.progress import bar, human_seconds, say
+
+VERSION = 1
+"""Raise when the same inputs would give other weights."""
 
 PROGRESS, HEAD = "progress.safetensors", "head.safetensors"
 
@@ -52,21 +56,26 @@ def train(
         DataError, ConfigError: the data or the options do not fit.
         EncoderError: the loss became NaN or infinite.
     """
+    if getattr(architecture, "states", ["hidden"]) != ["hidden"]:
+        raise ConfigError("encoder.states is for probing: training reads the hidden states (encoder.states=[hidden])")
     prepared = objective.prepare(Path(root).expanduser(), architecture)
     inputs = {
+        "version": VERSION,
         "architecture": _options(architecture),
         "objective": _options(objective),
         "data": prepared.data["sha256"],
         "seed": seed,
     }
-    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-    folder = Path(home).expanduser() / f"{architecture.label or architecture.KIND}-{objective.name}-seed{seed}-{key[:8]}"
+    decides = architecture.shape | {"dropout": architecture.dropout, "pooling": architecture.pooling}
+    decides["device"] = resolve_device(architecture.device)
+    key = hashlib.sha256(json.dumps(inputs | {"architecture": decides}, sort_keys=True).encode()).hexdigest()
+    label = re.sub(r"[^\w.-]+", "_", architecture.label or architecture.KIND)
+    folder = Path(home).expanduser() / f"{label}-{objective.name}-seed{seed}-{key[:8]}"
     if (folder / checkpoint.MANIFEST).is_file() and not force:
         say(f"{folder}: already trained")
         return folder
     if force and folder.is_dir():
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         loop = _Loop(architecture, objective, prepared, folder, seed)
@@ -74,7 +83,7 @@ def train(
         manifest = inputs | {"key": key, "data": prepared.data} | loop.outcome() | {"versions": versions()}
     checkpoint.save(folder, architecture, loop.model.network, prepared.vocabulary)
     _save(folder / HEAD, {k: v for k, v in loop.model.state_dict().items() if not k.startswith("network.")})
-    (folder / checkpoint.MANIFEST).write_text(json.dumps(manifest, indent=1))
+    replace_file(folder / checkpoint.MANIFEST, json.dumps(manifest, indent=1).encode())
     (folder / PROGRESS).unlink(missing_ok=True)
     say(f"{folder}: {_told(manifest['dev'])} on dev, {_told(manifest['test'])} on test, {human_seconds(manifest['seconds'])}")
     return folder
@@ -89,12 +98,17 @@ def load_model(folder: str | Path, root: str | Path) -> tuple[nn.Module, Prepare
     from safetensors.torch import load_file
 
     encoder = checkpoint.CheckpointEncoder(str(folder))
-    manifest = json.loads((encoder.folder / checkpoint.MANIFEST).read_text())
+    try:
+        manifest = json.loads((encoder.folder / checkpoint.MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"{folder} is not a finished checkpoint: {error}") from None
     prepared = build(manifest["objective"], "objective").prepare(Path(root).expanduser(), encoder.architecture)
     if prepared.data["sha256"] != manifest["data"]["sha256"]:
         raise EncoderError(f"{root} does not hold the data that {folder} was trained on (sha256 differs)")
     model = prepared.model(encoder.network, encoder.architecture)
-    model.load_state_dict(load_file(encoder.folder / HEAD), strict=False)
+    missing, unknown = model.load_state_dict(load_file(encoder.folder / HEAD), strict=False)
+    if lost := [key for key in missing if not key.startswith("network.")] + unknown:
+        raise EncoderError(f"{folder / HEAD} is not the head of this checkpoint: {', '.join(lost[:4])}")
     return model.eval(), prepared
 
 
@@ -187,7 +201,7 @@ class _Loop:
                 left = 1 - (state["epoch"] + k / len(batches)) / self.objective.epochs if self.objective.decay == "linear" else 1.0
                 for group in self.optimizer.param_groups:
                     group["lr"] = state["lr"] * left * min(1.0, state["step"] / max(1, self.objective.warmup))
-                loss, count = self.prepared.loss(self.model, rows, "train", state["step"])
+                loss, count = self.prepared.loss(self.model, rows, "train", (self.seed << 32) + state["step"])
                 if not torch.isfinite(loss):
                     where = f"{self.file.parent.name}, epoch {state['epoch'] + 1}"
                     raise EncoderError(f"{where}: the loss is {float(loss.detach())}; try a smaller objective.lr")
@@ -236,6 +250,9 @@ class _Loop:
         for i, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in moments.items()}
         tensors["random"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.file.with_suffix(".tmp")
         _save(temporary, tensors, {"state": json.dumps(self.state)})
         temporary.replace(self.file)
@@ -258,6 +275,8 @@ class _Loop:
             moments.setdefault(int(i), {})[name] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         torch.set_rng_state(tensors["random"])
+        if "random.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random.cuda"])
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -27,7 +27,7 @@ def main(out: Path, folders: list[Path]) -> None:
     pairs.to_csv(out / "pairs.csv", index=False)
     trained = {}
     for run in runs:
-        path = Path(run.config["encoder"].get("path") or ".") / "manifest.json"
+        path = Path(run.config["encoder"].get("path") or "nowhere") / "manifest.json"
         if path.is_file():
             trained[run.config["encoder"]["label"] or path.parent.name] = json.loads(path.read_text())
     text = ["# Architectures compared", "", *training(trained), *ranking(table, pairs), *profile(table)]
@@ -45,7 +45,7 @@ def main(out: Path, folders: list[Path]) -> None:
         "training": trained,
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False)
-    for folder in {str(Path(run.config["encoder"].get("path") or "nowhere").parent) for run in runs}:
+    for folder in {str(Path(run.config["encoder"]["path"]).parent) for run in runs if run.config["encoder"].get("path")}:
         text = text.replace(f"{folder}/", "")
     (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
@@ -56,17 +56,15 @@ def training(trained: dict) -> list[str]:
     lines = [
         "## Training",
         "",
-        "| encoder | reads | parameters without embeddings | tokens | epochs | dev | test |",
+        "| encoder | reads | parameters without embeddings | train sentences | epochs | dev | test |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, said in trained.items():
-        scores = [
-            ", ".join(f"{k} {v:.1f}" for k, v in said[split].items() if k.startswith("perplexity")) for split in ("dev", "test")
-        ]
-        size, tokens = said["parameters"]["without embeddings"], said["data"]["tokens"]["train"]
-        lines.append(
-            f"| {name} | {said['architecture']['reads']} | {size:,} | {tokens:,} | {said['epochs']} | {' | '.join(scores)} |"
-        )
+        told = ("perplexity", "accuracy", "matthews")
+        scores = [", ".join(f"{k} {v:.4g}" for k, v in said[s].items() if k.startswith(told)) for s in ("dev", "test")]
+        size, n = said["parameters"]["without embeddings"], said["data"]["n"]["train"]
+        reads = said["architecture"]["reads"]
+        lines.append(f"| {name} | {reads} | {size:,} | {n:,} | {said['epochs']} | {' | '.join(scores)} |")
     return [*lines, ""]
 
 

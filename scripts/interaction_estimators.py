@@ -22,6 +22,7 @@ import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -224,7 +225,7 @@ def main() -> None:
         "wall_seconds": round(time.time() - start),
         "commit": commit,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": versions() | {"shapiq": shapiq.__version__},
+        "versions": versions() | {"shapiq": version("shapiq")},
     }
     (given.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 

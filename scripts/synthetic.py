@@ -27,7 +27,8 @@ NOTE = """# Links found in formulas
 
 Accuracy over links in % with its 95 % interval (bootstrap over formulas) · F1 of the bound links; - where no link is to be scored.
 An interval without width says that no formula had an error: with N formulas an error in fewer than 3 / N of them is not excluded.
-Links of the first three families are scored on the best partition, of the others on best and worst. table.csv has all scores."""
+Links of the first three families are scored on the best partition, of the others on best and worst.
+learned_p has the first formulas of a cell only, at most 60 by default; table.csv has all scores and counts."""
 
 
 def cell(family: str, variables: tuple[int, int], method: str, functions: int) -> dict:

@@ -21,7 +21,8 @@ def main(home: Path, out: Path) -> None:
     manifests = {path.parent.name: json.loads(path.read_text()) for path in sorted(home.glob("*/manifest.json"))}
     lines = []
     for name, said in manifests.items():
-        encoder, objective, _, _ = name.rsplit("-", 3)
+        objective = _objective(said)
+        encoder = name.removesuffix(f"-{objective}-seed{said['seed']}-{said['key'][:8]}")
         scores = {
             f"{split} {metric}": value for split in ("dev", "test") for metric, value in said[split].items() if metric != "loss"
         }
@@ -32,6 +33,8 @@ def main(home: Path, out: Path) -> None:
         }
         lines.append({"objective": objective, "encoder": encoder, "seed": said["seed"], **scores, **cost})
     frame = pd.DataFrame(lines)
+    if (twice := frame.duplicated(["objective", "encoder", "seed"])).any():
+        sys.exit(f"{home} holds several trainings of one encoder, objective and seed: {frame[twice].iloc[0].to_dict()}")
     out.mkdir(parents=True, exist_ok=True)
     frame.to_csv(out / "scores.csv", index=False)
     text = [
@@ -42,13 +45,9 @@ def main(home: Path, out: Path) -> None:
     ]
     for objective, group in frame.groupby("objective"):
         metrics = [c for c in group.columns if c.split(" ")[0] in ("dev", "test") and group[c].notna().any()]
-        majority = next(said["data"]["majority"] for name, said in manifests.items() if f"-{objective}-" in name)
-        text += [
-            f"## {objective}",
-            "",
-            f"Majority: dev {majority['dev']:.3f}, test {majority['test']:.3f}. {USUAL.get(objective, '')}",
-            "",
-        ]
+        data = next(said["data"] for said in manifests.values() if _objective(said) == objective)
+        floor = "".join(f"majority {split} {data['majority'][split]:.3f}; " for split in ("dev", "test") if "majority" in data)
+        text += [f"## {objective}", "", f"{floor}{USUAL.get(objective, '')}", ""]
         text += ["| encoder | seeds | " + " | ".join(metrics) + " | epochs | CPU seconds | million parameters |"]
         text += ["|---" * (len(metrics) + 5) + "|"]
         for encoder, runs in group.groupby("encoder"):
@@ -58,6 +57,10 @@ def main(home: Path, out: Path) -> None:
         text.append("")
     (out / "README.md").write_text("\n".join(text), encoding="utf-8")
     (out / "manifest.json").write_text(json.dumps(manifests, indent=1) + "\n", encoding="utf-8")
+
+
+def _objective(said: dict) -> str:
+    return Path(said["objective"].get("task", "lm")).stem
 
 
 if __name__ == "__main__":

@@ -222,6 +222,20 @@ def test_word_vectors_alone_interact_nowhere():
     assert deleted.T > 1e-3
 
 
+def test_a_bag_of_subwords_interacts_nowhere_whatever_fills_the_gap(tiny):
+    bag = load_encoder("embeddings", name=str(tiny("bert")))
+    assert possible(bag) == ("mask", "pad", "unknown", "zero", "mean", "delete", "replace")
+    table = bag.model.weight.double().numpy()
+    x = table[bag.tokenize([TEXT])[0][0]][1:-1]  # without [CLS] and [SEP]
+    for masking, fill in (("zero", 0 * table[0]), ("mean", table.mean(0)), ("pad", table[0]), ("mask", table[4])):
+        game = TextGame(bag, TEXT, "mean", masking)
+        kept = ALL[:, OWNERS[1:-1]]  # (32, tokens)
+        expected = np.where(kept[..., None], x, fill).mean(1) @ x.mean(0) / (x.mean(0) @ x.mean(0))
+        np.testing.assert_allclose(game(ALL), expected, atol=1e-6)
+        found = segment_interaction(game, (1, 4))
+        assert abs(found.T) < 1e-6 and abs(found.B) < 1e-6
+
+
 @pytest.fixture(scope="module")
 def xor(tmp_path_factory):
     """A checkpoint of an LSTM that knows whether the first two words of three differ, and the folder of its data."""

@@ -175,6 +175,12 @@ def test_drawing_weights_leaves_torchs_generator_alone():
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
+def test_names_tell_the_encoders_of_a_sweep_apart():
+    names = {load_encoder("bilstm", **options).name for options in ({}, {"hidden": 4}, {"hidden": 8}, {"max_length": 9})}
+    assert names == {"bilstm (untrained 0)", *(f"bilstm[{x}] (untrained 0)" for x in ("hidden=4", "hidden=8", "max_length=9"))}
+    assert load_encoder("bilstm", label="mine", hidden=4).name == "mine (untrained 0)"
+
+
 def test_only_what_decides_the_vectors_is_in_the_fingerprint():
     one = fingerprint(small("lstm"))
     assert one == fingerprint(small("lstm", dropout=0.1, pooling="max", label="mine", device="auto"))
@@ -219,6 +225,14 @@ def test_words_are_numbered_by_frequency_after_the_special_ones():
     assert (PAD, MASK) == (0, 4)
 
 
+def test_marks_in_a_text_are_words_like_any_other():
+    vocabulary = train_vocabulary([*TEXTS, "a <s> b </s>"] * 2, ends=True)
+    [ids] = vocabulary.ids(["the <pad> cat </s> a</s>b <mask> <unk> x<unk>"])
+    assert ids[0] == OPEN and ids[-1] == CLOSE and not {OPEN, CLOSE, PAD, MASK} & set(ids[1:-1])
+    assert len(ids) == 2 + 8 and ids[7] == UNKNOWN
+    assert vocabulary.word_ids(["the <pad> cat </s> a</s>b"]) == [[None, 0, 1, 2, 3, 4, None]]
+
+
 def test_subwords_spell_any_word_and_know_where_they_came_from():
     vocabulary = train_vocabulary(TEXTS * 5, kind="subwords", size=300)
     [ids] = vocabulary.ids(["the zebra é"])
@@ -241,8 +255,9 @@ def test_a_vocabulary_that_is_none_is_refused():
 
     with pytest.raises(EncoderError, match="must number <pad>"):
         TrainedVocabulary(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).to_str())
-    with pytest.raises(EncoderError, match="no room"):
-        train_vocabulary(TEXTS, size=5)
+    for size, kind in ((5, "words"), (261, "subwords")):
+        with pytest.raises(EncoderError, match=f"a vocabulary of {size} has no room beside its {size}"):
+            train_vocabulary(TEXTS, kind, size)
     with pytest.raises(EncoderError, match="tokens='letters' is unknown"):
         train_vocabulary(TEXTS, kind="letters")
 

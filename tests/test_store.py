@@ -20,6 +20,7 @@ from probing.shards import memory_map
 from probing.store import Store
 from probing.types import Column
 
+POOLINGS = ("cls", "mean", "max", "last")
 TEXTS = [f"a{i} b{i % 7} c" + " d" * (i % 5) for i in range(120)]
 
 
@@ -137,8 +138,6 @@ class Slow(ToyEncoder):
 texts = [f"a{{i}} b{{i % 7}} c" + " d" * (i % 5) for i in range(120)]
 s.Store({root!r}).vectors(Slow(), texts, ("cls", "mean", "max", "last"))
 """
-
-POOLINGS = ("cls", "mean", "max", "last")
 
 
 def worker(root: Path, pause: float) -> subprocess.Popen:

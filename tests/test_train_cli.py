@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
 ENV = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 SMALL = ["encoder.embedding_dim=6", "objective.epochs=1", "objective.min_count=1"]
 
@@ -48,6 +49,29 @@ def test_networks_are_trained_probed_and_compared_in_one_table(reviews, toy_root
     assert set(rows.encoder) >= {folder.name for folder in folders}
     assert set(rows[rows.role == "random"].twin_of) == {folder.name for folder in folders}
     assert (Path(table) / "report.html").is_file()
+
+    script = [sys.executable, ROOT / "scripts" / "training_table.py", out / "checkpoints", tmp_path / "training"]
+    done = subprocess.run(script, capture_output=True, text=True, env=ENV)
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "training" / "README.md").read_text()
+    assert "| cnn | 1 |" in said and "| lstm | 1 |" in said
+    script = [sys.executable, ROOT / "scripts" / "architectures.py", tmp_path / "compared", *(out / "runs").iterdir()]
+    done = subprocess.run(script, capture_output=True, text=True, env=ENV, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "compared" / "README.md").read_text()
+    assert "**BShift**" in said and "### " in said
+    pairs = pd.read_csv(tmp_path / "compared" / "pairs.csv")
+    assert len(pairs) == 2 and set(pairs.task) == {"bigram_shift", "tree_depth"}
+    assert str(out) not in (tmp_path / "compared" / "manifest.json").read_text()
+
+
+@pytest.mark.slow
+def test_the_report_on_encoders_finds_them_all_conforming(tmp_path):
+    script = [sys.executable, ROOT / "scripts" / "encoders.py", tmp_path]
+    done = subprocess.run(script, capture_output=True, text=True, env=ENV, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "README.md").read_text()
+    assert "**no**" not in said and "NOTHING" not in said and said.count("| yes |") >= 20
 
 
 def test_check_prints_the_rules_and_their_outcome():
@@ -97,8 +121,13 @@ def test_interact_prints_interactions_of_a_trained_classifier(reviews, tmp_path)
         (["train", "encoder=lstm", "objective=sst2", "data.root=.", "objective.lrr=1"], "did you mean 'objective.lr'?"),
         (["train", "encoder=lstm", "objective=sst2", "data.root=nowhere"], "no folder nowhere"),
         (["train", "encoder=lstm", "objective=sts2", "data.root=."], "unknown objective 'sts2'; did you mean 'sst2'?"),
-        (["train", "encoder=lstm", "objective=lm", "data.root=."], "name its text files with objective.files"),
-        (["train", "encoder=lstm", "objective=sst2", "data.root=.", "objective.lr=fast"], "objective"),
+        (["train", "encoder=lstm", "objective=lm", "data.root=."], "holds no text file"),
+        (["train", "encoder=lstm", "objective=sst2", "data.root=.", "objective.lr=fast"], "objective.lr"),
+        (["train", "encoder=lstm", "objective=sst2", "data.root=.", "seed=-1"], "seed=[-1] must hold no number below 0"),
+        (["train", "encoder=lstm", "data=senteval"], "set data.root=…"),
+        (["check", "encoder=checkpoint", "encoder.path=nowhere"], "encoder.path='nowhere': no such folder"),
+        (["run", "encoder=checkpoint", "encoder.path=.", "encoder.device=tpu"], "encoder.device='tpu' is unknown"),
+        (["run", "encoder=checkpoint", "encoder.path=.", "encoder.max_length=-2"], "leaves no room for a word"),
         (["run", "-m", "encoder=lstm,bilstm", "encoder.hidden=4"], "in a sweep over the group write ++encoder.hidden=…"),
         (["run", "encoder=checkpoint"], "set encoder.path=…"),
         (["run", "encoder=checkpoint", "encoder.path=nowhere", "data.n=600"], "encoder.path='nowhere': no such folder"),

@@ -69,6 +69,16 @@ def test_every_architecture_learns_a_word_and_conforms_when_frozen(name, separab
     assert found.ok and found.difference < 1e-5, str(found)
 
 
+def test_subwords_are_counted_trained_on_and_conform(separable, tmp_path):
+    options = QUICK | {"tokens": "subwords", "vocabulary": 300, "epochs": 10, "patience": 10}
+    folder = train(small("cnn"), Classification(**options), separable, tmp_path)
+    assert manifest_of(folder)["test"]["accuracy"] > 0.9
+    encoder = load_encoder("checkpoint", path=str(folder))
+    found = conformance.check(lambda: load_encoder("checkpoint", path=str(folder)), changed=encoder.random_twin(0))
+    assert found.ok, str(found)
+    assert encoder.word_ids(["zebra a"])[0][0] == 0 and len(encoder.tokenize(["zebra a"])[0][0]) > 2
+
+
 def test_labels_drawn_at_random_are_not_learned(tmp_path):
     root = write_sst(tmp_path, lambda words, rng: rng.integers(2), n=(300, 300, 300))
     said = manifest_of(train(small(), Classification(**QUICK), root, tmp_path / "out"))
@@ -237,7 +247,7 @@ def test_perplexity_is_the_mean_over_words_of_an_independent_sum(cycle, tmp_path
     assert said["perplexity"] == pytest.approx(math.exp(-np.mean(sums["forward"] + sums["backward"])), rel=1e-4)
 
 
-def test_a_masked_model_never_sees_what_it_predicts(cycle):
+def test_masks_hide_fifteen_percent_and_change_nothing_else(cycle):
     objective = LanguageModel(**LM)
     prepared = objective.prepare(cycle, small("lstm"))
     architecture = small("transformer")
@@ -251,6 +261,13 @@ def test_a_masked_model_never_sees_what_it_predicts(cycle):
     assert torch.equal(shown[~hidden], ids[~hidden])
     share = [(shown[hidden] == 4).float().mean(), (shown[hidden] == 5).float().mean()]
     assert 0.7 < share[0] < 0.9 and 0.05 < share[1] < 0.3
+
+
+def test_what_reads_alike_is_one_sentence(cycle):
+    cycle.write_text(cycle.read_text() + "\n" + cycle.read_text().upper())
+    items = LanguageModel(**LM).prepare(cycle, small("lstm")).items
+    sentences = [tuple(item) for found in items.values() for item in found]
+    assert len(sentences) == len(set(sentences))
 
 
 def test_each_sentence_is_in_one_split_and_counted_once(cycle):
@@ -279,10 +296,10 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_says_why(separable, tmp_p
     with pytest.raises(EncoderError, match="model.safetensors cannot be read.*cut short"):
         load()
     save_file({k: v for k, v in tensors.items() if "bias_hh" not in k}, weights)
-    with pytest.raises(EncoderError, match="1 weights are missing: forwards.layers.0.bias_hh_l0"):
+    with pytest.raises(EncoderError, match=r"missing weights .1.: forwards.layers.0.bias_hh_l0"):
         load()
     save_file(tensors | {"extra": torch.ones(1)}, weights)
-    with pytest.raises(EncoderError, match="1 weights are unknown: extra"):
+    with pytest.raises(EncoderError, match=r"unknown weights .1.: extra"):
         load()
     save_file(tensors | {"embedding.weight": tensors["embedding.weight"][:-1].contiguous()}, weights)
     with pytest.raises(EncoderError, match=r"embedding.weight has the shape \(\d+, 8\), the architecture wants \(\d+, 8\)"):
@@ -296,9 +313,8 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_says_why(separable, tmp_p
     weights.write_bytes(whole)
     config = folder / "config.json"
     said = json.loads(config.read_text())
-    other = small("gated-cnn")
     config.write_text(json.dumps({"_target_": "probing.encoders.convolutional.GatedCNN", "embedding_dim": 8}))
-    with pytest.raises(EncoderError, match="weights are missing: forwards.blocks"):
+    with pytest.raises(EncoderError, match=r"missing weights .\d+.: forwards.blocks"):
         load()
     config.write_text(json.dumps(said | {"hiden": 3}))
     with pytest.raises(EncoderError, match="config.json is not a checkpoint of this version: .*hiden"):
@@ -311,7 +327,22 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_says_why(separable, tmp_p
         load()
     with pytest.raises(EncoderError, match="no such folder"):
         CheckpointEncoder(str(folder / "nowhere")).network  # noqa: B018
-    assert other.reads == "all"
+
+
+def test_one_changed_weight_changes_the_fingerprint_and_another_file_is_noticed(separable, tmp_path):
+    folder = train(small("lstm"), Classification(**QUICK | {"epochs": 1}), separable, tmp_path)
+    before = CheckpointEncoder(str(folder))
+    mark, states = fingerprint(before), before.forward(before.tokenize(["a b"])[0]).layers[1]
+    tensors = load_file(folder / "model.safetensors")
+    tensors["forwards.layers.0.bias_hh_l0"][0] += 1
+    save_file(tensors, folder / "model.safetensors")
+    after = CheckpointEncoder(str(folder))
+    assert fingerprint(after) != mark and not torch.equal(after.forward(after.tokenize(["a b"])[0]).layers[1], states)
+    with pytest.raises(EncoderError, match="model.safetensors was replaced since it was read first"):
+        fingerprint(before)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"note": "nothing that changes a vector"}))
+    assert fingerprint(CheckpointEncoder(str(folder))) == fingerprint(after)
 
 
 def test_other_states_of_a_trained_lstm_are_shown_on_request(separable, tmp_path):
@@ -344,12 +375,39 @@ def test_options_out_of_range_are_refused(make, message):
         make()
 
 
+def test_the_text_files_of_a_folder_are_taken(cycle, tmp_path):
+    (tmp_path / "lm").mkdir()
+    whole = LanguageModel(**LM).prepare(cycle, small("lstm")).data
+    cycle.rename(tmp_path / "lm" / "cycle.txt")
+    assert LanguageModel(**LM).prepare(tmp_path, small("lstm")).data == whole
+
+
+def test_a_head_that_is_not_its_own_is_refused(separable, tmp_path):
+    folder = train(small("lstm"), Classification(**QUICK | {"epochs": 1}), separable, tmp_path)
+    save_file({"other": torch.ones(1)}, folder / "head.safetensors")
+    with pytest.raises(EncoderError, match="is not the head of this checkpoint: head.1.weight, head.1.bias, other"):
+        load_model(folder, separable)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(EncoderError, match="is not a finished checkpoint"):
+        load_model(folder, separable)
+
+
 def test_text_that_is_too_short_or_a_folder_is_refused(tmp_path):
+    (tmp_path / "none").mkdir()
     (tmp_path / "short.txt").write_text("one sentence only .\n")
     with pytest.raises(DataError, match="1 sentences leave none for"):
         LanguageModel().prepare(tmp_path / "short.txt", small("lstm"))
-    with pytest.raises(ConfigError, match="name its text files with objective.files"):
-        LanguageModel().prepare(tmp_path, small("lstm"))
+    with pytest.raises(ConfigError, match="holds no text file"):
+        LanguageModel().prepare(tmp_path / "none", small("lstm"))
+    (tmp_path / "rare.txt").write_text("".join(f"word{k} other{k}\n" for k in range(300)))
+    with pytest.raises(DataError, match="no word occurs 2 times; lower objective.min_count"):
+        LanguageModel().prepare(tmp_path / "rare.txt", small("lstm"))
+    (tmp_path / "some.txt").write_text("".join(f"a b{k % 7} c{k}\n" for k in range(300)))
+    with pytest.raises(ConfigError, match="use words"):
+        options = LM | {"tokens": "subwords", "vocabulary": 300}
+        LanguageModel(**options).prepare(tmp_path / "some.txt", small("elmo-style"))
+    with pytest.raises(ConfigError, match="training reads the hidden states"):
+        train(small("lstm", states=["cell"]), LanguageModel(**LM), tmp_path / "some.txt", tmp_path)
     with pytest.raises(DataError, match="no file .*absent.txt"):
         LanguageModel(files=["absent.txt"]).prepare(tmp_path, small("lstm"))
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from probing.errors import EncoderError
@@ -114,12 +113,6 @@ class Encoder(Protocol):
 def fingerprint(encoder: Encoder) -> str:
     """sha256 of the encoder's description: changes when the vectors would, and not otherwise."""
     return hashlib.sha256(json.dumps(encoder.description, sort_keys=True).encode()).hexdigest()
-
-
-def sha256_of_file(path: Path) -> str:
-    """sha256 of the file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def name_in_tables(encoder: Any, label: str, options: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from probing.encoders.base import check_device, name_in_tables
 from probing.encoders.network import Architecture, Network, NetworkEncoder
 from probing.encoders.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import ConfigError, EncoderError
@@ -45,14 +46,18 @@ class CheckpointEncoder(NetworkEncoder):
     device: str = "cpu"
     label: str | None = None
 
+    def __post_init__(self) -> None:
+        check_device(self.device)
+        if self.max_length is not None and self.max_length < 3:
+            raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 3)")
+
     @property
     def folder(self) -> Path:
         return Path(self.path).expanduser()
 
     @property
     def name(self) -> str:
-        states = f"[states={'+'.join(self.states)}]" if self.states else ""
-        return (self.label or self.folder.name) + states + (f" (random {self.init_seed})" if self.random_weights else "")
+        return name_in_tables(self, self.label or self.folder.name, ("states", "max_length"))
 
     @property
     def origin(self) -> str:
@@ -125,13 +130,17 @@ class CheckpointEncoder(NetworkEncoder):
         if not self.folder.is_dir():
             raise EncoderError(f"encoder.path={self.path!r}: no such folder")
         try:
-            return (self.folder / name).read_bytes()
+            content = (self.folder / name).read_bytes()
         except FileNotFoundError:
             have = ", ".join(sorted(path.name for path in self.folder.iterdir())) or "nothing"
             raise EncoderError(
                 f"encoder.path={self.path!r} holds no {name} (it holds {have}); a checkpoint of probing train has "
                 f"{CONFIG}, {WEIGHTS} and {VOCABULARY}"
             ) from None
+        seen = self.__dict__.setdefault("_seen", {})
+        if seen.setdefault(name, digest := hashlib.sha256(content).hexdigest()) != digest:
+            raise EncoderError(f"{self.folder / name} was replaced since it was read first: make the encoder again")
+        return content
 
 
 def save(folder: Path, architecture: Architecture, network: Network, vocabulary: TrainedVocabulary) -> None:

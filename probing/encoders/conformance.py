@@ -27,7 +27,13 @@ TEXTS = (
     "the big dog sees the small cat because they run .",
     "It ran , and they saw Mr. Smith-Jones 's 1,000 books !",
 )
-ODD = ("\u732b \u304c \u8d70\u308b", "\U0001f600 na\u00efve \u00e9t\u00e9", "zzxqj \u0007 \u200b w", "  spaced   out  ")
+ODD = (
+    "a <pad> b </s> c <mask> <s> a</s>b",
+    "\u732b \u304c \u8d70\u308b",
+    "\U0001f600 na\u00efve \u00e9t\u00e9",
+    "zzxqj \u0007 \u200b w",
+    "  spaced   out  ",
+)
 TOLERANCE = 1e-4
 """Largest difference of two states that count as equal, relative to the largest entry of the layer (or 1)."""
 
@@ -112,17 +118,17 @@ class _Tried:
         """Largest relative difference between rows of two batches: token states where the mask is, and every pooling."""
         worst = 0.0
         for layer, (x, y) in enumerate(zip(a.layers, b.layers, strict=True)):
-            scale = max(1.0, float(x.abs().max()))
+            scale = max(1.0, float(x[a.mask].abs().max()))
             for i, j in zip(rows_a, rows_b, strict=True):
                 u, v = x[i][a.mask[i]], y[j][b.mask[j]]
                 if u.shape != v.shape:
                     raise EncoderError(
                         f"layer {layer} has {u.shape[0]} tokens of a sentence in one batch and {v.shape[0]} in another"
                     )
-                worst = max(worst, float((u.float() - v.float()).abs().max()) / scale)
+                worst = _larger(worst, (u.float() - v.float()).abs() / scale)
         for pooling in self.encoder.poolings:
             for x, y in zip(pool(a, pooling), pool(b, pooling), strict=True):
-                worst = max(worst, float((x[list(rows_a)] - y[list(rows_b)]).abs().max()) / max(1.0, float(x.abs().max())))
+                worst = _larger(worst, (x[list(rows_a)] - y[list(rows_b)]).abs() / max(1.0, float(x.abs().max())))
         self.difference = max(self.difference, worst)
         return worst
 
@@ -187,7 +193,7 @@ class _Tried:
         cut = [self.encoder.tokenize([text])[1] for text in self.texts]
         if not any(word is not None for ids in found for word in ids):
             return None, "it has no tokens that are parts of words"
-        mask = self.run(self.texts).mask
+        mask, skips = self.run(self.texts).mask, getattr(self.encoder, "unknown", "") == "skip"  # words left out on request
         for row, (text, item, ids) in enumerate(zip(self.texts, items, found, strict=True)):
             words = [word for word in ids if word is not None]
             expected = set(range(max(words, default=0) + 1 if cut[row] else len(text.split())))
@@ -195,7 +201,7 @@ class _Tried:
                 return False, f"{len(item)} tokens but {len(ids)} word indices for {text!r}"
             if words != sorted(words) or set(words) != expected:
                 return False, f"word indices {words} for the {len(text.split())} words of {text!r}"
-            if not all(mask[row, k] for k, word in enumerate(ids) if word is not None):
+            if not skips and not all(mask[row, k] for k, word in enumerate(ids) if word is not None):
                 return False, f"a token of a word is not in the mask for {text!r}"
         return True, ""
 
@@ -241,6 +247,12 @@ class _Tried:
         if _same_bits(self.run(self.texts), self.run(self.texts, changed)):
             return False, "the states are the same"
         return fingerprint(changed) != fingerprint(self.encoder), ""
+
+
+def _larger(worst: float, differences: torch.Tensor) -> float:
+    """The largest difference so far; infinite where one of them is no number."""
+    found = float(differences.max()) if differences.numel() else 0.0
+    return max(worst, found) if found == found else float("inf")
 
 
 def _finite(layer: torch.Tensor, mask: torch.Tensor) -> bool:

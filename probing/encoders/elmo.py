@@ -22,10 +22,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, sha256_of_file
+from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device
 from probing.encoders.elmo_format import ELMoOptions, character_ids, read_options
 from probing.encoders.hdf5 import check_file
 from probing.errors import EncoderError
+from probing.shards import file_sha256
 
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
@@ -97,7 +98,7 @@ class ELMoEncoder:
 
             return said | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
         check_file(self._file)
-        return said | {"weights": sha256_of_file(self._file)}
+        return said | {"weights": file_sha256(self._file)}
 
     @property
     def _file(self) -> Path:
@@ -112,6 +113,8 @@ class ELMoEncoder:
             network = ELMoNetwork(self.sizes, seed=self.init_seed)
         else:
             network = ELMoNetwork.load(self.sizes, self._file)
+            if file_sha256(self._file) != self.description["weights"]:
+                raise EncoderError(f"{self._file} was replaced since it was read first: make the encoder again")
         return network.eval().requires_grad_(False).to(resolve_device(self.device))
 
     @cached_property

@@ -18,6 +18,7 @@ from torch import nn
 from probing.encoders.base import Item
 from probing.encoders.elmo_format import ELMoOptions, character_ids
 from probing.encoders.elmo_network import ELMoNetwork
+from probing.encoders.hdf5 import library
 from probing.encoders.network import Architecture
 from probing.encoders.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import EncoderError
@@ -114,6 +115,7 @@ class ELMoStyle(Architecture):
         return Characters(self.characters)
 
     def reader(self, counted: TrainedVocabulary) -> Vocabulary:
+        library()  # its files are written at the end of the training: better to know now
         return self.vocabulary
 
     def network_of(self, size: int, seed: int) -> ELMoStyleNetwork:

@@ -26,7 +26,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         EncoderError: h5py is not installed, no such file, or a file that is cut short or no HDF5 file at all.
     """
-    h5py = _h5py()
+    h5py = library()
     check_file(path)
     found: dict[str, np.ndarray] = {}
 
@@ -50,7 +50,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         EncoderError: h5py is not installed.
     """
-    with _h5py().File(path, "w") as file:
+    with library().File(path, "w") as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, dtype="float32")
 
@@ -74,7 +74,12 @@ def weight(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None,
     return arrays[name]
 
 
-def _h5py() -> Any:
+def library() -> Any:
+    """h5py.
+
+    Raises:
+        EncoderError: it is not installed.
+    """
     try:
         import h5py
     except ImportError:

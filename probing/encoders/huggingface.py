@@ -21,8 +21,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, sha256_of_file, words_of_spans
+from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, words_of_spans
 from probing.errors import EncoderError
+from probing.shards import file_sha256
 
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
@@ -153,7 +154,7 @@ class HuggingFaceEncoder:
             raise EncoderError(f"{self.folder} holds no weights (*.safetensors or pytorch_model*.bin)")
         names = ["config.json", *_TEXT_FILES]
         paths = [self.folder / name for name in names if (self.folder / name).is_file()]
-        return {path.name: sha256_of_file(path) for path in paths + ([] if self.random_weights else weights)}
+        return {path.name: file_sha256(path) for path in paths + ([] if self.random_weights else weights)}
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
@@ -211,14 +212,18 @@ class HuggingFaceEncoder:
         return tuple(names)
 
     @property
-    def _has_final_norm(self) -> bool:
+    def _skeleton(self) -> Any:
+        """The architecture without its weights."""
         import torch
         from transformers import AutoModel
 
-        with torch.device("meta"):  # the architecture without its weights
+        with torch.device("meta"):
             skeleton = AutoModel.from_config(self.config)
-        if self.config.is_encoder_decoder:
-            skeleton = skeleton.get_encoder()
+        return skeleton.get_encoder() if self.config.is_encoder_decoder else skeleton
+
+    @property
+    def _has_final_norm(self) -> bool:
+        skeleton = self._skeleton
         stacks = (skeleton, getattr(skeleton, "encoder", None), getattr(skeleton, "decoder", None))  # T5, OPT: on the stack
         return any(getattr(stack, norm, None) is not None for stack in stacks for norm in _FINAL_NORMS)
 
@@ -309,17 +314,29 @@ class HuggingFaceEncoder:
     def forward(self, items: Sequence[Item]) -> States:
         import torch
 
-        width = max(map(len, items))
-        pad = self.tokenizer.pad_token_id or 0
-        ids = torch.tensor([[*item, *[pad] * (width - len(item))] for item in items])  # (batch, tokens)
-        real = torch.tensor([[1] * len(item) + [0] * (width - len(item)) for item in items])  # (batch, tokens)
-        ids, real = ids.to(self._device), real.to(self._device)
+        ids, real = self._padded(items)
         with torch.inference_mode():
             states = self.model(input_ids=ids, attention_mask=real, output_hidden_states=True).hidden_states
         if len(states) != self.config.num_hidden_layers + 1:
             raise EncoderError(f"{self.name} returned {len(states)} layers, {self.config.num_hidden_layers + 1} were expected")
+        return States(states, self._counted(ids, real))
+
+    def _padded(self, items: Sequence[Item]) -> tuple[Any, Any]:
+        """Token ids and attention mask, both (batch, tokens)."""
+        import torch
+
+        width = max(map(len, items))
+        pad = self.tokenizer.pad_token_id or 0
+        ids = torch.tensor([[*item, *[pad] * (width - len(item))] for item in items])  # (batch, tokens)
+        real = torch.tensor([[1] * len(item) + [0] * (width - len(item)) for item in items])  # (batch, tokens)
+        return ids.to(self._device), real.to(self._device)
+
+    def _counted(self, ids: Any, real: Any) -> Any:
+        """The mask of what poolings see: (batch, tokens)."""
+        import torch
+
         mask = real.bool()
         if not self.special_tokens:
             special = torch.tensor(sorted(set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}), device=ids.device)
             mask &= ~torch.isin(ids, special)
-        return States(states, mask)
+        return mask

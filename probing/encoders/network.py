@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from probing import presets
 from probing.encoders.base import Item, States, check_device, resolve_device
 from probing.encoders.vocabulary import CLOSE, OPEN, PAD, HashedWords, TrainedVocabulary, Vocabulary
 from probing.errors import EncoderError
@@ -99,7 +100,7 @@ class NetworkEncoder:
         self.__dict__.pop("network", None)
 
     def forward(self, items: Sequence[Item]) -> States:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # CPU and GPU share a key
             return run(self.network, items)
 
 
@@ -127,7 +128,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], name: 
     expected = network.state_dict()
     for what, keys in (("missing", expected.keys() - weights.keys()), ("unknown", weights.keys() - expected.keys())):
         if keys:
-            raise EncoderError(f"{name}: {len(keys)} weights are {what}: {', '.join(sorted(keys)[:4])}{'…' * (len(keys) > 4)}")
+            raise EncoderError(f"{name}: {what} weights ({len(keys)}): {', '.join(sorted(keys)[:4])}{'…' * (len(keys) > 4)}")
     for key, tensor in expected.items():
         if tensor.shape != weights[key].shape:
             raise EncoderError(
@@ -227,9 +228,15 @@ class Architecture(NetworkEncoder):
     def vocabulary(self) -> Vocabulary:
         return HashedWords(self.buckets, self.lowercase)
 
-    @property
+    @cached_property
     def name(self) -> str:
-        return f"{self.label or self.KIND} (untrained {self.init_seed})"
+        name, changed = self.label or self.KIND, ""
+        if name in presets.names("encoder"):  # what differs from the preset tells the encoders of a sweep apart
+            plain = presets.read("encoder", name)
+            options = [f"{k}={v}" for k, v in self.shape.items() if k in plain and v != plain[k]]
+            options += [f"{k}={getattr(self, k)}" for k in ("buckets", "lowercase", "max_length") if getattr(self, k) != plain[k]]
+            changed = f"[{','.join(options)}]" if options else ""
+        return f"{name}{changed} (untrained {self.init_seed})"
 
     @property
     def origin(self) -> str:

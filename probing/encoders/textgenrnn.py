@@ -37,9 +37,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, sha256_of_file, words_of_spans
+from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, words_of_spans
 from probing.encoders.hdf5 import read_arrays, weight
 from probing.errors import EncoderError
+from probing.shards import file_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +128,7 @@ class TextgenrnnEncoder:
             "kind": "textgenrnn",
             "version": VERSION,
             "dims": self.dims,
-            "vocab": sha256_of_file(self._path(self.vocab)),
+            "vocab": file_sha256(self._path(self.vocab)),
             "window": self.window,
             "max_length": self.max_length,
         }
@@ -135,7 +136,7 @@ class TextgenrnnEncoder:
             import torch
 
             return said | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
-        return said | {"weights": sha256_of_file(self._path(self.weights))}
+        return said | {"weights": file_sha256(self._path(self.weights))}
 
     @staticmethod
     def _path(given: str) -> Path:
@@ -171,6 +172,8 @@ class TextgenrnnEncoder:
             found = {name: _drawn(name, array.shape, generator) for name, array in self._arrays.items()}
         else:
             found = {name: torch.tensor(array) for name, array in self._arrays.items()}
+            if file_sha256(self._path(self.weights)) != self.description["weights"]:
+                raise EncoderError(f"{self.weights} was replaced since it was read first: make the encoder again")
         lstms = []
         for k in self._lstms:
             of_input, of_state, bias = (found[f"{part} {k}"] for part in ("input", "recurrent", "bias"))

@@ -1,7 +1,8 @@
 """How the suite's own networks read text: words or subwords of a trained vocabulary, or hashed words where nothing was trained.
 
-All three number their tokens alike: 0 pads, 1 is unknown, 2 and 3 open and close a sentence, 4 masks; real tokens follow, of a
-trained vocabulary in the order of their frequency. A trained vocabulary is one `tokenizer.json` of the library tokenizers.
+All three number their tokens alike: 0 pads, 1 is unknown, 2 and 3 open and close a sentence, 4 masks; real tokens follow, counted
+words in the order of their frequency. In a text `<unk>` is the unknown word; the other marks are words like any other. A trained
+vocabulary is one `tokenizer.json` of the library tokenizers.
 
 Left out: normalisation but for lower case; a text is split at blanks, as the probing files are.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,9 @@ from probing.encoders.base import words_of_spans
 from probing.errors import EncoderError
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+_MARKS = re.compile(r"<(?=(?:pad|s|/s|mask)>)|(?<=\S)<(?=unk>)|<(?=unk>\S)")
+"""The first letter of a mark that stands in a text, but for the word <unk>: it must not become a mark."""
+
 PAD, UNKNOWN, OPEN, CLOSE, MASK = range(5)
 
 
@@ -89,10 +94,10 @@ class TrainedVocabulary:
         return {"kind": "trained", "sha256": hashlib.sha256(self.saved.encode()).hexdigest()}
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        return [encoding.ids for encoding in self._tokenizer.encode_batch([_MARKS.sub("‹", text) for text in texts])]
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        encoded = self._tokenizer.encode_batch(list(texts))
+        encoded = self._tokenizer.encode_batch([_MARKS.sub("‹", text) for text in texts])
         return [words_of_spans(text, found.offsets) for text, found in zip(texts, encoded, strict=True)]
 
     def token(self, id: int) -> str:
@@ -109,7 +114,7 @@ def train_vocabulary(
 
     Args:
         kind: words (split at blanks), or subwords (byte-level byte-pair encoding).
-        size: ids at most, special ones included.
+        size: ids at most, special ones included; subwords need the 256 bytes besides.
         min_count: words, or pairs, that occur less often are left out.
         ends: put <s> and </s> around every sentence, as a language model wants.
 
@@ -118,8 +123,9 @@ def train_vocabulary(
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-    if size <= len(SPECIAL):
-        raise EncoderError(f"a vocabulary of {size} has no room beside its {len(SPECIAL)} special tokens")
+    least = len(SPECIAL) + (256 if kind == "subwords" else 0)
+    if size <= least:
+        raise EncoderError(f"a vocabulary of {size} has no room beside its {least} special tokens{' and bytes' * (least > 5)}")
     shared = {"vocab_size": size, "min_frequency": min_count, "special_tokens": list(SPECIAL), "show_progress": False}
     if kind == "words":
         tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
@@ -133,7 +139,7 @@ def train_vocabulary(
         raise EncoderError(f"tokens={kind!r} is unknown (allowed: words, subwords)")
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
-    words = (" ".join(word for word in text.split() if word not in SPECIAL) for text in texts)  # wikitext holds <unk>
+    words = (" ".join(word for word in _MARKS.sub("‹", text).split() if word != "<unk>") for text in texts)
     tokenizer.train_from_iterator(words, trainer)
     if ends:
         marks = [("<s>", OPEN), ("</s>", CLOSE)]

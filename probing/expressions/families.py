@@ -55,8 +55,8 @@ def generate(
     Raises:
         ConfigError: an unknown family or operator, or numbers out of range.
 
-    >>> generate("add_multiply", 1, seed=3)[0].tokens[::2]
-    ['x1', 'x2', 'x3', 'x4', 'x5', 'x6', 'x7']
+    >>> generate("add_multiply", 1, variables=(4, 4))[0].tokens[::2]
+    ['x1', 'x2', 'x3', 'x4']
     """
     if family not in FAMILIES:
         raise ConfigError(f"no family {family!r}{did_you_mean(str(family), FAMILIES)}; known: {', '.join(FAMILIES)}")

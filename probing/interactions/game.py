@@ -167,11 +167,11 @@ def table(game: Game) -> Values:
         ConfigError: the game has more than `MAX_TABLE` players.
         GameError: the game's values cannot be used.
     """
-    counted = CachedGame(game, keep=False)
-    n = counted.n_players
+    verified = CachedGame(game)
+    n = verified.n_players
     if n > MAX_TABLE:
         raise ConfigError(
             f"a full table of {n} players takes 2^{n} = {2**n:,} model rows, the limit is 2^{MAX_TABLE}; "
             "segment_interaction(method='sampled') does without a table"
         )
-    return counted(all_coalitions(n))
+    return verified._run(all_coalitions(n))  # all different: nothing to look up

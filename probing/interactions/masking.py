@@ -9,7 +9,8 @@ changes values and best partitions, so it is part of every result's name.
     delete               the tokens are removed, what follows moves up
     replace              the word is replaced in the text by a given string, and the text is read anew
 
-    Hugging Face                     mask, pad, unknown where the tokenizer has the token; zero, mean, attention, delete, replace
+    Hugging Face                     mask, pad, unknown where the tokenizer has the token; zero, mean, delete, replace; attention
+                                     but for `encoder=embeddings`
     LSTM, CNNs, Transformer          mask, pad, unknown, zero, mean, delete, replace; attention: Transformer with reads=all
       (`probing.encoders.network`)   pad is the zero vector; a classifier's training never saw <mask>, only <unk>
     ELMo, elmo-style                 zero (of the token vectors), delete, replace
@@ -39,6 +40,7 @@ from probing.encoders.base import Encoder, Item, States
 from probing.encoders.elmo import ELMoEncoder
 from probing.encoders.elmo_network import ELMoNetwork
 from probing.encoders.elmo_style import ELMoStyle
+from probing.encoders.embeddings import InputEmbeddings
 from probing.encoders.huggingface import HuggingFaceEncoder
 from probing.encoders.network import NetworkEncoder
 from probing.encoders.transformer import Transformer
@@ -167,8 +169,11 @@ def _ways(encoder: Encoder) -> dict[str, Way]:
     if family == "huggingface":
         tokenizer = encoder.tokenizer
         ids = {"mask": tokenizer.mask_token_id, "pad": tokenizer.pad_token_id, "unknown": tokenizer.unk_token_id}
-        put = partial(_WordVectors, encoder.name, lambda: encoder.model.get_input_embeddings())
-        attention = partial(_unattended, lambda: [encoder.model], "attention_mask", 0)
+        if isinstance(encoder, InputEmbeddings):
+            put = partial(_WordVectors, encoder.name, lambda: encoder.model)
+        else:
+            put = partial(_WordVectors, encoder.name, lambda: encoder.model.get_input_embeddings())
+            attention = partial(_unattended, lambda: [encoder.model], "attention_mask", 0)
     else:
         ids = {"mask": MASK, "pad": PAD, "unknown": UNKNOWN}
         put = partial(_WordVectors, encoder.name, lambda: encoder.network.embedding)

@@ -1,0 +1,296 @@
+"""Sentence vectors computed elsewhere, from one .npz or .safetensors file; looked up by sentence, exactly as tasks have it.
+
+Two forms. *By layer*: one array (n, d) of floats per layer, and the n sentences: in an npz the array `sentences` (dtype str), in
+safetensors the JSON list under the key `sentences` of the file's metadata. *By sentence*: every key is a sentence and its value
+an array (d,), or (layers, d).
+
+Layers come in the order of an npz file. safetensors keeps no order: a JSON list under the metadata key `layers` gives it, else the
+names do, numbers in them counting as numbers. Layer 0 is meant to be the embedding output; nothing checks that.
+
+Read when needed: of safetensors the rows asked for (a memory map), of an npz by layer each array as a whole, kept until released.
+No pickle. The fingerprint is the file's sha256.
+
+Left out: states of tokens (so `sentence` is the only pooling), and one file per layer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from probing.encoders.base import Item, States
+from probing.errors import EncoderError, StatesError
+from probing.shards import file_sha256
+
+VERSION = 1
+"""Raise when the same file would give other vectors."""
+
+_FLOATS = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "BF16": np.dtype("<u2")}
+
+
+@dataclass
+class VectorsEncoder:
+    """Options of the encoder.
+
+    Args:
+        path: the file, .npz or .safetensors.
+        label: name in tables; None: the file's name.
+    """
+
+    path: str
+    label: str | None = None
+
+    poolings = ("sentence",)
+
+    def __post_init__(self) -> None:
+        self.file = Path(self.path).expanduser()
+        if self.file.suffix not in _READERS:
+            raise EncoderError(f"encoder.path={self.path}: {self.file.suffix or 'no suffix'} (allowed: {', '.join(_READERS)})")
+        if not self.file.is_file():
+            raise EncoderError(f"encoder.path={self.path}: no such file")
+        self.name = self.label or self.file.name
+
+    @property
+    def origin(self) -> str:
+        return f"the file {self.file}"
+
+    @cached_property
+    def description(self) -> Mapping[str, Any]:
+        return {"kind": "vectors", "version": VERSION, "sha256": file_sha256(self.file)}
+
+    @cached_property
+    def layer_names(self) -> tuple[str, ...]:
+        return self._table.layer_names
+
+    @cached_property
+    def dims(self) -> tuple[int, ...]:
+        return self._table.dims
+
+    @property
+    def samples(self) -> list[str]:
+        """A few sentences that the file has, for `probing check`."""
+        return list(self._table.rows)[:4]
+
+    @cached_property
+    def _table(self) -> Table:
+        try:
+            return _READERS[self.file.suffix](self.file)
+        except _DAMAGED as error:
+            raise EncoderError(f"{self.file}: damaged or cut short: {_first_line(error)}") from None
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
+        """One item per sentence: its row.
+
+        Raises:
+            EncoderError: sentences that the file does not have.
+        """
+        rows = self._table.rows
+        missing = [text for text in texts if text not in rows]
+        if missing:
+            raise EncoderError(
+                f"{self.file}: no vector for {len(missing)} of {len(texts)} sentences, the first: {missing[0]!r}\n"
+                "(a sentence must stand there exactly as in the task's file)"
+            )
+        return [(rows[text],) for text in texts], 0
+
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        return [[None] for _ in texts]
+
+    def forward(self, items: Sequence[Item]) -> States:
+        """The vectors, as layers (batch, 1, d).
+
+        Raises:
+            EncoderError: a vector of another type or shape than the first.
+            StatesError: a vector that is not finite.
+        """
+        import torch
+
+        wanted = [item[0] for item in items]
+        try:
+            with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is refused below
+                layers = self._table.read(wanted)
+        except _DAMAGED as error:
+            raise EncoderError(f"{self.file}: damaged or cut short: {_first_line(error)}") from None
+        for name, layer in zip(self.layer_names, layers, strict=True):
+            bad = np.flatnonzero(~np.isfinite(layer).all(1))
+            if len(bad):
+                sentence = next(text for text, row in self._table.rows.items() if row == wanted[bad[0]])
+                raise StatesError(f"{self.file}: {name!r} is not finite (NaN or infinite) for {sentence!r}")
+        return States([torch.from_numpy(layer)[:, None] for layer in layers], torch.ones(len(items), 1, dtype=torch.bool))
+
+    def release(self) -> None:
+        """Frees what was read; it is read again when it is needed."""
+        self.__dict__.pop("_table", None)
+
+    def random_twin(self, seed: int) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Table:
+    """An open file.
+
+    Attributes:
+        rows: the row of each sentence.
+        read: some rows -> for each layer (len(rows), d), float32.
+    """
+
+    rows: Mapping[str, int]
+    layer_names: tuple[str, ...]
+    dims: tuple[int, ...]
+    read: Callable[[Sequence[int]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One array of a file: `take(rows)` reads some of its rows, `take(None)` the whole, as float32."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    take: Callable[[Sequence[int] | None], np.ndarray]
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in (*_FLOATS, "float16", "float32", "float64")
+
+    def __str__(self) -> str:
+        return f"{self.name!r} is {self.dtype} {self.shape}"
+
+
+def _by_layer(path: Path, sentences: Sequence[str], entries: Sequence[Entry]) -> Table:
+    n = len(sentences)
+    if not entries or not n:
+        raise EncoderError(f"{path}: {n} sentences and {len(entries)} layers; expected some, and an array (n, d) per layer")
+    for entry in entries:
+        if len(entry.shape) != 2 or entry.shape[0] != n or not entry.is_float:
+            raise EncoderError(f"{path}: {entry}, expected floats (n, d) for n = {n} sentences")
+
+    def read(rows: Sequence[int]) -> list[np.ndarray]:
+        return [entry.take(rows) for entry in entries]
+
+    rows = _first_rows(path, sentences, read)
+    return Table(rows, tuple(entry.name for entry in entries), tuple(entry.shape[1] for entry in entries), read)
+
+
+def _by_sentence(path: Path, entries: Sequence[Entry]) -> Table:
+    if not entries:
+        raise EncoderError(f"{path}: it is empty")
+    shape = entries[0].shape
+    names = tuple(f"layer {k}" for k in range(shape[0])) if len(shape) == 2 else ("vectors",)
+
+    def read(rows: Sequence[int]) -> list[np.ndarray]:
+        for entry in (entries[row] for row in rows):
+            if entry.shape != shape or len(shape) not in (1, 2) or not entry.is_float:
+                raise EncoderError(f"{path}: {entry}, expected floats (d,) or (layers, d), the same for all; the first is {shape}")
+        stacked = np.stack([entries[row].take(None).reshape(len(names), shape[-1]) for row in rows])  # (batch, layers, d)
+        return list(stacked.swapaxes(0, 1))
+
+    read([0])  # so that a file of something else is refused at once
+    return Table(_first_rows(path, [entry.name for entry in entries], read), names, shape[-1:] * len(names), read)
+
+
+def _first_rows(path: Path, sentences: Sequence[str], read: Callable[[Sequence[int]], list[np.ndarray]]) -> dict[str, int]:
+    """The first row of each sentence; one that is there again must have the same vectors."""
+    first: dict[str, int] = {}
+    for i, sentence in enumerate(sentences):
+        j = first.setdefault(sentence, i)
+        if j != i and any((one != other).any() for one, other in read([i, j])):
+            raise EncoderError(f"{path}: {sentence!r} is there twice, with different vectors")
+    return first
+
+
+def _read_npz(path: Path) -> Table:
+    archive = zipfile.ZipFile(path)
+    entries = [_npz_entry(archive, info) for info in archive.infolist()]
+    found = next((entry for entry in entries if entry.name == "sentences"), None)
+    if found is None or found.is_float:
+        return _by_sentence(path, entries)
+    if not found.dtype.startswith("str"):
+        raise EncoderError(f"{path}: `sentences` is {found.dtype}, expected text: save it as np.array(sentences, dtype=str)")
+    with archive.open("sentences.npy") as file:
+        sentences = np.lib.format.read_array(file, allow_pickle=False)
+    return _by_layer(path, sentences.ravel().tolist(), [entry for entry in entries if entry is not found])
+
+
+def _npz_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+
+    def whole() -> np.ndarray:
+        with archive.open(info) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+    kept = cache(whole)  # an array of many rows is asked for often
+
+    def take(rows: Sequence[int] | None) -> np.ndarray:
+        return (whole() if rows is None else kept()[list(rows)]).astype(np.float32)
+
+    return Entry(info.filename.removesuffix(".npy"), shape, dtype.name, take)
+
+
+def _read_safetensors(path: Path) -> Table:
+    with safe_open(path, framework="numpy") as file:  # checks that the file is whole
+        metadata = file.metadata() or {}
+    with path.open("rb") as raw:
+        length = int.from_bytes(raw.read(8), "little")
+        header = json.loads(raw.read(length))
+    content = np.memmap(path, np.uint8, "r", offset=8 + length) if path.stat().st_size > 8 + length else np.empty(0, np.uint8)
+    entries = {name: _safetensors_entry(content, name, said) for name, said in header.items() if name != "__metadata__"}
+    if "sentences" not in metadata:
+        return _by_sentence(path, list(entries.values()))
+    order = _names(path, metadata, "layers") if "layers" in metadata else sorted(entries, key=_natural)
+    if sorted(order) != sorted(entries):
+        raise EncoderError(f"{path}: the metadata `layers` names {order}, the file has {sorted(entries)}")
+    return _by_layer(path, _names(path, metadata, "sentences"), [entries[name] for name in order])
+
+
+def _safetensors_entry(content: np.ndarray, name: str, said: Mapping[str, Any]) -> Entry:
+    shape, dtype = tuple(said["shape"]), said["dtype"]
+
+    def take(rows: Sequence[int] | None) -> np.ndarray:
+        found = content[slice(*said["data_offsets"])].view(_FLOATS[dtype]).reshape(shape)
+        found = found if rows is None else found[list(rows)]
+        if dtype == "BF16":  # the upper half of a float32
+            return (found.astype(np.uint32) << 16).view(np.float32)
+        return found.astype(np.float32)
+
+    return Entry(name, shape, dtype, take)
+
+
+def _names(path: Path, metadata: Mapping[str, str], key: str) -> list[str]:
+    try:
+        names = json.loads(metadata[key])
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise EncoderError(f"{path}: the metadata `{key}` is not a JSON list of strings")
+    return names
+
+
+def _natural(name: str) -> list[Any]:
+    """
+    >>> sorted(["layer 10", "layer 2"], key=_natural)
+    ['layer 2', 'layer 10']
+    """
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+_READERS = {".npz": _read_npz, ".safetensors": _read_safetensors}
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error, SafetensorError)

