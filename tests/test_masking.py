@@ -342,7 +342,7 @@ def test_a_head_is_fitted_on_a_frozen_layer_saved_and_read(toy_root, toy_encoder
         ({"masking": "replace"}, "masking=replace needs a replacement"),
         ({"replacement": "UNK"}, "masking=replace needs a replacement, others none"),
         ({"value": "cls"}, "value='cls' is unknown.*allowed: logit, log-odds, probability, mean, max, last, all"),
-        ({"value": "logit"}, "needs a classifier, and lstm .* has no head"),
+        ({"value": "logit"}, "needs a classifier, and lstm.* has no head"),
         ({"value": "all", "masking": "delete"}, "value=all compares token by token"),
         ({"layers": (3,)}, "has the layers 0 to 2"),
         ({"layers": ()}, "has the layers 0 to 2"),
