@@ -15,7 +15,12 @@ from math import isnan
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
 from probing.heads import load_head
-from probing.interactions.text import TextGame, TextInteraction, drawn, text_interactions
+from probing.interactions.intervals import EXACT_ROWS, planned_rows
+from probing.interactions.text import TextGame, TextInteraction, drawn, seconds_per_row, text_interactions
+from probing.progress import bar, human_seconds, say
+
+WORTH_SAYING = 1000
+"""Model rows above which the time is estimated first."""
 
 
 @dataclass
@@ -43,7 +48,11 @@ class Interact:
         head = load_head(self.head, encoder) if self.head else None
         game = TextGame(encoder, self.text, self.value, self.masking, self.replacement, self.layers, self.target, head)
         start, stop = segment_of(self.segment, game.n_players)
-        found, rows = text_interactions(game, (start, stop), self.method, self.budget, self.seed)
+        planned = planned_rows(stop - start, game.n_players - (stop - start), self.method, self.budget)
+        if WORTH_SAYING < planned <= max(EXACT_ROWS, self.budget or 0):  # more is refused below
+            say(f"about {planned:,} model rows, {human_seconds(planned * seconds_per_row(game))}")
+        with bar("model rows", planned) as game.advance:
+            found, rows = text_interactions(game, (start, stop), self.method, self.budget, self.seed)
         words = game.sentence.words
         of = f"{game.value} of class" if game.head else f"v_f, {game.value}"
         said = [

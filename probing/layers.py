@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +24,12 @@ from probing.cells import key_of, provenance, replace_file
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError, ProbingError
 from probing.heads import LinearHead, head_of
-from probing.interactions.intervals import BUDGET, check_segment, exact_rows, minimum_rows
-from probing.interactions.text import CLASS_VALUES, TextGame, text_interactions
+from probing.interactions.intervals import check_segment, planned_rows
+from probing.interactions.text import CLASS_VALUES, TextGame, seconds_per_row, text_interactions
 from probing.progress import bar, human_seconds, say
 
 VERSION = 1
 """Raise when the same inputs would give other numbers."""
-
-TIMED_ROWS = 16
 
 
 class Case(NamedTuple):
@@ -216,14 +213,8 @@ def _announce(
         return
     rows = 0
     for i in open_:
-        start, stop = cases[i].segment
-        m, k = stop - start, len(cases[i].text.split()) - (stop - start)
-        whole = exact_rows(m, k)
-        rows += whole if method == "exact" else min(whole, max(budget or BUDGET, minimum_rows(m, k, method)))
+        (start, stop), n = cases[i].segment, len(cases[i].text.split())
+        rows += planned_rows(stop - start, n - (stop - start), method, budget)
     with _named(cases[open_[0]]):
-        game = game_of(open_[0])
-    some = np.random.default_rng(0).random((TIMED_ROWS, game.n_players)) < 0.5
-    begun = time.perf_counter()
-    game(some)
-    seconds = (time.perf_counter() - begun) / TIMED_ROWS * rows
+        seconds = rows * seconds_per_row(game_of(open_[0]))
     say(f"{done}; about {rows:,} model rows, {human_seconds(seconds)}")

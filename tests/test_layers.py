@@ -9,6 +9,7 @@ from scipy import stats
 
 from probing.errors import ConfigError
 from probing.heads import LinearHead
+from probing.interactions.intervals import planned_rows
 from probing.interactions.segment import segment_interactions
 from probing.interactions.text import TextGame
 from probing.layers import Case, draw_cases, layer_interactions, summary
@@ -84,6 +85,14 @@ def test_classes_are_the_true_or_the_predicted_one(toy_encoder, tmp_path):
     assert list(predicted.column) == list(predicted.predicted)
     with pytest.raises(ConfigError, match=": target=true needs a label"):
         layer_interactions(toy_encoder, CASES, tmp_path, "logit", "delete", target="true", head=head)
+
+
+def test_the_planned_rows_are_the_most_that_are_spent(toy_encoder):
+    game = TextGame(toy_encoder, "a b c d e f g h", "mean", "delete", layers=(2,))
+    for method, budget in (("exact", None), ("sampled", 90), ("regression", 200), ("permutation", 40), ("sampled", None)):
+        planned = planned_rows(3, 5, method, budget)
+        spent = segment_interactions(game, (2, 5), method, budget)[0].n_evaluations
+        assert spent <= planned <= (budget or 224) and spent > planned / 2
 
 
 def test_means_are_over_sentences_with_a_t_interval():

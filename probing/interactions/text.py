@@ -16,7 +16,8 @@ Reference: Zhang et al. 2021 (AAAI 35, 10877-10886). Left out: the largest coord
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,7 @@ class TextGame:
 
     Attributes:
         n_players: words.
+        advance: called with the number of rows after each batch; for a progress bar.
         columns: names of the value columns.
         predicted: the class of the whole sentence, or None without a head.
 
@@ -75,6 +77,7 @@ class TextGame:
         token_budget: int = TOKEN_BUDGET,
     ):
         self.encoder, self.token_budget = encoder, token_budget
+        self.advance: Callable[[int], None] = lambda rows: None
         head = head or (head_of(encoder) if value in (None, *CLASS_VALUES) else None)
         self.value = value or ("logit" if head else "mean")
         known = (*CLASS_VALUES, *encoder.poolings, "all")
@@ -104,6 +107,7 @@ class TextGame:
         values = np.tile(self._nothing, (len(coalitions), 1))  # (m, columns)
         for rows, states in self.sentence.run(coalitions, self.token_budget):
             values[rows] = self._read(states)
+            self.advance(len(rows))
         return values[:, 0] if len(self.columns) == 1 else values
 
     # Layers.
@@ -204,6 +208,15 @@ def text_interactions(
     whole, empty = counted(np.array([[True], [False]]).repeat(game.n_players, 1)).reshape(2, -1)
     results = [TextInteraction(*column) for column in zip(game.columns, map(float, whole), map(float, empty), found, strict=True)]
     return results, counted.n_evaluations
+
+
+def seconds_per_row(game: TextGame, rows: int = 16) -> float:
+    """Seconds that a model row takes, timed on a few random coalitions."""
+    some = np.random.default_rng(0).random((rows, game.n_players)) < 0.5
+    game(some[:1])  # the first call loads and warms up
+    start = time.perf_counter()
+    game(some)
+    return (time.perf_counter() - start) / rows
 
 
 def drawn(words: tuple[str, ...], partition: Partition) -> str:
