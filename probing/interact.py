@@ -92,7 +92,7 @@ def _table(columns: str, found: list[TextInteraction]) -> list[str]:
     for one in found:
         r = one.found
         pairs = ((r.B, r.B_stderr), (r.B_max, r.B_max_stderr), (r.B_min, r.B_min_stderr), (r.T, r.T_stderr))
-        numbers = [f"{x:.4g}" + (f" ± {error:.2g}" if sampled else "") for x, error in pairs]
+        numbers = [f"{x + 0.0:.4g}" + (f" ± {error:.2g}" if sampled else "") for x, error in pairs]
         numbers += [f"{r.T_split:.4g}"] * sampled
         relative = "-" if isnan(one.T_relative) else f"{one.T_relative:.4g}"
         rows.append([one.column, f"{one.whole:.4g}", f"{one.empty:.4g}", *numbers, relative])
