@@ -63,6 +63,14 @@ def check(context: typer.Context) -> None:
     raise typer.Exit(run_main(context.args, "check"))
 
 
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def interact(context: typer.Context) -> None:
+    """Interactions of words in one sentence: encoder=… text="…" segment=3:6; B, B_max, B_min, T and the best partitions."""
+    from probing.run import main as run_main
+
+    raise typer.Exit(run_main(context.args, "interact"))
+
+
 @app.command("list")
 def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
     """What there is: tasks, encoders, probes, data, experiments."""

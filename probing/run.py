@@ -1,4 +1,4 @@
-"""`probing run`, `train` and `check`: a Hydra configuration becomes a call of Python. The only file that imports Hydra.
+"""`probing run`, `train`, `check` and `interact`: a Hydra configuration becomes a call of Python. The only file that imports Hydra.
 
 The keys of the top level are `KEYS`; the groups data, encoder and probe are checked against the dataclass that their
 `_target_` names (`probing.presets`). Values that are lists (task, layer, pooling, seed, controls, floors) are loops inside one
@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,14 @@ LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 GROUPS = ("data", "encoder", "probe")
 KEYS = (*GROUPS, *LISTS, "run")
 TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
+INTERACT_KEYS = (
+    *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
+    *("method", "budget", "seed", "run"),
+)
 DEFAULTS = {
     "run": {"data": "grammar", "encoder": "minilm", "probe": "fast"},
     "train": {"encoder": "lstm", "objective": "sst2"},
+    "interact": {"encoder": "minilm"},
 }
 
 _PARENT = "PROBING_RUN_PID"
@@ -54,10 +59,14 @@ _SWEEP = "PROBING_RUN_FOLDERS"
 
 
 @dataclass
-class TrainConfig:
+class JobConfig:
     dir: str = "probing-out"
-    force: bool = False
     threads: int | None = None
+
+
+@dataclass
+class TrainConfig(JobConfig):
+    force: bool = False
 
 
 @dataclass
@@ -67,14 +76,14 @@ class RunConfig(TrainConfig):
 
 
 def main(arguments: list[str], verb: str = "run") -> int:
-    """Runs the words after `probing run`, `probing train` or `probing check`.
+    """Runs the words after `probing run`, `train`, `check` or `interact`.
 
     Returns:
         The exit code: 0, 1 if a cell or a rule failed, 2 for a mistake in what was given.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
     os.environ[_PARENT] = str(os.getpid())
-    sys.argv = [f"probing {verb}", *map(_as_list, arguments)]
+    sys.argv = [f"probing {verb}", *(_as_text(word) if verb == "interact" else _as_list(word) for word in arguments)]
     with tempfile.NamedTemporaryFile("r") as folders:
         os.environ[_SWEEP] = folders.name
         code = _hydra(arguments, verb)
@@ -95,7 +104,12 @@ def _one_table(folders: list[str]) -> None:
 
 
 def _hydra(arguments: list[str], verb: str) -> int:
-    config, work = {"run": ("config", _run_job), "train": ("train", _train_job), "check": ("config", _check_job)}[verb]
+    config, work = {
+        "run": ("config", _run_job),
+        "train": ("train", _train_job),
+        "check": ("config", _check_job),
+        "interact": ("interact", _interact_job),
+    }[verb]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(work)()
         return max(_exit_codes, default=0)
@@ -122,6 +136,10 @@ def _train_job(config: DictConfig) -> None:
 
 def _check_job(config: DictConfig) -> None:
     _guarded(check_job, config)
+
+
+def _interact_job(config: DictConfig) -> None:
+    _guarded(interact_job, config)
 
 
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
@@ -216,6 +234,26 @@ def check_job(config: DictConfig) -> int:
     return sum(rule.held is False for rule in found.checks)
 
 
+def interact_job(config: DictConfig) -> int:
+    """The interactions within one sentence, printed. Returns 0."""
+    from probing.interact import Interact
+
+    said = OmegaConf.to_container(config, resolve=True)
+    run = _checked(said, JobConfig, ("encoder",), INTERACT_KEYS)
+    if said["text"] in (None, "???"):
+        raise ConfigError('set text="…" (a sentence, words parted by blanks)')
+    verbatim = {key: None if said[key] is None else str(said[key]) for key in ("text", "replacement")}
+    options = {key: value for key, value in said.items() if key not in ("encoder", "run", "layer", *verbatim)}
+    try:
+        asked = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Interact), options))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.key}: {str(error).splitlines()[0]}") from None
+    asked = replace(asked, layers=_list(said["layer"], int, "layer"), **verbatim)
+    _set_threads(run.threads)
+    sys.stdout.write(f"{asked.run(presets.build(said['encoder'], 'encoder'))}\n")
+    return 0
+
+
 def _checked(said: dict[str, Any], schema: type, groups: tuple[str, ...], keys: tuple[str, ...]) -> Any:
     """The part `run`, checked by its schema; the lists are checked where they are read."""
     for group in groups:
@@ -257,6 +295,19 @@ def _as_list(word: str) -> str:
     return word
 
 
+def _as_text(word: str) -> str:
+    """`text=…` and `replacement=…` are taken letter by letter: quoted for Hydra, nothing in them is interpolated.
+
+    >>> _as_text("text=It isn't (bad)")
+    "text='It isn\\\\'t (bad)'"
+    """
+    key, equals, value = word.partition("=")
+    if not equals or key not in ("text", "replacement"):
+        return _as_list(word)
+    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value).replace("${", "\\${")
+    return f"{key}='{quoted}'"
+
+
 def _set_threads(threads: int | None) -> None:
     if threads is not None:
         if threads < 1:
@@ -293,9 +344,11 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
 
 def _known_keys(arguments: list[str], verb: str) -> list[str]:
     """Every key of the configuration that the group choices of the command line make."""
-    schema, own = (RunConfig, (*LISTS, *GROUPS, "suite")) if verb != "train" else (TrainConfig, (*TRAIN_KEYS, "data.root"))
+    schema, own = {"train": (TrainConfig, (*TRAIN_KEYS, "data.root")), "interact": (JobConfig, INTERACT_KEYS)}.get(
+        verb, (RunConfig, (*LISTS, *GROUPS, "suite"))
+    )
     keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
-    for group, default in DEFAULTS["train" if verb == "train" else "run"].items():
+    for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():
         chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
         if chosen in presets.names(group):
             keys += [f"{group}.{option}" for option in presets.read(group, chosen)]

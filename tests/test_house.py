@@ -69,6 +69,7 @@ def test_every_preset_composes():
             compose("config", [f"+experiment={name}"])
         for name in presets.names("objective"):
             compose("train", ["encoder=lstm", f"objective={name}"])
+        compose("interact", ["encoder=checkpoint"])
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -91,7 +92,7 @@ def test_the_readme_example_runs(tmp_path):
 def test_the_readme_names_commands_that_exist():
     text = (ROOT / "README.md").read_text()
     words = set(re.findall(r"^(?:\.venv/bin/)?probing ([a-z-]+)", text, re.M))
-    assert {"run", "train", "check", "list", "status", "report", "explain", "fetch", "make-tasks"} <= words
+    assert {"run", "train", "check", "interact", "list", "status", "report", "explain", "fetch", "make-tasks"} <= words
     from probing.cli import app
 
     known = {c.name or c.callback.__name__ for c in app.registered_commands} | {"store"}

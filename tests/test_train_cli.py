@@ -1,4 +1,4 @@
-"""`probing train` and `probing check` on the command line, and what a multirun leaves."""
+"""`probing train`, `check` and `interact` on the command line, and what a multirun leaves."""
 
 import os
 import re
@@ -80,9 +80,41 @@ def test_check_prints_the_rules_and_their_outcome():
     assert done.stdout.count("\n  holds") >= 12
 
 
+def test_interact_prints_interactions_of_a_trained_classifier(reviews, tmp_path):
+    from probing.encoders.recurrent import LSTM
+    from probing.objectives import Classification
+    from probing.training import train as train_it
+
+    folder = train_it(LSTM(embedding_dim=6, hidden=5), Classification(min_count=1, epochs=1), reviews, tmp_path / "made")
+    words = ["interact", "encoder=checkpoint", f"encoder.path={folder}", 'text=good film isn\'t "${bad}", (film) 3', "segment=1:4"]
+    done = probing(*words, "target=all", "value=probability", "masking=delete", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f'{folder.name}: good film isn\'t "${{bad}}", (film) 3'
+    assert lines[1] == (
+        'segment 1:4 [film isn\'t "${bad}",] of 6 words, masking=delete, value=probability of class, method=exact: 56 model rows'
+    )
+    assert re.fullmatch(r"predicted class: [01]", lines[2])
+    assert lines[4].split() == ["class", "v(N)", "v(empty)", "B", "B_max", "B_min", "T", "T/|v(N)-v(empty)|"]
+    zero, one = (list(map(float, line.split())) for line in lines[5:7])
+    assert zero[1] + one[1] == pytest.approx(1, abs=2e-4) and zero[6] == pytest.approx(one[6], abs=2e-4)
+    assert any(line.startswith("B_max  good ") for line in lines) and any(line.startswith("B_min  good ") for line in lines)
+    done = probing(*words, "masking=pad", "method=sampled", "budget=42", "value=mean", "layer=1,0", cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.count(" ± ") >= 4 and "\n1 lstm 1 hidden" in done.stdout, done.stderr
+    assert "T split" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["interact", "encoder=lstm"], 'set text="…"'),
+        (["interact", "encoder=lstm", "text=a b", "segmnt=0:2"], "unknown key 'segmnt'; did you mean 'segment'?"),
+        (
+            ["interact", "encoder=lstm", "text=a b", "masking=attention"],
+            "(allowed: mask, pad, unknown, zero, mean, delete, replace)",
+        ),
+        (["interact", "encoder=lstm", "text=a b", "budget=many"], "budget: "),
+        (["interact", "encoder=lstm", f"text={'a ' * 30}", "segment=0:3"], "use method=regression or sampled (from "),
         (["train", "encoder=lstm"], "set data.root=…"),
         (["train", "encoder=lstm", "objective=sst2"], "set data.root=…"),
         (["train", "encoder=minilm", "objective=sst2", "data.root=."], "can be trained here"),

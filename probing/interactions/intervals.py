@@ -132,6 +132,14 @@ def minimum_rows(m: int, k: int, method: str) -> int:
     return min(2 * pairs * (m * (m + 1) // 2 + 1), exact_rows(m, k))
 
 
+def planned_rows(m: int, k: int, method: str, budget: int | None = None) -> int:
+    """The most model rows that `interval_values` spends: m players in the segment, k outside."""
+    if method == "exact":
+        return exact_rows(m, k)
+    asked = max(BUDGET, minimum_rows(m, k, method)) if budget is None else budget
+    return min(asked, exact_rows(m, k))
+
+
 class _Rows:
     """Builds the coalitions of contexts and intervals, and runs the game on them."""
 
