@@ -76,7 +76,7 @@ def test_the_report_on_encoders_finds_them_all_conforming(tmp_path):
 
 def test_check_prints_the_rules_and_their_outcome():
     done = probing("check", "encoder=gated-cnn", "encoder.channels=4", "encoder.embedding_dim=4", "encoder.buckets=9")
-    assert done.returncode == 0 and "gated-cnn (untrained 0): conforms" in done.stdout
+    assert done.returncode == 0 and "gated-cnn[embedding_dim=4,channels=4,buckets=9] (untrained 0): conforms" in done.stdout
     assert done.stdout.count("\n  holds") >= 12
 
 
@@ -122,7 +122,7 @@ def test_interact_prints_interactions_of_a_trained_classifier(reviews, tmp_path)
         (["train", "encoder=lstm", "objective=sst2", "data.root=nowhere"], "no folder nowhere"),
         (["train", "encoder=lstm", "objective=sts2", "data.root=."], "unknown objective 'sts2'; did you mean 'sst2'?"),
         (["train", "encoder=lstm", "objective=lm", "data.root=."], "holds no text file"),
-        (["train", "encoder=lstm", "objective=sst2", "data.root=.", "objective.lr=fast"], "objective.lr"),
+        (["train", "encoder=lstm", "objective=sst2", "data.root=.", "objective.lr=fast"], "objective: lr: Value 'fast'"),
         (["train", "encoder=lstm", "objective=sst2", "data.root=.", "seed=-1"], "seed=[-1] must hold no number below 0"),
         (["train", "encoder=lstm", "data=senteval"], "set data.root=…"),
         (["check", "encoder=checkpoint", "encoder.path=nowhere"], "encoder.path='nowhere': no such folder"),
