@@ -44,10 +44,15 @@ def main(out: Path, folders: list[Path]) -> None:
         "encoders": {name: said for run in runs for name, said in run.encoder_descriptions().items()},
         "training": trained,
     }
-    text = json.dumps(manifest, indent=1, ensure_ascii=False)
-    for folder in {str(Path(run.config["encoder"]["path"]).parent) for run in runs if run.config["encoder"].get("path")}:
-        text = text.replace(f"{folder}/", "")
-    (out / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    homes = {str(Path(run.config["encoder"]["path"]).parent) for run in runs if run.config["encoder"].get("path")}
+    for path in (
+        p for p in out.iterdir() if p.suffix in (".json", ".md", ".html", ".tex")
+    ):  # where the checkpoints lay is nobody's
+        said = path.read_text(encoding="utf-8")
+        for home in homes:
+            said = said.replace(f"{home}/", "")
+        path.write_text(said, encoding="utf-8")
 
 
 def training(trained: dict) -> list[str]:
