@@ -77,7 +77,7 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings)
             twins = [(encoder.random_twin(seed), encoder.name) for encoder in encoders]
             measured += [(twin, twin_of) for twin, twin_of in twins if twin is not None]
             if alone := [name for twin, name in twins if twin is None]:
-                say(f"{', '.join(alone)}: no weights to draw at random, so this floor is left out")
+                say(f"{', '.join(alone)}: no random-weights twin, so this floor is left out")
         for task in variants:
             for name in settings.floors:
                 if name in FLOORS:

@@ -92,7 +92,8 @@ def test_segments_are_what_the_definition_says(case):
     assert set(r.max_partitions) == want["max"] and set(r.min_partitions) == want["min"]
     assert r.max_partition == r.max_partitions[0] and len(r.max_partition) == max(map(len, want["max"]))
     assert r.n_evaluations == r.n_requested == 2 ** (n - stop + start) * (len(want["phi"]) + 1)
-    assert r.B_min <= r.B <= r.B_max and r.B_min <= 0 <= r.B_max
+    rounding = 1e-12
+    assert r.B_min - rounding <= r.B <= r.B_max + rounding and r.B_min <= rounding and r.B_max >= -rounding
 
 
 @quick
