@@ -104,7 +104,7 @@ def test_the_readmes_file_runs_as_it_stands(toy_root, tmp_path):
     words = ["encoder=python", "encoder.target=mine.py:make", "encoder.options={width:6}", "data=senteval", f"data.root={toy_root}"]
     done = probing(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "mine.py:make[width=6]" in done.stderr and "no weights to draw" in done.stderr
+    assert "mine.py:make[width=6]" in done.stderr and "no random-weights twin" in done.stderr
     table = next((tmp_path / "probing-out" / "runs").glob("*/table.md")).read_text()
     assert "mine.py:make[width=6], sentence" in table
 
