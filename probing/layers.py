@@ -1,7 +1,7 @@
 """Interactions of words in many sentences, per layer or class: tidy rows, and their mean over sentences.
 
-One job is a segment of a sentence. Its columns (layers or classes) come from the same model rows, and give one row each. Jobs are
-recorded as one JSON file in a folder, named by the hash of all that determines the numbers, so a killed run goes on.
+One job is a segment of a sentence. Its columns (layers or classes) come from the same model rows, and give one row each. Finished
+jobs are kept (`probing.kept`), so a killed run goes on.
 
 The mean over sentences has a 95 % t interval: it says how the mean would move with other sentences of the same kind. Segments of
 one sentence are averaged first. Left out: comparisons between layers, figures.
@@ -9,23 +9,22 @@ one sentence are averaged first. Left out: comparisons between layers, figures.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from probing.cells import key_of, provenance, replace_file
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError, ProbingError
 from probing.heads import LinearHead, head_of
 from probing.interactions.intervals import check_segment, planned_rows
 from probing.interactions.text import CLASS_VALUES, TextGame, seconds_per_row, text_interactions
+from probing.kept import Kept
 from probing.progress import bar, human_seconds, say
 
 VERSION = 1
@@ -96,7 +95,7 @@ def layer_interactions(
     Raises:
         ConfigError, GameError, EncoderError: a case that cannot be measured, named by its sentence; finished ones stay.
     """
-    cases, folder = [Case(*case) for case in cases], Path(folder).expanduser()
+    cases = [Case(*case) for case in cases]
     head = (head or head_of(encoder)) if value in (None, *CLASS_VALUES) else None
     value = value or ("logit" if head else "mean")
     asked = {"value": value, "masking": masking, "replacement": replacement, "layers": layers}
@@ -116,11 +115,13 @@ def layer_interactions(
             check_segment(case.segment, len(case.text.split()))
             if wanted is None and head:
                 raise ConfigError("target=true needs a label, and the case has none")
-    keys = [
-        key_of({**settings, "target": wanted if head else None, "case": [*case.text.split(), *case.segment]})
+    parts = [
+        {**settings, "target": wanted if head else None, "case": [*case.text.split(), *case.segment]}
         for case, wanted in zip(cases, targets, strict=True)
     ]
-    open_ = [i for i, key in enumerate(keys) if not _finished(folder / f"{key}.json")]
+    kept = Kept(folder)
+    finished = [kept.read(part) for part in parts]
+    open_ = [i for i, rows in enumerate(finished) if rows is None]
 
     def game_of(i: int) -> TextGame:
         return TextGame(encoder, cases[i].text, **asked, target=str(targets[i]), head=head)
@@ -132,10 +133,9 @@ def layer_interactions(
             with _named(case):
                 game = game_of(i)
                 found, rows = text_interactions(game, case.segment, method, budget, seed)
-            record = {
-                "key": keys[i],
-                "settings": settings,
-                "rows": [
+            finished[i] = kept.write(
+                parts[i],
+                [
                     {
                         "encoder": encoder.name,
                         "text": case.text,
@@ -160,12 +160,10 @@ def layer_interactions(
                     }
                     for one in found
                 ],
-                "details": provenance(),
-            }
-            replace_file(folder / f"{keys[i]}.json", json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode())
+            )
             advance(1)
     encoder.release()
-    rows = [row for key in keys for row in (_finished(folder / f"{key}.json") or [])]
+    rows = [row for part in finished for row in part or []]
     return pd.DataFrame(rows).astype({"T_relative": float}) if rows else pd.DataFrame()
 
 
@@ -192,15 +190,6 @@ def _named(case: Case) -> Iterator[None]:
         yield
     except ProbingError as error:
         raise type(error)(f"{case.text!r}: {error}") from None
-
-
-def _finished(path: Path) -> list[dict[str, Any]] | None:
-    """The rows of a finished case; None where there is no file that can be read."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return record["rows"] if record["key"] == path.stem else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _announce(

@@ -39,7 +39,7 @@ LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 """Keys whose value is a list: loops inside one job."""
 
 GROUPS = ("data", "encoder", "probe")
-KEYS = (*GROUPS, *LISTS, "run")
+KEYS = (*GROUPS, *LISTS, "study", "run")
 TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
 INTERACT_KEYS = (
     *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
@@ -96,10 +96,14 @@ def _one_table(folders: list[str]) -> None:
     """The table of all runs of a multirun, encoders compared on the same items; in `tables/` of the run.dir."""
     if len(folders) < 2:
         return
-    from probing.report import write
-
     out = Path(folders[0]).parents[1] / "tables" / hashlib.sha256("\n".join(folders).encode()).hexdigest()[:8]
-    write([Run.read(folder) for folder in folders], out)
+    from probing.report import write
+    from probing.studies import job as study
+
+    if study.is_run(Path(folders[0])):
+        study.together([Path(folder) for folder in folders], out)
+    else:
+        write([Run.read(folder) for folder in folders], out)
     say(f"{out}: one table of {len(folders)} runs")
 
 
@@ -154,9 +158,11 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
 
 
 def job(config: DictConfig) -> int:
-    """One job: one data source × one encoder × one probe. Returns the number of failed cells."""
+    """One job: one data source × one encoder × one probe, or one study. Returns the number of failed cells."""
     said = OmegaConf.to_container(config, resolve=True)
     run = _checked(said, RunConfig, GROUPS, KEYS)
+    if said["study"] is not None:
+        return study_job(said, run)
     names = _list(said["task"], str, "task")
     encoder = presets.build(said["encoder"], "encoder")
     probe = presets.build(said["probe"], "probe")
@@ -184,15 +190,35 @@ def job(config: DictConfig) -> int:
         from probing.report import write  # matplotlib, only when there is something to draw
 
         write([recorded], recorded.folder)
-    if os.environ.get(_SWEEP):
-        with open(os.environ[_SWEEP], "a", encoding="utf-8") as folders:
-            folders.write(f"{recorded.folder}\n")
+    _note_folder(recorded.folder)
     state = recorded.state()
     written = ", ".join(name for name in ("table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
     say(f"{recorded.folder}: {len(state['done'])} of {len(keys)} cells done; {written}")
     if state["failed"]:
         say(f"{len(state['failed'])} cells failed: probing status {recorded.folder}")
     return len(state["failed"])
+
+
+def study_job(said: dict[str, Any], run: RunConfig) -> int:
+    """One study of one encoder. Returns 0: a part that cannot be measured is an error, and finished ones are kept."""
+    from probing.studies import job as study
+
+    _set_threads(run.threads)
+    home = Path(run.dir).expanduser()
+    with guarded(home):
+        home.mkdir(parents=True, exist_ok=True)
+        tasks, seeds = _list(said["task"], str, "task"), _list(said["seed"], int, "seed", every=())
+        folder = study.run(said, home, Store(run.store or home / "store"), tasks, seeds)
+    _note_folder(folder)
+    say(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    return 0
+
+
+def _note_folder(folder: Path) -> None:
+    """Notes a run's folder for the table that ends a multirun."""
+    if os.environ.get(_SWEEP):
+        with open(os.environ[_SWEEP], "a", encoding="utf-8") as folders:
+            folders.write(f"{folder}\n")
 
 
 def train_job(config: DictConfig) -> int:

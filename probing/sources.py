@@ -19,19 +19,22 @@ class Folder:
         root: the folder.
         train_size: train on a stratified subset of about this size, drawn with the run's seed; null: on all.
         name: how runs on it are called.
+        default: the tasks where none is named; null: the probing tasks whose file is there.
     """
 
     root: str
     train_size: int | None = None
     name: str = "senteval"
+    default: list[str] | None = None
 
     def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
-        """The tasks by name or card path; None: the probing tasks among the project's cards whose file is there.
+        """The tasks by name or card path; None: `default`, or the probing tasks among the project's cards whose file is there.
 
         Raises:
             DataError: see `probing.task.load`; or no file of any task is there.
         """
         root = Path(self.root).expanduser()
+        names = names or self.default
         if names is None:
             if not root.is_dir():
                 raise DataError(f"no folder {root} (data.root must name the folder that holds the task files)")

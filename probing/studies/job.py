@@ -1,0 +1,68 @@
+"""One study as a run: its folder, its rows, and what they were made with; and one report of several runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from probing import presets
+from probing.cells import provenance, replace_file
+from probing.kept import Kept
+from probing.store import Store
+from probing.studies import Context
+
+
+def run(said: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...] | None, seeds: tuple[int, ...]) -> Path:
+    """Measures, and writes rows, manifest and report; returns the folder.
+
+    Args:
+        said: the whole configuration, plain.
+        tasks: names; None: the default of the data.
+
+    Raises:
+        ProbingError: a mistake in the options, or a part that cannot be measured; finished parts are kept.
+    """
+    study = presets.build(said["study"], "study")
+    context = Context(
+        lambda: presets.build(said["encoder"], "encoder"),
+        lambda: presets.build(said["data"], "data").tasks(tasks),
+        seeds,
+        Kept(home / "studies" / study.name),
+        store,
+        home,
+    )
+    asked = {key: said[key] for key in ("study", *study.uses, "task", "seed")}
+    short = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+    parts = [said["data"]["name"]] * ("data" in study.uses) + [context.encoder.name] * ("encoder" in study.uses)
+    name = said["run"]["name"] or "-".join(re.sub(r"\W+", "_", part) for part in (study.name, *parts)) + f"-{short}"
+    folder, start = home / "runs" / name, time.perf_counter()
+    frame = study.measure(context)
+    manifest = {"config": said, "seconds": round(time.perf_counter() - start, 1), **provenance()}
+    if "encoder" in study.uses:
+        manifest["encoder"] = {"name": context.encoder.name, **dict(context.encoder.description)}
+    replace_file(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False, default=str).encode())
+    _write(study, frame, folder)
+    return folder
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder is that of a study."""
+    return (folder / "manifest.json").is_file() and not (folder / "run.json").is_file()
+
+
+def together(folders: Sequence[Path], out: Path) -> None:
+    """One report of several runs of a study, from their rows."""
+    study = presets.build(json.loads((folders[0] / "manifest.json").read_text(encoding="utf-8"))["config"]["study"], "study")
+    _write(study, pd.concat([pd.read_csv(folder / "rows.csv") for folder in folders], ignore_index=True), out)
+
+
+def _write(study: Any, frame: pd.DataFrame, folder: Path) -> None:
+    replace_file(folder / "rows.csv", frame.to_csv(index=False).encode())
+    study.report(pd.read_csv(folder / "rows.csv"), folder)  # from the rows as they were written, whichever run they are of

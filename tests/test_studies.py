@@ -1,0 +1,86 @@
+"""Studies as runs: folder, rows, manifest, one report of a multirun, and parts that are kept."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from probing.errors import DataError
+from probing.kept import Kept
+from probing.store import Store
+from probing.studies import job
+
+
+@dataclass
+class Counting:
+    """A study of one number an encoder, which says how often it was measured."""
+
+    factor: int = 2
+    name = "counting"
+    uses = ("encoder",)
+    measured = 0
+
+    def measure(self, context):
+        part = {"factor": self.factor, "encoder": context.encoder.name}
+        rows = context.kept.read(part)
+        if rows is None:
+            type(self).measured += 1
+            rows = context.kept.write(part, [{"encoder": context.encoder.name, "value": 0.1 * self.factor}])
+        return pd.DataFrame(rows)
+
+    def report(self, frame, folder):
+        (folder / "table.md").write_text(f"{len(frame)} rows, mean {frame.value.mean():.3f}\n")
+
+
+@pytest.fixture
+def said(toy_root):
+    return lambda encoder, factor=2: {
+        "study": {"_target_": f"{__name__}.Counting", "factor": factor},
+        "encoder": {"_target_": f"probing.encoders.{encoder}"},
+        "data": {"name": "toy"},
+        "task": "all",
+        "seed": 0,
+        "run": {"name": None},
+    }
+
+
+def test_a_study_writes_its_rows_once_and_says_what_made_them(said, tmp_path):
+    Counting.measured = 0
+    config = said("recurrent.LSTM")
+    folder = job.run(config, tmp_path, Store(tmp_path / "store"), None, (0,))
+    assert folder.parent == tmp_path / "runs" and folder.name.startswith("counting-lstm_untrained_0_-")
+    assert job.run(config, tmp_path, Store(tmp_path / "store"), None, (0,)) == folder
+    assert Counting.measured == 1  # the second time it was read
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (
+        manifest["config"]["study"]["factor"] == 2 and manifest["encoder"]["name"] == "lstm (untrained 0)" and manifest["versions"]
+    )
+    assert (folder / "table.md").read_text() == "1 rows, mean 0.200\n" and job.is_run(folder)
+    assert job.run(said("recurrent.LSTM", 3), tmp_path, Store(tmp_path / "store"), None, (0,)) != folder
+
+
+def test_several_runs_make_one_report(said, tmp_path):
+    folders = [job.run(said(e), tmp_path, Store(tmp_path / "s"), None, (0,)) for e in ("recurrent.LSTM", "convolutional.CNN")]
+    job.together(folders, tmp_path / "out")
+    assert set(pd.read_csv(tmp_path / "out" / "rows.csv").encoder.str.split().str[0]) == {"lstm", "cnn"}
+    assert (tmp_path / "out" / "table.md").read_text().startswith("2 rows")
+
+
+def test_a_damaged_part_is_no_part(tmp_path):
+    kept, inputs = Kept(tmp_path), {"a": 1}
+    assert kept.read(inputs) is None
+    kept.write(inputs, [{"x": 1.5}])
+    [path] = Path(tmp_path).glob("*.json")
+    assert kept.read(inputs) == [{"x": 1.5}] and kept.read({"a": 2}) is None
+    path.write_text(path.read_text().replace("1.5", "2.5"))
+    assert kept.read(inputs) is None
+
+
+def test_data_with_a_default_task(tmp_path):
+    from probing import presets
+
+    source = presets.build(presets.read("data", "sst2") | {"root": str(tmp_path)}, "data")
+    with pytest.raises(DataError, match=r"stsa\.binary\.train"):
+        source.tasks(None)
