@@ -1,0 +1,86 @@
+"""The extraction benchmark at toy size, and the memory that is foretold before a run against what the run took."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from probing.builders import grammar_tasks
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+def memory_of_a_run(root: str) -> tuple[int, int, int, int]:
+    """Bytes held before, foretold and held at most for 3,000 sentences in shards of 40 MB, and the bytes of a shard."""
+    from toys import ToyEncoder
+
+    from probing import store as s
+    from probing.extraction import peak_memory
+
+    s.SHARD_BYTES = 40_000_000
+    encoder, texts = ToyEncoder(width=1500), [f"w{i} w{i % 7}" for i in range(3000)]
+    poolings = ("mean", "max")
+    s.Store(root).estimate(encoder, texts[:20], poolings)  # the encoder and the libraries are in memory now
+    before = peak_memory()
+    foretold = s.Store(root).estimate(encoder, texts, poolings).memory
+    s.Store(root).vectors(encoder, texts, poolings)
+    return before, foretold, peak_memory(), s.SHARD_BYTES
+
+
+def test_memory_is_foretold_and_does_not_grow_with_the_number_of_shards(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:
+        before, foretold, peak, shard = fresh.apply(memory_of_a_run, (str(tmp_path),))
+    assert len(list(tmp_path.glob("*/*/*/*.safetensors"))) == 3
+    assert shard < peak - before < 3 * shard, (before, foretold, peak)
+    assert 0.7 < (foretold - before) / (peak - before) < 1.5, (before, foretold, peak)
+
+
+def test_the_benchmark_of_extraction(tmp_path, tiny):
+    data = grammar_tasks(tmp_path / "g", n=60)
+    words = [
+        "--model",
+        tiny("bert"),
+        "--parts",
+        "speed,scaling",
+        "--sentences",
+        "40",
+        "--repeats",
+        "3",
+        "--sizes",
+        "30",
+        "--depths",
+        "1",
+    ]
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "bench_extraction.py", tmp_path / "out", data, *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "extraction.json").read_text())
+    speed, rows = found["speed"], found["scaling"]["rows"]
+    assert speed["sentences"] == 40 and speed["largest_difference"] < 1e-5
+    assert speed["probing_from_float64"] < 1e-5 and speed["loop_from_float64"] < 1e-5
+    # by hand: 2 layers of width 16, inner width 32: 2 (8·16² + 4·16·32 + 4·16·T) per token, T of 8-24 tokens
+    assert 2 * (8 * 256 + 4 * 512 + 64 * 8) / 1e6 < speed["mflop_per_token"] < 2 * (8 * 256 + 4 * 512 + 64 * 24) / 1e6
+    for row in speed["rows"]:
+        low, high = row["spread"]
+        assert (
+            low <= row["cpu_seconds"] <= high and len(row["repeats"]) == 3 and all(0 < x < 1 for x in row["share_of_peak"].values())
+        )
+    assert speed["rows"][0]["variant"] == "plain loop" and speed["rows"][0]["times_loop"] == 1
+    assert [(row["sentences"], row["blocks"]) for row in rows] == [(30, 2), (30, 1)]
+    assert "| plain loop |" in (tmp_path / "out" / "extraction.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_processes_keeps_other_parts(tmp_path, tiny):
+    data, out = grammar_tasks(tmp_path / "g", n=60), tmp_path / "out"
+    out.mkdir()
+    (out / "extraction.json").write_text(json.dumps({"scaling": {"rows": []}}))
+    words = ["--model", tiny("bert"), "--parts", "workers", "--sentences", "40", "--repeats", "1"]
+    done = subprocess.run([sys.executable, SCRIPTS / "bench_extraction.py", out, data, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((out / "extraction.json").read_text())
+    assert found["scaling"] == {"rows": []} and [row["how"] for row in found["workers"]["rows"]] == ["1 × 1", "1 × 2", "2 × 1"]
