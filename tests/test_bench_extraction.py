@@ -38,49 +38,33 @@ def test_memory_is_foretold_and_does_not_grow_with_the_number_of_shards(tmp_path
     assert 0.7 < (foretold - before) / (peak - before) < 1.5, (before, foretold, peak)
 
 
-def test_the_benchmark_of_extraction(tmp_path, tiny):
-    data = grammar_tasks(tmp_path / "g", n=60)
-    words = [
-        "--model",
-        tiny("bert"),
-        "--parts",
-        "speed,scaling",
-        "--sentences",
-        "40",
-        "--repeats",
-        "3",
-        "--sizes",
-        "30",
-        "--depths",
-        "1",
-    ]
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / "bench_extraction.py", tmp_path / "out", data, *words], capture_output=True, text=True
-    )
+def run(out: Path, data: Path, model: Path, *words: str) -> dict:
+    given = [sys.executable, SCRIPTS / "bench_extraction.py", out, data, "--model", model, "--sentences", "40", *words]
+    done = subprocess.run(given, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "out" / "extraction.json").read_text())
-    speed, rows = found["speed"], found["scaling"]["rows"]
-    assert speed["sentences"] == 40 and speed["largest_difference"] < 1e-5
-    assert speed["probing_from_float64"] < 1e-5 and speed["loop_from_float64"] < 1e-5
-    # by hand: 2 layers of width 16, inner width 32: 2 (8·16² + 4·16·32 + 4·16·T) per token, T of 8-24 tokens
-    assert 2 * (8 * 256 + 4 * 512 + 64 * 8) / 1e6 < speed["mflop_per_token"] < 2 * (8 * 256 + 4 * 512 + 64 * 24) / 1e6
-    for row in speed["rows"]:
+    return json.loads((out / "extraction.json").read_text())
+
+
+def test_the_benchmark_against_the_loop(tmp_path, tiny):
+    found = run(tmp_path, grammar_tasks(tmp_path / "g", n=60), tiny("bert"), "--parts", "speed", "--repeats", "3")["speed"]
+    assert found["sentences"] == 40 and found["largest_difference"] < 1e-5
+    assert found["probing_from_float64"] < 1e-5 and found["loop_from_float64"] < 1e-5
+    # by hand: 2 layers of width 16, inner width 32: 2 (8·16² + 4·16·32 + 4·16·T) per token, T of 4-24 tokens
+    assert 2 * (8 * 256 + 4 * 512 + 64 * 4) / 1e6 < found["mflop_per_token"] < 2 * (8 * 256 + 4 * 512 + 64 * 24) / 1e6
+    for row in found["rows"]:
         low, high = row["spread"]
         assert (
             low <= row["cpu_seconds"] <= high and len(row["repeats"]) == 3 and all(0 < x < 1 for x in row["share_of_peak"].values())
         )
-    assert speed["rows"][0]["variant"] == "plain loop" and speed["rows"][0]["times_loop"] == 1
-    assert [(row["sentences"], row["blocks"]) for row in rows] == [(30, 2), (30, 1)]
-    assert "| plain loop |" in (tmp_path / "out" / "extraction.md").read_text()
+    assert found["rows"][0]["variant"] == "plain loop" and found["rows"][0]["times_loop"] == 1
+    assert "| plain loop |" in (tmp_path / "extraction.md").read_text()
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_processes_keeps_other_parts(tmp_path, tiny):
-    data, out = grammar_tasks(tmp_path / "g", n=60), tmp_path / "out"
-    out.mkdir()
-    (out / "extraction.json").write_text(json.dumps({"scaling": {"rows": []}}))
-    words = ["--model", tiny("bert"), "--parts", "workers", "--sentences", "40", "--repeats", "1"]
-    done = subprocess.run([sys.executable, SCRIPTS / "bench_extraction.py", out, data, *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads((out / "extraction.json").read_text())
-    assert found["scaling"] == {"rows": []} and [row["how"] for row in found["workers"]["rows"]] == ["1 × 1", "1 × 2", "2 × 1"]
+def test_the_benchmarks_in_fresh_processes_keep_what_was_measured_before(tmp_path, tiny):
+    (tmp_path / "extraction.json").write_text(json.dumps({"kept": 1}))
+    words = ("--parts", "workers,scaling", "--repeats", "1", "--sizes", "30", "--depths", "1")
+    found = run(tmp_path, grammar_tasks(tmp_path / "g", n=60), tiny("bert"), *words)
+    assert found["kept"] == 1 and [row["how"] for row in found["workers"]["rows"]] == ["1 × 1", "1 × 2", "2 × 1"]
+    assert [(row["sentences"], row["blocks"]) for row in found["scaling"]["rows"]] == [(30, 2), (30, 1)]
+    assert all(0 < row["foretold_bytes"] and 0 < row["peak_bytes"] for row in found["scaling"]["rows"])

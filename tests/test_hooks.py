@@ -14,7 +14,7 @@ from probing.encoders import packed
 from probing.encoders.base import Encoder, fingerprint, pooled, pooled_states
 from probing.encoders.conformance import check
 from probing.encoders.embeddings import InputEmbeddings
-from probing.encoders.hooks import find_sites, watched
+from probing.encoders.hooks import Site, find_sites, watched
 from probing.encoders.huggingface import HuggingFaceEncoder
 from probing.errors import EncoderError
 from probing.extraction import extract
@@ -120,6 +120,17 @@ def test_extraction_never_asks_for_all_states_after_the_first_batch(tiny, monkey
         HuggingFaceEncoder, "_run", lambda self, ids, real, plain=encoder._run, **more: plain(ids, real) if not more else 1 / 0
     )
     extract(encoder, items, ["mean"])
+
+
+def test_a_model_that_leaves_its_way_is_pooled_from_its_states(tiny):
+    encoder = HuggingFaceEncoder(str(tiny("bert")))
+    items, _ = encoder.tokenize(TEXTS)
+    expected = extract(encoder, items, ["mean"])
+    encoder._sites = (*encoder._sites[:-1], Site(nn.Linear(1, 1), 0, False))  # never called
+    found = extract(encoder, items, ["mean"])
+    assert encoder._sites is None
+    for column, vectors in expected.items():
+        np.testing.assert_allclose(found[column], vectors, atol=1e-6)
 
 
 # oneDNN
