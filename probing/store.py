@@ -124,8 +124,8 @@ class Store:
         tokens = round(sum(map(len, items)) / len(items) * len(missing))
         row = _row_bytes(encoder, len(poolings))
         shard = row * min(len(missing), _shard_rows(row))
-        # the sample held the model and a batch; a shard is held twice, when it is pooled and when it is written
-        return Estimate(len(missing), tokens, len(missing) * row, seconds, peak_memory() + 2 * shard)
+        # the sample held the model and a batch; a shard is held as vectors, as bytes to write, and once more by the allocator
+        return Estimate(len(missing), tokens, len(missing) * row, seconds, peak_memory() + 3 * shard)
 
     # Planning.
 

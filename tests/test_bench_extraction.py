@@ -34,7 +34,7 @@ def test_memory_is_foretold_and_does_not_grow_with_the_number_of_shards(tmp_path
     with multiprocessing.get_context("spawn").Pool(1) as fresh:
         before, foretold, peak, shard = fresh.apply(memory_of_a_run, (str(tmp_path),))
     assert len(list(tmp_path.glob("*/*/*/*.safetensors"))) == 3
-    assert shard < peak - before < 3 * shard, (before, foretold, peak)
+    assert shard < peak - before < 4 * shard, (before, foretold, peak)
     assert 0.7 < (foretold - before) / (peak - before) < 1.5, (before, foretold, peak)
 
 

@@ -179,8 +179,8 @@ def test_a_sound_encoder_conforms():
         (Amnesiac, "released and loaded again"),
         (SameTwins, "random twins follow their seed"),
         (ChangesItsMark, "made again"),
-        (PoolsAnotherLayer, "its own poolings"),
-        (CountsPadding, "its own poolings"),
+        (PoolsAnotherLayer, "the poolings that it makes itself"),
+        (CountsPadding, "the poolings that it makes itself"),
     ],
 )
 def test_a_broken_rule_is_found(broken, rule):

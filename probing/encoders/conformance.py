@@ -93,7 +93,7 @@ def check(encoder: Encoder | Callable[[], Encoder], changed: Encoder | None = No
         ("a changed weight changes states and fingerprint", lambda: tried.changed(changed)),
     ]
     if getattr(tried.encoder, "pooled", None):
-        rules.append(("its own poolings equal those of its states", tried.pooled))
+        rules.append(("the poolings that it makes itself are those of its states", tried.pooled))
     found = []
     for rule, attempt in rules:
         try:
