@@ -149,7 +149,8 @@ def _announce(demand: Demand, store: Store) -> None:
     if cost.sentences:
         say(
             f"{encoder.name} ({encoder.origin}): {cost.sentences} sentences, about {cost.tokens} tokens, "
-            f"{human_bytes(cost.bytes)} in {store.root}, about {human_seconds(cost.seconds)}"
+            f"{human_bytes(cost.bytes)} in {store.root}, about {human_seconds(cost.seconds)}, "
+            f"at most about {human_bytes(cost.memory)} of memory"
         )
 
 

@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 
 from probing.encoders.base import POOLINGS, Encoder, fingerprint
 from probing.errors import StoreError
-from probing.extraction import extract
+from probing.extraction import extract, peak_memory
 from probing.progress import bar, human_bytes, say
 from probing.shards import (
     Segment,
@@ -52,12 +52,13 @@ SHARD_BYTES = 64_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a request would cost: sentences missing, their tokens, bytes on disk, and seconds (from a timed sample)."""
+    """What a request would cost: sentences missing, their tokens, bytes on disk; seconds and bytes of memory (from a sample)."""
 
     sentences: int
     tokens: int
     bytes: int
     seconds: float
+    memory: int
 
 
 class Store:
@@ -113,7 +114,7 @@ class Store:
         }
         missing = list(dict.fromkeys(text for text in texts if text not in done))
         if not missing:
-            return Estimate(0, 0, 0, 0.0)
+            return Estimate(0, 0, 0, 0.0, 0)
         sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:192]]
         items, _ = encoder.tokenize(sample)
         extract(encoder, items[:16], poolings)  # loads the model and warms up
@@ -121,7 +122,10 @@ class Store:
         extract(encoder, items, poolings)
         seconds = (time.perf_counter() - start) / len(items) * len(missing)
         tokens = round(sum(map(len, items)) / len(items) * len(missing))
-        return Estimate(len(missing), tokens, len(missing) * _row_bytes(encoder, len(poolings)), seconds)
+        row = _row_bytes(encoder, len(poolings))
+        shard = row * min(len(missing), _shard_rows(row))
+        # the sample held the model and a batch; a shard is held as vectors, as bytes to write, and once more by the allocator
+        return Estimate(len(missing), tokens, len(missing) * row, seconds, peak_memory() + 3 * shard)
 
     # Planning.
 
@@ -132,11 +136,15 @@ class Store:
         return holding[0] if holding else home / "+".join(poolings)
 
     def _plan(self, encoder: Encoder, folder: Path, missing: list[str], poolings: Sequence[str]) -> Segment:
-        items, truncated = encoder.tokenize(missing)
-        order = sorted(range(len(missing)), key=lambda i: (len(items[i]), missing[i]))
+        lengths, truncated = [], 0
+        for start in range(0, len(missing), 4096):  # lengths only: the tokens of a million sentences need gigabytes
+            items, cut = encoder.tokenize(missing[start : start + 4096])
+            lengths += [len(item) for item in items]
+            truncated += cut
+        order = sorted(range(len(missing)), key=lambda i: (lengths[i], missing[i]))
         sentences = tuple(missing[i] for i in order)
         row = _row_bytes(encoder, len(poolings))
-        rows = max(16, SHARD_BYTES // row)
+        rows = _shard_rows(row)
         need, free = row * len(sentences), shutil.disk_usage(folder).free
         if need > free:
             raise StoreError(
@@ -282,6 +290,10 @@ class Rows:
                 here = (self.where[:, 0] == g) & (shard == k)
                 out[here] = memory_map(segment.data(int(k)), f"{column.layer}.{column.pooling}")[row[here]]
         return out
+
+
+def _shard_rows(row: int) -> int:
+    return max(16, SHARD_BYTES // row)
 
 
 def _row_bytes(encoder: Encoder, n_poolings: int) -> int:

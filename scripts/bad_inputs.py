@@ -24,6 +24,7 @@ def poisoned(self, items):
     states = plain(self, items)
     return h.States([layer * float('nan') for layer in states.layers], states.mask)
 h.HuggingFaceEncoder.forward = poisoned
+h.HuggingFaceEncoder.pooled = None
 """
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toys import ToyEncoder
 
-from probing.encoders.base import States
+from probing.encoders.base import States, pooled_states
 from probing.encoders.conformance import check
 from probing.encoders.huggingface import HuggingFaceEncoder
 from probing.errors import EncoderError
@@ -133,6 +133,18 @@ class ForgetsWeights(Bare):
         return None
 
 
+class PoolsAnotherLayer(Bare):
+    def pooled(self, items, poolings):
+        found = pooled_states(self.forward(items), poolings)
+        return replace(found, vectors={pooling: layers[::-1] for pooling, layers in found.vectors.items()})
+
+
+class CountsPadding(Bare):
+    def pooled(self, items, poolings):
+        found = pooled_states(self.forward(items), poolings)
+        return replace(found, counted=found.counted * 0 + max(map(len, items)))
+
+
 def failed(found):
     return [rule.rule for rule in found.checks if rule.held is False]
 
@@ -167,6 +179,8 @@ def test_a_sound_encoder_conforms():
         (Amnesiac, "released and loaded again"),
         (SameTwins, "random twins follow their seed"),
         (ChangesItsMark, "made again"),
+        (PoolsAnotherLayer, "the poolings that it makes itself"),
+        (CountsPadding, "the poolings that it makes itself"),
     ],
 )
 def test_a_broken_rule_is_found(broken, rule):

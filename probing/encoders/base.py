@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from probing.errors import EncoderError
@@ -22,6 +23,9 @@ POOLINGS = ("cls", "mean", "max", "last", "sentence")
 state after the whole sentence was read, that is, of the last token of the mask, and for features that read from right to left of
 the first · sentence: the vector that an encoder without token states gives. Padding is never in the mask; special tokens are in
 or out as the encoder was told."""
+
+TOKEN_BUDGET = 2048
+"""Tokens in a batch, padding included; 1,024 to 4,096 measured alike on CPU. An encoder may have a `token_budget` of its own."""
 
 Item = Sequence[Any]
 """One sentence as the encoder sees it, one entry per token: a token id, or whatever the encoder's `forward` reads."""
@@ -43,30 +47,75 @@ class States:
     backward: Sequence[torch.Tensor] | None = None
 
 
+class Pooler:
+    """The poolings of one batch; what they need of the mask (batch, tokens) is computed once for all layers."""
+
+    def __init__(self, mask: torch.Tensor):
+        self.mask = mask
+        self._full = bool(mask.all())  # nothing to leave out: plain reductions, without a weight or a copy
+
+    def __call__(self, layer: torch.Tensor, pooling: str, backward: torch.Tensor | None = None) -> torch.Tensor:
+        """One vector per sentence, (batch, dim), float32, from the states of one layer (batch, tokens, dim)."""
+        import torch
+
+        layer = layer.float()
+        if pooling in ("cls", "sentence"):
+            return layer[:, 0]
+        if pooling == "mean":
+            return layer.mean(1) if self._full else torch.einsum("bt,btd->bd", self._weight, layer)
+        if pooling == "max":
+            return (layer if self._full else layer.masked_fill(~self.mask[..., None], -torch.inf)).amax(1)
+        if pooling == "last":
+            rows, first, last = self._ends
+            if backward is None:
+                return layer[rows, last]
+            return torch.where(backward.to(layer.device), layer[rows, first], layer[rows, last])  # (batch, dim)
+        raise ValueError(f"unknown pooling {pooling!r}")
+
+    @cached_property
+    def _weight(self) -> torch.Tensor:
+        return self.mask / self.mask.sum(1, keepdim=True)  # (batch, tokens)
+
+    @cached_property
+    def _ends(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rows, and the first and the last token of the mask in each, all (batch,)."""
+        import torch
+
+        first = self.mask.int().argmax(1)
+        last = self.mask.shape[1] - 1 - self.mask.flip(1).int().argmax(1)
+        return torch.arange(len(last), device=last.device), first, last
+
+
 def pool(states: States, pooling: str) -> list[torch.Tensor]:
     """One vector per sentence from the states of every layer: a list of (batch, dims[l]), float32."""
-    import torch
+    pooler = Pooler(states.mask)
+    backward = states.backward or [None] * len(states.layers)
+    return [pooler(layer, pooling, back) for layer, back in zip(states.layers, backward, strict=True)]
 
-    layers = [layer.float() for layer in states.layers]
-    mask = states.mask  # (batch, tokens)
-    if pooling in ("cls", "sentence"):
-        return [layer[:, 0] for layer in layers]
-    if pooling == "mean":
-        weight = mask / mask.sum(1, keepdim=True)  # (batch, tokens)
-        return [torch.einsum("bt,btd->bd", weight, layer) for layer in layers]
-    if pooling == "max":
-        return [layer.masked_fill(~mask[..., None], -torch.inf).amax(1) for layer in layers]
-    if pooling == "last":
-        first = mask.int().argmax(1)  # (batch,)
-        last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)  # (batch,)
-        rows = torch.arange(len(last), device=last.device)
-        if states.backward is None:
-            return [layer[rows, last] for layer in layers]
-        return [
-            torch.where(back.to(layer.device), layer[rows, first], layer[rows, last])  # (batch, dims[l])
-            for layer, back in zip(layers, states.backward, strict=True)
-        ]
-    raise ValueError(f"unknown pooling {pooling!r}")
+
+@dataclass(frozen=True)
+class Pooled:
+    """Pooled vectors of one batch.
+
+    Attributes:
+        vectors: for each pooling, one (batch, dims[l]) per layer, float32.
+        counted: (batch,) tokens of each sentence that its mean, max and last saw.
+    """
+
+    vectors: Mapping[str, Sequence[torch.Tensor]]
+    counted: torch.Tensor
+
+
+def pooled(encoder: Encoder, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
+    """All layers and poolings of a batch: by the encoder's own method `pooled(items, poolings)` if it has one, which then need not
+    hold the states of all layers at once, else from its `forward`. Both must give the same vectors."""
+    own = getattr(encoder, "pooled", None)
+    return pooled_states(encoder.forward(items), poolings) if own is None else own(items, poolings)
+
+
+def pooled_states(states: States, poolings: Sequence[str]) -> Pooled:
+    """All layers and poolings of states."""
+    return Pooled({p: pool(states, p) for p in poolings}, states.mask.sum(1))
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from probing.encoders.base import POOLINGS, Encoder, States, fingerprint, pool
+from probing.encoders.base import POOLINGS, Encoder, States, fingerprint, pool, pooled, pooled_states
 from probing.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def check(encoder: Encoder | Callable[[], Encoder], changed: Encoder | None = No
         ("random twins follow their seed", tried.twins),
         ("a changed weight changes states and fingerprint", lambda: tried.changed(changed)),
     ]
+    if getattr(tried.encoder, "pooled", None):
+        rules.append(("the poolings that it makes itself are those of its states", tried.pooled))
     found = []
     for rule, attempt in rules:
         try:
@@ -218,6 +220,18 @@ class _Tried:
             return True, f"refused: {str(error).splitlines()[0]}"
         lengths = "+".join(str(len(item)) for item in items[:-1])
         return apart <= TOLERANCE, f"{lengths} tokens{', cut' if truncated else ''}"
+
+    def pooled(self) -> tuple[bool, str]:
+        items, _ = self.encoder.tokenize(list(self.texts))
+        found, states = pooled(self.encoder, items, self.encoder.poolings), self.encoder.forward(items)
+        expected = pooled_states(states, self.encoder.poolings)
+        if found.counted.tolist() != expected.counted.tolist():
+            return False, f"{found.counted.tolist()} tokens counted, {expected.counted.tolist()} expected"
+        worst = 0.0
+        for pooling in self.encoder.poolings:
+            for x, y in zip(found.vectors[pooling], expected.vectors[pooling], strict=True):
+                worst = _larger(worst, (x.cpu() - y.cpu()).abs() / max(1.0, float(y.abs().max())))
+        return self.equal(worst)
 
     def released(self) -> tuple[bool, str]:
         before = self.run(self.texts)

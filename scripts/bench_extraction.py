@@ -1,0 +1,319 @@
+"""Extraction of all layers × four poolings against the loop that its users write; its parts, its scaling, threads and processes.
+
+Usage: python scripts/bench_extraction.py OUT DATA [--parts speed,workers,scaling] [--model minilm] [--sentences 1024] [--repeats 5]
+DATA: a folder of SentEval files. MODEL: an encoder preset or a folder of a BERT-like model. All sentences are drawn with seed 0.
+`speed`: the loop is transformers in batches of 32, in the order drawn, padded, `output_hidden_states`, poolings in torch, in
+inference mode; then what each part of ours adds. Both tokenise. One thread, processor seconds, interleaved. Useful work is the
+products of the real tokens, by the model's config; the peak is the fastest product of its shapes in the same repeat.
+`workers`: 1 process × 2 threads against 2 processes × 1 thread, wall. `scaling`: through the store, each size in a fresh process.
+OUT: extraction.json, extraction.md; the parts that are not run are kept as they are.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from probing import load_encoder
+from probing.cells import versions
+from probing.encoders import packed
+from probing.encoders.huggingface import HuggingFaceEncoder
+from probing.extraction import extract, peak_memory
+from probing.sources import Folder
+from probing.store import Store
+from probing.types import Column
+
+POOLINGS = ("cls", "mean", "max", "last")
+
+
+def sentences(data: str) -> list[str]:
+    """The distinct sentences of all tasks, shuffled."""
+    tasks = Folder(data).tasks(None)
+    texts = list(dict.fromkeys(text for task in tasks for split in task.splits.values() for text in split.texts))
+    return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
+
+
+def encoder_of(model: str) -> HuggingFaceEncoder:
+    return HuggingFaceEncoder(model) if Path(model).is_dir() else load_encoder(model)
+
+
+def plain_loop(tokenizer, model, texts: list[str]) -> dict[Column, np.ndarray]:
+    found = {}
+    with torch.inference_mode():
+        for start in range(0, len(texts), 32):
+            batch = tokenizer(texts[start : start + 32], padding=True, truncation=True, return_tensors="pt")
+            mask = batch["attention_mask"][..., None]  # (32, tokens, 1)
+            last = mask[..., 0].sum(1) - 1  # (32,)
+            for layer, states in enumerate(model(**batch, output_hidden_states=True).hidden_states):  # (32, tokens, dim)
+                found.setdefault((layer, "cls"), []).append(states[:, 0])
+                found.setdefault((layer, "mean"), []).append((states * mask).sum(1) / mask.sum(1))
+                found.setdefault((layer, "max"), []).append(states.masked_fill(mask == 0, -torch.inf).amax(1))
+                found.setdefault((layer, "last"), []).append(states[torch.arange(len(states)), last])
+    return {Column(*key): torch.cat(parts).numpy() for key, parts in found.items()}
+
+
+def ours(encoder, texts: list[str]) -> dict[Column, np.ndarray]:
+    return extract(encoder, encoder.tokenize(texts)[0], POOLINGS)
+
+
+def flops(config, tokens: int) -> float:
+    """Of the matrix products for a sentence of so many tokens: per layer, Q K V O, two of the feed-forward net, QK' and AV."""
+    h = config.hidden_size
+    return config.num_hidden_layers * tokens * (2 * 4 * h * h + 2 * 2 * h * config.intermediate_size + 2 * 2 * tokens * h)
+
+
+def peak(config, rows: int = 2048) -> dict[str, float]:
+    """Flops a second of the fastest shape (the model's, and 1024³), medians of 5: by torch.mm, and by oneDNN where ours uses it."""
+    h, wide, best = config.hidden_size, config.intermediate_size, {}
+    with torch.inference_mode():
+        for m, k, n in ((rows, h, h), (rows, h, wide), (rows, wide, h), (1024, 1024, 1024)):
+            x, linear = torch.randn(m, k), torch.nn.Linear(k, n).requires_grad_(False)
+            products = {"torch.mm": partial(torch.mm, x, linear.weight.t().contiguous())}
+            if packed.pays():
+                packed.pack(linear)
+                products["oneDNN"] = partial(linear, x)
+            for name, product in products.items():
+                times = []
+                for _ in range(6):
+                    start = time.process_time()
+                    product()
+                    times.append(max(time.process_time() - start, 1e-9))
+                best[name] = max(best.get(name, 0.0), 2 * m * k * n / statistics.median(times[1:]))
+    return best
+
+
+def speed(given, texts: list[str]) -> dict:
+    from transformers import AutoModel, AutoTokenizer
+
+    torch.set_num_threads(1)
+    texts = texts[: given.sentences]
+    encoder = encoder_of(given.model)
+    tokenizer = AutoTokenizer.from_pretrained(encoder.folder)
+    model = AutoModel.from_pretrained(encoder.folder, dtype=torch.float32).eval()
+    pays = packed.pays()
+    packed.pays = lambda: False
+    by_length, hooked = encoder_of(given.model), encoder_of(given.model)
+    by_length.pooled = None
+    _ = by_length.model, hooked.model
+    packed.pays = lambda: pays
+    calls = {
+        "plain loop": partial(plain_loop, tokenizer, model),
+        "batches of one length": partial(ours, by_length),
+        "+ poolings by hooks": partial(ours, hooked),
+        "+ oneDNN = probing": partial(ours, encoder),
+    }
+    lengths = [len(item) for item in encoder.tokenize(texts)[0]]
+    work = sum(flops(encoder.config, n) for n in lengths)
+    first = {name: call(texts) for name, call in calls.items()}  # warms up, and is what is compared
+    loop, mine = first["plain loop"], first["+ oneDNN = probing"]
+    exact = plain_loop(tokenizer, model.double(), texts[:128])
+    model.float()
+    scale = {c: max(1.0, np.abs(x).max()) for c, x in loop.items()}
+    apart = {
+        "largest_difference": max(np.abs(loop[c] - mine[c]).max() for c in loop),
+        "largest_difference_relative_to_layer": max(np.abs(loop[c] - mine[c]).max() / scale[c] for c in loop),
+        "largest_entry": max(scale.values()),
+        "loop_from_float64": max(np.abs(loop[c][:128] - exact[c]).max() for c in loop),
+        "probing_from_float64": max(np.abs(mine[c][:128] - exact[c]).max() for c in loop),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    walls: dict[str, list[float]] = {name: [] for name in calls}
+    peaks = []
+    for repeat in range(given.repeats):
+        peaks.append(peak(encoder.config))
+        for name in sorted(calls, reverse=bool(repeat % 2)):
+            start, wall = time.process_time(), time.perf_counter()
+            calls[name](texts)
+            seconds[name].append(time.process_time() - start)
+            walls[name].append(time.perf_counter() - wall)
+    peaks = {name: [found[name] for found in peaks] for name in peaks[0]}
+    limits = {name: statistics.median(found) for name, found in peaks.items()}
+    rows = []
+    for name, spent in seconds.items():
+        middle = statistics.median(spent)
+        rows.append(
+            {
+                "variant": name,
+                "cpu_seconds": middle,
+                "spread": [min(spent), max(spent)],
+                "wall_seconds": statistics.median(walls[name]),
+                "sentences_per_second": len(texts) / middle,
+                "tokens_per_second": sum(lengths) / middle,
+                "share_of_peak": {peak: work / middle / limit for peak, limit in limits.items()},
+                "times_loop": statistics.median(a / b for a, b in zip(seconds["plain loop"], spent, strict=True)),
+                "repeats": spent,
+            }
+        )
+    return {
+        "sentences": len(texts),
+        "tokens": sum(lengths),
+        "mflop_per_token": work / sum(lengths) / 1e6,
+        "peak_gflops": {name: [p / 1e9 for p in found] for name, found in peaks.items()},
+        "onednn": pays,
+        **{k: float(v) for k, v in apart.items()},
+        "rows": rows,
+        "profile": profile(partial(ours, encoder, texts)),
+    }
+
+
+def profile(call) -> dict[str, float]:
+    """Share of the processor time of the largest operators."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        call()
+    spent = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
+    total = sum(spent.values())
+    return {name: spent[name] / total for name in sorted(spent, key=spent.get, reverse=True)[:10]}
+
+
+def _worker(model: str, texts: list[str], threads: int, ready, done) -> None:
+    torch.set_num_threads(threads)
+    encoder = encoder_of(model)
+    ours(encoder, texts[:64])
+    ready.wait()
+    start = time.process_time()
+    ours(encoder, texts)
+    done.put(time.process_time() - start)
+
+
+def workers(given, texts: list[str]) -> dict:
+    texts, spawn = texts[: given.sentences], multiprocessing.get_context("spawn")
+    found: dict[str, list[list[float]]] = {}
+    for _ in range(given.repeats):
+        for processes, threads in ((1, 1), (1, 2), (2, 1)):
+            ready, done = spawn.Barrier(processes + 1), spawn.Queue()
+            tasks = [
+                spawn.Process(target=_worker, args=(given.model, texts[k::processes], threads, ready, done))
+                for k in range(processes)
+            ]
+            for task in tasks:
+                task.start()
+            ready.wait()
+            start = time.perf_counter()
+            spent = sum(done.get() for _ in tasks)
+            found.setdefault(f"{processes} × {threads}", []).append([time.perf_counter() - start, spent])
+            for task in tasks:
+                task.join()
+    middle = {name: np.median(times, axis=0).tolist() for name, times in found.items()}
+    return {
+        "sentences": len(texts),
+        "rows": [{"how": k, "wall": v[0], "cpu": v[1], "repeats": found[k]} for k, v in middle.items()],
+    }
+
+
+def _through_store(model: str, texts: list[str]) -> dict:
+    torch.set_num_threads(1)
+    encoder = encoder_of(model)
+    with tempfile.TemporaryDirectory() as folder:
+        cost = Store(folder).estimate(encoder, texts, POOLINGS)
+        start = time.process_time()
+        Store(folder).vectors(encoder, texts, POOLINGS)
+        return {"cpu_seconds": time.process_time() - start, "foretold_bytes": cost.memory, "peak_bytes": peak_memory()}
+
+
+def scaling(given, texts: list[str]) -> dict:
+    spawn, rows = multiprocessing.get_context("spawn"), []
+    sizes, depths = ([int(n) for n in words.split(",")] for words in (given.sizes, given.depths))
+    with tempfile.TemporaryDirectory() as home:
+        models = {depth: _of_depth(given.model, depth, Path(home)) for depth in depths}
+        for model, layers, n in [(given.model, None, n) for n in sizes] + [(str(models[d]), d, sizes[0]) for d in depths]:
+            with spawn.Pool(1) as fresh:
+                found = fresh.apply(_through_store, (model, texts[:n]))
+            rows.append({"sentences": n, "blocks": layers or encoder_of(given.model).config.num_hidden_layers} | found)
+            print(rows[-1], flush=True)
+    return {"rows": rows}
+
+
+def _of_depth(model: str, depth: int, home: Path) -> Path:
+    """The model's config with another number of layers and random weights; its tokenizer."""
+    from transformers import AutoModel
+
+    encoder, folder = encoder_of(model), home / f"depth-{depth}"
+    config = type(encoder.config).from_dict(encoder.config.to_dict() | {"num_hidden_layers": depth})
+    AutoModel.from_config(config).save_pretrained(folder)
+    encoder.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def shares(row: dict) -> str:
+    return ", ".join(f"{share:.0%}" for share in row["share_of_peak"].values())
+
+
+def markdown(found: dict) -> str:
+    lines = ["# Extraction: all layers × four poolings"]
+    if part := found.get("speed"):
+        peaks = ", ".join(f"{min(p):.0f}-{max(p):.0f} by {name}" for name, p in part["peak_gflops"].items())
+        lines += [
+            "",
+            f"{part['sentences']} sentences, {part['tokens']} tokens, {part['mflop_per_token']:.1f} MFLOP a token. One thread, "
+            f"processor seconds, medians of {len(part['rows'][0]['repeats'])} interleaved repeats. GEMM peak of the same run in "
+            f"GFLOP/s: {peaks}. Largest difference to the loop {part['largest_difference']:.1e} (entries up to "
+            f"{part['largest_entry']:.0f}; relative to the layer's largest {part['largest_difference_relative_to_layer']:.1e}); "
+            f"largest distance from float64, on 128 sentences: the loop {part['loop_from_float64']:.1e}, probing "
+            f"{part['probing_from_float64']:.1e}.",
+            "",
+            f"| | CPU-s | min-max | wall s | sentences/s | tokens/s | share of peak: {', '.join(part['peak_gflops'])} | × loop |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {r['variant']} | {r['cpu_seconds']:.2f} | {r['spread'][0]:.2f}-{r['spread'][1]:.2f} | {r['wall_seconds']:.2f} | "
+            f"{r['sentences_per_second']:.0f} | {r['tokens_per_second']:.0f} | {shares(r)} | {r['times_loop']:.2f} |"
+            for r in part["rows"]
+        ]
+        lines += ["", "Where the time of the last row goes: " + ", ".join(f"{k} {v:.1%}" for k, v in part["profile"].items()) + "."]
+    if part := found.get("workers"):
+        lines += ["", f"## Processes × threads, {part['sentences']} sentences", "", "| | wall s | CPU-s |", "|---|---|---|"]
+        lines += [f"| {r['how']} | {r['wall']:.2f} | {r['cpu']:.2f} |" for r in part["rows"]]
+    if part := found.get("scaling"):
+        lines += ["", "## Through the store, each row a fresh process", ""]
+        lines += [
+            "| sentences | blocks | CPU-s | CPU-ms each | memory foretold, MB | peak, MB |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {r['sentences']} | {r['blocks']} | {r['cpu_seconds']:.1f} | {1000 * r['cpu_seconds'] / r['sentences']:.2f} | "
+            f"{r['foretold_bytes'] / 1e6:.0f} | {r['peak_bytes'] / 1e6:.0f} |"
+            for r in part["rows"]
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    words = argparse.ArgumentParser()
+    words.add_argument("out", type=Path)
+    words.add_argument("data")
+    words.add_argument("--parts", default="speed,workers,scaling")
+    words.add_argument("--model", default="minilm")
+    words.add_argument("--sentences", type=int, default=1024)
+    words.add_argument("--repeats", type=int, default=5)
+    words.add_argument("--sizes", default="1000,2000,4000,8000")
+    words.add_argument("--depths", default="3,6,12")
+    given = words.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    file = given.out / "extraction.json"
+    found = json.loads(file.read_text()) if file.exists() else {}
+    texts = sentences(given.data)
+    for part in given.parts.split(","):
+        measured = {"speed": speed, "workers": workers, "scaling": scaling}[part](given, texts)
+        found[part] = measured | {
+            "command": " ".join(["python", *sys.argv]),
+            "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
+            "versions": versions(),
+        }
+    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (given.out / "extraction.md").write_text(markdown(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

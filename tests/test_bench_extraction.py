@@ -1,0 +1,70 @@
+"""The extraction benchmark at toy size, and the memory that is foretold before a run against what the run took."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from probing.builders import grammar_tasks
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+def memory_of_a_run(root: str) -> tuple[int, int, int, int]:
+    """Bytes held before, foretold and held at most for 3,000 sentences in shards of 40 MB, and the bytes of a shard."""
+    from toys import ToyEncoder
+
+    from probing import store as s
+    from probing.extraction import peak_memory
+
+    s.SHARD_BYTES = 40_000_000
+    encoder, texts = ToyEncoder(width=1500), [f"w{i} w{i % 7}" for i in range(3000)]
+    poolings = ("mean", "max")
+    s.Store(root).estimate(encoder, texts[:20], poolings)  # the encoder and the libraries are in memory now
+    before = peak_memory()
+    foretold = s.Store(root).estimate(encoder, texts, poolings).memory
+    s.Store(root).vectors(encoder, texts, poolings)
+    return before, foretold, peak_memory(), s.SHARD_BYTES
+
+
+def test_memory_is_foretold_and_does_not_grow_with_the_number_of_shards(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:
+        before, foretold, peak, shard = fresh.apply(memory_of_a_run, (str(tmp_path),))
+    assert len(list(tmp_path.glob("*/*/*/*.safetensors"))) == 3
+    assert shard < peak - before < 4 * shard, (before, foretold, peak)
+    assert 0.7 < (foretold - before) / (peak - before) < 1.5, (before, foretold, peak)
+
+
+def run(out: Path, data: Path, model: Path, *words: str) -> dict:
+    given = [sys.executable, SCRIPTS / "bench_extraction.py", out, data, "--model", model, "--sentences", "40", *words]
+    done = subprocess.run(given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads((out / "extraction.json").read_text())
+
+
+def test_the_benchmark_against_the_loop(tmp_path, tiny):
+    found = run(tmp_path, grammar_tasks(tmp_path / "g", n=60), tiny("bert"), "--parts", "speed", "--repeats", "3")["speed"]
+    assert found["sentences"] == 40 and found["largest_difference"] < 1e-5
+    assert found["probing_from_float64"] < 1e-5 and found["loop_from_float64"] < 1e-5
+    # by hand: 2 layers of width 16, inner width 32: 2 (8·16² + 4·16·32 + 4·16·T) per token, T of 4-24 tokens
+    assert 2 * (8 * 256 + 4 * 512 + 64 * 4) / 1e6 < found["mflop_per_token"] < 2 * (8 * 256 + 4 * 512 + 64 * 24) / 1e6
+    for row in found["rows"]:
+        low, high = row["spread"]
+        assert (
+            low <= row["cpu_seconds"] <= high and len(row["repeats"]) == 3 and all(0 < x < 1 for x in row["share_of_peak"].values())
+        )
+    assert found["rows"][0]["variant"] == "plain loop" and found["rows"][0]["times_loop"] == 1
+    assert "| plain loop |" in (tmp_path / "extraction.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_benchmarks_in_fresh_processes_keep_what_was_measured_before(tmp_path, tiny):
+    (tmp_path / "extraction.json").write_text(json.dumps({"kept": 1}))
+    words = ("--parts", "workers,scaling", "--repeats", "1", "--sizes", "30", "--depths", "1")
+    found = run(tmp_path, grammar_tasks(tmp_path / "g", n=60), tiny("bert"), *words)
+    assert found["kept"] == 1 and [row["how"] for row in found["workers"]["rows"]] == ["1 × 1", "1 × 2", "2 × 1"]
+    assert [(row["sentences"], row["blocks"]) for row in found["scaling"]["rows"]] == [(30, 2), (30, 1)]
+    assert all(0 < row["foretold_bytes"] and 0 < row["peak_bytes"] for row in found["scaling"]["rows"])
