@@ -347,9 +347,11 @@ class Rows:
             places = np.flatnonzero(self.segment == g)
             shard = self.row[places] // segment.shard_rows
             order = np.argsort(shard, kind="stable")
-            names, starts = np.unique(shard[order], return_index=True)
-            for k, here in zip(names, np.split(places[order], starts[1:]), strict=True):
-                found.append((segment.data(int(k)), self.row[here] % segment.shard_rows, here))
+            for here in np.split(places[order], np.flatnonzero(np.diff(shard[order])) + 1):
+                if len(here):
+                    found.append(
+                        (segment.data(int(self.row[here[0]]) // segment.shard_rows), self.row[here] % segment.shard_rows, here)
+                    )
         return found
 
 
