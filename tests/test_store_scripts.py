@@ -27,3 +27,15 @@ def test_faults(tmp_path):
     assert found["at_once"][0]["computed"] == found["at_once"][0]["sentences"]
     assert all(trial["clear"] and not trial["damaged"] for trial in found["full"]) and "| 3 | 3 |" in said
     assert found["full"] or "full disks were left out" in said
+
+
+@pytest.mark.slow
+def test_the_bench_of_the_store(tmp_path, toy_root, tiny):
+    words = f"--tasks bigram_shift --train 80 --rest 30 --sizes 3000 --repeats 1 --encoder {tiny('bert')}".split()
+    said = run("bench_store.py", tmp_path / "out", toy_root, *words)
+    found = json.loads((tmp_path / "out" / "store.json").read_text())
+    errors = {(r["kind"], r["layer"], r["pooling"]): r for r in found["precision"]["errors"]}
+    ours = [r for (kind, *_), r in errors.items() if kind == "float16 with offset and scale"]
+    assert len(ours) == 3 * 4 and all(r["worst"] < 1e-3 for r in ours)
+    assert max(r["worst"] for (kind, *_), r in errors.items() if kind == "bfloat16") > 1e-3
+    assert found["scale"]["3000"]["shards"] == 2 and "| 3,000 |" in said and "| 1024 | 409.6 kB | 491.5 GB |" in said
