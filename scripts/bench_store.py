@@ -227,17 +227,18 @@ def on_paper() -> list[str]:
         sizes = [human_bytes(n) for n in (row, row * sentences, row * sentences * encoders, row * sentences * encoders / 2)]
         lines.append(f"| {width} | {' | '.join(sizes)} | {rows} | {shards:,} | {shards * encoders:,} |")
     prose = f"""
-A shard holds {human_bytes(store_module.SHARD_BYTES)} of float32. Beside it lie its receipt (about 90 bytes) and its lock (empty): three
-files a shard, so {3 * shards * encoders:,} files at width 1024, two thirds of them tiny, in {encoders} folders. Files and locks are made
-once a shard: a large model at an assumed 20 sentences a second needs {rows / 20:.0f} s for one, so 1,000 jobs take about
-{20 * 1000 / rows:.0f} locks a second between them. A shard that is whole takes no lock. The lock of the plan is taken once a request and
-encoder, and held while the list of sentences is read (table above).
+A shard holds {human_bytes(store_module.SHARD_BYTES)} of float32. Beside it lie its receipt (about 90 bytes) and its lock (empty):
+three files a shard, so {3 * shards * encoders:,} files at width 1024, two thirds of them tiny, in {encoders} folders. Files
+and locks are made once a shard: a large model at an assumed 20 sentences a second needs {rows / 20:.0f} s for one, so 1,000 jobs
+take about {20 * 1000 / rows:.0f} locks a second between them. A shard that is whole takes no lock. The lock of the plan is taken
+once a request and encoder, and held while the list of sentences is read (table above).
 
-Where it breaks first: bytes. Tens of terabytes are no cache any more, and every process hashes the whole shards of the sentences it
-was asked for before it reads one column of them: {human_bytes(row * sentences)} an encoder at width 1024 for each job of probes. What helps,
-in this order: fewer poolings (`pooling=mean`: a quarter of all of it), `run.store_dtype=float16` (half), all layers of an encoder
-probed in one job (hashed once), `probing store prune` when its cells are finished (one encoder at a time on the disk). Asking for
-fewer layers does not help: all come out of one pass and are kept. Not done: a hash for each column, checked when it is read.
+Where it breaks first: bytes. Tens of terabytes are no cache any more, and every process hashes the whole shards of the sentences
+it was asked for before it reads one column of them: {human_bytes(row * sentences)} an encoder at width 1024 for each job of
+probes. What helps, in this order: fewer poolings (`pooling=mean`: a quarter of all of it), `run.store_dtype=float16` (half), all
+layers of an encoder probed in one job (hashed once), `probing store prune` when its cells are finished (one encoder at a time on
+the disk). Asking for fewer layers does not help: all come out of one pass and are kept. Not done: a hash for each column,
+checked when it is read.
 """
     return [*lines, *prose.splitlines(), ""]
 
