@@ -1,6 +1,6 @@
 """The result store: one finished measurement a file, so that nothing is computed twice and any number can be traced.
 
-    ROOT/<key>.json   inputs (everything that determines the numbers; the key is their hash), status, row with its hash, details
+    ROOT/<key>.json   its own sha256, inputs (everything that determines the numbers; the key is their hash), status, row, details
     ROOT/<key>.npy    gold and predicted class of every test sentence, in file order: shape (2, n_test)
 
 Both are written to a temporary file and renamed, the JSON last: it is there, whole, or absent. A failed cell is recorded with its
@@ -25,6 +25,7 @@ import numpy as np
 from filelock import FileLock
 
 from probing.errors import DataError, did_you_mean
+from probing.shards import sealed, unsealed
 from probing.types import Labels
 
 SCHEMA = 1
@@ -44,11 +45,10 @@ class Cells:
     def read(self, key: str) -> dict[str, Any] | None:
         """The record of a cell, or None where there is none that can be read."""
         try:
-            record = json.loads((self.root / f"{key}.json").read_text(encoding="utf-8"))
-            whole = record["key"] == key == key_of(record["inputs"]) and record["row_sha256"] == _hash_row(record["row"])
-            return record if whole and record["status"] in ("done", "failed") else None
-        except (OSError, ValueError, KeyError, TypeError):
+            record = unsealed((self.root / f"{key}.json").read_bytes())
+        except OSError:
             return None
+        return record if record and record["key"] == key == key_of(record["inputs"]) else None
 
     def done(self, key: str) -> bool:
         """Whether the cell is finished, and its predictions are the ones that were written."""
@@ -99,9 +99,7 @@ class Cells:
         return key
 
     def _write_record(self, record: Mapping[str, Any]) -> None:
-        record = {**record, "row_sha256": _hash_row(record["row"])}
-        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-        replace_file(self.root / f"{record['key']}.json", text.encode())
+        replace_file(self.root / f"{record['key']}.json", sealed(record))
 
     def lock(self, name: str) -> FileLock:
         """A lock for a group of cells; it dies with the process that holds it."""
@@ -124,10 +122,6 @@ class Cells:
         if record is None:
             raise DataError(f"{self.root / found[0]}.json is damaged; run the command that made it again")
         return record
-
-
-def _hash_row(row: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -185,25 +185,32 @@ def make_tasks_(
 
 @store_app.command("list")
 def store_list(root: Path = OUT / "store") -> None:
-    """Encoders in the store: poolings, sentences, shards done and planned, bytes."""
+    """Encoders in the store: poolings, dtype, sentences, shards done and planned, bytes, and what float16 cost at worst."""
     from probing.store import Store
 
     for entry in Store(root).entries():
         typer.echo(
             f"{entry['fingerprint']}  {entry['encoder']:24} {entry['poolings']:20} {entry['sentences']:9} sentences  "
-            f"{entry['done']}/{entry['shards']} shards  {human_bytes(entry['bytes'])}"
+            f"{entry['done']}/{entry['shards']} shards  {human_bytes(entry['bytes'])}  {entry['dtype']}{_cost(entry)}"
         )
+
+
+def _cost(entry: dict) -> str:
+    if not (error := entry["storage_error"]):
+        return ""
+    kept = f"; at most {error['float32']} columns of a shard kept in float32" if error["float32"] else ""
+    return f"  error of the worst feature in its standard deviations: rms {error['rms']:.2g}, largest {error['max']:.2g}{kept}"
 
 
 @store_app.command("verify")
 def store_verify(root: Path = OUT / "store") -> None:
-    """Check every shard against its hash; exit code 1 if one is damaged."""
+    """Check every file against its hash; exit code 1 if one is damaged."""
     from probing.store import Store
 
     intact, damaged = Store(root).verify()
     typer.echo(f"{intact} shards intact, {len(damaged)} damaged")
     for path in damaged:
-        typer.echo(f"  {path} (computed again by the next run that needs it)")
+        typer.echo(f"  {path} (made again by the next run that needs it)")
     if damaged:
         raise typer.Exit(1)
 

@@ -49,7 +49,7 @@ def evaluate(
     """Measures every task on every layer of every encoder.
 
     Args:
-        store: where vectors are kept (a `Store` or a folder).
+        store: where vectors are kept (a folder, or a `Store` if they shall be kept in float16).
         cells: where finished measurements are kept; None: beside the store, in a folder of its name and `-cells`.
         probe: a protocol, or the name of a preset.
         layers, poolings: which representations; None: all that the encoder has.
@@ -76,6 +76,7 @@ def evaluate(
         tuple(controls),
         tuple(floors),
         train_size,
+        store.dtype,
     )
     planned = plan(tasks, encoders, settings)
     compute(planned, settings.probe, store, cells, force)

@@ -53,6 +53,7 @@ class Settings:
     controls: tuple[str, ...] = ("permuted",)
     floors: tuple[str, ...] = ALL_FLOORS
     train_size: int | None = None
+    store_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         for name, given, allowed in (
@@ -114,19 +115,25 @@ def _probe_cells(task: Task, encoder: Encoder, twin_of: str, seed: int, settings
                 "control": control,
                 "control_seed": control_seed,
             }
+            if settings.store_dtype != "float32":  # its numbers differ in the last digits: other cells, under another name
+                inputs["store_dtype"] = settings.store_dtype
             row = replace(
                 _row(task),
                 role="control" if control else "random" if twin_of else "static" if column == static else "probe",
-                encoder=encoder.name,
+                encoder=_named(encoder.name, settings),
                 layer=column.layer,
                 pooling=column.pooling,
                 probe=probe,
                 control=control or "",
                 seed=seed if seeds_matter else None,
-                twin_of=twin_of,
+                twin_of=twin_of and _named(twin_of, settings),
                 encoder_fingerprint=mark,
             )
             yield Cell(inputs, replace(row, cell=key_of(inputs)), task, encoder, column, control_seed, probe_seed)
+
+
+def _named(encoder: str, settings: Settings) -> str:
+    return encoder if settings.store_dtype == "float32" else f"{encoder}[store={settings.store_dtype}]"
 
 
 def _columns(encoder: Encoder, settings: Settings) -> tuple[list[Column], Column | None]:

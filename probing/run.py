@@ -73,6 +73,7 @@ class TrainConfig(JobConfig):
 class RunConfig(TrainConfig):
     name: str | None = None
     store: str | None = None
+    store_dtype: str = "float32"
 
 
 def main(arguments: list[str], verb: str = "run") -> int:
@@ -175,10 +176,11 @@ def job(config: DictConfig) -> int:
         _list(said["controls"], str, "controls", every=CONTROLS, none=True),
         _list(said["floors"], str, "floors", every=ALL_FLOORS, none=True),
         source.train_size,
+        run.store_dtype,
     )
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
-    cells, store = Cells(home / "cells"), Store(run.store or home / "store")
+    cells, store = Cells(home / "cells"), Store(run.store or home / "store", run.store_dtype)
     with guarded(home):
         home.mkdir(parents=True, exist_ok=True)
         planned = plan(source.tasks(names), [encoder], settings)

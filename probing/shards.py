@@ -1,7 +1,8 @@
 """Segments and shards: the files of the representation store, each whole or absent, each with its hash.
 
-A segment is a planned list of sentences (`sentences.json`, named by its hash); row r lies in shard r // shard_rows. A shard is one
-safetensors file, finished when its receipt (its sha256 and row count) lies beside it. Layout: `probing.store`.
+A segment is a planned list of sentences, `sentences.json`; its folder is the hash of that file's bytes. Row r lies in shard
+r // shard_rows. A shard is one safetensors file, finished when its receipt (its sha256 and row count) lies beside it. Layout:
+`probing.store`. Small JSON files that nothing else vouches for are sealed: they begin with the hash of the rest of their bytes.
 """
 
 from __future__ import annotations
@@ -9,17 +10,37 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from probing.errors import StoreError
+from probing.float16 import LIMIT, decode, encode
+from probing.progress import say
 from probing.types import Column, Features
+
+DTYPES = ("float32", "float16")
+
+
+def folder_name(poolings: Sequence[str], dtype: str) -> str:
+    """
+    >>> folder_name(["cls", "mean"], "float16")
+    'cls+mean@float16'
+    """
+    return "+".join(poolings) + ("" if dtype == "float32" else f"@{dtype}")
+
+
+def contents_of(folder: Path) -> tuple[list[str], str]:
+    """Poolings and dtype of a folder of segments, from its name."""
+    poolings, _, dtype = folder.name.partition("@")
+    return poolings.split("+"), dtype or "float32"
 
 
 @dataclass(frozen=True)
@@ -35,6 +56,15 @@ class Segment:
     def n_shards(self) -> int:
         return -(-len(self.sentences) // self.shard_rows)
 
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """The row of each sentence."""
+        return {sentence: row for row, sentence in enumerate(self.sentences)}
+
+    def shards_of(self, texts: Iterable[str]) -> list[int]:
+        """The shards that hold those of the texts that are in this segment."""
+        return sorted({self.place[text] // self.shard_rows for text in texts if text in self.place})
+
     def rows(self, shard: int) -> slice:
         return slice(shard * self.shard_rows, min(len(self.sentences), (shard + 1) * self.shard_rows))
 
@@ -44,26 +74,53 @@ class Segment:
     def receipt(self, shard: int) -> Path:
         return self.folder / f"{shard:05d}.json"
 
+    def receipt_of(self, shard: int) -> bytes:
+        """The receipt that the shard's bytes on disk deserve."""
+        rows = self.rows(shard)
+        return as_json({"rows": rows.stop - rows.start, "sha256": file_sha256(self.data(shard))})
+
     def intact(self, shard: int) -> bool:
         """Whether the shard is finished and its bytes are the ones that were written."""
         try:
-            said = json.loads(self.receipt(shard).read_text())
-            return said["sha256"] == file_sha256(self.data(shard))
-        except (OSError, ValueError, KeyError, TypeError):
+            return self.receipt(shard).read_bytes() == self.receipt_of(shard)
+        except OSError:
             return False
 
 
-def memory_map(path: Path, name: str) -> np.ndarray:
-    """One float32 tensor of a safetensors file as a read-only memory map.
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where its data begin.
 
     The format: 8 bytes little-endian header length, a JSON header with `dtype`, `shape`, `data_offsets`, then the data.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        entry = json.loads(file.read(length))[name]
-    if entry["dtype"] != "F32":
-        raise StoreError(f"{path}: {name} is {entry['dtype']}, the store holds F32")
-    return np.memmap(path, np.float32, "r", offset=8 + length + entry["data_offsets"][0], shape=tuple(entry["shape"]))
+        return json.loads(file.read(length)), 8 + length
+
+
+def memory_map(path: Path, name: str, header: tuple[dict[str, Any], int] | None = None) -> np.ndarray:
+    """One tensor of a safetensors file as a read-only memory map: float32 or float16, as it was stored."""
+    entries, start = header or read_header(path)
+    entry = entries[name]
+    kinds = {"F32": np.float32, "F16": np.float16}
+    if entry["dtype"] not in kinds:
+        raise StoreError(f"{path}: {name} is {entry['dtype']}, the store holds {' and '.join(kinds)}")
+    return np.memmap(path, kinds[entry["dtype"]], "r", offset=start + entry["data_offsets"][0], shape=tuple(entry["shape"]))
+
+
+def read_rows(path: Path, column: Column, rows: np.ndarray) -> Features:
+    """Rows of one column of a shard, float32, shape (len(rows), dim)."""
+    header, name = read_header(path), _name(column)
+    found = memory_map(path, name, header)[rows]
+    if found.dtype == np.float32:
+        return found
+    return decode(found, memory_map(path, f"{name}.offset", header), memory_map(path, f"{name}.scale", header))
+
+
+def storage_error(path: Path) -> dict[str, float]:
+    """What float16 cost in this shard: `rms` and `max` of its worst feature, in its standard deviations; and `float32`, the number
+    of columns that were kept in float32. Zeros for a shard of float32."""
+    said = read_header(path)[0].get("__metadata__", {}).get("storage_error", "{}")
+    return {"rms": 0.0, "max": 0.0, "float32": 0} | json.loads(said)
 
 
 @contextmanager
@@ -88,55 +145,116 @@ def write_shard(segment: Segment, shard: int, vectors: dict[Column, Features]) -
 
     final = segment.data(shard)
     temporary = final.with_suffix(".tmp")  # one name: the shard's lock is held, and what a kill left is written over
+    tensors: dict[str, np.ndarray] = {_name(column): x for column, x in sorted(vectors.items())}
+    metadata = None
+    if contents_of(segment.folder.parent)[1] == "float16":
+        tensors, error = _halved(tensors)
+        metadata = {"storage_error": json.dumps(error)}
+        if error["float32"]:
+            say(f"{final}: {error['float32']} columns stay in float32: float16 would err by more than {LIMIT:.0%} of a deviation")
     try:
-        save_file({f"{c.layer}.{c.pooling}": x for c, x in sorted(vectors.items())}, temporary)
+        save_file(tensors, temporary, metadata)
         os.replace(temporary, final)
     except Exception as error:
         temporary.unlink(missing_ok=True)
         if "No space left" in str(error):  # safetensors wraps the errno in its own exception
             raise OSError(errno.ENOSPC, "No space left on device") from None
         raise
-    write_json(segment.receipt(shard), {"sha256": file_sha256(final), "rows": len(next(iter(vectors.values())))})
+    write_bytes(segment.receipt(shard), segment.receipt_of(shard))
 
 
-def read_segments(folder: Path) -> Iterator[Segment]:
-    for path in sorted(folder.glob("[!.]*/sentences.json")):
-        if segment := read_segment(path.parent):
-            yield segment
+def _halved(tensors: Mapping[str, Features]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """The columns in float16 with offset and scale, those that would suffer in float32; and what that cost."""
+    made: dict[str, np.ndarray] = {}
+    errors, kept = [(0.0, 0.0)], 0
+    for name, x in tensors.items():
+        half = encode(x)
+        if half.rms > LIMIT:
+            made[name], kept = x, kept + 1
+        else:
+            made |= {name: half.code, f"{name}.offset": half.offset, f"{name}.scale": half.scale}
+            errors.append((half.rms, half.largest))
+    rms, largest = (_upwards(max(part)) for part in zip(*errors, strict=True))
+    return made, {"rms": rms, "max": largest, "float32": kept}
+
+
+def _upwards(x: float) -> float:
+    """x to three digits, rounded up.
+
+    >>> _upwards(0.00021312)
+    0.000214
+    """
+    if x == 0:
+        return 0.0
+    unit = 10.0 ** (2 - math.floor(math.log10(x)))
+    return float(f"{math.ceil(x * unit) / unit:.3g}")
+
+
+def _name(column: Column) -> str:
+    return f"{column.layer}.{column.pooling}"
+
+
+def write_plan(folder: Path, sentences: Sequence[str], shard_rows: int, truncated: int) -> Segment:
+    """A new segment in `folder`, whole or absent; to be called under the folder's plan lock."""
+    text = as_json({"sentences": sentences, "shard_rows": shard_rows, "truncated": truncated})
+    name = hashlib.sha256(text).hexdigest()[:20]
+    final, temporary = folder / name, folder / f".{name}"
+    temporary.mkdir()
+    write_bytes(temporary / "sentences.json", text)
+    temporary.rename(final)
+    return Segment(final, tuple(sentences), shard_rows, truncated)
+
+
+def segment_folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*/"))
 
 
 def read_segment(folder: Path) -> Segment | None:
-    said = read_json(folder / "sentences.json")
+    """The segment of a folder; None if its list is missing or not, byte for byte, the one that gave the folder its name."""
     try:
-        sentences, rows = tuple(said["sentences"]), int(said["shard_rows"])
-        good = hash_plan(rows, sentences) == said["sha256"] and folder.name == said["sha256"][:20]
-        return Segment(folder, sentences, rows, int(said["truncated"])) if good else None
-    except (TypeError, KeyError, ValueError):
+        text = (folder / "sentences.json").read_bytes()
+    except OSError:
         return None
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if hashlib.sha256(text).hexdigest()[:20] != folder.name:
         return None
+    said = json.loads(text)
+    return Segment(folder, tuple(said["sentences"]), said["shard_rows"], said["truncated"])
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes a file that is either whole or absent; leaves an equal one alone."""
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
-    if path.exists() and path.read_bytes() == text:
+def as_json(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file that is either whole or absent; leaves an equal one alone. For one writer at a time: under a lock."""
+    if path.exists() and path.read_bytes() == content:
         return
     temporary = path.with_suffix(".json.tmp")
     try:
-        temporary.write_bytes(text)
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def hash_plan(shard_rows: int, sentences: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps([shard_rows, *sentences]).encode()).hexdigest()
+def sealed(record: Mapping[str, Any]) -> bytes:
+    """A record as JSON whose first entry is the sha256 of all bytes after it."""
+    body = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)[1:].encode()
+    return _seal(body) + body
+
+
+def unsealed(content: bytes) -> dict[str, Any] | None:
+    """The record, or None where a single byte is not the one that was sealed."""
+    body = content[len(_seal(b"")) :]
+    if content != _seal(body) + body:
+        return None
+    record = json.loads(content)
+    del record["sha256"]
+    return record
+
+
+def _seal(body: bytes) -> bytes:
+    return f'{{\n "sha256": "{hashlib.sha256(body).hexdigest()}",'.encode()
 
 
 def file_sha256(path: Path) -> str:

@@ -1,20 +1,24 @@
 """The representation store: every sentence's vectors, computed once per encoder, on disk, memory-mapped.
 
-    ROOT/<fingerprint>/encoder.json                      what made the vectors (Encoder.description)
+    ROOT/<fingerprint>/encoder.json                      name and Encoder.description of what made the vectors
     ROOT/<fingerprint>/<poolings>/<segment>/sentences.json   the sentences of a segment, in row order
                                            /00000.safetensors  rows 0.. : one tensor `layer.pooling` (rows, dim), float32
                                            /00000.json         its sha256, written after it: present = finished
+    ROOT/<fingerprint>/<poolings>@float16/…                  the same in float16, with offset and scale (`probing.float16`)
 
 A segment is the set of sentences that one request found missing, ordered by token length and cut into shards; its name is the
 hash of that list, so that it is planned once whoever asks. Sentences are shared by all tasks, splits and probes.
 
+float16 halves the size; a column whose error would pass 1 % of a feature's deviation stays in float32, and the header of each shard
+says what float16 cost. Who asks for float32 never reads float16; who asks for float16 reads float32 where all of it is there.
+
 What must hold, and how. *Killed at any moment, the same bytes in the end*: a shard is written to a temporary file and renamed,
 and its batches depend on nothing but its own sentences. *Computed once*: a lock on each shard; locks are the kernel's (flock), so
 they die with the process that held them. *Never another model's vectors*: the folder is the hash of everything that determines
-them. *Never damaged vectors*: each shard's hash is checked when a process first touches it; a shard that fails is computed again.
-No pickle.
+them. *Never damaged vectors*: each shard's hash is checked when a process first touches it; a shard that fails is computed again;
+a list of sentences is named by its own hash, and encoder.json bears its hash. No pickle.
 
-Left out: float16 storage and eviction by age.
+Left out: eviction by age.
 """
 
 from __future__ import annotations
@@ -23,27 +27,33 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from probing.encoders.base import POOLINGS, Encoder, fingerprint
-from probing.errors import StoreError
+from probing.encoders.base import POOLINGS, Encoder, fingerprint, hash_description
+from probing.errors import ConfigError, StoreError, did_you_mean
 from probing.extraction import extract, peak_memory
 from probing.progress import bar, human_bytes, say
 from probing.shards import (
+    DTYPES,
     Segment,
+    contents_of,
+    folder_name,
     guarded,
-    hash_plan,
-    memory_map,
-    read_json,
+    read_rows,
     read_segment,
-    read_segments,
-    write_json,
+    sealed,
+    segment_folders,
+    storage_error,
+    unsealed,
+    write_bytes,
+    write_plan,
     write_shard,
-)  # fmt: skip
+)
 from probing.types import Column, Features
 
 SHARD_BYTES = 64_000_000
@@ -64,13 +74,19 @@ class Estimate:
 class Store:
     """The store in folder `root`, made on first use.
 
+    Args:
+        dtype: how new vectors are kept: float32 or float16.
+
     Raises:
-        StoreError: the folder cannot be written.
+        ConfigError: unknown dtype.
     """
 
-    def __init__(self, root: str | Path):
-        self.root = Path(root).expanduser()
+    def __init__(self, root: str | Path, dtype: str = "float32"):
+        if dtype not in DTYPES:
+            raise ConfigError(f"run.store_dtype={dtype!r} is unknown{did_you_mean(dtype, DTYPES)} (allowed: {', '.join(DTYPES)})")
+        self.root, self.dtype = Path(root).expanduser(), dtype
         self._checked: set[Path] = set()
+        self._read: dict[Path, Segment] = {}
 
     def vectors(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> Vectors:
         """The vectors of the sentences, computed now where they are not there yet.
@@ -85,34 +101,30 @@ class Store:
         """
         texts = list(dict.fromkeys(texts))
         wanted = [p for p in POOLINGS if p in set(poolings)]
-        folder = self._folder(encoder, wanted)
+        folder = self._folder(encoder, wanted, texts)
         with guarded(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.parent / "plan.lock"):
-                write_json(folder.parent / "encoder.json", dict(encoder.description) | {"name": encoder.name})
-                segments = list(read_segments(folder))
+                said = {"name": encoder.name, "description": dict(encoder.description)}
+                write_bytes(folder.parent / "encoder.json", sealed(said))
+                segments = self._segments(folder)
                 planned = {segment.folder for segment in segments}
                 for stray in folder.glob("*/"):  # a damaged plan, or one that a kill cut short: nothing in it can be trusted
                     if stray not in planned:
                         shutil.rmtree(stray)
-                known = {s for segment in segments for s in segment.sentences}
-                missing = [text for text in texts if text not in known]
+                missing = texts
+                for segment in segments:
+                    missing = [text for text in missing if text not in segment.place]
                 if missing:
                     segments.append(self._plan(encoder, folder, missing, wanted))
-            self._fill(encoder, segments, set(texts))
+            self._fill(encoder, segments, texts)
         return Vectors(tuple(segments), encoder.dims)
 
     def estimate(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> Estimate:
         """What `vectors` would compute, without computing it, but for a timed sample of a few batches."""
-        folder = self._folder(encoder, [p for p in POOLINGS if p in set(poolings)])
-        done = {
-            sentence
-            for segment in read_segments(folder)
-            for shard in range(segment.n_shards)
-            if segment.receipt(shard).exists()
-            for sentence in segment.sentences[segment.rows(shard)]
-        }
-        missing = list(dict.fromkeys(text for text in texts if text not in done))
+        texts = list(dict.fromkeys(texts))
+        folder = self._folder(encoder, [p for p in POOLINGS if p in set(poolings)], texts)
+        missing = self._unfinished(folder, texts)
         if not missing:
             return Estimate(0, 0, 0, 0.0, 0)
         sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:192]]
@@ -124,16 +136,42 @@ class Store:
         tokens = round(sum(map(len, items)) / len(items) * len(missing))
         row = _row_bytes(encoder, len(poolings))
         shard = row * min(len(missing), _shard_rows(row))
+        on_disk = len(missing) * row // (2 if contents_of(folder)[1] == "float16" else 1)
         # the sample held the model and a batch; a shard is held as vectors, as bytes to write, and once more by the allocator
-        return Estimate(len(missing), tokens, len(missing) * row, seconds, peak_memory() + 3 * shard)
+        return Estimate(len(missing), tokens, on_disk, seconds, peak_memory() + 3 * shard)
 
     # Planning.
 
-    def _folder(self, encoder: Encoder, poolings: Sequence[str]) -> Path:
+    def _folder(self, encoder: Encoder, poolings: Sequence[str], texts: Sequence[str]) -> Path:
         """The folder for these poolings: one that holds them all if there is one, else one of just these."""
         home = self.root / fingerprint(encoder)[:20]
-        holding = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(f.name.split("+"))]
-        return holding[0] if holding else home / "+".join(poolings)
+        holding = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0])]
+        exact = [f for f in holding if contents_of(f)[1] == "float32"]
+        if self.dtype == "float32":
+            return exact[0] if exact else home / folder_name(poolings, "float32")
+        for folder in exact:
+            if not self._unfinished(folder, texts):
+                return folder
+        half = [f for f in holding if contents_of(f)[1] == "float16"]
+        return half[0] if half else home / folder_name(poolings, "float16")
+
+    def _segments(self, folder: Path) -> list[Segment]:
+        """The segments of a folder whose lists are whole, each read once in the life of this object."""
+        found = []
+        for path in segment_folders(folder):
+            segment = self._read.get(path) or read_segment(path)
+            if segment:
+                self._read[path] = segment
+                found.append(segment)
+        return found
+
+    def _unfinished(self, folder: Path, texts: Sequence[str]) -> list[str]:
+        """The texts without a finished shard in this folder."""
+        left = list(texts)
+        for segment in self._segments(folder):
+            done = {k for k in range(segment.n_shards) if segment.receipt(k).exists()}
+            left = [text for text in left if segment.place.get(text, -1) // segment.shard_rows not in done]
+        return left
 
     def _plan(self, encoder: Encoder, folder: Path, missing: list[str], poolings: Sequence[str]) -> Segment:
         lengths, truncated = [], 0
@@ -146,6 +184,8 @@ class Store:
         row = _row_bytes(encoder, len(poolings))
         rows = _shard_rows(row)
         need, free = row * len(sentences), shutil.disk_usage(folder).free
+        if contents_of(folder)[1] == "float16":
+            need //= 2
         if need > free:
             raise StoreError(
                 f"{len(sentences)} sentences × {len(encoder.dims)} layers × {len(poolings)} poolings need {human_bytes(need)}, but "
@@ -153,21 +193,15 @@ class Store:
             )
         if truncated:
             say(f"{encoder.name}: {truncated} of {len(sentences)} sentences are truncated")
-        name = hash_plan(rows, sentences)
-        final, temporary = folder / name[:20], folder / f".{name[:20]}"
-        temporary.mkdir()
-        plan = {"sha256": name, "shard_rows": rows, "truncated": truncated, "sentences": sentences}
-        write_json(temporary / "sentences.json", plan)
-        temporary.rename(final)
-        return Segment(final, sentences, rows, truncated)
+        return write_plan(folder, sentences, rows, truncated)
 
     # Filling.
 
-    def _fill(self, encoder: Encoder, segments: Sequence[Segment], wanted: set[str]) -> None:
+    def _fill(self, encoder: Encoder, segments: Sequence[Segment], texts: Sequence[str]) -> None:
         todo = []
         for segment in segments:
-            for shard in range(segment.n_shards):
-                if segment.data(shard) in self._checked or wanted.isdisjoint(segment.sentences[segment.rows(shard)]):
+            for shard in segment.shards_of(texts):
+                if segment.data(shard) in self._checked:
                     continue
                 if segment.intact(shard):
                     self._checked.add(segment.data(shard))
@@ -188,7 +222,7 @@ class Store:
         try:
             with FileLock(segment.data(shard).with_suffix(".lock"), timeout=wait):
                 if not segment.intact(shard):
-                    poolings = segment.folder.parent.name.split("+")
+                    poolings, _ = contents_of(segment.folder.parent)
                     items, _ = encoder.tokenize(segment.sentences[segment.rows(shard)])
                     write_shard(segment, shard, extract(encoder, items, poolings, advance))
                 self._checked.add(segment.data(shard))
@@ -199,37 +233,49 @@ class Store:
     # Upkeep.
 
     def entries(self) -> list[dict[str, Any]]:
-        """One record per encoder and poolings: name, fingerprint, poolings, sentences, shards done and planned, bytes."""
+        """One record per encoder and folder: name, fingerprint, poolings, dtype, sentences, shards done and planned, bytes, and
+        what float16 cost at worst (`storage_error`)."""
         found = []
         for folder in sorted(self.root.glob("*/*/")):
-            segments = list(read_segments(folder))
-            said = read_json(folder.parent / "encoder.json") or {}
+            segments = self._segments(folder)
+            said = read_encoder(folder.parent) or {"name": "?"}
+            poolings, dtype = contents_of(folder)
+            done = [(s, k) for s in segments for k in range(s.n_shards) if s.receipt(k).exists()]
+            costs = [storage_error(s.data(k)) for s, k in done if dtype == "float16" and s.intact(k)]
             found.append(
                 {
-                    "encoder": said.get("name", "?"),
+                    "encoder": said["name"],
                     "fingerprint": folder.parent.name,
-                    "poolings": folder.name,
+                    "poolings": "+".join(poolings),
+                    "dtype": dtype,
                     "sentences": sum(len(s.sentences) for s in segments),
                     "shards": sum(s.n_shards for s in segments),
-                    "done": sum(s.receipt(k).exists() for s in segments for k in range(s.n_shards)),
+                    "done": len(done),
                     "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
+                    "storage_error": {key: max(cost[key] for cost in costs) for key in costs[0]} if costs else None,
                 }
             )
         return found
 
     def verify(self) -> tuple[int, list[Path]]:
-        """Hashes every finished shard: how many are intact, and the damaged ones (the next run that needs them recomputes)."""
+        """Hashes everything: how many shards are intact, and the files that are damaged (the next run that needs them mends them).
+
+        A shard without its receipt is not finished, and counted as neither.
+        """
         intact, damaged = 0, []
-        for path in sorted(self.root.glob("*/*/[!.]*/sentences.json")):
-            segment = read_segment(path.parent)
-            if segment is None:
-                damaged.append(path)
-                continue
-            for shard in range(segment.n_shards):
-                if segment.receipt(shard).exists() or segment.data(shard).exists():
+        for home in sorted(self.root.glob("*/")):
+            folders = [folder for poolings in sorted(home.glob("*/")) for folder in segment_folders(poolings)]
+            if folders and read_encoder(home) is None:
+                damaged.append(home / "encoder.json")
+            for folder in folders:
+                segment = read_segment(folder)
+                if segment is None:
+                    damaged.append(folder / "sentences.json")
+                    continue
+                for shard in range(segment.n_shards):
                     if segment.intact(shard):
                         intact += 1
-                    else:
+                    elif segment.receipt(shard).exists():
                         damaged.append(segment.data(shard))
         return intact, damaged
 
@@ -269,27 +315,53 @@ class Vectors:
         Raises:
             KeyError: a sentence that was not asked for in `Store.vectors`.
         """
-        place = {s: (g, r) for g, segment in enumerate(self.segments) for r, s in enumerate(segment.sentences)}
-        where = np.array([place[text] for text in texts], dtype=np.int64).reshape(-1, 2)  # (n, 2): segment, row
-        return Rows(self, where)
+        segment, row = np.full((2, len(texts)), -1)  # (n,) each
+        for g, one in enumerate(self.segments):
+            found = np.fromiter((one.place.get(text, -1) for text in texts), np.int64, len(texts))
+            segment[found >= 0], row[found >= 0] = g, found[found >= 0]
+        if (row < 0).any():
+            raise KeyError(texts[int(np.flatnonzero(row < 0)[0])])
+        return Rows(self, segment, row)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The places of n sentences in the store."""
+    """The places of n sentences in the store: segment and row in it, each (n,)."""
 
     vectors: Vectors
-    where: np.ndarray
+    segment: np.ndarray
+    row: np.ndarray
 
     def get(self, column: Column) -> Features:
         """Shape (n, dims[layer]), float32, rows in the order of the sentences asked for."""
-        out = np.empty((len(self.where), self.vectors.dims[column.layer]), np.float32)
-        for g, segment in enumerate(self.vectors.segments):
-            shard, row = np.divmod(self.where[:, 1], segment.shard_rows)
-            for k in np.unique(shard[self.where[:, 0] == g]):
-                here = (self.where[:, 0] == g) & (shard == k)
-                out[here] = memory_map(segment.data(int(k)), f"{column.layer}.{column.pooling}")[row[here]]
+        out = np.empty((len(self.row), self.vectors.dims[column.layer]), np.float32)
+        for path, rows, here in self._by_shard:
+            out[here] = read_rows(path, column, rows)
         return out
+
+    @cached_property
+    def _by_shard(self) -> list[tuple[Path, np.ndarray, np.ndarray]]:
+        """For each shard: its file, which of its rows are asked for, and where they go."""
+        found = []
+        for g, segment in enumerate(self.vectors.segments):
+            places = np.flatnonzero(self.segment == g)
+            shard = self.row[places] // segment.shard_rows
+            order = np.argsort(shard, kind="stable")
+            for here in np.split(places[order], np.flatnonzero(np.diff(shard[order])) + 1):
+                if len(here):
+                    found.append(
+                        (segment.data(int(self.row[here[0]]) // segment.shard_rows), self.row[here] % segment.shard_rows, here)
+                    )
+        return found
+
+
+def read_encoder(home: Path) -> dict[str, Any] | None:
+    """Name and description of the encoder whose folder this is; None if they are missing, damaged, or another encoder's."""
+    try:
+        said = unsealed((home / "encoder.json").read_bytes())
+    except OSError:
+        return None
+    return said if said and hash_description(said["description"])[:20] == home.name else None
 
 
 def _shard_rows(row: int) -> int:

@@ -104,6 +104,32 @@ def test_a_damaged_cell_is_measured_again(tasks, tmp_path, damage):
     assert snapshot(run(tasks, tmp_path), tmp_path / "b.csv") == before
 
 
+def test_every_flipped_bit_of_a_cell_is_found_and_mended(tasks, tmp_path):
+    before = snapshot(run(tasks[:1], tmp_path, layers=[1], floors=["majority"]), tmp_path / "a.csv")
+    files, rng = sorted((tmp_path / "cells").glob("[!.]*.*")), np.random.default_rng(0)
+    for trial in range(12):
+        path = files[trial % len(files)]
+        content = bytearray(path.read_bytes())
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        assert not Cells(tmp_path / "cells").done(path.stem)
+        assert snapshot(run(tasks[:1], tmp_path, layers=[1], floors=["majority"]), tmp_path / "b.csv") == before
+        assert Cells(tmp_path / "cells").done(path.stem)
+
+
+def test_rows_of_a_float16_store_are_other_cells_under_another_name(tasks, tmp_path):
+    options = {"floors": ["majority", "random-weights"], "poolings": ["mean"], "cells": Cells(tmp_path / "cells")}
+    exact = evaluate(tasks, [ToyEncoder()], store=tmp_path / "store", **options)
+    half = evaluate(tasks, [ToyEncoder()], store=Store(tmp_path / "half", "float16"), **options)
+    measured = [table.frame[table.frame.role != "floor"] for table in (exact, half)]
+    assert set(measured[0].cell).isdisjoint(measured[1].cell)
+    assert set(measured[1].encoder) == {"toy[store=float16]", "toy (random 0)[store=float16]"}
+    assert set(measured[1].twin_of) == {"", "toy[store=float16]"}
+    assert np.abs(measured[0].accuracy.to_numpy() - measured[1].accuracy.to_numpy()).max() <= 2 / 60
+    both = merge([exact, half]).best()
+    assert len(both) == 4 and not both.random.isna().any(), "side by side, each with its own twin"
+
+
 def test_the_key_changes_with_what_changes_the_number_and_not_otherwise(toy_root, tasks):
     def keys(tasks, encoder=None, **settings):
         return [

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from toys import ToyEncoder
 
 from probing import store as store_module
-from probing.errors import EncoderError, StoreError
+from probing.errors import ConfigError, EncoderError, StoreError
 from probing.extraction import extract
 from probing.shards import memory_map
 from probing.store import Store
@@ -185,12 +187,12 @@ def test_a_full_disk_is_said_and_leaves_a_valid_store(tmp_path, toy_encoder, mon
 
     real, calls = safetensors.numpy.save_file, []
 
-    def full(tensors, path):
+    def full(tensors, path, metadata):
         calls.append(path)
         if len(calls) == 3:
             Path(path).write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(tensors, path)
+        real(tensors, path, metadata)
 
     monkeypatch.setattr(safetensors.numpy, "save_file", full)
     with pytest.raises(StoreError, match=r"disk of .* is full; free some space, then run the same command again"):
@@ -272,3 +274,106 @@ def test_the_memory_map_reads_what_safetensors_wrote(tmp_path, toy_encoder):
             assert isinstance(mapped, np.memmap)
             np.testing.assert_array_equal(mapped, tensor)
     json.loads(next(tmp_path.glob("*/encoder.json")).read_text())
+
+
+def test_every_flipped_bit_is_found_and_mended(tmp_path):
+    few, column, rng = TEXTS[:40], Column(2, "max"), np.random.default_rng(0)
+    Store(tmp_path).vectors(ToyEncoder(), few, POOLINGS)
+    whole = contents(tmp_path)
+    for trial in range(60):
+        path = tmp_path / list(whole)[trial % len(whole)]
+        content = bytearray(path.read_bytes())
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        assert len(Store(tmp_path).verify()[1]) == 1
+        found = Store(tmp_path).vectors(ToyEncoder(), few, POOLINGS).rows(few).get(column)
+        np.testing.assert_allclose(found, direct(ToyEncoder(), few, column), atol=1e-6)
+        assert contents(tmp_path) == whole and Store(tmp_path).verify()[1] == []
+
+
+def test_rows_that_lie_in_one_of_two_segments_are_read(tmp_path, toy_encoder):
+    store = Store(tmp_path)
+    store.vectors(toy_encoder, TEXTS[:50], POOLINGS)
+    vectors = store.vectors(toy_encoder, TEXTS, POOLINGS)
+    column = Column(1, "mean")
+    for texts in (TEXTS[:5], TEXTS[60:65], TEXTS[48:52], []):
+        np.testing.assert_allclose(vectors.rows(texts).get(column), direct(ToyEncoder(), texts, column), atol=1e-6)
+    with pytest.raises(KeyError, match="not there"):
+        vectors.rows([TEXTS[0], "not there"])
+
+
+def test_a_shard_without_its_receipt_is_unfinished_not_damaged(tmp_path, toy_encoder):
+    store = Store(tmp_path)
+    store.vectors(toy_encoder, TEXTS, POOLINGS)
+    shards(tmp_path)[0].with_suffix(".json").unlink()
+    assert store.verify() == (len(shards(tmp_path)) - 1, [])
+    seen = toy_encoder.sentences
+    Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    assert toy_encoder.sentences == seen + 16
+
+
+# float16.
+
+
+def test_float16_halves_the_size_and_errs_by_less_than_a_thousandth_of_a_deviation(tmp_path, toy_encoder, monkeypatch):
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 4 * 12 * 3 * 4 * 60)
+    exact, half = Store(tmp_path / "f32"), Store(tmp_path / "f16", "float16")
+    at = [store.vectors(toy_encoder, TEXTS, POOLINGS).rows(TEXTS) for store in (exact, half)]
+    sizes = [sum(path.stat().st_size for path in shards(store.root)) for store in (exact, half)]
+    assert half.estimate(toy_encoder, TEXTS + ["new"], POOLINGS).bytes == 4 * 12 * 3 * 2
+    assert sizes[1] < 0.65 * sizes[0], "headers, offsets and scales weigh something in shards of 60 rows"
+    [entry] = half.entries()
+    error = entry["storage_error"]
+    assert entry["dtype"] == "float16" and 0 < error["rms"] < 1e-3 and error["rms"] <= error["max"] and error["float32"] == 0
+    for layer in range(3):
+        for pooling in POOLINGS:
+            x, y = (rows.get(Column(layer, pooling)) for rows in at)
+            assert y.dtype == np.float32
+            spread = x.std(0, dtype=np.float64)
+            wrong = np.sqrt(((x.astype(np.float64) - y) ** 2).mean(0))
+            assert (wrong <= error["rms"] * spread + 1e-12).all(), "the worst shard bounds the whole"
+            np.testing.assert_array_equal(y[:, spread == 0], x[:, spread == 0])
+    again = Store(tmp_path / "f16", "float16")
+    before = contents(again.root)
+    shards(again.root)[1].write_bytes(b"")
+    again.vectors(toy_encoder, TEXTS, POOLINGS)
+    assert contents(again.root) == before, "the same bytes after damage"
+
+
+def test_who_asks_for_float32_never_reads_float16_and_who_asks_for_float16_reads_float32_where_all_is_there(tmp_path):
+    encoder = ToyEncoder()
+    half, exact = Store(tmp_path, "float16"), Store(tmp_path)
+    half.vectors(encoder, TEXTS, POOLINGS)
+    found = exact.vectors(encoder, TEXTS, POOLINGS).rows(TEXTS).get(Column(1, "mean"))
+    assert encoder.sentences == 2 * len(TEXTS)
+    np.testing.assert_allclose(found, direct(ToyEncoder(), TEXTS, Column(1, "mean")), atol=1e-6)
+    half.vectors(encoder, [*TEXTS, "another"], POOLINGS)
+    assert encoder.sentences == 2 * len(TEXTS) + 1, "float32 has not all of it: float16 goes on"
+    shutil.rmtree(next(tmp_path.glob("*/*@float16")))
+    served = Store(tmp_path, "float16").vectors(encoder, TEXTS, POOLINGS).rows(TEXTS).get(Column(1, "mean"))
+    assert encoder.sentences == 2 * len(TEXTS) + 1
+    np.testing.assert_array_equal(served, found)
+
+
+def test_a_column_that_float16_would_ruin_stays_in_float32_and_that_is_said(tmp_path, capsys):
+    class Wild(ToyEncoder):
+        def forward(self, items):
+            states = super().forward(items)
+            rare = torch.tensor([item[1] % 5 == 0 for item in items])
+            states.layers[1][..., 0] = 1e-45 * rare[:, None]  # its deviation is below the smallest float32
+            return states
+
+    store = Store(tmp_path, "float16")
+    found = store.vectors(Wild(), TEXTS, ["max"]).rows(TEXTS).get(Column(1, "max"))
+    np.testing.assert_array_equal(found[:, 0], direct(Wild(), TEXTS, Column(1, "max"))[:, 0])
+    assert "1 columns stay in float32: float16 would err by more than 1% of a deviation" in capsys.readouterr().err.replace(
+        "\n", " "
+    )
+    assert store.entries()[0]["storage_error"]["float32"] == 1
+
+
+def test_an_unknown_dtype_is_named(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"run.store_dtype='float61' is unknown; did you mean 'float16'\? \(allowed: float32, float16\)"
+    ):
+        Store(tmp_path, "float61")

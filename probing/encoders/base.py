@@ -161,7 +161,11 @@ class Encoder(Protocol):
 
 def fingerprint(encoder: Encoder) -> str:
     """sha256 of the encoder's description: changes when the vectors would, and not otherwise."""
-    return hashlib.sha256(json.dumps(encoder.description, sort_keys=True).encode()).hexdigest()
+    return hash_description(encoder.description)
+
+
+def hash_description(description: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
 def name_in_tables(encoder: Any, label: str, options: Sequence[str]) -> str:
