@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from probing.errors import DataError, did_you_mean
+from probing.locks import turns, writer
 from probing.types import Labels
 
 SCHEMA = 1
@@ -103,11 +103,11 @@ class Cells:
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
         replace_file(self.root / f"{record['key']}.json", text.encode())
 
-    def lock(self, name: str) -> FileLock:
-        """A lock for a group of cells; it dies with the process that holds it."""
+    def turns(self, name: str, layers: Iterable[int]) -> Iterator[list[int]]:
+        """The layers in groups, while this process alone computes their cells of `name` (`probing.locks.turns`)."""
         folder = self.root / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{name}.lock")
+        return turns(lambda layer: folder / f"{name}-{layer}.lock", sorted(layers))
 
     def find(self, prefix: str) -> dict[str, Any]:
         """The one cell whose key starts with `prefix`.
@@ -133,7 +133,7 @@ def _hash_row(row: Mapping[str, Any]) -> str:
 def replace_file(path: Path, content: bytes) -> None:
     """Writes a file that is either whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{writer()}.tmp")
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)

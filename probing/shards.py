@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from probing.errors import StoreError
+from probing.locks import writer
 from probing.types import Column, Features
 
 
@@ -86,17 +87,38 @@ def guarded(folder: Path) -> Iterator[None]:
 def write_shard(segment: Segment, shard: int, vectors: dict[Column, Features]) -> None:
     from safetensors.numpy import save_file
 
-    final = segment.data(shard)
-    temporary = final.with_suffix(".tmp")  # one name: the shard's lock is held, and what a kill left is written over
+    hashed = []
+
+    def write(path: Path) -> None:
+        save_file({f"{c.layer}.{c.pooling}": x for c, x in sorted(vectors.items())}, path)
+        hashed.append(file_sha256(path))
+
     try:
-        save_file({f"{c.layer}.{c.pooling}": x for c, x in sorted(vectors.items())}, temporary)
-        os.replace(temporary, final)
+        _publish(segment.data(shard), write)
     except Exception as error:
-        temporary.unlink(missing_ok=True)
         if "No space left" in str(error):  # safetensors wraps the errno in its own exception
             raise OSError(errno.ENOSPC, "No space left on device") from None
         raise
-    write_json(segment.receipt(shard), {"sha256": file_sha256(final), "rows": len(next(iter(vectors.values())))})
+    if hashed:
+        write_json(segment.receipt(shard), {"sha256": hashed[0], "rows": len(next(iter(vectors.values())))})
+
+
+def _publish(final: Path, write: Callable[[Path], None]) -> None:
+    """Has `write` make a file that is either whole or absent, and clears what killed writers of the same file left.
+
+    If a writer that shares no lock with us was faster and cleared ours, its file stands: it is the same one.
+    """
+    temporary = final.with_name(f"{final.name}.{writer()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, final)
+    except FileNotFoundError:
+        if not final.exists():
+            raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    for left in final.parent.glob(f"{final.name}.*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def read_segments(folder: Path) -> Iterator[Segment]:
@@ -125,14 +147,8 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Writes a file that is either whole or absent; leaves an equal one alone."""
     text = json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
-    if path.exists() and path.read_bytes() == text:
-        return
-    temporary = path.with_suffix(".json.tmp")
-    try:
-        temporary.write_bytes(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if not (path.exists() and path.read_bytes() == text):
+        _publish(path, lambda temporary: temporary.write_bytes(text))
 
 
 def hash_plan(shard_rows: int, sentences: Sequence[str]) -> str:

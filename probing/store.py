@@ -19,6 +19,7 @@ Left out: float16 storage and eviction by age.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -27,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from probing.encoders.base import POOLINGS, Encoder, fingerprint
 from probing.errors import StoreError
 from probing.extraction import extract
+from probing.locks import locked, writer
 from probing.progress import bar, human_bytes, say
 from probing.shards import (
     Segment,
@@ -48,6 +49,9 @@ from probing.types import Column, Features
 
 SHARD_BYTES = 64_000_000
 """Target size of a shard: bounds the memory of extraction, and the work that a kill can lose."""
+
+PLANNING_SECONDS = 3600
+"""A plan that was begun longer ago than this is a dead process's."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +91,13 @@ class Store:
         folder = self._folder(encoder, wanted)
         with guarded(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.parent / "plan.lock"):
+            with locked(folder.parent / "plan.lock"):
                 write_json(folder.parent / "encoder.json", dict(encoder.description) | {"name": encoder.name})
                 segments = list(read_segments(folder))
                 planned = {segment.folder for segment in segments}
                 for stray in folder.glob("*/"):  # a damaged plan, or one that a kill cut short: nothing in it can be trusted
-                    if stray not in planned:
-                        shutil.rmtree(stray)
+                    if stray not in planned and not (stray.name.startswith(".") and _younger(stray, PLANNING_SECONDS)):
+                        shutil.rmtree(stray, ignore_errors=True)
                 known = {s for segment in segments for s in segment.sentences}
                 missing = [text for text in texts if text not in known]
                 if missing:
@@ -146,11 +150,16 @@ class Store:
         if truncated:
             say(f"{encoder.name}: {truncated} of {len(sentences)} sentences are truncated")
         name = hash_plan(rows, sentences)
-        final, temporary = folder / name[:20], folder / f".{name[:20]}"
-        temporary.mkdir()
+        final, temporary = folder / name[:20], folder / f".{name[:20]}.{writer()}"
+        temporary.mkdir(exist_ok=True)
         plan = {"sha256": name, "shard_rows": rows, "truncated": truncated, "sentences": sentences}
         write_json(temporary / "sentences.json", plan)
-        temporary.rename(final)
+        try:
+            temporary.rename(final)
+        except OSError:  # where the lock holds on one machine only, another one may have made the same plan
+            shutil.rmtree(temporary)
+            if read_segment(final) is None:
+                raise
         return Segment(final, sentences, rows, truncated)
 
     # Filling.
@@ -168,25 +177,26 @@ class Store:
         total = sum(len(segment.sentences[segment.rows(shard)]) for segment, shard in todo)
         if not todo:
             return
+        # Jobs of one Slurm array start at places spread over the shards, so that they seldom meet, with locks or without.
+        first = int(int(os.environ.get("SLURM_ARRAY_TASK_ID", 0)) * 0.618034 % 1 * len(todo))
+        todo = todo[first:] + todo[:first]
         with bar(f"extracting {encoder.name}", total) as advance:
-            held_elsewhere = [pair for pair in todo if not self._compute(encoder, *pair, advance, wait=0)]
+            held_elsewhere = [pair for pair in todo if not self._compute(encoder, *pair, advance, wait=False)]
             if held_elsewhere:
                 say(f"{encoder.name}: waiting for another process that computes {len(held_elsewhere)} shards")
             for pair in held_elsewhere:
-                self._compute(encoder, *pair, advance, wait=-1)
+                self._compute(encoder, *pair, advance, wait=True)
 
-    def _compute(self, encoder: Encoder, segment: Segment, shard: int, advance: Any, wait: float) -> bool:
-        """Computes a shard under its lock; False if another process holds it and `wait` (seconds, -1 = for ever) is over."""
-        try:
-            with FileLock(segment.data(shard).with_suffix(".lock"), timeout=wait):
+    def _compute(self, encoder: Encoder, segment: Segment, shard: int, advance: Any, wait: bool) -> bool:
+        """Computes a shard under its lock; False if another process holds it and `wait` is false."""
+        with locked(segment.data(shard).with_suffix(".lock"), wait) as held:
+            if held:
                 if not segment.intact(shard):
                     poolings = segment.folder.parent.name.split("+")
                     items, _ = encoder.tokenize(segment.sentences[segment.rows(shard)])
                     write_shard(segment, shard, extract(encoder, items, poolings, advance))
                 self._checked.add(segment.data(shard))
-                return True
-        except Timeout:
-            return False
+            return held
 
     # Upkeep.
 
@@ -282,6 +292,13 @@ class Rows:
                 here = (self.where[:, 0] == g) & (shard == k)
                 out[here] = memory_map(segment.data(int(k)), f"{column.layer}.{column.pooling}")[row[here]]
         return out
+
+
+def _younger(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < seconds
+    except FileNotFoundError:
+        return True
 
 
 def _row_bytes(encoder: Encoder, n_poolings: int) -> int:
