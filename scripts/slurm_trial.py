@@ -1,11 +1,11 @@
 """A sweep of eight jobs on a real Slurm cluster of two nodes on this machine, with faults; its table against one process's.
 
 Usage: python scripts/slurm_trial.py OUT DATA [--train 600]     (as root; apt-get install -y slurm-wlm munge)
-DATA is a folder of SentEval's files (.txt.xz), of which the first lines are taken. In a temporary folder: munged, slurmctld, two slurmd (no accounting, no cgroups). The sweep
-`probing run +sweep=slurm` (four encoders × two lists of tasks) is started; while it runs, the Python of one job gets SIGKILL,
-another job gets the signal that Slurm sends before a preemption, and one node dies (its slurmd and all below it, SIGKILL). When
-no job is left the same command is run again. The same sweep in one process gives the other table; every rows.csv must have the
-same bytes. OUT: jobs.csv (one line per start of a job), README.md, manifest.json.
+DATA is a folder of SentEval's files (.txt.xz), of which the first lines are taken. In a temporary folder: munged, slurmctld, two
+slurmd (no accounting, no cgroups). The sweep `probing run +sweep=slurm` (four encoders × two lists of tasks) is started; while it
+runs, the Python of one job gets SIGKILL, another job gets the signals that come before a preemption, and one node dies (its slurmd
+and all below it, SIGKILL). When no job is left the same command is run again. The same sweep in one process gives the other table;
+every rows.csv must have the same bytes. OUT: jobs.csv and jobs.md (one line per start of a job), manifest.json.
 """
 
 from __future__ import annotations
