@@ -1,7 +1,7 @@
 """The result store: one finished measurement a file, so that nothing is computed twice and any number can be traced.
 
     ROOT/<key>.json   inputs (everything that determines the numbers; the key is their hash), status, row with its hash, details
-    ROOT/<key>.npy    gold and predicted class of every test sentence, in file order: shape (2, n_test)
+    ROOT/<key>.npy    gold and predicted class of every test sentence, in file order: shape (2, n_test), of the narrowest type
 
 Both are written to a temporary file and renamed, the JSON last: it is there, whole, or absent. A failed cell is recorded with its
 message and tried again by the next run. Times, dates and versions stand in the details, outside what determines the numbers.
@@ -80,7 +80,8 @@ class Cells:
         """Records a finished cell; returns its key."""
         key = key_of(inputs)
         buffer = BytesIO()
-        np.save(buffer, np.stack([gold, predicted]).astype(np.int32), allow_pickle=False)
+        both = np.stack([gold, predicted])
+        np.save(buffer, both.astype(np.min_scalar_type(both.max())), allow_pickle=False)
         replace_file(self.root / f"{key}.npy", buffer.getvalue())
         self._write_record(
             {
