@@ -1,7 +1,7 @@
 """The result store: one finished measurement a file, so that nothing is computed twice and any number can be traced.
 
     ROOT/<key>.json   its own sha256, inputs (everything that determines the numbers; the key is their hash), status, row, details
-    ROOT/<key>.npy    gold and predicted class of every test sentence, in file order: shape (2, n_test)
+    ROOT/<key>.npy    gold and predicted class of every test sentence, in file order: shape (2, n_test), of the narrowest type
 
 Both are written to a temporary file and renamed, the JSON last: it is there, whole, or absent. A failed cell is recorded with its
 message and tried again by the next run. Times, dates and versions stand in the details, outside what determines the numbers.
@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from probing.errors import DataError, did_you_mean
+from probing.locks import turns, writer
 from probing.shards import sealed, unsealed
 from probing.types import Labels
 
@@ -80,7 +80,8 @@ class Cells:
         """Records a finished cell; returns its key."""
         key = key_of(inputs)
         buffer = BytesIO()
-        np.save(buffer, np.stack([gold, predicted]).astype(np.int32), allow_pickle=False)
+        both = np.stack([gold, predicted])
+        np.save(buffer, both.astype(np.min_scalar_type(both.max())), allow_pickle=False)
         replace_file(self.root / f"{key}.npy", buffer.getvalue())
         self._write_record(
             {
@@ -101,11 +102,11 @@ class Cells:
     def _write_record(self, record: Mapping[str, Any]) -> None:
         replace_file(self.root / f"{record['key']}.json", sealed(record))
 
-    def lock(self, name: str) -> FileLock:
-        """A lock for a group of cells; it dies with the process that holds it."""
+    def turns(self, name: str, layers: Iterable[int]) -> Iterator[list[int]]:
+        """The layers in groups, while this process alone computes their cells of `name` (`probing.locks.turns`)."""
         folder = self.root / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{name}.lock")
+        return turns(lambda layer: folder / f"{name}-{layer}.lock", sorted(layers))
 
     def find(self, prefix: str) -> dict[str, Any]:
         """The one cell whose key starts with `prefix`.
@@ -127,7 +128,7 @@ class Cells:
 def replace_file(path: Path, content: bytes) -> None:
     """Writes a file that is either whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{writer()}.tmp")
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)

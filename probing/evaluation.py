@@ -108,9 +108,11 @@ def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: 
         with bar(f"probing {encoder.name}", len(mine)) as advance:
             for sha256, task in tasks.items():
                 todo = [cell for cell in mine if cell.task.sha256 == sha256]
-                with cells.lock(key_of({"data": sha256, "encoder": mark, "probe": probe.settings(task.name)})):
-                    left = [cell for cell in todo if force or not cells.done(cell.key)]  # another run may have been here
-                    advance(len(todo) - len(left))
+                group = key_of({"data": sha256, "encoder": mark, "probe": probe.settings(task.name)})
+                for layers in cells.turns(group, {cell.column.layer for cell in todo}):
+                    ours = [cell for cell in todo if cell.column.layer in layers]
+                    left = [cell for cell in ours if force or not cells.done(cell.key)]  # another run may have been here
+                    advance(len(ours) - len(left))
                     _compute_probes(left, task, encoder, probe, vectors, cells, advance)
         encoder.release()
 

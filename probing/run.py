@@ -12,14 +12,16 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,6 +29,7 @@ from probing import presets
 from probing.cells import Cells
 from probing.errors import ConfigError, ProbingError, did_you_mean
 from probing.evaluation import compute
+from probing.locks import writer
 from probing.paths import CONF
 from probing.plan import ALL_FLOORS, Settings, plan
 from probing.probes.controls import CONTROLS
@@ -52,10 +55,25 @@ DEFAULTS = {
 }
 
 _PARENT = "PROBING_RUN_PID"
-"""The process that collects exit codes; in others (a launcher's workers) a job that failed must raise."""
+"""The process that collects exit codes; in others (a launcher's workers, here or elsewhere) a job that failed must raise."""
 
-_SWEEP = "PROBING_RUN_FOLDERS"
-"""The file to which the jobs of a multirun add their run folders, so that one table can be made of them."""
+_FOLDER = "run-folder.txt"
+"""Where a job of a multirun, in whatever process or machine, leaves the path of its run, so that one table can be made of them."""
+
+_sweeps: list[str] = []
+_exit_codes: list[int] = []
+
+
+class Sweep(Callback):
+    """Hydra's callback: the process that starts a multirun notes its folder."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _sweeps.append(str(config.hydra.sweep.dir))
+
+
+class JobFailed(ProbingError):
+    """A job in a launcher's worker failed, which has said why; its argument is the exit code. An ordinary exception, so that
+    the launcher lets the other jobs finish."""
 
 
 @dataclass
@@ -83,14 +101,13 @@ def main(arguments: list[str], verb: str = "run") -> int:
         The exit code: 0, 1 if a cell or a rule failed, 2 for a mistake in what was given.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
-    os.environ[_PARENT] = str(os.getpid())
+    os.environ[_PARENT] = writer()
     sys.argv = [f"probing {verb}", *(_as_text(word) if verb == "interact" else _as_list(word) for word in arguments)]
-    with tempfile.NamedTemporaryFile("r") as folders:
-        os.environ[_SWEEP] = folders.name
-        code = _hydra(arguments, verb)
-        if code < 2:
-            _one_table(sorted(set(folders.read().splitlines())))
-        return code
+    code = _hydra(arguments, verb)
+    if code < 2 and _sweeps:
+        jobs = Path(_sweeps[-1]).glob(f"*/{_FOLDER}")
+        _one_table(sorted({job.read_text(encoding="utf-8") for job in jobs}))
+    return code
 
 
 def _one_table(folders: list[str]) -> None:
@@ -122,13 +139,17 @@ def _hydra(arguments: list[str], verb: str) -> int:
         say(f"probing: {_plain(error, arguments, verb)}")
     except OSError as error:
         say(f"probing: {error.filename or 'the machine'}: {error.strerror or error}; choose another folder with run.dir=…")
+    except JobFailed as failure:
+        return failure.args[0]
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("submitit", "joblib")):
+            raise
+        say(f"probing: a job of the sweep was killed or lost ({str(error).splitlines()[0]}); run the same command again")
+        return 1
     except KeyboardInterrupt:
         say("probing: interrupted; what was finished is kept, the same command goes on from there")
         return 130
     return 2
-
-
-_exit_codes: list[int] = []
 
 
 def _run_job(config: DictConfig) -> None:
@@ -154,8 +175,8 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
     except ProbingError as error:
         say(f"probing: {error}")
         _exit_codes.append(2)
-    if _exit_codes[-1] and os.environ.get(_PARENT) != str(os.getpid()):
-        raise SystemExit(_exit_codes[-1])
+    if _exit_codes[-1] and os.environ.get(_PARENT) != writer():
+        raise JobFailed(_exit_codes[-1])
 
 
 def job(config: DictConfig) -> int:
@@ -210,17 +231,16 @@ def study_job(said: dict[str, Any], run: RunConfig) -> int:
     with guarded(home):
         home.mkdir(parents=True, exist_ok=True)
         tasks, seeds = _list(said["task"], str, "task"), _list(said["seed"], int, "seed", every=())
-        folder = study.run(said, home, Store(run.store or home / "store"), tasks, seeds)
+        folder = study.run(said, home, Store(run.store or home / "store", run.store_dtype), tasks, seeds)
     _note_folder(folder)
     say(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return 0
 
 
 def _note_folder(folder: Path) -> None:
-    """Notes a run's folder for the table that ends a multirun."""
-    if os.environ.get(_SWEEP):
-        with open(os.environ[_SWEEP], "a", encoding="utf-8") as folders:
-            folders.write(f"{folder}\n")
+    """Leaves the path of a run of a multirun in the job's folder, for the table that ends it."""
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        Path(HydraConfig.get().runtime.output_dir, _FOLDER).write_text(str(folder.resolve()), encoding="utf-8")
 
 
 def train_job(config: DictConfig) -> int:
@@ -349,6 +369,8 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
     """Hydra's message in one or two lines, with the nearest valid name."""
     text = " ".join(str(error).split("\n\n")[0].split())
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
+    if found := re.search(r"'hydra/launcher/(submitit|joblib)", text):
+        return f"this launcher is not installed: pip install 'probing[{'slurm' if found[1] == 'submitit' else 'sweep'}]'"
     if (found := re.search(r"Could not find '(\w+)/([^']*)'", text)) and presets.names(found[1]):
         group, name = found.groups()
         have = presets.names(group)

@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ import numpy as np
 
 from probing.errors import StoreError
 from probing.float16 import LIMIT, decode, encode
+from probing.locks import writer
 from probing.progress import say
 from probing.types import Column, Features
 
@@ -143,24 +145,41 @@ def guarded(folder: Path) -> Iterator[None]:
 def write_shard(segment: Segment, shard: int, vectors: dict[Column, Features]) -> None:
     from safetensors.numpy import save_file
 
-    final = segment.data(shard)
-    temporary = final.with_suffix(".tmp")  # one name: the shard's lock is held, and what a kill left is written over
     tensors: dict[str, np.ndarray] = {_name(column): x for column, x in sorted(vectors.items())}
     metadata = None
     if contents_of(segment.folder.parent)[1] == "float16":
         tensors, error = _halved(tensors)
         metadata = {"storage_error": json.dumps(error)}
         if error["float32"]:
-            say(f"{final}: {error['float32']} columns stay in float32: float16 would err by more than {LIMIT:.0%} of a deviation")
+            say(
+                f"{segment.data(shard)}: {error['float32']} columns stay in float32: "
+                f"float16 would err by more than {LIMIT:.0%} of a deviation"
+            )
     try:
-        save_file(tensors, temporary, metadata)
-        os.replace(temporary, final)
+        _publish(segment.data(shard), lambda path: save_file(tensors, path, metadata))
     except Exception as error:
-        temporary.unlink(missing_ok=True)
         if "No space left" in str(error):  # safetensors wraps the errno in its own exception
             raise OSError(errno.ENOSPC, "No space left on device") from None
         raise
     write_bytes(segment.receipt(shard), segment.receipt_of(shard))
+
+
+def _publish(final: Path, write: Callable[[Path], object]) -> None:
+    """Has `write` make a file that is either whole or absent, and clears what killed writers of the same file left.
+
+    If a writer that shares no lock with us was faster and cleared ours, its file stands: it is the same one.
+    """
+    temporary = final.with_name(f"{final.name}.{writer()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, final)
+    except FileNotFoundError:
+        if not final.exists():
+            raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    for left in final.parent.glob(f"{final.name}.*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def _halved(tensors: Mapping[str, Features]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
@@ -198,10 +217,15 @@ def write_plan(folder: Path, sentences: Sequence[str], shard_rows: int, truncate
     """A new segment in `folder`, whole or absent; to be called under the folder's plan lock."""
     text = as_json({"sentences": sentences, "shard_rows": shard_rows, "truncated": truncated})
     name = hashlib.sha256(text).hexdigest()[:20]
-    final, temporary = folder / name, folder / f".{name}"
-    temporary.mkdir()
+    final, temporary = folder / name, folder / f".{name}.{writer()}"
+    temporary.mkdir(exist_ok=True)
     write_bytes(temporary / "sentences.json", text)
-    temporary.rename(final)
+    try:
+        temporary.rename(final)
+    except OSError:  # where the lock holds on one machine only, another one may have made the same plan
+        shutil.rmtree(temporary)
+        if read_segment(final) is None:
+            raise
     return Segment(final, tuple(sentences), shard_rows, truncated)
 
 
@@ -226,15 +250,9 @@ def as_json(content: Any) -> bytes:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file that is either whole or absent; leaves an equal one alone. For one writer at a time: under a lock."""
-    if path.exists() and path.read_bytes() == content:
-        return
-    temporary = path.with_suffix(".json.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes a file that is either whole or absent; leaves an equal one alone."""
+    if not (path.exists() and path.read_bytes() == content):
+        _publish(path, lambda temporary: temporary.write_bytes(content))
 
 
 def sealed(record: Mapping[str, Any]) -> bytes:

@@ -23,6 +23,7 @@ Left out: eviction by age.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -32,11 +33,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from probing.encoders.base import POOLINGS, Encoder, fingerprint, hash_description
 from probing.errors import ConfigError, StoreError, did_you_mean
 from probing.extraction import extract, peak_memory
+from probing.locks import locked
 from probing.progress import bar, human_bytes, say
 from probing.shards import (
     DTYPES,
@@ -58,6 +59,9 @@ from probing.types import Column, Features
 
 SHARD_BYTES = 64_000_000
 """Target size of a shard: bounds the memory of extraction, and the work that a kill can lose."""
+
+PLANNING_SECONDS = 3600
+"""A plan that was begun longer ago than this is a dead process's."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +108,14 @@ class Store:
         folder = self._folder(encoder, wanted, texts)
         with guarded(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.parent / "plan.lock"):
+            with locked(folder.parent / "plan.lock"):
                 said = {"name": encoder.name, "description": dict(encoder.description)}
                 write_bytes(folder.parent / "encoder.json", sealed(said))
                 segments = self._segments(folder)
                 planned = {segment.folder for segment in segments}
                 for stray in folder.glob("*/"):  # a damaged plan, or one that a kill cut short: nothing in it can be trusted
-                    if stray not in planned:
-                        shutil.rmtree(stray)
+                    if stray not in planned and not (stray.name.startswith(".") and _younger(stray, PLANNING_SECONDS)):
+                        shutil.rmtree(stray, ignore_errors=True)
                 missing = texts
                 for segment in segments:
                     missing = [text for text in missing if text not in segment.place]
@@ -210,25 +214,26 @@ class Store:
         total = sum(len(segment.sentences[segment.rows(shard)]) for segment, shard in todo)
         if not todo:
             return
+        # Jobs of one Slurm array start at places spread over the shards, so that they seldom meet, with locks or without.
+        first = int(int(os.environ.get("SLURM_ARRAY_TASK_ID", 0)) * 0.618034 % 1 * len(todo))
+        todo = todo[first:] + todo[:first]
         with bar(f"extracting {encoder.name}", total) as advance:
-            held_elsewhere = [pair for pair in todo if not self._compute(encoder, *pair, advance, wait=0)]
+            held_elsewhere = [pair for pair in todo if not self._compute(encoder, *pair, advance, wait=False)]
             if held_elsewhere:
                 say(f"{encoder.name}: waiting for another process that computes {len(held_elsewhere)} shards")
             for pair in held_elsewhere:
-                self._compute(encoder, *pair, advance, wait=-1)
+                self._compute(encoder, *pair, advance, wait=True)
 
-    def _compute(self, encoder: Encoder, segment: Segment, shard: int, advance: Any, wait: float) -> bool:
-        """Computes a shard under its lock; False if another process holds it and `wait` (seconds, -1 = for ever) is over."""
-        try:
-            with FileLock(segment.data(shard).with_suffix(".lock"), timeout=wait):
+    def _compute(self, encoder: Encoder, segment: Segment, shard: int, advance: Any, wait: bool) -> bool:
+        """Computes a shard under its lock; False if another process holds it and `wait` is false."""
+        with locked(segment.data(shard).with_suffix(".lock"), wait) as held:
+            if held:
                 if not segment.intact(shard):
                     poolings, _ = contents_of(segment.folder.parent)
                     items, _ = encoder.tokenize(segment.sentences[segment.rows(shard)])
                     write_shard(segment, shard, extract(encoder, items, poolings, advance))
                 self._checked.add(segment.data(shard))
-                return True
-        except Timeout:
-            return False
+            return held
 
     # Upkeep.
 
@@ -366,6 +371,13 @@ def read_encoder(home: Path) -> dict[str, Any] | None:
 
 def _shard_rows(row: int) -> int:
     return max(16, SHARD_BYTES // row)
+
+
+def _younger(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < seconds
+    except FileNotFoundError:
+        return True
 
 
 def _row_bytes(encoder: Encoder, n_poolings: int) -> int:

@@ -110,15 +110,25 @@ def test_a_multirun_sweeps_encoders_and_its_table_compares_them(here, tiny):
     assert refused.returncode == 2 and "--out DIR" in refused.stderr
 
 
-def test_the_joblib_launcher_runs_the_same_sweep(here, tiny):
+def test_the_jobs_of_a_local_sweep_end_in_one_table(here, tiny):
     words, out = here
     words = [w for w in words if not w.startswith(("encoder.name", "pooling"))]
     models = f"{tiny('bert')},{tiny('gpt2')}"
-    done = probing(
-        "run", "-m", *words, f"encoder.name={models}", "pooling=mean", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"
-    )
+    done = probing("run", "+sweep=local", "hydra.launcher.n_jobs=2", *words, f"encoder.name={models}", "pooling=mean")
     assert done.returncode == 0, done.stderr
     assert len(list((out / "runs").iterdir())) == 2
+    [table] = (out / "tables").glob("*/table.md")
+    assert "tiny-bert" in table.read_text() and "tiny-gpt2" in table.read_text()
+
+
+def test_a_list_in_brackets_is_a_job_and_one_that_fails_stops_no_other(here):
+    words, out = here
+    tasks = "task=[bigram_shfit],[bigram_shift],[tree_depth,bigram_shift]"
+    done = probing("run", "+sweep=local", "hydra.launcher.n_jobs=2", *words, tasks, "floors=none", "controls=none")
+    assert done.returncode == 2 and "did you mean 'bigram_shift'" in done.stderr and "Traceback" not in done.stderr
+    runs = [json.loads(path.read_text())["config"]["task"] for path in out.glob("runs/*/run.json")]
+    assert sorted(runs) == [["bigram_shift"], ["tree_depth", "bigram_shift"]]
+    assert all(probing("status", path.parent).returncode == 0 for path in out.glob("runs/*/run.json"))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +137,7 @@ def test_the_joblib_launcher_runs_the_same_sweep(here, tiny):
         (["data=sentevl"], "unknown data 'sentevl'; did you mean 'senteval'?"),
         (["encoder=minlm"], "unknown encoder 'minlm'; did you mean 'minilm'?"),
         (["probe=fsat"], "unknown probe 'fsat'; did you mean 'fast'?"),
+        (["+sweep=slrum"], "unknown sweep 'slrum'; did you mean 'slurm'?"),
         (["+experiment=jawahar"], "unknown experiment 'jawahar'; did you mean 'jawahar2019'?"),
         (["data=senteval"], "data.root"),
         (["encoder=hf"], "set encoder.name="),

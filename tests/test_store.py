@@ -137,26 +137,29 @@ class Slow(ToyEncoder):
         time.sleep({pause})
         open({log!r}, "a").write(f"{{len(items)}}\\n")
         return super().forward(items)
-texts = [f"a{{i}} b{{i % 7}} c" + " d" * (i % 5) for i in range(120)]
+{first}
+texts = [f"a{{i}} b{{i % 7}} c" + " d" * (i % 5) for i in range({start}, {stop})]
 s.Store({root!r}).vectors(Slow(), texts, ("cls", "mean", "max", "last"))
 """
 
 
-def worker(root: Path, pause: float) -> subprocess.Popen:
-    code = WORKER.format(tests=str(Path(__file__).parent), pause=pause, log=str(root) + ".log", root=str(root))
-    return subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"})
+def worker(root: Path, pause: float, start: int = 0, stop: int = 120, first: str = "", **environment: str) -> subprocess.Popen:
+    code = WORKER.format(
+        tests=str(Path(__file__).parent), pause=pause, log=str(root) + ".log", root=str(root), start=start, stop=stop, first=first
+    )
+    return subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)
 
 
 def test_killed_at_random_moments_it_resumes_and_ends_with_the_same_bytes(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert worker(whole, 0).wait() == 0
     kills = 0
-    for wanted in (1, 3, 6):
+    for wanted, how in ((1, signal.SIGKILL), (3, signal.SIGTERM), (6, signal.SIGKILL)):  # SIGTERM: what Slurm sends first
         process = worker(broken, 0.05)
         while process.poll() is None and len(shards(broken)) < wanted:
             time.sleep(0.005)
         if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(how)
             kills += 1
         process.wait()
     assert kills == 3
@@ -171,6 +174,25 @@ def test_two_processes_compute_every_sentence_once(tmp_path):
     assert [process.wait() for process in both] == [0, 0]
     assert sum(int(line) for line in Path(f"{root}.log").read_text().split()) == len(TEXTS)
     assert Store(root).verify() == (len(shards(root)), [])
+
+
+def test_jobs_with_other_tasks_share_the_sentences_that_both_need(tmp_path):
+    root = tmp_path / "store"
+    both = [worker(root, 0.03, 0, 80), worker(root, 0.03, 40, 120, SLURM_ARRAY_TASK_ID="1")]
+    assert [process.wait() for process in both] == [0, 0]
+    assert sum(int(line) for line in Path(f"{root}.log").read_text().split()) == len(TEXTS)
+    assert Store(root).verify()[1] == []
+
+
+def test_without_locks_the_work_is_done_twice_and_nothing_is_damaged(tmp_path):
+    """As on a file system whose locks hold on one machine only."""
+    assert worker(tmp_path / "one", 0).wait() == 0
+    root = tmp_path / "store"
+    no_locks = "from contextlib import nullcontext\ns.locked = lambda path, wait=True: nullcontext(True)"
+    several = [worker(root, 0.02, first=no_locks) for _ in range(3)]
+    assert [process.wait() for process in several] == [0, 0, 0]
+    assert contents(root) == contents(tmp_path / "one")
+    assert sum(int(line) for line in Path(f"{root}.log").read_text().split()) > len(TEXTS)  # there were no locks
 
 
 def test_a_lock_file_left_behind_blocks_nobody(tmp_path, toy_encoder):

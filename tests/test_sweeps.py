@@ -1,0 +1,104 @@
+"""Locks, the presets of sweeps, and the trial on Slurm without Slurm."""
+
+import errno
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from probing import locks
+from probing.paths import CONF
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "slurm_trial.py"
+
+
+@pytest.fixture(scope="module")
+def trial():
+    spec = importlib.util.spec_from_file_location("slurm_trial", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_another_process_holds_comes_last_and_nothing_comes_twice(tmp_path):
+    other = FileLock(tmp_path / "1")
+    other.acquire()
+    groups = locks.turns(lambda item: tmp_path / str(item), [0, 1, 2])
+    assert next(groups) == [0, 2]
+    with locks.locked(tmp_path / "0", wait=False) as held:
+        assert not held  # while the group is worked on, its locks are held
+    other.release()
+    assert next(groups) == [1]
+    with locks.locked(tmp_path / "0", wait=False) as held:
+        assert held
+    assert list(groups) == []
+
+
+def test_where_the_file_system_has_no_locks_the_work_goes_on(tmp_path, monkeypatch, capsys):
+    def refuse(self, **_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    for _ in range(2):
+        assert list(locks.turns(lambda item: tmp_path / str(item), [3, 4])) == [[3, 4]]
+    assert capsys.readouterr().err.count("has no locks") == 1
+
+    def deny(self, **_):
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(FileLock, "acquire", deny)
+    with pytest.raises(PermissionError), locks.locked(tmp_path / "5"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("words", "launcher", "expected"),
+    [
+        (["+sweep=local"], "JoblibLauncher", {"n_jobs": -1}),
+        (
+            ["+sweep=slurm", "hydra.launcher.partition=debug"],
+            "SlurmLauncher",
+            {"partition": "debug", "additional_parameters": {"requeue": True}, "max_num_timeout": 20},
+        ),
+    ],
+)
+def test_a_sweep_preset_names_its_launcher(words, launcher, expected):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", ["hydra.runtime.output_dir=here", *words], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        said = OmegaConf.to_container(config.hydra.launcher, resolve=False)
+    assert said["_target_"].endswith(launcher) and config.hydra.mode.name == "MULTIRUN"
+    assert {key: said[key] for key in expected} == expected
+
+
+def test_the_trial_writes_a_cluster_of_two_nodes(trial, tmp_path):
+    text = trial.slurm_conf(tmp_path, [7001, 7002, 7003], "host")
+    nodes = re.findall(r"^NodeName=(\w+) NodeHostname=host NodeAddr=127.0.0.1 Port=(\d+)", text, re.M)
+    assert nodes == [("n1", "7002"), ("n2", "7003")] and "SlurmctldPort=7001" in text
+    for key in ("SlurmdPidFile", "SlurmdLogFile", "SlurmdSpoolDir"):  # each node its own
+        assert "%n" in re.search(rf"^{key}=(.*)$", text, re.M)[1]
+    assert "Nodes=n1,n2" in text
+
+
+def test_the_trial_sees_tables_that_differ(trial, tmp_path):
+    for home, content in (("a", b"x"), ("b", b"x"), ("c", b"y")):
+        for name in ("runs/one", "tables/all"):
+            (tmp_path / home / name).mkdir(parents=True)
+            (tmp_path / home / name / "rows.csv").write_bytes(b"x" if "tables" in name else content)
+    a, b, c = (trial.tables(tmp_path / home) for home in "abc")
+    assert len(a) == 2 and trial.differences(a, b) == []
+    assert trial.differences(a, c) == ["one"]
+    assert trial.differences(a, {}) == sorted(a)
+
+
+def test_without_slurm_the_trial_says_so_in_one_line(tmp_path):
+    words = [sys.executable, str(SCRIPT), str(tmp_path / "out"), str(tmp_path)]
+    done = subprocess.run(words, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("skipped: Slurm is not installed here") and done.stderr.count("\n") == 1
