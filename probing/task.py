@@ -62,7 +62,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def take(self, rows: Sequence[int]) -> Split:
+    def take(self, rows: Sequence[int] | np.ndarray) -> Split:
         """The rows of these numbers, in file order."""
         rows = sorted(rows)
         return Split(tuple(self.texts[i] for i in rows), self.labels[rows])
@@ -199,6 +199,27 @@ class Task:
             if size is not None and size < len(split):
                 drawn[name] = split.take(_spread(split.labels, np.random.default_rng([seed, stream]))[:size])
         return replace(self, **drawn, seed=seed) if drawn else self
+
+    def with_classes(self, n: int, seed: int) -> Task:
+        """This task with `n` of its classes, drawn with `seed`, and all their sentences; draws of one seed are nested.
+
+        An `n` not below the number of classes changes nothing.
+
+        Raises:
+            DataError: `n` is below 2.
+        """
+        if n >= len(self.classes):
+            return self
+        if n < 2:
+            raise DataError(f"{n} of the {len(self.classes)} classes of {self.name} are not a task (at least 2)")
+        kept = np.sort(np.random.default_rng([seed, 3]).permutation(len(self.classes))[:n])
+        parts = {}
+        for name, split in self.splits.items():
+            part = split.take(np.flatnonzero(np.isin(split.labels, kept)))
+            parts[name] = replace(part, labels=np.searchsorted(kept, part.labels))
+            if not len(part):
+                raise DataError(f"none of the {n} classes drawn of {self.name} has a {name} sentence: draw more")
+        return replace(self, classes=tuple(self.classes[k] for k in kept), **parts, seed=seed)
 
 
 def _spread(labels: Labels, rng: np.random.Generator) -> np.ndarray:
