@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,12 +12,13 @@ import pytest
 from test_cli import here, probing, the_run  # noqa: F401
 from toys import ToyEncoder, write_task
 
-from probing import Store, evaluate, flash, load_task
+from probing import Store, evaluate, flash, load_probe, load_task
 from probing.cells import Cells
 from probing.errors import ConfigError
-from probing.sequential import SHOTS, Round, _difference, sample
-from probing.tables import ResultTable
+from probing.plan import Settings
+from probing.sequential import SHOTS, Round, _difference, check, sample
 
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "flash.py"
 WORDS = [f"w{i}" for i in range(40)]
 
 
@@ -92,15 +96,17 @@ def test_what_cannot_be_told_apart_runs_out_of_test_sentences_and_says_so(root, 
     assert len(pd.read_csv(tmp_path / "flash-rounds.csv")) == len(found.rounds)
 
 
-def test_a_precise_answer_needs_more_than_a_rough_one_and_both_share_their_cells(tasks, tmp_path):
-    encoder = ToyEncoder()
-    rough = flash(tasks, [encoder], store=tmp_path / "s", precision=5)
+def test_a_precise_answer_needs_more_than_a_rough_one_and_both_share_their_cells(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("probing.sequential.START", 60)
+    encoder, task = ToyEncoder(), load_task("tree_depth", root)
+    rough = flash([task], [encoder], store=tmp_path / "s", precision=12)
     calls = encoder.calls
-    assert flash(tasks, [encoder], store=tmp_path / "s", precision=5).answers.equals(rough.answers) and encoder.calls == calls
-    fine = flash(tasks, [encoder], store=tmp_path / "s", precision=1.5)
-    assert fine.answers.n_test.sum() > rough.answers.n_test.sum()
-    shared = min(len(rough.rounds), len(fine.rounds)) // 2
-    assert fine.rounds[:shared].equals(rough.rounds[:shared])
+    assert flash([task], [encoder], store=tmp_path / "s", precision=12).answers.equals(rough.answers) and encoder.calls == calls
+    fine = flash([task], [encoder], store=tmp_path / "s", precision=7)
+    assert 600 > fine.answers.n_test.sum() > rough.answers.n_test.sum() > 60
+    shared = rough.rounds["round"].max() - 1
+    first = [table[table["round"] <= shared].reset_index(drop=True) for table in (fine.rounds, rough.rounds)]
+    assert first[0].equals(first[1]) and len(first[0])
 
 
 def test_interrupted_it_goes_on_and_finds_the_same(tasks, tmp_path, monkeypatch):
@@ -150,21 +156,14 @@ def test_layers_that_do_not_differ_are_separated_in_one_search_of_twenty_at_most
     rng = np.random.default_rng(0)
     sizes, searches, wrong, naive = (300, 600, 1200, 2400, 4800), 200, 0, 0
     keys = [("e", "mean", layer) for layer in range(7)]
-    frame = pd.DataFrame(
-        [{**dict(zip(("encoder", "pooling", "layer"), k, strict=True)), "task": "t", "cell": str(k)} for k in keys]
-    )
+    cells = {key: {"t": str(key)} for key in keys}
     for _ in range(searches):
         shared = rng.random(sizes[-1]) < 0.6
         right = {str(k): np.where(rng.random(sizes[-1]) < 0.7, shared, rng.random(sizes[-1]) < 0.6) for k in keys}
-        found = [
-            [
-                _difference(
-                    ResultTable(frame, lambda cell, n=n: (np.ones(n, bool), right[cell][:n])), keys[0], key, 0.05 / 2**r / 6  # noqa: B023
-                )
-                for key in keys[1:]
-            ]
-            for r, n in enumerate(sizes, start=1)
-        ]  # fmt: skip
+        found = []
+        for r, n in enumerate(sizes, start=1):
+            predictions = lambda cell, n=n, right=right: (np.ones(n, bool), right[cell][:n])  # noqa: E731
+            found.append([_difference(cells, predictions, keys[0], key, 0.05 / 2**r / 6) for key in keys[1:]])
         wrong += any(line["separated"] for part in found for line in part)
         naive += any(abs(line["difference"]) > line["half_width"] for part in found for line in part)
     assert wrong <= 0.05 * searches + 2 * np.sqrt(0.05 * 0.95 * searches) and naive > 0.2 * searches
@@ -174,6 +173,14 @@ def test_layers_that_do_not_differ_are_separated_in_one_search_of_twenty_at_most
 def test_a_precision_that_is_no_number_above_zero_is_refused(tasks, tmp_path, precision):
     with pytest.raises(ConfigError, match=r"precision=.* must be a number of accuracy points above 0"):
         flash(tasks, [ToyEncoder()], store=tmp_path / "s", precision=precision)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"seeds": (0, 1)}, "takes one seed"), ({"train_size": 100}, "leave out data.train_size=100")]
+)
+def test_sizes_and_several_seeds_are_not_given_beside_a_precision(options, message):
+    with pytest.raises(ConfigError, match=message):
+        check(1.0, Settings(load_probe("fast"), **options))
 
 
 def test_a_round_with_failed_cells_ends_the_search_and_is_said(tasks, tmp_path):
@@ -194,11 +201,22 @@ def test_the_command_line(here):  # noqa: F811
     assert json.loads((folder / "run.json").read_text())["config"]["precision"] == 5
     answers = pd.read_csv(folder / "flash.csv")
     assert list(answers.task) == ["tree_depth", "bigram_shift", "mean of 2 tasks"]
-    for more, message in (
-        (["precision=narrow"], "precision='narrow' must be a number"),
-        (["precision=0"], "precision=0 must be"),
-        (["data.train_size=100"], "leave out data.train_size=100"),
-        (["seed=0,1"], "takes one seed"),
-    ):
-        refused = probing("run", "+experiment=flash", *words, *more)
-        assert refused.returncode == 2 and message in refused.stderr and "Traceback" not in refused.stderr
+    refused = probing("run", "+experiment=flash", *words, "precision=narrow")
+    assert refused.returncode == 2 and "precision='narrow' must be a number" in refused.stderr and "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_the_script_that_compares_it_with_the_full_run(root, tmp_path, tiny):
+    words = [root, tmp_path / "out", "--encoder", tiny("bert"), "--tasks", "sentence_length,word_content", "--precisions", "12,6"]
+    words += ["--seeds", "0", "--scratch", tmp_path / "scratch", "--cold"]
+    script = [sys.executable, SCRIPT, *words]
+    for _ in range(2):  # the second reads what the first has measured
+        done = subprocess.run(list(map(str, script)), capture_output=True, text=True, cwd=SCRIPT.parents[1])
+        assert done.returncode == 0, done.stderr
+    runs, lines = pd.read_csv(tmp_path / "out" / "flash.csv"), pd.read_csv(tmp_path / "out" / "tasks.csv")
+    assert list(runs.tasks) == ["all", "all", "without word_content", "without word_content"]
+    full = json.loads((tmp_path / "out" / "manifest.json").read_text())["full_run"]
+    assert runs.full_seconds[0] == pytest.approx(sum(said["extraction"] + said["fits"] for said in full.values()), abs=1e-3)
+    assert (runs.ratio - runs.full_seconds / runs.seconds).abs().max() < 0.01 and (runs.sentences <= runs.of).all()
+    assert len(lines) == 2 * 2 + 2 and lines.tau[lines.task == "sentence_length"].between(-1, 1).all()
+    assert "| all | 12 |" in (tmp_path / "out" / "table.md").read_text()
