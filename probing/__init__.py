@@ -15,6 +15,7 @@ _PUBLIC = {
     "load_probe": ("probing.probes", "load"),
     "Store": ("probing.store", "Store"),
     "evaluate": ("probing.evaluation", "evaluate"),
+    "flash": ("probing.sequential", "flash"),
     "ModuleStates": ("probing.encoders.modules", "ModuleStates"),
     "ResultTable": ("probing.tables", "ResultTable"),
 }

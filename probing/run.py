@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from probing import presets
+from probing import presets, sequential
 from probing.cells import Cells
 from probing.errors import ConfigError, ProbingError, did_you_mean
 from probing.evaluation import compute
@@ -42,7 +42,7 @@ LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 """Keys whose value is a list: loops inside one job."""
 
 GROUPS = ("data", "encoder", "probe")
-KEYS = (*GROUPS, *LISTS, "study", "run")
+KEYS = (*GROUPS, *LISTS, "precision", "study", "run")
 TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
 INTERACT_KEYS = (
     *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
@@ -118,10 +118,14 @@ def _one_table(folders: list[str]) -> None:
     from probing.report import write
     from probing.studies import job as study
 
-    if study.is_run(Path(folders[0])):
-        study.together([Path(folder) for folder in folders], out)
-    else:
-        write([Run.read(folder) for folder in folders], out)
+    try:
+        if study.is_run(Path(folders[0])):
+            study.together([Path(folder) for folder in folders], out)
+        else:
+            write([Run.read(folder) for folder in folders], out)
+    except ProbingError as error:  # each run has its own: such as flash runs that stopped at other sizes
+        say(f"no table of all {len(folders)} runs: {error}")
+        return
     say(f"{out}: one table of {len(folders)} runs")
 
 
@@ -199,12 +203,18 @@ def job(config: DictConfig) -> int:
         source.train_size,
         run.store_dtype,
     )
+    if said["precision"] is not None:
+        sequential.check(said["precision"], settings)
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
     cells, store = Cells(home / "cells"), Store(run.store or home / "store", run.store_dtype)
     with guarded(home):
         home.mkdir(parents=True, exist_ok=True)
-        planned = plan(source.tasks(names), [encoder], settings)
+        tasks, flash = source.tasks(names), None
+        if said["precision"] is not None:
+            flash = sequential.search(tasks, [encoder], settings, said["precision"], store, cells, run.force)
+            tasks = flash.tasks
+        planned = plan(tasks, [encoder], settings)
         keys = [cell.key for cell in planned]
         short = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:8]
         name = run.name or "-".join(re.sub(r"\W+", "_", part) for part in (source.name, encoder.name, probe.name)) + f"-{short}"
@@ -213,9 +223,11 @@ def job(config: DictConfig) -> int:
         from probing.report import write  # matplotlib, only when there is something to draw
 
         write([recorded], recorded.folder)
+        if flash is not None:
+            flash.write(recorded.folder)
     _note_folder(recorded.folder)
     state = recorded.state()
-    written = ", ".join(name for name in ("table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
+    written = ", ".join(name for name in ("flash.md", "table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
     say(f"{recorded.folder}: {len(state['done'])} of {len(keys)} cells done; {written}")
     if state["failed"]:
         say(f"{len(state['failed'])} cells failed: probing status {recorded.folder}")
@@ -395,7 +407,7 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
 def _known_keys(arguments: list[str], verb: str) -> list[str]:
     """Every key of the configuration that the group choices of the command line make."""
     schema, own = {"train": (TrainConfig, (*TRAIN_KEYS, "data.root")), "interact": (JobConfig, INTERACT_KEYS)}.get(
-        verb, (RunConfig, (*LISTS, *GROUPS, "suite"))
+        verb, (RunConfig, (*LISTS, *GROUPS, "suite", "precision"))
     )
     keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
     for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():

@@ -2,8 +2,8 @@
 
 Intervals say how the score would move with other test sentences of the same kind; they do not contain the variance of training.
 Accuracy: Wilson's 95 % interval (Wilson 1927). Macro F1: percentile bootstrap over test items. Paired comparison of two
-classifiers on the same items: exact McNemar test (McNemar 1947) on the items that one has right and the other wrong. Families
-of comparisons: Holm's correction (Holm 1979).
+classifiers on the same items: exact McNemar test (McNemar 1947) on the items that one has right and the other wrong, and the
+interval of their difference (Agresti & Min 2005). Families of comparisons: Holm's correction (Holm 1979).
 """
 
 from __future__ import annotations
@@ -64,6 +64,25 @@ def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> float:
         raise ValueError(f"the classifiers were scored on different items: {a.shape} and {b.shape}")
     only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
     return 1.0 if only_a + only_b == 0 else float(binomtest(only_a, only_a + only_b).pvalue)
+
+
+def paired_difference(correct_a: Sequence[np.ndarray], correct_b: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Mean over tasks of the difference of two accuracies on the same items (a - b, 0-1), and its standard error.
+
+    Of one task the adjusted estimate of Agresti & Min (2005): half an item is added to each cell of the 2 x 2 table, so that the
+    error is above 0 where the two never differ. Tasks are independent: their variances add.
+
+    Args:
+        correct_a, correct_b: for every task, whether each classifier is right, item by item.
+    """
+    differences, variances = [], []
+    for a, b in zip(correct_a, correct_b, strict=True):
+        if a.shape != b.shape:
+            raise ValueError(f"the classifiers were scored on different items: {a.shape} and {b.shape}")
+        n, only_a, only_b = len(a) + 2, (a & ~b).sum() + 0.5, (~a & b).sum() + 0.5
+        differences.append((only_a - only_b) / n)
+        variances.append(((only_a + only_b) / n - differences[-1] ** 2) / n)
+    return float(np.mean(differences)), float(np.sqrt(np.sum(variances)) / len(variances))
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -62,10 +62,15 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def take(self, rows: Sequence[int] | np.ndarray) -> Split:
+        """The rows of these numbers, in file order."""
+        rows = sorted(rows)
+        return Split(tuple(self.texts[i] for i in rows), self.labels[rows])
+
 
 @dataclass(frozen=True)
 class Task:
-    """A loaded task. `train_size` and `seed` say how the train split was drawn (None: all of it, and no seed matters)."""
+    """A loaded task. `train_size` and `seed` say how it was drawn (None: all of train; no draw, and no seed matters)."""
 
     name: str
     classes: tuple[str, ...]
@@ -164,29 +169,69 @@ class Task:
         rows = [*self.classes, *(f"{k}\t{text}" for k, text in zip(self.test.labels, self.test.texts, strict=True))]
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
-    def subset(self, train_size: int | None, seed: int) -> Task:
+    def subset(self, train_size: int | None, seed: int, dev_size: int | None = None, test_size: int | None = None) -> Task:
         """This task with a train split of about `train_size` sentences, the same share of every class (at least one each).
 
-        Dev and test stay whole. A `train_size` of None, or not below the size of the split, changes nothing.
+        Dev and test stay whole unless a size is given; then exactly so many sentences are drawn, every class within one or so of
+        its share. A size of None, or not below the size of the split, changes nothing. Draws of one seed are nested: a larger one
+        holds the smaller.
 
         Raises:
-            DataError: `train_size` is below the number of classes.
+            DataError: `train_size` is below the number of classes, or another size below 1.
         """
-        if train_size is None or train_size >= len(self.train):
+        drawn = {}
+        if train_size is not None and train_size < len(self.train):
+            if train_size < len(self.classes):
+                raise DataError(
+                    f"train_size={train_size} is below the {len(self.classes)} classes of {self.name}: every class needs a sentence"
+                )
+            rng = np.random.default_rng(seed)
+            share = train_size / len(self.train)
+            chosen: list[int] = []
+            for k in range(len(self.classes)):
+                members = np.flatnonzero(self.train.labels == k)
+                chosen.extend(rng.permutation(members)[: max(1, round(share * len(members)))])
+            drawn = {"train": self.train.take(chosen), "train_size": train_size}
+        for stream, (name, size) in enumerate((("dev", dev_size), ("test", test_size)), start=1):
+            split = self.splits[name]
+            if size is not None and size < 1:
+                raise DataError(f"{name}_size={size} leaves no {name} sentence of {self.name} (at least 1)")
+            if size is not None and size < len(split):
+                drawn[name] = split.take(_spread(split.labels, np.random.default_rng([seed, stream]))[:size])
+        return replace(self, **drawn, seed=seed) if drawn else self
+
+    def with_classes(self, n: int, seed: int) -> Task:
+        """This task with `n` of its classes, drawn with `seed`, and all their sentences; draws of one seed are nested.
+
+        An `n` not below the number of classes changes nothing.
+
+        Raises:
+            DataError: `n` is below 2.
+        """
+        if n >= len(self.classes):
             return self
-        if train_size < len(self.classes):
-            raise DataError(
-                f"train_size={train_size} is below the {len(self.classes)} classes of {self.name}: every class needs a sentence"
-            )
-        rng = np.random.default_rng(seed)
-        share = train_size / len(self.train)
-        chosen: list[int] = []
-        for k in range(len(self.classes)):
-            members = np.flatnonzero(self.train.labels == k)
-            chosen.extend(rng.permutation(members)[: max(1, round(share * len(members)))])
-        rows = sorted(chosen)
-        train = Split(tuple(self.train.texts[i] for i in rows), self.train.labels[rows])
-        return replace(self, train=train, train_size=train_size, seed=seed)
+        if n < 2:
+            raise DataError(f"{n} of the {len(self.classes)} classes of {self.name} are not a task (at least 2)")
+        kept = np.sort(np.random.default_rng([seed, 3]).permutation(len(self.classes))[:n])
+        parts = {}
+        for name, split in self.splits.items():
+            part = split.take(np.flatnonzero(np.isin(split.labels, kept)))
+            parts[name] = replace(part, labels=np.searchsorted(kept, part.labels))
+            if not len(part):
+                raise DataError(f"none of the {n} classes drawn of {self.name} has a {name} sentence: draw more")
+        return replace(self, classes=tuple(self.classes[k] for k in kept), **parts, seed=seed)
+
+
+def _spread(labels: Labels, rng: np.random.Generator) -> np.ndarray:
+    """All rows in an order in which every beginning holds about the same share of every class, few or many they may be.
+
+    The r-th member, in random order, of a class of m stands at (r + u) / m, u uniform: systematic sampling within the class.
+    """
+    place = np.empty(len(labels))
+    for k in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == k))
+        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.argsort(place, kind="stable")
 
 
 def names() -> list[str]:

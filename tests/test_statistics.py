@@ -10,7 +10,7 @@ from scipy.stats import binom, binomtest
 from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from probing.statistics import accuracy, holm, macro_f1, mcnemar
+from probing.statistics import accuracy, holm, macro_f1, mcnemar, paired_difference
 
 labellings = st.integers(2, 6).flatmap(
     lambda k: st.tuples(st.just(k), st.lists(st.tuples(st.integers(0, k - 1), st.integers(0, k - 1)), min_size=1, max_size=60))
@@ -145,3 +145,25 @@ def test_holm_by_hand_and_of_nothing():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.2]) == pytest.approx([0.2])
     assert holm([]).shape == (0,)
+
+
+def test_a_paired_difference_by_hand_and_its_coverage():
+    """Ten items, three only a's and one only b's: 12 items with the half ones; then 95 % intervals of a mean over three tasks."""
+    a, b = np.array([1, 1, 1, 0, 1, 1, 1, 0, 0, 0], bool), np.array([0, 0, 0, 1, 1, 1, 1, 0, 0, 0], bool)
+    value, error = paired_difference([a], [b])
+    assert value == pytest.approx(2 / 12) and error == pytest.approx(np.sqrt((5 / 12 - (2 / 12) ** 2) / 12))
+    assert paired_difference([a, a], [b, b]) == pytest.approx((value, error / np.sqrt(2)))
+    assert paired_difference([a], [a])[0] == 0 < paired_difference([a], [a])[1], "no discordant item is not certainty"
+    with pytest.raises(ValueError, match="different items"):
+        paired_difference([a], [b[:5]])
+    rng = np.random.default_rng(0)
+    covered, draws, truth = 0, 1500, np.mean([0.1, 0.0, 0.3])
+    for _ in range(draws):
+        left, right = [], []
+        for gap, n in ((0.1, 60), (0.0, 90), (0.3, 40)):
+            u = rng.random(n)  # only a: [0, .15 + gap), only b: the next .15, both: the next .4
+            left.append((u < 0.15 + gap) | (u >= 0.3 + gap) & (u < 0.7))
+            right.append((u >= 0.15 + gap) & (u < 0.7))
+        value, error = paired_difference(left, right)
+        covered += abs(value - truth) <= 1.96 * error
+    assert 0.935 < covered / draws < 0.97

@@ -315,6 +315,47 @@ def test_a_subset_below_the_classes_is_refused(size):
     assert len(made([0, 1, 2] * 5).subset(3, 0).train) == 3
 
 
+@settings(deadline=None, max_examples=60)
+@given(labels=train_labels, sizes=st.tuples(st.integers(1, 220), st.integers(1, 220)), seed=st.integers(0, 5))
+def test_dev_and_test_are_drawn_to_the_sentence_nested_and_spread(labels, sizes, seed):
+    whole = made(labels)
+    whole = replace(whole, dev=whole.train, test=whole.train)
+    small, large = (whole.subset(None, seed, size, size) for size in sorted(sizes))
+    for name in ("dev", "test"):
+        parts = [task_.splits[name] for task_ in (small, large)]
+        assert [len(part) for part in parts] == [min(size, len(labels)) for size in sorted(sizes)]
+        assert set(parts[0].texts) <= set(parts[1].texts) and small.train is whole.train
+        for part, size in zip(parts, sorted(sizes), strict=True):
+            index = [int(text[1:]) for text in part.texts]
+            assert index == sorted(set(index)) and part.labels.tolist() == [labels[i] for i in index]
+            count, kept = np.bincount(labels), np.bincount(part.labels, minlength=len(whole.classes))
+            exact = count * min(1, size / len(labels))
+            assert np.all(np.abs(kept - exact) <= 1 + len(count) * count / len(labels))
+    assert small.seed == (seed if min(sizes) < len(labels) else None)
+
+
+def test_many_small_classes_are_drawn_in_proportion():
+    """Three sentences of each of 1,000 classes: a fifth is 600 sentences of 600 classes, other ones for another seed."""
+    whole = made([k % 1000 for k in range(3000)])
+    whole = replace(whole, test=whole.train)
+    first, second = (whole.subset(None, seed, test_size=600).test for seed in (0, 1))
+    assert len(first) == 600 and np.bincount(first.labels).max() == 1 and first.texts != second.texts
+    assert np.bincount(whole.subset(None, 0, test_size=1000).test.labels, minlength=1000).max() <= 2
+    assert "test_size=0" in said(whole.subset, None, 0, None, 0)
+
+
+def test_classes_are_drawn_with_all_their_sentences():
+    whole = made([k % 20 for k in range(200)])
+    few, more = whole.with_classes(5, 1), whole.with_classes(9, 1)
+    assert set(few.classes) < set(more.classes) < set(whole.classes) and (len(few.classes), len(more.classes)) == (5, 9)
+    assert few.classes == tuple(sorted(few.classes)) and len(few.train) == 50 and len(few.test) == 5
+    for split in few.train, few.dev, few.test:
+        before = {text: whole.classes[k] for part in whole.splits.values() for text, k in zip(part.texts, part.labels, strict=True)}
+        assert all(before[text] == few.classes[k] for text, k in zip(split.texts, split.labels, strict=True))
+    assert few.seed == 1 and whole.with_classes(20, 1) is whole and whole.with_classes(5, 2).classes != few.classes
+    assert "at least 2" in said(whole.with_classes, 1, 0)
+
+
 def test_load_draws_the_subset(tmp_path):
     write(tmp_path, "".join(f"tr\t{'IO'[k % 2]}\tw{k}\n" for k in range(40)) + "va\tI\tx\nte\tO\ty\n")
     small = task.load("bigram_shift", tmp_path, train_size=10, seed=3)

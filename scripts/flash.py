@@ -1,0 +1,190 @@
+"""What flash costs and whether its answer is that of all data: every precision and seed against the full run.
+
+Usage: python scripts/flash.py DATA OUT [--precisions 0.5,1,2,3] [--seeds 0,1,2] [--encoder minilm] [--tasks a,b] [--scratch DIR]
+
+The full run is `evaluate` with mean pooling, every layer, probe=fast, no floors, no controls, task by task; its extraction and its
+fits are timed. Flash then runs on the vectors that are there, so that its own processor time is that of fits and bookkeeping; the
+sentences of its last samples are charged at the full run's rate. `--cold` runs the first precision and seed once more with an
+empty store, to check that sum. Agreement, task by task: Kendall's tau between the layers' test accuracies, over all pairs (tau-b)
+and over the pairs whose 95 % intervals in the full run do not overlap; whether flash's best layer is in the full run's tied set.
+With word_content among the tasks all is repeated without it. SCRATCH keeps the store, the cells and the times of finished tasks.
+OUT: flash.csv, tasks.csv, table.md, manifest.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+import torch
+from scipy.stats import kendalltau
+from threadpoolctl import threadpool_limits
+
+from probing import Store, evaluate, flash, load_encoder
+from probing.cells import Cells, replace_file, versions
+from probing.sources import Folder
+
+ASKED = {"poolings": ["mean"], "controls": [], "floors": []}
+
+
+def seconds(work):
+    start = time.process_time()
+    found = work()
+    return found, time.process_time() - start
+
+
+def full_run(tasks, encoder, store, cells, times: Path):
+    """Rows of the full run, and {task: sentences, extraction and fits in processor seconds}."""
+    known = json.loads(times.read_text()) if times.is_file() else {}
+    for task in tasks:
+        if task.name not in known:
+            texts = {text for split in task.splits.values() for text in split.texts}
+            _, extraction = seconds(lambda texts=texts: store.vectors(encoder, sorted(texts), ["mean"]))
+            _, fits = seconds(lambda task=task: evaluate([task], [encoder], store=store, cells=cells, **ASKED))
+            known[task.name] = {"sentences": len(texts), "extraction": extraction, "fits": fits}
+            replace_file(times, json.dumps(known, indent=1).encode())
+            print(time.strftime("%T"), task.name, known[task.name], flush=True)
+    return evaluate(tasks, [encoder], store=store, cells=cells, **ASKED), known
+
+
+def agreement(found, full) -> list[dict]:
+    """One line a task: tau over all pairs of layers and over those that the full run tells apart, and the best layers."""
+    lines = []
+    ours, whole = (table.frame[table.frame.role == "probe"].set_index(["task", "layer"]) for table in (found.table, full))
+    tied = full.best().set_index("task")
+    for answer in found.answers[found.answers.task.isin(tied.index)].itertuples():
+        mine, theirs = ours.loc[answer.task].sort_index(), whole.loc[answer.task].sort_index()
+        right = wrong = 0
+        for a, b in combinations(theirs.index, 2):
+            low, high = sorted((a, b), key=lambda layer: theirs.accuracy[layer])
+            if theirs.accuracy_high[low] < theirs.accuracy_low[high]:
+                right += mine.accuracy[low] < mine.accuracy[high]
+                wrong += mine.accuracy[low] > mine.accuracy[high]
+        apart = sum(
+            theirs.accuracy_high[a] < theirs.accuracy_low[b] or theirs.accuracy_high[b] < theirs.accuracy_low[a]
+            for a, b in combinations(theirs.index, 2)
+        )
+        best = tied.loc[answer.task]
+        lines.append(
+            {
+                "task": answer.task, "n_train": answer.n_train, "n_test": answer.n_test, "classes": answer.n_classes,
+                "best": answer.layer, "full_best": best.layer, "full_tied": " ".join(map(str, best.tied)),
+                "in_tied": answer.layer in best.tied, "tau": kendalltau(mine.accuracy, theirs.accuracy).statistic,
+                "pairs_apart": apart, "tau_apart": (right - wrong) / apart if apart else float("nan"),
+                "half_width": answer.half_width, "why": answer.why,
+            }
+        )  # fmt: skip
+    return lines
+
+
+def cost(found, spent: float, times: dict, rate: float) -> dict:
+    """Processor seconds of flash, its vectors charged at the full run's rate, beside the full run of the same tasks."""
+    sentences = len({text for task in found.tasks for split in task.splits.values() for text in split.texts})
+    whole = {name: sum(times[task.name][name] for task in found.tasks) for name in ("sentences", "extraction", "fits")}
+    total = sentences * rate + spent
+    return {
+        "sentences": sentences, "of": whole["sentences"], "extraction": sentences * rate, "fits": spent, "seconds": total,
+        "full_extraction": whole["extraction"], "full_fits": whole["fits"],
+        "full_seconds": whole["extraction"] + whole["fits"], "ratio": (whole["extraction"] + whole["fits"]) / total,
+    }  # fmt: skip
+
+
+def markdown(runs: pd.DataFrame, tasks: pd.DataFrame, rate: float, cold: dict | None) -> str:
+    lines = [
+        "# Flash against the full run",
+        "",
+        f"Processor seconds on one thread; extraction at {1000 * rate:.2f} ms a sentence. Means over seeds; tau: lowest and mean",
+        "over tasks and seeds. Apart: over pairs of layers whose 95 % intervals do not overlap in the full run.",
+        "",
+        "| tasks | precision | n train | rounds | seconds | full | **ratio** | tau, all pairs | tau, pairs apart | "
+        "tasks at 0.9 (all pairs / apart) | best in the tied set | why |",
+        "|---" * 12 + "|",
+    ]
+    for (group, precision), part in runs.groupby(["tasks", "precision"], sort=False):
+        mine = tasks[(tasks.tasks == group) & (tasks.precision == precision)]
+        lines.append(
+            f"| {group} | {precision:g} | {part.n.mean():.0f} | {part.rounds.mean():.1f} | {part.seconds.mean():.0f} | "
+            f"{part.full_seconds.mean():.0f} | **{part.ratio.mean():.1f}** ({part.ratio.min():.1f}-{part.ratio.max():.1f}) | "
+            f"{mine.tau.min():.2f}, {mine.tau.mean():.2f} | {mine.tau_apart.min():.2f}, {mine.tau_apart.mean():.2f} | "
+            f"{100 * (mine.tau >= 0.9).mean():.0f} / {100 * (mine.tau_apart >= 0.9).mean():.0f} % | "
+            f"{int(mine.in_tied.sum())} of {len(mine)} | {', '.join(dict.fromkeys(part.why))} |"
+        )
+    if cold:
+        lines += ["", f"Cold, precision {cold['precision']:g}, seed {cold['seed']}: {cold['seconds']:.0f} s measured, "
+                  f"{cold['charged']:.0f} s by the sum above."]  # fmt: skip
+    shown = tasks.drop(columns="why").round({"tau": 2, "tau_apart": 2, "half_width": 1})
+    lines += ["", "## Task by task", "", "| " + " | ".join(shown.columns) + " |", "|---" * len(shown.columns) + "|"]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in shown.itertuples(index=False)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    words = argparse.ArgumentParser()
+    words.add_argument("data")
+    words.add_argument("out", type=Path)
+    words.add_argument("--precisions", default="0.5,1,2,3")
+    words.add_argument("--seeds", default="0,1,2")
+    words.add_argument("--encoder", default="minilm", help="a preset, or the folder of a model")
+    words.add_argument("--tasks", default="")
+    words.add_argument("--scratch", type=Path, default=Path("probing-out/flash"))
+    words.add_argument("--cold", action="store_true")
+    given = words.parse_args()
+    torch.set_num_threads(1)
+    encoder = load_encoder("hf", name=given.encoder) if Path(given.encoder).is_dir() else load_encoder(given.encoder)
+    tasks = Folder(given.data).tasks(given.tasks.split(",") if given.tasks else None)
+    precisions, seeds = [float(p) for p in given.precisions.split(",")], [int(s) for s in given.seeds.split(",")]
+    store, cells = Store(given.scratch / "store"), Cells(given.scratch / "cells")
+    runs, lines, cold = [], [], None
+    with threadpool_limits(1):
+        _, times = full_run(tasks, encoder, store, cells, given.scratch / "full.json")
+        rate = sum(times[t.name]["extraction"] for t in tasks) / sum(times[t.name]["sentences"] for t in tasks)
+        groups = {"all": tasks, "without word_content": [task for task in tasks if task.name != "word_content"]}
+        if len(groups["without word_content"]) in (0, len(tasks)):
+            groups.pop("without word_content")
+        for group, part in groups.items():
+            full = evaluate(part, [encoder], store=store, cells=cells, **ASKED)
+            for number, (precision, seed) in enumerate((p, s) for p in precisions for s in seeds):
+                own = {"precision": precision, "seed": seed, "floors": []}
+                fresh = given.scratch / f"cells-{group.split()[0]}-{precision:g}-{seed}"  # no fit of another run is taken over
+                done = (fresh / "seconds.json").is_file()
+                found, spent = seconds(
+                    lambda own=own, part=part, fresh=fresh: flash(part, [encoder], store=store, cells=fresh, **own)
+                )
+                if done:
+                    spent = json.loads((fresh / "seconds.json").read_text())
+                else:
+                    replace_file(fresh / "seconds.json", json.dumps(spent).encode())
+                last = found.rounds.iloc[-1]
+                why = found.answers.why.iloc[-1]
+                run = {"tasks": group, "precision": precision, "seed": seed, "n": last.n, "rounds": last["round"], "why": why}
+                runs.append(run | cost(found, spent, times, rate))
+                lines += [{"tasks": group, "precision": precision, "seed": seed} | line for line in agreement(found, full)]
+                print(time.strftime("%T"), runs[-1], flush=True)
+                if given.cold and group == "all" and number == 0:
+                    home = given.scratch / "cold"
+                    _, spent = seconds(lambda own=own, part=part: flash(part, [encoder], store=home / "s", cells=home / "c", **own))  # noqa: B023
+                    cold = {"precision": precision, "seed": seed, "seconds": spent, "charged": runs[-1]["seconds"]}
+    given.out.mkdir(parents=True, exist_ok=True)
+    runs_frame, task_frame = pd.DataFrame(runs), pd.DataFrame(lines)
+    runs_frame.round(4).to_csv(given.out / "flash.csv", index=False)
+    task_frame.round(4).to_csv(given.out / "tasks.csv", index=False)
+    (given.out / "table.md").write_text(markdown(runs_frame, task_frame, rate, cold), encoding="utf-8")
+    manifest = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
+        "versions": versions(),
+        "full_run": times,
+        "cold": cold,
+    }
+    (given.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The benchmark of the whole table at toy size: it measures what it says, and goes on after a kill."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "scripts" / "bench_table.py"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("bench_table", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_the_table_is_measured_and_what_is_finished_is_not_measured_again(toy_root, tmp_path, tiny):
+    words = [SCRIPT, toy_root, tmp_path / "out", "--encoder", tiny("bert"), "--repeats", "1", "--scratch", tmp_path / "scratch"]
+    words = [*map(str, words), "--fraction", "0.2"]
+
+    def run():
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        return json.loads((tmp_path / "out" / "table.json").read_text())
+
+    found = run()
+    lines = {line["what"]: line for line in found["lines"]}
+    assert list(lines) == ["tree_depth", "bigram_shift", "all"]
+    for line in lines.values():
+        assert line["ratio"] == pytest.approx(line["script"] / line["ours"])
+        assert line["script"] == pytest.approx(line["loop"] + line["fits"]) and 0 < line["extraction"] < line["ours"]
+        assert line["vectors"] < 1e-5, "both have the same vectors"
+    for name in ("script", "ours", "limit"):
+        assert lines["all"][name] == pytest.approx(lines["tree_depth"][name] + lines["bigram_shift"][name])
+    stages = found["stages"]
+    fits = [said for name, said in stages.items() if name.startswith("0 bigram_shift script fit")]
+    assert len(fits) == len(stages["0 bigram_shift ours"]["cells"]) == 3 * 4
+    assert stages["0 bigram_shift size"]["train"] == pytest.approx(80, abs=2) and stages["0 bigram_shift size"]["test"] == 12
+    assert run()["stages"] == stages, "measured once"
+    assert "| all |" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_a_stage_that_was_cut_short_starts_from_the_state_before_it(bench, tmp_path):
+    def work(text, fails=False):
+        def write():
+            assert not (record.work / "half").exists()
+            assert not (record.work / "a").exists() or (record.work / "a").read_text() == "first"
+            bench.replace_file(record.work / "a", text.encode())
+            if fails:
+                (record.work / "half").write_text("half")
+                raise KeyboardInterrupt
+            return {}
+
+        return write
+
+    record = bench.Record(tmp_path, {"n": 1})
+    record.stage("one", work("first"))
+    with pytest.raises(KeyboardInterrupt):
+        record.stage("two", work("second", fails=True))
+    record = bench.Record(tmp_path, {"n": 1})  # as a new process would
+    record.stage("one", lambda: pytest.fail("it is finished"))
+    record.stage("two", work("second"))
+    assert (record.work / "a").read_text() == "second" and not list(tmp_path.glob("before-*"))
+    assert {"cpu", "wall"} <= set(record.get("two"))
+    with pytest.raises(SystemExit, match="another benchmark"):
+        bench.Record(tmp_path, {"n": 2})
+
+
+def test_a_model_that_is_called_in_the_second_run_is_noticed(bench, tiny):
+    encoder = bench.build(str(tiny("bert")))
+    items, _ = encoder.tokenize(["the cat"])
+    encoder.forward(items)
+    with pytest.raises(RuntimeError, match="the model was called"):
+        bench.without_model(lambda: encoder.forward(items))
+    encoder.forward(items)  # and only there
