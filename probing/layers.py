@@ -9,6 +9,7 @@ one sentence are averaged first. Left out: comparisons between layers, figures.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from probing.interactions.text import CLASS_VALUES, TextGame, seconds_per_row, t
 from probing.kept import Kept
 from probing.progress import bar, human_seconds, say
 
-VERSION = 1
+VERSION = 2
 """Raise when the same inputs would give other numbers."""
 
 
@@ -86,6 +87,8 @@ def layer_interactions(
     seed: int = 0,
 ) -> pd.DataFrame:
     """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions, rows.
+
+    `phi`: interval values in the order of np.triu_indices, as JSON; `max_optima`, `min_optima`: how many partitions tie.
 
     Args:
         folder: where finished cases are kept.
@@ -156,6 +159,9 @@ def layer_interactions(
                         "T_relative": None if math.isnan(one.T_relative) else one.T_relative,
                         "max_partition": str(one.found.max_partition),
                         "min_partition": str(one.found.min_partition),
+                        "max_optima": len(one.found.max_partitions),
+                        "min_optima": len(one.found.min_partitions),
+                        "phi": json.dumps(one.found.phi[np.triu_indices(len(one.found.phi))].tolist()),
                         "model_rows": rows,
                     }
                     for one in found

@@ -1,9 +1,9 @@
 """Uncertainty of test scores, and comparisons on the same items.
 
 Intervals say how the score would move with other test sentences of the same kind; they do not contain the variance of training.
-Accuracy: Wilson's 95 % interval (Wilson 1927). Macro F1: percentile bootstrap over test items. Paired comparison of two
-classifiers on the same items: exact McNemar test (McNemar 1947) on the items that one has right and the other wrong. Families
-of comparisons: Holm's correction (Holm 1979).
+Accuracy: Wilson's 95 % interval (Wilson 1927). Macro F1 and ratios of sums: percentile bootstrap over test items. Means of paired
+differences: t. Paired comparison of two classifiers on the same items: exact McNemar test (McNemar 1947) on the items that one has
+right and the other wrong. Families of comparisons: Holm's correction (Holm 1979).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -51,6 +52,37 @@ def macro_f1(gold: Labels, predicted: Labels, n_classes: int, draws: int = 1000,
     f1 = (2 * hits[:, present] / np.maximum(total[:, present], 1)).mean(1)
     lower, upper = np.quantile(f1[1:], [0.025, 0.975])
     return Estimate(float(f1[0]), float(min(lower, f1[0])), float(max(upper, f1[0])))
+
+
+def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0) -> Estimate:
+    """sum(parts) / sum(wholes) with a 95 % percentile bootstrap over items; NaN where nothing is to be divided by.
+
+    A rate, a precision, an F1, or a paired difference of two of them (parts: the differences) is such a ratio.
+
+    Args:
+        parts, wholes: of each item, (n,).
+
+    >>> ratio([1, 1], [2, 2])
+    Estimate(value=0.5, lower=0.5, upper=0.5)
+    """
+    a, b = np.asarray(parts, float), np.asarray(wholes, float)
+    if not b.sum() > 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    drawn = np.random.default_rng(seed).multinomial(len(a), np.full(len(a), 1 / len(a)), size=draws)
+    below = drawn @ b
+    lower, upper = np.quantile((drawn @ a)[below > 0] / below[below > 0], [0.025, 0.975])
+    return Estimate(float(a.sum() / b.sum()), float(lower), float(upper))
+
+
+def paired(differences: ArrayLike) -> tuple[Estimate, float]:
+    """The mean of paired differences with its 95 % t interval, and the two-sided p-value of the t test (1 where all are zero)."""
+    d = np.asarray(differences, float)
+    if len(d) < 2:
+        return Estimate(float(d.mean()) if len(d) else np.nan, np.nan, np.nan), np.nan
+    mean, error = float(d.mean()), float(d.std(ddof=1) / np.sqrt(len(d)))
+    half = float(t.ppf(0.975, len(d) - 1)) * error
+    p = 2 * float(t.sf(abs(mean) / error, len(d) - 1)) if error else float(mean == 0)
+    return Estimate(mean, mean - half, mean + half), p
 
 
 def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> float:
