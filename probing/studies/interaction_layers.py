@@ -86,18 +86,19 @@ class InteractionLayers:
         encoder = context.encoder
         masking = self.masking or published(encoder)
         have = [value for value in VALUES if value in (*encoder.poolings, *(["all"] if masking not in REREAD else []))]
-        found = []
+        values, found = self.values or have, []
+        if unknown := [value for value in values if value not in have]:
+            raise ConfigError(
+                f"study.values={values}: {encoder.name} with masking={masking} has no {unknown[0]!r} ({', '.join(have)})"
+            )
         for task in context.tasks:
             texts = task.splits[self.split].texts
             cases = draw_cases(texts, self.sentences, None, tuple(self.words), self.lengths, context.seeds[0])
-            for value in self.values or have:
-                if value not in VALUES:
-                    raise ConfigError(f"study.values: {value!r} is unknown (allowed: {', '.join(have)})")
-                rows = layer_interactions(
-                    encoder, cases, context.kept.root, value, masking, method=self.method, budget=self.budget, seed=context.seeds[0]
-                )
-                rows.insert(0, "layer", rows.column.str.split().str[0].astype(int))
-                found.append(rows.assign(kind="interaction", data=task.name))
+            rows = layer_interactions(
+                encoder, cases, context.kept.root, values, masking, method=self.method, budget=self.budget, seed=context.seeds[0]
+            )
+            rows.insert(0, "layer", rows.column.str.split().str[0].astype(int))
+            found.append(rows.assign(kind="interaction", data=task.name))
         if self.probing is not None:
             found.append(self._accuracies(context).assign(kind="probing"))
         return pd.concat(found, ignore_index=True)
