@@ -62,7 +62,7 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
         for panel in panels[:: max(columns, 1)]:
             panel.set_ylabel("test accuracy (%)")
         _legend(figure, panels, columns + (columns == 1))
-        return _svg(figure)
+        return svg(figure)
 
 
 def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[str]) -> str:
@@ -102,7 +102,7 @@ def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[st
             panel.set_ylabel("layer")
         for panel in panels[len(poolings) :]:
             panel.set_visible(False)
-        return _svg(figure)
+        return svg(figure)
 
 
 def strengths(means: pd.DataFrame) -> str:
@@ -124,7 +124,7 @@ def strengths(means: pd.DataFrame) -> str:
                 panel.set_xlabel("layer")
                 panel.xaxis.get_major_locator().set_params(integer=True)
         _legend(figure, panels.ravel(), 2)
-        return _svg(figure)
+        return svg(figure)
 
 
 def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
@@ -155,7 +155,7 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
         for panel, name in zip(panels[:, 0], ("test accuracy (%)", "mean T", "mean T_relative"), strict=True):
             panel.set_ylabel(name)
         _legend(figure, panels.ravel(), min(4, 2 * len(encoders)))
-        return _svg(figure)
+        return svg(figure)
 
 
 def _band(panel: Axes, mine: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:
@@ -176,7 +176,8 @@ def _by_layer(frame: pd.DataFrame) -> pd.DataFrame:
     return values.sort_index()
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The figure as SVG text, the same bytes for the same numbers."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -1,13 +1,16 @@
 """Studies as runs: folder, rows, manifest, one report of a multirun, and parts that are kept."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from probing.errors import DataError
+from probing.errors import ConfigError, DataError
 from probing.kept import Kept
 from probing.store import Store
 from probing.studies import job
@@ -66,6 +69,29 @@ def test_several_runs_make_one_report(said, tmp_path):
     job.together(folders, tmp_path / "out")
     assert set(pd.read_csv(tmp_path / "out" / "rows.csv").encoder.str.split().str[0]) == {"lstm", "cnn"}
     assert (tmp_path / "out" / "table.md").read_text().startswith("2 rows")
+    from typer.testing import CliRunner
+
+    from probing.cli import app
+
+    words = ["report", *map(str, folders), "--out", str(tmp_path / "again")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert (tmp_path / "again" / "rows.csv").read_bytes() == (tmp_path / "out" / "rows.csv").read_bytes()
+    with pytest.raises(ConfigError, match="say where it goes with --out DIR"):
+        CliRunner().invoke(app, ["report", str(folders[0])], catch_exceptions=False)
+    script = Path(__file__).parents[1] / "scripts" / "study_results.py"
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "result", *folders],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "result").iterdir()} == {"table.md", "rows.csv.xz", "manifest.json"}
+    made = json.loads((tmp_path / "result" / "manifest.json").read_text())
+    assert [run["name"] for run in made["runs"]] == [folder.name for folder in folders] and made["runs"][0]["versions"]
+    said = json.loads((folders[1] / "manifest.json").read_text())
+    said["config"]["study"]["_target_"] = "probing.studies.Other"
+    (folders[1] / "manifest.json").write_text(json.dumps(said))
+    with pytest.raises(ConfigError, match="several studies \\(Counting, Other\\)"):
+        job.together(folders, tmp_path / "out")
 
 
 def test_a_damaged_part_is_no_part(tmp_path):

@@ -98,7 +98,7 @@ class InteractionLayers:
                 encoder, cases, context.kept.root, values, masking, method=self.method, budget=self.budget, seed=context.seeds[0]
             )
             rows.insert(0, "layer", rows.column.str.split().str[0].astype(int))
-            found.append(rows.assign(kind="interaction", data=task.name))
+            found.append(rows.drop(columns="phi").assign(kind="interaction", data=task.name))
         if self.probing is not None:
             found.append(self._accuracies(context).assign(kind="probing"))
         return pd.concat(found, ignore_index=True)
