@@ -139,13 +139,14 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
     values = list(dict.fromkeys(means.value))
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(2.6 * len(encoders) + 1.2, 6.4), layout="constrained")
-        panels = figure.subplots(3, len(encoders), squeeze=False, sharex="col", sharey="row", height_ratios=[2, 1, 1])
+        panels = figure.subplots(3, len(encoders), squeeze=False, sharex="col", height_ratios=[2, 1, 1])
         for encoder, (top, *below) in zip(encoders, panels.T, strict=True):
             for k, task in enumerate(tasks):
                 mine = accuracies[(accuracies.encoder == encoder) & (accuracies.paper_name == task)].sort_values("layer")
                 style = {"color": PALETTE[k % len(PALETTE)], "ls": "-" if k < len(PALETTE) else "--"}
                 top.plot(mine.layer, 100 * mine.accuracy, marker="o", ms=2.5, lw=1.3, label=task, **style)
             top.set_title(encoder, fontsize=9)
+            top.set_ylim(0, 100)
             for measure, panel in zip(("T", "T_relative"), below, strict=True):
                 for k, value in enumerate(values):
                     mine = means[(means.encoder == encoder) & (means.measure == measure) & (means.value == value)]

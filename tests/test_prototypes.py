@@ -76,6 +76,9 @@ def test_modifiers_are_joined_where_the_tree_joins_them():
         assert set(found) == {"adjective", "adverb"} and all(line["number"] == 1 for line in found.values())
         assert tuple(found[group]["observed"] for group in ("adjective", "adverb")) == observed
         assert found["adjective"]["shuffled"] == pytest.approx(1 / 3)
+    unary = tree("(S (NP (PRP we)) (VP (ADVP (RB never)) (VB sing) (NP (JJ old) (NNS songs))))")
+    found = {line["group"]: line for line in modifiers(unary, np.random.default_rng(0).random(15).tolist())}
+    assert found["adverb"]["number"] == 1 and found["adjective"]["shuffled"] == 1 / 2  # at the end of the sentence
 
 
 GRAMMAR = "(ROOT (S (NP (DT d{0}) (JJ j{0}) (NN n{0})) (VP (VB v{0}) (RB w{0}))))"

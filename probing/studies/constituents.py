@@ -132,12 +132,13 @@ def modifiers(sentence: Sentence, phi: list[float]) -> Iterator[dict[str, Any]]:
 
 
 def _siblings(tree: Node) -> Iterator[tuple[int, str, str]]:
-    """Position and tags of neighbouring words that are children of one node."""
-    leaves = {id(leaf): i for i, leaf in enumerate(tree.leaves())}
+    """Position and tags of neighbouring words that are children of one node, a phrase of one word counting as the word."""
+    places = {id(leaf): i for i, leaf in enumerate(tree.leaves())}
     stack = [tree]
     while stack:
         node = stack.pop()
         stack += node.children
-        for left, right in zip(node.children[:-1], node.children[1:], strict=True):
-            if left.word is not None and right.word is not None:
-                yield leaves[id(left)], left.category, right.category
+        words = [child.leaves() for child in node.children]
+        for left, right in zip(words[:-1], words[1:], strict=True):
+            if len(left) == len(right) == 1:
+                yield places[id(left[0])], left[0].category, right[0].category
