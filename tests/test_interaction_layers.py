@@ -1,6 +1,7 @@
 """T per layer beside probing accuracy: planted growth is told, equal layers are not; accuracies are those of evaluate."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -110,6 +111,13 @@ def test_growth_is_told_from_pairs_where_intervals_overlap():
     assert relative.sentences.tolist() == [0, 30, 30] and verdict(relative) == "grows at 0 of 3 steps, falls at 0, 3 not told"
 
 
+def test_an_encoder_of_one_layer_has_no_steps(tmp_path):
+    frame = planted(1.0).assign(kind="interaction")
+    assert steps(frame).empty
+    InteractionLayers().report(frame, tmp_path)
+    assert "| e | mean | pad | 30 |" in (tmp_path / "table.md").read_text()
+
+
 def test_paired_and_ratio_against_scipy_and_by_hand():
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(2, 40))
@@ -141,6 +149,8 @@ def test_options_that_cannot_be_are_refused(context, toy_root, tmp_path):
     ):
         with pytest.raises(ConfigError, match=message):
             InteractionLayers(**SMALL | options).measure(context)
+    with pytest.raises(ConfigError, match=r"seed=\[0, 1\]: this study draws once"):
+        InteractionLayers(**SMALL).measure(replace(context, seeds=(0, 1)))
     strange = tmp_path / "rows.csv"
     strange.write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="is no rows.csv of probing run"):

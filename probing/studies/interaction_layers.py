@@ -93,9 +93,9 @@ class InteractionLayers:
             )
         for task in context.tasks:
             texts = task.splits[self.split].texts
-            cases = draw_cases(texts, self.sentences, None, tuple(self.words), self.lengths, context.seeds[0])
+            cases = draw_cases(texts, self.sentences, None, tuple(self.words), self.lengths, context.seed)
             rows = layer_interactions(
-                encoder, cases, context.kept.root, values, masking, method=self.method, budget=self.budget, seed=context.seeds[0]
+                encoder, cases, context.kept.root, values, masking, method=self.method, budget=self.budget, seed=context.seed
             )
             rows.insert(0, "layer", rows.column.str.split().str[0].astype(int))
             found.append(rows.drop(columns="phi").assign(kind="interaction", data=task.name))
@@ -115,7 +115,7 @@ class InteractionLayers:
             tasks, cells = Folder(str(path)).tasks(None), Cells(context.home / "cells")
             table = evaluate(
                 tasks, [encoder], store=context.store, cells=cells, probe=self.probe, poolings=("mean",),
-                seeds=context.seeds[:1], controls=(), floors=(), train_size=self.train_size,
+                seeds=context.seeds, controls=(), floors=(), train_size=self.train_size,
             )  # fmt: skip
         else:
             try:
@@ -130,7 +130,7 @@ class InteractionLayers:
         return frame.groupby(["task", "layer"], sort=False).first().reset_index()[["task", *SHOWN]]
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
-        inner = frame[frame.kind == "interaction"].dropna(axis=1, how="all").astype({"layer": int})
+        inner = frame[frame.kind == "interaction"].astype({"layer": int})
         means, moves = averages(inner), steps(inner)
         means.to_csv(folder / "layers.csv", index=False)
         moves.to_csv(folder / "steps.csv", index=False)

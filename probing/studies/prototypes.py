@@ -61,7 +61,7 @@ class Prototypes:
     uses: ClassVar[tuple[str, ...]] = ("encoder", "data")
 
     def measure(self, context: Context) -> pd.DataFrame:
-        sentences = self._draw(context.seeds[0])
+        sentences = self._draw(context.seed)
         encoder, found = context.encoder, []
         for task in context.tasks:
             head = classifier(encoder, task, self.head, context.home)
@@ -69,7 +69,7 @@ class Prototypes:
                 encoder, [Case(s.text, (0, len(s.tokens))) for s in sentences], context.kept.root, self.value,
                 self.masking or published(encoder), head=head,
             )  # fmt: skip
-            rng = np.random.default_rng(context.seeds[0])
+            rng = np.random.default_rng(context.seed)
             for sentence, row in zip(sentences, rows.to_dict("records"), strict=True):
                 same = {name: row[name] for name in ("encoder", "text", "n_words", "value", "masking", "predicted")}
                 same["data"] = task.name
@@ -140,8 +140,9 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
 def _markdown(frame: pd.DataFrame, table: pd.DataFrame) -> str:
     parts = ["# Prototype features: coalitions against constituents", ""]
     parts.append(
-        "Percent; differences in points [95 % bootstrap interval over sentences]. Definitions: probing.studies.prototypes."
+        "Percent; differences in points [95 % bootstrap interval over sentences]. Definitions: probing.studies.constituents."
     )
+    parts.append("Precision and recall by length stand in table.csv.")
     single = frame[frame.side.isin(("max", "min"))].drop_duplicates(["data", "encoder", "side", "text"])
     lines = []
     for (data, encoder, side), here in single.groupby(["data", "encoder", "side"], sort=False):

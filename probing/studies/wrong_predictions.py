@@ -78,7 +78,7 @@ class WrongPredictions:
 
     def measure(self, context: Context) -> pd.DataFrame:
         encoder, found = context.encoder, []
-        masking, seed = self.masking or published(encoder), context.seeds[0]
+        masking, seed = self.masking or published(encoder), context.seed
         for task in context.tasks:
             head = classifier(encoder, task, self.head, context.home)
             cases = self._draw(encoder, task, head, seed)
