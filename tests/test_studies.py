@@ -1,15 +1,17 @@
 """Studies as runs: folder, rows, manifest, one report of a multirun, and parts that are kept."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from probing import presets
 from probing.errors import ConfigError, DataError
 from probing.kept import Kept
 from probing.store import Store
@@ -105,8 +107,26 @@ def test_a_damaged_part_is_no_part(tmp_path):
 
 
 def test_data_with_a_default_task(tmp_path):
-    from probing import presets
-
     source = presets.build(presets.read("data", "sst2") | {"root": str(tmp_path)}, "data")
     with pytest.raises(DataError, match=r"stsa\.binary\.train"):
         source.tasks(None)
+
+
+@pytest.mark.parametrize("name", [name for name in presets.names("experiment") if "study" in presets.read("experiment", name)])
+def test_every_experiment_of_a_study_names_every_option(name):
+    options = presets.read("experiment", name)["study"]
+    module, _, cls = options.pop("_target_").rpartition(".")
+    study = getattr(importlib.import_module(module), cls)
+    assert list(options) == [field.name for field in fields(study) if field.init]
+
+
+@pytest.mark.slow
+def test_a_multirun_over_encoders_ends_in_one_table_and_one_picture(toy_root, tmp_path):
+    words = ["run", "-m", "+experiment=interaction_layers", "encoder=lstm,cnn", "data=senteval", f"data.root={toy_root}"]
+    words += ["task=bigram_shift", "study.sentences=3", "study.words=[4,6]", "study.lengths=[2,3]", f"study.probing={toy_root}"]
+    words += [f"run.dir={tmp_path / 'out'}", "run.threads=1"]
+    done = subprocess.run([sys.executable, "-m", "probing", *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "out" / "tables").iterdir()
+    drawn = (folder / "figure-profile-bigram_shift.svg").read_text()
+    assert "lstm (untrained 0)" in drawn and "cnn (untrained 0)" in drawn and "TreeDepth" in drawn
