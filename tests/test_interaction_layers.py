@@ -143,7 +143,7 @@ def test_options_that_cannot_be_are_refused(context, toy_root, tmp_path):
         with pytest.raises(ConfigError, match=message):
             InteractionLayers(**options)
     for options, message in (
-        ({"values": ["all"]}, r"toy with masking=delete has no 'all' \(cls, mean\)"),
+        ({"values": ["all"]}, r"toy with masking=delete has no 'all' \(cls, mean, max, last\)"),
         ({"values": ["logit"]}, "has no 'logit'"),
         ({"probing": str(tmp_path / "nowhere")}, "no such file or folder"),
     ):

@@ -51,7 +51,7 @@ class InteractionLayers:
         words: fewest and most words of a sentence.
         lengths: of segments.
         split: train, dev or test.
-        values: of cls, mean, all; null: those that the encoder and the masking have.
+        values: poolings of the encoder, or all; null: of cls, mean and all those that the encoder and the masking have.
         masking: null: the published one, pad, or zero where the encoder has no such token.
         method, budget: see `probing.interactions.segment`.
         probing: task files, a run folder or rows.csv; null: no accuracies.
@@ -85,8 +85,8 @@ class InteractionLayers:
     def measure(self, context: Context) -> pd.DataFrame:
         encoder = context.encoder
         masking = self.masking or published(encoder)
-        have = [value for value in VALUES if value in (*encoder.poolings, *(["all"] if masking not in REREAD else []))]
-        values, found = self.values or have, []
+        have = (*encoder.poolings, *(["all"] if masking not in REREAD else []))
+        values, found = self.values or [value for value in VALUES if value in have], []
         if unknown := [value for value in values if value not in have]:
             raise ConfigError(
                 f"study.values={values}: {encoder.name} with masking={masking} has no {unknown[0]!r} ({', '.join(have)})"
