@@ -105,22 +105,25 @@ def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[st
         return svg(figure)
 
 
+_TITLES = {"T": "mean T", "T_relative": "median T_relative"}
+
+
 def strengths(means: pd.DataFrame) -> str:
     """T and T_relative by layer with 95 % bands, a line per encoder, a row of panels per value.
 
     Args:
-        means: encoder, value, measure, layer, mean, low, high.
+        means: encoder, value, measure, layer, estimate, low, high.
     """
     values, encoders = list(dict.fromkeys(means.value)), list(dict.fromkeys(means.encoder))
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(7.2, 2.2 * len(values) + 0.5), layout="constrained")
         panels = figure.subplots(len(values), 2, squeeze=False)
         for value, row in zip(values, panels, strict=True):
-            for measure, panel in zip(("T", "T_relative"), row, strict=True):
+            for measure, panel in zip(_TITLES, row, strict=True):
                 for k, encoder in enumerate(encoders):
                     mine = means[(means.value == value) & (means.measure == measure) & (means.encoder == encoder)]
                     _band(panel, mine, PALETTE[k % len(PALETTE)], encoder)
-                panel.set_title(f"{value}: mean {measure}", fontsize=9)
+                panel.set_title(f"{value}: {_TITLES[measure]}", fontsize=9)
                 panel.set_xlabel("layer")
                 panel.xaxis.get_major_locator().set_params(integer=True)
         _legend(figure, panels.ravel(), 2)
@@ -147,13 +150,13 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
                 top.plot(mine.layer, 100 * mine.accuracy, marker="o", ms=2.5, lw=1.3, label=task, **style)
             top.set_title(encoder, fontsize=9)
             top.set_ylim(0, 100)
-            for measure, panel in zip(("T", "T_relative"), below, strict=True):
+            for measure, panel in zip(_TITLES, below, strict=True):
                 for k, value in enumerate(values):
                     mine = means[(means.encoder == encoder) & (means.measure == measure) & (means.value == value)]
                     _band(panel, mine, "black", f"interaction, {value}", ("-", "--", ":")[k % 3])
             below[-1].set_xlabel("layer")
             below[-1].xaxis.get_major_locator().set_params(integer=True)
-        for panel, name in zip(panels[:, 0], ("test accuracy (%)", "mean T", "mean T_relative"), strict=True):
+        for panel, name in zip(panels[:, 0], ("test accuracy (%)", *_TITLES.values()), strict=True):
             panel.set_ylabel(name)
         _legend(figure, panels.ravel(), min(4, 2 * len(encoders)))
         return svg(figure)
@@ -161,8 +164,8 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
 
 def _band(panel: Axes, mine: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:
     mine = mine.sort_values("layer")
-    if mine["mean"].notna().any():
-        panel.plot(mine.layer, mine["mean"], color=colour, ls=style, marker="o", ms=3, lw=1.6, label=label)
+    if mine.estimate.notna().any():
+        panel.plot(mine.layer, mine.estimate, color=colour, ls=style, marker="o", ms=3, lw=1.6, label=label)
         panel.fill_between(mine.layer, mine.low, mine.high, color=colour, alpha=0.2, lw=0)
 
 

@@ -71,13 +71,13 @@ def test_a_run_measures_layers_and_accuracies_and_draws_them_on_one_axis(context
     frame.to_csv(out / "rows.csv", index=False)
     asked.report(pd.read_csv(out / "rows.csv"), out)
     drawn = (out / "figure-profile-bigram_shift.svg").read_text()
-    for word in ("BShift", "TreeDepth", "test accuracy (%)", "mean T_relative", "interaction, mean"):
+    for word in ("BShift", "TreeDepth", "test accuracy (%)", "median T_relative", "interaction, mean"):
         assert f"<!-- {word} -->" in drawn
     assert "toy" in (out / "figure-layers-bigram_shift.svg").read_text()
     means = pd.read_csv(out / "layers.csv")
     here = inner[(inner.value == "mean") & (inner.layer == 2)]
     [row] = means[(means.measure == "T") & (means.value == "mean") & (means.layer == 2)].to_dict("records")
-    assert row["mean"] == pytest.approx(here["T"].mean()) and row["sentences"] == 3
+    assert row["estimate"] == pytest.approx(here["T"].mean()) and row["sentences"] == 3
     assert "## T_relative, bigram_shift" in (out / "table.md").read_text()
 
 
@@ -106,7 +106,7 @@ def test_growth_is_told_from_pairs_where_intervals_overlap():
     np.testing.assert_allclose(inner.low, [test.confidence_interval().low for test in expected])
     assert (inner.p_holm >= inner.p).all() and inner.p_holm.max() <= 1
     [whole] = moves[(moves.measure == "T") & moves.whole].to_dict("records")
-    assert (whole["from_"], whole["to"]) == (0, 3) and whole["mean"] == pytest.approx((wide[3] - wide[0]).mean())
+    assert (whole["from_"], whole["to"]) == (0, 3) and whole["difference"] == pytest.approx((wide[3] - wide[0]).mean())
     relative = moves[(moves.measure == "T_relative") & ~moves.whole]
     assert relative.sentences.tolist() == [0, 30, 30] and verdict(relative) == "grows at 0 of 3 steps, falls at 0, 3 not told"
 
@@ -124,6 +124,8 @@ def test_paired_and_ratio_against_scipy_and_by_hand():
     value, p = paired(a - b)
     test = stats.ttest_rel(a, b)
     assert p == pytest.approx(test.pvalue) and value.lower == pytest.approx(test.confidence_interval().low)
+    value, p = paired(a - b, robust=True)
+    assert value.value == np.median(a - b) and p == stats.wilcoxon(a, b).pvalue and value.lower < value.value < value.upper
     assert paired([0.0, 0.0])[1] == 1 and paired([1.0, 1.0])[1] == 0 and np.isnan(paired([1.0])[1])
     wholes = rng.integers(1, 5, 200)
     parts = rng.binomial(wholes, 0.3)

@@ -2,9 +2,10 @@
 
     v_f(S) = <f(S), f(N)> / ||f(N)||^2,   f the CLS vector, the mean, or all tokens of a layer (`probing.interactions.text`)
 
-Each sentence has one random segment; all layers come from the same model rows. Means have 95 % t intervals over sentences. "T
-grows from layer to layer" (Zhang et al. 2021, AAAI 35) is answered by the paired differences of successive layers over the same
-sentences (t interval and test, Holm over the steps of an encoder and value).
+Each sentence has one random segment; all layers come from the same model rows. T has means with 95 % t
+intervals over sentences; T_relative, which has far outliers where v(N) is near v(empty), medians with bootstrap intervals. "T grows
+from layer to layer" (Zhang et al. 2021, AAAI 35) is answered by the paired differences of successive layers over the same sentences
+(t test, or Wilcoxon's; Holm over the steps of an encoder and value).
 
 With the mean or all tokens f of layer 0 is a sum over words wherever word vectors are looked up one by one, so T is 0 there up to
 rounding: the first step says that a network mixes words, and no more.
@@ -30,10 +31,10 @@ from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
 from probing.evaluation import evaluate
 from probing.interactions.masking import REREAD, published
-from probing.layers import draw_cases, layer_interactions, summary
+from probing.layers import draw_cases, layer_interactions
 from probing.report import md_table
 from probing.sources import Folder
-from probing.statistics import holm, paired
+from probing.statistics import holm, mean, median, paired
 from probing.studies import Context
 from probing.tables import ResultTable
 
@@ -146,18 +147,22 @@ class InteractionLayers:
 
 
 def averages(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean of T, T_relative and B over sentences per layer, with 95 % t intervals: one line per measure and layer."""
-    found = []
+    """T and B of each layer as means over sentences with 95 % t intervals, T_relative as median with a bootstrap interval.
+
+    One line per data, measure, encoder, value, masking and layer: estimate, low, high, sentences (those where the number exists).
+    """
+    lines = []
     for data, part in frame.groupby("data", sort=False):
         for measure in MEASURES:
-            lines = summary(part, measure).assign(data=data, measure=measure)
-            lines.insert(0, "layer", lines.column.str.split().str[0].astype(int))
-            found.append(lines)
-    return pd.concat(found, ignore_index=True)
+            for key, here in part.groupby(["encoder", "value", "masking", "layer", "column"], sort=False):
+                numbers = here.groupby("text")[measure].mean().dropna()
+                found = (median if measure == "T_relative" else mean)(numbers)
+                lines.append((data, measure, *key, found.value, found.lower, found.upper, len(numbers)))
+    return pd.DataFrame(lines, columns="data measure encoder value masking layer column estimate low high sentences".split())
 
 
 def steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Paired differences of T and T_relative between layers over the same sentences.
+    """Paired differences between layers over the same sentences: of T means and t tests, of T_relative medians and Wilcoxon's.
 
     One line for every two successive layers, and one, `whole`, for the last layer less the first; `p_holm` is Holm's over the
     successive steps of an encoder, data, value, masking and measure. Sentences without T_relative at one layer are left out.
@@ -167,16 +172,14 @@ def steps(frame: pd.DataFrame) -> pd.DataFrame:
         for measure in ("T", "T_relative"):
             wide = part.pivot_table(measure, "text", "layer", dropna=False)
             layers = sorted(part.layer.unique())
-            family = []
             ends = [(layers[0], layers[-1], True)] if len(layers) > 2 else []
             for low, high, whole in [*((a, b, False) for a, b in zip(layers[:-1], layers[1:], strict=True)), *ends]:
                 both = wide.reindex(columns=[low, high]).dropna()
-                mean, p = paired(both[high] - both[low])
-                family.append((*key, measure, low, high, whole, mean.value, mean.lower, mean.upper, len(both), p))
-            lines += family
-    frame = pd.DataFrame(lines, columns="data encoder value masking measure from_ to whole mean low high sentences p".split())
+                found, p = paired(both[high] - both[low], robust=measure == "T_relative")
+                lines.append((*key, measure, low, high, whole, found.value, found.lower, found.upper, len(both), p))
+    frame = pd.DataFrame(lines, columns="data encoder value masking measure from_ to whole difference low high sentences p".split())
     frame["p_holm"] = frame.p
-    successive = frame[~frame.whole & frame.p.notna()]
+    successive = frame[~frame.whole.astype(bool) & frame.p.notna()]
     for _, mine in successive.groupby(["data", "encoder", "value", "masking", "measure"], sort=False):
         frame.loc[mine.index, "p_holm"] = holm(mine.p)
     return frame
@@ -185,12 +188,12 @@ def steps(frame: pd.DataFrame) -> pd.DataFrame:
 def verdict(moves: pd.DataFrame, alpha: float = 0.05) -> str:
     """Whether a measure grows at every step, for the lines of one encoder, value and measure.
 
-    >>> verdict(pd.DataFrame({"whole": [False, False], "mean": [1.0, -0.1], "p_holm": [0.01, 0.2]}))
+    >>> verdict(pd.DataFrame({"whole": [False, False], "difference": [1.0, -0.1], "p_holm": [0.01, 0.2]}))
     'grows at 1 of 2 steps, falls at 0, 1 not told'
     """
     inner = moves[~moves.whole]
     told = inner.p_holm < alpha
-    grows, falls = int((told & (inner["mean"] > 0)).sum()), int((told & (inner["mean"] < 0)).sum())
+    grows, falls = int((told & (inner.difference > 0)).sum()), int((told & (inner.difference < 0)).sum())
     return f"grows at {grows} of {len(inner)} steps, falls at {falls}, {len(inner) - grows - falls} not told"
 
 
@@ -198,13 +201,14 @@ def _markdown(means: pd.DataFrame, moves: pd.DataFrame) -> str:
     parts = [
         "# Interaction strength layer by layer",
         "",
-        "Mean over sentences [95 % t interval]. T_relative = T / |v(N) - v(empty)|, over the sentences where it exists.",
+        "T and B: mean over sentences [95 % t interval]. T_relative = T / |v(N) - v(empty)|: median over the sentences where it",
+        "exists [95 % bootstrap interval], since it has far outliers where v(N) is near v(empty).",
         "Verdicts: paired differences of successive layers, Holm over the steps of a line at 0.05; differences in steps.csv.",
     ]
     for (data, measure), part in means.groupby(["data", "measure"], sort=False):
         lines = []
         for (encoder, value, masking), here in part.groupby(["encoder", "value", "masking"], sort=False):
-            cells = {f"layer {row.layer}": _interval(row.mean, row.low, row.high) for row in here.itertuples()}
+            cells = {f"layer {row.layer}": _interval(row.estimate, row.low, row.high) for row in here.itertuples()}
             mine = moves[
                 (moves[["data", "encoder", "value", "masking", "measure"]] == [data, encoder, value, masking, measure]).all(axis=1)
             ]
@@ -216,9 +220,9 @@ def _markdown(means: pd.DataFrame, moves: pd.DataFrame) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _interval(mean: float, low: float, high: float) -> str:
+def _interval(value: float, low: float, high: float) -> str:
     """
     >>> _interval(0.01234, 0.01, 0.0145)
     '0.0123 [0.0100, 0.0145]'
     """
-    return "" if math.isnan(mean) else "{:.4f} [{:.4f}, {:.4f}]".format(*(round(x, 4) + 0.0 for x in (mean, low, high)))
+    return "" if math.isnan(value) else "{:.4f} [{:.4f}, {:.4f}]".format(*(round(x, 4) + 0.0 for x in (value, low, high)))
