@@ -214,7 +214,7 @@ def _markdown(means: pd.DataFrame, moves: pd.DataFrame) -> str:
             ]
             said = {"layer to layer": verdict(mine)} if len(mine) else {}
             lines.append(
-                {"encoder": encoder, "value": value, "masking": masking, "sentences": here.sentences.max(), **cells, **said}
+                {"encoder": encoder, "value": value, "masking": masking, "sentences": here.sentences.max(), **said, **cells}
             )
         parts += ["", f"## {measure}, {data}", "", md_table(pd.DataFrame(lines).fillna(""))]
     return "\n".join(parts) + "\n"
