@@ -116,12 +116,22 @@ def report(
     out: Annotated[Path | None, typer.Option(help="folder for the tables; one run: its own folder")] = None,
     against: Annotated[str | None, typer.Option(help="a published table, e.g. jawahar2019, set beside these numbers")] = None,
 ) -> None:
-    """Tables of one or several runs: table.md, .csv, .tex, report.html, figures; or a comparison with a published table."""
+    """Tables of one or several runs: table.md, .csv, .tex, report.html, figures; or a comparison with a published table.
+
+    Runs of a study (+experiment=…) make its report.
+    """
     from probing import published
     from probing.report import write
     from probing.runs import Run
+    from probing.studies import job
     from probing.tables import merge
 
+    if all(job.is_run(folder.expanduser()) for folder in runs):
+        if out is None or against is not None:
+            raise ConfigError("runs of a study make one report: say where it goes with --out DIR (--against is for probing tables)")
+        job.together([folder.expanduser() for folder in runs], out)
+        say(f"{out}: one report of {len(runs)} runs")
+        return
     found = [Run.read(folder) for folder in runs]
     if against is not None:
         typer.echo(published.compare(merge(run.table() for run in found), against))

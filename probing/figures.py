@@ -1,4 +1,4 @@
-"""Pictures of a result table: layer curves and layer × task heat maps, as SVG text. They read rows only.
+"""Pictures of a result table: layer curves and layer × task heat maps, and of interactions by layer; SVG text, made of rows only.
 
 Colour follows the encoder (a fixed order of a palette safe for colour-blind readers: Okabe & Ito), grey is for floors, and the
 same numbers stand in the tables.
@@ -7,11 +7,12 @@ same numbers stand in the tables.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probing.tables import ResultTable
@@ -60,9 +61,8 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
             panel.set_visible(False)
         for panel in panels[:: max(columns, 1)]:
             panel.set_ylabel("test accuracy (%)")
-        handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns + (columns == 1), frameon=False)
-        return _svg(figure)
+        _legend(figure, panels, columns + (columns == 1))
+        return svg(figure)
 
 
 def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[str]) -> str:
@@ -102,7 +102,76 @@ def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[st
             panel.set_ylabel("layer")
         for panel in panels[len(poolings) :]:
             panel.set_visible(False)
-        return _svg(figure)
+        return svg(figure)
+
+
+_TITLES = {"T": "mean T", "T_relative": "median T_relative"}
+
+
+def strengths(means: pd.DataFrame) -> str:
+    """T and T_relative by layer with 95 % bands, a line per encoder, a row of panels per value.
+
+    Args:
+        means: encoder, value, measure, layer, estimate, low, high.
+    """
+    values, encoders = list(dict.fromkeys(means.value)), list(dict.fromkeys(means.encoder))
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(7.2, 2.2 * len(values) + 0.5), layout="constrained")
+        panels = figure.subplots(len(values), 2, squeeze=False)
+        for value, row in zip(values, panels, strict=True):
+            for measure, panel in zip(_TITLES, row, strict=True):
+                for k, encoder in enumerate(encoders):
+                    mine = means[(means.value == value) & (means.measure == measure) & (means.encoder == encoder)]
+                    _band(panel, mine, PALETTE[k % len(PALETTE)], encoder)
+                panel.set_title(f"{value}: {_TITLES[measure]}", fontsize=9)
+                panel.set_xlabel("layer")
+                panel.xaxis.get_major_locator().set_params(integer=True)
+        _legend(figure, panels.ravel(), 2)
+        return svg(figure)
+
+
+def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
+    """The layer profile: over one layer axis, probing accuracy of each task, T, and T_relative; a column of panels per encoder.
+
+    Args:
+        accuracies: encoder, paper_name, layer, accuracy (0-1).
+        means: as in `strengths`.
+    """
+    encoders = [name for name in dict.fromkeys(means.encoder) if name in set(accuracies.encoder)]
+    tasks = list(dict.fromkeys(accuracies.paper_name))
+    values = list(dict.fromkeys(means.value))
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(2.6 * len(encoders) + 1.2, 6.4), layout="constrained")
+        panels = figure.subplots(3, len(encoders), squeeze=False, sharex="col", height_ratios=[2, 1, 1])
+        for encoder, (top, *below) in zip(encoders, panels.T, strict=True):
+            for k, task in enumerate(tasks):
+                mine = accuracies[(accuracies.encoder == encoder) & (accuracies.paper_name == task)].sort_values("layer")
+                style = {"color": PALETTE[k % len(PALETTE)], "ls": "-" if k < len(PALETTE) else "--"}
+                top.plot(mine.layer, 100 * mine.accuracy, marker="o", ms=2.5, lw=1.3, label=task, **style)
+            top.set_title(encoder, fontsize=9)
+            top.set_ylim(0, 100)
+            for measure, panel in zip(_TITLES, below, strict=True):
+                for k, value in enumerate(values):
+                    mine = means[(means.encoder == encoder) & (means.measure == measure) & (means.value == value)]
+                    _band(panel, mine, "black", f"interaction, {value}", ("-", "--", ":")[k % 3])
+            below[-1].set_xlabel("layer")
+            below[-1].xaxis.get_major_locator().set_params(integer=True)
+        for panel, name in zip(panels[:, 0], ("test accuracy (%)", *_TITLES.values()), strict=True):
+            panel.set_ylabel(name)
+        _legend(figure, panels.ravel(), min(4, 2 * len(encoders)))
+        return svg(figure)
+
+
+def _band(panel: Axes, mine: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:
+    mine = mine.sort_values("layer")
+    if mine.estimate.notna().any():
+        panel.plot(mine.layer, mine.estimate, color=colour, ls=style, marker="o", ms=3, lw=1.6, label=label)
+        panel.fill_between(mine.layer, mine.low, mine.high, color=colour, alpha=0.2, lw=0)
+
+
+def _legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
+    handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _by_layer(frame: pd.DataFrame) -> pd.DataFrame:
@@ -111,7 +180,8 @@ def _by_layer(frame: pd.DataFrame) -> pd.DataFrame:
     return values.sort_index()
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The figure as SVG text, the same bytes for the same numbers."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -9,6 +9,7 @@ one sentence are averaged first. Left out: comparisons between layers, figures.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,11 +24,11 @@ from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError, ProbingError
 from probing.heads import LinearHead, head_of
 from probing.interactions.intervals import check_segment, planned_rows
-from probing.interactions.text import CLASS_VALUES, TextGame, seconds_per_row, text_interactions
+from probing.interactions.text import CLASS_VALUES, JointGame, TextGame, seconds_per_row, text_interactions
 from probing.kept import Kept
 from probing.progress import bar, human_seconds, say
 
-VERSION = 1
+VERSION = 2
 """Raise when the same inputs would give other numbers."""
 
 
@@ -75,7 +76,7 @@ def layer_interactions(
     encoder: Encoder,
     cases: Iterable[Case],
     folder: str | Path,
-    value: str | None = None,
+    value: str | Sequence[str] | None = None,
     masking: str = "pad",
     replacement: str | None = None,
     layers: tuple[int, ...] | None = None,
@@ -87,8 +88,11 @@ def layer_interactions(
 ) -> pd.DataFrame:
     """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions, rows.
 
+    `phi`: interval values in the order of np.triu_indices, as JSON; `max_optima`, `min_optima`: how many partitions tie.
+
     Args:
         folder: where finished cases are kept.
+        value: see `TextGame`; several values of layers come from the same forward passes.
         target: of class values: predicted, true (the case's label), all, or a name.
         The others: see `TextGame` and `segment_interaction`.
 
@@ -96,8 +100,9 @@ def layer_interactions(
         ConfigError, GameError, EncoderError: a case that cannot be measured, named by its sentence; finished ones stay.
     """
     cases = [Case(*case) for case in cases]
-    head = (head or head_of(encoder)) if value in (None, *CLASS_VALUES) else None
-    value = value or ("logit" if head else "mean")
+    several = [] if value is None or isinstance(value, str) else list(value)
+    head = (head or head_of(encoder)) if not several and value in (None, *CLASS_VALUES) else None
+    value = several or value or ("logit" if head else "mean")
     asked = {"value": value, "masking": masking, "replacement": replacement, "layers": layers}
     settings = {
         "kind": "text interactions",
@@ -123,8 +128,12 @@ def layer_interactions(
     finished = [kept.read(part) for part in parts]
     open_ = [i for i, rows in enumerate(finished) if rows is None]
 
-    def game_of(i: int) -> TextGame:
-        return TextGame(encoder, cases[i].text, **asked, target=str(targets[i]), head=head)
+    def game_of(i: int) -> TextGame | JointGame:
+        games = [
+            TextGame(encoder, cases[i].text, **{**asked, "value": one}, target=str(targets[i]), head=head)
+            for one in several or [value]
+        ]
+        return JointGame(games) if several else games[0]
 
     _announce(encoder, cases, open_, game_of, method, budget)
     with bar(f"interactions {encoder.name}", len(open_)) as advance:
@@ -142,7 +151,7 @@ def layer_interactions(
                         "n_words": game.n_players,
                         "start": case.segment[0],
                         "stop": case.segment[1],
-                        "value": game.value,
+                        "value": one.value,
                         "masking": game.sentence.masking,
                         "method": method,
                         "column": one.column,
@@ -156,6 +165,9 @@ def layer_interactions(
                         "T_relative": None if math.isnan(one.T_relative) else one.T_relative,
                         "max_partition": str(one.found.max_partition),
                         "min_partition": str(one.found.min_partition),
+                        "max_optima": len(one.found.max_partitions),
+                        "min_optima": len(one.found.min_partitions),
+                        "phi": json.dumps(one.found.phi[np.triu_indices(len(one.found.phi))].tolist()),
                         "model_rows": rows,
                     }
                     for one in found
@@ -193,7 +205,12 @@ def _named(case: Case) -> Iterator[None]:
 
 
 def _announce(
-    encoder: Encoder, cases: list[Case], open_: list[int], game_of: Callable[[int], TextGame], method: str, budget: int | None
+    encoder: Encoder,
+    cases: list[Case],
+    open_: list[int],
+    game_of: Callable[[int], TextGame | JointGame],
+    method: str,
+    budget: int | None,
 ) -> None:
     """Says what is done and how long the rest will take, from a few rows of the first open case."""
     done = f"{encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} done"

@@ -179,10 +179,17 @@ def _footer(table: ResultTable, cards: Mapping[str, Any], encoders: Mapping[str,
 
 
 def _markdown(table: ResultTable, summary: pd.DataFrame, foot: Sequence[str]) -> str:
-    parts = ["# Probing results", "", "Test accuracy in percent, at the layer and pooling chosen on dev.", "", _md(summary), ""]
+    parts = [
+        "# Probing results",
+        "",
+        "Test accuracy in percent, at the layer and pooling chosen on dev.",
+        "",
+        md_table(summary),
+        "",
+    ]
     if summary.encoder.nunique() > 1:
         wide = summary.pivot_table("accuracy", "task", "encoder", aggfunc=" / ".join, sort=False).reset_index()
-        parts += ["## Task × encoder", "", _md(wide), ""]
+        parts += ["## Task × encoder", "", md_table(wide), ""]
     if len(pairs := table.compare_encoders()):
         shown = pairs.assign(**{c: [_pc(v) for v in pairs[c]] for c in ("a_accuracy", "b_accuracy", "difference")})
         shown = shown.assign(p=[f"{p:.2g}" for p in pairs.p], p_holm=[f"{p:.2g}" for p in pairs.p_holm])
@@ -191,16 +198,17 @@ def _markdown(table: ResultTable, summary: pd.DataFrame, foot: Sequence[str]) ->
             "",
             "Exact McNemar test on the same items, each at its dev-best layer; Holm over this table.",
             "",
-            _md(shown),
+            md_table(shown),
             "",
         ]
     for encoder, probe, poolings in _views(table):
         for pooling in poolings:
-            parts += [f"## {encoder}, {pooling}, {probe}", "", _md(_layer_table(table, encoder, probe, pooling)), ""]
+            parts += [f"## {encoder}, {pooling}, {probe}", "", md_table(_layer_table(table, encoder, probe, pooling)), ""]
     return "\n".join([*parts, "---", "", *(f"- {line}" for line in foot), ""])
 
 
-def _md(frame: pd.DataFrame) -> str:
+def md_table(frame: pd.DataFrame) -> str:
+    """A frame of strings and whole numbers as Markdown."""
     head = "| " + " | ".join(map(str, frame.columns)) + " |"
     rule = "|" + "|".join("---" for _ in frame.columns) + "|"
     return "\n".join(

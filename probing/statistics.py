@@ -1,9 +1,10 @@
 """Uncertainty of test scores, and comparisons on the same items.
 
 Intervals say how the score would move with other test sentences of the same kind; they do not contain the variance of training.
-Accuracy: Wilson's 95 % interval (Wilson 1927). Macro F1: percentile bootstrap over test items. Paired comparison of two
-classifiers on the same items: exact McNemar test (McNemar 1947) on the items that one has right and the other wrong, and the
-interval of their difference (Agresti & Min 2005). Families of comparisons: Holm's correction (Holm 1979).
+Accuracy: Wilson's 95 % interval (Wilson 1927). Macro F1 and ratios of sums: percentile bootstrap over test items. Paired comparison
+of two classifiers on the same items: exact McNemar test (McNemar 1947) on the items that one has right and the other wrong, and the
+interval of their difference (Agresti & Min 2005). Means of other numbers: t interval; medians: percentile bootstrap; paired
+differences: the t test, or that of Wilcoxon (1945). Families of comparisons: Holm's correction (Holm 1979).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t, wilcoxon
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -51,6 +53,41 @@ def macro_f1(gold: Labels, predicted: Labels, n_classes: int, draws: int = 1000,
     f1 = (2 * hits[:, present] / np.maximum(total[:, present], 1)).mean(1)
     lower, upper = np.quantile(f1[1:], [0.025, 0.975])
     return Estimate(float(f1[0]), float(min(lower, f1[0])), float(max(upper, f1[0])))
+
+
+def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0) -> Estimate:
+    """sum(parts) / sum(wholes) with a 95 % percentile bootstrap over items; NaN where nothing is to be divided by.
+
+    A rate, a precision, an F1, or a paired difference of two of them (parts: the differences) is such a ratio.
+
+    Args:
+        parts, wholes: of each item, (n,).
+
+    >>> ratio([1, 1], [2, 2])
+    Estimate(value=0.5, lower=0.5, upper=0.5)
+    """
+    a, b = np.asarray(parts, float), np.asarray(wholes, float)
+    if not b.sum() > 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    drawn = np.random.default_rng(seed).multinomial(len(a), np.full(len(a), 1 / len(a)), size=draws)
+    below = drawn @ b
+    lower, upper = np.quantile((drawn @ a)[below > 0] / below[below > 0], [0.025, 0.975])
+    return Estimate(float(a.sum() / b.sum()), float(lower), float(upper))
+
+
+def paired(differences: ArrayLike, robust: bool = False) -> tuple[Estimate, float]:
+    """The mean of paired differences, and the two-sided p-value of the t test (1 where all are zero).
+
+    Args:
+        robust: the median and Wilcoxon's signed-rank test, for differences with far outliers.
+    """
+    d = np.asarray(differences, float)
+    if len(d) < 2 or not d.any():
+        return (median if robust else mean)(d), 1.0 if len(d) > 1 else np.nan
+    if robust:
+        return median(d), float(wilcoxon(d).pvalue)
+    error = float(d.std(ddof=1) / np.sqrt(len(d)))
+    return mean(d), 2 * float(t.sf(abs(d.mean()) / error, len(d) - 1)) if error else 0.0
 
 
 def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> float:
@@ -96,3 +133,31 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return multipletests(p_values, method="holm")[1]
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """Mean with its 95 % t interval, which is NaN below two values; NaN among the values are left out.
+
+    >>> mean([1.0, 2.0, 3.0])
+    Estimate(value=2.0, lower=-0.48..., upper=4.48...)
+    """
+    x = np.asarray(values, float)
+    x = x[~np.isnan(x)]
+    if len(x) < 2:
+        return Estimate(float(x.mean()) if len(x) else np.nan, np.nan, np.nan)
+    half = float(t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half)
+
+
+def median(values: Sequence[float], draws: int = 2000, seed: int = 0) -> Estimate:
+    """Median with its 95 % percentile bootstrap interval, which is NaN below two values; NaN among the values are left out.
+
+    >>> median([1.0, 1.0, 1.0])
+    Estimate(value=1.0, lower=1.0, upper=1.0)
+    """
+    x = np.asarray(values, float)
+    x = x[~np.isnan(x)]
+    if len(x) < 2:
+        return Estimate(float(x[0]) if len(x) else np.nan, np.nan, np.nan)
+    drawn = np.median(np.random.default_rng(seed).choice(x, (draws, len(x))), axis=1)
+    return Estimate(float(np.median(x)), *(float(q) for q in np.quantile(drawn, [0.025, 0.975])))

@@ -1,13 +1,18 @@
 """Studies as runs: folder, rows, manifest, one report of a multirun, and parts that are kept."""
 
+import importlib
 import json
-from dataclasses import dataclass
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from probing.errors import DataError
+from probing import presets
+from probing.errors import ConfigError, DataError
 from probing.kept import Kept
 from probing.store import Store
 from probing.studies import job
@@ -66,6 +71,29 @@ def test_several_runs_make_one_report(said, tmp_path):
     job.together(folders, tmp_path / "out")
     assert set(pd.read_csv(tmp_path / "out" / "rows.csv").encoder.str.split().str[0]) == {"lstm", "cnn"}
     assert (tmp_path / "out" / "table.md").read_text().startswith("2 rows")
+    from typer.testing import CliRunner
+
+    from probing.cli import app
+
+    words = ["report", *map(str, folders), "--out", str(tmp_path / "again")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert (tmp_path / "again" / "rows.csv").read_bytes() == (tmp_path / "out" / "rows.csv").read_bytes()
+    with pytest.raises(ConfigError, match="say where it goes with --out DIR"):
+        CliRunner().invoke(app, ["report", str(folders[0])], catch_exceptions=False)
+    script = Path(__file__).parents[1] / "scripts" / "study_results.py"
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "result", *folders],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "result").iterdir()} == {"table.md", "rows.csv.xz", "manifest.json"}
+    made = json.loads((tmp_path / "result" / "manifest.json").read_text())
+    assert [run["name"] for run in made["runs"]] == [folder.name for folder in folders] and made["runs"][0]["versions"]
+    said = json.loads((folders[1] / "manifest.json").read_text())
+    said["config"]["study"]["_target_"] = "probing.studies.Other"
+    (folders[1] / "manifest.json").write_text(json.dumps(said))
+    with pytest.raises(ConfigError, match="several studies \\(Counting, Other\\)"):
+        job.together(folders, tmp_path / "out")
 
 
 def test_a_damaged_part_is_no_part(tmp_path):
@@ -79,8 +107,26 @@ def test_a_damaged_part_is_no_part(tmp_path):
 
 
 def test_data_with_a_default_task(tmp_path):
-    from probing import presets
-
     source = presets.build(presets.read("data", "sst2") | {"root": str(tmp_path)}, "data")
     with pytest.raises(DataError, match=r"stsa\.binary\.train"):
         source.tasks(None)
+
+
+@pytest.mark.parametrize("name", [name for name in presets.names("experiment") if "study" in presets.read("experiment", name)])
+def test_every_experiment_of_a_study_names_every_option(name):
+    options = presets.read("experiment", name)["study"]
+    module, _, cls = options.pop("_target_").rpartition(".")
+    study = getattr(importlib.import_module(module), cls)
+    assert list(options) == [field.name for field in fields(study) if field.init]
+
+
+@pytest.mark.slow
+def test_a_multirun_over_encoders_ends_in_one_table_and_one_picture(toy_root, tmp_path):
+    words = ["run", "-m", "+experiment=interaction_layers", "encoder=lstm,cnn", "data=senteval", f"data.root={toy_root}"]
+    words += ["task=bigram_shift", "study.sentences=3", "study.words=[4,6]", "study.lengths=[2,3]", f"study.probing={toy_root}"]
+    words += [f"run.dir={tmp_path / 'out'}", "run.threads=1"]
+    done = subprocess.run([sys.executable, "-m", "probing", *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "out" / "tables").iterdir()
+    drawn = (folder / "figure-profile-bigram_shift.svg").read_text()
+    assert "lstm (untrained 0)" in drawn and "cnn (untrained 0)" in drawn and "TreeDepth" in drawn

@@ -57,6 +57,7 @@ class TextGame:
         n_players: words.
         advance: called with the number of rows after each batch; for a progress bar.
         columns: names of the value columns.
+        values: what each column is a value of: logit, …, or a pooling.
         predicted: the class of the whole sentence, or None without a head.
 
     Raises:
@@ -101,14 +102,11 @@ class TextGame:
             self._prepare_layers(whole, layers)
         else:
             self._prepare_classes(self.head, whole, target)
+        self.values = (self.value,) * len(self.columns)
 
     def __call__(self, coalitions: Coalitions, /) -> Values:
         """Values of coalitions (m, words): (m,) of one column, or (m, columns)."""
-        values = np.tile(self._nothing, (len(coalitions), 1))  # (m, columns)
-        for rows, states in self.sentence.run(coalitions, self.token_budget):
-            values[rows] = self._read(states)
-            self.advance(len(rows))
-        return values[:, 0] if len(self.columns) == 1 else values
+        return _run([self], coalitions)
 
     # Layers.
 
@@ -163,6 +161,30 @@ class TextGame:
         return logits[:, self._wanted] - np.stack(rest, 1)
 
 
+class JointGame:
+    """Games of one sentence, encoder and masking, all from the same forward passes: their columns side by side."""
+
+    def __init__(self, games: Sequence[TextGame]):
+        self.games, first = tuple(games), games[0]
+        self.n_players, self.sentence, self.predicted = first.n_players, first.sentence, first.predicted
+        self.columns = tuple(column for game in games for column in game.columns)
+        self.values = tuple(value for game in games for value in game.values)
+
+    def __call__(self, coalitions: Coalitions, /) -> Values:
+        """(m, columns)."""
+        return _run(self.games, coalitions)
+
+
+def _run(games: Sequence[TextGame], coalitions: Coalitions) -> Values:
+    """Values of coalitions (m, words) in the games of one sentence: (m,) of one column, or (m, columns)."""
+    first = games[0]
+    values = np.tile(np.concatenate([game._nothing for game in games]), (len(coalitions), 1))  # (m, columns)
+    for rows, states in first.sentence.run(coalitions, first.token_budget):
+        values[rows] = np.concatenate([game._read(states) for game in games], axis=1)
+        first.advance(len(rows))
+    return values[:, 0] if values.shape[1] == 1 else values
+
+
 def _pooled(layers: list[torch.Tensor], states: States, numbers: Sequence[int], pooling: str) -> list[torch.Tensor]:
     """Pooled vectors (batch, dims[l]) of some layers, float64; zero for a sentence without a state that counts."""
     backward = None if states.backward is None else [states.backward[k] for k in numbers]
@@ -178,11 +200,13 @@ class TextInteraction:
 
     Attributes:
         column: class or layer.
+        value: what it is a value of: logit, …, or a pooling.
         whole, empty: v(N) and v(empty).
         found: B, B_max, B_min, T, partitions, in the unit of v.
     """
 
     column: str
+    value: str
     whole: float
     empty: float
     found: SegmentInteraction
@@ -195,7 +219,11 @@ class TextInteraction:
 
 
 def text_interactions(
-    game: TextGame, segment: tuple[int, int] | None = None, method: str = "exact", budget: int | None = None, seed: int = 0
+    game: TextGame | JointGame,
+    segment: tuple[int, int] | None = None,
+    method: str = "exact",
+    budget: int | None = None,
+    seed: int = 0,
 ) -> tuple[list[TextInteraction], int]:
     """One result per column of the game, from the same model rows, and the number of those rows, v(N) and v(empty) included.
 
@@ -206,11 +234,11 @@ def text_interactions(
     counted = CachedGame(game)
     found = segment_interactions(counted, segment or (0, game.n_players), method, budget, seed, TOLERANCE)
     whole, empty = counted(np.array([[True], [False]]).repeat(game.n_players, 1)).reshape(2, -1)
-    results = [TextInteraction(*column) for column in zip(game.columns, map(float, whole), map(float, empty), found, strict=True)]
-    return results, counted.n_evaluations
+    columns = zip(game.columns, game.values, map(float, whole), map(float, empty), found, strict=True)
+    return [TextInteraction(*column) for column in columns], counted.n_evaluations
 
 
-def seconds_per_row(game: TextGame, rows: int = 16) -> float:
+def seconds_per_row(game: TextGame | JointGame, rows: int = 16) -> float:
     """Seconds that a model row takes, timed on a few random coalitions."""
     some = np.random.default_rng(0).random((rows, game.n_players)) < 0.5
     game(some[:1])  # the first call loads and warms up

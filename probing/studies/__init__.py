@@ -20,6 +20,7 @@ from typing import ClassVar, Protocol
 import pandas as pd
 
 from probing.encoders.base import Encoder
+from probing.errors import ConfigError
 from probing.kept import Kept
 from probing.store import Store
 from probing.task import Task
@@ -41,6 +42,17 @@ class Context:
     kept: Kept
     store: Store
     home: Path
+
+    @property
+    def seed(self) -> int:
+        """The seed of a study that draws once.
+
+        Raises:
+            ConfigError: several were given.
+        """
+        if len(self.seeds) > 1:
+            raise ConfigError(f"seed={list(self.seeds)}: this study draws once, give one number (and -m for several runs)")
+        return self.seeds[0]
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from probing import presets
 from probing.cells import provenance, replace_file
+from probing.errors import ConfigError
 from probing.kept import Kept
 from probing.store import Store
 from probing.studies import Context
@@ -58,8 +59,15 @@ def is_run(folder: Path) -> bool:
 
 
 def together(folders: Sequence[Path], out: Path) -> None:
-    """One report of several runs of a study, from their rows."""
-    study = presets.build(json.loads((folders[0] / "manifest.json").read_text(encoding="utf-8"))["config"]["study"], "study")
+    """One report of several runs of a study, from their rows.
+
+    Raises:
+        ConfigError: runs of different studies.
+    """
+    said = [json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["config"]["study"] for folder in folders]
+    if len(kinds := sorted({one["_target_"].rpartition(".")[2] for one in said})) > 1:
+        raise ConfigError(f"these are runs of several studies ({', '.join(kinds)}): report them one by one")
+    study = presets.build(said[0], "study")
     _write(study, pd.concat([pd.read_csv(folder / "rows.csv") for folder in folders], ignore_index=True), out)
 
 
