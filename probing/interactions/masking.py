@@ -150,6 +150,11 @@ def possible(encoder: Encoder) -> tuple[str, ...]:
     return tuple(name for name in MASKINGS if name in ways or name in REREAD)
 
 
+def published(encoder: Encoder) -> str:
+    """The masking that stands for the released experiments: pad (BERT, CNN), or zero where there is no such token (ELMo)."""
+    return next(name for name in ("pad", "zero", "delete") if name in possible(encoder))
+
+
 def _family(encoder: Encoder) -> str | None:
     if isinstance(encoder, HuggingFaceEncoder):
         return "huggingface"
