@@ -62,7 +62,7 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
             panel.set_ylabel("test accuracy (%)")
         handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns + (columns == 1), frameon=False)
-        return _svg(figure)
+        return svg(figure)
 
 
 def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[str]) -> str:
@@ -102,7 +102,7 @@ def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[st
             panel.set_ylabel("layer")
         for panel in panels[len(poolings) :]:
             panel.set_visible(False)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _by_layer(frame: pd.DataFrame) -> pd.DataFrame:
@@ -111,7 +111,8 @@ def _by_layer(frame: pd.DataFrame) -> pd.DataFrame:
     return values.sort_index()
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The figure as SVG text, the same bytes for the same numbers."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
