@@ -1,5 +1,8 @@
 """Studies of estimators on real sentences, at toy size: tables of segments, metrics by hand, controls, going on after a kill."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -193,6 +196,25 @@ def test_stability_runs_and_answers_its_claims(context, toy_encoder, tmp_path):
     said = (tmp_path / "table.md").read_text()
     assert "Instability falls with samples" in said and "Falls fastest for cnn (toy_task, short segments)" in said
     assert len(pd.read_csv(tmp_path / "pairs.csv")) == 1 and (tmp_path / "instability.svg").is_file()
+
+
+def test_the_command_ends_with_one_report_of_its_encoders(task, tmp_path):
+    rows = "".join(f"{label} {text}\n" for label, text in zip(task.train.labels, task.train.texts, strict=True))
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"stsa.binary.{split}").write_text(rows)
+    words = [
+        "+experiment=interaction_stability",
+        "encoder=lstm,cnn",
+        "encoder.embedding_dim=8",
+        "data=sst2",
+        f"data.root={tmp_path}",
+    ]
+    words += ["study.sentences=2", "study.words=[6,7]", "study.lengths=[2]", "study.repeats=3", f"run.dir={tmp_path / 'out'}"]
+    done = subprocess.run([sys.executable, "-m", "probing", "run", "-m", *words], capture_output=True, text=True)
+    assert done.returncode == 0 and "one table of 2 runs" in done.stderr, done.stderr
+    [folder] = (tmp_path / "out" / "tables").iterdir()
+    assert {path.name for path in folder.iterdir()} >= {"table.md", "rows.csv", "instability.svg", "pairs.csv"}
+    assert pd.read_csv(folder / "rows.csv").encoder.nunique() == 2
 
 
 def test_budgets_are_multiples_up_to_the_exact_rows():

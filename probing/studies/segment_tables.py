@@ -230,7 +230,7 @@ class _Tables:
         lengths = [(case.segment[1] - case.segment[0], len(case.text.split())) for case, _ in (self.cases[at] for at in open_)]
         rows = [exact_rows(m, n - m) for m, n in lengths]
         longest = int(np.argmax(rows))  # the time of the costliest stands for all
-        return f"; {sum(rows):,} model rows, about {human_seconds(sum(rows) * seconds_per_row(self._game(open_[longest])))}"
+        return f"; {sum(rows):,} model rows, about {human_seconds(sum(rows) * seconds_per_row(self._game(open_[longest]), 128))}"
 
 
 def _accuracy(head: LinearHead) -> float | None:
