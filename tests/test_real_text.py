@@ -198,6 +198,7 @@ def test_stability_runs_and_answers_its_claims(context, toy_encoder, tmp_path):
     assert len(pd.read_csv(tmp_path / "pairs.csv")) == 1 and (tmp_path / "instability.svg").is_file()
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_one_report_of_its_encoders(task, tmp_path):
     rows = "".join(f"{label} {text}\n" for label, text in zip(task.train.labels, task.train.texts, strict=True))
     for split in ("train", "dev", "test"):

@@ -30,7 +30,7 @@ def write(frame: pd.DataFrame, folder: Path, claimed: str) -> None:
     compared = pairs(each, claimed)
     for name, rows in (("summary", made), ("slopes", each), ("pairs", compared)):
         replace_file(folder / f"{name}.csv", rows.round(8).to_csv(index=False).encode())
-    lines = [NOTE, "", "## Answers", "", *answers(each, compared, claimed)]
+    lines = [NOTE, "", "## Answers", "", answers(each, compared, claimed)]
     lines += ["", "## Slopes", *table(*_slopes(each))]
     if len(compared):
         lines += ["", f"## {claimed} against the others, on the same segments", *table(*_pairs(compared))]
@@ -103,7 +103,7 @@ def pairs(each: pd.DataFrame, claimed: str) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def answers(each: pd.DataFrame, compared: pd.DataFrame, claimed: str) -> list[str]:
+def answers(each: pd.DataFrame, compared: pd.DataFrame, claimed: str) -> str:
     """The two claims, in words with numbers."""
     found = {
         key: statistics.mean(p.slope) for key, p in each[each.method == PAPER].groupby(["task", "encoder", "long"], sort=False)
@@ -117,7 +117,7 @@ def answers(each: pd.DataFrame, compared: pd.DataFrame, claimed: str) -> list[st
         lower = _verdict(part.slope_high < 0, part.slope_low > 0, "falls with a steeper slope", "less steep")
         drop = _verdict(part.drop_low > 0, part.drop_high < 0, "falls by more between the fewest and the most samples", "by less")
         said.append(f"Falls fastest for {claimed} ({task}, {'long' if long else 'short'} segments): it {lower}; it {drop}.")
-    return ["\n\n".join(said)]
+    return "\n\n".join(said)
 
 
 def _verdict(yes: pd.Series, no: pd.Series, holds: str, fails: str) -> str:
