@@ -27,16 +27,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import shapiq
 
 from probing.cells import versions
-from probing.interactions import CachedGame, segment_interaction
-from probing.interactions.intervals import interval_values, minimum_rows
+from probing.interactions import segment_interaction
+from probing.interactions.intervals import minimum_rows
 from probing.interactions.learned import learned_p
-from probing.interactions.partition import best_partition, coefficients
+from probing.studies.accuracy_report import BASELINES, times_fewer
+from probing.studies.baselines import APPROXIMATORS, approximated, told
 
-BASELINES = ("permutation", "permutation_told", "shapiq")
-APPROXIMATORS = ("PermutationSamplingSV", "KernelSHAP", "StratifiedSamplingSV", "SVARM", "UnbiasedKernelSHAP")
 SEGMENTS = {12: (4, 8), 18: (6, 10), 20: (7, 12), 22: (8, 15), 24: (8, 17)}
 
 
@@ -88,42 +86,10 @@ def ours(game, segment, method, budget, repeats):
     return [r.T for r in found], np.mean([r.n_evaluations for r in found])
 
 
-def told(game, segment, exact, budget, repeats):
-    """The paper's sampler on the parts in which the two known partitions differ."""
-    m = segment[1] - segment[0]
-    best, worst = ([(i - segment[0], j - segment[0]) for i, j in p] for p in (exact.max_partition, exact.min_partition))
-    weights = coefficients(tuple(best), m) - coefficients(tuple(worst), m)
-    parts = np.count_nonzero(weights)
-    each = max(2, budget // (2 * parts))
-    found = [interval_values(game, segment, "permutation", each * 2 * len(weights), seed).phi[:, 0] for seed in range(repeats)]
-    return [weights @ phi for phi in found], each * 2 * parts
-
-
-def approximated(game, segment, name, budget, repeats):
-    """T from the values of the block in one game an interval, and mean model rows."""
-    start, stop = segment
-    m, outside = stop - start, np.r_[0:start, stop : game.n_players]
-    found, rows = [], 0
-    for seed in range(repeats):
-        phi = np.zeros((m, m))
-        for i, j in zip(*np.triu_indices(m), strict=True):
-
-            def block(coalitions, i=i, j=j):
-                whole = np.zeros((len(coalitions), game.n_players), bool)
-                whole[:, outside] = coalitions[:, :-1]
-                whole[:, start + i : start + j + 1] = coalitions[:, -1:]
-                return game(whole)
-
-            block.n_players = len(outside) + 1
-            counted = CachedGame(block)
-            approximator = getattr(shapiq, name)(n=block.n_players, random_state=seed)
-            values = approximator.approximate(
-                budget * 2 // (m * (m + 1)), lambda rows, g=counted: g(np.atleast_2d(rows).astype(bool))
-            )
-            phi[i, j] = values[(len(outside),)]
-            rows += counted.n_evaluations
-        found.append(best_partition(phi, 1).value - best_partition(phi, -1).value)
-    return found, rows / repeats
+def repeated(estimate, repeats, *given):
+    """The same of a baseline."""
+    found, rows = zip(*(estimate(*given, seed) for seed in range(repeats)), strict=True)
+    return found, np.mean(rows)
 
 
 def errors(kind: str, n: int, seed: int, repeats: int, shapiq_repeats: int) -> list[dict]:
@@ -134,9 +100,10 @@ def errors(kind: str, n: int, seed: int, repeats: int, shapiq_repeats: int) -> l
     lines = []
     for budget in (least, 4 * least, 16 * least):
         runs = {method: ours(game, segment, method, budget, repeats) for method in ("sampled", "regression", "permutation")}
-        runs["permutation_told"] = told(game, segment, exact, budget, repeats)
-        if shapiq_repeats:
-            runs |= {f"shapiq:{name}": approximated(game, segment, name, budget, shapiq_repeats) for name in APPROXIMATORS}
+        known = exact.max_partition, exact.min_partition
+        runs["permutation_told"] = repeated(told, repeats, game, segment, *known, budget)
+        for name in APPROXIMATORS if shapiq_repeats else ():
+            runs[f"shapiq:{name}"] = repeated(approximated, shapiq_repeats, game, segment, name, budget)
         for method, (found, rows) in runs.items():
             error = np.sqrt(np.mean(np.square(np.array(found) - exact.T))) / exact.T
             bias = (np.mean(found) - exact.T) / exact.T
@@ -147,14 +114,7 @@ def errors(kind: str, n: int, seed: int, repeats: int, shapiq_repeats: int) -> l
 
 def ratios(frame: pd.DataFrame) -> pd.DataFrame:
     """Times fewer rows than each baseline, for each game, budget and method of ours."""
-    found = []
-    for key, part in frame.groupby(["game", "n", "seed"]):
-        fits = {name: np.exp(np.log(p.error * np.sqrt(p.rows)).mean()) for name, p in part.groupby("method")}
-        fits["shapiq"] = min((c for name, c in fits.items() if name.startswith("shapiq:")), default=np.nan)
-        for _, row in part[part.method.isin(["sampled", "regression"])].iterrows():
-            times = {name: fits[name] ** 2 / (row.error**2 * row["rows"]) for name in BASELINES}
-            found.append(dict(zip(("game", "n", "seed"), key, strict=True)) | {"method": row.method, "budget": row.budget} | times)
-    made = pd.DataFrame(found)
+    made = times_fewer(frame, ["game", "n", "seed"], "error")
     made["step"] = made.groupby(["game", "n", "seed"]).budget.rank("dense").map({1: "minimum", 2: "4 x minimum", 3: "16 x minimum"})
     return made
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, sem, t
 from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from probing.statistics import accuracy, holm, macro_f1, mcnemar, paired_difference
+from probing.statistics import accuracy, holm, macro_f1, mcnemar, mean, median, paired_difference
 
 labellings = st.integers(2, 6).flatmap(
     lambda k: st.tuples(st.just(k), st.lists(st.tuples(st.integers(0, k - 1), st.integers(0, k - 1)), min_size=1, max_size=60))
@@ -167,3 +167,19 @@ def test_a_paired_difference_by_hand_and_its_coverage():
         value, error = paired_difference(left, right)
         covered += abs(value - truth) <= 1.96 * error
     assert 0.935 < covered / draws < 0.97
+
+
+def test_the_interval_of_a_mean_is_students_and_leaves_nan_out():
+    x = [1.0, 4.0, 2.0, 7.0]
+    found = mean([*x, np.nan])
+    assert (found.lower, found.upper) == pytest.approx(t.interval(0.95, 3, loc=np.mean(x), scale=sem(x)))
+    assert found.value == 3.5 and mean([2.0]).value == 2 and np.isnan(mean([2.0]).lower)
+    assert np.isnan(mean([np.nan]).value) and np.isnan(median([]).value)
+
+
+def test_the_interval_of_a_median_holds_it_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    found = [median(rng.exponential(size=25), draws=300, seed=seed) for seed in range(300)]
+    held = np.mean([x.lower <= np.log(2) <= x.upper for x in found])
+    assert 0.9 < held < 0.99 and all(x.lower <= x.value <= x.upper for x in found)
+    assert median([1.0, np.nan, 3.0, 100.0]).value == 3

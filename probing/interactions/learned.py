@@ -12,6 +12,7 @@ the last epoch; T_thresholded that of the two partitions with p >= 0.5, each par
 
 Differences from the released code: its conditional means leave out scores that are exactly 0, ours do not; where no sample has a
 link on (or off), that link rests for an epoch. With `phi` given, F(g) is exact and only the optimisation is on trial.
+`frozen_T` samples T anew from probabilities that were learned, as the released experiment on instability does.
 
 Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) and the settings of its released experiments. Left out: nothing is cached, as
 there: `n_requested` is the method's cost, `n_evaluations` what it would be with a perfect cache.
@@ -19,9 +20,11 @@ there: `n_requested` is the method's cost, `n_evaluations` what it would be with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from probing.errors import ConfigError, did_you_mean
 from probing.interactions.contexts import prefixes
@@ -134,6 +137,29 @@ def learned_p(
     )
 
 
+def frozen_T(
+    game: Game,
+    segment: tuple[int, int],
+    p_max: Values,
+    p_min: Values,
+    partitions: int,
+    prefixes: int,
+    seed: int | Sequence[int] = 0,
+) -> tuple[float, int]:
+    """T of link probabilities that are learned no more, and its model rows (nothing cached): E F(g | p_max) - E F(g | p_min).
+
+    Args:
+        p_max, p_min: (m - 1,).
+        partitions, prefixes: samples of links, and of prefixes for each of their parts; their product is the number of samples.
+    """
+    counted = game if isinstance(game, CachedGame) else CachedGame(game, keep=False)
+    start, stop = check_segment(segment, counted.n_players)
+    asked, rng = counted.n_requested, np.random.default_rng(seed)
+    seen = _Seen(counted, start, stop, prefixes, None, rng)
+    high, low = (_scores(seen, p, partitions, rng)[1].mean() for p in (p_max, p_min))
+    return float(high - low), counted.n_requested - asked
+
+
 class _Seen:
     """Values of parts: sampled anew each time, and remembered as running means."""
 
@@ -174,10 +200,7 @@ def _climb(seen: _Seen, sign: int, settings: Settings, rng: np.random.Generator)
     theta, speed, history = np.zeros(m - 1), np.zeros(m - 1), []
     p = np.full(m - 1, 0.5)
     for epoch in range(settings.epochs):
-        kept = rng.random((settings.partitions, m - 1)) < p
-        begins, ends = np.pad(~kept, ((0, 0), (1, 0)), constant_values=True), np.pad(~kept, ((0, 0), (0, 1)), constant_values=True)
-        owner, first = np.nonzero(begins)
-        score = np.bincount(owner, seen.sample(first, np.nonzero(ends)[1]), settings.partitions)  # F(g)
+        kept, score = _scores(seen, p, settings.partitions, rng)
         on, off = kept.sum(0), (~kept).sum(0)
         mean_on, mean_off = score @ kept / np.maximum(on, 1), score @ ~kept / np.maximum(off, 1)
         history.append((score.mean() + (p * mean_on + (1 - p) * mean_off).sum()) / m)
@@ -188,3 +211,11 @@ def _climb(seen: _Seen, sign: int, settings: Settings, rng: np.random.Generator)
         if settings.stop and np.all((p < settings.stop) | (p > 1 - settings.stop)):
             break
     return p, np.array(history)
+
+
+def _scores(seen: _Seen, p: Values, count: int, rng: np.random.Generator) -> tuple[NDArray, Values]:
+    """Links of `count` samples g ~ Bernoulli(p), (count, m - 1), and F(g), (count,)."""
+    kept = rng.random((count, len(p))) < p
+    begins, ends = np.pad(~kept, ((0, 0), (1, 0)), constant_values=True), np.pad(~kept, ((0, 0), (0, 1)), constant_values=True)
+    owner, first = np.nonzero(begins)
+    return kept, np.bincount(owner, seen.sample(first, np.nonzero(ends)[1]), count)

@@ -1,0 +1,239 @@
+"""Segments of real sentences as tables: all values that a method can ask for, run once on the encoder, kept, and shared by studies.
+
+For a segment of m of n words, with k = n - m words outside and M = m (m + 1) / 2 intervals, every method of
+`probing.interactions` asks for nothing but v(S) and v(S u C), S a set of outside words and C an interval: 2^k (M + 1) model rows,
+those of the exact answer. On the table of these a method can be repeated at will, and its cost is counted as if the encoder ran.
+
+Two kinds of segment: short ones, in sentences where the exact answer is cheap (the settings of the released experiments); long
+ones, in longer sentences, where the segment is all but `outside` words, so that the table stays affordable.
+
+    DIR/studies/tables/     the tables, by what determines them
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probing.encoders.base import fingerprint
+from probing.errors import ConfigError
+from probing.heads import LinearHead
+from probing.interactions.game import CachedGame, Game, all_coalitions
+from probing.interactions.intervals import check_segment, exact_rows
+from probing.interactions.masking import published
+from probing.interactions.text import CLASS_VALUES, TextGame, seconds_per_row
+from probing.kept import Kept
+from probing.layers import Case, draw_cases
+from probing.progress import bar, human_seconds, say
+from probing.studies import Context
+from probing.studies.classifiers import classifier
+from probing.task import Task
+from probing.types import Coalitions, Values
+
+VERSION = 1
+"""Raise when the same inputs would give other numbers."""
+
+
+class SegmentTable:
+    """A game that knows v(S) and v(S u C) for every set S outside a segment and every interval C in it.
+
+    Args:
+        values: (2^k, 1 + M): row = bit mask of the outside players in their order, columns = nothing, then the intervals in the
+            order of np.triu_indices(m).
+        n_players, segment: of the game; segment is (start, stop), stop excluded.
+        seconds: processor seconds that the rows took.
+
+    Raises:
+        ConfigError: a table of another shape; or, when called, a coalition with two pieces of the segment.
+    """
+
+    def __init__(self, values: Values, n_players: int, segment: tuple[int, int], seconds: float = 0.0):
+        start, stop = check_segment(segment, n_players)
+        self.values, self.n_players, self.segment, self.seconds = np.asarray(values, float), n_players, (start, stop), seconds
+        self.m, self.k = stop - start, n_players - (stop - start)
+        if self.values.size != self.rows or len(self.values) != 2**self.k:
+            raise ConfigError(f"a table of shape {self.values.shape} is not that of {self.m} of {n_players} players")
+        self._outside = np.r_[0:start, stop:n_players]
+        self._interval = np.zeros((self.m, self.m), int)
+        self._interval[np.triu_indices(self.m)] = np.arange(1, self.values.shape[1])
+
+    @property
+    def rows(self) -> int:
+        """Model rows of the table, and of the exact answer."""
+        return exact_rows(self.m, self.k)
+
+    def __call__(self, coalitions: Coalitions, /) -> Values:
+        inside = coalitions[:, slice(*self.segment)]
+        count, first, last = inside.sum(1), inside.argmax(1), self.m - 1 - inside[:, ::-1].argmax(1)
+        if ((count > 0) & (last - first + 1 != count)).any():
+            raise ConfigError("the table of a segment holds its intervals only, and a coalition has two pieces of the segment")
+        column = np.where(count > 0, self._interval[first, np.maximum(first, last)], 0)
+        return self.values[coalitions[:, self._outside] @ (1 << np.arange(self.k)), column]
+
+
+def run_table(game: Game, segment: tuple[int, int]) -> SegmentTable:
+    """The table of a segment, from the model rows of the exact answer.
+
+    Raises:
+        GameError: values that cannot be used.
+    """
+    n, (start, stop) = game.n_players, check_segment(segment, game.n_players)
+    players, (first, last) = np.arange(stop - start), np.triu_indices(stop - start)
+    contexts = all_coalitions(n - (stop - start))  # (2^k, k)
+    rows = np.zeros((len(contexts), 1 + len(first), n), bool)
+    rows[:, :, np.r_[0:start, stop:n]] = contexts[:, None]
+    rows[:, 1:, start:stop] = (first[:, None] <= players) & (players <= last[:, None])
+    begun = time.process_time()
+    values = CachedGame(game, keep=False)(rows.reshape(-1, n)).reshape(rows.shape[:2])
+    return SegmentTable(values, n, (start, stop), time.process_time() - begun)
+
+
+@dataclass
+class OnSegments:
+    """A study that tries estimators on the tables of segments; options of the segments, which all such studies share.
+
+    Args:
+        head: see `probing.studies.classifiers`.
+        value: of the class: logit, log-odds or probability.
+        target: the class: predicted, true, or a name.
+        masking: null: as in the released experiments, pad where the encoder has it, else zero (`masking.published`).
+        sentences: short sentences of the dev split, drawn by the run's seed.
+        words: their least and most words.
+        lengths: of segments in them.
+        long: long sentences.
+        long_words: their least and most words.
+        outside: words outside of the segments in them.
+        repeats: of every sampled estimate, with seeds of its own.
+        steps: budgets in model rows, as multiples of the smallest that method=sampled takes.
+    """
+
+    head: str | None = "fit"
+    value: str = "logit"
+    target: str = "predicted"
+    masking: str | None = None
+    sentences: int = 24
+    words: tuple[int, int] = (8, 12)
+    lengths: tuple[int, ...] = (3, 4, 5)
+    long: int = 0
+    long_words: tuple[int, int] = (18, 24)
+    outside: int = 10
+    repeats: int = 10
+    steps: tuple[int, ...] = (1, 2, 4, 8, 16)
+
+    name = ""
+    uses = ("encoder", "data")
+
+    def __post_init__(self) -> None:
+        if self.value not in CLASS_VALUES:
+            raise ConfigError(f"study.value={self.value!r} is unknown (allowed: {', '.join(CLASS_VALUES)})")
+        for option in ("words", "long_words"):
+            least, most = (*getattr(self, option), 0, 0)[:2]
+            if len(getattr(self, option)) != 2 or not 1 < least <= most:
+                raise ConfigError(
+                    f"study.{option}={list(getattr(self, option))} must be the least and the most words, such as [8, 12]"
+                )
+        if not self.lengths or not 2 <= min(self.lengths) or max(self.lengths) >= self.words[0]:
+            raise ConfigError(f"study.lengths={list(self.lengths)} must be from 2 to below {self.words[0]} words")
+        if not 1 <= self.outside <= self.long_words[0] - 2:
+            raise ConfigError(
+                f"study.outside={self.outside} must be from 1 to {self.long_words[0] - 2}: a segment has two words at least"
+            )
+        if min(self.sentences, self.long) < 0 or self.sentences + self.long == 0:
+            raise ConfigError("study.sentences and study.long must be at least 0, and not both 0")
+        if self.repeats < 2 or not self.steps or min(self.steps) < 1:
+            raise ConfigError("study.repeats must be at least 2, and study.steps numbers of at least 1")
+
+    def estimates(self, table: SegmentTable, long: bool) -> list[dict[str, Any]]:
+        """Rows of one segment, plain JSON."""
+        raise NotImplementedError
+
+    def cases(self, task: Task, seed: int) -> list[tuple[Case, bool]]:
+        """Segments of dev sentences, and whether they are the long ones; a larger number of them begins with the same.
+
+        Raises:
+            ConfigError: no sentence of such a length.
+        """
+        texts, labels = task.dev.texts, [task.classes[k] for k in task.dev.labels]
+        found = [(case, False) for case in draw_cases(texts, self.sentences, labels, self.words, self.lengths, seed)]
+        if self.long:
+            for case in draw_cases(texts, self.long, labels, self.long_words, (1,), seed):
+                n = len(case.text.split())
+                start = int(np.random.default_rng([seed, n]).integers(self.outside + 1))
+                found.append((case._replace(segment=(start, start + n - self.outside)), True))
+        return found
+
+    def measure(self, context: Context) -> pd.DataFrame:
+        """One row per segment, method and budget.
+
+        Raises:
+            ConfigError: see `classifier` and `cases`; or several seeds.
+            GameError, EncoderError: a sentence that cannot be measured; finished ones are kept.
+        """
+        if len(context.seeds) != 1:
+            raise ConfigError(f"seed={list(context.seeds)}: this study draws its sentences with one seed")
+        own = {key: value for key, value in asdict(self).items() if key in {field.name for field in fields(self)} - _OF_TABLES}
+        rows = []
+        for task in context.tasks:
+            head = classifier(context.encoder, task, self.head, context.home)
+            tables = _Tables(self, context, head, [*self.cases(task, context.seeds[0])])
+            said = {"encoder": context.encoder.name, "task": task.name, "accuracy": _accuracy(head)}
+            with bar(f"{self.name} {context.encoder.name}", len(tables.cases)) as advance:
+                for at, (case, long) in enumerate(tables.cases):
+                    asked = {"kind": self.name, "version": VERSION, "table": tables.inputs[at], "long": long, "options": own}
+                    part = context.kept.read(asked) or context.kept.write(asked, self.estimates(tables[at], long))
+                    (start, stop), n = case.segment, len(case.text.split())
+                    of = {"text": case.text, "n_words": n, "start": start, "stop": stop, "long": long}
+                    rows += [{**said, **of, **row} for row in part]
+                    advance(1)
+        context.encoder.release()
+        return pd.DataFrame(rows)
+
+
+_OF_TABLES = {field.name for field in fields(OnSegments)} - {"repeats", "steps"}
+
+
+class _Tables:
+    """The tables of some segments by number, computed when they are first asked for; says at the start how long that may take."""
+
+    def __init__(self, study: OnSegments, context: Context, head: LinearHead, cases: list[tuple[Case, bool]]):
+        self.encoder, self.study, self.head, self.cases = context.encoder, study, head, cases
+        self.kept = Kept(context.home / "studies" / "tables")
+        self.masking = study.masking or published(self.encoder)
+        of = {"kind": "segment table", "version": VERSION, "encoder": fingerprint(self.encoder), "head": head.sha256}
+        of |= {"value": study.value, "masking": self.masking}
+        self.inputs = [of | {"target": self._target(case), "case": [*case.text.split(), *case.segment]} for case, _ in cases]
+        open_ = [at for at, inputs in enumerate(self.inputs) if self.kept.read(inputs) is None]
+        say(f"{self.encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} tables done{self._time(open_)}")
+
+    def __getitem__(self, at: int) -> SegmentTable:
+        case, _ = self.cases[at]
+        if (rows := self.kept.read(self.inputs[at])) is None:
+            made = run_table(self._game(at), case.segment)
+            rows = self.kept.write(self.inputs[at], [{"seconds": round(made.seconds, 4), "values": made.values.tolist()}])
+        return SegmentTable(np.array(rows[0]["values"]), len(case.text.split()), case.segment, rows[0]["seconds"])
+
+    def _game(self, at: int) -> TextGame:
+        case, _ = self.cases[at]
+        return TextGame(self.encoder, case.text, self.study.value, self.masking, target=self._target(case), head=self.head)
+
+    def _target(self, case: Case) -> str:
+        return str(case.label) if self.study.target == "true" else self.study.target
+
+    def _time(self, open_: list[int]) -> str:
+        if not open_:
+            return ""
+        lengths = [(case.segment[1] - case.segment[0], len(case.text.split())) for case, _ in (self.cases[at] for at in open_)]
+        rows = [exact_rows(m, n - m) for m, n in lengths]
+        longest = int(np.argmax(rows))  # the time of the costliest stands for all
+        return f"; {sum(rows):,} model rows, about {human_seconds(sum(rows) * seconds_per_row(self._game(open_[longest]), 128))}"
+
+
+def _accuracy(head: LinearHead) -> float | None:
+    """Test accuracy (0-1) of a classifier: how good what is explained is."""
+    test: float | Mapping[str, float] | None = head.made.get("test")
+    return test["accuracy"] if isinstance(test, Mapping) else test
