@@ -1,4 +1,4 @@
-"""Where tasks come from: a folder of three-column files, the built-in grammar, or expressions. What a preset of `conf/data` names."""
+"""Where tasks come from: a folder of three-column files, the built-in grammar, or formulas. What a preset of `conf/data` names."""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ import numpy as np
 from probing.errors import ConfigError, DataError, did_you_mean
 from probing.expressions.formula import MAX_VARIABLES, Expression, Group
 
-
 BINDING = {"add_multiply": ("*",), "and_or": ("&",), "exponential": ("**", "*")}
 """The operators that bind, in the families that are chains of variables with an operator between two."""
 

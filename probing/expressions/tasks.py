@@ -1,13 +1,13 @@
-"""The first three families as files: expressions, and tasks in SentEval's format in which a sentence is an expression with its inputs.
+"""The first three families as files: expressions, and tasks in SentEval's format whose sentences are expressions with inputs.
 
     x1 + 0 * x3    the expression x1 + x2 * x3 where x2 is absent (0); the label is the value, a whole number
 
 A present variable is written by its name and an absent one as 0, so the sentence is a formula of that value, inputs need no tokens
 of their own, and masking a variable is replacing its word by 0. The input of all ones keeps the expression's own text.
 
-Every expression is drawn once and lies in one split (70, 10 and 20 %). Of its 2^n inputs `inputs` are drawn without repetition: that
-of all ones always, the others so that each value the expression has is drawn about as often, however few inputs give it. A dev or
-test expression with a value that train lacks (the largest sums) goes to train, so that a classifier knows every class.
+Every expression is drawn once and lies in one split (70, 10 and 20 %). Of its 2^n inputs `inputs` are drawn, each once: that of all
+ones always, the others so that each value the expression has is drawn about as often, however few inputs give it. A dev or test
+expression with a value that train lacks (the largest sums) goes to train, so that a classifier knows every class.
 
     ROOT/<family>.txt               split, value, sentence
         /<family>.expressions.tsv   the expressions as `write` writes them: train, dev, test in this order
@@ -57,7 +57,9 @@ def make_task(
         DataError: a file there was changed.
     """
     if family not in BINDING:
-        raise ConfigError(f"{family!r} is no family that is a task{did_you_mean(str(family), BINDING)} (allowed: {', '.join(BINDING)})")
+        raise ConfigError(
+            f"{family!r} is no family that is a task{did_you_mean(str(family), BINDING)} (allowed: {', '.join(BINDING)})"
+        )
     if not 5 <= count or not 2 <= inputs or variables[1] > MAX_VARIABLES:
         raise ConfigError(
             f"count={count}, inputs={inputs}, variables={list(variables)}: at least 5 expressions (three splits), 2 inputs, and at "
@@ -155,4 +157,6 @@ def _same(card: Path, options: dict[str, Any]) -> None:
         differ = ", ".join(f"{key}={there.get(key)!r}, not {options[key]!r}" for key in options if there.get(key) != options[key])
         raise ConfigError(f"{card.parent} holds {options['family']} of other options ({differ}): give another folder")
     if changed:
-        raise DataError(f"{card.parent}: {', '.join(changed)} was changed since it was made; remove {card.name} to have it made again")
+        raise DataError(
+            f"{card.parent}: {', '.join(changed)} was changed since it was made; remove {card.name}, and it is made again"
+        )

@@ -9,7 +9,7 @@ model rows a formula.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -77,14 +77,16 @@ class Synthetic:
         ):
             for name in asked or ():
                 if name not in known:
-                    raise ConfigError(f"study.{option}: {name!r} is unknown{did_you_mean(name, known)} (allowed: {', '.join(known)})")
+                    raise ConfigError(
+                        f"study.{option}: {name!r} is unknown{did_you_mean(name, known)} (allowed: {', '.join(known)})"
+                    )
         for option in ("functions", "large", "learned"):
             if getattr(self, option) < 1:
                 raise ConfigError(f"study.{option}={getattr(self, option)} must be at least 1")
         if self.seed < 0:
             raise ConfigError(f"study.seed={self.seed} must be at least 0")
         if not self.variables or any(len(pair) != 2 for pair in self.variables):
-            raise ConfigError(f"study.variables={self.variables} must hold pairs of fewest and most variables, such as [[5,7],[8,12]]")
+            raise ConfigError(f"study.variables={self.variables} must hold pairs of fewest and most, as [[5,7],[8,12]]")
         for family in self.families or FAMILIES:
             for least, most in self.variables:
                 generate(family, 1, (least, most), self.seed, self.operators.get(family))  # a mistake is said before any work
@@ -164,7 +166,7 @@ class Cell:
         row = {"family": self.family, "variables": size, "method": method, "functions": n, "rows": float(np.mean(rows))}
         row |= {"error": error, "error_relative": error / scale if scale > 1e-12 else math.nan}
         row |= scores(np.array(counts))
-        return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        return without_nan(row)
 
 
 def scores(counts: Values) -> dict[str, Any]:
@@ -176,6 +178,11 @@ def scores(counts: Values) -> dict[str, Any]:
         for name, score in pooled(part).items():
             row |= {f"{name}{column}": score.value, f"{name}{column}_lower": score.lower, f"{name}{column}_upper": score.upper}
     return row
+
+
+def without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row as JSON has it: None where there is no number."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
 
 
 def shown(row: pd.Series, column: str) -> str:
