@@ -66,7 +66,7 @@ def test_a_task_file_holds_values_of_formulas_and_no_formula_twice(family, tmp_p
 def test_inputs_are_drawn_by_value_and_files_are_made_once(tmp_path):
     [wide] = generate("add_multiply", 1, (10, 10), operators=["+"])
     drawn = [value for value, _ in sentences(wide, 200, np.random.default_rng(0))]
-    assert np.bincount(drawn, minlength=11)[[1, 9]].tolist() == [10, 10]  # all that there are, of 1,024 inputs
+    assert np.bincount(drawn, minlength=11)[[1, 9]].min() > 6  # there are 10 of each among 1,024 inputs: evenly drawn, 2
     options = {"count": 30, "variables": (4, 6), "inputs": 5}
     first = make_task("and_or", tmp_path / "a", **options).read_bytes()
     assert make_task("and_or", tmp_path / "b", **options).read_bytes() == first
@@ -217,18 +217,19 @@ def test_the_probe_finds_what_was_planted_and_nothing_in_noise():
     assert np.array_equal(states[0][inside, :5], states[0][inside - 1, 5:])  # a variable's state is in both of its pairs
 
 
-@pytest.fixture
-def trained(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """A small LSTM trained on and_or, and the source it was trained from."""
     from probing.encoders.checkpoint import CheckpointEncoder
     from probing.encoders.recurrent import LSTM
     from probing.training import train
 
-    source = Expressions(str(tmp_path / "data"), count=60, variables=[4, 7], inputs=16)
+    home = tmp_path_factory.mktemp("trained")
+    source = Expressions(str(home / "formulas"), count=60, variables=[4, 7], inputs=16)
     source.tasks(["and_or"])
-    options = presets.read("objective", "and_or") | {"epochs": 12, "lr": 0.01}
+    options = presets.read("objective", "and_or") | {"epochs": 15, "lr": 0.01, "warmup": 10, "batch_tokens": 160}
     network = LSTM(embedding_dim=8, hidden=16, dropout=0.0, pooling="last")
-    folder = train(network, presets.build(options, "objective"), source.root, tmp_path / "checkpoints")
+    folder = train(network, presets.build(options, "objective"), source.root, home / "checkpoints")
     return CheckpointEncoder(str(folder)), source
 
 
@@ -249,7 +250,7 @@ def test_the_study_of_a_trained_network(trained, tmp_path):
     assert top.probe_accuracy > 0.95 and abs(bottom.probe_accuracy - bottom.probe_majority) < 0.25
     twin = frame[frame.encoder != encoder.name]
     assert (twin.accuracy < mine.accuracy.iloc[0]).all() and len(twin) == len(mine) == 1 + 1 + 2 * 2
-    assert study.measure(context_of(None or encoder, tasks, tmp_path)).equals(frame)  # read, not measured again
+    assert study.measure(context_of(encoder, tasks, tmp_path)).equals(frame)  # read, not measured again
     assert len(list((tmp_path / "kept").iterdir())) == 2
     study.report(frame, tmp_path / "out")
     said = (tmp_path / "out" / "table.md").read_text()
@@ -273,9 +274,11 @@ def test_what_the_study_refuses(trained, tmp_path, toy_root):
 
 
 def test_the_formula_table(tmp_path):
-    study = Synthetic(functions=3, large=1, learned=1, methods=["exact", "learned_p", "sampled", "random"])
+    families, variables = ["add_multiply", "noisy", "null_additive"], [[5, 7], [8, 12], [13, 13]]
+    methods = ["exact", "learned_p", "sampled", "random"]
+    study = Synthetic(families, variables, functions=3, large=1, learned=1, methods=methods)
     frame = study.measure(context_of(None, [], tmp_path))
-    assert len(frame) == 9 * 3 * 4 and len(list((tmp_path / "kept").iterdir())) == len(frame)
+    assert len(frame) == 3 * 3 * 4 and len(list((tmp_path / "kept").iterdir())) == len(frame)
     numbers = frame.columns[3:]
     frame = frame.astype(dict.fromkeys(numbers, float))
     exact = frame[frame.method == "exact"]

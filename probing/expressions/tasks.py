@@ -96,12 +96,12 @@ def distinct(
         ConfigError: there are too few, or an option of `generate` is out of range.
     """
     found: list[Expression] = []
-    for times in (2, 8, 32):
+    for times in (2, 8):
         found = list({e.text: e for e in generate(family, times * count, variables, seed, operators)}.values())
         if len(found) >= count:
             return found[:count]
     raise ConfigError(
-        f"{family} of {variables[0]} to {variables[1]} variables: {len(found)} different expressions in {32 * count} draws, "
+        f"{family} of {variables[0]} to {variables[1]} variables: {len(found)} different expressions in {8 * count} draws, "
         f"{count} were asked for; lower count or raise variables"
     )
 
