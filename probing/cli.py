@@ -193,6 +193,35 @@ def make_tasks_(
         typer.echo(f"{name:28} {card if isinstance(card, str) else card['n']}")
 
 
+@app.command("make-expressions")
+def make_expressions(
+    out: Annotated[Path, typer.Option(help="folder for the files")],
+    families: Annotated[str | None, typer.Option(help="names, comma-separated; default: the three that are tasks")] = None,
+    count: Annotated[int, typer.Option(help="distinct expressions of a family")] = 600,
+    variables: Annotated[str, typer.Option(help="fewest-most variables")] = "5-10",
+    inputs: Annotated[int, typer.Option(help="sentences of an expression, at most")] = 32,
+    operators: Annotated[str | None, typer.Option(help='of one family, blanks between; "* + +" draws + twice as often')] = None,
+    seed: int = 0,
+) -> None:
+    """Write families of expressions: a task of each of the first three (read by data=expressions), a list of any other."""
+    from probing.expressions import BINDING, generate, write
+    from probing.expressions.tasks import make_task
+
+    least, dash, most = variables.partition("-")
+    if not (least.isdigit() and dash and most.isdigit()):
+        raise ConfigError(f"--variables {variables}: give fewest-most, such as 5-10")
+    wide, chosen = (int(least), int(most)), None if operators is None else operators.split()
+    for family in families.split(",") if families else BINDING:
+        if family in BINDING:
+            path = make_task(family, out, count, wide, inputs, chosen, seed)
+        else:
+            expressions = generate(family, count, wide, seed, chosen)
+            path = out / f"{family}.expressions.tsv"
+            out.mkdir(parents=True, exist_ok=True)
+            write(path, expressions)
+        typer.echo(path)
+
+
 @store_app.command("list")
 def store_list(root: Path = OUT / "store") -> None:
     """Encoders in the store: poolings, dtype, sentences, shards done and planned, bytes, and what float16 cost at worst."""

@@ -1,13 +1,15 @@
-"""Where tasks come from: a folder of three-column files, or the built-in grammar. What a preset of `conf/data` names."""
+"""Where tasks come from: a folder of three-column files, the built-in grammar, or formulas. What a preset of `conf/data` names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from probing import task
-from probing.errors import DataError
+from probing.errors import ConfigError, DataError
+from probing.expressions import BINDING
+from probing.expressions.tasks import make_task
 from probing.progress import say
 
 
@@ -71,3 +73,43 @@ class Grammar:
         from probing.builders import grammar_tasks
 
         return Folder(str(grammar_tasks(self.root, self.grammar_seed, self.n))).tasks(names)
+
+
+@dataclass
+class Expressions:
+    """The three families of expressions as tasks (`probing.expressions.tasks`): the value of a formula from its tokens.
+
+    Args:
+        root: folder in which the files are made, once; `probing train objective=add_multiply data.root=…` reads them there.
+        count: distinct expressions of a family.
+        variables: fewest and most variables.
+        inputs: sentences of an expression, at most.
+        operators: of the family asked for, e.g. [*, +, +]; null: its own.
+        expressions_seed: of the draw.
+        train_size: train on a stratified subset of about this size; null: on all.
+        name: how runs on it are called.
+    """
+
+    root: str = "probing-out/expressions"
+    count: int = 600
+    variables: list[int] = field(default_factory=lambda: [5, 10])
+    inputs: int = 32
+    operators: list[str] | None = None
+    expressions_seed: int = 0
+    train_size: int | None = None
+    name: str = "expressions"
+
+    def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
+        """The tasks by name; None: all three.
+
+        Raises:
+            ConfigError: options out of range, or files of other options in `root`.
+        """
+        if len(self.variables) != 2:
+            raise ConfigError(f"data.variables={self.variables} must be two numbers, fewest and most")
+        least, most = self.variables
+        found = []
+        for name in names or BINDING:
+            make_task(name, self.root, self.count, (least, most), self.inputs, self.operators, self.expressions_seed)
+            found.append(task.load(name, Path(self.root).expanduser()))
+        return found

@@ -17,18 +17,6 @@ def run(name, out, *words):
     return json.loads(next(out.glob("*.json")).read_text())
 
 
-def test_the_formula_table(tmp_path):
-    manifest = run(
-        "synthetic.py", tmp_path, "--functions", "3", "--learned", "1", "--large", "1", "--methods", "exact,learned_p,random"
-    )
-    frame = pd.read_csv(tmp_path / "table.csv")
-    assert len(frame) == 9 * 3 * 3 and manifest["command"].startswith("python ")
-    exact = frame[frame.method == "exact"]
-    assert (exact.accuracy_tied_out.dropna() == 1).all() and (exact[~exact.family.str.contains("noisy")].accuracy == 1).all()
-    assert (frame[frame.method == "random"].accuracy < 1).any() and set(frame[frame.method == "learned_p"].functions) == {1}
-    assert (tmp_path / "table.md").read_text().count("| add_multiply | 5-7 | 3 |") == 3
-
-
 def test_the_speed_ratios(tmp_path):
     pytest.importorskip("shapiq")
     found = run("bench_interactions.py", tmp_path, "--players", "4", "--repeats", "3")

@@ -5,7 +5,7 @@
 ['x1 ...', 'x1 ...']
 """
 
-from probing.expressions.families import FAMILIES, generate, random_segment
+from probing.expressions.families import BINDING, FAMILIES, chain, generate, random_segment
 from probing.expressions.formula import Expression, LinkTruth, parse, read, write
 
-__all__ = ["FAMILIES", "Expression", "LinkTruth", "generate", "parse", "random_segment", "read", "write"]
+__all__ = ["BINDING", "FAMILIES", "Expression", "LinkTruth", "chain", "generate", "parse", "random_segment", "read", "write"]

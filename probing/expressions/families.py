@@ -20,8 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probing.errors import ConfigError, did_you_mean
+from probing.errors import ConfigError, DataError, did_you_mean
 from probing.expressions.formula import MAX_VARIABLES, Expression, Group
+
+BINDING = {"add_multiply": ("*",), "and_or": ("&",), "exponential": ("**", "*")}
+"""The operators that bind, in the families that are chains of variables with an operator between two."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,24 @@ def generate(
     return found
 
 
+def chain(family: str, text: str) -> Expression:
+    """The expression of a text that one of the first three families could have made: `BINDING` says what is bound.
+
+    Raises:
+        DataError: another family, variables out of order, or an operator that the family has not.
+
+    >>> chain("and_or", "x1 | x2 & x3").groups
+    ((1, (1, 2)),)
+    """
+    variables, operators = text.split()[::2], text.split()[1::2]
+    if family not in BINDING or set(operators) - set(FAMILIES[family].operators):
+        raise DataError(f"{text!r} is no expression of {family} ({', '.join(BINDING)} have operators of their own)")
+    if variables != [f"x{i + 1}" for i in range(len(operators) + 1)]:
+        raise DataError(f"{text!r}: variables are x1, x2, .. in order, with an operator between two")
+    groups = _runs({operator: operator in BINDING[family] for operator in operators}, operators)
+    return Expression(family, text, tuple(groups), FAMILIES[family].ties, FAMILIES[family].sides)
+
+
 def random_segment(n: int, rng: np.random.Generator) -> tuple[int, int]:
     """A segment as in the released toy experiment: 2 to min(n // 2, 6) players (at least 2), anywhere."""
     length = int(rng.integers(2, max(2, min(n // 2, 6)) + 1))
@@ -104,10 +125,10 @@ def _chain(operators: Sequence[str]) -> str:
     return "x1" + "".join(f" {operator} x{i}" for i, operator in enumerate(operators, 2))
 
 
-def _uniform(binding: str):
+def _uniform(family: str):
     def make(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
         chosen = [operators[i] for i in rng.integers(len(operators), size=n - 1)]
-        return _chain(chosen), _runs({operator: operator == binding for operator in operators}, chosen)
+        return _chain(chosen), _runs({operator: operator in BINDING[family] for operator in operators}, chosen)
 
     return make
 
@@ -118,7 +139,7 @@ def _exponential(rng: np.random.Generator, n: int, operators: Sequence[str]) -> 
         before = chosen[-1] if chosen else "+"
         allowed = [o for o in operators if o == "+" or before == "+" or (before == "*" and o == "*")]
         chosen.append(allowed[rng.integers(len(allowed))])
-    return _chain(chosen), _runs({"**": True, "*": True, "+": False}, chosen)
+    return _chain(chosen), _runs({operator: operator in BINDING["exponential"] for operator in operators}, chosen)
 
 
 def _sum(terms: Sequence[tuple[float, Sequence[int]]]) -> str:
@@ -175,8 +196,8 @@ def _additive(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tup
 
 
 FAMILIES = {
-    "add_multiply": Family(_uniform("*"), ("*", "+"), sides=("max",)),
-    "and_or": Family(_uniform("&"), ("&", "|"), ties=False, sides=("max",)),
+    "add_multiply": Family(_uniform("add_multiply"), ("*", "+"), sides=("max",)),
+    "and_or": Family(_uniform("and_or"), ("&", "|"), ties=False, sides=("max",)),
     "exponential": Family(_exponential, ("**", "*", "+"), sides=("max",)),
     "signed_products": Family(_products),
     "overlapping": Family(_overlapping),

@@ -16,6 +16,7 @@ each other. Left out: methods that name coalitions which are no intervals.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,11 +37,15 @@ SCORES = ("accuracy", "accuracy_on_1_links", "accuracy_on_0_links", "precision",
 
 @dataclass(frozen=True)
 class FoundLinks:
-    """Links of a segment called bound in the best and in the worst partition, bool (m - 1,), and the model rows it took."""
+    """Links of a segment called bound in the best and in the worst partition, bool (m - 1,), and the model rows it took.
+
+    `T` is the method's own, NaN where it has none: of `learned_p` that of the last epochs' soft p, as published.
+    """
 
     max: np.ndarray
     min: np.ndarray
     rows: int
+    T: float = math.nan
 
 
 def find_links(game: Game, segment: tuple[int, int], method: str, budget: int | None = None, seed: int = 0) -> FoundLinks:
@@ -66,14 +71,14 @@ def find_links(game: Game, segment: tuple[int, int], method: str, budget: int | 
 def _by_partition(method: str, tolerance: float = TOLERANCE) -> Callable[..., FoundLinks]:
     def find(game: CachedGame, segment: tuple[int, int], budget: int | None, seed: int) -> FoundLinks:
         r = segment_interaction(game, segment, method, budget, seed, tolerance, listed=1)
-        return FoundLinks(links(r.max_partition), links(r.min_partition), r.n_evaluations)
+        return FoundLinks(links(r.max_partition), links(r.min_partition), r.n_evaluations, r.T)
 
     return find
 
 
 def _learned(game: CachedGame, segment: tuple[int, int], budget: int | None, seed: int) -> FoundLinks:
     r = learned_p(game, segment, "toy", seed)
-    return FoundLinks(links(r.max_partition), links(r.min_partition), r.n_requested)
+    return FoundLinks(links(r.max_partition), links(r.min_partition), r.n_requested, r.T_soft)
 
 
 def _by_sign(values: Values, scale: float, rows: int) -> FoundLinks:
