@@ -7,12 +7,12 @@ The objective is scikit-learn's (`LogisticRegression(C=C)`, solver lbfgs): minim
 with one logistic column for two classes and a softmax over K columns for K > 2. Here it is divided by C n, so that the loss is a
 mean in nats and the penalty weighs lambda = 1 / (C n).
 
-The solver is L-BFGS (Liu & Nocedal 1989) in the eigenbasis of the features' covariance, where a diagonal rescaling by
-1 / sqrt(h s_j + lambda) (s_j: eigenvalue, h: mean curvature of the loss) makes the problem nearly round. Rotation and centring
-leave the optimum unchanged. The path goes from strong to weak regularisation, each C starting at the last optimum, and may stop
-when the dev accuracy has stopped rising. The covariance, its basis and the rotated features serve every C and every label set.
+The solver (probing.probes.lbfgs) works in the eigenbasis of the features' covariance; rotation and centring leave the optimum
+unchanged. The path goes from strong to weak regularisation, each C starting at the last optimum, and may stop when the dev
+accuracy has stopped rising. The covariance, its basis and the rotated features serve every C and every label set, and all label
+sets (true and control) go through the data together.
 
-Left out: sample weights, other penalties, and batching over several layers at once.
+Left out: sample weights, other penalties; layers go one after the other, since they have no matrix in common.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,18 +28,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.errors import DataError
+from probing.probes.lbfgs import TOLERANCE, evaluate, minimise
 from probing.types import Features, Labels, Probabilities
-
-TOLERANCE = 1e-6
-"""Stop when half the squared preconditioned gradient, about the mean loss's distance to its optimum, is below this x ln K nats."""
-MAX_ITERATIONS = 500
-MEMORY = 10
-ROWS = 4096
-SLOW = 12
-"""Iterations after which, and after four times as many, the preconditioner is made again, class by class."""
-DENSE = 64
-"""Up to so many logistic columns have a dense block each; more have `TOP` rows each."""
-TOP = 32
 
 
 @dataclass(frozen=True)
@@ -116,7 +105,8 @@ class Fit:
     Attributes:
         weights: (d + 1, 1) for two classes, (d + 1, K) for more; the last row is the intercept.
         objective: the minimised value of scikit-learn's objective divided by C n, in nats.
-        converged: whether the tolerance was met within `MAX_ITERATIONS`.
+        iterations: passes over the data.
+        converged: whether the solver's tolerance was met.
         dev_accuracy: 0-1, or None without a dev set.
     """
 
@@ -171,9 +161,11 @@ def fit_paths(
         share = (torch.bincount(labels, minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
         own[:, -1] = torch.log(share[1] / share[0]) if columns == 1 else torch.log(share)
     paths: list[list[Fit]] = [[] for _ in ys]
-    alive, point = torch.arange(len(ys)), _evaluate(design, targets, weights)
+    alive, point = torch.arange(len(ys)), evaluate(design.rows, targets, weights)
     for C in sorted(grid):
-        point, iterations, converged = _minimise(design, targets[alive], point, 1 / (C * n), TOLERANCE * math.log(n_classes))
+        point, iterations, converged = minimise(
+            design.rows, design.spectrum, targets[alive], point, 1 / (C * n), TOLERANCE * math.log(n_classes)
+        )
         objective = point.objective(1 / (C * n))
         go_on = []
         for at, label_set in enumerate(alive.tolist()):
@@ -189,240 +181,6 @@ def fit_paths(
             break
         alive, point = alive[go_on], point.take(go_on)
     return paths
-
-
-class Point(NamedTuple):
-    """L weight matrices and what a pass over the data says of them; the penalty is left out, so that any C can start here.
-
-    Attributes:
-        weights: (L, K, d + 1). loss: mean, in nats, float64, (L,). gradient: of the loss, like the weights.
-        curvature: mean over sentences and logits of p (1 - p), (L,).
-    """
-
-    weights: torch.Tensor
-    loss: torch.Tensor
-    gradient: torch.Tensor
-    curvature: torch.Tensor
-
-    def objective(self, lam: float) -> torch.Tensor:
-        return self.loss + lam / 2 * self.weights[..., :-1].double().square().sum((1, 2))
-
-    def slope(self, lam: float) -> torch.Tensor:
-        """Gradient of the objective."""
-        whole = self.gradient.clone()
-        whole[..., :-1] += lam * self.weights[..., :-1]
-        return whole
-
-    def take(self, which) -> Point:
-        return Point(*(part[which] for part in self))
-
-    def where(self, mask: torch.Tensor, other: Point) -> Point:
-        """This point where the mask holds, the other elsewhere."""
-        return Point(*(torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in zip(self, other, strict=True)))
-
-
-def _probabilities(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(L, K, rows)."""
-    logits = (weights.flatten(0, 1) @ rows).view(*weights.shape[:2], -1)
-    return torch.sigmoid(logits) if weights.shape[1] == 1 else torch.softmax(logits, 1)
-
-
-def _evaluate(design: Design, targets: torch.Tensor, weights: torch.Tensor) -> Point:
-    """One pass over the data, in blocks of sentences that stay in the processor's cache; sums are float64.
-
-    Sentences run along the last axis of everything: skinny products and sums over classes are then up to ten times as fast.
-    """
-    n, (label_sets, columns, _) = targets.shape[1], weights.shape
-    loss, curvature = torch.zeros(label_sets, dtype=torch.float64), torch.zeros(label_sets, dtype=torch.float64)
-    flat = weights.flatten(0, 1)
-    gradient = torch.zeros_like(flat)
-    for rows, labels in zip(design.rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True):
-        logits = flat @ rows  # (L K, rows)
-        if columns == 1:
-            loss += (torch.nn.functional.softplus(logits) - labels * logits).sum(1, dtype=torch.float64)
-            residual = torch.sigmoid(logits)
-            curvature += (residual - residual.square()).sum(1, dtype=torch.float64)
-            residual -= labels
-        else:
-            residual = logits.view(label_sets, columns, -1)
-            labels = labels[:, None]
-            chosen = residual.gather(1, labels)
-            top = residual.amax(1, keepdim=True)
-            total = residual.sub_(top).exp_().sum(1, keepdim=True)
-            loss += (total.log() + top - chosen).sum((1, 2), dtype=torch.float64)
-            residual /= total
-            curvature += labels.shape[2] - torch.linalg.vector_norm(residual, dim=(1, 2)).double().square()
-            residual.scatter_add_(1, labels, -torch.ones_like(chosen))
-        gradient.addmm_(residual.view(len(flat), -1), rows.T)
-    return Point(weights, loss / n, gradient.view_as(weights) / n, (curvature / n / columns).float())
-
-
-@dataclass(frozen=True)
-class Preconditioner:
-    """An approximate inverse Hessian of L problems, one block for each logistic column.
-
-    Attributes:
-        diagonal: (L, K or 1, d + 1).
-        low: V of diagonal - V'V, (L, K, r, d + 1), or None.
-        dense: whole blocks, (L, K, d + 1, d + 1), which take the diagonal's place, or None.
-    """
-
-    diagonal: torch.Tensor
-    low: torch.Tensor | None = None
-    dense: torch.Tensor | None = None
-
-    def __call__(self, slope: torch.Tensor) -> torch.Tensor:
-        if self.dense is not None:
-            return (self.dense @ slope[..., None])[..., 0]
-        scaled = self.diagonal * slope
-        if self.low is not None:
-            scaled -= (self.low.mT @ (self.low @ slope[..., None]))[..., 0]
-        return scaled
-
-    def take(self, which) -> Preconditioner:
-        return Preconditioner(*(None if part is None else part[which] for part in (self.diagonal, self.low, self.dense)))
-
-
-def _ridge(design: Design, lam: float) -> torch.Tensor:
-    """The penalty's second derivative, (d + 1,): none for the intercept."""
-    ridge = torch.full_like(design.spectrum, lam)
-    ridge[-1] = 0
-    return ridge
-
-
-def _scaling(design: Design, point: Point, lam: float) -> Preconditioner:
-    """1 / (h s_j + lambda): exact if p (1 - p) were the same in every sentence and class."""
-    curvature = point.curvature.clamp_min(1e-8)[:, None, None]
-    return Preconditioner(1 / (curvature * design.spectrum + _ridge(design, lam)))
-
-
-def _blocks(design: Design, weights: torch.Tensor, lam: float) -> Preconditioner:
-    """Inverse of each column's own block of the Hessian, sum_i p_ik (1 - p_ik) x_i x_i' / n + lambda.
-
-    With few columns the whole block, over the sentences that matter to it; with many the `TOP` sentences that matter most, by
-    Woodbury's identity, over a diagonal that stands for the others.
-    """
-    n, (label_sets, columns, p) = design.rows.shape[1], weights.shape
-    if label_sets * columns <= DENSE:
-        dense = torch.zeros(label_sets * columns, p, p)
-        for rows in design.rows.split(ROWS, 1):
-            probabilities = _probabilities(rows, weights).flatten(0, 1)
-            for block, weight in zip(dense, probabilities * (1 - probabilities), strict=True):
-                near = weight > 0.01 * weight.mean()
-                chosen = rows[:, near]
-                block.addmm_(chosen * weight[near], chosen.T)
-        dense = dense / n + torch.diag(_ridge(design, lam) + 1e-6 * design.spectrum)
-        dense = torch.cholesky_inverse(torch.linalg.cholesky(dense))
-        return Preconditioner(torch.ones(label_sets, 1, p), dense=dense.view(label_sets, columns, p, p))
-    total = torch.zeros(label_sets, columns)
-    top, where = torch.zeros(label_sets, columns, 0), torch.zeros(label_sets, columns, 0, dtype=torch.int64)
-    for start, rows in zip(range(0, n, ROWS), design.rows.split(ROWS, 1), strict=True):
-        weight = _probabilities(rows, weights)
-        weight = weight * (1 - weight)
-        total += weight.sum(2)
-        best, place = weight.topk(min(TOP, weight.shape[2]), 2)
-        top, where = torch.cat([top, best], 2), torch.cat([where, place + start], 2)
-    top, order = top.topk(min(TOP, n), 2)
-    where = where.gather(2, order)
-    rest = ((total - top.sum(2)) / n).clamp_min(1e-8)[..., None]  # (L, K, 1)
-    diagonal = 1 / (rest * design.spectrum + _ridge(design, lam))
-    low = design.rows.T[where.flatten()].view(*where.shape, p) * (top / n).sqrt()[..., None]  # (L, K, r, p)
-    scaled = low * diagonal[:, :, None]
-    inner = scaled @ low.mT + torch.eye(low.shape[2])  # (L, K, r, r)
-    return Preconditioner(diagonal, low=torch.linalg.solve_triangular(torch.linalg.cholesky(inner), scaled, upper=False))
-
-
-class Step(NamedTuple):
-    """A move of L-BFGS: of the weights, of the slope, of the preconditioned slope, and <move, change>, infinite if not to be used."""
-
-    move: torch.Tensor
-    change: torch.Tensor
-    downhill: torch.Tensor
-    product: torch.Tensor
-
-    def take(self, which) -> Step:
-        return Step(*(part[which] for part in self))
-
-
-def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Inner products of L pairs, (L, 1, 1)."""
-    return (a * b).sum((1, 2), keepdim=True)
-
-
-def _minimise(
-    design: Design, targets: torch.Tensor, start: Point, lam: float, tolerance: float
-) -> tuple[Point, torch.Tensor, torch.Tensor]:
-    """Preconditioned L-BFGS with Armijo backtracking, on L label sets side by side: the optima, passes over the data, converged.
-
-    Each label set keeps its own step size; those that have arrived leave the batch.
-    """
-    ended = Point(*(part.clone() for part in start))
-    passes = torch.zeros(len(targets), dtype=torch.int64)
-    converged = torch.zeros(len(targets), dtype=torch.bool)
-    alive, here = torch.arange(len(targets)), start
-    precondition = _scaling(design, here, lam)
-    slope, value = here.slope(lam), here.objective(lam)
-    downhill = precondition(slope)
-    size, gamma = torch.ones(len(targets), 1, 1), torch.ones(len(targets), 1, 1)
-    steps: list[Step] = []
-    slow = 4 * SLOW if targets.shape[0] * here.weights.shape[1] <= DENSE else SLOW
-    for count in range(MAX_ITERATIONS + 1):
-        gap = _dot(slope, downhill).flatten() / 2
-        stuck = size.flatten() < 1e-6  # no decrease can be found at this precision
-        end = (gap <= tolerance) | stuck | (count == MAX_ITERATIONS)
-        if end.any():
-            for whole, part in zip(ended, here, strict=True):
-                whole[alive[end]] = part[end]
-            passes[alive[end]] = count
-            converged[alive[end]] = gap[end] <= torch.where(stuck[end], 30 * tolerance, tolerance)
-            if end.all():
-                break
-            on = ~end
-            alive, here, targets, precondition = alive[on], here.take(on), targets[on], precondition.take(on)
-            slope, value, downhill, size, gamma = slope[on], value[on], downhill[on], size[on], gamma[on]
-            steps = [step.take(on) for step in steps]
-        if count in (slow, 4 * slow):
-            precondition = _blocks(design, here.weights, lam)
-            downhill = precondition(slope)
-            steps = [step._replace(downhill=precondition(step.change)) for step in steps]
-            gamma = torch.ones_like(gamma)
-        direction = -_two_loops(slope, downhill, steps, gamma)
-        descent = _dot(slope, direction)
-        direction = torch.where(descent < 0, direction, -downhill)  # rounding has spoilt the memory
-        descent = torch.where(descent < 0, descent, -_dot(slope, downhill))
-        there = _evaluate(design, targets, here.weights + size * direction)
-        new_value, new_slope = there.objective(lam), there.slope(lam)
-        lower = new_value <= value + (1e-4 * size * descent).flatten() + 1e-7 * value.abs()  # the last: rounding of float32
-        new_downhill = precondition(new_slope)
-        accept = lower[:, None, None]
-        move, change = size * direction, torch.where(accept, new_slope - slope, 0)
-        product = _dot(move, change)
-        use = accept & (product > 0)
-        step = Step(move, change, torch.where(accept, new_downhill - downhill, 0), torch.where(use, product, torch.inf))
-        gamma = torch.where(use, product / _dot(change, step.downhill).clamp_min(1e-30), gamma)
-        steps = [*steps[-(MEMORY - 1) :], step]
-        here, value = there.where(lower, here), torch.where(lower, new_value, value)
-        slope, downhill = torch.where(accept, new_slope, slope), torch.where(accept, new_downhill, downhill)
-        size = torch.where(accept, 1.0, size / 2)
-    return ended, passes, converged
-
-
-def _two_loops(slope: torch.Tensor, downhill: torch.Tensor, steps: Sequence[Step], gamma: torch.Tensor) -> torch.Tensor:
-    """L-BFGS's inverse Hessian times the slope; gamma times the preconditioner is its start (Nocedal & Wright, 7.4).
-
-    The preconditioner is linear, so that its product with the first loop's vector is a sum of products that are known.
-    """
-    q, scaled = slope.clone(), downhill.clone()
-    alphas = []
-    for step in reversed(steps):
-        alpha = _dot(step.move, q) / step.product
-        q -= alpha * step.change
-        scaled -= alpha * step.downhill
-        alphas.append(alpha)
-    scaled *= gamma
-    for step, alpha in zip(steps, reversed(alphas), strict=True):
-        scaled += step.move * (alpha - _dot(step.change, scaled) / step.product)
-    return scaled
 
 
 class LogisticProbe(ClassifierMixin, BaseEstimator):

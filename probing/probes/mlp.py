@@ -133,7 +133,7 @@ def _train_group(recipes: Sequence[Recipe], x, ys, dev_x, dev_ys, n_classes: int
 
 
 def _noise(nhid: int, n: int, rates: Sequence[float], masks: dict[float, torch.Generator]) -> torch.Tensor | None:
-    """What dropout multiplies the hidden units with, (M, nhid, n): the numbers that `nn.Dropout` would draw for each model alone."""
+    """What dropout multiplies hidden units with, (M, nhid, n): what `nn.Dropout` would draw for each model alone."""
     if not masks:
         return None
     drawn = {p: torch.empty(n, nhid).bernoulli_(1 - p, generator=own).div_(1 - p).T for p, own in masks.items() if p in rates}
