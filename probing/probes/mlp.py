@@ -10,6 +10,12 @@ From the description of facebookresearch/SentEval (senteval/tools/classifier.py,
   a step once more than `max_epoch` passes are done; the parameters of the best step are kept.
 
 Numpy's and torch's generators start from `seed` at each fit; the global state is put back afterwards.
+
+A grid of such runs on one matrix of features (hidden units, dropout, L2, label sets) goes in step: with one seed all runs see the
+same minibatches, so that the first layer of all models is one product, its gradient another, and Adam one set of operations on
+one vector. Each model has the numbers that it would have alone, up to the order of sums: its start, its masks of dropout, its end;
+what has ended leaves the batch. The gradient is written out, since autograd's bookkeeping costs more than these small products.
+Runs of other seeds or layers have other minibatches; they share nothing, and go one after the other.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -124,7 +131,7 @@ def _train_group(recipes: Sequence[Recipe], x, ys, dev_x, dev_ys, n_classes: int
             if not curve or accuracy > max(curve):
                 models[i].load_state_dict(stack.parameters(at, models[i]))
             curve.append(accuracy)
-            misses = len(curve) - len({max(curve[: t + 1]) for t in range(len(curve))})  # steps without a new best
+            misses = len(curve) - len(set(accumulate(curve, max)))  # steps without a new best
             if recipe.early_stop and misses <= recipe.tenacity and passes <= recipe.max_epoch:
                 still.append(at)
         if len(still) < len(alive):  # what has finished costs nothing more
