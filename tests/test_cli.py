@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_written_is_said(here, tmp_path):
 
 def test_a_failed_cell_gives_exit_code_1_and_is_listed(here):
     words, out = here
-    broken = "import probing.probes.logistic as m\ndef bad(*a, **k): raise ArithmeticError('no luck')\nm.fit_path = bad\n"
+    broken = "import probing.probes.logistic as m\ndef bad(*a, **k): raise ArithmeticError('no luck')\nm.fit_paths = bad\n"
     code = f"import sys\n{broken}sys.argv = ['probing', 'run', *{words!r}]\nfrom probing.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True)
     assert done.returncode == 1 and "no luck" in done.stderr and "probing status" in done.stderr

@@ -176,7 +176,7 @@ def test_a_probe_that_draws_has_one_cell_per_seed(tasks, tmp_path):
 def test_a_failing_cell_is_recorded_and_tried_again_and_the_rest_goes_on(tasks, tmp_path, monkeypatch):
     from probing.probes import logistic
 
-    real, calls = logistic.fit_path, []
+    real, calls = logistic.fit_paths, []
 
     def failing(design, y, n_classes, *rest):
         calls.append(n_classes)
@@ -184,7 +184,7 @@ def test_a_failing_cell_is_recorded_and_tried_again_and_the_rest_goes_on(tasks, 
             raise np.linalg.LinAlgError("did not converge")
         return real(design, y, n_classes, *rest)
 
-    monkeypatch.setattr(logistic, "fit_path", failing)
+    monkeypatch.setattr(logistic, "fit_paths", failing)
     frame = run(tasks, tmp_path).frame
     failed = frame[frame.status == "failed"]
     assert set(failed.task) == {"tree_depth"} and len(failed) == 9

@@ -10,7 +10,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from probing.errors import DataError
-from probing.probes.logistic import Design, LogisticProbe, fit_path
+from probing.probes import lbfgs
+from probing.probes.logistic import Design, LogisticProbe, fit_path, fit_paths
 
 
 def made(n, d, k, seed, signal=1.0, spread=2.0):
@@ -128,6 +129,98 @@ def test_shuffling_rows_and_rotating_features_change_nothing(seed, k):
     assert a.objective == pytest.approx(b.objective, rel=1e-4)
 
 
+@given(st.integers(0, 10_000), st.integers(2, 6), st.sampled_from([1e-3, 0.1, 3.0]), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_any_problem_has_scikit_learns_optimum(seed, k, C, absent):
+    """Features of unequal scale, two of them constant, classes that do not occur."""
+    x, y = made(200, 10, k, seed, signal=2.0)
+    x[:, 3], x[:, 7] = 0.0, 1e6
+    y = np.where(y == k - 1, 0, y) if absent and k > 2 else y
+    if len(np.unique(y)) < 2:
+        return
+    model, objective = reference(StandardScaler().fit_transform(x.astype(np.float64)), y, C)
+    design = Design.prepare(x)
+    assert torch.isfinite(design.rows).all()
+    [fit] = fit_path(design, y, k, [C])
+    assert fit.converged
+    if len(np.unique(y)) == k:  # with an absent class the softmax has one logit more, whose weight only falls
+        assert fit.objective == pytest.approx(objective, rel=1e-3)
+    else:
+        assert fit.objective <= objective * (1 + 1e-3) + 1e-3
+    assert (fit.predict(design.z) == model.predict(StandardScaler().fit_transform(x.astype(np.float64)))).mean() >= 0.985
+
+
+@pytest.mark.parametrize("blocks", ["none", "dense", "low"])
+@pytest.mark.parametrize("k", [2, 5])
+def test_every_preconditioner_leads_to_the_same_optimum(k, blocks, monkeypatch):
+    """Blocks from the first pass on: dense ones, and those of the sentences that matter most."""
+    x, y = made(400, 24, k, seed=k, signal=1.0)
+    _, objective = reference(StandardScaler().fit_transform(x.astype(np.float64)), y, 3.0)
+    made_blocks = []
+    real = lbfgs._blocks
+    monkeypatch.setattr(lbfgs, "DENSE", {"none": 0, "dense": 64, "low": 0}[blocks])
+    monkeypatch.setattr(lbfgs, "_passes_before_blocks", lambda *shape: 10_000 if blocks == "none" else 1)
+    monkeypatch.setattr(lbfgs, "_blocks", lambda *given: made_blocks.append(real(*given)) or made_blocks[-1])
+    fit = fit_path(Design.prepare(x), y, k, [3.0])[0]
+    assert fit.converged and fit.objective == pytest.approx(objective, rel=1e-3)
+    assert [(b.dense is not None, b.low is not None) for b in made_blocks[:1]] == {
+        "none": [], "dense": [(True, False)], "low": [(False, True)]
+    }[blocks]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["dense", "low"])
+def test_a_block_is_the_inverse_of_the_columns_hessian(kind, monkeypatch):
+    """Up to what each kind leaves out by design: sentences of a hundredth of the mean weight; a hundredth of it on the diagonal."""
+    monkeypatch.setattr(lbfgs, "DENSE", 64 if kind == "dense" else 0)
+    monkeypatch.setattr(lbfgs, "TOP", 300)
+    x, _ = made(300, 6, 3, seed=1)
+    design, lam, draw = Design.prepare(x), 0.01, torch.Generator().manual_seed(0)
+    weights, slope = 0.3 * torch.randn(1, 3, 7, generator=draw), torch.randn(1, 3, 7, generator=draw)
+    p = torch.softmax(torch.einsum("kd,dn->kn", weights[0], design.rows), 0)
+    for k, w in enumerate(p * (1 - p)):
+        extra = 0.01 * w.mean() * design.spectrum if kind == "low" else torch.zeros(7)
+        hessian = (design.rows * w) @ design.rows.T / 300 + torch.diag(torch.tensor([lam] * 6 + [0.0]) + extra)
+        expected = torch.linalg.solve(hessian.double(), slope[0, k].double()).float()
+        found = lbfgs._blocks(design.rows, design.spectrum, weights, lam)(slope)[0, k]
+        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_label_sets_side_by_side_are_label_sets_alone(k):
+    """Each keeps its own steps and its own end, also when the others arrive earlier or stop rising on dev."""
+    x, y = made(600, 20, k, seed=k)
+    dev_x, dev_y = made(600, 20, k, seed=k)[0][::-1].copy(), y[::-1].copy()
+    rng = np.random.default_rng(0)
+    ys = [y, rng.permutation(y), np.zeros_like(y), rng.integers(0, k, 600)]
+    devs = [dev_y, rng.permutation(y), np.zeros_like(y), rng.integers(0, k, 600)]
+    design, grid = Design.prepare(x), [1e-4, 1e-2, 1.0, 10.0]
+    z = design.rotate(dev_x)
+    together = fit_paths(design, ys, k, grid, (z, devs), patience=1)
+    assert len({len(path) for path in together}) > 1, "the label sets must differ in where they stop"
+    for labels, dev, path in zip(ys, devs, together, strict=True):
+        alone = fit_path(design, labels, k, grid, (z, dev), patience=1)
+        assert len(alone) == len(path)
+        for a, b in zip(alone, path, strict=True):
+            assert a.converged and b.converged
+            assert a.objective == pytest.approx(b.objective, rel=1e-4, abs=1e-5)
+            assert (a.predict(z) == b.predict(z)).mean() > 0.99
+
+
+def test_a_feature_of_tiny_scale_is_a_feature():
+    """Squares of 1e-30 vanish in float32; standardised, the feature is as good as any."""
+    x, y = made(400, 5, 2, seed=0)
+    small = x.copy()
+    small[:, 2] *= 1e-30
+    a, b = (fit_path(Design.prepare(given), y, 2, [0.1])[0].objective for given in (x, small))
+    assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_the_same_call_gives_the_same_bits():
+    x, y = made(500, 20, 4, seed=0)
+    first, again = (fit_path(Design.prepare(x), y, 4, [1.0])[0].weights for _ in range(2))
+    assert torch.equal(first, again)
+
+
 def test_a_planted_signal_is_found_and_noise_is_not():
     x, y = made(4000, 20, 2, seed=0, signal=3.0)
     noise = np.random.default_rng(0).permutation(y)
@@ -145,7 +238,7 @@ def test_vectors_that_are_not_finite_are_refused():
 
 def test_too_few_iterations_are_marked(monkeypatch):
     x, y = made(500, 20, 3, seed=0)
-    monkeypatch.setattr("probing.probes.logistic.MAX_ITERATIONS", 1)
+    monkeypatch.setattr("probing.probes.lbfgs.MAX_ITERATIONS", 1)
     assert not fit_path(Design.prepare(x), y, 3, [10.0])[0].converged
 
 

@@ -6,7 +6,8 @@ import torch
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from torch import nn
 
-from probing.probes.mlp import MLPProbe, Recipe, train
+from probing.probes import mlp
+from probing.probes.mlp import MLPProbe, Recipe, train, train_batch
 
 
 def data(seed=0, n=300, d=10, k=3):
@@ -65,6 +66,40 @@ def test_the_dev_curve_and_the_kept_model_are_the_originals(nhid, dropout, tenac
     assert run.curve == pytest.approx(expected, abs=1e-12)
     for mine, theirs in zip(run.model.state_dict().values(), kept.values(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_a_batch_holds_the_originals_models():
+    """Hidden x dropout x L2 x labels, each with its own masks and its own end, against one original run for each."""
+    x, y, dev_x, dev_y = data()
+    rng = np.random.default_rng(0)
+    other, dev_other = rng.permutation(y), rng.permutation(dev_y)
+    grid = [(nhid, p, l2) for nhid in (0, 20, 30) for p in (0.0, 0.2, 0.5) for l2 in (1e-4, 1e-1)]
+    recipes = [Recipe(*cell, tenacity=2, epoch_size=1, max_epoch=30) for cell in grid] * 2
+    ys, devs = [y] * len(grid) + [other] * len(grid), [dev_y] * len(grid) + [dev_other] * len(grid)
+    runs = train_batch(recipes, x, ys, dev_x, devs, 3, 7)
+    assert len({len(run.curve) for run in runs}) > 2, "models must end at different steps"
+    for recipe, labels, dev, run in zip(recipes, ys, devs, runs, strict=True):
+        p = recipe.dropout if recipe.nhid else 0.0
+        expected, kept = senteval(x, labels, dev_x, dev, 3, recipe.nhid, p, recipe.l2, 7, 2, 1, 30)
+        assert run.curve == pytest.approx(expected, abs=1e-12)
+        for mine, theirs in zip(run.model.state_dict().values(), kept.values(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_is_autograds():
+    """One step from the same start, with dropout, on unequal rows: the vector that Adam reads."""
+    model = nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.3), nn.Sigmoid(), nn.Linear(5, 4))
+    x, targets = torch.randn(9, 6), torch.randint(0, 4, (2, 9))
+    noise = torch.empty(2, 5, 9).bernoulli_(0.7).div_(0.7)
+    stack = mlp._Stack.of(model, [0.0, 0.1])
+    stack.step(x, targets, noise)
+    for at, decay in enumerate([0.0, 0.1]):
+        model.zero_grad()
+        hidden = torch.sigmoid((x @ model[0].weight.T + model[0].bias) * noise[at].T)
+        loss = nn.functional.cross_entropy(hidden @ model[3].weight.T + model[3].bias, targets[at])
+        (loss + decay / 2 * sum((p**2).sum() for p in model.parameters())).backward()
+        for slot, p in zip(stack.slots, model.parameters(), strict=True):
+            torch.testing.assert_close(slot[at].view_as(p), p.grad)
 
 
 def test_misses_are_cumulative_and_the_shortest_run_has_28_passes():

@@ -142,7 +142,7 @@ class LogisticPath:
 
     def settings(self, task: str) -> dict[str, Any]:
         said = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
-        return said | {"solver": self.solver, "patience": self.patience, "version": 1}
+        return said | {"solver": self.solver, "patience": self.patience, "version": 2}
 
     def seed(self, seed: int) -> int | None:
         return None  # the optimum is unique
@@ -151,19 +151,20 @@ class LogisticPath:
         return list(columns)
 
     def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
-        from probing.probes.logistic import Design, fit_path
+        from probing.probes.logistic import Design, fit_paths
 
         for column in columns:
             blocks = load(column)
             design = Design.prepare(blocks.train, self.standardize)
             z_dev, z_test = design.rotate(blocks.dev), design.rotate(blocks.test)
-            for which, labels in label_sets.items():
-                if self.solver == "sklearn":
-                    path = self._sklearn_path(design, labels, z_dev, z_test)
-                else:
-                    fits = fit_path(design, labels.train, n_classes, self.grid, (z_dev, labels.dev), self.patience)
-                    path = [(f.C, f.dev_accuracy, f.converged, f.predict(z_test)) for f in fits]
-                yield column, which, _best_of(path)
+            if self.solver == "sklearn":
+                for which, labels in label_sets.items():
+                    yield column, which, _best_of(self._sklearn_path(design, labels, z_dev, z_test))
+                continue
+            train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
+            paths = fit_paths(design, train, n_classes, self.grid, (z_dev, dev), self.patience)
+            for which, fits in zip(label_sets, paths, strict=True):
+                yield column, which, _best_of([(f.C, f.dev_accuracy, f.converged, f.predict(z_test)) for f in fits])
 
     def _sklearn_path(self, design, labels: LabelSet, z_dev, z_test) -> list[tuple]:
         from sklearn.linear_model import LogisticRegression
@@ -284,7 +285,7 @@ class SentEvalTorch:
         }
         for name in ("batch_size", "tenacity", "epoch_size", "max_epoch", "early_stop", "first_appearance"):
             said[name] = getattr(self, name)
-        return said | {"version": 1}
+        return said | {"version": 2}
 
     def seed(self, seed: int) -> int | None:
         return self.base_seed + seed
@@ -293,29 +294,32 @@ class SentEvalTorch:
         return [c for c in columns if (self.poolings is None or c.pooling in self.poolings) and (self.embeddings or c.layer > 0)]
 
     def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
-        from probing.probes.mlp import Recipe, train
+        from probing.probes.mlp import Recipe, train_batch
 
+        grid = [(nhid, p, l2) for nhid in self._nhid(task) for p in (self.dropout if nhid else [0.0]) for l2 in self.l2]
+        shape = (self.batch_size, self.tenacity, self.epoch_size, self.max_epoch, self.early_stop)
+        recipes = [Recipe(*cell, *shape) for cell in grid]
+        orders = {which: self._order(labels.train, n_classes) for which, labels in label_sets.items()}
+        number = {which: np.argsort(order) for which, order in orders.items()}  # class index -> number used by the probe
+        train = [number[which][labels.train] for which, labels in label_sets.items() for _ in grid]
+        dev = [number[which][labels.dev] for which, labels in label_sets.items() for _ in grid]
         for column in columns:
             blocks = load(column)
-            for which, labels in label_sets.items():
-                order = np.arange(n_classes)
-                if self.first_appearance:
-                    seen, first = np.unique(labels.train, return_index=True)
-                    order = np.r_[seen[np.argsort(first)], np.setdiff1d(order, seen)]
-                number = np.argsort(order)  # class index -> number used by the probe
-                path, tried = [], []
-                for nhid in self._nhid(task):
-                    for dropout in self.dropout if nhid else [0.0]:
-                        for l2 in self.l2:
-                            recipe = Recipe(
-                                nhid, dropout, l2, self.batch_size, self.tenacity, self.epoch_size, self.max_epoch, self.early_stop
-                            )
-                            run = train(
-                                recipe, blocks.train, number[labels.train], blocks.dev, number[labels.dev], n_classes,
-                                self.base_seed + seed,
-                            )  # fmt: skip
-                            chosen = {"nhid": nhid, "dropout": dropout, "l2": l2}
-                            path.append((round(100 * run.dev_accuracy, 2), chosen, run))
-                            tried.append(chosen | {"dev_accuracy": run.dev_accuracy, "dev_curve": list(run.curve)})
-                _, chosen, run = max(path, key=lambda p: p[0])  # the first maximum, on rounded accuracies, as in SentEval
-                yield column, which, ProbeResult(order[run.predict(blocks.test)], run.dev_accuracy, chosen, tuple(tried), True)
+            runs = train_batch(recipes * len(orders), blocks.train, train, blocks.dev, dev, n_classes, self.base_seed + seed)
+            for at, (which, order) in enumerate(orders.items()):
+                own = runs[at * len(grid) : (at + 1) * len(grid)]
+                cells = [dict(zip(("nhid", "dropout", "l2"), cell, strict=True)) for cell in grid]
+                best = max(range(len(grid)), key=lambda i: round(100 * own[i].dev_accuracy, 2))  # the first maximum, as SentEval
+                tried = [
+                    cell | {"dev_accuracy": r.dev_accuracy, "dev_curve": list(r.curve)} for cell, r in zip(cells, own, strict=True)
+                ]
+                predicted = order[own[best].predict(blocks.test)]
+                yield column, which, ProbeResult(predicted, own[best].dev_accuracy, cells[best], tuple(tried), True)
+
+    def _order(self, labels: Labels, n_classes: int) -> Labels:
+        """The classes in the order in which the probe numbers them."""
+        order = np.arange(n_classes)
+        if not self.first_appearance:
+            return order
+        seen, first = np.unique(labels, return_index=True)
+        return np.r_[seen[np.argsort(first)], np.setdiff1d(order, seen)]

@@ -1,0 +1,338 @@
+"""Speed of our probes against what people run today, to the same optimum, interleaved in one process.
+
+Usage: python scripts/bench_probes.py OUT --tasks DATA:task,… [--columns 0.mean,6.mean] [--store DIR] [--encoder minilm]
+           [--repeats 3] [--many-repeats 1] [--mlp 6.mean] [--max-epoch 200]
+       python scripts/bench_probes.py OUT --synthetic 300x12x2,300x12x4      (made features: sentences x dimensions x classes)
+
+Logistic, for every task and column: scikit-learn's LogisticRegression (lbfgs, its defaults, max_iter raised to 5,000; float32
+features standardised by StandardScaler, inside its time) over the grid of C; our `fit_paths` over the whole grid, and with the
+patience that a user gets (preparation, dev and test inside its time). The reference of objective and accuracy is scikit-learn
+again, float64, tol 1e-8, started where its own default fit ended: outside the times, since the defaults do not always arrive. Above
+200 classes the reference is made at the chosen C alone, at tol 1e-6, and `--many-repeats` counts.
+
+MLP: SentEval's loop from its description (one model at a time, minibatches of 64, Adam, autograd) over the grid hidden x dropout x
+L2 of `--grid`, against `train_batch` on the same grid and seed. Both go on until their own early stopping ends them.
+
+Times are of the processor, one thread; before and after every row a GEMM is timed. Ratios are of medians.
+OUT: probes.json, probes.md; rows that are there already stay as they are, so that an interrupted run can be taken up.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from probing import Store, load_encoder, load_task
+from probing.cells import versions
+from probing.probes.logistic import Design, fit_paths
+from probing.probes.mlp import Recipe, train_batch
+from probing.probes.protocols import LogisticPath
+from probing.types import Column
+
+MANY = 200
+
+
+class Clock:
+    """Processor and wall seconds of every call, by name."""
+
+    def __init__(self):
+        self.cpu: dict[str, list[float]] = {}
+        self.wall: dict[str, list[float]] = {}
+
+    def __call__(self, name, call):
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = call()
+        self.cpu.setdefault(name, []).append(time.process_time() - cpu)
+        self.wall.setdefault(name, []).append(time.perf_counter() - wall)
+        return result
+
+    def median(self, name):
+        return statistics.median(self.cpu[name])
+
+    def said(self):
+        return {"cpu_seconds": self.cpu, "wall_seconds": self.wall}
+
+
+def gemm_peak() -> float:
+    """GFLOP a processor second of a float32 product of 1,024 x 1,024, the best of 20."""
+    a, spent = torch.randn(1024, 1024), []
+    for _ in range(20):
+        start = time.process_time()
+        a @ a
+        spent.append(time.process_time() - start)
+    return 2 * 1024**3 / min(spent) / 1e9
+
+
+def accuracy(predicted, gold) -> float:
+    return float((predicted == gold).mean())
+
+
+def sklearn_grid(x, y, grid):
+    scaler = StandardScaler().fit(x)
+    z = scaler.transform(x)
+    return scaler, [LogisticRegression(C=C, max_iter=5000).fit(z, y) for C in grid]
+
+
+def ours_grid(blocks, grid, k, patience):
+    x, y, dev_x, dev_y, test_x, _ = blocks
+    design = Design.prepare(x)
+    [path] = fit_paths(design, [y], k, grid, (design.rotate(dev_x), [dev_y]), patience)
+    z = design.rotate(test_x)
+    return path, [fit.predict(z) for fit in path]
+
+
+def optimum(model, z, y, tol):
+    """scikit-learn in float64, from where `model` ended: the refined model and its objective in nats (divided by C n)."""
+    exact = LogisticRegression(C=model.C, tol=tol, max_iter=20_000, warm_start=True)
+    exact.coef_, exact.intercept_, exact.classes_ = model.coef_.astype(float), model.intercept_.astype(float), model.classes_
+    exact.fit(z, y)
+    return exact, objective(exact, z, y)
+
+
+def objective(model, z, y) -> float:
+    with np.errstate(divide="ignore"):
+        loss = -model.predict_log_proba(z)[np.arange(len(y)), np.searchsorted(model.classes_, y)].mean()
+    return float(loss + np.square(model.coef_.astype(float)).sum() / 2 / (model.C * len(y)))
+
+
+def logistic(name, blocks, k, given) -> dict:
+    x, y, dev_x, dev_y, test_x, test_y = blocks
+    grid = LogisticPath().grid
+    repeats = given.many_repeats if k > MANY else given.repeats
+    clock = Clock()
+    calls = {
+        "sklearn": lambda: sklearn_grid(x, y, grid),
+        "ours": lambda: ours_grid(blocks, grid, k, None),
+        "ours_patience": lambda: ours_grid(blocks, grid, k, LogisticPath().patience),
+    }
+    found = {}
+    for repeat in range(repeats):
+        for which in sorted(calls, reverse=bool(repeat % 2)):
+            found[which] = clock(which, calls[which])
+    scaler, models = found["sklearn"]
+    path, predictions = found["ours"]
+    z, dev_z, test_z = (scaler.transform(part.astype(np.float64)) for part in (x, dev_x, test_x))
+    dev = [accuracy(model.predict(dev_z), dev_y) for model in models]
+    chosen, ours_chosen = int(np.argmax(dev)), max(range(len(path)), key=lambda i: path[i].dev_accuracy)
+    rows = []
+    for at, (model, fit, predicted) in enumerate(zip(models, path, predictions, strict=True)):
+        row = {
+            "C": fit.C, "passes": fit.iterations, "converged": fit.converged, "sklearn_iterations": int(model.n_iter_.max()),
+            "objective": fit.objective, "sklearn_objective": objective(model, z, y),
+            "accuracy": accuracy(predicted, test_y), "sklearn_accuracy": accuracy(model.predict(test_z), test_y),
+        }  # fmt: skip
+        if k <= MANY or at == ours_chosen:
+            exact, best = optimum(model, z, y, 1e-8 if k <= MANY else 1e-6)
+            row |= {"optimum": best, "optimum_accuracy": accuracy(exact.predict(test_z), test_y)}
+        rows.append(row)
+    known = [row for row in rows if "optimum" in row]
+    result = {
+        "task": name, "n": len(y), "d": x.shape[1], "classes": k, "n_test": len(test_y), "repeats": repeats, "fits": rows,
+        "ratio": clock.median("sklearn") / clock.median("ours"),
+        "ratio_patience": clock.median("sklearn") / clock.median("ours_patience"),
+        "visited": len(found["ours_patience"][0]), "converged": all(fit.converged for fit in path),
+        "chosen": path[ours_chosen].C, "sklearn_chosen": grid[chosen],
+        "accuracy": rows[ours_chosen]["accuracy"], "sklearn_accuracy": rows[chosen]["sklearn_accuracy"],
+        "same_C_points": 100 * (rows[ours_chosen]["accuracy"] - rows[ours_chosen]["optimum_accuracy"]),
+        "above_optimum": max((row["objective"] - row["optimum"]) / row["optimum"] for row in known),
+        "sklearn_above_optimum": max((row["sklearn_objective"] - row["optimum"]) / row["optimum"] for row in known),
+        "worst_points": max(100 * abs(row["accuracy"] - row["optimum_accuracy"]) for row in known),
+        "sklearn_worst_points": max(100 * abs(row["sklearn_accuracy"] - row["optimum_accuracy"]) for row in known),
+    }  # fmt: skip
+    return result | clock.said()
+
+
+def senteval(recipe, x, y, dev_x, dev_y, k, seed) -> tuple[list[float], nn.Module]:
+    """SentEval's loop for one model, as its description says: tenacity counted without reset, the best step's parameters kept."""
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    layers = [nn.Linear(x.shape[1], recipe.nhid), nn.Dropout(recipe.dropout), nn.Sigmoid(), nn.Linear(recipe.nhid, k)]
+    model = nn.Sequential(*layers)
+    adam, loss_of = torch.optim.Adam(model.parameters(), weight_decay=recipe.l2), nn.CrossEntropyLoss()
+    x, y, dev_x, dev_y = map(torch.from_numpy, (x, y, dev_x, dev_y))
+    curve, kept, misses, passes = [], None, 0, 0
+    while passes <= recipe.max_epoch and misses <= recipe.tenacity:
+        model.train()
+        for _ in range(recipe.epoch_size):
+            order = torch.from_numpy(np.random.permutation(len(x)))
+            for start in range(0, len(x), recipe.batch_size):
+                rows = order[start : start + recipe.batch_size]
+                loss = loss_of(model(x[rows]), y[rows])
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+        passes += recipe.epoch_size
+        model.eval()
+        with torch.no_grad():
+            curve.append(float((model(dev_x).argmax(1) == dev_y).float().mean()))
+        if curve[-1] > max(curve[:-1], default=-1.0):
+            kept = {name: value.clone() for name, value in model.state_dict().items()}
+        else:
+            misses += 1
+    model.load_state_dict(kept)
+    return curve, model
+
+
+def mlp(name, blocks, k, given) -> dict:
+    x, y, dev_x, dev_y, test_x, test_y = blocks
+    nhid, dropout, l2 = ([float(v) for v in axis.split(",")] for axis in given.grid.split("/"))
+    recipes = [Recipe(int(h), p, w, max_epoch=given.max_epoch) for h in nhid for p in dropout for w in l2]
+    copies = len(recipes)
+    calls = {
+        "senteval": lambda: [senteval(recipe, x, y, dev_x, dev_y, k, 1111) for recipe in recipes],
+        "ours": lambda: train_batch(recipes, x, [y] * copies, dev_x, [dev_y] * copies, k, 1111),
+    }
+    clock, found = Clock(), {}
+    for repeat in range(given.repeats):
+        for which in sorted(calls, reverse=bool(repeat % 2)):
+            found[which] = clock(which, calls[which])
+    theirs, ours = [curve for curve, _ in found["senteval"]], [run.curve for run in found["ours"]]
+    best = [max(range(copies), key=lambda i: round(100 * max(c[i]), 2)) for c in (theirs, ours)]
+    with torch.no_grad():
+        test = float((found["senteval"][best[0]][1](torch.from_numpy(test_x)).argmax(1).numpy() == test_y).mean())
+    return {
+        "task": name, "n": len(y), "classes": k, "models": copies, "repeats": given.repeats,
+        "ratio": clock.median("senteval") / clock.median("ours"),
+        "passes": sum(map(len, ours)) * recipes[0].epoch_size, "senteval_passes": sum(map(len, theirs)) * recipes[0].epoch_size,
+        "dev_accuracy": max(ours[best[1]]), "senteval_dev_accuracy": max(theirs[best[0]]),
+        "test_accuracy": accuracy(found["ours"][best[1]].predict(test_x), test_y), "senteval_test_accuracy": test,
+        "curves_equal": sum(len(a) == len(b) and np.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True)),
+        "worst_dev_points": max(100 * abs(max(a) - max(b)) for a, b in zip(ours, theirs, strict=True)),
+    } | clock.said()  # fmt: skip
+
+
+def synthetic(shape: str):
+    n, d, k = map(int, shape.split("x"))
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(2 * n, d)) @ rng.normal(size=(d, d))).astype(np.float32)
+    y = (x @ rng.normal(size=(d, k)) / d**0.5 + rng.gumbel(size=(2 * n, k))).argmax(1)
+    at = np.split(np.arange(2 * n), [n, n + n // 2])
+    return shape, [part for rows in at for part in (x[rows], y[rows])], k
+
+
+def real(spec: str, columns, encoder, store):
+    root, names = spec.rsplit(":", 1)
+    for name in names.split(","):
+        task = load_task(name, root)
+        texts = dict.fromkeys(text for split in task.splits.values() for text in split.texts)
+        vectors = store.vectors(encoder, texts, list(dict.fromkeys(column.pooling for column in columns)))
+        rows = {which: vectors.rows(split.texts) for which, split in task.splits.items()}
+        for column in columns:
+            parts = [p for which, split in task.splits.items() for p in (rows[which].get(column), split.labels)]
+            yield f"{Path(root).name} {name} {column.layer}.{column.pooling}", parts, len(task.classes)
+
+
+NOTE = """# Probes: processor seconds, one thread, medians (spread)
+
+Ratio: scikit-learn's grid of six C over ours: all six, and with the patience of `fast` (visited: values of C).
+Above the optimum: worst relative excess of the objective over scikit-learn in float64 at tight tolerance, ours / its defaults.
+Points: our test accuracy minus that optimum's, at the C that we choose (worst over the C compared, ours / scikit-learn's defaults).
+Item: one test sentence in points. GEMM: float32, GFLOP a processor second, before and after the row.
+"""
+
+
+def spent(row: dict, name: str) -> str:
+    times = row["cpu_seconds"][name]
+    return f"{statistics.median(times):.2f} ({min(times):.2f}-{max(times):.2f})"
+
+
+def table(heads: str, rows: list[list]) -> list[str]:
+    count = len(heads.split("|"))
+    return [f"| {heads} |", "|---" * count + "|", *("| " + " | ".join(map(str, row)) + " |" for row in rows)]
+
+
+def markdown(found: dict) -> str:
+    lines = [NOTE]
+    heads = "task, column | n | K | repeats | sklearn s | ours s | ratio, six C | ratio, patience (visited) "
+    heads += "| above the optimum | points (worst) | item | GEMM | load"
+    rows = [
+        [
+            r["task"], r["n"], r["classes"], r["repeats"], spent(r, "sklearn"), spent(r, "ours"), f"{r['ratio']:.1f}",
+            f"{r['ratio_patience']:.1f} ({r['visited']})", f"{r['above_optimum']:.0e} / {r['sklearn_above_optimum']:.0e}",
+            f"{r['same_C_points']:+.2f} ({r['worst_points']:.2f} / {r['sklearn_worst_points']:.2f})", f"{100 / r['n_test']:.2f}",
+            " - ".join(f"{g:.0f}" for g in r["gemm_gflops"]), f"{r['load']:.1f}",
+        ]
+        for r in found["logistic"]
+    ]  # fmt: skip
+    lines += table(heads, rows)
+    groups = {"2 classes": lambda k: k == 2, f"3-{MANY} classes": lambda k: 2 < k <= MANY, "more classes": lambda k: k > MANY}
+    for label, inside in groups.items():
+        rows = [r for r in found["logistic"] if inside(r["classes"])]
+        if rows:
+            six, patience = (statistics.median(r[key] for r in rows) for key in ("ratio", "ratio_patience"))
+            least = min(r["ratio"] for r in rows)
+            lines += ["", f"{label}, {len(rows)} columns: median {six:.1f} (six C; least {least:.1f}), {patience:.1f} (patience)."]
+    if found["mlp"]:
+        lines += ["", "## MLP grid against SentEval's own loop", ""]
+        heads = "task, column | n | K | models | repeats | SentEval s | ours s | ratio | passes, ours / SentEval "
+        heads += "| best dev, ours / SentEval | test of it | worst dev difference of a model, points | GEMM | load"
+        rows = [
+            [
+                r["task"], r["n"], r["classes"], r["models"], r["repeats"], spent(r, "senteval"), spent(r, "ours"),
+                f"{r['ratio']:.1f}", f"{r['passes']} / {r['senteval_passes']}",
+                f"{100 * r['dev_accuracy']:.2f} / {100 * r['senteval_dev_accuracy']:.2f}",
+                f"{100 * r['test_accuracy']:.2f} / {100 * r['senteval_test_accuracy']:.2f}", f"{r['worst_dev_points']:.2f}",
+                " - ".join(f"{g:.0f}" for g in r["gemm_gflops"]), f"{r['load']:.1f}",
+            ]
+            for r in found["mlp"]
+        ]  # fmt: skip
+        lines += table(heads, rows)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("out", type=Path)
+    words.add_argument("--tasks", nargs="*", default=[], metavar="DATA:task,task", help="a folder of task files and names in it")
+    words.add_argument("--columns", default="0.mean,3.mean,6.mean", help="layer.pooling, comma-separated; empty: none")
+    words.add_argument("--mlp", default="6.mean", help="columns of the MLP grid; empty: none")
+    words.add_argument("--encoder", default="minilm")
+    words.add_argument("--store", default="probing-out/store")
+    words.add_argument("--synthetic", default="", help="NxDxK,…: made features in place of real ones")
+    words.add_argument("--repeats", type=int, default=3)
+    words.add_argument("--many-repeats", type=int, default=1, help=f"above {MANY} classes")
+    words.add_argument("--grid", default="50,100,200/0,0.1,0.2/1e-5,1e-4,1e-3,1e-2", help="hidden/dropout/L2 of the MLPs")
+    words.add_argument("--max-epoch", type=int, default=200, help="passes of an MLP; SentEval's is 200")
+    given = words.parse_args()
+    torch.set_num_threads(1)
+    given.out.mkdir(parents=True, exist_ok=True)
+    file = given.out / "probes.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"logistic": [], "mlp": []}
+    source = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
+        "versions": versions(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    encoder, store = (load_encoder(given.encoder), Store(given.store)) if given.tasks else (None, None)
+    with threadpool_limits(1):
+        for kind, text, measure in (("logistic", given.columns, logistic), ("mlp", given.mlp, mlp)):
+            columns = [Column(int(c.split(".")[0]), c.split(".")[1]) for c in text.split(",") if c]
+            made = (synthetic(shape) for shape in given.synthetic.split(",") if shape and columns)
+            for name, blocks, k in chain(made, *(real(spec, columns, encoder, store) for spec in given.tasks if columns)):
+                if name in [row["task"] for row in found[kind]] or (kind == "mlp" and k > MANY):
+                    continue
+                peaks = [gemm_peak()]
+                row = measure(name, blocks, k, given)
+                peaks.append(gemm_peak())
+                found[kind].append(row | {"gemm_gflops": peaks, "load": os.getloadavg()[0], "source": source})
+                print(kind, name, f"{row['ratio']:.1f}x", flush=True)
+                file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                (given.out / "probes.md").write_text(markdown(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
