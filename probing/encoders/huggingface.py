@@ -65,11 +65,11 @@ class HuggingFaceEncoder:
         special_tokens: whether mean, max and last see special tokens such as [CLS] and [SEP].
         detokenize: undo Moses tokenisation ("can 't ." -> "can't.") before the tokenizer; needs the extra `moses`.
         random_weights: draw the weights from `init_seed` instead of loading them.
+        device: cpu, cuda, or auto.
         autocast: bfloat16 or float16: weights in float32, products in that type; None: float32 throughout. float16 is for GPUs.
             bfloat16 on a CPU that multiplies it (Zen 4) took two thirds of the time of float32 for MiniLM, and moved features by
             0.6 % of their standard deviation (median), those of [CLS] in the first layers by up to 10 %.
         compile: compile the model with torch.compile; a minute or more at first. It rounds differently.
-        device: cpu, cuda, or auto.
         label: name in tables; None: the last part of `name`. Options that change vectors are added to it.
     """
 
@@ -83,9 +83,9 @@ class HuggingFaceEncoder:
     random_weights: bool = False
     init_seed: int = 0
     device: str = "cpu"
-    label: str | None = None
     autocast: str | None = None
     compile: bool = False
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
