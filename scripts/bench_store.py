@@ -227,7 +227,7 @@ def on_paper() -> list[str]:
         sizes = [human_bytes(n) for n in (row, row * sentences, row * sentences * encoders, row * sentences * encoders / 2)]
         lines.append(f"| {width} | {' | '.join(sizes)} | {rows} | {shards:,} | {shards * encoders:,} |")
     prose = f"""
-A shard holds {human_bytes(store_module.SHARD_BYTES)} of float32. Beside it lie its receipt (about 90 bytes) and its lock (empty):
+A shard holds {human_bytes(store_module.SHARD_BYTES)} of float32. Beside it lie its receipt (about 200 bytes) and its lock (empty):
 three files a shard, so {3 * shards * encoders:,} files at width 1024, two thirds of them tiny, in {encoders} folders. Files
 and locks are made once a shard: a large model at an assumed 20 sentences a second needs {rows / 20:.0f} s for one, so 1,000 jobs
 take about {20 * 1000 / rows:.0f} locks a second between them. A shard that is whole takes no lock. The lock of the plan is taken
