@@ -117,8 +117,8 @@ def precision_markdown(found: dict) -> list[str]:
         lines.append(f"| {layer} {pooling} | " + " | ".join(shown) + " |")
     lines += [
         "",
-        "Test accuracy of `fast` against float32, in points, over all layers and poolings. A rounding can change which C is best on "
-        "dev, and that moves the accuracy far more than the rounding itself, so both are shown.",
+        "Test accuracy of `fast` against float32, in points, over all layers and poolings. A rounding can change which C is best "
+        "on dev, and that moves the accuracy far more than the rounding itself, so both are shown.",
         "",
         "| task | kept as | columns | mean difference | largest | another C chosen | largest at the same C | not converged |",
         "|---" * 8 + "|",
@@ -131,8 +131,8 @@ def precision_markdown(found: dict) -> list[str]:
             apart = [100 * (a["accuracy"] - twin["accuracy"]) for a, twin in zip(mine, twins, strict=True)]
             alike = [d for d, a, twin in zip(apart, mine, twins, strict=True) if a["C"] == twin["C"]]
             lines.append(
-                f"| {task} | {kind} | {len(mine)} | {np.mean(apart):+.3f} | {max(apart, key=abs):+.2f} | {len(mine) - len(alike)} | "
-                f"{max(alike, key=abs, default=0):+.2f} | {sum(not a['converged'] for a in mine)} |"
+                f"| {task} | {kind} | {len(mine)} | {np.mean(apart):+.3f} | {max(apart, key=abs):+.2f} | "
+                f"{len(mine) - len(alike)} | {max(alike, key=abs, default=0):+.2f} | {sum(not a['converged'] for a in mine)} |"
             )
     return [*lines, ""]
 
