@@ -7,7 +7,7 @@ Usage: python scripts/bench_store.py OUT DATA [--parts precision,scale] [--encod
 once in float16; the error of plain float16, of bfloat16, and of ours; sizes; and the test accuracy of the probe `fast` on each.
 `scale`: a stub encoder (two layers of 8) and synthetic sentences, 1,500 a shard, no model: processor seconds and peak memory of a
 request whose vectors are there, in a fresh process; with `--before`, the same by the package of another checkout, in turn.
-DATA: a folder of SentEval files. OUT: README.md, store.json, manifest.json; parts that are not run are kept as they are.
+DATA: a folder of SentEval files. OUT: README.md, store.json, manifest.json; parts and sizes that are not run are kept as they are.
 """
 
 import argparse
@@ -268,7 +268,7 @@ def main() -> None:
     for part in given.parts.split(","):
         start = time.process_time()
         with tempfile.TemporaryDirectory() as home:
-            found[part] = {"precision": precision, "scale": scale}[part](given, Path(home))
+            found[part] = found.get(part, {}) | {"precision": precision, "scale": scale}[part](given, Path(home))
         said = {"command": " ".join(["python", *sys.argv]), "cpu_seconds": round(time.process_time() - start), "commit": commit}
         found.setdefault("made", {})[part] = said
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
