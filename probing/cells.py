@@ -25,7 +25,7 @@ import numpy as np
 
 from probing.errors import DataError, did_you_mean
 from probing.locks import turns, writer
-from probing.shards import sealed, unsealed
+from probing.shards import read_sealed, sealed
 from probing.types import Labels
 
 SCHEMA = 1
@@ -44,10 +44,7 @@ class Cells:
 
     def read(self, key: str) -> dict[str, Any] | None:
         """The record of a cell, or None where there is none that can be read."""
-        try:
-            record = unsealed((self.root / f"{key}.json").read_bytes())
-        except OSError:
-            return None
+        record = read_sealed(self.root / f"{key}.json")
         return record if record and record["key"] == key == key_of(record["inputs"]) else None
 
     def done(self, key: str) -> bool:

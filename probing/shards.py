@@ -1,8 +1,8 @@
 """Segments and shards: the files of the representation store, each whole or absent, each with its hash.
 
 A segment is a planned list of sentences, `sentences.json`; its folder is the hash of that file's bytes. Row r lies in shard
-r // shard_rows. A shard is one safetensors file, finished when its receipt (its sha256 and row count) lies beside it. Layout:
-`probing.store`. Small JSON files that nothing else vouches for are sealed: they begin with the hash of the rest of their bytes.
+r // shard_rows. A shard is one safetensors file, finished when its receipt (its sha256, its rows, what float16 cost) lies beside
+it. Receipts, and other small JSON files, are sealed: they begin with the hash of the rest of their bytes. Layout: `probing.store`.
 """
 
 from __future__ import annotations
@@ -76,17 +76,18 @@ class Segment:
     def receipt(self, shard: int) -> Path:
         return self.folder / f"{shard:05d}.json"
 
-    def receipt_of(self, shard: int) -> bytes:
-        """The receipt that the shard's bytes on disk deserve."""
-        rows = self.rows(shard)
-        return as_json({"rows": rows.stop - rows.start, "sha256": file_sha256(self.data(shard))})
-
     def intact(self, shard: int) -> bool:
         """Whether the shard is finished and its bytes are the ones that were written."""
+        said = read_sealed(self.receipt(shard))
         try:
-            return self.receipt(shard).read_bytes() == self.receipt_of(shard)
+            return said is not None and said["data_sha256"] == file_sha256(self.data(shard))
         except OSError:
             return False
+
+    def storage_error(self, shard: int) -> dict[str, float] | None:
+        """What float16 cost in this shard: `rms` and `max` of its worst feature, in its standard deviations; and `float32`, the
+        number of columns that were kept in float32. None for a shard of float32, and for one that is not finished."""
+        return (read_sealed(self.receipt(shard)) or {}).get("storage_error")
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
@@ -118,13 +119,6 @@ def read_rows(path: Path, column: Column, rows: np.ndarray) -> Features:
     return decode(found, memory_map(path, f"{name}.offset", header), memory_map(path, f"{name}.scale", header))
 
 
-def storage_error(path: Path) -> dict[str, float]:
-    """What float16 cost in this shard: `rms` and `max` of its worst feature, in its standard deviations; and `float32`, the number
-    of columns that were kept in float32. Zeros for a shard of float32."""
-    said = read_header(path)[0].get("__metadata__", {}).get("storage_error", "{}")
-    return {"rms": 0.0, "max": 0.0, "float32": 0} | json.loads(said)
-
-
 @contextmanager
 def guarded(folder: Path) -> Iterator[None]:
     """Turns the machine's refusals (disk full, no permission, read-only) into a `StoreError` that says what to do."""
@@ -146,22 +140,22 @@ def write_shard(segment: Segment, shard: int, vectors: dict[Column, Features]) -
     from safetensors.numpy import save_file
 
     tensors: dict[str, np.ndarray] = {_name(column): x for column, x in sorted(vectors.items())}
-    metadata = None
+    said: dict[str, Any] = {"rows": len(next(iter(vectors.values())))}
     if contents_of(segment.folder.parent)[1] == "float16":
         tensors, error = _halved(tensors)
-        metadata = {"storage_error": json.dumps(error)}
+        said["storage_error"] = error
         if error["float32"]:
             say(
                 f"{segment.data(shard)}: {error['float32']} columns stay in float32: "
                 f"float16 would err by more than {LIMIT:.0%} of a deviation"
             )
     try:
-        _publish(segment.data(shard), lambda path: save_file(tensors, path, metadata))
+        _publish(segment.data(shard), lambda path: save_file(tensors, path))
     except Exception as error:
         if "No space left" in str(error):  # safetensors wraps the errno in its own exception
             raise OSError(errno.ENOSPC, "No space left on device") from None
         raise
-    write_bytes(segment.receipt(shard), segment.receipt_of(shard))
+    write_bytes(segment.receipt(shard), sealed(said | {"data_sha256": file_sha256(segment.data(shard))}))
 
 
 def _publish(final: Path, write: Callable[[Path], object]) -> None:
@@ -215,7 +209,8 @@ def _name(column: Column) -> str:
 
 def write_plan(folder: Path, sentences: Sequence[str], shard_rows: int, truncated: int) -> Segment:
     """A new segment in `folder`, whole or absent; to be called under the folder's plan lock."""
-    text = as_json({"sentences": sentences, "shard_rows": shard_rows, "truncated": truncated})
+    plan = {"shard_rows": shard_rows, "truncated": truncated, "sentences": sentences}
+    text = json.dumps(plan, ensure_ascii=False).encode()
     name = hashlib.sha256(text).hexdigest()[:20]
     final, temporary = folder / name, folder / f".{name}.{writer()}"
     temporary.mkdir(exist_ok=True)
@@ -245,10 +240,6 @@ def read_segment(folder: Path) -> Segment | None:
     return Segment(folder, tuple(said["sentences"]), said["shard_rows"], said["truncated"])
 
 
-def as_json(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
-
-
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file that is either whole or absent; leaves an equal one alone."""
     if not (path.exists() and path.read_bytes() == content):
@@ -261,8 +252,12 @@ def sealed(record: Mapping[str, Any]) -> bytes:
     return _seal(body) + body
 
 
-def unsealed(content: bytes) -> dict[str, Any] | None:
-    """The record, or None where a single byte is not the one that was sealed."""
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """The record of a sealed file; None if it is missing, or a single byte is not the one that was sealed."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
     body = content[len(_seal(b"")) :]
     if content != _seal(body) + body:
         return None

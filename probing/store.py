@@ -3,14 +3,14 @@
     ROOT/<fingerprint>/encoder.json                      name and Encoder.description of what made the vectors
     ROOT/<fingerprint>/<poolings>/<segment>/sentences.json   the sentences of a segment, in row order
                                            /00000.safetensors  rows 0.. : one tensor `layer.pooling` (rows, dim), float32
-                                           /00000.json         its sha256, written after it: present = finished
+                                           /00000.json         its receipt, written after it: present = finished
     ROOT/<fingerprint>/<poolings>@float16/…                  the same in float16, with offset and scale (`probing.float16`)
 
 A segment is the set of sentences that one request found missing, ordered by token length and cut into shards; its name is the
 hash of that list, so that it is planned once whoever asks. Sentences are shared by all tasks, splits and probes.
 
-float16 halves the size; a column whose error would pass 1 % of a feature's deviation stays in float32, and the header of each shard
-says what float16 cost. Who asks for float32 never reads float16; who asks for float16 reads float32 where all of it is there.
+float16 halves the size; a column whose error would pass 1 % of a feature's deviation stays in float32, and the receipt of each
+shard says what float16 cost. Who asks for float32 never reads float16; who asks for float16 reads float32 where all of it is there.
 
 What must hold, and how. *Killed at any moment, the same bytes in the end*: a shard is written to a temporary file and renamed,
 and its batches depend on nothing but its own sentences. *Computed once*: a lock on each shard; locks are the kernel's (flock), so
@@ -46,11 +46,10 @@ from probing.shards import (
     folder_name,
     guarded,
     read_rows,
+    read_sealed,
     read_segment,
     sealed,
     segment_folders,
-    storage_error,
-    unsealed,
     write_bytes,
     write_plan,
     write_shard,
@@ -120,7 +119,7 @@ class Store:
                 for segment in segments:
                     missing = [text for text in missing if text not in segment.place]
                 if missing:
-                    segments.append(self._plan(encoder, folder, missing, wanted))
+                    segments.append(self._plan(encoder, folder, missing))
             self._fill(encoder, segments, texts)
         return Vectors(tuple(segments), encoder.dims)
 
@@ -128,6 +127,7 @@ class Store:
         """What `vectors` would compute, without computing it, but for a timed sample of a few batches."""
         texts = list(dict.fromkeys(texts))
         folder = self._folder(encoder, [p for p in POOLINGS if p in set(poolings)], texts)
+        poolings, dtype = contents_of(folder)
         missing = self._unfinished(folder, texts)
         if not missing:
             return Estimate(0, 0, 0, 0.0, 0)
@@ -140,7 +140,7 @@ class Store:
         tokens = round(sum(map(len, items)) / len(items) * len(missing))
         row = _row_bytes(encoder, len(poolings))
         shard = row * min(len(missing), _shard_rows(row))
-        on_disk = len(missing) * row // (2 if contents_of(folder)[1] == "float16" else 1)
+        on_disk = len(missing) * row // (2 if dtype == "float16" else 1)
         # the sample held the model and a batch; a shard is held as vectors, as bytes to write, and once more by the allocator
         return Estimate(len(missing), tokens, on_disk, seconds, peak_memory() + 3 * shard)
 
@@ -177,7 +177,8 @@ class Store:
             left = [text for text in left if segment.place.get(text, -1) // segment.shard_rows not in done]
         return left
 
-    def _plan(self, encoder: Encoder, folder: Path, missing: list[str], poolings: Sequence[str]) -> Segment:
+    def _plan(self, encoder: Encoder, folder: Path, missing: list[str]) -> Segment:
+        poolings, dtype = contents_of(folder)
         lengths, truncated = [], 0
         for start in range(0, len(missing), 4096):  # lengths only: the tokens of a million sentences need gigabytes
             items, cut = encoder.tokenize(missing[start : start + 4096])
@@ -188,7 +189,7 @@ class Store:
         row = _row_bytes(encoder, len(poolings))
         rows = _shard_rows(row)
         need, free = row * len(sentences), shutil.disk_usage(folder).free
-        if contents_of(folder)[1] == "float16":
+        if dtype == "float16":
             need //= 2
         if need > free:
             raise StoreError(
@@ -246,7 +247,7 @@ class Store:
             said = read_encoder(folder.parent) or {"name": "?"}
             poolings, dtype = contents_of(folder)
             done = [(s, k) for s in segments for k in range(s.n_shards) if s.receipt(k).exists()]
-            costs = [storage_error(s.data(k)) for s, k in done if dtype == "float16" and s.intact(k)]
+            costs = [cost for s, k in done if (cost := s.storage_error(k))]
             found.append(
                 {
                     "encoder": said["name"],
@@ -362,10 +363,7 @@ class Rows:
 
 def read_encoder(home: Path) -> dict[str, Any] | None:
     """Name and description of the encoder whose folder this is; None if they are missing, damaged, or another encoder's."""
-    try:
-        said = unsealed((home / "encoder.json").read_bytes())
-    except OSError:
-        return None
+    said = read_sealed(home / "encoder.json")
     return said if said and hash_description(said["description"])[:20] == home.name else None
 
 

@@ -15,7 +15,7 @@ everything, and figures and report.html are left out, so that it takes a second 
   (run.force=true where cells are finished and would not read the store).
 - full: a disk of 32 MB in memory, filled at a random moment; then room again. Needs the right to mount; left out without it.
 
-OUT: README.md, faults.json (every trial), manifest.json.
+OUT: README.md, faults.json (every trial, written as it ends: the same command goes on from there), manifest.json.
 """
 
 import argparse
@@ -57,8 +57,8 @@ KINDS = {
 class Trials:
     """Runs of one command in folders below `home`."""
 
-    def __init__(self, home: Path, seed: int):
-        self.home, self.rng = home, random.Random(seed)
+    def __init__(self, home: Path):
+        self.home, self.rng = home, random.Random()
         self.data = grammar_tasks(home / "grammar", n=300)
         plain = store.extract
 
@@ -286,9 +286,10 @@ def main() -> None:
         words.add_argument(f"--{name}", type=int, default=default)
     given = words.parse_args()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    start = time.time()
+    given.out.mkdir(parents=True, exist_ok=True)
+    start, path = time.time(), given.out / "faults.json"
     with tempfile.TemporaryDirectory() as home:
-        trials, disks = Trials(Path(home), given.seed), can_mount(Path(home))
+        trials, disks = Trials(Path(home)), can_mount(Path(home))
         print(f"a run takes {trials.seconds:.1f} s", flush=True)
         flipped = Path(home) / "flipped"
         shutil.copytree(trials.whole, flipped)
@@ -298,16 +299,15 @@ def main() -> None:
             "flips": (given.flips, lambda k: trials.flip(flipped)),
             "full": (given.full if disks else 0, lambda k: trials.full()),
         }
-        found: dict[str, list[dict]] = {}
+        found: dict[str, list[dict]] = dict.fromkeys(plans, []) | (json.loads(path.read_text()) if path.exists() else {})
         for name, (n, trial) in plans.items():
-            found[name] = []
-            for k in range(n):
-                found[name].append(trial(k))
+            for k in range(len(found[name]), n):
+                trials.rng.seed(f"{given.seed} {name} {k}")
+                found[name] = [*found[name], trial(k)]
+                path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
                 print(name, k + 1, found[name][-1], flush=True)
-    given.out.mkdir(parents=True, exist_ok=True)
     left_out = "" if disks else "No right to mount here: full disks were left out."
     (given.out / "README.md").write_text(markdown(found, left_out), encoding="utf-8")
-    (given.out / "faults.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     manifest = {
         "command": " ".join(["python", *sys.argv]),
         "seed": given.seed,

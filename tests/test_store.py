@@ -209,12 +209,12 @@ def test_a_full_disk_is_said_and_leaves_a_valid_store(tmp_path, toy_encoder, mon
 
     real, calls = safetensors.numpy.save_file, []
 
-    def full(tensors, path, metadata):
+    def full(tensors, path):
         calls.append(path)
         if len(calls) == 3:
             Path(path).write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(tensors, path, metadata)
+        real(tensors, path)
 
     monkeypatch.setattr(safetensors.numpy, "save_file", full)
     with pytest.raises(StoreError, match=r"disk of .* is full; free some space, then run the same command again"):
