@@ -193,6 +193,7 @@ def test_a_round_with_failed_cells_ends_the_search_and_is_said(tasks, tmp_path):
     assert (found.table.frame.status == "failed").all() and found.answers.empty
 
 
+@pytest.mark.slow
 def test_the_command_line(here):  # noqa: F811
     words, out = here
     words = [word for word in words if not word.startswith("pooling")]
