@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import toys
 from test_cli import here, probing, the_run  # noqa: F401
 from toys import ToyEncoder, write_task
 
@@ -36,7 +37,7 @@ def noise(text, rng):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Tasks of 2,400 / 600 / 600 sentences: a marker word, a length, noise, and 60 classes named by a word."""
+    """Tasks of 2,400 / 600 / 600 sentences (a marker word, a length, noise), one of 60 classes, one in the tiny models' words."""
     folder = tmp_path_factory.mktemp("flash")
     labels = {"bigram_shift": parity, "sentence_length": long, "tree_depth": noise}
     for seed, (name, label) in enumerate(labels.items()):
@@ -46,6 +47,10 @@ def root(tmp_path_factory):
         write_task(folder / f"{name}.txt", [(s, label(t, rng), t) for s, t in zip(splits, texts, strict=True)])
     rows = [(s, f"k{i % 60:02}", f"k{i % 60} x{i} {s}") for s, n in (("tr", 600), ("va", 120), ("te", 120)) for i in range(n)]
     write_task(folder / "word_content.txt", rows)
+    rng = np.random.default_rng(9)
+    texts = [" ".join(rng.choice(toys.WORDS, rng.integers(3, 12))) for _ in range(1000)]
+    splits = ["tr"] * 600 + ["va"] * 200 + ["te"] * 200
+    write_task(folder / "past_present.txt", [(s, "NP"["cat" in t.split()], t) for s, t in zip(splits, texts, strict=True)])
     return folder
 
 
@@ -188,6 +193,7 @@ def test_a_round_with_failed_cells_ends_the_search_and_is_said(tasks, tmp_path):
     assert (found.table.frame.status == "failed").all() and found.answers.empty
 
 
+@pytest.mark.slow
 def test_the_command_line(here):  # noqa: F811
     words, out = here
     words = [word for word in words if not word.startswith("pooling")]
@@ -207,7 +213,7 @@ def test_the_command_line(here):  # noqa: F811
 
 @pytest.mark.slow
 def test_the_script_that_compares_it_with_the_full_run(root, tmp_path, tiny):
-    words = [root, tmp_path / "out", "--encoder", tiny("bert"), "--tasks", "sentence_length,word_content", "--precisions", "12,6"]
+    words = [root, tmp_path / "out", "--encoder", tiny("bert"), "--tasks", "past_present,word_content", "--precisions", "12,6"]
     words += ["--seeds", "0", "--scratch", tmp_path / "scratch", "--cold"]
     script = [sys.executable, SCRIPT, *words]
     for _ in range(2):  # the second reads what the first has measured
@@ -218,5 +224,5 @@ def test_the_script_that_compares_it_with_the_full_run(root, tmp_path, tiny):
     full = json.loads((tmp_path / "out" / "manifest.json").read_text())["full_run"]
     assert runs.full_seconds[0] == pytest.approx(sum(said["extraction"] + said["fits"] for said in full.values()), abs=1e-3)
     assert (runs.ratio - runs.full_seconds / runs.seconds).abs().max() < 0.01 and (runs.sentences <= runs.of).all()
-    assert len(lines) == 2 * 2 + 2 and lines.tau[lines.task == "sentence_length"].between(-1, 1).all()
+    assert len(lines) == 2 * 2 + 2 and lines.tau[lines.task == "past_present"].between(-1, 1).all()
     assert "| all | 12 |" in (tmp_path / "out" / "table.md").read_text()
