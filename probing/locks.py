@@ -38,7 +38,7 @@ def writer() -> str:
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     """Holds the lock while the block runs; False, and no lock, if another process holds it and `wait` is false."""
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)  # a lock file that outlives its process would block the others for ever
     held = True
     try:
         lock.acquire(timeout=-1 if wait else 0, poll_interval=POLL_SECONDS)

@@ -100,6 +100,7 @@ class Cluster:
         self._start("slurmctld", "-D", "-c", "-f", str(folder / "slurm.conf"))
         for node in NODES:
             self.start_node(node)
+        self.stack.callback(self._empty)
         until(lambda: said("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(NODES), 60)
 
     def _start(self, *command: str) -> subprocess.Popen:
@@ -107,6 +108,12 @@ class Cluster:
             process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
         self.stack.callback(end, process)
         return process
+
+    def _empty(self) -> None:
+        """Ends what a trial that was cut short left running, before its daemons end."""
+        said("scancel", "--user", "root")
+        with suppress(TimeoutError):
+            until(lambda: not any(job["JobState"] in ("RUNNING", "COMPLETING") for job in jobs()), 40)
 
     def start_node(self, node: str) -> None:
         self.nodes[node] = self._start("slurmd", "-D", "-f", str(self.folder / "slurm.conf"), "-N", node)
@@ -170,6 +177,7 @@ class Faults:
     def __init__(self, cluster: Cluster, home: Path):
         self.cluster, self.home, self.start = cluster, home, time.time()
         self.events: list[str] = []
+        self.struck: set[str] = set()
         self.starts: dict[tuple, dict] = {}
 
     def note(self, text: str) -> None:
@@ -183,16 +191,18 @@ class Faults:
             if job.get("StartTime", "Unknown") != "Unknown" and job.get("NodeList", "(null)") in NODES:
                 line = {"sweep": sweep, "job": name(job), "node": job["NodeList"], "start": job["StartTime"], "end": job["EndTime"],
                         "state": job["JobState"], "restarts": job["Restarts"], "exit": job["ExitCode"]}  # fmt: skip
-                self.starts[name(job), job["StartTime"]] = line
+                before = self.starts.get((name(job), job["StartTime"]), line)
+                self.starts[name(job), job["StartTime"]] = line | {"sweep": before["sweep"]}
         ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         return [job for job in everything if job["JobState"] not in ended]
 
     def running(self, node: str) -> dict[str, str] | None:
-        """A job on the node whose Python is at work."""
+        """A job on the node whose Python is at work, and that was not struck before."""
         for job in jobs():
-            if job["JobState"] == "RUNNING" and job["NodeList"] == node:
+            if job["JobState"] == "RUNNING" and job["NodeList"] == node and name(job) not in self.struck:
                 log = next(self.home.glob(f"hydra/**/{name(job)}_0_log.err"), None)
                 if log and "about" in log.read_text(errors="replace"):  # it has announced its extraction
+                    self.struck.add(name(job))
                     return job
         return None
 
@@ -296,13 +306,16 @@ def main() -> None:
         intact, damaged = Store(shared / "store").verify()
         write(given.out, common, seconds, faults, ours, unequal, states, (intact, len(damaged)))
         if unequal:
-            shutil.copytree(folder, given.out / "unequal", ignore=shutil.ignore_patterns("store", "*.socket"))
+            shutil.copytree(folder, given.out / "unequal", ignore=shutil.ignore_patterns("store", "spool*", "state", "munge*"))
     sys.exit(f"different: {', '.join(unequal)}" if unequal else 0)
 
 
 def write(out: Path, common, seconds, faults: Faults, ours, unequal, states, shards) -> None:
     out.mkdir(parents=True, exist_ok=True)
     lines = sorted(faults.starts.values(), key=lambda line: (line["start"], line["job"]))
+    for i, line in enumerate(lines):  # Slurm tells the end of the last start only
+        if any(later["job"] == line["job"] for later in lines[i + 1 :]):
+            line |= {"end": "", "state": "QUEUED AGAIN", "exit": ""}
     with (out / "jobs.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         table.writeheader()

@@ -1,6 +1,7 @@
 """Locks, the presets of sweeps, and the trial on Slurm without Slurm."""
 
 import errno
+import fcntl
 import importlib.util
 import re
 import subprocess
@@ -41,20 +42,20 @@ def test_what_another_process_holds_comes_last_and_nothing_comes_twice(tmp_path)
     assert list(groups) == []
 
 
-def test_where_the_file_system_has_no_locks_the_work_goes_on(tmp_path, monkeypatch, capsys):
-    def refuse(self, **_):
-        raise OSError(errno.ENOLCK, "No locks available")
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_the_file_system_has_no_locks_the_work_goes_on(tmp_path, monkeypatch, capsys, code):
+    def refuse(fd, how):
+        raise OSError(code, "no locks here")
 
-    monkeypatch.setattr(FileLock, "acquire", refuse)
-    for _ in range(2):
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for _ in range(2):  # nothing is left behind that blocks the second
         assert list(locks.turns(lambda item: tmp_path / str(item), [3, 4])) == [[3, 4]]
     assert capsys.readouterr().err.count("has no locks") == 1
 
-    def deny(self, **_):
-        raise PermissionError(errno.EACCES, "denied")
 
-    monkeypatch.setattr(FileLock, "acquire", deny)
-    with pytest.raises(PermissionError), locks.locked(tmp_path / "5"):
+def test_another_refusal_of_the_machine_is_not_swallowed(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"), locks.locked(tmp_path / "file" / "5"):
         pass
 
 
