@@ -189,7 +189,13 @@ def test_without_locks_the_work_is_done_twice_and_nothing_is_damaged(tmp_path):
     assert worker(tmp_path / "one", 0).wait() == 0
     root = tmp_path / "store"
     no_locks = "from contextlib import nullcontext\ns.locked = lambda path, wait=True: nullcontext(True)"
-    several = [worker(root, 0.02, first=no_locks) for _ in range(3)]
+    together = f"""
+ready = {str(root) + ".ready"!r}
+open(ready, "a").write("x")
+while len(open(ready).read()) < 3:
+    time.sleep(0.01)
+"""
+    several = [worker(root, 0.1, first=no_locks + together) for _ in range(3)]
     assert [process.wait() for process in several] == [0, 0, 0]
     assert contents(root) == contents(tmp_path / "one")
     assert sum(int(line) for line in Path(f"{root}.log").read_text().split()) > len(TEXTS)  # there were no locks
