@@ -2,8 +2,8 @@
 
 torch multiplies float32 matrices on the CPU with MKL, which is tuned for Intel's processors. On AMD's (Zen 4) oneDNN's kernels,
 with the weight reordered once (what torch.compile does when it freezes a model), were 8-17 % faster at the shapes of MiniLM, the
-whole extraction 11 % (`results/benchmarks/extraction.md`). The sums are rounded in another order: states differ by about 1e-6 of their size, as they
-also do between two batch sizes. The rule depends on nothing but the machine, so that a run repeats its bits.
+whole extraction 11 % (`results/benchmarks/extraction.md`). The sums are rounded in another order: states differ by about 1e-6 of
+their size, as they also do between two batch sizes. The rule depends on the machine alone, so that a run repeats its bits.
 
 Left out: other dtypes, autocast and gradients, which take torch's own way; memory: the weights are held twice.
 """
