@@ -153,7 +153,7 @@ def _announce(demand: Demand, store: Store) -> None:
         say(
             f"{encoder.name} ({encoder.origin}): {cost.sentences} sentences, about {cost.tokens} tokens, "
             f"{human_bytes(cost.bytes)} in {store.root}, about {human_seconds(cost.seconds)}, "
-            f"at most about {human_bytes(cost.memory)} of memory"
+            f"about {human_bytes(cost.memory)} of memory"
         )
 
 

@@ -3,7 +3,8 @@
 Sentences are taken in order of their token length and cut into batches of a token budget, of one length wherever that length is
 common enough, so that hardly anything is computed on padding (`batches`). Pooling looks only at tokens of the mask.
 
-Left out: storing (`probing.store`), and any choice of layer.
+Left out: storing (`probing.store`), and any choice of layer. Measured, and not worth their code on a CPU: sentences that differ
+but have the same tokens (4 of the 138,804 of xprobe-en), and tokenising ahead of the model in a thread (1 % of the time).
 """
 
 from __future__ import annotations

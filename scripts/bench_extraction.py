@@ -302,17 +302,18 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     file = given.out / "extraction.json"
     found = json.loads(file.read_text()) if file.exists() else {}
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     texts = sentences(given.data)
     for part in given.parts.split(","):
         measured = {"speed": speed, "workers": workers, "scaling": scaling}[part](given, texts)
         found[part] = measured | {
             "command": " ".join(["python", *sys.argv]),
-            "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
+            "commit": commit,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
             "versions": versions(),
         }
-    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (given.out / "extraction.md").write_text(markdown(found), encoding="utf-8")
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (given.out / "extraction.md").write_text(markdown(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from probing.types import Column
 
 def fast(task, blocks, layer, grid):
     design = Design.prepare(blocks.train)
-    z = [design.z.double().numpy(), design.rotate(blocks.test).double().numpy()]
+    z = [design.z.double().numpy(), design.transform(blocks.test).double().numpy()]
     n, y, gold = len(task.train), task.train.labels, task.test.labels
     start = time.process_time()
     ours = fit_path(design, y, len(task.classes), grid)
@@ -38,7 +38,7 @@ def fast(task, blocks, layer, grid):
         spent = time.process_time() - start
         loss = -model.predict_log_proba(z[0])[np.arange(n), y].mean()
         objective = loss + np.square(model.coef_).sum() / 2 / (fit.C * n)
-        mine = float((fit.predict(design.rotate(blocks.test)) == gold).mean())
+        mine = float((fit.predict(design.transform(blocks.test)) == gold).mean())
         theirs = float((model.predict(z[1]) == gold).mean())
         yield {
             "probe": "fast", "task": task.name, "layer": layer, "C": fit.C, "objective": fit.objective,

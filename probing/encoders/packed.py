@@ -1,9 +1,9 @@
 """Linear layers through oneDNN, with weights laid out for it beforehand: the same product, faster where MKL is not at home.
 
-torch multiplies float32 matrices on the CPU with MKL, which is tuned for Intel's processors. On the others oneDNN's kernels, with
-the weight reordered once (what torch.compile does when it freezes a model), were 8-16 % faster at the shapes of MiniLM (AMD Zen 4,
-`results/benchmarks/extraction.md`). The sums are rounded in another order: states differ by about 1e-6 of their size, as they
-also do between two batch sizes. The rule depends on nothing but the machine, so that a run repeats its bits.
+torch multiplies float32 matrices on the CPU with MKL, which is tuned for Intel's processors. On AMD's (Zen 4) oneDNN's kernels,
+with the weight reordered once (what torch.compile does when it freezes a model), were 8-17 % faster at the shapes of MiniLM, the
+whole extraction 11 % (`results/benchmarks/extraction.md`). The sums are rounded in another order: states differ by about 1e-6 of
+their size, as they also do between two batch sizes. The rule depends on the machine alone, so that a run repeats its bits.
 
 Left out: other dtypes, autocast and gradients, which take torch's own way; memory: the weights are held twice.
 """
@@ -23,7 +23,7 @@ ROWS = 1024
 
 @cache
 def pays() -> bool:
-    """Whether this machine's processor is none of Intel's and torch has the kernels."""
+    """Whether this machine's processor is AMD's and torch has the kernels."""
     try:
         vendor = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("vendor_id")), "")
     except OSError:

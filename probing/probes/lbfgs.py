@@ -40,6 +40,22 @@ DENSE = 64
 TOP = 32
 
 
+class Matrix(NamedTuple):
+    """Features of n sentences, and the basis in which their covariance is diagonal; weights, slopes and steps are written in it.
+
+    The features themselves stay as they are: turning the weights at each pass costs less than turning every sentence once.
+
+    Attributes:
+        rows: features and a one for the intercept, sentences along the last axis, (d + 1, n).
+        basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone.
+        spectrum: eigenvalues of the covariance and a one for the intercept, (d + 1,).
+    """
+
+    rows: torch.Tensor
+    basis: torch.Tensor
+    spectrum: torch.Tensor
+
+
 class Point(NamedTuple):
     """L weight matrices and what a pass over the data says of them; the penalty is left out, so that any C can start here.
 
@@ -76,16 +92,16 @@ def _probabilities(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(logits) if weights.shape[1] == 1 else torch.softmax(logits, 1)
 
 
-def evaluate(rows: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> Point:
+def evaluate(matrix: Matrix, targets: torch.Tensor, weights: torch.Tensor) -> Point:
     """One pass over the data, in blocks of sentences that stay in the processor's cache; sums are float64.
 
     Sentences run along the last axis of everything: skinny products and sums over classes are then up to ten times as fast.
     """
     n, (label_sets, columns, _) = targets.shape[1], weights.shape
     loss, curvature = torch.zeros(label_sets, dtype=torch.float64), torch.zeros(label_sets, dtype=torch.float64)
-    flat = weights.flatten(0, 1)
+    flat = weights.flatten(0, 1) @ matrix.basis.T
     gradient = torch.zeros_like(flat)
-    for block, labels in zip(rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True):
+    for block, labels in zip(matrix.rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True):
         logits = flat @ block  # (L K, block)
         if columns == 1:
             loss += (torch.nn.functional.softplus(logits) - labels * logits).sum(1, dtype=torch.float64)
@@ -103,7 +119,8 @@ def evaluate(rows: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -
             curvature += labels.shape[2] - torch.linalg.vector_norm(residual, dim=(1, 2)).double().square()
             residual.scatter_add_(1, labels, -torch.ones_like(chosen))
         gradient.addmm_(residual.view(len(flat), -1), block.T)
-    return Point(weights, loss / n, gradient.view_as(weights) / n, (curvature / n / columns).float())
+    gradient = gradient @ matrix.basis / n
+    return Point(weights, loss / n, gradient.view_as(weights), (curvature / n / columns).float())
 
 
 @dataclass(frozen=True)
@@ -150,14 +167,16 @@ def _passes_before_blocks(label_sets: int, columns: int, p: int) -> int:
     return p // 8 if label_sets * columns <= DENSE else 12
 
 
-def _blocks(rows: torch.Tensor, spectrum: torch.Tensor, weights: torch.Tensor, lam: float) -> Preconditioner:
+def _blocks(matrix: Matrix, weights: torch.Tensor, lam: float) -> Preconditioner:
     """Inverse of each column's own block of the Hessian, sum_i p_ik (1 - p_ik) x_i x_i' / n + lambda.
 
     With few columns the whole block, over the sentences that matter to it; with many the `TOP` sentences that matter most, by
     Woodbury's identity, over a diagonal that stands for the others.
     """
     label_sets, columns, p = weights.shape
+    rows, basis, spectrum = matrix
     n, ridge = rows.shape[1], _ridge(spectrum, lam)
+    weights = weights @ basis.T
     if label_sets * columns <= DENSE:
         dense = torch.zeros(label_sets * columns, p, p)
         for part in rows.split(ROWS, 1):
@@ -166,7 +185,7 @@ def _blocks(rows: torch.Tensor, spectrum: torch.Tensor, weights: torch.Tensor, l
                 near = weight > 0.01 * weight.mean()
                 chosen = part[:, near]
                 block.addmm_(chosen * weight[near], chosen.T)
-        dense /= n
+        dense = basis.T @ dense @ basis / n
         rounding = 1e-6 * dense.diagonal(dim1=1, dim2=2).amax(1, keepdim=True)
         dense = torch.cholesky_inverse(torch.linalg.cholesky(dense + torch.diag_embed(ridge + rounding)))
         return Preconditioner(torch.ones(label_sets, 1, p), dense=dense.view(label_sets, columns, p, p))
@@ -181,7 +200,7 @@ def _blocks(rows: torch.Tensor, spectrum: torch.Tensor, weights: torch.Tensor, l
         where = torch.cat([where, place + start], 2).gather(2, order)
     rest = (torch.maximum(total - top.sum(2), 0.01 * total) / n).clamp_min(1e-8)[..., None]  # (L, K, 1); not 0: rounding
     diagonal = 1 / (rest * spectrum + ridge)
-    low = rows.T[where.flatten()].view(*where.shape, p) * (top / n).sqrt()[..., None]  # (L, K, r, p)
+    low = (rows.T[where.flatten()] @ basis).view(*where.shape, p) * (top / n).sqrt()[..., None]  # (L, K, r, p)
     scaled = low * diagonal[:, :, None]
     inner = scaled @ low.mT + torch.eye(low.shape[2])  # (L, K, r, r)
     return Preconditioner(diagonal, low=torch.linalg.solve_triangular(torch.linalg.cholesky(inner), scaled, upper=False))
@@ -205,7 +224,7 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def minimise(
-    rows: torch.Tensor, spectrum: torch.Tensor, targets: torch.Tensor, start: Point, lam: float, tolerance: float
+    matrix: Matrix, targets: torch.Tensor, start: Point, lam: float, tolerance: float
 ) -> tuple[Point, torch.Tensor, torch.Tensor]:
     """Preconditioned L-BFGS with Armijo backtracking, on L label sets side by side: the optima, passes over the data, converged.
 
@@ -215,7 +234,7 @@ def minimise(
     passes = torch.zeros(len(targets), dtype=torch.int64)
     converged = torch.zeros(len(targets), dtype=torch.bool)
     alive, here = torch.arange(len(targets)), start
-    precondition = _scaling(spectrum, here, lam)
+    precondition = _scaling(matrix.spectrum, here, lam)
     slope, value = here.slope(lam), here.objective(lam)
     downhill = precondition(slope)
     size, gamma = torch.ones(len(targets), 1, 1), torch.ones(len(targets), 1, 1)
@@ -223,7 +242,7 @@ def minimise(
     slow = _passes_before_blocks(*start.weights.shape)
     for count in range(MAX_ITERATIONS + 1):
         if count in (slow, 4 * slow):
-            precondition = _blocks(rows, spectrum, here.weights, lam)
+            precondition = _blocks(matrix, here.weights, lam)
             downhill = precondition(slope)
             steps = [step._replace(downhill=precondition(step.change)) for step in steps]
             gamma = torch.ones_like(gamma)
@@ -245,7 +264,7 @@ def minimise(
             alive, here, targets, precondition = alive[on], here.take(on), targets[on], precondition.take(on)
             slope, value, downhill, size, gamma = slope[on], value[on], downhill[on], size[on], gamma[on]
             steps, direction, descent = [step.take(on) for step in steps], direction[on], descent[on]
-        there = evaluate(rows, targets, here.weights + size * direction)
+        there = evaluate(matrix, targets, here.weights + size * direction)
         new_value, new_slope = there.objective(lam), there.slope(lam)
         lower = new_value <= value + (1e-4 * size * descent).flatten() + 1e-7 * value.abs()  # the last: rounding of float32
         new_downhill = precondition(new_slope)

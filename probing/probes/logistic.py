@@ -9,7 +9,7 @@ mean in nats and the penalty weighs lambda = 1 / (C n).
 
 The solver (probing.probes.lbfgs) works in the eigenbasis of the features' covariance; rotation and centring leave the optimum
 unchanged. The path goes from strong to weak regularisation, each C starting at the last optimum, and may stop when the dev
-accuracy has stopped rising. The covariance, its basis and the rotated features serve every C and every label set, and all label
+accuracy has stopped rising. The covariance and its basis serve every C and every label set, and all label
 sets (true and control) go through the data together.
 
 Left out: sample weights, other penalties; layers go one after the other, since they have no matrix in common.
@@ -28,26 +28,22 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.errors import DataError
-from probing.probes.lbfgs import TOLERANCE, evaluate, minimise
+from probing.probes.lbfgs import TOLERANCE, Matrix, evaluate, minimise
 from probing.types import Features, Labels, Probabilities
 
 
 @dataclass(frozen=True)
 class Design:
-    """Train features centred, optionally standardised, and rotated: what every C and label set of a layer share.
+    """Train features centred, optionally standardised, with their covariance: what every C and label set of a layer share.
 
     Attributes:
         mean, scale: of the train features, (d,); scale is 1 unless standardised, and infinite marks a constant feature, left out.
-        basis: eigenvectors of the covariance, (d, d).
-        spectrum: its eigenvalues and a one for the intercept, (d + 1,).
-        rows: the rotated train features and a one, sentences along the last axis, (d + 1, n).
+        matrix: the features as the solver wants them.
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
-    basis: torch.Tensor
-    spectrum: torch.Tensor
-    rows: torch.Tensor
+    matrix: Matrix
 
     @classmethod
     def prepare(cls, x: Features, standardize: bool = True) -> Design:
@@ -57,34 +53,34 @@ class Design:
             DataError: the features are not finite.
         """
         _check_finite(x, "train ")
-        features = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).T.contiguous()  # (d, n)
+        n, d = x.shape
+        rows = torch.ones(d + 1, n)
+        features = rows[:-1].copy_(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).T)  # (d, n)
         mean = features.mean(1, dtype=torch.float64)
-        features = _centred(features, mean)
-        spread = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64) / math.sqrt(len(x))  # two passes: no cancellation
+        _centre(features, mean)
+        spread = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64) / math.sqrt(n)  # two passes: no cancellation
         constant = spread <= (1e-6 * mean.abs()).clamp_min(1e-37)  # rounding noise around a constant is not a feature
         scale = torch.where(constant, torch.inf, spread if standardize else torch.ones_like(spread))
         features /= scale.float()[:, None]
-        spectrum, basis = torch.linalg.eigh((features @ features.T / len(x)).double())
-        basis = basis.float()
-        rows = torch.ones(len(mean) + 1, len(x))
-        torch.mm(basis.T, features, out=rows[:-1])
-        return cls(mean, scale, basis, torch.cat([spectrum.clamp_min(0), torch.ones(1)]).float(), rows)
+        spectrum, vectors = torch.linalg.eigh((features @ features.T / n).double())
+        basis = torch.block_diag(vectors, torch.ones(1, 1)).float()
+        return cls(mean, scale, Matrix(rows, basis, torch.cat([spectrum.clamp_min(0), torch.ones(1)]).float()))
 
     @property
     def z(self) -> torch.Tensor:
-        """The rotated train features, (n, d)."""
-        return self.rows[:-1].T
+        """The train features, centred and scaled, (n, d)."""
+        return self.matrix.rows[:-1].T
 
-    def rotate(self, x: Features) -> torch.Tensor:
-        """Other features of the same layer in the design's basis: (m, d).
+    def transform(self, x: Features) -> torch.Tensor:
+        """Other features of the same layer, centred and scaled as the train features: (m, d).
 
         Raises:
             DataError: the features are not finite.
         """
         _check_finite(x, "")
-        features = _centred(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).T.contiguous(), self.mean)
-        features /= self.scale.float()[:, None]
-        return (self.basis.T @ features).T
+        features = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).T.contiguous()
+        _centre(features, self.mean)
+        return features.div_(self.scale.float()[:, None]).T
 
 
 def _check_finite(x: Features, which: str) -> None:
@@ -92,15 +88,15 @@ def _check_finite(x: Features, which: str) -> None:
         raise DataError(f"{int((~np.isfinite(x)).any(1).sum())} of {len(x)} {which}vectors are not finite (NaN or infinite)")
 
 
-def _centred(features: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """(d, n) minus a float64 mean, in place, in two steps: the first is exact where a feature varies little around a large mean."""
+def _centre(features: torch.Tensor, mean: torch.Tensor) -> None:
+    """Takes a float64 mean from (d, n), in place, in two steps: the first is exact where a feature varies little around it."""
     rough = mean.float()
-    return features.sub_(rough[:, None]).sub_((mean - rough).float()[:, None])
+    features.sub_(rough[:, None]).sub_((mean - rough).float()[:, None])
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One optimum, in the design's basis.
+    """One optimum, for features that the design has transformed.
 
     Attributes:
         weights: (d + 1, 1) for two classes, (d + 1, K) for more; the last row is the intercept.
@@ -118,7 +114,7 @@ class Fit:
     dev_accuracy: float | None = None
 
     def scores(self, z: torch.Tensor) -> torch.Tensor:
-        """Logits of rotated features (m, d): (m, K); for two classes (m, 2) with zeros in the first column."""
+        """Logits of transformed features (m, d): (m, K); for two classes (m, 2) with zeros in the first column."""
         logits = torch.addmm(self.weights[-1:].T, self.weights[:-1].T, z.T).T
         return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
@@ -134,7 +130,7 @@ def fit_path(
     dev: tuple[torch.Tensor, Labels] | None = None,
     patience: int | None = None,
 ) -> list[Fit]:
-    """`fit_paths` for one label set; `dev` holds the rotated features and the labels."""
+    """`fit_paths` for one label set; `dev` holds the transformed features and the labels."""
     return fit_paths(design, [y], n_classes, grid, None if dev is None else (dev[0], [dev[1]]), patience)[0]
 
 
@@ -151,26 +147,24 @@ def fit_paths(
     Args:
         ys: class indices of the design's rows, (n,) each.
         n_classes: K; classes that do not occur in a label set are allowed.
-        dev: rotated features, and labels for each label set, on which each optimum is scored.
+        dev: transformed features, and labels for each label set, on which each optimum is scored.
         patience: a label set's path ends after this many values of C without a higher dev accuracy; None: never.
     """
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
     n, columns = targets.shape[1], 1 if n_classes == 2 else n_classes
-    weights = torch.zeros(len(ys), columns, len(design.rows))
+    weights = torch.zeros(len(ys), columns, len(design.matrix.rows))
     for own, labels in zip(weights, targets, strict=True):
         share = (torch.bincount(labels, minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
         own[:, -1] = torch.log(share[1] / share[0]) if columns == 1 else torch.log(share)
     paths: list[list[Fit]] = [[] for _ in ys]
-    alive, point = torch.arange(len(ys)), evaluate(design.rows, targets, weights)
+    alive, point = torch.arange(len(ys)), evaluate(design.matrix, targets, weights)
     for C in sorted(grid):
-        point, iterations, converged = minimise(
-            design.rows, design.spectrum, targets[alive], point, 1 / (C * n), TOLERANCE * math.log(n_classes)
-        )
-        objective = point.objective(1 / (C * n))
+        point, iterations, converged = minimise(design.matrix, targets[alive], point, 1 / (C * n), TOLERANCE * math.log(n_classes))
+        objective, weights = point.objective(1 / (C * n)), point.weights @ design.matrix.basis.T
         go_on = []
         for at, label_set in enumerate(alive.tolist()):
             path = paths[label_set]
-            fit = Fit(float(C), point.weights[at].T, float(objective[at]), int(iterations[at]), bool(converged[at]))
+            fit = Fit(float(C), weights[at].T, float(objective[at]), int(iterations[at]), bool(converged[at]))
             if dev is not None:
                 fit = replace(fit, dev_accuracy=float((fit.predict(dev[0]) == dev[1][label_set]).mean()))
             path.append(fit)
@@ -212,7 +206,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         """Shape (m, K), columns in the order of `classes_`."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
-        return torch.softmax(self._fit.scores(self._design.rotate(X)).double(), 1).numpy()
+        return torch.softmax(self._fit.scores(self._design.transform(X)).double(), 1).numpy()
 
     def predict(self, X: Features):
         """Shape (m,), values of `classes_`."""

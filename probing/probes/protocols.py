@@ -156,7 +156,7 @@ class LogisticPath:
         for column in columns:
             blocks = load(column)
             design = Design.prepare(blocks.train, self.standardize)
-            z_dev, z_test = design.rotate(blocks.dev), design.rotate(blocks.test)
+            z_dev, z_test = design.transform(blocks.dev), design.transform(blocks.test)
             if self.solver == "sklearn":
                 for which, labels in label_sets.items():
                     yield column, which, _best_of(self._sklearn_path(design, labels, z_dev, z_test))

@@ -241,9 +241,9 @@ def link_probes(
 def _right(x: dict[str, Features], y: dict[str, Labels], grid: Sequence[float]) -> int:
     """Test pairs that the probe has right, C chosen on dev (of equally good ones the smallest)."""
     design = Design.prepare(x["train"])
-    fits = fit_path(design, y["train"], 2, grid, dev=(design.rotate(x["dev"]), y["dev"]))
+    fits = fit_path(design, y["train"], 2, grid, dev=(design.transform(x["dev"]), y["dev"]))
     best = max(fits, key=lambda fit: fit.dev_accuracy or 0.0)
-    return int((best.predict(design.rotate(x["test"])) == y["test"]).sum())
+    return int((best.predict(design.transform(x["test"])) == y["test"]).sum())
 
 
 def pair_states(encoder: Encoder, expressions: Sequence[Expression]) -> list[Features]:
