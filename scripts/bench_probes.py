@@ -2,6 +2,7 @@
 
 Usage: python scripts/bench_probes.py OUT --tasks DATA:task,… [--columns 0.mean,6.mean] [--store DIR] [--encoder minilm]
            [--repeats 3] [--many-repeats 1] [--mlp 6.mean] [--max-epoch 200]
+       python scripts/bench_probes.py OUT --features a.npz …                 (arrays train, dev, test, y_train, y_dev, y_test, k)
        python scripts/bench_probes.py OUT --synthetic 300x12x2,300x12x4      (made features: sentences x dimensions x classes)
 
 Logistic, for every task and column: scikit-learn's LogisticRegression (lbfgs, its defaults, max_iter raised to 5,000; float32
@@ -224,6 +225,11 @@ def synthetic(shape: str):
     return shape, [part for rows in at for part in (x[rows], y[rows])], k
 
 
+def saved(file: Path):
+    arrays = np.load(file)
+    return file.stem, [arrays[name] for split in ("train", "dev", "test") for name in (split, f"y_{split}")], int(arrays["k"])
+
+
 def real(spec: str, columns, encoder, store):
     root, names = spec.rsplit(":", 1)
     for name in names.split(","):
@@ -298,6 +304,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("out", type=Path)
     words.add_argument("--tasks", nargs="*", default=[], metavar="DATA:task,task", help="a folder of task files and names in it")
+    words.add_argument("--features", nargs="*", default=[], type=Path, metavar="NPZ", help="files of features and labels")
     words.add_argument("--columns", default="0.mean,3.mean,6.mean", help="layer.pooling, comma-separated; empty: none")
     words.add_argument("--mlp", default="6.mean", help="columns of the MLP grid; empty: none")
     words.add_argument("--encoder", default="minilm")
@@ -323,7 +330,8 @@ def main() -> None:
         for kind, text, measure in (("logistic", given.columns, logistic), ("mlp", given.mlp, mlp)):
             columns = [Column(int(c.split(".")[0]), c.split(".")[1]) for c in text.split(",") if c]
             made = (synthetic(shape) for shape in given.synthetic.split(",") if shape and columns)
-            for name, blocks, k in chain(made, *(real(spec, columns, encoder, store) for spec in given.tasks if columns)):
+            read = (saved(file) for file in given.features if columns)
+            for name, blocks, k in chain(made, read, *(real(spec, columns, encoder, store) for spec in given.tasks if columns)):
                 if name in [row["task"] for row in found[kind]] or (kind == "mlp" and k > MANY):
                     continue
                 peaks = [gemm_peak()]
