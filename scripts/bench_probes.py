@@ -2,12 +2,13 @@
 
 Usage: python scripts/bench_probes.py OUT --tasks DATA:task,… [--columns 0.mean,6.mean] [--store DIR] [--encoder minilm]
            [--repeats 3] [--many-repeats 1] [--mlp 6.mean] [--max-epoch 200]
+       python scripts/bench_probes.py OUT --features a.npz …                 (arrays train, dev, test, y_train, y_dev, y_test, k)
        python scripts/bench_probes.py OUT --synthetic 300x12x2,300x12x4      (made features: sentences x dimensions x classes)
 
 Logistic, for every task and column: scikit-learn's LogisticRegression (lbfgs, its defaults, max_iter raised to 5,000; float32
 features standardised by StandardScaler) over the grid of C; our `fit_paths` over the whole grid, and with the patience that a user
 gets; preparation, and predictions of dev and test at every C, are inside the times. The reference of objective and accuracy is
-scikit-learn again, float64, tol 1e-8, started where its own default fit ended: outside the times, since the defaults do not always
+scikit-learn again, float64, tol 1e-7, started where its own default fit ended: outside the times, since the defaults do not always
 arrive. Above 200 classes the reference is made at the chosen C alone, at tol 1e-6, and `--many-repeats` counts.
 
 MLP: SentEval's loop from its description (one model at a time, minibatches of 64, Adam, autograd) over the grid hidden x dropout x
@@ -136,7 +137,7 @@ def logistic(name, blocks, k, given) -> dict:
             "accuracy": accuracy(predicted, test_y), "sklearn_accuracy": accuracy(sklearn_predictions[at], test_y),
         }  # fmt: skip
         if k <= MANY or at == ours_chosen:
-            exact, best = optimum(model, z, y, 1e-8 if k <= MANY else 1e-6)
+            exact, best = optimum(model, z, y, 1e-7 if k <= MANY else 1e-6)
             row |= {"optimum": best, "optimum_accuracy": accuracy(exact.predict(test_z), test_y)}
         rows.append(row)
     known = [row for row in rows if "optimum" in row]
@@ -224,6 +225,11 @@ def synthetic(shape: str):
     return shape, [part for rows in at for part in (x[rows], y[rows])], k
 
 
+def saved(file: Path):
+    arrays = np.load(file)
+    return file.stem, [arrays[name] for split in ("train", "dev", "test") for name in (split, f"y_{split}")], int(arrays["k"])
+
+
 def real(spec: str, columns, encoder, store):
     root, names = spec.rsplit(":", 1)
     for name in names.split(","):
@@ -298,6 +304,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("out", type=Path)
     words.add_argument("--tasks", nargs="*", default=[], metavar="DATA:task,task", help="a folder of task files and names in it")
+    words.add_argument("--features", nargs="*", default=[], type=Path, metavar="NPZ", help="files of features and labels")
     words.add_argument("--columns", default="0.mean,3.mean,6.mean", help="layer.pooling, comma-separated; empty: none")
     words.add_argument("--mlp", default="6.mean", help="columns of the MLP grid; empty: none")
     words.add_argument("--encoder", default="minilm")
@@ -323,7 +330,8 @@ def main() -> None:
         for kind, text, measure in (("logistic", given.columns, logistic), ("mlp", given.mlp, mlp)):
             columns = [Column(int(c.split(".")[0]), c.split(".")[1]) for c in text.split(",") if c]
             made = (synthetic(shape) for shape in given.synthetic.split(",") if shape and columns)
-            for name, blocks, k in chain(made, *(real(spec, columns, encoder, store) for spec in given.tasks if columns)):
+            read = (saved(file) for file in given.features if columns)
+            for name, blocks, k in chain(made, read, *(real(spec, columns, encoder, store) for spec in given.tasks if columns)):
                 if name in [row["task"] for row in found[kind]] or (kind == "mlp" and k > MANY):
                     continue
                 peaks = [gemm_peak()]

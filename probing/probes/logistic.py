@@ -169,7 +169,7 @@ def fit_paths(
                 fit = replace(fit, dev_accuracy=float((fit.predict(dev[0]) == dev[1][label_set]).mean()))
             path.append(fit)
             best = max(range(len(path)), key=lambda i: path[i].dev_accuracy or 0.0)  # the first of equals
-            if patience is None or len(path) - 1 - best < patience:
+            if dev is None or patience is None or len(path) - 1 - best < patience:
                 go_on.append(at)
         if not go_on:
             break
