@@ -210,13 +210,14 @@ def main() -> None:
             for number, (precision, seed) in enumerate((p, s) for p in precisions for s in seeds):
                 own = {"precision": precision, "seed": seed, "floors": []}
                 fresh = given.scratch / f"cells-{group.split()[0]}-{precision:g}-{seed}"  # no fit of another run is taken over
-                done = (fresh / "seconds.json").is_file()
+                done, before = (fresh / "seconds.json").is_file(), store.spent
                 found, spent = seconds(
                     lambda own=own, part=part, fresh=fresh: flash(part, [encoder], store=store, cells=fresh, **own)
                 )
                 if done:
                     spent = json.loads((fresh / "seconds.json").read_text())
                 else:
+                    spent -= store.spent - before  # vectors that were not there are charged at the rate, as all are
                     replace_file(fresh / "seconds.json", json.dumps(spent).encode())
                 last = found.rounds.iloc[-1]
                 why = found.answers.why.iloc[-1]
