@@ -9,7 +9,8 @@ square root of the number of tasks.
 
 Why it is cheap. Differences are paired: only sentences that one of the two has right and the other wrong count (standard error of
 Agresti & Min 2005, summed over tasks). n train, n / 2 dev and n test sentences of each task are drawn, stratified and nested, so
-that a round extracts only what is new; n starts at `START`, and grows to what the widths call for, at most twofold in a round.
+that a round extracts only what is new; n starts at `START`, is doubled, then grows to what the widths call for, at most twofold in
+a round.
 A width says nothing of the sign of d_j, so stopping on it needs no correction (Chow & Robbins 1965); a separation does: in round r
 it is tested at 0.05 / 2^r, divided by the number of comparisons. Where every test split is used up, widths cannot shrink any more:
 the run stops there (*test exhausted*), and the answer says how wide they are.
@@ -168,8 +169,8 @@ def search(
         if whole or ((tested or state.wanting <= 1) and before is not None and state.steady(before)):
             why = "test exhausted" if state.wanting > 1 else "within precision" if state.wanting else "separated"
             return Flash(_answers(tasks, samples, found, state, precision, why), pd.DataFrame(records), samples, found)
-        before = state
-        n = math.ceil(n * (min(2.0, max(1.1, 1.05 * state.wanting)) if state.wanting > 1 else 2.0))
+        wanted = 2.0 if before is None or state.wanting <= 1 else min(2.0, max(1.1, 1.05 * state.wanting))
+        n, before = math.ceil(wanted * n), state
     raise AssertionError("samples that grow reach the whole")  # 1.1^99 is 12,527
 
 

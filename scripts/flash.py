@@ -1,13 +1,16 @@
 """What flash costs and whether its answer is that of all data: every precision and seed against the full run.
 
 Usage: python scripts/flash.py DATA OUT [--precisions 0.5,1,2,3] [--seeds 0,1,2] [--encoder minilm] [--tasks a,b] [--scratch DIR]
+                                        [--cold] [--reference RUN]
 
 The full run is `evaluate` with mean pooling, every layer, probe=fast, no floors, no controls, task by task; its extraction and its
 fits are timed. Flash then runs on the vectors that are there, so that its own processor time is that of fits and bookkeeping; the
 sentences of its last samples are charged at the full run's rate. `--cold` runs the first precision and seed once more with an
 empty store, to check that sum. Agreement, task by task: Kendall's tau between the layers' test accuracies, over all pairs (tau-b)
 and over the pairs whose 95 % intervals in the full run do not overlap; whether flash's best layer is in the full run's tied set.
-With word_content among the tasks all is repeated without it. SCRATCH keeps the store, the cells and the times of finished tasks.
+With word_content among the tasks all is repeated without it. `--reference` takes rows.csv and layers.csv of a run that was made
+before (its mean pooling; Holm over all its poolings) instead of the full run; the rate is then that of flash's own extraction, and
+the full run's fits are unknown and counted 0, so that every ratio is a lower bound. SCRATCH keeps store, cells and times.
 OUT: flash.csv, tasks.csv, table.md, manifest.json.
 """
 
@@ -29,6 +32,7 @@ from threadpoolctl import threadpool_limits
 from probing import Store, evaluate, flash, load_encoder
 from probing.cells import Cells, replace_file, versions
 from probing.sources import Folder
+from probing.tables import ResultTable
 
 ASKED = {"poolings": ["mean"], "controls": [], "floors": []}
 
@@ -40,17 +44,62 @@ def seconds(work):
 
 
 def full_run(tasks, encoder, store, cells, times: Path):
-    """Rows of the full run, and {task: sentences, extraction and fits in processor seconds}."""
+    """{task: sentences, extraction and fits in processor seconds} of the full run, made where it is not there."""
     known = json.loads(times.read_text()) if times.is_file() else {}
-    for task in tasks:
+    for task, n in distinct(tasks):
         if task.name not in known:
-            texts = {text for split in task.splits.values() for text in split.texts}
-            _, extraction = seconds(lambda texts=texts: store.vectors(encoder, sorted(texts), ["mean"]))
+            texts = [text for split in task.splits.values() for text in split.texts]
+            _, extraction = seconds(lambda texts=texts: store.vectors(encoder, texts, ["mean"]))
             _, fits = seconds(lambda task=task: evaluate([task], [encoder], store=store, cells=cells, **ASKED))
-            known[task.name] = {"sentences": len(texts), "extraction": extraction, "fits": fits}
+            known[task.name] = {"sentences": n, "extraction": extraction, "fits": fits}
             replace_file(times, json.dumps(known, indent=1).encode())
             print(time.strftime("%T"), task.name, known[task.name], flush=True)
-    return evaluate(tasks, [encoder], store=store, cells=cells, **ASKED), known
+    return {task.name: known[task.name] for task in tasks}
+
+
+def distinct(tasks):
+    return [(task, len({text for split in task.splits.values() for text in split.texts})) for task in tasks]
+
+
+def flash_rate(tasks, encoder, precision, store, known: Path) -> float:
+    """Processor seconds a sentence of the extraction that flash itself asks for, in the store that it fills."""
+    if not known.is_file():
+        flash(tasks, [encoder], store=store, cells=known.with_name("cells-rate"), precision=precision, floors=[])
+        if not store.new:
+            sys.exit(f"{store.root} holds the vectors already, so that their rate cannot be measured: choose another --scratch")
+        replace_file(known, json.dumps({"seconds": store.spent, "sentences": store.new}).encode())
+    said = json.loads(known.read_text())
+    return said["seconds"] / said["sentences"]
+
+
+class Reference:
+    """The mean-pooling rows of a run that was made before, and its tied layers."""
+
+    def __init__(self, folder: Path, tasks):
+        names = [task.name for task in tasks]
+        frame = ResultTable.read_csv(folder / "rows.csv").frame
+        self.frame = frame[(frame.role == "probe") & (frame.pooling == "mean") & frame.task.isin(names)]
+        self.layers = pd.read_csv(folder / "layers.csv").query("pooling == 'mean'")
+        hashes = self.frame.groupby("task").data_sha256.first()
+        if other := [task.name for task in tasks if hashes.get(task.name) != task.sha256]:
+            sys.exit(f"{folder} was made on other data: {', '.join(other)}")
+
+    def best(self):
+        first = self.frame.loc[self.frame.groupby("task", sort=False).dev_accuracy.idxmax()]
+        tied = {task: sorted(part.layer[part.tied]) for task, part in self.layers.groupby("task")}
+        return pd.DataFrame({"task": first.task, "layer": first.layer, "tied": [tied[task] for task in first.task]})
+
+
+class TimedStore(Store):
+    """A store that knows the processor seconds of its extraction, and how many sentences were new."""
+
+    spent, new = 0.0, 0
+
+    def vectors(self, encoder, texts, poolings):
+        before = sum(entry["sentences"] for entry in self.entries())
+        found, spent = seconds(lambda: super(TimedStore, self).vectors(encoder, texts, poolings))
+        self.spent, self.new = self.spent + spent, self.new + sum(entry["sentences"] for entry in self.entries()) - before
+        return found
 
 
 def agreement(found, full) -> list[dict]:
@@ -134,31 +183,41 @@ def main() -> None:
     words.add_argument("--tasks", default="")
     words.add_argument("--scratch", type=Path, default=Path("probing-out/flash"))
     words.add_argument("--cold", action="store_true")
+    words.add_argument("--reference", type=Path)
     given = words.parse_args()
     torch.set_num_threads(1)
     encoder = load_encoder("hf", name=given.encoder) if Path(given.encoder).is_dir() else load_encoder(given.encoder)
     tasks = Folder(given.data).tasks(given.tasks.split(",") if given.tasks else None)
     precisions, seeds = [float(p) for p in given.precisions.split(",")], [int(s) for s in given.seeds.split(",")]
-    store, cells = Store(given.scratch / "store"), Cells(given.scratch / "cells")
+    store, cells = TimedStore(given.scratch / "store"), Cells(given.scratch / "cells")
     runs, lines, cold = [], [], None
     with threadpool_limits(1):
-        _, times = full_run(tasks, encoder, store, cells, given.scratch / "full.json")
-        rate = sum(times[t.name]["extraction"] for t in tasks) / sum(times[t.name]["sentences"] for t in tasks)
+        if given.reference:
+            rate = flash_rate(tasks, encoder, precisions[0], store, given.scratch / "rate.json")
+            times = {task.name: {"sentences": n, "extraction": n * rate, "fits": 0.0} for task, n in distinct(tasks)}
+        else:
+            times = full_run(tasks, encoder, store, cells, given.scratch / "full.json")
+            rate = sum(said["extraction"] for said in times.values()) / sum(said["sentences"] for said in times.values())
         groups = {"all": tasks, "without word_content": [task for task in tasks if task.name != "word_content"]}
         if len(groups["without word_content"]) in (0, len(tasks)):
             groups.pop("without word_content")
         for group, part in groups.items():
-            full = evaluate(part, [encoder], store=store, cells=cells, **ASKED)
+            full = (
+                Reference(given.reference, part)
+                if given.reference
+                else evaluate(part, [encoder], store=store, cells=cells, **ASKED)
+            )
             for number, (precision, seed) in enumerate((p, s) for p in precisions for s in seeds):
                 own = {"precision": precision, "seed": seed, "floors": []}
                 fresh = given.scratch / f"cells-{group.split()[0]}-{precision:g}-{seed}"  # no fit of another run is taken over
-                done = (fresh / "seconds.json").is_file()
+                done, before = (fresh / "seconds.json").is_file(), store.spent
                 found, spent = seconds(
                     lambda own=own, part=part, fresh=fresh: flash(part, [encoder], store=store, cells=fresh, **own)
                 )
                 if done:
                     spent = json.loads((fresh / "seconds.json").read_text())
                 else:
+                    spent -= store.spent - before  # vectors that were not there are charged at the rate, as all are
                     replace_file(fresh / "seconds.json", json.dumps(spent).encode())
                 last = found.rounds.iloc[-1]
                 why = found.answers.why.iloc[-1]

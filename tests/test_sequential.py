@@ -1,5 +1,6 @@
 """Flash: the answer of the whole at a part of the cost, precision that holds, and no false separation."""
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -226,3 +227,16 @@ def test_the_script_that_compares_it_with_the_full_run(root, tmp_path, tiny):
     assert (runs.ratio - runs.full_seconds / runs.seconds).abs().max() < 0.01 and (runs.sentences <= runs.of).all()
     assert len(lines) == 2 * 2 + 2 and lines.tau[lines.task == "past_present"].between(-1, 1).all()
     assert "| all | 12 |" in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.shared
+def test_the_reference_of_the_script_is_the_committed_run(shared):
+    spec = importlib.util.spec_from_file_location("flash_script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    tasks = [load_task(name, shared / "data" / "probing" / "xprobe-en") for name in ("sentence_length", "bigram_shift")]
+    folder = SCRIPT.parents[1] / "results" / "xprobe-en-minilm"
+    best = script.Reference(folder, tasks).best().set_index("task")
+    assert best.layer.to_dict() == {"sentence_length": 2, "bigram_shift": 3} and best.tied["sentence_length"] == [0, 1, 2, 3]
+    with pytest.raises(SystemExit, match="made on other data: bigram_shift"):
+        script.Reference(folder, [tasks[0], tasks[1].subset(100, 0)])
