@@ -17,9 +17,10 @@ from probing import presets, task
 from probing.cli import app
 from probing.encoders.base import States
 from probing.errors import ConfigError, DataError
-from probing.expressions import BINDING, chain, generate, read
+from probing.expressions import BINDING, Expression, chain, generate, read
 from probing.expressions.tasks import SPLITS, distinct, make_task, sentences, split, values
 from probing.heads import LinearHead
+from probing.interactions.scoring import METHODS, find_links
 from probing.kept import Kept
 from probing.sources import Expressions, Folder
 from probing.store import Store
@@ -291,6 +292,19 @@ def test_the_formula_table(tmp_path):
     study.report(frame, tmp_path / "out")
     said = (tmp_path / "out" / "table.md").read_text()
     assert said.count("| add_multiply | 5-7 | 3 |") == 4 and "## Mean absolute error of T" in said
+
+
+def test_T_of_the_methods_by_hand():
+    """x1 * x2 - x3 * x4: 1 and -1 from whole pairs. x1 * x2 * x3: no pair gains, so greedy joins nothing and finds T = 0."""
+    for text, groups, T, greedy in [
+        ("x1 * x2 - x3 * x4", ((1, (0, 1)), (-1, (2, 3))), 2.0, 2.0),
+        ("x1 * x2 * x3", ((1, (0, 1, 2)),), 1.0, 0.0),
+    ]:
+        e = Expression("own", text, groups, sides=("max", "min"))
+        found = {method: find_links(e, (0, e.n_players), method).T for method in METHODS}
+        assert found["exact"] == found["sampled"] == pytest.approx(T) and found["greedy"] == pytest.approx(greedy)
+        assert found["learned_p"] == pytest.approx(T, abs=0.4 * T)
+        assert np.isnan([found[method] for method in ("random", "pairwise_sii", "pair_dividend")]).all()
 
 
 def test_the_options_of_the_formula_table():
