@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -72,7 +72,7 @@ def test_inputs_are_drawn_by_value_and_files_are_made_once(tmp_path):
     first = make_task("and_or", tmp_path / "a", **options).read_bytes()
     assert make_task("and_or", tmp_path / "b", **options).read_bytes() == first
     assert make_task("and_or", tmp_path / "c", **options, seed=1).read_bytes() != first
-    with pytest.raises(ConfigError, match=r"other options \(inputs=5, not 6\): give another folder"):
+    with pytest.raises(ConfigError, match=r"other options \(inputs=5, not 6\): give those, or another folder"):
         make_task("and_or", tmp_path / "a", **options | {"inputs": 6})
     (tmp_path / "b" / "and_or.txt").write_bytes(first + b"te\t1\tx1 | x2\n")
     with pytest.raises(DataError, match=r"and_or.txt was changed since it was made"):
@@ -321,3 +321,10 @@ def test_the_options_of_the_formula_table():
     ]:
         with pytest.raises(ConfigError, match=re.escape(message)):
             Synthetic(**words)
+
+
+@pytest.mark.parametrize("name, study", [("synthetic", Synthetic), ("expression_networks", ExpressionNetworks)])
+def test_the_presets_of_the_studies_name_every_option(name, study):
+    options = presets.read("experiment", name)["study"]
+    assert [key for key in options if key != "_target_"] == [f.name for f in fields(study)]
+    assert presets.build(options, "study") == study()
