@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,10 @@ from probing import presets, task
 from probing.cli import app
 from probing.encoders.base import States
 from probing.errors import ConfigError, DataError
-from probing.expressions import BINDING, chain, generate, read
+from probing.expressions import BINDING, Expression, chain, generate, read
 from probing.expressions.tasks import SPLITS, distinct, make_task, sentences, split, values
 from probing.heads import LinearHead
+from probing.interactions.scoring import METHODS, find_links
 from probing.kept import Kept
 from probing.sources import Expressions, Folder
 from probing.store import Store
@@ -71,7 +72,7 @@ def test_inputs_are_drawn_by_value_and_files_are_made_once(tmp_path):
     first = make_task("and_or", tmp_path / "a", **options).read_bytes()
     assert make_task("and_or", tmp_path / "b", **options).read_bytes() == first
     assert make_task("and_or", tmp_path / "c", **options, seed=1).read_bytes() != first
-    with pytest.raises(ConfigError, match=r"other options \(inputs=5, not 6\): give another folder"):
+    with pytest.raises(ConfigError, match=r"other options \(inputs=5, not 6\): give those, or another folder"):
         make_task("and_or", tmp_path / "a", **options | {"inputs": 6})
     (tmp_path / "b" / "and_or.txt").write_bytes(first + b"te\t1\tx1 | x2\n")
     with pytest.raises(DataError, match=r"and_or.txt was changed since it was made"):
@@ -293,6 +294,19 @@ def test_the_formula_table(tmp_path):
     assert said.count("| add_multiply | 5-7 | 3 |") == 4 and "## Mean absolute error of T" in said
 
 
+def test_T_of_the_methods_by_hand():
+    """x1 * x2 - x3 * x4: 1 and -1 from whole pairs. x1 * x2 * x3: no pair gains, so greedy joins nothing and finds T = 0."""
+    for text, groups, T, greedy in [
+        ("x1 * x2 - x3 * x4", ((1, (0, 1)), (-1, (2, 3))), 2.0, 2.0),
+        ("x1 * x2 * x3", ((1, (0, 1, 2)),), 1.0, 0.0),
+    ]:
+        e = Expression("own", text, groups, sides=("max", "min"))
+        found = {method: find_links(e, (0, e.n_players), method).T for method in METHODS}
+        assert found["exact"] == found["sampled"] == pytest.approx(T) and found["greedy"] == pytest.approx(greedy)
+        assert found["learned_p"] == pytest.approx(T, abs=0.4 * T)
+        assert np.isnan([found[method] for method in ("random", "pairwise_sii", "pair_dividend")]).all()
+
+
 def test_the_options_of_the_formula_table():
     for words, message in [
         ({"families": ["and_orr"]}, "study.families: 'and_orr' is unknown; did you mean 'and_or'"),
@@ -307,3 +321,10 @@ def test_the_options_of_the_formula_table():
     ]:
         with pytest.raises(ConfigError, match=re.escape(message)):
             Synthetic(**words)
+
+
+@pytest.mark.parametrize("name, study", [("synthetic", Synthetic), ("expression_networks", ExpressionNetworks)])
+def test_the_presets_of_the_studies_name_every_option(name, study):
+    options = presets.read("experiment", name)["study"]
+    assert [key for key in options if key != "_target_"] == [f.name for f in fields(study)]
+    assert presets.build(options, "study") == study()

@@ -131,6 +131,9 @@ def test_interact_prints_interactions_of_a_trained_classifier(reviews, tmp_path)
         (["run", "-m", "encoder=lstm,bilstm", "encoder.hidden=4"], "in a sweep over the group write ++encoder.hidden=…"),
         (["run", "encoder=checkpoint"], "set encoder.path=…"),
         (["run", "encoder=checkpoint", "encoder.path=nowhere", "data.n=600"], "encoder.path='nowhere': no such folder"),
+        (["run", "+experiment=synthetic", "study.functions=0"], "study.functions=0 must be at least 1"),
+        (["run", "+experiment=expression_networks", "encoder=lstm", "task=sst2"], "is no family that is a task"),
+        (["train", "encoder=lstm", "objective=and_or", "data.root=."], "no and_or.txt"),
         (["check", "encoder=lstn"], "unknown encoder 'lstn'; did you mean 'lstm'?"),
     ],
 )

@@ -155,7 +155,7 @@ def _same(card: Path, options: dict[str, Any]) -> None:
         raise DataError(f"{card} cannot be used ({error}): remove it, and the file is made again") from None
     if there != options:
         differ = ", ".join(f"{key}={there.get(key)!r}, not {options[key]!r}" for key in options if there.get(key) != options[key])
-        raise ConfigError(f"{card.parent} holds {options['family']} of other options ({differ}): give another folder")
+        raise ConfigError(f"{card.parent} holds {options['family']} of other options ({differ}): give those, or another folder")
     if changed:
         raise DataError(
             f"{card.parent}: {', '.join(changed)} was changed since it was made; remove {card.name}, and it is made again"

@@ -102,7 +102,7 @@ def _pair_dividend(game: CachedGame, segment: tuple[int, int], budget: int | Non
 
 def _greedy(game: CachedGame, segment: tuple[int, int], budget: int | None, seed: int) -> FoundLinks:
     r = segment_interaction(game, segment, "exact", budget, listed=1)
-    kept = []
+    kept, T = [], 0.0
     for sign in (1, -1):
         phi, cuts = sign * r.phi, list(range(segment[1] - segment[0] + 1))
         while len(cuts) > 2:
@@ -111,7 +111,8 @@ def _greedy(game: CachedGame, segment: tuple[int, int], budget: int | None, seed
                 break
             del cuts[int(np.argmax(gains)) + 1]
         kept.append(~np.isin(np.arange(1, segment[1] - segment[0]), cuts))
-    return FoundLinks(kept[0], kept[1], r.n_evaluations)
+        T += sum(phi[a, b - 1] for a, b in zip(cuts, cuts[1:], strict=False))
+    return FoundLinks(kept[0], kept[1], r.n_evaluations, float(T))
 
 
 def _random(game: CachedGame, segment: tuple[int, int], budget: int | None, seed: int) -> FoundLinks:
