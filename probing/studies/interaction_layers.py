@@ -202,7 +202,7 @@ def _markdown(means: pd.DataFrame, moves: pd.DataFrame) -> str:
         "# Interaction strength layer by layer",
         "",
         "T and B: mean over sentences [95 % t interval]. T_relative = T / |v(N) - v(empty)|: median over the sentences where it",
-        "exists [95 % bootstrap interval], since it has far outliers where v(N) is near v(empty).",
+        "exists [95 % bootstrap interval], since it has far outliers where v(N) is near v(empty). Below 1e-6 is rounding.",
         "Verdicts: paired differences of successive layers, Holm over the steps of a line at 0.05; differences in steps.csv.",
     ]
     for (data, measure), part in means.groupby(["data", "measure"], sort=False):
@@ -223,6 +223,6 @@ def _markdown(means: pd.DataFrame, moves: pd.DataFrame) -> str:
 def _interval(value: float, low: float, high: float) -> str:
     """
     >>> _interval(0.01234, 0.01, 0.0145)
-    '0.0123 [0.0100, 0.0145]'
+    '0.0123 [0.01, 0.0145]'
     """
-    return "" if math.isnan(value) else "{:.4f} [{:.4f}, {:.4f}]".format(*(round(x, 4) + 0.0 for x in (value, low, high)))
+    return "" if math.isnan(value) else f"{value:.3g} [{low:.3g}, {high:.3g}]"
