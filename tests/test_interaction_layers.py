@@ -69,13 +69,16 @@ def test_a_run_measures_layers_and_accuracies_and_draws_them_on_one_axis(context
     out = tmp_path / "report"
     out.mkdir()
     frame.to_csv(out / "rows.csv", index=False)
-    asked.report(pd.read_csv(out / "rows.csv"), out)
+    other = inner.assign(data="other", encoder="without accuracies")
+    asked.report(pd.concat([pd.read_csv(out / "rows.csv"), other], ignore_index=True), out)
+    assert (out / "figure-layers-other.svg").is_file() and not (out / "figure-profile-other.svg").exists()
     drawn = (out / "figure-profile-bigram_shift.svg").read_text()
     for word in ("BShift", "TreeDepth", "test accuracy (%)", "median T_relative", "interaction, mean"):
         assert f"<!-- {word} -->" in drawn
     assert "toy" in (out / "figure-layers-bigram_shift.svg").read_text()
     means = pd.read_csv(out / "layers.csv")
     here = inner[(inner.value == "mean") & (inner.layer == 2)]
+    means = means[means.data == "bigram_shift"]
     [row] = means[(means.measure == "T") & (means.value == "mean") & (means.layer == 2)].to_dict("records")
     assert row["estimate"] == pytest.approx(here["T"].mean()) and row["sentences"] == 3
     assert "## T_relative, bigram_shift" in (out / "table.md").read_text()

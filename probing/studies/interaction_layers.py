@@ -142,7 +142,7 @@ class InteractionLayers:
         if len(outer):
             outer = outer[["task", *SHOWN]].astype({"layer": int, "n_train": int})
             outer.to_csv(folder / "profile.csv", index=False)
-            for data, here in means.groupby("data", sort=False):
+            for data, here in means[means.encoder.isin(outer.encoder)].groupby("data", sort=False):
                 (folder / f"figure-profile-{data}.svg").write_text(figures.profile(outer, here), encoding="utf-8")
 
 
