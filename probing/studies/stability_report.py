@@ -158,5 +158,6 @@ def figure(made: pd.DataFrame) -> str:
             line = part[part.method == method].sort_values("rows")
             curve(panel, line["rows"], line["mean"], line["low"], line["high"], colour, method)
         panel.set(xlabel="model rows", ylabel="instability of T")
+        panel.set_ylim(bottom=1e-4)
 
     return panels(made, draw)
