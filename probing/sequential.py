@@ -193,9 +193,14 @@ def check(precision: Any, settings: Settings) -> None:
 
 
 def sample(task: Task, n: int, seed: int) -> Task:
-    """n train, n / 2 dev and n test sentences, or all there are; fewer classes where one would have less than `SHOTS` in train."""
+    """n train, n / 2 dev and n test sentences, or all there are; fewer classes where one would have less than `SHOTS` in train.
+
+    Samples of one seed are nested: of drawn classes the sentences are those that all classes would have at `SHOTS` a class.
+    """
     shots = min(SHOTS, len(task.train) / len(task.classes))
-    return task.with_classes(max(2, int(n / shots)), seed).subset(n, seed, n // 2, n)
+    least = math.ceil(shots * len(task.classes))
+    part = task.subset(max(n, least), seed, max(n, least) // 2, max(n, least))
+    return part.with_classes(max(2, int(n / shots)), seed)
 
 
 @dataclass(frozen=True)
