@@ -35,6 +35,20 @@ def writer() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
+def gone(name: str) -> bool:
+    """Whether the writer of this name is known to have ended: a process of this machine that is no more."""
+    host, _, pid = name.rpartition("-")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     """Holds the lock while the block runs; False, and no lock, if another process holds it and `wait` is false."""

@@ -37,7 +37,7 @@ import numpy as np
 from probing.encoders.base import POOLINGS, Encoder, fingerprint, hash_description
 from probing.errors import ConfigError, StoreError, did_you_mean
 from probing.extraction import extract, peak_memory
-from probing.locks import locked
+from probing.locks import gone, locked
 from probing.progress import bar, human_bytes, say
 from probing.shards import (
     DTYPES,
@@ -60,7 +60,7 @@ SHARD_BYTES = 64_000_000
 """Target size of a shard: bounds the memory of extraction, and the work that a kill can lose."""
 
 PLANNING_SECONDS = 3600
-"""A plan that was begun longer ago than this is a dead process's."""
+"""A plan that another machine began longer ago than this is a dead process's."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Store:
                 segments = self._segments(folder)
                 planned = {segment.folder for segment in segments}
                 for stray in folder.glob("*/"):  # a damaged plan, or one that a kill cut short: nothing in it can be trusted
-                    if stray not in planned and not (stray.name.startswith(".") and _younger(stray, PLANNING_SECONDS)):
+                    if stray not in planned and not (stray.name.startswith(".") and _at_work(stray)):
                         shutil.rmtree(stray, ignore_errors=True)
                 missing = texts
                 for segment in segments:
@@ -371,9 +371,10 @@ def _shard_rows(row: int) -> int:
     return max(16, SHARD_BYTES // row)
 
 
-def _younger(path: Path, seconds: float) -> bool:
+def _at_work(plan: Path) -> bool:
+    """Whether the process that began this plan (a folder `.NAME.WRITER`) may still be at it."""
     try:
-        return time.time() - path.stat().st_mtime < seconds
+        return not gone(plan.name.partition(".")[2].partition(".")[2]) and time.time() - plan.stat().st_mtime < PLANNING_SECONDS
     except FileNotFoundError:
         return True
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from toys import ToyEncoder
 from probing import store as store_module
 from probing.errors import ConfigError, EncoderError, StoreError
 from probing.extraction import extract
+from probing.locks import writer
 from probing.shards import memory_map
 from probing.store import Store
 from probing.types import Column
@@ -405,3 +407,18 @@ def test_an_unknown_dtype_is_named(tmp_path):
         ConfigError, match=r"run.store_dtype='float61' is unknown; did you mean 'float16'\? \(allowed: float32, float16\)"
     ):
         Store(tmp_path, "float61")
+
+
+def test_plans_that_were_begun_and_never_finished_are_cleared_once_their_writer_is_gone(tmp_path, toy_encoder):
+    Store(tmp_path).vectors(toy_encoder, TEXTS[:3], POOLINGS)
+    [folder] = {path.parent.parent for path in tmp_path.glob("*/*/*/sentences.json")}
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here = socket.gethostname()
+    begun = {name: folder / f".0123.{name}" for name in (f"{here}-{ended.pid}", writer(), "elsewhere-1", "elsewhere-2")}
+    for path in begun.values():
+        path.mkdir()
+    os.utime(begun["elsewhere-2"], (0, 0))
+    Store(tmp_path).vectors(toy_encoder, TEXTS[:3], POOLINGS)
+    left = {name for name, path in begun.items() if path.exists()}
+    assert left == {writer(), "elsewhere-1"}, "the one of this process, and a young one of another machine"
