@@ -22,7 +22,7 @@ from probing.studies.accuracy_report import times_fewer
 from probing.studies.baselines import approximated, told
 from probing.studies.segment_tables import SegmentTable, run_table
 from probing.studies.stability import InteractionStability, instability
-from probing.studies.stability_report import pairs, slope, slopes
+from probing.studies.stability_report import answers, pairs, slope, slopes
 from probing.task import Split, Task
 
 SEGMENT = (2, 5)
@@ -128,7 +128,10 @@ def test_slopes_are_found_and_compared_in_pairs():
     assert (found.slope_high < 0).all() and found.slope["flat"] == pytest.approx(-1, abs=0.1) and set(found.segments) == {8}
     null = pairs(slopes(planted({"cnn": -0.5, "lstm": -0.5})), "cnn").iloc[0]
     assert null.slope_low < 0 < null.slope_high
-    assert pairs(each, "elmo").empty
+    assert pairs(each, "elmo").empty and pairs(each[each.text == "s0"], "cnn").empty
+    assert "below 0, with all of its interval, for 2 of 3 encoders" in answers(each, pairs(each, "cnn"), "cnn")
+    assert "steeper slope than 2 of 2 others" in answers(each, pairs(each, "cnn"), "cnn")
+    assert answers(each[each.text == "s0"], pd.DataFrame(), "cnn").startswith("One segment an encoder")
 
 
 def test_times_fewer_is_c_squared_over_the_rows():

@@ -117,11 +117,11 @@ Table = tuple[Sequence[str], list[Sequence[str]]]
 
 def _encoders(frame: pd.DataFrame) -> Table:
     rows = []
-    for (task, encoder), part in frame[frame.method == "exact"].groupby(["task", "encoder"], sort=False):
+    for (long, task, encoder), part in frame[frame.method == "exact"].groupby(["long", "task", "encoder"], sort=False):
         accuracy = part.accuracy.iloc[0]
-        cells = [task, encoder, "-" if pd.isna(accuracy) else f"{accuracy:.3f}", str((~part.long).sum()), str(part.long.sum())]
+        cells = [task, "long" if long else "short", encoder, "-" if pd.isna(accuracy) else f"{accuracy:.3f}", str(len(part))]
         rows.append([*cells, shown(statistics.mean(part["T"])), shown(statistics.median(part["T"]))])
-    return ["task", "encoder", "classifier's test accuracy", "short segments", "long", "T, mean", "T, median"], rows
+    return ["task", "segments", "encoder", "classifier's test accuracy", "number", "T, mean", "T, median"], rows
 
 
 def _learned(short: pd.DataFrame) -> list[str]:

@@ -180,7 +180,7 @@ class OnSegments:
         rows = []
         for task in context.tasks:
             head = classifier(context.encoder, task, self.head, context.home)
-            tables = _Tables(self, context, head, [*self.cases(task, context.seeds[0])])
+            tables = _Tables(self, context, head, self.cases(task, context.seeds[0]))
             said = {"encoder": context.encoder.name, "task": task.name, "accuracy": _accuracy(head)}
             with bar(f"{self.name} {context.encoder.name}", len(tables.cases)) as advance:
                 for at, (case, long) in enumerate(tables.cases):

@@ -95,6 +95,8 @@ def pairs(each: pd.DataFrame, claimed: str) -> pd.DataFrame:
         for mine in (e for e in by if e.startswith(claimed)):
             for other in (e for e in by if not e.startswith(claimed)):
                 both = by[mine].index.intersection(by[other].index)
+                if len(both) < 2:
+                    continue  # no interval
                 row = {"long": long, "task": task, "claimed": mine, "other": other, "segments": len(both)}
                 for column in ("slope", "drop", "last"):
                     found = statistics.mean(by[mine].loc[both, column] - by[other].loc[both, column])
@@ -105,9 +107,10 @@ def pairs(each: pd.DataFrame, claimed: str) -> pd.DataFrame:
 
 def answers(each: pd.DataFrame, compared: pd.DataFrame, claimed: str) -> str:
     """The two claims, in words with numbers."""
-    found = {
-        key: statistics.mean(p.slope) for key, p in each[each.method == PAPER].groupby(["task", "encoder", "long"], sort=False)
-    }
+    paper = each[each.method == PAPER].groupby(["task", "encoder", "long"], sort=False)
+    found = {key: statistics.mean(p.slope) for key, p in paper if p.slope.count() > 1}
+    if not found:
+        return "One segment an encoder has no interval, and answers nothing."
     sure, most = sum(x.upper < 0 for x in found.values()), max(found, key=lambda key: found[key].value)
     said = [
         f"Instability falls with samples: the slope of {PAPER} is below 0, with all of its interval, for {sure} of {len(found)} "
