@@ -18,7 +18,7 @@ the run stops there (*test exhausted*), and the answer says how wide they are.
 A small train split may rank layers otherwise than a large one. Two guards: the run does not stop before the best layer of the round
 before, on every task, is among those tied with the best of this one; and where a class would have fewer than `SHOTS` train
 sentences, classes are drawn instead of sentences (measured on 1,000 classes: one sentence a class ranks the layers falsely, 240
-classes with five sentences each as all the data do). What the guards do not exclude: a ranking that turns only at sizes never seen.
+classes with five each much as all the data do). What the guards do not exclude: a ranking that turns only at sizes never seen.
 
 Cells of a round are ordinary cells. Left out: other sizes for other tasks, and dropping layers on the way, since all come out of
 one pass.

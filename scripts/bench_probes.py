@@ -276,7 +276,8 @@ def markdown(found: dict) -> str:
     rows = [
         [
             r["task"], r["n"], r["classes"], r["repeats"], spent(r, "sklearn"), spent(r, "ours"), f"{r['ratio']:.1f}",
-            f"{r['ratio_patience']:.1f} ({r['visited']})", f"{r['ratio_both']:.1f}" if "ratio_both" in r else "-", f"{r['above_optimum']:.0e} / {r['sklearn_above_optimum']:.0e}",
+            f"{r['ratio_patience']:.1f} ({r['visited']})", f"{r['ratio_both']:.1f}" if "ratio_both" in r else "-",
+            f"{r['above_optimum']:.0e} / {r['sklearn_above_optimum']:.0e}",
             f"{r['same_C_points']:+.2f} ({r['worst_points']:.2f} / {r['sklearn_worst_points']:.2f})", f"{100 / r['n_test']:.2f}",
             " - ".join(f"{g:.0f}" for g in r["gemm_gflops"]), f"{r['load']:.1f}",
         ]
