@@ -34,6 +34,9 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+import torch
+from threadpoolctl import threadpool_limits
+
 from probing import cli, evaluation, report, store
 from probing.builders import grammar_tasks
 from probing.cells import Cells, versions
@@ -59,6 +62,8 @@ class Trials:
 
     def __init__(self, home: Path):
         self.home, self.rng = home, random.Random()
+        torch.set_num_threads(1)  # a fork has none of its parent's threads, and would wait for them for ever
+        threadpool_limits(1)
         self.data = grammar_tasks(home / "grammar", n=300)
         plain = store.extract
 
