@@ -72,7 +72,7 @@ def test_every_card_loads_and_says_what_it_is(path):
     if "files" in found:
         assert found["group"] == "classification" and found["source"].startswith("https://") and found["classes"]
         return
-    assert found["file"] == f"{path.stem}.txt" and found["group"] in ("surface", "syntactic", "semantic")
+    assert found["file"] == f"{path.stem}.txt" and found["group"] in ("surface", "syntactic", "semantic", "classification")
     assert ("git_blob" in found) == ("source" in found) == (path.stem in task.SENTEVAL)
     if path.stem in task.SENTEVAL:
         assert len(bytes.fromhex(found["git_blob"])) == 20
