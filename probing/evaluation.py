@@ -66,6 +66,24 @@ def evaluate(
     Raises:
         ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
     """
+    store, cells, settings = opened(store, cells, probe, layers, poolings, seeds, controls, floors, train_size)
+    planned = plan(tasks, encoders, settings)
+    compute(planned, settings.probe, store, cells, force)
+    return table(planned, cells)
+
+
+def opened(
+    store: Store | str | Path,
+    cells: Cells | str | Path | None,
+    probe: ProbeProtocol | str,
+    layers: Iterable[int] | None,
+    poolings: Iterable[str] | None,
+    seeds: Iterable[int],
+    controls: Iterable[str],
+    floors: Iterable[str],
+    train_size: int | None = None,
+) -> tuple[Store, Cells, Settings]:
+    """The arguments of `evaluate` and `flash` as what they stand for: folders opened, names looked up."""
     store = store if isinstance(store, Store) else Store(store)
     cells = cells if isinstance(cells, Cells) else Cells(cells or store.root.with_name(store.root.name + "-cells"))
     settings = Settings(
@@ -78,9 +96,7 @@ def evaluate(
         train_size,
         store.dtype,
     )
-    planned = plan(tasks, encoders, settings)
-    compute(planned, settings.probe, store, cells, force)
-    return table(planned, cells)
+    return store, cells, settings
 
 
 def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: Cells, force: bool = False) -> None:

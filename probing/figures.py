@@ -61,7 +61,7 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
             panel.set_visible(False)
         for panel in panels[:: max(columns, 1)]:
             panel.set_ylabel("test accuracy (%)")
-        _legend(figure, panels, columns + (columns == 1))
+        legend(figure, panels, columns + (columns == 1))
         return svg(figure)
 
 
@@ -126,7 +126,7 @@ def strengths(means: pd.DataFrame) -> str:
                 panel.set_title(f"{value}: {_TITLES[measure]}", fontsize=9)
                 panel.set_xlabel("layer")
                 panel.xaxis.get_major_locator().set_params(integer=True)
-        _legend(figure, panels.ravel(), 2)
+        legend(figure, panels.ravel(), 2)
         return svg(figure)
 
 
@@ -158,7 +158,7 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
             below[-1].xaxis.get_major_locator().set_params(integer=True)
         for panel, name in zip(panels[:, 0], ("test accuracy (%)", *_TITLES.values()), strict=True):
             panel.set_ylabel(name)
-        _legend(figure, panels.ravel(), min(4, 2 * len(encoders)))
+        legend(figure, panels.ravel(), min(4, 2 * len(encoders)))
         return svg(figure)
 
 
@@ -169,7 +169,7 @@ def _band(panel: Axes, mine: pd.DataFrame, colour: str, label: str, style: str =
         panel.fill_between(mine.layer, mine.low, mine.high, color=colour, alpha=0.2, lw=0)
 
 
-def _legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
+def legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
     handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
 

@@ -39,9 +39,8 @@ import pandas as pd
 from probing.cells import Cells
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
-from probing.evaluation import compute, table
+from probing.evaluation import compute, opened, table
 from probing.plan import Settings, plan
-from probing.probes import load as load_probe
 from probing.probes.protocols import ProbeProtocol
 from probing.progress import say
 from probing.statistics import paired_difference
@@ -120,16 +119,7 @@ def flash(
     Raises:
         ConfigError: a precision that is no number above 0, or bad arguments of `evaluate`.
     """
-    store = store if isinstance(store, Store) else Store(store)
-    cells = cells if isinstance(cells, Cells) else Cells(cells or store.root.with_name(store.root.name + "-cells"))
-    settings = Settings(
-        load_probe(probe) if isinstance(probe, str) else probe,
-        None if layers is None else tuple(layers),
-        None if poolings is None else tuple(poolings),
-        (seed,),
-        tuple(controls),
-        tuple(floors),
-    )
+    store, cells, settings = opened(store, cells, probe, layers, poolings, (seed,), controls, floors)
     found = search(tasks, encoders, settings, precision, store, cells)
     planned = plan(found.tasks, encoders, settings)
     compute(planned, settings.probe, store, cells)

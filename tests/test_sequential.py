@@ -115,6 +115,13 @@ def test_a_precise_answer_needs_more_than_a_rough_one_and_both_share_their_cells
     assert first[0].equals(first[1]) and len(first[0])
 
 
+def test_samples_read_from_a_float16_store_are_cells_of_their_own(tasks, tmp_path):
+    half = flash(tasks, [ToyEncoder()], store=Store(tmp_path / "s", "float16"), precision=12, floors=[])
+    exact = flash(tasks, [ToyEncoder()], store=tmp_path / "t", cells=tmp_path / "s-cells", precision=12, floors=[])
+    assert set(half.table.frame.encoder) == {"toy[store=float16]"} and set(exact.table.frame.encoder) == {"toy"}
+    assert not set(half.table.frame.cell) & set(exact.table.frame.cell)
+
+
 def test_interrupted_it_goes_on_and_finds_the_same(tasks, tmp_path, monkeypatch):
     def run(name):
         return flash(tasks, [ToyEncoder()], store=tmp_path / name, precision=3, floors=[])

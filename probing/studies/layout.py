@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from probing.figures import RC, svg
+from probing.figures import RC, legend, svg
 from probing.types import Estimate
 
 
@@ -55,10 +55,7 @@ def panels(made: pd.DataFrame, draw: Callable[..., None]) -> str:
                     continue
                 draw(panel, part)
                 panel.set(xscale="log", yscale="log", title=f"{encoder}, {task}, {'long' if long else 'short'}")
-        handles = {
-            label: handle for panel in grid.ravel() for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, frameon=False)
+        legend(figure, grid.ravel(), 6)
         return svg(figure)
 
 
