@@ -9,7 +9,8 @@ the tasks of a repeat share. Then ours again with another probe (raw features), 
 request unchanged. Who comes first changes from repeat to repeat. Times are of the processor, child processes included, wall time
 beside; the limit is the extraction of the distinct sentences at the GEMM rate measured before and after each repeat, with probes
 for nothing. Every finished stage is in SCRATCH: a killed benchmark goes on there, and a stage that was cut short starts afresh.
-`--fraction` takes a stratified share of every split, another one for each repeat. OUT: table.json, table.md.
+`--fraction` takes a stratified share of every split, another one for each repeat. Groups of tasks may be measured by processes side
+by side, each with its own --scratch; `--join SCRATCH…` then only writes the table of all of them. OUT: table.json, table.md.
 """
 
 import argparse
@@ -157,6 +158,14 @@ class Record:
 
     def get(self, name: str):
         return self.said["stages"].get(name)
+
+    def join(self, stages: dict) -> None:
+        """Adds what another process found; seconds of a stage that both have are summed, rates are averaged."""
+        for name, found in stages.items():
+            own = self.said["stages"].setdefault(name, found)
+            if own is not found:
+                own |= {key: own[key] + found[key] for key in ("cpu", "wall") if key in own}
+                own |= {key: (own[key] + found[key]) / 2 for key in ("gflops",) if key in own}
 
     def save(self, name: str, found) -> None:
         self.said["stages"][name] = found
@@ -361,6 +370,9 @@ def main() -> None:
     words.add_argument("--fraction", type=float, default=1.0)
     words.add_argument("--repeats", type=int, default=3)
     words.add_argument("--scratch", type=Path, default=Path("probing-out/bench-table"))
+    words.add_argument(
+        "--join", nargs="*", default=[], type=Path, help="finished scratch folders of the same command but for --tasks"
+    )
     given = words.parse_args()
     if not 0 < given.fraction <= 1 or given.repeats < 1:
         words.error("--fraction must be above 0 and at most 1, --repeats at least 1")
@@ -369,6 +381,11 @@ def main() -> None:
     asked = {name: getattr(given, name) for name in ("data", "tasks", "encoder", "fraction", "repeats")} | {"commit": commit}
     given.scratch.mkdir(parents=True, exist_ok=True)
     record = Record(given.scratch, asked)
+    for folder in given.join:
+        other = json.loads((folder / "stages.json").read_text())
+        if other["given"] | {"tasks": ""} != asked | {"tasks": ""}:
+            sys.exit(f"{folder} is of another benchmark, {other['given']}")
+        record.join(other["stages"])
     with threadpool_limits(1):
         for repeat in range(given.repeats):
             if record.get(f"{repeat} peak after") is None:

@@ -26,6 +26,7 @@ Left out: sample weights, other penalties. Layers do not share a matrix, so they
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -34,6 +35,8 @@ import torch
 
 TOLERANCE = 5e-7
 """Stop when half of slope x step, about the distance to the optimum, is below this x ln K nats."""
+ROUGH = 100
+"""A rough solution stops at so many times the tolerance, or at a thousandth of the objective where that is less."""
 MAX_ITERATIONS = 500
 MEMORY = 10
 ROWS = 4096
@@ -226,12 +229,17 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def minimise(
-    matrix: Matrix, targets: torch.Tensor, start: Point, lam: float, tolerance: float
+    matrix: Matrix, targets: torch.Tensor, start: Point, lam: float, first: torch.Tensor | None = None, rough: bool = False
 ) -> tuple[Point, torch.Tensor, torch.Tensor]:
     """Preconditioned L-BFGS with Armijo backtracking, on L label sets side by side: the optima, passes over the data, converged.
 
     Each label set keeps its own step size; those that have arrived leave the batch.
+
+    Args:
+        first: shaped like the weights; the first step goes this way, where it is downhill.
+        rough: stop at the `ROUGH` tolerance.
     """
+    tolerance = TOLERANCE * math.log(max(2, start.weights.shape[1]))
     ended = Point(*(part.clone() for part in start))
     passes = torch.zeros(len(targets), dtype=torch.int64)
     converged = torch.zeros(len(targets), dtype=torch.bool)
@@ -248,18 +256,19 @@ def minimise(
             downhill = precondition(slope)
             steps = [step._replace(downhill=precondition(step.change)) for step in steps]
             gamma = torch.ones_like(gamma)
-        direction = -_two_loops(slope, downhill, steps, gamma)
+        direction = first if count == 0 and first is not None else -_two_loops(slope, downhill, steps, gamma)
         descent = _dot(slope, direction)
         direction = torch.where(descent < 0, direction, -downhill)  # rounding has spoilt the memory
         descent = torch.where(descent < 0, descent, -_dot(slope, downhill))
         gap = -descent.flatten() / 2
         stuck = size.flatten() < 1e-6  # no decrease can be found at this precision
-        end = (gap <= tolerance) | stuck | (count == MAX_ITERATIONS)
+        near = (value * 1e-3).clamp(tolerance, ROUGH * tolerance) if rough else torch.full_like(value, tolerance)
+        end = (gap <= near) | stuck | (count == MAX_ITERATIONS)
         if end.any():
             for whole, part in zip(ended, here, strict=True):
                 whole[alive[end]] = part[end]
             passes[alive[end]] = count
-            converged[alive[end]] = gap[end] <= torch.where(stuck[end], 30 * tolerance, tolerance)
+            converged[alive[end]] = gap[end] <= torch.where(stuck, 30 * near, near)[end]
             if end.all():
                 break
             on = ~end

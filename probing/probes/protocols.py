@@ -52,7 +52,8 @@ class ProbeResult:
         predictions: class indices of the test sentences, (n_test,).
         dev_accuracy: of the chosen hyperparameters, 0-1.
         chosen: the hyperparameters chosen on dev.
-        tried: every setting tried, with its dev accuracy, and whether it converged.
+        tried: every setting tried, with its dev accuracy, and whether it converged; where a setting that dev did not choose was
+            solved roughly, `exact` is False.
         converged: of the chosen fit; True where a protocol stops by rule.
     """
 
@@ -142,7 +143,7 @@ class LogisticPath:
 
     def settings(self, task: str) -> dict[str, Any]:
         said = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
-        return said | {"solver": self.solver, "patience": self.patience, "version": 2}
+        return said | {"solver": self.solver, "patience": self.patience, "version": 3}
 
     def seed(self, seed: int) -> int | None:
         return None  # the optimum is unique
@@ -151,7 +152,7 @@ class LogisticPath:
         return list(columns)
 
     def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
-        from probing.probes.logistic import Design, fit_paths
+        from probing.probes.logistic import Design, best, fit_paths
 
         for column in columns:
             blocks = load(column)
@@ -164,7 +165,13 @@ class LogisticPath:
             train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
             paths = fit_paths(design, train, n_classes, self.grid, (z_dev, dev), self.patience)
             for which, fits in zip(label_sets, paths, strict=True):
-                yield column, which, _best_of([(f.C, f.dev_accuracy, f.converged, f.predict(z_test)) for f in fits])
+                chosen = best(fits)
+                tried = tuple({"C": f.C, "dev_accuracy": f.dev_accuracy, "converged": f.converged, "exact": f.exact} for f in fits)
+                yield (
+                    column,
+                    which,
+                    ProbeResult(chosen.predict(z_test), chosen.dev_accuracy, {"C": chosen.C}, tried, chosen.converged),
+                )
 
     def _sklearn_path(self, design, labels: LabelSet, z_dev, z_test) -> list[tuple]:
         from sklearn.linear_model import LogisticRegression
