@@ -10,8 +10,8 @@ features standardised by StandardScaler) over the grid of C; our `fit_paths` ove
 does not choose are solved roughly), with the patience that a user gets, and with every C solved to the end; preparation, and
 predictions of dev and test at every C, are inside the times. The reference of objective and accuracy is scikit-learn again,
 float64, tol 1e-7 (1e-6 above 200 classes), started where its own default fit ended: outside the times. scikit-learn is
-timed once more at the same optimum: each C with the loosest of tol 1e-4, 1e-5, 1e-6, 1e-7 that ends within 0.1 point or one sentence
-of that reference's test accuracy. Above 200 classes `--many-repeats` counts.
+timed once more at the same optimum: each C with the loosest of tol 1e-4, 1e-5, 1e-6, 1e-7 that ends within 0.1 point or one
+sentence of that reference's test accuracy. Above 200 classes `--many-repeats` counts.
 
 MLP: SentEval's loop from its description (one model at a time, minibatches of 64, Adam, autograd) over the grid hidden x dropout x
 L2 of `--grid`, against `train_batch` on the same grid and seed. Both go on until their own early stopping ends them.
