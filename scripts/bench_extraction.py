@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from probing import load_encoder
+from probing import load_encoder, onednn
 from probing.cells import versions
 from probing.encoders import packed
 from probing.encoders.huggingface import HuggingFaceEncoder
@@ -80,7 +80,7 @@ def peak(config, rows: int = 2048) -> dict[str, float]:
         for m, k, n in ((rows, h, h), (rows, h, wide), (rows, wide, h), (1024, 1024, 1024)):
             x, linear = torch.randn(m, k), torch.nn.Linear(k, n).requires_grad_(False)
             products = {"torch.mm": partial(torch.mm, x, linear.weight.t().contiguous())}
-            if packed.pays():
+            if onednn.pays():
                 packed.pack(linear)
                 products["oneDNN"] = partial(linear, x)
             for name, product in products.items():
@@ -101,12 +101,12 @@ def speed(given, texts: list[str]) -> dict:
     encoder = encoder_of(given.model)
     tokenizer = AutoTokenizer.from_pretrained(encoder.folder)
     model = AutoModel.from_pretrained(encoder.folder, dtype=torch.float32).eval()
-    pays = packed.pays()
-    packed.pays = lambda: False
+    pays = onednn.pays()
+    onednn.pays = lambda: False
     by_length, hooked = encoder_of(given.model), encoder_of(given.model)
     by_length.pooled = None
     _ = by_length.model, hooked.model
-    packed.pays = lambda: pays
+    onednn.pays = lambda: pays
     calls = {
         "plain loop": partial(plain_loop, tokenizer, model),
         "batches of one length": partial(ours, by_length),

@@ -10,6 +10,7 @@ import transformers
 from torch import nn
 from toys import ToyEncoder
 
+from probing import onednn
 from probing.encoders import packed
 from probing.encoders.base import Encoder, fingerprint, pooled, pooled_states
 from probing.encoders.conformance import check
@@ -157,7 +158,7 @@ def test_packed_products_are_torchs_products():
 def test_an_encoder_is_the_same_with_and_without_onednn(tiny, monkeypatch):
     found = []
     for pays in (True, False):
-        monkeypatch.setattr(packed, "pays", lambda pays=pays: pays)
+        monkeypatch.setattr(onednn, "pays", lambda pays=pays: pays)
         encoder = HuggingFaceEncoder(str(tiny("bert")))
         found.append(extract(encoder, encoder.tokenize(TEXTS)[0], encoder.poolings))
         assert check(encoder).ok

@@ -167,6 +167,23 @@ def test_every_preconditioner_leads_to_the_same_optimum(k, blocks, monkeypatch):
     }[blocks]  # fmt: skip
 
 
+@pytest.mark.parametrize("k", [5, 2])
+def test_products_laid_out_for_many_columns_are_the_same_products(k, monkeypatch):
+    x, y = made(700, 12, k, seed=0)
+    matrix, targets = Design.prepare(x).matrix, torch.from_numpy(y)[None]
+    columns = 1 if k == 2 else k
+    assert not matrix.for_columns(columns).blocks, "few columns stay with torch's own product"
+    monkeypatch.setattr(lbfgs, "DENSE", 0)
+    monkeypatch.setattr(lbfgs, "ROWS", 300)
+    weights = torch.randn(1, columns, 13, generator=torch.Generator().manual_seed(0))
+    laid_out = matrix.for_columns(columns)
+    assert len(laid_out.blocks) == (3 if lbfgs.onednn.pays() else 0)
+    for a, b in zip(lbfgs.evaluate(laid_out, targets, weights), lbfgs.evaluate(matrix, targets, weights), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(lbfgs.onednn, "pays", lambda: False)
+    assert not matrix.for_columns(columns).blocks
+
+
 @pytest.mark.parametrize("kind", ["dense", "low"])
 def test_a_block_is_the_inverse_of_the_columns_hessian(kind, monkeypatch):
     """Up to what each kind leaves out by design: sentences of a hundredth of the mean weight; a hundredth of it on the diagonal."""

@@ -244,6 +244,7 @@ class HuggingFaceEncoder:
         from transformers import AutoModel
         from transformers.utils import logging
 
+        from probing import onednn
         from probing.encoders import packed
 
         logging.disable_progress_bar()  # we show our own
@@ -267,7 +268,7 @@ class HuggingFaceEncoder:
         if self.config.is_encoder_decoder:
             model = model.get_encoder()
         model = model.eval().requires_grad_(False).to(self._device)
-        if self._device == "cpu" and not self.autocast and not self.compile and packed.pays():
+        if self._device == "cpu" and not self.autocast and not self.compile and onednn.pays():
             packed.pack(model)
         return torch.compile(model, dynamic=True) if self.compile else model
 

@@ -1,35 +1,18 @@
-"""Linear layers through oneDNN, with weights laid out for it beforehand: the same product, faster where MKL is not at home.
+"""Linear layers through oneDNN (`probing.onednn`), their weights laid out for it: the same product, on AMD's processors faster.
 
-torch multiplies float32 matrices on the CPU with MKL, which is tuned for Intel's processors. On AMD's (Zen 4) oneDNN's kernels,
-with the weight reordered once (what torch.compile does when it freezes a model), were 8-17 % faster at the shapes of MiniLM, the
-whole extraction 11 % (`results/benchmarks/extraction.md`). The sums are rounded in another order: states differ by about 1e-6 of
-their size, as they also do between two batch sizes. The rule depends on the machine alone, so that a run repeats its bits.
-
-Left out: other dtypes, autocast and gradients, which take torch's own way; memory: the weights are held twice.
+States differ by about 1e-6 of their size, as they also do between two batch sizes.
 """
 
 from __future__ import annotations
-
-from functools import cache
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from probing.onednn import lay_out, product
+
 ROWS = 1024
 """Rows for which the weights are laid out; any number can be multiplied."""
-
-
-@cache
-def pays() -> bool:
-    """Whether this machine's processor is AMD's and torch has the kernels."""
-    try:
-        vendor = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("vendor_id")), "")
-    except OSError:
-        return False
-    kernels = hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    return "AMD" in vendor and torch.backends.mkldnn.is_available() and kernels
 
 
 def pack(model: nn.Module) -> None:
@@ -44,9 +27,9 @@ class _Packed:
 
     def __init__(self, linear: nn.Linear):
         self.weight, self.bias = linear.weight, linear.bias
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
+        self.packed = lay_out(linear.weight.detach(), ROWS)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if x.dtype != torch.float32 or x.requires_grad or not x.numel() or torch.is_autocast_enabled("cpu"):
             return functional.linear(x, self.weight, self.bias)
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        return product(x, self.packed, self.bias)

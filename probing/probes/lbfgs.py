@@ -33,6 +33,8 @@ from typing import NamedTuple
 
 import torch
 
+from probing import onednn
+
 TOLERANCE = 5e-7
 """Stop when half of slope x step, about the distance to the optimum, is below this x ln K nats."""
 ROUGH = 100
@@ -54,11 +56,20 @@ class Matrix(NamedTuple):
         rows: features and a one for the intercept, sentences along the last axis, (d + 1, n).
         basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone.
         spectrum: eigenvalues of the covariance and a one for the intercept, (d + 1,).
+        blocks: for products with many columns, each block of sentences laid out twice, for logits and for gradients; or none.
     """
 
     rows: torch.Tensor
     basis: torch.Tensor
     spectrum: torch.Tensor
+    blocks: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+
+    def for_columns(self, columns: int) -> Matrix:
+        """This matrix, as it is best multiplied with weights of so many logistic columns."""
+        if columns <= DENSE or not onednn.pays():
+            return self
+        parts = [part.contiguous() for part in self.rows.split(ROWS, 1)]
+        return self._replace(blocks=tuple((onednn.lay_out(p.T.contiguous(), columns), onednn.lay_out(p, columns)) for p in parts))
 
 
 class Point(NamedTuple):
@@ -106,8 +117,8 @@ def evaluate(matrix: Matrix, targets: torch.Tensor, weights: torch.Tensor) -> Po
     loss, curvature = torch.zeros(label_sets, dtype=torch.float64), torch.zeros(label_sets, dtype=torch.float64)
     flat = weights.flatten(0, 1) @ matrix.basis.T
     gradient = torch.zeros_like(flat)
-    for block, labels in zip(matrix.rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True):
-        logits = flat @ block  # (L K, block)
+    for at, (block, labels) in enumerate(zip(matrix.rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True)):
+        logits = onednn.product(flat, matrix.blocks[at][0]) if matrix.blocks else flat @ block  # (L K, block)
         if columns == 1:
             loss += (torch.nn.functional.softplus(logits) - labels * logits).sum(1, dtype=torch.float64)
             residual = torch.sigmoid(logits)
@@ -123,7 +134,10 @@ def evaluate(matrix: Matrix, targets: torch.Tensor, weights: torch.Tensor) -> Po
             residual /= total
             curvature += labels.shape[2] - torch.linalg.vector_norm(residual, dim=(1, 2)).double().square()
             residual.scatter_add_(1, labels, -torch.ones_like(chosen))
-        gradient.addmm_(residual.view(len(flat), -1), block.T)
+        if matrix.blocks:
+            gradient += onednn.product(residual.view(len(flat), -1), matrix.blocks[at][1])
+        else:
+            gradient.addmm_(residual.view(len(flat), -1), block.T)
     gradient = gradient @ matrix.basis / n
     return Point(weights, loss / n, gradient.view_as(weights), (curvature / n / columns).float())
 
@@ -179,7 +193,7 @@ def _blocks(matrix: Matrix, weights: torch.Tensor, lam: float) -> Preconditioner
     Woodbury's identity, over a diagonal that stands for the others.
     """
     label_sets, columns, p = weights.shape
-    rows, basis, spectrum = matrix
+    rows, basis, spectrum = matrix.rows, matrix.basis, matrix.spectrum
     n, ridge = rows.shape[1], _ridge(spectrum, lam)
     weights = weights @ basis.T
     if label_sets * columns <= DENSE:

@@ -164,15 +164,16 @@ def fit_paths(
     """
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
     n, columns = targets.shape[1], 1 if n_classes == 2 else n_classes
-    weights = torch.zeros(len(ys), columns, len(design.matrix.rows))
+    matrix = design.matrix.for_columns(columns)
+    weights = torch.zeros(len(ys), columns, len(matrix.rows))
     for own, labels in zip(weights, targets, strict=True):
         share = (torch.bincount(labels, minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
         own[:, -1] = torch.log(share[1] / share[0]) if columns == 1 else torch.log(share)
 
     def solve(label_sets: list[int], start: Point, C: float, along=None, rough=False) -> tuple[Point, list[Fit]]:
         lam = 1 / (C * n)
-        point, passes, converged = minimise(design.matrix, targets[label_sets], start, lam, along, rough)
-        objective, weights = point.objective(lam), point.weights @ design.matrix.basis.T
+        point, passes, converged = minimise(matrix, targets[label_sets], start, lam, along, rough)
+        objective, weights = point.objective(lam), point.weights @ matrix.basis.T
         fits = [
             Fit(float(C), weights[at].T, float(objective[at]), int(passes[at]), bool(converged[at]), None, not rough)
             for at in range(len(label_sets))
@@ -182,7 +183,7 @@ def fit_paths(
             fits = [replace(fit, dev_accuracy=accuracy) for fit, accuracy in zip(fits, right, strict=True)]
         return point, fits
 
-    alive, point, along = list(range(len(ys))), evaluate(design.matrix, targets, weights), None
+    alive, point, along = list(range(len(ys))), evaluate(matrix, targets, weights), None
     paths: list[list[Fit]] = [[] for _ in ys]
     points: list[list[Point]] = [[] for _ in ys]
     for C in sorted(grid):
