@@ -231,7 +231,7 @@ def test_what_dev_chooses_is_an_optimum_and_the_rest_is_near_its_own(k):
     every = fit_path(design, y[:600], k, grid)
     assert all(fit.exact for fit in every)
     path = fit_path(design, y[:600], k, grid, (design.transform(x[600:]), y[600:]))
-    chosen = best(path)
+    chosen = path[best(path)]
     assert chosen.exact and chosen.converged
     assert not all(fit.exact for fit in path), "the others were left as they were"
     assert max(fit.dev_accuracy for fit in path) == chosen.dev_accuracy

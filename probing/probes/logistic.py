@@ -12,9 +12,8 @@ unchanged. The path goes from strong to weak regularisation, each C starting at 
 accuracy has stopped rising. The covariance and its basis serve every C and every label set, and all label
 sets (true and control) go through the data together.
 
-Where dev chooses, every C of the path is solved roughly first (`lbfgs.ROUGH`), and what is best on dev is then solved to the
-end, until the best on dev is an optimum: other values of C only had to be told to be worse. What the rough path loses is
-measured in results/benchmarks/probes.md.
+Where dev chooses, every C of the path is solved roughly first (`lbfgs.ROUGH`); then what is best on dev is solved to the end, until
+the best on dev is an optimum. What roughness does to dev accuracies is measured in results/benchmarks/probes.md.
 
 Left out: sample weights, other penalties; layers go one after the other, since they have no matrix in common.
 """
@@ -194,7 +193,7 @@ def fit_paths(
             path = paths[which]
             path.append(fit)
             points[which].append(point.take([at]))
-            if dev is None or patience is None or len(path) - 1 - path.index(best(path)) < patience:
+            if dev is None or patience is None or len(path) - 1 - best(path) < patience:
                 on.append(at)
         if not on:
             break
@@ -202,7 +201,7 @@ def fit_paths(
         alive, point = [alive[at] for at in on], point.take(on)
         along = far * (point.weights - before[on])
     while dev is not None:
-        rough = {which: path.index(best(path)) for which, path in enumerate(paths) if not best(path).exact}
+        rough = {which: best(path) for which, path in enumerate(paths) if not path[best(path)].exact}
         if not rough:
             break
         step = min(rough.values())
@@ -214,9 +213,9 @@ def fit_paths(
     return paths
 
 
-def best(path: Sequence[Fit]) -> Fit:
-    """The fit with the highest dev accuracy; the first, so the strongest penalty, of equals."""
-    return max(path, key=lambda fit: fit.dev_accuracy or 0.0)
+def best(path: Sequence[Fit]) -> int:
+    """Where the highest dev accuracy is; the first, so the strongest penalty, of equals."""
+    return max(range(len(path)), key=lambda at: path[at].dev_accuracy or 0.0)
 
 
 class LogisticProbe(ClassifierMixin, BaseEstimator):

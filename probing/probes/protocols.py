@@ -165,13 +165,10 @@ class LogisticPath:
             train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
             paths = fit_paths(design, train, n_classes, self.grid, (z_dev, dev), self.patience)
             for which, fits in zip(label_sets, paths, strict=True):
-                chosen = best(fits)
+                chosen = fits[best(fits)]
                 tried = tuple({"C": f.C, "dev_accuracy": f.dev_accuracy, "converged": f.converged, "exact": f.exact} for f in fits)
-                yield (
-                    column,
-                    which,
-                    ProbeResult(chosen.predict(z_test), chosen.dev_accuracy, {"C": chosen.C}, tried, chosen.converged),
-                )
+                said = chosen.dev_accuracy, {"C": chosen.C}, tried, chosen.converged
+                yield column, which, ProbeResult(chosen.predict(z_test), *said)
 
     def _sklearn_path(self, design, labels: LabelSet, z_dev, z_test) -> list[tuple]:
         from sklearn.linear_model import LogisticRegression
