@@ -64,6 +64,8 @@ def test_a_study_writes_its_rows_once_and_says_what_made_them(said, tmp_path):
     )
     assert (folder / "table.md").read_text() == "1 rows, mean 0.200\n" and job.is_run(folder)
     assert job.run(said("recurrent.LSTM", 3), tmp_path, Store(tmp_path / "store"), None, (0,)) != folder
+    (tmp_path / "manifest.json").write_text('{"command": "a folder of results", "runs": []}')
+    assert not job.is_run(tmp_path)
 
 
 def test_several_runs_make_one_report(said, tmp_path):

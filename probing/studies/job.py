@@ -54,8 +54,9 @@ def run(said: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...
 
 
 def is_run(folder: Path) -> bool:
-    """Whether the folder is that of a study."""
-    return (folder / "manifest.json").is_file() and not (folder / "run.json").is_file()
+    """Whether the folder is that of a study's run."""
+    manifest = folder / "manifest.json"
+    return manifest.is_file() and bool((json.loads(manifest.read_text(encoding="utf-8")).get("config") or {}).get("study"))
 
 
 def together(folders: Sequence[Path], out: Path) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from probing.figures import RC, legend, svg
+from probing.report import md_table
 from probing.types import Estimate
 
 
@@ -32,8 +33,8 @@ def shown(x: Estimate) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table, line by line, after an empty line."""
-    return ["", *("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))]
+    """A Markdown table after an empty line."""
+    return ["", md_table(pd.DataFrame(list(rows), columns=list(header)))]
 
 
 def panels(made: pd.DataFrame, draw: Callable[..., None]) -> str:
