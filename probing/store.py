@@ -136,15 +136,17 @@ class Store:
         sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:192]]
         items, _ = encoder.tokenize(sample)
         extract(encoder, items[:16], poolings)  # loads the model and warms up
-        start = time.perf_counter()
+        held, start = peak_memory(), time.perf_counter()
         extract(encoder, items, poolings)
         seconds = (time.perf_counter() - start) / len(items) * len(missing)
+        held, batch = peak_memory(), peak_memory() - held
         tokens = round(sum(map(len, items)) / len(items) * len(missing))
         row = _row_bytes(encoder, len(poolings))
         shard = row * min(len(missing), _shard_rows(row))
         on_disk = len(missing) * row // (2 if dtype == "float16" else 1)
-        # the sample held the model and a batch; a shard is held as vectors, as bytes to write, and once more by the allocator
-        return Estimate(len(missing), tokens, on_disk, seconds, peak_memory() + 3 * shard)
+        shard += shard // 2 if dtype == "float16" else 0  # its codes, beside the vectors
+        # the sample held the model and a batch; the allocator's heap grew to three times the batches of a sample, not to more
+        return Estimate(len(missing), tokens, on_disk, seconds, held + shard + 2 * batch)
 
     # Planning.
 
