@@ -135,8 +135,10 @@ class Store:
             return Estimate(0, 0, 0, 0.0, 0)
         sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:192]]
         items, _ = encoder.tokenize(sample)
-        extract(encoder, items[:16], poolings)  # loads the model and warms up
-        held, start = peak_memory(), time.perf_counter()
+        extract(encoder, items[:1], poolings)  # loads the model
+        held = peak_memory()
+        extract(encoder, items[:16], poolings)  # warms up
+        start = time.perf_counter()
         extract(encoder, items, poolings)
         seconds = (time.perf_counter() - start) / len(items) * len(missing)
         held, batch = peak_memory(), peak_memory() - held
@@ -145,7 +147,7 @@ class Store:
         shard = row * min(len(missing), _shard_rows(row))
         on_disk = len(missing) * row // (2 if dtype == "float16" else 1)
         shard += shard // 2 if dtype == "float16" else 0  # its codes, beside the vectors
-        # the sample held the model and a batch; the allocator's heap grew to three times the batches of a sample, not to more
+        # the sample held the model and a batch; in a long run the allocator's heap grew to up to three times such a batch
         return Estimate(len(missing), tokens, on_disk, seconds, held + shard + 2 * batch)
 
     # Planning.
