@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from probing.encoders.base import POOLINGS, Encoder, fingerprint, hash_description
+from probing.encoders.base import POOLINGS, TOKEN_BUDGET, Encoder, fingerprint, hash_description
 from probing.errors import ConfigError, StoreError, did_you_mean
 from probing.extraction import extract, peak_memory
 from probing.locks import gone, locked
@@ -136,8 +136,9 @@ class Store:
         sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:192]]
         items, _ = encoder.tokenize(sample)
         extract(encoder, items[:1], poolings)  # loads the model
-        held = peak_memory()
-        extract(encoder, items[:16], poolings)  # warms up
+        held, longest = peak_memory(), max(items, key=len)
+        full = max(1, getattr(encoder, "token_budget", TOKEN_BUDGET) // max(1, len(longest)))
+        extract(encoder, [longest] * full, poolings)  # warms up; the batches of a sample are smaller than those of a run
         start = time.perf_counter()
         extract(encoder, items, poolings)
         seconds = (time.perf_counter() - start) / len(items) * len(missing)
@@ -147,8 +148,8 @@ class Store:
         shard = row * min(len(missing), _shard_rows(row))
         on_disk = len(missing) * row // (2 if dtype == "float16" else 1)
         shard += shard // 2 if dtype == "float16" else 0  # its codes, beside the vectors
-        # the sample held the model and a batch; in a long run the allocator's heap grew to up to three times such a batch
-        return Estimate(len(missing), tokens, on_disk, seconds, held + shard + 2 * batch)
+        # the model and a full batch were held by now; what the allocator keeps in pieces was at most a shard and a batch more
+        return Estimate(len(missing), tokens, on_disk, seconds, held + 2 * shard + batch)
 
     # Planning.
 
