@@ -137,7 +137,8 @@ class Store:
         items, _ = encoder.tokenize(sample)
         extract(encoder, items[:1], poolings)  # loads the model
         held, longest = peak_memory(), max(items, key=len)
-        full = max(1, getattr(encoder, "token_budget", TOKEN_BUDGET) // max(1, len(longest)))
+        budget = getattr(encoder, "token_budget", TOKEN_BUDGET)
+        full = max(1, min(budget // max(1, len(longest)), len(missing)))
         extract(encoder, [longest] * full, poolings)  # warms up; the batches of a sample are smaller than those of a run
         start = time.perf_counter()
         extract(encoder, items, poolings)

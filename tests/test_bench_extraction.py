@@ -14,13 +14,13 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 def memory_of_a_run(root: str, n: int) -> tuple[int, int, int, int]:
-    """Bytes held before, foretold and held at most for n sentences of 12 kB in shards of 40 MB, and the bytes of a shard."""
+    """Bytes held before, foretold and held at most for n sentences of 12 kB in shards of 20 MB, and the bytes of a shard."""
     from toys import ToyEncoder
 
     from probing import store as s
     from probing.extraction import peak_memory
 
-    s.SHARD_BYTES = 40_000_000
+    s.SHARD_BYTES = 20_000_000
     encoder, texts = ToyEncoder(width=500), [f"w{i} w{i % 7}" for i in range(n)]
     poolings = ("mean", "max")
     s.Store(root).estimate(encoder, texts[:20], poolings)  # the encoder and the libraries are in memory now
@@ -32,13 +32,13 @@ def memory_of_a_run(root: str, n: int) -> tuple[int, int, int, int]:
 
 def test_memory_is_foretold_and_does_not_grow_with_the_number_of_sentences(tmp_path):
     taken = {}
-    for n in (4000, 16000):
+    for n in (2000, 8000):
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
             before, foretold, peak, shard = fresh.apply(memory_of_a_run, (str(tmp_path / str(n)), n))
         taken[n] = peak - before
         assert peak <= foretold < peak + 4 * shard, (before, foretold, peak)
-    assert len(list(tmp_path.glob("16000/*/*/*/*.safetensors"))) == 5
-    assert taken[16000] - taken[4000] < shard / 2  # the vectors of the other sentences are 3.6 shards
+    assert len(list(tmp_path.glob("8000/*/*/*/*.safetensors"))) == 5
+    assert taken[8000] - taken[2000] < shard / 2  # the vectors of the other sentences are 3.6 shards
 
 
 def run(out: Path, data: Path, model: Path, *words: str) -> dict:
