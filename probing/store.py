@@ -149,8 +149,8 @@ class Store:
         shard = row * min(len(missing), _shard_rows(row))
         on_disk = len(missing) * row // (2 if dtype == "float16" else 1)
         shard += shard // 2 if dtype == "float16" else 0  # its codes, beside the vectors
-        # the model and a full batch were held by now; what the allocator keeps in pieces was at most a shard and a batch more
-        return Estimate(len(missing), tokens, on_disk, seconds, held + 2 * shard + batch)
+        # the model and a full batch were held by now; the allocator's pieces took up to a shard and two batches more
+        return Estimate(len(missing), tokens, on_disk, seconds, held + 2 * (shard + batch))
 
     # Planning.
 
