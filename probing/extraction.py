@@ -75,7 +75,10 @@ def extract(
         StatesError: a sentence without a token to pool, or states that are not finite.
     """
     n = len(items)
-    out = {Column(layer, p): np.empty((n, dim), np.float32) for p in poolings for layer, dim in enumerate(encoder.dims)}
+    columns = [(Column(layer, p), dim) for p in poolings for layer, dim in enumerate(encoder.dims)]
+    ends = n * np.cumsum([dim for _, dim in columns])
+    block = np.empty(ends[-1], np.float32)  # one block: the allocator gives it back whole, many small ones leave its heap in pieces
+    out = {column: part.reshape(n, dim) for (column, dim), part in zip(columns, np.split(block, ends[:-1]), strict=True)}
     if empty := [i for i, item in enumerate(items) if not len(item)]:
         raise StatesError(f"{encoder.name}: {len(empty)} sentence(s) have no token at all, the first at row {empty[0]}")
     for batch in batches([len(item) for item in items], getattr(encoder, "token_budget", TOKEN_BUDGET)):

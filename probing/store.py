@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from probing.encoders.base import POOLINGS, Encoder, fingerprint, hash_description
+from probing.encoders.base import POOLINGS, TOKEN_BUDGET, Encoder, fingerprint, hash_description
 from probing.errors import ConfigError, StoreError, did_you_mean
 from probing.extraction import extract, peak_memory
 from probing.locks import gone, locked
@@ -135,16 +135,22 @@ class Store:
             return Estimate(0, 0, 0, 0.0, 0)
         sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:192]]
         items, _ = encoder.tokenize(sample)
-        extract(encoder, items[:16], poolings)  # loads the model and warms up
+        extract(encoder, items[:1], poolings)  # loads the model
+        held, longest = peak_memory(), max(items, key=len)
+        budget = getattr(encoder, "token_budget", TOKEN_BUDGET)
+        full = max(1, min(budget // max(1, len(longest)), len(missing)))
+        extract(encoder, [longest] * full, poolings)  # warms up; the batches of a sample are smaller than those of a run
         start = time.perf_counter()
         extract(encoder, items, poolings)
         seconds = (time.perf_counter() - start) / len(items) * len(missing)
+        held, batch = peak_memory(), peak_memory() - held
         tokens = round(sum(map(len, items)) / len(items) * len(missing))
         row = _row_bytes(encoder, len(poolings))
         shard = row * min(len(missing), _shard_rows(row))
         on_disk = len(missing) * row // (2 if dtype == "float16" else 1)
-        # the sample held the model and a batch; a shard is held as vectors, as bytes to write, and once more by the allocator
-        return Estimate(len(missing), tokens, on_disk, seconds, peak_memory() + 3 * shard)
+        shard += shard // 2 if dtype == "float16" else 0  # its codes, beside the vectors
+        # the model and a full batch were held by now; the allocator's pieces took up to a shard and two batches more
+        return Estimate(len(missing), tokens, on_disk, seconds, held + 2 * (shard + batch))
 
     # Planning.
 

@@ -1,11 +1,11 @@
-"""Extraction of all layers × four poolings against the loop that its users write; its parts, its scaling, threads and processes.
+"""Extraction of all layers × four poolings against the loop that its users write; its parts, threads and processes.
 
-Usage: python scripts/bench_extraction.py OUT DATA [--parts speed,workers,scaling] [--model minilm] [--sentences 1024] [--repeats 5]
+Usage: python scripts/bench_extraction.py OUT DATA [--parts speed,workers] [--model minilm] [--sentences 1024] [--repeats 5]
 DATA: a folder of SentEval files. MODEL: an encoder preset or a folder of a BERT-like model. All sentences are drawn with seed 0.
 `speed`: the loop is transformers in batches of 32, in the order drawn, padded, `output_hidden_states`, poolings in torch, in
 inference mode; then what each part of ours adds. Both tokenise. One thread, processor seconds, interleaved. Useful work is the
 products of the real tokens, by the model's config; the peak is the fastest product of its shapes in the same repeat.
-`workers`: 1 process × 2 threads against 2 processes × 1 thread, wall. `scaling`: through the store, each size in a fresh process.
+`workers`: 1 process × 2 threads against 2 processes × 1 thread, wall. What it scales with: `bench_scaling.py`.
 OUT: extraction.json, extraction.md; the parts that are not run are kept as they are.
 """
 
@@ -17,7 +17,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -29,9 +28,8 @@ from probing import load_encoder, onednn
 from probing.cells import versions
 from probing.encoders import packed
 from probing.encoders.huggingface import HuggingFaceEncoder
-from probing.extraction import extract, peak_memory
+from probing.extraction import extract
 from probing.sources import Folder
-from probing.store import Store
 from probing.types import Column
 
 POOLINGS = ("cls", "mean", "max", "last")
@@ -211,40 +209,6 @@ def workers(given, texts: list[str]) -> dict:
     }
 
 
-def _through_store(model: str, texts: list[str]) -> dict:
-    torch.set_num_threads(1)
-    encoder = encoder_of(model)
-    with tempfile.TemporaryDirectory() as folder:
-        cost = Store(folder).estimate(encoder, texts, POOLINGS)
-        start = time.process_time()
-        Store(folder).vectors(encoder, texts, POOLINGS)
-        return {"cpu_seconds": time.process_time() - start, "foretold_bytes": cost.memory, "peak_bytes": peak_memory()}
-
-
-def scaling(given, texts: list[str]) -> dict:
-    spawn, rows = multiprocessing.get_context("spawn"), []
-    sizes, depths = ([int(n) for n in words.split(",")] for words in (given.sizes, given.depths))
-    with tempfile.TemporaryDirectory() as home:
-        models = {depth: _of_depth(given.model, depth, Path(home)) for depth in depths}
-        for model, layers, n in [(given.model, None, n) for n in sizes] + [(str(models[d]), d, sizes[0]) for d in depths]:
-            with spawn.Pool(1) as fresh:
-                found = fresh.apply(_through_store, (model, texts[:n]))
-            rows.append({"sentences": n, "blocks": layers or encoder_of(given.model).config.num_hidden_layers} | found)
-            print(rows[-1], flush=True)
-    return {"rows": rows}
-
-
-def _of_depth(model: str, depth: int, home: Path) -> Path:
-    """The model's config with another number of layers and random weights; its tokenizer."""
-    from transformers import AutoModel
-
-    encoder, folder = encoder_of(model), home / f"depth-{depth}"
-    config = type(encoder.config).from_dict(encoder.config.to_dict() | {"num_hidden_layers": depth})
-    AutoModel.from_config(config).save_pretrained(folder)
-    encoder.tokenizer.save_pretrained(folder)
-    return folder
-
-
 def shares(row: dict) -> str:
     return ", ".join(f"{share:.0%}" for share in row["share_of_peak"].values())
 
@@ -272,17 +236,11 @@ def markdown(found: dict) -> str:
         ]
         lines += ["", "Where the time of the last row goes: " + ", ".join(f"{k} {v:.1%}" for k, v in part["profile"].items()) + "."]
     if part := found.get("workers"):
-        lines += ["", f"## Processes × threads, {part['sentences']} sentences", "", "| | wall s | CPU-s |", "|---|---|---|"]
-        lines += [f"| {r['how']} | {r['wall']:.2f} | {r['cpu']:.2f} |" for r in part["rows"]]
-    if part := found.get("scaling"):
-        lines += ["", "## Through the store, each row a fresh process", ""]
+        lines += ["", f"## Processes × threads, {part['sentences']} sentences", ""]
+        lines += ["| | wall s, median | least - most | CPU-s |", "|---|---|---|---|"]
+        walls = {r["how"]: [wall for wall, _ in r["repeats"]] for r in part["rows"]}
         lines += [
-            "| sentences | blocks | CPU-s | CPU-ms each | memory foretold, MB | peak, MB |",
-            "|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {r['sentences']} | {r['blocks']} | {r['cpu_seconds']:.1f} | {1000 * r['cpu_seconds'] / r['sentences']:.2f} | "
-            f"{r['foretold_bytes'] / 1e6:.0f} | {r['peak_bytes'] / 1e6:.0f} |"
+            f"| {r['how']} | {r['wall']:.2f} | {min(walls[r['how']]):.2f}-{max(walls[r['how']]):.2f} | {r['cpu']:.2f} |"
             for r in part["rows"]
         ]
     return "\n".join(lines) + "\n"
@@ -292,12 +250,10 @@ def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("out", type=Path)
     words.add_argument("data")
-    words.add_argument("--parts", default="speed,workers,scaling")
+    words.add_argument("--parts", default="speed,workers")
     words.add_argument("--model", default="minilm")
     words.add_argument("--sentences", type=int, default=1024)
     words.add_argument("--repeats", type=int, default=5)
-    words.add_argument("--sizes", default="1000,2000,4000,8000")
-    words.add_argument("--depths", default="3,6,12")
     given = words.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     file = given.out / "extraction.json"
@@ -305,7 +261,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     texts = sentences(given.data)
     for part in given.parts.split(","):
-        measured = {"speed": speed, "workers": workers, "scaling": scaling}[part](given, texts)
+        measured = {"speed": speed, "workers": workers}[part](given, texts)
         found[part] = measured | {
             "command": " ".join(["python", *sys.argv]),
             "commit": commit,

@@ -166,13 +166,15 @@ def test_an_encoder_is_the_same_with_and_without_onednn(tiny, monkeypatch):
         np.testing.assert_allclose(vectors, found[1][column], atol=1e-5)
 
 
-def test_released_weights_are_gone(tiny):
+def test_what_was_released_is_gone_and_comes_back(tiny):
     encoder = HuggingFaceEncoder(str(tiny("bert")))
-    extract(encoder, encoder.tokenize(TEXTS)[0], ["mean"])
-    alive = weakref.ref(encoder.model.encoder.layer[0].output.dense.weight)
+    items, _ = encoder.tokenize(TEXTS)
+    extract(encoder, items, ["mean"])
+    alive = [weakref.ref(encoder.model.encoder.layer[0].output.dense.weight), weakref.ref(encoder.tokenizer)]
     encoder.release()
     gc.collect()
-    assert alive() is None
+    assert [one() for one in alive] == [None, None]
+    assert encoder.tokenize(TEXTS)[0] == items
 
 
 # Options

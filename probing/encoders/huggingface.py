@@ -273,9 +273,9 @@ class HuggingFaceEncoder:
         return torch.compile(model, dynamic=True) if self.compile else model
 
     def release(self) -> None:
-        """Frees the weights; they are loaded again when they are needed."""
-        self.__dict__.pop("model", None)
-        self.__dict__.pop("_sites", None)
+        """Frees the weights and the tokenizer; they are loaded again when they are needed."""
+        for loaded in ("model", "_sites", "tokenizer"):
+            self.__dict__.pop(loaded, None)
 
     @cached_property
     def _detokenizer(self) -> Any:
