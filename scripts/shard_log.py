@@ -50,6 +50,11 @@ class ShardLog(Callback):
         store.extract, store.write_shard, store.SHARD_BYTES = extract, write_shard, 1  # 16 sentences, the least
 
 
+def hook(folder: Path, seconds: float) -> str:
+    """The word of the command line that puts the log into every job of a sweep."""
+    return f"+hydra.callbacks.shards={{_target_:shard_log.ShardLog,folder:{folder},seconds:{seconds}}}"
+
+
 def read(folder: Path) -> list[dict[str, Any]]:
     """All lines of all jobs, in time order."""
     found = [json.loads(line) for path in folder.glob("*.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]

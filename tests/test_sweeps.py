@@ -1,5 +1,6 @@
 """Locks, the presets of sweeps, and the trial on Slurm without Slurm."""
 
+import copy
 import csv
 import errno
 import fcntl
@@ -117,7 +118,7 @@ def test_the_log_of_shards_counts_each_sentence(trial, tmp_path, monkeypatch):
 
 
 def test_the_trial_tells_each_start_of_a_job_what_ended_it(trial, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "jobs", list)
+    monkeypatch.setattr(importlib.import_module("slurm_sweep"), "jobs", list)
     sweep = trial.Sweep("limit", None, tmp_path / "home", [], 0)
     sweep.struck = {"1_0": "SIGKILL"}
     said = {"1_0": "9 cells: 4 done, 5 to compute\n", "1_1": "3 cells: 0 done, 3 to compute\nthis job is timed-out.\n" * 2}
@@ -144,6 +145,30 @@ def test_the_trial_tells_each_start_of_a_job_what_ended_it(trial, tmp_path, monk
     }
     assert {start for start, line in lines.items() if line["state"] == "COMPLETED"} == {("1_0", "1"), ("1_1", "2")}
     assert (lines["1_0", "0"]["lost"], lines["1_0", "1"]["shards"]) == ("1", "2")
+
+
+def test_the_trial_says_what_is_amiss(trial):
+    shards = {"sentences_written_twice": 0, "shards_written_twice": 0, "shards": 4}
+    sweep = {"struck": {}, "exit_code": 0, "cells": {"to compute": 6}, "shards": shards}
+    sweeps = {title: copy.deepcopy(sweep) for title in ("main", "again", "limit passed", "limit")}
+    sweeps["main"] |= {"exit_code": 130, "struck": {f"1_{i}": fault for i, fault in enumerate(trial.FAULTS)}}
+    sweeps["again"]["shards"]["shards"] = 0
+    sweeps["limit passed"]["exit_code"] = 1
+    stores = {"alone": (4, 0), "shared": (4, 0), "limited": (8, 0)}
+    good = {"sweeps": sweeps, "tables_different": [], "shards_intact_and_damaged": stores, "cells": {"failed": 0, "missing": 0}}
+    assert trial.wrong(good) == []
+    for place, value in (
+        (("tables_different",), ["all 0"]), (("cells", "missing"), 1), (("shards_intact_and_damaged", "limited"), (7, 1)),
+        (("sweeps", "main", "struck"), {"1_0": "SIGKILL"}), (("sweeps", "main", "exit_code"), 0),
+        (("sweeps", "main", "shards", "sentences_written_twice"), 2), (("sweeps", "again", "shards", "shards"), 1),
+        (("sweeps", "again", "cells", "to compute"), 0),
+    ):  # fmt: skip
+        bad = copy.deepcopy(good)
+        inner = bad
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+        assert trial.wrong(bad), place
 
 
 def test_without_slurm_the_trial_says_so_in_one_line(tmp_path):
