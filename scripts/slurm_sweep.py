@@ -46,6 +46,7 @@ class Sweep:
             head = subprocess.Popen([sys.executable, "-m", "probing", "run", *self.words], stdout=out, stderr=out)
         while head.poll() is None:
             if time.time() > deadline:
+                head.kill()
                 raise TimeoutError(f"{self.title} is not done after {limit} s: {said_by.read_text()[-500:]}")
             left = self.watch()
             next(self.faults, None)

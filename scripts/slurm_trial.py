@@ -11,8 +11,8 @@ sentences and last a second longer than their work; who computed which is noted 
 - limit passed: two jobs that need more than their time limit of one minute, which none may pass (max_num_timeout=0).
 - limit: the same command with the preset's max_num_timeout.
 
-The main sweep in one process gives the other tables; every rows.csv must have the same bytes. OUT: jobs.csv and jobs.md (one
-line per start of a job), manifest.json.
+The main sweep in one process gives the other tables; every rows.csv must have the same bytes, and no shard be written twice. OUT:
+jobs.csv and jobs.md (one line per start of a job), manifest.json. Fails, and says of what, if anything is amiss (`wrong`).
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def main() -> None:
     if absent := [name for name in NEEDED if not shutil.which(name)]:
         sys.exit(f"skipped: Slurm is not installed here ({', '.join(absent)} missing): apt-get install -y slurm-wlm munge")
     os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    here = str(Path(__file__).resolve().parent)  # where the jobs find shard_log
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     start = time.time()
     with tempfile.TemporaryDirectory(prefix="slurm-trial-") as place, ExitStack() as stack:
         folder = Path(place)
@@ -117,8 +118,8 @@ def main() -> None:
             Sweep("limit passed", cluster, limited, [*one, *short, "hydra.launcher.max_num_timeout=0"], 3).run(given.limit),
             Sweep("limit", cluster, limited, [*one, *short], 3).run(given.limit),
         ]
-        unequal = differences(tables(alone), tables(shared))
         ours = tables(alone)
+        unequal = differences(ours, tables(shared))
         pair = {name: rows for name, rows in tables(limited).items() if not name.startswith("all")}
         unequal += [f"limit: {name}" for name, rows in pair.items() if ours.get(name) != rows]
         one_store, other = vectors(alone), vectors(shared)
