@@ -101,7 +101,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     here = str(Path(__file__).resolve().parent)  # where the jobs find shard_log
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    start = time.time()
+    start, commit = time.time(), said("git", "rev-parse", "HEAD").strip()
     with tempfile.TemporaryDirectory(prefix="slurm-trial-") as place, ExitStack() as stack:
         folder = Path(place)
         common = [*COMMON, f"data.root={cut(given.data, folder / 'data', given.train)}", LAYERS, f"task={','.join(PAIRS)}"]
@@ -135,6 +135,7 @@ def main() -> None:
             "shards_intact_and_damaged": {name: (intact, len(damaged)) for name, (intact, damaged) in shards.items()},
             "largest_difference_of_a_vector": float(max(np.abs(one_store[text] - other[text]).max() for text in one_store)),
             "wall_seconds": round(time.time() - start),
+            "commit": commit,
         }
         write(given.out, found, sweeps)
         if amiss := wrong(found):
@@ -183,7 +184,6 @@ def write(out: Path, found: dict[str, Any], sweeps: Sequence[Sweep]) -> None:
         table.writerows(lines)
     manifest = {"command": " ".join(["python", *sys.argv]), **found}
     manifest |= {
-        "commit": said("git", "rev-parse", "HEAD").strip(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "slurm": said("sinfo", "--version").strip(),
         "versions": versions(),
