@@ -255,6 +255,8 @@ def _traces(cell: Cell) -> dict[str, Any]:
 
 
 def _fail(cell: Cell, cells: Cells, error: Exception) -> None:
+    if type(error).__module__.startswith("submitit"):  # its signal handler ends the job, wherever that was: no fault of the cell
+        raise error
     message = str(error) if isinstance(error, ProbingError) else f"{type(error).__name__}: {error}"
     at = f"layer {cell.column.layer}, {cell.column.pooling}" if cell.column else cell.row.encoder
     say(f"failed: {cell.task.name}, {cell.row.encoder}, {at}: {message}")

@@ -195,6 +195,27 @@ def test_a_failing_cell_is_recorded_and_tried_again_and_the_rest_goes_on(tasks, 
     assert (run(tasks, tmp_path).frame.status == "done").all()
 
 
+@pytest.mark.parametrize("place", ["probe", "floor"])
+def test_a_time_limit_of_slurm_ends_the_job_and_is_no_failed_cell(tasks, tmp_path, monkeypatch, place):
+    from probing.probes import controls, logistic
+
+    end = type("UncompletedJobError", (RuntimeError,), {"__module__": "submitit.core.utils"})
+
+    def signalled(*given):
+        raise end("Job not requeued because: timed-out too many times.")
+
+    if place == "probe":
+        monkeypatch.setattr(logistic, "fit_paths", signalled)
+    else:
+        monkeypatch.setitem(controls.FLOORS, "length", signalled)
+    with pytest.raises(end):
+        run(tasks, tmp_path)
+    states = [json.loads(path.read_text())["status"] for path in (tmp_path / "cells").glob("*.json")]
+    assert states and set(states) == {"done"}
+    monkeypatch.undo()
+    assert (run(tasks, tmp_path).frame.status == "done").all()
+
+
 def test_vectors_that_are_not_finite_stop_the_encoder_and_keep_the_floors(tasks, tmp_path):
     frame = run(tasks, tmp_path, ToyEncoder(poison="w7")).frame
     assert set(frame.role[frame.status == "done"]) == {"floor"}

@@ -1,8 +1,10 @@
 """Locks, the presets of sweeps, and the trial on Slurm without Slurm."""
 
+import copy
+import csv
 import errno
 import fcntl
-import importlib.util
+import importlib
 import re
 import subprocess
 import sys
@@ -13,19 +15,18 @@ from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
+from toys import ToyEncoder
 
-from probing import locks
+from probing import locks, store
 from probing.paths import CONF
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "slurm_trial.py"
 
 
-@pytest.fixture(scope="module")
-def trial():
-    spec = importlib.util.spec_from_file_location("slurm_trial", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def trial(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    return importlib.import_module("slurm_trial")
 
 
 def test_what_another_process_holds_comes_last_and_nothing_comes_twice(tmp_path):
@@ -80,7 +81,7 @@ def test_a_sweep_preset_names_its_launcher(words, launcher, expected):
 
 
 def test_the_trial_writes_a_cluster_of_two_nodes(trial, tmp_path):
-    text = trial.slurm_conf(tmp_path, [7001, 7002, 7003], "host")
+    text = importlib.import_module("slurm_cluster").slurm_conf(tmp_path, [7001, 7002, 7003], "host")
     nodes = re.findall(r"^NodeName=(\w+) NodeHostname=host NodeAddr=127.0.0.1 Port=(\d+)", text, re.M)
     assert nodes == [("n1", "7002"), ("n2", "7003")] and "SlurmctldPort=7001" in text
     for key in ("SlurmdPidFile", "SlurmdLogFile", "SlurmdSpoolDir"):  # each node its own
@@ -97,6 +98,77 @@ def test_the_trial_sees_tables_that_differ(trial, tmp_path):
     assert len(a) == 2 and trial.differences(a, b) == []
     assert trial.differences(a, c) == ["one"]
     assert trial.differences(a, {}) == sorted(a)
+
+
+def test_the_log_of_shards_counts_each_sentence(trial, tmp_path, monkeypatch):
+    for name in ("extract", "write_shard", "SHARD_BYTES"):  # so that they are put back
+        monkeypatch.setattr(store, name, getattr(store, name))
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    trial.shard_log.ShardLog(tmp_path / "log").on_job_start(None)
+    texts = [f"a word and {i}" for i in range(40)]
+    for folder in ("one", "one", "other"):
+        store.Store(tmp_path / folder).vectors(ToyEncoder(), texts, ["mean"])
+        found = trial.shard_log.counts(trial.shard_log.read(tmp_path / "log"))
+        again = folder == "other"  # a control: whoever computes again is seen
+        assert found["sentences"] == 40 and found["sentences_written_twice"] == (40 if again else 0)
+        assert found["shards"] == found["shards_by_node"]["n2"] == found["shards_by_start_of_a_job"]["7_3-0"] == (6 if again else 3)
+        assert found["lost"] == {}
+
+
+def test_the_trial_tells_each_start_of_a_job_what_ended_it(trial, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("slurm_sweep"), "jobs", list)
+    sweep = trial.Sweep("limit", None, tmp_path / "home", [], 0)
+    sweep.struck = {"1_0": "SIGKILL"}
+    said = {"1_0": "9 cells: 4 done, 5 to compute\n", "1_1": "3 cells: 0 done, 3 to compute\nthis job is timed-out.\n" * 2}
+    said["1_1"] += "3 cells: 2 done, 1 to compute\n"
+    for job, text in said.items():
+        (tmp_path / "home" / "hydra" / job).mkdir(parents=True)
+        (tmp_path / "home" / "hydra" / job / f"{job}_0_log.err").write_text(text)
+    for job, restarts in (("1_0", "0"), ("1_0", "1"), ("1_1", "0"), ("1_1", "1"), ("1_1", "2")):
+        place = {"sweep": "limit", "job": job, "restarts": restarts, "node": "n1", "start": f"12:0{restarts}", "end": "13:00"}
+        sweep.starts[job, restarts] = place | {"state": "COMPLETED", "exit": "0:0"}
+    report = sweep.report()
+    assert report["cells"] == {"asked for": 12, "done before": 6, "to compute": 6}
+    report["shards"] |= {"shards_by_start_of_a_job": {"1_0-1": 2}, "lost": {"1_0-0": 1}}
+    trial.write(tmp_path / "out", {"sweeps": {"limit": report}}, [sweep])
+    with (tmp_path / "out" / "jobs.csv").open() as file:
+        lines = {(line["job"], line["restarts"]): line for line in csv.DictReader(file)}
+    faults = {start: line["fault"] for start, line in lines.items()}
+    assert faults == {
+        ("1_0", "0"): "SIGKILL",
+        ("1_0", "1"): "",
+        ("1_1", "0"): "time limit",
+        ("1_1", "1"): "time limit",
+        ("1_1", "2"): "",
+    }
+    assert {start for start, line in lines.items() if line["state"] == "COMPLETED"} == {("1_0", "1"), ("1_1", "2")}
+    assert (lines["1_0", "0"]["lost"], lines["1_0", "1"]["shards"]) == ("1", "2")
+
+
+def test_the_trial_says_what_is_amiss(trial):
+    shards = {"sentences_written_twice": 0, "shards_written_twice": 0, "shards": 4}
+    sweep = {"struck": {}, "exit_code": 0, "cells": {"to compute": 6}, "shards": shards}
+    sweeps = {title: copy.deepcopy(sweep) for title in ("main", "again", "limit passed", "limit")}
+    sweeps["main"] |= {"exit_code": 130, "struck": {f"1_{i}": fault for i, fault in enumerate(trial.FAULTS)}}
+    sweeps["again"]["shards"]["shards"] = 0
+    sweeps["limit passed"]["exit_code"] = 1
+    stores = {"alone": (4, 0), "shared": (4, 0), "limited": (8, 0)}
+    good = {"sweeps": sweeps, "tables_different": [], "shards_intact_and_damaged": stores, "cells": {"failed": 0, "missing": 0}}
+    assert trial.wrong(good) == []
+    for place, value in (
+        (("tables_different",), ["all 0"]), (("cells", "missing"), 1), (("shards_intact_and_damaged", "limited"), (7, 1)),
+        (("sweeps", "main", "struck"), {"1_0": "SIGKILL"}), (("sweeps", "main", "exit_code"), 0),
+        (("sweeps", "main", "shards", "sentences_written_twice"), 2), (("sweeps", "again", "shards", "shards"), 1),
+        (("sweeps", "again", "cells", "to compute"), 0),
+    ):  # fmt: skip
+        bad = copy.deepcopy(good)
+        inner = bad
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+        assert trial.wrong(bad), place
 
 
 def test_without_slurm_the_trial_says_so_in_one_line(tmp_path):
