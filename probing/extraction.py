@@ -9,6 +9,7 @@ but have the same tokens (4 of the 138,804 of xprobe-en), and tokenising ahead o
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,12 @@ def peak_memory() -> int:
 
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return held if sys.platform == "darwin" else 1024 * held
+
+
+def give_back() -> None:
+    """Returns what is free of the heap to the system, where the C library can (glibc): batches of many sizes leave it in pieces."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 def batches(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> list[list[int]]:

@@ -37,7 +37,7 @@ import numpy as np
 
 from probing.encoders.base import POOLINGS, TOKEN_BUDGET, Encoder, fingerprint, hash_description
 from probing.errors import ConfigError, StoreError, did_you_mean
-from probing.extraction import extract, peak_memory
+from probing.extraction import extract, give_back, peak_memory
 from probing.locks import gone, locked
 from probing.progress import bar, human_bytes, say
 from probing.shards import (
@@ -241,6 +241,7 @@ class Store:
                     poolings, _ = contents_of(segment.folder.parent)
                     items, _ = encoder.tokenize(segment.sentences[segment.rows(shard)])
                     write_shard(segment, shard, extract(encoder, items, poolings, advance))
+                    give_back()
                 self._checked.add(segment.data(shard))
             return held
 
