@@ -80,3 +80,13 @@ def test_a_model_that_is_called_in_the_second_run_is_noticed(bench, tiny):
     with pytest.raises(RuntimeError, match="the model was called"):
         bench.without_model(lambda: encoder.forward(items))
     encoder.forward(items)  # and only there
+
+
+def test_what_processes_side_by_side_found_is_joined(bench, tmp_path):
+    """Stages of one task are kept, seconds of a stage that both have are summed, rates are averaged."""
+    record = bench.Record(tmp_path, {})
+    record.join({"0 a ours": {"cpu": 3.0}, "0 unchanged": {"cpu": 1.0, "wall": 2.0}, "0 peak after": {"gflops": 90.0, "cpu": 1.0}})
+    record.join({"0 b ours": {"cpu": 4.0}, "0 unchanged": {"cpu": 2.0, "wall": 5.0}, "0 peak after": {"gflops": 80.0, "cpu": 1.0}})
+    assert record.get("0 a ours") == {"cpu": 3.0} and record.get("0 b ours") == {"cpu": 4.0}
+    assert record.get("0 unchanged") == {"cpu": 3.0, "wall": 7.0}
+    assert record.get("0 peak after")["gflops"] == 85.0
