@@ -284,7 +284,7 @@ def table(record: Record, given, flops: float) -> list[dict]:
     """One line a task, then their sums: every number the median over repeats, with the list of all."""
     lines = []
     names = [task.name for task in load(given, 0)]
-    groups = [[name] for name in names] + [names]
+    groups = [[name] for name in names] + [names] * (len(names) > 1)
     if "word_content" in names and len(names) > 1:
         groups.append([name for name in names if name != "word_content"])
     for group in groups:

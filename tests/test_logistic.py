@@ -244,6 +244,17 @@ def test_what_dev_chooses_is_an_optimum_and_the_rest_is_near_its_own(k):
     assert chosen.objective == pytest.approx(objective, rel=1e-4)
 
 
+def test_a_nearly_separable_problem_is_solved_to_the_end_too():
+    """Its objective is small, and so must be the distance to the optimum at which the solver stops."""
+    x, y = made(900, 60, 8, seed=1, signal=30.0)
+    design = Design.prepare(x[:600])
+    path = fit_path(design, y[:600], 8, [1.0, 10.0, 100.0], (design.transform(x[600:]), y[600:]))
+    chosen = path[best(path)]
+    _, objective = reference(StandardScaler().fit_transform(x[:600].astype(np.float64)), y[:600], chosen.C)
+    assert objective < 0.2, "nearly separable"
+    assert chosen.converged and chosen.objective == pytest.approx(objective, rel=1e-3)
+
+
 def test_going_on_in_the_same_direction_saves_passes(monkeypatch):
     """Classes that can be told apart: from one C to the next the optimum moves far, and about as far again."""
     x, y = made(900, 40, 6, seed=0, signal=8.0)
