@@ -248,7 +248,7 @@ def test_a_nearly_separable_problem_is_solved_to_the_end_too():
     """Its objective is small, and so must be the distance to the optimum at which the solver stops."""
     x, y = made(900, 60, 8, seed=1, signal=30.0)
     design = Design.prepare(x[:600])
-    path = fit_path(design, y[:600], 8, [1.0, 10.0, 100.0], (design.transform(x[600:]), y[600:]))
+    path = fit_path(design, y[:600], 8, [100.0, 1000.0], (design.transform(x[600:]), y[600:]))
     chosen = path[best(path)]
     _, objective = reference(StandardScaler().fit_transform(x[:600].astype(np.float64)), y[:600], chosen.C)
     assert objective < 0.2, "nearly separable"
