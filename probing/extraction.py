@@ -39,6 +39,11 @@ def give_back() -> None:
         trim(0)
 
 
+def token_budget(encoder: Encoder) -> int:
+    """Tokens in a batch of this encoder, padding included: its own number where it has one."""
+    return getattr(encoder, "token_budget", TOKEN_BUDGET)
+
+
 def batches(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> list[list[int]]:
     """Cuts sentences into batches of at most `budget` tokens (one sentence at least), shortest first.
 
@@ -88,7 +93,7 @@ def extract(
     out = {column: part.reshape(n, dim) for (column, dim), part in zip(columns, np.split(block, ends[:-1]), strict=True)}
     if empty := [i for i, item in enumerate(items) if not len(item)]:
         raise StatesError(f"{encoder.name}: {len(empty)} sentence(s) have no token at all, the first at row {empty[0]}")
-    for batch in batches([len(item) for item in items], getattr(encoder, "token_budget", TOKEN_BUDGET)):
+    for batch in batches([len(item) for item in items], token_budget(encoder)):
         found = pooled(encoder, [items[i] for i in batch], poolings)
         if bare := (found.counted == 0).nonzero().flatten().tolist():
             raise StatesError(

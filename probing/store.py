@@ -35,9 +35,9 @@ from typing import Any
 
 import numpy as np
 
-from probing.encoders.base import POOLINGS, TOKEN_BUDGET, Encoder, fingerprint, hash_description
+from probing.encoders.base import POOLINGS, Encoder, fingerprint, hash_description
 from probing.errors import ConfigError, StoreError, did_you_mean
-from probing.extraction import extract, give_back, peak_memory
+from probing.extraction import extract, give_back, peak_memory, token_budget
 from probing.locks import gone, locked
 from probing.progress import bar, human_bytes, say
 from probing.shards import (
@@ -136,21 +136,20 @@ class Store:
         sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:192]]
         items, _ = encoder.tokenize(sample)
         extract(encoder, items[:1], poolings)  # loads the model
-        held, longest = peak_memory(), max(items, key=len)
-        budget = getattr(encoder, "token_budget", TOKEN_BUDGET)
-        full = max(1, min(budget // max(1, len(longest)), len(missing)))
+        loaded, longest = peak_memory(), max(items, key=len)
+        full = max(1, min(token_budget(encoder) // max(1, len(longest)), len(missing)))
         extract(encoder, [longest] * full, poolings)  # warms up; the batches of a sample are smaller than those of a run
         start = time.perf_counter()
         extract(encoder, items, poolings)
         seconds = (time.perf_counter() - start) / len(items) * len(missing)
-        held, batch = peak_memory(), peak_memory() - held
+        held = peak_memory()
         tokens = round(sum(map(len, items)) / len(items) * len(missing))
         row = _row_bytes(encoder, len(poolings))
         shard = row * min(len(missing), _shard_rows(row))
         on_disk = len(missing) * row // (2 if dtype == "float16" else 1)
         shard += shard // 2 if dtype == "float16" else 0  # its codes, beside the vectors
         # the model and a full batch were held by now; the allocator's pieces took up to a shard and two batches more
-        return Estimate(len(missing), tokens, on_disk, seconds, held + 2 * (shard + batch))
+        return Estimate(len(missing), tokens, on_disk, seconds, held + 2 * (shard + held - loaded))
 
     # Planning.
 

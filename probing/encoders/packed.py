@@ -1,16 +1,9 @@
 """Linear layers through oneDNN (`probing.onednn`), their weights laid out for it: the same product, on AMD's processors faster.
 
 States differ by about 1e-6 of their size, as they also do between two batch sizes.
-
-Memory: the weights are held twice, and oneDNN compiles a kernel for every number of rows that it meets. It keeps the last 1,024
-unless told otherwise (`KERNELS`), and, beyond that, parts of all of them: with 32 kept, 0.9 MB for each number of rows of MiniLM,
-in place of 1.7. All sentences of xprobe-en make batches of 103 different numbers of rows. Rounding these up to multiples of 64
-would end the growth, but its copies took 7 % of the extraction's time.
 """
 
 from __future__ import annotations
-
-import os
 
 import torch
 from torch import nn
@@ -21,13 +14,9 @@ from probing.onednn import lay_out, product
 ROWS = 1024
 """Rows for which the weights are laid out; any number can be multiplied."""
 
-KERNELS = 16
-"""Kernels that oneDNN may keep: a batch needs one for each shape of a weight. Read at the process's first oneDNN product."""
-
 
 def pack(model: nn.Module) -> None:
     """Sends the frozen float32 linear layers of a model on the CPU through oneDNN."""
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
     for module in model.modules():
         if type(module) is nn.Linear and module.weight.dtype == torch.float32 and module.weight.device.type == "cpu":
             module.forward = _Packed(module)  # an attribute of this instance: weights, names and hooks stay what they are

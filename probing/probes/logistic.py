@@ -172,14 +172,12 @@ def fit_paths(
     def solve(label_sets: list[int], start: Point, C: float, along=None, rough=False) -> tuple[Point, list[Fit]]:
         lam = 1 / (C * n)
         point, passes, converged = minimise(matrix, targets[label_sets], start, lam, along, rough)
-        objective, weights = point.objective(lam), point.weights @ matrix.basis.T
-        fits = [
-            Fit(float(C), weights[at].T, float(objective[at]), int(passes[at]), bool(converged[at]), None, not rough)
-            for at in range(len(label_sets))
-        ]
-        if dev is not None:
-            right = [float((fit.predict(dev[0]) == dev[1][which]).mean()) for which, fit in zip(label_sets, fits, strict=True)]
-            fits = [replace(fit, dev_accuracy=accuracy) for fit, accuracy in zip(fits, right, strict=True)]
+        objective, weights, fits = point.objective(lam), point.weights @ matrix.basis.T, []
+        for at, which in enumerate(label_sets):
+            fit = Fit(float(C), weights[at].T, float(objective[at]), int(passes[at]), bool(converged[at]), exact=not rough)
+            if dev is not None:
+                fit = replace(fit, dev_accuracy=float((fit.predict(dev[0]) == dev[1][which]).mean()))
+            fits.append(fit)
         return point, fits
 
     alive, point, along = list(range(len(ys))), evaluate(matrix, targets, weights), None

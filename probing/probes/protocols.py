@@ -152,7 +152,7 @@ class LogisticPath:
         return list(columns)
 
     def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
-        from probing.probes.logistic import Design, best, fit_paths
+        from probing.probes.logistic import Design, fit_paths
 
         for column in columns:
             blocks = load(column)
@@ -160,35 +160,38 @@ class LogisticPath:
             z_dev, z_test = design.transform(blocks.dev), design.transform(blocks.test)
             if self.solver == "sklearn":
                 for which, labels in label_sets.items():
-                    yield column, which, _best_of(self._sklearn_path(design, labels, z_dev, z_test))
+                    path = self._sklearn_path(design, labels, z_dev.double().numpy())
+                    yield column, which, _best_of(path, z_test.double().numpy())
                 continue
             train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
             paths = fit_paths(design, train, n_classes, self.grid, (z_dev, dev), self.patience)
             for which, fits in zip(label_sets, paths, strict=True):
-                chosen = fits[best(fits)]
-                tried = tuple({"C": f.C, "dev_accuracy": f.dev_accuracy, "converged": f.converged, "exact": f.exact} for f in fits)
-                said = chosen.dev_accuracy, {"C": chosen.C}, tried, chosen.converged
-                yield column, which, ProbeResult(chosen.predict(z_test), *said)
+                path = [(_tried(fit.C, fit.dev_accuracy, fit.converged) | {"exact": fit.exact}, fit) for fit in fits]
+                yield column, which, _best_of(path, z_test)
 
-    def _sklearn_path(self, design, labels: LabelSet, z_dev, z_test) -> list[tuple]:
+    def _sklearn_path(self, design, labels: LabelSet, z_dev: Features) -> list[tuple[dict[str, Any], Any]]:
         from sklearn.linear_model import LogisticRegression
 
-        path: list[tuple] = []
+        path: list[tuple[dict[str, Any], Any]] = []
         z = design.z.double().numpy()
         for C in sorted(self.grid):
             model = LogisticRegression(C=C, tol=1e-5, max_iter=2000).fit(z, labels.train)
-            dev = float((model.predict(z_dev.double().numpy()) == labels.dev).mean())
-            path.append((C, dev, bool(model.n_iter_.max() < 2000), model.predict(z_test.double().numpy())))
-            if np.argmax([p[1] for p in path]) + self.patience < len(path):
+            dev = float((model.predict(z_dev) == labels.dev).mean())
+            path.append((_tried(C, dev, bool(model.n_iter_.max() < 2000)), model))
+            if np.argmax([tried["dev_accuracy"] for tried, _ in path]) + self.patience < len(path):
                 break
         return path
 
 
-def _best_of(path: Sequence[tuple[float, float, bool, Labels]]) -> ProbeResult:
-    """The fit with the highest dev accuracy; the first, so the smallest C, on ties."""
-    C, dev, converged, predictions = max(path, key=lambda fit: fit[1])
-    tried = tuple({"C": c, "dev_accuracy": d, "converged": ok} for c, d, ok, _ in path)
-    return ProbeResult(np.asarray(predictions), dev, {"C": C}, tried, converged)
+def _tried(C: float, dev_accuracy: float, converged: bool) -> dict[str, Any]:
+    return {"C": C, "dev_accuracy": dev_accuracy, "converged": converged}
+
+
+def _best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any) -> ProbeResult:
+    """Test predictions of the model with the highest dev accuracy; the first, so the smallest C, on ties."""
+    said, model = max(path, key=lambda one: one[0]["dev_accuracy"])
+    tried = tuple(tried for tried, _ in path)
+    return ProbeResult(np.asarray(model.predict(x_test)), said["dev_accuracy"], {"C": said["C"]}, tried, said["converged"])
 
 
 @dataclass
@@ -232,8 +235,8 @@ class SentEvalLogReg:
                         warnings.simplefilter("ignore", ConvergenceWarning)  # said in the row instead
                         model = LogisticRegression(C=C, max_iter=self.max_iter, random_state=1111).fit(blocks.train, labels.train)
                     dev = round(100 * float((model.predict(blocks.dev) == labels.dev).mean()), 2) / 100
-                    path.append((C, dev, bool(model.n_iter_.max() < self.max_iter), model.predict(blocks.test)))
-                yield column, which, _best_of(path)
+                    path.append((_tried(C, dev, bool(model.n_iter_.max() < self.max_iter)), model))
+                yield column, which, _best_of(path, blocks.test)
 
 
 @dataclass

@@ -40,7 +40,7 @@ from probing.interactions.partition import links
 from probing.interactions.scoring import FoundLinks, count
 from probing.interactions.segment import segment_interactions
 from probing.interactions.text import TextGame
-from probing.probes.logistic import Design, fit_path
+from probing.probes.logistic import Design, best, fit_path
 from probing.progress import bar, say
 from probing.studies import Context
 from probing.studies.synthetic import scores, shown, without_nan
@@ -242,8 +242,7 @@ def _right(x: dict[str, Features], y: dict[str, Labels], grid: Sequence[float]) 
     """Test pairs that the probe has right, C chosen on dev (of equally good ones the smallest)."""
     design = Design.prepare(x["train"])
     fits = fit_path(design, y["train"], 2, grid, dev=(design.transform(x["dev"]), y["dev"]))
-    best = max(fits, key=lambda fit: fit.dev_accuracy or 0.0)
-    return int((best.predict(design.transform(x["test"])) == y["test"]).sum())
+    return int((fits[best(fits)].predict(design.transform(x["test"])) == y["test"]).sum())
 
 
 def pair_states(encoder: Encoder, expressions: Sequence[Expression]) -> list[Features]:
