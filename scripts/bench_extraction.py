@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -246,6 +247,23 @@ def markdown(found: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def keep(out: Path, name: str, parts: dict[str, Callable[[], dict]], markdown: Callable[[dict], str]) -> None:
+    """Measures the parts, one after the other; NAME.json and NAME.md keep the others as they are."""
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / f"{name}.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    for part, measure in parts.items():
+        found[part] = measure() | {
+            "command": " ".join(["python", *sys.argv]),
+            "commit": commit,
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
+            "versions": versions(),
+        }
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (out / f"{name}.md").write_text(markdown(found), encoding="utf-8")
+
+
 def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("out", type=Path)
@@ -255,21 +273,8 @@ def main() -> None:
     words.add_argument("--sentences", type=int, default=1024)
     words.add_argument("--repeats", type=int, default=5)
     given = words.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    file = given.out / "extraction.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    texts = sentences(given.data)
-    for part in given.parts.split(","):
-        measured = {"speed": speed, "workers": workers}[part](given, texts)
-        found[part] = measured | {
-            "command": " ".join(["python", *sys.argv]),
-            "commit": commit,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
-            "versions": versions(),
-        }
-        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        (given.out / "extraction.md").write_text(markdown(found), encoding="utf-8")
+    texts, measures = sentences(given.data), {"speed": speed, "workers": workers}
+    keep(given.out, "extraction", {part: partial(measures[part], given, texts) for part in given.parts.split(",")}, markdown)
 
 
 if __name__ == "__main__":

@@ -13,30 +13,26 @@ OUT: scaling.json, scaling.md; the parts that are not run are kept as they are.
 """
 
 import argparse
-import json
 import multiprocessing
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from bench_extraction import POOLINGS, encoder_of, sentences
+from bench_extraction import POOLINGS, encoder_of, keep, sentences
 
 from probing import evaluate
-from probing.cells import versions
 from probing.encoders.base import pooled
 from probing.extraction import peak_memory
 from probing.probes import load as load_probe
 from probing.probes.protocols import Blocks, LabelSet
 from probing.sources import Folder
 from probing.store import Store
+from probing.studies.layout import table
 from probing.types import Column
 
 
@@ -172,10 +168,6 @@ def by_hooks(given) -> dict:
     return {"rows": [fresh(one_batch, given.model, texts, given.budget, hooked) for hooked in (False, True)]}
 
 
-def table(heads: str, rows: list[list]) -> list[str]:
-    return ["", f"| {heads} |", "|---" * len(heads.split("|")) + "|", *("| " + " | ".join(map(str, row)) + " |" for row in rows)]
-
-
 def mb(row: dict, *names: str) -> list[str]:
     return [f"{row[name] / 1e6:.0f}" for name in names]
 
@@ -183,7 +175,7 @@ def mb(row: dict, *names: str) -> list[str]:
 def markdown(found: dict) -> str:
     lines = ["# What cost and memory grow with", "", "One thread, processor seconds; MB of 10⁶ bytes; peak: all resident pages,"]
     lines += ["anonymous: those of no file. The store, encoders and hooks: each row a fresh process."]
-    memory = "foretold, MB | peak, MB | anonymous, MB"
+    memory = ("foretold, MB", "peak, MB", "anonymous, MB")
     names = ("foretold_bytes", "peak_bytes", "anonymous_bytes")
     for part, unit in (("sentences", "sentences"), ("blocks", "blocks")):
         if part in found:
@@ -191,7 +183,7 @@ def markdown(found: dict) -> str:
             counts = [row.get("sentences", found[part].get("sentences")) for row in rows]
             lines += ["", f"## {unit.capitalize()}, through the store"]
             lines += table(
-                f"{unit} | CPU-s | CPU-ms a sentence | {memory}",
+                [unit, "CPU-s", "CPU-ms a sentence", *memory],
                 [
                     [r[unit], f"{r['cpu_seconds']:.1f}", f"{1000 * r['cpu_seconds'] / n:.2f}", *mb(r, *names)]
                     for r, n in zip(rows, counts, strict=True)
@@ -199,7 +191,7 @@ def markdown(found: dict) -> str:
             )
     if part := found.get("encoders"):
         lines += ["", "## Encoders of one `evaluate`"]
-        heads = "encoders | cells | CPU-s | CPU-s an encoder | peak, MB | anonymous, MB"
+        heads = ["encoders", "cells", "CPU-s", "CPU-s an encoder", *memory[1:]]
         rows = [
             [r["encoders"], r["cells"], f"{r['cpu_seconds']:.1f}", f"{r['cpu_seconds'] / r['encoders']:.1f}", *mb(r, *names[1:])]
             for r in part["rows"]
@@ -207,7 +199,7 @@ def markdown(found: dict) -> str:
         lines += table(heads, rows)
     if part := found.get("classes"):
         lines += ["", f"## Classes, probe `fast`, n = {part['n']}, d = {part['dims']}"]
-        heads = "classes | CPU-s | min-max | CPU-ms a class | C visited | converged | test accuracy"
+        heads = ["classes", "CPU-s", "min-max", "CPU-ms a class", "C visited", "converged", "test accuracy"]
         rows = [
             [
                 r["classes"], f"{r['cpu_seconds']:.2f}", f"{min(r['repeats']):.2f}-{max(r['repeats']):.2f}",
@@ -223,7 +215,7 @@ def markdown(found: dict) -> str:
             [names[r["hooks"]], f"{(r['anonymous_bytes'] - r['anonymous_before']) / 1e6:.0f}", f"{r['cpu_seconds']:.1f}"]
             for r in part["rows"]
         ]
-        lines += table("poolings | MB | CPU-s", rows)
+        lines += table(["poolings", "MB", "CPU-s"], rows)
     return "\n".join(lines) + "\n"
 
 
@@ -245,19 +237,7 @@ def main() -> None:
     words.add_argument("--repeats", type=int, default=3, help="of probes of at most 200 classes")
     words.add_argument("--budget", type=int, default=32_768, help="tokens of the one batch")
     given = words.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    file = given.out / "scaling.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    for part in given.parts.split(","):
-        found[part] = PARTS[part](given) | {
-            "command": " ".join(["python", *sys.argv]),
-            "commit": commit,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
-            "versions": versions(),
-        }
-        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        (given.out / "scaling.md").write_text(markdown(found), encoding="utf-8")
+    keep(given.out, "scaling", {part: partial(PARTS[part], given) for part in given.parts.split(",")}, markdown)
 
 
 if __name__ == "__main__":
