@@ -32,42 +32,22 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import bench_mlp
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from torch import nn
+from timing import Timed, spent
 
 from probing import Store, load_encoder, load_task
 from probing.cells import versions
-from probing.probes.logistic import Design, fit_paths
-from probing.probes.mlp import Recipe, train_batch
+from probing.probes.logistic import Design, best, fit_paths
 from probing.probes.protocols import LogisticPath
+from probing.studies.layout import table
 from probing.types import Column
 
 MANY = 200
-
-
-class Clock:
-    """Processor and wall seconds of every call, by name."""
-
-    def __init__(self):
-        self.cpu: dict[str, list[float]] = {}
-        self.wall: dict[str, list[float]] = {}
-
-    def __call__(self, name, call):
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = call()
-        self.cpu.setdefault(name, []).append(time.process_time() - cpu)
-        self.wall.setdefault(name, []).append(time.perf_counter() - wall)
-        return result
-
-    def median(self, name):
-        return statistics.median(self.cpu[name])
-
-    def said(self):
-        return {"cpu_seconds": self.cpu, "wall_seconds": self.wall}
 
 
 def gemm_peak() -> float:
@@ -84,20 +64,24 @@ def accuracy(predicted, gold) -> float:
     return float((predicted == gold).mean())
 
 
+def standardised(blocks):
+    """The scaler, and train, dev and test features through it."""
+    scaler = StandardScaler().fit(blocks[0])
+    return scaler, *(scaler.transform(part) for part in blocks[::2])
+
+
 def sklearn_grid(blocks, grid):
-    x, y, dev_x, dev_y, test_x, _ = blocks
-    scaler = StandardScaler().fit(x)
-    z, dev_z, test_z = (scaler.transform(part) for part in (x, dev_x, test_x))
+    _, y, _, dev_y, _, _ = blocks
+    scaler, z, dev_z, test_z = standardised(blocks)
     models = [LogisticRegression(C=C, max_iter=5000).fit(z, y) for C in grid]
     return scaler, models, [accuracy(model.predict(dev_z), dev_y) for model in models], [model.predict(test_z) for model in models]
 
 
 def same_optimum(blocks, grid, optima) -> dict:
     """scikit-learn once more, each C at the loosest tolerance that reaches the optimum's test accuracy: seconds, and tolerances."""
-    x, y, dev_x, dev_y, test_x, test_y = blocks
+    _, y, _, _, _, test_y = blocks
     start = time.process_time()
-    scaler = StandardScaler().fit(x)
-    z, dev_z, test_z = (scaler.transform(part) for part in (x, dev_x, test_x))
+    _, z, dev_z, test_z = standardised(blocks)
     spent, used = time.process_time() - start, []
     for C, optimum_accuracy in zip(grid, optima, strict=True):
         for tol in (1e-4, 1e-5, 1e-6, 1e-7):
@@ -141,7 +125,7 @@ def logistic(name, blocks, k, given) -> dict:
     x, y, dev_x, dev_y, test_x, test_y = blocks
     grid = LogisticPath().grid
     repeats = given.many_repeats if k > MANY else given.repeats
-    clock = Clock()
+    clock = Timed()
     calls = {
         "sklearn": lambda: sklearn_grid(blocks, grid),
         "ours": lambda: ours_grid(blocks, grid, k, None),
@@ -168,7 +152,7 @@ def logistic(name, blocks, k, given) -> dict:
             "accuracy": accuracy(predicted, test_y), "sklearn_accuracy": accuracy(sklearn_predictions[at], test_y),
             "optimum_accuracy": accuracy(exact.predict(test_z), test_y),
         })  # fmt: skip
-    chosen, at = int(np.argmax(dev)), max(range(len(grid)), key=lambda i: found["ours"][0][i].dev_accuracy)
+    chosen, at = int(np.argmax(dev)), best(found["ours"][0])
     same = same_optimum(blocks, grid, [row["optimum_accuracy"] for row in fits])
     result = {
         "task": name, "n": len(y), "d": x.shape[1], "classes": k, "n_test": len(test_y), "repeats": repeats, "fits": fits,
@@ -191,65 +175,6 @@ def logistic(name, blocks, k, given) -> dict:
         both = clock.median("sklearn") + clock.median("sklearn_control")
         result["ratio_both"] = both / clock.median("ours_both")
     return result | clock.said()
-
-
-def senteval(recipe, x, y, dev_x, dev_y, k, seed) -> tuple[list[float], nn.Module]:
-    """SentEval's loop for one model, as its description says: tenacity counted without reset, the best step's parameters kept."""
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    layers = [nn.Linear(x.shape[1], recipe.nhid), nn.Dropout(recipe.dropout), nn.Sigmoid(), nn.Linear(recipe.nhid, k)]
-    model = nn.Sequential(*layers)
-    adam, loss_of = torch.optim.Adam(model.parameters(), weight_decay=recipe.l2), nn.CrossEntropyLoss()
-    x, y, dev_x, dev_y = map(torch.from_numpy, (x, y, dev_x, dev_y))
-    curve, kept, misses, passes = [], None, 0, 0
-    while passes <= recipe.max_epoch and misses <= recipe.tenacity:
-        model.train()
-        for _ in range(recipe.epoch_size):
-            order = torch.from_numpy(np.random.permutation(len(x)))
-            for start in range(0, len(x), recipe.batch_size):
-                rows = order[start : start + recipe.batch_size]
-                loss = loss_of(model(x[rows]), y[rows])
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
-        passes += recipe.epoch_size
-        model.eval()
-        with torch.no_grad():
-            curve.append(float((model(dev_x).argmax(1) == dev_y).float().mean()))
-        if curve[-1] > max(curve[:-1], default=-1.0):
-            kept = {name: value.clone() for name, value in model.state_dict().items()}
-        else:
-            misses += 1
-    model.load_state_dict(kept)
-    return curve, model
-
-
-def mlp(name, blocks, k, given) -> dict:
-    x, y, dev_x, dev_y, test_x, test_y = blocks
-    nhid, dropout, l2 = ([float(v) for v in axis.split(",")] for axis in given.grid.split("/"))
-    recipes = [Recipe(int(h), p, w, max_epoch=given.max_epoch) for h in nhid for p in dropout for w in l2]
-    copies = len(recipes)
-    calls = {
-        "senteval": lambda: [senteval(recipe, x, y, dev_x, dev_y, k, 1111) for recipe in recipes],
-        "ours": lambda: train_batch(recipes, x, [y] * copies, dev_x, [dev_y] * copies, k, 1111),
-    }
-    clock, found = Clock(), {}
-    for repeat in range(given.repeats):
-        for which in sorted(calls, reverse=bool(repeat % 2)):
-            found[which] = clock(which, calls[which])
-    theirs, ours = [curve for curve, _ in found["senteval"]], [run.curve for run in found["ours"]]
-    best = [max(range(copies), key=lambda i: round(100 * max(c[i]), 2)) for c in (theirs, ours)]
-    with torch.no_grad():
-        test = float((found["senteval"][best[0]][1](torch.from_numpy(test_x)).argmax(1).numpy() == test_y).mean())
-    return {
-        "task": name, "n": len(y), "classes": k, "models": copies, "repeats": given.repeats,
-        "ratio": clock.median("senteval") / clock.median("ours"),
-        "passes": sum(map(len, ours)) * recipes[0].epoch_size, "senteval_passes": sum(map(len, theirs)) * recipes[0].epoch_size,
-        "dev_accuracy": max(ours[best[1]]), "senteval_dev_accuracy": max(theirs[best[0]]),
-        "test_accuracy": accuracy(found["ours"][best[1]].predict(test_x), test_y), "senteval_test_accuracy": test,
-        "curves_equal": sum(len(a) == len(b) and np.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True)),
-        "worst_dev_points": max(100 * abs(max(a) - max(b)) for a, b in zip(ours, theirs, strict=True)),
-    } | clock.said()  # fmt: skip
 
 
 def synthetic(shape: str):
@@ -291,16 +216,6 @@ Item: one test sentence in points. GEMM: float32, GFLOP a processor second, befo
 """
 
 
-def spent(row: dict, name: str) -> str:
-    times = row["cpu_seconds"][name]
-    return f"{statistics.median(times):.2f} ({min(times):.2f}-{max(times):.2f})"
-
-
-def table(heads: str, rows: list[list]) -> list[str]:
-    count = len(heads.split("|"))
-    return [f"| {heads} |", "|---" * count + "|", *("| " + " | ".join(map(str, row)) + " |" for row in rows)]
-
-
 def markdown(found: dict) -> str:
     lines = [NOTE]
     heads = "task, column | n | K | repeats | sklearn s | ours s | ratio | with patience (visited) | same optimum "
@@ -317,7 +232,7 @@ def markdown(found: dict) -> str:
         ]
         for r in found["logistic"]
     ]  # fmt: skip
-    lines += table(heads, rows)
+    lines += table(heads.split(" | "), rows)[1:]
     groups = {"2 classes": lambda k: k == 2, f"3-{MANY} classes": lambda k: 2 < k <= MANY, "more classes": lambda k: k > MANY}
     for label, inside in groups.items():
         rows = [r for r in found["logistic"] if inside(r["classes"])]
@@ -330,20 +245,7 @@ def markdown(found: dict) -> str:
             )
             lines += ["", said + f"patience, {same:.1f} at the same optimum, {end:.1f} with every C solved to the end."]
     if found["mlp"]:
-        lines += ["", "## MLP grid against SentEval's own loop", ""]
-        heads = "task, column | n | K | models | repeats | SentEval s | ours s | ratio | passes, ours / SentEval "
-        heads += "| best dev, ours / SentEval | test of it | worst dev difference of a model, points | GEMM | load"
-        rows = [
-            [
-                r["task"], r["n"], r["classes"], r["models"], r["repeats"], spent(r, "senteval"), spent(r, "ours"),
-                f"{r['ratio']:.1f}", f"{r['passes']} / {r['senteval_passes']}",
-                f"{100 * r['dev_accuracy']:.2f} / {100 * r['senteval_dev_accuracy']:.2f}",
-                f"{100 * r['test_accuracy']:.2f} / {100 * r['senteval_test_accuracy']:.2f}", f"{r['worst_dev_points']:.2f}",
-                " - ".join(f"{g:.0f}" for g in r["gemm_gflops"]), f"{r['load']:.1f}",
-            ]
-            for r in found["mlp"]
-        ]  # fmt: skip
-        lines += table(heads, rows)
+        lines += ["", *bench_mlp.section(found["mlp"])]
     return "\n".join(lines) + "\n"
 
 
@@ -374,7 +276,7 @@ def main() -> None:
     }
     encoder, store = (load_encoder(given.encoder), Store(given.store)) if given.tasks else (None, None)
     with threadpool_limits(1):
-        for kind, text, measure in (("logistic", given.columns, logistic), ("mlp", given.mlp, mlp)):
+        for kind, text, measure in (("logistic", given.columns, logistic), ("mlp", given.mlp, bench_mlp.mlp)):
             columns = [Column(int(c.split(".")[0]), c.split(".")[1]) for c in text.split(",") if c]
             made = (synthetic(shape) for shape in given.synthetic.split(",") if shape and columns)
             read = (saved(file) for file in given.features if columns)

@@ -18,90 +18,24 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
+from sixty_lines import GRID, fit, loop
 from threadpoolctl import threadpool_limits
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from timing import Clock
+from transformers import PreTrainedModel
 
 from probing import Store, evaluate, load_encoder, load_probe
 from probing.cells import replace_file, versions
 from probing.sources import Folder
 from probing.types import Column
-
-GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-
-
-# The sixty-line script.
-
-
-def pooled(states, mask):
-    """cls, mean, max and last of one layer: states (batch, tokens, dim), mask (batch, tokens)."""
-    seen = mask[..., None].to(states.dtype)
-    last = mask.sum(1) - 1
-    return {
-        "cls": states[:, 0],
-        "mean": (states * seen).sum(1) / seen.sum(1),
-        "max": states.masked_fill(seen == 0, -torch.inf).amax(1),
-        "last": states[torch.arange(len(states)), last],
-    }
-
-
-def loop(folder, texts):
-    """{(layer, pooling): (n, dim)} by transformers alone."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    parts = {}
-    for start in range(0, len(texts), 32):
-        batch = tokenizer(list(texts[start : start + 32]), padding=True, truncation=True, return_tensors="pt")
-        with torch.no_grad():
-            states = model(**batch, output_hidden_states=True).hidden_states
-        for layer, state in enumerate(states):
-            for pooling, vectors in pooled(state, batch["attention_mask"]).items():
-                parts.setdefault((layer, pooling), []).append(vectors.numpy())
-    return {column: np.concatenate(parts.pop(column)) for column in list(parts)}
-
-
-def fit(task, features, column):
-    scaler = StandardScaler().fit(features["train"][column])
-    x = {split: scaler.transform(blocks[column]) for split, blocks in features.items()}
-    found = []
-    for C in GRID:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model = LogisticRegression(C=C, max_iter=1000).fit(x["train"], task.train.labels)
-        found.append((model.score(x["dev"], task.dev.labels), model.score(x["test"], task.test.labels), C))
-    dev, test, C = max(found, key=lambda tried: tried[0])
-    return {"dev_accuracy": dev, "accuracy": test, "C": C}
-
-
-# What is measured.
-
-
-class Clock:
-    """Processor seconds of this process and its finished children, and wall seconds, since it was made."""
-
-    def __init__(self):
-        self.start = self.now()
-
-    @staticmethod
-    def now():
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return time.process_time() + children.ru_utime + children.ru_stime, time.perf_counter()
-
-    def read(self):
-        cpu, wall = (b - a for a, b in zip(self.start, self.now(), strict=True))
-        return {"cpu": cpu, "wall": wall}
 
 
 class TimedStore(Store):

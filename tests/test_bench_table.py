@@ -1,6 +1,6 @@
 """The benchmark of the whole table at toy size: it measures what it says, and goes on after a kill."""
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -14,10 +14,9 @@ SCRIPT = ROOT / "scripts" / "bench_table.py"
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location("bench_table", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        yield importlib.import_module("bench_table")
 
 
 @pytest.mark.slow
