@@ -219,9 +219,10 @@ def test_label_sets_side_by_side_are_label_sets_alone(k):
         assert len(alone) == len(path)
         for a, b in zip(alone, path, strict=True):
             assert a.converged and b.converged
-            if a.exact and b.exact:
-                assert a.objective == pytest.approx(b.objective, rel=1e-4, abs=1e-5)
-                assert (a.predict(z) == b.predict(z)).mean() > 0.99
+            exact = a.exact and b.exact
+            assert a.objective == pytest.approx(b.objective, rel=1e-4 if exact else 3e-3, abs=1e-5)
+            assert (a.predict(z) == b.predict(z)).mean() > (0.99 if exact else 0.97)
+        assert alone[best(alone)].exact and path[best(path)].exact and best(alone) == best(path)
 
 
 @pytest.mark.parametrize("k", [2, 6])
