@@ -22,7 +22,7 @@ from probing.errors import ProbingError, StatesError
 from probing.plan import ALL_FLOORS, Cell, Settings, plan
 from probing.probes import load as load_probe
 from probing.probes.controls import FLOORS, control_labels
-from probing.probes.protocols import Blocks, LabelSet, ProbeProtocol
+from probing.probes.protocols import Blocks, Fold, LabelSet, ProbeProtocol, ProbeResult
 from probing.progress import bar, human_bytes, human_seconds, say
 from probing.statistics import accuracy, macro_f1
 from probing.store import Store
@@ -176,61 +176,106 @@ def _announce(demand: Demand, store: Store) -> None:
 def _compute_floor(cell: Cell, cells: Cells) -> None:
     start = time.perf_counter()
     try:
-        dev, test = FLOORS[cell.row.encoder](cell.task)
+        found = [FLOORS[cell.row.encoder](part) for part in cell.task.parts]
     except Exception as error:  # recorded, listed and tried again; the other cells go on
         _fail(cell, cells, error)
         return
-    row = _scored(cell, float((dev == cell.task.dev.labels).mean()), test, cell.task.test.labels)
+    hits = [dev == part.dev.labels for (dev, _), part in zip(found, cell.task.parts, strict=True)]
+    test = np.concatenate([test for _, test in found])
+    row = _scored(cell, float(np.concatenate(hits).mean()), test, cell.task.test.labels)
     cells.write(cell.inputs, asdict(row), {"seconds": time.perf_counter() - start} | _traces(cell), cell.task.test.labels, test)
 
 
 def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors, cells: Cells, advance) -> None:
-    rows = {name: vectors.rows(split.texts) for name, split in task.splits.items()} if todo else {}
+    splits = ([task.test] if task.folds else task.splits.values()) if todo else []
+    rows = [vectors.rows(split.texts) for split in splits]
+    groups: dict[tuple, list[Cell]] = {}  # cells of a column and probe seed, whose label sets are fitted in one call
+    for cell in sorted(todo, key=lambda cell: (POOLINGS.index(cell.column.pooling), cell.column.layer)):
+        groups.setdefault((cell.column, cell.row.seed if cell.probe_seed is not None else 0), []).append(cell)
+    parts: dict[tuple, list[Part]] = {}
+    for (column, probe_seed), group in groups.items():
+        pending = {cell.label_set: cell for cell in group}
+        wanted = tuple(sorted(pending))
+        start = time.perf_counter()
+        try:
+            if wanted not in parts:
+                parts[wanted] = [Part.of(part, task, wanted) for part in task.parts]
+            for which, result, gold in _fit(column, rows, parts[wanted], probe, task, probe_seed):
+                cell = pending.pop(which)
+                row = replace(
+                    _scored(cell, result.dev_accuracy, result.predictions, gold),
+                    converged=result.converged,
+                    chosen=json.dumps(dict(result.chosen)),
+                    layer_name=encoder.layer_names[column.layer],
+                )
+                details = {"tried": list(result.tried), "seconds": time.perf_counter() - start} | _traces(cell)
+                details["encoder"]["truncated"] = vectors.truncated
+                cells.write(cell.inputs, asdict(row), details, gold, result.predictions)
+                advance(1)
+                start = time.perf_counter()
+        except OSError:
+            raise
+        except Exception as error:  # recorded, listed and tried again; the other cells go on
+            for cell in pending.values():
+                _fail(cell, cells, error)
+            advance(len(pending))
 
-    def load(column: Column) -> Blocks:
-        return Blocks(*(rows[name].get(column) for name in ("train", "dev", "test")))
 
-    groups: dict[tuple, list[Cell]] = {}  # columns that want the same label sets are fitted in one call
-    for column in sorted({cell.column for cell in todo}, key=lambda c: (POOLINGS.index(c.pooling), c.layer)):
-        here = [cell for cell in todo if cell.column == column]
-        groups.setdefault(tuple(sorted({cell.label_set for cell in here})), []).extend(here)
-    for wanted, group in groups.items():
+class Part(NamedTuple):
+    """Labels by label set of a task or of one of its folds; a fold's rows of train, dev and test among all that are tested."""
+
+    label_sets: dict[str, LabelSet]
+    gold: dict[str, Labels]
+    rows: list[np.ndarray]
+
+    @classmethod
+    def of(cls, part: Task, whole: Task, wanted: Iterable[str]) -> Part:
         label_sets, gold = {}, {}
         for name in wanted:
             kind, _, drawn = name.partition(":")
             if kind == "true":
-                label_sets[name], gold[name] = LabelSet(task.train.labels, task.dev.labels), task.test.labels
+                label_sets[name], gold[name] = LabelSet(part.train.labels, part.dev.labels), part.test.labels
             else:
-                label_sets[name], gold[name] = control_labels(task, kind, int(drawn))
-        for probe_seed in sorted({cell.row.seed or 0 for cell in group if cell.probe_seed is not None}) or [0]:
-            pending = {
-                (cell.column, cell.label_set): cell for cell in group if cell.probe_seed is None or cell.row.seed == probe_seed
-            }
-            columns = list(dict.fromkeys(column for column, _ in pending))
-            wanted_now = {name: label_sets[name] for _, name in pending}
-            start = time.perf_counter()
-            try:
-                for column, which, result in probe.fit(load, columns, wanted_now, task.name, len(task.classes), probe_seed):
-                    cell = pending.pop((column, which), None)
-                    if cell is None:
-                        continue
-                    row = replace(
-                        _scored(cell, result.dev_accuracy, result.predictions, gold[which]),
-                        converged=result.converged,
-                        chosen=json.dumps(dict(result.chosen)),
-                        layer_name=encoder.layer_names[column.layer],
-                    )
-                    details = {"tried": list(result.tried), "seconds": time.perf_counter() - start} | _traces(cell)
-                    details["encoder"]["truncated"] = vectors.truncated
-                    cells.write(cell.inputs, asdict(row), details, gold[which], result.predictions)
-                    advance(1)
-                    start = time.perf_counter()
-            except OSError:
-                raise
-            except Exception as error:  # recorded, listed and tried again; the other cells go on
-                for cell in pending.values():
-                    _fail(cell, cells, error)
-                advance(len(pending))
+                label_sets[name], gold[name] = control_labels(part, kind, int(drawn))
+        place = {text: row for row, text in enumerate(whole.test.texts)} if whole.folds else {}
+        rows = [np.array([place[text] for text in split.texts]) for split in part.splits.values()] if place else []
+        return cls(label_sets, gold, rows)
+
+
+def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProtocol, task: Task, seed: int):
+    """Yields label set, result and test labels; of a cross-validated task the folds' result as one."""
+
+    def fit(part: Part, blocks: Blocks):
+        return probe.fit(lambda _: blocks, [column], part.label_sets, task.name, len(task.classes), seed)
+
+    if not task.folds:
+        [part] = parts
+        for _, which, result in fit(part, Blocks(*(split.get(column) for split in rows))):
+            yield which, result, part.gold[which]
+        return
+    x = rows[0].get(column)
+    found: dict[str, list[ProbeResult]] = {}
+    at_once = getattr(probe, "fit_folds", lambda *given: None)
+    for which in parts[0].gold:
+        if results := at_once(x, [Fold(*part.rows, part.label_sets[which]) for part in parts], len(task.classes)):
+            found[which] = results
+    for part in parts if not found else ():
+        for _, which, result in fit(part, Blocks(*(x[own] for own in part.rows))):
+            found.setdefault(which, []).append(result)
+    for which, results in found.items():
+        sizes = [len(part.label_sets[which].dev) for part in parts]
+        yield which, _pooled(results, sizes), np.concatenate([part.gold[which] for part in parts])
+
+
+def _pooled(results: Sequence[ProbeResult], dev_sizes: Sequence[int]) -> ProbeResult:
+    """The folds' results as one."""
+    return ProbeResult(
+        np.concatenate([result.predictions for result in results]),
+        float(np.average([result.dev_accuracy for result in results], weights=dev_sizes)),
+        {name: [result.chosen[name] for result in results] for name in results[0].chosen},
+        tuple({"fold": k, **tried} for k, result in enumerate(results) for tried in result.tried),
+        all(result.converged for result in results),
+    )
 
 
 def _scored(cell: Cell, dev_accuracy: float, predicted: Labels, gold: Labels) -> Row:

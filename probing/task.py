@@ -70,7 +70,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
-    """A loaded task. `train_size` and `seed` say how it was drawn (None: all of train; no draw, and no seed matters)."""
+    """A loaded task. `train_size` and `seed` say how it was drawn (None: all of train; no draw, and no seed matters).
+
+    With `folds` (see `cross_validated`) it is measured by cross-validation: train and dev are those of the first fold, test holds
+    the test sentences of one fold after the other.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -83,6 +87,12 @@ class Task:
     git_blob: str
     train_size: int | None = None
     seed: int | None = None
+    folds: tuple[Task, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Task, ...]:
+        """The tasks to fit: the folds, or this one."""
+        return self.folds or (self,)
 
     @property
     def paper_name(self) -> str:
@@ -94,7 +104,9 @@ class Task:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all that a probe can see: classes, and sentences with labels, split by split."""
+        """Hash of all that a probe can see: classes, and sentences with labels, split by split, fold by fold."""
+        if self.folds:
+            return hashlib.sha256("\n".join(fold.sha256 for fold in self.folds).encode()).hexdigest()
         digest = hashlib.sha256("\t".join(self.classes).encode())
         for name, split in self.splits.items():
             digest.update(f"\n#{name}\n".encode())
@@ -106,8 +118,11 @@ class Task:
         """What was found in the data, as plain JSON: counts per class and split, majority rates (0-1), duplicates, identity.
 
         `notes` lists in words what a reader of a table must know: file not the official one, other classes, classes missing from
-        a split, sentences in two splits, sentences with two labels.
+        a split, sentences in two splits, sentences with two labels. Of a cross-validated task it is the first fold's.
         """
+        if self.folds:
+            n = {name: len(split) for name, split in self.splits.items()}
+            return self.folds[0].data_card | {"sha256": self.sha256, "n": n, "folds": len(self.folds)}
         counts = {s: np.bincount(part.labels, minlength=len(self.classes)) for s, part in self.splits.items()}
         texts = {s: set(part.texts) for s, part in self.splits.items()}
         shared = {f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}
@@ -220,6 +235,33 @@ class Task:
             if not len(part):
                 raise DataError(f"none of the {n} classes drawn of {self.name} has a {name} sentence: draw more")
         return replace(self, classes=tuple(self.classes[k] for k in kept), **parts, seed=seed)
+
+    def cross_validated(self, folds: int, seed: int) -> Task:
+        """The train split alone, as a task whose every sentence is tested once: `folds` tasks, stratified.
+
+        Of each fold one part is tested, as much of the next as makes a tenth of all is dev, all else train. A sentence that
+        occurs twice counts once, and the last few are left out where they would make folds unequal.
+
+        Raises:
+            DataError: fewer than two distinct sentences a fold.
+        """
+        _, first = np.unique(np.array(self.train.texts, dtype=object), return_index=True)
+        pool = self.train.take(first)
+        if len(pool) < 2 * folds:
+            raise DataError(f"{self.name} has {len(pool)} distinct train sentences: too few for {folds} folds (2 each)")
+        rng = np.random.default_rng([seed, 4])
+        kept = _spread(pool.labels, rng)[: len(pool) // folds * folds]
+        dealt = kept[np.argsort(pool.labels[kept], kind="stable")]  # class after class, so that each goes round all folds
+        tests = [rng.permutation(dealt[k::folds]) for k in range(folds)]
+        parts = []
+        for k, test in enumerate(tests):
+            dev = tests[(k + 1) % folds][: max(1, len(kept) // 10)]
+            train = np.setdiff1d(kept, np.r_[test, dev])
+            splits = {"train": pool.take(train), "dev": pool.take(dev), "test": pool.take(test)}
+            parts.append(replace(self, **splits, seed=seed))
+        texts = tuple(text for part in parts for text in part.test.texts)
+        tested = Split(texts, np.concatenate([part.test.labels for part in parts]))
+        return replace(parts[0], test=tested, folds=tuple(parts))
 
 
 def _spread(labels: Labels, rng: np.random.Generator) -> np.ndarray:

@@ -4,7 +4,8 @@ For each label set minimise, over weights W (K, d + 1) of features whose last on
 
     (1 / n) sum_i loss(y_i, W x_i) + lambda ||W without intercepts||^2 / 2
 
-with the logistic loss where K = 1, and softmax cross-entropy else. Features come in the eigenbasis of their covariance (eigenvalues
+with the logistic loss where K = 1, and softmax cross-entropy else. A label set may leave sentences out (label `LEFT_OUT`), as many
+as the others: the folds of a cross-validation go side by side. Features come in the eigenbasis of their covariance (eigenvalues
 s_j), so that 1 / (h s_j + lambda), h the mean of p (1 - p), is close to the inverse Hessian while all sentences are about equally
 uncertain. Under weak penalties few sentences are, and which ones they are differs between classes: a problem that is slow to
 arrive gets blocks of its true Hessian, class by class (`_blocks`).
@@ -39,6 +40,7 @@ import torch
 
 from probing import onednn
 
+LEFT_OUT = -1
 TOLERANCE = 5e-7
 """Stop when half of slope x step, about the distance to the optimum, is below this x ln K nats, and 1e-5 of a small objective."""
 ROUGH = 100
@@ -112,38 +114,52 @@ def _probabilities(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(logits) if weights.shape[1] == 1 else torch.softmax(logits, 1)
 
 
+def labelled(targets: torch.Tensor) -> int:
+    """Sentences that each label set (L, n) has a label for; as many in all."""
+    counts = set((targets != LEFT_OUT).sum(1).tolist())
+    if len(counts) != 1:
+        raise ValueError(f"label sets side by side leave out different numbers of sentences: {sorted(counts)} labels")
+    return counts.pop()
+
+
 def evaluate(matrix: Matrix, targets: torch.Tensor, weights: torch.Tensor) -> Point:
     """One pass over the data, in blocks of sentences that stay in the processor's cache; sums are float64.
 
     Sentences run along the last axis of everything: skinny products and sums over classes are then up to ten times as fast.
     """
-    n, (label_sets, columns, _) = targets.shape[1], weights.shape
+    label_sets, columns, _ = weights.shape
+    n = labelled(targets)
     loss, curvature = torch.zeros(label_sets, dtype=torch.float64), torch.zeros(label_sets, dtype=torch.float64)
     flat = weights.flatten(0, 1) @ matrix.basis.T
     gradient = torch.zeros_like(flat)
     for at, (block, labels) in enumerate(zip(matrix.rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True)):
         logits = onednn.product(flat, matrix.blocks[at][0]) if matrix.blocks else flat @ block  # (L K, block)
         if columns == 1:
-            loss += (torch.nn.functional.softplus(logits) - labels * logits).sum(1, dtype=torch.float64)
+            losses = torch.nn.functional.softplus(logits) - labels * logits
             residual = torch.sigmoid(logits)
             curvature += (residual - residual.square()).sum(1, dtype=torch.float64)
             residual -= labels
+            residual = residual[:, None]
         else:
             residual = logits.view(label_sets, columns, -1)
-            labels = labels[:, None]
-            chosen = residual.gather(1, labels)
+            place = labels[:, None].clamp_min(0)
+            chosen = residual.gather(1, place)
             top = residual.amax(1, keepdim=True)
             total = residual.sub_(top).exp_().sum(1, keepdim=True)
-            loss += (total.log() + top - chosen).sum((1, 2), dtype=torch.float64)
+            losses = (total.log() + top - chosen)[:, 0]
             residual /= total
-            curvature += labels.shape[2] - torch.linalg.vector_norm(residual, dim=(1, 2)).double().square()
-            residual.scatter_add_(1, labels, -torch.ones_like(chosen))
+            curvature += labels.shape[1] - torch.linalg.vector_norm(residual, dim=(1, 2)).double().square()
+            residual.scatter_add_(1, place, -torch.ones_like(chosen))
+        if n < targets.shape[1]:
+            kept = labels != LEFT_OUT
+            losses, residual = losses * kept, residual * kept[:, None]
+        loss += losses.sum(1, dtype=torch.float64)
         if matrix.blocks:
             gradient += onednn.product(residual.view(len(flat), -1), matrix.blocks[at][1])
         else:
             gradient.addmm_(residual.view(len(flat), -1), block.T)
     gradient = gradient @ matrix.basis / n
-    return Point(weights, loss / n, gradient.view_as(weights), (curvature / n / columns).float())
+    return Point(weights, loss / n, gradient.view_as(weights), (curvature / targets.shape[1] / columns).float())
 
 
 @dataclass(frozen=True)
@@ -185,9 +201,9 @@ def _scaling(spectrum: torch.Tensor, point: Point, lam: float) -> Preconditioner
     return Preconditioner(1 / (curvature * spectrum + _ridge(spectrum, lam)))
 
 
-def _passes_before_blocks(label_sets: int, columns: int, p: int) -> int:
-    """Passes that cost about as much as dense blocks do; the others are cheap."""
-    return p // 8 if label_sets * columns <= DENSE else 12
+def _passes_before_blocks(label_sets: int, columns: int, p: int, n: int) -> int:
+    """Passes that cost about as much as dense blocks do; the others are cheap where sentences are many."""
+    return p // 8 if label_sets * columns <= DENSE else max(12, 48_000 // n)
 
 
 def _blocks(matrix: Matrix, weights: torch.Tensor, lam: float) -> Preconditioner:
@@ -267,7 +283,7 @@ def minimise(
     downhill = precondition(slope)
     size, gamma = torch.ones(len(targets), 1, 1), torch.ones(len(targets), 1, 1)
     steps: list[Step] = []
-    slow = _passes_before_blocks(*start.weights.shape)
+    slow = _passes_before_blocks(*start.weights.shape, targets.shape[1])
     for count in range(MAX_ITERATIONS + 1):
         if count in (slow, 4 * slow):
             precondition = _blocks(matrix, here.weights, lam)

@@ -32,7 +32,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.errors import DataError
-from probing.probes.lbfgs import Matrix, Point, evaluate, minimise
+from probing.probes.lbfgs import Matrix, Point, evaluate, labelled, minimise
 from probing.types import Features, Labels, Probabilities
 
 FAR = 5
@@ -151,22 +151,24 @@ def fit_paths(
     grid: Sequence[float],
     dev: tuple[torch.Tensor, Sequence[Labels]] | None = None,
     patience: int | None = None,
+    together: bool = False,
 ) -> list[list[Fit]]:
     """For every label set, optima for the values of C in `grid`, smallest first; one matrix product serves all label sets.
 
     Args:
-        ys: class indices of the design's rows, (n,) each.
+        ys: class indices of the design's rows, (n,) each; where -1, the row is left out (by as many rows in each).
         n_classes: K; classes that do not occur in a label set are allowed.
         dev: transformed features, and labels for each label set, on which each optimum is scored. With it, only the fit that is
-            best on dev (`best`) is sure to be exact.
+            best on dev (`best`) is sure to be exact. Rows whose label is -1 are not scored.
         patience: a label set's path ends after this many values of C without a higher dev accuracy; None: never.
+        together: the label sets are folds, for which dev chooses one C: by the mean of their accuracies.
     """
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
-    n, columns = targets.shape[1], 1 if n_classes == 2 else n_classes
+    n, columns = labelled(targets), 1 if n_classes == 2 else n_classes
     matrix = design.matrix.for_columns(columns)
     weights = torch.zeros(len(ys), columns, len(matrix.rows))
     for own, labels in zip(weights, targets, strict=True):
-        share = (torch.bincount(labels, minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
+        share = (torch.bincount(labels[labels >= 0], minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
         own[:, -1] = torch.log(share[1] / share[0]) if columns == 1 else torch.log(share)
 
     def solve(label_sets: list[int], start: Point, C: float, along=None, rough=False) -> tuple[Point, list[Fit]]:
@@ -176,30 +178,33 @@ def fit_paths(
         for at, which in enumerate(label_sets):
             fit = Fit(float(C), weights[at].T, float(objective[at]), int(passes[at]), bool(converged[at]), exact=not rough)
             if dev is not None:
-                fit = replace(fit, dev_accuracy=float((fit.predict(dev[0]) == dev[1][which]).mean()))
+                scored = dev[1][which] >= 0
+                fit = replace(fit, dev_accuracy=float((fit.predict(dev[0]) == dev[1][which])[scored].mean()))
             fits.append(fit)
         return point, fits
 
     alive, point, along = list(range(len(ys))), evaluate(matrix, targets, weights), None
     paths: list[list[Fit]] = [[] for _ in ys]
     points: list[list[Point]] = [[] for _ in ys]
+
+    def chosen(which: int) -> int:
+        return best(*paths) if together else best(paths[which])
+
     for C in sorted(grid):
         before = point.weights
         point, fits = solve(alive, point, C, along, rough=dev is not None)
-        on = []
         for at, (which, fit) in enumerate(zip(alive, fits, strict=True)):
-            path = paths[which]
-            path.append(fit)
+            paths[which].append(fit)
             points[which].append(point.take([at]))
-            if dev is None or patience is None or len(path) - 1 - best(path) < patience:
-                on.append(at)
+        unlimited = dev is None or patience is None
+        on = [at for at, which in enumerate(alive) if unlimited or len(paths[which]) - 1 - chosen(which) < patience]
         if not on:
             break
         far = torch.tensor([fits[at].iterations > FAR for at in on])[:, None, None]
         alive, point = [alive[at] for at in on], point.take(on)
         along = far * (point.weights - before[on])
     while dev is not None:
-        rough = {which: best(path) for which, path in enumerate(paths) if not path[best(path)].exact}
+        rough = {which: chosen(which) for which, path in enumerate(paths) if not path[chosen(which)].exact}
         if not rough:
             break
         step = min(rough.values())
@@ -211,9 +216,9 @@ def fit_paths(
     return paths
 
 
-def best(path: Sequence[Fit]) -> int:
-    """Where the highest dev accuracy is; the first, so the strongest penalty, of equals."""
-    return max(range(len(path)), key=lambda at: path[at].dev_accuracy or 0.0)
+def best(*paths: Sequence[Fit]) -> int:
+    """Where the highest dev accuracy is, of several paths their mean; the first, so the strongest penalty, of equals."""
+    return int(np.argmax(np.mean([[fit.dev_accuracy or 0.0 for fit in path] for path in paths], axis=0)))
 
 
 class LogisticProbe(ClassifierMixin, BaseEstimator):

@@ -44,6 +44,15 @@ class LabelSet(NamedTuple):
     dev: Labels
 
 
+class Fold(NamedTuple):
+    """One fold of a cross-validation: rows of its train, dev and test sentences, and the labels of train and dev."""
+
+    train: np.ndarray
+    dev: np.ndarray
+    test: np.ndarray
+    labels: LabelSet
+
+
 @dataclass(frozen=True)
 class ProbeResult:
     """What a probe said.
@@ -51,7 +60,7 @@ class ProbeResult:
     Attributes:
         predictions: class indices of the test sentences, (n_test,).
         dev_accuracy: of the chosen hyperparameters, 0-1.
-        chosen: the hyperparameters chosen on dev.
+        chosen: the hyperparameters chosen on dev; of a cross-validated task lists, fold by fold.
         tried: every setting tried, with its dev accuracy, and whether it converged; where a setting that dev did not choose was
             solved roughly, `exact` is False.
         converged: of the chosen fit; True where a protocol stops by rule.
@@ -59,7 +68,7 @@ class ProbeResult:
 
     predictions: Labels
     dev_accuracy: float
-    chosen: Mapping[str, float]
+    chosen: Mapping[str, Any]
     tried: tuple[Mapping[str, Any], ...]
     converged: bool
 
@@ -166,8 +175,38 @@ class LogisticPath:
             train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
             paths = fit_paths(design, train, n_classes, self.grid, (z_dev, dev), self.patience)
             for which, fits in zip(label_sets, paths, strict=True):
-                path = [(_tried(fit.C, fit.dev_accuracy, fit.converged) | {"exact": fit.exact}, fit) for fit in fits]
-                yield column, which, _best_of(path, z_test)
+                yield column, which, _best_of(self._tried(fits), z_test)
+
+    def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
+        """All folds of a cross-validation in one go, a result for each; or None where the solver has no such way.
+
+        The folds share one C, the best on their dev sentences together: those of one fold are too few to choose by. They share
+        the centring and scaling too, over all of x; labels are read fold by fold.
+
+        Args:
+            x: (n, d).
+        """
+        from probing.probes.logistic import Design, best, fit_paths
+
+        if self.solver != "lbfgs":
+            return None
+        design = Design.prepare(x, self.standardize)
+        z = design.transform(x)
+        train, dev = np.full((2, len(folds), len(x)), -1)
+        for k, fold in enumerate(folds):
+            train[k, fold.train], dev[k, fold.dev] = fold.labels
+        paths = fit_paths(design, list(train), n_classes, self.grid, (z, list(dev)), self.patience, together=True)
+        chosen = best(*paths)
+        results = []
+        for fold, fits in zip(folds, paths, strict=True):
+            tried, fit = self._tried(fits), fits[chosen]
+            predicted = fit.predict(z[fold.test])
+            results.append(ProbeResult(predicted, fit.dev_accuracy, {"C": fit.C}, tuple(said for said, _ in tried), fit.converged))
+        return results
+
+    @staticmethod
+    def _tried(fits) -> list[tuple[dict[str, Any], Any]]:
+        return [(_tried(fit.C, fit.dev_accuracy, fit.converged) | {"exact": fit.exact}, fit) for fit in fits]
 
     def _sklearn_path(self, design, labels: LabelSet, z_dev: Features) -> list[tuple[dict[str, Any], Any]]:
         from sklearn.linear_model import LogisticRegression
