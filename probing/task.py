@@ -192,9 +192,11 @@ class Task:
         holds the smaller.
 
         Raises:
-            DataError: `train_size` is below the number of classes, or another size below 1.
+            DataError: `train_size` is below the number of classes, or another size below 1; the task is cross-validated.
         """
         drawn = {}
+        if self.folds and (train_size, dev_size, test_size) != (None, None, None):
+            raise DataError(f"{self.name} is cross-validated: draw its sentences first, and make folds of those")
         if train_size is not None and train_size < len(self.train):
             if train_size < len(self.classes):
                 raise DataError(
