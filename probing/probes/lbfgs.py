@@ -33,16 +33,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from probing import onednn
 
+if TYPE_CHECKING:
+    from probing.probes.mixed import MixedPasses
+
 TOLERANCE = 5e-7
 """Stop when half of slope x step, about the distance to the optimum, is below this x ln K nats, and 1e-5 of a small objective."""
 ROUGH = 100
 """A rough solution stops at so many times the tolerance, or at a thousandth of the objective where that is less."""
+NOISE = 1e-4
+"""Nats that passes in bfloat16 cannot tell apart; objectives whose rough tolerance is below take float32."""
 MAX_ITERATIONS = 500
 MEMORY = 10
 ROWS = 4096
@@ -54,26 +59,38 @@ TOP = 32
 class Matrix(NamedTuple):
     """Features of n sentences, and the basis in which their covariance is diagonal; weights, slopes and steps are written in it.
 
-    The features themselves stay as they are: turning the weights at each pass costs less than turning every sentence once.
+    With few classes the features themselves stay as they are: turning the weights at each pass costs less than turning every
+    sentence once.
 
     Attributes:
         rows: features and a one for the intercept, sentences along the last axis, (d + 1, n).
-        basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone.
+        basis: of the features as they are here, orthogonal, (d + 1, d + 1); it leaves the intercept alone.
         spectrum: eigenvalues of the covariance and a one for the intercept, (d + 1,).
         blocks: for products with many columns, each block of sentences laid out twice, for logits and for gradients; or none.
+        is_turned: the features themselves are in the eigenbasis, and `basis` is the identity.
     """
 
     rows: torch.Tensor
     basis: torch.Tensor
     spectrum: torch.Tensor
     blocks: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+    is_turned: bool = False
+
+    def turned(self) -> Matrix:
+        """With the features themselves in the eigenbasis."""
+        if self.is_turned:
+            return self
+        return self._replace(rows=self.basis.T @ self.rows, basis=torch.eye(len(self.basis)), is_turned=True)
 
     def for_columns(self, columns: int) -> Matrix:
-        """This matrix, as it is best multiplied with weights of so many logistic columns."""
-        if columns <= DENSE or not onednn.pays():
+        """This matrix, as it is best multiplied with weights of so many logistic columns; many are worth turning the features."""
+        if columns <= DENSE:
             return self
-        parts = [part.contiguous() for part in self.rows.split(ROWS, 1)]
-        return self._replace(blocks=tuple((onednn.lay_out(p.T.contiguous(), columns), onednn.lay_out(p, columns)) for p in parts))
+        turned = self.turned()
+        if not onednn.pays():
+            return turned
+        parts = [part.contiguous() for part in turned.rows.split(ROWS, 1)]
+        return turned._replace(blocks=tuple((onednn.lay_out(p.T.contiguous(), columns), onednn.lay_out(p, columns)) for p in parts))
 
 
 class Point(NamedTuple):
@@ -112,6 +129,23 @@ def _probabilities(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(logits) if weights.shape[1] == 1 else torch.softmax(logits, 1)
 
 
+def loss_of(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of logits (L, K, rows), which may be overwritten: sums of loss and of p (1 - p), float64, (L,) each; p - y, (L, K, rows)."""
+    labels = targets[:, None]
+    if logits.shape[1] == 1:
+        loss = (torch.nn.functional.softplus(logits) - labels * logits).sum((1, 2), dtype=torch.float64)
+        residual = torch.sigmoid(logits)
+        curvature = (residual - residual.square()).sum((1, 2), dtype=torch.float64)
+        return loss, curvature, residual.sub_(labels)
+    chosen = logits.gather(1, labels)
+    top = logits.amax(1, keepdim=True)
+    total = logits.sub_(top).exp_().sum(1, keepdim=True)
+    loss = (total.log() + top - chosen).sum((1, 2), dtype=torch.float64)
+    residual = logits.div_(total)
+    curvature = labels.shape[2] - torch.linalg.vector_norm(residual, dim=(1, 2)).double().square()
+    return loss, curvature, residual.scatter_add_(1, labels, -torch.ones_like(chosen))
+
+
 def evaluate(matrix: Matrix, targets: torch.Tensor, weights: torch.Tensor) -> Point:
     """One pass over the data, in blocks of sentences that stay in the processor's cache; sums are float64.
 
@@ -123,21 +157,9 @@ def evaluate(matrix: Matrix, targets: torch.Tensor, weights: torch.Tensor) -> Po
     gradient = torch.zeros_like(flat)
     for at, (block, labels) in enumerate(zip(matrix.rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True)):
         logits = onednn.product(flat, matrix.blocks[at][0]) if matrix.blocks else flat @ block  # (L K, block)
-        if columns == 1:
-            loss += (torch.nn.functional.softplus(logits) - labels * logits).sum(1, dtype=torch.float64)
-            residual = torch.sigmoid(logits)
-            curvature += (residual - residual.square()).sum(1, dtype=torch.float64)
-            residual -= labels
-        else:
-            residual = logits.view(label_sets, columns, -1)
-            labels = labels[:, None]
-            chosen = residual.gather(1, labels)
-            top = residual.amax(1, keepdim=True)
-            total = residual.sub_(top).exp_().sum(1, keepdim=True)
-            loss += (total.log() + top - chosen).sum((1, 2), dtype=torch.float64)
-            residual /= total
-            curvature += labels.shape[2] - torch.linalg.vector_norm(residual, dim=(1, 2)).double().square()
-            residual.scatter_add_(1, labels, -torch.ones_like(chosen))
+        more_loss, more_curvature, residual = loss_of(logits.view(label_sets, columns, -1), labels)
+        loss += more_loss
+        curvature += more_curvature
         if matrix.blocks:
             gradient += onednn.product(residual.view(len(flat), -1), matrix.blocks[at][1])
         else:
@@ -185,9 +207,10 @@ def _scaling(spectrum: torch.Tensor, point: Point, lam: float) -> Preconditioner
     return Preconditioner(1 / (curvature * spectrum + _ridge(spectrum, lam)))
 
 
-def _passes_before_blocks(label_sets: int, columns: int, p: int) -> int:
-    """Passes that cost about as much as dense blocks do; the others are cheap."""
-    return p // 8 if label_sets * columns <= DENSE else 12
+def _blocks_at(label_sets: int, columns: int, p: int, dear: bool) -> tuple[int, ...]:
+    """Passes before blocks are made: for dense ones as many as cost about the same; the others are cheap, and come first if passes
+    are dear (float32)."""
+    return (p // 8, p // 2) if label_sets * columns <= DENSE else (0, 12, 48) if dear else (12, 48)
 
 
 def _blocks(matrix: Matrix, weights: torch.Tensor, lam: float) -> Preconditioner:
@@ -223,8 +246,8 @@ def _blocks(matrix: Matrix, weights: torch.Tensor, lam: float) -> Preconditioner
         where = torch.cat([where, place + start], 2).gather(2, order)
     rest = (torch.maximum(total - top.sum(2), 0.01 * total) / n).clamp_min(1e-8)[..., None]  # (L, K, 1); not 0: rounding
     diagonal = 1 / (rest * spectrum + ridge)
-    low = (rows.T[where.flatten()] @ basis).view(*where.shape, p) * (top / n).sqrt()[..., None]  # (L, K, r, p)
-    scaled = low * diagonal[:, :, None]
+    low = matrix.turned().rows.index_select(1, where.flatten()).T.reshape(*where.shape, p) * (top / n).sqrt()[..., None]
+    scaled = low * diagonal[:, :, None]  # low, scaled: (L, K, r, p)
     inner = scaled @ low.mT + torch.eye(low.shape[2])  # (L, K, r, r)
     return Preconditioner(diagonal, low=torch.linalg.solve_triangular(torch.linalg.cholesky(inner), scaled, upper=False))
 
@@ -247,7 +270,13 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def minimise(
-    matrix: Matrix, targets: torch.Tensor, start: Point, lam: float, first: torch.Tensor | None = None, rough: bool = False
+    matrix: Matrix,
+    targets: torch.Tensor,
+    start: Point,
+    lam: float,
+    first: torch.Tensor | None = None,
+    rough: bool = False,
+    mixed: MixedPasses | None = None,
 ) -> tuple[Point, torch.Tensor, torch.Tensor]:
     """Preconditioned L-BFGS with Armijo backtracking, on L label sets side by side: the optima, passes over the data, converged.
 
@@ -256,6 +285,7 @@ def minimise(
     Args:
         first: shaped like the weights; the first step goes this way, where it is downhill.
         rough: stop at the `ROUGH` tolerance.
+        mixed: passes in bfloat16, of one label set, that stand at the start; for rough solutions alone, not below `NOISE`.
     """
     tolerance = TOLERANCE * math.log(max(2, start.weights.shape[1]))
     ended = Point(*(part.clone() for part in start))
@@ -267,9 +297,9 @@ def minimise(
     downhill = precondition(slope)
     size, gamma = torch.ones(len(targets), 1, 1), torch.ones(len(targets), 1, 1)
     steps: list[Step] = []
-    slow = _passes_before_blocks(*start.weights.shape)
+    blocks_at = _blocks_at(*start.weights.shape, dear=mixed is None)
     for count in range(MAX_ITERATIONS + 1):
-        if count in (slow, 4 * slow):
+        if count in blocks_at:
             precondition = _blocks(matrix, here.weights, lam)
             downhill = precondition(slope)
             steps = [step._replace(downhill=precondition(step.change)) for step in steps]
@@ -281,7 +311,7 @@ def minimise(
         gap = -descent.flatten() / 2
         stuck = size.flatten() < 1e-6  # no decrease can be found at this precision
         near = (value * 1e-5).clamp(tolerance / 50, tolerance)  # nearly separable: 1 % too high an objective cost 0.8 points
-        near = torch.maximum(near, (value * 1e-3).clamp(max=ROUGH * tolerance)) if rough else near
+        near = torch.maximum(near, (value * 1e-3).clamp(NOISE if mixed else 0, ROUGH * tolerance)) if rough else near
         end = (gap <= near) | stuck | (count == MAX_ITERATIONS)
         if end.any():
             for whole, part in zip(ended, here, strict=True):
@@ -294,7 +324,8 @@ def minimise(
             alive, here, targets, precondition = alive[on], here.take(on), targets[on], precondition.take(on)
             slope, value, downhill, size, gamma = slope[on], value[on], downhill[on], size[on], gamma[on]
             steps, direction, descent = [step.take(on) for step in steps], direction[on], descent[on]
-        there = evaluate(matrix, targets, here.weights + size * direction)
+        ahead = here.weights + size * direction
+        there = mixed(ahead) if mixed else evaluate(matrix, targets, ahead)
         new_value, new_slope = there.objective(lam), there.slope(lam)
         lower = new_value <= value + (1e-4 * size * descent).flatten() + 1e-7 * value.abs()  # the last: rounding of float32
         new_downhill = precondition(new_slope)

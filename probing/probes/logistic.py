@@ -32,7 +32,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.errors import DataError
-from probing.probes.lbfgs import Matrix, Point, evaluate, minimise
+from probing.probes.lbfgs import DENSE, NOISE, Matrix, Point, evaluate, minimise
+from probing.probes.mixed import MixedPasses
 from probing.types import Features, Labels, Probabilities
 
 FAR = 5
@@ -161,9 +162,19 @@ def fit_paths(
             best on dev (`best`) is sure to be exact.
         patience: a label set's path ends after this many values of C without a higher dev accuracy; None: never.
     """
+    columns = 1 if n_classes == 2 else n_classes
+    matrix = design.matrix.for_columns(columns)
+    if columns > DENSE:  # nothing is gained side by side
+        devs = [None if dev is None else (dev[0], [labels]) for labels in (dev[1] if dev else ys)]
+        return [_paths(design, matrix, [y], n_classes, grid, own, patience)[0] for y, own in zip(ys, devs, strict=True)]
+    return _paths(design, matrix, ys, n_classes, grid, dev, patience)
+
+
+def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patience) -> list[list[Fit]]:
+    """`fit_paths`, label sets side by side."""
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
     n, columns = targets.shape[1], 1 if n_classes == 2 else n_classes
-    matrix = design.matrix.for_columns(columns)
+    mixed = MixedPasses(matrix, targets[0]) if dev is not None and MixedPasses.pay(n, columns) else None
     weights = torch.zeros(len(ys), columns, len(matrix.rows))
     for own, labels in zip(weights, targets, strict=True):
         share = (torch.bincount(labels, minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
@@ -171,8 +182,8 @@ def fit_paths(
 
     def solve(label_sets: list[int], start: Point, C: float, along=None, rough=False) -> tuple[Point, list[Fit]]:
         lam = 1 / (C * n)
-        point, passes, converged = minimise(matrix, targets[label_sets], start, lam, along, rough)
-        objective, weights, fits = point.objective(lam), point.weights @ matrix.basis.T, []
+        point, passes, converged = minimise(matrix, targets[label_sets], start, lam, along, rough, mixed)
+        objective, weights, fits = point.objective(lam), point.weights @ design.matrix.basis.T, []
         for at, which in enumerate(label_sets):
             fit = Fit(float(C), weights[at].T, float(objective[at]), int(passes[at]), bool(converged[at]), exact=not rough)
             if dev is not None:
@@ -180,10 +191,13 @@ def fit_paths(
             fits.append(fit)
         return point, fits
 
-    alive, point, along = list(range(len(ys))), evaluate(matrix, targets, weights), None
+    alive, along = list(range(len(ys))), None
+    point = mixed.exact(weights) if mixed else evaluate(matrix, targets, weights)
     paths: list[list[Fit]] = [[] for _ in ys]
     points: list[list[Point]] = [[] for _ in ys]
     for C in sorted(grid):
+        if mixed and float(point.objective(1 / (C * n))) * 1e-3 < NOISE:
+            mixed, point = None, evaluate(matrix, targets, point.weights)
         before = point.weights
         point, fits = solve(alive, point, C, along, rough=dev is not None)
         on = []
@@ -198,6 +212,7 @@ def fit_paths(
         far = torch.tensor([fits[at].iterations > FAR for at in on])[:, None, None]
         alive, point = [alive[at] for at in on], point.take(on)
         along = far * (point.weights - before[on])
+    was_mixed, mixed = MixedPasses.pay(n, columns), None
     while dev is not None:
         rough = {which: best(path) for which, path in enumerate(paths) if not path[best(path)].exact}
         if not rough:
@@ -205,6 +220,7 @@ def fit_paths(
         step = min(rough.values())
         group = [which for which, at in rough.items() if at == step]
         start = Point(*map(torch.cat, zip(*(points[which][step] for which in group), strict=True)))
+        start = evaluate(matrix, targets[group], start.weights) if was_mixed else start
         _, fits = solve(group, start, paths[group[0]][step].C)
         for which, fit in zip(group, fits, strict=True):
             paths[which][step] = replace(fit, iterations=paths[which][step].iterations + fit.iterations)
