@@ -31,23 +31,18 @@ Left out: sample weights, other penalties. Layers do not share a matrix, so they
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from probing import onednn
 
-if TYPE_CHECKING:
-    from probing.probes.mixed import MixedPasses
-
 TOLERANCE = 5e-7
 """Stop when half of slope x step, about the distance to the optimum, is below this x ln K nats, and 1e-5 of a small objective."""
 ROUGH = 100
 """A rough solution stops at so many times the tolerance, or at a thousandth of the objective where that is less."""
-NOISE = 1e-4
-"""Nats that passes in bfloat16 cannot tell apart; objectives whose rough tolerance is below take float32."""
 MAX_ITERATIONS = 500
 MEMORY = 10
 ROWS = 4096
@@ -59,38 +54,47 @@ TOP = 32
 class Matrix(NamedTuple):
     """Features of n sentences, and the basis in which their covariance is diagonal; weights, slopes and steps are written in it.
 
-    With few classes the features themselves stay as they are: turning the weights at each pass costs less than turning every
+    With few columns the features themselves stay as they are: turning the weights at each pass costs less than turning every
     sentence once.
 
     Attributes:
         rows: features and a one for the intercept, sentences along the last axis, (d + 1, n).
-        basis: of the features as they are here, orthogonal, (d + 1, d + 1); it leaves the intercept alone.
+        basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone. None: the features themselves have been turned.
         spectrum: eigenvalues of the covariance and a one for the intercept, (d + 1,).
         blocks: for products with many columns, each block of sentences laid out twice, for logits and for gradients; or none.
-        is_turned: the features themselves are in the eigenbasis, and `basis` is the identity.
     """
 
     rows: torch.Tensor
-    basis: torch.Tensor
+    basis: torch.Tensor | None
     spectrum: torch.Tensor
     blocks: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
-    is_turned: bool = False
-
-    def turned(self) -> Matrix:
-        """With the features themselves in the eigenbasis."""
-        if self.is_turned:
-            return self
-        return self._replace(rows=self.basis.T @ self.rows, basis=torch.eye(len(self.basis)), is_turned=True)
 
     def for_columns(self, columns: int) -> Matrix:
-        """This matrix, as it is best multiplied with weights of so many logistic columns; many are worth turning the features."""
+        """This matrix, as it is best multiplied with weights of so many logistic columns."""
         if columns <= DENSE:
             return self
-        turned = self.turned()
+        turned = self._replace(rows=self.basis.T @ self.rows, basis=None)
         if not onednn.pays():
             return turned
         parts = [part.contiguous() for part in turned.rows.split(ROWS, 1)]
         return turned._replace(blocks=tuple((onednn.lay_out(p.T.contiguous(), columns), onednn.lay_out(p, columns)) for p in parts))
+
+    def turn(self, a: torch.Tensor) -> torch.Tensor:
+        """Vectors (..., d + 1) that are written for the features as they are here, in the eigenbasis."""
+        return a if self.basis is None else a @ self.basis
+
+    def logits(self, weights: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Of weights (L, K, d + 1), for one block of sentences after the other, (L, K, block)."""
+        flat = weights.flatten(0, 1)
+        flat = flat if self.basis is None else flat @ self.basis.T
+        for at, block in enumerate(self.rows.split(ROWS, 1)):
+            logits = onednn.product(flat, self.blocks[at][0]) if self.blocks else flat @ block
+            yield logits.view(*weights.shape[:2], -1)
+
+    def probabilities(self, weights: torch.Tensor) -> Iterator[torch.Tensor]:
+        """As `logits`; for one column those of the second class."""
+        for logits in self.logits(weights):
+            yield torch.sigmoid(logits) if weights.shape[1] == 1 else torch.softmax(logits, 1)
 
 
 class Point(NamedTuple):
@@ -123,29 +127,6 @@ class Point(NamedTuple):
         return Point(*(torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in zip(self, other, strict=True)))
 
 
-def _probabilities(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(L, K, rows)."""
-    logits = (weights.flatten(0, 1) @ rows).view(*weights.shape[:2], -1)
-    return torch.sigmoid(logits) if weights.shape[1] == 1 else torch.softmax(logits, 1)
-
-
-def loss_of(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of logits (L, K, rows), which may be overwritten: sums of loss and of p (1 - p), float64, (L,) each; p - y, (L, K, rows)."""
-    labels = targets[:, None]
-    if logits.shape[1] == 1:
-        loss = (torch.nn.functional.softplus(logits) - labels * logits).sum((1, 2), dtype=torch.float64)
-        residual = torch.sigmoid(logits)
-        curvature = (residual - residual.square()).sum((1, 2), dtype=torch.float64)
-        return loss, curvature, residual.sub_(labels)
-    chosen = logits.gather(1, labels)
-    top = logits.amax(1, keepdim=True)
-    total = logits.sub_(top).exp_().sum(1, keepdim=True)
-    loss = (total.log() + top - chosen).sum((1, 2), dtype=torch.float64)
-    residual = logits.div_(total)
-    curvature = labels.shape[2] - torch.linalg.vector_norm(residual, dim=(1, 2)).double().square()
-    return loss, curvature, residual.scatter_add_(1, labels, -torch.ones_like(chosen))
-
-
 def evaluate(matrix: Matrix, targets: torch.Tensor, weights: torch.Tensor) -> Point:
     """One pass over the data, in blocks of sentences that stay in the processor's cache; sums are float64.
 
@@ -153,18 +134,30 @@ def evaluate(matrix: Matrix, targets: torch.Tensor, weights: torch.Tensor) -> Po
     """
     n, (label_sets, columns, _) = targets.shape[1], weights.shape
     loss, curvature = torch.zeros(label_sets, dtype=torch.float64), torch.zeros(label_sets, dtype=torch.float64)
-    flat = weights.flatten(0, 1) @ matrix.basis.T
-    gradient = torch.zeros_like(flat)
-    for at, (block, labels) in enumerate(zip(matrix.rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True)):
-        logits = onednn.product(flat, matrix.blocks[at][0]) if matrix.blocks else flat @ block  # (L K, block)
-        more_loss, more_curvature, residual = loss_of(logits.view(label_sets, columns, -1), labels)
-        loss += more_loss
-        curvature += more_curvature
-        if matrix.blocks:
-            gradient += onednn.product(residual.view(len(flat), -1), matrix.blocks[at][1])
+    gradient = torch.zeros_like(weights).flatten(0, 1)
+    parts = zip(matrix.logits(weights), matrix.rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True)
+    for at, (logits, block, labels) in enumerate(parts):
+        if columns == 1:
+            logits = logits[:, 0]
+            loss += (torch.nn.functional.softplus(logits) - labels * logits).sum(1, dtype=torch.float64)
+            residual = torch.sigmoid(logits)
+            curvature += (residual - residual.square()).sum(1, dtype=torch.float64)
+            residual -= labels
         else:
-            gradient.addmm_(residual.view(len(flat), -1), block.T)
-    gradient = gradient @ matrix.basis / n
+            labels = labels[:, None]
+            chosen = logits.gather(1, labels)
+            top = logits.amax(1, keepdim=True)
+            total = logits.sub_(top).exp_().sum(1, keepdim=True)
+            loss += (total.log() + top - chosen).sum((1, 2), dtype=torch.float64)
+            residual = logits.div_(total)
+            curvature += labels.shape[2] - torch.linalg.vector_norm(residual, dim=(1, 2)).double().square()
+            residual.scatter_add_(1, labels, -torch.ones_like(chosen))
+        residual = residual.view(len(gradient), -1)
+        if matrix.blocks:
+            gradient += onednn.product(residual, matrix.blocks[at][1])
+        else:
+            gradient.addmm_(residual, block.T)
+    gradient = matrix.turn(gradient) / n
     return Point(weights, loss / n, gradient.view_as(weights), (curvature / n / columns).float())
 
 
@@ -174,12 +167,13 @@ class Preconditioner:
 
     Attributes:
         diagonal: (L, K or 1, d + 1).
-        low: V of diagonal - V'V, (L, K, r, d + 1), or None.
+        low, inner: V (L, K, r, d + 1) and A (L, K, r, r) of diagonal - V'AV, or None.
         dense: whole blocks, (L, K, d + 1, d + 1), which take the diagonal's place, or None.
     """
 
     diagonal: torch.Tensor
     low: torch.Tensor | None = None
+    inner: torch.Tensor | None = None
     dense: torch.Tensor | None = None
 
     def __call__(self, slope: torch.Tensor) -> torch.Tensor:
@@ -187,11 +181,13 @@ class Preconditioner:
             return (self.dense @ slope[..., None])[..., 0]
         scaled = self.diagonal * slope
         if self.low is not None:
-            scaled -= (self.low.mT @ (self.low @ slope[..., None]))[..., 0]
+            scaled -= (slope[:, :, None] @ self.low.mT @ self.inner @ self.low)[:, :, 0]  # of rows: a quarter of columns' time
         return scaled
 
     def take(self, which) -> Preconditioner:
-        return Preconditioner(*(None if part is None else part[which] for part in (self.diagonal, self.low, self.dense)))
+        return Preconditioner(
+            *(None if part is None else part[which] for part in (self.diagonal, self.low, self.inner, self.dense))
+        )
 
 
 def _ridge(spectrum: torch.Tensor, lam: float) -> torch.Tensor:
@@ -207,10 +203,12 @@ def _scaling(spectrum: torch.Tensor, point: Point, lam: float) -> Preconditioner
     return Preconditioner(1 / (curvature * spectrum + _ridge(spectrum, lam)))
 
 
-def _blocks_at(label_sets: int, columns: int, p: int, dear: bool) -> tuple[int, ...]:
-    """Passes before blocks are made: for dense ones as many as cost about the same; the others are cheap, and come first if passes
-    are dear (float32)."""
-    return (p // 8, p // 2) if label_sets * columns <= DENSE else (0, 12, 48) if dear else (12, 48)
+def _passes_before_blocks(label_sets: int, columns: int, p: int, polish: bool) -> tuple[int, ...]:
+    """Passes that cost about as much as dense blocks do; the others are cheap, but soon out of date far from an optimum."""
+    if columns > DENSE:
+        return (0, 12, 48) if polish else (16, 64)
+    few = p // 8 if label_sets * columns <= DENSE else 12
+    return few, 4 * few
 
 
 def _blocks(matrix: Matrix, weights: torch.Tensor, lam: float) -> Preconditioner:
@@ -220,36 +218,34 @@ def _blocks(matrix: Matrix, weights: torch.Tensor, lam: float) -> Preconditioner
     Woodbury's identity, over a diagonal that stands for the others.
     """
     label_sets, columns, p = weights.shape
-    rows, basis, spectrum = matrix.rows, matrix.basis, matrix.spectrum
+    rows, spectrum = matrix.rows, matrix.spectrum
     n, ridge = rows.shape[1], _ridge(spectrum, lam)
-    weights = weights @ basis.T
     if label_sets * columns <= DENSE:
         dense = torch.zeros(label_sets * columns, p, p)
-        for part in rows.split(ROWS, 1):
-            probabilities = _probabilities(part, weights).flatten(0, 1)
+        for part, probabilities in zip(rows.split(ROWS, 1), matrix.probabilities(weights), strict=True):
+            probabilities = probabilities.flatten(0, 1)
             for block, weight in zip(dense, probabilities * (1 - probabilities), strict=True):
                 near = weight > 0.01 * weight.mean()
                 chosen = part[:, near]
                 block.addmm_(chosen * weight[near], chosen.T)
-        dense = basis.T @ dense @ basis / n
+        dense = matrix.basis.T @ dense @ matrix.basis / n
         rounding = 1e-6 * dense.diagonal(dim1=1, dim2=2).amax(1, keepdim=True)
         dense = torch.cholesky_inverse(torch.linalg.cholesky(dense + torch.diag_embed(ridge + rounding)))
         return Preconditioner(torch.ones(label_sets, 1, p), dense=dense.view(label_sets, columns, p, p))
     total = torch.zeros(label_sets, columns)
     top, where = torch.zeros(label_sets, columns, 0), torch.zeros(label_sets, columns, 0, dtype=torch.int64)
-    for start, part in zip(range(0, n, ROWS), rows.split(ROWS, 1), strict=True):
-        weight = _probabilities(part, weights)
-        weight = weight * (1 - weight)
+    for start, probabilities in zip(range(0, n, ROWS), matrix.probabilities(weights), strict=True):
+        weight = probabilities * (1 - probabilities)
         total += weight.sum(2)
         best, place = weight.topk(min(TOP, weight.shape[2]), 2)
         top, order = torch.cat([top, best], 2).topk(min(TOP, top.shape[2] + best.shape[2]), 2)
         where = torch.cat([where, place + start], 2).gather(2, order)
     rest = (torch.maximum(total - top.sum(2), 0.01 * total) / n).clamp_min(1e-8)[..., None]  # (L, K, 1); not 0: rounding
     diagonal = 1 / (rest * spectrum + ridge)
-    low = matrix.turned().rows.index_select(1, where.flatten()).T.reshape(*where.shape, p) * (top / n).sqrt()[..., None]
+    low = matrix.turn(rows.index_select(1, where.flatten()).T).reshape(*where.shape, p) * (top / n).sqrt()[..., None]
     scaled = low * diagonal[:, :, None]  # low, scaled: (L, K, r, p)
-    inner = scaled @ low.mT + torch.eye(low.shape[2])  # (L, K, r, r)
-    return Preconditioner(diagonal, low=torch.linalg.solve_triangular(torch.linalg.cholesky(inner), scaled, upper=False))
+    inner = torch.linalg.cholesky(scaled @ low.mT + torch.eye(low.shape[2]))
+    return Preconditioner(diagonal, scaled, torch.cholesky_inverse(inner))
 
 
 class Step(NamedTuple):
@@ -276,7 +272,8 @@ def minimise(
     lam: float,
     first: torch.Tensor | None = None,
     rough: bool = False,
-    mixed: MixedPasses | None = None,
+    polish: bool = False,
+    passes_over: Callable[[torch.Tensor], Point] | None = None,
 ) -> tuple[Point, torch.Tensor, torch.Tensor]:
     """Preconditioned L-BFGS with Armijo backtracking, on L label sets side by side: the optima, passes over the data, converged.
 
@@ -285,7 +282,8 @@ def minimise(
     Args:
         first: shaped like the weights; the first step goes this way, where it is downhill.
         rough: stop at the `ROUGH` tolerance.
-        mixed: passes in bfloat16, of one label set, that stand at the start; for rough solutions alone, not below `NOISE`.
+        polish: the start is a rough solution of this problem.
+        passes_over: makes the passes, of a single label set, in place of `evaluate`.
     """
     tolerance = TOLERANCE * math.log(max(2, start.weights.shape[1]))
     ended = Point(*(part.clone() for part in start))
@@ -297,9 +295,9 @@ def minimise(
     downhill = precondition(slope)
     size, gamma = torch.ones(len(targets), 1, 1), torch.ones(len(targets), 1, 1)
     steps: list[Step] = []
-    blocks_at = _blocks_at(*start.weights.shape, dear=mixed is None)
+    slow = _passes_before_blocks(*start.weights.shape, polish)
     for count in range(MAX_ITERATIONS + 1):
-        if count in blocks_at:
+        if count in slow:
             precondition = _blocks(matrix, here.weights, lam)
             downhill = precondition(slope)
             steps = [step._replace(downhill=precondition(step.change)) for step in steps]
@@ -311,7 +309,7 @@ def minimise(
         gap = -descent.flatten() / 2
         stuck = size.flatten() < 1e-6  # no decrease can be found at this precision
         near = (value * 1e-5).clamp(tolerance / 50, tolerance)  # nearly separable: 1 % too high an objective cost 0.8 points
-        near = torch.maximum(near, (value * 1e-3).clamp(NOISE if mixed else 0, ROUGH * tolerance)) if rough else near
+        near = torch.maximum(near, (value * 1e-3).clamp(max=ROUGH * tolerance)) if rough else near
         end = (gap <= near) | stuck | (count == MAX_ITERATIONS)
         if end.any():
             for whole, part in zip(ended, here, strict=True):
@@ -325,7 +323,7 @@ def minimise(
             slope, value, downhill, size, gamma = slope[on], value[on], downhill[on], size[on], gamma[on]
             steps, direction, descent = [step.take(on) for step in steps], direction[on], descent[on]
         ahead = here.weights + size * direction
-        there = mixed(ahead) if mixed else evaluate(matrix, targets, ahead)
+        there = passes_over(ahead) if passes_over else evaluate(matrix, targets, ahead)
         new_value, new_slope = there.objective(lam), there.slope(lam)
         lower = new_value <= value + (1e-4 * size * descent).flatten() + 1e-7 * value.abs()  # the last: rounding of float32
         new_downhill = precondition(new_slope)

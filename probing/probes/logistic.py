@@ -32,8 +32,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.errors import DataError
-from probing.probes.lbfgs import DENSE, NOISE, Matrix, Point, evaluate, minimise
-from probing.probes.mixed import MixedPasses
+from probing.probes.lbfgs import DENSE, Matrix, Point, evaluate, minimise
+from probing.probes.mixed import LEAST, MixedPasses
 from probing.types import Features, Labels, Probabilities
 
 FAR = 5
@@ -171,18 +171,17 @@ def fit_paths(
 
 
 def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patience) -> list[list[Fit]]:
-    """`fit_paths`, label sets side by side."""
+    """`fit_paths`, label sets side by side; rough solutions of many classes by passes in bfloat16 where the processor has them."""
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
     n, columns = targets.shape[1], 1 if n_classes == 2 else n_classes
-    mixed = MixedPasses(matrix, targets[0]) if dev is not None and MixedPasses.pay(n, columns) else None
     weights = torch.zeros(len(ys), columns, len(matrix.rows))
     for own, labels in zip(weights, targets, strict=True):
         share = (torch.bincount(labels, minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
         own[:, -1] = torch.log(share[1] / share[0]) if columns == 1 else torch.log(share)
 
-    def solve(label_sets: list[int], start: Point, C: float, along=None, rough=False) -> tuple[Point, list[Fit]]:
+    def solve(label_sets: list[int], start: Point, C: float, along=None, rough=False, **how) -> tuple[Point, list[Fit]]:
         lam = 1 / (C * n)
-        point, passes, converged = minimise(matrix, targets[label_sets], start, lam, along, rough, mixed)
+        point, passes, converged = minimise(matrix, targets[label_sets], start, lam, along, rough, **how)
         objective, weights, fits = point.objective(lam), point.weights @ design.matrix.basis.T, []
         for at, which in enumerate(label_sets):
             fit = Fit(float(C), weights[at].T, float(objective[at]), int(passes[at]), bool(converged[at]), exact=not rough)
@@ -191,15 +190,21 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
             fits.append(fit)
         return point, fits
 
-    alive, along = list(range(len(ys))), None
-    point = mixed.exact(weights) if mixed else evaluate(matrix, targets, weights)
+    alive, point, along = list(range(len(ys))), evaluate(matrix, targets, weights), None
+    mixed = MixedPasses(matrix, targets, point) if dev is not None and MixedPasses.pay(n, columns) else None
+    mixed_steps = 0
     paths: list[list[Fit]] = [[] for _ in ys]
     points: list[list[Point]] = [[] for _ in ys]
     for C in sorted(grid):
-        if mixed and float(point.objective(1 / (C * n))) * 1e-3 < NOISE:
+        if mixed and point.objective(1 / (C * n)) < LEAST:
             mixed, point = None, evaluate(matrix, targets, point.weights)
         before = point.weights
-        point, fits = solve(alive, point, C, along, rough=dev is not None)
+        point, fits = solve(alive, point, C, along, rough=dev is not None, passes_over=mixed)
+        if mixed and not fits[0].converged:  # rounding was in the way
+            mixed, spent = None, fits[0].iterations
+            point, [fit] = solve(alive, evaluate(matrix, targets, point.weights), C, rough=True)
+            fits = [replace(fit, iterations=fit.iterations + spent)]
+        mixed_steps += mixed is not None
         on = []
         for at, (which, fit) in enumerate(zip(alive, fits, strict=True)):
             path = paths[which]
@@ -212,7 +217,6 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
         far = torch.tensor([fits[at].iterations > FAR for at in on])[:, None, None]
         alive, point = [alive[at] for at in on], point.take(on)
         along = far * (point.weights - before[on])
-    was_mixed, mixed = MixedPasses.pay(n, columns), None
     while dev is not None:
         rough = {which: best(path) for which, path in enumerate(paths) if not path[best(path)].exact}
         if not rough:
@@ -220,8 +224,8 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
         step = min(rough.values())
         group = [which for which, at in rough.items() if at == step]
         start = Point(*map(torch.cat, zip(*(points[which][step] for which in group), strict=True)))
-        start = evaluate(matrix, targets[group], start.weights) if was_mixed else start
-        _, fits = solve(group, start, paths[group[0]][step].C)
+        start = evaluate(matrix, targets, start.weights) if step < mixed_steps else start
+        _, fits = solve(group, start, paths[group[0]][step].C, polish=True)
         for which, fit in zip(group, fits, strict=True):
             paths[which][step] = replace(fit, iterations=paths[which][step].iterations + fit.iterations)
     return paths
