@@ -10,10 +10,11 @@ Worth it where the products are most of the work and the processor multiplies bf
 (1,000 classes, 13,855 sentences x 384, one thread of Zen 4). Memory: logits and probabilities in float32, the features twice in
 bfloat16.
 
-What was tried: to round each change of P by itself, its remainder lost: line searches got stuck at 0.14 nats, as they did near the
-`ROUGH` tolerance on values alone. To go on to the optimum in this way, with logits and gradient renewed in float32 and the loss made to agree with its gradient: it
-arrives, but in 22-32 passes for float32's 18-20, which costs what they save. Newton's method with conjugate gradients in bfloat16:
-one reaches the step of float32 to a hundredth, but steps must be halved and blocks made anew, so that it promised no less time.
+What was tried: to round each change of P by itself, its remainder lost: line searches got stuck at 0.14 nats, as they did on values
+alone where solutions were to be three times less rough. To go on to the optimum in this way, with logits and gradient renewed in
+float32 and the loss made to agree with its gradient: it arrives, but in 22-32 passes for float32's 18-20, which costs what they
+save. Newton's method with conjugate gradients in bfloat16: a rough solution is so far away that steps must be halved and blocks
+made anew; by the count of its first three steps it would take as long as L-BFGS in float32.
 """
 
 from __future__ import annotations
