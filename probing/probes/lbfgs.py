@@ -188,7 +188,8 @@ class Preconditioner:
             return (self.dense @ slope[..., None])[..., 0]
         scaled = self.diagonal * slope
         if self.low is not None:
-            scaled -= (slope[:, :, None] @ self.low.mT @ self.inner @ self.low)[:, :, 0]  # of rows: a quarter of columns' time
+            low, inner = self.low.flatten(0, 1), self.inner.flatten(0, 1)
+            scaled -= (slope.flatten(0, 1)[:, None] @ low.mT @ inner @ low).view_as(slope)  # of rows: a fifth of columns' time
         return scaled
 
     def take(self, which) -> Preconditioner:
@@ -210,10 +211,10 @@ def _scaling(spectrum: torch.Tensor, point: Point, lam: float) -> Preconditioner
     return Preconditioner(1 / (curvature * spectrum + _ridge(spectrum, lam)))
 
 
-def _passes_before_blocks(label_sets: int, columns: int, p: int, rough: bool, polish: bool) -> tuple[int, ...]:
+def _passes_before_blocks(label_sets: int, columns: int, p: int, rough: bool, first: bool) -> tuple[int, ...]:
     """Passes that cost about as much as dense blocks do; the others are cheap, but soon out of date far from an optimum."""
     if columns > DENSE:
-        return (16, 64) if rough else (0, 12, 48) if polish else (12, 48)
+        return (0, 12, 48) if first else (16, 64) if rough else (12, 48)
     few = p // 8 if label_sets * columns <= DENSE else 12
     return few, 4 * few
 
@@ -279,7 +280,7 @@ def minimise(
     lam: float,
     first: torch.Tensor | None = None,
     rough: bool = False,
-    polish: bool = False,
+    blocks_first: bool = False,
     passes_over: Callable[[torch.Tensor], Point] | None = None,
 ) -> tuple[Point, torch.Tensor, torch.Tensor]:
     """Preconditioned L-BFGS with Armijo backtracking, on L label sets side by side: the optima, passes over the data, converged.
@@ -289,7 +290,7 @@ def minimise(
     Args:
         first: shaped like the weights; the first step goes this way, where it is downhill.
         rough: stop at the `ROUGH` tolerance.
-        polish: the start is a rough solution of this problem.
+        blocks_first: with many columns, make blocks before the first pass: the start is near, or the objective small.
         passes_over: makes the passes, of a single label set, in place of `evaluate`, and less exactly.
     """
     tolerance = TOLERANCE * math.log(max(2, start.weights.shape[1]))
@@ -302,7 +303,7 @@ def minimise(
     downhill = precondition(slope)
     size, gamma = torch.ones(len(targets), 1, 1), torch.ones(len(targets), 1, 1)
     steps: list[Step] = []
-    slow = _passes_before_blocks(*start.weights.shape, rough, polish)
+    slow = _passes_before_blocks(*start.weights.shape, rough, blocks_first)
     for count in range(MAX_ITERATIONS + 1):
         if count in slow:
             precondition = _blocks(matrix, here.weights, lam)

@@ -198,10 +198,11 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
     paths: list[list[Fit]] = [[] for _ in ys]
     points: list[list[Point]] = [[] for _ in ys]
     for C in sorted(grid):
-        if mixed and point.objective(1 / (C * n)) < LEAST:
+        small = dev is not None and bool((point.objective(1 / (C * n)) < LEAST).all())
+        if mixed and small:
             mixed, point = None, evaluate(matrix, targets, point.weights)
         before = point.weights
-        point, fits = solve(alive, point, C, along, rough=dev is not None, passes_over=mixed)
+        point, fits = solve(alive, point, C, along, rough=dev is not None, blocks_first=small, passes_over=mixed)
         if mixed and not fits[0].converged:  # rounding was in the way
             mixed, spent = None, fits[0].iterations
             point, [fit] = solve(alive, evaluate(matrix, targets, point.weights), C, rough=True)
@@ -227,7 +228,7 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
         group = [which for which, at in rough.items() if at == step]
         start = Point(*map(torch.cat, zip(*(points[which][step] for which in group), strict=True)))
         start = evaluate(matrix, targets, start.weights) if step < mixed_steps else start
-        _, fits = solve(group, start, paths[group[0]][step].C, polish=True)
+        _, fits = solve(group, start, paths[group[0]][step].C, blocks_first=True)
         for which, fit in zip(group, fits, strict=True):
             paths[which][step] = replace(fit, iterations=paths[which][step].iterations + fit.iterations)
     return paths
