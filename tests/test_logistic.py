@@ -275,14 +275,19 @@ def in_bfloat16(monkeypatch):
     return can
 
 
+@pytest.mark.parametrize("small", [0.1, 2.0])
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_many_classes_have_scikit_learns_optimum_too(many, bfloat16, in_bfloat16):
+def test_many_classes_have_scikit_learns_optimum_too(many, bfloat16, small, in_bfloat16, monkeypatch):
+    """Also where objectives become small on the way: float32 takes over, with blocks before the first pass."""
     design, y, dev, scaled = many
-    passes = in_bfloat16(bfloat16)
+    passes, real, made_blocks = in_bfloat16(bfloat16), lbfgs._blocks, []
+    monkeypatch.setattr("probing.probes.logistic.LEAST", small)
+    monkeypatch.setattr(lbfgs, "_blocks", lambda *given: made_blocks.append(given) or real(*given))
     every = fit_path(design, y, MANY, GRID)
     assert not passes and all(fit.exact and fit.converged for fit in every), "what is solved to the end is solved in float32"
+    made_blocks.clear()
     path = fit_path(design, y, MANY, GRID, dev)
-    assert bool(passes) == bfloat16
+    assert bool(passes) == bfloat16 and made_blocks
     chosen = path[best(path)]
     assert chosen.exact and chosen.converged and not all(fit.exact for fit in path)
     _, objective = reference(scaled, y, chosen.C)
