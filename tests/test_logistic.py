@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from probing.errors import DataError
-from probing.probes import lbfgs
+from probing.probes import lbfgs, mixed
 from probing.probes.logistic import Design, LogisticProbe, best, fit_path, fit_paths
 
 
@@ -158,7 +158,7 @@ def test_every_preconditioner_leads_to_the_same_optimum(k, blocks, monkeypatch):
     made_blocks = []
     real = lbfgs._blocks
     monkeypatch.setattr(lbfgs, "DENSE", {"none": 0, "dense": 64, "low": 0}[blocks])
-    monkeypatch.setattr(lbfgs, "_passes_before_blocks", lambda *shape: 10_000 if blocks == "none" else 1)
+    monkeypatch.setattr(lbfgs, "_passes_before_blocks", lambda *given: (10_000,) if blocks == "none" else (1, 4))
     monkeypatch.setattr(lbfgs, "_blocks", lambda *given: made_blocks.append(real(*given)) or made_blocks[-1])
     fit = fit_path(Design.prepare(x), y, k, [3.0])[0]
     assert fit.converged and fit.objective == pytest.approx(objective, rel=1e-3)
@@ -181,7 +181,10 @@ def test_products_laid_out_for_many_columns_are_the_same_products(k, monkeypatch
     for a, b in zip(lbfgs.evaluate(laid_out, targets, weights), lbfgs.evaluate(matrix, targets, weights), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     monkeypatch.setattr(lbfgs.onednn, "pays", lambda: False)
-    assert not matrix.for_columns(columns).blocks
+    turned = matrix.for_columns(columns)
+    assert turned.basis is None and not turned.blocks
+    for a, b in zip(lbfgs.evaluate(turned, targets, weights), lbfgs.evaluate(matrix, targets, weights), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["dense", "low"])
@@ -198,8 +201,9 @@ def test_a_block_is_the_inverse_of_the_columns_hessian(kind, monkeypatch):
         extra = 0.01 * w.mean() * design.matrix.spectrum if kind == "low" else torch.zeros(7)
         hessian = (turned * w) @ turned.T / 300 + torch.diag(torch.tensor([lam] * 6 + [0.0]) + extra)
         expected = torch.linalg.solve(hessian.double(), slope[0, k].double()).float()
-        found = lbfgs._blocks(design.matrix, weights, lam)(slope)[0, k]
-        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
+        for matrix in (design.matrix, design.matrix.for_columns(3)):  # as they are, and turned
+            found = lbfgs._blocks(matrix, weights, lam)(slope)[0, k]
+            torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("k", [2, 4])
@@ -243,6 +247,102 @@ def test_what_dev_chooses_is_an_optimum_and_the_rest_is_near_its_own(k):
     scaled = StandardScaler().fit_transform(x[:600].astype(np.float64))
     _, objective = reference(scaled, y[:600], chosen.C)
     assert chosen.objective == pytest.approx(objective, rel=1e-4)
+
+
+MANY = 70
+GRID = [1e-3, 1e-2, 1e-1, 1.0, 10.0]
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Train and dev of so many classes that they are solved as many classes are: design, y, (z, y) of dev, scaled features."""
+    x, y = made(1400, 24, MANY, seed=7, signal=3.0, spread=0.5)
+    y[:MANY] = np.arange(MANY)  # scikit-learn leaves absent classes out
+    design = Design.prepare(x[:900])
+    return design, y[:900], (design.transform(x[900:]), y[900:]), StandardScaler().fit_transform(x[:900].astype(np.float64))
+
+
+@pytest.fixture
+def in_bfloat16(monkeypatch):
+    """Says whether the processor multiplies bfloat16; lists the passes that were then made."""
+    passes, real = [], mixed.MixedPasses.__call__
+    monkeypatch.setattr(mixed.MixedPasses, "__call__", lambda self, weights: passes.append(weights) or real(self, weights))
+
+    def can(so: bool) -> list:
+        monkeypatch.setattr(mixed, "multiplies_bfloat16", lambda: so)
+        return passes
+
+    return can
+
+
+@pytest.mark.parametrize("small", [0.1, 2.0])
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_many_classes_have_scikit_learns_optimum_too(many, bfloat16, small, in_bfloat16, monkeypatch):
+    """Also where objectives become small on the way: float32 takes over, with blocks before the first pass."""
+    design, y, dev, scaled = many
+    passes, real, made_blocks = in_bfloat16(bfloat16), lbfgs._blocks, []
+    monkeypatch.setattr("probing.probes.logistic.LEAST", small)
+    monkeypatch.setattr(lbfgs, "_blocks", lambda *given: made_blocks.append(given) or real(*given))
+    every = fit_path(design, y, MANY, GRID)
+    assert not passes and all(fit.exact and fit.converged for fit in every), "what is solved to the end is solved in float32"
+    made_blocks.clear()
+    path = fit_path(design, y, MANY, GRID, dev)
+    assert bool(passes) == bfloat16 and made_blocks
+    chosen = path[best(path)]
+    assert chosen.exact and chosen.converged and not all(fit.exact for fit in path)
+    _, objective = reference(scaled, y, chosen.C)
+    assert chosen.objective == pytest.approx(objective, rel=1e-4) and chosen.objective > objective * (1 - 1e-5)
+    for rough, exact in zip(path, every, strict=True):
+        assert rough.converged and rough.objective == pytest.approx(exact.objective, rel=5e-5 if rough.exact else 3e-3)
+        assert (rough.predict(dev[0]) == exact.predict(dev[0])).mean() > 0.9
+
+
+def test_many_classes_are_fitted_one_label_set_after_the_other(many, in_bfloat16):
+    design, y, dev, _ = many
+    in_bfloat16(True)
+    ys = [y, np.random.default_rng(0).permutation(y)]
+    together = fit_paths(design, ys, MANY, GRID[:3], (dev[0], [dev[1], dev[1]]))
+    for labels, path in zip(ys, together, strict=True):
+        for a, b in zip(fit_path(design, labels, MANY, GRID[:3], dev), path, strict=True):
+            assert torch.equal(a.weights, b.weights) and a.dev_accuracy == b.dev_accuracy
+
+
+def test_more_than_fits_into_memory_is_solved_in_float32(many, in_bfloat16, monkeypatch):
+    design, y, dev, _ = many
+    plain = (in_bfloat16(False), fit_path(design, y, MANY, GRID[:2], dev))[1]
+    passes = in_bfloat16(True)
+    assert mixed.MixedPasses.pay(mixed.LIMIT // (8 * MANY), MANY) and not mixed.MixedPasses.pay(mixed.LIMIT // (8 * MANY) + 1, MANY)
+    assert not mixed.MixedPasses.pay(900, lbfgs.DENSE), "few columns"
+    monkeypatch.setattr(mixed, "LIMIT", 8 * MANY * len(y) - 1)
+    path = fit_path(design, y, MANY, GRID[:2], dev)
+    assert not passes and all(torch.equal(a.weights, b.weights) for a, b in zip(path, plain, strict=True))
+
+
+def test_a_pass_in_bfloat16_is_off_by_a_part_of_what_changed(many):
+    design, y, _, _ = many
+    matrix, targets, draw = design.matrix.for_columns(MANY), torch.from_numpy(y)[None], torch.Generator().manual_seed(0)
+    at, step = (scale * torch.randn(1, MANY, 25, generator=draw) for scale in (0.3, 0.1))
+    start = lbfgs.evaluate(matrix, targets, at)
+    for size in (0.0, 0.01, 1.0):
+        passes, there = mixed.MixedPasses(matrix, targets, start), lbfgs.evaluate(matrix, targets, at + size * step)
+        found = passes(at + size * step)
+        again = passes(at + size * step)
+        changed = (there.gradient - start.gradient).norm()
+        for point in (found, again):
+            assert (point.gradient - there.gradient).norm() <= 0.01 * changed + 1e-6 * start.gradient.norm()
+            assert abs(point.loss - there.loss) <= 0.01 * abs(there.loss - start.loss) + 1e-6 * there.loss
+            torch.testing.assert_close(point.curvature, there.curvature, rtol=1e-3, atol=0)
+
+
+def test_where_bfloat16_gets_stuck_float32_goes_on(many, in_bfloat16, monkeypatch):
+    design, y, dev, _ = many
+    in_bfloat16(True)
+    real = mixed.MixedPasses.__call__
+    monkeypatch.setattr(mixed.MixedPasses, "__call__", lambda *given: real(*given)._replace(loss=torch.tensor([torch.nan])))
+    path = fit_path(design, y, MANY, GRID[:3], dev)
+    for fit, exact in zip(path, fit_path(design, y, MANY, GRID[:3]), strict=True):
+        assert fit.converged and fit.objective == pytest.approx(exact.objective, rel=5e-5 if fit.exact else 3e-3)
+    assert path[0].iterations > path[1].iterations, "those of the vain attempt are counted"
 
 
 def test_a_nearly_separable_problem_is_solved_to_the_end_too():

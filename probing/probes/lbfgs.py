@@ -17,13 +17,22 @@ What was tried and measured (MiniLM on xprobe-en, one thread; cost is counted in
 - Blocks of the Hessian: SentLen on layer 0 at C = 10, 163 passes for 318; WordContent on layer 6 at C = 0.1, 22 for 37. One
   curvature for each class, without its directions, gained nothing, nor did a longer memory (30, 80 steps for 10).
 - Rescaling the preconditioner to the last step: WordContent at C = 0.01, 15 passes for 49.
-- Turning the weights at each pass in place of all sentences once: 49 ms of preparation for 81 (7,000 sentences).
+- Turning the weights at each pass in place of all sentences once: 49 ms of preparation for 81 (7,000 sentences). Not with many
+  classes, whose blocks would be turned too.
 - Newton's method by conjugate gradients, on the uncertain sentences alone: as many products as L-BFGS makes passes, and only
   linear convergence where it leaves sentences out (SentLen, layer 0, C = 10: not there after 2,000). Dropped.
 - Going on from the last C's optimum in the direction in which it lay from the one before: all six C of WordContent on layer 6, 54
   passes for 100 (4 for 35 at C = 10); of SentLen on layer 3, 194 for 373. Scaling the weights up is as good at C = 1 alone.
 - Newton's method on a model of the Hessian with its blocks between classes, over the sentences that matter most: as many passes
   (WordContent), since those sentences hold half of the curvature. Dropped.
+- Many classes (WordContent, layers 0 and 3): rough solutions by passes in bfloat16 (probing.probes.mixed). Blocks made before the
+  first pass of a polish, 18 passes for 22 and 20 for 23; early in other rough solves they are soon out of date. Woodbury's inner
+  matrix kept apart and vectors multiplied as rows, blocks in 0.3 s for 0.5, a product with them in 17 ms for 33.
+- What gained no time there: 64 or 128 rows each, another first scale of the blocks, in place of the covariance that of sentences
+  weighted by their uncertainty, a rough solution three times as exact. Polishing is slow to begin since a rough solution is still
+  some nats, over all sentences, from the optimum: a whole step of Newton's raises the objective. At C = 10 both took 13 to 31
+  passes together, by small changes of the start, and a rough solution can be 1.5 % above the optimum, a point of dev accuracy
+  below.
 - Side by side, the permuted labels of a task cost under a tenth of the true ones.
 
 Left out: sample weights, other penalties. Layers do not share a matrix, so they are fitted one after the other.
@@ -32,7 +41,7 @@ Left out: sample weights, other penalties. Layers do not share a matrix, so they
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,26 +65,47 @@ TOP = 32
 class Matrix(NamedTuple):
     """Features of n sentences, and the basis in which their covariance is diagonal; weights, slopes and steps are written in it.
 
-    The features themselves stay as they are: turning the weights at each pass costs less than turning every sentence once.
+    With few columns the features themselves stay as they are: turning the weights at each pass costs less than turning every
+    sentence once.
 
     Attributes:
         rows: features and a one for the intercept, sentences along the last axis, (d + 1, n).
-        basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone.
+        basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone. None: the features themselves have been turned.
         spectrum: eigenvalues of the covariance and a one for the intercept, (d + 1,).
         blocks: for products with many columns, each block of sentences laid out twice, for logits and for gradients; or none.
     """
 
     rows: torch.Tensor
-    basis: torch.Tensor
+    basis: torch.Tensor | None
     spectrum: torch.Tensor
     blocks: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
 
     def for_columns(self, columns: int) -> Matrix:
         """This matrix, as it is best multiplied with weights of so many logistic columns."""
-        if columns <= DENSE or not onednn.pays():
+        if columns <= DENSE:
             return self
-        parts = [part.contiguous() for part in self.rows.split(ROWS, 1)]
-        return self._replace(blocks=tuple((onednn.lay_out(p.T.contiguous(), columns), onednn.lay_out(p, columns)) for p in parts))
+        turned = self._replace(rows=self.basis.T @ self.rows, basis=None)
+        if not onednn.pays():
+            return turned
+        parts = [part.contiguous() for part in turned.rows.split(ROWS, 1)]
+        return turned._replace(blocks=tuple((onednn.lay_out(p.T.contiguous(), columns), onednn.lay_out(p, columns)) for p in parts))
+
+    def turn(self, a: torch.Tensor) -> torch.Tensor:
+        """Vectors (..., d + 1) that are written for the features as they are here, in the eigenbasis."""
+        return a if self.basis is None else a @ self.basis
+
+    def logits(self, weights: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Of weights (L, K, d + 1), for one block of sentences after the other, (L, K, block)."""
+        flat = weights.flatten(0, 1)
+        flat = flat if self.basis is None else flat @ self.basis.T
+        for at, block in enumerate(self.rows.split(ROWS, 1)):
+            logits = onednn.product(flat, self.blocks[at][0]) if self.blocks else flat @ block
+            yield logits.view(*weights.shape[:2], -1)
+
+    def probabilities(self, weights: torch.Tensor) -> Iterator[torch.Tensor]:
+        """As `logits`; for one column those of the second class."""
+        for logits in self.logits(weights):
+            yield torch.sigmoid(logits) if weights.shape[1] == 1 else torch.softmax(logits, 1)
 
 
 class Point(NamedTuple):
@@ -108,12 +138,6 @@ class Point(NamedTuple):
         return Point(*(torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b) for a, b in zip(self, other, strict=True)))
 
 
-def _probabilities(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(L, K, rows)."""
-    logits = (weights.flatten(0, 1) @ rows).view(*weights.shape[:2], -1)
-    return torch.sigmoid(logits) if weights.shape[1] == 1 else torch.softmax(logits, 1)
-
-
 def labelled(targets: torch.Tensor) -> int:
     """Sentences that each label set (L, n) has a label for; as many in all."""
     counts = set((targets != LEFT_OUT).sum(1).tolist())
@@ -130,35 +154,35 @@ def evaluate(matrix: Matrix, targets: torch.Tensor, weights: torch.Tensor) -> Po
     label_sets, columns, _ = weights.shape
     n = labelled(targets)
     loss, curvature = torch.zeros(label_sets, dtype=torch.float64), torch.zeros(label_sets, dtype=torch.float64)
-    flat = weights.flatten(0, 1) @ matrix.basis.T
-    gradient = torch.zeros_like(flat)
-    for at, (block, labels) in enumerate(zip(matrix.rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True)):
-        logits = onednn.product(flat, matrix.blocks[at][0]) if matrix.blocks else flat @ block  # (L K, block)
+    gradient = torch.zeros_like(weights).flatten(0, 1)
+    parts = zip(matrix.logits(weights), matrix.rows.split(ROWS, 1), targets.split(ROWS, 1), strict=True)
+    for at, (logits, block, labels) in enumerate(parts):
         if columns == 1:
+            logits = logits[:, 0]
             losses = torch.nn.functional.softplus(logits) - labels * logits
             residual = torch.sigmoid(logits)
             curvature += (residual - residual.square()).sum(1, dtype=torch.float64)
             residual -= labels
             residual = residual[:, None]
         else:
-            residual = logits.view(label_sets, columns, -1)
             place = labels[:, None].clamp_min(0)
-            chosen = residual.gather(1, place)
-            top = residual.amax(1, keepdim=True)
-            total = residual.sub_(top).exp_().sum(1, keepdim=True)
+            chosen = logits.gather(1, place)
+            top = logits.amax(1, keepdim=True)
+            total = logits.sub_(top).exp_().sum(1, keepdim=True)
             losses = (total.log() + top - chosen)[:, 0]
-            residual /= total
+            residual = logits.div_(total)
             curvature += labels.shape[1] - torch.linalg.vector_norm(residual, dim=(1, 2)).double().square()
             residual.scatter_add_(1, place, -torch.ones_like(chosen))
         if n < targets.shape[1]:
             kept = labels != LEFT_OUT
             losses, residual = losses * kept, residual * kept[:, None]
         loss += losses.sum(1, dtype=torch.float64)
+        residual = residual.view(len(gradient), -1)
         if matrix.blocks:
-            gradient += onednn.product(residual.view(len(flat), -1), matrix.blocks[at][1])
+            gradient += onednn.product(residual, matrix.blocks[at][1])
         else:
-            gradient.addmm_(residual.view(len(flat), -1), block.T)
-    gradient = gradient @ matrix.basis / n
+            gradient.addmm_(residual, block.T)
+    gradient = matrix.turn(gradient) / n
     return Point(weights, loss / n, gradient.view_as(weights), (curvature / targets.shape[1] / columns).float())
 
 
@@ -168,12 +192,13 @@ class Preconditioner:
 
     Attributes:
         diagonal: (L, K or 1, d + 1).
-        low: V of diagonal - V'V, (L, K, r, d + 1), or None.
+        low, inner: V (L, K, r, d + 1) and A (L, K, r, r) of diagonal - V'AV, or None.
         dense: whole blocks, (L, K, d + 1, d + 1), which take the diagonal's place, or None.
     """
 
     diagonal: torch.Tensor
     low: torch.Tensor | None = None
+    inner: torch.Tensor | None = None
     dense: torch.Tensor | None = None
 
     def __call__(self, slope: torch.Tensor) -> torch.Tensor:
@@ -181,11 +206,14 @@ class Preconditioner:
             return (self.dense @ slope[..., None])[..., 0]
         scaled = self.diagonal * slope
         if self.low is not None:
-            scaled -= (self.low.mT @ (self.low @ slope[..., None]))[..., 0]
+            low, inner = self.low.flatten(0, 1), self.inner.flatten(0, 1)
+            scaled -= (slope.flatten(0, 1)[:, None] @ low.mT @ inner @ low).view_as(slope)  # of rows: a fifth of columns' time
         return scaled
 
     def take(self, which) -> Preconditioner:
-        return Preconditioner(*(None if part is None else part[which] for part in (self.diagonal, self.low, self.dense)))
+        return Preconditioner(
+            *(None if part is None else part[which] for part in (self.diagonal, self.low, self.inner, self.dense))
+        )
 
 
 def _ridge(spectrum: torch.Tensor, lam: float) -> torch.Tensor:
@@ -201,9 +229,13 @@ def _scaling(spectrum: torch.Tensor, point: Point, lam: float) -> Preconditioner
     return Preconditioner(1 / (curvature * spectrum + _ridge(spectrum, lam)))
 
 
-def _passes_before_blocks(label_sets: int, columns: int, p: int, n: int) -> int:
-    """Passes that cost about as much as dense blocks do; the others are cheap where sentences are many."""
-    return p // 8 if label_sets * columns <= DENSE else max(12, 48_000 // n)
+def _passes_before_blocks(label_sets: int, columns: int, p: int, n: int, rough: bool, first: bool) -> tuple[int, ...]:
+    """Passes that cost about as much as dense blocks do; the others are cheap where sentences are many, but soon out of date far
+    from an optimum."""
+    if label_sets == 1 and columns > DENSE:
+        return (0, 12, 48) if first else (16, 64) if rough else (12, 48)
+    few = p // 8 if label_sets * columns <= DENSE else max(12, 48_000 // n)
+    return few, 4 * few
 
 
 def _blocks(matrix: Matrix, weights: torch.Tensor, lam: float) -> Preconditioner:
@@ -213,36 +245,34 @@ def _blocks(matrix: Matrix, weights: torch.Tensor, lam: float) -> Preconditioner
     Woodbury's identity, over a diagonal that stands for the others.
     """
     label_sets, columns, p = weights.shape
-    rows, basis, spectrum = matrix.rows, matrix.basis, matrix.spectrum
+    rows, spectrum = matrix.rows, matrix.spectrum
     n, ridge = rows.shape[1], _ridge(spectrum, lam)
-    weights = weights @ basis.T
     if label_sets * columns <= DENSE:
         dense = torch.zeros(label_sets * columns, p, p)
-        for part in rows.split(ROWS, 1):
-            probabilities = _probabilities(part, weights).flatten(0, 1)
+        for part, probabilities in zip(rows.split(ROWS, 1), matrix.probabilities(weights), strict=True):
+            probabilities = probabilities.flatten(0, 1)
             for block, weight in zip(dense, probabilities * (1 - probabilities), strict=True):
                 near = weight > 0.01 * weight.mean()
                 chosen = part[:, near]
                 block.addmm_(chosen * weight[near], chosen.T)
-        dense = basis.T @ dense @ basis / n
+        dense = matrix.basis.T @ dense @ matrix.basis / n
         rounding = 1e-6 * dense.diagonal(dim1=1, dim2=2).amax(1, keepdim=True)
         dense = torch.cholesky_inverse(torch.linalg.cholesky(dense + torch.diag_embed(ridge + rounding)))
         return Preconditioner(torch.ones(label_sets, 1, p), dense=dense.view(label_sets, columns, p, p))
     total = torch.zeros(label_sets, columns)
     top, where = torch.zeros(label_sets, columns, 0), torch.zeros(label_sets, columns, 0, dtype=torch.int64)
-    for start, part in zip(range(0, n, ROWS), rows.split(ROWS, 1), strict=True):
-        weight = _probabilities(part, weights)
-        weight = weight * (1 - weight)
+    for start, probabilities in zip(range(0, n, ROWS), matrix.probabilities(weights), strict=True):
+        weight = probabilities * (1 - probabilities)
         total += weight.sum(2)
         best, place = weight.topk(min(TOP, weight.shape[2]), 2)
         top, order = torch.cat([top, best], 2).topk(min(TOP, top.shape[2] + best.shape[2]), 2)
         where = torch.cat([where, place + start], 2).gather(2, order)
     rest = (torch.maximum(total - top.sum(2), 0.01 * total) / n).clamp_min(1e-8)[..., None]  # (L, K, 1); not 0: rounding
     diagonal = 1 / (rest * spectrum + ridge)
-    low = (rows.T[where.flatten()] @ basis).view(*where.shape, p) * (top / n).sqrt()[..., None]  # (L, K, r, p)
-    scaled = low * diagonal[:, :, None]
-    inner = scaled @ low.mT + torch.eye(low.shape[2])  # (L, K, r, r)
-    return Preconditioner(diagonal, low=torch.linalg.solve_triangular(torch.linalg.cholesky(inner), scaled, upper=False))
+    low = matrix.turn(rows.index_select(1, where.flatten()).T).reshape(*where.shape, p) * (top / n).sqrt()[..., None]
+    scaled = low * diagonal[:, :, None]  # low, scaled: (L, K, r, p)
+    inner = torch.linalg.cholesky(scaled @ low.mT + torch.eye(low.shape[2]))
+    return Preconditioner(diagonal, scaled, torch.cholesky_inverse(inner))
 
 
 class Step(NamedTuple):
@@ -263,7 +293,14 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def minimise(
-    matrix: Matrix, targets: torch.Tensor, start: Point, lam: float, first: torch.Tensor | None = None, rough: bool = False
+    matrix: Matrix,
+    targets: torch.Tensor,
+    start: Point,
+    lam: float,
+    first: torch.Tensor | None = None,
+    rough: bool = False,
+    blocks_first: bool = False,
+    passes_over: Callable[[torch.Tensor], Point] | None = None,
 ) -> tuple[Point, torch.Tensor, torch.Tensor]:
     """Preconditioned L-BFGS with Armijo backtracking, on L label sets side by side: the optima, passes over the data, converged.
 
@@ -272,6 +309,8 @@ def minimise(
     Args:
         first: shaped like the weights; the first step goes this way, where it is downhill.
         rough: stop at the `ROUGH` tolerance.
+        blocks_first: with many columns, make blocks before the first pass: the start is near, or the objective small.
+        passes_over: makes the passes, of a single label set, in place of `evaluate`, and less exactly.
     """
     tolerance = TOLERANCE * math.log(max(2, start.weights.shape[1]))
     ended = Point(*(part.clone() for part in start))
@@ -283,9 +322,9 @@ def minimise(
     downhill = precondition(slope)
     size, gamma = torch.ones(len(targets), 1, 1), torch.ones(len(targets), 1, 1)
     steps: list[Step] = []
-    slow = _passes_before_blocks(*start.weights.shape, targets.shape[1])
+    slow = _passes_before_blocks(*start.weights.shape, targets.shape[1], rough, blocks_first)
     for count in range(MAX_ITERATIONS + 1):
-        if count in (slow, 4 * slow):
+        if count in slow:
             precondition = _blocks(matrix, here.weights, lam)
             downhill = precondition(slope)
             steps = [step._replace(downhill=precondition(step.change)) for step in steps]
@@ -310,9 +349,12 @@ def minimise(
             alive, here, targets, precondition = alive[on], here.take(on), targets[on], precondition.take(on)
             slope, value, downhill, size, gamma = slope[on], value[on], downhill[on], size[on], gamma[on]
             steps, direction, descent = [step.take(on) for step in steps], direction[on], descent[on]
-        there = evaluate(matrix, targets, here.weights + size * direction)
+        ahead = here.weights + size * direction
+        there = passes_over(ahead) if passes_over else evaluate(matrix, targets, ahead)
         new_value, new_slope = there.objective(lam), there.slope(lam)
         lower = new_value <= value + (1e-4 * size * descent).flatten() + 1e-7 * value.abs()  # the last: rounding of float32
+        if passes_over:  # its values are too coarse: the slope must not have risen by more than it fell (Hager & Zhang 2005)
+            lower |= (_dot(new_slope, direction) <= -0.8 * descent).flatten() & (new_value <= 1.001 * value)
         new_downhill = precondition(new_slope)
         accept = lower[:, None, None]
         move, change = size * direction, torch.where(accept, new_slope - slope, 0)

@@ -13,7 +13,9 @@ accuracy has stopped rising. The covariance and its basis serve every C and ever
 sets (true and control) go through the data together.
 
 Where dev chooses, every C of the path is solved roughly first (`lbfgs.ROUGH`); then what is best on dev is solved to the end, until
-the best on dev is an optimum. What roughness does to dev accuracies is measured in results/benchmarks/probes.md.
+the best on dev is an optimum. With many classes the rough solutions are made in bfloat16 where the processor multiplies it
+(probing.probes.mixed), one label set after the other. What roughness does to dev accuracies is measured in
+results/benchmarks/probes.md.
 
 Left out: sample weights, other penalties; layers go one after the other, since they have no matrix in common.
 """
@@ -32,7 +34,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.errors import DataError
-from probing.probes.lbfgs import Matrix, Point, evaluate, labelled, minimise
+from probing.probes.lbfgs import DENSE, Matrix, Point, evaluate, labelled, minimise
+from probing.probes.mixed import LEAST, MixedPasses
 from probing.types import Features, Labels, Probabilities
 
 FAR = 5
@@ -108,7 +111,7 @@ class Fit:
 
     Attributes:
         weights: (d + 1, 1) for two classes, (d + 1, K) for more; the last row is the intercept.
-        objective: the minimised value of scikit-learn's objective divided by C n, in nats.
+        objective: the minimised value of scikit-learn's objective divided by C n, in nats; to about 1e-5 in bfloat16.
         iterations: passes over the data.
         converged: whether the solver's tolerance was met.
         dev_accuracy: 0-1, or None without a dev set.
@@ -163,18 +166,27 @@ def fit_paths(
         patience: a label set's path ends after this many values of C without a higher dev accuracy; None: never.
         together: the label sets are folds, for which dev chooses one C: by the mean of their accuracies.
     """
+    columns = 1 if n_classes == 2 else n_classes
+    matrix = design.matrix.for_columns(columns)
+    if columns > DENSE and not together:  # nothing is gained side by side
+        devs = [None if dev is None else (dev[0], [labels]) for labels in (dev[1] if dev else ys)]
+        return [_paths(design, matrix, [y], n_classes, grid, own, patience, False)[0] for y, own in zip(ys, devs, strict=True)]
+    return _paths(design, matrix, ys, n_classes, grid, dev, patience, together)
+
+
+def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patience, together: bool) -> list[list[Fit]]:
+    """`fit_paths`, label sets side by side; rough solutions of many classes by passes in bfloat16 where the processor has them."""
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
     n, columns = labelled(targets), 1 if n_classes == 2 else n_classes
-    matrix = design.matrix.for_columns(columns)
     weights = torch.zeros(len(ys), columns, len(matrix.rows))
     for own, labels in zip(weights, targets, strict=True):
         share = (torch.bincount(labels[labels >= 0], minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
         own[:, -1] = torch.log(share[1] / share[0]) if columns == 1 else torch.log(share)
 
-    def solve(label_sets: list[int], start: Point, C: float, along=None, rough=False) -> tuple[Point, list[Fit]]:
+    def solve(label_sets: list[int], start: Point, C: float, along=None, rough=False, **how) -> tuple[Point, list[Fit]]:
         lam = 1 / (C * n)
-        point, passes, converged = minimise(matrix, targets[label_sets], start, lam, along, rough)
-        objective, weights, fits = point.objective(lam), point.weights @ matrix.basis.T, []
+        point, passes, converged = minimise(matrix, targets[label_sets], start, lam, along, rough, **how)
+        objective, weights, fits = point.objective(lam), point.weights @ design.matrix.basis.T, []
         for at, which in enumerate(label_sets):
             fit = Fit(float(C), weights[at].T, float(objective[at]), int(passes[at]), bool(converged[at]), exact=not rough)
             if dev is not None:
@@ -184,6 +196,9 @@ def fit_paths(
         return point, fits
 
     alive, point, along = list(range(len(ys))), evaluate(matrix, targets, weights), None
+    whole = len(ys) == 1 and n == targets.shape[1]
+    mixed = MixedPasses(matrix, targets, point) if whole and dev is not None and MixedPasses.pay(n, columns) else None
+    mixed_steps = 0
     paths: list[list[Fit]] = [[] for _ in ys]
     points: list[list[Point]] = [[] for _ in ys]
 
@@ -191,8 +206,16 @@ def fit_paths(
         return best(*paths) if together else best(paths[which])
 
     for C in sorted(grid):
+        small = dev is not None and bool((point.objective(1 / (C * n)) < LEAST).all())
+        if mixed and small:
+            mixed, point = None, evaluate(matrix, targets, point.weights)
         before = point.weights
-        point, fits = solve(alive, point, C, along, rough=dev is not None)
+        point, fits = solve(alive, point, C, along, rough=dev is not None, blocks_first=small, passes_over=mixed)
+        if mixed and not fits[0].converged:  # rounding was in the way
+            mixed, spent = None, fits[0].iterations
+            point, [fit] = solve(alive, evaluate(matrix, targets, point.weights), C, rough=True)
+            fits = [replace(fit, iterations=fit.iterations + spent)]
+        mixed_steps += mixed is not None
         for at, (which, fit) in enumerate(zip(alive, fits, strict=True)):
             paths[which].append(fit)
             points[which].append(point.take([at]))
@@ -210,7 +233,8 @@ def fit_paths(
         step = min(rough.values())
         group = [which for which, at in rough.items() if at == step]
         start = Point(*map(torch.cat, zip(*(points[which][step] for which in group), strict=True)))
-        _, fits = solve(group, start, paths[group[0]][step].C)
+        start = evaluate(matrix, targets, start.weights) if step < mixed_steps else start
+        _, fits = solve(group, start, paths[group[0]][step].C, blocks_first=True)
         for which, fit in zip(group, fits, strict=True):
             paths[which][step] = replace(fit, iterations=paths[which][step].iterations + fit.iterations)
     return paths

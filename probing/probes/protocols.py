@@ -152,7 +152,7 @@ class LogisticPath:
 
     def settings(self, task: str) -> dict[str, Any]:
         said = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
-        return said | {"solver": self.solver, "patience": self.patience, "version": 3}
+        return said | {"solver": self.solver, "patience": self.patience, "version": 4}
 
     def seed(self, seed: int) -> int | None:
         return None  # the optimum is unique
