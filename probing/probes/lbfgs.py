@@ -30,7 +30,7 @@ What was tried and measured (MiniLM on xprobe-en, one thread; cost is counted in
 - What gained no time there: 64 or 128 rows each, another first scale of the blocks, in place of the covariance that of sentences
   weighted by their uncertainty, a rough solution three times as exact. Polishing is slow to begin since a rough solution is still
   some nats, over all sentences, from the optimum: a whole step of Newton's raises the objective. At C = 10 both took 13 to 31
-  passes together, by small changes of the start, and a rough solution can be 1.5 % above the optimum, 1 point of dev accuracy below.
+  passes together, by small changes of the start, and a rough solution can be 1.5 % above the optimum, a point of dev accuracy off.
 - Side by side, the permuted labels of a task cost under a tenth of the true ones.
 
 Left out: sample weights, other penalties. Layers do not share a matrix, so they are fitted one after the other.
