@@ -27,12 +27,11 @@ What was tried and measured (MiniLM on xprobe-en, one thread; cost is counted in
   (WordContent), since those sentences hold half of the curvature. Dropped.
 - Many classes (WordContent, layers 0 and 3): rough solutions by passes in bfloat16 (probing.probes.mixed). Blocks made before the
   first pass of a polish, 18 passes for 22 and 20 for 23; early in other rough solves they are soon out of date. Woodbury's inner
-  matrix kept apart and vectors multiplied as rows, blocks in 0.3 s for 0.5, a product with them in 17 ms for 33.
+  matrix kept apart and vectors multiplied as rows, blocks in 0.37 s for 0.5, a product with them in 17 ms for 33.
 - What gained no time there: 64 or 128 rows each, another first scale of the blocks, in place of the covariance that of sentences
   weighted by their uncertainty, a rough solution three times as exact. Polishing is slow to begin since a rough solution is still
   some nats, over all sentences, from the optimum: a whole step of Newton's raises the objective. At C = 10 both took 13 to 31
-  passes together, by small changes of the start, and a rough solution can be 1.5 % above the optimum, a point of dev accuracy
-  below.
+  passes together, by small changes of the start, and a rough solution can be 1.5 % above the optimum, a point of dev accuracy off.
 - Side by side, the permuted labels of a task cost under a tenth of the true ones.
 
 Left out: sample weights, other penalties. Layers do not share a matrix, so they are fitted one after the other.
@@ -207,7 +206,7 @@ class Preconditioner:
         scaled = self.diagonal * slope
         if self.low is not None:
             low, inner = self.low.flatten(0, 1), self.inner.flatten(0, 1)
-            scaled -= (slope.flatten(0, 1)[:, None] @ low.mT @ inner @ low).view_as(slope)  # of rows: a fifth of columns' time
+            scaled -= (slope.flatten(0, 1)[:, None] @ low.mT @ inner @ low).view_as(slope)  # of rows: faster than of columns
         return scaled
 
     def take(self, which) -> Preconditioner:

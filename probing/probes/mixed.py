@@ -31,7 +31,7 @@ LEAST = 0.1
 LIMIT = 2**30
 """Bytes that logits and probabilities may take."""
 ROWS = 512
-"""Sentences in a block: sums over more lose too much in bfloat16, over fewer are slow."""
+"""Sentences in a block: sums over more lose more in bfloat16; over fewer they are slower."""
 
 
 @cache
