@@ -122,7 +122,9 @@ class Task:
         """
         if self.folds:
             n = {name: len(split) for name, split in self.splits.items()}
-            return self.folds[0].data_card | {"sha256": self.sha256, "n": n, "folds": len(self.folds)}
+            first = self.folds[0].data_card
+            note = f"cross-validated in {len(self.folds)} folds on sentences of the train split; train and dev are the first fold's"
+            return first | {"sha256": self.sha256, "n": n, "folds": len(self.folds), "notes": [note, *first["notes"]]}
         counts = {s: np.bincount(part.labels, minlength=len(self.classes)) for s, part in self.splits.items()}
         texts = {s: set(part.texts) for s, part in self.splits.items()}
         shared = {f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}

@@ -65,6 +65,7 @@ def test_a_sentence_that_occurs_twice_is_in_one_fold_and_the_seed_draws():
     assert first.sha256 != task.sha256, "the hash covers the folds, not what the first one shows"
     assert task.data_card["folds"] == 5 and task.data_card["n"] == {name: len(s) for name, s in task.splits.items()}
     assert task.subset(None, 0) is task
+    assert task.data_card["notes"][0].startswith("cross-validated in 5 folds")
     with pytest.raises(DataError, match="draw its sentences first"):
         task.subset(10, 0)
     with pytest.raises(DataError, match="9 distinct train sentences: too few for 5 folds"):
