@@ -34,7 +34,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.errors import DataError
-from probing.probes.lbfgs import DENSE, Matrix, Point, evaluate, labelled, minimise
+from probing.probes.lbfgs import DENSE, LEFT_OUT, Matrix, Point, evaluate, labelled, minimise
 from probing.probes.mixed import LEAST, MixedPasses
 from probing.types import Features, Labels, Probabilities
 
@@ -159,10 +159,10 @@ def fit_paths(
     """For every label set, optima for the values of C in `grid`, smallest first; one matrix product serves all label sets.
 
     Args:
-        ys: class indices of the design's rows, (n,) each; where -1, the row is left out (by as many rows in each).
+        ys: class indices of the design's rows, (n,) each; where `LEFT_OUT`, the row is left out (by as many rows in each).
         n_classes: K; classes that do not occur in a label set are allowed.
         dev: transformed features, and labels for each label set, on which each optimum is scored. With it, only the fit that is
-            best on dev (`best`) is sure to be exact. Rows whose label is -1 are not scored.
+            best on dev (`best`) is sure to be exact. Rows labelled `LEFT_OUT` are not scored.
         patience: a label set's path ends after this many values of C without a higher dev accuracy; None: never.
         together: the label sets are folds, for which dev chooses one C: by the mean of their accuracies.
     """
@@ -180,7 +180,7 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
     n, columns = labelled(targets), 1 if n_classes == 2 else n_classes
     weights = torch.zeros(len(ys), columns, len(matrix.rows))
     for own, labels in zip(weights, targets, strict=True):
-        share = (torch.bincount(labels[labels >= 0], minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
+        share = (torch.bincount(labels[labels != LEFT_OUT], minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
         own[:, -1] = torch.log(share[1] / share[0]) if columns == 1 else torch.log(share)
 
     def solve(label_sets: list[int], start: Point, C: float, along=None, rough=False, **how) -> tuple[Point, list[Fit]]:
@@ -190,7 +190,7 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
         for at, which in enumerate(label_sets):
             fit = Fit(float(C), weights[at].T, float(objective[at]), int(passes[at]), bool(converged[at]), exact=not rough)
             if dev is not None:
-                scored = dev[1][which] >= 0
+                scored = dev[1][which] != LEFT_OUT
                 fit = replace(fit, dev_accuracy=float((fit.predict(dev[0]) == dev[1][which])[scored].mean()))
             fits.append(fit)
         return point, fits

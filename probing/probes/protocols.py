@@ -186,13 +186,14 @@ class LogisticPath:
         Args:
             x: (n, d).
         """
+        from probing.probes.lbfgs import LEFT_OUT
         from probing.probes.logistic import Design, best, fit_paths
 
         if self.solver != "lbfgs":
             return None
         design = Design.prepare(x, self.standardize)
         z = design.transform(x)
-        train, dev = np.full((2, len(folds), len(x)), -1)
+        train, dev = np.full((2, len(folds), len(x)), LEFT_OUT)
         for k, fold in enumerate(folds):
             train[k, fold.train], dev[k, fold.dev] = fold.labels
         paths = fit_paths(design, list(train), n_classes, self.grid, (z, list(dev)), self.patience, together=True)
