@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -15,8 +14,6 @@ from toys import ToyEncoder
 
 from probing import Store, evaluate
 from probing.errors import DataError
-from probing.probes.lbfgs import Matrix
-from probing.probes.lbfgs import evaluate as one_pass
 from probing.probes.logistic import Design, fit_path, fit_paths
 from probing.probes.protocols import Fold, LabelSet, LogisticPath
 from probing.task import Split, Task
@@ -96,18 +93,6 @@ def test_rows_that_are_left_out_do_not_exist(k):
             assert fit.converged and np.abs(ours - weights).max() < 0.01 * np.abs(weights).max()
     with pytest.raises(ValueError, match="leave out different numbers"):
         fit_paths(design, [y, left[0]], k, [1.0])
-
-
-@pytest.mark.parametrize("k", [2, 3])
-def test_a_pass_with_rows_left_out_is_a_pass_over_the_others(k):
-    x, y = features(90, 5, k, seed=3)
-    matrix = Design.prepare(x).matrix
-    weights = torch.randn(1, 1 if k == 2 else k, 6, generator=torch.Generator().manual_seed(0))
-    labels = torch.from_numpy(np.where(np.arange(90) % 3 == 0, -1, y))[None]
-    part = Matrix(matrix.rows[:, labels[0] >= 0], matrix.basis, matrix.spectrum)
-    found, expected = one_pass(matrix, labels, weights), one_pass(part, labels[:, labels[0] >= 0], weights)
-    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-5, atol=0)
-    torch.testing.assert_close(found.gradient, expected.gradient, rtol=1e-4, atol=1e-6)
 
 
 def folds_of(y, k, seed=0):

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from probing.errors import DataError
-from probing.probes import lbfgs, mixed
+from probing.probes import lbfgs, passes, preconditioner
 from probing.probes.logistic import Design, LogisticProbe, best, fit_path, fit_paths
 
 
@@ -156,10 +156,10 @@ def test_every_preconditioner_leads_to_the_same_optimum(k, blocks, monkeypatch):
     x, y = made(400, 24, k, seed=k, signal=1.0)
     _, objective = reference(StandardScaler().fit_transform(x.astype(np.float64)), y, 3.0)
     made_blocks = []
-    real = lbfgs._blocks
-    monkeypatch.setattr(lbfgs, "DENSE", {"none": 0, "dense": 64, "low": 0}[blocks])
-    monkeypatch.setattr(lbfgs, "_passes_before_blocks", lambda *given: (10_000,) if blocks == "none" else (1, 4))
-    monkeypatch.setattr(lbfgs, "_blocks", lambda *given: made_blocks.append(real(*given)) or made_blocks[-1])
+    real = lbfgs.blocks
+    monkeypatch.setattr(preconditioner, "DENSE", {"none": 0, "dense": 64, "low": 0}[blocks])
+    monkeypatch.setattr(lbfgs, "passes_before_blocks", lambda *given: (10_000,) if blocks == "none" else (1, 4))
+    monkeypatch.setattr(lbfgs, "blocks", lambda *given: made_blocks.append(real(*given)) or made_blocks[-1])
     fit = fit_path(Design.prepare(x), y, k, [3.0])[0]
     assert fit.converged and fit.objective == pytest.approx(objective, rel=1e-3)
     assert [(b.dense is not None, b.low is not None) for b in made_blocks[:1]] == {
@@ -173,26 +173,117 @@ def test_products_laid_out_for_many_columns_are_the_same_products(k, monkeypatch
     matrix, targets = Design.prepare(x).matrix, torch.from_numpy(y)[None]
     columns = 1 if k == 2 else k
     assert not matrix.for_columns(columns).blocks, "few columns stay with torch's own product"
-    monkeypatch.setattr(lbfgs, "DENSE", 0)
-    monkeypatch.setattr(lbfgs, "ROWS", 300)
+    monkeypatch.setattr(passes, "DENSE", 0)
+    monkeypatch.setattr(passes, "ROWS", 300)
+    monkeypatch.setattr(passes.Passes, "BLOCK", 300)
     weights = torch.randn(1, columns, 13, generator=torch.Generator().manual_seed(0))
     laid_out = matrix.for_columns(columns)
-    assert len(laid_out.blocks) == (3 if lbfgs.onednn.pays() else 0)
-    for a, b in zip(lbfgs.evaluate(laid_out, targets, weights), lbfgs.evaluate(matrix, targets, weights), strict=True):
+    assert len(laid_out.blocks) == (3 if passes.onednn.pays() else 0)
+    expected = passes.Passes(matrix, targets, weights).point
+    for a, b in zip(passes.Passes(laid_out, targets, weights).point, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr(lbfgs.onednn, "pays", lambda: False)
+    monkeypatch.setattr(passes.onednn, "pays", lambda: False)
     turned = matrix.for_columns(columns)
     assert turned.basis is None and not turned.blocks
-    for a, b in zip(lbfgs.evaluate(turned, targets, weights), lbfgs.evaluate(matrix, targets, weights), strict=True):
+    for a, b in zip(passes.Passes(turned, targets, weights).point, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_a_pass_is_the_loss_and_its_derivatives(k):
+    """Against autograd in float64: at the start, at looks, where it stays, and of one label set taken from two; rows left out."""
+    x, y = made(500, 8, k, seed=3)
+    design, draw = Design.prepare(x), torch.Generator().manual_seed(0)
+    targets = torch.from_numpy(np.stack([y, np.roll(y, 7)]))
+    targets[0, :100] = targets[1, 50:150] = passes.LEFT_OUT
+    columns, z = 1 if k == 2 else k, torch.cat([design.z, torch.ones(500, 1)], 1).double()
+    weights, way = 0.3 * torch.randn(2, 2, columns, 9, generator=draw)
+
+    def expected(at, labels):
+        at = at.double().requires_grad_()
+        logits = z @ (at @ design.matrix.basis.T.double()).T
+        logits = torch.cat([torch.zeros_like(logits), logits], 1) if columns == 1 else logits
+        loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=passes.LEFT_OUT)
+        p = torch.softmax(logits, 1)[:, k - columns :] * (labels != passes.LEFT_OUT)[:, None]
+        return loss.item(), torch.autograd.grad(loss, at)[0], (p - p * p).T
+
+    def check(here, at, targets):
+        spreads = torch.cat([*here.uncertainty()], 2)
+        for own, labels, loss, gradient, sure in zip(at, targets, *here.point[1:], spreads, strict=True):
+            value, slope, spread = expected(own, labels)
+            assert loss.item() == pytest.approx(value, rel=1e-6)
+            torch.testing.assert_close(gradient.double(), slope, rtol=1e-4, atol=1e-6)
+            kept = labels != passes.LEFT_OUT
+            torch.testing.assert_close(sure.double(), spread * kept, rtol=1e-4, atol=1e-6)
+
+    here = passes.Passes(design.matrix, targets, weights)
+    assert here.n == 400
+    check(here, weights, targets)
+    assert torch.equal(here.along(way), way)
+    for sizes in ([0.5, 2.0], [1.0, 0.0], [0.3, -1.0]):
+        loss, rise = here.look(torch.tensor(sizes))
+        for at in range(2):
+            value, slope, _ = expected(weights[at] + sizes[at] * way[at], targets[at])
+            assert loss[at].item() == pytest.approx(value, rel=1e-6)
+            assert rise[at].item() == pytest.approx((slope * way[at]).sum().item(), rel=1e-4)
+    weights = weights + torch.tensor([0.3, -1.0])[:, None, None] * way
+    here.stay(weights, loss)
+    check(here, weights, targets)
+    alone = here.take(torch.tensor([False, True]))
+    check(alone, weights[1:], targets[1:])
+    alone.along(way[:1])
+    loss, _ = alone.look(torch.tensor([1.0]))
+    alone.stay(weights[1:] + way[:1], loss)
+    check(alone, weights[1:] + way[:1], targets[1:])
+    check(here, weights, targets)  # those that were left are where they were
+
+
+@given(st.integers(0, 10_000), st.floats(-4, 4), st.floats(0.5, 8))
+@settings(max_examples=200, deadline=None)
+def test_a_line_search_ends_at_a_lower_and_flatter_place(seed, steps, steep):
+    """Sums of softplus along a line, as they are along a direction; too long a step is not finite."""
+    rng = np.random.default_rng(seed)
+    slopes, offsets = steep * rng.normal(size=6), rng.normal(size=6)
+    if -(slopes / (1 + np.exp(-offsets))).sum() < 0:
+        slopes = -slopes
+    slopes *= 10**steps
+
+    def look(size):
+        t = offsets - slopes * size
+        if np.abs(t).max() > 700:
+            return np.inf, np.nan
+        return np.logaddexp(0, t).sum() + 1e-3 * size**2, 2e-3 * size - (slopes / (1 + np.exp(-t))).sum()
+
+    value, slope = look(0.0)
+    if slope > -1e-3:
+        return
+    search, looks = lbfgs.Search(value, slope), 0
+    while not search.done and looks < 60:
+        search.learn(*look(search.size))
+        looks += 1
+    there, rise = look(search.size)
+    assert search.done and there <= value + 1e-4 * search.size * slope + 1e-7 * value and abs(rise) <= -lbfgs.FLAT * slope
+    taken = search.size
+    search.learn(*look(0.0))
+    search.give_up()
+    assert search.size == taken, "what is done stays"
+
+
+def test_a_line_search_that_finds_nothing_gives_up():
+    search = lbfgs.Search(1.0, -1.0)
+    for _ in range(5):
+        search.learn(2.0, 1.0)
+    search.give_up()
+    assert search.done and search.size == 0.0
 
 
 @pytest.mark.parametrize("kind", ["dense", "low"])
 def test_a_block_is_the_inverse_of_the_columns_hessian(kind, monkeypatch):
     """Up to what each kind leaves out by design: sentences of a hundredth of the mean weight; a hundredth of it on the diagonal."""
-    monkeypatch.setattr(lbfgs, "DENSE", 64 if kind == "dense" else 0)
-    monkeypatch.setattr(lbfgs, "TOP", 300)
-    x, _ = made(300, 6, 3, seed=1)
+    monkeypatch.setattr(preconditioner, "DENSE", 64 if kind == "dense" else 0)
+    monkeypatch.setattr(passes, "DENSE", 64 if kind == "dense" else 0)
+    monkeypatch.setattr(preconditioner, "TOP", 300)
+    x, y = made(300, 6, 3, seed=1)
     design, lam, draw = Design.prepare(x), 0.01, torch.Generator().manual_seed(0)
     weights, slope = 0.3 * torch.randn(1, 3, 7, generator=draw), torch.randn(1, 3, 7, generator=draw)
     turned = design.matrix.basis.T @ design.matrix.rows  # weights and slopes are written in the covariance's basis
@@ -202,7 +293,8 @@ def test_a_block_is_the_inverse_of_the_columns_hessian(kind, monkeypatch):
         hessian = (turned * w) @ turned.T / 300 + torch.diag(torch.tensor([lam] * 6 + [0.0]) + extra)
         expected = torch.linalg.solve(hessian.double(), slope[0, k].double()).float()
         for matrix in (design.matrix, design.matrix.for_columns(3)):  # as they are, and turned
-            found = lbfgs._blocks(matrix, weights, lam)(slope)[0, k]
+            here = passes.Passes(matrix, torch.from_numpy(y)[None], weights)
+            found = preconditioner.blocks(here, lam)(slope)[0, k]
             torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
 
 
@@ -264,13 +356,13 @@ def many():
 
 @pytest.fixture
 def in_bfloat16(monkeypatch):
-    """Says whether the processor multiplies bfloat16; lists the passes that were then made."""
-    passes, real = [], mixed.MixedPasses.__call__
-    monkeypatch.setattr(mixed.MixedPasses, "__call__", lambda self, weights: passes.append(weights) or real(self, weights))
+    """Says whether the processor multiplies bfloat16; lists the directions in which such passes then went."""
+    ways, real = [], passes.MixedPasses.along
+    monkeypatch.setattr(passes.MixedPasses, "along", lambda self, way: ways.append(way) or real(self, way))
 
     def can(so: bool) -> list:
-        monkeypatch.setattr(mixed, "multiplies_bfloat16", lambda: so)
-        return passes
+        monkeypatch.setattr(passes, "multiplies_bfloat16", lambda: so)
+        return ways
 
     return can
 
@@ -278,16 +370,17 @@ def in_bfloat16(monkeypatch):
 @pytest.mark.parametrize("small", [0.1, 2.0])
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_many_classes_have_scikit_learns_optimum_too(many, bfloat16, small, in_bfloat16, monkeypatch):
-    """Also where objectives become small on the way: float32 takes over, with blocks before the first pass."""
+    """Also where objectives become small on the way: float32 takes over."""
     design, y, dev, scaled = many
-    passes, real, made_blocks = in_bfloat16(bfloat16), lbfgs._blocks, []
-    monkeypatch.setattr("probing.probes.logistic.LEAST", small)
-    monkeypatch.setattr(lbfgs, "_blocks", lambda *given: made_blocks.append(given) or real(*given))
+    ways, real, made_blocks = in_bfloat16(bfloat16), lbfgs.blocks, []
+    monkeypatch.setattr(passes.MixedPasses, "LEAST", small)
+    monkeypatch.setattr(lbfgs, "blocks", lambda *given: made_blocks.append(given) or real(*given))
     every = fit_path(design, y, MANY, GRID)
-    assert not passes and all(fit.exact and fit.converged for fit in every), "what is solved to the end is solved in float32"
+    assert not ways and all(fit.exact and fit.converged for fit in every), "what is solved to the end is solved in float32"
     made_blocks.clear()
     path = fit_path(design, y, MANY, GRID, dev)
-    assert bool(passes) == bfloat16 and made_blocks
+    assert bool(ways) == bfloat16 and made_blocks
+    assert not ways or {type(here) for here, _ in made_blocks} == {passes.MixedPasses, passes.Passes}
     chosen = path[best(path)]
     assert chosen.exact and chosen.converged and not all(fit.exact for fit in path)
     _, objective = reference(scaled, y, chosen.C)
@@ -310,39 +403,49 @@ def test_many_classes_are_fitted_one_label_set_after_the_other(many, in_bfloat16
 def test_more_than_fits_into_memory_is_solved_in_float32(many, in_bfloat16, monkeypatch):
     design, y, dev, _ = many
     plain = (in_bfloat16(False), fit_path(design, y, MANY, GRID[:2], dev))[1]
-    passes = in_bfloat16(True)
-    assert mixed.MixedPasses.pay(mixed.LIMIT // (8 * MANY), MANY) and not mixed.MixedPasses.pay(mixed.LIMIT // (8 * MANY) + 1, MANY)
-    assert not mixed.MixedPasses.pay(900, lbfgs.DENSE), "few columns"
-    monkeypatch.setattr(mixed, "LIMIT", 8 * MANY * len(y) - 1)
+    ways, pay, most = in_bfloat16(True), passes.MixedPasses.pay, passes.LIMIT // (16 * MANY)
+    assert pay(most, MANY) and not pay(most + 1, MANY)
+    assert not pay(900, passes.DENSE), "few columns"
+    monkeypatch.setattr(passes, "LIMIT", 16 * MANY * len(y) - 1)
     path = fit_path(design, y, MANY, GRID[:2], dev)
-    assert not passes and all(torch.equal(a.weights, b.weights) for a, b in zip(path, plain, strict=True))
+    assert not ways and all(torch.equal(a.weights, b.weights) for a, b in zip(path, plain, strict=True))
 
 
 def test_a_pass_in_bfloat16_is_off_by_a_part_of_what_changed(many):
     design, y, _, _ = many
     matrix, targets, draw = design.matrix.for_columns(MANY), torch.from_numpy(y)[None], torch.Generator().manual_seed(0)
-    at, step = (scale * torch.randn(1, MANY, 25, generator=draw) for scale in (0.3, 0.1))
-    start = lbfgs.evaluate(matrix, targets, at)
-    for size in (0.0, 0.01, 1.0):
-        passes, there = mixed.MixedPasses(matrix, targets, start), lbfgs.evaluate(matrix, targets, at + size * step)
-        found = passes(at + size * step)
-        again = passes(at + size * step)
-        changed = (there.gradient - start.gradient).norm()
-        for point in (found, again):
-            assert (point.gradient - there.gradient).norm() <= 0.01 * changed + 1e-6 * start.gradient.norm()
-            assert abs(point.loss - there.loss) <= 0.01 * abs(there.loss - start.loss) + 1e-6 * there.loss
-            torch.testing.assert_close(point.curvature, there.curvature, rtol=1e-3, atol=0)
+    at, way = (scale * torch.randn(1, MANY, 25, generator=draw) for scale in (0.3, 0.1))
+    here = passes.MixedPasses(matrix, targets, at)
+    start = passes.Passes(matrix, targets, at).point
+    torch.testing.assert_close(here.point, start, rtol=1e-5, atol=1e-7)
+    for size in (0.0, 0.01, 1.0, 1.0):  # the last two go on from where they are
+        taken = here.along(way)
+        torch.testing.assert_close(taken, way, rtol=2**-8, atol=0)
+        loss, _ = here.look(torch.tensor([size]))
+        at = here.point.weights + size * taken
+        here.stay(at, loss)
+        exact = passes.Passes(matrix, targets, at).point
+        changed = (exact.gradient - start.gradient).norm()
+        assert (here.point.gradient - exact.gradient).norm() <= 0.01 * changed + 1e-6 * start.gradient.norm()
+        assert abs(here.point.loss - exact.loss) <= 0.01 * abs(exact.loss - start.loss) + 1e-6 * exact.loss
 
 
 def test_where_bfloat16_gets_stuck_float32_goes_on(many, in_bfloat16, monkeypatch):
     design, y, dev, _ = many
+    in_bfloat16(False)
+    plain = fit_path(design, y, MANY, GRID[:3], dev)
     in_bfloat16(True)
-    real = mixed.MixedPasses.__call__
-    monkeypatch.setattr(mixed.MixedPasses, "__call__", lambda *given: real(*given)._replace(loss=torch.tensor([torch.nan])))
+    real = passes.MixedPasses.look
+
+    def never_lower(self, sizes):
+        loss, slope = real(self, sizes)
+        return (loss if (sizes == 0).all() else loss + 1000), slope
+
+    monkeypatch.setattr(passes.MixedPasses, "look", never_lower)
     path = fit_path(design, y, MANY, GRID[:3], dev)
-    for fit, exact in zip(path, fit_path(design, y, MANY, GRID[:3]), strict=True):
-        assert fit.converged and fit.objective == pytest.approx(exact.objective, rel=5e-5 if fit.exact else 3e-3)
-    assert path[0].iterations > path[1].iterations, "those of the vain attempt are counted"
+    for fit, other in zip(path, plain, strict=True):
+        assert fit.converged and torch.equal(fit.weights, other.weights)
+    assert path[0].iterations == plain[0].iterations + 1, "the vain attempt is counted"
 
 
 def test_a_nearly_separable_problem_is_solved_to_the_end_too():
@@ -361,7 +464,8 @@ def test_going_on_in_the_same_direction_saves_passes(monkeypatch):
     x, y = made(900, 40, 6, seed=0, signal=8.0)
     design, grid = Design.prepare(x), [1e-3, 1e-2, 1e-1, 1.0, 10.0]
     with_it = fit_path(design, y, 6, grid)
-    monkeypatch.setattr("probing.probes.logistic.FAR", 10_000)
+    real = lbfgs.minimise
+    monkeypatch.setattr("probing.probes.logistic.minimise", lambda here, lam, along, *rest: real(here, lam, None, *rest))
     without = fit_path(design, y, 6, grid)
     assert sum(fit.iterations for fit in with_it) < 0.8 * sum(fit.iterations for fit in without)
     for a, b in zip(with_it, without, strict=True):

@@ -14,7 +14,7 @@ sets (true and control) go through the data together.
 
 Where dev chooses, every C of the path is solved roughly first (`lbfgs.ROUGH`); then what is best on dev is solved to the end, until
 the best on dev is an optimum. With many classes the rough solutions are made in bfloat16 where the processor multiplies it
-(probing.probes.mixed), one label set after the other. What roughness does to dev accuracies is measured in
+(`passes.MixedPasses`), one label set after the other. What roughness does to dev accuracies is measured in
 results/benchmarks/probes.md.
 
 Left out: sample weights, other penalties; layers go one after the other, since they have no matrix in common.
@@ -34,12 +34,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.errors import DataError
-from probing.probes.lbfgs import DENSE, LEFT_OUT, Matrix, Point, evaluate, labelled, minimise
-from probing.probes.mixed import LEAST, MixedPasses
+from probing.probes.lbfgs import minimise
+from probing.probes.passes import DENSE, LEFT_OUT, Matrix, MixedPasses, Passes, labelled
 from probing.types import Features, Labels, Probabilities
-
-FAR = 5
-"""After more passes than this, an optimum was far from the last one, and the next lies about as far again in that direction."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +172,7 @@ def fit_paths(
 
 
 def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patience, together: bool) -> list[list[Fit]]:
-    """`fit_paths`, label sets side by side; rough solutions of many classes by passes in bfloat16 where the processor has them."""
+    """`fit_paths`, label sets side by side."""
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
     n, columns = labelled(targets), 1 if n_classes == 2 else n_classes
     weights = torch.zeros(len(ys), columns, len(matrix.rows))
@@ -183,58 +180,52 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
         share = (torch.bincount(labels[labels != LEFT_OUT], minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
         own[:, -1] = torch.log(share[1] / share[0]) if columns == 1 else torch.log(share)
 
-    def solve(label_sets: list[int], start: Point, C: float, along=None, rough=False, **how) -> tuple[Point, list[Fit]]:
+    def solve(passes: Passes, label_sets: list[int], C: float, along=None, rough=False):
         lam = 1 / (C * n)
-        point, passes, converged = minimise(matrix, targets[label_sets], start, lam, along, rough, **how)
+        point, counts, converged = minimise(passes, lam, along, rough)
         objective, weights, fits = point.objective(lam), point.weights @ design.matrix.basis.T, []
         for at, which in enumerate(label_sets):
-            fit = Fit(float(C), weights[at].T, float(objective[at]), int(passes[at]), bool(converged[at]), exact=not rough)
+            fit = Fit(float(C), weights[at].T, float(objective[at]), int(counts[at]), bool(converged[at]), exact=not rough)
             if dev is not None:
                 scored = dev[1][which] != LEFT_OUT
                 fit = replace(fit, dev_accuracy=float((fit.predict(dev[0]) == dev[1][which])[scored].mean()))
             fits.append(fit)
-        return point, fits
+        return point.weights, fits
 
-    alive, point, along = list(range(len(ys))), evaluate(matrix, targets, weights), None
-    whole = len(ys) == 1 and n == targets.shape[1]
-    mixed = MixedPasses(matrix, targets, point) if whole and dev is not None and MixedPasses.pay(n, columns) else None
-    mixed_steps = 0
+    alive, along, chooses = list(range(len(ys))), None, dev is not None
+    mixed = chooses and len(ys) == 1 and MixedPasses.pay(n, columns)
+    passes = (MixedPasses if mixed else Passes)(matrix, targets, weights)
     paths: list[list[Fit]] = [[] for _ in ys]
-    points: list[list[Point]] = [[] for _ in ys]
+    solved: list[list[torch.Tensor]] = [[] for _ in ys]
 
     def chosen(which: int) -> int:
         return best(*paths) if together else best(paths[which])
 
     for C in sorted(grid):
-        small = dev is not None and bool((point.objective(1 / (C * n)) < LEAST).all())
-        if mixed and small:
-            mixed, point = None, evaluate(matrix, targets, point.weights)
-        before = point.weights
-        point, fits = solve(alive, point, C, along, rough=dev is not None, blocks_first=small, passes_over=mixed)
-        if mixed and not fits[0].converged:  # rounding was in the way
-            mixed, spent = None, fits[0].iterations
-            point, [fit] = solve(alive, evaluate(matrix, targets, point.weights), C, rough=True)
+        before = passes.point.weights
+        weights, fits = solve(passes, alive, C, along, chooses)
+        if mixed and not fits[0].converged:  # the objective is small now, or rounding was in the way
+            mixed, passes, spent = False, Passes(matrix, targets, weights), fits[0].iterations
+            weights, [fit] = solve(passes, alive, C, None if spent else along, rough=True)
             fits = [replace(fit, iterations=fit.iterations + spent)]
-        mixed_steps += mixed is not None
-        for at, (which, fit) in enumerate(zip(alive, fits, strict=True)):
+        for which, fit, own in zip(alive, fits, weights, strict=True):
             paths[which].append(fit)
-            points[which].append(point.take([at]))
-        unlimited = dev is None or patience is None
+            solved[which].append(own)
+        unlimited = not chooses or patience is None
         on = [at for at, which in enumerate(alive) if unlimited or len(paths[which]) - 1 - chosen(which) < patience]
         if not on:
             break
-        far = torch.tensor([fits[at].iterations > FAR for at in on])[:, None, None]
-        alive, point = [alive[at] for at in on], point.take(on)
-        along = far * (point.weights - before[on])
-    while dev is not None:
+        alive, along = [alive[at] for at in on], (weights - before)[on]  # the next optimum lies about that way too
+        if len(ys) > 1:
+            passes = Passes(matrix, targets[alive], weights[on])
+    while chooses:
         rough = {which: chosen(which) for which, path in enumerate(paths) if not path[chosen(which)].exact}
         if not rough:
             break
         step = min(rough.values())
         group = [which for which, at in rough.items() if at == step]
-        start = Point(*map(torch.cat, zip(*(points[which][step] for which in group), strict=True)))
-        start = evaluate(matrix, targets, start.weights) if step < mixed_steps else start
-        _, fits = solve(group, start, paths[group[0]][step].C, blocks_first=True)
+        passes = Passes(matrix, targets[group], torch.stack([solved[which][step] for which in group]))
+        _, fits = solve(passes, group, paths[group[0]][step].C)
         for which, fit in zip(group, fits, strict=True):
             paths[which][step] = replace(fit, iterations=paths[which][step].iterations + fit.iterations)
     return paths

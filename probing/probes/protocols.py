@@ -152,7 +152,7 @@ class LogisticPath:
 
     def settings(self, task: str) -> dict[str, Any]:
         said = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
-        return said | {"solver": self.solver, "patience": self.patience, "version": 4}
+        return said | {"solver": self.solver, "patience": self.patience, "version": 5}
 
     def seed(self, seed: int) -> int | None:
         return None  # the optimum is unique
@@ -186,8 +186,8 @@ class LogisticPath:
         Args:
             x: (n, d).
         """
-        from probing.probes.lbfgs import LEFT_OUT
         from probing.probes.logistic import Design, best, fit_paths
+        from probing.probes.passes import LEFT_OUT
 
         if self.solver != "lbfgs":
             return None
