@@ -15,7 +15,7 @@ from toys import ToyEncoder
 from probing import Store, evaluate
 from probing.errors import DataError
 from probing.probes.logistic import Design, fit_path, fit_paths
-from probing.probes.protocols import Fold, LabelSet, LogisticPath
+from probing.probes.protocols import Blocks, Fold, LabelSet, LogisticPath
 from probing.task import Split, Task
 
 
@@ -120,6 +120,17 @@ def test_folds_in_one_go_are_folds_alone_at_the_c_that_their_dev_sentences_choos
     assert LogisticPath(solver="sklearn").fit_folds(x, folds, 3) is None
     alone = fit_path(Design.prepare(x[folds[0].train]), y[folds[0].train], 3, [found[0].chosen["C"]])
     assert alone[0].converged
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sklearn"])
+def test_a_grid_by_classes_is_times_the_classes_less_one(solver):
+    x, y = features(200, 5, 3, seed=1)
+    probe = LogisticPath(grid=[0.2], by_classes=True, solver=solver)
+    blocks = Blocks(x[:100], x[100:150], x[150:])
+    [(_, _, found)] = probe.fit(lambda column: blocks, [0], {"true": LabelSet(y[:100], y[100:150])}, "made", 3, None)
+    assert found.chosen["C"] == 0.2 * 2
+    folds = probe.fit_folds(x, folds_of(y, 5), 3)
+    assert folds is None or {result.chosen["C"] for result in folds} == {0.2 * 2}
 
 
 @pytest.mark.parametrize("probe", ["fast", "sklearn", "senteval-logreg"])

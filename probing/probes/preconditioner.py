@@ -58,14 +58,14 @@ def scaling(passes: Passes, lam: float) -> Preconditioner:
 
 
 def passes_before_blocks(passes: Passes, rough: bool) -> tuple[int, ...]:
-    """After how many passes blocks are worth their price: half a pass with many columns, many passes if they are dense."""
+    """After how many passes blocks are worth their price: half a pass of 1,000 classes, many passes if they are dense."""
     label_sets, columns, p = passes.point.weights.shape
     if columns <= DENSE:
         few = p // 8 if label_sets * columns <= DENSE else max(12, 48_000 // passes.n)
         return few, 4 * few
-    unsure = bool((passes.point.loss > 0.95 * math.log(columns)).any())  # of everything: `scaling` is the inverse Hessian
-    first = max(12, 48_000 // passes.n) if unsure or label_sets > 1 else 0
-    return (first, 16, 64) if rough else (first, 6, 18)
+    if label_sets > 1 or (passes.point.loss > 0.95 * math.log(columns)).any():  # unsure of everything: `scaling` is the inverse
+        return 12, 48
+    return (0, 16, 64) if rough else (0, 6, 18)
 
 
 def blocks(passes: Passes, lam: float) -> Preconditioner:

@@ -135,6 +135,7 @@ class LogisticPath:
         standardize: zero mean and unit variance, fitted on train alone.
         solver: "lbfgs" (probing.probes.logistic) or "sklearn".
         patience: stop the path after this many values of C without a higher dev accuracy.
+        by_classes: C is each value times K - 1 for K classes: of as many sentences each class has fewer for weights of its own.
     """
 
     name: str = "fast"
@@ -142,6 +143,7 @@ class LogisticPath:
     standardize: bool = True
     solver: str = "lbfgs"
     patience: int = 2
+    by_classes: bool = False
 
     def __post_init__(self) -> None:
         if self.solver not in ("lbfgs", "sklearn"):
@@ -152,7 +154,10 @@ class LogisticPath:
 
     def settings(self, task: str) -> dict[str, Any]:
         said = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
-        return said | {"solver": self.solver, "patience": self.patience, "version": 5}
+        return said | {"solver": self.solver, "patience": self.patience, "by_classes": self.by_classes, "version": 5}
+
+    def _path(self, n_classes: int) -> list[float]:
+        return [C * (n_classes - 1) if self.by_classes else C for C in sorted(self.grid)]
 
     def seed(self, seed: int) -> int | None:
         return None  # the optimum is unique
@@ -169,11 +174,11 @@ class LogisticPath:
             z_dev, z_test = design.transform(blocks.dev), design.transform(blocks.test)
             if self.solver == "sklearn":
                 for which, labels in label_sets.items():
-                    path = self._sklearn_path(design, labels, z_dev.double().numpy())
+                    path = self._sklearn_path(design, labels, z_dev.double().numpy(), self._path(n_classes))
                     yield column, which, _best_of(path, z_test.double().numpy())
                 continue
             train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
-            paths = fit_paths(design, train, n_classes, self.grid, (z_dev, dev), self.patience)
+            paths = fit_paths(design, train, n_classes, self._path(n_classes), (z_dev, dev), self.patience)
             for which, fits in zip(label_sets, paths, strict=True):
                 yield column, which, _best_of(self._tried(fits), z_test)
 
@@ -196,7 +201,7 @@ class LogisticPath:
         train, dev = np.full((2, len(folds), len(x)), LEFT_OUT)
         for k, fold in enumerate(folds):
             train[k, fold.train], dev[k, fold.dev] = fold.labels
-        paths = fit_paths(design, list(train), n_classes, self.grid, (z, list(dev)), self.patience, together=True)
+        paths = fit_paths(design, list(train), n_classes, self._path(n_classes), (z, list(dev)), self.patience, together=True)
         chosen = best(*paths)
         results = []
         for fold, fits in zip(folds, paths, strict=True):
@@ -209,12 +214,12 @@ class LogisticPath:
     def _tried(fits) -> list[tuple[dict[str, Any], Any]]:
         return [(_tried(fit.C, fit.dev_accuracy, fit.converged) | {"exact": fit.exact}, fit) for fit in fits]
 
-    def _sklearn_path(self, design, labels: LabelSet, z_dev: Features) -> list[tuple[dict[str, Any], Any]]:
+    def _sklearn_path(self, design, labels: LabelSet, z_dev: Features, grid) -> list[tuple[dict[str, Any], Any]]:
         from sklearn.linear_model import LogisticRegression
 
         path: list[tuple[dict[str, Any], Any]] = []
         z = design.z.double().numpy()
-        for C in sorted(self.grid):
+        for C in grid:
             model = LogisticRegression(C=C, tol=1e-5, max_iter=2000).fit(z, labels.train)
             dev = float((model.predict(z_dev) == labels.dev).mean())
             path.append((_tried(C, dev, bool(model.n_iter_.max() < 2000)), model))
