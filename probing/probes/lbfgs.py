@@ -82,6 +82,7 @@ class Search:
         self.size, self.done = 1.0, False
         self._start = self._low = (0.0, value, slope)
         self._high: tuple[float, float, float] | None = None
+        self._lowest = (value, 0.0)
 
     def learn(self, value: float, slope: float) -> None:
         """What the objective and its derivative are at `size`."""
@@ -90,6 +91,7 @@ class Search:
         self.done = self.done or (lower and abs(slope) <= -FLAT * downhill)
         if self.done:
             return
+        self._lowest = min(self._lowest, (value, self.size)) if lower else self._lowest
         if lower and slope < 0:
             self._low = here
         else:
@@ -108,8 +110,8 @@ class Search:
             self.size = min(max(cubic, a + 0.1 * (b - a)), b - 0.1 * (b - a))
 
     def give_up(self) -> None:
-        """Takes the largest size that was lower and still went down, maybe 0."""
-        self.size, self.done = self.size if self.done else self._low[0], True
+        """Takes the size that was lowest, 0 where none was lower than the start."""
+        self.size, self.done = self.size if self.done else self._lowest[1], True
 
 
 def minimise(
@@ -123,8 +125,8 @@ def minimise(
     Each label set keeps its own step size; those that have arrived leave the batch.
 
     Args:
-        passes: at the start; with a single label set, at the optimum afterwards. Where they are not exact, label sets end, not
-            converged, once the objective is too small for them, or hardly falls for what the slope promises.
+        passes: at the start; with a single label set, at the optimum afterwards. Where they are not exact, label sets end,
+            not converged, once the objective is too small for them, or falls by a hundredth of what the slope promises.
         first: shaped like the weights; the first step goes this way, where it is downhill.
         rough: stop at the `ROUGH` tolerance.
     """
@@ -134,13 +136,13 @@ def minimise(
     counts = torch.zeros(label_sets, dtype=torch.int64)
     converged, stuck = torch.zeros(2, label_sets, dtype=torch.bool)
     alive, gamma = torch.arange(label_sets), torch.ones(label_sets, 1, 1)
-    precondition = scaling(passes, lam)
+    slow = passes_before_blocks(passes, rough)
+    precondition = (blocks if 0 in slow else scaling)(passes, lam)
     slope, value = here.slope(lam), here.objective(lam)
     downhill = precondition(slope)
     steps: list[Step] = []
-    slow = passes_before_blocks(passes, rough)
     for count in range(MAX_ITERATIONS + 1):
-        if count in slow:
+        if count and count in slow:
             precondition = blocks(passes, lam)
             downhill = precondition(slope)
             steps = [step._replace(downhill=precondition(step.change)) for step in steps]
@@ -162,16 +164,16 @@ def minimise(
                 break
             on = ~end
             alive, passes, precondition, steps = alive[on], passes.take(on), precondition.take(on), [s.take(on) for s in steps]
-            slope, value, downhill, gamma, gap = slope[on], value[on], downhill[on], gamma[on], gap[on]
-            direction = direction[on]
+            slope, value, downhill, gamma, direction = slope[on], value[on], downhill[on], gamma[on], direction[on]
             first = None if first is None else first[on]
         if count == 0 and first is not None:
             direction = torch.where(_dot(slope, first) < 0, first, direction)
+        promised = -_dot(slope, direction).flatten() / 2
         here, last_value, last_slope, last_downhill = passes.point, value, slope, downhill
         stuck = _step(passes, value, slope, direction, lam) == 0  # nothing lower can be found at this precision
         slope, value = passes.point.slope(lam), passes.point.objective(lam)
         if not passes.EXACT:
-            stuck |= last_value - value < 0.01 * gap
+            stuck |= last_value - value < 0.01 * promised
         downhill = precondition(slope)
         move, change, gain = passes.point.weights - here.weights, slope - last_slope, downhill - last_downhill
         product = _dot(move, change)

@@ -109,7 +109,7 @@ class Fit:
     Attributes:
         weights: (d + 1, 1) for two classes, (d + 1, K) for more; the last row is the intercept.
         objective: the minimised value of scikit-learn's objective divided by C n, in nats; to about 1e-5 in bfloat16.
-        iterations: passes over the data.
+        iterations: passes over the data, after the one at the start.
         converged: whether the solver's tolerance was met.
         dev_accuracy: 0-1, or None without a dev set.
         exact: solved to the end; False for the rough solution of a C that dev did not choose.
@@ -193,8 +193,8 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
         return point.weights, fits
 
     alive, along, chooses = list(range(len(ys))), None, dev is not None
-    mixed = chooses and len(ys) == 1 and MixedPasses.pay(n, columns)
-    passes = (MixedPasses if mixed else Passes)(matrix, targets, weights)
+    mixed = chooses and len(ys) == 1 and MixedPasses.pay(targets.shape[1], columns)
+    passes = None
     paths: list[list[Fit]] = [[] for _ in ys]
     solved: list[list[torch.Tensor]] = [[] for _ in ys]
 
@@ -202,10 +202,14 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
         return best(*paths) if together else best(paths[which])
 
     for C in sorted(grid):
-        before = passes.point.weights
+        if passes is None or len(ys) > 1:
+            passes = None  # so that what it held is free
+            passes = (MixedPasses if mixed else Passes)(matrix, targets[alive], weights)
+        before = weights
         weights, fits = solve(passes, alive, C, along, chooses)
         if mixed and not fits[0].converged:  # the objective is small now, or rounding was in the way
-            mixed, passes, spent = False, Passes(matrix, targets, weights), fits[0].iterations
+            mixed, passes, spent = False, None, fits[0].iterations
+            passes = Passes(matrix, targets, weights)
             weights, [fit] = solve(passes, alive, C, None if spent else along, rough=True)
             fits = [replace(fit, iterations=fit.iterations + spent)]
         for which, fit, own in zip(alive, fits, weights, strict=True):
@@ -216,14 +220,14 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
         if not on:
             break
         alive, along = [alive[at] for at in on], (weights - before)[on]  # the next optimum lies about that way too
-        if len(ys) > 1:
-            passes = Passes(matrix, targets[alive], weights[on])
+        weights = weights[on]
     while chooses:
         rough = {which: chosen(which) for which, path in enumerate(paths) if not path[chosen(which)].exact}
         if not rough:
             break
         step = min(rough.values())
         group = [which for which, at in rough.items() if at == step]
+        passes = None
         passes = Passes(matrix, targets[group], torch.stack([solved[which][step] for which in group]))
         _, fits = solve(passes, group, paths[group[0]][step].C)
         for which, fit in zip(group, fits, strict=True):

@@ -24,10 +24,10 @@ from probing import onednn
 LEFT_OUT = -1
 ROWS = 4096
 DENSE = 64
-"""Up to so many logistic columns are few: features need not be turned, and each has a dense block of the Hessian."""
+"""Up to so many logistic columns are few: features need not be turned, and columns have dense blocks of the Hessian."""
 
 LIMIT = 2**31
-"""Bytes that logits, moves and residuals may take in bfloat16's passes."""
+"""Bytes that bfloat16's passes may take, features left aside."""
 PART = 512
 """Sentences in a product of bfloat16: sums over more lose more; over fewer they are slower."""
 
@@ -116,7 +116,7 @@ def labelled(targets: torch.Tensor) -> int:
 class Passes:
     """Where the weights of L label sets are, and how they go on: `along` a direction, `look` at sizes, `stay` at the last.
 
-    Memory: three numbers for each sentence, label set and logistic column.
+    Memory: three numbers for each sentence, label set and logistic column; those of a `take` are its own.
 
     Attributes:
         n: sentences that each label set has a label for. point: where the weights are.
@@ -153,7 +153,7 @@ class Passes:
         return direction
 
     def look(self, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and its derivative at so many times the direction (L,): both (L,), float64; not finite after too long a step."""
+        """Loss and its derivative at so many times the direction (L,): both (L,), float64."""
         loss, slope = torch.zeros(2, len(sizes), dtype=torch.float64)
         self._sizes, self._totals = sizes[:, None, None], []
         parts = zip(self._logits, self._moves, self._residuals, self._targets, strict=True)
@@ -162,13 +162,18 @@ class Passes:
             if ahead.shape[1] == 1:
                 losses = softplus(ahead[:, 0]) - labels * ahead[:, 0]
                 ahead.sigmoid_()[:, 0] -= labels
-            else:  # of log probabilities: no sum of exponentials is far from 1 unless the step is long
+            else:  # of log probabilities: no sum of exponentials is far from 1, unless a step is very long
                 place = labels[:, None].clamp_min(0)
                 losses = -ahead.gather(1, place)[:, 0]
                 total = ahead.exp_().sum(1, keepdim=True)
+                top: float | torch.Tensor = 0.0
+                if not (total.amin() > 1e-30 and total.amax() < 1e30):  # a long one
+                    torch.addcmul(logits, move, self._sizes, out=ahead)
+                    top = ahead.amax(1, keepdim=True)
+                    total = ahead.sub_(top).exp_().sum(1, keepdim=True)
                 ahead /= total
                 ahead.scatter_add_(1, place, -torch.ones_like(total))
-                self._totals.append(total.log_())
+                self._totals.append(total.log_().add_(top))
                 losses += total[:, 0]
             if self.n < self.targets.shape[1]:
                 kept = labels != LEFT_OUT
