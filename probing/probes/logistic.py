@@ -38,6 +38,9 @@ from probing.probes.lbfgs import minimise
 from probing.probes.passes import DENSE, LEFT_OUT, Matrix, MixedPasses, Passes, labelled
 from probing.types import Features, Labels, Probabilities
 
+FAR = 3
+"""With few columns: after more passes than this an optimum was far from the last one, and the next lies about that way too."""
+
 
 @dataclass(frozen=True)
 class Design:
@@ -219,8 +222,8 @@ def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patien
         on = [at for at, which in enumerate(alive) if unlimited or len(paths[which]) - 1 - chosen(which) < patience]
         if not on:
             break
-        alive, along = [alive[at] for at in on], (weights - before)[on]  # the next optimum lies about that way too
-        weights = weights[on]
+        far = torch.tensor([columns > DENSE or fits[at].iterations > FAR for at in on])[:, None, None]
+        alive, along, weights = [alive[at] for at in on], far * (weights - before)[on], weights[on]
     while chooses:
         rough = {which: chosen(which) for which, path in enumerate(paths) if not path[chosen(which)].exact}
         if not rough:
