@@ -16,7 +16,8 @@ What was tried and measured (MiniLM on xprobe-en, one thread; cost is counted in
   Under weak penalties sentences that are sure of their class do not hold a step back, and every other one went too far. A flatter
   end (0.2 for 0.5 of the first slope): 1 last 72 -> 59, SentLen on layer 3 99 -> 90; 0.1 gained no more.
 - Going on from the last C's optimum in the direction in which it lay from the one before: all six C of WordContent on layer 6, 54
-  passes for 100 (4 for 35 at C = 10); of SentLen on layer 3, 194 for 373. Scaling the weights up is as good at C = 1 alone.
+  passes for 100 (4 for 35 at C = 10); of SentLen on layer 3, 194 for 373. Scaling the weights up is as good at C = 1 alone. On
+  BigramShift, where an optimum is one to three passes away, 15 for 12: not there.
 - Blocks of the Hessian: SentLen on layer 0 at C = 10, 163 passes for 318; with many classes from the start of each solve, 4 mean
   56 -> 43, 1 last 91 -> 71. Twice as many rows each, 1 last 72 -> 54, and each pass dearer by as much. One curvature for each
   class, without its directions, gained nothing; nor did another first scale, or a covariance of sentences weighted by their
