@@ -18,7 +18,7 @@ from probing import Store, evaluate, flash, load_probe, load_task
 from probing.cells import Cells
 from probing.errors import ConfigError
 from probing.plan import Settings
-from probing.sequential import START, Round, _difference, check, sample
+from probing.sequential import Round, _difference, check, sample
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "flash.py"
 WORDS = [f"w{i}" for i in range(40)]
@@ -208,7 +208,7 @@ def test_the_command_line(here):  # noqa: F811
     done = probing("run", "+experiment=flash", "precision=5", *words)
     assert done.returncode == 0, done.stderr
     folder = the_run(out)
-    assert f"flash, round 1: n = {START}" in done.stderr and "flash.md" in done.stderr
+    assert "flash, round 1: n = 640" in done.stderr and "flash.md" in done.stderr
     assert {"flash.csv", "flash-rounds.csv", "flash.md", "table.md"} <= {path.name for path in folder.iterdir()}
     rows = pd.read_csv(folder / "rows.csv")
     assert set(rows.role) == {"probe", "floor"} and set(rows.pooling.dropna()) == {"mean"}

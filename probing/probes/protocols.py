@@ -156,7 +156,7 @@ class LogisticPath:
         said = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
         return said | {"solver": self.solver, "patience": self.patience, "by_classes": self.by_classes, "version": 5}
 
-    def _path(self, n_classes: int) -> list[float]:
+    def _values_of_C(self, n_classes: int) -> list[float]:
         return [C * (n_classes - 1) if self.by_classes else C for C in sorted(self.grid)]
 
     def seed(self, seed: int) -> int | None:
@@ -174,11 +174,11 @@ class LogisticPath:
             z_dev, z_test = design.transform(blocks.dev), design.transform(blocks.test)
             if self.solver == "sklearn":
                 for which, labels in label_sets.items():
-                    path = self._sklearn_path(design, labels, z_dev.double().numpy(), self._path(n_classes))
+                    path = self._sklearn_path(design, labels, z_dev.double().numpy(), self._values_of_C(n_classes))
                     yield column, which, _best_of(path, z_test.double().numpy())
                 continue
             train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
-            paths = fit_paths(design, train, n_classes, self._path(n_classes), (z_dev, dev), self.patience)
+            paths = fit_paths(design, train, n_classes, self._values_of_C(n_classes), (z_dev, dev), self.patience)
             for which, fits in zip(label_sets, paths, strict=True):
                 yield column, which, _best_of(self._tried(fits), z_test)
 
@@ -201,7 +201,9 @@ class LogisticPath:
         train, dev = np.full((2, len(folds), len(x)), LEFT_OUT)
         for k, fold in enumerate(folds):
             train[k, fold.train], dev[k, fold.dev] = fold.labels
-        paths = fit_paths(design, list(train), n_classes, self._path(n_classes), (z, list(dev)), self.patience, together=True)
+        paths = fit_paths(
+            design, list(train), n_classes, self._values_of_C(n_classes), (z, list(dev)), self.patience, together=True
+        )
         chosen = best(*paths)
         results = []
         for fold, fits in zip(folds, paths, strict=True):
