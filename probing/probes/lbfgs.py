@@ -169,12 +169,11 @@ def minimise(
             first = None if first is None else first[on]
         if count == 0 and first is not None:
             direction = torch.where(_dot(slope, first) < 0, first, direction)
-        promised = -_dot(slope, direction).flatten() / 2
         here, last_value, last_slope, last_downhill = passes.point, value, slope, downhill
         stuck = _step(passes, value, slope, direction, lam) == 0  # nothing lower can be found at this precision
         slope, value = passes.point.slope(lam), passes.point.objective(lam)
         if not passes.EXACT:
-            stuck |= last_value - value < 0.01 * promised
+            stuck |= last_value - value < -0.005 * _dot(last_slope, direction).flatten()  # a hundredth of what it promised
         downhill = precondition(slope)
         move, change, gain = passes.point.weights - here.weights, slope - last_slope, downhill - last_downhill
         product = _dot(move, change)
