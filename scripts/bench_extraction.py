@@ -2,9 +2,9 @@
 
 Usage: python scripts/bench_extraction.py OUT DATA [--parts speed,workers] [--model minilm] [--sentences 1024] [--repeats 5]
 DATA: a folder of SentEval files. MODEL: an encoder preset or a folder of a BERT-like model. All sentences are drawn with seed 0.
-`speed`: the loop is transformers in batches of 32, in the order drawn, padded, `output_hidden_states`, poolings in torch, in
-inference mode; then what each part of ours adds. Both tokenise. One thread, processor seconds, interleaved. Useful work is the
-products of the real tokens, by the model's config; the peak is the fastest product of its shapes in the same repeat.
+`speed`: the loop of `sixty_lines.py`, sentences in the order drawn; then what each part of ours adds. Both tokenise. One thread,
+processor seconds, interleaved. Useful work is the products of the real tokens, by the model's config; the peak is the fastest
+product of its shapes in the same repeat.
 `workers`: 1 process × 2 threads against 2 processes × 1 thread, wall. What it scales with: `bench_scaling.py`.
 OUT: extraction.json, extraction.md; the parts that are not run are kept as they are.
 """
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sixty_lines import loop, tokenizer_and_model
 
 from probing import load_encoder, onednn
 from probing.cells import versions
@@ -45,21 +46,6 @@ def sentences(data: str) -> list[str]:
 
 def encoder_of(model: str) -> HuggingFaceEncoder:
     return HuggingFaceEncoder(model) if Path(model).is_dir() else load_encoder(model)
-
-
-def plain_loop(tokenizer, model, texts: list[str]) -> dict[Column, np.ndarray]:
-    found = {}
-    with torch.inference_mode():
-        for start in range(0, len(texts), 32):
-            batch = tokenizer(texts[start : start + 32], padding=True, truncation=True, return_tensors="pt")
-            mask = batch["attention_mask"][..., None]  # (32, tokens, 1)
-            last = mask[..., 0].sum(1) - 1  # (32,)
-            for layer, states in enumerate(model(**batch, output_hidden_states=True).hidden_states):  # (32, tokens, dim)
-                found.setdefault((layer, "cls"), []).append(states[:, 0])
-                found.setdefault((layer, "mean"), []).append((states * mask).sum(1) / mask.sum(1))
-                found.setdefault((layer, "max"), []).append(states.masked_fill(mask == 0, -torch.inf).amax(1))
-                found.setdefault((layer, "last"), []).append(states[torch.arange(len(states)), last])
-    return {Column(*key): torch.cat(parts).numpy() for key, parts in found.items()}
 
 
 def ours(encoder, texts: list[str]) -> dict[Column, np.ndarray]:
@@ -93,13 +79,10 @@ def peak(config, rows: int = 2048) -> dict[str, float]:
 
 
 def speed(given, texts: list[str]) -> dict:
-    from transformers import AutoModel, AutoTokenizer
-
     torch.set_num_threads(1)
     texts = texts[: given.sentences]
     encoder = encoder_of(given.model)
-    tokenizer = AutoTokenizer.from_pretrained(encoder.folder)
-    model = AutoModel.from_pretrained(encoder.folder, dtype=torch.float32).eval()
+    tokenizer, model = tokenizer_and_model(encoder.folder)
     pays = onednn.pays()
     onednn.pays = lambda: False
     by_length, hooked = encoder_of(given.model), encoder_of(given.model)
@@ -107,7 +90,7 @@ def speed(given, texts: list[str]) -> dict:
     _ = by_length.model, hooked.model
     onednn.pays = lambda: pays
     calls = {
-        "plain loop": partial(plain_loop, tokenizer, model),
+        "plain loop": partial(loop, tokenizer, model),
         "batches of one length": partial(ours, by_length),
         "+ poolings by hooks": partial(ours, hooked),
         "+ oneDNN = probing": partial(ours, encoder),
@@ -115,16 +98,17 @@ def speed(given, texts: list[str]) -> dict:
     lengths = [len(item) for item in encoder.tokenize(texts)[0]]
     work = sum(flops(encoder.config, n) for n in lengths)
     first = {name: call(texts) for name, call in calls.items()}  # warms up, and is what is compared
-    loop, mine = first["plain loop"], first["+ oneDNN = probing"]
-    exact = plain_loop(tokenizer, model.double(), texts[:128])
+    plain = first["plain loop"]
+    mine = {c: first["+ oneDNN = probing"][Column(*c)] for c in plain}
+    exact = loop(tokenizer, model.double(), texts[:128])
     model.float()
-    scale = {c: max(1.0, np.abs(x).max()) for c, x in loop.items()}
+    scale = {c: max(1.0, np.abs(x).max()) for c, x in plain.items()}
     apart = {
-        "largest_difference": max(np.abs(loop[c] - mine[c]).max() for c in loop),
-        "largest_difference_relative_to_layer": max(np.abs(loop[c] - mine[c]).max() / scale[c] for c in loop),
+        "largest_difference": max(np.abs(plain[c] - mine[c]).max() for c in plain),
+        "largest_difference_relative_to_layer": max(np.abs(plain[c] - mine[c]).max() / scale[c] for c in plain),
         "largest_entry": max(scale.values()),
-        "loop_from_float64": max(np.abs(loop[c][:128] - exact[c]).max() for c in loop),
-        "probing_from_float64": max(np.abs(mine[c][:128] - exact[c]).max() for c in loop),
+        "loop_from_float64": max(np.abs(plain[c][:128] - exact[c]).max() for c in plain),
+        "probing_from_float64": max(np.abs(mine[c][:128] - exact[c]).max() for c in plain),
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     walls: dict[str, list[float]] = {name: [] for name in calls}

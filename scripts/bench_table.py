@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sixty_lines import GRID, fit, loop
+from sixty_lines import GRID, fit, loop, tokenizer_and_model
 from threadpoolctl import threadpool_limits
 from timing import Clock
 from transformers import PreTrainedModel
@@ -132,7 +132,8 @@ def script(record: Record, name: str, task, encoder) -> None:
     if not left and record.get(f"{name} script loop") is not None:
         return
     clock = Clock()
-    features = {split: loop(encoder.folder, part.texts) for split, part in task.splits.items()}
+    model = tokenizer_and_model(encoder.folder)
+    features = {split: loop(*model, part.texts) for split, part in task.splits.items()}
     if record.get(f"{name} script loop") is None:
         record.save(f"{name} script loop", clock.read())
     for column in left:
@@ -154,7 +155,8 @@ def difference(task, encoder, home: Path) -> dict:
     """The largest difference between the vectors of both, over 256 test sentences."""
     texts = task.test.texts[:256]
     rows = Store(home / "store").vectors(encoder, texts, encoder.poolings).rows(texts)
-    return {"largest": max(float(np.abs(rows.get(Column(*c)) - x).max()) for c, x in loop(encoder.folder, texts).items())}
+    loops = loop(*tokenizer_and_model(encoder.folder), texts)
+    return {"largest": max(float(np.abs(rows.get(Column(*c)) - x).max()) for c, x in loops.items())}
 
 
 def without_model(work):

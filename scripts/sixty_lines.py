@@ -24,9 +24,12 @@ def pooled(states, mask):
     }
 
 
-def loop(folder, texts):
+def tokenizer_and_model(folder):
+    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def loop(tokenizer, model, texts):
     """{(layer, pooling): (n, dim)} by transformers alone."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     parts = {}
     for start in range(0, len(texts), 32):
         batch = tokenizer(list(texts[start : start + 32]), padding=True, truncation=True, return_tensors="pt")
