@@ -229,7 +229,7 @@ class Trials:
                 intact, damaged = store.Store(folder / "store").verify()
                 (disk / "ballast").unlink()
                 message = " ".join(said.splitlines()[-1:]).replace(str(self.home), "DIR")
-                of_the_disk = any(words in message for words in ("full", "No space left", "a larger disk"))
+                of_the_disk = any(words in message for words in ("full", "No space left", "put run.store on a larger disk"))
                 clear = code == 2 and "Traceback" not in said and of_the_disk
                 return {
                     "seconds": moment, "phase": phase, "exit": code, "said": message, "clear": clear,
