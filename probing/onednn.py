@@ -42,6 +42,6 @@ def lay_out(weight: torch.Tensor, rows: int) -> torch.Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(weight, rows)
 
 
-def product(x: torch.Tensor, laid_out: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """x (rows, in), contiguous, times the weight's transpose, plus the bias: (rows, out)."""
-    return torch.ops.mkldnn._linear_pointwise(x, laid_out, bias, "none", [], "")
+def product(x: torch.Tensor, laid_out: torch.Tensor, bias: torch.Tensor | None = None, gelu: bool = False) -> torch.Tensor:
+    """x (rows, in), contiguous, times the weight's transpose, plus the bias, then GELU (the exact one) if told: (rows, out)."""
+    return torch.ops.mkldnn._linear_pointwise(x, laid_out, bias, "gelu" if gelu else "none", [], "none")
