@@ -1,7 +1,9 @@
 """States seen by hooks are the model's own states, bit for bit; oneDNN's products are torch's; options that a device lacks."""
 
+import copy
 import gc
 import weakref
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 import transformers
 from torch import nn
 from toys import ToyEncoder
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from probing import onednn
 from probing.encoders import packed
@@ -136,8 +139,10 @@ def test_a_model_that_leaves_its_way_is_pooled_from_its_states(tiny):
 
 # oneDNN
 
+needs_onednn = pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch has no oneDNN")
 
-@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch has no oneDNN")
+
+@needs_onednn
 def test_packed_products_are_torchs_products():
     generator = torch.Generator().manual_seed(0)
     for bias in (True, False):
@@ -153,6 +158,93 @@ def test_packed_products_are_torchs_products():
         with torch.autocast("cpu", torch.bfloat16):
             assert layers(inputs[1]).dtype == torch.bfloat16
         assert layers.double()(inputs[1].double()).dtype == torch.float64
+
+
+KIN = {
+    "bert": (transformers.BertConfig, {}, 3, 6),
+    "roberta": (transformers.RobertaConfig, {"pad_token_id": 0}, 3, 6),
+    "electra": (transformers.ElectraConfig, {"embedding_size": 8}, 3, 6),
+    "bert, another GELU": (transformers.BertConfig, {"hidden_act": "gelu_new"}, 0, 6),  # up to 5e-4 away from the exact one
+    "xmod": (  # its SelfOutput and its Output have a norm and leave it to others
+        transformers.XmodConfig,
+        {"pad_token_id": 0, "languages": ("en",), "default_language": "en"},
+        3,
+        0,
+    ),
+    "gpt2": (transformers.GPT2Config, {"n_embd": 16, "n_layer": 3, "n_head": 2, "bos_token_id": 1, "eos_token_id": 2}, 0, 0),
+    "llama": (transformers.LlamaConfig, {}, 0, 0),
+}
+
+
+@needs_onednn
+@pytest.mark.parametrize("kind", KIN)
+def test_a_packed_model_gives_the_states_of_the_model(kind):
+    family, more, intermediates, outputs = KIN[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AutoModel.from_config(family(**SMALL | more)).eval().requires_grad_(False)
+        small = copy.deepcopy(model)
+        for one in model.parameters():
+            one.mul_(8) if one.ndim == 2 else one.add_(torch.randn(one.shape) / 4)  # GELU beyond its straight part, no bias of 0
+        batches = [torch.randint(5, 50, (3, tokens)) for tokens in (1, 9, 15, 16, 17, 31)]
+    fast = copy.deepcopy(model)
+    for one in (fast, small):  # with small weights all GELUs are alike on the rows that are tried
+        packed.pack(one)
+        taken = Counter(type(vars(module).get("forward")).__name__ for module in one.modules())
+        assert (taken["_Intermediate"], taken["_Output"]) == (intermediates, outputs)
+    assert (fast.config._attn_implementation == "_in_sixteens") == (outputs > 0 or intermediates > 0)
+    for ids in batches:
+        for lengths in ([ids.shape[1]] * 3, [ids.shape[1], 1, ids.shape[1] // 2 + 1]):  # without padding, and with
+            real = (torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]).long()
+            for grad in (torch.no_grad, torch.inference_mode):
+                with grad():
+                    theirs, ours = (m(input_ids=ids, attention_mask=real, output_hidden_states=True) for m in (model, fast))
+                for layer, state in enumerate(theirs.hidden_states):
+                    apart = (ours.hidden_states[layer] - state)[real.bool()].abs().max()
+                    assert apart < 1e-5 * max(1, state.abs().max()), (layer, apart)
+
+
+@needs_onednn
+def test_a_packed_block_passes_gradients_on_and_stays_in_its_precision_under_autocast():
+    generator = torch.Generator().manual_seed(0)
+    block = transformers.AutoModel.from_config(transformers.BertConfig(**SMALL)).eval().requires_grad_(False).encoder.layer[0]
+    fast = copy.deepcopy(block)
+    packed.pack(fast)
+    gradients = []
+    for one in (block, fast):
+        x = torch.randn(2, 9, 16, generator=generator.manual_seed(1)).requires_grad_()
+        one(x).square().sum().backward()
+        gradients.append(x.grad)
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        theirs, ours = (one(x) for one in (block, fast))
+    assert ours.dtype == theirs.dtype
+    torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("mask", ["none", "padding", "causal", "float"])
+def test_attention_gets_keys_up_to_a_multiple_of_16_where_the_mask_can_hide_them(mask, monkeypatch):
+    generator, seen = torch.Generator().manual_seed(0), []
+
+    def recorded(module, query, key, value, attention_mask, **how):
+        seen.append(key.shape[2])
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **how)
+
+    monkeypatch.setattr(packed, "sdpa_attention_forward", recorded)
+    module = nn.Module()
+    module.is_causal = mask == "causal"
+    for tokens in range(1, 50):
+        q, k, v = (torch.randn(2, tokens, 3, 8, generator=generator).transpose(1, 2) for _ in range(3))
+        hidden = torch.ones(2, 1, tokens, tokens, dtype=torch.bool)
+        hidden[1, ..., tokens // 2 + 1 :] = False
+        given = {"padding": hidden, "float": torch.where(hidden, 0.0, -1e9)}.get(mask)
+        how = {"dropout": 0.0, "scaling": 0.3}
+        theirs, ours = (f(module, q, k, v, given, **how)[0] for f in (sdpa_attention_forward, packed._in_sixteens))
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+        more = -tokens % 16
+        assert seen.pop() == tokens + (more if more < 8 and mask in ("none", "padding") else 0)
+        packed._in_sixteens(module, q.requires_grad_(), k, v, given, **how)
+        assert seen.pop() == tokens
 
 
 def test_an_encoder_is_the_same_with_and_without_onednn(tiny, monkeypatch):
