@@ -267,7 +267,7 @@ class HuggingFaceEncoder:
                 )
         if self.config.is_encoder_decoder:
             model = model.get_encoder()
-        if hasattr(model, "pooler"):
+        if isinstance(getattr(model, "pooler", None), torch.nn.Module):
             model.pooler = torch.nn.Identity()  # BERT's head on [CLS]: nobody reads what it gives
         model = model.eval().requires_grad_(False).to(self._device)
         if self._device == "cpu" and not self.autocast and not self.compile and onednn.pays():

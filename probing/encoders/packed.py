@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -36,7 +36,7 @@ def pack(model: nn.Module) -> None:
         short = _short_way(module)
         if short is not None and _agree(short, module):
             module.forward, shortened = short, True
-    if shortened and getattr(model, "config", None) is not None and model.config._attn_implementation == "sdpa":
+    if shortened and isinstance(model, PreTrainedModel) and model.config._attn_implementation == "sdpa":
         AttentionInterface.register(_in_sixteens.__name__, _in_sixteens)
         AttentionMaskInterface.register(_in_sixteens.__name__, sdpa_mask)
         model.set_attn_implementation(_in_sixteens.__name__)
@@ -106,7 +106,9 @@ def _in_sixteens(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None, **how: Any
 ) -> tuple[torch.Tensor, None]:
     """transformers' `sdpa` with keys and values (batch, heads, tokens, dim) padded to a multiple of 16, if that is near; the mask
-    hides them. torch's kernel takes 16 at a time and what is left one by one: 15 tokens took 1.7 times as long as 16."""
+    hides them. torch's kernel takes 16 at a time and what is left one by one: sentences of 15 tokens took 1.7 times as long as
+    those of 16, with as many tokens in all.
+    """
     missing = -key.shape[2] % 16
     everywhere = attention_mask is None and getattr(module, "is_causal", None) is False
     masked = attention_mask is not None and attention_mask.dtype == torch.bool and attention_mask.shape[-1] == key.shape[2]
