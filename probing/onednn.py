@@ -2,7 +2,7 @@
 
 torch multiplies float32 matrices with MKL, which is tuned for Intel's processors. On AMD's (Zen 4) oneDNN's kernels, with the
 weight reordered once (what torch.compile does when it freezes a model), were 8-17 % faster at the shapes of MiniLM, the whole
-extraction 9 % (14 % with all of `encoders/packed.py`: `results/benchmarks/extraction.md`), and 25-30 % faster at those of a probe
+extraction, with all of `encoders/packed.py`, 14 % (`results/benchmarks/extraction.md`), and 25-30 % faster at those of a probe
 for 1,000 classes. The sums are rounded in another order. The rule depends on the machine alone, so that a run repeats its bits.
 
 Memory: the factor is held twice, and oneDNN compiles a kernel for every number of rows that it meets. It keeps the last 1,024

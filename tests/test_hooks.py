@@ -160,29 +160,26 @@ def test_packed_products_are_torchs_products():
         assert layers.double()(inputs[1].double()).dtype == torch.float64
 
 
-KIN = {
-    "bert": (transformers.BertConfig, {}, 3, 6),
-    "roberta": (transformers.RobertaConfig, {"pad_token_id": 0}, 3, 6),
-    "electra": (transformers.ElectraConfig, {"embedding_size": 8}, 3, 6),
-    "bert, another GELU": (transformers.BertConfig, {"hidden_act": "gelu_new"}, 0, 6),  # up to 5e-4 away from the exact one
+BERT_LIKE = {  # how to make the config, and how many modules take the short way as BERT's `Intermediate` and `Output`
+    "bert": (FAMILIES["bert"], 3, 6),
+    "roberta": (lambda: transformers.RobertaConfig(pad_token_id=0, **SMALL), 3, 6),
+    "electra": (lambda: transformers.ElectraConfig(embedding_size=8, **SMALL), 3, 6),
+    "bert, another GELU": (lambda: transformers.BertConfig(hidden_act="gelu_new", **SMALL), 0, 6),  # up to 5e-4 from the exact one
     "xmod": (  # its SelfOutput and its Output have a norm and leave it to others
-        transformers.XmodConfig,
-        {"pad_token_id": 0, "languages": ("en",), "default_language": "en"},
-        3,
-        0,
+        lambda: transformers.XmodConfig(pad_token_id=0, languages=("en",), default_language="en", **SMALL), 3, 0,
     ),
-    "gpt2": (transformers.GPT2Config, {"n_embd": 16, "n_layer": 3, "n_head": 2, "bos_token_id": 1, "eos_token_id": 2}, 0, 0),
-    "llama": (transformers.LlamaConfig, {}, 0, 0),
-}
+    "gpt2": (FAMILIES["gpt2"], 0, 0),
+    "llama": (FAMILIES["llama"], 0, 0),
+}  # fmt: skip
 
 
 @needs_onednn
-@pytest.mark.parametrize("kind", KIN)
+@pytest.mark.parametrize("kind", BERT_LIKE)
 def test_a_packed_model_gives_the_states_of_the_model(kind):
-    family, more, intermediates, outputs = KIN[kind]
+    config, intermediates, outputs = BERT_LIKE[kind]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = transformers.AutoModel.from_config(family(**SMALL | more)).eval().requires_grad_(False)
+        model = transformers.AutoModel.from_config(config()).eval().requires_grad_(False)
         small = copy.deepcopy(model)
         for one in model.parameters():
             one.mul_(8) if one.ndim == 2 else one.add_(torch.randn(one.shape) / 4)  # GELU beyond its straight part, no bias of 0
@@ -206,13 +203,14 @@ def test_a_packed_model_gives_the_states_of_the_model(kind):
 
 @needs_onednn
 def test_a_packed_block_passes_gradients_on_and_stays_in_its_precision_under_autocast():
-    generator = torch.Generator().manual_seed(0)
-    block = transformers.AutoModel.from_config(transformers.BertConfig(**SMALL)).eval().requires_grad_(False).encoder.layer[0]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        block = transformers.AutoModel.from_config(FAMILIES["bert"]()).eval().requires_grad_(False).encoder.layer[0]
     fast = copy.deepcopy(block)
     packed.pack(fast)
     gradients = []
     for one in (block, fast):
-        x = torch.randn(2, 9, 16, generator=generator.manual_seed(1)).requires_grad_()
+        x = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
         one(x).square().sum().backward()
         gradients.append(x.grad)
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)

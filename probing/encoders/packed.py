@@ -106,8 +106,7 @@ def _in_sixteens(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None, **how: Any
 ) -> tuple[torch.Tensor, None]:
     """transformers' `sdpa` with keys and values (batch, heads, tokens, dim) padded to a multiple of 16, if that is near; the mask
-    hides them. torch's kernel takes 16 at a time and what is left one by one: sentences of 15 tokens took 1.7 times as long as
-    those of 16, with as many tokens in all.
+    hides them. torch's kernel takes 16 at a time and what is left one by one: 15 tokens cost more than 16.
     """
     missing = -key.shape[2] % 16
     everywhere = attention_mask is None and getattr(module, "is_causal", None) is False
