@@ -67,6 +67,7 @@ def test_the_last_layer_says_whether_it_is_normed(tiny, kind, last):
 
 def test_the_last_state_of_gpt2_is_after_the_final_norm(tiny):
     encoder = HuggingFaceEncoder(str(tiny("gpt2")))
+    assert encoder.layer_names[-1] == "block 2 + final norm"  # and the model has been inspected
     caught = []
     hook = encoder.model.h[-1].register_forward_hook(
         lambda module, given, out: caught.append(out if torch.is_tensor(out) else out[0])

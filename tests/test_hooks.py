@@ -4,6 +4,7 @@ import copy
 import gc
 import weakref
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_pooled_by_hooks_equals_pooled_from_the_states(tiny, kind, special):
     for batch in (items, items[:1], [items[0]] * 3):  # padded, alone, of one length
         expected = pooled_states(encoder.forward(batch), encoder.poolings)
         found = pooled(encoder, batch, encoder.poolings)
-        assert encoder._sites is not None and torch.equal(found.counted, expected.counted)
+        assert encoder._layers.sites is not None and torch.equal(found.counted, expected.counted)
         for pooling in encoder.poolings:
             for mine, theirs in zip(found.vectors[pooling], expected.vectors[pooling], strict=True):
                 np.testing.assert_allclose(mine, theirs, atol=1e-6)
@@ -101,7 +102,7 @@ def test_an_encoder_without_its_own_poolings_is_pooled_from_its_states(toy_encod
         ~toy_encoder.forward(items).mask[..., None], -torch.inf).amax(1))  # fmt: skip
     embeddings = InputEmbeddings(str(tiny("bert")))  # another forward than the model's: hooks would see other states
     found = extract(embeddings, embeddings.tokenize(TEXTS)[0], ["mean"])
-    assert embeddings._sites is None and set(found) == {Column(0, "mean")}
+    assert set(found) == {Column(0, "mean")}
 
 
 def test_vectors_are_the_same_in_any_order_and_batch(tiny, monkeypatch):
@@ -121,7 +122,9 @@ def test_extraction_never_asks_for_all_states_after_the_first_batch(tiny, monkey
     items, _ = encoder.tokenize(TEXTS)
     extract(encoder, items, ["mean"])
     monkeypatch.setattr(
-        HuggingFaceEncoder, "_run", lambda self, ids, real, plain=encoder._run, **more: plain(ids, real) if not more else 1 / 0
+        HuggingFaceEncoder,
+        "_run",
+        lambda self, *given, plain=encoder._run, **more: plain(*given) if not more else 1 / 0,
     )
     extract(encoder, items, ["mean"])
 
@@ -130,9 +133,10 @@ def test_a_model_that_leaves_its_way_is_pooled_from_its_states(tiny):
     encoder = HuggingFaceEncoder(str(tiny("bert")))
     items, _ = encoder.tokenize(TEXTS)
     expected = extract(encoder, items, ["mean"])
-    encoder._sites = (*encoder._sites[:-1], Site(nn.Linear(1, 1), 0, False))  # never called
+    sites = (*encoder._layers.sites[:-1], Site(nn.Linear(1, 1), 0, False))  # never called
+    encoder._layers = replace(encoder._layers, sites=sites)
     found = extract(encoder, items, ["mean"])
-    assert encoder._sites is None
+    assert encoder._layers.sites is None
     for column, vectors in expected.items():
         np.testing.assert_allclose(found[column], vectors, atol=1e-6)
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from probing.encoders.base import Item, States
-from probing.encoders.huggingface import HuggingFaceEncoder
+from probing.encoders.huggingface import HuggingFaceEncoder, Inspection, versions_used
 
 
 @dataclass
@@ -24,7 +24,6 @@ class InputEmbeddings(HuggingFaceEncoder):
 
     special_tokens: bool = False
 
-    layer_names = ("embedding matrix",)
     poolings = ("mean", "max", "last")
 
     def __post_init__(self) -> None:
@@ -36,13 +35,23 @@ class InputEmbeddings(HuggingFaceEncoder):
         return {**super().description, "kind": "input embeddings"}
 
     @cached_property
-    def dims(self) -> tuple[int, ...]:
-        return (self._skeleton.get_input_embeddings().weight.shape[1],)
+    def inspection(self) -> Inspection:
+        return Inspection(("embedding matrix",), (self.model.weight.shape[1],), True, None, "padded", versions_used())
 
     @cached_property
     def model(self) -> Any:
-        return super().model.get_input_embeddings()
+        matrix = self._module.get_input_embeddings()
+        del self.__dict__["_module"]  # the rest of the model is not needed
+        return matrix
 
-    def forward(self, items: Sequence[Item]) -> States:
-        ids, real = self._padded(items)
-        return States([self.model(ids)], self._counted(ids, real))
+    @property
+    def _rows(self) -> float:
+        return self.model.weight.shape[0]
+
+    @cached_property
+    def _takes(self) -> frozenset[str]:
+        return frozenset()
+
+    def _forward(self, items: Sequence[Item]) -> States:
+        inputs, mask = self._inputs(items)
+        return States([self.model(inputs["input_ids"])], self._counted(inputs["input_ids"], mask))

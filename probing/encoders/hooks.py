@@ -1,20 +1,21 @@
-"""The states of each layer while a model runs, one after another, instead of all together at its end.
+"""The states of each layer while a model runs, seen by forward hooks on its modules.
 
-`transformers` hands out all L + 1 states at once (`output_hidden_states`), so all of them are in memory together. What becomes a
-state is the output, or the first input, of some module; a hook on that module sees it as it appears, and the memory is free again
-once the next layer has read it. Which modules these are is not written down per family, it is found (`find_sites`): one small
-batch is run both ways, and each state is traced to the module that held the very same memory with the very same bits. That covers
-final norms, embeddings under a dropout, and layers that share one module (ALBERT: the k-th call of it).
+`transformers` hands out all L + 1 states at once (`output_hidden_states`), so all of them are in memory together. A state is the
+output, or the input, of some module: a hook on that module sees it as it appears, and the memory is free again once the next layer
+has read it. Which modules these are is not written down per family: one small batch is run both ways (`trace`), and each state is
+matched with the values that modules took and gave (`find_sites`). That covers final norms, embeddings under a dropout, and layers
+that share one module (ALBERT: the k-th call of it).
 
-Left out: models of which some state is made between modules; `find_sites` returns None for them.
+`find_sites` returns None for a model of which some state is made between modules; such a model is read by its own states.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,11 +24,46 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Site:
-    """Where a state appears: at call number `call` of `module` in a run, as its first input (`enters`) or as its output."""
+    """Where a state appears: in call number `call` of `module` in a run, tensor `part` of its input (`enters`) or its output."""
 
     module: nn.Module
     call: int
     enters: bool
+    part: int = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One value in a trace: its site, the module's name, a copy of the value, and when the call began and ended (a count)."""
+
+    site: Site
+    name: str
+    value: torch.Tensor
+    begun: int
+    ended: int
+
+
+def trace(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, list[Seen]]:
+    """What `run` returns, and every floating-point tensor that modules of `model` took and gave meanwhile, in order of calls."""
+    names = {module: name for name, module in model.named_modules()}
+    taken: dict[tuple[nn.Module, int], tuple[int, list[torch.Tensor]]] = {}
+    seen: list[Seen] = []
+    clock = iter(range(10**9))
+
+    def enter(module: nn.Module, call: int, given: list[torch.Tensor]) -> None:
+        taken[module, call] = next(clock), [value.clone() for value in given]
+
+    def leave(module: nn.Module, call: int, out: list[torch.Tensor]) -> None:
+        begun, given = taken.pop((module, call))
+        ended = next(clock)
+        for enters, values in ((True, given), (False, [value.clone() for value in out])):
+            seen.extend(
+                Seen(Site(module, call, enters, part), names[module], value, begun, ended) for part, value in enumerate(values)
+            )
+
+    with _hooks(names, enter, leave):
+        result = run()
+    return result, seen
 
 
 def find_sites(model: nn.Module, run: Callable[[], Sequence[torch.Tensor]]) -> tuple[Site, ...] | None:
@@ -36,42 +72,59 @@ def find_sites(model: nn.Module, run: Callable[[], Sequence[torch.Tensor]]) -> t
     Args:
         run: runs `model` once, and returns the states that it handed out.
     """
-    seen: list[tuple[Site, torch.Tensor, torch.Tensor]] = []
-    with _hooks(model.modules(), lambda site, tensor: seen.append((site, tensor, tensor.clone()))):
-        states = run()  # all tensors of the run are kept, so that no two share their memory by reuse
+    states, seen = trace(model, run)
+    return sites_of(states, seen)
+
+
+def sites_of(states: Sequence[torch.Tensor], seen: Sequence[Seen]) -> tuple[Site, ...] | None:
+    """For each state (batch, tokens, dim) the first site of its values, also as (batch * tokens, dim); None if one has no site."""
     sites = []
     for state in states:
-        here = [site for site, tensor, copy in seen if tensor.data_ptr() == state.data_ptr() and _same(copy, state)]
-        if not here:
+        flat = state.reshape(-1, state.shape[-1])
+        fits = (
+            s.site for s in seen if s.value.shape in (state.shape, flat.shape) and torch.equal(s.value.reshape(state.shape), state)
+        )
+        if (site := next(fits, None)) is None:
             return None
-        sites.append(here[0])
+        sites.append(site)
     return tuple(sites)
 
 
 @contextmanager
 def watched(sites: Sequence[Site], see: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
-    """Calls `see(layer, state)` for each state, when its module is done."""
-    layers = {site: [k for k, other in enumerate(sites) if other == site] for site in sites}
+    """Calls `see(layer, state)` for each state as it appears."""
+    layers: dict[Site, list[int]] = {}
+    for layer, site in enumerate(sites):
+        layers.setdefault(site, []).append(layer)
 
-    def found(site: Site, tensor: torch.Tensor) -> None:
-        for layer in layers.get(site, ()):
-            see(layer, tensor)
+    def show(module: nn.Module, call: int, values: list[torch.Tensor], enters: bool) -> None:
+        for part, value in enumerate(values):
+            for layer in layers.get(Site(module, call, enters, part), ()):
+                see(layer, value)
 
-    with _hooks({site.module for site in sites}, found):
+    with _hooks({site.module for site in sites}, partial(show, enters=True), partial(show, enters=False)):
         yield
 
 
 @contextmanager
-def _hooks(modules: Any, found: Callable[[Site, torch.Tensor], None]) -> Iterator[None]:
+def _hooks(
+    modules: Iterable[nn.Module],
+    enter: Callable[[nn.Module, int, list[torch.Tensor]], None],
+    leave: Callable[[nn.Module, int, list[torch.Tensor]], None],
+) -> Iterator[None]:
     calls: Counter[nn.Module] = Counter()
 
-    def hook(module: nn.Module, given: tuple, out: Any) -> None:
-        for value, enters in ((given[0] if given else None, True), (out[0] if isinstance(out, tuple) and out else out, False)):
-            if isinstance(value, torch.Tensor):
-                found(Site(module, calls[module], enters), value)
+    def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        enter(module, calls[module], _tensors([*args, *kwargs.values()]))
+
+    def after(module: nn.Module, args: tuple, kwargs: dict[str, Any], out: Any) -> None:
+        leave(module, calls[module], _tensors(out))
         calls[module] += 1
 
-    handles = [module.register_forward_hook(hook) for module in modules]
+    handles = []
+    for module in modules:
+        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(module.register_forward_hook(after, with_kwargs=True))
     try:
         yield
     finally:
@@ -79,5 +132,9 @@ def _hooks(modules: Any, found: Callable[[Site, torch.Tensor], None]) -> Iterato
             handle.remove()
 
 
-def _same(copy: torch.Tensor, state: torch.Tensor) -> bool:
-    return copy.numel() == state.numel() and copy.dtype == state.dtype and torch.equal(copy.reshape(state.shape), state)
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """The floating-point tensors of a value, or of the parts of a tuple, list or mapping."""
+    parts = [value] if isinstance(value, torch.Tensor) else value.values() if isinstance(value, Mapping) else value
+    if not isinstance(parts, Iterable):
+        return []
+    return [part for part in parts if isinstance(part, torch.Tensor) and part.is_floating_point()]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from probing.errors import EncoderError
 
-_TEXTS = ["*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.codes"]
+TEXTS = ("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.codes", "*.tokenizer", "*.tiktoken")
+"""Configs, vocabularies and merges of every tokenizer of `transformers`."""
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -51,7 +52,7 @@ def snapshot(name: str, revision: str | None, offline: bool) -> tuple[Path | Non
     for weights in _WEIGHTS:
         try:
             found = snapshot_download(
-                name, revision=revision, allow_patterns=[*_TEXTS, weights], ignore_patterns=["*/*"], local_files_only=offline
+                name, revision=revision, allow_patterns=[*TEXTS, weights], ignore_patterns=["*/*"], local_files_only=offline
             )
         except Exception as error:  # the hub client raises many kinds, all of which mean: not to be had this way
             return None, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -1,0 +1,188 @@
+"""The layers of a `transformers` model, found by running it: which state is which, what depends on what, how many tokens fit.
+
+The names of classes and attributes differ between families and promise nothing, so nothing is taken from them. A small batch
+goes through the model once under hooks, and each state that the model hands out is compared with what every module took and gave:
+
+- *blocks* are the members of the list of modules whose outputs most states are; block k is the k-th call of one of them;
+- a state that no block precedes is layer 0; where the model hands out none (Mamba, RWKV), the input of block 1 is put before
+  its states. It is called "embeddings" only if it does not change at a token when another token changes;
+- a state made after block k is named by the modules between: "block 12 + final norm" is not the output of block 12.
+
+The number of positions is read from the position matrix, where some embedding module gives its rows in a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from probing.encoders.hooks import Seen, Site, sites_of, trace
+from probing.errors import StatesError
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What one traced run tells of a model's layers.
+
+    Attributes:
+        names: of the layers, from layer 0 on.
+        dims: width of each.
+        first: the site of layer 0, where the model does not hand it out; its own states then begin with layer 1.
+        sites: of every layer; None if a state is made between modules.
+        context_free: whether layer 0 depends on no other word.
+        positions: rows of the position matrix from that of the first token on; None where there is no such matrix.
+    """
+
+    names: tuple[str, ...]
+    dims: tuple[int, ...]
+    first: Site | None
+    sites: tuple[Site, ...] | None
+    context_free: bool
+    positions: int | None
+
+
+def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Tensor]], tokens: int, changed: int) -> Layers:
+    """The layers of a model, from two sentences of one length.
+
+    Args:
+        name: of the encoder, for messages.
+        run: sends the two through the model and returns the states that it hands out, (2, tokens, dim) each.
+        tokens: of each sentence.
+        changed: the one token in which the second sentence differs from the first.
+
+    Raises:
+        StatesError: states that are not one vector a token, or none of which is what a block takes or gives.
+    """
+    states, seen = trace(model, run)
+    for state in states:
+        if not isinstance(state, torch.Tensor) or state.ndim != 3 or state.shape[1] < tokens:
+            form = f"states of shape {tuple(state.shape)}" if isinstance(state, torch.Tensor) else f"a {type(state).__name__}"
+            raise StatesError(f"{name}: the model hands out {form} for a layer, expected (2, {tokens}, dim); it cannot be read")
+    blocks = _blocks(model, states, seen)
+    if not blocks:
+        raise StatesError(f"{name}: no state that the model hands out is what one of its blocks takes or gives; it cannot be read")
+    names = [_name(state, blocks, seen) for state in states]
+    first = None
+    if names[0] != _EMBEDDINGS:
+        taken = next((s for s in blocks[0].taken if s.value.shape[:2] == states[0].shape[:2]), None)
+        if taken is None:
+            raise StatesError(f"{name}: the model hands out no state before its first block; it cannot be read")
+        first, states, names = taken.site, (taken.value, *states), [_EMBEDDINGS, *names]
+    others = [k for k in range(tokens) if k != changed]
+    context_free = torch.equal(states[0][0, others], states[0][1, others])
+    if not context_free:
+        names[0] = "input of block 1, which depends on other words"
+    dims = tuple(state.shape[2] for state in states)
+    return Layers(tuple(names), dims, first, sites_of(states, seen), context_free, _positions(seen))
+
+
+_EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One call of a block: when, and what it took and gave."""
+
+    begun: int
+    ended: int
+    taken: list[Seen]
+    given: list[Seen]
+
+
+def _blocks(model: nn.Module, states: Sequence[torch.Tensor], seen: Sequence[Seen]) -> list[_Block]:
+    """The calls of the blocks, in order: of the list whose members take and give the most states; of several, the outermost."""
+    best: tuple[int, list[_Block]] = (0, [])
+    for part in model.modules():  # from the outside inwards
+        if isinstance(part, nn.ModuleList | nn.Sequential):
+            blocks = sorted((block for member in part for block in _calls(member, seen)), key=lambda block: block.begun)
+            values = [s for block in blocks for s in block.given] + [s for block in blocks[:1] for s in block.taken]
+            explained = sum(any(_same(s.value, state) for s in values) for state in states)
+            if explained > best[0]:
+                best = (explained, blocks)
+    return best[1]
+
+
+def _calls(module: nn.Module, seen: Sequence[Seen]) -> list[_Block]:
+    """The calls of a module; of one whose `forward` is called past its hooks (SqueezeBERT), the calls of its parts as one."""
+    own: dict[int, list[Seen]] = {}
+    for s in seen:
+        if s.site.module is module:
+            own.setdefault(s.site.call, []).append(s)
+    if not own:
+        parts = set(module.modules())
+        if inside := [s for s in seen if s.site.module in parts]:
+            own[0] = inside
+    return [
+        _Block(
+            begun := min(s.begun for s in values),
+            ended := max(s.ended for s in values),
+            [s for s in values if s.site.enters and s.begun == begun],
+            [s for s in values if not s.site.enters and s.ended == ended],
+        )
+        for values in own.values()
+    ]
+
+
+def _name(state: torch.Tensor, blocks: Sequence[_Block], seen: Sequence[Seen]) -> str:
+    numbered = list(enumerate(blocks, 1))
+    for k, block in numbered:
+        if any(_same(s.value, state) for s in block.given):
+            return f"block {k}"
+    made = next((s for s in seen if not s.site.enters and _same(s.value, state)), None)
+    for k, block in numbered:
+        if any(_same(s.value, state) for s in block.taken) and (made is None or k == 1):
+            return _EMBEDDINGS if k == 1 else f"input of block {k}"  # made between modules, as by a factor
+    if made is None:
+        return "state made by no module"
+    for k, block in numbered:
+        if block.begun < made.begun and made.ended < block.ended:
+            return f"block {k}, {_leaf(made)}"
+    done = sum(block.ended < made.begun for block in blocks)
+    if not done:
+        return _EMBEDDINGS
+    since = [s for s in seen if not s.site.enters and blocks[done - 1].ended < s.begun and s.ended <= made.ended]
+    outer = [s for s in since if not any(o.begun < s.begun and s.ended < o.ended for o in since)]
+    norm = "final norm" if done == len(blocks) else "norm"
+    active = (s for s in outer if not isinstance(s.site.module, nn.Dropout | nn.Identity))
+    return " + ".join([f"block {done}", *dict.fromkeys(norm if _is_norm(s.site.module) else _leaf(s) for s in active)])
+
+
+def _leaf(seen: Seen) -> str:
+    """The last part of a module's name that is no number."""
+    return next((part for part in reversed(seen.name.split(".")) if not part.isdigit()), seen.name)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
+
+
+def _same(value: torch.Tensor, state: torch.Tensor) -> bool:
+    """Whether a module's value is the state (batch, tokens, dim), perhaps flat, transposed, or with tokens padded inside."""
+    if value.ndim == 2 and value.numel() == state.numel():
+        return torch.equal(value.reshape(state.shape), state)
+    if value.ndim != 3 or state.ndim != 3:
+        return value.shape == state.shape and torch.equal(value, state)
+    for order in ((0, 1, 2), (1, 0, 2), (0, 2, 1)):
+        turned = value.permute(order)
+        if turned.shape[0] == state.shape[0] and turned.shape[2] == state.shape[2] and turned.shape[1] >= state.shape[1]:
+            if torch.equal(turned[:, : state.shape[1]], state):
+                return True
+    return False
+
+
+def _positions(seen: Sequence[Seen]) -> int | None:
+    """The number of rows, from that of the first token on, of the shortest matrix that gave its rows one after another."""
+    bounds = []
+    for s in seen:
+        if s.site.enters or not isinstance(s.site.module, nn.Embedding) or s.value.ndim < 2:
+            continue
+        weight, rows = s.site.module.weight, s.value.reshape(-1, *s.value.shape[-2:])[0]  # (rows, dim), (tokens, dim)
+        if len(rows) < 3 or rows.shape[1] != weight.shape[1]:
+            continue
+        for start in (weight == rows[0]).all(1).nonzero().flatten().tolist():
+            if torch.equal(weight[start : start + len(rows)], rows):
+                bounds.append(len(weight) - start)
+    return min(bounds, default=None)
