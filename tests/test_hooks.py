@@ -19,7 +19,7 @@ from probing.encoders import packed
 from probing.encoders.base import Encoder, fingerprint, pooled, pooled_states
 from probing.encoders.conformance import check
 from probing.encoders.embeddings import InputEmbeddings
-from probing.encoders.hooks import Site, find_sites, watched
+from probing.encoders.hooks import Site, sites_of, trace, watched
 from probing.encoders.huggingface import HuggingFaceEncoder
 from probing.errors import EncoderError
 from probing.extraction import extract
@@ -56,7 +56,7 @@ def test_hooks_see_the_states_that_the_model_hands_out(family):
         return model(input_ids=ids[:rows, :width], attention_mask=real[:rows, :width], output_hidden_states=True).hidden_states
 
     with torch.inference_mode():
-        sites = find_sites(model, lambda: states(2, 6))
+        sites = sites_of(*trace(model, lambda: states(2, 6)))
         if family == "xlnet":  # its states are transposed copies, which no module puts out
             assert sites is None
             return
@@ -72,13 +72,13 @@ def test_hooks_see_the_states_that_the_model_hands_out(family):
 def test_a_state_made_between_modules_has_no_site():
     layer = nn.Linear(3, 3)
     x = torch.ones(2, 3)
-    assert find_sites(layer, lambda: [layer(x), layer(x) + 1]) is None
-    assert len(find_sites(layer, lambda: [x, layer(x)])) == 1 + 1
+    assert sites_of(*trace(layer, lambda: [layer(x), layer(x) + 1])) is None
+    assert len(sites_of(*trace(layer, lambda: [x, layer(x)]))) == 1 + 1
 
 
 def test_a_state_that_is_changed_in_place_later_has_no_site():
     layer = nn.Linear(3, 3).requires_grad_(False)
-    assert find_sites(layer, lambda: [layer(torch.ones(2, 3)).add_(1)]) is None
+    assert sites_of(*trace(layer, lambda: [layer(torch.ones(2, 3)).add_(1)])) is None
 
 
 @pytest.mark.parametrize("special", [True, False])
@@ -293,7 +293,7 @@ def test_compile_goes_through_torch_and_counts_in_the_key(tiny, monkeypatch):
     monkeypatch.setattr(torch, "compile", fake)
     plain, fast = (HuggingFaceEncoder(str(tiny("bert")), compile=c) for c in (False, True))
     one, other = (extract(e, e.tokenize(TEXTS)[0], e.poolings) for e in (plain, fast))
-    assert compiled == [True] and fast._sites is None and fingerprint(plain) != fingerprint(fast)
+    assert compiled == [True] and fingerprint(plain) != fingerprint(fast)
     for column, vectors in one.items():
         np.testing.assert_allclose(other[column], vectors, atol=1e-5)
 

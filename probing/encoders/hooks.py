@@ -3,10 +3,10 @@
 `transformers` hands out all L + 1 states at once (`output_hidden_states`), so all of them are in memory together. A state is the
 output, or the input, of some module: a hook on that module sees it as it appears, and the memory is free again once the next layer
 has read it. Which modules these are is not written down per family: one small batch is run both ways (`trace`), and each state is
-matched with the values that modules took and gave (`find_sites`). That covers final norms, embeddings under a dropout, and layers
+matched with the values that modules took and gave (`sites_of`). That covers final norms, embeddings under a dropout, and layers
 that share one module (ALBERT: the k-th call of it).
 
-`find_sites` returns None for a model of which some state is made between modules; such a model is read by its own states.
+A model of which some state is made between modules has no sites; it is read by the states that it hands out.
 """
 
 from __future__ import annotations
@@ -64,16 +64,6 @@ def trace(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, list[Seen]]:
     with _hooks(names, enter, leave):
         result = run()
     return result, seen
-
-
-def find_sites(model: nn.Module, run: Callable[[], Sequence[torch.Tensor]]) -> tuple[Site, ...] | None:
-    """The site of every state; None if one of them cannot be traced to a module.
-
-    Args:
-        run: runs `model` once, and returns the states that it handed out.
-    """
-    states, seen = trace(model, run)
-    return sites_of(states, seen)
 
 
 def sites_of(states: Sequence[torch.Tensor], seen: Sequence[Seen]) -> tuple[Site, ...] | None:

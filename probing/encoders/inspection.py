@@ -143,7 +143,9 @@ def _name(state: torch.Tensor, blocks: Sequence[_Block], seen: Sequence[Seen]) -
     done = sum(block.ended < made.begun for block in blocks)
     if not done:
         return _EMBEDDINGS
-    since = [s for s in seen if not s.site.enters and blocks[done - 1].ended < s.begun and s.ended <= made.ended]
+    since = [s for s in seen if not s.site.enters and blocks[done - 1].ended < s.begun]
+    last = min((s for s in since if _same(s.value, state)), key=lambda s: s.begun)  # the outermost module of this value
+    since = [s for s in since if s.ended <= last.ended]
     outer = [s for s in since if not any(o.begun < s.begun and s.ended < o.ended for o in since)]
     norm = "final norm" if done == len(blocks) else "norm"
     active = (s for s in outer if not isinstance(s.site.module, nn.Dropout | nn.Identity))
