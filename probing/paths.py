@@ -1,6 +1,10 @@
-"""Where the data folders are: beside this package in a wheel, one level up in a checkout."""
+"""Where the data folders are: beside this package in a wheel, one level up in a checkout; and how a record names a path."""
 
+import os
+import re
+import tempfile
 from pathlib import Path
+from typing import Any
 
 _here = Path(__file__).resolve().parent
 _root = _here if (_here / "conf").is_dir() else _here.parent
@@ -8,3 +12,48 @@ _root = _here if (_here / "conf").is_dir() else _here.parent
 CONF = _root / "conf"
 TASKS = _root / "tasks"
 PUBLISHED = _here / "published" if (_here / "published").is_dir() else _here.parent / "results" / "published"
+
+_ABSOLUTE = re.compile(r"""(?<![^\s"'=:,;(\[{])/(?!/)[^\s"',;:)\]}]+""")
+"""A path from the root, alone or inside a command; not the `//` of an address, and not the slash of `</s>` or `and/or`."""
+
+
+def portable(value: Any) -> Any:
+    """The value with no path of this machine in its texts: what a manifest records, so that it means the same elsewhere.
+
+    A path inside the repository is given relative to it; one inside the folder that PROBING_SHARED names, the temporary folder or
+    the home folder begins with `$PROBING_SHARED`, `$TMPDIR` or `$HOME`; of any other only the last part is kept.
+
+    >>> portable({"command": "python scripts/flash.py /srv/corpora/sst --seeds 0", "sizes": [1, 2]})
+    {'command': 'python scripts/flash.py …/sst --seeds 0', 'sizes': [1, 2]}
+    """
+    if isinstance(value, dict):
+        return {portable(key): portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(item) for item in value]
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    return _ABSOLUTE.sub(_shortened, value) if isinstance(value, str) else value
+
+
+def _shortened(match: re.Match[str]) -> str:
+    path = match[0]
+    for folder, name in _named_folders():
+        if path.rstrip("/") == folder:
+            return name or "."
+        if path.startswith(folder + "/"):
+            return "/".join(filter(None, (name, path.removeprefix(folder + "/"))))
+    parts = path.strip("/").split("/")
+    return f"…/{parts[-1]}" if len(parts) > 1 else path
+
+
+def _named_folders() -> list[tuple[str, str]]:
+    """Folders of this machine, and what stands for them; an inner folder before the one around it."""
+    named = [
+        ("" if _root != _here else "$SITE_PACKAGES/probing", _root),
+        ("$PROBING_SHARED", os.environ.get("PROBING_SHARED") or None),
+        ("$HOME", Path.home()),
+        ("$TMPDIR", tempfile.gettempdir()),
+    ]
+    spelled = {str(p): name for name, path in named if path for p in (Path(path), Path(path).resolve()) if p.is_absolute()}
+    spelled.pop("/", None)
+    return sorted(spelled.items(), key=lambda item: -len(item[0]))

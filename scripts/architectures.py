@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from probing.cells import versions
+from probing.paths import portable
 from probing.report import write
 from probing.runs import Run
 from probing.tables import ResultTable, merge
@@ -44,13 +45,13 @@ def main(out: Path, folders: list[Path]) -> None:
         "encoders": {name: said for run in runs for name, said in run.encoder_descriptions().items()},
         "training": trained,
     }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "manifest.json").write_text(json.dumps(portable(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     homes = {str(Path(run.config["encoder"]["path"]).parent) for run in runs if run.config["encoder"].get("path")}
     for path in (
         p for p in out.iterdir() if p.suffix in (".json", ".md", ".html", ".tex")
     ):  # where the checkpoints lay is nobody's
         said = path.read_text(encoding="utf-8")
-        for home in homes:
+        for home in {*homes, *map(portable, homes)}:
             said = said.replace(f"{home}/", "")
         path.write_text(said, encoding="utf-8")
 

@@ -31,6 +31,7 @@ from probing.cells import versions
 from probing.encoders import packed
 from probing.encoders.huggingface import HuggingFaceEncoder
 from probing.extraction import extract
+from probing.paths import portable
 from probing.sources import Folder
 from probing.types import Column
 
@@ -244,7 +245,7 @@ def keep(out: Path, name: str, parts: dict[str, Callable[[], dict]], markdown: C
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
             "versions": versions(),
         }
-        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(portable(found), indent=1) + "\n", encoding="utf-8")
         (out / f"{name}.md").write_text(markdown(found), encoding="utf-8")
 
 

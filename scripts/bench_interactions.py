@@ -24,6 +24,7 @@ import shapiq
 from probing.cells import versions
 from probing.interactions import TableGame, table
 from probing.interactions import indices as ix
+from probing.paths import portable
 
 OURS = {"SV": ix.shapley, "SII": ix.shapley_interactions, "Moebius": ix.harsanyi}
 
@@ -71,7 +72,7 @@ def main() -> None:
         "versions": versions() | {"shapiq": version("shapiq")},
         "rows": rows,
     }
-    (given.out / "interactions.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (given.out / "interactions.json").write_text(json.dumps(portable(found), indent=1) + "\n", encoding="utf-8")
     lines = [
         f"# Processor seconds, median of {given.repeats}, table of random values",
         "",

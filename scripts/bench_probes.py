@@ -42,6 +42,7 @@ from timing import Timed, spent
 
 from probing import Store, load_encoder, load_task
 from probing.cells import versions
+from probing.paths import portable
 from probing.probes.logistic import Design, best, fit_paths
 from probing.probes.protocols import LogisticPath
 from probing.studies.layout import table
@@ -288,7 +289,7 @@ def main() -> None:
                 peaks.append(gemm_peak())
                 found[kind].append(row | {"gemm_gflops": peaks, "load": os.getloadavg()[0], "source": source})
                 print(kind, name, f"{row['ratio']:.1f}x", flush=True)
-                file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                file.write_text(json.dumps(portable(found), indent=1) + "\n", encoding="utf-8")
                 (given.out / "probes.md").write_text(markdown(found), encoding="utf-8")
 
 

@@ -29,6 +29,7 @@ from probing import Store, load_encoder, load_probe, load_task
 from probing import store as store_module
 from probing.cells import versions
 from probing.encoders.base import States
+from probing.paths import portable
 from probing.probes.protocols import Blocks, LabelSet
 from probing.progress import human_bytes
 from probing.types import Column
@@ -271,14 +272,14 @@ def main() -> None:
             found[part] = found.get(part, {}) | {"precision": precision, "scale": scale}[part](given, Path(home))
         said = {"command": " ".join(["python", *sys.argv]), "cpu_seconds": round(time.process_time() - start), "commit": commit}
         found.setdefault("made", {})[part] = said
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(portable(found), indent=1) + "\n", encoding="utf-8")
     lines = ["# The store: what float16 costs, and what a million sentences cost", ""]
     lines += precision_markdown(found["precision"]) if "precision" in found else []
     lines += scale_markdown(found["scale"]) if "scale" in found else []
     (given.out / "README.md").write_text("\n".join([*lines, *on_paper()]), encoding="utf-8")
     manifest = {"command": " ".join(["python", *sys.argv]), "parts": found["made"], "commit": commit, "versions": versions()}
     manifest["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
-    (given.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (given.out / "manifest.json").write_text(json.dumps(portable(manifest), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

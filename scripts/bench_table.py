@@ -34,6 +34,7 @@ from transformers import PreTrainedModel
 
 from probing import Store, evaluate, load_encoder, load_probe
 from probing.cells import replace_file, versions
+from probing.paths import portable
 from probing.sources import Folder
 from probing.types import Column
 
@@ -338,7 +339,7 @@ def main() -> None:
         "lines": lines,
         "stages": record.said["stages"],
     }
-    (given.out / "table.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (given.out / "table.json").write_text(json.dumps(portable(found), indent=1) + "\n", encoding="utf-8")
     (given.out / "table.md").write_text(markdown(lines, record, given, flops), encoding="utf-8")
 
 

@@ -41,6 +41,7 @@ from probing import cli, evaluation, report, store
 from probing.builders import grammar_tasks
 from probing.cells import Cells, versions
 from probing.encoders import load
+from probing.paths import portable
 from probing.runs import Run
 from probing.types import Column
 
@@ -310,7 +311,7 @@ def main() -> None:
             for k in range(len(found[name]), n):
                 trials.rng.seed(f"{given.seed} {name} {k}")
                 found[name] = [*found[name], trial(k)]
-                path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                path.write_text(json.dumps(portable(found), indent=1) + "\n", encoding="utf-8")
                 print(name, k + 1, found[name][-1], flush=True)
     left_out = "" if disks else "No right to mount here: full disks were left out."
     (given.out / "README.md").write_text(markdown(found, left_out), encoding="utf-8")
@@ -323,7 +324,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": versions(),
     }
-    (given.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (given.out / "manifest.json").write_text(json.dumps(portable(manifest), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

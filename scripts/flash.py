@@ -31,6 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from probing import Store, evaluate, flash, load_encoder
 from probing.cells import Cells, replace_file, versions
+from probing.paths import portable
 from probing.sources import Folder
 from probing.tables import ResultTable
 
@@ -242,7 +243,7 @@ def main() -> None:
         "full_run": times,
         "cold": cold,
     }
-    (given.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (given.out / "manifest.json").write_text(json.dumps(portable(manifest), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from probing.cells import versions
 from probing.interactions import segment_interaction
 from probing.interactions.intervals import minimum_rows
 from probing.interactions.learned import learned_p
+from probing.paths import portable
 from probing.studies.accuracy_report import BASELINES, times_fewer
 from probing.studies.baselines import APPROXIMATORS, approximated, told
 
@@ -187,7 +188,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": versions() | {"shapiq": version("shapiq")},
     }
-    (given.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (given.out / "manifest.json").write_text(json.dumps(portable(manifest), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

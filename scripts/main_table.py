@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from probing.cells import versions
+from probing.paths import portable
 from probing.runs import Run
 
 KEPT = ("table.md", "layers.csv", "table.csv", "table.tex", "rows.csv", "report.html")
@@ -52,7 +53,7 @@ def publish(folder: Path, out: Path, command: str, seconds: float, peak_kib: int
         "data": {name: {k: card[k] for k in ("file_sha256", "sha256", "n", "notes")} for name, card in run.data_cards().items()},
         "encoders": run.encoder_descriptions(),
     }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "manifest.json").write_text(json.dumps(portable(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

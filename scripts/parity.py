@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from probing import Store, load_encoder, load_probe, load_task
 from probing.cells import versions
+from probing.paths import portable
 from probing.probes.logistic import Design, fit_path
 from probing.probes.protocols import Blocks, LabelSet
 from probing.types import Column
@@ -96,7 +97,7 @@ def main() -> None:
     }
     given.out.mkdir(parents=True, exist_ok=True)
     frame.round(8).to_csv(given.out / "parity.csv", index=False)
-    (given.out / "manifest.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (given.out / "manifest.json").write_text(json.dumps(portable(summary), indent=1) + "\n")
     print(json.dumps(summary, indent=1))
 
 

@@ -1,6 +1,6 @@
 """Hydra callback for the Slurm trial: small shards, each made to last, each noted by the job that computed it.
 
-    PYTHONPATH=scripts probing run … '+hydra.callbacks.shards={_target_:shard_log.ShardLog,folder:/tmp/log,seconds:1}'
+    PYTHONPATH=scripts probing run … '+hydra.callbacks.shards={_target_:shard_log.ShardLog,folder:log,seconds:1}'
 
 A callback, because Hydra runs it inside every job, on whatever node. FOLDER/<job>-<restarts>.jsonl has a line when a shard's
 vectors are there but not yet written (`begun`), and one when its file and receipt are (`written`, with the sentences); the

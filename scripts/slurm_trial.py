@@ -39,6 +39,7 @@ from slurm_cluster import NEEDED, Cluster, said
 from slurm_sweep import FAULTS, Sweep
 
 from probing.cells import versions
+from probing.paths import portable
 from probing.runs import Run
 from probing.shards import read_rows, read_segment
 from probing.store import Store
@@ -188,7 +189,7 @@ def write(out: Path, found: dict[str, Any], sweeps: Sequence[Sweep]) -> None:
         "slurm": said("sinfo", "--version").strip(),
         "versions": versions(),
     }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    (out / "manifest.json").write_text(json.dumps(portable(manifest), indent=1) + "\n", encoding="utf-8")
     head = list(lines[0])
     rows = ["| " + " | ".join(str(line[name]) for name in head) + " |" for line in lines]
     text = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *rows]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from probing.paths import portable
 from probing.studies import job
 
 
@@ -29,7 +30,7 @@ def main() -> None:
         "seconds": round(sum(one["seconds"] for one in made), 1),
         "runs": [{"name": run.name, **one} for run, one in zip(runs, made, strict=True)],
     }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "manifest.json").write_text(json.dumps(portable(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from probing.paths import portable
+
 USUAL = {
     "sst2": "usual for words alone: about 80 % (Kim 2014 gives 82.7 for random vectors, trained on phrases; unverified)",
     "cola": "usual for words alone: Matthews correlation below 0.2, pretrained LSTMs about 0.3 (Warstadt et al. 2019; unverified)",
@@ -56,7 +58,7 @@ def main(home: Path, out: Path) -> None:
             text.append(f"| {encoder} | {len(runs)} | " + " | ".join(cells + cost) + " |")
         text.append("")
     (out / "README.md").write_text("\n".join(text), encoding="utf-8")
-    (out / "manifest.json").write_text(json.dumps(manifests, indent=1) + "\n", encoding="utf-8")
+    (out / "manifest.json").write_text(json.dumps(portable(manifests), indent=1) + "\n", encoding="utf-8")
 
 
 def _objective(said: dict) -> str:

@@ -1,8 +1,9 @@
-"""Fixtures: toy data, a toy encoder, tiny transformers models; and the rule for tests that need the shared data folder."""
+"""Fixtures: toy data, a toy encoder, tiny transformers models; and the rule for tests that need more than the set-up."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,25 @@ from toys import ToyEncoder, write_task
 torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(config, items):
-    if os.environ.get("PROBING_SHARED"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("shared")]
+def pytest_collection_modifyitems(items):
+    """Leaves out a test where something is absent that the set-up does not install."""
+    for item in items:
+        absent = [name for mark in item.iter_markers("needs") for name in mark.args if not shutil.which(name)]
+        if absent:
+            item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(absent)}"))
+        elif item.get_closest_marker("shared") and not os.environ.get("PROBING_SHARED"):
+            item.add_marker(pytest.mark.skip(reason="PROBING_SHARED is not set"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line that names every test that was left out, by reason. From the reports: only they come back from xdist's workers."""
+    left_out: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        left_out.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid.partition("[")[0])
     if left_out:
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
-        config.left_out = sorted({item.location[0] + "::" + item.originalname for item in left_out})
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    if names := getattr(config, "left_out", None):
-        terminalreporter.write_line(f"PROBING_SHARED is not set: left out {len(names)} tests: {', '.join(names)}")
+        said = [f"{reason}: {', '.join(sorted(set(names)))}" for reason, names in sorted(left_out.items())]
+        terminalreporter.write_line(f"left out {sum(map(len, left_out.values()))} tests. {'. '.join(said)}")
 
 
 @pytest.fixture(scope="session")

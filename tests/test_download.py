@@ -68,6 +68,7 @@ def test_the_blob_id_of_known_contents():
     assert git_blob_id(b"test content\n") == "d670460b4b4aece5915caf5c68d12f560a9fe3e4"
 
 
+@pytest.mark.needs("git")
 @settings(deadline=None, max_examples=8)
 @given(st.binary(max_size=300))
 def test_the_blob_id_is_gits(content):

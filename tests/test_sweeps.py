@@ -5,8 +5,8 @@ import csv
 import errno
 import fcntl
 import importlib
+import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -119,6 +119,7 @@ def test_the_log_of_shards_counts_each_sentence(trial, tmp_path, monkeypatch):
 
 def test_the_trial_tells_each_start_of_a_job_what_ended_it(trial, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.import_module("slurm_sweep"), "jobs", list)
+    monkeypatch.setattr(trial, "said", lambda *command: " ".join(command) + "\n")  # `sinfo` is not everywhere
     sweep = trial.Sweep("limit", None, tmp_path / "home", [], 0)
     sweep.struck = {"1_0": "SIGKILL"}
     said = {"1_0": "9 cells: 4 done, 5 to compute\n", "1_1": "3 cells: 0 done, 3 to compute\nthis job is timed-out.\n" * 2}
@@ -145,6 +146,7 @@ def test_the_trial_tells_each_start_of_a_job_what_ended_it(trial, tmp_path, monk
     }
     assert {start for start, line in lines.items() if line["state"] == "COMPLETED"} == {("1_0", "1"), ("1_1", "2")}
     assert (lines["1_0", "0"]["lost"], lines["1_0", "1"]["shards"]) == ("1", "2")
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["slurm"] == "sinfo --version"
 
 
 def test_the_trial_says_what_is_amiss(trial):
@@ -171,7 +173,9 @@ def test_the_trial_says_what_is_amiss(trial):
         assert trial.wrong(bad), place
 
 
-def test_without_slurm_the_trial_says_so_in_one_line(tmp_path):
-    words = [sys.executable, str(SCRIPT), str(tmp_path / "out"), str(tmp_path)]
-    done = subprocess.run(words, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith("skipped: Slurm is not installed here") and done.stderr.count("\n") == 1
+def test_without_slurm_the_trial_says_so_in_one_line(trial, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(tmp_path / "out"), str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        trial.main()
+    assert end.value.code.startswith("skipped: Slurm is not installed here") and "\n" not in end.value.code

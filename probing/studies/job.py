@@ -16,6 +16,7 @@ from probing import presets
 from probing.cells import provenance, replace_file
 from probing.errors import ConfigError
 from probing.kept import Kept
+from probing.paths import portable
 from probing.store import Store
 from probing.studies import Context
 
@@ -48,7 +49,7 @@ def run(said: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...
     manifest = {"config": said, "seconds": round(time.perf_counter() - start, 1), **provenance()}
     if "encoder" in study.uses:
         manifest["encoder"] = {"name": context.encoder.name, **dict(context.encoder.description)}
-    replace_file(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False, default=str).encode())
+    replace_file(folder / "manifest.json", json.dumps(portable(manifest), indent=1, ensure_ascii=False, default=str).encode())
     _write(study, frame, folder)
     return folder
 
