@@ -26,6 +26,7 @@ from probing.corpora import classification, senteval
 from probing.corpora.download import git_blob_id
 from probing.errors import DataError, did_you_mean
 from probing.paths import TASKS
+from probing.reading import read_bytes, read_text
 from probing.types import Labels
 
 CARD_FIELDS = {
@@ -299,10 +300,8 @@ def load_card(name: str) -> dict[str, Any]:
             f"unknown task {name!r}{did_you_mean(name, names())} (allowed: {', '.join(names())}, or the path of a card.yaml)"
         )
     try:
-        card = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: byte {error.start} ({error.reason})") from None
-    except yaml.YAMLError as error:
+        card = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: a date that is none
         raise DataError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(card, dict):
         raise DataError(f"{path} must be a mapping with the fields {', '.join(CARD_FIELDS)}")
@@ -348,7 +347,7 @@ def load(name: str, root: str | Path, train_size: int | None = None, seed: int =
         )
     if isinstance(found, Path):
         return from_lines(card, found).subset(train_size, seed)
-    content = b"".join(senteval.read_bytes(path) for path in found.values())
+    content = b"".join(read_bytes(path) for path in found.values())
     rows = list(classification.read(found, card["format"]))
     return _from_rows(card, rows, found["train"].parent, content).subset(train_size, seed)
 
@@ -364,7 +363,7 @@ def file_names(card: Mapping[str, Any]) -> str:
 
 def from_lines(card: Mapping[str, Any], path: Path) -> Task:
     """The whole task in the file at `path`; with a leading task column, the rows of this card's name."""
-    content = senteval.read_bytes(path)
+    content = read_bytes(path)
     rows = [row for row in senteval.read_lines(path, content) if row.task in (None, card["name"])]
     return _from_rows(card, rows, path, content)
 
