@@ -30,7 +30,7 @@ from probing import presets, sequential
 from probing.cells import Cells
 from probing.errors import ConfigError, ProbingError, did_you_mean
 from probing.evaluation import compute
-from probing.locks import writer
+from probing.locks import process
 from probing.paths import CONF
 from probing.plan import ALL_FLOORS, Settings, plan
 from probing.probes.controls import CONTROLS
@@ -102,7 +102,7 @@ def main(arguments: list[str], verb: str = "run") -> int:
         The exit code: 0, 1 if a cell or a rule failed, 2 for a mistake in what was given.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
-    os.environ[_PARENT] = writer()
+    os.environ[_PARENT] = process()
     sys.argv = [f"probing {verb}", *(_as_text(word) if verb == "interact" else _as_list(word) for word in arguments)]
     code = _hydra(arguments, verb)
     if code < 2 and _sweeps:
@@ -180,7 +180,7 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
     except ProbingError as error:
         say(f"probing: {error}")
         _exit_codes.append(2)
-    if _exit_codes[-1] and os.environ.get(_PARENT) != writer():
+    if _exit_codes[-1] and os.environ.get(_PARENT) != process():
         raise JobFailed(_exit_codes[-1])
 
 

@@ -12,6 +12,7 @@ blob id. Subsets are drawn stratified by class and seeded, never by prefix.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -107,12 +108,9 @@ class Task:
     def sha256(self) -> str:
         """Hash of all that a probe can see: classes, and sentences with labels, split by split, fold by fold."""
         if self.folds:
-            return hashlib.sha256("\n".join(fold.sha256 for fold in self.folds).encode()).hexdigest()
-        digest = hashlib.sha256("\t".join(self.classes).encode())
-        for name, split in self.splits.items():
-            digest.update(f"\n#{name}\n".encode())
-            digest.update("\n".join(f"{k}\t{text}" for k, text in zip(split.labels, split.texts, strict=True)).encode())
-        return digest.hexdigest()
+            return _sha256({"folds": [fold.sha256 for fold in self.folds]})
+        splits = {name: [split.labels.tolist(), split.texts] for name, split in self.splits.items()}
+        return _sha256({"classes": self.classes, "splits": splits})
 
     @cached_property
     def data_card(self) -> dict[str, Any]:
@@ -184,8 +182,7 @@ class Task:
     @cached_property
     def test_sha256(self) -> str:
         """Hash of classes and test split: two scores are on the same items where it is the same."""
-        rows = [*self.classes, *(f"{k}\t{text}" for k, text in zip(self.test.labels, self.test.texts, strict=True))]
-        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+        return _sha256({"classes": self.classes, "test": [self.test.labels.tolist(), self.test.texts]})
 
     def subset(self, train_size: int | None, seed: int, dev_size: int | None = None, test_size: int | None = None) -> Task:
         """This task with a train split of about `train_size` sentences, the same share of every class (at least one each).
@@ -267,6 +264,11 @@ class Task:
         texts = tuple(text for part in parts for text in part.test.texts)
         tested = Split(texts, np.concatenate([part.test.labels for part in parts]))
         return replace(parts[0], test=tested, folds=tuple(parts))
+
+
+def _sha256(content: Any) -> str:
+    """Hash of plain content as JSON, in which no text can pass for the boundary between two."""
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _spread(labels: Labels, rng: np.random.Generator) -> np.ndarray:
