@@ -1,11 +1,11 @@
 """Locks between processes and between machines: an economy, never a condition.
 
 A lock keeps two processes from computing the same thing. What they write is right without it: a file is written under a name of
-its writer and renamed, and equal requests write equal files. The locks are the kernel's (flock): they die with the process that
-held them, so that no stale lock exists. Linux passes flock on to the server on NFS (version 4, or 3 with lockd) and on Lustre
-mounted with `-o flock`. Where locks are refused (Lustre without the option) or hold on one machine only (`local_lock`,
-`localflock`), jobs on several machines may do the same work; the jobs of a Slurm array start at different places, which makes that
-rare, and nothing gets damaged.
+its writer, which is one thread, and renamed, and equal requests write equal files. The locks are the kernel's (flock): they die
+with the process that held them, so that no stale lock exists. Linux passes flock on to the server on NFS (version 4, or 3 with
+lockd) and on Lustre mounted with `-o flock`. Where locks are refused (Lustre without the option) or hold on one machine only
+(`local_lock`, `localflock`), jobs on several machines may do the same work; the jobs of a Slurm array start at different places,
+which makes that rare, and nothing gets damaged.
 
 Left out: lock files with heartbeats. They need a guess when their owner is dead; a wrong guess costs what a lost lock costs.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -30,14 +31,20 @@ POLL_SECONDS = 0.2
 _REFUSED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
-def writer() -> str:
+def process() -> str:
     """A name that no other running process has, on this machine or another."""
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
+def writer() -> str:
+    """A name that no other running thread has, of this process or another."""
+    return f"{process()}.{threading.get_ident()}"
+
+
 def gone(name: str) -> bool:
-    """Whether the writer of this name is known to have ended: a process of this machine that is no more."""
+    """Whether the writer of this name is known to have ended: its process is of this machine, and no more."""
     host, _, pid = name.rpartition("-")
+    pid = pid.partition(".")[0]
     if host != socket.gethostname() or not pid.isdigit():
         return False
     try:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -19,7 +20,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -29,7 +30,7 @@ from probing import presets, sequential
 from probing.cells import Cells
 from probing.errors import ConfigError, ProbingError, did_you_mean
 from probing.evaluation import compute
-from probing.locks import writer
+from probing.locks import process
 from probing.paths import CONF
 from probing.plan import ALL_FLOORS, Settings, plan
 from probing.probes.controls import CONTROLS
@@ -101,7 +102,7 @@ def main(arguments: list[str], verb: str = "run") -> int:
         The exit code: 0, 1 if a cell or a rule failed, 2 for a mistake in what was given.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
-    os.environ[_PARENT] = writer()
+    os.environ[_PARENT] = process()
     sys.argv = [f"probing {verb}", *(_as_text(word) if verb == "interact" else _as_list(word) for word in arguments)]
     code = _hydra(arguments, verb)
     if code < 2 and _sweeps:
@@ -179,7 +180,7 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
     except ProbingError as error:
         say(f"probing: {error}")
         _exit_codes.append(2)
-    if _exit_codes[-1] and os.environ.get(_PARENT) != writer():
+    if _exit_codes[-1] and os.environ.get(_PARENT) != process():
         raise JobFailed(_exit_codes[-1])
 
 
@@ -364,8 +365,37 @@ def _as_text(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals or key not in ("text", "replacement"):
         return _as_list(word)
-    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value).replace("${", "\\${")
-    return f"{key}='{quoted}'"
+    return f"{key}={_quoted(value)}"
+
+
+def _quoted(value: str, quote: str = "'") -> str:
+    r"""The value as one quoted text of Hydra's grammar, in which nothing is interpolated.
+
+    >>> print(_quoted(r'a "b" = ${c}', '"'))
+    "a \"b\" = \${c}"
+    """
+    whole = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return quote + re.sub(rf"(\\*)({quote}|$)", lambda end: end[1] * 2 + ("\\" + quote if end[2] else ""), whole) + quote
+
+
+def _to_type(word: str, sweep: bool) -> str:
+    """What to type in a shell for KEY=VALUE so that the value is one text to Hydra; in a sweep each part between commas is one."""
+    key, _, value = word.partition("=")
+    if not sweep:
+        return shlex.quote(key + "=" + _quoted(value, '"'))
+    parts = [part if re.fullmatch(r"[\w./+-]+", part, re.A) else _quoted(part, '"') for part in value.split(",")]
+    return shlex.quote(f"{key}={','.join(parts)}")
+
+
+def _unparsed(word: str, sweep: bool) -> str:
+    """The message for an argument that Hydra's grammar refuses."""
+    key, equals, value = word.partition("=")
+    if not equals or not re.fullmatch(r"(\+{0,2}|~)[\w$./@:-]+", key, re.A):
+        return f"{word!r} is not KEY=VALUE (such as encoder=bert or encoder.max_length=64)"
+    return (
+        f"{key}: {value!r} holds characters that mean something to Hydra (= , : ~ # brackets, quotes, or letters outside of A-Z); "
+        f"so that it is one text, type {_to_type(word, sweep)}"
+    )
 
 
 def _set_threads(threads: int | None) -> None:
@@ -379,7 +409,14 @@ def _set_threads(threads: int | None) -> None:
 
 def _plain(error: Exception, arguments: list[str], verb: str) -> str:
     """Hydra's message in one or two lines, with the nearest valid name."""
+    sweep = bool({"-m", "--multirun"} & set(arguments))
+    if isinstance(error, OverrideParseException):
+        return _unparsed(next((word for word in arguments if _as_list(word) == error.override), error.override), sweep)
     text = " ".join(str(error).split("\n\n")[0].split())
+    if comma := re.match(r"Ambiguous value for argument '(.*)' 1\. To use", text):
+        word = comma[1]
+        typed = _to_type(word, False)
+        return f"{word!r} has a comma: for a sweep over its parts put -m after 'probing {verb}'; for one text type {typed}"
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
     if found := re.search(r"'hydra/launcher/(submitit|joblib)", text):
         return f"this launcher is not installed: pip install 'probing[{'slurm' if found[1] == 'submitit' else 'sweep'}]'"
@@ -399,7 +436,7 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
     if found := re.search(r"Key '([\w.]+)' is not in struct", text):
         key = found[1]
         return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments, verb))}"
-    if "Ambiguous value" in text or "sweep" in text:
+    if "sweep" in text:
         return f"{text} (for a sweep put -m after 'probing {verb}')"
     return text + (f" ({cause})" if cause and cause not in text else "")
 

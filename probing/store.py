@@ -114,8 +114,8 @@ class Store:
                 write_bytes(folder.parent / "encoder.json", sealed(said))
                 segments = self._segments(folder)
                 planned = {segment.folder for segment in segments}
-                for stray in folder.glob("*/"):  # a damaged plan, or one that a kill cut short: nothing in it can be trusted
-                    if stray not in planned and not (stray.name.startswith(".") and _at_work(stray)):
+                for stray in folder.glob("*/"):
+                    if stray not in planned and _is_stray(stray):
                         shutil.rmtree(stray, ignore_errors=True)
                 missing = texts
                 for segment in segments:
@@ -393,6 +393,14 @@ def _refuse_older(home: Path) -> None:
             f"{home} was written by an earlier version of probing, whose vectors this one does not read: "
             "delete it, or choose another folder with run.store=… or run.dir=…"
         )
+
+
+def _is_stray(plan: Path) -> bool:
+    """Whether a folder is a damaged plan, or one that a kill cut short, as it is now: nothing in it can be trusted.
+
+    Without locks another job may have put it in place since the plans were read; then it is whole.
+    """
+    return not _at_work(plan) if plan.name.startswith(".") else read_segment(plan) is None
 
 
 def _at_work(plan: Path) -> bool:

@@ -12,6 +12,7 @@ blob id. Subsets are drawn stratified by class and seeded, never by prefix.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from probing.corpora import classification, senteval
 from probing.corpora.download import git_blob_id
 from probing.errors import DataError, did_you_mean
 from probing.paths import TASKS
+from probing.reading import read_bytes, read_text
 from probing.types import Labels
 
 CARD_FIELDS = {
@@ -106,12 +108,9 @@ class Task:
     def sha256(self) -> str:
         """Hash of all that a probe can see: classes, and sentences with labels, split by split, fold by fold."""
         if self.folds:
-            return hashlib.sha256("\n".join(fold.sha256 for fold in self.folds).encode()).hexdigest()
-        digest = hashlib.sha256("\t".join(self.classes).encode())
-        for name, split in self.splits.items():
-            digest.update(f"\n#{name}\n".encode())
-            digest.update("\n".join(f"{k}\t{text}" for k, text in zip(split.labels, split.texts, strict=True)).encode())
-        return digest.hexdigest()
+            return _sha256({"folds": [fold.sha256 for fold in self.folds]})
+        splits = {name: [split.labels.tolist(), split.texts] for name, split in self.splits.items()}
+        return _sha256({"classes": self.classes, "splits": splits})
 
     @cached_property
     def data_card(self) -> dict[str, Any]:
@@ -183,8 +182,7 @@ class Task:
     @cached_property
     def test_sha256(self) -> str:
         """Hash of classes and test split: two scores are on the same items where it is the same."""
-        rows = [*self.classes, *(f"{k}\t{text}" for k, text in zip(self.test.labels, self.test.texts, strict=True))]
-        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+        return _sha256({"classes": self.classes, "test": [self.test.labels.tolist(), self.test.texts]})
 
     def subset(self, train_size: int | None, seed: int, dev_size: int | None = None, test_size: int | None = None) -> Task:
         """This task with a train split of about `train_size` sentences, the same share of every class (at least one each).
@@ -268,6 +266,11 @@ class Task:
         return replace(parts[0], test=tested, folds=tuple(parts))
 
 
+def _sha256(content: Any) -> str:
+    """Hash of plain content as JSON, in which no text can pass for the boundary between two."""
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _spread(labels: Labels, rng: np.random.Generator) -> np.ndarray:
     """All rows in an order in which every beginning holds about the same share of every class, few or many they may be.
 
@@ -299,10 +302,8 @@ def load_card(name: str) -> dict[str, Any]:
             f"unknown task {name!r}{did_you_mean(name, names())} (allowed: {', '.join(names())}, or the path of a card.yaml)"
         )
     try:
-        card = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: byte {error.start} ({error.reason})") from None
-    except yaml.YAMLError as error:
+        card = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: a date that is none
         raise DataError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(card, dict):
         raise DataError(f"{path} must be a mapping with the fields {', '.join(CARD_FIELDS)}")
@@ -348,7 +349,7 @@ def load(name: str, root: str | Path, train_size: int | None = None, seed: int =
         )
     if isinstance(found, Path):
         return from_lines(card, found).subset(train_size, seed)
-    content = b"".join(senteval.read_bytes(path) for path in found.values())
+    content = b"".join(read_bytes(path) for path in found.values())
     rows = list(classification.read(found, card["format"]))
     return _from_rows(card, rows, found["train"].parent, content).subset(train_size, seed)
 
@@ -364,7 +365,7 @@ def file_names(card: Mapping[str, Any]) -> str:
 
 def from_lines(card: Mapping[str, Any], path: Path) -> Task:
     """The whole task in the file at `path`; with a leading task column, the rows of this card's name."""
-    content = senteval.read_bytes(path)
+    content = read_bytes(path)
     rows = [row for row in senteval.read_lines(path, content) if row.task in (None, card["name"])]
     return _from_rows(card, rows, path, content)
 

@@ -1,6 +1,7 @@
 """One's own code as an encoder: each form gives the right vectors, through the command line too; mistakes are named; keys tell."""
 
 import hashlib
+import importlib
 import os
 import re
 import subprocess
@@ -142,6 +143,71 @@ def test_a_file_in_sentevals_style_runs_unchanged(toy_root, tmp_path, monkeypatc
 
     again = probing(*words, cwd=tmp_path)
     assert re.search(r"(\d+) cells: \1 done, 0 to compute", again.stderr), again.stderr
+
+
+EXAMPLE = """
+import sys
+import numpy as np
+sys.path.insert(0, "..")
+import senteval
+import senteval.utils as u
+from senteval import engine, utils
+from senteval.tools.validation import SplitClassifier
+def prepare(params, samples):
+    return
+def batcher(params, batch):
+    return np.array([[len(words), len(" ".join(words))] for words in batch], float)
+if __name__ == "__main__":
+    senteval.engine.SE({"task_path": "data"}, batcher, prepare)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Writes a script in SentEval's style, and gives the encoder of it."""
+
+    def script(code):
+        (tmp_path / "mine.py").write_text(code)
+        return load_encoder("python", target=str(tmp_path / "mine.py"))
+
+    return script
+
+
+def test_an_example_script_of_senteval_is_loaded_without_the_package(script):
+    modules, finders = set(sys.modules), list(sys.meta_path)
+    encoder = script(EXAMPLE)
+    assert encoder.dims == (2,) and vectors(encoder, ["the cat ran"])[Column(0, "sentence")].tolist() == [[3, 11]]
+    encoder.release()
+    assert vectors(encoder, ["a b"])[Column(0, "sentence")].tolist() == [[2, 3]]
+    assert not [name for name in set(sys.modules) - modules if name.startswith("senteval")] and sys.meta_path == finders
+    assert encoder.description["sources"] == {"mine.py": hashlib.sha256(EXAMPLE.encode()).hexdigest()}
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("senteval")
+
+
+def test_sentevals_own_package_is_taken_where_it_can_be_imported(script, tmp_path):
+    (tmp_path / "senteval").mkdir()
+    (tmp_path / "senteval" / "__init__.py").write_text("WIDTH = 3\n")
+    code = "import senteval\nimport numpy as np\ndef batcher(params, batch):\n    return np.ones((len(batch), senteval.WIDTH))\n"
+    encoder = script(code)
+    assert encoder.dims == (3,) and set(encoder.description["sources"]) == {"mine.py", "senteval/__init__.py"}
+    with pytest.raises(EncoderError, match="No module named 'senteval.tools'"):
+        script(code.replace("import senteval\n", "import senteval.tools\n")).dims  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "use", ["senteval.engine.SE({}, 1, 2)", "class Own(senteval.engine.SE): pass", "list(senteval.TASKS)", "senteval.utils.x['a']"]
+)
+def test_a_script_that_uses_senteval_when_it_is_imported_is_refused_by_its_line(script, use):
+    with pytest.raises(
+        EncoderError, match=r"importing it failed:\n.*mine.py, line 15: ImportError: senteval.* is used, and SentEval"
+    ):
+        script(f"{EXAMPLE}{use}\n").dims  # noqa: B018
+
+
+def test_a_script_that_uses_senteval_when_it_is_called_is_refused(script):
+    with pytest.raises(EncoderError, match=r"mine.py, line 12: ImportError: senteval.utils.cosine is used"):
+        script(EXAMPLE.replace("    return np.array", "    u.cosine(1, 2); return np.array")).dims  # noqa: B018
 
 
 def test_mistakes_end_the_command_with_exit_code_2_and_two_lines(toy_root, tmp_path):

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from probing.corpora import senteval
@@ -36,6 +36,7 @@ def saved(folder: Path, content: str | bytes, name: str = "task.txt") -> Path:
 def test_what_is_written_is_read(tmp_path_factory, rows, suffix, end, last):
     """Split, label and sentence survive whatever Unicode they hold, the packing, the line ends and the last line's end."""
     content = end.join("\t".join([split, label, *between, sentence]) for split, label, between, sentence in rows)
+    assume("\r" not in content or "\n" in content or last)  # in a file without any LF, CR ends a line
     path = saved(tmp_path_factory.mktemp("round"), content + (end if last else ""), f"task.txt{suffix}")
     expected = [(k, None, senteval.SPLITS[s], label, sentence) for k, (s, label, _, sentence) in enumerate(rows, start=1)]
     assert [(r.number, r.task, r.split, r.label, r.sentence) for r in senteval.read_lines(path)] == expected

@@ -2,9 +2,12 @@
 
 import gzip
 import lzma
+import struct
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 from probing import load_encoder
@@ -114,6 +117,89 @@ def test_the_first_line_of_a_word_counts_and_words_may_be_any_text(write):
     assert vectors(write(text), ["a", "\u2028x a"])["last"] == [[1, 2], [1, 2]]
 
 
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (TABLE + "1 000 5 5\n", "1 of 5 words of the file hold blanks and are left out (the first in line 5, '1 000')"),
+        (
+            "6 2\n1 000 5 5\nNew York 5 5\n" + TABLE,
+            "2 of 6 words of the file hold blanks and are left out (the first in line 2, '1 000')",
+        ),
+        (". . . 5 5\n" + TABLE, "1 of 5 words of the file hold blanks and are left out (the first in line 1, '. . .')"),
+        (TABLE + "area 51 5 5\n", "1 of 5 words of the file hold blanks and are left out (the first in line 5, 'area 51')"),
+        ("1 000 5 5\nthe 1 0\n", "1 of 2 words of the file hold blanks and are left out (the first in line 1, '1 000')"),
+    ],
+)
+def test_words_with_blanks_are_left_out_and_counted(write, text, note, capsys):
+    encoder = write(text)
+    assert vectors(encoder, ["the 1 . York area"])["last"] == [[1, 0]] and encoder.dims == (2,)
+    assert capsys.readouterr().err.splitlines()[1:] == [f"v.txt: {note}"]
+
+
+def test_a_mark_at_the_head_of_a_later_line_gives_way_to_the_bare_word(write, capsys):
+    encoder = write("a 1 1\n\ufeffthe 2 2\n\ufeffcat 3 3\nthe 4 4\n")
+    assert vectors(encoder, ["the", "cat", "\ufeffthe"])["last"] == [[4, 4], [3, 3], [2, 2]]
+    assert capsys.readouterr().err.splitlines()[1:] == ["v.txt: line 3: a byte order mark before 'cat' was taken off"]
+
+
+def test_a_limit_counts_words_with_blanks_too(write):
+    assert vectors(write("the 1 0\nNew York 5 5\ncat 2 2\n", limit=2), ["the cat"])["mean"] == [[1, 0]]
+
+
+WORD = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\t\v\f\x1c\x1d\x1e\x1f\ufeff"), min_size=1, max_size=5
+)
+NUMBER = st.floats(-1e6, 1e6, width=32).map(lambda x: repr(float(x))) | st.integers(-9, 9).map(str)
+PIECE = st.one_of(WORD.map(lambda word: word.replace(" ", "_")), NUMBER, st.sampled_from([".", "1", "000", "nan", "%", "1e5", "é"]))
+WORDS = st.lists(st.lists(PIECE, min_size=1, max_size=3).map(" ".join), min_size=1, max_size=8, unique=True)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    words=WORDS, dim=st.integers(2, 4), data=st.data(), header=st.booleans(), mark=st.booleans(), packed=st.booleans(),
+    end=st.sampled_from(["\n", " \n", "\r\n"]),
+)  # fmt: skip
+def test_any_words_are_read_as_a_simple_parser_reads_them(tmp_path_factory, words, dim, data, header, mark, end, packed):
+    """Words of any letters, numbers and with blanks, among ten plain ones; the parser splits at the last d blanks of a line."""
+    words = data.draw(st.permutations([*words, *(f"plain{k}" for k in range(10))]))
+    rows = [[*data.draw(st.lists(NUMBER, min_size=dim, max_size=dim))] for _ in words]
+    lines = [" ".join([word, *row]) for word, row in zip(words, rows, strict=True)]
+    text = "".join(line + end for line in ([f"{len(lines)} {dim}"] if header else []) + lines)
+    path = tmp_path_factory.mktemp("any") / ("v.txt.gz" if packed else "v.txt")
+    content = ("\ufeff" * mark + text).encode()
+    path.write_bytes(gzip.compress(content) if packed else content)
+    table = StaticEncoder(str(path))._table
+    table.look_up([*words, *(piece for word in words for piece in word.split(" "))])
+    expected = {}
+    for line in lines:
+        word, *row = line.rsplit(" ", dim)
+        if " " not in word:
+            expected.setdefault(word, np.array([float(x) for x in row], np.float32).tolist())
+    assert {word: vector.tolist() for word, vector in table.vectors.items()} == expected
+    assert table.dim == dim and bool(table.notes) == any(" " in word for word in words)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"2 2\nthe " + struct.pack("<2f", 1, 0) + b"\ncat " + struct.pack("<2f", 0.1, 0.7) + b"\n",
+            "word2vec's binary format.*gensim",
+        ),
+        (b"2 2\nthe " + struct.pack("<2f", 0.1, 0.7) + b"cat " + struct.pack("<2f", 0.1, 0.7), "word2vec's binary format.*gensim"),
+        (struct.pack("<2i", 793712314, 12) + bytes(40), "fastText's binary model; give the .vec"),
+        (b"\x80\x04\x95\x10\x00\x00gensim", "a Python pickle.*save_word2vec_format"),
+        (b"PK\x03\x04glove", "a zip archive; unpack it"),
+        (gzip.compress(TABLE.encode()), "a file packed by gzip; give its name the ending .gz"),
+        (b'\x10\x00\x00\x00\x00\x00\x00\x00{"a":1}', "a binary file; vectors are read from text"),
+    ],
+)
+@pytest.mark.parametrize("name", ["v.bin", "v.bin.gz"])
+def test_binary_files_are_refused_by_their_kind(write, content, message, name):
+    with pytest.raises(EncoderError, match=rf"{name} is {message}"):
+        write(content, name).dims  # noqa: B018
+
+
 def test_the_key_tells_the_file_and_the_options(write):
     keys = [fingerprint(write(TABLE)), fingerprint(write(TABLE, "w.txt", label="other"))]
     assert len(set(keys)) == 1
@@ -126,7 +212,13 @@ def test_the_key_tells_the_file_and_the_options(write):
     ("text", "message"),
     [
         (TABLE + "dog 1\n", r"v.txt, line 5: 1 numbers after the word, expected 2"),
-        (TABLE + "dog 1 2 3\n", r"v.txt, line 5: 3 numbers after the word, expected 2"),
+        (TABLE + "dog 1 2 x\n", r"v.txt, line 5: 3 fields after the first, of which the last 2 are not all numbers: 'dog 1 2 x'"),
+        (TABLE + "dog\t1 2\n", r"v.txt, line 5: 1 numbers after the word, expected 2"),
+        ("the 1 0\rcat 0 1\nran 1 1\nthe 2 3\n", r"v.txt, line 1: a tab or a carriage return before the last 2 numbers"),
+        ("the\t1\t0\ncat\t0\t1\n", r"v.txt, line 1: 0 numbers after the word, expected 2: 'the.*separated by single blanks"),
+        ("the\t1 0\ncat\t0 1\n", r"v.txt, line 1: 1 numbers after the word, expected 2"),
+        ("the  1  0\ncat  0  1\n", r"v.txt, line 1: 4 numbers after the word, expected 1: 'the  1  0'"),
+        ("2 300\nthe 1 0\ncat 0 1\n", r"v.txt, line 2: 2 numbers after the word, expected 300: 'the 1 0'"),
         ("4 2\nthe 1\n", r"v.txt, line 2: 1 numbers after the word, expected 2"),
         ("the 1 0\n\ncat 1 2\n", r"v.txt, line 2: 0 numbers after the word"),
         ("word\n", r"v.txt, line 1: 0 numbers after the word, expected some"),

@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,12 @@ import pytest
 import torch
 from toys import ToyEncoder
 
+from probing import shards as shards_module
 from probing import store as store_module
 from probing.errors import ConfigError, EncoderError, StoreError
 from probing.extraction import extract
-from probing.locks import writer
-from probing.shards import memory_map
+from probing.locks import gone, process, writer
+from probing.shards import memory_map, read_segment, write_plan
 from probing.store import Store
 from probing.types import Column
 
@@ -434,3 +437,48 @@ def test_a_store_of_an_earlier_version_is_refused_and_left_alone(tmp_path, toy_e
     with pytest.raises(StoreError, match="earlier version of probing.*run.store="):
         Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
     assert contents(tmp_path) == before and old.is_dir()
+
+
+def test_a_plan_that_another_job_puts_in_place_meanwhile_is_left_alone(tmp_path, toy_encoder, monkeypatch):
+    """Without locks: the other job's plan appears after this one has read which plans there are."""
+    Store(tmp_path).vectors(toy_encoder, TEXTS[:3], POOLINGS)
+    [folder] = {path.parent.parent for path in tmp_path.glob("*/*/*/sentences.json")}
+    damaged = folder / ("0" * 20)
+    damaged.mkdir()
+    read, fresh = Store._segments, []
+
+    def slow(self, place):
+        segments = read(self, place)
+        if not fresh:
+            fresh.append(write_plan(place, TEXTS[3:6], 16, 0))
+        return segments
+
+    monkeypatch.setattr(Store, "_segments", slow)
+    monkeypatch.setattr(store_module, "locked", lambda path, wait=True: nullcontext(True))
+    rows = Store(tmp_path).vectors(toy_encoder, TEXTS[:8], POOLINGS).rows(TEXTS[:8])
+    assert read_segment(fresh[0].folder) == fresh[0] and not damaged.exists()
+    Store(tmp_path)._fill(toy_encoder, fresh, TEXTS[3:6])  # the other job goes on
+    monkeypatch.undo()
+    again = Store(tmp_path).vectors(toy_encoder, TEXTS[:8], POOLINGS).rows(TEXTS[:8])
+    column = Column(0, "mean")
+    np.testing.assert_array_equal(rows.get(column), again.get(column))
+    assert Store(tmp_path).verify()[1] == []
+
+
+def test_two_threads_write_one_file_and_neither_meets_the_others_beginning(tmp_path):
+    """Both are held between writing and renaming: under one name, one would rename what the other is still writing."""
+    names, meet = [], threading.Barrier(2)
+
+    def write(path):
+        names.append(path)
+        path.write_bytes(b"whole")
+        meet.wait(10)
+
+    threads = [threading.Thread(target=shards_module._publish, args=(tmp_path / "file", write)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(names)) == 2 and (tmp_path / "file").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert not any(gone(name) for name in (writer(), process(), "elsewhere-1.2"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from probing import task
@@ -216,6 +216,31 @@ def test_the_hash_tells_every_change_a_probe_can_see(tmp_path):
     (same / "bigram_shift.txt.xz").write_bytes(lzma.compress(GOOD.replace("\tI\t", "\tI\tx\t").encode()))
     again = task.load("bigram_shift", same)
     assert again.sha256 == base.sha256 and again.file_sha256 != base.file_sha256
+
+
+TEXT = st.text('a\t\n\r#0"\\,é\ud800', max_size=4)
+SPLIT = st.lists(st.tuples(st.integers(0, 1), TEXT), max_size=3)
+CONTENT = st.tuples(st.lists(TEXT, min_size=2, max_size=3), SPLIT, SPLIT, SPLIT)
+
+
+def filled(content, folds=()):
+    classes, *splits = content
+    parts = [task.Split(tuple(text for _, text in rows), np.array([k for k, _ in rows], np.int64)) for rows in splits]
+    return task.Task("own", tuple(classes), *parts, {}, "", "", "", folds=tuple(map(filled, folds)))
+
+
+@settings(deadline=None, max_examples=150)
+@given(one=CONTENT, other=CONTENT)
+@example(one=(["a", "b"], [(0, "x\n1\ty")], [], []), other=(["a", "b"], [(0, "x"), (1, "y")], [], []))
+@example(one=(["a\tb", "c"], [], [], []), other=(["a", "b\tc"], [], [], []))
+@example(one=(["a", "b"], [(0, "x\n#dev\n0\ty")], [], []), other=(["a", "b"], [(0, "x")], [(0, "y")], []))
+@example(one=(["a", "b", "0\tx"], [], [], []), other=(["a", "b"], [], [], [(0, "x")]))
+def test_no_two_contents_have_one_hash(one, other):
+    """Whatever the texts hold: tabs, line ends, what stands between splits."""
+    assert (filled(one).sha256 == filled(other).sha256) == (one == other)
+    same_test = one[0] == other[0] and one[3] == other[3]
+    assert (filled(one).test_sha256 == filled(other).test_sha256) == same_test
+    assert len({filled(one, folds).sha256 for folds in ([], [one], [one, one])}) == 3
 
 
 def test_the_data_card_counts(tmp_path):

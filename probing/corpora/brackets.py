@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from probing.corpora.parsed import SPLIT_NAMES, Node, Sentence
-from probing.corpora.reading import library, read_text
 from probing.errors import DataError
+from probing.reading import library, read_text
 
 BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}", "``": '"', "''": '"'}
 
@@ -109,7 +109,7 @@ def document_splits(path: Path) -> dict[str, str]:
     splits, current = {}, None
     for line in read_text(path).split("\n"):
         if line.startswith("#"):
-            current = SPLIT_NAMES.get(line.strip("# \r"))
+            current = SPLIT_NAMES.get(line.strip("# "))
         elif current and line.strip().startswith("* "):
             splits[line.strip()[2:].strip()] = current
     if not splits:

@@ -15,9 +15,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from probing.corpora.reading import read_text
 from probing.corpora.senteval import Line, find_file
 from probing.errors import DataError
+from probing.reading import read_text
 
 FORMATS = ("label-sentence", "glue", "cola")
 DEV_SHARE = 20
@@ -41,10 +41,10 @@ def read(files: Mapping[str, Path], form: str) -> Iterator[Line]:
     for split, path in files.items():
         lines = read_text(path).removesuffix("\n").split("\n")
         header = form == "glue"
-        if header and lines[0].removesuffix("\r") != "sentence\tlabel":
+        if header and lines[0] != "sentence\tlabel":
             raise DataError(f"{path}, line 1: {lines[0][:60]!r}, but GLUE's file begins with 'sentence<TAB>label'")
         for number, line in enumerate(lines[header:], start=1 + header):
-            label, sentence = _fields(line.removesuffix("\r"), form, f"{path}, line {number}")
+            label, sentence = _fields(line, form, f"{path}, line {number}")
             here = split
             if split == "train" and "dev" not in files:
                 digest = hashlib.blake2b(sentence.encode(), digest_size=8).digest()

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from probing.corpora.parsed import SPLIT_NAMES, Dependencies, Sentence
-from probing.corpora.reading import library, read_text
 from probing.errors import DataError
+from probing.reading import library, read_text
 
 
 def read_conllu(path: Path) -> Iterator[Sentence]:
@@ -33,7 +33,7 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
                     f"{path}, line {number}: {columns} columns, a word of CoNLL-U has ten, tab-separated: {line[:60]!r}"
                 )
             begun = begun or number
-            block.append(line.rstrip("\r"))
+            block.append(line)
         elif not line.strip() and block:
             yield conllu_sentence("\n".join(block), f"{path}, line {begun}", file_split(path))
             begun, block = 0, []

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from probing.corpora.senteval import find_file, read_bytes
+from probing.corpora.senteval import find_file
 from probing.errors import DataError
 from probing.progress import bar, say
+from probing.reading import read_bytes
 
 
 def git_blob_id(content: bytes) -> str:

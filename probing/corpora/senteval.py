@@ -2,25 +2,21 @@
 
 Definition (facebookresearch/SentEval, data/probing/README.md): the first field is the partition (tr, va, te), the second the
 label, the last the sentence in space-delimited tokens; fields in between are allowed and ignored. A file may carry a leading
-task column (`task, split, label, sentence`), as some copies do. Plain text, .gz and .xz are read alike, always as UTF-8,
-split at line feeds only, and quote characters are text.
+task column (`task, split, label, sentence`), as some copies do. Lines are those of `probing.reading`; quote characters are text.
 
 Left out: no tokenisation and no filtering; what the file says is what the probes see.
 """
 
 from __future__ import annotations
 
-import gzip
-import lzma
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from probing.errors import DataError
+from probing.reading import SUFFIXES, decoded, read_bytes
 
 SPLITS = {"tr": "train", "va": "dev", "te": "test"}
-SUFFIXES = ("", ".gz", ".xz")
 
 
 @dataclass(frozen=True)
@@ -48,35 +44,15 @@ def find_file(root: Path, name: str) -> Path | None:
     return found[0] if found else None
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's content, decompressed.
-
-    Raises:
-        DataError: the file is missing, unreadable, truncated or not what its suffix says.
-    """
-    try:
-        raw = path.read_bytes()
-        if path.suffix == ".gz":
-            return gzip.decompress(raw)
-        return lzma.decompress(raw) if path.suffix == ".xz" else raw
-    except FileNotFoundError:
-        raise DataError(f"no file {path}") from None
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-
-
 def read_lines(path: Path, content: bytes | None = None) -> Iterator[Line]:
     """Yields every row of the file, checked; `content` is what `read_bytes` gave, where it was read before.
 
     Raises:
         DataError: a row that is not of the format; the message names file, line number, what stands there and what should.
     """
-    try:
-        text = (read_bytes(path) if content is None else content).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: byte {error.start} ({error.reason}); convert it, e.g. with iconv") from None
+    text = decoded(read_bytes(path) if content is None else content, path)
     for number, row in enumerate(text.removesuffix("\n").split("\n"), start=1):
-        fields = row.removesuffix("\r").split("\t")
+        fields = row.split("\t")
         task = None
         if len(fields) > 3 and fields[0] not in SPLITS and fields[1] in SPLITS:
             task, *fields = fields

@@ -6,12 +6,14 @@ the tokens . ! ? and, where a piece is still longer, after `longest` tokens. Wik
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from probing.corpora.reading import read_text
 from probing.errors import DataError
+from probing.reading import decoded, read_text
 
 
 def sentences(path: Path, longest: int = 64) -> Iterator[str]:
@@ -73,8 +75,13 @@ def _brown(path: Path) -> Iterator[list[str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
-                content = "" if name.endswith(("/", "README", "CONTENTS", "cats.txt")) else archive.read(name).decode("utf-8")
-                for line in content.split("\n"):
+                if name.endswith(("/", "README", "CONTENTS", "cats.txt")):
+                    continue
+                for line in decoded(archive.read(name), f"{path}: {name}").split("\n"):
                     yield [pair.rpartition("/")[0] for pair in line.split()]
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except _DAMAGED as error:
         raise DataError(f"{path} cannot be read as a zip of word/tag files: {error}") from None
+
+
+# RuntimeError: a member with a password; NotImplementedError: packed in a way that zipfile lacks; struct.error: a cut extra field
+_DAMAGED = (OSError, zipfile.BadZipFile, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError)

@@ -17,9 +17,8 @@ from pathlib import Path
 from probing.corpora.brackets import read_gum, read_penn
 from probing.corpora.dependencies import read_conllu
 from probing.corpora.parsed import Corpus, Dependencies, Node, Sentence
-from probing.corpora.reading import read_text
-from probing.corpora.senteval import read_bytes
 from probing.errors import DataError
+from probing.reading import read_bytes, read_text
 
 __all__ = [
     "Corpus",

@@ -20,6 +20,7 @@ from probing.encoders.network import Architecture, Network, NetworkEncoder
 from probing.encoders.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import ConfigError, EncoderError
 from probing.presets import build
+from probing.reading import decoded
 
 CONFIG, WEIGHTS, VOCABULARY, MANIFEST = "config.json", "model.safetensors", "tokenizer.json", "manifest.json"
 
@@ -91,7 +92,7 @@ class CheckpointEncoder(NetworkEncoder):
     @cached_property
     def counted(self) -> TrainedVocabulary:
         """The vocabulary that was counted on the training text: what a language model predicts."""
-        return TrainedVocabulary(self._bytes(VOCABULARY).decode("utf-8", "replace"))
+        return TrainedVocabulary(self._text(VOCABULARY))
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -119,12 +120,15 @@ class CheckpointEncoder(NetworkEncoder):
 
     def _json(self, name: str) -> Any:
         try:
-            said = json.loads(self._bytes(name))
-        except ValueError as error:
+            said = json.loads(self._text(name))
+        except (ValueError, RecursionError) as error:
             raise EncoderError(f"{self.folder / name} is not JSON: {error}") from None
         if not isinstance(said, dict):
             raise EncoderError(f"{self.folder / name} must hold a JSON object")
         return said
+
+    def _text(self, name: str) -> str:
+        return decoded(self._bytes(name), self.folder / name, EncoderError)
 
     def _bytes(self, name: str) -> bytes:
         if not self.folder.is_dir():

@@ -24,6 +24,7 @@ import numpy as np
 
 from probing.encoders.hdf5 import read_arrays, weight, write_arrays
 from probing.errors import EncoderError
+from probing.reading import read_json
 
 N_CHARACTERS = 261
 """Rows of char_embed: 256 bytes, begin and end of a sentence, begin and end of a word, and what fills a word up."""
@@ -109,12 +110,7 @@ def read_options(path: Path) -> ELMoOptions:
         EncoderError: no such file, not JSON, keys missing (they are named), or a value that is not allowed.
     """
     where = f"encoder.options={str(path)!r}"
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise EncoderError(f"{where}: no such file; give the options.json that belongs to the weights") from None
-    except ValueError as error:
-        raise EncoderError(f"{where} is not JSON ({error}); give the options.json that belongs to the weights") from None
+    given = read_json(path, where, "give the options.json that belongs to the weights")
     values = {key: _value(given, key) for key in _KEYS}
     if missing := [key for key, value in values.items() if value is _MISSING]:
         raise EncoderError(f"{where} lacks {', '.join(missing)}; give the options.json that belongs to the weights")

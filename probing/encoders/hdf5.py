@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from probing.errors import EncoderError, did_you_mean
+from probing.reading import require_file
 
 
 def check_file(path: Path) -> None:
-    """Raises EncoderError where there is no such file."""
-    if not path.is_file():
-        raise EncoderError(f"encoder.weights={str(path)!r}: no such file; give the HDF5 file of the model's weights")
+    """Raises EncoderError where there is no such file, or none that can be opened."""
+    require_file(path, f"encoder.weights={str(path)!r}", "give the HDF5 file of the model's weights")
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -27,7 +27,6 @@ Reference: Max Woolf, textgenrnn, github.com/minimaxir/textgenrnn (MIT). Left ou
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +39,7 @@ import numpy as np
 from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, words_of_spans
 from probing.encoders.hdf5 import read_arrays, weight
 from probing.errors import EncoderError
+from probing.reading import read_json
 from probing.shards import file_sha256
 
 if TYPE_CHECKING:
@@ -96,12 +96,7 @@ class TextgenrnnEncoder:
     def ids(self) -> dict[str, int]:
         """Id of every character that the model knows."""
         where = f"encoder.vocab={self.vocab!r}"
-        try:
-            found = json.loads(self._path(self.vocab).read_text(encoding="utf-8"))
-        except OSError:
-            raise EncoderError(f"{where}: no such file; give the model's vocabulary, textgenrnn_vocab.json") from None
-        except ValueError as error:
-            raise EncoderError(f"{where} is not JSON ({error}); give the model's vocabulary, textgenrnn_vocab.json") from None
+        found = read_json(self._path(self.vocab), where, "give the model's vocabulary, textgenrnn_vocab.json")
         numbers = list(found.values()) if isinstance(found, dict) else []
         if any(type(n) is not int for n in numbers) or set(numbers) != set(range(1, len(numbers) + 1)) or not numbers:
             raise EncoderError(f"{where} must map characters to the ids 1, 2, 3, …, each once")

@@ -30,6 +30,7 @@ from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
+from probing.encoders.standin import standing_in
 from probing.errors import EncoderError, ProbingError, did_you_mean
 
 _NOT_THE_USERS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).resolve().parents[1]))
@@ -72,6 +73,7 @@ def find(target: str) -> Code:
 
     The file's folder, or the current one, is put in front of `sys.path`, as Python does for a script. A file is run anew each
     time, from the bytes that are hashed, and so are modules of its folder that it imports; what was imported before stays.
+    SentEval's own package need not be installed (`probing.encoders.standin`).
 
     Raises:
         EncoderError: no such file, module or attribute, or an exception while it is imported.
@@ -86,7 +88,7 @@ def find(target: str) -> Code:
     sys.path[:] = [str(home), *(entry for entry in sys.path if entry != str(home))]
     before = set(sys.modules)
     try:
-        with users_code(f"encoder.target={target}: importing it"), _no_bytecode():
+        with users_code(f"encoder.target={target}: importing it"), _no_bytecode(), standing_in():
             module = thing = _run(path) if path else importlib.import_module(place)
             for part in attribute.split(".") if attribute else ():
                 if not hasattr(thing, part):

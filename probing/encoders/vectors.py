@@ -30,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 
 from probing.encoders.base import Item, States
 from probing.errors import EncoderError, StatesError
+from probing.reading import require_file
 from probing.shards import file_sha256
 
 VERSION = 1
@@ -56,8 +57,7 @@ class VectorsEncoder:
         self.file = Path(self.path).expanduser()
         if self.file.suffix not in _READERS:
             raise EncoderError(f"encoder.path={self.path}: {self.file.suffix or 'no suffix'} (allowed: {', '.join(_READERS)})")
-        if not self.file.is_file():
-            raise EncoderError(f"encoder.path={self.path}: no such file")
+        require_file(self.file, f"encoder.path={self.path}")
         self.name = self.label or self.file.name
 
     @property

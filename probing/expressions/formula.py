@@ -23,6 +23,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from probing.errors import DataError
+from probing.reading import read_text
 from probing.types import Coalitions, Values
 
 Group = tuple[int, tuple[int, ...]]
@@ -206,12 +207,9 @@ def read(path: str | Path) -> list[Expression]:
     Raises:
         DataError: the file cannot be read, or a line is not what `write` writes; names file and line.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+    *lines, rest = read_text(Path(path)).split("\n")
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate([*lines, rest] if rest else lines, 1):
         fields = line.split("\t")
         try:
             if len(fields) != 7:

@@ -1,0 +1,74 @@
+"""A stand-in for the package `senteval`, which the scripts of its users import at their head and need under their main guard only.
+
+While a user's file is imported, `import senteval`, its submodules and names from them succeed where the package is not to be had.
+What they give has every attribute, and raises ImportError when it is called, iterated or subclassed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+PACKAGE = "senteval"
+
+
+@contextmanager
+def standing_in() -> Iterator[None]:
+    """Imports find the stand-in, after everything else that could find the package, while the block runs; then it is gone."""
+    finder = _Finder()
+    sys.meta_path.append(finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name, module in sys.modules.items() if isinstance(module, _Module)]:
+            del sys.modules[name]
+
+
+class _Finder:
+    """Finder and loader of the import system."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name == PACKAGE or (name.startswith(f"{PACKAGE}.") and isinstance(sys.modules.get(PACKAGE), _Module)):
+            return ModuleSpec(name, self, is_package=True)
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Module(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run."""
+
+
+class _Module(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        return _attribute(self.__name__, name)
+
+
+class _Name:
+    """A name of the package."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return _attribute(self._name, name)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        raise ImportError(
+            f"{self._name} is used, and SentEval is not installed; probing needs prepare and batcher only: put the rest under "
+            'if __name__ == "__main__":, or install SentEval',
+            name=PACKAGE,
+        )
+
+    __iter__ = __getitem__ = __len__ = __enter__ = __exit__ = __mro_entries__ = __call__
+
+
+def _attribute(of: str, name: str) -> _Name:
+    if name.startswith("__"):  # whoever asks for these wants to know what kind of object it is
+        raise AttributeError(name)
+    return _Name(f"{of}.{name}")

@@ -1,0 +1,188 @@
+"""Reads files: the one way from a path to bytes, text, lines or JSON, whatever the format above it; and the libraries for some.
+
+Text is UTF-8, plain, .gz or .xz. A byte order mark at the head of a file is no text and is left out; a file in UTF-16 or UTF-32, an
+archive or another binary file is refused by its kind. A line ends at LF or CRLF, and in a file without any LF at CR; any
+other CR is a blank within its line, as U+2028 and the like are characters.
+
+A mark at the head of a *later* line is refused, with the line: there files were joined, and what follows may be a second header
+too, which nobody but the user can judge. Within a line U+FEFF is a character, as Unicode says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import io
+import json
+import lzma
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from probing.errors import DataError, EncoderError, ProbingError
+
+MARK = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8: U+FEFF."""
+SUFFIXES = ("", ".gz", ".xz")
+"""Endings of a file's name, after the one of its format, that are unpacked while it is read."""
+
+_OPEN = {"": open, ".gz": gzip.open, ".xz": lzma.open}
+_UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)
+_UNPACK = "unpack it and give the text file that is in it"
+_CONVERT = "text in {0}, not in UTF-8; convert it: iconv -f {0} -t UTF-8 FILE > NEW".format
+_KINDS = {
+    rb"\xff\xfe\x00\x00|\x00\x00\xfe\xff": _CONVERT("UTF-32"),
+    rb"\xff\xfe|\xfe\xff": _CONVERT("UTF-16"),
+    rb"[^\0]\0[^\0]\0": _CONVERT("UTF-16LE"),
+    rb"\0[^\0]\0[^\0]": _CONVERT("UTF-16BE"),
+    rb"[^\0]\0\0\0[^\0]\0\0\0": _CONVERT("UTF-32LE"),
+    rb"\0\0\0[^\0]\0\0\0[^\0]": _CONVERT("UTF-32BE"),
+    rb"PK\x03\x04": f"a zip archive; {_UNPACK}",
+    rb"\x1f\x8b\x08": "a file packed by gzip; give its name the ending .gz, or unpack it",
+    rb"\xfd7zXZ\x00": "a file packed by xz; give its name the ending .xz, or unpack it",
+    rb"BZh[1-9]1AY&SY": f"a file packed by bzip2; {_UNPACK}",
+    rb"\x28\xb5\x2f\xfd": f"a file packed by zstd; {_UNPACK}",
+    rb"7z\xbc\xaf\x27\x1c": f"a 7z archive; {_UNPACK}",
+    rb"Rar!\x1a\x07": f"a rar archive; {_UNPACK}",
+    rb"%PDF-\d": "a PDF; extract its text",
+    rb"\x89HDF\r\n": "HDF5, not text",
+    rb"\x93NUMPY": "an array of numpy, not text",
+}
+
+
+def read_bytes(path: Path, error: type[ProbingError] = DataError) -> bytes:
+    """The file's content, unpacked.
+
+    Raises:
+        error: the file is missing, a folder, unreadable, cut short, or not what its suffix says.
+    """
+    try:
+        with _opened(path) as file:
+            return file.read()
+    except _UNREADABLE as problem:
+        raise error(_unreadable(path, problem)) from None
+
+
+def read_text(path: Path, error: type[ProbingError] = DataError) -> str:
+    r"""The file's text, lines ended by "\n".
+
+    Raises:
+        error: see `read_bytes` and `decoded`.
+    """
+    return decoded(read_bytes(path, error), path, error)
+
+
+def decoded(content: bytes, where: object, error: type[ProbingError] = DataError) -> str:
+    r"""The text of what `read_bytes` gave, lines ended by "\n"; `where` is the file in words.
+
+    Raises:
+        error: it is not UTF-8 (the byte is named), another kind of file, or has a byte order mark at the head of a later line.
+    """
+    lines = list(_lines(io.BufferedReader(io.BytesIO(content)), where, error))
+    for number, line in enumerate(lines, start=1):
+        if line.startswith(MARK):
+            raise error(
+                f"{where}, line {number}: it begins with a byte order mark (U+FEFF), as where files were joined; look whether "
+                "this line is a second header, and take the mark out, e.g. with sed 's/^\\xEF\\xBB\\xBF//'"
+            )
+    try:
+        content.decode()
+    except UnicodeDecodeError as problem:
+        line = content.count(b"\n", 0, problem.start) + 1
+        raise error(
+            f"{where} is not UTF-8: byte {problem.start}, in line {line} ({problem.reason}); convert it, e.g. with iconv"
+        ) from None
+    return b"".join(lines).decode()
+
+
+def read_lines(path: Path, error: type[ProbingError] = DataError) -> Iterator[bytes]:
+    r"""The lines of a long text file, each ended by b"\n" but perhaps the last, read as they are asked for; not decoded.
+
+    Raises:
+        error: see `read_bytes`; or another kind of file than text in UTF-8.
+    """
+    try:
+        with _opened(path) as file:
+            yield from _lines(file, path, error)
+    except _UNREADABLE as problem:
+        if isinstance(problem, OSError) and problem.errno:
+            raise error(_unreadable(path, problem)) from None
+        raise error(f"{path}: cannot be read, it may be cut short: {problem}; fetch it again") from None
+
+
+def read_json(path: Path, what: str, hint: str) -> Any:
+    """The content of a JSON file that an encoder needs; `what` is its option in words, `hint` what to give.
+
+    Raises:
+        EncoderError: there is no such file, it cannot be read, or it is not JSON.
+    """
+    require_file(path, what, hint)
+    try:
+        return json.loads(read_text(path, EncoderError))
+    except (EncoderError, ValueError, RecursionError) as problem:
+        raise EncoderError(f"{what} is not JSON ({problem}); {hint}") from None
+
+
+def require_file(path: Path, what: str, hint: str = "") -> None:
+    """Checks that an encoder's file can be opened; `what` is its option in words, `hint` what to give.
+
+    Raises:
+        EncoderError: it is missing, a folder, or closed to this user.
+    """
+    hint = hint and f"; {hint}"
+    if os.path.isdir(path):
+        raise EncoderError(f"{what} is a folder, and a file is needed{hint}")
+    if not os.path.isfile(path):
+        raise EncoderError(f"{what}: no such file{hint}")
+    if not os.access(path, os.R_OK):
+        raise EncoderError(f"{what} may not be read by this user: change its permissions")
+
+
+def library(name: str) -> Any:
+    """nltk or conllu, which only the readers of brackets and CoNLL-U need.
+
+    Raises:
+        ProbingError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise ProbingError(f"reading this file needs the package {name}: pip install 'probing[treebank]'") from None
+
+
+def kind_of_file(head: bytes) -> str:
+    """A file's kind and what to do, by its first bytes; empty for text in UTF-8 and whatever else is not known.
+
+    >>> kind_of_file(b"BZh91AY&SY")
+    'a file packed by bzip2; unpack it and give the text file that is in it'
+    """
+    return next((kind for magic, kind in _KINDS.items() if re.match(magic, head)), "")
+
+
+def _opened(path: Path) -> Any:
+    return _OPEN[path.suffix if path.suffix in SUFFIXES else ""](path, "rb")
+
+
+def _unreadable(path: Path, problem: Exception) -> str:
+    if isinstance(problem, FileNotFoundError):
+        return f"no file {path}: it cannot be read"
+    reason = getattr(problem, "strerror", None) or problem
+    hint = "" if isinstance(problem, OSError) and problem.errno else "; it may be cut short, fetch it again"
+    return f"{path} cannot be read: {reason}{hint}"
+
+
+def _lines(file: Any, where: object, error: type[ProbingError]) -> Iterator[bytes]:
+    if kind := kind_of_file(file.peek(16)):
+        raise error(f"{where} is {kind}")
+    for number, line in enumerate(file):
+        if number == 0:
+            while line.startswith(MARK):
+                line = line[len(MARK) :]
+            if not line.endswith(b"\n"):  # the whole file: there is no LF
+                yield from line.replace(b"\r", b"\n").splitlines(keepends=True)
+                return
+        end = b"\n" if line.endswith((b"\n", b"\r")) else b""
+        yield line.rstrip(b"\r\n") + end
