@@ -26,6 +26,7 @@ from probing.probes import load as load_probe
 from probing.probes.controls import FLOORS, control_labels
 from probing.probes.protocols import Blocks, Fold, LabelSet, ProbeProtocol, ProbeResult
 from probing.progress import bar, human_bytes, human_seconds, say
+from probing.shards import guarded
 from probing.statistics import accuracy, macro_f1
 from probing.store import Rows, Store, Vectors
 from probing.tables import SCORES, ResultTable, Row
@@ -212,7 +213,8 @@ def _announce(demand: Demand, store: Store) -> None:
     """Size and time of the extraction, before it starts."""
     encoder = demand.encoder
     try:
-        cost = store.estimate(encoder, demand.texts, demand.poolings)
+        with guarded(store.root):
+            cost = store.estimate(encoder, demand.texts, demand.poolings)
         with foreign(f"{encoder.name}: its origin"):
             origin = encoder.origin
     except (StatesError, MemoryError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,6 +108,14 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings)
             for cell in cells:
                 planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
     return list(planned.values())
+
+
+def request_key(tasks: Sequence[Task], planned: Sequence[Cell], settings: Settings) -> str:
+    """A hash of what was asked for: the same before and after an encoder can say its layers, so that the run keeps its name."""
+    marks = [cell.row.encoder_fingerprint for cell in planned if cell.row.role == "probe"]
+    asked = {option.name: getattr(settings, option.name) for option in fields(settings) if option.name != "probe"}
+    probes = [settings.probe.settings(task.name) for task in tasks]
+    return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **asked})
 
 
 def _measured(encoder: Encoder, twin_of: str, settings: Settings) -> Measured:

@@ -106,3 +106,19 @@ class Run:
             if (said := record["details"]["versions"]) not in found:
                 found.append(said)
         return found
+
+
+def rows_that_show(key: str, home: Path) -> list[dict[str, Any]]:
+    """Run, role, encoder and `twin_of` of every row of the runs in `home` that shows the cell `key`."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(home.glob("runs/*/run.json")):
+        try:
+            run = Run.read(path.parent)
+        except DataError:  # damaged; the commands that need it say so
+            continue
+        for row in run.rows:
+            if row.cell == key:
+                rows.append(
+                    {"run": path.parent.name, "role": row.role, "task": row.task, "encoder": row.encoder, "twin_of": row.twin_of}
+                )
+    return rows
