@@ -12,11 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,6 +21,7 @@ import numpy as np
 
 from probing.errors import DataError, did_you_mean
 from probing.locks import turns, writer
+from probing.provenance import provenance
 from probing.shards import read_sealed, sealed
 from probing.types import Labels
 
@@ -49,8 +46,14 @@ class Cells:
 
     def done(self, key: str) -> bool:
         """Whether the cell is finished, and its predictions are the ones that were written."""
+        return self.state(key)[0] == "done"
+
+    def state(self, key: str) -> tuple[str, dict[str, Any]]:
+        """ "done", "failed" or "missing", and the record (empty for a missing cell); damaged predictions make it missing."""
         record = self.read(key)
-        return record is not None and record["status"] == "done" and self._predictions_intact(record)
+        if record is None or (record["status"] == "done" and not self._predictions_intact(record)):
+            return "missing", {}
+        return record["status"], record
 
     def predictions(self, key: str) -> tuple[Labels, Labels]:
         """Gold and predicted class indices of the test sentences, each (n_test,).
@@ -58,8 +61,7 @@ class Cells:
         Raises:
             DataError: the cell is not finished, or its predictions are damaged.
         """
-        record = self.read(key)
-        if record is None or record["status"] != "done" or not self._predictions_intact(record):
+        if not self.done(key):
             raise DataError(f"the predictions of cell {key} in {self.root} are missing or damaged; run the same command again")
         gold, predicted = np.load(self.root / f"{key}.npy", allow_pickle=False).astype(np.int64)
         return gold, predicted
@@ -131,20 +133,3 @@ def replace_file(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of what computes the numbers."""
-    found = {"python": platform.python_version()}
-    for package in ("probing", "torch", "transformers", "scikit-learn", "numpy", "scipy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def provenance() -> dict[str, Any]:
-    """When and with what a cell was made."""
-    return {"made": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions(), "machine": platform.platform()}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from probing import presets
-from probing.errors import ConfigError, ProbingError, did_you_mean
+from probing.errors import ConfigError, ForeignError, ProbingError, did_you_mean
 from probing.progress import human_bytes, say
 
 app = typer.Typer(
@@ -33,10 +34,16 @@ def main() -> None:
         app()
     except ProbingError as error:
         say(f"probing: {error}")
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, ForeignError) else 2)
     except OSError as error:
         say(f"probing: {error.filename or 'the machine'}: {error.strerror or error}")
         sys.exit(2)
+    except Exception:
+        from probing.provenance import own_fault
+
+        traceback.print_exc()
+        say(f"probing: {own_fault()}")
+        sys.exit(1)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
@@ -99,11 +106,12 @@ def status(runs: list[Path]) -> None:
         state = found.state()
         counts = ", ".join(f"{len(cells)} {name}" for name, cells in state.items())
         typer.echo(f"{found.folder}: {len(found.keys)} cells: {counts}")
+        shown = {row.cell: row for row in reversed(found.rows)}
         for record in state["failed"]:
-            row = record["row"]
-            typer.echo(
-                f"  failed {record['key']}  {row['task']} {row['encoder']} layer {row['layer']} {row['pooling']}: {record['error']}"
-            )
+            row = shown[record["key"]]
+            what = f"layer {row.layer} {row.pooling}" if row.layer is not None else "floor" if row.role == "floor" else "all layers"
+            what += f" {row.role}" if row.role not in ("probe", "floor") else ""
+            typer.echo(f"  failed {row.cell}  {row.task} {row.encoder} {what}: {record['error']}")
         open_ += len(state["failed"]) + len(state["missing"])
     if open_:
         typer.echo(f"{open_} open: run the same command again, finished cells are skipped")
@@ -149,10 +157,12 @@ def explain(
     cell: Annotated[str, typer.Argument(help="key of a cell, or its beginning")],
     dir: Annotated[Path, typer.Option(help="the run.dir that holds the cell")] = OUT,
 ) -> None:
-    """Everything that made one number: data, encoder, probe, what was tried, seeds, versions, when."""
+    """Everything that made one number: data, encoder, probe, what was tried, seeds, versions, when; and the rows that show it."""
     from probing.cells import Cells
+    from probing.runs import rows_that_show
 
-    typer.echo(json.dumps(Cells(dir / "cells").find(cell), indent=1, ensure_ascii=False))
+    record = Cells(dir / "cells").find(cell)
+    typer.echo(json.dumps(record | {"rows": rows_that_show(record["key"], dir)}, indent=1, ensure_ascii=False))
 
 
 @app.command()

@@ -1,13 +1,21 @@
 """The errors a user can meet. Each message says what was given, what is allowed, and what to do.
 
-`ProbingError` ends the command line with exit code 2 and its text, never a traceback.
+Whose fault an exception is:
+
+- `ProbingError`, but for `ForeignError`: a mistake in what was given, or a condition of the machine. It ends the command with exit
+  code 2 and its text.
+- `ForeignError`: any other exception while code that is not ours is at work (a method of an encoder, a probe, a floor, a user's
+  function), or while its result is read (`foreign`). The cells that need the result fail, the others go on; exit code 1.
+- Anything else is a fault of this package: a traceback, and where to report it (`probing.provenance.own_fault`).
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -39,7 +47,13 @@ class ForeignError(StatesError):
 
     @classmethod
     def of(cls, doing: str, error: BaseException) -> ForeignError:
-        """The error for `error`, which was raised while `doing` (a phrase such as "bert: running the model")."""
+        """The error for `error`, which was raised while `doing` (a phrase such as "bert: running the model").
+
+        Raises:
+            error itself: the disk is full, or it is the end of a Slurm job, which submitit raises wherever the job is.
+        """
+        if ends_job(error) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+            raise error
         return cls(f"{doing}: {described(error)}")
 
 
@@ -63,7 +77,41 @@ def described(error: BaseException) -> str:
     message = next(iter(str(error).strip().splitlines()), "")
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({'/'.join(Path(frames[-1].filename).parts[-3:])}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {message}{place}" if message else f"{type(error).__name__}{place}"
+    advice = f"; {NO_MEMORY}" if out_of_memory(error) else ""
+    return (f"{type(error).__name__}: {message}{place}" if message else f"{type(error).__name__}{place}") + advice
+
+
+NO_MEMORY = (
+    "there was not enough memory: end other programs, take a machine with more, or ask for less "
+    "(data.train_size=…, a smaller model, encoder.device=cpu where a GPU is too small)"
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the machine or its GPU has too little memory (Python's, numpy's or torch's)."""
+    refused = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or refused
+
+
+def ends_job(error: BaseException) -> bool:
+    """Whether an exception is the end of a Slurm job (time limit, preemption): submitit's signal handler raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return type(error).__module__.startswith("submitit") or any("submitit" in Path(frame.filename).parts for frame in frames)
+
+
+@contextmanager
+def foreign(doing: str) -> Iterator[None]:
+    """Turns an exception of the block, which runs code that is not ours or reads its result, into a `ForeignError`.
+
+    Raises:
+        ForeignError: see there; a `ProbingError` is passed on.
+    """
+    try:
+        yield
+    except ProbingError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ForeignError.of(doing, error) from error
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

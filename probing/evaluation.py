@@ -2,7 +2,9 @@
 
 The work is a list of cells, known before anything is computed (`plan`). Finished cells are skipped; the sentences of all tasks
 that an encoder still needs go through it once; then the probes of each task are fitted, all columns and label sets in one call.
-A cell that fails is recorded and the rest goes on.
+
+An exception of an encoder, a probe or a floor (`probing.errors.ForeignError`), states that cannot be used, and too little memory
+fail the cells that need the result; they are recorded, and tried again by the next run. The rest goes on.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ import numpy as np
 
 from probing.cells import Cells, key_of
 from probing.encoders.base import POOLINGS, Encoder
-from probing.errors import ProbingError, StatesError
+from probing.errors import ForeignError, ProbingError, StatesError, StoreError, described, foreign
 from probing.plan import ALL_FLOORS, Cell, Settings, plan
 from probing.probes import load as load_probe
 from probing.probes.controls import FLOORS, control_labels
 from probing.probes.protocols import Blocks, Fold, LabelSet, ProbeProtocol, ProbeResult
 from probing.progress import bar, human_bytes, human_seconds, say
+from probing.shards import guarded
 from probing.statistics import accuracy, macro_f1
-from probing.store import Store
+from probing.store import Rows, Store, Vectors
 from probing.tables import SCORES, ResultTable, Row
 from probing.task import Task
 from probing.types import Column, Labels
@@ -61,7 +64,8 @@ def evaluate(
         force: measure again what is finished.
 
     Returns:
-        One row per cell; `frame.status` is "failed" where a cell could not be computed.
+        A row for each cell, and for each role and encoder name under which it was asked for; `frame.status` is "failed" where it
+        could not be computed, and `frame.error` says why.
 
     Raises:
         ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
@@ -100,37 +104,86 @@ def opened(
 
 
 def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: Cells, force: bool = False) -> None:
-    """Computes what is not finished, and records it cell by cell."""
-    missing = [cell for cell in planned if force or not cells.done(cell.key)]
-    say(f"{len(planned)} cells: {len(planned) - len(missing)} done, {len(missing)} to compute")
+    """Computes what is not finished, each cell once, and records it cell by cell."""
+    unique: dict[str, Cell] = {}
+    for cell in planned:
+        unique.setdefault(cell.key, cell)
+    missing = [cell for cell in unique.values() if force or not cells.done(cell.key)]
+    say(f"{len(unique)} cells: {len(unique) - len(missing)} done, {len(missing)} to compute")
     if not missing:
         return
-    floors = [cell for cell in missing if cell.encoder is None]
+    floors = [cell for cell in missing if cell.row.role == "floor"]
     with bar("floors", len(floors)) as advance:
         for cell in floors:
             _compute_floor(cell, cells)
             advance(1)
+    for cell in missing:
+        if cell.failure:
+            _fail([cell], cells, cell.failure)
     demands = _demands(missing)
     for demand in demands:
         _announce(demand, store)
-    for encoder, mine, tasks, texts, poolings in demands:
-        mark = mine[0].row.encoder_fingerprint
+    for demand in demands:
+        _compute_encoder(demand, probe, store, cells, force)
+        _release(demand.encoder)
+
+
+def _compute_encoder(demand: Demand, probe: ProbeProtocol, store: Store, cells: Cells, force: bool) -> None:
+    """The cells of one encoder, task by task."""
+    encoder = demand.encoder
+    vectors = _vectors(demand, store)
+    with bar(f"probing {encoder.name}", len(demand.cells)) as advance:
+        for sha256, task in demand.tasks.items():
+            todo = [cell for cell in demand.cells if cell.task.sha256 == sha256]
+            if isinstance(reason := vectors[sha256], str):
+                _fail(todo, cells, reason)
+                advance(len(todo))
+                continue
+            mark = todo[0].row.encoder_fingerprint
+            group = key_of({"data": sha256, "encoder": mark, "probe": probe.settings(task.name)})
+            for layers in cells.turns(group, {cell.column.layer for cell in todo}):
+                own = [cell for cell in todo if cell.column.layer in layers]
+                left = [cell for cell in own if force or not cells.done(cell.key)]  # another run may have been at it
+                advance(len(own) - len(left))
+                _compute_probes(left, task, encoder, probe, vectors[sha256], cells, advance)
+
+
+def _vectors(demand: Demand, store: Store) -> dict[str, Vectors | str]:
+    """For each task the vectors of its sentences, or why there are none: a sentence fails only the tasks that have it."""
+    encoder, tasks = demand.encoder, demand.tasks
+
+    def vectors(texts: Iterable[str]) -> Vectors | str:
         try:
-            vectors = store.vectors(encoder, texts, poolings)
-        except StatesError as error:  # recorded, listed and tried again; the other encoders go on
-            for cell in mine:
-                _fail(cell, cells, error)
-            continue
-        with bar(f"probing {encoder.name}", len(mine)) as advance:
-            for sha256, task in tasks.items():
-                todo = [cell for cell in mine if cell.task.sha256 == sha256]
-                group = key_of({"data": sha256, "encoder": mark, "probe": probe.settings(task.name)})
-                for layers in cells.turns(group, {cell.column.layer for cell in todo}):
-                    ours = [cell for cell in todo if cell.column.layer in layers]
-                    left = [cell for cell in ours if force or not cells.done(cell.key)]  # another run may have been here
-                    advance(len(ours) - len(left))
-                    _compute_probes(left, task, encoder, probe, vectors, cells, advance)
-        encoder.release()
+            with foreign(f"{encoder.name}: its description"):
+                _about(encoder)
+            return store.vectors(encoder, texts, demand.poolings)
+        except StatesError as error:
+            return str(error)
+        except MemoryError as error:
+            return described(error)
+
+    together = vectors(demand.texts)
+    if isinstance(together, Vectors) or len(tasks) == 1:
+        return dict.fromkeys(tasks, together)
+    return {sha256: vectors(_texts([task])) for sha256, task in tasks.items()}
+
+
+def _texts(tasks: Iterable[Task]) -> list[str]:
+    return list(dict.fromkeys(text for task in tasks for split in task.splits.values() for text in split.texts))
+
+
+def _about(encoder: Encoder) -> dict[str, Any]:
+    """What a cell's record says of its encoder."""
+    layers = list(encoder.layer_names)
+    return {"name": encoder.name, "origin": encoder.origin, "description": dict(encoder.description), "layers": layers}
+
+
+def _release(encoder: Encoder) -> None:
+    try:
+        with foreign(f"{encoder.name}: releasing it"):
+            encoder.release()
+    except ForeignError as error:  # its results are there
+        say(str(error))
 
 
 class Demand(NamedTuple):
@@ -146,28 +199,30 @@ class Demand(NamedTuple):
 def _demands(missing: Sequence[Cell]) -> list[Demand]:
     by_encoder: dict[str, list[Cell]] = {}
     for cell in missing:
-        if cell.encoder is not None:
+        if cell.column is not None:
             by_encoder.setdefault(cell.row.encoder_fingerprint, []).append(cell)
-    found = []
+    demands = []
     for group in by_encoder.values():
         tasks = {cell.task.sha256: cell.task for cell in group}
-        texts = dict.fromkeys(text for task in tasks.values() for split in task.splits.values() for text in split.texts)
         poolings = [p for p in POOLINGS if any(cell.column.pooling == p for cell in group)]
-        found.append(Demand(group[0].encoder, group, tasks, list(texts), poolings))
-    return found
+        demands.append(Demand(group[0].encoder, group, tasks, _texts(tasks.values()), poolings))
+    return demands
 
 
 def _announce(demand: Demand, store: Store) -> None:
     """Size and time of the extraction, before it starts."""
     encoder = demand.encoder
     try:
-        cost = store.estimate(encoder, demand.texts, demand.poolings)
-    except StatesError:
+        with guarded(store.root):
+            cost = store.estimate(encoder, demand.texts, demand.poolings)
+        with foreign(f"{encoder.name}: its origin"):
+            origin = encoder.origin
+    except (StatesError, MemoryError):
         return  # the extraction will meet it too, and record it
-    encoder.release()
+    _release(encoder)
     if cost.sentences:
         say(
-            f"{encoder.name} ({encoder.origin}): {cost.sentences} sentences, about {cost.tokens} tokens, "
+            f"{encoder.name} ({origin}): {cost.sentences} sentences, about {cost.tokens} tokens, "
             f"{human_bytes(cost.bytes)} in {store.root}, about {human_seconds(cost.seconds)}, "
             f"about {human_bytes(cost.memory)} of memory"
         )
@@ -176,19 +231,23 @@ def _announce(demand: Demand, store: Store) -> None:
 def _compute_floor(cell: Cell, cells: Cells) -> None:
     start = time.perf_counter()
     try:
-        found = [FLOORS[cell.row.encoder](part) for part in cell.task.parts]
-    except Exception as error:  # recorded, listed and tried again; the other cells go on
-        _fail(cell, cells, error)
+        with foreign(f"floor {cell.row.encoder}"):
+            predictions = [FLOORS[cell.row.encoder](part) for part in cell.task.parts]
+            hits = [dev == part.dev.labels for (dev, _), part in zip(predictions, cell.task.parts, strict=True)]
+            test = np.concatenate([test for _, test in predictions])
+            row = _scored(cell, float(np.concatenate(hits).mean()), test, cell.task.test.labels)
+    except ForeignError as error:
+        _fail([cell], cells, str(error))
         return
-    hits = [dev == part.dev.labels for (dev, _), part in zip(found, cell.task.parts, strict=True)]
-    test = np.concatenate([test for _, test in found])
-    row = _scored(cell, float(np.concatenate(hits).mean()), test, cell.task.test.labels)
-    cells.write(cell.inputs, asdict(row), {"seconds": time.perf_counter() - start} | _traces(cell), cell.task.test.labels, test)
+    details = {"seconds": time.perf_counter() - start, "data": cell.task.data_card}
+    cells.write(cell.inputs, asdict(row), details, cell.task.test.labels, test)
 
 
-def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors, cells: Cells, advance) -> None:
+def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors: Vectors, cells: Cells, advance) -> None:
     splits = ([task.test] if task.folds else task.splits.values()) if todo else []
     rows = [vectors.rows(split.texts) for split in splits]
+    about = _about(encoder) | {"truncated": vectors.truncated, "extracted_with": _made_with(rows)} if todo else {}
+    layer_names = about.pop("layers", [])
     groups: dict[tuple, list[Cell]] = {}  # cells of a column and probe seed, whose label sets are fitted in one call
     for cell in sorted(todo, key=lambda cell: (POOLINGS.index(cell.column.pooling), cell.column.layer)):
         groups.setdefault((cell.column, cell.row.seed if cell.probe_seed is not None else 0), []).append(cell)
@@ -201,24 +260,35 @@ def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, v
             if wanted not in parts:
                 parts[wanted] = [Part.of(part, task, wanted) for part in task.parts]
             for which, result, gold in _fit(column, rows, parts[wanted], probe, task, probe_seed):
-                cell = pending.pop(which)
-                row = replace(
-                    _scored(cell, result.dev_accuracy, result.predictions, gold),
-                    converged=result.converged,
-                    chosen=json.dumps(dict(result.chosen)),
-                    layer_name=encoder.layer_names[column.layer],
-                )
-                details = {"tried": list(result.tried), "seconds": time.perf_counter() - start} | _traces(cell)
-                details["encoder"]["truncated"] = vectors.truncated
+                cell = pending[which]
+                with foreign(f"probe {probe.name}: reading its result"):
+                    row = replace(
+                        _scored(cell, result.dev_accuracy, result.predictions, gold),
+                        converged=result.converged,
+                        chosen=json.dumps(dict(result.chosen)),
+                        layer_name=layer_names[column.layer] if column.layer < len(layer_names) else "",
+                    )
+                    tried = json.loads(json.dumps(list(result.tried)))
+                details = {"tried": tried, "seconds": time.perf_counter() - start, "data": task.data_card, "encoder": about}
                 cells.write(cell.inputs, asdict(row), details, gold, result.predictions)
+                del pending[which]
                 advance(1)
                 start = time.perf_counter()
-        except OSError:
+            reason = f"probe {probe.name} gave no result"
+        except StoreError:
             raise
-        except Exception as error:  # recorded, listed and tried again; the other cells go on
-            for cell in pending.values():
-                _fail(cell, cells, error)
+        except ProbingError as error:
+            reason = str(error)
+        except MemoryError as error:
+            reason = described(error)
+        if pending:
+            _fail(list(pending.values()), cells, reason)
             advance(len(pending))
+
+
+def _made_with(rows: Sequence[Rows]) -> list[dict[str, Any]]:
+    sets = [made for split in rows for made in split.made_with]
+    return [made for k, made in enumerate(sets) if made not in sets[:k]]
 
 
 class Part(NamedTuple):
@@ -246,7 +316,15 @@ def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProt
     """Yields label set, result and test labels; of a cross-validated task the folds' result as one."""
 
     def fit(part: Part, blocks: Blocks):
-        return probe.fit(lambda _: blocks, [column], part.label_sets, task.name, len(task.classes), seed)
+        results = None
+        while True:
+            with foreign(f"probe {probe.name}"):
+                if results is None:
+                    results = iter(probe.fit(lambda _: blocks, [column], part.label_sets, task.name, len(task.classes), seed))
+                result = next(results, None)
+            if result is None:
+                return
+            yield result
 
     if not task.folds:
         [part] = parts
@@ -257,8 +335,9 @@ def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProt
     found: dict[str, list[ProbeResult]] = {}
     at_once = getattr(probe, "fit_folds", lambda *given: None)
     for which in parts[0].gold:
-        if results := at_once(x, [Fold(*part.rows, part.label_sets[which]) for part in parts], len(task.classes)):
-            found[which] = results
+        with foreign(f"probe {probe.name}"):
+            if results := at_once(x, [Fold(*part.rows, part.label_sets[which]) for part in parts], len(task.classes)):
+                found[which] = results
     for part in parts if not found else ():
         for _, which, result in fit(part, Blocks(*(x[own] for own in part.rows))):
             found.setdefault(which, []).append(result)
@@ -287,39 +366,30 @@ def _scored(cell: Cell, dev_accuracy: float, predicted: Labels, gold: Labels) ->
     )  # fmt: skip
 
 
-def _traces(cell: Cell) -> dict[str, Any]:
-    """What led to the number and is not in its row: for `probing explain`."""
-    traces: dict[str, Any] = {"data": cell.task.data_card}
-    if cell.encoder is not None:
-        traces["encoder"] = {
-            "name": cell.encoder.name,
-            "origin": cell.encoder.origin,
-            "description": dict(cell.encoder.description),
-        }
-    return traces
-
-
-def _fail(cell: Cell, cells: Cells, error: Exception) -> None:
-    if type(error).__module__.startswith("submitit"):  # its signal handler ends the job, wherever that was: no fault of the cell
-        raise error
-    message = str(error) if isinstance(error, ProbingError) else f"{type(error).__name__}: {error}"
-    at = f"layer {cell.column.layer}, {cell.column.pooling}" if cell.column else cell.row.encoder
-    say(f"failed: {cell.task.name}, {cell.row.encoder}, {at}: {message}")
-    cells.write_failure(cell.inputs, asdict(replace(cell.row, status="failed")), message)
+def _fail(failed: Sequence[Cell], cells: Cells, reason: str) -> None:
+    """Records cells of one task and encoder that failed for the same reason."""
+    places = list(dict.fromkeys(f"layer {cell.row.layer} {cell.row.pooling}" for cell in failed if cell.column))
+    few = f" ({', '.join(places[:3])}{', …' if places[3:] else ''})" if places else ""
+    row = failed[0].row
+    say(f"failed: {len(failed)} cell(s) of {row.task}, {row.encoder}{few}: {reason}")
+    for cell in failed:
+        cells.write_failure(cell.inputs, asdict(replace(cell.row, status="failed", error=reason)), reason)
 
 
 def table(planned: Sequence[Cell], cells: Cells) -> ResultTable:
-    """The rows of the planned cells that exist, finished or failed: planned fields, measured scores."""
+    """The rows of the planned cells: planned fields, measured scores."""
     return rows_of([cell.row for cell in planned], cells)
 
 
 def rows_of(planned: Iterable[Row], cells: Cells) -> ResultTable:
-    """The planned rows whose cells exist, with the scores that were measured.
+    """The planned rows with the scores that were measured; `status` says which cells failed, and which are missing.
 
     Names, roles and labels are those of this request; another one may have measured the same cell under others.
     """
-    found = []
+    rows = []
     for row in planned:
-        if record := cells.read(row.cell):
-            found.append(replace(row, **{name: record["row"][name] for name in SCORES}))
-    return ResultTable.of(found, cells.predictions)
+        status, record = cells.state(row.cell)
+        measured = record["row"] if status == "done" else {}
+        scores = {name: measured[name] for name in SCORES if name in measured}
+        rows.append(replace(row, **scores | {"status": status, "error": record["error"] if status == "failed" else ""}))
+    return ResultTable.of(rows, cells.predictions)

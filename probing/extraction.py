@@ -17,8 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, pooled
-from probing.errors import StatesError
+from probing.errors import StatesError, foreign, out_of_memory
+from probing.progress import say
 from probing.types import Column, Features
+
+HOPELESS = 16
+"""So many sentences are run alone after a failed batch; where not one of them passes, the encoder is given up."""
 
 
 def peak_memory() -> int:
@@ -75,6 +79,7 @@ def extract(
     items: Sequence[Item],
     poolings: Sequence[str],
     advance: Callable[[int], None] = lambda sentences: None,
+    failed: dict[int, str] | None = None,
 ) -> dict[Column, Features]:
     """Pooled vectors of every layer: `{Column(layer, pooling): (n, dims[layer])}`, float32, rows in the order of `items`.
 
@@ -82,33 +87,115 @@ def extract(
         items: what `encoder.tokenize` made of the sentences.
         poolings: a subset of `encoder.poolings`.
         advance: called after each batch with the number of its sentences.
+        failed: takes the row and the reason of each sentence that has no vectors, not even alone; its vectors are 0. None: the
+            first one raises.
 
     Raises:
-        StatesError: a sentence without a token to pool, or states that are not finite.
+        StatesError: a sentence without a token to pool, states that are not finite, or an exception in the encoder (a
+            `ForeignError`); with `failed`, only where no sentence passes.
     """
     n = len(items)
     columns = [(Column(layer, p), dim) for p in poolings for layer, dim in enumerate(encoder.dims)]
     ends = n * np.cumsum([dim for _, dim in columns])
-    block = np.empty(ends[-1], np.float32)  # one block: the allocator gives it back whole, many small ones leave its heap in pieces
+    block = np.zeros(ends[-1], np.float32)  # one block: the allocator gives it back whole, many small ones leave its heap in pieces
     out = {column: part.reshape(n, dim) for (column, dim), part in zip(columns, np.split(block, ends[:-1]), strict=True)}
-    if empty := [i for i, item in enumerate(items) if not len(item)]:
-        raise StatesError(f"{encoder.name}: {len(empty)} sentence(s) have no token at all, the first at row {empty[0]}")
-    for batch in batches([len(item) for item in items], token_budget(encoder)):
-        found = pooled(encoder, [items[i] for i in batch], poolings)
-        if bare := (found.counted == 0).nonzero().flatten().tolist():
-            raise StatesError(
-                f"{encoder.name}: the sentence at row {batch[bare[0]]} has only special tokens, nothing to pool; remove it"
-                + (", or set encoder.special_tokens=true" if hasattr(encoder, "special_tokens") else "")
-            )
-        for pooling, layers in found.vectors.items():
-            for layer, vectors in enumerate(layers):
-                out[Column(layer, pooling)][batch] = vectors.cpu().numpy()
-        advance(len(batch))
+    rest = [i for i, item in enumerate(items) if len(item)]
+    if len(rest) < n:
+        empty = [i for i, item in enumerate(items) if not len(item)]
+        if failed is None:
+            raise StatesError(f"{encoder.name}: {len(empty)} sentence(s) have no token at all, the first at row {empty[0]}")
+        failed |= {i: f"{encoder.name}: the sentence has no token at all" for i in empty if i not in failed}
+    passed = alone = 0
+    last: StatesError | None = None
+    for batch in batches([len(items[i]) for i in rest], token_budget(encoder)):
+        rows = [rest[i] for i in batch]
+        try:
+            _run(encoder, items, rows, poolings, out)
+            passed += len(rows)
+        except StatesError as error:
+            if failed is None or out_of_memory(error.__cause__ or error):
+                raise
+            for row in rows:
+                try:
+                    _run(encoder, items, [row], poolings, out)
+                    passed, alone = passed + 1, alone + 1
+                except StatesError as one:
+                    failed[row], last = str(one), one
+                    if not passed and len(failed) >= HOPELESS:
+                        raise
+        advance(len(rows))
+    if last is not None and not passed:
+        raise last
+    if alone:
+        say(f"{encoder.name}: {alone} sentences failed in a batch with others, and were run alone")
+    _check_finite(encoder, out, failed)
+    return out
+
+
+def _run(
+    encoder: Encoder, items: Sequence[Item], rows: Sequence[int], poolings: Sequence[str], out: dict[Column, Features]
+) -> None:
+    """Puts the vectors of one batch into their rows of `out`."""
+    with foreign(f"{encoder.name}: running it on {len(rows)} sentence(s)"):
+        batch = pooled(encoder, [items[i] for i in rows], poolings)
+        bare = (batch.counted == 0).nonzero().flatten().tolist()
+        for pooling, layers in batch.vectors.items():
+            for layer, vectors in enumerate(layers if not bare else ()):
+                out[Column(layer, pooling)][rows] = vectors.cpu().numpy()
+    if bare:
+        raise StatesError(
+            f"{encoder.name}: the sentence at row {rows[bare[0]]} has only special tokens, nothing to pool; remove it"
+            + (", or set encoder.special_tokens=true" if hasattr(encoder, "special_tokens") else "")
+        )
+
+
+def _check_finite(encoder: Encoder, out: dict[Column, Features], failed: dict[int, str] | None) -> None:
     for column, vectors in out.items():
         finite = np.isfinite(vectors).all(1)
-        if not finite.all():
-            raise StatesError(
-                f"{encoder.name}: layer {column.layer} ({column.pooling}) is not finite (NaN or infinite) for "
-                f"{int((~finite).sum())} of {n} sentences, the first at row {int(np.flatnonzero(~finite)[0])}"
-            )
-    return out
+        if finite.all():
+            continue
+        bad = np.flatnonzero(~finite).tolist()
+        place = f"{encoder.name}: layer {column.layer} ({column.pooling}) is not finite (NaN or infinite)"
+        if failed is None or len(bad) == len(vectors):
+            raise StatesError(f"{place} for {len(bad)} of {len(vectors)} sentences, the first at row {bad[0]}")
+        failed |= {i: place for i in bad if i not in failed}
+    for i in failed or ():
+        for vectors in out.values():
+            vectors[i] = 0
+
+
+def tokenized(encoder: Encoder, texts: Sequence[str], failed: dict[int, str] | None = None) -> tuple[list[Item], int]:
+    """`encoder.tokenize`, with one item per sentence.
+
+    Args:
+        failed: takes the row and the reason of each sentence that cannot be tokenised; its item is empty. None: the first raises.
+
+    Raises:
+        StatesError: an exception in the encoder (a `ForeignError`), or another number of items than of sentences; with `failed`,
+            only where the first `HOPELESS` sentences fail.
+    """
+
+    def plain(some: Sequence[str]) -> tuple[list[Item], int]:
+        with foreign(f"{encoder.name}: tokenizing {len(some)} sentence(s)"):
+            items, truncated = encoder.tokenize(some)
+            if len(items) != len(some):
+                raise StatesError(f"{encoder.name}: tokenize gave {len(items)} items for {len(some)} sentences")
+            return list(items), int(truncated)
+
+    try:
+        return plain(texts)
+    except StatesError:
+        if failed is None:
+            raise
+    items: list[Item] = []
+    truncated = 0
+    for i, text in enumerate(texts):
+        try:
+            [item], cut = plain([text])
+        except StatesError as error:
+            failed[i], item, cut = str(error), (), 0
+            if len(failed) == i + 1 == min(HOPELESS, len(texts)):
+                raise
+        items.append(item)
+        truncated += cut
+    return items, truncated

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from probing.cells import key_of, provenance, replace_file
+from probing.cells import key_of, replace_file
+from probing.provenance import provenance
 from probing.shards import read_sealed, sealed
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from probing.cells import key_of
 from probing.encoders.base import POOLINGS, Encoder, fingerprint
-from probing.errors import ConfigError, did_you_mean
-from probing.probes.controls import CONTROLS, FLOORS
+from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
+from probing.probes.controls import CONTROL_VERSIONS, CONTROLS, FLOORS
 from probing.probes.protocols import ProbeProtocol, label
 from probing.progress import say
-from probing.tables import Row
+from probing.statistics import VERSION as SCORES_VERSION
+from probing.tables import IDENTITY, Row
 from probing.task import Task
 from probing.types import Column
 
@@ -32,6 +33,7 @@ class Cell:
     column: Column | None
     control_seed: int | None = None
     probe_seed: int | None = None
+    failure: str = ""  # why it cannot be measured, where that is known already
 
     @property
     def key(self) -> str:
@@ -68,98 +70,169 @@ class Settings:
             raise ConfigError(f"seed={list(self.seeds)} must hold at least one number, none below 0")
 
 
+class Measured(NamedTuple):
+    """An encoder of the request, or a random twin: its columns, or why it cannot say them."""
+
+    encoder: Encoder | None
+    name: str
+    twin_of: str
+    fingerprint: str = ""
+    columns: Sequence[Column] = ()
+    static: Column | None = None
+    failure: str = ""
+
+
 def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings) -> list[Cell]:
-    """Every cell of the request, each once, floors first."""
-    found: dict[str, Cell] = {}
+    """Every row of the request, each once, with its cell; several rows may show one cell (`probing.tables.IDENTITY`).
+
+    An encoder that cannot say its layers, because its own code raises an exception, has one cell per task, which fails.
+
+    Raises:
+        ConfigError: layers, poolings or a probe that do not fit the encoder.
+        EncoderError: an encoder that cannot be loaded.
+        ForeignError: the probe cannot say its settings.
+    """
+    planned: dict[tuple, Cell] = {}
     for seed in settings.seeds:
         variants = [task.subset(settings.train_size, seed) for task in tasks]
-        measured = [(encoder, "") for encoder in encoders]
+        measured = [_measured(encoder, "", settings) for encoder in encoders]
         if "random-weights" in settings.floors:
-            twins = [(encoder.random_twin(seed), encoder.name) for encoder in encoders]
-            measured += [(twin, twin_of) for twin, twin_of in twins if twin is not None]
-            if alone := [name for twin, name in twins if twin is None]:
+            twins = [_twin(encoder, seed, settings) for encoder in encoders]
+            measured += [twin for twin in twins if twin is not None]
+            if alone := [encoder.name for encoder, twin in zip(encoders, twins, strict=True) if twin is None]:
                 say(f"{', '.join(alone)}: no random-weights twin, so this floor is left out")
         for task in variants:
-            for name in settings.floors:
-                if name in FLOORS:
-                    cell = _floor_cell(task, name)
-                    found.setdefault(cell.key, cell)
-            for encoder, twin_of in measured:
-                for cell in _probe_cells(task, encoder, twin_of, seed, settings):
-                    found.setdefault(cell.key, cell)
-    return list(found.values())
+            cells = [_floor_cell(task, name) for name in settings.floors if name in FLOORS]
+            for one in measured:
+                cells += [_unnamed_cell(task, one, seed, settings)] if one.failure else _probe_cells(task, one, seed, settings)
+            for cell in cells:
+                planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
+    return list(planned.values())
+
+
+def request_key(tasks: Sequence[Task], planned: Sequence[Cell], settings: Settings) -> str:
+    """A hash of what was asked for: the same before and after an encoder can say its layers, so that the run keeps its name."""
+    marks = [cell.row.encoder_fingerprint for cell in planned if cell.row.role == "probe"]
+    asked = {option.name: getattr(settings, option.name) for option in fields(settings) if option.name != "probe"}
+    probes = [settings.probe.settings(task.name) for task in tasks]
+    return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **asked})
+
+
+def _measured(encoder: Encoder, twin_of: str, settings: Settings) -> Measured:
+    mark = ""
+    try:
+        with foreign(f"{encoder.name}: its description"):
+            mark = fingerprint(encoder)
+        with foreign(f"{encoder.name}: its layers"):
+            n_layers, poolings = len(encoder.dims), tuple(encoder.poolings)
+    except ForeignError as error:
+        return Measured(encoder, encoder.name, twin_of, mark, failure=str(error))
+    columns, static = _columns(encoder.name, n_layers, poolings, settings)
+    return Measured(encoder, encoder.name, twin_of, mark, columns, static)
+
+
+def _twin(encoder: Encoder, seed: int, settings: Settings) -> Measured | None:
+    try:
+        with foreign(f"{encoder.name}: its random twin"):
+            twin = encoder.random_twin(seed)
+    except ForeignError as error:
+        return Measured(None, f"{encoder.name} (random {seed})", encoder.name, failure=str(error))
+    return None if twin is None else _measured(twin, encoder.name, settings)
 
 
 def _floor_cell(task: Task, name: str) -> Cell:
-    inputs = {"data": task.sha256, "role": "floor", "floor": name, "version": 1}
+    inputs = {"data": task.sha256, "role": "floor", "floor": name, "version": 1, "scores": SCORES_VERSION}
     row = replace(_row(task), role="floor", encoder=name, seed=task.seed, cell=key_of(inputs))
     return Cell(inputs, row, task, None, None)
 
 
-def _probe_cells(task: Task, encoder: Encoder, twin_of: str, seed: int, settings: Settings) -> Iterable[Cell]:
-    columns, static = _columns(encoder, settings)
-    mark, probe = fingerprint(encoder), label(settings.probe)
-    probe_seed = settings.probe.seed(seed)
-    for column in columns:
+def _unnamed_cell(task: Task, measured: Measured, seed: int, settings: Settings) -> Cell:
+    """What stands for all cells of an encoder that cannot say its layers."""
+    inputs = {
+        "data": task.sha256,
+        "role": "probe",
+        "encoder": measured.fingerprint or {"name": measured.name},
+        "layer": None,
+        "probe": _said_by(settings.probe, task),
+    }
+    row = replace(
+        _row(task),
+        role="random" if measured.twin_of else "probe",
+        encoder=_named(measured.name, settings),
+        probe=label(settings.probe),
+        seed=seed if measured.twin_of or task.seed is not None else None,
+        twin_of=measured.twin_of and _named(measured.twin_of, settings),
+        encoder_fingerprint=measured.fingerprint,
+        cell=key_of(inputs),
+    )
+    return Cell(inputs, row, task, None, None, failure=measured.failure)
+
+
+def _probe_cells(task: Task, measured: Measured, seed: int, settings: Settings) -> Iterable[Cell]:
+    twin_of, static, probe = measured.twin_of, measured.static, label(settings.probe)
+    probe_seed, probe_settings = settings.probe.seed(seed), _said_by(settings.probe, task)
+    for column in measured.columns:
         for control in (None, *(settings.controls if not twin_of and column != static else ())):
             control_seed = None if control is None else seed
             seeds_matter = twin_of or control or probe_seed is not None or task.seed is not None
             inputs = {
                 "data": task.sha256,
                 "role": "probe",
-                "encoder": mark,
+                "encoder": measured.fingerprint,
                 "layer": column.layer,
                 "pooling": column.pooling,
-                "probe": settings.probe.settings(task.name),
+                "probe": probe_settings,
                 "probe_seed": probe_seed,
                 "control": control,
                 "control_seed": control_seed,
+                "scores": SCORES_VERSION,
             }
+            if control is not None:
+                inputs["control_version"] = CONTROL_VERSIONS[control]
             if settings.store_dtype != "float32":  # its numbers differ in the last digits: other cells, under another name
                 inputs["store_dtype"] = settings.store_dtype
             row = replace(
                 _row(task),
                 role="control" if control else "random" if twin_of else "static" if column == static else "probe",
-                encoder=_named(encoder.name, settings),
+                encoder=_named(measured.name, settings),
                 layer=column.layer,
                 pooling=column.pooling,
                 probe=probe,
                 control=control or "",
                 seed=seed if seeds_matter else None,
                 twin_of=twin_of and _named(twin_of, settings),
-                encoder_fingerprint=mark,
+                encoder_fingerprint=measured.fingerprint,
             )
-            yield Cell(inputs, replace(row, cell=key_of(inputs)), task, encoder, column, control_seed, probe_seed)
+            yield Cell(inputs, replace(row, cell=key_of(inputs)), task, measured.encoder, column, control_seed, probe_seed)
+
+
+def _said_by(probe: ProbeProtocol, task: Task) -> dict[str, Any]:
+    with foreign(f"probe {probe.name}: its settings"):
+        return probe.settings(task.name)
 
 
 def _named(encoder: str, settings: Settings) -> str:
     return encoder if settings.store_dtype == "float32" else f"{encoder}[store={settings.store_dtype}]"
 
 
-def _columns(encoder: Encoder, settings: Settings) -> tuple[list[Column], Column | None]:
+def _columns(name: str, n_layers: int, poolings: Sequence[str], settings: Settings) -> tuple[list[Column], Column | None]:
     """The columns asked for, and the mean of layer 0 where it is added as a floor."""
-    n_layers = len(encoder.dims)
     layers = range(n_layers) if settings.layers is None else settings.layers
     for layer in layers:
         if not 0 <= layer < n_layers:
-            raise ConfigError(f"layer={layer}: {encoder.name} has the layers 0 (embeddings) to {n_layers - 1}")
+            raise ConfigError(f"layer={layer}: {name} has the layers 0 (embeddings) to {n_layers - 1}")
     for pooling in settings.poolings or ():
-        if pooling not in encoder.poolings:
+        if pooling not in poolings:
             raise ConfigError(
-                f"pooling={pooling}: {encoder.name} allows {', '.join(encoder.poolings)}"
+                f"pooling={pooling}: {name} allows {', '.join(poolings)}"
                 + (" (its tokenizer puts no classification token first)" if pooling == "cls" else "")
             )
-    asked = [Column(layer, p) for p in settings.poolings or encoder.poolings for layer in layers]
+    asked = [Column(layer, p) for p in settings.poolings or poolings for layer in layers]
     columns = settings.probe.columns(asked)
     if not columns:
         raise ConfigError(f"probe={settings.probe.name} probes none of the layers and poolings asked for ({len(asked)} of them)")
     static = Column(0, "mean")
-    if (
-        "static" not in settings.floors
-        or "mean" not in encoder.poolings
-        or static in columns
-        or not settings.probe.columns([static])
-    ):
+    if "static" not in settings.floors or "mean" not in poolings or static in columns or not settings.probe.columns([static]):
         return columns, None
     return [*columns, static], static
 

@@ -8,11 +8,11 @@ job, also under `-m`: `task=a,b` means both. Multirun sweeps the groups and thei
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -28,13 +28,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from probing import presets, sequential
 from probing.cells import Cells
-from probing.errors import ConfigError, ProbingError, did_you_mean
+from probing.errors import ConfigError, ForeignError, ProbingError, described, did_you_mean, ends_job, out_of_memory
 from probing.evaluation import compute
 from probing.locks import process
 from probing.paths import CONF
-from probing.plan import ALL_FLOORS, Settings, plan
+from probing.plan import ALL_FLOORS, Settings, plan, request_key
 from probing.probes.controls import CONTROLS
 from probing.progress import say
+from probing.provenance import own_fault
 from probing.runs import Run
 from probing.shards import guarded
 from probing.store import Store
@@ -99,7 +100,7 @@ def main(arguments: list[str], verb: str = "run") -> int:
     """Runs the words after `probing run`, `train`, `check` or `interact`.
 
     Returns:
-        The exit code: 0, 1 if a cell or a rule failed, 2 for a mistake in what was given.
+        The exit code: 0, 1 if a cell or a rule failed or an exception was raised, 2 for a mistake in what was given.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
     os.environ[_PARENT] = process()
@@ -174,12 +175,25 @@ def _interact_job(config: DictConfig) -> None:
 
 
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
-    """A job whose mistakes are said in one line; the other jobs of a multirun go on. In a launcher's worker it raises as well."""
+    """A job whose errors are said where they happen; the other jobs of a multirun go on. In a launcher's worker it raises as well.
+
+    Exit codes: see `main`; an exception that is not the user's is 1, with a traceback only where this package is at fault.
+    """
     try:
-        _exit_codes.append(1 if work(config) else 0)
+        code = 1 if work(config) else 0
     except ProbingError as error:
         say(f"probing: {error}")
-        _exit_codes.append(2)
+        code = 1 if isinstance(error, ForeignError) else 2
+    except (HydraException, OmegaConfBaseException, OSError):
+        raise
+    except Exception as error:
+        if ends_job(error):
+            raise
+        if not out_of_memory(error):
+            traceback.print_exc()
+        say(f"probing: {described(error) if out_of_memory(error) else own_fault()}")
+        code = 1
+    _exit_codes.append(code)
     if _exit_codes[-1] and os.environ.get(_PARENT) != process():
         raise JobFailed(_exit_codes[-1])
 
@@ -216,8 +230,7 @@ def job(config: DictConfig) -> int:
             flash = sequential.search(tasks, [encoder], settings, said["precision"], store, cells, run.force)
             tasks = flash.tasks
         planned = plan(tasks, [encoder], settings)
-        keys = [cell.key for cell in planned]
-        short = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:8]
+        short = request_key(tasks, planned, settings)[:8]
         name = run.name or "-".join(re.sub(r"\W+", "_", part) for part in (source.name, encoder.name, probe.name)) + f"-{short}"
         recorded = Run.write(home / "runs" / name, said, [cell.row for cell in planned], cells)
         compute(planned, probe, store, cells, run.force)
@@ -229,7 +242,7 @@ def job(config: DictConfig) -> int:
     _note_folder(recorded.folder)
     state = recorded.state()
     written = ", ".join(name for name in ("flash.md", "table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
-    say(f"{recorded.folder}: {len(state['done'])} of {len(keys)} cells done; {written}")
+    say(f"{recorded.folder}: {len(state['done'])} of {len(recorded.keys)} cells done; {written}")
     if state["failed"]:
         say(f"{len(state['failed'])} cells failed: probing status {recorded.folder}")
     return len(state["failed"])

@@ -18,7 +18,7 @@ from typing import Any
 from probing.cells import Cells, replace_file
 from probing.errors import DataError
 from probing.evaluation import rows_of
-from probing.tables import SCORES, ResultTable, Row
+from probing.tables import SCORES, STATES, ResultTable, Row
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Run:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return tuple(row.cell for row in self.rows)
+        """The cells, each once, though several rows may show it."""
+        return tuple(dict.fromkeys(row.cell for row in self.rows))
 
     @classmethod
     def write(cls, folder: Path, config: Mapping[str, Any], rows: Sequence[Row], cells: Cells) -> Run:
@@ -66,14 +67,15 @@ class Run:
 
     @cached_property
     def _state(self) -> dict[str, list[Any]]:
-        found: dict[str, list[Any]] = {"done": [], "failed": [], "missing": []}
+        states: dict[str, list[Any]] = {name: [] for name in STATES}
         for key in self.keys:
-            record = self.cells.read(key)
-            if record is None or (record["status"] == "done" and not self.cells.done(key)):
-                found["missing"].append(key)
-            else:
-                found[record["status"]].append(record)
-        return found
+            status, record = self.cells.state(key)
+            states[status].append(record or key)
+        return states
+
+    @cached_property
+    def _done(self) -> dict[str, dict[str, Any]]:
+        return {record["key"]: record for record in self.state()["done"]}
 
     def table(self) -> ResultTable:
         return rows_of(self.rows, self.cells)
@@ -81,20 +83,21 @@ class Run:
     def data_cards(self) -> dict[str, dict[str, Any]]:
         """The data card of each task, from the first finished cell that read it."""
         cards: dict[str, dict[str, Any]] = {}
-        for record in self.state()["done"]:
-            cards.setdefault(record["details"]["data"]["task"], record["details"]["data"])
+        for row in self.rows:
+            if record := self._done.get(row.cell):
+                cards.setdefault(row.task, record["details"]["data"])
         return cards
 
     def encoder_descriptions(self) -> dict[str, dict[str, Any]]:
         """Name -> origin, fingerprint and description of each encoder, from the first finished cell that used it."""
-        found: dict[str, dict[str, Any]] = {}
-        names = {row.cell: row.encoder for row in self.rows}
-        for record in self.state()["done"]:
-            if said := record["details"].get("encoder"):
+        encoders: dict[str, dict[str, Any]] = {}
+        for row in self.rows:
+            record = self._done.get(row.cell)
+            if record and (about := record["details"].get("encoder")):
                 fingerprint = record["row"]["encoder_fingerprint"]
-                entry = {"origin": said["origin"], "fingerprint": fingerprint, "truncated": said["truncated"]}
-                found.setdefault(names[record["key"]], entry)
-        return found
+                entry = {"origin": about["origin"], "fingerprint": fingerprint, "truncated": about["truncated"]}
+                encoders.setdefault(row.encoder, entry)
+        return encoders
 
     def versions(self) -> list[dict[str, str]]:
         """The versions that computed the cells, each set once."""
@@ -103,3 +106,19 @@ class Run:
             if (said := record["details"]["versions"]) not in found:
                 found.append(said)
         return found
+
+
+def rows_that_show(key: str, home: Path) -> list[dict[str, Any]]:
+    """Run, role, encoder and `twin_of` of every row of the runs in `home` that shows the cell `key`."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(home.glob("runs/*/run.json")):
+        try:
+            run = Run.read(path.parent)
+        except DataError:  # damaged; the commands that need it say so
+            continue
+        for row in run.rows:
+            if row.cell == key:
+                rows.append(
+                    {"run": path.parent.name, "role": row.role, "task": row.task, "encoder": row.encoder, "twin_of": row.twin_of}
+                )
+    return rows

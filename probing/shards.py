@@ -1,8 +1,9 @@
 """Segments and shards: the files of the representation store, each whole or absent, each with its hash.
 
-A segment is a planned list of sentences, `sentences.json`; its folder is the hash of that file's bytes. Row r lies in shard
-r // shard_rows. A shard is one safetensors file, finished when its receipt (its sha256, its rows, what float16 cost) lies beside
-it. Receipts, and other small JSON files, are sealed: they begin with the hash of the rest of their bytes. Layout: `probing.store`.
+A segment is a planned list of sentences, `sentences.json`; its folder is the hash of that file's bytes. Row r lies in shard r //
+shard_rows. A shard is one safetensors file, finished when its receipt lies beside it: its sha256, its rows, what float16 cost,
+versions and processor that made it (`probing.provenance`), and the rows that the encoder failed on. Receipts, and other small JSON
+files, are sealed: they begin with the hash of the rest of their bytes. Layout: `probing.store`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from probing.errors import StoreError
 from probing.float16 import LIMIT, decode, encode
 from probing.locks import writer
 from probing.progress import say
+from probing.provenance import made_with
 from probing.types import Column, Features
 
 DTYPES = ("float32", "float16")
@@ -84,6 +86,11 @@ class Segment:
         except OSError:
             return False
 
+    def failed(self, shard: int) -> dict[str, str]:
+        """The sentences of a finished shard that the encoder failed on, with the reason; they have no vectors."""
+        rows = (read_sealed(self.receipt(shard)) or {}).get("failed", {})
+        return {self.sentences[shard * self.shard_rows + int(row)]: reason for row, reason in rows.items()}
+
     def storage_error(self, shard: int) -> dict[str, float] | None:
         """What float16 cost in this shard: `rms` and `max` of its worst feature, in its standard deviations; and `float32`, the
         number of columns that were kept in float32. None for a shard of float32, and for one that is not finished."""
@@ -136,11 +143,14 @@ def guarded(folder: Path) -> Iterator[None]:
         raise StoreError(why) from None
 
 
-def write_shard(segment: Segment, shard: int, vectors: dict[Column, Features]) -> None:
+def write_shard(segment: Segment, shard: int, vectors: dict[Column, Features], failed: Mapping[int, str] | None = None) -> None:
+    """Writes a shard and its receipt; `failed`: the rows of the shard that have no vectors, with the reason."""
     from safetensors.numpy import save_file
 
     tensors: dict[str, np.ndarray] = {_name(column): x for column, x in sorted(vectors.items())}
-    said: dict[str, Any] = {"rows": len(next(iter(vectors.values())))}
+    said: dict[str, Any] = {"rows": len(next(iter(vectors.values()))), "made_with": made_with()}
+    if failed:
+        said["failed"] = {str(row): reason for row, reason in sorted(failed.items())}
     if contents_of(segment.folder.parent)[1] == "float16":
         tensors, error = _halved(tensors)
         said["storage_error"] = error

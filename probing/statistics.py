@@ -21,6 +21,9 @@ from statsmodels.stats.proportion import proportion_confint
 
 from probing.types import Estimate, Labels
 
+VERSION = 1
+"""Part of a cell's key: raise it when the same predictions would give other scores or intervals."""
+
 
 def accuracy(correct: int, n: int) -> Estimate:
     """Accuracy (0-1) of `correct` out of `n` with Wilson's 95 % interval.

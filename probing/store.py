@@ -10,7 +10,9 @@ A segment is the set of sentences that one request found missing, ordered by tok
 hash of that list, so that it is planned once whoever asks. Sentences are shared by all tasks, splits and probes.
 
 float16 halves the size; a column whose error would pass 1 % of a feature's deviation stays in float32, and the receipt of each
-shard says what float16 cost. Who asks for float32 never reads float16; who asks for float16 reads float32 where all of it is there.
+shard says what float16 cost. A sentence that the encoder fails on has no vectors: the receipt names it, the next process that asks
+for its shard tries it again, and whoever asks for others only is served. Who asks for float32 never reads float16; who asks for
+float16 reads float32 where all of it is there.
 
 What must hold, and how. *Killed at any moment, the same bytes in the end*: a shard is written to a temporary file and renamed,
 and its batches depend on nothing but its own sentences. *Computed once*: a lock on each shard; locks are the kernel's (flock), so
@@ -36,8 +38,8 @@ from typing import Any
 import numpy as np
 
 from probing.encoders.base import POOLINGS, Encoder, fingerprint, hash_description
-from probing.errors import ConfigError, StoreError, did_you_mean
-from probing.extraction import extract, give_back, peak_memory, token_budget
+from probing.errors import ConfigError, StatesError, StoreError, did_you_mean
+from probing.extraction import extract, give_back, peak_memory, token_budget, tokenized
 from probing.locks import gone, locked
 from probing.progress import bar, human_bytes, say
 from probing.shards import (
@@ -100,7 +102,9 @@ class Store:
             poolings: which poolings are wanted; a folder that holds more of them is used as it is.
 
         Raises:
-            EncoderError: the encoder fails or returns states that are not finite.
+            StatesError: the encoder fails on one of the sentences, or returns states that are not finite. Vectors of the others are
+                kept: ask for them alone.
+            EncoderError: the encoder cannot be loaded.
             StoreError: disk full or folder not writable; what was finished before stays.
         """
         texts = list(dict.fromkeys(texts))
@@ -123,6 +127,7 @@ class Store:
                 if missing:
                     segments.append(self._plan(encoder, folder, missing))
             self._fill(encoder, segments, texts)
+        _refuse_failed(encoder, segments, texts)
         return Vectors(tuple(segments), encoder.dims)
 
     def estimate(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> Estimate:
@@ -134,7 +139,7 @@ class Store:
         if not missing:
             return Estimate(0, 0, 0, 0.0, 0)
         sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:192]]
-        items, _ = encoder.tokenize(sample)
+        items, _ = tokenized(encoder, sample)
         extract(encoder, items[:1], poolings)  # loads the model
         loaded, longest = peak_memory(), max(items, key=len)
         full = max(1, min(token_budget(encoder) // max(1, len(longest)), len(missing)))
@@ -188,7 +193,7 @@ class Store:
         poolings, dtype = contents_of(folder)
         lengths, truncated = [], 0
         for start in range(0, len(missing), 4096):  # lengths only: the tokens of a million sentences need gigabytes
-            items, cut = encoder.tokenize(missing[start : start + 4096])
+            items, cut = tokenized(encoder, missing[start : start + 4096], {})
             lengths += [len(item) for item in items]
             truncated += cut
         order = sorted(range(len(missing)), key=lambda i: (lengths[i], missing[i]))
@@ -215,7 +220,7 @@ class Store:
             for shard in segment.shards_of(texts):
                 if segment.data(shard) in self._checked:
                     continue
-                if segment.intact(shard):
+                if segment.intact(shard) and not segment.failed(shard):  # sentences that failed in another run are tried again
                     self._checked.add(segment.data(shard))
                 else:
                     todo.append((segment, shard))
@@ -236,10 +241,11 @@ class Store:
         """Computes a shard under its lock; False if another process holds it and `wait` is false."""
         with locked(segment.data(shard).with_suffix(".lock"), wait) as held:
             if held:
-                if not segment.intact(shard):
+                if not segment.intact(shard) or segment.failed(shard):
                     poolings, _ = contents_of(segment.folder.parent)
-                    items, _ = encoder.tokenize(segment.sentences[segment.rows(shard)])
-                    write_shard(segment, shard, extract(encoder, items, poolings, advance))
+                    failed: dict[int, str] = {}
+                    items, _ = tokenized(encoder, segment.sentences[segment.rows(shard)], failed)
+                    write_shard(segment, shard, extract(encoder, items, poolings, advance, failed), failed)
                     give_back()
                 self._checked.add(segment.data(shard))
             return held
@@ -353,6 +359,12 @@ class Rows:
             out[here] = read_rows(path, column, rows)
         return out
 
+    @property
+    def made_with(self) -> list[dict[str, Any]]:
+        """The versions and processors that the shards of these sentences were made with, each once."""
+        sets = [(read_sealed(path.with_suffix(".json")) or {}).get("made_with") for path, _, _ in self._by_shard]
+        return [made for k, made in enumerate(sets) if made and made not in sets[:k]]
+
     @cached_property
     def _by_shard(self) -> list[tuple[Path, np.ndarray, np.ndarray]]:
         """For each shard: its file, which of its rows are asked for, and where they go."""
@@ -373,6 +385,20 @@ def read_encoder(home: Path) -> dict[str, Any] | None:
     """Name and description of the encoder whose folder this is; None if they are missing, damaged, or another encoder's."""
     said = read_sealed(home / "encoder.json")
     return said if said and hash_description(said["description"])[:20] == home.name else None
+
+
+def _refuse_failed(encoder: Encoder, segments: Sequence[Segment], texts: Sequence[str]) -> None:
+    """
+    Raises:
+        StatesError: some of the texts have no vectors, because the encoder failed on them.
+    """
+    reasons: dict[str, str] = {}
+    for segment in segments:
+        for shard in segment.shards_of(texts):
+            reasons |= segment.failed(shard)
+    if lost := [text for text in texts if text in reasons]:
+        how_many = f"{len(lost)} of {len(texts)} sentences"
+        raise StatesError(f"{encoder.name} has no vectors for {how_many}; the first, {lost[0]!r}: {reasons[lost[0]]}")
 
 
 def _shard_rows(row: int) -> int:

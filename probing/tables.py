@@ -61,13 +61,20 @@ class Row:
     encoder_fingerprint: str = ""
     cell: str = ""
     status: str = "done"
+    error: str = ""
 
 
 SCORES = tuple(
     "layer_name dev_accuracy accuracy accuracy_low accuracy_high macro_f1 macro_f1_low macro_f1_high converged chosen".split()
-    + ["status"]
+    + ["status", "error"]
 )
 """Fields that a measurement fills; the others are known when it is planned."""
+
+IDENTITY = ("role", "task", "encoder", "twin_of", "cell")
+"""What tells rows apart. Several rows may show one cell: the same weights under two labels, or as a twin and as an encoder."""
+
+STATES = ("done", "failed", "missing")
+"""Of a cell, the better first: finished; failed, with the reason in `error`; planned, and not measured yet."""
 
 COLUMNS = tuple(field.name for field in fields(Row))
 _KEYS = ("task", "encoder", "probe", "n_train")
@@ -88,6 +95,7 @@ class ResultTable:
     @classmethod
     def read_csv(cls, path: str | Path, predictions: Any = None) -> ResultTable:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        frame = frame.assign(**{} if "error" in frame else {"error": ""})  # files of before have no such column
         for field in fields(Row):  # by hand, so that every float is the one that was written
             kind = {"bool": lambda v: v == "True", "float": float, "int": int}.get(field.type.removesuffix(" | None"), str)
             optional = field.type.endswith("| None")
@@ -165,24 +173,31 @@ class ResultTable:
         an exact McNemar test on the same test items does not tell from it at `alpha`, Holm-corrected over all layers, poolings and
         tasks of the encoder. `control_KIND`, `selectivity_KIND`, `random` (the random-weights twin at its own dev-best layer and
         pooling) and `static` (layer 0, mean) stand beside it where they were measured.
+
+        `missing` says which cells that the line reads are failed or not measured yet; everything is computed on the others. A line
+        without a single finished layer has no layer, and the reason in `missing`.
         """
         lines = []
         self.check()
         layers = self.compare_layers(alpha) if self.predictions is not None else None
-        for (task, encoder, probe, n_train), group in self._role("probe").groupby(list(_KEYS), sort=False):
-            mean = group.groupby(["pooling", "layer"], sort=True)[["dev_accuracy", "accuracy"]].mean()
-            mean = mean.sort_values(["dev_accuracy"], ascending=False, kind="stable")
+        for (task, encoder, probe, n_train), family in self._families():
+            done = family[family.status == "done"]
+            missing = self._missing(task, encoder, probe, n_train)
+            if done.empty:
+                lines.append(self._nothing(family.iloc[0], missing))
+                continue
+            mean = _dev_first(done)
             pooling, layer = mean.index[0]
-            here = group[(group.pooling == pooling) & (group.layer == layer)].sort_values("seed")
-            first = here.iloc[0]
+            scores = done[(done.pooling == pooling) & (done.layer == layer)].sort_values("seed")
+            first = scores.iloc[0]
             line = {name: first[name] for name in (*_KEYS[:3], "paper_name", "layer", "layer_name", "pooling", "n_train")}
             line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
             for name in ("accuracy_low", "accuracy_high", "macro_f1", "macro_f1_low", "macro_f1_high"):
-                line[name] = float(here[name].mean())
+                line[name] = float(scores[name].mean())
             line |= {name: first[name] for name in ("majority", "n_test", "cell")}
-            line["converged"] = bool(here.converged.all())
-            line["seeds"] = len(here)
-            line["seed_sd"] = float(here.accuracy.std(ddof=1)) if len(here) > 1 else np.nan
+            line["converged"] = bool(scores.converged.all())
+            line["seeds"] = len(scores)
+            line["seed_sd"] = float(scores.accuracy.std(ddof=1)) if len(scores) > 1 else np.nan
             same = {"task": task, "probe": probe, "n_train": n_train}
             for kind in self.controls:
                 control = self._mean(role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same)
@@ -191,49 +206,84 @@ class ResultTable:
             line["static"] = self._mean(role=("probe", "static"), encoder=encoder, layer=0, pooling="mean", **same)
             line["tied"] = None
             if layers is not None:
-                mine = layers[(layers[list(_KEYS)] == [task, encoder, probe, n_train]).all(axis=1)]
-                line["tied"] = [int(i) for i in sorted(mine[(mine.pooling == pooling) & mine.tied].layer)]
-            lines.append(line)
-        return pd.DataFrame(lines)
+                own = layers[(layers[list(_KEYS)] == [task, encoder, probe, n_train]).all(axis=1)]
+                line["tied"] = [int(i) for i in sorted(own[(own.pooling == pooling) & own.tied].layer)]
+            lines.append(line | {"missing": missing})
+        frame = pd.DataFrame(lines)
+        return frame.astype({"layer": "Int64"}) if len(frame) else frame
+
+    def _families(self) -> Iterable[tuple[tuple, pd.DataFrame]]:
+        """The layers and poolings, whatever their state, of each task, encoder, probe and size of the train split."""
+        return self.frame[self.frame.role == "probe"].groupby(list(_KEYS), sort=False)
+
+    def _nothing(self, row: pd.Series, missing: str) -> dict[str, Any]:
+        """The line of a family without a finished cell."""
+        names = [name for name in SCORES if "accuracy" in name or "f1" in name] + ["seed_sd", "random", "static"]
+        names += [f"{name}_{kind}" for kind in self.controls for name in ("control", "selectivity")]
+        line = {name: row[name] for name in (*_KEYS, "paper_name", "majority", "n_test")} | dict.fromkeys(names, np.nan)
+        line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "seeds": 0, "tied": []}
+        return line | {"missing": "; ".join(filter(None, [missing, " ".join(row.error.split())]))}
+
+    def _missing(self, task: str, encoder: str, probe: str, n_train: int) -> str:
+        """Which cells that a line of `best` reads are failed or not measured, by role; an empty string if none is."""
+        frame = self.frame[(self.frame.task == task) & (self.frame.n_train == n_train)]
+        own = (frame.encoder == encoder) & (frame.probe == probe)
+        twins = (frame.twin_of == encoder) & (frame.probe == probe)
+        parts = []
+        for name, rows in (
+            ("layers", frame[own & (frame.role == "probe")]),
+            ("static", frame[own & (frame.role == "static")]),
+            *((f"control {kind}", frame[own & (frame.role == "control") & (frame.control == kind)]) for kind in self.controls),
+            ("random weights", frame[twins & (frame.role == "random")]),
+            *((f"floor {name}", rows) for name, rows in frame[frame.role == "floor"].groupby("encoder", sort=False)),
+        ):
+            lost = rows[rows.status != "done"]
+            if len(lost):
+                places = [place for row in lost.itertuples() if (place := _place(row))] if len(lost) < len(rows) else []
+                few = f" ({', '.join(places[:3])}{', …' if places[3:] else ''})" if places else ""
+                parts.append(f"{name}: {len(lost)} of {len(rows)}{few}")
+        return "; ".join(parts)
 
     def compare_layers(self, alpha: float = 0.05) -> pd.DataFrame:
         """Every layer and pooling against the dev-best one of its task, encoder and probe, on the same test items.
 
         Columns: accuracies (0-1), whether it is the best, the exact McNemar p-value, Holm's over all layers, poolings, tasks and
-        probes of the encoder, and `tied`: not told from the best at `alpha`. Of several seeds the first is compared.
+        probes of the encoder, and `tied`: not told from the best at `alpha`. Of several seeds the first that the best has is
+        compared; a layer whose cell of that seed is not finished has no p-value, is not tied, and says so in `missing`.
         """
         lines = []
-        for (task, encoder, probe, n_train), group in self._role("probe").groupby(list(_KEYS), sort=False):
-            mean = group.groupby(["pooling", "layer"], sort=True).dev_accuracy.mean()
-            best_pooling, best_layer = mean.sort_values(ascending=False, kind="stable").index[0]
-            first = group[group.seed.isna() | (group.seed == group.seed.min())]
-            [best] = first[(first.pooling == best_pooling) & (first.layer == best_layer)].cell
+        for key, family in self._families():
+            done = family[family.status == "done"]
+            if done.empty:
+                continue
+            pooling, layer = _dev_first(done).index[0]
+            seed = done[(done.pooling == pooling) & (done.layer == layer)].seed.min()
+            first = family[family.seed.isna() | (False if pd.isna(seed) else family.seed == seed)]
+            is_best = (first.pooling == pooling) & (first.layer == layer) & (first.status == "done")
+            best = first.cell[is_best].iloc[0]
             right = self._right(best)
-            for row in first.itertuples():
-                line = {
-                    "task": task,
-                    "encoder": encoder,
-                    "probe": probe,
-                    "n_train": n_train,
-                    "pooling": row.pooling,
-                    "layer": row.layer,
-                }
+            for row in first[first.layer.notna()].itertuples():
+                line = dict(zip(_KEYS, key, strict=True)) | {"pooling": row.pooling, "layer": row.layer}
                 line |= {"dev_accuracy": row.dev_accuracy, "accuracy": row.accuracy, "best": row.cell == best}
-                lines.append(line | {"p": 1.0 if row.cell == best else mcnemar(right, self._right(row.cell))})
+                lost = row.status != "done"
+                p = 1.0 if row.cell == best else np.nan if lost else mcnemar(right, self._right(row.cell))
+                lines.append(line | {"p": p, "missing": row.status if lost else ""})
         frame = pd.DataFrame(lines)
         if len(frame):
-            frame["p_holm"] = 1.0
-            for _, mine in frame[~frame.best].groupby("encoder"):
-                frame.loc[mine.index, "p_holm"] = holm(mine.p)
+            frame["p_holm"] = np.where(frame.missing == "", 1.0, np.nan)
+            for _, others in frame[~frame.best & (frame.missing == "")].groupby("encoder"):
+                frame.loc[others.index, "p_holm"] = holm(others.p)
             frame["tied"] = frame.p_holm >= alpha
         return frame
 
     def compare_encoders(self) -> pd.DataFrame:
         """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items.
 
-        Columns: the two accuracies, their difference (0-1), the exact McNemar p-value, and Holm's over the whole table.
+        Columns: the two accuracies, their difference (0-1), the exact McNemar p-value, Holm's over the whole table, and `missing`:
+        which of the two are the best of those layers only that are finished. Encoders without a finished layer are left out.
         """
         best = self.best()
+        best = best[best.cell != ""] if len(best) else best
         lines = []
         for (task, probe, _), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
             entries = list(group.itertuples())
@@ -242,7 +292,9 @@ class ResultTable:
                     p = mcnemar(self._right(a.cell), self._right(b.cell))
                     where = {"a_at": f"{a.layer}/{a.pooling}", "b_at": f"{b.layer}/{b.pooling}"}
                     scores = {"a_accuracy": a.accuracy, "b_accuracy": b.accuracy, "difference": a.accuracy - b.accuracy}
-                    lines.append({"task": task, "probe": probe, "a": a.encoder, "b": b.encoder, **where, **scores, "p": p})
+                    lost = " and ".join(entry.encoder for entry in (a, b) if entry.missing.startswith("layers"))
+                    line = {"task": task, "probe": probe, "a": a.encoder, "b": b.encoder, **where, **scores, "p": p}
+                    lines.append(line | {"missing": lost})
         frame = pd.DataFrame(lines)
         if len(frame):
             frame["p_holm"] = holm(frame.p)
@@ -280,13 +332,28 @@ class ResultTable:
 
 
 def merge(tables: Iterable[ResultTable]) -> ResultTable:
-    """One table of several runs; a cell that occurs in more than one is taken once, finished before failed."""
+    """One table of several runs; a row (`IDENTITY`) that occurs in more than one is taken once, finished before failed."""
     tables = list(tables)
     frame = pd.concat([t.frame for t in tables], ignore_index=True)
-    best_first = frame.assign(open=frame.status != "done").sort_values("open", kind="stable")
-    frame = frame.loc[best_first.drop_duplicates("cell").index.sort_values()].reset_index(drop=True)
+    best_first = frame.assign(state=frame.status.map(STATES.index)).sort_values("state", kind="stable")
+    frame = frame.loc[best_first.drop_duplicates(list(IDENTITY)).index.sort_values()].reset_index(drop=True)
+    unnamed = (frame.role != "floor") & frame.layer.isna()  # of an encoder that could not say its layers, and can in another run
+    by = ["role", "task", "encoder", "twin_of", "probe", "n_train"]
+    frame = frame[~unnamed | (frame.groupby(by).layer.transform("count") == 0)].reset_index(drop=True)
     sources: dict[str, Any] = {}
     for t in tables:
         for cell in t.frame.cell[t.frame.status == "done"]:
             sources.setdefault(cell, t.predictions)
     return ResultTable(frame, lambda cell: sources[cell](cell))
+
+
+def _dev_first(done: pd.DataFrame) -> pd.DataFrame:
+    """Mean dev and test accuracy over seeds by (pooling, layer), the best on dev first."""
+    mean = done.groupby(["pooling", "layer"], sort=True)[["dev_accuracy", "accuracy"]].mean()
+    return mean.sort_values("dev_accuracy", ascending=False, kind="stable")
+
+
+def _place(row: Any) -> str:
+    """Layer, pooling and seed of a row, as far as it has them."""
+    parts = [] if pd.isna(row.layer) else [f"layer {row.layer} {row.pooling}"]
+    return " ".join(parts + ([] if pd.isna(row.seed) else [f"seed {row.seed}"]))

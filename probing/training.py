@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from probing.cells import replace_file, versions
+from probing.cells import replace_file
 from probing.encoders import checkpoint
 from probing.encoders.base import Item, resolve_device
 from probing.encoders.network import Architecture
@@ -33,6 +33,7 @@ from probing.errors import ConfigError, EncoderError
 from probing.objectives import Objective, Prepared
 from probing.presets import build
 from probing.progress import bar, human_seconds, say
+from probing.provenance import versions
 
 VERSION = 1
 """Raise when the same inputs would give other weights."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from probing.cells import versions
 from probing.paths import portable
+from probing.provenance import versions
 from probing.report import write
 from probing.runs import Run
 from probing.tables import ResultTable, merge

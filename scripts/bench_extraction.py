@@ -27,11 +27,11 @@ import torch
 from sixty_lines import loop, tokenizer_and_model
 
 from probing import load_encoder, onednn
-from probing.cells import versions
 from probing.encoders import packed
 from probing.encoders.huggingface import HuggingFaceEncoder
 from probing.extraction import extract
 from probing.paths import portable
+from probing.provenance import versions
 from probing.sources import Folder
 from probing.types import Column
 

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import shapiq
 
-from probing.cells import versions
 from probing.interactions import TableGame, table
 from probing.interactions import indices as ix
 from probing.paths import portable
+from probing.provenance import versions
 
 OURS = {"SV": ix.shapley, "SII": ix.shapley_interactions, "Moebius": ix.harsanyi}
 

@@ -39,9 +39,10 @@ from threadpoolctl import threadpool_limits
 
 from probing import cli, evaluation, report, store
 from probing.builders import grammar_tasks
-from probing.cells import Cells, versions
+from probing.cells import Cells
 from probing.encoders import load
 from probing.paths import portable
+from probing.provenance import versions
 from probing.runs import Run
 from probing.types import Column
 

@@ -30,8 +30,9 @@ from scipy.stats import kendalltau
 from threadpoolctl import threadpool_limits
 
 from probing import Store, evaluate, flash, load_encoder
-from probing.cells import Cells, replace_file, versions
+from probing.cells import Cells, replace_file
 from probing.paths import portable
+from probing.provenance import versions
 from probing.sources import Folder
 from probing.tables import ResultTable
 

@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probing.cells import versions
 from probing.interactions import segment_interaction
 from probing.interactions.intervals import minimum_rows
 from probing.interactions.learned import learned_p
 from probing.paths import portable
+from probing.provenance import versions
 from probing.studies.accuracy_report import BASELINES, times_fewer
 from probing.studies.baselines import APPROXIMATORS, approximated, told
 

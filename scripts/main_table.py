@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from probing.cells import versions
 from probing.paths import portable
+from probing.provenance import versions
 from probing.runs import Run
 
 KEPT = ("table.md", "layers.csv", "table.csv", "table.tex", "rows.csv", "report.html")

@@ -19,10 +19,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from probing import Store, load_encoder, load_probe, load_task
-from probing.cells import versions
 from probing.paths import portable
 from probing.probes.logistic import Design, fit_path
 from probing.probes.protocols import Blocks, LabelSet
+from probing.provenance import versions
 from probing.types import Column
 
 

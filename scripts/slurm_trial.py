@@ -38,8 +38,8 @@ import shard_log
 from slurm_cluster import NEEDED, Cluster, said
 from slurm_sweep import FAULTS, Sweep
 
-from probing.cells import versions
 from probing.paths import portable
+from probing.provenance import versions
 from probing.runs import Run
 from probing.shards import read_rows, read_segment
 from probing.store import Store

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
-import transformers
 from architectures import ARCHITECTURES, TEXTS, block_states, build, plain_states, save, tokenizer
 
 from probing import load_encoder
 from probing.encoders.conformance import check
-from probing.errors import EncoderError, ForeignError
+from probing.errors import EncoderError
 from probing.extraction import extract
 from probing.types import Column
 

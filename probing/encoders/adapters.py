@@ -17,7 +17,7 @@ import numpy as np
 
 from probing.encoders.base import Encoder, Item, States
 from probing.encoders.usercode import users_code
-from probing.errors import EncoderError, StatesError
+from probing.errors import ForeignError, StatesError
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,7 @@ class Adapter:
 
     def _one_row_a_word(self, text: str, n: int) -> int:
         if n != len(text.split()):
-            raise EncoderError(
+            raise StatesError(
                 f"{self.said}: {n} tokens for the {len(text.split())} words of {text!r}: tokens cannot be aligned with words"
             )
         return n
@@ -103,18 +103,18 @@ class Adapter:
         for name, layer in rows.items():
             for item, row, length in zip(items, layer, lengths, strict=True):
                 if len(row) != length or not length:
-                    raise EncoderError(
+                    raise StatesError(
                         f"{self.said}: {name!r} has {len(row)} token states for {_shown(item)}, expected {length or 'some'}"
                     )
             if len({row.shape[1] for row in layer}) > 1:
-                raise EncoderError(f"{self.said}: {name!r} has vectors of different widths for different sentences")
+                raise StatesError(f"{self.said}: {name!r} has vectors of different widths for different sentences")
             if not torch.cat(layer).isfinite().all():
                 item = next(item for item, row in zip(items, layer, strict=True) if not row.isfinite().all())
                 raise StatesError(f"{self.said}: {name!r} is not finite (NaN or infinite) for {_shown(item)}")
         names, dims = tuple(rows), tuple(layer[0].shape[1] for layer in rows.values())
         if self.dims and (names, dims) != (self.layer_names, self.dims):
             was, now = (dict(zip(*pair, strict=True)) for pair in ((self.layer_names, self.dims), (names, dims)))
-            raise EncoderError(f"{self.said}: gave the layers {was} for one batch and {now} for another")
+            raise StatesError(f"{self.said}: gave the layers {was} for one batch and {now} for another")
         self.layer_names, self.dims = names, dims
 
 
@@ -131,16 +131,16 @@ class Function(Adapter):
 
     def rows(self, items: Sequence[Item]) -> Rows:
         texts = [_text(item) for item in items]
-        with users_code(f"{self.said}: calling it with {len(texts)} sentence(s)"):
+        with users_code(f"{self.said}: calling it with {len(texts)} sentence(s)", ForeignError):
             given = self.function(texts)
         layers = given if isinstance(given, Mapping) else {"output": given}
         if not layers or not all(isinstance(name, str) for name in layers):
-            raise EncoderError(f"{self.said}: a dict with the keys {list(layers)}; {EXPECTED}")
+            raise StatesError(f"{self.said}: a dict with the keys {list(layers)}; {EXPECTED}")
         read = {name: read_layer(value, len(texts), f"{self.said}: {name!r}") for name, value in layers.items()}
         kinds = {kind for kind, _ in read.values()}
         poolings = ("sentence",) if kinds == {1} else ("mean", "max", "last")
         if len(kinds) > 1 or self.poolings not in ((), poolings):
-            raise EncoderError(f"{self.said}: gave vectors of sentences in one place and states of tokens in another; {EXPECTED}")
+            raise StatesError(f"{self.said}: gave vectors of sentences in one place and states of tokens in another; {EXPECTED}")
         self.poolings = poolings
         return {name: layer for name, (_, layer) in read.items()}
 
@@ -173,14 +173,14 @@ class Batcher(Adapter):
             self.met.update(dict.fromkeys(texts))
             self.params = Params(senteval_params(self.batch_size) | self.options)
             if self.prepare:
-                with users_code(f"{self.said}: prepare(params, {len(self.met)} sentences)"):
+                with users_code(f"{self.said}: prepare(params, {len(self.met)} sentences)", ForeignError):
                     self.prepare(self.params, [text.split() for text in self.met])
             self.prepared = set(self.met)
-        with users_code(f"{self.said}: batcher(params, {len(texts)} sentences)"):
+        with users_code(f"{self.said}: batcher(params, {len(texts)} sentences)", ForeignError):
             given = self.batcher(self.params, [text.split() for text in texts])
         kind, layer = read_layer(given, len(texts), f"{self.said}: batcher's result")
         if kind != 1:
-            raise EncoderError(f"{self.said}: batcher gave token states; expected an array (n, d)")
+            raise StatesError(f"{self.said}: batcher gave token states; expected an array (n, d)")
         return {"output": layer}
 
 
@@ -205,32 +205,32 @@ class Own(Adapter):
     def __init__(self, said: str, encoder: Encoder, batch_size: int):
         super().__init__(said, [encoder], batch_size)
         self.encoder = encoder
-        with users_code(f"{said}: its layers"):
+        with users_code(f"{said}: its layers", ForeignError):
             self.layer_names, self.dims, self.poolings = tuple(encoder.layer_names), tuple(encoder.dims), tuple(encoder.poolings)
             self.description = json.loads(json.dumps(dict(encoder.description)))
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        with users_code(f"{self.said}: tokenize"):
+        with users_code(f"{self.said}: tokenize", ForeignError):
             return self.encoder.tokenize(texts)
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        with users_code(f"{self.said}: word_ids"):
+        with users_code(f"{self.said}: word_ids", ForeignError):
             return self.encoder.word_ids(texts)
 
     def random_twin(self, seed: int) -> Own | None:
-        with users_code(f"{self.said}: random_twin"):
+        with users_code(f"{self.said}: random_twin", ForeignError):
             twin = self.encoder.random_twin(seed)
         return None if twin is None else Own(self.said, twin, self.batch_size)
 
     def forward(self, items: Sequence[Item]) -> States:
-        with users_code(f"{self.said}: forward"):
+        with users_code(f"{self.said}: forward", ForeignError):
             states = self.encoder.forward(items)
         if not isinstance(states, States):
-            raise EncoderError(f"{self.said}: forward gave a {type(states).__name__}, expected probing.encoders.base.States")
+            raise StatesError(f"{self.said}: forward gave a {type(states).__name__}, expected probing.encoders.base.States")
         shapes = [tuple(layer.shape) for layer in states.layers]
         expected = [(*states.mask.shape, dim) for dim in self.dims]
         if shapes != expected or len(states.mask) != len(items):
-            raise EncoderError(
+            raise StatesError(
                 f"{self.said}: forward gave layers of the shapes {shapes}, expected {expected} for {len(items)} items"
             )
         return states
@@ -253,7 +253,7 @@ def read_layer(value: Any, n: int, said: str) -> tuple[int, list[torch.Tensor]]:
         found = f"an array of the shape {tuple(matrix.shape)}"
     else:
         found = f"a {type(value).__name__}"
-    raise EncoderError(f"{said} is {found} for {n} sentence(s);\n{EXPECTED}")
+    raise StatesError(f"{said} is {found} for {n} sentence(s);\n{EXPECTED}")
 
 
 def _numbers(value: Any, said: str) -> torch.Tensor:
@@ -266,7 +266,7 @@ def _numbers(value: Any, said: str) -> torch.Tensor:
     except ValueError:  # ragged
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
-        raise EncoderError(f"{said} holds {type(value).__name__} of {array.dtype}, not numbers;\n{EXPECTED}")
+        raise StatesError(f"{said} holds {type(value).__name__} of {array.dtype}, not numbers;\n{EXPECTED}")
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is refused
         return torch.from_numpy(array.astype(np.float32))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from probing.encoders.adapters import Adapter, Rows
 from probing.encoders.base import Item
 from probing.encoders.usercode import users_code
-from probing.errors import EncoderError, did_you_mean
+from probing.errors import EncoderError, ForeignError, StatesError, did_you_mean
 from probing.progress import say
 
 if TYPE_CHECKING:
@@ -70,20 +70,20 @@ class Module(Adapter):
         what.module.eval()
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        with users_code(f"{self.said}: tokenize"):
+        with users_code(f"{self.said}: tokenize", ForeignError):
             items = [[int(token) for token in ids] for ids in self.what.tokenize(list(texts))]
         if len(items) != len(texts):
-            raise EncoderError(f"{self.said}: tokenize gave {len(items)} lists of token ids for {len(texts)} sentence(s)")
+            raise StatesError(f"{self.said}: tokenize gave {len(items)} lists of token ids for {len(texts)} sentence(s)")
         return items, 0
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
         items = self.tokenize(texts)[0]
         if self.what.word_ids is None:
             return [list(range(self._one_row_a_word(text, len(item)))) for text, item in zip(texts, items, strict=True)]
-        with users_code(f"{self.said}: word_ids"):
+        with users_code(f"{self.said}: word_ids", ForeignError):
             found = [list(words) for words in self.what.word_ids(list(texts))]
         if list(map(len, found)) != list(map(len, items)):
-            raise EncoderError(f"{self.said}: word_ids does not have one entry for each token of tokenize")
+            raise StatesError(f"{self.said}: word_ids does not have one entry for each token of tokenize")
         return found
 
     def rows(self, items: Sequence[Item]) -> Rows:
@@ -107,7 +107,7 @@ class Module(Adapter):
             for name, to in caught.items()
         ]
         try:
-            with users_code(f"{self.said}: the module, on token ids of shape {tuple(ids.shape)}"):
+            with users_code(f"{self.said}: the module, on token ids of shape {tuple(ids.shape)}", ForeignError):
                 self.what.module(ids)
         finally:
             for hook in hooks:
@@ -119,13 +119,13 @@ class Module(Adapter):
         import torch
 
         if len(outputs) != 1:
-            raise EncoderError(f"{self.said}: layer {name!r} was called {len(outputs)} times in one pass, expected once")
+            raise StatesError(f"{self.said}: layer {name!r} was called {len(outputs)} times in one pass, expected once")
         out = outputs[0]
         states = out[0] if isinstance(out, tuple) and out else out
         if not isinstance(states, torch.Tensor) or states.ndim != 3 or states.shape[:2] != shape:
             is_tensor = isinstance(states, torch.Tensor)
             turned = is_tensor and states.ndim == 3 and states.shape[:2] == shape[::-1]
-            raise EncoderError(
+            raise StatesError(
                 f"{self.said}: the output of layer {name!r} is {tuple(states.shape) if is_tensor else type(states).__name__}, "
                 f"expected (batch, tokens, d) = {(*shape, 'd')}" + ("; set batch_first=True" if turned else "")
             )
@@ -133,7 +133,7 @@ class Module(Adapter):
 
     def random_twin(self, seed: int) -> Module | None:
         try:
-            with users_code(f"{self.said}: copying the module and drawing its parameters"):
+            with users_code(f"{self.said}: copying the module and drawing its parameters", ForeignError):
                 module, missed = redrawn(self.what.module, seed)
         except EncoderError as error:  # a floor less, and no reason to stop
             say(str(error))

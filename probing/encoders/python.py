@@ -43,7 +43,7 @@ from probing.encoders.base import Encoder, Item, States
 from probing.encoders.behaviour import digest, far, probe
 from probing.encoders.modules import Module, ModuleStates
 from probing.encoders.usercode import Code, arrays_sha256, find, sources, users_code
-from probing.errors import EncoderError
+from probing.errors import EncoderError, ForeignError, StatesError
 
 VERSION = 1
 """Raise when the same code and options would give other vectors."""
@@ -132,11 +132,16 @@ class PythonEncoder:
     @cached_property
     def _adapter(self) -> Adapter:
         """The code, loaded. Loaded again after a release, it must be what it was."""
-        adapter, code = self._made()
         if self._known is None:
-            self._known = self._find_facts(adapter, code)
-        elif far(probe(adapter), self._known.probed) or sources(code) != self.description["sources"]:
-            raise EncoderError(f"{self.said}: loaded again, it gives other vectors or is other code; seed what it draws at random")
+            try:
+                adapter, code = self._made()
+                self._known = self._find_facts(adapter, code)
+            except ForeignError as error:  # on the fixed sentences: a mistake in what was given, as one in making it
+                raise EncoderError(str(error)) from error
+            return adapter
+        adapter, code = self._made()
+        if far(probe(adapter), self._known.probed) or sources(code) != self.description["sources"]:
+            raise StatesError(f"{self.said}: loaded again, it gives other vectors or is other code; seed what it draws at random")
         return adapter
 
     def _find_facts(self, adapter: Adapter, code: Code) -> Facts:
@@ -223,8 +228,8 @@ class PythonEncoder:
         """States of a batch.
 
         Raises:
-            EncoderError: an exception in the code, or a result of the wrong type, shape or length.
-            StatesError: a sentence whose states are not finite.
+            StatesError: an exception in the code (a `ForeignError`), a result of the wrong type, shape or length, or states that
+                are not finite.
         """
         return self._adapter.forward(items)
 

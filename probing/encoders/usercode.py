@@ -31,26 +31,30 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from probing.encoders.standin import standing_in
-from probing.errors import EncoderError, ProbingError, did_you_mean
+from probing.errors import NO_MEMORY, EncoderError, ProbingError, did_you_mean, ends_job, out_of_memory
 
 _NOT_THE_USERS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).resolve().parents[1]))
 
 
 @contextmanager
-def users_code(doing: str) -> Iterator[None]:
-    """Turns an exception of the user's code into an `EncoderError` that names its file and line."""
+def users_code(doing: str, kind: type[EncoderError] = EncoderError) -> Iterator[None]:
+    """Turns an exception of the user's code into an error of this kind that names its file and line: `EncoderError` while the code
+    is loaded, a mistake in what was given; `ForeignError` while it is used."""
     try:
         yield
     except ProbingError:
         raise
     except (Exception, SystemExit) as error:
+        if ends_job(error):
+            raise
         frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         theirs = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)]
         if isinstance(error, SyntaxError) and error.filename:
             theirs = [(error.filename, error.lineno)]
         where = "{}, line {}: ".format(*theirs[-1]) if theirs else ""
         what = next(iter(str(error).splitlines()), "")
-        raise EncoderError(f"{doing} failed:\n{where}{type(error).__name__}: {what}") from None
+        advice = f"; {NO_MEMORY}" if out_of_memory(error) else ""
+        raise kind(f"{doing} failed:\n{where}{type(error).__name__}: {what}{advice}") from error
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,10 @@ from probing.probes.protocols import LabelSet
 from probing.task import Task, lengths
 from probing.types import Labels
 
-CONTROLS = ("permuted", "word")
+CONTROL_VERSIONS = {"permuted": 1, "word": 1}
+"""Part of a cell's key: raise one when the same task and seed would give other labels of that kind."""
+
+CONTROLS = tuple(CONTROL_VERSIONS)
 
 
 def majority(task: Task) -> tuple[Labels, Labels]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch.nn.functional import linear, softplus
 
 from probing import onednn
+from probing.provenance import multiplies_bfloat16
 
 LEFT_OUT = -1
 ROWS = 4096
@@ -202,13 +202,6 @@ class Passes:
     def _gradient(self) -> torch.Tensor:
         """Of the summed loss, at the last look."""
         return self.matrix.weigh(self._residuals)
-
-
-@cache
-def multiplies_bfloat16() -> bool:
-    """Whether this machine's processor does, twice as fast as float32."""
-    said = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(said.get("avx512_bf16") or said.get("amx_bf16"))
 
 
 class MixedPasses(Passes):

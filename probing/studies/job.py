@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from probing import presets
-from probing.cells import provenance, replace_file
+from probing.cells import replace_file
 from probing.errors import ConfigError
 from probing.kept import Kept
 from probing.paths import portable
+from probing.provenance import provenance
 from probing.store import Store
 from probing.studies import Context
 

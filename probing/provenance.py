@@ -1,0 +1,91 @@
+"""What made a number, beside its inputs: versions, processor, time. And what to say when this package itself is at fault.
+
+Versions and processor stand in the receipt of each shard (`probing.shards`) and in the details of each cell (`probing.cells`), not
+in keys. They hold no date and no name of a machine, so that a run that was killed and resumed on one machine with one number of
+threads writes the same receipts.
+"""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("probing", "torch", "transformers", "scikit-learn", "numpy", "scipy")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    known = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            known[package] = version(package)
+        except PackageNotFoundError:
+            known[package] = "not installed"
+    return known
+
+
+def processor() -> dict[str, Any]:
+    """What the last digits of a number can depend on: the processor's name, torch's threads, whether it multiplies bfloat16, and
+    the GPU where torch uses one."""
+    import torch
+
+    facts = {"name": _processor_name(), "threads": torch.get_num_threads(), "bfloat16": multiplies_bfloat16()}
+    return facts | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_initialized() else {})
+
+
+def made_with() -> dict[str, Any]:
+    """Versions and processor of a shard: what its receipt says."""
+    return {name: versions()[name] for name in ("torch", "transformers", "numpy")} | {"processor": processor()}
+
+
+def provenance() -> dict[str, Any]:
+    """When and with what a cell was made."""
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "machine": platform.platform(),
+        "processor": processor(),
+    }
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether this machine's processor multiplies bfloat16, twice as fast as float32."""
+    import torch
+
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@cache
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def own_fault() -> str:
+    """The line after the traceback of an exception that is a fault of this package: what to keep, and where to report it."""
+    try:
+        about: Mapping[str, Any] = metadata("probing")
+        urls = dict(entry.split(", ", 1) for entry in about.get_all("Project-URL") or ())
+        where = urls.get("Issues") or about["Author"] or about["Author-email"]
+    except PackageNotFoundError:
+        where = "the authors of probing"
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    made = ", ".join(f"{name} {value}" for name, value in versions().items())
+    return (
+        f"this is a fault of probing, not of what you gave: please report the text above to {where}, "
+        f"with the command ({command}) and the versions ({made})"
+    )
