@@ -111,6 +111,8 @@ def foreign(doing: str) -> Iterator[None]:
     except ProbingError:
         raise
     except (Exception, SystemExit) as error:
+        if ends_job(error):
+            raise
         raise ForeignError.of(doing, error) from error
 
 

@@ -71,7 +71,7 @@ def evaluate(
         ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
     """
     store, cells, settings = opened(store, cells, probe, layers, poolings, seeds, controls, floors, train_size)
-    planned = plan(tasks, encoders, settings)
+    planned = plan(tasks, encoders, settings, store)
     compute(planned, settings.probe, store, cells, force)
     return table(planned, cells)
 
@@ -246,7 +246,7 @@ def _compute_floor(cell: Cell, cells: Cells) -> None:
 def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors: Vectors, cells: Cells, advance) -> None:
     splits = ([task.test] if task.folds else task.splits.values()) if todo else []
     rows = [vectors.rows(split.texts) for split in splits]
-    about = _about(encoder) | {"truncated": vectors.truncated, "extracted_with": _made_with(rows)} if todo else {}
+    about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)} if todo else {}
     layer_names = about.pop("layers", [])
     groups: dict[tuple, list[Cell]] = {}  # cells of a column and probe seed, whose label sets are fitted in one call
     for cell in sorted(todo, key=lambda cell: (POOLINGS.index(cell.column.pooling), cell.column.layer)):

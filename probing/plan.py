@@ -15,6 +15,7 @@ from probing.probes.controls import CONTROL_VERSIONS, CONTROLS, FLOORS
 from probing.probes.protocols import ProbeProtocol, label
 from probing.progress import say
 from probing.statistics import VERSION as SCORES_VERSION
+from probing.store import Store
 from probing.tables import IDENTITY, Row
 from probing.task import Task
 from probing.types import Column
@@ -82,10 +83,13 @@ class Measured(NamedTuple):
     failure: str = ""
 
 
-def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings) -> list[Cell]:
+def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings, store: Store | None = None) -> list[Cell]:
     """Every row of the request, each once, with its cell; several rows may show one cell (`probing.tables.IDENTITY`).
 
     An encoder that cannot say its layers, because its own code raises an exception, has one cell per task, which fails.
+
+    Args:
+        store: remembers what earlier runs learned of an encoder, so that its weights need not be loaded to plan.
 
     Raises:
         ConfigError: layers, poolings or a probe that do not fit the encoder.
@@ -95,9 +99,9 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings)
     planned: dict[tuple, Cell] = {}
     for seed in settings.seeds:
         variants = [task.subset(settings.train_size, seed) for task in tasks]
-        measured = [_measured(encoder, "", settings) for encoder in encoders]
+        measured = [_measured(encoder, "", settings, store) for encoder in encoders]
         if "random-weights" in settings.floors:
-            twins = [_twin(encoder, seed, settings) for encoder in encoders]
+            twins = [_twin(encoder, seed, settings, store) for encoder in encoders]
             measured += [twin for twin in twins if twin is not None]
             if alone := [encoder.name for encoder, twin in zip(encoders, twins, strict=True) if twin is None]:
                 say(f"{', '.join(alone)}: no random-weights twin, so this floor is left out")
@@ -118,26 +122,32 @@ def request_key(tasks: Sequence[Task], planned: Sequence[Cell], settings: Settin
     return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **asked})
 
 
-def _measured(encoder: Encoder, twin_of: str, settings: Settings) -> Measured:
+def _measured(encoder: Encoder, twin_of: str, settings: Settings, store: Store | None) -> Measured:
     mark = ""
     try:
         with foreign(f"{encoder.name}: its description"):
             mark = fingerprint(encoder)
         with foreign(f"{encoder.name}: its layers"):
+            if store is not None:
+                store.recall(encoder)
             n_layers, poolings = len(encoder.dims), tuple(encoder.poolings)
+            context_free = getattr(encoder, "context_free", True)
     except ForeignError as error:
         return Measured(encoder, encoder.name, twin_of, mark, failure=str(error))
     columns, static = _columns(encoder.name, n_layers, poolings, settings)
+    if static is not None and not context_free:
+        say(f"{encoder.name}: its layer 0 depends on other words, so the floor static is left out")
+        columns, static = [column for column in columns if column != static], None
     return Measured(encoder, encoder.name, twin_of, mark, columns, static)
 
 
-def _twin(encoder: Encoder, seed: int, settings: Settings) -> Measured | None:
+def _twin(encoder: Encoder, seed: int, settings: Settings, store: Store | None) -> Measured | None:
     try:
         with foreign(f"{encoder.name}: its random twin"):
             twin = encoder.random_twin(seed)
     except ForeignError as error:
         return Measured(None, f"{encoder.name} (random {seed})", encoder.name, failure=str(error))
-    return None if twin is None else _measured(twin, encoder.name, settings)
+    return None if twin is None else _measured(twin, encoder.name, settings, store)
 
 
 def _floor_cell(task: Task, name: str) -> Cell:

@@ -171,11 +171,19 @@ def _footer(table: ResultTable, cards: Mapping[str, Any], encoders: Mapping[str,
             f"Data {name}: {sizes} sentences (train/dev/test), {card['n_classes']} classes, sha256 {card['sha256'][:16]}{note}."
         )
     for name, said in encoders.items():
-        lines.append(
-            f"Encoder {name}: {said['origin']}; fingerprint {said['fingerprint'][:16]}; {said['truncated']} sentences truncated."
-        )
+        lines.append(f"Encoder {name}: {said['origin']}; fingerprint {said['fingerprint'][:16]}; {_reading(said['reading'])}.")
     lines += ["Computed with " + ", ".join(f"{k} {v}" for k, v in said.items()) + "." for said in versions]
     return lines
+
+
+def _reading(reading: Mapping[str, int]) -> str:
+    """How an encoder reads the sentences, in words."""
+    parts = [f"{reading.get('truncated', 0)} sentences truncated"]
+    if reading.get("alike"):
+        parts.append(f"{reading['alike']} with the tokens of another one")
+    if reading.get("tokens"):
+        parts.append(f"{100 * reading['unknown'] / reading['tokens']:.2g} % of the tokens unknown")
+    return ", ".join(parts)
 
 
 def _markdown(table: ResultTable, summary: pd.DataFrame, foot: Sequence[str]) -> str:

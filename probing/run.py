@@ -229,7 +229,7 @@ def job(config: DictConfig) -> int:
         if said["precision"] is not None:
             flash = sequential.search(tasks, [encoder], settings, said["precision"], store, cells, run.force)
             tasks = flash.tasks
-        planned = plan(tasks, [encoder], settings)
+        planned = plan(tasks, [encoder], settings, store)
         short = request_key(tasks, planned, settings)[:8]
         name = run.name or "-".join(re.sub(r"\W+", "_", part) for part in (source.name, encoder.name, probe.name)) + f"-{short}"
         recorded = Run.write(home / "runs" / name, said, [cell.row for cell in planned], cells)

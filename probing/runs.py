@@ -95,7 +95,7 @@ class Run:
             record = self._done.get(row.cell)
             if record and (about := record["details"].get("encoder")):
                 fingerprint = record["row"]["encoder_fingerprint"]
-                entry = {"origin": about["origin"], "fingerprint": fingerprint, "truncated": about["truncated"]}
+                entry = {"origin": about["origin"], "fingerprint": fingerprint, "reading": about["reading"]}
                 encoders.setdefault(row.encoder, entry)
         return encoders
 

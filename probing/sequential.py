@@ -131,7 +131,7 @@ def flash(
     """
     store, cells, settings = opened(store, cells, probe, layers, poolings, (seed,), controls, floors)
     found = search(tasks, encoders, settings, precision, store, cells)
-    planned = plan(found.tasks, encoders, settings)
+    planned = plan(found.tasks, encoders, settings, store)
     compute(planned, settings.probe, store, cells)
     return replace(found, table=table(planned, cells))
 
@@ -156,7 +156,7 @@ def search(
     n, records, before = START, [], None
     for number in range(1, 100):
         samples = tuple(sample(task, n, seed) for task in tasks)
-        planned = plan(samples, encoders, bare)
+        planned = plan(samples, encoders, bare, store)
         say(f"flash, round {number}: n = {n}")
         compute(planned, settings.probe, store, cells, force)
         found = table(planned, cells)

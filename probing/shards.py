@@ -54,7 +54,9 @@ class Segment:
     folder: Path
     sentences: tuple[str, ...]
     shard_rows: int
-    truncated: int
+    reading: Mapping[str, int]
+    """How the encoder reads the sentences: `truncated`, `alike` (with the tokens of another), and, where it tells unknown tokens,
+    `tokens` and `unknown`."""
 
     @property
     def n_shards(self) -> int:
@@ -217,9 +219,9 @@ def _name(column: Column) -> str:
     return f"{column.layer}.{column.pooling}"
 
 
-def write_plan(folder: Path, sentences: Sequence[str], shard_rows: int, truncated: int) -> Segment:
+def write_plan(folder: Path, sentences: Sequence[str], shard_rows: int, reading: Mapping[str, int]) -> Segment:
     """A new segment in `folder`, whole or absent; to be called under the folder's plan lock."""
-    plan = {"shard_rows": shard_rows, "truncated": truncated, "sentences": sentences}
+    plan = {"shard_rows": shard_rows, "reading": dict(reading), "sentences": sentences}
     text = json.dumps(plan, ensure_ascii=False).encode()
     name = hashlib.sha256(text).hexdigest()[:20]
     final, temporary = folder / name, folder / f".{name}.{writer()}"
@@ -231,7 +233,7 @@ def write_plan(folder: Path, sentences: Sequence[str], shard_rows: int, truncate
         shutil.rmtree(temporary)
         if read_segment(final) is None:
             raise
-    return Segment(final, tuple(sentences), shard_rows, truncated)
+    return Segment(final, tuple(sentences), shard_rows, reading)
 
 
 def segment_folders(folder: Path) -> list[Path]:
@@ -247,7 +249,7 @@ def read_segment(folder: Path) -> Segment | None:
     if hashlib.sha256(text).hexdigest()[:20] != folder.name:
         return None
     said = json.loads(text)
-    return Segment(folder, tuple(said["sentences"]), said["shard_rows"], said["truncated"])
+    return Segment(folder, tuple(said["sentences"]), said["shard_rows"], said["reading"])
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,6 +1,7 @@
 """The representation store: every sentence's vectors, computed once per encoder, on disk, memory-mapped.
 
-    ROOT/<fingerprint>/encoder.json                      name and Encoder.description of what made the vectors
+    ROOT/<fingerprint>/encoder.json                      name and Encoder.description of what made the vectors, and what
+                                                         running it told (layers, company)
     ROOT/<fingerprint>/<poolings>/<segment>/sentences.json   the sentences of a segment, in row order
                                            /00000.safetensors  rows 0.. : one tensor `layer.pooling` (rows, dim), float32
                                            /00000.json         its receipt, written after it: present = finished
@@ -29,6 +30,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,8 +116,10 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder.parent / "plan.lock"):
                 _refuse_older(folder.parent)
-                said = {"name": encoder.name, "description": dict(encoder.description)}
-                write_bytes(folder.parent / "encoder.json", sealed(said))
+                record = {"name": encoder.name, "description": dict(encoder.description)}
+                if hasattr(encoder, "remembered"):
+                    record["inspection"] = encoder.remembered()
+                write_bytes(folder.parent / "encoder.json", sealed(record))
                 segments = self._segments(folder)
                 planned = {segment.folder for segment in segments}
                 for stray in folder.glob("*/"):
@@ -156,6 +160,12 @@ class Store:
         # the model and a full batch were held by now; the allocator's pieces took up to a shard and two batches more
         return Estimate(len(missing), tokens, on_disk, seconds, held + 2 * (shard + held - loaded))
 
+    def recall(self, encoder: Encoder) -> None:
+        """Gives an encoder what running it told an earlier process, so that it need not be loaded to plan."""
+        record = read_sealed(self.root / fingerprint(encoder)[:20] / "encoder.json")
+        if record and "inspection" in record and hasattr(encoder, "recall"):
+            encoder.recall(record["inspection"])
+
     # Planning.
 
     def _folder(self, encoder: Encoder, poolings: Sequence[str], texts: Sequence[str]) -> Path:
@@ -191,11 +201,15 @@ class Store:
 
     def _plan(self, encoder: Encoder, folder: Path, missing: list[str]) -> Segment:
         poolings, dtype = contents_of(folder)
-        lengths, truncated = [], 0
+        lengths, reading, different = [], Counter(truncated=0), set()
         for start in range(0, len(missing), 4096):  # lengths only: the tokens of a million sentences need gigabytes
             items, cut = tokenized(encoder, missing[start : start + 4096], {})
             lengths += [len(item) for item in items]
-            truncated += cut
+            different |= {hash(tuple(item)) for item in items}
+            reading["truncated"] += cut
+            if hasattr(encoder, "unknown_tokens"):
+                reading.update(encoder.unknown_tokens(items))
+        reading["alike"] = len(missing) - len(different)
         order = sorted(range(len(missing)), key=lambda i: (lengths[i], missing[i]))
         sentences = tuple(missing[i] for i in order)
         row = _row_bytes(encoder, len(poolings))
@@ -208,9 +222,12 @@ class Store:
                 f"{len(sentences)} sentences × {len(encoder.dims)} layers × {len(poolings)} poolings need {human_bytes(need)}, but "
                 f"{self.root} has {human_bytes(free)} free; ask for fewer poolings, or put run.store on a larger disk"
             )
-        if truncated:
-            say(f"{encoder.name}: {truncated} of {len(sentences)} sentences are truncated")
-        return write_plan(folder, sentences, rows, truncated)
+        for name, what in (("truncated", "are truncated"), ("alike", "have the tokens of another one")):
+            if reading[name]:
+                say(f"{encoder.name}: {reading[name]} of {len(sentences)} sentences {what}")
+        if reading["unknown"]:
+            say(f"{encoder.name}: {reading['unknown']} of {reading['tokens']} tokens are unknown")
+        return write_plan(folder, sentences, rows, reading)
 
     # Filling.
 
@@ -325,9 +342,12 @@ class Vectors:
     dims: tuple[int, ...]
 
     @property
-    def truncated(self) -> int:
-        """Sentences of these segments that were cut to the encoder's limit."""
-        return sum(segment.truncated for segment in self.segments)
+    def reading(self) -> dict[str, int]:
+        """How the encoder reads the sentences of these segments (see `Segment.reading`)."""
+        total: Counter[str] = Counter()
+        for segment in self.segments:
+            total.update(segment.reading)
+        return dict(total)
 
     def rows(self, texts: Sequence[str]) -> Rows:
         """Where the sentences lie; look them up once, then read any number of columns.

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probing.encoders.base import CONTEXTUAL
 from probing.errors import ConfigError
 from probing.statistics import holm, mcnemar
 
@@ -203,7 +204,8 @@ class ResultTable:
                 control = self._mean(role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same)
                 line |= {f"control_{kind}": control, f"selectivity_{kind}": line["accuracy"] - control}
             line["random"] = self._best_twin(task, encoder, probe, n_train)
-            line["static"] = self._mean(role=("probe", "static"), encoder=encoder, layer=0, pooling="mean", **same)
+            static = self._mean(role=("probe", "static"), encoder=encoder, layer=0, pooling="mean", **same)
+            line["static"] = np.nan if self._contextual(encoder) else static
             line["tied"] = None
             if layers is not None:
                 own = layers[(layers[list(_KEYS)] == [task, encoder, probe, n_train]).all(axis=1)]
@@ -315,6 +317,11 @@ class ResultTable:
         for name, wanted in where.items():
             frame = frame[frame[name] == wanted]
         return float(frame.accuracy.mean()) if len(frame) else float("nan")
+
+    def _contextual(self, encoder: str) -> bool:
+        """Whether layer 0 of the encoder is no embedding output, by its name."""
+        rows = self.frame[(self.frame.encoder == encoder) & (self.frame.layer == 0)]
+        return bool(rows.layer_name.str.contains(CONTEXTUAL).any())
 
     def _best_twin(self, task: str, encoder: str, probe: str, n_train: int) -> float:
         frame = self._role("random")

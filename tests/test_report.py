@@ -55,7 +55,7 @@ class Bench:
             "sha256": "d" * 64,
             "notes": ["not the <official> file"],
         }
-        details = {"data": card, "encoder": {"origin": "made & by hand", "truncated": 0}}
+        details = {"data": card, "encoder": {"origin": "made & by hand", "reading": {"truncated": 0}}}
         self.rows.append(Row(**said))
         self.cells.write(inputs, asdict(self.rows[-1]), details, gold, predicted)
 

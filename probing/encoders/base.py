@@ -24,6 +24,9 @@ state after the whole sentence was read, that is, of the last token of the mask,
 the first · sentence: the vector that an encoder without token states gives. Padding is never in the mask; special tokens are in
 or out as the encoder was told."""
 
+CONTEXTUAL = "depends on other words"
+"""Part of the name of a layer 0 that is no embedding output; it is not the floor `static`."""
+
 TOKEN_BUDGET = 2048
 """Tokens in a batch, padding included; 1,024 to 4,096 measured alike on CPU. An encoder may have a `token_budget` of its own."""
 

@@ -34,6 +34,9 @@ ODD = (
     "zzxqj \u0007 \u200b w",
     "  spaced   out  ",
 )
+MANY = 48
+"""Sentences of one length in a batch."""
+
 TOLERANCE = 1e-4
 """Largest difference of two states that count as equal, relative to the largest entry of the layer (or 1)."""
 
@@ -81,7 +84,9 @@ def check(encoder: Encoder | Callable[[], Encoder], changed: Encoder | None = No
         ("states carry no gradient", tried.no_gradient),
         ("the same batch twice gives the same bits", tried.deterministic),
         ("a sentence alone equals the sentence in a padded batch", tried.padding),
+        ("a sentence alone equals the sentence among many of its length", tried.company),
         ("the order of sentences and what was read before do not matter", tried.order),
+        ("layer 0 is called embeddings only if it does not depend on other words", tried.embeddings),
         ("tokens do not depend on the other sentences", tried.tokens),
         ("every token knows its word, and every word has a token", tried.words),
         ("an empty sentence gives no token, finite states, or a clear error", lambda: tried.survives("")),
@@ -175,6 +180,38 @@ class _Tried:
     def padding(self) -> tuple[bool, str]:
         together = self.run(self.texts)
         return self.equal(max(self.apart(together, [i], self.run([text]), [0]) for i, text in enumerate(self.texts)))
+
+    def company(self) -> tuple[bool, str]:
+        many = self.run([self.texts[0]] * MANY)
+        return self.equal(self.apart(self.run([self.texts[0]]), [0], many, [MANY - 1]))
+
+    def embeddings(self) -> tuple[bool | None, str]:
+        name = self.encoder.layer_names[0]
+        if not name.startswith("embeddings"):
+            return None, f"it is called {name!r}"
+        try:
+            texts = self._first_word_changed()
+        except EncoderError as error:
+            return None, str(error)
+        if texts is None:
+            return None, "no two test sentences of one length differ in their first word alone"
+        states = self.run(texts)
+        owners = self.encoder.word_ids(list(texts))[0]
+        kept = [k for k, word in enumerate(owners) if word]  # tokens of all words but the first
+        moved = (states.layers[0][0, kept] - states.layers[0][1, kept]).abs().max()
+        return bool(moved <= TOLERANCE * states.layers[0][0].abs().max()), f"another first word moves it by {float(moved):.1e}"
+
+    def _first_word_changed(self) -> tuple[str, str] | None:
+        """A sentence, and the same with another first word, of as many tokens."""
+        words = [word for text in self.texts for word in text.split()]
+        for text in self.texts:
+            first, _, rest = text.partition(" ")
+            for word in words if rest else ():
+                pair = (text, f"{word} {rest}")
+                ids = [list(item) for item in self.encoder.tokenize(list(pair))[0]]
+                if len(ids[0]) == len(ids[1]) and ids[0] != ids[1] and word != first:
+                    return pair
+        return None
 
     def order(self) -> tuple[bool, str]:
         rows = range(len(self.texts))

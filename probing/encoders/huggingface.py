@@ -46,9 +46,9 @@ from probing.encoders.base import (
     resolve_device,
 )
 from probing.encoders.company import LARGE, Company
-from probing.encoders.loading import foreign, load_model
+from probing.encoders.loading import load_model
 from probing.encoders.tokens import Sentence, Tokens
-from probing.errors import EncoderError, StatesError, described
+from probing.errors import EncoderError, StatesError, described, foreign
 from probing.shards import file_sha256
 
 if TYPE_CHECKING:
@@ -369,6 +369,10 @@ class HuggingFaceEncoder:
             for i, item in zip(long, self._tokens.cut([texts[i] for i in long], self.limit), strict=True):
                 items[i] = item
         return items, len(long)
+
+    def unknown_tokens(self, items: Sequence[Item]) -> dict[str, int]:
+        """`tokens` of the items, and how many of them are `unknown`."""
+        return self._tokens.unknown(items)
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
         """The word of `text.split()` that each token of `tokenize` lies in, by character offsets.

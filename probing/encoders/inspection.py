@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from probing.encoders.base import CONTEXTUAL
 from probing.encoders.hooks import Seen, Site, sites_of, trace
 from probing.errors import StatesError
 
@@ -74,7 +75,7 @@ def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Te
     others = [k for k in range(tokens) if k != changed]
     context_free = torch.equal(states[0][0, others], states[0][1, others])
     if not context_free:
-        names[0] = "input of block 1, which depends on other words"
+        names[0] = f"input of block 1, which {CONTEXTUAL}"
     dims = tuple(state.shape[2] for state in states)
     return Layers(tuple(names), dims, first, sites_of(states, seen), context_free, _positions(seen))
 
@@ -177,14 +178,20 @@ def _same(value: torch.Tensor, state: torch.Tensor) -> bool:
 
 def _positions(seen: Sequence[Seen]) -> int | None:
     """The number of rows, from that of the first token on, of the shortest matrix that gave its rows one after another."""
-    bounds = []
+    bounds, takes_states = [], {(s.site.module, s.site.call) for s in seen if s.site.enters}
     for s in seen:
-        if s.site.enters or not isinstance(s.site.module, nn.Embedding) or s.value.ndim < 2:
+        weight = getattr(s.site.module, "weight", None)
+        if (
+            (s.site.module, s.site.call) in takes_states
+            or not isinstance(weight, torch.Tensor)
+            or weight.ndim != 2
+            or s.value.ndim < 2
+        ):
             continue
-        weight, rows = s.site.module.weight, s.value.reshape(-1, *s.value.shape[-2:])[0]  # (rows, dim), (tokens, dim)
+        rows = s.value.reshape(-1, *s.value.shape[-2:])[0]  # (tokens, dim)
         if len(rows) < 3 or rows.shape[1] != weight.shape[1]:
             continue
-        for start in (weight == rows[0]).all(1).nonzero().flatten().tolist():
+        for start in (weight[:, 0] == rows[0, 0]).nonzero().flatten().tolist():
             if torch.equal(weight[start : start + len(rows)], rows):
                 bounds.append(len(weight) - start)
     return min(bounds, default=None)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from probing.errors import EncoderError, ForeignError, ProbingError, described
+from probing.errors import EncoderError, described
 from probing.progress import say
 
 TOKENIZER_FILES = (
@@ -204,14 +204,3 @@ def _loading(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise EncoderError(f"{folder}: the weights cannot be loaded: {described(error)}") from None
-
-
-@contextmanager
-def foreign(doing: str) -> Iterator[None]:
-    """Turns what a model or a tokenizer raises into a `ForeignError`."""
-    try:
-        yield
-    except ProbingError:
-        raise
-    except Exception as error:
-        raise ForeignError.of(doing, error) from error

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from probing.encoders.base import Item, words_of_spans
-from probing.encoders.loading import foreign, load_tokenizer, of_file, tokenizer_file
-from probing.errors import EncoderError, StatesError
-from probing.progress import say
+from probing.encoders.loading import load_tokenizer, of_file, tokenizer_file
+from probing.errors import EncoderError, StatesError, foreign
 
 TEXTS = (
     "It rains.",
@@ -27,7 +26,8 @@ TEXTS = (
 _LONGEST = 64
 """Tokens of such a sentence, at most."""
 
-_NEARLY_ALL = 0.95
+_SOME, _NEARLY_ALL = 20, 0.95
+"""Of at least so many tokens or texts, the share at which a tokenizer is refused."""
 
 
 class Sentence(NamedTuple):
@@ -54,7 +54,6 @@ class Tokens:
         self.name, self.folder, self._takes = name, folder, takes
         self.tokenizer = load_tokenizer(folder)
         self._file = tokenizer_file(folder)
-        self._reported = False
 
     def items(self, texts: Sequence[str]) -> list[Item]:
         """Items of the texts, as long as they are.
@@ -66,7 +65,7 @@ class Tokens:
         items: list[Item] = []
         for start in range(0, len(texts), 4096):  # the tokenizer's own objects are large: a part at a time
             items += self._checked(texts[start : start + 4096])
-        self._report(texts, items)
+        self._refuse(texts, items)
         return items
 
     def cut(self, texts: Sequence[str], length: int) -> list[Item]:
@@ -87,7 +86,7 @@ class Tokens:
         if self._file is None:
             return items
         right = [encoding.ids for encoding in self._file.encode_batch_fast(list(texts))]
-        if [ids_of(item) for item in items] != right:
+        if items != right and [ids_of(item) for item in items] != right:
             self.tokenizer = of_file(self.tokenizer, self._file, self.folder)
             items = self._items(texts)
             for text, item, ids in zip(texts, items, right, strict=True):
@@ -120,21 +119,25 @@ class Tokens:
         names = [name for name in given if name not in ("input_ids", "attention_mask") and name in self._takes()]
         return tuple(name for name in names if len(given[name]) == len(given["input_ids"]))
 
-    def _report(self, texts: Sequence[str], items: Sequence[Item]) -> None:
-        """Says how far the vocabulary tells the texts apart; refuses one that hardly does."""
-        unknown, bare = self.tokenizer.unk_token_id, self.tokenizer("")["input_ids"]
-        n_tokens = sum(map(len, items)) - len(items) * len(bare)
-        n_unknown = sum(ids_of(item).count(unknown) for item in items) - len(items) * bare.count(unknown)
-        n_texts = len(set(texts))
-        n_alike = n_texts - len({tuple(item) for item in items})
-        counts = (
-            f"{self.name}: {n_unknown} of {n_tokens} tokens are unknown, {n_alike} of {n_texts} sentences have the ids of another"
-        )
-        if (n_tokens >= 20 and n_unknown > _NEARLY_ALL * n_tokens) or (n_texts >= 20 and n_alike > _NEARLY_ALL * n_texts):
-            raise EncoderError(f"{counts}: the tokenizer of {self.folder} is not for these texts, or its vocabulary is incomplete")
-        if (n_unknown or n_alike) and not self._reported:
-            self._reported = True
-            say(counts)
+    def unknown(self, items: Sequence[Item]) -> dict[str, int]:
+        """How many tokens the items have, and how many of them stand for unknown words."""
+        mark, bare = self.tokenizer.unk_token_id, self.tokenizer("")["input_ids"]  # some mark the end with the unknown token
+        tokens = sum(map(len, items)) - len(items) * len(bare)
+        return {"tokens": tokens, "unknown": sum(ids_of(item).count(mark) for item in items) - len(items) * bare.count(mark)}
+
+    def _refuse(self, texts: Sequence[str], items: Sequence[Item]) -> None:
+        """Refuses texts of which nearly all tokens are unknown, or nearly all have the ids of another."""
+        counts, n_texts = self.unknown(items), len(set(texts))
+        alike = n_texts - len({tuple(item) for item in items})
+        for n, among, what in (
+            (counts["unknown"], counts["tokens"], "tokens are unknown"),
+            (alike, n_texts, "sentences have the tokens of another one"),
+        ):
+            if among >= _SOME and n > _NEARLY_ALL * among:
+                raise EncoderError(
+                    f"{self.name}: {n} of {among} {what}: the tokenizer of {self.folder} is not for these texts, or its vocabulary "
+                    "is incomplete"
+                )
 
     def sentence(self, length: int | None, rows: float, padding: int | None) -> Sentence:
         """A test sentence of known words. Ids of unknown words, and `padding`, are replaced, since some models skip them.
@@ -167,6 +170,6 @@ def _with(item: Item, place: int, token: int) -> Item:
     return [*item[:place], (token, *old[1:]) if isinstance(old, tuple) else token, *item[place + 1 :]]
 
 
-def ids_of(item: Item) -> list[int]:
+def ids_of(item: Item) -> Sequence[int]:
     """The token ids of an item."""
-    return [token[0] for token in item] if len(item) and isinstance(item[0], tuple) else list(item)
+    return [token[0] for token in item] if len(item) and isinstance(item[0], tuple) else item
