@@ -19,6 +19,7 @@ REFUSED = {
     "bros": "ValueError: You have to specify bbox",
     "perceiver": "TypeError: .*missing 1 required positional argument: 'inputs'",
     "funnel": r"states of shape",
+    "funnel-base": r"states of shape",
 }
 DEPEND = {
     "fnet": "one length", "convbert": "one length", "mobilebert": "one length", "nystromformer": "one length", "yoso": "one length",

@@ -155,6 +155,7 @@ def test_a_sound_encoder_conforms():
     assert "toy: conforms" in str(found)
     alone = check(Bare())
     assert alone.ok and [rule.rule for rule in alone.checks if rule.held is None] == [
+        "layer 0 is called embeddings only if it does not depend on other words",
         "made again, it has the same fingerprint and states",
         "a changed weight changes states and fingerprint",
     ]

@@ -79,6 +79,7 @@ def write_task(path: Path, rows: Iterable[tuple[str, str, str]]) -> Path:
 
 
 WORDS = "the a cat dog cats dogs sees see saw big small and or because it they run runs ran .".split()
+WORDS += [f"w{k}" for k in range(40)]  # those of the fixture `toy_root`
 
 
 def save_tiny(kind: str, folder: Path, dtype: torch.dtype = torch.float32) -> Path:

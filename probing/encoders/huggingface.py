@@ -215,8 +215,8 @@ class HuggingFaceEncoder:
 
     @cached_property
     def poolings(self) -> tuple[str, ...]:
-        ids = self.tokenizer("a")["input_ids"]
-        has_cls = self.tokenizer.cls_token_id is not None and ids and ids[0] == self.tokenizer.cls_token_id
+        first = self._tokens.first_id
+        has_cls = first is not None and first == self.tokenizer.cls_token_id
         return ("cls", "mean", "max", "last") if has_cls else ("mean", "max", "last")
 
     @property

@@ -1,7 +1,8 @@
 """Loads the text half of a `transformers` model and its tokenizer from a folder, and compares both with the files.
 
-The library may give something else than the files hold without a word: weights that a folder lacks are drawn at random, a folder
-without a vocabulary gets an empty tokenizer, and a tokenizer's class may override tokenizer.json. Each is refused or put right.
+The library may give something else than the files hold without a word: weights that a folder lacks are drawn at random, and a
+folder without a vocabulary gets an empty tokenizer. Both are refused. (A tokenizer's class may also override tokenizer.json:
+`probing.encoders.tokens`.)
 
 Kept of a model is what reads text: the encoder of an encoder-decoder model, the text tower of a model of texts and images.
 Weights may be missing only in the parts that are not kept.
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from probing.errors import EncoderError, described
-from probing.progress import say
 
 TOKENIZER_FILES = (
     "tokenizer.json tokenizer_config.json vocab.json vocab.txt merges.txt tokenizer.model spiece.model sentencepiece.bpe.model "
@@ -25,15 +25,6 @@ TOKENIZER_FILES = (
     "entity_vocab.json vocab-src.json vocab-tgt.json tekken.json"
 ).split()
 """A folder with none of these has no tokenizer."""
-
-SAMPLES = (
-    "The old man said that he had never seen the sea.",
-    "In 2023 she paid 1,234.50 for 650841823 of them!",
-    "Zürich, naïve café -- don't (really)  \t ask",
-    "日本語 и русский 🙂",
-    "A",
-)
-"""Sentences on which a tokenizer is compared with its tokenizer.json when it is loaded; all later ones are compared, too."""
 
 
 def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
@@ -111,7 +102,7 @@ def text_part(model: Any) -> Any:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of the folder: the library's where its ids are those of tokenizer.json, else that file's.
+    """The tokenizer of the folder as the library loads it.
 
     Raises:
         EncoderError: no tokenizer files, or none that can be loaded.
@@ -134,8 +125,7 @@ def load_tokenizer(folder: Path) -> Any:
             f"{folder} holds none of the files of a {type(tokenizer).__name__} ({', '.join(sorted(names))}), so no word could be "
             "told from another; copy those of the model from which it was trained into the folder"
         )
-    file = tokenizer_file(folder)
-    return tokenizer if file is None or agree(tokenizer, file, SAMPLES) else of_file(tokenizer, file, folder)
+    return tokenizer
 
 
 def tokenizer_file(folder: Path) -> Any:
@@ -152,33 +142,6 @@ def tokenizer_file(folder: Path) -> Any:
     file.no_truncation()
     file.no_padding()
     return file
-
-
-def agree(tokenizer: Any, file: Any, texts: Any) -> bool:
-    """Whether the tokenizer gives the ids of tokenizer.json for every text."""
-    ours = tokenizer(list(texts), verbose=False)["input_ids"]
-    return all(ids == encoding.ids for ids, encoding in zip(ours, file.encode_batch_fast(list(texts)), strict=True))
-
-
-def of_file(tokenizer: Any, file: Any, folder: Path) -> Any:
-    """A tokenizer with the ids of tokenizer.json and the special tokens of `tokenizer`.
-
-    Raises:
-        EncoderError: the library changes the file's ids here, too.
-    """
-    from transformers import PreTrainedTokenizerFast
-
-    kept = {name: getattr(tokenizer, name) for name in ("model_max_length", "padding_side", "truncation_side", "model_input_names")}
-    own = PreTrainedTokenizerFast(tokenizer_object=file, **tokenizer.special_tokens_map, **kept)
-    if not agree(own, file, SAMPLES):
-        raise EncoderError(
-            f"{folder}: transformers does not give the token ids of tokenizer.json ({type(tokenizer).__name__}); "
-            "remove tokenizer_class from tokenizer_config.json, or the file that is not the model's"
-        )
-    say(
-        f"{folder}: transformers' {type(tokenizer).__name__} gives other token ids than tokenizer.json; those of the file are taken"
-    )
-    return own
 
 
 @contextmanager

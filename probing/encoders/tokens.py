@@ -1,7 +1,6 @@
 """From texts to items with the tokenizer of a `transformers` model: token ids, and what else it gives and the model takes.
 
 An item is a list of token ids where the other inputs (token types, languages) are all zero, else a list of tuples (id, others).
-The ids of every text are compared with those of the folder's tokenizer.json (`probing.encoders.loading`).
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from probing.encoders.base import Item, words_of_spans
-from probing.encoders.loading import load_tokenizer, of_file, tokenizer_file
+from probing.encoders.loading import load_tokenizer, tokenizer_file
 from probing.errors import EncoderError, StatesError, foreign
+from probing.progress import say
 
 TEXTS = (
     "It rains.",
@@ -23,11 +23,26 @@ TEXTS = (
 )
 """Sentences that go through a model when it is inspected."""
 
+SAMPLES = (
+    *TEXTS,
+    "In 2023 she paid 1,234.50 for 650841823 of them!",
+    "Zürich, naïve café -- don't (really)  \t ask",
+    "日本語 и русский 🙂",
+)
+"""Sentences on which the library's ids are compared with those of tokenizer.json when a tokenizer is loaded."""
+
 _LONGEST = 64
 """Tokens of such a sentence, at most."""
 
+_COMPARED = 64
+"""Texts of a request on which the library's ids are compared with those of tokenizer.json."""
+
 _SOME, _NEARLY_ALL = 20, 0.95
 """Of at least so many tokens or texts, the share at which a tokenizer is refused."""
+
+
+_OF_FILE = {"input_ids": "ids", "token_type_ids": "type_ids", "offset_mapping": "offsets"}
+"""What the library `tokenizers` calls the inputs of a model."""
 
 
 class Sentence(NamedTuple):
@@ -41,87 +56,107 @@ class Sentence(NamedTuple):
 class Tokens:
     """The tokenizer of a folder.
 
+    Where the folder has a tokenizer.json, the ids are that file's, whatever the library's class makes of it.
+
     Args:
         name: of the encoder, for messages.
         folder: with the tokenizer's files.
         takes: gives the names of the model's inputs; called when the first text is tokenized.
 
     Attributes:
-        tokenizer: the library's, or one made of tokenizer.json where the library's gives other ids.
+        tokenizer: the library's; it knows the special tokens.
     """
 
     def __init__(self, name: str, folder: Path, takes: Callable[[], frozenset[str]]):
         self.name, self.folder, self._takes = name, folder, takes
         self.tokenizer = load_tokenizer(folder)
         self._file = tokenizer_file(folder)
+        self._compare(SAMPLES)
 
     def items(self, texts: Sequence[str]) -> list[Item]:
         """Items of the texts, as long as they are.
 
         Raises:
-            EncoderError: ids that are not those of tokenizer.json, or that do not tell the texts apart.
+            EncoderError: ids that do not tell the texts apart.
             ForeignError: the tokenizer fails.
         """
         items: list[Item] = []
         for start in range(0, len(texts), 4096):  # the tokenizer's own objects are large: a part at a time
-            items += self._checked(texts[start : start + 4096])
+            items += self.cut(texts[start : start + 4096], None)
+        self._compare(texts[:_COMPARED])
         self._refuse(texts, items)
         return items
 
-    def cut(self, texts: Sequence[str], length: int) -> list[Item]:
+    def cut(self, texts: Sequence[str], length: int | None) -> list[Item]:
         """Items of at most `length` tokens, cut on the side that the tokenizer cuts."""
-        return self._items(texts, truncation=True, max_length=length)
-
-    def word_ids(self, texts: Sequence[str], length: int | None) -> list[list[int | None]]:
-        """The word of `text.split()` that each token lies in, by character offsets."""
-        if not self.tokenizer.is_fast:
-            raise EncoderError(f"{self.name}: tokens cannot be aligned with words: its tokenizer gives no character offsets")
-        how = {"truncation": True, "max_length": length} if length else {}
-        with foreign(f"{self.name}: its tokenizer"):
-            spans = self.tokenizer(list(texts), return_offsets_mapping=True, verbose=False, **how)["offset_mapping"]
-        return [words_of_spans(text, pairs) for text, pairs in zip(texts, spans, strict=True)]
-
-    def _checked(self, texts: Sequence[str]) -> list[Item]:
-        items = self._items(texts)
-        if self._file is None:
-            return items
-        right = [encoding.ids for encoding in self._file.encode_batch_fast(list(texts))]
-        if items != right and [ids_of(item) for item in items] != right:
-            self.tokenizer = of_file(self.tokenizer, self._file, self.folder)
-            items = self._items(texts)
-            for text, item, ids in zip(texts, items, right, strict=True):
-                if ids_of(item) != ids:
-                    raise EncoderError(f"{self.folder}: transformers does not give the token ids of tokenizer.json for {text!r}")
-        return items
-
-    def _items(self, texts: Sequence[str], **how: Any) -> list[Item]:
-        names, types = self.others, self._types
-        with foreign(f"{self.name}: its tokenizer"):
-            encoded = self.tokenizer(list(texts), verbose=False, **types, **how)
-            ids, others = encoded["input_ids"], [encoded[name] for name in names]
+        encoded = self._encoded(texts, length, self.others)
+        ids, others = encoded["input_ids"], [encoded[name] for name in self.others]
         if not any(any(row) for rows in others for row in rows):
             return ids
         return [list(zip(*rows, strict=True)) if any(map(any, rows[1:])) else rows[0] for rows in zip(ids, *others, strict=True)]
 
-    @cached_property
-    def _types(self) -> dict[str, bool]:
-        """Asks for token types where the tokenizer keeps them back though they differ between tokens and the model takes them:
-        the <cls> of XLNet is trained with a type of its own, which transformers 5 does not hand out by itself."""
-        if "token_type_ids" not in self._takes() or "token_type_ids" in self.tokenizer("a"):
-            return {}
-        types = self.tokenizer("a", return_token_type_ids=True).get("token_type_ids", ())
-        return {"return_token_type_ids": True} if any(types) else {}
+    def word_ids(self, texts: Sequence[str], length: int | None) -> list[list[int | None]]:
+        """The word of `text.split()` that each token lies in, by character offsets."""
+        if not self.tokenizer.is_fast and self._file is None:
+            raise EncoderError(f"{self.name}: tokens cannot be aligned with words: its tokenizer gives no character offsets")
+        spans = self._encoded(texts, length, ("offset_mapping",))["offset_mapping"]
+        return [words_of_spans(text, pairs) for text, pairs in zip(texts, spans, strict=True)]
+
+    @property
+    def first_id(self) -> int | None:
+        """The id with which a sentence begins."""
+        return next(iter(self._encoded(["a"], None)["input_ids"][0]), None)
+
+    def _encoded(self, texts: Sequence[str], length: int | None, names: Sequence[str] = ()) -> dict[str, Any]:
+        """`input_ids`, and what else is named, for each text one list with an entry for each token."""
+        with foreign(f"{self.name}: its tokenizer"):
+            if self._file is None:
+                how = {"truncation": True, "max_length": length} if length else {}
+                how |= {"return_token_type_ids": True} if "token_type_ids" in names else {}
+                return self.tokenizer(list(texts), verbose=False, return_offsets_mapping="offset_mapping" in names, **how)
+            if length:
+                self._file.enable_truncation(length, direction=self.tokenizer.truncation_side)
+            encode = self._file.encode_batch if "offset_mapping" in names else self._file.encode_batch_fast
+            try:
+                encodings = encode(list(texts))
+            finally:
+                self._file.no_truncation()
+        return {name: [getattr(encoding, _OF_FILE[name]) for encoding in encodings] for name in ("input_ids", *names)}
+
+    def _compare(self, texts: Sequence[str]) -> None:
+        """Says once where the library's ids are not those of tokenizer.json."""
+        if self._file is None or self._differs:
+            return
+        with foreign(f"{self.name}: its tokenizer"):
+            theirs = self.tokenizer(list(texts), verbose=False)["input_ids"]
+            ours = [encoding.ids for encoding in self._file.encode_batch_fast(list(texts))]
+        if theirs != ours:
+            self._differs = True
+            kind = type(self.tokenizer).__name__
+            say(f"{self.folder}: transformers' {kind} gives other token ids than tokenizer.json; those of the file are taken")
+
+    _differs = False
 
     @cached_property
     def others(self) -> tuple[str, ...]:
-        """Names of the inputs besides ids and mask that the tokenizer gives, a number for each token, and the model takes."""
-        given = self.tokenizer("a", **self._types)
-        names = [name for name in given if name not in ("input_ids", "attention_mask") and name in self._takes()]
+        """Names of the inputs besides ids and mask that the tokenizer gives, a number for each token, and the model takes.
+
+        Token types count where the tokenizer keeps them back, too, if they differ between tokens: the <cls> of XLNet is trained
+        with a type of its own, which transformers 5 does not hand out by itself.
+        """
+        takes = self._takes()
+        given = self.tokenizer("a")
+        if "token_type_ids" in takes and "token_type_ids" not in given:
+            types = self.tokenizer("a", return_token_type_ids=True).get("token_type_ids", ())
+            given = {**given, "token_type_ids": types} if any(types) else given
+        names = [name for name in given if name not in ("input_ids", "attention_mask") and name in takes]
+        if self._file is not None:
+            names = [name for name in names if name in _OF_FILE]
         return tuple(name for name in names if len(given[name]) == len(given["input_ids"]))
 
     def unknown(self, items: Sequence[Item]) -> dict[str, int]:
         """How many tokens the items have, and how many of them stand for unknown words."""
-        mark, bare = self.tokenizer.unk_token_id, self.tokenizer("")["input_ids"]  # some mark the end with the unknown token
+        mark, bare = self.tokenizer.unk_token_id, ids_of(self.cut([""], None)[0])  # some mark the end with the unknown token
         tokens = sum(map(len, items)) - len(items) * len(bare)
         return {"tokens": tokens, "unknown": sum(ids_of(item).count(mark) for item in items) - len(items) * bare.count(mark)}
 
