@@ -2,10 +2,9 @@
 
 import json
 import multiprocessing
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 from probing.builders import grammar_tasks
@@ -43,8 +42,7 @@ def test_memory_is_foretold_and_does_not_grow_with_the_number_of_sentences(tmp_p
 
 
 def run(out: Path, data: Path, model: Path, *words: str) -> dict:
-    given = [sys.executable, SCRIPTS / "bench_extraction.py", out, data, "--model", model, "--sentences", "40", *words]
-    done = subprocess.run(given, capture_output=True, text=True)
+    done = processes.run(SCRIPTS / "bench_extraction.py", out, data, "--model", model, "--sentences", "40", *words)
     assert done.returncode == 0, done.stderr
     return json.loads((out / "extraction.json").read_text())
 

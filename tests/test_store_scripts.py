@@ -1,17 +1,16 @@
 """The scripts that try the store, at toy size: what they count holds, and what they write says so."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 def run(name, out, *words):
-    done = subprocess.run([sys.executable, SCRIPTS / name, out, *words], capture_output=True, text=True, cwd=SCRIPTS.parent)
+    done = processes.run(SCRIPTS / name, out, *words, cwd=SCRIPTS.parent)
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "manifest.json").read_text())["command"].startswith("python ")
     return (out / "README.md").read_text()
