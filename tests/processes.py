@@ -18,6 +18,7 @@ import tempfile
 import traceback
 import weakref
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,18 @@ SERVER = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathse
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["preloaded"])
+
+
+def context() -> Any:
+    """That of multiprocessing whose processes are forks of the server, which is started if it does not run."""
+    before = {name: os.environ.get(name) for name in SERVER}
+    os.environ.update(SERVER)
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return _context
 
 
 class Started:
@@ -37,16 +50,10 @@ class Started:
         weakref.finalize(self, shutil.rmtree, folder, True)
         self._streams = [Path(folder, name) for name in ("out", "err")]
         environment = dict(os.environ if env is None else env)
-        self._process = _context.Process(
+        self._process = context().Process(
             target=_run, args=(self.args, str(cwd or os.getcwd()), environment, *map(str, self._streams))
         )
-        before = {name: os.environ.get(name) for name in SERVER}
-        os.environ.update(SERVER)  # what is read at import; it takes effect when the server starts, with the first process
-        try:
-            self._process.start()
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
+        self._process.start()
         self.pid = self._process.pid
 
     @property

@@ -1,7 +1,6 @@
 """The extraction benchmark at toy size, and the memory that is foretold before a run against what the run took."""
 
 import json
-import multiprocessing
 from pathlib import Path
 
 import processes
@@ -33,7 +32,7 @@ def test_memory_is_foretold_and_does_not_grow_with_the_number_of_sentences(tmp_p
     taken = {}
     for n in (2000, 8000):
         for again in ("", "-again"):  # what the allocator keeps in pieces differs by some MB: the lower of two
-            with multiprocessing.get_context("spawn").Pool(1) as fresh:
+            with processes.context().Pool(1) as fresh:
                 before, foretold, peak, shard = fresh.apply(memory_of_a_run, (str(tmp_path / f"{n}{again}"), n))
             taken[n] = min(taken.get(n, peak), peak - before)
             assert peak <= foretold < peak + 4 * shard, (before, foretold, peak)
