@@ -9,14 +9,12 @@ differences: the t test, or that of Wilcoxon (1945). Families of comparisons: Ho
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
 from scipy.stats import binomtest, t, wilcoxon
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from probing.types import Estimate, Labels
@@ -128,14 +126,16 @@ def paired_difference(correct_a: Sequence[np.ndarray], correct_b: Sequence[np.nd
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm-adjusted p-values, in the order given; an empty family stays empty.
 
+    As statsmodels' `multipletests`, which collects all garbage in every call: a third of a second in this package.
+
     >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
     [0.03, 0.06, 0.06]
     """
-    if len(p_values) == 0:
-        return np.empty(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return multipletests(p_values, method="holm")[1]
+    p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return adjusted
 
 
 def mean(values: Sequence[float]) -> Estimate:

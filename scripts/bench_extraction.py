@@ -171,13 +171,14 @@ def _worker(model: str, texts: list[str], threads: int, ready, done) -> None:
 
 
 def workers(given, texts: list[str]) -> dict:
-    texts, spawn = texts[: given.sentences], multiprocessing.get_context("spawn")
+    texts, fresh = texts[: given.sentences], multiprocessing.get_context("forkserver")
+    fresh.set_forkserver_preload(["probing.encoders.packed", "transformers.models.bert.modeling_bert"])  # before anything runs
     found: dict[str, list[list[float]]] = {}
     for _ in range(given.repeats):
         for processes, threads in ((1, 1), (1, 2), (2, 1)):
-            ready, done = spawn.Barrier(processes + 1), spawn.Queue()
+            ready, done = fresh.Barrier(processes + 1), fresh.Queue()
             tasks = [
-                spawn.Process(target=_worker, args=(given.model, texts[k::processes], threads, ready, done))
+                fresh.Process(target=_worker, args=(given.model, texts[k::processes], threads, ready, done))
                 for k in range(processes)
             ]
             for task in tasks:

@@ -1,11 +1,9 @@
 """The extraction benchmark at toy size, and the memory that is foretold before a run against what the run took."""
 
 import json
-import multiprocessing
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 from probing.builders import grammar_tasks
@@ -34,7 +32,7 @@ def test_memory_is_foretold_and_does_not_grow_with_the_number_of_sentences(tmp_p
     taken = {}
     for n in (2000, 8000):
         for again in ("", "-again"):  # what the allocator keeps in pieces differs by some MB: the lower of two
-            with multiprocessing.get_context("spawn").Pool(1) as fresh:
+            with processes.context().Pool(1) as fresh:
                 before, foretold, peak, shard = fresh.apply(memory_of_a_run, (str(tmp_path / f"{n}{again}"), n))
             taken[n] = min(taken.get(n, peak), peak - before)
             assert peak <= foretold < peak + 4 * shard, (before, foretold, peak)
@@ -43,8 +41,7 @@ def test_memory_is_foretold_and_does_not_grow_with_the_number_of_sentences(tmp_p
 
 
 def run(out: Path, data: Path, model: Path, *words: str) -> dict:
-    given = [sys.executable, SCRIPTS / "bench_extraction.py", out, data, "--model", model, "--sentences", "40", *words]
-    done = subprocess.run(given, capture_output=True, text=True)
+    done = processes.run(SCRIPTS / "bench_extraction.py", out, data, "--model", model, "--sentences", "40", *words)
     assert done.returncode == 0, done.stderr
     return json.loads((out / "extraction.json").read_text())
 

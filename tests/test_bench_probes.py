@@ -1,10 +1,9 @@
 """The script that times probes, at toy size: it runs, and what it writes holds together."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "bench_probes.py"
@@ -12,7 +11,7 @@ SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "bench_probes.py"
 
 def test_the_speed_of_probes(tmp_path):
     words = ["--synthetic", "300x12x2,300x12x4", "--grid", "8/0,0.2/1e-4", "--max-epoch", "8"]
-    done = subprocess.run([sys.executable, SCRIPT, tmp_path, *words], capture_output=True, text=True, cwd=SCRIPT.parents[1])
+    done = processes.run(SCRIPT, tmp_path, *words, cwd=SCRIPT.parents[1])
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "probes.json").read_text())
     assert [row["classes"] for row in found["logistic"]] == [2, 4] and len(found["mlp"]) == 2

@@ -2,10 +2,9 @@
 
 import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +24,7 @@ def test_the_table_is_measured_and_what_is_finished_is_not_measured_again(toy_ro
     words = [*map(str, words), "--fraction", "0.2"]
 
     def run():
-        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=ROOT)
+        done = processes.run(*words, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         return json.loads((tmp_path / "out" / "table.json").read_text())
 

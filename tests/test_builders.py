@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import nltk
 import numpy as np
 import pandas as pd
+import processes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -493,20 +492,8 @@ def test_grammar_folder_is_made_once_and_mended(tmp_path):
 
 def test_report_runs_on_a_small_grammar(tmp_path):
     script = Path(__file__).parent.parent / "scripts" / "make_tasks_report.py"
-    command = [
-        sys.executable,
-        str(script),
-        "--out",
-        str(tmp_path),
-        "--n",
-        "1500",
-        "--only",
-        "grammar",
-        "--min-per-class",
-        "12",
-    ]
-    environment = os.environ | {"PYTHONPATH": str(script.parent.parent)}
-    subprocess.run(command, check=True, env=environment, timeout=120)
+    done = processes.run(script, "--out", tmp_path, *"--n 1500 --only grammar --min-per-class 12".split())
+    assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "leaks.csv")
     assert list(table["task"]) == list(builders.PENN) and set(table["corpus"]) == {"grammar"}
     assert table["sentences in two splits"].sum() == table["target forms in two splits"].sum() == 0

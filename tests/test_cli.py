@@ -9,20 +9,19 @@ import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 
 ENV = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 
 
+def fresh(*words):
+    """In an interpreter of its own: for what depends on its start, and for a launcher that starts processes itself."""
+    return subprocess.run([sys.executable, "-m", "probing", *words], env=ENV, capture_output=True, text=True, timeout=300)
+
+
 def probing(*words, cwd=None, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "probing", *map(str, words)],
-        cwd=cwd,
-        env=ENV | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return processes.run("-m", "probing", *words, cwd=cwd, env=ENV | environment)
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ def test_a_run_from_end_to_end(here):
         assert (folder / name).stat().st_size > 0
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    again = probing(*words)  # without the verb
+    again = fresh(*words)  # without the verb, and with another hash seed
     assert again.returncode == 0 and re.search(r"(\d+) cells: \1 done, 0 to compute", again.stderr)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -114,7 +113,7 @@ def test_the_jobs_of_a_local_sweep_end_in_one_table(here, tiny):
     words, out = here
     words = [w for w in words if not w.startswith(("encoder.name", "pooling"))]
     models = f"{tiny('bert')},{tiny('gpt2')}"
-    done = probing("run", "+sweep=local", "hydra.launcher.n_jobs=2", *words, f"encoder.name={models}", "pooling=mean")
+    done = fresh("run", "+sweep=local", "hydra.launcher.n_jobs=2", *words, f"encoder.name={models}", "pooling=mean")
     assert done.returncode == 0, done.stderr
     assert len(list((out / "runs").iterdir())) == 2
     [table] = (out / "tables").glob("*/table.md")
@@ -124,7 +123,7 @@ def test_the_jobs_of_a_local_sweep_end_in_one_table(here, tiny):
 def test_a_list_in_brackets_is_a_job_and_one_that_fails_stops_no_other(here):
     words, out = here
     tasks = "task=[bigram_shfit],[bigram_shift],[tree_depth,bigram_shift]"
-    done = probing("run", "+sweep=local", "hydra.launcher.n_jobs=2", *words, tasks, "floors=none", "controls=none")
+    done = fresh("run", "+sweep=local", "hydra.launcher.n_jobs=2", *words, tasks, "floors=none", "controls=none")
     assert done.returncode == 2 and "did you mean 'bigram_shift'" in done.stderr and "Traceback" not in done.stderr
     runs = [json.loads(path.read_text())["config"]["task"] for path in out.glob("runs/*/run.json")]
     assert sorted(runs) == [["bigram_shift"], ["tree_depth", "bigram_shift"]]
@@ -221,7 +220,7 @@ def test_a_failed_cell_gives_exit_code_1_and_is_listed(here):
     words, out = here
     broken = "import probing.probes.logistic as m\ndef bad(*a, **k): raise ArithmeticError('no luck')\nm.fit_paths = bad\n"
     code = f"import sys\n{broken}sys.argv = ['probing', 'run', *{words!r}]\nfrom probing.cli import main\nmain()"
-    done = subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True)
+    done = processes.run("-c", code, env=ENV)
     assert done.returncode == 1 and "no luck" in done.stderr and "probing status" in done.stderr
     status = probing("status", the_run(out))
     assert status.returncode == 1 and "ArithmeticError: no luck" in status.stdout
@@ -239,7 +238,7 @@ def test_killed_in_extraction_and_in_probing_the_table_has_the_same_bytes(here, 
         "probing": lambda: len(list(out.glob("cells/*.json"))) > 12,
     }
     for stage, reached in stages.items():
-        process = subprocess.Popen([sys.executable, "-m", "probing", "run", *words], env=ENV, stderr=subprocess.DEVNULL)
+        process = processes.Started("-m", "probing", "run", *words, env=ENV)
         while process.poll() is None and not reached():
             time.sleep(0.002)
         assert process.poll() is None, f"finished before it could be killed in {stage}"
@@ -253,10 +252,7 @@ def test_killed_in_extraction_and_in_probing_the_table_has_the_same_bytes(here, 
 
 def test_two_runs_at_once_agree(here):
     words, out = here
-    both = [
-        subprocess.Popen([sys.executable, "-m", "probing", "run", *words], env=ENV, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    both = [processes.Started("-m", "probing", "run", *words, env=ENV) for _ in range(2)]
     errors = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], errors
     assert probing("status", the_run(out)).returncode == 0

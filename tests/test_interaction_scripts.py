@@ -1,18 +1,17 @@
 """The scripts that measure interactions, at toy size: they run, and what they write holds together."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
+import processes
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 def run(name, out, *words):
-    done = subprocess.run([sys.executable, SCRIPTS / name, out, *words], capture_output=True, text=True, cwd=SCRIPTS.parent)
+    done = processes.run(SCRIPTS / name, out, *words, cwd=SCRIPTS.parent)
     assert done.returncode == 0, done.stderr
     return json.loads(next(out.glob("*.json")).read_text())
 

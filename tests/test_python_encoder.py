@@ -4,12 +4,12 @@ import hashlib
 import importlib
 import os
 import re
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import torch
 from toys import ToyEncoder
@@ -92,8 +92,7 @@ def hashed(word, width=3):
 
 def probing(*words, cwd):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-    words = [sys.executable, "-m", "probing", "run", *map(str, words)]
-    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    return processes.run("-m", "probing", "run", *words, cwd=cwd, env=environment)
 
 
 # Through the command line.

@@ -1,10 +1,8 @@
 """Studies of estimators on real sentences, at toy size: tables of segments, metrics by hand, controls, going on after a kill."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
+import processes
 import pytest
 
 from probing.errors import ConfigError
@@ -213,7 +211,7 @@ def test_the_command_ends_with_one_report_of_its_encoders(task, tmp_path):
         f"data.root={tmp_path}",
     ]
     words += ["study.sentences=2", "study.words=[6,7]", "study.lengths=[2]", "study.repeats=3", f"run.dir={tmp_path / 'out'}"]
-    done = subprocess.run([sys.executable, "-m", "probing", "run", "-m", *words], capture_output=True, text=True)
+    done = processes.run("-m", "probing", "run", "-m", *words)
     assert done.returncode == 0 and "one table of 2 runs" in done.stderr, done.stderr
     [folder] = (tmp_path / "out" / "tables").iterdir()
     assert {path.name for path in folder.iterdir()} >= {"table.md", "rows.csv", "instability.svg", "pairs.csv"}

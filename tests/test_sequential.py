@@ -3,12 +3,11 @@
 import importlib.util
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import processes
 import pytest
 import toys
 from test_cli import here, probing, the_run  # noqa: F401
@@ -223,9 +222,8 @@ def test_the_command_line(here):  # noqa: F811
 def test_the_script_that_compares_it_with_the_full_run(root, tmp_path, tiny):
     words = [root, tmp_path / "out", "--encoder", tiny("bert"), "--tasks", "past_present,word_content", "--precisions", "12,6"]
     words += ["--seeds", "0", "--scratch", tmp_path / "scratch", "--cold"]
-    script = [sys.executable, SCRIPT, *words]
     for _ in range(2):  # the second reads what the first has measured
-        done = subprocess.run(list(map(str, script)), capture_output=True, text=True, cwd=SCRIPT.parents[1])
+        done = processes.run(SCRIPT, *words, cwd=SCRIPT.parents[1])
         assert done.returncode == 0, done.stderr
     runs, lines = pd.read_csv(tmp_path / "out" / "flash.csv"), pd.read_csv(tmp_path / "out" / "tasks.csv")
     assert list(runs.tasks) == ["all", "all", "without word_content", "without word_content"]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, sem, t
 from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
 
 from probing.statistics import accuracy, holm, macro_f1, mcnemar, mean, median, paired_difference
 
@@ -145,6 +146,8 @@ def test_holm_by_hand_and_of_nothing():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.2]) == pytest.approx([0.2])
     assert holm([]).shape == (0,)
+    p = np.random.default_rng(0).uniform(0, 0.2, 9).round(2)  # with ties
+    assert np.array_equal(holm(p), multipletests(p, method="holm")[1])
 
 
 def test_a_paired_difference_by_hand_and_its_coverage():

@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import torch
 from toys import ToyEncoder
@@ -148,11 +149,11 @@ s.Store({root!r}).vectors(Slow(), texts, ("cls", "mean", "max", "last"))
 """
 
 
-def worker(root: Path, pause: float, start: int = 0, stop: int = 120, first: str = "", **environment: str) -> subprocess.Popen:
+def worker(root: Path, pause: float, start: int = 0, stop: int = 120, first: str = "", **environment: str) -> processes.Started:
     code = WORKER.format(
         tests=str(Path(__file__).parent), pause=pause, log=str(root) + ".log", root=str(root), start=start, stop=stop, first=first
     )
-    return subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)
+    return processes.Started("-c", code, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)
 
 
 def test_killed_at_random_moments_it_resumes_and_ends_with_the_same_bytes(tmp_path):

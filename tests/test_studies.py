@@ -2,13 +2,11 @@
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
+import processes
 import pytest
 
 from probing import presets
@@ -83,10 +81,7 @@ def test_several_runs_make_one_report(said, tmp_path):
     with pytest.raises(ConfigError, match="say where it goes with --out DIR"):
         CliRunner().invoke(app, ["report", str(folders[0])], catch_exceptions=False)
     script = Path(__file__).parents[1] / "scripts" / "study_results.py"
-    done = subprocess.run(
-        [sys.executable, script, tmp_path / "result", *folders],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True,
-    )  # fmt: skip
+    done = processes.run(script, tmp_path / "result", *folders)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "result").iterdir()} == {"table.md", "rows.csv.xz", "manifest.json"}
     made = json.loads((tmp_path / "result" / "manifest.json").read_text())
@@ -127,7 +122,7 @@ def test_a_multirun_over_encoders_ends_in_one_table_and_one_picture(toy_root, tm
     words = ["run", "-m", "+experiment=interaction_layers", "encoder=lstm,cnn", "data=senteval", f"data.root={toy_root}"]
     words += ["task=bigram_shift", "study.sentences=3", "study.words=[4,6]", "study.lengths=[2,3]", f"study.probing={toy_root}"]
     words += [f"run.dir={tmp_path / 'out'}", "run.threads=1"]
-    done = subprocess.run([sys.executable, "-m", "probing", *words], capture_output=True, text=True, cwd=tmp_path)
+    done = processes.run("-m", "probing", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "out" / "tables").iterdir()
     drawn = (folder / "figure-profile-bigram_shift.svg").read_text()

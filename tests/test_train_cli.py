@@ -2,11 +2,10 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
+import processes
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,9 +14,7 @@ SMALL = ["encoder.embedding_dim=6", "objective.epochs=1", "objective.min_count=1
 
 
 def probing(*words, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "probing", *map(str, words)], cwd=cwd, env=ENV, capture_output=True, text=True, timeout=300
-    )
+    return processes.run("-m", "probing", *words, cwd=cwd, env=ENV)
 
 
 @pytest.fixture
@@ -50,13 +47,11 @@ def test_networks_are_trained_probed_and_compared_in_one_table(reviews, toy_root
     assert set(rows[rows.role == "random"].twin_of) == {folder.name for folder in folders}
     assert (Path(table) / "report.html").is_file()
 
-    script = [sys.executable, ROOT / "scripts" / "training_table.py", out / "checkpoints", tmp_path / "training"]
-    done = subprocess.run(script, capture_output=True, text=True, env=ENV)
+    done = processes.run(ROOT / "scripts" / "training_table.py", out / "checkpoints", tmp_path / "training")
     assert done.returncode == 0, done.stderr
     said = (tmp_path / "training" / "README.md").read_text()
     assert "| cnn | 1 |" in said and "| lstm | 1 |" in said
-    script = [sys.executable, ROOT / "scripts" / "architectures.py", tmp_path / "compared", *(out / "runs").iterdir()]
-    done = subprocess.run(script, capture_output=True, text=True, env=ENV, cwd=ROOT)
+    done = processes.run(ROOT / "scripts" / "architectures.py", tmp_path / "compared", *(out / "runs").iterdir(), cwd=ROOT)
     assert done.returncode == 0, done.stderr
     said = (tmp_path / "compared" / "README.md").read_text()
     assert "**BShift**" in said and "### " in said
@@ -67,8 +62,7 @@ def test_networks_are_trained_probed_and_compared_in_one_table(reviews, toy_root
 
 @pytest.mark.slow
 def test_the_report_on_encoders_finds_them_all_conforming(tmp_path):
-    script = [sys.executable, ROOT / "scripts" / "encoders.py", tmp_path]
-    done = subprocess.run(script, capture_output=True, text=True, env=ENV, timeout=300)
+    done = processes.run(ROOT / "scripts" / "encoders.py", tmp_path, env=ENV)
     assert done.returncode == 0, done.stderr
     said = (tmp_path / "README.md").read_text()
     assert "**no**" not in said and "NOTHING" not in said and said.count("| yes |") >= 20

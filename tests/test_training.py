@@ -3,11 +3,10 @@
 import json
 import math
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
+import processes
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -143,18 +142,18 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(objective, separ
 
     def command(out):
         code = "import sys; from probing.cli import main; sys.exit(main())"
-        return [sys.executable, "-c", code, "train", *words, f"run.dir={out}"]
+        return ["-c", code, "train", *words, f"run.dir={out}"]
 
-    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
-    started = subprocess.Popen(command(tmp_path / "killed"), stderr=subprocess.DEVNULL)
+    assert processes.run(*command(tmp_path / "whole")).returncode == 0
+    started = processes.Started(*command(tmp_path / "killed"))
     deadline = time.monotonic() + 60
     while not list((tmp_path / "killed").glob("checkpoints/*/progress.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.01)
     started.send_signal(signal.SIGKILL)
     started.wait()
     assert not list((tmp_path / "killed").glob("checkpoints/*/manifest.json"))
-    again = subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True, text=True)
-    assert "goes on after epoch" in again.stderr
+    again = processes.run(*command(tmp_path / "killed"))
+    assert again.returncode == 0 and "goes on after epoch" in again.stderr
     [whole], [resumed] = ((tmp_path / name / "checkpoints").iterdir() for name in ("whole", "killed"))
     for name in ("config.json", "model.safetensors", "head.safetensors", "tokenizer.json"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name

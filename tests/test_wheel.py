@@ -19,9 +19,10 @@ def test_the_wheel_built_from_the_sdist_runs_a_multirun_in_an_empty_folder(tmp_p
     )
     assert built.returncode == 0, built.stdout + built.stderr
     [wheel] = (tmp_path / "dist").glob("*.whl")
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True, capture_output=True)
+    words = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel]
+    subprocess.run(words, check=True, capture_output=True)
     site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
     # the dependencies are taken from this environment; a path line in a .pth does not bring its editable installs along
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
