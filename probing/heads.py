@@ -22,6 +22,7 @@ from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.checkpoint import MANIFEST, CheckpointEncoder
 from probing.errors import ConfigError, DataError, EncoderError
 from probing.extraction import extract
+from probing.reading import read_text
 from probing.task import Task
 from probing.types import Column, Values
 
@@ -78,13 +79,14 @@ def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
 
     folder = Path(folder).expanduser()
     try:
-        card = json.loads((folder / CARD).read_text())
+        card = json.loads(read_text(folder / CARD, EncoderError))
         arrays = load_file(folder / WEIGHTS)
         head = LinearHead(arrays["coef"], arrays["intercept"], tuple(card["classes"]), card["layer"], card["pooling"], card["made"])
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        made_on, name = head.made.get("fingerprint"), head.made.get("encoder")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError) as error:
         raise EncoderError(f"head={str(folder)!r} is no folder of a fitted head ({type(error).__name__}: {error})") from None
-    if head.made.get("fingerprint") != fingerprint(encoder):
-        raise EncoderError(f"head={str(folder)!r} was fitted on {head.made.get('encoder')}, other vectors than {encoder.name}'s")
+    if made_on != fingerprint(encoder):
+        raise EncoderError(f"head={str(folder)!r} was fitted on {name}, other vectors than {encoder.name}'s")
     return head
 
 
@@ -102,13 +104,13 @@ def head_of(encoder: Encoder) -> LinearHead | None:
     if not (encoder.folder / WEIGHTS).is_file():
         return None
     try:
-        manifest = json.loads((encoder.folder / MANIFEST).read_text())
+        manifest = json.loads(read_text(encoder.folder / MANIFEST, EncoderError))
         arrays = load_file(encoder.folder / WEIGHTS)
         classes = manifest["data"].get("classes")
         if classes is None:
             return None  # a language model's softmax
         coef, intercept = (arrays[f"head.1.{name}"].astype(np.float64) for name in ("weight", "bias"))
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError) as error:
         raise EncoderError(f"{encoder.folder}: the head cannot be read ({type(error).__name__}: {error})") from None
     made = {"fingerprint": fingerprint(encoder), "data": manifest["data"], "test": manifest["test"]}
     return LinearHead(coef, intercept, tuple(classes), len(encoder.dims) - 1, encoder.architecture.pooling, made)

@@ -57,7 +57,12 @@ def build(options: Mapping[str, Any], what: str) -> Any:
     module, _, attribute = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (
+        ImportError,
+        AttributeError,
+        TypeError,
+        ValueError,
+    ) as error:  # the last two: a name that begins with a dot
         raise ConfigError(f"{what}: _target_ {target!r} cannot be found: {error}") from None
     if not dataclasses.is_dataclass(cls):
         raise ConfigError(f"{what}: _target_ {target!r} is not a dataclass, so its options cannot be checked")

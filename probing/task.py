@@ -47,6 +47,12 @@ CARD_FIELDS = {
     "git_blob": "git blob id (sha1) of the official file",
     "licence": "licence of the official file",
 }
+_KINDS = {
+    "files": (dict, "a mapping of splits to file names"),
+    "folders": (list, "a list of names"),
+    "classes": (list, "a list of labels (a number goes into n_classes)"),
+    "n_classes": (int, "a whole number"),
+}
 SENTEVAL = (
     "sentence_length word_content tree_depth top_constituents bigram_shift past_present subj_number obj_number odd_man_out "
     "coordination_inversion"
@@ -310,6 +316,13 @@ def load_card(name: str) -> dict[str, Any]:
     for key in card:
         if key not in CARD_FIELDS:
             raise DataError(f"{path}: unknown field {key!r}{did_you_mean(str(key), CARD_FIELDS)}")
+    card = {key: value for key, value in card.items() if value is not None}
+    for key, value in card.items():
+        kind, parts = _KINDS.get(key, (str, ""))
+        inner = value.values() if kind is dict and isinstance(value, dict) else value if kind is list else ()
+        if not isinstance(value, kind) or any(type(part) not in (str, int)[: 1 + (key == "classes")] for part in inner):
+            hint = "; in YAML, put quotes around text that looks like a number, yes, no, on or off"
+            raise DataError(f"{path}: {key} must be {parts or 'text'}, not {value!r} ({CARD_FIELDS[key]}){hint}")
     for key in ("name", *(() if card.get("files") else ("file",))):
         if not card.get(key):
             raise DataError(f"{path}: the field {key!r} is missing ({CARD_FIELDS[key]})")
@@ -318,8 +331,6 @@ def load_card(name: str) -> dict[str, Any]:
             raise DataError(f"{path}: files must be a mapping with train and test, and dev if there is one, not {files!r}")
         if card.get("format") not in classification.FORMATS:
             raise DataError(f"{path}: format={card.get('format')!r} is unknown (allowed: {', '.join(classification.FORMATS)})")
-    if "classes" in card and not isinstance(card["classes"], list):
-        raise DataError(f"{path}: classes must be a list of labels, not {card['classes']!r} (a number goes into n_classes)")
     if card.get("metric", "accuracy") != "accuracy":
         raise DataError(f"{path}: metric {card['metric']!r} is unknown (allowed: accuracy; macro F1 is reported with it)")
     return card

@@ -34,6 +34,7 @@ from probing.objectives import Objective, Prepared
 from probing.presets import build
 from probing.progress import bar, human_seconds, say
 from probing.provenance import versions
+from probing.reading import read_text
 
 VERSION = 1
 """Raise when the same inputs would give other weights."""
@@ -100,8 +101,8 @@ def load_model(folder: str | Path, root: str | Path) -> tuple[nn.Module, Prepare
 
     encoder = checkpoint.CheckpointEncoder(str(folder))
     try:
-        manifest = json.loads((encoder.folder / checkpoint.MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        manifest = json.loads(read_text(encoder.folder / checkpoint.MANIFEST, EncoderError))
+    except (EncoderError, ValueError, RecursionError) as error:
         raise EncoderError(f"{folder} is not a finished checkpoint: {error}") from None
     prepared = build(manifest["objective"], "objective").prepare(Path(root).expanduser(), encoder.architecture)
     if prepared.data["sha256"] != manifest["data"]["sha256"]:

@@ -3,19 +3,27 @@
 import gzip
 import json
 import lzma
+import random
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from probing import expressions, task
+from probing import expressions, reading, task
 from probing.corpora import classification, senteval, text
 from probing.corpora.treebank import read_gum, read_source
-from probing.encoders.elmo_format import read_options
+from probing.encoders.base import fingerprint
+from probing.encoders.checkpoint import CheckpointEncoder, save
+from probing.encoders.elmo_format import ELMoOptions, read_options, read_weights, shapes, write_elmo
+from probing.encoders.recurrent import LSTM
 from probing.encoders.static import StaticEncoder
 from probing.encoders.textgenrnn import TextgenrnnEncoder
+from probing.encoders.vectors import VectorsEncoder
+from probing.encoders.vocabulary import train_vocabulary
 from probing.errors import ProbingError
+from probing.heads import LinearHead, load_head
 from probing.reading import MARK, read_lines, read_text
 
 CONLLU = "".join(f"{k}\t{w}\t_\tX\tX\t_\t{(k > 1) * 1}\tdep\t_\t_\n" for k, w in enumerate(["the", "cat", "ran"], 1)) + "\n"
@@ -172,3 +180,148 @@ def test_vectors_need_no_decoding(tmp_path):
     encoder = StaticEncoder(str(path))
     encoder._table.look_up(["the", "\ufeffcat"])
     assert np.array_equal(encoder._table.vectors["the"], [1, 0]) and np.array_equal(encoder._table.vectors["\ufeffcat"], [2, 2])
+
+
+# Whatever the bytes are: read, or refused in words.
+
+PIECES = [
+    MARK, b"\0", b"\xff", b"\n", b"\r", b"\t", b" ", b"(", b")", b"[", b"{", b'"', b":", b"- ", b"nan", b"1e999", b"9" * 30,
+    b"null", b"{}", b"2020-99-99", b"!!python/x ", b"&a *a", "\U0001f600".encode(), b"1_0", b"= =", b"#", b"**",
+]  # fmt: skip
+
+
+def mutated(content, rng):
+    """The bytes with up to four changes: a byte, a piece put in, a piece taken out or repeated, an end cut off."""
+    content = bytearray(content)
+    for _ in range(rng.randint(1, 4)):
+        at, how = rng.randrange(len(content) + 1), rng.randrange(5)
+        if how == 0 and content:
+            content[at - 1] = rng.randrange(256)
+        elif how == 1:
+            content[at:at] = rng.choice(PIECES)
+        elif how == 2:
+            del content[at : at + rng.randint(1, 20)]
+        elif how == 3:
+            begin = rng.randrange(len(content) + 1)
+            content[at:at] = content[begin : begin + rng.randint(1, 30)]
+        elif rng.randrange(3) == 0:
+            del content[at:]
+    return bytes(content)
+
+
+def vectors_of_sentences(path):
+    encoder = VectorsEncoder(str(path))
+    return encoder.forward(encoder.tokenize(["a b", "c d"])[0])
+
+
+def carded(path):
+    (path.parent / "f").write_text("tr\tI\tone\ntr\tO\tx\nva\tO\ttwo\nte\tI\tthree\n")
+    (path.parent / "g").write_text("sentence\tlabel\n" + "".join(f"s{k}\t{k % 2}\n" for k in range(90)))
+    return task.load(str(path), path.parent).data_card
+
+
+def whole_files(folder):
+    """Of formats that are no text: file name, bytes of a small file, and its reader; and cards that name files."""
+    rows = {"l0": np.ones((2, 3), np.float32), "l1": np.ones((2, 4), np.float16)}
+    by_sentence = {"a b": np.ones((2, 3)), "c d": np.ones((2, 3))}
+    np.savez(folder / "layers.npz", sentences=np.array(["a b", "c d"]), **rows)
+    np.savez_compressed(folder / "sentences.npz", **by_sentence)
+    save_file(rows, folder / "layers.safetensors", metadata={"sentences": '["a b", "c d"]'})
+    save_file(by_sentence, folder / "sentences.safetensors")
+    for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(folder / f"{packing}.zip", "w", packing) as archive:
+            archive.writestr("ca01", "the/at cat/nn\n" * 20)
+    options = ELMoOptions(4, ((1, 4),), 8, 4, 1, 1)
+    write_elmo(folder / "elmo", options, {name: np.ones(shape, np.float32) for name, shape in shapes(options).items()})
+    (folder / "one.yaml").write_text("name: own\nfile: f\nclasses: [I, O]\nn_classes: 2\ngit_blob: 0f\n")
+    (folder / "two.yaml").write_text("name: own\nfiles: {train: g, dev: g, test: g}\nformat: glue\nfolders: [., x]\n")
+    readers = {".npz": vectors_of_sentences, ".safetensors": vectors_of_sentences, ".zip": lambda path: list(text.sentences(path))}
+    readers |= {".yaml": carded, ".hdf5": lambda path: read_weights(path, options)}
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix in readers]
+    return [(path.name, path.read_bytes(), readers[path.suffix]) for path in files]
+
+
+def checkpoint_files(folder):
+    """A checkpoint and a fitted head: name of a file and its bytes, and the reader of all."""
+    vocabulary = train_vocabulary(["the cat ran", "it ran"], min_count=1)
+    architecture = LSTM(embedding_dim=4, hidden=4)
+    folder.mkdir()
+    save(folder, architecture, architecture.network_of(vocabulary.size, 0), vocabulary)
+    encoder = CheckpointEncoder(str(folder))
+    LinearHead(np.ones((2, 4)), np.ones(2), ("a", "b"), 1, "mean", {"fingerprint": fingerprint(encoder)}).save(folder)
+
+    def read(path):
+        encoder = CheckpointEncoder(str(folder))
+        encoder.forward(encoder.tokenize(["the cat"])[0])
+        return load_head(folder, encoder).logits(np.ones((1, 4)))
+
+    return [(path.name, path.read_bytes(), read) for path in sorted(folder.iterdir())]
+
+
+def test_any_bytes_are_read_or_refused_in_words(tmp_path):
+    rng = random.Random(0)
+    texts = [(name, text.encode(), reader or read_splits) for name, text, reader in READERS.values()]
+    packed = [(f"{name}.gz", gzip.compress(content), reader) for name, content, reader in texts if name not in ("c.yaml", "ca01")]
+    (tmp_path / "whole").mkdir()
+    several = [(tmp_path, 25, texts), (tmp_path, 5, packed), (tmp_path, 25, whole_files(tmp_path / "whole"))]
+    several.append((tmp_path / "checkpoint", 8, checkpoint_files(tmp_path / "checkpoint")))
+    outcomes = set()
+    for folder, times, files in several:
+        for name, content, reader in files:
+            for _ in range(times):
+                changed = mutated(content, rng)
+                (folder / name).write_bytes(changed)
+                try:
+                    reader(folder / name)
+                    outcomes.add((name, "read"))
+                except ProbingError as error:
+                    assert str(error).strip()
+                    outcomes.add((name, "refused"))
+                except Exception as error:
+                    raise AssertionError(f"{name}: {changed!r}") from error
+            (folder / name).write_bytes(content)
+            reader(folder / name)
+    assert len(outcomes) > len(READERS) * 1.5, "both happen"
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_missing_file_a_folder_and_a_closed_file_are_named(tmp_path, monkeypatch, kind):
+    name, content, reader = READERS[kind]
+    path = tmp_path / name
+    if kind == "brown":
+        return  # its file is the zip
+    with pytest.raises(ProbingError, match=name):
+        (reader or read_splits)(path)
+    path.mkdir()
+    with pytest.raises(ProbingError, match="folder|directory|no card|holds"):
+        (reader or read_splits)(path)
+    path.rmdir()
+    path.write_text(content)
+
+    def closed(path, mode):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(reading, "_OPEN", dict.fromkeys(reading.SUFFIXES, closed))
+    with pytest.raises(ProbingError, match="Permission denied"):
+        (reader or read_splits)(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("brackets", "(A " * 3000 + "b" + ")" * 3000),
+        ("gum", "GUM_a-1\t" + "(A " * 3000 + "b" + ")" * 3000),
+        ("elmo's options", "[" * 100_000),
+        ("textgenrnn's vocabulary", "[" * 100_000),
+        ("card", "[" * 600),
+        ("card", "name: own\nfile: f\nabout: 2020-13-45\n"),
+        ("card", "name: 1\nfile: f\n"),
+        ("card", "name: a\nfile: f\nclasses: [yes, N]\n"),
+        ("card", "name: a\nfiles: {train: 1, test: [2]}\nformat: glue\n"),
+        ("card", "name: a\nfiles: {train: a, test: b}\nformat: glue\nfolders: 3\n"),
+        ("expressions", f"own\tx1 * x2\t+x1,x2\ttie\tmax\t0\t{'9' * 5000}\n"),
+    ],
+)
+def test_deep_and_odd_files_are_refused(read, kind, content):
+    with pytest.raises(ProbingError):
+        read(kind, content.encode())

@@ -221,7 +221,7 @@ def whole(folder: Path) -> bool:
     try:
         files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
         return all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha for name, sha in files.items())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

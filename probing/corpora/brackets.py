@@ -87,10 +87,9 @@ def read_gum(path: Path, split_file: Path | None = None) -> Iterator[Sentence]:
 def penn_sentence(tree: str, where: str, split: str | None = None) -> Iterator[Sentence]:
     """The sentence of one bracketed tree, if there is more than traces in it."""
     try:
-        parsed = library("nltk").Tree.fromstring(tree)
-    except ValueError as error:
+        sentence = from_tree(converted(library("nltk").Tree.fromstring(tree), where), split)
+    except (ValueError, RecursionError) as error:  # hundreds of brackets, one in the other, end in the latter
         raise DataError(f"{where}: not a tree in brackets: {' '.join(str(error).split())[:160]}") from None
-    sentence = from_tree(converted(parsed, where), split)
     if sentence is not None:
         yield sentence
 

@@ -32,15 +32,15 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
     def keep(name: str, node: Any) -> None:
         if isinstance(node, h5py.Dataset) and node.dtype.kind in "fiu":
-            found[name] = np.asarray(node, np.float32)
+            with np.errstate(over="ignore", invalid="ignore"):
+                found[name] = np.asarray(node, np.float32)
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(keep)
-    except OSError as error:
-        raise EncoderError(
-            f"encoder.weights={str(path)!r} is cut short or no HDF5 file ({str(error).splitlines()[0]}); fetch it again"
-        ) from None
+    except Exception as error:  # h5py raises what its C library happens to meet: OSError, RuntimeError, ValueError and more
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise EncoderError(f"encoder.weights={str(path)!r} is cut short or no HDF5 file ({why}); fetch it again") from None
     return found
 
 

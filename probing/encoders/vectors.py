@@ -117,8 +117,7 @@ class VectorsEncoder:
 
         wanted = [item[0] for item in items]
         try:
-            with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is refused below
-                layers = self._table.read(wanted)
+            layers = self._table.read(wanted)
         except _DAMAGED as error:
             raise EncoderError(f"{self.file}: damaged or cut short: {_first_line(error)}") from None
         for name, layer in zip(self.layer_names, layers, strict=True):
@@ -236,7 +235,7 @@ def _npz_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
     kept = cache(whole)  # an array of many rows is asked for often
 
     def take(rows: Sequence[int] | None) -> np.ndarray:
-        return (whole() if rows is None else kept()[list(rows)]).astype(np.float32)
+        return _float32(whole() if rows is None else kept()[list(rows)])
 
     return Entry(info.filename.removesuffix(".npy"), shape, dtype.name, take)
 
@@ -265,9 +264,14 @@ def _safetensors_entry(content: np.ndarray, name: str, said: Mapping[str, Any]) 
         found = found if rows is None else found[list(rows)]
         if dtype == "BF16":  # the upper half of a float32
             return (found.astype(np.uint32) << 16).view(np.float32)
-        return found.astype(np.float32)
+        return _float32(found)
 
     return Entry(name, shape, dtype, take)
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is refused where it is used
+        return array.astype(np.float32)
 
 
 def _names(path: Path, metadata: Mapping[str, str], key: str) -> list[str]:

@@ -151,11 +151,13 @@ def _same(card: Path, options: dict[str, Any]) -> None:
         made = json.loads(card.read_text(encoding="utf-8"))
         there, hashes = made["options"], made["sha256"]
         changed = [name for name, sha in hashes.items() if hashlib.sha256((card.parent / name).read_bytes()).hexdigest() != sha]
-    except (OSError, ValueError, KeyError) as error:
+        differ = [f"{key}={there.get(key)!r}, not {options[key]!r}" for key in options if there.get(key) != options[key]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{card} cannot be used ({error}): remove it, and the file is made again") from None
     if there != options:
-        differ = ", ".join(f"{key}={there.get(key)!r}, not {options[key]!r}" for key in options if there.get(key) != options[key])
-        raise ConfigError(f"{card.parent} holds {options['family']} of other options ({differ}): give those, or another folder")
+        raise ConfigError(
+            f"{card.parent} holds {options['family']} of other options ({', '.join(differ)}): give those, or another folder"
+        )
     if changed:
         raise DataError(
             f"{card.parent}: {', '.join(changed)} was changed since it was made; remove {card.name}, and it is made again"
