@@ -79,8 +79,8 @@ def _summary(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
         marks = ("" if beaten or not row.seeds else "†") + ("" if row.converged else "‡") + ("§" if row.missing else "")
         line["accuracy"] = _pc(row.accuracy) + marks
         line["95 % interval"] = f"{_pc(row.accuracy_low)}–{_pc(row.accuracy_high)}" if row.seeds else ""
-        if row.seeds > 1:
-            line["sd over seeds"] = f"{_pc(row.seed_sd)} ({row.seeds})"
+        if best.seeds.max() > 1:
+            line["sd over seeds"] = f"{_pc(row.seed_sd)} ({row.seeds})" if row.seeds > 1 else ""
         line["macro F1"] = _pc(row.macro_f1)
         line["tied layers"] = _ranges(row.tied)
         for kind in table.controls:
