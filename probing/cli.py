@@ -109,9 +109,13 @@ def status(runs: list[Path]) -> None:
         shown = {row.cell: row for row in reversed(found.rows)}
         for record in state["failed"]:
             row = shown[record["key"]]
-            what = f"layer {row.layer} {row.pooling}" if row.layer is not None else "floor" if row.role == "floor" else "all layers"
-            what += f" {row.role}" if row.role not in ("probe", "floor") else ""
-            typer.echo(f"  failed {row.cell}  {row.task} {row.encoder} {what}: {record['error']}")
+            place = (
+                f"layer {row.layer} {row.pooling}" if row.layer is not None else "floor" if row.role == "floor" else "all layers"
+            )
+            seed = "" if row.seed is None else f" seed {row.seed}"
+            role = f" {row.control} {row.role}" if row.role not in ("probe", "floor") else ""
+            reason = " ".join(record["error"].split())
+            typer.echo(f"  failed {row.cell}  {row.task} {row.encoder} {place}{seed}{role}: {reason}")
         open_ += len(state["failed"]) + len(state["missing"])
     if open_:
         typer.echo(f"{open_} open: run the same command again, finished cells are skipped")

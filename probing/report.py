@@ -7,7 +7,8 @@
     figure-*.svg             layer curves and heat maps
     report.html              all of it in one file, with data cards and provenance
 
-The best layer is chosen on dev. `†` marks a score whose 95 % interval reaches down to its best floor.
+The best layer is chosen on dev. `†` marks a score whose 95 % interval reaches down to its best floor, `§` one whose line lacks
+cells that failed or were not measured yet: the best is chosen, and compared, among the others.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from probing.tables import ResultTable, merge
 
 
 def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None:
-    """Writes the report of one or several runs into `folder`; a run with nothing finished gives only its rows."""
+    """Writes the report of one or several runs into `folder`; runs that plan no layer of an encoder give only their rows."""
     table = merge(run.table() for run in runs)
     cards = {name: {**card, "source": Path(card["source"]).name} for run in runs for name, card in run.data_cards().items()}
     encoders = {name: said for run in runs for name, said in run.encoder_descriptions().items()}
@@ -74,18 +75,19 @@ def _summary(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
         known = [v for v in beside.values() if not np.isnan(v)]
         beaten = not known or row.accuracy_low > max(known)
         line = {"task": row.paper_name, "encoder": row.encoder} | ({"probe": row.probe} if several_probes else {})
-        line["layer"] = f"{row.layer} {row.pooling}"
-        line["accuracy"] = f"{_pc(row.accuracy)}{'' if beaten else '†'}{'' if row.converged else '‡'}"
-        line["95 % interval"] = f"{_pc(row.accuracy_low)}–{_pc(row.accuracy_high)}"
-        if row.seeds > 1:
-            line["sd over seeds"] = f"{_pc(row.seed_sd)} ({row.seeds})"
+        line["layer"] = f"{row.layer} {row.pooling}" if row.seeds else "none"
+        marks = ("" if beaten or not row.seeds else "†") + ("" if row.converged else "‡") + ("§" if row.missing else "")
+        line["accuracy"] = _pc(row.accuracy) + marks
+        line["95 % interval"] = f"{_pc(row.accuracy_low)}–{_pc(row.accuracy_high)}" if row.seeds else ""
+        if best.seeds.max() > 1:
+            line["sd over seeds"] = f"{_pc(row.seed_sd)} ({row.seeds})" if row.seeds > 1 else ""
         line["macro F1"] = _pc(row.macro_f1)
         line["tied layers"] = _ranges(row.tied)
         for kind in table.controls:
             line[f"control ({kind})"] = _pc(getattr(row, f"control_{kind}"))
             line["selectivity" if len(table.controls) == 1 else f"selectivity ({kind})"] = _pc(getattr(row, f"selectivity_{kind}"))
         line |= {name: _pc(value) for name, value in beside.items()}
-        lines.append(line)
+        lines.append(line | ({"missing": row.missing} if best.missing.any() else {}))
     return pd.DataFrame(lines).fillna("")
 
 
@@ -118,15 +120,21 @@ def _views(table: ResultTable) -> list[tuple[str, str, list[str]]]:
 
 
 def _layer_table(table: ResultTable, encoder: str, probe: str, pooling: str) -> pd.DataFrame:
-    """task × layer in percent, the dev-best layer of each row in **bold**."""
+    """task × layer in percent, the dev-best layer of each row in **bold**; § where a seed is missing, "failed" where all are."""
     where = {"role": "probe", "encoder": encoder, "probe": probe, "pooling": pooling}
     scores, dev = (table.pivot("task", "layer", value, **where) for value in ("accuracy", "dev_accuracy"))
-    names = table.frame.drop_duplicates("task").set_index("task").paper_name
-    text = pd.DataFrame("", index=[names[t] for t in scores.index], columns=[f"layer {c}" for c in sorted(scores.columns)])
-    for i, task in enumerate(scores.index):
-        top = dev.loc[task].astype(float).sort_index().idxmax()
-        for j, layer in enumerate(sorted(scores.columns)):
-            value = _pc(scores.loc[task, layer])
+    planned = table.frame[(table.frame[list(where)] == list(where.values())).all(axis=1)]
+    names = planned.drop_duplicates("task").set_index("task").paper_name
+    lost = {key: rows.status[rows.status != "done"].tolist() for key, rows in planned.groupby(["task", "layer"])}
+    layers = sorted(planned.layer.unique())
+    text = pd.DataFrame("", index=names.to_numpy(), columns=[f"layer {layer}" for layer in layers])
+    for i, task in enumerate(names.index):
+        measured = dev.loc[task].astype(float).sort_index() if task in dev.index else pd.Series(dtype=float)
+        top = measured.idxmax() if measured.notna().any() else None
+        for j, layer in enumerate(layers):
+            value = _pc(scores.loc[task, layer]) if task in scores.index and layer in scores.columns else ""
+            states = lost.get((task, layer), [])
+            value = (value and value + "§") or states[0] if states else value
             text.iloc[i, j] = f"**{value}**" if layer == top else value
     return text.rename_axis("task").reset_index()
 
@@ -146,6 +154,9 @@ def _pictures(table: ResultTable, folder: Path) -> list[tuple[str, str]]:
     return found
 
 
+_LOST = (("failed", "failed and are missing from the tables"), ("missing", "are not measured yet"))
+
+
 def _footer(table: ResultTable, cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Sequence[dict]) -> list[str]:
     """What made the numbers, line by line; no date, so that the same cells give the same bytes."""
     frame = table.frame
@@ -162,8 +173,12 @@ def _footer(table: ResultTable, cards: Mapping[str, Any], encoders: Mapping[str,
     ]
     if not_converged := table.not_converged():
         lines.append(f"{not_converged} of {len(frame)} cells did not converge (column converged of rows.csv).")
-    if failed := int((frame.status == "failed").sum()):
-        lines.append(f"{failed} cells failed and are missing from the tables.")
+    counts = frame.drop_duplicates("cell").status.value_counts()
+    if lost := [f"{counts[status]} cells {said}" for status, said in _LOST if status in counts]:
+        lines.append(
+            f"§ {' and '.join(lost)}: see the column missing, and rows.csv for the reasons. Best layers are chosen and compared "
+            "among the others."
+        )
     for name, card in cards.items():
         note = f"; {'; '.join(card['notes'])}" if card["notes"] else ""
         sizes = "/".join(str(n) for n in card["n"].values())
@@ -196,9 +211,9 @@ def _markdown(table: ResultTable, summary: pd.DataFrame, foot: Sequence[str]) ->
         "",
     ]
     if summary.encoder.nunique() > 1:
-        wide = summary.pivot_table("accuracy", "task", "encoder", aggfunc=" / ".join, sort=False).reset_index()
+        wide = summary.pivot_table("accuracy", "task", "encoder", aggfunc=" / ".join, sort=False).fillna("").reset_index()
         parts += ["## Task × encoder", "", md_table(wide), ""]
-    if len(pairs := table.compare_encoders()):
+    if len(pairs := _pairs(table)):
         shown = pairs.assign(**{c: [_pc(v) for v in pairs[c]] for c in ("a_accuracy", "b_accuracy", "difference")})
         shown = shown.assign(p=[f"{p:.2g}" for p in pairs.p], p_holm=[f"{p:.2g}" for p in pairs.p_holm])
         parts += [
@@ -215,6 +230,12 @@ def _markdown(table: ResultTable, summary: pd.DataFrame, foot: Sequence[str]) ->
     return "\n".join([*parts, "---", "", *(f"- {line}" for line in foot), ""])
 
 
+def _pairs(table: ResultTable) -> pd.DataFrame:
+    """Encoders compared; which of a pair lacks layers is a column only where one does."""
+    pairs = table.compare_encoders()
+    return pairs.drop(columns="missing") if len(pairs) and not pairs.missing.any() else pairs
+
+
 def md_table(frame: pd.DataFrame) -> str:
     """A frame of strings and whole numbers as Markdown."""
     head = "| " + " | ".join(map(str, frame.columns)) + " |"
@@ -228,12 +249,14 @@ def _latex(table: ResultTable, best: pd.DataFrame, foot: Sequence[str]) -> str:
     """booktabs; floors, random twins and encoders as columns, tasks as rows, the highest score of a row in bold."""
     names = dict(zip(best.task, best.paper_name, strict=True))
     wide = table.floors()
+    marked: list[tuple[str, str]] = []
     several = best.probe.nunique() > 1
     for (encoder, probe), here in best.groupby(["encoder", "probe"], sort=False):
         title = f"{encoder}, {probe}" if several else encoder
         scores = here.set_index("task")
+        marked += [(names[task], title) for task in scores.index[scores.missing != ""]]
         for column, name in (("static", f"{title} static"), ("random", f"{title} random"), ("accuracy", title)):
-            if scores[column].notna().any():
+            if column == "accuracy" or scores[column].notna().any():
                 wide = (
                     wide.join(100 * scores[column].rename(name), how="outer")
                     if len(wide.columns)
@@ -246,12 +269,16 @@ def _latex(table: ResultTable, best: pd.DataFrame, foot: Sequence[str]) -> str:
         .format_index(escape="latex", axis=0)
         .format_index(escape="latex", axis=1)
     )
+    for task, column in marked:
+        if column in wide.columns:
+            style = style.format("{:.1f}§", na_rep="--§", subset=pd.IndexSlice[[task], [column]])
     style = style.highlight_max(axis=1, props="textbf:--rwrap;")
     half = (100 * (best.accuracy_high - best.accuracy_low) / 2).max()
-    caption = (
-        f"Test accuracy (\\%) of {', '.join(dict.fromkeys(best.probe))} probes at the layer chosen on dev; "
-        f"95\\% intervals are at most $\\pm${half:.1f} points."
-    ).replace("_", "\\_")
+    caption = f"Test accuracy (\\%) of {', '.join(dict.fromkeys(best.probe))} probes at the layer chosen on dev; "
+    caption += "no layer is finished." if np.isnan(half) else f"95\\% intervals are at most $\\pm${half:.1f} points."
+    if best.missing.any():
+        caption += " §: cells of the line failed or are missing; the best layer is that of the others."
+    caption = caption.replace("_", "\\_")
     body = style.to_latex(
         hrules=True, position_float="centering", caption=caption, label="tab:probing", column_format="l" + "r" * wide.shape[1]
     )
@@ -264,7 +291,7 @@ def _html(table, summary, pictures, cards, foot, published) -> str:
         for encoder, probe, poolings in _views(table)
         for pooling in poolings
     ]
-    pairs = table.compare_encoders()
+    pairs = _pairs(table)
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
     return template.render(
         summary=_cells(summary), pictures=[(title, Markup(_inline(svg))) for title, svg in pictures],

@@ -94,6 +94,9 @@ class Flash:
         for row in answers.itertuples():
             sizes = f"{row.n_train} / {row.n_dev} / {row.n_test}"
             interval = "" if math.isnan(row.accuracy_low) else f"{100 * row.accuracy_low:.1f}–{100 * row.accuracy_high:.1f}"
+            place, accuracy = (
+                ("none", "") if math.isnan(row.accuracy) else (f"{row.layer} {row.pooling}", f"{100 * row.accuracy:.1f}")
+            )
             lines.append(
                 f"| {row.task} | {row.encoder} | {row.layer} {row.pooling} | {row.tied} | {100 * row.accuracy:.1f} | {interval} | "
                 f"{sizes} | {row.n_classes} | {100 * row.share:.0f} % | {row.half_width:.1f} | {row.why} |"
@@ -276,7 +279,8 @@ def _answers(
     whole = {task.name: sum(map(len, task.splits.values())) for task in tasks}
     drawn = {task.name: task for task in samples}
     lines = []
-    for row in found.best().itertuples() if len(found.frame) else ():
+    best = found.best() if len(found.frame) else ()
+    for row in best[best.seeds > 0].itertuples() if len(best) else ():  # without a finished layer there is no answer
         part = drawn[row.task]
         sizes = {f"n_{name}": len(split) for name, split in part.splits.items()} | {"n_classes": len(part.classes)}
         share = len(part.test) / whole[row.task]
@@ -284,6 +288,7 @@ def _answers(
         first, tied = (row.encoder, row.pooling, row.layer), [(row.encoder, row.pooling, layer) for layer in row.tied]
         widths = [_difference(mine, found.predictions, first, key, 0.05)["half_width"] for key in tied]
         own = "separated" if len(row.tied) == 1 else "within precision" if max(widths) <= precision else ""
+        own = own if not row.missing else ""
         reason = own or (f"mean {why}" if len(tasks) > 1 else why)
         line = {"task": row.task, "encoder": row.encoder, "layer": row.layer, "pooling": row.pooling, "tied": row.tied}
         line |= {"accuracy": row.accuracy, "accuracy_low": row.accuracy_low, "accuracy_high": row.accuracy_high}

@@ -322,7 +322,8 @@ def test_the_same_weights_under_two_labels_keep_both_rows_and_are_computed_once(
     assert again.best().drop(columns="encoder").astype(str).equals(table.best().drop(columns="encoder").astype(str))
 
 
-def test_a_run_counts_cells_once_and_keeps_all_rows(tasks, tmp_path):
+def test_a_run_counts_cells_once_and_keeps_all_rows(tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr("probing.report._pictures", lambda *given: [])
     cells, store = Cells(tmp_path / "cells"), Store(tmp_path / "store")
     settings = Settings(PROBE, poolings=("mean",), floors=("random-weights",), controls=())
     planned = plan(tasks[:1], [ToyEncoder(), ToyEncoder(name="again"), ToyEncoder().random_twin(0)], settings)
@@ -389,3 +390,78 @@ def test_receipts_and_cells_say_versions_and_processor(tasks, tmp_path):
     details = Cells(tmp_path / "cells").read(frame.cell[frame.role == "probe"].iloc[0])["details"]
     assert details["encoder"]["extracted_with"] == [made] and details["processor"] == made["processor"]
     assert details["versions"]["torch"] == made["torch"]
+
+
+# The commands.
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (
+            ForeignError("bert: running it: IndexError: index out of range (modeling_bert.py, line 3)"),
+            1,
+            "probing: bert: running it",
+        ),
+        (StatesError("no token at all"), 2, "probing: no token at all"),
+        (MemoryError("Unable to allocate"), 1, "probing: MemoryError: Unable to allocate"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "there was not enough memory: end other programs"),
+        (KeyError("ours"), 1, "KeyError: 'ours'\nprobing: this is a fault of probing"),
+    ],
+)
+def test_only_our_own_faults_have_a_traceback_and_an_address(monkeypatch, capsys, error, code, message):
+    from probing import cli, locks
+    from probing import run as commands
+
+    def work(config):
+        raise error
+
+    monkeypatch.setattr(commands, "_exit_codes", [])
+    monkeypatch.setenv(commands._PARENT, locks.writer())
+    commands._guarded(work, None)
+    err = capsys.readouterr().err
+    assert commands._exit_codes == [code] and message.replace("\n", "") in err.replace("\n", "")
+    ours = isinstance(error, KeyError)
+    assert ("Traceback" in err) == ours
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return
+
+    def app():
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr("sys.argv", ["probing", "status", "a folder"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    err = capsys.readouterr().err
+    assert end.value.code == code and ("Traceback" in err) == ours
+    if ours:
+        said = " ".join(err.split())
+        assert "please report the text above to The probing authors, with the command (probing status 'a folder')" in said
+        assert "torch 2." in said
+
+
+def test_a_job_in_a_launchers_worker_raises_so_that_the_sweep_knows(monkeypatch):
+    from probing import run as commands
+
+    def work(config):
+        raise ForeignError("bert: running it")
+
+    monkeypatch.setattr(commands, "_exit_codes", [])
+    monkeypatch.setenv(commands._PARENT, "another process")
+    with pytest.raises(commands.JobFailed) as failed:
+        commands._guarded(work, None)
+    assert failed.value.args == (1,)
+
+
+def test_a_request_keeps_its_name_when_its_encoder_can_say_its_layers_again(tasks):
+    from probing.plan import request_key
+
+    settings = Settings(PROBE, poolings=("mean",))
+
+    def key(encoder, settings=settings, tasks=tasks):
+        return request_key(tasks, plan(tasks, [encoder], settings), settings)
+
+    assert key(Broken(where="dims")) == key(ToyEncoder())
+    others = [key(ToyEncoder(seed=1)), key(ToyEncoder(), replace(settings, seeds=(1,))), key(ToyEncoder(), tasks=tasks[:1])]
+    assert len({key(ToyEncoder()), *others}) == 4

@@ -127,6 +127,14 @@ def test_bad_inputs_runs_its_first_cases(tmp_path):
     assert all("| 2 | probing: " in row for row in rows)
 
 
+@pytest.mark.slow
+def test_failing_models_runs(tmp_path):
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "failing_models.py", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "failing-models.md").read_text()
+    assert text.count("(exit code 1)") >= 8 and "Traceback" not in text and "§" in text
+
+
 def test_parity_runs_on_toy_data(toy_root, tiny, tmp_path):
     """Beside running, it must find parity on the toy data too."""
     script = ROOT / "scripts" / "parity.py"

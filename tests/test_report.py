@@ -16,7 +16,7 @@ from probing.cells import Cells, key_of
 from probing.report import write
 from probing.runs import Run
 from probing.statistics import accuracy
-from probing.tables import ResultTable, Row
+from probing.tables import ResultTable, Row, merge
 
 N = 200
 VOID = {"meta", "br", "hr", "img", "link", "input", "use", "path", "rect", "image", "stop", "line"}
@@ -318,22 +318,120 @@ def test_of_tied_layers_the_lowest_is_bold_in_every_order(bench, tmp_path):
     }
 
 
-def test_failed_cells_are_counted_and_missing_from_the_tables(bench, tmp_path):
+def test_failed_cells_are_counted_marked_and_named(bench, tmp_path):
     bench.add(150, layer=1)
     bench.add(0, fail=True, layer=2, cell="failed-cell")
     write([bench.run()], tmp_path)
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
-    assert "1 cells failed and are missing" in text and "layer 2" not in text
+    assert "1 cells failed and are missing" in text
+    [line] = table_of(text)
+    assert (line["layer"], line["accuracy"], line["missing"]) == ("1 mean", "75.0§", "layers: 1 of 2 (layer 2 mean)")
+    assert table_of(text[text.index("## my_encoder") :]) == [{"task": "Tense", "layer 1": "**75.0**", "layer 2": "failed"}]
     assert sorted(ResultTable.read_csv(tmp_path / "rows.csv").frame.status) == ["done", "failed"]
 
 
-def test_a_run_with_nothing_finished_gives_only_its_rows(bench, tmp_path):
+def test_a_run_with_nothing_finished_gives_its_rows_and_the_reason(bench, tmp_path):
     bench.add(0, fail=True, layer=2, cell="failed-cell")
     write([bench.run()], tmp_path / "failed")
     write([Bench(tmp_path / "empty").run()], tmp_path / "nothing")
-    for name, rows in (("failed", 1), ("nothing", 0)):
-        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["rows.csv", "rows.parquet"]
-        assert len(ResultTable.read_csv(tmp_path / name / "rows.csv").frame) == rows
+    assert sorted(path.name for path in (tmp_path / "nothing").iterdir()) == ["rows.csv", "rows.parquet"]
+    assert [len(ResultTable.read_csv(tmp_path / name / "rows.csv").frame) for name in ("failed", "nothing")] == [1, 0]
+    [line] = table_of((tmp_path / "failed" / "table.md").read_text(encoding="utf-8"))
+    assert (line["layer"], line["accuracy"], line["missing"]) == ("none", "§", "layers: 1 of 1; broken")
+    assert "--§" in (tmp_path / "failed" / "table.tex").read_text(encoding="utf-8")
+
+
+def partly(bench: Bench, *lost: dict) -> Run:
+    """Two tasks, two encoders, three layers, two seeds, floors, a twin, a control, a static vector; cells like `lost` failed."""
+    for task, paper_name in (("past_present", "Tense"), ("bigram_shift", "BShift")):
+        same = {"task": task, "paper_name": paper_name}
+        for seed in (0, 1):
+            for layer, right in ((1, 140), (2, 170), (3, 150)):
+                kinds = [{"role": "probe", "encoder": name} for name in ("my_encoder", "other")]
+                kinds += [{"role": "random", "encoder": f"twin {seed}", "twin_of": "my_encoder"}]
+                kinds += [{"role": "control", "control": "word"}]
+                for kind in kinds:
+                    cell = {"layer": layer, "seed": seed} | same | kind
+                    bench.add(right - seed, fail=any(one.items() <= cell.items() for one in lost), **cell)
+        for cell in ({"role": "static", "layer": 0}, {"role": "floor", "encoder": "majority", "layer": None, "pooling": ""}):
+            cell |= same | ({"probe": ""} if cell["role"] == "floor" else {})
+            bench.add(100, fail=any(one.items() <= cell.items() for one in lost), **cell)
+    return bench.run()
+
+
+PROBE = {"role": "probe", "encoder": "my_encoder", "task": "past_present"}
+
+
+@pytest.mark.parametrize(
+    ("lost", "layer", "missing"),
+    [
+        (PROBE | {"layer": 2, "seed": 0}, "2 mean", "layers: 1 of 6 (layer 2 mean seed 0)"),
+        (PROBE | {"layer": 2}, "3 mean", "layers: 2 of 6 (layer 2 mean seed 0, layer 2 mean"),
+        (PROBE, "none", "layers: 6 of 6"),
+        ({"role": "control"}, "2 mean", "control word: 6 of 6"),
+        ({"role": "control", "layer": 2, "seed": 1}, "2 mean", "control word: 1 of 6 (layer 2 mean seed 1)"),
+        ({"role": "random"}, "2 mean", "random weights: 6 of 6"),
+        ({"role": "static"}, "2 mean", "static: 1 of 1"),
+        ({"role": "floor"}, "2 mean", "floor majority: 1 of 1"),
+    ],
+)
+def test_what_failed_is_named_and_the_best_is_that_of_the_others(bench, lost, layer, missing):
+    table = partly(bench, lost).table()
+    best = table.best().set_index(["task", "encoder"])
+    line, own = best.loc["past_present", "my_encoder"], lost["role"] == "probe"
+    assert ("none" if np.isnan(line.accuracy) else f"{line.layer} {line.pooling}") == layer
+    assert line.missing.startswith(missing)
+    assert bool(best.missing["bigram_shift", "my_encoder"]) != own, "named where it failed and nowhere else"
+    assert np.isnan(line.control_word) == (lost == {"role": "control"} or layer == "none")
+    assert np.isnan(line.random) == (lost == {"role": "random"} or layer == "none")
+
+
+@pytest.mark.parametrize("layer", ["3 mean", "none"])
+def test_what_failed_is_marked_in_every_table_and_nothing_breaks(bench, tmp_path, monkeypatch, layer):
+    if layer != "none":
+        monkeypatch.setattr("probing.report._pictures", lambda *given: [])  # one case draws
+    run = partly(bench, PROBE if layer == "none" else PROBE | {"layer": 2})
+    write([run], tmp_path / "r", against="jawahar2019")
+    text = (tmp_path / "r" / "table.md").read_text(encoding="utf-8")
+    lines = {(line["task"], line["encoder"]): line for line in table_of(text)}
+    line = lines["Tense", "my_encoder"]
+    assert (line["layer"], line["accuracy"][-1]) == (layer, "§") and line["missing"].startswith("layers: ")
+    assert not lines["BShift", "my_encoder"]["accuracy"].endswith("§"), "marked where it failed and nowhere else"
+    assert "§ " in text and "Best layers are chosen and compared among the others" in text
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert line["accuracy"] in Page(page).cells and line["missing"] in Page(page).cells
+    tex = (tmp_path / "r" / "table.tex").read_text(encoding="utf-8")
+    assert f"{line['accuracy'].rstrip('†§') or '--'}§" in tex and "§: cells of the line failed" in tex
+    layers = pd.read_csv(tmp_path / "r" / "layers.csv", keep_default_na=False)
+    assert (layers.missing == "failed").sum() == {"3 mean": 1, "none": 0}[layer]
+    pairs = table_of(text, "| task | probe | a |")
+    assert len(pairs) == (1 if layer == "none" else 2)
+    assert [pair.get("missing", "") for pair in pairs if pair["task"] == "past_present"] == (
+        [] if layer == "none" else ["my_encoder"]
+    )
+    table = run.table()
+    assert len(merge([table, table]).frame) == len(table.frame)
+    assert len(table.pivot("task", "layer", role="probe", encoder="other")) == 2
+
+
+def test_a_best_layer_without_its_first_seed_is_compared_on_the_next(bench):
+    """Layer 2 is best, its seed 0 failed: seed 1 is compared, on which layer 3 is there; of layer 1 both seeds are."""
+    lines = partly(bench, PROBE | {"layer": 2, "seed": 0}, PROBE | {"layer": 3, "seed": 1}).table().compare_layers()
+    own = lines[(lines.task == "past_present") & (lines.encoder == "my_encoder")].set_index("layer")
+    assert own.best.to_dict() == {1: False, 2: True, 3: False} and own.missing.to_dict() == {1: "", 2: "", 3: "failed"}
+    assert (
+        own.p[1] < 0.01 and np.isnan(own.p[3]) and np.isnan(own.p_holm[3]) and own.tied.to_dict() == {1: False, 2: True, 3: False}
+    )
+
+
+def test_cells_that_are_not_measured_yet_are_missing_and_no_failure(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr("probing.report._pictures", lambda *given: [])
+    run = partly(bench)
+    key = next(row.cell for row in run.rows if row.role == "probe" and row.layer == 2)
+    (run.cells.root / f"{key}.npy").unlink()
+    write([Run.read(run.folder)], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "1 cells are not measured yet" in text and table_of(text)[0]["missing"] == "layers: 1 of 6 (layer 2 mean seed 0)"
 
 
 def test_two_runs_make_one_report(tmp_path):
