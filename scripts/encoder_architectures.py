@@ -1,0 +1,112 @@
+"""Small random models of many transformers architectures: our states against the plain model's, one sentence at a time.
+
+Usage: python scripts/encoder_architectures.py OUT [NAMES]     (NAMES: only these architectures, with commas)
+The models are those of `tests/architectures.py`. Writes OUT/architectures.md, a row for each: the largest difference over layers,
+poolings and sentences, relative to the largest entry; how sentences are run; whether a masking by attention is offered; the names of
+the first and the last layer; what `probing check` says; processor seconds of the inspection. And OUT/architectures-manifest.json.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from architectures import ARCHITECTURES, TEXTS, build, plain_states, save, tokenizer  # noqa: E402
+
+from probing import load_encoder  # noqa: E402
+from probing.encoders.conformance import check  # noqa: E402
+from probing.errors import ProbingError  # noqa: E402
+from probing.extraction import extract  # noqa: E402
+from probing.paths import portable  # noqa: E402
+from probing.provenance import provenance  # noqa: E402
+from probing.types import Column  # noqa: E402
+
+POOLINGS = {
+    "cls": lambda state: state[0],
+    "mean": lambda state: state.mean(0),
+    "max": lambda state: state.max(0),
+    "last": lambda state: state[-1],
+}
+HEAD = "architecture | layers | result | difference | run | attention | layer 0 | last layer | probing check | seconds"
+
+
+def largest_difference(encoder, model) -> float:
+    """Between our vectors and the pooled states of the plain model, over all layers that it hands out."""
+    vectors = extract(encoder, encoder.tokenize(TEXTS)[0], tuple(POOLINGS))
+    right = list(zip(*plain_states(model, tokenizer()), strict=True))  # of each layer, the states of each text
+    added = len(encoder.dims) - len(right)
+    worst = 0.0
+    for pooling, pool in POOLINGS.items():
+        for k, layer in enumerate(right):
+            plain = np.stack([pool(state) for state in layer])
+            worst = max(worst, float(np.abs(vectors[Column(k + added, pooling)] - plain).max() / np.abs(plain).max()))
+    return worst
+
+
+def row(name: str, home: Path) -> list[str]:
+    model = build(name)
+    folder = str(save(model, home / name))
+    encoder = load_encoder("hf", name=folder)
+    try:
+        _ = encoder.model, encoder.tokenizer
+        start = time.process_time()
+        names = encoder.layer_names
+        seconds = time.process_time() - start
+    except ProbingError as error:
+        said = str(error).replace(str(home) + "/", "").replace("|", "/")
+        return [name, "", f"refused: {said}", *[""] * 7]
+    difference = largest_difference(encoder, model)
+    checked = check(lambda: load_encoder("hf", name=folder), texts=TEXTS)
+    failed = [rule.rule for rule in checked.checks if rule.held is False]
+    return [
+        name, str(len(names)), "right" if difference < 1e-4 else "**WRONG**", f"{difference:.0e}", encoder.company,
+        "yes" if encoder.obeys_mask else "no", names[0], names[-1], "conforms" if checked.ok else f"**fails**: {'; '.join(failed)}",
+        f"{seconds:.2f}",
+    ]  # fmt: skip
+
+
+def main(out: Path, names: tuple[str, ...]) -> None:
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", module="transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    start, rows = time.time(), []
+    with tempfile.TemporaryDirectory() as home:
+        for name in names:
+            rows.append(row(name, Path(home)))
+            print(" | ".join(rows[-1]), flush=True)
+    right, refused = sum(r[2] == "right" for r in rows), sum(r[2].startswith("refused") for r in rows)
+    agree = sum(r[8] == "conforms" for r in rows)
+    text = [
+        "# Architectures of transformers, held against the plain model",
+        "",
+        f"{len(rows)} small random models: {right} right, {refused} refused in one sentence, {len(rows) - right - refused} wrong. "
+        f"`probing check` says of {agree} of the {len(rows) - refused} models that are read that they conform.",
+        "",
+        "Difference: the largest between our vectors and those of the plain model run on one sentence at a time, over all layers",
+        "that it hands out, four poolings and four sentences, relative to the largest entry. Run: the company in which a sentence",
+        "keeps its states. Attention: whether `masking=attention` is offered. Seconds: processor time of the inspection at load.",
+        "",
+        f"| {HEAD} |",
+        "|---" * 10 + "|",
+        *(f"| {' | '.join(r)} |" for r in rows),
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "architectures.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    made = {"command": f"python {' '.join(sys.argv)}", "commit": commit, "seconds": round(time.time() - start), **provenance()}
+    (out / "architectures-manifest.json").write_text(json.dumps(portable(made), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    main(Path(sys.argv[1]), tuple(sys.argv[2].split(",")) if len(sys.argv) > 2 else ARCHITECTURES)
