@@ -2,8 +2,8 @@
 
 Usage: python scripts/encoder_architectures.py OUT [NAMES]     (NAMES: only these architectures, with commas)
 The models are those of `tests/architectures.py`. Writes OUT/architectures.md, a row for each: the largest difference over layers,
-poolings and sentences, relative to the largest entry; how sentences are run; whether a masking by attention is offered; the names of
-the first and the last layer; what `probing check` says; processor seconds of the inspection. And OUT/architectures-manifest.json.
+poolings and sentences, relative to the largest entry; how sentences are run; whether a masking by attention is offered; the names
+of the first and the last layer; what `probing check` says; processor seconds of the inspection. And architectures-manifest.json.
 """
 
 import json

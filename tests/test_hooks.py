@@ -21,6 +21,7 @@ from probing.encoders.conformance import check
 from probing.encoders.embeddings import InputEmbeddings
 from probing.encoders.hooks import Site, sites_of, trace, watched
 from probing.encoders.huggingface import HuggingFaceEncoder
+from probing.encoders.textmodel import TextModel
 from probing.errors import EncoderError
 from probing.extraction import extract
 from probing.types import Column
@@ -89,7 +90,7 @@ def test_pooled_by_hooks_equals_pooled_from_the_states(tiny, kind, special):
     for batch in (items, items[:1], [items[0]] * 3):  # padded, alone, of one length
         expected = pooled_states(encoder.forward(batch), encoder.poolings)
         found = pooled(encoder, batch, encoder.poolings)
-        assert encoder._layers.sites is not None and torch.equal(found.counted, expected.counted)
+        assert encoder._text.layers.sites is not None and torch.equal(found.counted, expected.counted)
         for pooling in encoder.poolings:
             for mine, theirs in zip(found.vectors[pooling], expected.vectors[pooling], strict=True):
                 np.testing.assert_allclose(mine, theirs, atol=1e-6)
@@ -122,9 +123,9 @@ def test_extraction_never_asks_for_all_states_after_the_first_batch(tiny, monkey
     items, _ = encoder.tokenize(TEXTS)
     extract(encoder, items, ["mean"])
     monkeypatch.setattr(
-        HuggingFaceEncoder,
+        TextModel,
         "_run",
-        lambda self, *given, plain=encoder._run, **more: plain(*given) if not more else 1 / 0,
+        lambda self, *given, plain=encoder._text._run, **more: plain(*given) if not more else 1 / 0,
     )
     extract(encoder, items, ["mean"])
 
@@ -133,10 +134,10 @@ def test_a_model_that_leaves_its_way_is_pooled_from_its_states(tiny):
     encoder = HuggingFaceEncoder(str(tiny("bert")))
     items, _ = encoder.tokenize(TEXTS)
     expected = extract(encoder, items, ["mean"])
-    sites = (*encoder._layers.sites[:-1], Site(nn.Linear(1, 1), 0, False))  # never called
-    encoder._layers = replace(encoder._layers, sites=sites)
+    sites = (*encoder._text.layers.sites[:-1], Site(nn.Linear(1, 1), 0, False))  # never called
+    encoder._text.layers = replace(encoder._text.layers, sites=sites)
     found = extract(encoder, items, ["mean"])
-    assert encoder._layers.sites is None
+    assert encoder._text.layers.sites is None
     for column, vectors in expected.items():
         np.testing.assert_allclose(found[column], vectors, atol=1e-6)
 

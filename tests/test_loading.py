@@ -18,6 +18,7 @@ from probing.encoders import hub
 from probing.encoders.base import fingerprint
 from probing.encoders.conformance import TOLERANCE
 from probing.encoders.huggingface import HuggingFaceEncoder
+from probing.encoders.textmodel import TextModel
 from probing.errors import EncoderError, StatesError
 from probing.extraction import extract
 from probing.interactions.masking import MaskedSentence, possible
@@ -259,7 +260,7 @@ def test_experts_that_fill_up_are_run_alone(tmp_path, capsys):
         left = (torch.arange(out.shape[0] * out.shape[1]) < 200).reshape(out.shape[:2])[..., None]
         return torch.where(left, out, args[0])
 
-    encoder._module.encoder.layer[1].register_forward_hook(full)
+    encoder.model.encoder.layer[1].register_forward_hook(full)
     assert encoder.company == "padded"  # a few short sentences do not fill it
     assert apart(vectors(encoder, texts), means(model, tokenizer(), texts)) < 1e-4
     assert encoder.company == "alone" and "from now on it is run by itself" in capsys.readouterr().err
@@ -269,20 +270,20 @@ def test_padding_that_matters_only_in_long_batches_is_met(tmp_path, monkeypatch)
     """The test at load is passed and a later batch fails: from then on sentences go with those of their length."""
     encoder = encoder_of(build("bert"), tmp_path)
     assert encoder.company == "padded"
-    right, run = vectors(encoder), HuggingFaceEncoder._run
+    right, run = vectors(encoder), TextModel._run
 
     def leaky(self, inputs, mask, model, **more):
         if mask.shape[1] > 15 and not mask.all():
             mask = torch.ones_like(mask)
         return run(self, inputs, mask, model, **more)
 
-    monkeypatch.setattr(HuggingFaceEncoder, "_run", leaky)
+    monkeypatch.setattr(TextModel, "_run", leaky)
     assert apart(vectors(encoder), right) < 1e-5 and encoder.company == "one length"
 
 
 def test_states_that_change_from_run_to_run_are_refused(tmp_path, monkeypatch):
     encoder = encoder_of(build("bert"), tmp_path)
-    encoder._module.encoder.layer[1].register_forward_hook(lambda module, args, out: out + torch.randn(1))
+    encoder.model.encoder.layer[1].register_forward_hook(lambda module, args, out: out + torch.randn(1))
     with pytest.raises(StatesError, match="gives other states for the same sentence the second time"):
         _ = encoder.dims
 
@@ -313,7 +314,7 @@ def test_what_a_run_told_of_a_model_is_remembered_with_its_vectors(tmp_path, mon
     first, store = load_encoder("hf", name=folder), Store(tmp_path / "store")
     store.vectors(first, TEXTS, ["mean"])
     second = load_encoder("hf", name=folder)
-    monkeypatch.setattr(HuggingFaceEncoder, "_module", property(lambda self: 1 / 0))
+    monkeypatch.setattr(HuggingFaceEncoder, "_text", property(lambda self: 1 / 0))
     store.recall(second)
     assert second.inspection == first.inspection and second.layer_names[-1] == "block 3 + final norm"
     monkeypatch.setattr("probing.encoders.huggingface.versions_used", lambda: ("torch 0",))

@@ -451,7 +451,7 @@ def test_a_plan_that_another_job_puts_in_place_meanwhile_is_left_alone(tmp_path,
     def slow(self, place):
         segments = read(self, place)
         if not fresh:
-            fresh.append(write_plan(place, TEXTS[3:6], 16, 0))
+            fresh.append(write_plan(place, TEXTS[3:6], 16, {}))
         return segments
 
     monkeypatch.setattr(Store, "_segments", slow)

@@ -9,13 +9,15 @@ Left out: a factor that the model itself applies (Gemma's root of d), and loadin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from probing.encoders.base import Item, States
 from probing.encoders.huggingface import HuggingFaceEncoder, Inspection, versions_used
+
+if TYPE_CHECKING:
+    from probing.encoders.textmodel import TextModel
 
 
 @dataclass
@@ -36,22 +38,10 @@ class InputEmbeddings(HuggingFaceEncoder):
 
     @cached_property
     def inspection(self) -> Inspection:
-        return Inspection(("embedding matrix",), (self.model.weight.shape[1],), True, None, "padded", versions_used())
+        return Inspection(("embedding matrix",), (self._text.module.weight.shape[1],), True, None, "padded", versions_used())
 
     @cached_property
-    def model(self) -> Any:
-        matrix = self._module.get_input_embeddings()
-        del self.__dict__["_module"]  # the rest of the model is not needed
-        return matrix
+    def _text(self) -> TextModel:
+        from probing.encoders.textmodel import EmbeddingMatrix
 
-    @property
-    def _rows(self) -> float:
-        return self.model.weight.shape[0]
-
-    @cached_property
-    def _takes(self) -> frozenset[str]:
-        return frozenset()
-
-    def _forward(self, items: Sequence[Item]) -> States:
-        inputs, mask = self._inputs(items)
-        return States([self.model(inputs["input_ids"])], self._counted(inputs["input_ids"], mask))
+        return EmbeddingMatrix(self.name, self._loaded().get_input_embeddings(), self._tokens, **self._running)

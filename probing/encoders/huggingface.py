@@ -24,9 +24,7 @@ Left out: attentions and heads; quantised loading.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -38,21 +36,19 @@ from probing.encoders.base import (
     TOKEN_BUDGET,
     Item,
     Pooled,
-    Pooler,
     States,
     check_device,
     name_in_tables,
-    pooled_states,
     resolve_device,
 )
 from probing.encoders.company import LARGE, Company
 from probing.encoders.loading import load_model
-from probing.encoders.tokens import Sentence, Tokens
-from probing.errors import EncoderError, StatesError, described, foreign
+from probing.encoders.tokens import Tokens
+from probing.errors import EncoderError, described
 from probing.shards import file_sha256
 
 if TYPE_CHECKING:
-    from probing.encoders.inspection import Layers
+    from probing.encoders.textmodel import TextModel
 
 VERSION = 2
 """Raise when the same weights and options would give other vectors."""
@@ -240,12 +236,14 @@ class HuggingFaceEncoder:
             StatesError: a model whose layers cannot be told, or whose states change from run to run.
             ForeignError: the model fails.
         """
-        from probing.encoders.company import company_of
-
-        layers = self._layers
-        samples = self._tokens.samples(self._sentence, _least(self._cut, layers.positions))
-        company = company_of(self.name, lambda items: self._layers_of(*self._inputs(items)), samples, self._tolerance)
+        layers = self._text.layers
+        company = self._text.company(_least(self._cut, layers.positions))
         return Inspection(layers.names, layers.dims, layers.context_free, layers.positions, company, versions_used())
+
+    @cached_property
+    def obeys_mask(self) -> bool:
+        """Whether a word that the attention mask leaves out moves no state of the other words."""
+        return self._text.obeys_mask(self._cut)
 
     def remembered(self) -> dict[str, Any]:
         """The inspection as plain JSON, for `recall`."""
@@ -274,7 +272,7 @@ class HuggingFaceEncoder:
 
     @cached_property
     def _tokens(self) -> Tokens:
-        return Tokens(self.name, self.folder, lambda: self._takes)
+        return Tokens(self.name, self.folder, lambda: self._text.takes)
 
     @property
     def tokenizer(self) -> Any:
@@ -296,8 +294,8 @@ class HuggingFaceEncoder:
         """Tokens in a batch of extraction: more on a GPU, which small products leave idle (a guess, not tried)."""
         return TOKEN_BUDGET if self._device == "cpu" else 16 * TOKEN_BUDGET
 
-    @cached_property
-    def _module(self) -> Any:
+    def _loaded(self) -> Any:
+        """The part of the model that reads text, ready to run."""
         import torch
 
         from probing import onednn
@@ -312,44 +310,43 @@ class HuggingFaceEncoder:
             packed.pack(module)
         return module
 
+    @property
+    def _running(self) -> dict[str, Any]:
+        """Options of `TextModel`."""
+        return {
+            "device": self._device,
+            "autocast": self.autocast,
+            "compiled": self.compile,
+            "special_tokens": self.special_tokens,
+            "tolerance": self._tolerance,
+        }
+
     @cached_property
+    def _text(self) -> TextModel:
+        from probing.encoders.textmodel import TextModel
+
+        text = TextModel(self.name, self._loaded(), self._tokens, **self._running)
+        self.__dict__["_text"] = text  # for the tokenizer, which asks it for the names of its inputs
+        try:
+            text.find_layers(self._cut)
+        except Exception:
+            del self.__dict__["_text"]
+            raise
+        return text
+
+    @property
     def model(self) -> Any:
-        import torch
-
-        return torch.compile(self._module, dynamic=True) if self.compile else self._module
-
-    @cached_property
-    def _takes(self) -> frozenset[str]:
-        """Names of the model's inputs; "*" stands for any."""
-        parameters = inspect.signature(self._module.forward).parameters.values()
-        return frozenset("*" if p.kind == p.VAR_KEYWORD else p.name for p in parameters)
-
-    @cached_property
-    def _layers(self) -> Layers:
-        """Names and sites of the layers; holds modules of the model."""
-        from probing.encoders.inspection import find_layers
-
-        item, variants, places = self._sentence
-        inputs, mask = self._inputs([item, variants[0]])
-
-        def run() -> Any:
-            return self._handed_out(self._run(inputs, mask, self._module, output_hidden_states=True))
-
-        return find_layers(self.name, self._module, run, len(item), places[0])
-
-    @cached_property
-    def _sentence(self) -> Sentence:
-        return self._tokens.sentence(self._cut, self._rows, getattr(self.config, "pad_token_id", None))
+        return self._text.model
 
     @property
     def _cut(self) -> int | None:
-        """Tokens of a test sentence, as far as options and tokenizer tell."""
+        """Tokens of a test sentence, as far as options and files tell."""
         positions = getattr(self.config, "max_position_embeddings", None) or 0
         return _least(self.max_length, self.tokenizer.model_max_length, positions - 4)  # some families use a few rows otherwise
 
     def release(self) -> None:
         """Frees the weights and the tokenizer; they are loaded again when they are needed."""
-        for loaded in ("model", "_module", "_layers", "_tokens"):
+        for loaded in ("_text", "_tokens"):
             self.__dict__.pop(loaded, None)
 
     @cached_property
@@ -385,7 +382,7 @@ class HuggingFaceEncoder:
         return self._tokens.word_ids(texts, self.limit)
 
     def forward(self, items: Sequence[Item]) -> States:
-        return self._company.states(items, self._forward)
+        return self._company.states(items, self._text.forward)
 
     def try_company(self, items: Sequence[Item]) -> None:
         """Finds out, once, whether a large batch of one length changes its sentences: before `together`."""
@@ -394,142 +391,11 @@ class HuggingFaceEncoder:
 
     def together(self, items: Sequence[Item]) -> States:
         """`forward` of items of one length in one batch, for masks that were set for these very rows."""
-        return self._forward(items)
+        return self._text.forward(items)
 
     def pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
         """What `forward` and poolings give, without holding the states of all layers; the vectors are on the CPU."""
-        return self._company.pooled(items, lambda some: self._pooled(some, poolings))
-
-    def _forward(self, items: Sequence[Item]) -> States:
-        ids, mask = self._inputs(items)
-        layers = self._layers_of(ids, mask)
-        if len(layers) != len(self.layer_names):
-            raise StatesError(f"{self.name} returned {len(layers)} layers, {len(self.layer_names)} were expected")
-        return States(layers, self._counted(ids["input_ids"], mask))
-
-    def _layers_of(self, ids: dict[str, Any], mask: Any) -> list[Any]:
-        """The states of every layer (batch, tokens, dim)."""
-        from probing.encoders.hooks import watched
-
-        first: dict[int, Any] = {}
-        site = self._layers.first
-        with watched([site], first.__setitem__) if site else nullcontext():
-            states = self._handed_out(self._run(ids, mask, self._module if site else self.model, output_hidden_states=True))
-        return [state[:, : mask.shape[1]] for state in (*first.values(), *states)]  # some models pad inside
-
-    def _handed_out(self, output: Any) -> Any:
-        states = getattr(output, "hidden_states", None)
-        if not isinstance(states, tuple | list) or not states:
-            raise StatesError(f"{self.name}: a {self.config.model_type} model hands out no states of its layers; it cannot be read")
-        return states
-
-    def _pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
-        import torch
-
-        from probing.encoders.hooks import watched
-
-        # compiled code runs no hooks, and a subclass may have made other states
-        if self.compile or type(self)._forward is not HuggingFaceEncoder._forward or self._layers.sites is None:
-            return pooled_states(self._forward(items), poolings)
-        ids, mask = self._inputs(items)
-        counted = self._counted(ids["input_ids"], mask)
-        pooler, vectors = Pooler(counted), {}
-
-        def see(layer: int, state: torch.Tensor) -> None:
-            if state.shape[:2] == mask.shape or (state.ndim == 2 and len(state) == mask.numel()):
-                state = state.reshape(*mask.shape, -1).float()  # (batch, tokens, dim)
-                with torch.autocast(self._device, enabled=False):
-                    vectors[layer] = [pooler(state, p) for p in poolings]  # of each pooling (batch, dim)
-
-        with watched(self._layers.sites, see):
-            self._run(ids, mask, self.model)
-        if len(vectors) != len(self._layers.sites):  # another way through its modules, or padded inside
-            self._layers = replace(self._layers, sites=None)
-            return pooled_states(self._forward(items), poolings)
-        layers = [vectors[layer] for layer in range(len(vectors))]
-        by_pooling = {p: [layer[k].cpu() for layer in layers] for k, p in enumerate(poolings)}
-        return Pooled(by_pooling, counted.sum(1).cpu())
-
-    def _run(self, inputs: dict[str, Any], mask: Any, model: Any, **more: Any) -> Any:
-        import torch
-
-        how = {"dtype": getattr(torch, self.autocast or "bfloat16"), "enabled": self.autocast is not None}
-        more |= {"use_cache": False} if "use_cache" in self._takes else {}
-        n, width = mask.shape
-        with foreign(f"{self.name}: running the model on {n} sentence(s) of up to {width} tokens"):
-            try:
-                with torch.inference_mode(), torch.autocast(self._device, **how):
-                    return model(**inputs, attention_mask=mask, **more)
-            except Exception as error:  # torch raises many kinds, from its own compiler and from the machine's
-                if self.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                    why = str(error).strip().splitlines()[0]
-                    raise EncoderError(f"encoder.compile=true, but torch cannot compile the model here ({why})") from None
-                raise
-
-    def _inputs(self, items: Sequence[Item]) -> tuple[dict[str, Any], Any]:
-        """What the model gets, and the attention mask, each (batch, tokens).
-
-        Raises:
-            StatesError: a token id without a row in the embedding matrix.
-        """
-        import torch
-
-        width = max(map(len, items))
-        pad = self.tokenizer.pad_token_id or 0
-        rows = self._rows
-        fill = {"input_ids": pad if pad < rows else 0, "token_type_ids": self.tokenizer.pad_token_type_id}
-        plain = [not isinstance(item[0], tuple) if len(item) else True for item in items]
-        inputs = {}
-        for k, name in enumerate(("input_ids", *self._tokens.others)):
-            columns = [
-                ([*item] if k == 0 else [0] * len(item)) if bare else [token[k] for token in item]
-                for item, bare in zip(items, plain, strict=True)
-            ]
-            filled = [[*column, *[fill.get(name, column[-1] if column else 0)] * (width - len(column))] for column in columns]
-            inputs[name] = torch.tensor(filled)
-        if (largest := int(inputs["input_ids"].max())) >= rows:
-            raise StatesError(
-                f"{self.name}: the token {self.tokenizer.convert_ids_to_tokens(largest)!r} has the id {largest}, but the embedding "
-                f"matrix has {rows} rows; tokenizer and weights are not of one model, or the matrix was not resized"
-            )
-        mask = torch.tensor([[1] * len(item) + [0] * (width - len(item)) for item in items])
-        if self._device != "cpu":
-            inputs = {name: values.pin_memory().to(self._device, non_blocking=True) for name, values in inputs.items()}
-            mask = mask.pin_memory().to(self._device, non_blocking=True)
-        return inputs, mask
-
-    @cached_property
-    def _rows(self) -> float:
-        try:
-            return self._module.get_input_embeddings().weight.shape[0]
-        except (AttributeError, NotImplementedError):  # CANINE hashes characters: it has no such matrix
-            return float("inf")
-
-    def _counted(self, ids: Any, mask: Any) -> Any:
-        """The mask of what poolings see: (batch, tokens)."""
-        import torch
-
-        counted = mask.bool()
-        if not self.special_tokens:
-            special = torch.tensor(sorted(set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}), device=ids.device)
-            counted &= ~torch.isin(ids, special)
-        return counted
-
-    @cached_property
-    def obeys_mask(self) -> bool:
-        """Whether what stands at a place that the attention mask leaves out moves no state of the other places."""
-        from probing.encoders.company import close
-
-        whole, variants, places = self._sentence
-        for gone, variant in zip(places, variants, strict=True):
-            states = []
-            for ids in (whole, variant):
-                inputs, mask = self._inputs([ids])
-                mask[0, gone] = 0
-                states.append([layer[:, [k for k in range(len(ids)) if k != gone]] for layer in self._layers_of(inputs, mask)])
-            if not close(*states, len(whole), self._tolerance):
-                return False
-        return True
+        return self._company.pooled(items, lambda some: self._text.pooled(some, poolings))
 
 
 def _least(*bounds: int | None) -> int | None:
