@@ -1,6 +1,7 @@
 """Every kind of encoder, held against the rules of `probing.encoders.conformance`; and what damaged files get.
 
-Usage: python scripts/encoders.py OUT [SHARED]      (SHARED: a folder with elmo_fixture and weights/textgenrnn, for those two)
+Usage: python scripts/encoders.py OUT [SHARED] [--small]
+SHARED: a folder with elmo_fixture and weights/textgenrnn, for those two. --small: networks of a few units, to try the script.
 Writes OUT/README.md: a column per rule, the largest difference where equal states were expected, and the messages. Checkpoints
 are trained here on a toy task; MiniLM comes from the installed package or the hub's cache.
 """
@@ -9,7 +10,9 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from probing.objectives import Classification
 from probing.training import train
 
 ARCHITECTURES = ("lstm", "bilstm", "bilstm-last", "cnn", "gated-cnn", "transformer", "elmo-style")
+SMALL = {"embedding_dim": 8, "hidden": 8, "channels": 8, "filters": 4, "feedforward": 8, "buckets": 99}
 OWN = """import numpy as np
 def make(width=8):
     def encode(texts):
@@ -35,11 +39,18 @@ def batcher(params, batch):
 """
 
 
-def makers(home: Path, shared: Path | None) -> dict[str, Callable[[], Encoder]]:
+def network(name: str, small: bool, **options: Any) -> Encoder:
+    """The preset of an architecture, its options that SMALL names made small."""
+    if small:
+        options |= {f.name: SMALL[f.name] for f in fields(load_encoder(name)) if f.name in SMALL and f.type == "int"}
+    return load_encoder(name, **options)
+
+
+def makers(home: Path, shared: Path | None, small: bool) -> dict[str, Callable[[], Encoder]]:
     """How to make each encoder; files are written into `home`."""
     found: dict[str, Callable[[], Encoder]] = {"minilm": lambda: load_encoder("minilm")}
     for name in ARCHITECTURES:
-        found[f"{name}, untrained"] = lambda name=name: load_encoder(name)
+        found[f"{name}, untrained"] = lambda name=name: network(name, small)
         found[f"{name}, checkpoint"] = lambda name=name: load_encoder("checkpoint", path=str(home / name))
     found["lstm, checkpoint, cell and gates"] = lambda: load_encoder(
         "checkpoint", path=str(home / "lstm"), states=["cell", "forget"]
@@ -95,6 +106,9 @@ def damaged(home: Path) -> list[tuple[str, str]]:
         path.write_bytes(whole)
         found.append((what, said))
 
+    def half(path: Path) -> bytes:
+        return path.read_bytes()[: path.stat().st_size // 2]
+
     def checkpoint() -> Encoder:
         return load_encoder("checkpoint", path=str(lstm))
 
@@ -108,13 +122,13 @@ def damaged(home: Path) -> list[tuple[str, str]]:
         save_file({k: v for k, v in (tensors | change).items() if v is not None}, home / "altered")
         return (home / "altered").read_bytes()
 
-    tried("safetensors cut in half", weights, weights.read_bytes()[:9999], checkpoint)
+    tried("safetensors cut in half", weights, half(weights), checkpoint)
     tried("a weight left out", weights, altered({"embedding.weight": None}), checkpoint)
     tried("a weight of another shape", weights, altered({"embedding.weight": tensors["embedding.weight"][:, :7]}), checkpoint)
     tried("a weight that is NaN", weights, altered({"embedding.weight": tensors["embedding.weight"] * np.nan}), checkpoint)
     tried("weights of another architecture", weights, (home / "cnn" / "model.safetensors").read_bytes(), checkpoint)
     tried("config of another architecture", lstm / "config.json", (home / "cnn" / "config.json").read_bytes(), checkpoint)
-    tried("hdf5 cut in half", elmo / "weights.hdf5", (elmo / "weights.hdf5").read_bytes()[:9999], original)
+    tried("hdf5 cut in half", elmo / "weights.hdf5", half(elmo / "weights.hdf5"), original)
     options = json.loads((elmo / "options.json").read_text())
     wider = options | {"lstm": options["lstm"] | {"dim": 7}}
     tried("options of another size", elmo / "options.json", json.dumps(wider).encode(), original)
@@ -123,17 +137,17 @@ def damaged(home: Path) -> list[tuple[str, str]]:
     tried("options without lstm", elmo / "options.json", b"{}", original)
     vectors = home / "vectors.npz"
     tried("vectors without the sentence", vectors, vectors.read_bytes(), lambda: load_encoder("vectors", path=str(vectors)))
-    tried("npz cut in half", vectors, vectors.read_bytes()[:300], lambda: load_encoder("vectors", path=str(vectors)))
+    tried("npz cut in half", vectors, half(vectors), lambda: load_encoder("vectors", path=str(vectors)))
     return found
 
 
-def main(out: Path, shared: Path | None) -> None:
+def main(out: Path, shared: Path | None, small: bool = False) -> None:
     home = Path(tempfile.mkdtemp())
     for name in ARCHITECTURES:
-        made = train(load_encoder(name, embedding_dim=16), Classification(epochs=2, min_count=1), toy(home), home / "trained")
+        made = train(network(name, small, embedding_dim=16), Classification(epochs=2, min_count=1), toy(home), home / "trained")
         made.rename(home / name)
     rows, rules = [], []
-    for name, make in makers(home, shared).items():
+    for name, make in makers(home, shared, small).items():
         twin = make().random_twin(5)
         found = check(make, changed=twin)
         print(found)
@@ -158,4 +172,5 @@ def main(out: Path, shared: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    words = [word for word in sys.argv[1:] if word != "--small"]
+    main(Path(words[0]), Path(words[1]) if len(words) > 1 else None, small="--small" in sys.argv)

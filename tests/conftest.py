@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when numpy is imported; threads that wait for a product spin
+
 import numpy as np
 import pytest
 import torch

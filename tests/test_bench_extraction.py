@@ -30,12 +30,14 @@ def memory_of_a_run(root: str, n: int) -> tuple[int, int, int, int]:
 
 def test_memory_is_foretold_and_does_not_grow_with_the_number_of_sentences(tmp_path):
     taken = {}
-    for n in (2000, 8000):
-        for again in ("", "-again"):  # what the allocator keeps in pieces differs by some MB: the lower of two
+    for attempt in ("", "-again"):  # what the allocator keeps in pieces differs by some MB: the lower of two where it matters
+        for n in (2000, 8000):
             with processes.context().Pool(1) as fresh:
-                before, foretold, peak, shard = fresh.apply(memory_of_a_run, (str(tmp_path / f"{n}{again}"), n))
+                before, foretold, peak, shard = fresh.apply(memory_of_a_run, (str(tmp_path / f"{n}{attempt}"), n))
             taken[n] = min(taken.get(n, peak), peak - before)
             assert peak <= foretold < peak + 4 * shard, (before, foretold, peak)
+        if taken[8000] - taken[2000] < shard / 2:
+            break
     assert len(list(tmp_path.glob("8000/*/*/*/*.safetensors"))) == 5
     assert taken[8000] - taken[2000] < shard / 2  # the vectors of the other sentences are 3.6 shards
 

@@ -478,13 +478,13 @@ def test_length_duplicates_and_blanks_are_filtered_and_counted(tmp_path):
 
 
 def test_grammar_folder_is_made_once_and_mended(tmp_path):
-    folder = builders.grammar_tasks(tmp_path, seed=1, n=600)
+    folder = builders.grammar_tasks(tmp_path, seed=1, n=300)
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
     stamp = (folder / "manifest.json").stat().st_mtime_ns
-    assert builders.grammar_tasks(tmp_path, seed=1, n=600) == folder
+    assert builders.grammar_tasks(tmp_path, seed=1, n=300) == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == stamp, "nothing was made anew"
     (folder / "bigram_shift.txt").write_bytes(b"cut")
-    builders.grammar_tasks(tmp_path, seed=1, n=600)
+    builders.grammar_tasks(tmp_path, seed=1, n=300)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == content
     assert [path.name for path in tmp_path.iterdir()] == [folder.name], "no temporary folder stays"
     assert json.loads(content["manifest.json"])["source"] == "grammar"

@@ -5,11 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 
 from probing.encoders.base import States
+
+
+@lru_cache(4)
+def _weights(seed: int, width: int, n_layers: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.randn(1000, width, generator=generator)
+    return table, [torch.randn(width, width, generator=generator) / width**0.5 for _ in range(n_layers)]
+
+
+@lru_cache(100_000)
+def _word(text: str) -> int:
+    return 2 + int(hashlib.sha256(text.encode()).hexdigest(), 16) % 997
 
 
 @dataclass
@@ -39,7 +52,7 @@ class ToyEncoder:
         return {"kind": "toy", "width": self.width, "layers": self.n_layers, "seed": self.seed}
 
     def tokenize(self, texts):
-        ids = [[1, *(2 + int(hashlib.sha256(w.encode()).hexdigest(), 16) % 997 for w in text.split())] for text in texts]
+        ids = [[1, *map(_word, text.split())] for text in texts]
         if self.poison:
             ids = [[0, *item[1:]] if self.poison in text else item for item, text in zip(ids, texts, strict=True)]
         return ids, 0
@@ -50,9 +63,7 @@ class ToyEncoder:
     def forward(self, items):
         self.calls += 1
         self.sentences += len(items)
-        generator = torch.Generator().manual_seed(self.seed)
-        table = torch.randn(1000, self.width, generator=generator)
-        maps = [torch.randn(self.width, self.width, generator=generator) / self.width**0.5 for _ in range(self.n_layers)]
+        table, maps = _weights(self.seed, self.width, self.n_layers)
         longest = max(map(len, items))
         ids = torch.zeros(len(items), longest, dtype=torch.long)
         mask = torch.zeros(len(items), longest, dtype=torch.bool)
