@@ -37,6 +37,9 @@ OPTIONS = {
 }  # fmt: skip
 
 
+POINTER = (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer of Git LFS")
+
+
 def static(path):
     encoder = StaticEncoder(str(path))
     encoder._table.look_up(["the", "cat", "ran"])
@@ -138,6 +141,7 @@ def test_archives_and_other_files_are_named_by_their_kind(read, kind):
         (gzip.compress(content), "gzip"),
         (lzma.compress(content), "xz"),
         (b"PK\x03\x04" + content, "a zip archive"),
+        POINTER,
     ):
         with pytest.raises(ProbingError, match=says):
             read(kind, packed)
