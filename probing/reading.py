@@ -48,6 +48,7 @@ _KINDS = {
     rb"7z\xbc\xaf\x27\x1c": f"a 7z archive; {_UNPACK}",
     rb"Rar!\x1a\x07": f"a rar archive; {_UNPACK}",
     rb"%PDF-\d": "a PDF; extract its text",
+    rb"version https://git-lfs": "a pointer of Git LFS, not the file itself; fetch that with git lfs pull",
     rb"\x89HDF\r\n": "HDF5, not text",
     rb"\x93NUMPY": "an array of numpy, not text",
 }

@@ -58,7 +58,7 @@ class Run:
             near = sorted(str(path.parent) for path in folder.glob("**/run.json"))[:5]
             hint = f"; there is one in {', '.join(near)}" if near else " (a run is a folder such as probing-out/runs/NAME)"
             raise DataError(f"{folder} holds no run{hint}") from None
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
             raise DataError(f"{folder / 'run.json'} is damaged ({error}); run the command that made it again") from None
 
     def state(self) -> dict[str, list[Any]]:

@@ -37,6 +37,9 @@ OPTIONS = {
 }  # fmt: skip
 
 
+POINTER = (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer of Git LFS")
+
+
 def static(path):
     encoder = StaticEncoder(str(path))
     encoder._table.look_up(["the", "cat", "ran"])
@@ -138,6 +141,7 @@ def test_archives_and_other_files_are_named_by_their_kind(read, kind):
         (gzip.compress(content), "gzip"),
         (lzma.compress(content), "xz"),
         (b"PK\x03\x04" + content, "a zip archive"),
+        POINTER,
     ):
         with pytest.raises(ProbingError, match=says):
             read(kind, packed)
@@ -168,9 +172,9 @@ def test_a_python_file_with_a_mark_is_run(tmp_path):
 def test_one_file_opens_text():
     """Whoever opens a text file of the user's by another way would have to know all of this again."""
     root = Path(senteval.__file__).parents[1]
-    by_itself = []
-    for path in [*sorted((root / "corpora").glob("*.py")), *sorted((root / "expressions").glob("*.py")), root / "task.py"]:
-        by_itself += [path.name for word in (".read_text(", "gzip", "lzma.open", '.decode("') if word in path.read_text()]
+    files = [path for folder in ("corpora", "expressions", "encoders") for path in sorted((root / folder).glob("*.py"))]
+    words = (".read_text(", "gzip", "lzma.open", '.decode("')
+    by_itself = [path.name for path in [*files, root / "task.py"] if any(word in path.read_text() for word in words)]
     assert by_itself == ["tasks.py"], "but the card that make_task wrote itself"
 
 

@@ -224,6 +224,8 @@ def test_the_key_tells_the_file_and_the_options(write):
         ("word\n", r"v.txt, line 1: 0 numbers after the word, expected some"),
         ("the 1 0\ncat 1 x\n", r"v.txt, line 2: not all fields after the word are numbers"),
         ("the 1 0\ncat 1 nan\n", r"v.txt, line 2: a number is NaN or infinite"),
+        ("the 1,0 0,5\ncat 0,1 0,2\n", r"v.txt, line 1: 0 numbers after the word, expected some: 'the 1,0 0,5'"),
+        ("2 2\nthe x y\ncat x y\n", r"v.txt, line 2: 0 numbers after the word, expected 2: 'the x y'"),
         ("5 2\n" + TABLE, r"v.txt: its first line says 5 words, but it has 4; it may be cut short"),
         ("", r"v.txt: no line with a word and its numbers"),
         ("4 2\n", r"v.txt: no line with a word and its numbers"),

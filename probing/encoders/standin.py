@@ -49,7 +49,7 @@ class _Module(ModuleType):
         return _attribute(self.__name__, name)
 
 
-class _Name:
+class _NotInstalled:
     """A name of the package."""
 
     def __init__(self, name: str):
@@ -68,7 +68,7 @@ class _Name:
     __iter__ = __getitem__ = __len__ = __enter__ = __exit__ = __mro_entries__ = __call__
 
 
-def _attribute(of: str, name: str) -> _Name:
+def _attribute(of: str, name: str) -> _NotInstalled:
     if name.startswith("__"):  # whoever asks for these wants to know what kind of object it is
         raise AttributeError(name)
-    return _Name(f"{of}.{name}")
+    return _NotInstalled(f"{of}.{name}")

@@ -222,9 +222,9 @@ class Table:
         if _numbers_at_the_end(rows[0]) < (int(header[2]) if header else 1) and _is_binary(rows[0]):
             raise EncoderError(f"{self.path} is {next(kind for magic, kind in _BINARY.items() if re.match(magic, lines[0]))}")
         dim = int(header[2]) if header else _usual_width(rows)
-        if not any(row.count(b" ") == dim > 0 and b"\t" not in row for row in rows):
-            first = 1 + (header is not None)
-            raise self._bad(first, f"{rows[0].count(b' ')} numbers after the word, expected {dim or 'some'}", rows[0])
+        if not any(row.count(b" ") == dim > 0 and b"\t" not in row and _numbers_at_the_end(row) == dim for row in rows):
+            n = _numbers_at_the_end(rows[0]) if rows[0].count(b" ") == dim or not dim else rows[0].count(b" ")
+            raise self._bad(1 + (header is not None), f"{n} numbers after the word, expected {dim or 'some'}", rows[0])
         return (int(header[1]) if header else None), dim
 
     @cached_property

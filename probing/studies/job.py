@@ -57,8 +57,10 @@ def run(said: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...
 
 def is_run(folder: Path) -> bool:
     """Whether the folder is that of a study's run."""
-    manifest = folder / "manifest.json"
-    return manifest.is_file() and bool((json.loads(manifest.read_text(encoding="utf-8")).get("config") or {}).get("study"))
+    try:
+        return bool(json.loads((folder / "manifest.json").read_bytes())["config"]["study"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def together(folders: Sequence[Path], out: Path) -> None:
