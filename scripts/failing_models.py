@@ -34,6 +34,7 @@ SMALL = ["data=senteval", "data.root=data", "task=bigram_shift,past_present", "p
 USER_CODE = """
 from pathlib import Path
 
+
 def encode(texts):
     table = dict(line.split("\\t") for line in Path("table.txt").read_text().splitlines())
     return [[float(table[word]) for word in (text.split()[0], text.split()[-2])] for text in texts]
@@ -44,11 +45,13 @@ def forward(self, input_ids=None, **rest):
         raise IndexError("index out of range in self")
     return plain_embeddings(self, input_ids=input_ids, **rest)
 
+
 BertEmbeddings.forward = forward
 """
 NO_LAYERS = """
 def forward(self, *given, **rest):
     raise AttributeError("'NoneType' object has no attribute 'shape'")
+
 
 BertEmbeddings.forward = forward
 """
@@ -57,6 +60,7 @@ def fit(self, load, columns, label_sets, task, n_classes, seed):
     if task == "bigram_shift" and (columns[0].layer, seed) in FAILING:
         raise ArithmeticError("the loss is not finite")
     yield from plain_fit(self, load, columns, label_sets, task, n_classes, seed)
+
 
 SentEvalTorch.fit = fit
 """

@@ -43,8 +43,8 @@ class ShardLog(Callback):
                 time.sleep(self.seconds)
             return found
 
-        def write_shard(segment: shards.Segment, shard: int, vectors: Any) -> None:
-            shards.write_shard(segment, shard, vectors)
+        def write_shard(segment: shards.Segment, shard: int, *vectors: Any) -> None:
+            shards.write_shard(segment, shard, *vectors)
             note(written=f"{segment.folder.name}/{shard}", sentences=segment.sentences[segment.rows(shard)])
 
         store.extract, store.write_shard, store.SHARD_BYTES = extract, write_shard, 1  # 16 sentences, the least
