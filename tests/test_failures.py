@@ -417,7 +417,7 @@ def test_only_our_own_faults_have_a_traceback_and_an_address(monkeypatch, capsys
         raise error
 
     monkeypatch.setattr(commands, "_exit_codes", [])
-    monkeypatch.setenv(commands._PARENT, locks.writer())
+    monkeypatch.setenv(commands._PARENT, locks.process())
     commands._guarded(work, None)
     err = capsys.readouterr().err
     assert commands._exit_codes == [code] and message.replace("\n", "") in err.replace("\n", "")

@@ -249,7 +249,8 @@ def test_weights_may_lack_only_what_is_thrown_away(tmp_path):
 # Company and masks.
 
 
-def test_experts_that_fill_up_are_run_alone(tmp_path, capsys):
+def test_experts_that_fill_up_are_run_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("probing.encoders.tokens._LONGEST", 16)  # the test at load does not fill them
     model = build("bert")
     encoder = encoder_of(model, tmp_path)
     rng = np.random.default_rng(0)
@@ -261,24 +262,27 @@ def test_experts_that_fill_up_are_run_alone(tmp_path, capsys):
         return torch.where(left, out, args[0])
 
     encoder.model.encoder.layer[1].register_forward_hook(full)
-    assert encoder.company == "padded"  # a few short sentences do not fill it
+    assert encoder.company == "padded"
     assert apart(vectors(encoder, texts), means(model, tokenizer(), texts)) < 1e-4
     assert encoder.company == "alone" and "from now on it is run by itself" in capsys.readouterr().err
 
 
 def test_padding_that_matters_only_in_long_batches_is_met(tmp_path, monkeypatch):
     """The test at load is passed and a later batch fails: from then on sentences go with those of their length."""
-    encoder = encoder_of(build("bert"), tmp_path)
+    encoder = encoder_of(build("bert"), tmp_path, tokenizer(model_max_length=64))
+    monkeypatch.setattr("probing.encoders.tokens._LONGEST", 16)
     assert encoder.company == "padded"
-    right, run = vectors(encoder), TextModel._run
+    texts = ("It rains", *(" ".join(LEARNED[5:]) for _ in range(2)))
+    right, run = vectors(encoder, texts), TextModel._run
 
     def leaky(self, inputs, mask, model, **more):
-        if mask.shape[1] > 15 and not mask.all():
+        if mask.shape[1] > 24 and not mask.all():
             mask = torch.ones_like(mask)
         return run(self, inputs, mask, model, **more)
 
     monkeypatch.setattr(TextModel, "_run", leaky)
-    assert apart(vectors(encoder), right) < 1e-5 and encoder.company == "one length"
+    fresh = load_encoder("hf", name=str(tmp_path))
+    assert apart(vectors(fresh, texts), right) < 1e-5 and fresh.company == "one length"
 
 
 def test_states_that_change_from_run_to_run_are_refused(tmp_path, monkeypatch):

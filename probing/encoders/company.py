@@ -21,6 +21,9 @@ T = TypeVar("T", States, Pooled)
 COMPANIES = ("padded", "one length", "alone")
 """A sentence keeps its states in any padded batch, among sentences of its length, or only alone."""
 
+MORE = 1.5
+"""How much wider, or more padded, a batch is on which padding is tried anew: this costs less than a hundredth of an extraction."""
+
 LARGE = 16
 """Sentences of a batch on whose last one it is tried, once, whether the others change it: experts fill up from the first."""
 
@@ -28,20 +31,21 @@ LARGE = 16
 class Company:
     """Runs batches so that no sentence depends on another.
 
-    Of every padded batch the shortest sentence is run alone, too, and the last of the first large batch; where one has other
-    states alone, the batch is split, and so is every later one.
+    The shortest sentence of a padded batch that is much wider, or much more padded, than those before is run alone, too, and so is
+    the last of the first large batch; where one has other states alone, the batch is split, and so is every later one.
 
     Args:
         name: of the encoder, for messages.
         kind: one of `COMPANIES`, as found by `company_of`.
         tolerance: of a layer's largest entry, by which states may differ.
+        width, padding: the most tokens of a batch, and the most padding of a sentence, with which `kind` was tried.
 
     Attributes:
         tried: whether a large batch of one length was tried.
     """
 
-    def __init__(self, name: str, kind: str, tolerance: float):
-        self.name, self.kind, self.tolerance = name, kind, tolerance
+    def __init__(self, name: str, kind: str, tolerance: float, width: int = 0, padding: int = 0):
+        self.name, self.kind, self.tolerance, self.width, self.padding = name, kind, tolerance, width, padding
         self.tried = False
 
     def states(self, items: Sequence[Item], run: Callable[[Sequence[Item]], States]) -> States:
@@ -87,9 +91,13 @@ class Company:
     ) -> bool:
         """Whether sentences of the batch have the states that they have alone; if not, `kind` becomes narrower."""
         lengths = [len(item) for item in items]
-        padded, large = len(set(lengths)) > 1, len(items) >= LARGE and not self.tried
+        width, padding = max(lengths), max(lengths) - min(lengths)
+        padded, large = padding > 0, len(items) >= LARGE and not self.tried
         self.tried |= large and not padded
-        rows = [lengths.index(min(lengths))] * padded + [len(items) - 1] * large
+        rows = [len(items) - 1] * large
+        if padded and (width > MORE * self.width or padding > MORE * self.padding):
+            rows.append(lengths.index(min(lengths)))
+            self.width, self.padding = max(width, self.width), max(padding, self.padding)
         if all(close([x[row : row + 1] for x in layers], alone(items[row]), lengths[row], self.tolerance) for row in rows):
             return True
         self.kind = "one length" if padded else "alone"

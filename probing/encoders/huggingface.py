@@ -237,7 +237,7 @@ class HuggingFaceEncoder:
             ForeignError: the model fails.
         """
         layers = self._text.layers
-        company = self._text.company(_least(self._cut, layers.positions))
+        company = self._text.company(self._sampled)
         return Inspection(layers.names, layers.dims, layers.context_free, layers.positions, company, versions_used())
 
     @cached_property
@@ -262,7 +262,8 @@ class HuggingFaceEncoder:
 
     @cached_property
     def _company(self) -> Company:
-        return Company(self.name, self.inspection.company, self._tolerance)
+        lengths = [len(item) for item in self._text.samples(self._sampled)]
+        return Company(self.name, self.inspection.company, self._tolerance, max(lengths), max(lengths) - min(lengths))
 
     @property
     def _tolerance(self) -> float:
@@ -343,6 +344,11 @@ class HuggingFaceEncoder:
         """Tokens of a test sentence, as far as options and files tell."""
         positions = getattr(self.config, "max_position_embeddings", None) or 0
         return _least(self.max_length, self.tokenizer.model_max_length, positions - 4)  # some families use a few rows otherwise
+
+    @property
+    def _sampled(self) -> int | None:
+        """Tokens of the test sentences of company."""
+        return _least(self._cut, self._text.layers.positions)
 
     def release(self) -> None:
         """Frees the weights and the tokenizer; they are loaded again when they are needed."""

@@ -82,8 +82,11 @@ class TextModel:
 
     def company(self, length: int | None) -> str:
         """In which company sentences keep their states; tried on sentences of at most `length` tokens."""
-        samples = self.tokens.samples(self.sentence(length), length)
-        return company_of(self.name, lambda items: self._states(*self.inputs(items)), samples, self.tolerance)
+        return company_of(self.name, lambda items: self._states(*self.inputs(items)), self.samples(length), self.tolerance)
+
+    def samples(self, length: int | None) -> list[Item]:
+        """Test sentences of at most `length` tokens, of different lengths, and several of one."""
+        return self.tokens.samples(self.sentence(length), length)
 
     def obeys_mask(self, length: int | None) -> bool:
         """Whether what stands at a place that the attention mask leaves out moves no state of the other places."""

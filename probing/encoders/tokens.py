@@ -19,7 +19,8 @@ from probing.progress import say
 TEXTS = (
     "It rains.",
     "The cat runs near the sea, and dogs bark.",
-    "She said that he had never seen the old boats by the sea, but that he would like to go there now and see them today.",
+    "She said that he had never seen the old boats by the sea, but that he would like to go there now and see them today; "
+    "and the man who lives next door, who has always wanted a boat, asked them whether they would take him along with them.",
 )
 """Sentences that go through a model when it is inspected."""
 
