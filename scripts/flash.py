@@ -82,8 +82,12 @@ class Reference:
         frame = ResultTable.read_csv(folder / "rows.csv").frame
         self.frame = frame[(frame.role == "probe") & (frame.pooling == "mean") & frame.task.isin(names)]
         self.layers = pd.read_csv(folder / "layers.csv").query("pooling == 'mean'")
-        hashes = self.frame.groupby("task").data_sha256.first()
-        if other := [task.name for task in tasks if hashes.get(task.name) != task.sha256]:
+        data = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["data"]
+        cards = {task.name: task.data_card for task in tasks}
+        same = {
+            name for name, card in cards.items() if name in data and all(data[name][k] == card[k] for k in ("file_sha256", "n"))
+        }
+        if other := [name for name in cards if name not in same]:
             sys.exit(f"{folder} was made on other data: {', '.join(other)}")
 
     def best(self):

@@ -75,7 +75,7 @@ def test_a_model_that_is_called_in_the_second_run_is_noticed(bench, tiny):
     encoder = bench.build(str(tiny("bert")))
     items, _ = encoder.tokenize(["the cat"])
     encoder.forward(items)
-    with pytest.raises(RuntimeError, match="the model was called"):
+    with pytest.raises(bench.ModelCalled, match="the model was called"):
         bench.without_model(lambda: encoder.forward(items))
     encoder.forward(items)  # and only there
 

@@ -43,7 +43,10 @@ def test_every_network_conforms(name):
     assert isinstance(encoder, Encoder)
     found = conformance.check(lambda: small(name), changed=small(name, init_seed=1))
     assert found.ok and found.difference < 1e-5, str(found)
-    assert {c.rule for c in found.checks if c.held is None} == {"random twins follow their seed"}
+    untried = {"random twins follow their seed"}
+    if name == "elmo-style":  # its layer 0 is called "token (char CNN)"
+        untried.add("layer 0 is called embeddings only if it does not depend on other words")
+    assert {c.rule for c in found.checks if c.held is None} == untried
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -11,7 +11,7 @@ import processes
 import pytest
 import toys
 from test_cli import here, probing, the_run  # noqa: F401
-from toys import ToyEncoder, write_task
+from toys import ToyEncoder, save_tiny, write_task
 
 from probing import Store, evaluate, flash, load_probe, load_task
 from probing.cells import Cells
@@ -219,8 +219,9 @@ def test_the_command_line(here):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_the_script_that_compares_it_with_the_full_run(root, tmp_path, tiny):
-    words = [root, tmp_path / "out", "--encoder", tiny("bert"), "--tasks", "past_present,word_content", "--precisions", "12,6"]
+def test_the_script_that_compares_it_with_the_full_run(root, tmp_path):
+    model = save_tiny("bert", tmp_path / "bert", words=[*toys.WORDS, *(f"k{k:02}" for k in range(60))])
+    words = [root, tmp_path / "out", "--encoder", model, "--tasks", "past_present,word_content", "--precisions", "12,6"]
     words += ["--seeds", "0", "--scratch", tmp_path / "scratch", "--cold"]
     for _ in range(2):  # the second reads what the first has measured
         done = processes.run(SCRIPT, *words, cwd=SCRIPT.parents[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -90,15 +90,16 @@ def write_task(path: Path, rows: Iterable[tuple[str, str, str]]) -> Path:
 
 
 WORDS = "the a cat dog cats dogs sees see saw big small and or because it they run runs ran .".split()
-WORDS += [f"w{k}" for k in range(40)]  # those of the fixture `toy_root`
+KNOWN = [*WORDS, *(f"w{k}" for k in range(40))]
+"""What the tokenizers of tiny models know: also the words of the fixture `toy_root`."""
 
 
-def save_tiny(kind: str, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
-    """Saves a two-layer random model of the kind and its tokenizer."""
+def save_tiny(kind: str, folder: Path, dtype: torch.dtype = torch.float32, words: Sequence[str] = KNOWN) -> Path:
+    """Saves a two-layer random model of the kind and its tokenizer, which knows the words."""
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
+    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     special = {"unk_token": "[UNK]", "pad_token": "[PAD]"}
