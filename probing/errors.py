@@ -108,9 +108,9 @@ def foreign(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except ProbingError:
+    except (ProbingError, KeyboardInterrupt, GeneratorExit):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # also SystemExit, and the likes of asyncio.CancelledError
         if ends_job(error):
             raise
         raise ForeignError.of(doing, error) from error

@@ -89,6 +89,11 @@ def decoded(content: bytes, where: object, error: type[ProbingError] = DataError
                 f"{where}, line {number}: it begins with a byte order mark (U+FEFF), as where files were joined; look whether "
                 "this line is a second header, and take the mark out, e.g. with sed 's/^\\xEF\\xBB\\xBF//'"
             )
+        if b"\t" + MARK in line:
+            raise error(
+                f"{where}, line {number}: a column begins with a byte order mark (U+FEFF), as where files were pasted side by "
+                "side; take the marks out, e.g. with sed 's/\\xEF\\xBB\\xBF//g'"
+            )
     try:
         content.decode()
     except UnicodeDecodeError as problem:

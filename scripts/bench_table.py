@@ -78,8 +78,8 @@ def flops_a_token(encoder) -> float:
     return 2.0 * sum(m.weight.numel() for name, m in modules if isinstance(m, torch.nn.Linear) and "pooler" not in name)
 
 
-class ModelCalled(BaseException):
-    """Ends the benchmark; not an Exception, which would be recorded as a failed cell."""
+class ModelCalled(KeyboardInterrupt):
+    """Ends the benchmark; any other exception would be recorded as a failed cell."""
 
 
 def refuse(module, given):

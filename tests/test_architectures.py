@@ -23,7 +23,7 @@ REFUSED = {
 }
 DEPEND = {
     "fnet": "one length", "convbert": "one length", "mobilebert": "one length", "nystromformer": "one length", "yoso": "one length",
-    "reformer": "one length",
+    "reformer": "one length", "bigbird": "one length", "bigbird-pegasus": "one length",
 }  # fmt: skip
 
 

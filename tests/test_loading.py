@@ -326,3 +326,97 @@ def test_what_a_run_told_of_a_model_is_remembered_with_its_vectors(tmp_path, mon
     store.recall(third)
     with pytest.raises(ZeroDivisionError):
         _ = third.dims
+
+
+# Odd models and folders.
+
+
+def test_a_tokenizer_that_transformers_saves_as_tokenizer_json_alone_is_read(tmp_path):
+    vocabulary = {"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3}
+    encoder = encoder_of(build("gpt2"), tmp_path, transformers.GPT2Tokenizer(vocab=vocabulary, merges=[("a", "b")]))
+    assert not (tmp_path / "vocab.json").exists() and encoder.tokenize(["ab"])[0] == [[3]]
+
+
+def test_a_block_that_adds_nothing_is_a_layer_of_its_own(tmp_path):
+    model = transformers.LlamaModel(transformers.LlamaConfig(**{**SMALL, "num_hidden_layers": 4}, num_key_value_heads=1)).eval()
+    for k in (0, 2):
+        torch.nn.init.zeros_(model.layers[k].self_attn.o_proj.weight)
+        torch.nn.init.zeros_(model.layers[k].mlp.down_proj.weight)
+    encoder = encoder_of(model, tmp_path)
+    expected = ("embeddings", "block 1", "block 2", "block 3", "block 4 + final norm")
+    assert encoder.layer_names == encoder.random_twin(0).layer_names == expected
+    assert apart(vectors(encoder), means(model, tokenizer())) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["bigbird", "bigbird-pegasus"])
+def test_a_model_that_changes_itself_as_it_runs_is_put_back(name, tmp_path):
+    texts = (" ".join(LEARNED[5:] * 2)[:250], "It rains", " ".join(LEARNED[5:] * 2)[:250])
+    encoder = encoder_of(build(name), tmp_path, tokenizer(model_max_length=64))
+    assert max(map(len, encoder.tokenize(texts)[0])) > 40
+    right = zip(*(means(build(name), tokenizer(), (text,)) for text in texts), strict=True)  # a fresh model for each
+    assert apart(vectors(encoder, texts), [np.concatenate(rows) for rows in right]) < 1e-4
+
+
+def test_the_key_is_of_the_weights_that_are_loaded(tmp_path):
+    folder = save(build("bert"), tmp_path)
+    (folder / "model.safetensors").rename(folder / "extra.safetensors")
+    marks = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        torch.save(transformers.AutoModel.from_config(build("bert").config).state_dict(), folder / "pytorch_model.bin")
+        marks.append(fingerprint(load_encoder("hf", name=str(folder))))
+    assert marks[0] != marks[1]
+
+
+def test_a_buffer_that_the_files_lack_is_missing(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save(build("deepseek-v3"), tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    assert any("e_score_correction_bias" in name for name in weights)
+    kept = {name: value for name, value in weights.items() if "e_score_correction_bias" not in name}
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EncoderError, match="e_score_correction_bias"):
+        vectors(load_encoder("hf", name=str(tmp_path)))
+
+
+def test_a_word_without_a_token_of_its_own_cannot_be_masked(tmp_path):
+    tokens = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "The": 2, "cat runs": 3, ".": 4}, unk_token="[UNK]"))
+    tokens.pre_tokenizer = pre_tokenizers.Split(Regex(r"cat runs|\S+"), "removed", invert=True)
+    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=tokens, pad_token="[PAD]", unk_token="[UNK]")
+    encoder = encoder_of(build("bert"), tmp_path, wrapped)
+    with pytest.raises(EncoderError, match="the token 'cat runs' lies in 2 words"):
+        MaskedSentence(encoder, "The cat runs .", masking="pad")
+    MaskedSentence(encoder, "The cat runs .", masking="replace", replacement="The")
+
+
+def test_a_layer_0_that_skips_the_positions_of_a_word_is_not_called_embeddings(tmp_path):
+    encoder = encoder_of(build("roberta"), tmp_path)  # its padding id is the tokenizer's [UNK]
+    assert encoder.layer_names[0] == "input of block 1, which depends on other words" and not encoder.context_free
+
+
+def test_an_old_config_without_return_dict_is_read(tmp_path):
+    save(build("bert"), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"return_dict": False}))
+    assert apart(vectors(load_encoder("hf", name=str(tmp_path))), means(build("bert"), tokenizer())) < 1e-5
+
+
+def test_a_limit_that_leaves_no_room_for_a_word_is_said(tmp_path):
+    folder = str(save(build("bert"), tmp_path, tokenizer("[CLS] [CLS] $A [SEP] [SEP]")))
+    with pytest.raises(EncoderError, match="may have 3 tokens .* of which the tokenizer adds 4: no room for a word"):
+        load_encoder("hf", name=folder, max_length=3).tokenize(["It rains"])
+
+
+def test_layers_with_nan_have_their_names(tmp_path):
+    model = build("bert")
+    torch.nn.init.constant_(model.encoder.layer[1].output.dense.bias, float("nan"))
+    encoder = encoder_of(model, tmp_path)
+    assert encoder.layer_names == ("embeddings", "block 1", "block 2", "block 3")
+    with pytest.raises(StatesError, match="layer 2 .* is not finite"):
+        vectors(encoder)
+
+
+def test_types_of_words_that_the_tokenizer_keeps_back_stay_back(tmp_path):
+    tokens = tokenizer("[CLS]:0 $A:1 [SEP]:1", model_input_names=["input_ids", "attention_mask"])
+    assert apart(vectors(encoder_of(build("bert"), tmp_path, tokens)), means(build("bert"), tokens)) < 1e-5

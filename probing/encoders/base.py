@@ -202,6 +202,9 @@ def words_of_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int | No
 
     A token of blanks alone belongs to the word after it; an empty span (a special token) to none.
 
+    Raises:
+        EncoderError: a token lies in several words.
+
     >>> words_of_spans("the cats ran", [(0, 0), (0, 3), (3, 7), (7, 8), (9, 12), (0, 0)])
     [None, 0, 1, 1, 2, None]
     """
@@ -212,8 +215,11 @@ def words_of_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int | No
         elif not inside:
             word, inside = word + 1, True
         word_at.append(word if inside else word + 1)
-    found: list[int | None] = []
+    owners: list[int | None] = []
     for start, stop in spans:
-        solid = next((k for k in range(start, stop) if not text[k].isspace()), start)
-        found.append(word_at[solid] if start < stop and word_at[solid] <= word else None)
-    return found
+        words = {word_at[k] for k in range(start, stop) if not text[k].isspace()} or {word_at[start] if start < stop else word + 1}
+        if len(words) > 1:
+            raise EncoderError(f"tokens cannot be aligned with words: the token {text[start:stop]!r} lies in {len(words)} words")
+        [owner] = words
+        owners.append(owner if owner <= word else None)
+    return owners

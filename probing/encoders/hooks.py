@@ -66,14 +66,18 @@ def trace(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, list[Seen]]:
     return result, seen
 
 
-def sites_of(states: Sequence[torch.Tensor], seen: Sequence[Seen]) -> tuple[Site, ...] | None:
-    """For each state (batch, tokens, dim) the first site of its values, also as (batch * tokens, dim); None if one has no site."""
+def sites_of(
+    states: Sequence[torch.Tensor], seen: Sequence[Seen], likely: Sequence[Sequence[Seen]] | None = None
+) -> tuple[Site, ...] | None:
+    """For each state (batch, tokens, dim) the first site of its values, also as (batch * tokens, dim); None if one has no site.
+
+    Args:
+        likely: for each state the places to look at first.
+    """
     sites = []
-    for state in states:
-        flat = state.reshape(-1, state.shape[-1])
-        fits = (
-            s.site for s in seen if s.value.shape in (state.shape, flat.shape) and torch.equal(s.value.reshape(state.shape), state)
-        )
+    for state, places in zip(states, likely or [()] * len(states), strict=True):
+        shapes = (state.shape, state.reshape(-1, state.shape[-1]).shape)
+        fits = (s.site for s in (*places, *seen) if s.value.shape in shapes and torch.equal(s.value.reshape(state.shape), state))
         if (site := next(fits, None)) is None:
             return None
         sites.append(site)

@@ -42,7 +42,7 @@ from probing.encoders.base import (
     resolve_device,
 )
 from probing.encoders.company import LARGE, Company
-from probing.encoders.loading import load_model
+from probing.encoders.loading import load_model, weight_files
 from probing.encoders.tokens import Tokens
 from probing.errors import EncoderError, described
 from probing.shards import file_sha256
@@ -170,11 +170,9 @@ class HuggingFaceEncoder:
     @cached_property
     def files(self) -> dict[str, str]:
         """sha256 of each file that the model or the tokenizer may read."""
-        weights = sorted(self.folder.glob("*.safetensors")) or sorted(self.folder.glob("pytorch_model*.bin"))
-        if not weights and not self.random_weights:
-            raise EncoderError(f"{self.folder} holds no weights (*.safetensors or pytorch_model*.bin)")
+        weights = [] if self.random_weights else weight_files(self.folder)
         texts = {path for pattern in hub.TEXTS for path in self.folder.glob(pattern) if path.name not in _UNREAD}
-        return {path.name: file_sha256(path) for path in [*sorted(texts), *([] if self.random_weights else weights)]}
+        return {path.name: file_sha256(path) for path in [*sorted(texts), *weights]}
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
@@ -203,7 +201,13 @@ class HuggingFaceEncoder:
     @cached_property
     def limit(self) -> int | None:
         """Tokens that a sentence may have, special ones included; None where the model has no bound."""
-        return _least(self.max_length, self._positions, self.tokenizer.model_max_length)
+        limit, added = _least(self.max_length, self._positions, self.tokenizer.model_max_length), self._tokens.added
+        if limit is not None and limit <= added:
+            raise EncoderError(
+                f"{self.name}: sentences may have {limit} tokens (encoder.max_length={self.max_length}, model_max_length="
+                f"{self.tokenizer.model_max_length}), of which the tokenizer adds {added}: no room for a word"
+            )
+        return limit
 
     @property
     def _positions(self) -> int | None:
@@ -307,6 +311,8 @@ class HuggingFaceEncoder:
         if isinstance(getattr(module, "pooler", None), torch.nn.Module):
             module.pooler = torch.nn.Identity()  # BERT's head on [CLS]: nobody reads what it gives
         module = module.eval().requires_grad_(False).to(self._device)
+        if hasattr(module, "config"):
+            module.config.return_dict = True  # old folders may say false
         if self._device == "cpu" and not self.autocast and not self.compile and onednn.pays():
             packed.pack(module)
         return module
@@ -343,7 +349,8 @@ class HuggingFaceEncoder:
     def _cut(self) -> int | None:
         """Tokens of a test sentence, as far as options and files tell."""
         positions = getattr(self.config, "max_position_embeddings", None) or 0
-        return _least(self.max_length, self.tokenizer.model_max_length, positions - 4)  # some families use a few rows otherwise
+        bound = _least(self.max_length, self.tokenizer.model_max_length, positions - 4)  # some families use a few rows otherwise
+        return None if bound is None else max(bound, self._tokens.added + 2)
 
     @property
     def _sampled(self) -> int | None:

@@ -65,7 +65,11 @@ def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Te
     blocks = _blocks(model, states, seen)
     if not blocks:
         raise StatesError(f"{name}: no state that the model hands out is what one of its blocks takes or gives; it cannot be read")
-    names = [_name(state, blocks, seen) for state in states]
+    names: list[str] = []
+    done = 0
+    for state, following in zip(states, [*states[1:], None], strict=True):
+        called, done = _name(state, following, blocks, seen, done)
+        names.append(called)
     first = None
     if names[0] != _EMBEDDINGS:
         taken = next((s for s in blocks[0].taken if s.value.shape[:2] == states[0].shape[:2]), None)
@@ -77,7 +81,9 @@ def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Te
     if not context_free:
         names[0] = f"input of block 1, which {CONTEXTUAL}"
     dims = tuple(state.shape[2] for state in states)
-    return Layers(tuple(names), dims, first, sites_of(states, seen), context_free, _positions(seen))
+    outputs = {f"block {k}": block.given for k, block in enumerate(blocks, 1)}
+    sites = sites_of(states, seen, [outputs.get(called, ()) for called in names])
+    return Layers(tuple(names), dims, first, sites, context_free, _positions(seen))
 
 
 _EMBEDDINGS = "embeddings"
@@ -127,26 +133,47 @@ def _calls(module: nn.Module, seen: Sequence[Seen]) -> list[_Block]:
     ]
 
 
-def _name(state: torch.Tensor, blocks: Sequence[_Block], seen: Sequence[Seen]) -> str:
-    numbered = list(enumerate(blocks, 1))
-    for k, block in numbered:
-        if any(_same(s.value, state) for s in block.given):
-            return f"block {k}"
-    made = next((s for s in seen if not s.site.enters and _same(s.value, state)), None)
-    for k, block in numbered:
-        if any(_same(s.value, state) for s in block.taken) and (made is None or k == 1):
-            return _EMBEDDINGS if k == 1 else f"input of block {k}"  # made between modules, as by a factor
-    if made is None:
-        return "state made by no module"
-    for k, block in numbered:
-        if block.begun < made.begun and made.ended < block.ended:
-            return f"block {k}, {_leaf(made)}"
-    done = sum(block.ended < made.begun for block in blocks)
-    if not done:
-        return _EMBEDDINGS
-    since = [s for s in seen if not s.site.enters and blocks[done - 1].ended < s.begun]
-    last = min((s for s in since if _same(s.value, state)), key=lambda s: s.begun)  # the outermost module of this value
-    since = [s for s in since if s.ended <= last.ended]
+def _name(
+    state: torch.Tensor, following: torch.Tensor | None, blocks: Sequence[_Block], seen: Sequence[Seen], done: int
+) -> tuple[str, int]:
+    """The name of a state, and the number of blocks that it follows.
+
+    States come in the order of the blocks. Where a block adds nothing, several places hold the same values; then the first block
+    counts whose output no earlier state was.
+
+    Args:
+        following: the next state, by which the embeddings are told from the output of a block 1 that adds nothing.
+        done: blocks that the state before this one follows.
+    """
+    gives = [any(_same(s.value, state) for s in block.given) for block in blocks]
+    enters = [any(_same(s.value, state) for s in block.taken) for block in blocks]
+    if (
+        enters[0]
+        and not done
+        and (not gives[0] or (following is not None and any(_same(s.value, following) for s in blocks[0].given)))
+    ):
+        return _EMBEDDINGS, 0
+    for k in range(done, len(blocks)):
+        if gives[k]:
+            return f"block {k + 1}", k + 1
+    made = [s for s in seen if not s.site.enters and _same(s.value, state)]
+    outside = [s for s in made if all(s.ended < block.begun or block.ended < s.begun for block in blocks)]
+    since = [s for s in outside if not done or blocks[done - 1].ended < s.begun]
+    for s in sorted(since, key=lambda s: s.begun):  # the outermost module of this value, after the last state's block
+        follows = sum(block.ended < s.begun for block in blocks)
+        return (_after(s, follows, blocks, seen), follows) if follows else (_EMBEDDINGS, 0)
+    for k in range(done, len(blocks)):
+        if enters[k]:  # made between modules, as by a factor
+            return f"input of block {k + 1}", k
+    if made:
+        inside = next(k for k, block in enumerate(blocks, 1) if block.begun < made[0].begun and made[0].ended < block.ended)
+        return f"block {inside}, {_leaf(made[0])}", inside - 1
+    return "state made by no module", done
+
+
+def _after(last: Seen, done: int, blocks: Sequence[_Block], seen: Sequence[Seen]) -> str:
+    """The name of a state made after a block, by the modules between."""
+    since = [s for s in seen if not s.site.enters and blocks[done - 1].ended < s.begun and s.ended <= last.ended]
     outer = [s for s in since if not any(o.begun < s.begun and s.ended < o.ended for o in since)]
     norm = "final norm" if done == len(blocks) else "norm"
     active = (s for s in outer if not isinstance(s.site.module, nn.Dropout | nn.Identity))
@@ -165,15 +192,20 @@ def _is_norm(module: nn.Module) -> bool:
 def _same(value: torch.Tensor, state: torch.Tensor) -> bool:
     """Whether a module's value is the state (batch, tokens, dim), perhaps flat, transposed, or with tokens padded inside."""
     if value.ndim == 2 and value.numel() == state.numel():
-        return torch.equal(value.reshape(state.shape), state)
+        return _equal(value.reshape(state.shape), state)
     if value.ndim != 3 or state.ndim != 3:
-        return value.shape == state.shape and torch.equal(value, state)
+        return value.shape == state.shape and _equal(value, state)
     for order in ((0, 1, 2), (1, 0, 2), (0, 2, 1)):
         turned = value.permute(order)
         if turned.shape[0] == state.shape[0] and turned.shape[2] == state.shape[2] and turned.shape[1] >= state.shape[1]:
-            if torch.equal(turned[:, : state.shape[1]], state):
+            if _equal(turned[:, : state.shape[1]], state):
                 return True
     return False
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors of one shape have the same entries, or NaN at the same places."""
+    return torch.equal(a, b) or (torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num()))
 
 
 def _positions(seen: Sequence[Seen]) -> int | None:

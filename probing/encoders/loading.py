@@ -13,11 +13,12 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from probing.errors import EncoderError, described
+from probing.reading import read_json
 
 TOKENIZER_FILES = (
     "tokenizer.json tokenizer_config.json vocab.json vocab.txt merges.txt tokenizer.model spiece.model sentencepiece.bpe.model "
@@ -42,7 +43,7 @@ def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
     if seed is not None:
         with torch.random.fork_rng(devices=[]), _quiet(), _loading(folder):  # transformers draws from the global generator
             torch.manual_seed(seed)
-            [cls, *_] = _classes(folder, config)
+            cls = next(_classes(folder, config))
             return text_part(cls.from_config(config, dtype=dtype) if hasattr(cls, "from_config") else cls(config).to(dtype))
     lost: list[str] = []
     for cls in _classes(folder, config):
@@ -56,7 +57,7 @@ def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
     )
 
 
-def _classes(folder: Path, config: Any) -> list[Any]:
+def _classes(folder: Path, config: Any) -> Iterator[Any]:
     """What may load the folder: the family's base class, then the class that saved it (the encoder of BART alone, SigLIP's text
     tower), which its config names.
 
@@ -65,27 +66,46 @@ def _classes(folder: Path, config: Any) -> list[Any]:
     """
     import transformers
 
-    classes: list[Any] = [transformers.AutoModel] if type(config) in transformers.MODEL_MAPPING else []
+    known = type(config) in transformers.MODEL_MAPPING
+    if known:
+        yield transformers.AutoModel
+    families = [transformers]
+    with suppress(ImportError):  # some families take the models of another
+        families.insert(0, importlib.import_module(type(config).__module__.replace(".configuration_", ".modeling_")))
     for name in getattr(config, "architectures", None) or ():
-        family = importlib.import_module(type(config).__module__.replace(".configuration_", ".modeling_"))
-        own = getattr(family, name, None) or getattr(transformers, name, None)
+        own = next((getattr(family, name) for family in families if hasattr(family, name)), None)
         if hasattr(own, "from_pretrained"):
-            classes.append(own)
-    if not classes:
+            known = True
+            yield own
+    if not known:
         raise EncoderError(f"{folder}: transformers has no model for a {config.model_type} config without the name of its class")
-    return classes
 
 
 def _from_files(cls: Any, folder: Path, dtype: Any) -> tuple[Any, list[str]]:
-    """The whole model, and the names of the weights of its text part that the files lack."""
+    """The whole model, and the names of the parameters and buffers of its text part that the files lack."""
     with _quiet(), _loading(folder):
         model, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, trust_remote_code=False)
-        kept = {
-            id(p) for name, p in text_part(model).named_parameters() if "pooler" not in name
-        }  # nobody reads what a pooler gives
-        parameters = dict(model.named_parameters(remove_duplicate=False))
-    lost = [name for name in report["missing_keys"] if name in parameters and id(parameters[name]) in kept]
+        part = text_part(model).state_dict(keep_vars=True)
+        kept = {id(value) for name, value in part.items() if "pooler" not in name}  # nobody reads what a pooler gives
+        values = model.state_dict(keep_vars=True)
+    lost = [name for name in report["missing_keys"] if name in values and id(values[name]) in kept]
     return model, sorted(lost) or sorted(str(key) for key in report.get("mismatched_keys", ()))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files from which transformers loads the weights: one file or shards, safetensors before torch's own format.
+
+    Raises:
+        EncoderError: there are none, or an index that cannot be read.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return [folder / name]
+        if index.is_file():
+            shards = set(read_json(index, "the index of the weights", "fetch it again")["weight_map"].values())
+            return [index, *(folder / shard for shard in sorted(shards) if (folder / shard).is_file())]
+    raise EncoderError(f"{folder} holds no weights (model.safetensors or pytorch_model.bin, or shards of one with their index)")
 
 
 def text_part(model: Any) -> Any:
@@ -119,11 +139,12 @@ def load_tokenizer(folder: Path) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:  # each tokenizer class fails in its own way
             raise EncoderError(f"{folder}: the tokenizer cannot be loaded: {described(error)}") from None
-    names = set((getattr(tokenizer, "vocab_files_names", None) or {}).values())
-    if names and not any((folder / name).is_file() for name in names):
+    own = set((getattr(tokenizer, "vocab_files_names", None) or {}).values()) - {"tokenizer_config.json"}
+    names = sorted(own | {"tokenizer.json"})
+    if own and not any((folder / name).is_file() for name in names):
         raise EncoderError(
-            f"{folder} holds none of the files of a {type(tokenizer).__name__} ({', '.join(sorted(names))}), so no word could be "
-            "told from another; copy those of the model from which it was trained into the folder"
+            f"{folder} holds none of the files of a {type(tokenizer).__name__} ({', '.join(names)}), so no word could be told from "
+            "another; copy those of the model from which it was trained into the folder"
         )
     return tokenizer
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from probing.encoders.base import Item, Pooled, Pooler, States, pooled_states
+from probing.encoders.base import CONTEXTUAL, Item, Pooled, Pooler, States, pooled_states
 from probing.encoders.company import close, company_of
 from probing.encoders.hooks import watched
 from probing.encoders.inspection import Layers, find_layers
-from probing.encoders.tokens import Sentence, Tokens
+from probing.encoders.tokens import Sentence, Tokens, with_token
 from probing.errors import EncoderError, StatesError, foreign
 
 
@@ -49,6 +49,7 @@ class TextModel:
         self.device, self.autocast, self.special_tokens, self.tolerance = device, autocast, special_tokens, tolerance
         self.model = torch.compile(module, dynamic=True) if compiled else module
         self._hooks_work = not compiled  # compiled code runs no hooks
+        self._loaded = _AsLoaded(module)
 
     @cached_property
     def takes(self) -> frozenset[str]:
@@ -67,8 +68,7 @@ class TextModel:
 
     def sentence(self, length: int | None) -> Sentence:
         """The test sentence, of at most `length` tokens."""
-        config = getattr(self.module, "config", None)
-        return self.tokens.sentence(length, self.rows, getattr(config, "pad_token_id", None))
+        return self.tokens.sentence(length, self.rows, self._padding)
 
     def find_layers(self, length: int | None) -> None:
         """Finds `layers`, on a test sentence of at most `length` tokens."""
@@ -79,6 +79,23 @@ class TextModel:
             return self._handed_out(self._run(inputs, mask, self.module, output_hidden_states=True))
 
         self.layers: Layers = find_layers(self.name, self.module, run, len(item), places[0])
+        self.layers = self._padding_as_word(item, places[0])
+
+    def _padding_as_word(self, item: Item, place: int) -> Layers:
+        """The layers; RoBERTa skips the position of a word with its padding id, which then moves the layer 0 of other words."""
+        padding, layers = self._padding, self.layers
+        if padding in (None, self.tokens.tokenizer.pad_token_id) or not 0 <= padding < self.rows or not layers.context_free:
+            return layers
+        plain, padded = (self._states(*self.inputs([one]))[0] for one in (item, with_token(item, place, padding)))
+        others = [k for k in range(len(item)) if k != place]
+        if close([plain[:, others]], [padded[:, others]], len(others), self.tolerance):
+            return layers
+        return replace(layers, names=(f"input of block 1, which {CONTEXTUAL}", *layers.names[1:]), context_free=False)
+
+    @property
+    def _padding(self) -> int | None:
+        """The id that the model takes for padding, by its config."""
+        return getattr(getattr(self.module, "config", None), "pad_token_id", None)
 
     def company(self, length: int | None) -> str:
         """In which company sentences keep their states; tried on sentences of at most `length` tokens."""
@@ -152,7 +169,7 @@ class TextModel:
         n, width = mask.shape
         with foreign(f"{self.name}: running the model on {n} sentence(s) of up to {width} tokens"):
             try:
-                with torch.inference_mode(), torch.autocast(self.device, **how):
+                with torch.inference_mode(), torch.autocast(self.device, **how), self._loaded:
                     return model(**inputs, attention_mask=mask, **more)
             except Exception as error:  # torch raises many kinds, from its own compiler and from the machine's
                 if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
@@ -208,6 +225,48 @@ class EmbeddingMatrix(TextModel):
 
     def _states(self, inputs: Mapping[str, torch.Tensor], mask: torch.Tensor) -> list[torch.Tensor]:
         return [self.module(inputs["input_ids"])]
+
+
+class _AsLoaded:
+    """Puts a module back as it was after each run: BigBird, for one, turns to full attention for good at its first short batch.
+
+    Parts, buffers, and attributes that are numbers, texts or truth values are put back. A run that changed weights in place (RWKV
+    divides them, once) was a preparation: what it left is kept.
+    """
+
+    def __init__(self, module: torch.nn.Module):
+        self.module = module
+        self._remember()
+
+    def _remember(self) -> None:
+        self.before = [(part, _facts(part)) for part in self.module.modules()]
+        self.versions = self._versions()
+
+    def _versions(self) -> list[int]:
+        """How often each weight was changed in place."""
+        return [weight._version for weight in self.module.parameters()]
+
+    def __enter__(self) -> None:
+        """Nothing has changed yet."""
+
+    def __exit__(self, *error: Any) -> None:
+        if self._versions() != self.versions:
+            self._remember()
+            return
+        for part, before in self.before:
+            now = _facts(part)
+            for name, value in before.items():
+                if now.get(name) is not value and (not isinstance(value, _PLAIN) or now.get(name) != value):
+                    setattr(part, name, value)
+
+
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def _facts(part: torch.nn.Module) -> dict[str, Any]:
+    """A module's own parts, buffers and plain attributes."""
+    plain = {name: value for name, value in vars(part).items() if isinstance(value, _PLAIN)}
+    return plain | dict(part.named_children()) | dict(part.named_buffers(recurse=False))
 
 
 def _column(item: Item, k: int) -> Sequence[int]:

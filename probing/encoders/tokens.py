@@ -103,6 +103,11 @@ class Tokens:
         spans = self._encoded(texts, length, ("offset_mapping",))["offset_mapping"]
         return [words_of_spans(text, pairs) for text, pairs in zip(texts, spans, strict=True)]
 
+    @cached_property
+    def added(self) -> int:
+        """Special tokens that the tokenizer adds to a sentence."""
+        return len(self._encoded([""], None)["input_ids"][0])
+
     @property
     def first_id(self) -> int | None:
         """The id with which a sentence begins."""
@@ -142,14 +147,15 @@ class Tokens:
     def others(self) -> tuple[str, ...]:
         """Names of the inputs besides ids and mask that the tokenizer gives, a number for each token, and the model takes.
 
-        Token types count where the tokenizer keeps them back, too, if they differ between tokens: the <cls> of XLNet is trained
-        with a type of its own, which transformers 5 does not hand out by itself.
+        Token types count where the tokenizer keeps them back, too, if it has a type for special tokens that words do not have: the
+        <cls> of XLNet is trained with one, which transformers 5 does not hand out by itself.
         """
         takes = self._takes()
         given = self.tokenizer("a")
         if "token_type_ids" in takes and "token_type_ids" not in given:
             types = self.tokenizer("a", return_token_type_ids=True).get("token_type_ids", ())
-            given = {**given, "token_type_ids": types} if any(types) else given
+            of_words = [t for t, token in zip(types, given["input_ids"], strict=False) if token not in self._special]
+            given = {**given, "token_type_ids": types} if any(types) and not any(of_words) else given
         names = [name for name in given if name not in ("input_ids", "attention_mask") and name in takes]
         if self._file is not None:
             names = [name for name in names if name in _OF_FILE]
@@ -184,23 +190,29 @@ class Tokens:
         """
         [item] = self.cut(TEXTS[1:2], min(_LONGEST, length or _LONGEST))
         special = {*self.tokenizer.all_special_ids, padding}
-        words = [k for k, token in enumerate(ids_of(item)) if token not in special - {self.tokenizer.unk_token_id}]
+        words = [
+            k for k, token in enumerate(ids_of(item)) if token not in {*self._special, padding} - {self.tokenizer.unk_token_id}
+        ]
         spare = (token for token in count() if token not in special)
         for k in words:
             if ids_of(item)[k] in special:
-                item = _with(item, k, next(spare))
+                item = with_token(item, k, next(spare))
         if not words or max(ids_of(item)) >= rows:
             raise StatesError(f"{self.name}: the vocabulary of its tokenizer makes no test sentence that fits the embedding matrix")
         other = next(token for token in count() if token not in special | set(ids_of(item)))
         places = [words[0], words[len(words) // 2]]
-        return Sentence(item, [_with(item, place, other) for place in places], places)
+        return Sentence(item, [with_token(item, place, other) for place in places], places)
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
 
     def samples(self, sentence: Sentence, length: int | None) -> list[Item]:
         """Test sentences of different lengths, and several of one length."""
         return [*self.cut(TEXTS, min(_LONGEST, length or _LONGEST)), sentence.item, *sentence.variants]
 
 
-def _with(item: Item, place: int, token: int) -> Item:
+def with_token(item: Item, place: int, token: int) -> Item:
     """The item with another token id at one place."""
     old = item[place]
     return [*item[:place], (token, *old[1:]) if isinstance(old, tuple) else token, *item[place + 1 :]]

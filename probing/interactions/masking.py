@@ -96,6 +96,11 @@ class MaskedSentence:
         [self.item] = self._read([" ".join(self.words)])
         if self._by_tokens:
             [self._owners] = encoder.word_ids([" ".join(self.words)])
+            if without := [word for k, word in enumerate(self.words) if k not in self._owners]:
+                raise ConfigError(
+                    f"{encoder.name} has no token for {', '.join(map(repr, without))}, so masking={masking} changes nothing there; "
+                    "use masking=replace, which reads the text anew, or leave the word out"
+                )
 
     def run(self, coalitions: Coalitions, budget: int = TOKEN_BUDGET) -> Iterator[tuple[list[int], States]]:
         """States of coalitions (m, words), batch by batch of at most `budget` tokens: the rows, and their states.
