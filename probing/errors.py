@@ -74,7 +74,10 @@ def described(error: BaseException) -> str:
     ...     described(error).partition(" (")[0]
     'IndexError: pop from empty list'
     """
-    message = next(iter(str(error).strip().splitlines()), "")
+    try:
+        message = next(iter(str(error).strip().splitlines()), "")
+    except Exception:  # its text may be somebody else's code, too
+        message = "(its text cannot be had)"
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({'/'.join(Path(frames[-1].filename).parts[-3:])}, line {frames[-1].lineno})" if frames else ""
     advice = f"; {NO_MEMORY}" if out_of_memory(error) else ""

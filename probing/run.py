@@ -106,7 +106,7 @@ def main(arguments: list[str], verb: str = "run") -> int:
     os.environ[_PARENT] = process()
     sys.argv = [f"probing {verb}", *(_as_text(word) if verb == "interact" else _as_list(word) for word in arguments)]
     code = _hydra(arguments, verb)
-    if code < 2 and _sweeps:
+    if code != 130 and _sweeps:
         jobs = Path(_sweeps[-1]).glob(f"*/{_FOLDER}")
         _one_table(sorted({job.read_text(encoding="utf-8") for job in jobs}))
     return code

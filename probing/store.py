@@ -432,7 +432,7 @@ def _refuse_older(home: Path) -> None:
     """
     try:
         said = json.loads((home / "encoder.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     if isinstance(said, dict) and "name" in said and not {"sha256", "description"} & set(said):
         raise StoreError(

@@ -163,6 +163,13 @@ class ResultTable:
             several = frame[frame[what] != ""].groupby(name)[what].nunique()
             if mixed := list(several.index[several > 1]):
                 raise ConfigError(f"these rows mix several {name}s of the same name ({', '.join(mixed)}): {mend}")
+        # a train subset is drawn by the seed; one seed has one subset, and means are over seeds, never over data
+        drawn = frame.assign(drawn=frame.seed.fillna(-1)).groupby(["task", "n_train", "drawn"]).data_sha256.nunique()
+        if mixed := sorted(set(drawn.index.get_level_values("task")[drawn > 1])):
+            raise ConfigError(
+                f"these rows mix several data sets of one test split ({', '.join(mixed)}: other train or dev sentences or labels): "
+                "make one table per data set"
+            )
 
     # What a reviewer asks.
 
@@ -291,7 +298,7 @@ class ResultTable:
             entries = list(group.itertuples())
             for i, a in enumerate(entries):
                 for b in entries[i + 1 :]:
-                    p = mcnemar(self._right(a.cell), self._right(b.cell))
+                    p = mcnemar(*(self._right(cell) for cell in self._same_seed(a.cell, b.cell)))
                     where = {"a_at": f"{a.layer}/{a.pooling}", "b_at": f"{b.layer}/{b.pooling}"}
                     scores = {"a_accuracy": a.accuracy, "b_accuracy": b.accuracy, "difference": a.accuracy - b.accuracy}
                     lost = " and ".join(entry.encoder for entry in (a, b) if entry.missing.startswith("layers"))
@@ -301,6 +308,17 @@ class ResultTable:
         if len(frame):
             frame["p_holm"] = holm(frame.p)
         return frame
+
+    def _same_seed(self, a: str, b: str) -> tuple[str, str]:
+        """The cells of two columns at the first seed that both have; as they are where a column has no seeds, or none in common."""
+        columns = []
+        for cell in (a, b):
+            row = self.frame[self.frame.cell == cell].iloc[0]
+            same = ["role", "task", "encoder", "probe", "n_train", "layer", "pooling"]
+            column = self.frame[(self.frame[same] == row[same]).all(axis=1) & (self.frame.status == "done")]
+            columns.append(column.dropna(subset="seed").set_index("seed").cell)
+        both = sorted(set(columns[0].index) & set(columns[1].index))
+        return (columns[0][both[0]], columns[1][both[0]]) if both else (a, b)
 
     def floors(self) -> pd.DataFrame:
         """Test accuracy (0-1) of the floors that read the text: tasks × floors."""

@@ -137,3 +137,16 @@ def test_brown_is_read_from_its_zip(tmp_path):
     path.write_bytes(b"PK")
     with pytest.raises(DataError, match="cannot be read as a zip"):
         list(sentences(path))
+
+
+def test_text_for_language_models_is_told_by_suffix_in_any_case(tmp_path):
+    (tmp_path / "u.CONLLU").write_text("1\tthe\tx\n2\tcat\tx\n\n")
+    assert list(sentences(tmp_path / "u.CONLLU")) == ["the cat"]
+
+
+def test_a_zip_without_word_and_tag_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("__MACOSX/._ca01", "no text")
+        archive.writestr("ca01", "The/at cat/nn\nhello world\n")
+    with pytest.raises(DataError, match="ca01, line 2: 'hello' is not word/tag"):
+        list(sentences(tmp_path / "z.zip"))

@@ -420,3 +420,18 @@ def test_layers_with_nan_have_their_names(tmp_path):
 def test_types_of_words_that_the_tokenizer_keeps_back_stay_back(tmp_path):
     tokens = tokenizer("[CLS]:0 $A:1 [SEP]:1", model_input_names=["input_ids", "attention_mask"])
     assert apart(vectors(encoder_of(build("bert"), tmp_path, tokens)), means(build("bert"), tokens)) < 1e-5
+
+
+@pytest.mark.parametrize("change", [{"new": 1}, {"dims": None}, None, [], "text"])
+def test_a_remembered_inspection_of_another_form_is_not_taken(tmp_path, change):
+    first = encoder_of(build("bert"), tmp_path)
+    record = first.remembered()
+    broken = {**record, **change} if isinstance(change, dict) and "new" in change else change
+    if isinstance(change, dict) and "dims" in change:
+        broken = {key: value for key, value in record.items() if key != "dims"}
+    second = load_encoder("hf", name=str(tmp_path))
+    second.recall(broken)
+    assert "inspection" not in vars(second) and second.inspection == first.inspection
+    third = load_encoder("hf", name=str(tmp_path))
+    third.recall(json.loads(json.dumps(record)))
+    assert vars(third)["inspection"] == first.inspection

@@ -210,6 +210,7 @@ def test_a_script_that_uses_senteval_when_it_is_called_is_refused(script):
 
 
 def test_mistakes_end_the_command_with_exit_code_2_and_two_lines(toy_root, tmp_path):
+    """But an exception in the function is a failed cell, whenever it is raised."""
     (tmp_path / "mine.py").write_text("def fail(texts):\n    return texts[99]\ndef words(texts):\n    return 'no'\n")
     targets = "mine.py:fail,mine.py:words,mine.py:fial,nowhere.py:make,no.such.module:make"
     done = probing(
@@ -223,7 +224,8 @@ def test_mistakes_end_the_command_with_exit_code_2_and_two_lines(toy_root, tmp_p
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     said = [part.strip() for part in done.stderr.split("probing: ")[1:]]
-    expected = ["mine.py, line 2: IndexError", "is a str", "did you mean 'fail'?", "no file", "No module named 'no'"]
+    assert "failed: 1 cell(s) of tree_depth, mine.py:fail" in done.stderr and "mine.py, line 2: IndexError" in done.stderr
+    expected = ["is a str", "did you mean 'fail'?", "no file", "No module named 'no'"]
     assert len(said) == len(expected)
     for message, part in zip(said, expected, strict=True):
         assert part in message and len(message.splitlines()) <= 2, message

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probing.errors import ConfigError
 from probing.statistics import mcnemar
 from probing.tables import COLUMNS, ResultTable, Row, merge
 
@@ -312,3 +313,24 @@ def test_merge_prefers_the_finished_cell(done_first):
     table = merge([done, failed] if done_first else [failed, done])
     assert table.frame.status.tolist() == ["done"] and table.frame.accuracy.tolist() == [0.5]
     assert np.flatnonzero(table.predictions("a")[1]).tolist() == [3]
+
+
+def test_runs_on_other_train_or_dev_data_make_no_table_together():
+    tables = [ResultTable.of([row(0, data_sha256=data), row(1, data_sha256=data)]) for data in ("one", "two")]
+    with pytest.raises(ConfigError, match=r"mix several data sets of one test split \(tense: other train or dev"):
+        merge(tables).check()
+    drawn = [row(0, seed=seed, data_sha256=f"subset {seed}") for seed in (0, 1)]  # a train subset for each seed
+    ResultTable.of(drawn).check()
+
+
+def test_encoders_are_compared_at_the_first_seed_that_both_have():
+    right = {}
+    rows = []
+    for encoder, seeds in (("a", (1, 2)), ("b", (0, 1, 2))):
+        for seed in seeds:
+            one = row(0, 0.9, 0.5, encoder=encoder, seed=seed)
+            right[one.cell] = correct(range(seed, 100, 10)) if encoder == "a" else correct(range(seed, 100, 4))
+            rows.append(one)
+    by = {(r.encoder, r.seed): right[r.cell] for r in rows}
+    compared = ResultTable.of(rows, asked(right)).compare_encoders()
+    assert compared.p[0] == mcnemar(by["a", 1], by["b", 1]) != mcnemar(by["a", 1], by["b", 0])

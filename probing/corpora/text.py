@@ -22,7 +22,7 @@ def sentences(path: Path, longest: int = 64) -> Iterator[str]:
     Raises:
         DataError: a file that is missing or cannot be read, or a zip without word/tag files.
     """
-    name = path.name.removesuffix(".gz").removesuffix(".xz")
+    name = path.name.lower().removesuffix(".gz").removesuffix(".xz")
     if name.endswith(".zip"):
         found = _brown(path)
     elif name.endswith((".conllu", ".conll")):
@@ -75,10 +75,13 @@ def _brown(path: Path) -> Iterator[list[str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
-                if name.endswith(("/", "README", "CONTENTS", "cats.txt")):
+                if name.endswith(("/", "README", "CONTENTS", "cats.txt")) or name.rpartition("/")[2].startswith("."):
                     continue
-                for line in decoded(archive.read(name), f"{path}: {name}").split("\n"):
-                    yield [pair.rpartition("/")[0] for pair in line.split()]
+                for number, line in enumerate(decoded(archive.read(name), f"{path}: {name}").split("\n"), start=1):
+                    pairs = [pair.rpartition("/") for pair in line.split()]
+                    if bare := next((tag for word, _, tag in pairs if not word), None):
+                        raise DataError(f"{path}: {name}, line {number}: {bare[:40]!r} is not word/tag, as in NLTK's zip of Brown")
+                    yield [word for word, _, _ in pairs]
     except _DAMAGED as error:
         raise DataError(f"{path} cannot be read as a zip of word/tag files: {error}") from None
 

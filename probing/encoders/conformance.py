@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from probing.encoders.base import POOLINGS, Encoder, States, fingerprint, pool, pooled, pooled_states
-from probing.errors import EncoderError
+from probing.errors import EncoderError, described
 
 if TYPE_CHECKING:
     import torch
@@ -103,8 +103,10 @@ def check(encoder: Encoder | Callable[[], Encoder], changed: Encoder | None = No
     for rule, attempt in rules:
         try:
             found.append(Check(rule, *attempt()))
-        except Exception as error:  # an encoder under test may raise anything
-            found.append(Check(rule, False, f"{type(error).__name__}: {error}"))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # an encoder under test may raise anything
+            found.append(Check(rule, False, described(error)))
             if not found[0].held:
                 break
     return Conformance(getattr(tried.encoder, "name", "?"), tuple(found), tried.difference)

@@ -25,7 +25,7 @@ Left out: attentions and heads; quantised loading.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -254,9 +254,14 @@ class HuggingFaceEncoder:
         return asdict(self.inspection)
 
     def recall(self, remembered: Mapping[str, Any]) -> None:
-        """Takes an earlier inspection of the same encoder, so that the model need not be loaded to plan; not of other versions."""
+        """Takes an earlier inspection of the same encoder, so that the model need not be loaded to plan.
+
+        What another version of this package or of the libraries wrote is not taken: the model is inspected again.
+        """
+        if not isinstance(remembered, Mapping) or remembered.keys() != {field.name for field in fields(Inspection)}:
+            return
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in remembered.items()}
-        if values.get("versions") == versions_used():
+        if values["versions"] == versions_used():
             self.__dict__.setdefault("inspection", Inspection(**values))
 
     @property
@@ -417,4 +422,5 @@ def _least(*bounds: int | None) -> int | None:
 
 
 def versions_used() -> tuple[str, ...]:
-    return tuple(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    """Of what an inspection depends on."""
+    return (f"inspection {VERSION}", *(f"{name} {version(name)}" for name in ("torch", "transformers")))

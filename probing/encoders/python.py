@@ -43,7 +43,7 @@ from probing.encoders.base import Encoder, Item, States
 from probing.encoders.behaviour import digest, far, probe
 from probing.encoders.modules import Module, ModuleStates
 from probing.encoders.usercode import Code, arrays_sha256, find, sources, users_code
-from probing.errors import EncoderError, ForeignError, StatesError
+from probing.errors import EncoderError, StatesError
 
 VERSION = 1
 """Raise when the same code and options would give other vectors."""
@@ -133,11 +133,8 @@ class PythonEncoder:
     def _adapter(self) -> Adapter:
         """The code, loaded. Loaded again after a release, it must be what it was."""
         if self._known is None:
-            try:
-                adapter, code = self._made()
-                self._known = self._find_facts(adapter, code)
-            except ForeignError as error:  # on the fixed sentences: a mistake in what was given, as one in making it
-                raise EncoderError(str(error)) from error
+            adapter, code = self._made()
+            self._known = self._find_facts(adapter, code)
             return adapter
         adapter, code = self._made()
         if far(probe(adapter), self._known.probed) or sources(code) != self.description["sources"]:

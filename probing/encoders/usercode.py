@@ -31,7 +31,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from probing.encoders.standin import standing_in
-from probing.errors import NO_MEMORY, EncoderError, ProbingError, did_you_mean, ends_job, out_of_memory
+from probing.errors import NO_MEMORY, EncoderError, ProbingError, described, did_you_mean, ends_job, out_of_memory
 
 _NOT_THE_USERS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).resolve().parents[1]))
 
@@ -42,9 +42,9 @@ def users_code(doing: str, kind: type[EncoderError] = EncoderError) -> Iterator[
     is loaded, a mistake in what was given; `ForeignError` while it is used."""
     try:
         yield
-    except ProbingError:
+    except (ProbingError, KeyboardInterrupt, GeneratorExit):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         if ends_job(error):
             raise
         frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
@@ -52,9 +52,9 @@ def users_code(doing: str, kind: type[EncoderError] = EncoderError) -> Iterator[
         if isinstance(error, SyntaxError) and error.filename:
             theirs = [(error.filename, error.lineno)]
         where = "{}, line {}: ".format(*theirs[-1]) if theirs else ""
-        what = next(iter(str(error).splitlines()), "")
+        what = described(error).partition(f" ({'/'.join(Path(frames[-1][0]).parts[-3:])}, line")[0]
         advice = f"; {NO_MEMORY}" if out_of_memory(error) else ""
-        raise kind(f"{doing} failed:\n{where}{type(error).__name__}: {what}{advice}") from error
+        raise kind(f"{doing} failed:\n{where}{what}{advice}") from error
 
 
 @dataclass(frozen=True)
