@@ -19,7 +19,7 @@ from probing.encoders.base import fingerprint
 from probing.encoders.conformance import TOLERANCE
 from probing.encoders.huggingface import HuggingFaceEncoder
 from probing.encoders.textmodel import TextModel
-from probing.errors import EncoderError, StatesError
+from probing.errors import EncoderError, ForeignError, StatesError, foreign
 from probing.extraction import extract
 from probing.interactions.masking import MaskedSentence, possible
 from probing.store import Store
@@ -435,3 +435,16 @@ def test_a_remembered_inspection_of_another_form_is_not_taken(tmp_path, change):
     third = load_encoder("hf", name=str(tmp_path))
     third.recall(json.loads(json.dumps(record)))
     assert vars(third)["inspection"] == first.inspection
+
+
+def test_a_model_that_fails_on_long_sentences_alone_reads_the_short_ones(tmp_path, monkeypatch):
+    encoder, run = encoder_of(build("bert"), tmp_path), TextModel._run
+
+    def short(self, inputs, mask, model, **more):
+        with foreign("the model"):
+            return run(self, inputs, mask, model, **more) if mask.shape[1] < 20 else [][0]
+
+    monkeypatch.setattr(TextModel, "_run", short)
+    assert encoder.company == "padded" and len(vectors(encoder, ("It rains", "Dogs bark"))) == 4
+    with pytest.raises(ForeignError, match="IndexError"):
+        vectors(encoder, (" ".join(LEARNED[5:]),))

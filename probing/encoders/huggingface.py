@@ -44,7 +44,7 @@ from probing.encoders.base import (
 from probing.encoders.company import LARGE, Company
 from probing.encoders.loading import load_model, weight_files
 from probing.encoders.tokens import Tokens
-from probing.errors import EncoderError, described
+from probing.errors import EncoderError, ForeignError, described
 from probing.shards import file_sha256
 
 if TYPE_CHECKING:
@@ -240,8 +240,11 @@ class HuggingFaceEncoder:
             StatesError: a model whose layers cannot be told, or whose states change from run to run.
             ForeignError: the model fails.
         """
-        layers = self._text.layers
-        company = self._text.company(self._sampled)
+        layers, longest = self._text.layers, self._sampled
+        try:
+            company = self._text.company(longest)
+        except ForeignError:  # it may fail on long sentences alone, which then fail by themselves
+            company = self._text.company(_least(longest, 16))
         return Inspection(layers.names, layers.dims, layers.context_free, layers.positions, company, versions_used())
 
     @cached_property
