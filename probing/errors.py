@@ -65,6 +65,14 @@ class StoreError(ProbingError):
     """The representation store cannot be written or read (disk full, folder not writable, foreign content)."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text."""
+    try:
+        return next(iter(str(error).strip().splitlines()), "")
+    except Exception:  # its text may be somebody else's code, too
+        return "(its text cannot be had)"
+
+
 def described(error: BaseException) -> str:
     """Class, first line and place of an exception.
 
@@ -74,10 +82,7 @@ def described(error: BaseException) -> str:
     ...     described(error).partition(" (")[0]
     'IndexError: pop from empty list'
     """
-    try:
-        message = next(iter(str(error).strip().splitlines()), "")
-    except Exception:  # its text may be somebody else's code, too
-        message = "(its text cannot be had)"
+    message = first_line(error)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({'/'.join(Path(frames[-1].filename).parts[-3:])}, line {frames[-1].lineno})" if frames else ""
     advice = f"; {NO_MEMORY}" if out_of_memory(error) else ""

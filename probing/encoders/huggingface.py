@@ -7,8 +7,8 @@ eval mode, encoder half only for encoder-decoder models, text tower only for mod
 compared with the files (`probing.encoders.loading`).
 
 A batch is padded on the right, with an attention mask, if that leaves a sentence's states as they are alone. That is tried on a
-few sentences when the model is loaded, and in every padded batch on one of its sentences; models that fail it (FNet, ConvBERT) run
-on sentences of one length, or on one at a time (experts with a capacity).
+few sentences when the model is loaded, and again on batches that are half as wide again as those tried before; models that fail it
+(FNet, ConvBERT) run on sentences of one length, or on one at a time (experts with a capacity).
 
 The model gets every input that its tokenizer gives (token types, languages). An item is a list of token ids where the other inputs
 are all zero, else a list of tuples (id, other inputs).

@@ -31,7 +31,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from probing.encoders.standin import standing_in
-from probing.errors import NO_MEMORY, EncoderError, ProbingError, described, did_you_mean, ends_job, out_of_memory
+from probing.errors import NO_MEMORY, EncoderError, ProbingError, did_you_mean, ends_job, first_line, out_of_memory
 
 _NOT_THE_USERS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).resolve().parents[1]))
 
@@ -52,9 +52,8 @@ def users_code(doing: str, kind: type[EncoderError] = EncoderError) -> Iterator[
         if isinstance(error, SyntaxError) and error.filename:
             theirs = [(error.filename, error.lineno)]
         where = "{}, line {}: ".format(*theirs[-1]) if theirs else ""
-        what = described(error).partition(f" ({'/'.join(Path(frames[-1][0]).parts[-3:])}, line")[0]
         advice = f"; {NO_MEMORY}" if out_of_memory(error) else ""
-        raise kind(f"{doing} failed:\n{where}{what}{advice}") from error
+        raise kind(f"{doing} failed:\n{where}{type(error).__name__}: {first_line(error)}{advice}") from error
 
 
 @dataclass(frozen=True)
