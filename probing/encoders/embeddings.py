@@ -38,7 +38,7 @@ class InputEmbeddings(HuggingFaceEncoder):
 
     @cached_property
     def inspection(self) -> Inspection:
-        return Inspection(("embedding matrix",), (self._text.module.weight.shape[1],), True, None, "padded", versions_used())
+        return Inspection(("embedding matrix",), (self._text.module.weight.shape[1],), True, None, "padded", None, versions_used())
 
     @cached_property
     def _text(self) -> TextModel:

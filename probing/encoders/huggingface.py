@@ -73,6 +73,7 @@ class Inspection:
         context_free: whether layer 0 depends on no other word.
         positions: rows of its position matrix, of which tokens can use as many; None where it has none.
         company: one of `probing.encoders.company.COMPANIES`.
+        longest: tokens of the test sentences of company, at most; None: no bound of the model's.
         versions: of the libraries that ran it.
     """
 
@@ -81,6 +82,7 @@ class Inspection:
     context_free: bool
     positions: int | None
     company: str
+    longest: int | None
     versions: tuple[str, ...]
 
 
@@ -244,8 +246,9 @@ class HuggingFaceEncoder:
         try:
             company = self._text.company(longest)
         except ForeignError:  # it may fail on long sentences alone, which then fail by themselves
-            company = self._text.company(_least(longest, 16))
-        return Inspection(layers.names, layers.dims, layers.context_free, layers.positions, company, versions_used())
+            longest = _least(longest, 16)
+            company = self._text.company(longest)
+        return Inspection(layers.names, layers.dims, layers.context_free, layers.positions, company, longest, versions_used())
 
     @cached_property
     def obeys_mask(self) -> bool:
@@ -274,7 +277,7 @@ class HuggingFaceEncoder:
 
     @cached_property
     def _company(self) -> Company:
-        lengths = [len(item) for item in self._text.samples(self._sampled)]
+        lengths = [len(item) for item in self._text.samples(self.inspection.longest)]
         return Company(self.name, self.inspection.company, self._tolerance, max(lengths), max(lengths) - min(lengths))
 
     @property
