@@ -269,7 +269,8 @@ def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, v
                         layer_name=layer_names[column.layer] if column.layer < len(layer_names) else "",
                     )
                     tried = json.loads(json.dumps(list(result.tried)))
-                details = {"tried": tried, "seconds": time.perf_counter() - start, "data": task.data_card, "encoder": about}
+                    details = {"tried": tried, "features_left_out": int(result.left_out)}
+                details |= {"seconds": time.perf_counter() - start, "data": task.data_card, "encoder": about}
                 cells.write(cell.inputs, asdict(row), details, gold, result.predictions)
                 del pending[which]
                 advance(1)
@@ -354,6 +355,7 @@ def _pooled(results: Sequence[ProbeResult], dev_sizes: Sequence[int]) -> ProbeRe
         {name: [result.chosen[name] for result in results] for name in results[0].chosen},
         tuple({"fold": k, **tried} for k, result in enumerate(results) for tried in result.tried),
         all(result.converged for result in results),
+        max(result.left_out for result in results),
     )
 
 

@@ -64,6 +64,7 @@ class ProbeResult:
         tried: every setting tried, with its dev accuracy, and whether it converged; where a setting that dev did not choose was
             solved roughly, `exact` is False.
         converged: of the chosen fit; True where a protocol stops by rule.
+        left_out: features that the protocol left out as constant.
     """
 
     predictions: Labels
@@ -71,6 +72,7 @@ class ProbeResult:
     chosen: Mapping[str, Any]
     tried: tuple[Mapping[str, Any], ...]
     converged: bool
+    left_out: int = 0
 
 
 class ProbeProtocol(Protocol):
@@ -132,7 +134,8 @@ class LogisticPath:
 
     Args:
         grid: values of C, in scikit-learn's scale.
-        standardize: zero mean and unit variance, fitted on train alone.
+        standardize: zero mean and unit variance, fitted on train alone; constant features are left out either way, also those that
+            are so beside the layer's others (`probing.probes.logistic.Design`).
         solver: "lbfgs" (probing.probes.logistic) or "sklearn".
         patience: stop the path after this many values of C without a higher dev accuracy.
         by_classes: C is each value times K - 1 for K classes: of as many sentences each class has fewer for weights of its own.
@@ -154,7 +157,7 @@ class LogisticPath:
 
     def settings(self, task: str) -> dict[str, Any]:
         said = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
-        return said | {"solver": self.solver, "patience": self.patience, "by_classes": self.by_classes, "version": 5}
+        return said | {"solver": self.solver, "patience": self.patience, "by_classes": self.by_classes, "version": 6}
 
     def _values_of_C(self, n_classes: int) -> list[float]:
         return [C * (n_classes - 1) if self.by_classes else C for C in sorted(self.grid)]
@@ -175,12 +178,12 @@ class LogisticPath:
             if self.solver == "sklearn":
                 for which, labels in label_sets.items():
                     path = self._sklearn_path(design, labels, z_dev.double().numpy(), self._values_of_C(n_classes))
-                    yield column, which, _best_of(path, z_test.double().numpy())
+                    yield column, which, _best_of(path, z_test.double().numpy(), design.left_out)
                 continue
             train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
             paths = fit_paths(design, train, n_classes, self._values_of_C(n_classes), (z_dev, dev), self.patience)
             for which, fits in zip(label_sets, paths, strict=True):
-                yield column, which, _best_of(self._tried(fits), z_test)
+                yield column, which, _best_of(self._tried(fits), z_test, design.left_out)
 
     def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
         """All folds of a cross-validation in one go, a result for each; or None where the solver has no such way.
@@ -208,8 +211,8 @@ class LogisticPath:
         results = []
         for fold, fits in zip(folds, paths, strict=True):
             tried, fit = self._tried(fits), fits[chosen]
-            predicted = fit.predict(z[fold.test])
-            results.append(ProbeResult(predicted, fit.dev_accuracy, {"C": fit.C}, tuple(said for said, _ in tried), fit.converged))
+            predicted, said = fit.predict(z[fold.test]), tuple(said for said, _ in tried)
+            results.append(ProbeResult(predicted, fit.dev_accuracy, {"C": fit.C}, said, fit.converged, design.left_out))
         return results
 
     @staticmethod
@@ -234,11 +237,12 @@ def _tried(C: float, dev_accuracy: float, converged: bool) -> dict[str, Any]:
     return {"C": C, "dev_accuracy": dev_accuracy, "converged": converged}
 
 
-def _best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any) -> ProbeResult:
+def _best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, left_out: int = 0) -> ProbeResult:
     """Test predictions of the model with the highest dev accuracy; the first, so the smallest C, on ties."""
     said, model = max(path, key=lambda one: one[0]["dev_accuracy"])
     tried = tuple(tried for tried, _ in path)
-    return ProbeResult(np.asarray(model.predict(x_test)), said["dev_accuracy"], {"C": said["C"]}, tried, said["converged"])
+    predicted = np.asarray(model.predict(x_test))
+    return ProbeResult(predicted, said["dev_accuracy"], {"C": said["C"]}, tried, said["converged"], left_out)
 
 
 @dataclass
