@@ -244,7 +244,7 @@ def _compute_floor(cell: Cell, cells: Cells) -> None:
 
 
 def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors: Vectors, cells: Cells, advance) -> None:
-    splits = ([task.test] if task.folds else task.splits.values()) if todo else []
+    splits = ([task.dev, task.test] if task.folds else task.splits.values()) if todo else []  # of folds, all sentences
     rows = [vectors.rows(split.texts) for split in splits]
     about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)} if todo else {}
     layer_names = about.pop("layers", [])
@@ -293,7 +293,7 @@ def _made_with(rows: Sequence[Rows]) -> list[dict[str, Any]]:
 
 
 class Part(NamedTuple):
-    """Labels by label set of a task or of one of its folds; a fold's rows of train, dev and test among all that are tested."""
+    """Labels by label set of a task or of one of its folds; a fold's rows of train, dev and test among all sentences."""
 
     label_sets: dict[str, LabelSet]
     gold: dict[str, Labels]
@@ -308,7 +308,7 @@ class Part(NamedTuple):
                 label_sets[name], gold[name] = LabelSet(part.train.labels, part.dev.labels), part.test.labels
             else:
                 label_sets[name], gold[name] = control_labels(part, kind, int(drawn))
-        place = {text: row for row, text in enumerate(whole.test.texts)} if whole.folds else {}
+        place = {text: row for row, text in enumerate((*whole.dev.texts, *whole.test.texts))} if whole.folds else {}
         rows = [np.array([place[text] for text in split.texts]) for split in part.splits.values()] if place else []
         return cls(label_sets, gold, rows)
 
@@ -332,7 +332,7 @@ def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProt
         for _, which, result in fit(part, Blocks(*(split.get(column) for split in rows))):
             yield which, result, part.gold[which]
         return
-    x = rows[0].get(column)
+    x = np.concatenate([split.get(column) for split in rows])
     found: dict[str, list[ProbeResult]] = {}
     at_once = getattr(probe, "fit_folds", lambda *given: None)
     for which in parts[0].gold:

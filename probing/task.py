@@ -80,8 +80,8 @@ class Split:
 class Task:
     """A loaded task. `train_size` and `seed` say how it was drawn (None: all of train; no draw, and no seed matters).
 
-    With `folds` (see `cross_validated`) it is measured by cross-validation: train and dev are those of the first fold, test holds
-    the test sentences of one fold after the other.
+    With `folds` (see `cross_validated`) it is measured by cross-validation: train is that of the first fold, dev and test hold the
+    sentences of one fold after the other.
     """
 
     name: str
@@ -123,12 +123,15 @@ class Task:
         """What was found in the data, as plain JSON: counts per class and split, majority rates (0-1), duplicates, identity.
 
         `notes` lists in words what a reader of a table must know: file not the official one, other classes, classes missing from
-        a split, sentences in two splits, sentences with two labels. Of a cross-validated task it is the first fold's.
+        a split, sentences in two splits, sentences with two labels. Of a cross-validated task it is the first fold's, but for `n`.
         """
         if self.folds:
             n = {name: len(split) for name, split in self.splits.items()}
             first = self.folds[0].data_card
-            note = f"cross-validated in {len(self.folds)} folds on sentences of the train split; train and dev are the first fold's"
+            note = (
+                f"cross-validated on sentences of the train split in {len(self.folds)} folds: half of the sentences choose (dev), "
+                "the other half report (test); train is the first fold's"
+            )
             return first | {"sha256": self.sha256, "n": n, "folds": len(self.folds), "notes": [note, *first["notes"]]}
         counts = {s: np.bincount(part.labels, minlength=len(self.classes)) for s, part in self.splits.items()}
         texts = {s: set(part.texts) for s, part in self.splits.items()}
@@ -245,31 +248,43 @@ class Task:
         return replace(self, classes=tuple(self.classes[k] for k in kept), **parts, seed=seed)
 
     def cross_validated(self, folds: int, seed: int) -> Task:
-        """The train split alone, as a task whose every sentence is tested once: `folds` tasks, stratified.
+        """The train split alone, as a task: half of its sentences choose layer and hyperparameters (dev), half report (test).
 
-        Of each fold one part is tested, as much of the next as makes a tenth of all is dev, all else train. A sentence that
-        occurs twice counts once, and the last few are left out where they would make folds unequal.
+        The sentences are dealt into `folds` parts, stratified. There are folds / 2 fits: each tests one part, chooses on another
+        and trains on all others. Every part is tested or chosen on, once, so that no sentence does both. A sentence that occurs
+        twice counts once, and the last few are left out where they would make parts unequal.
 
         Raises:
-            DataError: fewer than two distinct sentences a fold.
+            DataError: `folds` is odd or below 4; fewer than two distinct sentences a part.
         """
+        if folds < 4 or folds % 2:
+            raise DataError(
+                f"{self.name} cannot be cross-validated in {folds} parts: half of them choose and half report, so that their "
+                "number must be even and at least 4, such as 10"
+            )
         _, first = np.unique(np.array(self.train.texts, dtype=object), return_index=True)
         pool = self.train.take(first)
         if len(pool) < 2 * folds:
-            raise DataError(f"{self.name} has {len(pool)} distinct train sentences: too few for {folds} folds (2 each)")
-        rng = np.random.default_rng([seed, 4])
-        kept = _spread(pool.labels, rng)[: len(pool) // folds * folds]
-        dealt = kept[np.argsort(pool.labels[kept], kind="stable")]  # class after class, so that each goes round all folds
-        tests = [rng.permutation(dealt[k::folds]) for k in range(folds)]
-        parts = []
-        for k, test in enumerate(tests):
-            dev = tests[(k + 1) % folds][: max(1, len(kept) // 10)]
-            train = np.setdiff1d(kept, np.r_[test, dev])
-            splits = {"train": pool.take(train), "dev": pool.take(dev), "test": pool.take(test)}
-            parts.append(replace(self, **splits, seed=seed))
-        texts = tuple(text for part in parts for text in part.test.texts)
-        tested = Split(texts, np.concatenate([part.test.labels for part in parts]))
-        return replace(parts[0], test=tested, folds=tuple(parts))
+            raise DataError(f"{self.name} has {len(pool)} distinct train sentences: too few for {folds} parts (2 each)")
+        dealt = _dealt(pool.labels, folds, np.random.default_rng([seed, 4]))
+        fits = []
+        for test, dev in zip(dealt[::2], dealt[1::2], strict=True):
+            train = np.setdiff1d(np.concatenate(dealt), np.r_[test, dev])
+            fits.append(replace(self, train=pool.take(train), dev=pool.take(dev), test=pool.take(test), seed=seed))
+        dev, test = (_joined([fit.splits[name] for fit in fits]) for name in ("dev", "test"))
+        return replace(fits[0], dev=dev, test=test, folds=tuple(fits))
+
+
+def _joined(splits: Sequence[Split]) -> Split:
+    """The sentences of one split after the other."""
+    return Split(tuple(text for split in splits for text in split.texts), np.concatenate([split.labels for split in splits]))
+
+
+def _dealt(labels: Labels, parts: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows dealt into parts of equal size, every class within one sentence of its share; the last few rows may be in none."""
+    kept = _spread(labels, rng)[: len(labels) // parts * parts]
+    ordered = kept[np.argsort(labels[kept], kind="stable")]  # class after class, so that each goes round all parts
+    return [ordered[k::parts] for k in range(parts)]
 
 
 def _sha256(content: Any) -> str:
