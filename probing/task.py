@@ -80,8 +80,8 @@ class Split:
 class Task:
     """A loaded task. `train_size` and `seed` say how it was drawn (None: all of train; no draw, and no seed matters).
 
-    With `folds` (see `cross_validated`) it is measured by cross-validation: train is that of the first fold, dev and test hold the
-    sentences of one fold after the other.
+    With `folds` (see `cross_validated`) it is measured by cross-validation: train is that of the first fold, dev holds all
+    sentences that choose, test the test sentences of one fold after the other.
     """
 
     name: str
@@ -129,8 +129,8 @@ class Task:
             n = {name: len(split) for name, split in self.splits.items()}
             first = self.folds[0].data_card
             note = (
-                f"cross-validated on sentences of the train split in {len(self.folds)} folds: half of the sentences choose (dev), "
-                "the other half report (test); train is the first fold's"
+                f"cross-validated on sentences of the train split in {len(self.folds)} folds: {n['dev']} sentences choose (dev), "
+                f"{n['test']} others report (test); train is the first fold's"
             )
             return first | {"sha256": self.sha256, "n": n, "folds": len(self.folds), "notes": [note, *first["notes"]]}
         counts = {s: np.bincount(part.labels, minlength=len(self.classes)) for s, part in self.splits.items()}
@@ -247,31 +247,38 @@ class Task:
                 raise DataError(f"none of the {n} classes drawn of {self.name} has a {name} sentence: draw more")
         return replace(self, classes=tuple(self.classes[k] for k in kept), **parts, seed=seed)
 
-    def cross_validated(self, folds: int, seed: int) -> Task:
-        """The train split alone, as a task: half of its sentences choose layer and hyperparameters (dev), half report (test).
+    def cross_validated(self, folds: int, seed: int, choosing: int | None = None) -> Task:
+        """The train split alone, as a task: some of its sentences choose layer and hyperparameters (dev), the others report (test).
 
-        The sentences are dealt into `folds` parts, stratified. There are folds / 2 fits: each tests one part, chooses on another
-        and trains on all others. Every part is tested or chosen on, once, so that no sentence does both. A sentence that occurs
-        twice counts once, and the last few are left out where they would make parts unequal.
+        The sentences are dealt into `folds` parts, stratified. A fit tests one part, chooses on another and trains on all others.
+        Every part either reports, in one fit, or chooses, so that no sentence does both. A sentence that occurs twice counts once,
+        and the last few are left out where they would make parts unequal.
+
+        Args:
+            choosing: how many parts choose, each for as many fits as the others; None: half of them, each for one fit.
 
         Raises:
-            DataError: `folds` is odd or below 4; fewer than two distinct sentences a part.
+            DataError: `folds` is below 4, or no multiple of `choosing` of at least twice its size; fewer than two distinct
+                sentences a part.
         """
-        if folds < 4 or folds % 2:
+        choosing = folds // 2 if choosing is None else choosing
+        if folds < 4 or not 0 < choosing <= folds // 2 or folds % choosing:
             raise DataError(
-                f"{self.name} cannot be cross-validated in {folds} parts: half of them choose and half report, so that their "
-                "number must be even and at least 4, such as 10"
+                f"{self.name} cannot be cross-validated in {folds} parts of which {choosing} choose and {folds - choosing} report: "
+                "take at least 4 parts, half of them to choose (such as 10, 5), or fewer that divide their number (such as 10, 2)"
             )
         _, first = np.unique(np.array(self.train.texts, dtype=object), return_index=True)
         pool = self.train.take(first)
         if len(pool) < 2 * folds:
             raise DataError(f"{self.name} has {len(pool)} distinct train sentences: too few for {folds} parts (2 each)")
         dealt = _dealt(pool.labels, folds, np.random.default_rng([seed, 4]))
-        fits = []
-        for test, dev in zip(dealt[::2], dealt[1::2], strict=True):
-            train = np.setdiff1d(np.concatenate(dealt), np.r_[test, dev])
-            fits.append(replace(self, train=pool.take(train), dev=pool.take(dev), test=pool.take(test), seed=seed))
-        dev, test = (_joined([fit.splits[name] for fit in fits]) for name in ("dev", "test"))
+        each, fits = folds // choosing, []
+        for k, test in enumerate(dealt):
+            if k % each:  # the first of `each` parts chooses for the others
+                dev = dealt[k - k % each]
+                train = np.setdiff1d(np.concatenate(dealt), np.r_[test, dev])
+                fits.append(replace(self, train=pool.take(train), dev=pool.take(dev), test=pool.take(test), seed=seed))
+        dev, test = _joined([pool.take(part) for part in dealt[::each]]), _joined([fit.test for fit in fits])
         return replace(fits[0], dev=dev, test=test, folds=tuple(fits))
 
 

@@ -32,18 +32,22 @@ def made(labels, texts=None):
 @settings(max_examples=40, deadline=None)
 @given(
     counts=st.lists(st.integers(1, 40), min_size=2, max_size=6).filter(lambda counts: sum(counts) >= 20),
-    folds=st.sampled_from([4, 6, 10]),
+    parts=st.sampled_from([(4, None), (6, None), (10, None), (10, 2), (9, 3), (5, 1)]),
     seed=st.integers(0, 5),
 )
-def test_half_of_the_sentences_choose_and_half_report_in_parts_of_equal_size(counts, folds, seed):
+def test_some_sentences_choose_and_others_report_in_parts_of_equal_size(counts, parts, seed):
     task = made(np.repeat(np.arange(len(counts)), counts))
-    whole = task.cross_validated(folds, seed)
-    assert len(whole.folds) == folds // 2 and whole.parts == whole.folds and task.parts == (task,)
-    for name in ("dev", "test"):
-        texts = [text for fold in whole.folds for text in fold.splits[name].texts]
-        assert tuple(texts) == whole.splits[name].texts and max(Counter(texts).values()) == 1
+    folds, choosing = parts
+    whole = task.cross_validated(folds, seed, choosing)
+    choosing = choosing or folds // 2
+    assert len(whole.folds) == folds - choosing and whole.parts == whole.folds and task.parts == (task,)
+    tested = Counter(text for fold in whole.folds for text in fold.test.texts)
+    chosen_on = Counter(text for fold in whole.folds for text in fold.dev.texts)
+    assert list(tested) == list(whole.test.texts) and set(tested.values()) == {1}
+    assert list(chosen_on) == list(whole.dev.texts) and set(chosen_on.values()) == {(folds - choosing) // choosing}
     used = {*whole.dev.texts, *whole.test.texts}
-    assert len(used) == 2 * len(whole.test) == 2 * len(whole.dev), "no sentence both chooses and reports, in any two folds"
+    assert len(used) == len(whole.test) + len(whole.dev), "no sentence both chooses and reports, in any two folds"
+    assert len(whole.dev) * folds == len(used) * choosing
     assert len(task.train) - folds < len(used) <= len(task.train) and used <= set(task.train.texts)
     label = dict(zip(task.train.texts, task.train.labels, strict=True))
     for fold in whole.folds:
@@ -53,8 +57,9 @@ def test_half_of_the_sentences_choose_and_half_report_in_parts_of_equal_size(cou
     parts = [fold.splits[name] for fold in whole.folds for name in ("dev", "test")]
     held = np.array([np.bincount(part.labels, minlength=len(counts)) for part in parts])
     assert (held.max(0) - held.min(0)).max() <= 1 and len({len(part) for part in parts}) == 1, "each class goes round all parts"
-    halves = [np.bincount(whole.splits[name].labels, minlength=len(counts)) for name in ("dev", "test")]
-    assert np.abs(halves[0] - halves[1]).max() <= 1, "and both halves"
+    if 2 * choosing == folds:
+        halves = [np.bincount(whole.splits[name].labels, minlength=len(counts)) for name in ("dev", "test")]
+        assert np.abs(halves[0] - halves[1]).max() <= 1, "and both halves"
 
 
 def test_a_sentence_that_occurs_twice_is_in_one_fold_and_the_seed_draws():
@@ -69,17 +74,17 @@ def test_a_sentence_that_occurs_twice_is_in_one_fold_and_the_seed_draws():
     assert task.data_card["folds"] == 5 and task.data_card["n"] == {"train": 40, "dev": 25, "test": 25}
     assert task.subset(None, 0) is task
     note = task.data_card["notes"][0]
-    assert note.startswith("cross-validated on sentences of the train split in 5 folds: half of the sentences choose (dev), the other")
+    assert note.startswith("cross-validated on sentences of the train split in 5 folds: 25 sentences choose (dev), 25 others report")
     with pytest.raises(DataError, match="draw its sentences first"):
         task.subset(10, 0)
     with pytest.raises(DataError, match="19 distinct train sentences: too few for 10 parts"):
         made(np.arange(19) % 2).cross_validated(10, 0)
 
 
-@pytest.mark.parametrize("folds", [-4, 0, 1, 2, 3, 5, 9])
-def test_parts_that_cannot_be_halved_are_refused(folds):
-    with pytest.raises(DataError, match=rf"cross-validated in {folds} parts: .* must be even and at least 4, such as 10"):
-        made(np.arange(100) % 2).cross_validated(folds, 0)
+@pytest.mark.parametrize(("folds", "choosing"), [(-4, None), (0, None), (2, None), (3, 1), (5, None), (9, None), (10, 0), (10, 4), (9, 9)])
+def test_parts_that_choose_and_report_in_no_equal_shares_are_refused(folds, choosing):
+    with pytest.raises(DataError, match=rf"cross-validated in {folds} parts of which .* choose.*: take at least 4 parts, half of them"):
+        made(np.arange(100) % 2).cross_validated(folds, 0, choosing)
 
 
 @dataclass
