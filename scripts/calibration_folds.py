@@ -1,9 +1,9 @@
 """How often flash and cross-validated tasks say something false where no layer knows more than another, through public functions.
 
 Planted: n sentences of two classes and an encoder that looks their vectors up. Layer k gives sentence i the vector
-x_ik = s (2 y_i - 1) u_k + sqrt(0.3) z_i + sqrt(0.7) z_ik, with u_k a random direction of length 1 and z standard normal: every layer
-has the same class separation, so that no layer is better, and noise in common with the others. Every function returns counts over its
-runs; the true accuracy is the mean over all runs and columns, which are exchangeable.
+x_ik = s (2 y_i - 1) u_k + sqrt(0.3) z_i + sqrt(0.7) z_ik, with u_k a random direction of length 1 and z standard normal: every
+layer has the same class separation, so that no layer is better, and noise in common with the others. Every function returns counts
+over its runs; the true accuracy is the mean over all runs and columns, which are exchangeable.
 
     flash_null(n_layers=7, runs=200, d=24, seed=0)      # flash(...) at three looks of 640, 1,280 and 2,560 sentences
     folds_null(n_layers=28, runs=70, d=384, seed=0)     # evaluate(...) on task.cross_validated(10, seed), probe fast

@@ -74,16 +74,22 @@ def test_a_sentence_that_occurs_twice_is_in_one_fold_and_the_seed_draws():
     assert task.data_card["folds"] == 5 and task.data_card["n"] == {"train": 40, "dev": 25, "test": 25}
     assert task.subset(None, 0) is task
     note = task.data_card["notes"][0]
-    assert note.startswith("cross-validated on sentences of the train split in 5 folds: 25 sentences choose (dev), 25 others report")
+    assert note.startswith(
+        "cross-validated on sentences of the train split in 5 folds: 25 sentences choose (dev), 25 others report"
+    )
     with pytest.raises(DataError, match="draw its sentences first"):
         task.subset(10, 0)
     with pytest.raises(DataError, match="19 distinct train sentences: too few for 10 parts"):
         made(np.arange(19) % 2).cross_validated(10, 0)
 
 
-@pytest.mark.parametrize(("folds", "choosing"), [(-4, None), (0, None), (2, None), (3, 1), (5, None), (9, None), (10, 0), (10, 4), (9, 9)])
+@pytest.mark.parametrize(
+    ("folds", "choosing"), [(-4, None), (0, None), (2, None), (3, 1), (5, None), (9, None), (10, 0), (10, 4), (9, 9)]
+)
 def test_parts_that_choose_and_report_in_no_equal_shares_are_refused(folds, choosing):
-    with pytest.raises(DataError, match=rf"cross-validated in {folds} parts of which .* choose.*: take at least 4 parts, half of them"):
+    with pytest.raises(
+        DataError, match=rf"cross-validated in {folds} parts of which .* choose.*: take at least 4 parts, half of them"
+    ):
         made(np.arange(100) % 2).cross_validated(folds, 0, choosing)
 
 

@@ -188,9 +188,9 @@ class LogisticPath:
     def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
         """All folds of a cross-validation in one go, a result for each; or None where the solver has no such way.
 
-        The folds share one C, the best on their dev sentences together, of which none is tested in any fold (`Task.cross_validated`):
-        those of one fold are too few to choose by. They share the centring and scaling too, over all of x; labels are read fold by
-        fold.
+        The folds share one C, the best on their dev sentences together (those of one fold are too few to choose by), of which none
+        is tested in any fold (`Task.cross_validated`). They share the centring and scaling too, over all of x; labels are read fold
+        by fold.
 
         Args:
             x: (n, d).
