@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from probing.encoders.base import CONTEXTUAL
 from probing.errors import ConfigError
 from probing.statistics import holm, mcnemar
 
-ROLES = ("probe", "static", "random", "control", "floor")
+ROLES = ("probe", "static", "random", "control", "floor", "ceiling")
 """probe: true labels, the encoder as given · static: its layer 0, mean, where not asked for · random: random weights ·
-control: control labels · floor: no encoder."""
+control: control labels · floor: no encoder · ceiling: no encoder, on control labels."""
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,10 @@ class ResultTable:
         With several seeds accuracies, F1 and the bounds of their intervals are means over them, and `seed_sd` is the standard
         deviation of the accuracy; the tests are those of the first seed. `tied` lists the layers, in the pooling of the best, that
         an exact McNemar test on the same test items does not tell from it at `alpha`, Holm-corrected over all layers, poolings and
-        tasks of the encoder. `control_KIND`, `selectivity_KIND`, `random` (the random-weights twin at its own dev-best layer and
-        pooling) and `static` (layer 0, mean) stand beside it where they were measured.
+        tasks of the encoder. `random` (the random-weights twin at its own dev-best layer and pooling) and `static` (layer 0, mean)
+        stand beside it where they were measured, and accuracies on control tasks at the same layer and pooling: `control_permuted`
+        with `leak_p` (`_leaks`); `control_word`, `selectivity` (accuracy - control_word), and the control's ceilings, `ceiling`
+        (bag of words) and `ceiling_lookup`.
 
         `missing` says which cells that the line reads are failed or not measured yet; everything is computed on the others. A line
         without a single finished layer has no layer, and the reason in `missing`.
@@ -208,8 +211,13 @@ class ResultTable:
             line["seed_sd"] = float(scores.accuracy.std(ddof=1)) if len(scores) > 1 else np.nan
             same = {"task": task, "probe": probe, "n_train": n_train}
             for kind in self.controls:
-                control = self._mean(role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same)
-                line |= {f"control_{kind}": control, f"selectivity_{kind}": line["accuracy"] - control}
+                line[f"control_{kind}"] = self._mean(
+                    role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same
+                )
+            if "word" in self.controls:
+                line["selectivity"] = line["accuracy"] - line["control_word"]
+                for name, reader in (("ceiling", "word bag"), ("ceiling_lookup", "word look-up")):
+                    line[name] = self._mean(role="ceiling", encoder=reader, task=task, n_train=n_train)
             line["random"] = self._best_twin(task, encoder, probe, n_train)
             static = self._mean(role=("probe", "static"), encoder=encoder, layer=0, pooling="mean", **same)
             line["static"] = np.nan if self._contextual(encoder) else static
@@ -219,7 +227,29 @@ class ResultTable:
                 line["tied"] = [int(i) for i in sorted(own[(own.pooling == pooling) & own.tied].layer)]
             lines.append(line | {"missing": missing})
         frame = pd.DataFrame(lines)
+        if "permuted" in self.controls:
+            frame["leak_p"] = self._leaks(frame)
         return frame.astype({"layer": "Int64"}) if len(frame) else frame
+
+    def _leaks(self, best: pd.DataFrame) -> np.ndarray:
+        """For each line of `best` the p-value of test accuracy on permuted labels being no higher than the majority rate.
+
+        One-sided exact binomial test of the hits of all seeds against the share of the largest class, Holm over the lines; NaN
+        where the control is not measured, or predictions are not at hand. Labels shuffled among the test sentences give that many
+        hits or fewer, whatever the probe predicts: a probe with more has seen them.
+        """
+        p = np.full(len(best), np.nan)
+        for at, line in enumerate(best.itertuples()):
+            where = {name: getattr(line, name) for name in (*_KEYS, "layer", "pooling")} | {"control": "permuted"}
+            rows = self._where(role="control", **where) if line.cell else ()
+            if self.predictions is None or not len(rows):
+                continue
+            pairs = [self.predictions(cell) for cell in rows.cell]
+            hits, n = sum(int((a == b).sum()) for a, b in pairs), sum(len(gold) for gold, _ in pairs)
+            p[at] = binomtest(hits, n, np.bincount(pairs[0][0]).max() / len(pairs[0][0]), alternative="greater").pvalue
+        measured = ~np.isnan(p)
+        p[measured] = holm(p[measured])
+        return p
 
     def _families(self) -> Iterable[tuple[tuple, pd.DataFrame]]:
         """The layers and poolings, whatever their state, of each task, encoder, probe and size of the train split."""
@@ -228,7 +258,8 @@ class ResultTable:
     def _nothing(self, row: pd.Series, missing: str) -> dict[str, Any]:
         """The line of a family without a finished cell."""
         names = [name for name in SCORES if "accuracy" in name or "f1" in name] + ["seed_sd", "random", "static"]
-        names += [f"{name}_{kind}" for kind in self.controls for name in ("control", "selectivity")]
+        names += [f"control_{kind}" for kind in self.controls]
+        names += ["selectivity", "ceiling", "ceiling_lookup"] if "word" in self.controls else []
         line = {name: row[name] for name in (*_KEYS, "paper_name", "majority", "n_test")} | dict.fromkeys(names, np.nan)
         line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "seeds": 0, "tied": []}
         return line | {"missing": "; ".join(filter(None, [missing, " ".join(row.error.split())]))}
@@ -243,6 +274,7 @@ class ResultTable:
             ("layers", frame[own & (frame.role == "probe")]),
             ("static", frame[own & (frame.role == "static")]),
             *((f"control {kind}", frame[own & (frame.role == "control") & (frame.control == kind)]) for kind in self.controls),
+            ("ceilings", frame[frame.role == "ceiling"]),
             ("random weights", frame[twins & (frame.role == "random")]),
             *((f"floor {name}", rows) for name, rows in frame[frame.role == "floor"].groupby("encoder", sort=False)),
         ):
@@ -329,11 +361,15 @@ class ResultTable:
     def not_converged(self) -> int:
         return int((~self._role("probe", "random", "control").converged.astype(bool)).sum())
 
-    def _mean(self, **where: Any) -> float:
-        roles = where.pop("role")
-        frame = self._role(*([roles] if isinstance(roles, str) else roles))
+    def _where(self, role: str | tuple[str, ...], **where: Any) -> pd.DataFrame:
+        """The finished rows of the role or roles, with these values."""
+        frame = self._role(*([role] if isinstance(role, str) else role))
         for name, wanted in where.items():
             frame = frame[frame[name] == wanted]
+        return frame
+
+    def _mean(self, **where: Any) -> float:
+        frame = self._where(**where)
         return float(frame.accuracy.mean()) if len(frame) else float("nan")
 
     def _contextual(self, encoder: str) -> bool:
