@@ -23,14 +23,14 @@ from probing.encoders.base import POOLINGS, Encoder
 from probing.errors import ForeignError, ProbingError, StatesError, StoreError, described, foreign
 from probing.plan import ALL_FLOORS, Cell, Settings, plan
 from probing.probes import load as load_probe
-from probing.probes.controls import FLOORS, control_labels
+from probing.probes.controls import CEILINGS, CONTROLS, FLOORS, control_task
 from probing.probes.protocols import Blocks, Fold, LabelSet, ProbeProtocol, ProbeResult
 from probing.progress import bar, human_bytes, human_seconds, say
 from probing.shards import guarded
 from probing.statistics import accuracy, macro_f1
 from probing.store import Rows, Store, Vectors
 from probing.tables import SCORES, ResultTable, Row
-from probing.task import Task
+from probing.task import Task, lengths
 from probing.types import Column, Labels
 
 
@@ -44,7 +44,7 @@ def evaluate(
     layers: Iterable[int] | None = None,
     poolings: Iterable[str] | None = None,
     seeds: Iterable[int] = (0,),
-    controls: Iterable[str] = ("permuted",),
+    controls: Iterable[str] = CONTROLS,
     floors: Iterable[str] = ALL_FLOORS,
     train_size: int | None = None,
     twins: int = 1,
@@ -59,7 +59,8 @@ def evaluate(
         layers, poolings: which representations; None: all that the encoder has.
         seeds: of probes that draw, of control labels, of random weights, and of train subsets. A cell that no seed can change
             is measured once.
-        controls: control tasks, of `probing.probes.controls.CONTROLS`.
+        controls: of `probing.probes.controls.CONTROLS`: "permuted" (leak check) and "word" (selectivity); a task that cannot have
+            "word" goes without, and a line says why.
         floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" untrained twins of each encoder.
         train_size: train on a stratified subset of about this size.
         twins: random-weights twins of each encoder: one for each of the seeds, and more up to this number.
@@ -116,7 +117,7 @@ def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: 
     say(f"{len(unique)} cells: {len(unique) - len(missing)} done, {len(missing)} to compute")
     if not missing:
         return
-    floors = [cell for cell in missing if cell.row.role == "floor"]
+    floors = [cell for cell in missing if cell.row.role in ("floor", "ceiling")]
     with bar("floors", len(floors)) as advance:
         for cell in floors:
             _compute_floor(cell, cells)
@@ -233,18 +234,22 @@ def _announce(demand: Demand, store: Store) -> None:
 
 
 def _compute_floor(cell: Cell, cells: Cells) -> None:
+    """A floor, or a ceiling of a control task: what the text alone tells of the labels."""
     start = time.perf_counter()
+    row, parts = cell.row, cell.task.parts
+    if row.control:
+        parts = [control_task(part, row.control, cell.control_seed) for part in parts]
     try:
-        with foreign(f"floor {cell.row.encoder}"):
-            predictions = [FLOORS[cell.row.encoder](part) for part in cell.task.parts]
-            hits = [dev == part.dev.labels for (dev, _), part in zip(predictions, cell.task.parts, strict=True)]
-            test = np.concatenate([test for _, test in predictions])
-            row = _scored(cell, float(np.concatenate(hits).mean()), test, cell.task.test.labels)
+        with foreign(f"{row.role} {row.encoder}"):
+            predictions = [(FLOORS | CEILINGS)[row.encoder](part) for part in parts]
+            hits = [dev == part.dev.labels for (dev, _), part in zip(predictions, parts, strict=True)]
+            test, gold = np.concatenate([test for _, test in predictions]), np.concatenate([part.test.labels for part in parts])
+            row = _scored(cell, float(np.concatenate(hits).mean()), test, gold)
     except ForeignError as error:
         _fail([cell], cells, str(error))
         return
     details = {"seconds": time.perf_counter() - start, "data": cell.task.data_card}
-    cells.write(cell.inputs, asdict(row), details, cell.task.test.labels, test)
+    cells.write(cell.inputs, asdict(row), details, gold, test)
 
 
 def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors: Vectors, cells: Cells, advance) -> None:
@@ -297,24 +302,27 @@ def _made_with(rows: Sequence[Rows]) -> list[dict[str, Any]]:
 
 
 class Part(NamedTuple):
-    """Labels by label set of a task or of one of its folds; a fold's rows of train, dev and test among all that are tested."""
+    """Labels by label set of a task or of one of its folds; a fold's rows of train, dev and test among all that are tested.
+
+    `order`: see `Blocks`.
+    """
 
     label_sets: dict[str, LabelSet]
     gold: dict[str, Labels]
     rows: list[np.ndarray]
+    order: np.ndarray
 
     @classmethod
     def of(cls, part: Task, whole: Task, wanted: Iterable[str]) -> Part:
         label_sets, gold = {}, {}
         for name in wanted:
             kind, _, drawn = name.partition(":")
-            if kind == "true":
-                label_sets[name], gold[name] = LabelSet(part.train.labels, part.dev.labels), part.test.labels
-            else:
-                label_sets[name], gold[name] = control_labels(part, kind, int(drawn))
+            labelled = part if kind == "true" else control_task(part, kind, int(drawn))
+            label_sets[name] = LabelSet(labelled.train.labels, labelled.dev.labels)
+            gold[name] = labelled.test.labels
         place = {text: row for row, text in enumerate(whole.test.texts)} if whole.folds else {}
         rows = [np.array([place[text] for text in split.texts]) for split in part.splits.values()] if place else []
-        return cls(label_sets, gold, rows)
+        return cls(label_sets, gold, rows, np.lexsort((part.train.labels, lengths(part.train))))
 
 
 def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProtocol, task: Task, seed: int):
@@ -333,7 +341,7 @@ def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProt
 
     if not task.folds:
         [part] = parts
-        for _, which, result in fit(part, Blocks(*(split.get(column) for split in rows))):
+        for _, which, result in fit(part, Blocks(*(split.get(column) for split in rows), part.order)):
             yield which, result, part.gold[which]
         return
     x = rows[0].get(column)
@@ -344,7 +352,7 @@ def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProt
             if results := at_once(x, [Fold(*part.rows, part.label_sets[which]) for part in parts], len(task.classes)):
                 found[which] = results
     for part in parts if not found else ():
-        for _, which, result in fit(part, Blocks(*(x[own] for own in part.rows))):
+        for _, which, result in fit(part, Blocks(*(x[own] for own in part.rows), part.order)):
             found.setdefault(which, []).append(result)
     for which, results in found.items():
         sizes = [len(part.label_sets[which].dev) for part in parts]

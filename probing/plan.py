@@ -12,7 +12,7 @@ import numpy as np
 from probing.cells import key_of
 from probing.encoders.base import POOLINGS, Encoder, fingerprint
 from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
-from probing.probes.controls import CONTROL_VERSIONS, CONTROLS, FLOORS
+from probing.probes.controls import CEILINGS, CONTROL_VERSIONS, CONTROLS, FLOORS, unsuited
 from probing.probes.protocols import ProbeProtocol, label
 from probing.progress import say
 from probing.statistics import VERSION as SCORES_VERSION
@@ -54,7 +54,7 @@ class Settings:
     layers: tuple[int, ...] | None = None
     poolings: tuple[str, ...] | None = None
     seeds: tuple[int, ...] = (0,)
-    controls: tuple[str, ...] = ("permuted",)
+    controls: tuple[str, ...] = CONTROLS
     floors: tuple[str, ...] = ALL_FLOORS
     train_size: int | None = None
     store_dtype: str = "float32"
@@ -117,9 +117,11 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings,
             if alone := [encoder.name for encoder, twin in zip(encoders, twins, strict=True) if twin is None]:
                 say(f"{', '.join(alone)}: no random-weights twin, so this floor is left out")
         for task in variants:
+            suited = replace(settings, controls=_suited(task, settings.controls, aloud=seed == settings.seeds[0]))
             cells = [_floor_cell(task, name) for name in settings.floors if name in FLOORS]
-            for one, own in measured:
-                cells += [_unnamed_cell(task, one, own, settings)] if one.failure else _probe_cells(task, one, own, settings)
+            cells += [_ceiling_cell(task, name, seed) for name in CEILINGS if "word" in suited.controls]
+            for one, drawn in measured:
+                cells += [_unnamed_cell(task, one, drawn, suited)] if one.failure else _probe_cells(task, one, drawn, suited)
             for cell in cells:
                 planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
     return list(planned.values())
@@ -165,6 +167,23 @@ def _floor_cell(task: Task, name: str) -> Cell:
     inputs = {"data": task.sha256, "role": "floor", "floor": name, "version": 1, "scores": SCORES_VERSION}
     row = replace(_row(task), role="floor", encoder=name, seed=task.seed, cell=key_of(inputs))
     return Cell(inputs, row, task, None, None)
+
+
+def _ceiling_cell(task: Task, name: str, seed: int) -> Cell:
+    """What the words alone reach on the control task of `seed`."""
+    inputs = {"data": task.sha256, "role": "ceiling", "ceiling": name, "version": 1, "scores": SCORES_VERSION}
+    inputs |= {"control": "word", "control_seed": seed, "control_version": CONTROL_VERSIONS["word"]}
+    row = replace(_row(task), role="ceiling", encoder=name, control="word", seed=seed, cell=key_of(inputs))
+    return Cell(inputs, row, task, None, None, seed)
+
+
+def _suited(task: Task, controls: Iterable[str], aloud: bool) -> tuple[str, ...]:
+    """Those of the controls that the task can have."""
+    reasons = {kind: unsuited(task, kind) for kind in controls}
+    for kind, reason in reasons.items() if aloud else ():
+        if reason:
+            say(f"{task.name}: the control {kind} is left out: {reason}")
+    return tuple(kind for kind, reason in reasons.items() if not reason)
 
 
 def _unnamed_cell(task: Task, measured: Measured, seed: int, settings: Settings) -> Cell:

@@ -27,7 +27,7 @@ from markupsafe import Markup
 from probing import figures
 from probing.encoders.base import POOLINGS
 from probing.errors import ConfigError
-from probing.probes.controls import FLOORS
+from probing.probes.controls import FLOORS, LOW_CEILING
 from probing.runs import Run
 from probing.tables import ResultTable, letters_of, merge
 
@@ -85,14 +85,28 @@ def _summary(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
             line["sd over seeds"] = f"{_pc(row.seed_sd)} ({row.seeds})" if row.seeds > 1 else ""
         line["macro F1"] = _pc(row.macro_f1)
         line["not separated from it"] = _columns(row)
-        for kind in table.controls:
-            line[f"control ({kind})"] = _pc(getattr(row, f"control_{kind}"))
-            line["selectivity" if len(table.controls) == 1 else f"selectivity ({kind})"] = _pc(getattr(row, f"selectivity_{kind}"))
+        line |= _controls(table, row)
         line |= {name: _pc(value) for name, value in beside.items()}
         if row.random_n > 1:
             line["random weights"] += f" ± {_pc(row.random_sd)} ({row.random_n})"
         lines.append(line | ({"missing": row.missing} if best.missing.any() else {}))
     return pd.DataFrame(lines).fillna("")
+
+
+def _controls(table: ResultTable, row: Any) -> dict[str, str]:
+    """The columns of the control tasks; "n/a" where the encoder has the word control on other tasks, and none is planned here."""
+    line = {}
+    if "word" in table.controls:
+        names = ("control (word)", "ceiling (bag of words)", "selectivity")
+        planned = table.frame[(table.frame.control == "word") & (table.frame.encoder == row.encoder)].task
+        if (planned == row.task).any():
+            low = "◊" if row.ceiling < LOW_CEILING else ""
+            line = dict(zip(names, (_pc(row.control_word), _pc(row.ceiling) + low, _pc(row.selectivity)), strict=True))
+        else:
+            line = dict.fromkeys(names, "n/a" if len(planned) else "")
+    if "permuted" in table.controls:
+        line["leak check (permuted labels)"] = _pc(row.control_permuted) + ("‼" if row.leak_p < 0.05 else "")
+    return line
 
 
 def _pc(value: float) -> str:
@@ -193,6 +207,7 @@ def _footer(
         f"Seeds: {seeds or 'none matters'} (train subsets, control labels, random weights, and probes that draw; a cell that no "
         "seed can change is measured once); with several, scores and bounds are means, tests those of the first.",
         "Random weights: each draw at its own dev-best layer and pooling; mean ± standard deviation over draws (their number).",
+        *_control_notes(table),
     ]
     if best.groupby(["task", "probe"]).encoder.nunique().max() > 1:
         lines.append(
@@ -240,6 +255,33 @@ def _power(best: pd.DataFrame) -> list[str]:
             f"best that is separated with a probability of 80 % at the first step of Holm: {', '.join(parts)}."
         )
     return lines
+
+
+def _control_notes(table: ResultTable) -> list[str]:
+    """What the columns of the control tasks mean."""
+    notes = []
+    if "word" in table.controls:
+        reached = table._role("ceiling").groupby(["encoder", "task"], sort=False).accuracy.mean()
+        known = [f"{_pc(reached[name].min())} % or more by {how}" for name, how in _CEILINGS if name in reached]
+        notes.append(
+            "Control (word): each sentence has the random label of one of its words, with the label histogram of the task. "
+            "Selectivity: accuracy minus accuracy on this control task, same layer, pooling and probe (Hewitt & Liang 2019). "
+            f"Ceiling: what words alone reach there{': ' * bool(known)}{', '.join(known)}. n/a: too few words for the classes."
+        )
+        if low := [task for task, value in reached.get("word bag", {}).items() if value < LOW_CEILING]:
+            notes.append(
+                f"◊ Warning: a bag of words reaches less than {100 * LOW_CEILING:.0f} % on the word control of {', '.join(low)}: "
+                "it is hard to learn there, and selectivity is too large by up to the difference."
+            )
+    if "permuted" in table.controls:
+        notes.append(
+            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned. ‼ significantly above "
+            "the share of the largest class (one-sided binomial test, Holm over the lines of the table): an error in the set-up."
+        )
+    return notes
+
+
+_CEILINGS = (("word look-up", "a look-up of the deciding word"), ("word bag", "logistic regression on the bag of words"))
 
 
 def _reading(reading: Mapping[str, int]) -> str:

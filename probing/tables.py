@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from probing.encoders.base import CONTEXTUAL
 from probing.errors import ConfigError
 from probing.statistics import holm, letters, mcnemar, paired_difference, smallest_difference
 
-ROLES = ("probe", "static", "random", "control", "floor")
+ROLES = ("probe", "static", "random", "control", "floor", "ceiling")
 """probe: true labels, the encoder as given · static: its layer 0, mean, where not asked for · random: random weights ·
-control: control labels · floor: no encoder."""
+control: control labels · floor: no encoder · ceiling: no encoder, on control labels."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,10 @@ class ResultTable:
         mean) stand beside it where they were measured. `random` is the mean of the random-weights twins, each at its own dev-best
         layer and pooling, `random_sd` their standard deviation, `random_n` their number.
 
+        Accuracies on control tasks are those at the same layer and pooling: `control_permuted` with `leak_p` (`_leaks`);
+        `control_word`, `selectivity` (accuracy - control_word), and the ceilings of that control, `ceiling` (bag of words) and
+        `ceiling_lookup`.
+
         `not_separated` lists the columns (layer, pooling) that are not separated from the best on the same test items (see
         `compare_layers`), the best among them; `better` those that are separated and better on test; `n_columns` is how many were
         compared, with the best. `can_show` is the smallest difference of two accuracies (0-1) that this test split shows with a
@@ -244,8 +248,13 @@ class ResultTable:
             line["seed_sd"] = float(scores.accuracy.std(ddof=1)) if len(scores) > 1 else np.nan
             same = {"task": task, "probe": probe, "n_train": n_train}
             for kind in self.controls:
-                control = self._mean(role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same)
-                line |= {f"control_{kind}": control, f"selectivity_{kind}": line["accuracy"] - control}
+                line[f"control_{kind}"] = self._mean(
+                    role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same
+                )
+            if "word" in self.controls:
+                line["selectivity"] = line["accuracy"] - line["control_word"]
+                for name, reader in (("ceiling", "word bag"), ("ceiling_lookup", "word look-up")):
+                    line[name] = self._mean(role="ceiling", encoder=reader, task=task, n_train=n_train)
             floors = self._floors(task, encoder, probe, n_train)
             twins = [_accuracy(twin) for twin in floors.get("random weights", [])]
             line |= {"random": np.mean(twins) if twins else np.nan, "random_n": len(twins)}
@@ -255,7 +264,29 @@ class ResultTable:
             line |= _family(own.get((task, encoder, probe, n_train)), first, alpha)
             lines.append(line | {"missing": missing})
         frame = pd.DataFrame(lines)
+        if "permuted" in self.controls:
+            frame["leak_p"] = self._leaks(frame)
         return frame.astype({"layer": "Int64", "beats_floors": "boolean"}) if len(frame) else frame
+
+    def _leaks(self, best: pd.DataFrame) -> np.ndarray:
+        """For each line of `best` the p-value of test accuracy on permuted labels being no higher than the majority rate.
+
+        One-sided exact binomial test of the hits of all seeds against the share of the largest class, Holm over the lines; NaN
+        where the control is not measured, or predictions are not at hand. Labels shuffled among the test sentences give that many
+        hits or fewer, whatever the probe predicts: a probe with more has seen them.
+        """
+        p = np.full(len(best), np.nan)
+        for at, line in enumerate(best.itertuples()):
+            where = {name: getattr(line, name) for name in (*_KEYS, "layer", "pooling")} | {"control": "permuted"}
+            rows = self._where(role="control", **where) if line.cell else ()
+            if self.predictions is None or not len(rows):
+                continue
+            pairs = [self.predictions(cell) for cell in rows.cell]
+            hits, n = sum(int((a == b).sum()) for a, b in pairs), sum(len(gold) for gold, _ in pairs)
+            p[at] = binomtest(hits, n, np.bincount(pairs[0][0]).max() / len(pairs[0][0]), alternative="greater").pvalue
+        measured = ~np.isnan(p)
+        p[measured] = holm(p[measured])
+        return p
 
     def _families(self) -> Iterable[tuple[tuple, pd.DataFrame]]:
         """The layers and poolings, whatever their state, of each task, encoder, probe and size of the train split."""
@@ -265,7 +296,8 @@ class ResultTable:
         """The line of a family without a finished cell."""
         names = [name for name in SCORES if "accuracy" in name or "f1" in name]
         names += ["seed_sd", "random", "random_sd", "static", "can_show"]
-        names += [f"{name}_{kind}" for kind in self.controls for name in ("control", "selectivity")]
+        names += [f"control_{kind}" for kind in self.controls]
+        names += ["selectivity", "ceiling", "ceiling_lookup"] if "word" in self.controls else []
         line = {name: row[name] for name in (*_KEYS, "paper_name", "majority", "n_test")} | dict.fromkeys(names, np.nan)
         line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "edge": "", "seeds": 0}
         line |= {"random_n": 0, "beats_floors": None, "floor": "", "not_separated": [], "better": [], "n_columns": 0}
@@ -281,6 +313,7 @@ class ResultTable:
             ("layers", frame[own & (frame.role == "probe")]),
             ("static", frame[own & (frame.role == "static")]),
             *((f"control {kind}", frame[own & (frame.role == "control") & (frame.control == kind)]) for kind in self.controls),
+            ("ceilings", frame[frame.role == "ceiling"]),
             ("random weights", frame[twins & (frame.role == "random")]),
             *((f"floor {name}", rows) for name, rows in frame[frame.role == "floor"].groupby("encoder", sort=False)),
         ):
@@ -411,11 +444,15 @@ class ResultTable:
     def not_converged(self) -> int:
         return int((~self._role("probe", "random", "control").converged.astype(bool)).sum())
 
-    def _mean(self, **where: Any) -> float:
-        roles = where.pop("role")
-        frame = self._role(*([roles] if isinstance(roles, str) else roles))
+    def _where(self, role: str | tuple[str, ...], **where: Any) -> pd.DataFrame:
+        """The finished rows of the role or roles, with these values."""
+        frame = self._role(*([role] if isinstance(role, str) else role))
         for name, wanted in where.items():
             frame = frame[frame[name] == wanted]
+        return frame
+
+    def _mean(self, **where: Any) -> float:
+        frame = self._where(**where)
         return float(frame.accuracy.mean()) if len(frame) else float("nan")
 
     def _contextual(self, encoder: str) -> bool:
