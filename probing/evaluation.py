@@ -253,7 +253,7 @@ def _compute_floor(cell: Cell, cells: Cells) -> None:
 
 
 def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors: Vectors, cells: Cells, advance) -> None:
-    splits = ([task.test] if task.folds else task.splits.values()) if todo else []
+    splits = ([task.dev, task.test] if task.folds else task.splits.values()) if todo else []  # of folds, all sentences
     rows = [vectors.rows(split.texts) for split in splits]
     about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)} if todo else {}
     layer_names = about.pop("layers", [])
@@ -279,7 +279,8 @@ def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, v
                         layer_name=layer_names[column.layer] if column.layer < len(layer_names) else "",
                     )
                     tried = json.loads(json.dumps(list(result.tried)))
-                details = {"tried": tried, "seconds": time.perf_counter() - start, "data": task.data_card, "encoder": about}
+                    details = {"tried": tried, "features_left_out": int(result.left_out)}
+                details |= {"seconds": time.perf_counter() - start, "data": task.data_card, "encoder": about}
                 cells.write(cell.inputs, asdict(row), details, gold, result.predictions)
                 del pending[which]
                 advance(1)
@@ -302,7 +303,7 @@ def _made_with(rows: Sequence[Rows]) -> list[dict[str, Any]]:
 
 
 class Part(NamedTuple):
-    """Labels by label set of a task or of one of its folds; a fold's rows of train, dev and test among all that are tested.
+    """Labels by label set of a task or of one of its folds; a fold's rows of train, dev and test among all sentences.
 
     `order`: see `Blocks`.
     """
@@ -320,7 +321,7 @@ class Part(NamedTuple):
             labelled = part if kind == "true" else control_task(part, kind, int(drawn))
             label_sets[name] = LabelSet(labelled.train.labels, labelled.dev.labels)
             gold[name] = labelled.test.labels
-        place = {text: row for row, text in enumerate(whole.test.texts)} if whole.folds else {}
+        place = {text: row for row, text in enumerate((*whole.dev.texts, *whole.test.texts))} if whole.folds else {}
         rows = [np.array([place[text] for text in split.texts]) for split in part.splits.values()] if place else []
         return cls(label_sets, gold, rows, np.lexsort((part.train.labels, lengths(part.train))))
 
@@ -344,7 +345,7 @@ def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProt
         for _, which, result in fit(part, Blocks(*(split.get(column) for split in rows), part.order)):
             yield which, result, part.gold[which]
         return
-    x = rows[0].get(column)
+    x = np.concatenate([split.get(column) for split in rows])
     found: dict[str, list[ProbeResult]] = {}
     at_once = getattr(probe, "fit_folds", lambda *given: None)
     for which in parts[0].gold:
@@ -368,6 +369,7 @@ def _pooled(results: Sequence[ProbeResult], dev_sizes: Sequence[int]) -> ProbeRe
         tuple({"fold": k, **tried} for k, result in enumerate(results) for tried in result.tried),
         all(result.converged for result in results),
         next((result.edge for result in results if result.edge), ""),
+        max(result.left_out for result in results),
     )
 
 

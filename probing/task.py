@@ -80,8 +80,8 @@ class Split:
 class Task:
     """A loaded task. `train_size` and `seed` say how it was drawn (None: all of train; no draw, and no seed matters).
 
-    With `folds` (see `cross_validated`) it is measured by cross-validation: train and dev are those of the first fold, test holds
-    the test sentences of one fold after the other.
+    With `folds` (see `cross_validated`) it is measured by cross-validation: train is that of the first fold, dev holds all
+    sentences that choose, test the test sentences of one fold after the other.
     """
 
     name: str
@@ -123,12 +123,15 @@ class Task:
         """What was found in the data, as plain JSON: counts per class and split, majority rates (0-1), duplicates, identity.
 
         `notes` lists in words what a reader of a table must know: file not the official one, other classes, classes missing from
-        a split, sentences in two splits, sentences with two labels. Of a cross-validated task it is the first fold's.
+        a split, sentences in two splits, sentences with two labels. Of a cross-validated task it is the first fold's, but for `n`.
         """
         if self.folds:
             n = {name: len(split) for name, split in self.splits.items()}
             first = self.folds[0].data_card
-            note = f"cross-validated in {len(self.folds)} folds on sentences of the train split; train and dev are the first fold's"
+            note = (
+                f"cross-validated on sentences of the train split in {len(self.folds)} folds: {n['dev']} sentences choose (dev), "
+                f"{n['test']} others report (test); train is the first fold's"
+            )
             return first | {"sha256": self.sha256, "n": n, "folds": len(self.folds), "notes": [note, *first["notes"]]}
         counts = {s: np.bincount(part.labels, minlength=len(self.classes)) for s, part in self.splits.items()}
         texts = {s: set(part.texts) for s, part in self.splits.items()}
@@ -244,32 +247,51 @@ class Task:
                 raise DataError(f"none of the {n} classes drawn of {self.name} has a {name} sentence: draw more")
         return replace(self, classes=tuple(self.classes[k] for k in kept), **parts, seed=seed)
 
-    def cross_validated(self, folds: int, seed: int) -> Task:
-        """The train split alone, as a task whose every sentence is tested once: `folds` tasks, stratified.
+    def cross_validated(self, folds: int, seed: int, choosing: int | None = None) -> Task:
+        """The train split alone, as a task: some of its sentences choose layer and hyperparameters (dev), the others report (test).
 
-        Of each fold one part is tested, as much of the next as makes a tenth of all is dev, all else train. A sentence that
-        occurs twice counts once, and the last few are left out where they would make folds unequal.
+        The sentences are dealt into `folds` parts, stratified. A fit tests one part, chooses on another and trains on all others.
+        Every part either reports, in one fit, or chooses, so that no sentence does both. A sentence that occurs twice counts once,
+        and the last few are left out where they would make parts unequal.
+
+        Args:
+            choosing: how many parts choose, each for as many fits as the others; None: half of them, each for one fit.
 
         Raises:
-            DataError: fewer than two distinct sentences a fold.
+            DataError: `folds` is below 4, or no multiple of `choosing` of at least twice its size; fewer than two distinct
+                sentences a part.
         """
+        choosing = folds // 2 if choosing is None else choosing
+        if folds < 4 or not 0 < choosing <= folds // 2 or folds % choosing:
+            raise DataError(
+                f"{self.name} cannot be cross-validated in {folds} parts of which {choosing} choose and {folds - choosing} report: "
+                "take at least 4 parts, half of them to choose (such as 10, 5), or fewer that divide their number (such as 10, 2)"
+            )
         _, first = np.unique(np.array(self.train.texts, dtype=object), return_index=True)
         pool = self.train.take(first)
         if len(pool) < 2 * folds:
-            raise DataError(f"{self.name} has {len(pool)} distinct train sentences: too few for {folds} folds (2 each)")
-        rng = np.random.default_rng([seed, 4])
-        kept = _spread(pool.labels, rng)[: len(pool) // folds * folds]
-        dealt = kept[np.argsort(pool.labels[kept], kind="stable")]  # class after class, so that each goes round all folds
-        tests = [rng.permutation(dealt[k::folds]) for k in range(folds)]
-        parts = []
-        for k, test in enumerate(tests):
-            dev = tests[(k + 1) % folds][: max(1, len(kept) // 10)]
-            train = np.setdiff1d(kept, np.r_[test, dev])
-            splits = {"train": pool.take(train), "dev": pool.take(dev), "test": pool.take(test)}
-            parts.append(replace(self, **splits, seed=seed))
-        texts = tuple(text for part in parts for text in part.test.texts)
-        tested = Split(texts, np.concatenate([part.test.labels for part in parts]))
-        return replace(parts[0], test=tested, folds=tuple(parts))
+            raise DataError(f"{self.name} has {len(pool)} distinct train sentences: too few for {folds} parts (2 each)")
+        dealt = _dealt(pool.labels, folds, np.random.default_rng([seed, 4]))
+        each, fits = folds // choosing, []
+        for k, test in enumerate(dealt):
+            if k % each:  # the first of `each` parts chooses for the others
+                dev = dealt[k - k % each]
+                train = np.setdiff1d(np.concatenate(dealt), np.r_[test, dev])
+                fits.append(replace(self, train=pool.take(train), dev=pool.take(dev), test=pool.take(test), seed=seed))
+        dev, test = _joined([pool.take(part) for part in dealt[::each]]), _joined([fit.test for fit in fits])
+        return replace(fits[0], dev=dev, test=test, folds=tuple(fits))
+
+
+def _joined(splits: Sequence[Split]) -> Split:
+    """The sentences of one split after the other."""
+    return Split(tuple(text for split in splits for text in split.texts), np.concatenate([split.labels for split in splits]))
+
+
+def _dealt(labels: Labels, parts: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows dealt into parts of equal size, every class within one sentence of its share; the last few rows may be in none."""
+    kept = _spread(labels, rng)[: len(labels) // parts * parts]
+    ordered = kept[np.argsort(labels[kept], kind="stable")]  # class after class, so that each goes round all parts
+    return [ordered[k::parts] for k in range(parts)]
 
 
 def _sha256(content: Any) -> str:
