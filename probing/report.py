@@ -105,7 +105,7 @@ def _controls(table: ResultTable, row: Any) -> dict[str, str]:
         else:
             line = dict.fromkeys(names, "n/a" if len(planned) else "")
     if "permuted" in table.controls:
-        line["leak check (permuted labels)"] = _pc(row.control_permuted) + ("‼" if row.leak_p < 0.05 else "")
+        line["leak check (permuted labels)"] = _pc(row.control_permuted) + ("‖" if row.leak_p < 0.05 else "")
     return line
 
 
@@ -275,7 +275,7 @@ def _control_notes(table: ResultTable) -> list[str]:
             )
     if "permuted" in table.controls:
         notes.append(
-            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned. ‼ significantly above "
+            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned. ‖ significantly above "
             "the share of the largest class (one-sided binomial test, Holm over the lines of the table): an error in the set-up."
         )
     return notes

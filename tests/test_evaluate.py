@@ -47,7 +47,7 @@ def test_a_task_in_the_words_is_solved_and_noise_is_not(tasks, tmp_path):
     noise = best.loc["tree_depth"]
     assert noise.accuracy_low <= noise.majority <= 0.5, "labels without meaning cannot be read"
     assert abs(best.control_permuted["bigram_shift"] - best.majority["bigram_shift"]) < 0.2
-    assert best.selectivity_permuted["bigram_shift"] == best.accuracy["bigram_shift"] - best.control_permuted["bigram_shift"] > 0.2
+    assert best.accuracy["bigram_shift"] - best.control_permuted["bigram_shift"] > 0.2
 
 
 def test_the_same_request_computes_nothing_and_gives_the_same_bytes(tasks, tmp_path):

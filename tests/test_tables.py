@@ -274,26 +274,59 @@ def test_draws_beyond_the_seeds_of_the_run_are_compared_with_its_first():
 
 
 def test_control_selectivity_twin_and_static():
-    """Each at its place: the control at the same layer and pooling, the twin at its own dev-best, static at layer 0, mean."""
+    """Each at its place: the control at the same layer and pooling, the twin at its own dev-best, static at layer 0, mean.
+
+    Selectivity is accuracy minus the word control, whatever the permuted labels give; ceilings belong to the task.
+    """
     control = {"role": "control", "control": "word"}
+    ceiling = {"role": "ceiling", "control": "word", "layer": None, "pooling": "", "probe": "", "encoder": "word bag"}
     twin = {"role": "random", "encoder": "enc (random)", "twin_of": "enc"}
     rows = [
         row(0, 0.6, 0.61), row(2, 0.9, 0.88), row(0, 0.5, 0.55, pooling="cls"),
         row(2, 0.7, 0.58, seed=0, **control), row(2, 0.7, 0.62, seed=1, **control),
         row(0, 0.7, 0.95, **control), row(2, 0.7, 0.96, pooling="cls", **control), row(2, 0.7, 0.97, encoder="two", **control),
         row(1, 0.66, 0.64, **twin), row(2, 0.60, 0.99, **twin), row(1, 0.99, 0.98, **(twin | {"twin_of": "two"})),
+        row(2, 0.5, 0.51, seed=0, **(control | {"control": "permuted"})),
+        row(test=0.92, seed=0, **ceiling), row(test=0.94, seed=1, **ceiling), row(test=0.1, **(ceiling | {"task": "length"})),
+        row(test=0.99, **(ceiling | {"encoder": "word look-up"})),
     ]  # fmt: skip
     table = ResultTable.of(rows)
     line = table.best().iloc[0]
-    assert line.layer == 2 and table.controls == ["word"] and table.encoders == ["enc"]
-    assert line.control_word == pytest.approx(0.60) and line.selectivity_word == pytest.approx(0.28)
+    assert line.layer == 2 and table.controls == ["word", "permuted"] and table.encoders == ["enc"]
+    assert line.control_word == pytest.approx(0.60) and line.selectivity == pytest.approx(0.28)
+    assert line.control_permuted == pytest.approx(0.51) and np.isnan(line.leak_p), "without predictions there is no test"
+    assert line.ceiling == pytest.approx(0.93) and line.ceiling_lookup == pytest.approx(0.99)
     assert line.random == pytest.approx(0.64) and line.static == pytest.approx(0.61)
 
 
 def test_what_was_not_measured_is_empty_and_not_zero():
     line = ResultTable.of([row(1, 0.9, 0.9)]).best().iloc[0]
     assert np.isnan(line.random) and np.isnan(line.static)
-    assert not [name for name in line.index if name.startswith(("control_", "selectivity_"))]
+    assert not [name for name in line.index if name.startswith(("control_", "selectivity", "ceiling", "leak"))]
+
+
+def leaking(hits: dict[str, tuple[int, ...]], gold=(60, 40)) -> pd.DataFrame:
+    """`best` of tasks whose probes are right on so many permuted labels, one number for each seed, of a test split like `gold`."""
+    rows, right = [], {}
+    labels = np.repeat(np.arange(len(gold)), gold)
+    for task, counts in hits.items():
+        for name, n, seed in [("", len(labels), None), *(("permuted", n, seed) for seed, n in enumerate(counts))]:
+            role = "control" if name else "probe"
+            rows.append(row(1, 0.9, n / len(labels), task=task, role=role, control=name, seed=seed, cell=f"{task}{name}{seed}"))
+            right[rows[-1].cell] = np.arange(len(labels)) < n
+    return ResultTable.of(rows, lambda cell: (labels, np.where(right[cell], labels, labels + 1))).best()
+
+
+def test_the_leak_check_is_a_binomial_test_against_the_largest_class_with_holm_over_the_lines():
+    """60 of 100 sentences have the largest class: 60 hits are no sign, 80 are one; seeds add up; lines share the error rate."""
+    assert leaking({"a": (60,)}).leak_p[0] > 0.5 and leaking({"a": (40,)}).leak_p[0] > 0.9
+    from scipy.stats import binom
+
+    assert leaking({"a": (70,)}).leak_p[0] == pytest.approx(binom.sf(69, 100, 0.6))
+    assert leaking({"a": (70, 65, 66)}).leak_p[0] == pytest.approx(binom.sf(200, 300, 0.6))
+    several = leaking({"a": (70,), "b": (80,), "c": (50,)}).set_index("task").leak_p
+    assert several["b"] == pytest.approx(3 * binom.sf(79, 100, 0.6)) and several["a"] == pytest.approx(2 * binom.sf(69, 100, 0.6))
+    assert several["a"] < 0.05 < several["c"]
 
 
 def test_floors_are_tasks_by_floors_in_the_order_of_the_tasks():
