@@ -168,14 +168,14 @@ def test_a_right_prediction_is_drawn_for_its_margin(study):
         return 10 + float(next(word for word in words if word.isdigit())) + 0.5 * ("test" in words)
 
     context.encoder.value = value
-    head = LinearHead(np.array([[0.0], [1.0]]), np.zeros(2), ("0", "1"), 0, "cls")
+    head = LinearHead(np.array([[0.0], [1.0]]), np.array([1.0, 0.0]), ("0", "1"), 0, "cls")
     cases, drawn = asked._draw(context.encoder, task, head, 0)
     wrong, right = cases[::2], cases[1::2]
     assert [pair["pair"] for pair in drawn] == [i for i in range(10) for _ in range(2)]
     assert {case.label for case in wrong} == {"0"} and {case.label for case in right} == {"1"}
     margins = [pair["margin"] for pair in drawn]
-    assert margins == [value(set(case.text.split())) for case in cases]
-    assert sorted(margins[1::2]) == [25 + i / 2 for i in range(10)]  # the ten largest of 10, 10.5, …, 29.5
+    assert margins == [value(set(case.text.split())) - 1 for case in cases]
+    assert sorted(margins[1::2]) == [24 + i / 2 for i in range(10)]  # the ten largest of the right ones: 9, 9.5, …, 28.5
 
 
 def test_matched_pairs_by_hand():
