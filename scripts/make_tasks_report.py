@@ -61,10 +61,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/builders"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n", type=int, default=20_000, help="sentences of the grammar")
-    parser.add_argument("--min-per-class", type=int, default=builders.MIN_PER_CLASS)
+    parser.add_argument("--min-per-split", type=int, default=builders.MIN_PER_SPLIT)
     parser.add_argument("--only", nargs="*", default=["grammar", *TREEBANKS])
     given = parser.parse_args()
-    options = {"seed": given.seed, "min_per_class": given.min_per_class}
+    options = {"seed": given.seed, "min_per_split": given.min_per_split}
     tables, counts, used = [], [], {}
     for key in given.only:
         if key != "grammar" and "PROBING_SHARED" not in os.environ:
@@ -100,7 +100,7 @@ def main() -> None:
     pd.DataFrame(counts).to_csv(given.out / "counts.csv", index=False)
     versions = {"python": platform.python_version(), "numpy": numpy.__version__, "scikit-learn": sklearn.__version__}
     command = f"python scripts/make_tasks_report.py --seed {given.seed} --n {given.n}"
-    command += f" --min-per-class {given.min_per_class} --only {' '.join(given.only)}"
+    command += f" --min-per-split {given.min_per_split} --only {' '.join(given.only)}"
     manifest = {
         "command": command,
         **options,
