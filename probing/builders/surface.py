@@ -5,7 +5,7 @@ WC (word_content): 1,000 lower-cased words of at least four characters, taken by
 onwards; a sentence holds exactly one of them, exactly once. A small corpus has neither that rank nor that many
 sentences a word: then the offset is lowered to the one that gives most words with ten sentences each (eight in train,
 one in dev, one in test), and the card says how many there are. So many classes cannot each have `min_per_split`
-sentences in a split: instead every split must hold as many sentences as one of a task of two classes, 2 ×
+sentences in a split: instead every split must hold as many sentences as that of a task of two classes, 2 ×
 `min_per_split`. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 
 Left out: WC does not keep a corpus' own splits, since each of its words must be met in all three.
@@ -32,9 +32,7 @@ def sentence_length(sentences: Sequence[Sentence], rng: np.random.Generator, opt
     """Six bins of length; a bin too small for `min_per_split` sentences in every split is left out and named in the card."""
     labels = [next(str(k) for k, (low, high) in enumerate(BINS) if low <= len(s.tokens) <= high) for s in sentences]
     kept, dropped = large_classes(zip(labels, sentences, strict=True), options)
-    candidates = [
-        Candidate(s.tokens, k, s.split, s.document or "") for s, k in zip(sentences, labels, strict=True) if k in kept
-    ]
+    candidates = [Candidate(s.tokens, k, s.split, s.document or "") for s, k in zip(sentences, labels, strict=True) if k in kept]
     rows = by_class(candidates, options, rng)
     return Built(
         rows=tuple(balanced(rows, options, rng)),

@@ -5,12 +5,14 @@ TreeDepth. ud_top_relations: the clause-level relations of the root's dependents
 clauses, conjuncts) in their order, ROOT at its own place, subtypes stripped; sentences that end in punctuation and
 have none among the dependents before; the 19 most frequent and OTHER (TopConst).
 ud_past_present: tense of the one finite word of the main clause, if it is the root, its copula or its auxiliary of the
-passive, and not in another mood than the indicative (Tense): PRES for Tense=Pres, PAST for Tense=Past, Imp, Pqp. Left
-out, whatever the finite word, are clauses with another auxiliary (`aux`, and its subtypes but aux:pass): the tense of
-an auxiliary is not that of the clause (perfect "hat gesehen", "a vu", "has seen"; future "wird sehen"), and if it were
-left out in the present only, an auxiliary would tell the class. Out too are subjunctive and conditional ("wäre" is
-Tense=Past, "serait" Tense=Pres, and neither says when). ud_subj_number, ud_obj_number: Number=Sing or Number=Plur of the nominal subject or the
-object of the root, common nouns only (SubjNum, ObjNum). Forms are split and filtered as in the originals.
+passive, and in no other mood than the indicative (Tense): PRES for Tense=Pres, PAST for Tense=Past, Imp, Pqp. Left out,
+whatever the finite word, are clauses with another auxiliary (`aux`, and its subtypes but aux:pass): the tense of an
+auxiliary is not that of the clause (perfect "hat gesehen", "a vu", "has seen"; future "wird sehen"), and if only those
+in the present were left out, an auxiliary would tell the class. Out too are subjunctive and conditional ("wäre" is
+Tense=Past, "serait" Tense=Pres, and neither says when). A main verb that governs an infinitive is labelled by its own
+tense: French "va arriver" is PRES.
+ud_subj_number, ud_obj_number: Number=Sing or Number=Plur of the nominal subject or the object of the root, common nouns
+only (SubjNum, ObjNum). Forms are split and filtered as in the originals.
 ud_odd_man_out: same universal tag and same features in place of the same Penn tag (SOMO). ud_coordination_inversion:
 root and conj joined by the only CCONJ, each with a subject (CoordInv); a first word keeps its case where the corpus
 writes it so mid-sentence. Relations and features: universaldependencies.org/u; the originals:

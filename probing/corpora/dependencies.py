@@ -1,7 +1,8 @@
 """Reads CoNLL-U (universaldependencies.org/format) with the conllu library.
 
 A multiword token (`3-4`) is one token of the text whose words keep their arcs; empty nodes (`5.1`) are skipped. File
-names with -train, -dev, -test carry the split, comments `# newdoc id = …` the document. Every line of a word must have ten columns, and every sentence one tree.
+names with -train, -dev, -test carry the split, comments `# newdoc id = …` the document. Every line of a word must have
+ten columns, and every sentence one tree.
 
 Left out: enhanced dependencies, lemmas, other comments.
 """
