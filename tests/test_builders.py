@@ -631,6 +631,10 @@ def test_small_corpus_leaves_tasks_out_with_the_reason_and_makes_the_others(corp
     for name, card in cards.items():
         left = {path.name for path in tmp_path.glob(f"{name}.*")}
         assert bool(left) == isinstance(card, dict), "no file of an earlier run stays"
+    reasons = {name: card for name, card in cards.items() if isinstance(card, str)}
+    assert json.loads((tmp_path / "left_out.json").read_text()) == reasons
+    builders.make_tasks(corpus[:250], tmp_path, tasks=["bigram_shift"])
+    assert not (tmp_path / "left_out.json").exists()
 
 
 @pytest.mark.parametrize("name", builders.BUILDERS)

@@ -8,8 +8,8 @@ number, the pair of forms that odd man out exchanges); for all other tasks it is
 documents (GUM's table, `# newdoc` in CoNLL-U). No sentence of the corpus comes twice in a task. A corpus with
 constituents gives the ten tasks of Conneau et al. 2018 (`PENN`); one with dependencies gives named substitutes where
 constituents are needed (`UD`), so that no one mistakes them for the originals; plain sentences give the tasks that
-need no parse. A task for which the corpus is too small (`make_tasks`, min_per_split) is left out with the reason, and
-the others are made.
+need no parse. A task for which the corpus is too small (`make_tasks`, min_per_split) is left out with the reason, which
+DIR/left_out.json records for the last call, and the others are made.
 `grammar_tasks` does the same with the built-in grammar, without any file.
 
 Every task draws from a generator of its own (seed and name), so that a task's bytes do not depend on which others are
@@ -64,6 +64,7 @@ PENN = tuple(name for name in BUILDERS if not name.startswith("ud_"))
 UD = tuple(f"ud_{name}" if f"ud_{name}" in BUILDERS else name for name in PENN)
 UD = tuple("ud_top_relations" if name == "top_constituents" else name for name in UD)
 SHORTEST, LONGEST = 5, 28
+LEFT_OUT = "left_out.json"
 ENDINGS = (".txt", ".groups.txt", ".card.json")
 MIN_PER_SPLIT = 30
 
@@ -135,6 +136,10 @@ def make_tasks(
             written(out / f"{name}.groups.txt", "".join(f"{row.group}\n" for row in built.rows))
         written(out / f"{name}.txt", text)
         result[name] = card
+    reasons = {name: card for name, card in result.items() if isinstance(card, str)}
+    (out / LEFT_OUT).unlink(missing_ok=True)
+    if reasons:
+        written(out / LEFT_OUT, json.dumps(reasons, indent=1, ensure_ascii=False) + "\n")
     return result
 
 
@@ -217,10 +222,9 @@ def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000) -> Path:
     try:
         corpus = grammar.corpus(n, seed)
         options = {"seed": seed, "min_per_split": min(MIN_PER_SPLIT, max(7, n // 160))}
-        made = make_tasks(corpus.sentences, temporary, source=corpus.name, source_sha256=corpus.sha256, **options)
+        make_tasks(corpus.sentences, temporary, source=corpus.name, source_sha256=corpus.sha256, **options)
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(temporary.iterdir())}
-        left_out = {name: card for name, card in made.items() if isinstance(card, str)}
-        manifest = {"source": "grammar", "n": n, "seed": seed, "files": files, "left out": left_out}
+        manifest = {"source": "grammar", "n": n, "seed": seed, "files": files}
         written(temporary / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         os.chmod(temporary, 0o755)
         if folder.exists() and not whole(folder):

@@ -18,6 +18,7 @@ from pathlib import Path
 from probing.corpora.brackets import read_gum, read_penn
 from probing.corpora.dependencies import read_conllu
 from probing.corpora.parsed import Corpus, Dependencies, Node, Sentence
+from probing.corpora.senteval import is_row
 from probing.errors import DataError
 from probing.reading import read_bytes, read_text
 
@@ -33,7 +34,6 @@ __all__ = [
     "read_plain",
     "read_source",
 ]
-SPLITS = {"tr", "va", "te"}
 KINDS = {".mrg": "penn", ".ptb": "penn", ".penn": "penn", ".conllu": "conllu", ".conll": "conllu"}
 
 
@@ -52,10 +52,9 @@ def read_plain(path: Path) -> Iterator[Sentence]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if "\t" in line:
             fields = line.split("\t")
-            if len(fields) > 2 and SPLITS & set(fields[:2]):
+            what = "a table, not a plain sentence"
+            if is_row(line):
                 what = "the format of a finished task; read its folder with data=senteval data.root=FOLDER"
-            else:
-                what = "a table, not a plain sentence"
             raise DataError(
                 f"{path}, line {number}: {len(fields)} columns with tabs between them ({line[:60]!r}) are {what}; to make tasks "
                 f"of its sentences, give that column alone, e.g. cut -f{len(fields)} FILE > sentences.txt"
