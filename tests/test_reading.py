@@ -161,6 +161,16 @@ def test_files_of_nothing(tmp_path, content):
     assert read_text(path) in ("", "\n") and list(text.sentences(path)) == []
 
 
+@pytest.mark.parametrize("row", ["tr\tI\tone\n", "past_present\tte\tPAST\tone\n"])
+def test_rows_of_a_task_are_no_text_for_a_language_model(tmp_path, row):
+    path = tmp_path / "t.txt"
+    path.write_text(f"the cat\tran\n{row}")
+    with pytest.raises(ProbingError, match=r"t\.txt, line 2: .* split and label; .*cut -f[34] FILE"):
+        list(text.sentences(path))
+    path.write_text("the cat\tran\n")
+    assert list(text.sentences(path)) == ["the cat ran"]
+
+
 def test_a_python_file_with_a_mark_is_run(tmp_path):
     from probing.encoders.usercode import find
 

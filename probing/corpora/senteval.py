@@ -68,3 +68,13 @@ def read_lines(path: Path, content: bytes | None = None) -> Iterator[Line]:
         if not fields[-1].strip():
             raise DataError(f"{where}: the sentence (last field) is empty; remove the row or mend it")
         yield Line(number, task, SPLITS[fields[0]], fields[1], fields[-1], path)
+
+
+def is_row(line: str) -> bool:
+    """Whether a line of text is a row of this format: three fields or more, the first or the second a split.
+
+    >>> [is_row(line) for line in ("tr\\tI\\tIt ran .", "task\\tte\\tI\\tIt ran .", "It\\tran .", "tr I It ran .")]
+    [True, True, False, False]
+    """
+    fields = line.split("\t")
+    return len(fields) > 2 and not SPLITS.keys().isdisjoint(fields[:2])
