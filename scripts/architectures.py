@@ -242,7 +242,6 @@ def letters_of(table: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) ->
     return given.tolist()
 
 
-
 def training(checkpoints: Sequence[Checkpoint], matched: str) -> str:
     lines = []
     for network in dict.fromkeys(one.network for one in checkpoints):
