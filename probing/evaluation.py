@@ -47,6 +47,7 @@ def evaluate(
     controls: Iterable[str] = ("permuted",),
     floors: Iterable[str] = ALL_FLOORS,
     train_size: int | None = None,
+    twins: int = 1,
     force: bool = False,
 ) -> ResultTable:
     """Measures every task on every layer of every encoder.
@@ -59,8 +60,9 @@ def evaluate(
         seeds: of probes that draw, of control labels, of random weights, and of train subsets. A cell that no seed can change
             is measured once.
         controls: control tasks, of `probing.probes.controls.CONTROLS`.
-        floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" an untrained twin of each encoder.
+        floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" untrained twins of each encoder.
         train_size: train on a stratified subset of about this size.
+        twins: random-weights twins of each encoder: one for each of the seeds, and more up to this number.
         force: measure again what is finished.
 
     Returns:
@@ -70,7 +72,7 @@ def evaluate(
     Raises:
         ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
     """
-    store, cells, settings = opened(store, cells, probe, layers, poolings, seeds, controls, floors, train_size)
+    store, cells, settings = opened(store, cells, probe, layers, poolings, seeds, controls, floors, train_size, twins)
     planned = plan(tasks, encoders, settings, store)
     compute(planned, settings.probe, store, cells, force)
     return table(planned, cells)
@@ -86,6 +88,7 @@ def opened(
     controls: Iterable[str],
     floors: Iterable[str],
     train_size: int | None = None,
+    twins: int = 1,
 ) -> tuple[Store, Cells, Settings]:
     """The arguments of `evaluate` and `flash` as what they stand for: folders opened, names looked up."""
     store = store if isinstance(store, Store) else Store(store)
@@ -99,6 +102,7 @@ def opened(
         tuple(floors),
         train_size,
         store.dtype,
+        twins,
     )
     return store, cells, settings
 
@@ -265,6 +269,7 @@ def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, v
                     row = replace(
                         _scored(cell, result.dev_accuracy, result.predictions, gold),
                         converged=result.converged,
+                        edge=getattr(result, "edge", ""),  # a user's protocol may not say it
                         chosen=json.dumps(dict(result.chosen)),
                         layer_name=layer_names[column.layer] if column.layer < len(layer_names) else "",
                     )
@@ -354,6 +359,7 @@ def _pooled(results: Sequence[ProbeResult], dev_sizes: Sequence[int]) -> ProbeRe
         {name: [result.chosen[name] for result in results] for name in results[0].chosen},
         tuple({"fold": k, **tried} for k, result in enumerate(results) for tried in result.tried),
         all(result.converged for result in results),
+        next((result.edge for result in results if result.edge), ""),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +58,7 @@ class Settings:
     floors: tuple[str, ...] = ALL_FLOORS
     train_size: int | None = None
     store_dtype: str = "float32"
+    twins: int = 1
 
     def __post_init__(self) -> None:
         for name, given, allowed in (
@@ -69,6 +71,14 @@ class Settings:
                     raise ConfigError(f"{name}={value!r} is unknown{did_you_mean(value, allowed)} (allowed: {', '.join(allowed)})")
         if not self.seeds or min(self.seeds) < 0:
             raise ConfigError(f"seed={list(self.seeds)} must hold at least one number, none below 0")
+        if isinstance(self.twins, bool) or not isinstance(self.twins, int) or self.twins < 1:
+            raise ConfigError(f"twins={self.twins!r} must be a whole number of at least 1; floors without random-weights has none")
+
+    @property
+    def more_twins(self) -> list[int]:
+        """Seeds of the random twins beside one for each seed of the run: the smallest numbers that are not among those."""
+        unused = (number for number in count() if number not in self.seeds)
+        return list(islice(unused, max(0, self.twins - len(self.seeds))))
 
 
 class Measured(NamedTuple):
@@ -99,16 +109,17 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings,
     planned: dict[tuple, Cell] = {}
     for seed in settings.seeds:
         variants = [task.subset(settings.train_size, seed) for task in tasks]
-        measured = [_measured(encoder, "", settings, store) for encoder in encoders]
+        measured = [(_measured(encoder, "", settings, store), seed) for encoder in encoders]
         if "random-weights" in settings.floors:
-            twins = [_twin(encoder, seed, settings, store) for encoder in encoders]
-            measured += [twin for twin in twins if twin is not None]
+            for drawn in (seed, *(settings.more_twins if seed == settings.seeds[0] else ())):
+                twins = [_twin(encoder, drawn, settings, store) for encoder in encoders]
+                measured += [(twin, drawn) for twin in twins if twin is not None]
             if alone := [encoder.name for encoder, twin in zip(encoders, twins, strict=True) if twin is None]:
                 say(f"{', '.join(alone)}: no random-weights twin, so this floor is left out")
         for task in variants:
             cells = [_floor_cell(task, name) for name in settings.floors if name in FLOORS]
-            for one in measured:
-                cells += [_unnamed_cell(task, one, seed, settings)] if one.failure else _probe_cells(task, one, seed, settings)
+            for one, own in measured:
+                cells += [_unnamed_cell(task, one, own, settings)] if one.failure else _probe_cells(task, one, own, settings)
             for cell in cells:
                 planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
     return list(planned.values())

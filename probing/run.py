@@ -44,7 +44,7 @@ LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 """Keys whose value is a list: loops inside one job."""
 
 GROUPS = ("data", "encoder", "probe")
-KEYS = (*GROUPS, *LISTS, "precision", "study", "run")
+KEYS = (*GROUPS, *LISTS, "twins", "precision", "study", "run")
 TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
 INTERACT_KEYS = (
     *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
@@ -217,6 +217,7 @@ def job(config: DictConfig) -> int:
         _list(said["floors"], str, "floors", every=ALL_FLOORS, none=True),
         source.train_size,
         run.store_dtype,
+        said["twins"],
     )
     if said["precision"] is not None:
         sequential.check(said["precision"], settings)

@@ -243,7 +243,7 @@ class Round:
         layers = found.compare_layers()
         keyed = list(layers[["task", *_KEY]].itertuples(index=False, name=None))
         leaders = frozenset(key for key, is_best in zip(keyed, layers.best, strict=True) if is_best)
-        ties = frozenset(key for key, tied in zip(keyed, layers.tied, strict=True) if tied)
+        ties = frozenset(key for key, tied in zip(keyed, layers.not_separated, strict=True) if tied)
         return cls(best, tuple(lines), wanting, leaders, ties)
 
     def steady(self, before: Round) -> bool:
@@ -285,12 +285,13 @@ def _answers(
         sizes = {f"n_{name}": len(split) for name, split in part.splits.items()} | {"n_classes": len(part.classes)}
         share = len(part.test) / whole[row.task]
         mine = _cells(found.frame[found.frame.task == row.task])
-        first, tied = (row.encoder, row.pooling, row.layer), [(row.encoder, row.pooling, layer) for layer in row.tied]
+        layers = [layer for layer, pooling in row.not_separated if pooling == row.pooling]
+        first, tied = (row.encoder, row.pooling, row.layer), [(row.encoder, row.pooling, layer) for layer in layers]
         widths = [_difference(mine, found.predictions, first, key, 0.05)["half_width"] for key in tied]
-        own = "separated" if len(row.tied) == 1 else "within precision" if max(widths) <= precision else ""
+        own = "separated" if len(layers) == 1 else "within precision" if max(widths) <= precision else ""
         own = own if not row.missing else ""
         reason = own or (f"mean {why}" if len(tasks) > 1 else why)
-        line = {"task": row.task, "encoder": row.encoder, "layer": row.layer, "pooling": row.pooling, "tied": row.tied}
+        line = {"task": row.task, "encoder": row.encoder, "layer": row.layer, "pooling": row.pooling, "tied": layers}
         line |= {"accuracy": row.accuracy, "accuracy_low": row.accuracy_low, "accuracy_high": row.accuracy_high}
         lines.append(line | sizes | {"share": share, "half_width": max(widths), "why": reason})
     for encoder, pooling, layer in state.best if state is not None and len(tasks) > 1 else ():

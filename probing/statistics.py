@@ -12,13 +12,16 @@ size (delete-half jackknife, Shao & Wu 1989). The half-widths t_k s_k of the sou
 With two seeds, one t at Satterthwaite's degrees of freedom would err in up to 13 % instead of 5 %.
 
 Means of other numbers: t interval; medians: percentile bootstrap; paired differences: the t test, or that of Wilcoxon (1945).
-Families of comparisons: Holm's correction (Holm 1979).
+Families of comparisons: Holm's correction (Holm 1979), all pairs shown by letters (Piepho 2004). Power of the exact McNemar test:
+Duffy (1984).
 """
 
 from __future__ import annotations
 
+import string
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,8 +32,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from probing.types import Estimate, Labels
 
-VERSION = 1
-"""Part of a cell's key: raise it when the same predictions would give other scores or intervals."""
+VERSION = 2
+"""Part of a cell's key: raise it when the same predictions would give other scores or intervals, or a row gets a new field."""
 
 _Z = norm.ppf(0.975)
 _LEAST_P = 1e-30
@@ -259,6 +262,62 @@ def compare(
 def _check_same(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape:
         raise ValueError(f"the classifiers were scored on different items: {a.shape} and {b.shape}")
+
+
+def mcnemar_power(n: int, discordance: float, difference: float, alpha: float) -> float:
+    """Probability that the exact McNemar test gives a two-sided p-value of at most `alpha` (Duffy 1984, exact power).
+
+    The number of items on which exactly one of the two is right is binomial, with probability `discordance`; the test looks at
+    those alone, and the better one is right in (1 + difference / discordance) / 2 of them.
+
+    Args:
+        n: test items.
+        discordance: probability that exactly one of the two is right; taken as `difference` where that is larger.
+        difference: of the two accuracies (0-1).
+    """
+    discordance = max(discordance, difference)
+    least, most = binom.ppf([1e-9, 1 - 1e-9], n, discordance)
+    m = np.arange(least, most + 1)
+    critical = binom.isf(alpha / 2, m, 0.5) + 1  # the smallest count x with P(X >= x) <= alpha / 2
+    better = (1 + difference / discordance) / 2
+    rejected = binom.sf(critical - 1, m, better) + binom.cdf(m - critical, m, better)
+    return float(binom.pmf(m, n, discordance) @ rejected)
+
+
+@cache
+def smallest_difference(n: int, discordance: float, alpha: float, power: float = 0.8) -> float:
+    """The difference of two accuracies (0-1) that the exact McNemar test on `n` items shows with probability `power`.
+
+    inf where no difference is shown that often. Arguments: see `mcnemar_power`.
+
+    >>> round(smallest_difference(1000, 0.1, 0.05), 3)
+    0.029
+    """
+    if mcnemar_power(n, discordance, 1.0, alpha) < power:
+        return np.inf
+    return float(brentq(lambda d: mcnemar_power(n, discordance, d, alpha) - power, 1e-9, 1.0, xtol=1e-6))
+
+
+def letters(separated: ArrayLike) -> list[str]:
+    """All pairwise comparisons as letters: two share one if and only if they are not separated.
+
+    A letter is a largest set of which no two are separated. Insert-and-absorb algorithm (Piepho 2004): sets that hold a separated
+    pair are split in two, and sets within others are dropped.
+
+    Args:
+        separated: (n, n), symmetric; order the n from best to worst, and the best has an a.
+
+    >>> letters([[0, 0, 1], [0, 0, 0], [1, 0, 0]])
+    ['a', 'ab', 'b']
+    """
+    apart = np.asarray(separated, bool)
+    groups = {frozenset(range(len(apart)))}
+    for pair in map(frozenset, np.argwhere(np.triu(apart, 1)).tolist()):
+        split = {group - {one} for group in groups for one in (pair if pair <= group else (-1,))}
+        groups = {group for group in split if not any(group < other for other in split)}
+    names = [string.ascii_letters[k % 52] + "'" * (k // 52) for k in range(len(groups))]
+    named = list(zip(names, sorted(groups, key=sorted), strict=True))
+    return ["".join(name for name, group in named if k in group) for k in range(len(apart))]
 
 
 def paired_difference(
