@@ -27,7 +27,7 @@ from probing.probes.controls import FLOORS, control_labels
 from probing.probes.protocols import Blocks, Fold, LabelSet, ProbeProtocol, ProbeResult
 from probing.progress import bar, human_bytes, human_seconds, say
 from probing.shards import guarded
-from probing.statistics import accuracy, macro_f1
+from probing.statistics import macro_f1, mean_accuracy
 from probing.store import Rows, Store, Vectors
 from probing.tables import SCORES, ResultTable, Row
 from probing.task import Task
@@ -48,6 +48,8 @@ def evaluate(
     floors: Iterable[str] = ALL_FLOORS,
     train_size: int | None = None,
     twins: int = 1,
+    resample: str | None = None,
+    resamples: int = 20,
     force: bool = False,
 ) -> ResultTable:
     """Measures every task on every layer of every encoder.
@@ -63,6 +65,9 @@ def evaluate(
         floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" untrained twins of each encoder.
         train_size: train on a stratified subset of about this size.
         twins: random-weights twins of each encoder: one for each of the seeds, and more up to this number.
+        resample: "train": every column of the encoders is also fitted on `resamples` random halves of the train split, at the
+            first of the seeds. These rows (role "resample", seed: number of the half) widen intervals and tests of
+            `ResultTable.best` and `compare_layers` by the variance of training, and stand for no layer themselves.
         force: measure again what is finished.
 
     Returns:
@@ -72,7 +77,9 @@ def evaluate(
     Raises:
         ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
     """
-    store, cells, settings = opened(store, cells, probe, layers, poolings, seeds, controls, floors, train_size, twins)
+    store, cells, settings = opened(
+        store, cells, probe, layers, poolings, seeds, controls, floors, train_size, twins, resample, resamples
+    )
     planned = plan(tasks, encoders, settings, store)
     compute(planned, settings.probe, store, cells, force)
     return table(planned, cells)
@@ -89,6 +96,8 @@ def opened(
     floors: Iterable[str],
     train_size: int | None = None,
     twins: int = 1,
+    resample: str | None = None,
+    resamples: int = 20,
 ) -> tuple[Store, Cells, Settings]:
     """The arguments of `evaluate` and `flash` as what they stand for: folders opened, names looked up."""
     store = store if isinstance(store, Store) else Store(store)
@@ -103,6 +112,8 @@ def opened(
         train_size,
         store.dtype,
         twins,
+        resample,
+        resamples,
     )
     return store, cells, settings
 
@@ -244,7 +255,7 @@ def _compute_floor(cell: Cell, cells: Cells) -> None:
         _fail([cell], cells, str(error))
         return
     details = {"seconds": time.perf_counter() - start, "data": cell.task.data_card}
-    cells.write(cell.inputs, asdict(row), details, cell.task.test.labels, test)
+    cells.write(cell.inputs, asdict(row), details, cell.task.test.labels, test, cell.task.test.clusters)
 
 
 def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors: Vectors, cells: Cells, advance) -> None:
@@ -252,17 +263,17 @@ def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, v
     rows = [vectors.rows(split.texts) for split in splits]
     about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)} if todo else {}
     layer_names = about.pop("layers", [])
-    groups: dict[tuple, list[Cell]] = {}  # cells of a column and probe seed, whose label sets are fitted in one call
+    groups: dict[tuple, list[Cell]] = {}  # cells of a column, probe seed and train split, whose label sets are fitted in one call
     for cell in sorted(todo, key=lambda cell: (POOLINGS.index(cell.column.pooling), cell.column.layer)):
-        groups.setdefault((cell.column, cell.row.seed if cell.probe_seed is not None else 0), []).append(cell)
+        groups.setdefault((cell.column, cell.seed if cell.probe_seed is not None else 0, cell.half), []).append(cell)
     parts: dict[tuple, list[Part]] = {}
-    for (column, probe_seed), group in groups.items():
+    for (column, probe_seed, half), group in groups.items():
         pending = {cell.label_set: cell for cell in group}
-        wanted = tuple(sorted(pending))
+        wanted = (half, *sorted(pending))
         start = time.perf_counter()
         try:
             if wanted not in parts:
-                parts[wanted] = [Part.of(part, task, wanted) for part in task.parts]
+                parts[wanted] = [Part.of(part, task, pending, half) for part in task.parts]
             for which, result, gold in _fit(column, rows, parts[wanted], probe, task, probe_seed):
                 cell = pending[which]
                 with foreign(f"probe {probe.name}: reading its result"):
@@ -275,7 +286,7 @@ def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, v
                     )
                     tried = json.loads(json.dumps(list(result.tried)))
                 details = {"tried": tried, "seconds": time.perf_counter() - start, "data": task.data_card, "encoder": about}
-                cells.write(cell.inputs, asdict(row), details, gold, result.predictions)
+                cells.write(cell.inputs, asdict(row), details, gold, result.predictions, task.test.clusters)
                 del pending[which]
                 advance(1)
                 start = time.perf_counter()
@@ -297,14 +308,15 @@ def _made_with(rows: Sequence[Rows]) -> list[dict[str, Any]]:
 
 
 class Part(NamedTuple):
-    """Labels by label set of a task or of one of its folds; a fold's rows of train, dev and test among all that are tested."""
+    """Labels by label set of a task or of one of its folds; the rows of train, dev and test: of a fold among all that are tested,
+    of a task whose train split is halved in each split; none where each split is taken whole."""
 
     label_sets: dict[str, LabelSet]
     gold: dict[str, Labels]
     rows: list[np.ndarray]
 
     @classmethod
-    def of(cls, part: Task, whole: Task, wanted: Iterable[str]) -> Part:
+    def of(cls, part: Task, whole: Task, wanted: Iterable[str], half: int | None = None) -> Part:
         label_sets, gold = {}, {}
         for name in wanted:
             kind, _, drawn = name.partition(":")
@@ -314,6 +326,10 @@ class Part(NamedTuple):
                 label_sets[name], gold[name] = control_labels(part, kind, int(drawn))
         place = {text: row for row, text in enumerate(whole.test.texts)} if whole.folds else {}
         rows = [np.array([place[text] for text in split.texts]) for split in part.splits.values()] if place else []
+        if half is not None:
+            drawn = part.train.half(half)
+            label_sets = {name: LabelSet(labels.train[drawn], labels.dev) for name, labels in label_sets.items()}
+            rows = [drawn, np.arange(len(part.dev)), np.arange(len(part.test))]
         return cls(label_sets, gold, rows)
 
 
@@ -333,7 +349,10 @@ def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProt
 
     if not task.folds:
         [part] = parts
-        for _, which, result in fit(part, Blocks(*(split.get(column) for split in rows))):
+        blocks = [split.get(column) for split in rows]
+        if part.rows:
+            blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
+        for _, which, result in fit(part, Blocks(*blocks)):
             yield which, result, part.gold[which]
         return
     x = rows[0].get(column)
@@ -364,8 +383,9 @@ def _pooled(results: Sequence[ProbeResult], dev_sizes: Sequence[int]) -> ProbeRe
 
 
 def _scored(cell: Cell, dev_accuracy: float, predicted: Labels, gold: Labels) -> Row:
-    hits = accuracy(int((predicted == gold).sum()), len(gold))
-    f1 = macro_f1(gold, np.asarray(predicted), len(cell.task.classes))
+    groups = cell.task.test.clusters
+    hits = mean_accuracy(predicted == gold, groups)
+    f1 = macro_f1(gold, np.asarray(predicted), len(cell.task.classes), groups)
     return replace(
         cell.row, dev_accuracy=dev_accuracy, accuracy=hits.value, accuracy_low=hits.lower, accuracy_high=hits.upper,
         macro_f1=f1.value, macro_f1_low=f1.lower, macro_f1_high=f1.upper,
@@ -398,4 +418,4 @@ def rows_of(planned: Iterable[Row], cells: Cells) -> ResultTable:
         measured = record["row"] if status == "done" else {}
         scores = {name: measured[name] for name in SCORES if name in measured}
         rows.append(replace(row, **scores | {"status": status, "error": record["error"] if status == "failed" else ""}))
-    return ResultTable.of(rows, cells.predictions)
+    return ResultTable.of(rows, cells.predictions, cells.groups)

@@ -91,13 +91,13 @@ def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequ
     return _widened(items, _beyond_items(right.mean(1), halves))
 
 
-def mean_macro_f1(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Estimate:
-    """Macro F1 (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
+def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Estimate:
+    """A score (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
 
     Over items the bounds are the means of the seeds' bounds, as if all seeds erred on the same items: an upper bound of the width.
 
     Args:
-        single: `macro_f1` of each seed.
+        single: the score of each seed, with its interval over items.
         halves: as in `mean_accuracy`.
     """
     values = np.array([(one.value, one.lower, one.upper) for one in single])

@@ -8,9 +8,9 @@ Checked on load: every split is there, no label of dev or test is unknown to tra
 (`data_card`): counts, balance, classes missing from a split, duplicates, and whether the file is the official one by its git
 blob id. Subsets are drawn stratified by class and seeded, never by prefix.
 
-Sentences of one source are a group: they are no independent evidence, and intervals and tests go over groups. NAME.groups.txt beside
-NAME.txt (plain, .gz or .xz) names the group of every line of it; without that file, sentences of a split that hold the same words
-in another order, or in other letter case, are a group (twins of BigramShift and CoordinationInversion).
+Sentences of one source are a group: they are no independent evidence, and intervals and tests go over groups. NAME.groups.txt
+beside NAME.txt (plain, .gz or .xz) names the group of every line of it; without that file, sentences of a split that hold the same
+words in another order, or in other letter case, are a group (twins of BigramShift and CoordinationInversion).
 """
 
 from __future__ import annotations
