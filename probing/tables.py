@@ -21,16 +21,21 @@ from scipy.stats import binomtest, norm
 
 from probing.encoders.base import CONTEXTUAL
 from probing.errors import ConfigError
-from probing.statistics import holm, letters, mcnemar, paired_difference, smallest_difference
+from probing.statistics import compare, holm, letters, mean_accuracy, mean_score, smallest_difference
+from probing.types import Estimate
 
-ROLES = ("probe", "static", "random", "control", "floor", "ceiling")
+ROLES = ("probe", "static", "random", "control", "resample", "floor", "ceiling")
 """probe: true labels, the encoder as given · static: its layer 0, mean, where not asked for · random: random weights ·
-control: control labels · floor: no encoder · ceiling: no encoder, on control labels."""
+control: control labels · resample: as probe, fitted on a random half of the train split (`seed` is its number, `n_train` the size
+of the whole) · floor: no encoder · ceiling: no encoder, on control labels."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cell as a row. Empty strings and None stand where a field does not apply (a floor has no layer)."""
+    """One cell as a row. Empty strings and None stand where a field does not apply (a floor has no layer).
+
+    Bounds are those of an interval over the test items of this one fit: over groups of items where `n_groups` is below `n_test`.
+    """
 
     role: str
     task: str
@@ -61,6 +66,7 @@ class Row:
     data_sha256: str = ""
     test_sha256: str = ""
     official_data: bool = False
+    n_groups: int | None = None
     encoder_fingerprint: str = ""
     cell: str = ""
     status: str = "done"
@@ -81,13 +87,14 @@ STATES = ("done", "failed", "missing")
 
 COLUMNS = tuple(column.name for column in fields(Row))
 _KEYS = ("task", "encoder", "probe", "n_train")
+_WHOLE = dict.fromkeys(("layer", "seed", "n_groups"), "Int64")
 
 
 class Comparison(NamedTuple):
     """Two columns on the same test items.
 
     Attributes:
-        difference: accuracy of the first less that of the second (0-1), with its 95 % interval (low, high).
+        difference: accuracy of the first less that of the second (0-1), mean over seeds, with its 95 % interval (low, high).
         discordance: share of the items that exactly one of the two has right.
         p: two-sided p-value of no difference.
     """
@@ -101,28 +108,32 @@ class Comparison(NamedTuple):
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Rows in a tidy frame (`frame`, columns `COLUMNS`), and the test predictions of a cell by its key (`predictions`)."""
+    """Rows in a tidy frame (`frame`, columns `COLUMNS`), and by the key of a cell its test predictions (`predictions`), and the
+    numbers of its test items' groups (`groups`; None where each item has its own)."""
 
     frame: pd.DataFrame
     predictions: Callable[[str], tuple[np.ndarray, np.ndarray]] | None = None
+    groups: Callable[[str], np.ndarray | None] = lambda cell: None
     _right: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
     _compared: dict[tuple, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, rows: Iterable[Row], predictions: Any = None) -> ResultTable:
+    def of(cls, rows: Iterable[Row], predictions: Any = None, groups: Any = lambda cell: None) -> ResultTable:
         frame = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
-        return cls(frame.astype({"layer": "Int64", "seed": "Int64"}), predictions)
+        return cls(frame.astype(_WHOLE), predictions, groups)
 
     @classmethod
     def read_csv(cls, path: str | Path, predictions: Any = None) -> ResultTable:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        frame = frame.assign(**{name: "" for name in ("error", "edge") if name not in frame})  # files of before lack them
+        frame = frame.assign(
+            **{name: "" for name in ("error", "edge", "n_groups") if name not in frame}
+        )  # files of before lack them
         for column in fields(Row):  # by hand, so that every float is the one that was written
             kind = {"bool": lambda v: v == "True", "float": float, "int": int}.get(column.type.removesuffix(" | None"), str)
             optional = column.type.endswith("| None")
             frame[column.name] = [None if optional and v == "" else kind(v) for v in frame[column.name]]
         floats = [column.name for column in fields(Row) if column.type.startswith("float")]
-        return cls(frame.astype({name: float for name in floats} | {"layer": "Int64", "seed": "Int64"}), predictions)
+        return cls(frame.astype({name: float for name in floats} | _WHOLE), predictions)
 
     def to_csv(self, path: str | Path) -> None:
         """Sorted by role, task, encoder, pooling, layer; floats in their shortest exact form."""
@@ -184,8 +195,8 @@ class ResultTable:
             if mixed := list(several.index[several > 1]):
                 raise ConfigError(f"these rows mix several {name}s of the same name ({', '.join(mixed)}): {mend}")
         # a train subset is drawn by the seed; one seed has one subset, and means are over seeds, never over data. The seed of a
-        # random twin is that of its weights
-        drawn = frame[frame.role != "random"]
+        # random twin is that of its weights, that of a resampled row the number of its half
+        drawn = frame[~frame.role.isin(["random", "resample"])]
         drawn = drawn.assign(drawn=drawn.seed.fillna(-1)).groupby(["task", "n_train", "drawn"]).data_sha256.nunique()
         if mixed := sorted(set(drawn.index.get_level_values("task")[drawn > 1])):
             raise ConfigError(
@@ -198,9 +209,9 @@ class ResultTable:
     def best(self, alpha: float = 0.05) -> pd.DataFrame:
         """One line per task, encoder, probe and size of the train split: the dev-best layer and pooling, and its test scores.
 
-        With several seeds accuracies, F1 and the bounds of their intervals are means over them, and `seed_sd` is the standard
-        deviation of the accuracy; the tests are those of the first seed. `control_KIND`, `selectivity_KIND` and `static` (layer 0,
-        mean) stand beside it where they were measured. `random` is the mean of the random-weights twins, each at its own dev-best
+        With several seeds accuracies and F1 are means over them, and `seed_sd` is the standard deviation of the accuracy.
+        `interval_over` says over what intervals and tests of the layer go: test items, or groups of them; seeds, where there are
+        several; train halves, where the probe was fitted on such, too. `static` (layer 0, mean) stands beside it where they were measured. `random` is the mean of the random-weights twins, each at its own dev-best
         layer and pooling, `random_sd` their standard deviation, `random_n` their number.
 
         Accuracies on control tasks are those at the same layer and pooling: `control_permuted` with `leak_p` (`_leaks`);
@@ -212,13 +223,15 @@ class ResultTable:
         compared, with the best. `can_show` is the smallest difference of two accuracies (0-1) that this test split shows with a
         probability of 80 % at the first, strictest step of that family: exact McNemar test, at the median of the observed shares of
         items that exactly one of best and other column has right; of a single column at the largest share that two columns of its
-        accuracy can have.
+        accuracy can have. With groups or train halves it is computed from the median width of the intervals of the differences, as
+        of normal distributions; with several seeds it is not (NaN), nor where there is nothing to compare with them.
 
         `beats_floors`: the score is above every floor of the line (those that read the text, static, each random twin at its
-        dev-best column), and each exact McNemar test on the same items says so (two-sided p < 0.05). That all must say so makes it
-        an intersection-union test, whose level needs no correction (Berger 1982). To be above each of five twins, and not their
-        mean, keeps the level for other draws too: were the score their expected accuracy, all five would lie below it once in 32.
-        NA without floors or predictions. `floor`: the highest floor that is not beaten, or the highest.
+        dev-best column), and each test on the same items says so (two-sided p < 0.05; over items or groups, and seeds, but never
+        over train halves, which floors do not have). That all must say so makes it an intersection-union test, whose level needs no
+        correction (Berger 1982). To be above each of five twins, and not their mean, keeps the level for other draws too: were the
+        score their expected accuracy, all five would lie below it once in 32. NA without floors or predictions. `floor`: the highest
+        floor that is not beaten, or the highest.
 
         `edge`: the chosen C (or L2) stands at this end of its grid. `missing` says which cells that the line reads are failed or
         not measured yet; everything is computed on the others. A line without a single finished layer has no layer, and the reason
@@ -240,9 +253,11 @@ class ResultTable:
             first = scores.iloc[0]
             line = {name: first[name] for name in (*_KEYS[:3], "paper_name", "layer", "layer_name", "pooling", "n_train")}
             line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
-            for name in ("accuracy_low", "accuracy_high", "macro_f1", "macro_f1_low", "macro_f1_high"):
-                line[name] = float(scores[name].mean())
-            line |= {name: first[name] for name in ("majority", "n_test", "cell")}
+            halves = self._halves(task, encoder, probe, n_train).get((pooling, layer), {})
+            for name in ("accuracy", "macro_f1"):
+                line |= self._interval(name, scores, [getattr(row, name) for row in halves.values()])
+            line["interval_over"] = _over(first, len(scores), len(halves))
+            line |= {name: first[name] for name in ("majority", "n_test", "n_groups", "cell")}
             line |= {"converged": bool(scores.converged.all()), "edge": next(filter(None, scores.edge), "")}
             line["seeds"] = len(scores)
             line["seed_sd"] = float(scores.accuracy.std(ddof=1)) if len(scores) > 1 else np.nan
@@ -261,7 +276,7 @@ class ResultTable:
             line["random_sd"] = np.std(twins, ddof=1) if len(twins) > 1 else np.nan
             line["static"] = _accuracy(floors["static"][0]) if "static" in floors else np.nan
             line |= self._against(floors, _cells(scores.itertuples()))
-            line |= _family(own.get((task, encoder, probe, n_train)), first, alpha)
+            line |= _family(own.get((task, encoder, probe, n_train)), first, alpha, line["interval_over"])
             lines.append(line | {"missing": missing})
         frame = pd.DataFrame(lines)
         if "permuted" in self.controls:
@@ -298,7 +313,8 @@ class ResultTable:
         names += ["seed_sd", "random", "random_sd", "static", "can_show"]
         names += [f"control_{kind}" for kind in self.controls]
         names += ["selectivity", "ceiling", "ceiling_lookup"] if "word" in self.controls else []
-        line = {name: row[name] for name in (*_KEYS, "paper_name", "majority", "n_test")} | dict.fromkeys(names, np.nan)
+        line = {name: row[name] for name in (*_KEYS, "paper_name", "majority", "n_test", "n_groups")} | dict.fromkeys(names, np.nan)
+        line["interval_over"] = ""
         line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "edge": "", "seeds": 0}
         line |= {"random_n": 0, "beats_floors": None, "floor": "", "not_separated": [], "better": [], "n_columns": 0}
         return line | {"missing": "; ".join(filter(None, [missing, " ".join(row.error.split())]))}
@@ -312,6 +328,7 @@ class ResultTable:
         for name, rows in (
             ("layers", frame[own & (frame.role == "probe")]),
             ("static", frame[own & (frame.role == "static")]),
+            ("train halves", frame[own & (frame.role == "resample")]),
             *((f"control {kind}", frame[own & (frame.role == "control") & (frame.control == kind)]) for kind in self.controls),
             ("ceilings", frame[frame.role == "ceiling"]),
             ("random weights", frame[twins & (frame.role == "random")]),
@@ -331,7 +348,8 @@ class ResultTable:
         its 95 % interval (negative: worse than the best), `discordance` (see `Comparison`), the p-value, Holm's over the layers and
         poolings of this task, encoder, probe and size of the train split (other lines of the table change nothing),
         `not_separated` (p_holm >= alpha) and `better` (separated, and better on test than the best). A layer that has no finished
-        seed in common with the best has no p-value, is neither, and says why in `missing`.
+        seed in common with the best has no p-value, is neither, and says why in `missing`. Tests and intervals go over what
+        `interval_over` of `best` says; test and interval: `probing.statistics.compare`.
         """
         lines = []
         for key, family in self._families():
@@ -342,7 +360,7 @@ class ResultTable:
             columns: dict[tuple[str, int], list[Any]] = {}
             for row in family[family.layer.notna()].itertuples():
                 columns.setdefault((row.pooling, row.layer), []).append(row)
-            best = _cells(columns[chosen])
+            best, halves = _cells(columns[chosen]), self._halves(*key)
             for (pooling, layer), rows in columns.items():
                 finished = [row for row in rows if row.status == "done"]
                 line = dict(zip(_KEYS, key, strict=True)) | {"pooling": pooling, "layer": layer}
@@ -350,7 +368,8 @@ class ResultTable:
                     line[name] = float(np.mean([getattr(row, name) for row in finished])) if finished else np.nan
                 line["best"] = (pooling, layer) == chosen
                 cells, others = _same_seeds(_cells(rows), best)
-                result = self._compare(cells, others) if cells else Comparison(*[np.nan] * 5)
+                fits = _differences(halves.get((pooling, layer), {}), halves.get(chosen, {}))
+                result = self._compare(cells, others, fits) if cells else Comparison(*[np.nan] * 5)
                 line |= {"difference": result.difference, "difference_low": result.low, "difference_high": result.high}
                 line |= {"discordance": result.discordance, "p": result.p}
                 lost = next((row.status for row in rows if row.status != "done"), "no seed in common")
@@ -377,9 +396,11 @@ class ResultTable:
         for (task, probe, n_train), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
             entries = list(group.itertuples())
             cells = [self._cells_at(entry) for entry in entries]
+            halves = [self._halves(task, entry.encoder, probe, n_train).get((entry.pooling, entry.layer), {}) for entry in entries]
             for i, a in enumerate(entries):
                 for j, b in enumerate(entries[i + 1 :], i + 1):
-                    p = self._compare(*_same_seeds(cells[i], cells[j], or_first=True)).p
+                    same = _same_seeds(cells[i], cells[j], or_first=True)
+                    p = self._compare(*same, _differences(halves[i], halves[j])).p
                     where = {"a_at": f"{a.layer}/{a.pooling}", "b_at": f"{b.layer}/{b.pooling}"}
                     scores = {"a_accuracy": a.accuracy, "b_accuracy": b.accuracy, "difference": a.accuracy - b.accuracy}
                     lost = " and ".join(entry.encoder for entry in (a, b) if entry.missing.startswith("layers"))
@@ -394,6 +415,23 @@ class ResultTable:
         """The finished cells of a line of `best`, by seed."""
         family = self.frame[(self.frame.role == "probe") & (self.frame.layer == line.layer) & (self.frame.pooling == line.pooling)]
         return _cells(family[(family[list(_KEYS)] == [getattr(line, name) for name in _KEYS]).all(axis=1)].itertuples())
+
+    def _halves(self, *key: Any) -> dict[tuple[str, int], dict[int, Any]]:
+        """The rows of a family's columns (pooling, layer) that were fitted on halves of the train split, by number of the half."""
+        rows = self._role("resample")
+        found: dict[tuple[str, int], dict[int, Any]] = {}
+        for row in rows[(rows[list(_KEYS)] == list(key)).all(axis=1)].itertuples():
+            found.setdefault((row.pooling, row.layer), {})[int(row.seed)] = row
+        return found
+
+    def _interval(self, name: str, scores: pd.DataFrame, halves: Sequence[float]) -> dict[str, float]:
+        """Mean of a score over the seeds of a column, with its interval."""
+        if name == "accuracy" and len(scores) > 1 and self.predictions is not None:
+            one = mean_accuracy([self._correct(cell) for cell in scores.cell], self.groups(scores.cell.iloc[0]), halves)
+        else:
+            bounds = scores[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
+            one = mean_score([Estimate(*row) for row in bounds], halves)
+        return {name: one.value, f"{name}_low": one.lower, f"{name}_high": one.upper}
 
     def _floors(self, task: str, encoder: str, probe: str, n_train: int) -> dict[str, list[list[Any]]]:
         """The floors of a line by the name of their column in the report: lists of finished rows, one for each random twin."""
@@ -423,16 +461,17 @@ class ResultTable:
                     return {"beats_floors": False, "floor": name}
         return {"beats_floors": True, "floor": order[0]}
 
-    def _compare(self, cells: Sequence[str], others: Sequence[str]) -> Comparison:
-        """Two columns, cell by cell of the same seeds; the first seed alone is compared (exact McNemar test). Once for a table."""
-        key = (*cells, "", *others)
+    def _compare(self, cells: Sequence[str], others: Sequence[str], halves: Sequence[float] = ()) -> Comparison:
+        """Two columns, cell by cell of the same seeds. Once for a table.
+
+        Args:
+            halves: differences of the accuracies of the two columns fitted on the same halves of the train split.
+        """
+        key = (*cells, "", *others, "", *halves)
         if key not in self._compared:
-            a, b = self._correct(cells[0]), self._correct(others[0])
-            middle, error = paired_difference([a], [b])
-            half = norm.isf(0.025) * error
-            self._compared[key] = Comparison(
-                float(a.mean() - b.mean()), middle - half, middle + half, float((a != b).mean()), mcnemar(a, b)
-            )
+            a, b = (np.stack([self._correct(cell) for cell in column]) for column in (cells, others))
+            interval, p = compare(a, b, self.groups(cells[0]), halves)
+            self._compared[key] = Comparison(interval.value, interval.lower, interval.upper, float((a != b).mean()), p)
         return self._compared[key]
 
     def floors(self) -> pd.DataFrame:
@@ -442,7 +481,7 @@ class ResultTable:
         return table.reindex([t for t in self.tasks if t in table.index])
 
     def not_converged(self) -> int:
-        return int((~self._role("probe", "random", "control").converged.astype(bool)).sum())
+        return int((~self._role("probe", "random", "control", "resample").converged.astype(bool)).sum())
 
     def _where(self, role: str | tuple[str, ...], **where: Any) -> pd.DataFrame:
         """The finished rows of the role or roles, with these values."""
@@ -499,11 +538,11 @@ def merge(tables: Iterable[ResultTable]) -> ResultTable:
     unnamed = (frame.role != "floor") & frame.layer.isna()  # of an encoder that could not say its layers, and can in another run
     by = ["role", "task", "encoder", "twin_of", "probe", "n_train"]
     frame = frame[~unnamed | (frame.groupby(by).layer.transform("count") == 0)].reset_index(drop=True)
-    sources: dict[str, Any] = {}
+    sources: dict[str, ResultTable] = {}
     for t in tables:
         for cell in t.frame.cell[t.frame.status == "done"]:
-            sources.setdefault(cell, t.predictions)
-    return ResultTable(frame, lambda cell: sources[cell](cell))
+            sources.setdefault(cell, t)
+    return ResultTable(frame, lambda cell: sources[cell].predictions(cell), lambda cell: sources[cell].groups(cell))
 
 
 def _dev_first(done: pd.DataFrame) -> pd.DataFrame:
@@ -512,7 +551,20 @@ def _dev_first(done: pd.DataFrame) -> pd.DataFrame:
     return mean.sort_values("dev_accuracy", ascending=False, kind="stable")
 
 
-def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float) -> dict[str, Any]:
+def _over(row: Any, seeds: int, halves: int) -> str:
+    """What the intervals and tests of a column go over, in words."""
+    grouped = pd.notna(row.n_groups) and row.n_groups < row.n_test
+    parts = ["test items" + (f" in {row.n_groups} groups" if grouped else "")]
+    parts += ["seeds"] * (seeds > 1) + ["train halves"] * (halves > 1)
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def _differences(a: Mapping[int, Any], b: Mapping[int, Any]) -> list[float]:
+    """Differences of the accuracies of two columns fitted on the same halves of the train split."""
+    return [a[number].accuracy - b[number].accuracy for number in sorted(a.keys() & b.keys())]
+
+
+def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float, over: str) -> dict[str, Any]:
     """What `best` says of the other columns of a line, from its lines of `compare_layers` (None: nothing was compared)."""
     if own is None:
         return {"not_separated": None, "better": None, "n_columns": 0, "can_show": np.nan}
@@ -521,9 +573,14 @@ def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float) -> dict[st
         name: [(int(row.layer), row.pooling) for row in compared[compared[name]].sort_values(["pooling", "layer"]).itertuples()]
         for name in ("not_separated", "better")
     }
-    others = compared.discordance[~compared.best]
-    discordance = others.median() if len(others) else 2 * min(first.accuracy, 1 - first.accuracy)
-    shown = smallest_difference(int(first.n_test), float(discordance), alpha / max(1, len(others)))
+    others = compared[~compared.best]
+    level, shown = alpha / max(1, len(others)), np.nan
+    if over == "test items":
+        discordance = others.discordance.median() if len(others) else 2 * min(first.accuracy, 1 - first.accuracy)
+        shown = smallest_difference(int(first.n_test), float(discordance), level)
+    elif "seeds" not in over and len(others):
+        error = (others.difference_high - others.difference_low).median() / 2 / norm.isf(0.025)
+        shown = float(error * (norm.isf(level / 2) + norm.isf(0.2)))
     return line | {"n_columns": len(compared), "can_show": shown}
 
 
@@ -551,4 +608,5 @@ def _same_seeds(a: Mapping[int, str], b: Mapping[int, str], or_first: bool = Fal
 def _place(row: Any) -> str:
     """Layer, pooling and seed of a row, as far as it has them."""
     parts = [] if pd.isna(row.layer) else [f"layer {row.layer} {row.pooling}"]
-    return " ".join(parts + ([] if pd.isna(row.seed) else [f"seed {row.seed}"]))
+    which = "half" if row.role == "resample" else "seed"
+    return " ".join(parts + ([] if pd.isna(row.seed) else [f"{which} {row.seed}"]))

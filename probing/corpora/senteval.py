@@ -44,6 +44,34 @@ def find_file(root: Path, name: str) -> Path | None:
     return found[0] if found else None
 
 
+def groups_name(path: Path) -> str:
+    """The name of the file that names the groups of the lines of `path`: NAME.groups.txt for NAME.txt."""
+    name = path.name
+    for suffix in SUFFIXES[1:]:
+        name = name.removesuffix(suffix)
+    return f"{name.removesuffix('.txt')}.groups.txt"
+
+
+def read_groups(path: Path, lines: int) -> list[str] | None:
+    """The group of every line of the file at `path`, from the file of groups beside it; None where there is none.
+
+    Raises:
+        DataError: it holds another number of lines than `lines`, or an empty one.
+    """
+    beside = find_file(path.parent, groups_name(path))
+    if beside is None:
+        return None
+    groups = decoded(read_bytes(beside), beside).removesuffix("\n").split("\n")
+    if len(groups) != lines:
+        raise DataError(
+            f"{beside} holds {len(groups)} lines and {path} {lines}: line i names the group of line i there; make both again, "
+            f"or remove {beside.name}"
+        )
+    if empty := [number for number, group in enumerate(groups, start=1) if not group.strip()]:
+        raise DataError(f"{beside}, line {empty[0]}: empty, but every line names a group")
+    return groups
+
+
 def read_lines(path: Path, content: bytes | None = None) -> Iterator[Line]:
     """Yields every row of the file, checked; `content` is what `read_bytes` gave, where it was read before.
 
