@@ -211,8 +211,9 @@ class ResultTable:
 
         With several seeds accuracies and F1 are means over them, and `seed_sd` is the standard deviation of the accuracy.
         `interval_over` says over what intervals and tests of the layer go: test items, or groups of them; seeds, where there are
-        several; train halves, where the probe was fitted on such, too. `static` (layer 0, mean) stands beside it where they were measured. `random` is the mean of the random-weights twins, each at its own dev-best
-        layer and pooling, `random_sd` their standard deviation, `random_n` their number.
+        several; train halves, where the probe was fitted on such, too. `static` (layer 0, mean) stands beside it where it was
+        measured. `random` is the mean of the random-weights twins, each at its own dev-best layer and pooling, `random_sd` their
+        standard deviation, `random_n` their number.
 
         Accuracies on control tasks are those at the same layer and pooling: `control_permuted` with `leak_p` (`_leaks`);
         `control_word`, `selectivity` (accuracy - control_word), and the ceilings of that control, `ceiling` (bag of words) and
@@ -230,8 +231,8 @@ class ResultTable:
         dev-best column), and each test on the same items says so (two-sided p < 0.05; over items or groups, and seeds, but never
         over train halves, which floors do not have). That all must say so makes it an intersection-union test, whose level needs no
         correction (Berger 1982). To be above each of five twins, and not their mean, keeps the level for other draws too: were the
-        score their expected accuracy, all five would lie below it once in 32. NA without floors or predictions. `floor`: the highest
-        floor that is not beaten, or the highest.
+        score their expected accuracy, all five would lie below it once in 32. NA without floors or predictions. `floor`: the
+        highest floor that is not beaten, or the highest.
 
         `edge`: the chosen C (or L2) stands at this end of its grid. `missing` says which cells that the line reads are failed or
         not measured yet; everything is computed on the others. A line without a single finished layer has no layer, and the reason
