@@ -400,6 +400,30 @@ def test_a_run_with_nothing_finished_gives_its_rows_and_the_reason(bench, tmp_pa
     assert "--§" in (tmp_path / "failed" / "table.tex").read_text(encoding="utf-8")
 
 
+def test_control_columns_say_what_is_missing_hard_to_learn_or_wrong(bench, tmp_path, monkeypatch):
+    """Tense has a word control that its bag of words does not learn, and a leak; BShift is without the word control."""
+    monkeypatch.setattr("probing.report._pictures", lambda *given: [])
+    for task, paper_name, leak in (("past_present", "Tense", 150), ("bigram_shift", "BShift", 101)):
+        same = {"task": task, "paper_name": paper_name}
+        bench.add(170, **same)
+        bench.add(160, encoder="other", **same)
+        bench.add(leak, role="control", control="permuted", seed=0, **same)
+    same = {"task": "past_present", "paper_name": "Tense", "control": "word", "seed": 0}
+    bench.add(120, role="control", **same)
+    for name, right in (("word look-up", 198), ("word bag", 178)):
+        bench.add(right, role="ceiling", encoder=name, layer=None, pooling="", probe="", **same)
+    write([bench.run()], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    lines = {(line["task"], line["encoder"]): line for line in table_of(text)}
+    names = ("control (word)", "ceiling (bag of words)", "selectivity", "leak check (permuted labels)")
+    shown = {key: tuple(line[name] for name in names) for key, line in lines.items()}
+    assert shown["Tense", "my_encoder"] == ("60.0", "89.0◊", "25.0", "75.0‖")
+    assert shown["BShift", "my_encoder"] == ("n/a", "n/a", "n/a", "50.5")
+    assert shown["Tense", "other"] == shown["BShift", "other"] == ("", "", "", "")
+    assert "99.0 % or more by a look-up of the deciding word, 89.0 % or more by logistic regression on the bag of words" in text
+    assert "less than 90 % on the word control of past_present: it is hard to learn there" in text and "‖ significantly" in text
+
+
 def partly(bench: Bench, *lost: dict) -> Run:
     """Two tasks, two encoders, three layers, two seeds, floors, a twin, a control, a static vector; cells like `lost` failed."""
     for task, paper_name in (("past_present", "Tense"), ("bigram_shift", "BShift")):
