@@ -71,7 +71,11 @@ class Options:
 
     @property
     def split(self) -> str:
-        return "the corpus' own" if self.official else "seeded, 80/10/10 within each class"
+        return "the corpus' own" if self.official else f"seeded within each class, {self.shares}"
+
+    @property
+    def shares(self) -> str:
+        return f"80/10/10, dev and test at least {self.min_per_split} of each"
 
     def suffices(self, counts: Counter[str | None]) -> bool:
         """Whether a class with these sentences in the corpus' splits can have `min_per_split` in each split of the task."""

@@ -50,7 +50,6 @@ from probing.corpora.parsed import Node, Sentence
 TENSES = {"VBD": "PAST", "VBP": "PRES", "VBZ": "PRES"}
 NUMBERS = {"NN": "NN", "NNS": "NNS"}
 REPLACED = {"NN", "NNS", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ"}
-BY_FORM = "by target form, 80/10/10: a form is in one split only"
 
 
 def past_present(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
@@ -106,7 +105,7 @@ def form_task(
     return Built(
         rows=tuple(rows),
         definition=f"{about}; forms with a corpus frequency of {low}-{high}, each met as target in one split only.",
-        split=BY_FORM,
+        split=f"by target form, a form is in one split only; about {options.shares}",
         filters={"sentences with a target": len(labelled), "eligible (frequency)": len(kept)},
         details={
             "frequency limits": [low, high],
@@ -155,7 +154,7 @@ def replacement_task(
         definition=f"{about}, or not (O); both bigrams attested and within a factor of two of the original's "
         f"frequency, forms with a corpus frequency of {low}-{high}; two sentences exchange their words, so that a form is put in "
         "as often as taken out; a form replaces in one split only, no sentence comes in both versions.",
-        split="by replacement form, 80/10/10: a form replaces in one split only",
+        split=f"by replacement form, a form replaces in one split only; about {options.shares}",
         filters={
             "sentences": len(sentences),
             "eligible (a replacement exists)": len(choices),
