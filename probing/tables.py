@@ -227,7 +227,8 @@ class ResultTable:
         dev-best column), and each test on the same items says so (two-sided p < 0.05; over items or groups, and seeds, but never
         over train halves, which floors do not have). That all must say so makes it an intersection-union test, whose level needs no
         correction (Berger 1982). To be above each of five twins, and not their mean, keeps the level for other draws too: were the
-        score their expected accuracy, all five would lie below it once in 32. NA without floors or predictions. `floor`: the highest floor that is not beaten, or the highest.
+        score their expected accuracy, all five would lie below it once in 32. NA without floors or predictions. `floor`: the
+        highest floor that is not beaten, or the highest.
 
         `edge`: the chosen C (or L2) stands at this end of its grid. `missing` says which cells that the line reads are failed or
         not measured yet; everything is computed on the others. A line without a single finished layer has no layer, and the reason
