@@ -193,26 +193,26 @@ def _footer(
     """What made the numbers, line by line; no date, so that the same cells give the same bytes."""
     frame = table.frame
     probes = ", ".join(dict.fromkeys(p for p in frame.probe if p))
-    seeds = sorted({int(s) for s in frame.seed.dropna()})
+    seeds = sorted({int(s) for s in frame.seed[frame.role != "resample"].dropna()})
+    test = _test(best)
     lines = [
-        f"Protocol: {probes}. Best layer and pooling chosen on dev; scores are test. Interval: Wilson, 95 %, over test items.",
-        "Intervals and tests are over test items only: what other test sentences of the same kind would show of these fits. What "
-        "another train set or fit would change is not in them.",
-        "Not separated from it: the layers and poolings for which an exact McNemar test against the best, on the same items, gives "
+        f"Protocol: {probes}. Best layer and pooling chosen on dev; scores are test. Intervals: 95 %, for accuracy Wilson's.",
+        *_over(best),
+        f"Not separated from it: the layers and poolings for which the test against the best, on the same items ({test}), gives "
         "p ≥ 0.05 after Holm over the layers and poolings of the line; other tasks, encoders and probes play no part. The best is "
         "among them; + marks layers that are separated from it and better on test, which are not counted. All in layers.csv.",
         "† not shown to be above every floor of the line (those that read the text, static, each draw of random weights): it is "
-        "not above one of them, or the exact McNemar test on the same items gives p ≥ 0.05 (all must be passed, each at 0.05). "
+        "not above one of them, or the test on the same items gives p ≥ 0.05 (all must be passed, each at 0.05). "
         "‡ the solver did not converge. ¶ the chosen C (or L2) stands at the end of its grid.",
         f"Seeds: {seeds or 'none matters'} (train subsets, control labels, random weights, and probes that draw; a cell that no "
-        "seed can change is measured once); with several, scores and bounds are means, tests those of the first.",
+        "seed can change is measured once); with several, scores are means over them.",
         "Random weights: each draw at its own dev-best layer and pooling; mean ± standard deviation over draws (their number).",
         *_control_notes(table),
     ]
     if best.groupby(["task", "probe"]).encoder.nunique().max() > 1:
         lines.append(
-            "Encoders compared: exact McNemar test on the same items, each at its dev-best layer, Holm over all pairs, tasks and "
-            "probes of the table; encoders of a task that share a letter are not separated at 0.05."
+            f"Encoders compared: {test} on the same items, each at its dev-best layer, Holm over all pairs, tasks and probes "
+            " of the table; encoders of a task that share a letter are not separated at 0.05."
         )
     lines += _power(best)
     fits = frame[(frame.status == "done") & (frame.role != "floor")].drop_duplicates("cell")
@@ -239,6 +239,42 @@ def _footer(
         lines.append(f"Encoder {name}: {said['origin']}; fingerprint {said['fingerprint'][:16]}; {_reading(said['reading'])}.")
     lines += ["Computed with " + ", ".join(f"{k} {v}" for k, v in said.items()) + "." for said in versions]
     return lines
+
+
+def _over(best: pd.DataFrame) -> list[str]:
+    """What intervals and tests go over, and what is not in them."""
+    names = best.interval_over[best.seeds > 0].unique()
+    if not len(names):
+        return []
+    within, everything = "".join(names), all("train halves" in over for over in names)
+    lines = [
+        f"Intervals and tests are over {_interval_over(best)}: what other test sentences of the same kind would show"
+        + ("." if everything else " of these fits. What another train split would change is not in them.")
+    ]
+    if "groups" in within:
+        lines.append("Groups: test items of one source; they are drawn, and their differences change sign, together.")
+    if "seeds" in within:
+        lines.append("Seeds: the interval is one of the mean over seeds, and holds the variance between them.")
+    if "train halves" in within:
+        lines.append(
+            "Train halves: the layers were fitted again on random halves of the train split, and the variance between these fits "
+            "stands for that between train splits of the full size (rows resample of rows.csv). Floors have none: † is not over it."
+        )
+    return lines
+
+
+def _interval_over(best: pd.DataFrame) -> str:
+    tasks = best[best.seeds > 0].groupby("interval_over", sort=False).paper_name.unique()
+    if len(tasks) == 1:
+        return tasks.index[0]
+    return "; ".join(f"{over} ({', '.join(names)})" for over, names in tasks.items())
+
+
+def _test(best: pd.DataFrame) -> str:
+    """The paired tests of the table, by name."""
+    kinds = {"t test" if "seeds" in over or "halves" in over else "exact sign-flip test of groups" if "groups" in over else
+             "exact McNemar test" for over in best.interval_over[best.seeds > 0]}  # fmt: skip
+    return " or ".join(sorted(kinds)) or "exact McNemar test"
 
 
 def _power(best: pd.DataFrame) -> list[str]:
@@ -314,7 +350,7 @@ def _markdown(table: ResultTable, summary: pd.DataFrame, letters: Sequence[str],
         parts += [
             "## Encoders compared",
             "",
-            "Exact McNemar test on the same items, each at its dev-best layer; Holm over this table. Over test items only.",
+            "Paired test on the same items (see the notes at the end), each at its dev-best layer; Holm over this table.",
             "",
             md_table(shown),
             "",
@@ -369,7 +405,11 @@ def _latex(table: ResultTable, best: pd.DataFrame, foot: Sequence[str]) -> str:
     style = style.highlight_max(axis=1, props="textbf:--rwrap;")
     half = (100 * (best.accuracy_high - best.accuracy_low) / 2).max()
     caption = f"Test accuracy (\\%) of {', '.join(dict.fromkeys(best.probe))} probes at the layer chosen on dev; "
-    caption += "no layer is finished." if np.isnan(half) else f"95\\% intervals are at most $\\pm${half:.1f} points."
+    caption += (
+        "no layer is finished."
+        if np.isnan(half)
+        else f"95\\% intervals ({_interval_over(best)}) are at most $\\pm${half:.1f} points."
+    )
     if best.missing.any():
         caption += " §: cells of the line failed or are missing; the best layer is that of the others."
     caption = caption.replace("_", "\\_")
@@ -424,8 +464,8 @@ pre { overflow-x: auto; font-size: 0.78rem; background: #f7f7f7; padding: 0.8rem
 <p>Test accuracy in percent, at the layer and pooling chosen on dev, with what a number must beat: floors that read only the text,
 static vectors, the same architecture with random weights, and a control task.</p>
 {{ grid(summary) }}
-{% if pairs %}<h2>Encoders compared</h2><p>Exact McNemar test on the same items,
-each encoder at its dev-best layer; Holm over this table. Over test items only.</p>
+{% if pairs %}<h2>Encoders compared</h2><p>Paired test on the same items (see the notes at the
+end), each encoder at its dev-best layer; Holm over this table.</p>
 {{ grid(pairs) }}{% endif %}
 {% for title, svg in pictures %}<h2>{{ title }}</h2>{{ svg }}{% endfor %}
 {% for title, t in views %}<h2>{{ title }}</h2>{{ grid(t) }}{% endfor %}
