@@ -16,7 +16,7 @@ from probing.paths import portable
 from probing.provenance import versions
 from probing.report import write
 from probing.runs import Run
-from probing.tables import ResultTable, merge
+from probing.tables import ResultTable, letters_of, merge
 
 
 def main(out: Path, folders: list[Path]) -> None:
@@ -75,36 +75,35 @@ def training(trained: dict) -> list[str]:
 
 
 def ranking(table: ResultTable, pairs: pd.DataFrame) -> list[str]:
-    """Per task the encoders from best to worst, each at its dev-best layer, and which neighbours the test tells apart."""
+    """Per task the encoders from best to worst, each at its dev-best layer, with letters for which are not separated."""
     lines = [
         "## Which encoder holds what",
         "",
-        "Test accuracy at the dev-best layer; `>` where the paired test tells two apart (Holm, 0.05), `~` where not.",
+        "Test accuracy at the dev-best layer, † where it is not above every floor (paired tests, table.md); encoders of a task that "
+        "share a letter are not separated (paired tests of all pairs, Holm over tasks and pairs, 0.05).",
         "",
     ]
     best = table.best()
-    for task, group in best.groupby("task", sort=False):
+    best = best.assign(letters=letters_of(best, pairs))
+    for _, group in best[best.seeds > 0].groupby("task", sort=False):
         rows = list(group.sort_values("accuracy", ascending=False).itertuples())
         said = []
-        for i, row in enumerate(rows):
+        for row in rows:
             interval = f"[{100 * row.accuracy_low:.1f}, {100 * row.accuracy_high:.1f}]"
             random = f", random weights {100 * row.random:.1f}" if row.random == row.random else ""
-            said.append(f"{row.encoder} {100 * row.accuracy:.1f} {interval} (layer {row.layer}{random})")
-            if i + 1 < len(rows):
-                two = {row.encoder, rows[i + 1].encoder}
-                [p] = [pair.p_holm for pair in pairs[pairs.task == task].itertuples() if {pair.a, pair.b} == two]
-                said.append(">" if p < 0.05 else "~")
-        lines.append(f"- **{rows[0].paper_name}**: {' '.join(said)}")
+            mark = "†" if pd.notna(row.beats_floors) and not row.beats_floors else ""
+            said.append(f"{row.encoder} {100 * row.accuracy:.1f}{mark} {row.letters} {interval} (layer {row.layer}{random})")
+        lines.append(f"- **{rows[0].paper_name}**: {'; '.join(said)}")
     return [*lines, ""]
 
 
 def profile(table: ResultTable) -> list[str]:
-    """Accuracy per layer, the dev-best layer bold, layers that the paired test does not tell from it marked =."""
+    """Accuracy per layer, the dev-best layer bold, layers that are not separated from it marked =."""
     layers = table.compare_layers()
     lines = [
         "## Layer by layer",
         "",
-        "Percent, mean pooling; **bold** is the layer chosen on dev, = is not told from it (McNemar, Holm).",
+        "Percent, mean pooling; **bold** is the layer chosen on dev, = is not separated from it (McNemar, Holm over the row).",
         "",
     ]
     for encoder in table.encoders:
@@ -120,7 +119,7 @@ def profile(table: ResultTable) -> list[str]:
         ]
         for task, rows in mine.groupby("task", sort=False):
             cells = {
-                r.layer: f"**{100 * r.accuracy:.1f}**" if r.best else f"{100 * r.accuracy:.1f}{' =' * bool(r.tied)}"
+                r.layer: f"**{100 * r.accuracy:.1f}**" if r.best else f"{100 * r.accuracy:.1f}{' =' * bool(r.not_separated)}"
                 for r in rows.itertuples()
             }
             lines.append(f"| {task} | " + " | ".join(cells.get(k, "") for k in numbers) + " |")

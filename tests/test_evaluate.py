@@ -314,3 +314,68 @@ def test_a_pooling_that_the_encoder_has_not_is_named(tasks, tmp_path):
         ConfigError, match=r"pooling=cls: toy allows mean, last \(its tokenizer puts no classification token first\)"
     ):
         run(tasks, tmp_path, encoder, poolings=["cls"])
+
+
+# The end of a grid.
+
+
+@pytest.mark.parametrize(
+    ("probe", "options", "edge"),
+    [
+        ("fast", {"grid": [1e-6, 0.1]}, "upper end"),
+        ("fast", {"grid": [1.01e4, 1e-6, 1e4]}, ""),  # the two large ones give the same predictions
+        ("fast", {"grid": [1e-9, 1e-8]}, "lower end"),  # the majority class at both; of equal ones the first is chosen
+        ("fast", {"grid": [0.1]}, ""),
+        ("fast", {"grid": [1e-6, 0.1], "by_classes": True}, "upper end"),
+        ("sklearn", {"grid": [1e-6, 0.1]}, "upper end"),
+        ("senteval-logreg", {"grid": [0.25, 1e-9]}, "upper end"),
+        ("senteval", {"l2": [1e-5, 10.0], "max_epoch": 8}, "lower end"),
+        ("senteval", {"l2": [1e-5], "max_epoch": 8}, ""),
+        ("senteval", {"l2": [1e-5, 10.0], "nhid": [10, 20], "max_epoch": 8}, ""),
+    ],
+)
+def test_a_row_says_at_which_end_of_its_grid_the_chosen_value_stands(tasks, tmp_path, probe, options, edge):
+    options = {"probe": load_probe(probe, **options), "floors": [], "controls": [], "layers": [0], "train_size": 100}
+    table = run(tasks[:1], tmp_path, ToyEncoder(width=40), **options)
+    assert table.frame.edge.tolist() == [edge], table.frame.chosen[0]
+    assert table.best().edge.tolist() == [edge]
+
+
+@pytest.mark.parametrize("probe", ["fast", "senteval-logreg"])
+def test_of_a_cross_validated_task_the_folds_say_it_together(tasks, tmp_path, probe):
+    task = tasks[0].cross_validated(4, 0)
+    options = {"floors": [], "controls": [], "layers": [0]}
+    for grid, edge in (([1e-9, 0.1], "upper end"), ([0.1], "")):
+        frame = run([task], tmp_path, ToyEncoder(width=40), probe=load_probe(probe, grid=grid), **options).frame
+        assert frame.edge.tolist() == [edge]
+
+
+# Random weights.
+
+
+@pytest.mark.parametrize(
+    ("seeds", "twins", "drawn"), [((0,), 1, [0]), ((0,), 3, [0, 1, 2]), ((2, 1), 4, [2, 1, 0, 3]), ((0, 1), 1, [0, 1])]
+)
+def test_twins_are_of_the_seeds_of_the_run_and_then_of_further_numbers(tasks, seeds, twins, drawn):
+    """The further ones read the first seed's train subset."""
+    settings = Settings(LogisticPath(), None, ("mean",), seeds, (), ("random-weights",), 80, twins=twins)
+    cells = [cell for cell in plan(tasks[:1], [ToyEncoder(n_layers=1)], settings) if cell.row.role == "random"]
+    assert {cell.row.seed: cell.encoder.seed - 1000 for cell in cells} == {number: number for number in drawn}
+    subsets = {seed: tasks[0].subset(80, seed).sha256 for seed in seeds}
+    assert {cell.row.seed: cell.row.data_sha256 for cell in cells} == {n: subsets.get(n, subsets[seeds[0]]) for n in drawn}
+    assert len(cells) == len(drawn) and len({cell.key for cell in cells}) == len(drawn)
+
+
+def test_random_weights_are_the_mean_of_their_draws(tasks, tmp_path):
+    table = run(tasks, tmp_path, seeds=(0,), twins=3, controls=[])
+    random = table.frame[table.frame.role == "random"]
+    own = random.loc[random.groupby(["task", "seed"]).dev_accuracy.idxmax()].groupby("task").accuracy
+    best = table.best().set_index("task")
+    assert best.random.to_dict() == pytest.approx(own.mean().to_dict())
+    assert best.random_sd.to_dict() == pytest.approx(own.std(ddof=1).to_dict()) and (best.random_n == 3).all()
+
+
+@pytest.mark.parametrize("twins", [0, True, 1.5, "2"])
+def test_a_number_of_twins_that_is_none_is_refused(tasks, tmp_path, twins):
+    with pytest.raises(ConfigError, match=r"twins=.* must be a whole number of at least 1"):
+        run(tasks, tmp_path, twins=twins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from itertools import chain, combinations
 
 import numpy as np
 import pytest
@@ -18,13 +19,16 @@ from probing.statistics import (
     accuracy,
     compare,
     holm,
+    letters,
     macro_f1,
     mcnemar,
+    mcnemar_power,
     mean,
     mean_accuracy,
     mean_score,
     median,
     paired_difference,
+    smallest_difference,
     standard_error,
 )
 from probing.types import Estimate
@@ -134,6 +138,62 @@ def test_mcnemar_keeps_its_level():
     null = [mcnemar(rng.random(100) < 0.7, rng.random(100) < 0.7) < 0.05 for _ in range(300)]
     real = [mcnemar(rng.random(200) < 0.9, rng.random(200) < 0.6) < 0.05 for _ in range(50)]
     assert np.mean(null) < 0.08 and np.mean(real) > 0.9
+
+
+def rejections(n: int, discordance: float, difference: float, alpha: float, draws: int) -> float:
+    """Share of drawn pairs of classifiers that the exact McNemar test separates; items are drawn one by one."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(draws):
+        u = rng.random(n)
+        only_a = u < (discordance + difference) / 2
+        found.append(mcnemar(only_a, ~only_a & (u < discordance)) <= alpha)
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize(
+    ("n", "discordance", "alpha"), [(300, 0.1, 0.05), (200, 0.4, 0.05 / 27), (1000, 0.02, 0.05 / 6), (60, 0.01, 0.05)]
+)
+def test_the_smallest_difference_is_shown_four_times_of_five(n, discordance, alpha):
+    """By drawn items; in the last, all on which the two differ are the better one's. Half of it is shown in fewer than half."""
+    smallest = smallest_difference(n, discordance, alpha)
+    assert rejections(n, max(discordance, smallest), smallest, alpha, 1500) == pytest.approx(0.8, abs=0.035)
+    assert rejections(n, max(discordance, smallest), smallest / 2, alpha, 300) < 0.5
+    assert mcnemar_power(n, discordance, smallest, alpha) == pytest.approx(0.8, abs=1e-3)
+
+
+def test_the_smallest_difference_by_hand_and_its_laws():
+    """Of six items all must differ and be the better one's: p = 2/2^6; 0.8 = d^6. Of five none is enough: 2/2^5 > 0.05."""
+    assert smallest_difference(6, 0.1, 0.05) == pytest.approx(0.8 ** (1 / 6), abs=1e-5)
+    assert smallest_difference(5, 0.1, 0.05) == np.inf
+    base = smallest_difference(500, 0.2, 0.05)
+    assert smallest_difference(2000, 0.2, 0.05) == pytest.approx(base / 2, rel=0.05)  # as 1 / sqrt(n)
+    assert smallest_difference(500, 0.3, 0.05) > base and smallest_difference(500, 0.2, 0.01) > base
+    assert smallest_difference(500, 0.2, 0.05, power=0.5) < base
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 7).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.tuples(st.integers(0, n), st.integers(0, n))))))
+def test_letters_are_the_largest_sets_of_which_no_two_are_separated(case):
+    """By brute force over all subsets; so two share a letter if and only if they are not separated."""
+    n, pairs = case
+    apart = np.zeros((n, n), bool)
+    for i, j in pairs:
+        if i < n and j < n and i != j:
+            apart[i, j] = apart[j, i] = True
+    subsets = chain.from_iterable(combinations(range(n), k) for k in range(1, n + 1))
+    free = [set(subset) for subset in subsets if not apart[np.ix_(subset, subset)].any()]
+    largest = [group for group in free if not any(group < other for other in free)]
+    found = letters(apart)
+    names = sorted(set("".join(found)))
+    assert sorted(sorted(k for k in range(n) if name in found[k]) for name in names) == sorted(map(sorted, largest))
+    assert all(bool(set(found[i]) & set(found[j])) != apart[i, j] for i, j in combinations(range(n), 2))
+    assert not n or "a" in found[0]
+    assert names == list("abcdefghijklm")[: len(names)]
+
+
+def test_letters_of_more_sets_than_the_alphabet_has_stay_apart():
+    found = letters(~np.eye(60, dtype=bool))
+    assert len(set(found)) == 60 and found[51:53] == ["Z", "a'"]
 
 
 def test_mcnemar_refuses_other_items():
