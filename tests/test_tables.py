@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probing.errors import ConfigError
-from probing.statistics import mcnemar, smallest_difference
+from probing.statistics import compare, mcnemar, mean_accuracy, smallest_difference
 from probing.tables import COLUMNS, ResultTable, Row, letters_of, merge
 
 _count = itertools.count()
@@ -84,7 +84,10 @@ def test_tasks_encoders_and_probes_are_apart_and_failed_cells_out():
 
 
 def test_several_seeds_give_mean_and_standard_deviation():
-    """Layer 1 wins by its mean dev accuracy though layer 0 has the best single seed; the bounds are means too."""
+    """Layer 1 wins by its mean dev accuracy though layer 0 has the best single seed; one interval, not the mean of three.
+
+    Its half-widths add as squares: 5 points over items (each seed's), t_2 · 0.1 / sqrt(3) = 24.8 points over seeds.
+    """
     rows = [
         row(0, 0.95, 0.5, seed=0), row(0, 0.65, 0.5, seed=1), row(0, 0.65, 0.5, seed=2),
         row(1, 0.80, 0.9, seed=2), row(1, 0.80, 0.7, seed=0), row(1, 0.80, 0.8, seed=1),
@@ -92,7 +95,10 @@ def test_several_seeds_give_mean_and_standard_deviation():
     line = ResultTable.of(rows).best().iloc[0]
     assert line.layer == 1 and line.seeds == 3
     assert line.accuracy == pytest.approx(0.8) and line.seed_sd == pytest.approx(0.1)  # sample sd of 0.7, 0.8, 0.9
-    assert line.accuracy_low == pytest.approx(np.mean([rows[i].accuracy_low for i in (3, 4, 5)]))
+    half = np.hypot(0.05, 4.302653 * 0.1 / np.sqrt(3))
+    assert (line.accuracy_low, line.accuracy_high) == pytest.approx((0.8 - half, 1))
+    assert (line.macro_f1_low, line.macro_f1_high) == pytest.approx((0.8 - 4.302653 * 0.1 / np.sqrt(3), 1))
+    assert line.interval_over == "test items and seeds"
     assert line.cell == rows[4].cell
     one = ResultTable.of(rows[3:4]).best().iloc[0]
     assert one.seeds == 1 and np.isnan(one.seed_sd)
@@ -500,7 +506,7 @@ def test_runs_on_other_train_or_dev_data_make_no_table_together():
     ResultTable.of([*drawn, *twins]).check()  # the seed of a twin is that of its weights
 
 
-def test_encoders_are_compared_at_the_first_seed_that_both_have():
+def test_encoders_are_compared_over_the_seeds_that_both_have():
     right = {}
     rows = []
     for encoder, seeds in (("a", (1, 2)), ("b", (0, 1, 2))):
@@ -510,4 +516,79 @@ def test_encoders_are_compared_at_the_first_seed_that_both_have():
             rows.append(one)
     by = {(r.encoder, r.seed): right[r.cell] for r in rows}
     compared = ResultTable.of(rows, asked(right)).compare_encoders()
-    assert compared.p[0] == mcnemar(by["a", 1], by["b", 1]) != mcnemar(by["a", 1], by["b", 0])
+    assert compared.p[0] == compare([by["a", 1], by["a", 2]], [by["b", 1], by["b", 2]])[1]
+    alone = ResultTable.of([one for one in rows if one.seed != 2], asked(right)).compare_encoders()
+    assert alone.p[0] == mcnemar(by["a", 1], by["b", 1]) != mcnemar(by["a", 1], by["b", 0])
+
+
+# What intervals and tests go over.
+
+
+def test_several_seeds_are_one_comparison_over_items_and_seeds():
+    """Seed 0 alone would separate layer 2 (10 items to none), seed 1 turns it round: over both nothing is known."""
+    right = {"a0": correct(()), "a1": correct(range(10)), "b0": correct(range(10)), "b1": correct(())}
+    rows = [row(1, 0.9, seed=k, cell=f"a{k}") for k in (0, 1)] + [row(2, 0.8, seed=k, cell=f"b{k}") for k in (0, 1)]
+    layers = ResultTable.of(rows, asked(right)).compare_layers().set_index("layer")
+    assert layers.not_separated.all() and layers.difference[2] == 0 and layers.p[2] == 1
+    first = ResultTable.of([one for one in rows if one.seed == 0], asked(right)).compare_layers().set_index("layer")
+    assert not first.not_separated[2] and first.p[2] == pytest.approx(2 / 2**10)
+    line = ResultTable.of(rows, asked(right)).best().iloc[0]
+    assert line.interval_over == "test items and seeds" and np.isnan(line.can_show)
+    expected = mean_accuracy([right["a0"], right["a1"]])
+    assert (line.accuracy_low, line.accuracy_high) == (expected.lower, expected.upper)
+
+
+def test_items_of_one_group_are_one_piece_of_evidence():
+    """Ten items are lost, all of one group: as items p = 2/2^10, as groups p = 1. Of ten groups: the same as items."""
+    right = {"a": correct(()), "b": correct(range(10))}
+    rows = [row(1, 0.9, 1.0, cell="a", n_groups=91), row(2, 0.8, 0.9, cell="b", n_groups=91)]
+    one, ten = np.maximum(np.arange(100) - 9, 0), np.arange(100) % 10
+    found = ResultTable.of(rows, asked(right), lambda cell: one)
+    layers, line = found.compare_layers().set_index("layer"), found.best().iloc[0]
+    assert layers.p[2] == 1 and layers.not_separated[2] and line.interval_over == "test items in 91 groups" and line.n_groups == 91
+    assert line.can_show > ResultTable.of([row(1, 0.9, 1.0, cell="a"), row(2, 0.8, 0.9, cell="b")], asked(right)).best().can_show[0]
+    assert ResultTable.of(rows, asked(right), lambda cell: ten).compare_layers().p[1] == pytest.approx(2 / 2**10)
+    merged = merge([found, ResultTable.of([row(1, 0.9, encoder="two", cell="c")], asked({"c": correct(())}))])
+    assert merged.compare_layers().set_index(["encoder", "layer"]).p["enc", 2] == 1
+
+
+def halves(layer, scores, **more) -> list[Row]:
+    return [row(layer, 0.99, score, role="resample", seed=k, **more) for k, score in enumerate(scores)]
+
+
+def test_train_halves_widen_intervals_and_tests_and_are_no_layers():
+    """Layer 2 loses ten items of 100. Its fits vary by 10 points beside those of layer 1, or go up and down with them."""
+    right = {"a": correct(()), "b": correct(range(10))}
+    rows = [row(1, 0.9, 1.0, cell="a"), row(2, 0.8, 0.9, cell="b")]
+    alone = ResultTable.of(rows, asked(right)).compare_layers().set_index("layer")
+    assert not alone.not_separated[2]
+    one = [0.90, 0.80, 0.70, 0.80, 0.90]
+    apart = ResultTable.of([*rows, *halves(1, one), *halves(2, one[::-1])], asked(right))
+    same = ResultTable.of([*rows, *halves(1, one), *halves(2, [x - 0.1 for x in one])], asked(right))
+    crossed = [0.9, 0.7, 0.9, 0.7, 0.8]
+    loose = ResultTable.of([*rows, *halves(1, one), *halves(2, crossed)], asked(right)).compare_layers().set_index("layer")
+    assert loose.p[2] == compare(right["b"], right["a"], None, np.array(crossed) - one)[1] and loose.not_separated[2]
+    assert loose.difference_low[2] < alone.difference_low[2] and loose.difference[2] == alone.difference[2]
+    assert same.compare_layers().set_index("layer").p[2] < 0.05, "what moves both layers alike is no difference"
+    line, n = apart.best().iloc[0], len(apart.compare_layers())
+    assert (line.layer, line.interval_over, n) == (1, "test items and train halves", 2)
+    half = np.hypot(0.05, 2.776445 * np.std(one, ddof=1))
+    assert line.accuracy_low == pytest.approx(1 - half) and line.macro_f1_low == pytest.approx(1 - half, abs=0.01)
+    assert line.can_show > ResultTable.of(rows, asked(right)).best().can_show[0]
+    other = [*halves(1, one, encoder="two"), *halves(1, one, n_train=7), *halves(1, one, probe="mlp"), *halves(1, one, task="x")]
+    other += [*halves(1, one, pooling="cls"), *halves(1, one, status="failed")]
+    assert ResultTable.of([*rows, *other], asked(right)).best().interval_over[0] == "test items"
+    assert (
+        "train halves: 1 of 5 (layer 1 mean half 0)"
+        in ResultTable.of([*rows, *halves(1, one[:1], status="failed"), *halves(1, one)[1:]], asked(right)).best().missing[0]
+    )
+
+
+def test_encoders_are_compared_over_the_halves_of_both():
+    """The same halves of one train split: differences of fits are paired."""
+    right = {"a": correct(()), "b": correct(range(10))}
+    rows = [row(1, 0.9, 1.0, cell="a"), row(2, 0.8, 0.9, cell="b", encoder="two")]
+    one, two = [0.90, 0.80, 0.70, 0.80, 0.90], [0.9, 0.7, 0.9, 0.7, 0.8]
+    table = ResultTable.of([*rows, *halves(1, one), *halves(2, two, encoder="two")], asked(right))
+    assert table.compare_encoders().p[0] == compare(right["a"], right["b"], None, np.array(one) - two)[1] > 0.05
+    assert ResultTable.of(rows, asked(right)).compare_encoders().p[0] == pytest.approx(2 / 2**10)
