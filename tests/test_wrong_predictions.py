@@ -63,15 +63,18 @@ def test_masking_the_coalition_always_flips_and_others_as_often_as_they_touch_it
     assert len(frame) == 20 and frame.wrong.sum() == 10 and set(frame.words) == {"not bad"}
     assert set(zip(frame.start, frame.stop, strict=True)) == {(3, 5)} and (frame.flips == 1).all()
     assert np.allclose(frame.flips_others, 2 / 6)  # of the six other pairs of neighbours two share a word with it
-    assert frame.same.all() and (frame.flips_words == 1).all()  # each word has half of the product: the words say as much
+    assert frame.same_words.all() and (frame.flips_words == 1).all()  # each word has half of the product in all contexts
+    assert not frame.same_alone.any() and (frame.start_alone == 0).all() and (frame.flips_alone == 0).all()  # alone it has nothing
     table = scores(frame).set_index("predictions")
     for kind in ("wrong", "right"):
         row = table.loc[kind]
         assert row.difference_others == pytest.approx(2 / 3) and row.difference_others_low == pytest.approx(2 / 3)
         assert row.p_others == mcnemar([True] * 10, frame.flips_one[frame.wrong == (kind == "wrong")] == 1) < 0.2
         assert row.difference_words == row.drop_difference_words == 0 and row.p_words == 1
-    holm = multipletests(table[["p_others", "p_words"]].to_numpy().ravel(), method="holm")[1]
-    np.testing.assert_allclose(table[["p_others_holm", "p_words_holm"]].to_numpy().ravel(), holm)
+        assert row.difference_alone == 1 and row.p_alone == 2 / 2**10
+    tests = ["p_others", "p_alone", "p_words"]
+    holm = multipletests(table[tests].to_numpy().ravel(), method="holm")[1]
+    np.testing.assert_allclose(table[[f"{name}_holm" for name in tests]].to_numpy().ravel(), holm)
     before, kept = context.encoder.sentences, len(list((tmp_path / "kept").iterdir()))
     pd.testing.assert_frame_equal(asked.measure(context), frame)
     assert len(list((tmp_path / "kept").iterdir())) == kept == 60  # interactions, masked intervals and words of 20 sentences
@@ -79,7 +82,10 @@ def test_masking_the_coalition_always_flips_and_others_as_often_as_they_touch_it
     frame.to_csv(tmp_path / "rows.csv", index=False)
     asked.report(pd.read_csv(tmp_path / "rows.csv"), tmp_path)
     said = (tmp_path / "table.md").read_text()
-    assert "| sst2 | product | wrong | delete | 10 | 10 | 2.0 | 100.0 | 33.3 | 100.0 | 100 | 66.7 [66.7, 66.7] |" in said
+    assert "| sst2 | product | wrong | delete | 10 | 10 | 2.0 | 100.0 | 33.3 | 0.0 | 100.0 | 0 %, 100 % |" in said
+    assert (
+        "| sst2 | product | wrong | 66.7 [66.7, 66.7] |" in said and "| 100.0 [100.0, 100.0] | 0.012 | 0.0 [0.0, 0.0] | 1 |" in said
+    )
     assert said.count("| product | 1 | not bad |") == 3
     assert "| sst2 | product | 10 | 2.000 | 2.000 | 0.0000 | 100.0 | 100.0 | 0.0 [0.0, 0.0] | 1 |" in said
 
@@ -92,7 +98,7 @@ def test_a_coalition_that_the_context_silences_flips_less_than_the_words_that_ca
 
     asked, context = study(value, "silenced", "end fine film")
     frame = asked.measure(context)
-    assert set(frame.words) == {"not bad"} and not frame.same.any()
+    assert set(frame.words) == {"not bad"} and not frame.same_words.any()
     assert set(frame.start_words - frame.start) == {3}  # not bad end fine film
     assert (frame.flips == 0).all() and (frame.flips_words == 1).all() and np.allclose(frame.drop_words, 2.5)
     assert (scores(frame).difference_words == -1).all() and (scores(frame).p_words_holm < 0.05).all()
@@ -110,9 +116,8 @@ def test_single_words_make_no_coalition(study, tmp_path):
 def test_the_top_part_has_the_largest_value_and_is_neither_a_word_nor_all():
     phi = np.zeros((5, 5))
     phi[0, 1], phi[2, 3], phi[4, 4], phi[0, 4] = 1, 2, 9, 99
-    values = phi[np.triu_indices(5)].tolist()
-    assert top(((0, 2), (2, 4), (4, 5)), values) == (2, 4) and top(((0, 5),), values) is None
-    assert top(tuple((i, i + 1) for i in range(5)), values) is None
+    assert top(((0, 2), (2, 4), (4, 5)), phi) == (2, 4) and top(((0, 5),), phi) is None
+    assert top(tuple((i, i + 1) for i in range(5)), phi) is None
 
 
 def test_masked_rows_are_all_intervals_of_the_length():
@@ -126,7 +131,8 @@ def test_masked_rows_are_all_intervals_of_the_length():
     assert [row["start"] for row in rows] == [-1, 0, 1, 2]
     assert [row["logits"][0] for row in rows] == [15, 12, 9, 3]
     words = np.array([[1.0, 9], [2, 0], [4, 0], [8, 0]])
-    found = compared(json.loads(json.dumps(rows)), (1, 3), words, 0)
+    found = compared(json.loads(json.dumps(rows)), (1, 3), np.array([7.0, 1, 1, 0]), words, 0)
+    assert (found["start_alone"], found["flips_alone"], found["drop_alone"]) == (0, 0, 3)
     assert (found["flips"], found["flips_others"], found["drop"], found["drop_others"]) == (1, 0.5, 6, 7.5)
     assert (found["start_words"], found["flips_words"], found["drop_words"]) == (2, 1, 12)  # by the predicted class, the first
 

@@ -6,12 +6,14 @@ phi is the coalition. It is masked in the whole sentence, and so is every other 
 
     flips          whether the predicted class changes without the coalition
     flips_others   the share of the other intervals of the same length whose masking changes it
-    flips_words    whether it changes without the interval of that length whose single words have the largest sum of Shapley values
+    flips_alone    whether it changes without the interval of that length whose single words have the largest sum of phi([word])
+    flips_words    the same with the words' Shapley values, all words of the sentence being players
 
 What raises a logit most also flips a prediction more often than an interval at random does, with or without an interaction: the
-claim that the coalition says more than its words rests on flips - flips_words. That interval may be the coalition (`same`); such a
-sentence counts as a difference of 0. Shapley values of words (all words are players) are exact where 2^n model rows are within the
-budget, else means over random orders and their reverses, which is unbiased (Castro et al. 2009); noise in them weakens the control.
+claim that the coalition says more than its words rests on flips - flips_alone (words valued as the coalition is, beside nothing)
+and flips - flips_words (words valued in all contexts). These intervals may be the coalition; such a sentence counts as a difference
+of 0. Shapley values are exact where 2^n model rows are within the budget, else means over random orders and their reverses, which
+is unbiased (Castro et al. 2009); noise in them weakens the control.
 
 Right predictions have larger margins (logit of the predicted class less the next one's), so they flip less whatever is masked. Each
 wrong prediction is therefore paired with one right prediction, without replacement, so that the sum of the differences of their
@@ -19,7 +21,7 @@ margins is as small as it can be; differences between wrong and right are those 
 
 A sentence has one coalition, so sentences (or pairs) are independent: means of paired differences have percentile bootstrap
 intervals over them, and exact McNemar tests compare the coalition with one of the other intervals, drawn by the seed, and with the
-interval by words. Sentences whose best partition has no such part are counted and left out, and so are their pairs.
+intervals by words. Sentences whose best partition has no such part are counted and left out, and so are their pairs.
 
 Reference: Zhang et al. 2021 (AAAI 35) show such coalitions as examples; the test is ours. Left out: coalitions against the class.
 """
@@ -58,12 +60,18 @@ from probing.types import Column, Values
 VERSION = 2
 """Raise when the same inputs would give other numbers."""
 
+CONTROLS = {"others": "other intervals", "alone": "interval by words alone", "words": "interval by words"}
+"""What the coalition is compared with, and its name in tables."""
+
 HEAD = """# Wrong predictions: masking the top coalition of the predicted class
 
-Share of sentences whose predicted class changes when an interval is masked: the coalition, the mean over the other intervals of
-its length, and the interval of that length whose words have the largest sum of Shapley values. Differences in points [95 %
-bootstrap interval over sentences]. p: exact McNemar test against one other interval a sentence, and against the interval by words;
-Holm over all tests of this table."""
+Share of sentences (%) whose predicted class changes when an interval is masked: the coalition; the mean over the other intervals of
+its length; the interval of that length whose words, each alone, have the largest sum of phi; and the one whose words have the
+largest sum of Shapley values."""
+DIFFERENCES = """## The coalition less the controls
+
+In points [95 % bootstrap interval over sentences]. p: exact McNemar test (of the other intervals one a sentence, drawn), Holm over
+all tests of this table."""
 DROPS = """## Fall of the logit without the coalition, less that without the controls
 
 In units of the logit [95 % bootstrap interval over sentences]."""
@@ -120,7 +128,8 @@ class WrongPredictions:
                     text = row["text"]
                     line = {name: row[name] for name in ("encoder", "text", "n_words", "masking", "predicted", "label")}
                     line |= {"data": task.name, "wrong": row["predicted"] != row["label"], "seed": seed, **pair}
-                    coalition = top(ast.literal_eval(row["max_partition"]), json.loads(row["phi"]))
+                    phi = _square(json.loads(row["phi"]), row["n_words"])
+                    coalition = top(ast.literal_eval(row["max_partition"]), phi)
                     if coalition is not None:
                         game = partial(TextGame, encoder, text, "logit", masking, target="all", head=head)
                         asked = {"kind": "masked coalitions", **settings, "text": text, "coalition": list(coalition)}
@@ -132,7 +141,7 @@ class WrongPredictions:
                         if words is None:
                             values = word_values(game(), self.budget, seed)
                             words = context.kept.write(asked, [{"values": value} for value in values.tolist()])
-                        line |= compared(intervals, coalition, np.array([word["values"] for word in words]), seed)
+                        line |= compared(intervals, coalition, phi.diagonal(), np.array([word["values"] for word in words]), seed)
                         line["words"] = " ".join(text.split()[slice(*coalition)])
                     lines.append(line)
                     advance(1)
@@ -190,17 +199,21 @@ def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarr
     return others[linear_sum_assignment(np.abs(margins[chosen][:, None] - margins[others]))[1]]
 
 
-def top(partition: Partition, phi: list[float]) -> tuple[int, int] | None:
-    """The part of 2 to n - 1 words with the largest phi (given in the order of np.triu_indices); None where there is none.
+def top(partition: Partition, phi: Values) -> tuple[int, int] | None:
+    """The part of 2 to n - 1 words with the largest phi, (n, n) by first and last word; None where there is none.
 
-    >>> top(((0, 2), (2, 3)), [0, 5.0, 9, 0, 1, 0])
+    >>> top(((0, 2), (2, 3)), np.array([[0, 5.0, 9], [0, 0, 1], [0, 0, 0]]))
     (0, 2)
     """
-    n = partition[-1][1]
+    parts = [part for part in partition if 1 < part[1] - part[0] < len(phi)]
+    return max(parts, key=lambda part: phi[part[0], part[1] - 1], default=None)
+
+
+def _square(phi: list[float], n: int) -> Values:
+    """Values in the order of np.triu_indices as an upper triangular matrix (n, n)."""
     square = np.zeros((n, n))
     square[np.triu_indices(n)] = phi
-    parts = [part for part in partition if 1 < part[1] - part[0] < n]
-    return max(parts, key=lambda part: square[part[0], part[1] - 1], default=None)
+    return square
 
 
 def masked(game: Game, coalition: tuple[int, int]) -> list[dict[str, Any]]:
@@ -232,14 +245,16 @@ def word_values(game: Game, budget: int, seed: int) -> Values:
     return np.take_along_axis(gains, places[:, :, None], axis=1).mean(0)
 
 
-def compared(rows: list[dict[str, Any]], coalition: tuple[int, int], words: Values, seed: int) -> dict[str, Any]:
-    """Flips and drops of the coalition, of the other intervals of its length, and of the interval by single words.
+def compared(rows: list[dict[str, Any]], coalition: tuple[int, int], alone: Values, words: Values, seed: int) -> dict[str, Any]:
+    """Flips and drops of the coalition, of the other intervals of its length, and of the intervals by single words.
 
     Args:
         rows: what `masked` gave.
+        alone: phi of the words in the value of the predicted class, (n,).
         words: Shapley values of the words, (n, classes).
 
-    Flips are 0 or 1 (`flips_one`: of one of the others, drawn by the seed), drops in units of the logit.
+    Flips are 0 or 1 (`flips_one`: of one of the others, drawn by the seed; `flips_others`: a share), drops in units of the logit;
+    `same_*`: whether the interval is the coalition.
     """
     whole, *without = (np.array(row["logits"]) for row in rows)
     now = int(whole.argmax())
@@ -248,27 +263,24 @@ def compared(rows: list[dict[str, Any]], coalition: tuple[int, int], words: Valu
     start = coalition[0]
     others = np.arange(len(without)) != start
     one = np.random.default_rng([seed, start, len(without)]).choice(np.flatnonzero(others))
-    by_words = int(np.convolve(words[:, now], np.ones(coalition[1] - start), "valid").argmax())
-    return {
-        "start": start,
-        "stop": coalition[1],
-        "start_words": by_words,
-        "same": by_words == start,
-        "flips": int(flips[start]),
-        "flips_others": float(flips[others].mean()),
-        "flips_one": int(flips[one]),
-        "flips_words": int(flips[by_words]),
-        "drop": float(drops[start]),
-        "drop_others": float(drops[others].mean()),
-        "drop_words": float(drops[by_words]),
-    }
+    line = {"start": start, "stop": coalition[1], "flips": int(flips[start]), "drop": float(drops[start])}
+    line |= {"flips_one": int(flips[one]), "flips_others": float(flips[others].mean()), "drop_others": float(drops[others].mean())}
+    for name, values in (("alone", alone), ("words", words[:, now])):
+        at = int(np.convolve(values, np.ones(coalition[1] - start), "valid").argmax())
+        line |= {
+            f"start_{name}": at,
+            f"same_{name}": at == start,
+            f"flips_{name}": int(flips[at]),
+            f"drop_{name}": float(drops[at]),
+        }
+    return line
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
     """One line per data, encoder and kind of prediction (wrong, right): flips, and their paired differences from both controls.
 
-    Differences (shares of sentences, drops in units of the logit) have 95 % bootstrap bounds over sentences; `p_others`, `p_words`:
-    exact McNemar tests, and with `_holm` Holm's over all tests of the frame.
+    Differences (shares of sentences, drops in units of the logit) have 95 % bootstrap bounds over sentences; `p_CONTROL`: exact
+    McNemar tests, and with `_holm` Holm's over all tests of the frame.
     """
     lines = []
     for (data, encoder, wrong), group in frame.groupby(["data", "encoder", "wrong"], sort=False):
@@ -277,19 +289,20 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
         group = _with_coalition(group)
         line["with_coalition"] = len(group)
         if len(group):
-            line |= {"words": float((group.stop - group.start).mean()), "same": float(group.same.astype(float).mean())}
-            line |= {name: float(group[name].mean()) for name in ("margin", "flips", "flips_others", "flips_words")}
-            for control in ("others", "words"):
+            line["words"] = float((group.stop - group.start).mean())
+            line |= {f"same_{name}": float(group[f"same_{name}"].astype(float).mean()) for name in ("alone", "words")}
+            line |= {name: float(group[name].mean()) for name in ("margin", "flips", *(f"flips_{name}" for name in CONTROLS))}
+            for control in CONTROLS:
                 line |= _mean(f"difference_{control}", group.flips - group[f"flips_{control}"])
                 line |= _mean(f"drop_difference_{control}", group["drop"] - group[f"drop_{control}"])
-            line["p_others"] = mcnemar(group.flips == 1, group.flips_one == 1)
-            line["p_words"] = mcnemar(group.flips == 1, group.flips_words == 1)
+                tested = group.flips_one if control == "others" else group[f"flips_{control}"]
+                line[f"p_{control}"] = mcnemar(group.flips == 1, tested == 1)
         lines.append(line)
     found = pd.DataFrame(lines)
     if "p_words" in found:
-        tested = found.p_words.notna()
-        both = holm(found.loc[tested, ["p_others", "p_words"]].to_numpy().ravel())
-        found.loc[tested, ["p_others_holm", "p_words_holm"]] = both.reshape(-1, 2)
+        tested, names = found.p_words.notna(), [f"p_{control}" for control in CONTROLS]
+        corrected = holm(found.loc[tested, names].to_numpy().ravel()).reshape(-1, len(names))
+        found.loc[tested, [f"{name}_holm" for name in names]] = corrected
     return found
 
 
@@ -331,24 +344,19 @@ def _markdown(within: pd.DataFrame, between: pd.DataFrame, frame: pd.DataFrame) 
     def units(row: Any, name: str) -> str:
         return "{:.2f} [{:.2f}, {:.2f}]".format(*(getattr(row, name + end) for end in ("", "_low", "_high")))
 
-    flips = [
-        {
-            "data": row.data, "encoder": row.encoder, "predictions": row.predictions, "masking": row.masking,
-            "sentences": row.sentences, "with a coalition": row.with_coalition, "words in it": f"{row.words:.1f}",
-            "flips (%)": f"{100 * row.flips:.1f}", "other intervals (%)": f"{100 * row.flips_others:.1f}",
-            "interval by words (%)": f"{100 * row.flips_words:.1f}", "the same interval (%)": f"{100 * row.same:.0f}",
-            "less others": points(row, "difference_others"), "p": f"{row.p_others_holm:.2g}",
-            "less interval by words": points(row, "difference_words"), "p by words": f"{row.p_words_holm:.2g}",
-        }
-        for row in within[within.with_coalition > 0].itertuples()
-    ]  # fmt: skip
-    drops = [
-        {
-            "data": row.data, "encoder": row.encoder, "predictions": row.predictions,
-            "less others": units(row, "drop_difference_others"), "less interval by words": units(row, "drop_difference_words"),
-        }
-        for row in within[within.with_coalition > 0].itertuples()
-    ]  # fmt: skip
+    flips, differences, drops = [], [], []
+    for row in within[within.with_coalition > 0].itertuples():
+        name = {"data": row.data, "encoder": row.encoder, "predictions": row.predictions}
+        line = {"masking": row.masking, "sentences": row.sentences, "with a coalition": row.with_coalition}
+        line |= {"words in it": f"{row.words:.1f}", "coalition": f"{100 * row.flips:.1f}"}
+        line |= {title: f"{100 * getattr(row, f'flips_{control}'):.1f}" for control, title in CONTROLS.items()}
+        same = [f"{100 * getattr(row, f'same_{control}'):.0f} %" for control in ("alone", "words")]
+        flips.append(name | line | {"coalition is that by words alone, by words": ", ".join(same)})
+        differences.append(dict(name))
+        for control, title in CONTROLS.items():
+            p = getattr(row, f"p_{control}_holm")
+            differences[-1] |= {f"less {title}": points(row, f"difference_{control}"), f"p, {title}": f"{p:.2g}"}
+        drops.append(name | {f"less {title}": units(row, f"drop_difference_{control}") for control, title in CONTROLS.items()})
     pairs = [
         {
             "data": row.data, "encoder": row.encoder, "pairs": row.pairs, "margin, wrong": f"{row.margin_wrong:.3f}",
@@ -365,8 +373,8 @@ def _markdown(within: pd.DataFrame, between: pd.DataFrame, frame: pd.DataFrame) 
         for row in flipped.groupby(["data", "encoder"], sort=False).head(3).itertuples()
     ]
     parts = [HEAD, md_table(pd.DataFrame(flips)) if flips else "No sentence has a coalition."]
-    if drops:
-        parts += [DROPS, md_table(pd.DataFrame(drops))]
+    if flips:
+        parts += [DIFFERENCES, md_table(pd.DataFrame(differences)), DROPS, md_table(pd.DataFrame(drops))]
     if pairs:
         parts += [PAIRS, md_table(pd.DataFrame(pairs))]
     if examples:
