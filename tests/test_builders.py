@@ -138,15 +138,18 @@ def test_groups_name_the_target_form_line_by_line(corpus, made, rows):
 
 
 def test_groups_are_documents_where_the_corpus_names_them(corpus, tmp_path):
-    documents = {s.tokens: f"d{i // 40}" for i, s in enumerate(corpus[:1500])}
+    def words(tokens):  # what shifted and inverted sentences share with their originals
+        return tuple(sorted(token.lower() for token in tokens))
+
+    with_documents = [replace(s, document=f"d{i // 40}") for i, s in enumerate(corpus[:1500])]
+    documents: dict = {}
+    for s in with_documents:
+        documents.setdefault(words(s.tokens), set()).add(s.document)
     names = ["bigram_shift", "coordination_inversion", "word_content", "sentence_length", "tree_depth", "top_constituents"]
-    with_documents = [replace(s, document=documents[s.tokens]) for s in corpus[:1500]]
     cards = builders.make_tasks(with_documents, tmp_path, tasks=names, min_per_split=5)
     for name in names:
         assert cards[name]["groups"]["by"] == "document"
-        known = [row for row in leaks.read_rows(tmp_path / f"{name}.txt") if row.tokens in documents]
-        assert len(known) >= sum(cards[name]["n"].values()) / 3, "the others are changed"
-        assert all(row.group == documents[row.tokens] for row in known)
+        assert all(row.group in documents[words(row.tokens)] for row in leaks.read_rows(tmp_path / f"{name}.txt"))
     builders.make_tasks(corpus[:1500], tmp_path, tasks=names, min_per_split=5)
     assert not list(tmp_path.glob("*.groups.txt")), "no groups of an earlier run stay"
     one = builders.make_tasks([replace(s, document="d") for s in corpus[:1500]], tmp_path, tasks=names[:1])
