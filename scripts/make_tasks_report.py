@@ -41,8 +41,8 @@ paper's.
 """
 CHANCE = """
 Odd man out at chance: naive Bayes as above on the task made with {n} seeds of the draw; mean and standard error in
-percent over the seeds. Two sentences exchange their words in class C, so that counts of words are the same in both
-classes.
+percent over the seeds. Two sentences exchange their words in class C, so that this class holds the words that its
+sentences would hold unchanged.
 
 """
 
