@@ -87,7 +87,9 @@ STATES = ("done", "failed", "missing")
 
 COLUMNS = tuple(column.name for column in fields(Row))
 _KEYS = ("task", "encoder", "probe", "n_train")
-_WHOLE = dict.fromkeys(("layer", "seed", "n_groups"), "Int64")
+_TYPES = dict.fromkeys(("layer", "seed", "n_groups"), "Int64") | {
+    column.name: float for column in fields(Row) if column.type.startswith("float")
+}
 
 
 class Comparison(NamedTuple):
@@ -120,7 +122,7 @@ class ResultTable:
     @classmethod
     def of(cls, rows: Iterable[Row], predictions: Any = None, groups: Any = lambda cell: None) -> ResultTable:
         frame = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
-        return cls(frame.astype(_WHOLE), predictions, groups)
+        return cls(frame.astype(_TYPES), predictions, groups)
 
     @classmethod
     def read_csv(cls, path: str | Path, predictions: Any = None) -> ResultTable:
@@ -132,8 +134,7 @@ class ResultTable:
             kind = {"bool": lambda v: v == "True", "float": float, "int": int}.get(column.type.removesuffix(" | None"), str)
             optional = column.type.endswith("| None")
             frame[column.name] = [None if optional and v == "" else kind(v) for v in frame[column.name]]
-        floats = [column.name for column in fields(Row) if column.type.startswith("float")]
-        return cls(frame.astype({name: float for name in floats} | _WHOLE), predictions)
+        return cls(frame.astype(_TYPES), predictions)
 
     def to_csv(self, path: str | Path) -> None:
         """Sorted by role, task, encoder, pooling, layer; floats in their shortest exact form."""
