@@ -248,8 +248,12 @@ def _over(best: pd.DataFrame) -> list[str]:
         return []
     within, everything = "".join(names), all("train halves" in over for over in names)
     lines = [
-        f"Intervals and tests are over {_interval_over(best)}: what other test sentences of the same kind would show"
-        + ("." if everything else " of these fits. What another train split would change is not in them.")
+        f"Intervals and tests are over {_interval_over(best)}: what other test sentences of the same kind "
+        + (
+            "and other train splits of this size would show."
+            if everything
+            else "would show of these fits. What another train split would change is not in them."
+        )
     ]
     if "groups" in within:
         lines.append("Groups: test items of one source; they are drawn, and their differences change sign, together.")

@@ -2,8 +2,10 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from toys import ToyEncoder, write_task
 
@@ -11,8 +13,10 @@ from probing import Store, evaluate, load_probe, load_task
 from probing.cells import Cells
 from probing.errors import ConfigError
 from probing.plan import Settings, plan
-from probing.probes.protocols import LogisticPath
+from probing.probes.protocols import Blocks, LabelSet, LogisticPath
+from probing.statistics import macro_f1, mcnemar, mean_accuracy
 from probing.tables import merge
+from probing.types import Column
 
 
 @pytest.fixture
@@ -301,6 +305,8 @@ def test_a_duplicate_in_train_and_test_is_said_in_the_data_card(tmp_path):
         ({"floors": ["majorty"]}, "did you mean 'majority'"),
         ({"seeds": []}, "at least one number"),
         ({"probe": "fats"}, "did you mean 'fast'"),
+        ({"resample": "test"}, r"resample='test' is unknown \(allowed: null, train\)"),
+        ({"resample": "train", "resamples": 4}, "resamples=4 must be a whole number of at least 5"),
     ],
 )
 def test_bad_arguments_are_named(tasks, tmp_path, options, message):
@@ -379,3 +385,99 @@ def test_random_weights_are_the_mean_of_their_draws(tasks, tmp_path):
 def test_a_number_of_twins_that_is_none_is_refused(tasks, tmp_path, twins):
     with pytest.raises(ConfigError, match=r"twins=.* must be a whole number of at least 1"):
         run(tasks, tmp_path, twins=twins)
+
+
+# Groups of test items, and halves of train.
+
+
+def halved(tasks, tmp_path, **options):
+    return run(tasks, tmp_path, **{"floors": [], "controls": [], "resample": "train", "resamples": 5} | options)
+
+
+def test_train_halves_are_measured_as_rows_of_their_own(tasks, tmp_path):
+    """Five for every layer that was asked for: none of controls, twins and the added static layer. All of a second run is there."""
+    table = run(tasks[:1], tmp_path, poolings=["cls"], layers=[1, 2], resample="train", resamples=5)
+    frame = table.frame
+    assert frame.cell.is_unique and (frame.status == "done").all()
+    drawn = frame[frame.role == "resample"]
+    assert drawn.groupby("layer").seed.apply(list).to_dict() == {1: [0, 1, 2, 3, 4], 2: [0, 1, 2, 3, 4]}
+    assert set(drawn.encoder) == {"toy"}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").glob("*.json")}
+    more = run(tasks[:1], tmp_path, poolings=["cls"], layers=[1, 2], resample="train", resamples=7)
+    assert all(path.stat().st_mtime_ns == t for path, t in before.items()) and len(more.frame) == len(frame) + 4
+    plain = run(tasks[:1], tmp_path, poolings=["cls"], layers=[1, 2])
+    pd.testing.assert_frame_equal(plain.frame, frame[frame.role != "resample"].reset_index(drop=True))
+
+
+def test_a_half_is_what_the_probe_makes_of_those_rows(tasks, tmp_path):
+    """Fitted by hand on the drawn rows of train, chosen on all of dev."""
+    task = tasks[0]
+    table = halved([task], tmp_path, layers=[1])
+    store = Store(tmp_path / "store")
+    vectors = store.vectors(ToyEncoder(), [text for split in task.splits.values() for text in split.texts], ["mean"])
+    train, dev, test = (vectors.rows(split.texts).get(Column(1, "mean")) for split in task.splits.values())
+    assert table.frame[table.frame.role == "resample"].accuracy.nunique() > 2
+    for row in table.frame[table.frame.role == "resample"].itertuples():
+        drawn = task.train.half(row.seed)
+        blocks, labels = Blocks(train[drawn], dev, test), LabelSet(task.train.labels[drawn], task.dev.labels)
+        [(_, _, result)] = LogisticPath().fit(lambda _, b=blocks: b, [Column(1, "mean")], {"true": labels}, task.name, 2, 0)
+        gold, predicted = table.predictions(row.cell)
+        assert np.array_equal(predicted, result.predictions) and np.array_equal(gold, task.test.labels)
+        assert row.accuracy == (result.predictions == gold).mean() and row.dev_accuracy == result.dev_accuracy
+
+
+def test_halves_widen_what_is_said_of_the_layers(tasks, tmp_path):
+    """The best layer, its score and the others' stay; only the interval grows, and says so."""
+    plain, table = run(tasks[:1], tmp_path, floors=[], controls=[]), halved(tasks[:1], tmp_path, resamples=6)
+    before, after = plain.best(), table.best()
+    assert after.layer.tolist() == before.layer.tolist() and np.allclose(after.accuracy, before.accuracy)
+    assert set(before.interval_over) == {"test items"} and set(after.interval_over) == {"test items and train halves"}
+    for name in ("accuracy", "macro_f1"):
+        assert (after[f"{name}_low"] < before[f"{name}_low"]).all() and (after[f"{name}_high"] > before[f"{name}_high"]).all()
+    line, frame = after.iloc[0], table.frame
+    fits = frame[(frame.role == "resample") & (frame.task == line.task) & (frame.layer == line.layer)].accuracy
+    expected = mean_accuracy(np.equal(*table.predictions(line.cell)), halves=fits.tolist())
+    assert (line.accuracy_low, line.accuracy_high) == pytest.approx((expected.lower, expected.upper))
+
+
+def test_a_probe_that_draws_is_halved_at_the_first_seed(tasks, tmp_path):
+    probe = load_probe("senteval", max_epoch=2, l2=[1e-4])
+    frame = halved(tasks[:1], tmp_path, probe=probe, seeds=(3, 1), layers=[1], train_size=200).frame
+    drawn = frame[frame.role == "resample"]
+    records = [json.loads((tmp_path / "cells" / f"{cell}.json").read_text())["inputs"] for cell in drawn.cell]
+    assert sorted(drawn.seed) == [0, 1, 2, 3, 4] and {said["probe_seed"] for said in records} == {1114}
+    first = frame[(frame.role == "probe") & (frame.seed == 3)].iloc[0]
+    assert set(drawn.data_sha256) == {first.data_sha256} and set(drawn.n_train) == {first.n_train}
+    best = halved(tasks[:1], tmp_path, probe=probe, seeds=(3, 1), layers=[1], train_size=200).best()
+    assert best.interval_over[0] == "test items, seeds and train halves" and best.seeds[0] == 2
+
+
+def test_halves_need_a_train_split_of_their_own(tasks, tmp_path):
+    with pytest.raises(ConfigError, match="bigram_shift is cross-validated: set resample=null"):
+        halved([tasks[0].cross_validated(4, 0)], tmp_path)
+
+
+def test_other_groups_are_other_cells_with_the_same_scores_and_other_intervals(tasks, tmp_path):
+    """Ten groups of six items: accuracy and F1 stay, their intervals are those of groups, and the cells keep the groups."""
+    task = tasks[0]
+    groups = tuple(f"g{k // 6}" for k in range(60))
+    plain = run([task], tmp_path, floors=["majority"])
+    table = run([replace(task, test=replace(task.test, groups=groups))], tmp_path, floors=["majority"])
+    assert set(plain.frame.cell).isdisjoint(table.frame.cell)
+    names = ["role", "layer", "accuracy", "macro_f1", "dev_accuracy", "chosen"]
+    pd.testing.assert_frame_equal(plain.frame[names], table.frame[names])
+    assert set(plain.frame.n_groups) == {60} and set(table.frame.n_groups) == {10}
+    for row in table.frame.itertuples():
+        assert np.array_equal(table.groups(row.cell), np.arange(60) // 6)
+        gold, predicted = table.predictions(row.cell)
+        one, two = mean_accuracy(gold == predicted, np.arange(60) // 6), macro_f1(gold, predicted, 2, np.arange(60) // 6)
+        assert (row.accuracy_low, row.accuracy_high) == (one.lower, one.upper)
+        assert (row.macro_f1_low, row.macro_f1_high) == (two.lower, two.upper)
+    assert all(plain.groups(cell) is None for cell in plain.frame.cell)
+    assert table.best().interval_over[0] == "test items in 10 groups" and plain.best().interval_over[0] == "test items"
+    rows = table.frame[table.frame.role == "probe"].set_index("layer").cell
+    layers = table.compare_layers().set_index("layer")
+    best = next(iter(layers.index[layers.best]))
+    for layer in layers.index[~layers.best]:
+        right = [np.equal(*table.predictions(rows[k])) for k in (layer, best)]
+        assert layers.p[layer] == pytest.approx(mcnemar(*right, np.arange(60) // 6))

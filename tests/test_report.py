@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probing import report
 from probing.cells import Cells, key_of
 from probing.report import write
 from probing.runs import Run
@@ -542,3 +543,22 @@ def test_against_a_published_table(bench, tmp_path):
     assert "| Tense |" in text and "| 75.0 |" in text and "encoder: my_encoder against bert-base-uncased" in text
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Against published numbers" in page and "encoder: my_encoder against bert-base-uncased" in page
+
+
+@pytest.mark.parametrize(
+    ("overs", "said", "not_said", "test"),
+    [
+        (["test items"] * 2, ["are over test items: ", "of these fits. What another train split"], ["Groups", "Seeds", "Train halves"],
+         "exact McNemar test"),
+        (["test items in 7 groups", "test items"], ["test items in 7 groups (A); test items (B): ", "of these fits", "Groups: "],
+         ["Seeds", "Train halves"], "exact McNemar test or exact sign-flip test of groups"),
+        (["test items and seeds"] * 2, ["are over test items and seeds: ", "of these fits", "Seeds: "], ["Train halves"], "t test"),
+        (["test items and train halves"] * 2, ["and other train splits of this size would show.", "Train halves: "], ["of these fits", "Seeds", "Groups"], "t test"),
+        (["test items and train halves", "test items"], ["of these fits", "Train halves: "], [], "exact McNemar test or t test"),
+    ],
+)  # fmt: skip
+def test_the_foot_says_over_what_intervals_and_tests_go(overs, said, not_said, test):
+    best = pd.DataFrame({"interval_over": [*overs, ""], "paper_name": ["A", "B", "C"], "seeds": [1, 1, 0]})
+    text = "\n".join(report._over(best))
+    assert all(part in text for part in said) and not [part for part in not_said if part in text] and "(C)" not in text
+    assert report._test(best) == test and report._over(best[best.seeds == 0]) == []
