@@ -89,12 +89,12 @@ SETTINGS = [
     Setting("no layer of seven better; test items in 60 groups of 8", clusters, 100,
             {"interval with groups": (COVERED, "in groups: covered"),
              "separated layers with groups": (ERROR, "in groups: separated")}),
-    Setting("no column of 28 better; n = 300 in ten parts, d = 40, fast", folds_null, 150, FOLDS, {"n_layers": 28, "d": 40, "seed": 0}),
-    Setting("no column of 28 better; n = 300 in ten parts, d = 384, fast", folds_null, 60, FOLDS, {"n_layers": 28, "d": 384, "seed": 0}),
-    *(Setting(f"no layer of {k} better; 2,560 sentences, d = 24, ridge", flash_null, runs, FLASH, {"n_layers": k, "d": 24, "seed": 0})
+    Setting("no column of 28 better; n = 300 in ten parts, d = 40, fast", folds_null, 150, FOLDS, {"n_layers": 28, "d": 40}),
+    Setting("no column of 28 better; n = 300 in ten parts, d = 384, fast", folds_null, 60, FOLDS, {"n_layers": 28, "d": 384}),
+    *(Setting(f"no layer of {k} better; 2,560 sentences, d = 24, ridge", flash_null, runs, FLASH, {"n_layers": k, "d": 24})
       for k, runs in ((7, 200), (13, 150), (25, 100))),
     Setting("no layer of seven better; 2,560 sentences, d = 384, preset flash", flash_null, 40, FLASH,
-            {"n_layers": 7, "d": 384, "probe": "flash", "seed": 0}),
+            {"n_layers": 7, "d": 384, "probe": "flash"}),
     *(Setting(about, floor_mark, runs, MARK, {"kind": kind} | more) for kind, about, runs, more in (
         ("majority", "layers of noise, floor majority, d = 40", 200, {}),
         ("static", "every layer as good as layer 0, floor static, d = 40", 200, {}),

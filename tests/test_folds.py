@@ -15,7 +15,7 @@ from toys import ToyEncoder
 from probing import Store, evaluate
 from probing.cells import Cells
 from probing.errors import DataError
-from probing.evaluation import ProbeResult, _pooled
+from probing.evaluation import _pooled
 from probing.probes.logistic import Design, fit_path, fit_paths
 from probing.probes.protocols import Blocks, Fold, LabelSet, LogisticPath, ProbeResult
 from probing.task import Split, Task

@@ -548,12 +548,13 @@ def test_against_a_published_table(bench, tmp_path):
 @pytest.mark.parametrize(
     ("overs", "said", "not_said", "test"),
     [
-        (["test items"] * 2, ["are over test items: ", "of these fits. What another train split"], ["Groups", "Seeds", "Train halves"],
-         "exact McNemar test"),
+        (["test items"] * 2, ["are over test items: ", "of these fits. What another train split"],
+         ["Groups", "Seeds", "Train halves"], "exact McNemar test"),
         (["test items in 7 groups", "test items"], ["test items in 7 groups (A); test items (B): ", "of these fits", "Groups: "],
          ["Seeds", "Train halves"], "exact McNemar test or exact sign-flip test of groups"),
         (["test items and seeds"] * 2, ["are over test items and seeds: ", "of these fits", "Seeds: "], ["Train halves"], "t test"),
-        (["test items and train halves"] * 2, ["and other train splits of this size would show.", "Train halves: "], ["of these fits", "Seeds", "Groups"], "t test"),
+        (["test items and train halves"] * 2, ["and other train splits of this size would show.", "Train halves: "],
+         ["of these fits", "Seeds", "Groups"], "t test"),
         (["test items and train halves", "test items"], ["of these fits", "Train halves: "], [], "exact McNemar test or t test"),
     ],
 )  # fmt: skip
