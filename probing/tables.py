@@ -226,9 +226,9 @@ class ResultTable:
         `beats_floors`: the score is above every floor of the line (those that read the text, static, each random twin at its
         dev-best column), and each test on the same items says so (two-sided p < 0.05; over items or groups, and seeds, but never
         over train halves, which floors do not have). That all must say so makes it an intersection-union test, whose level needs no
-        correction (Berger 1982). To be above each of five twins, and not their mean, keeps the level for other draws too: were the
-        score their expected accuracy, all five would lie below it once in 32. NA without floors or predictions. `floor`: the
-        highest floor that is not beaten, or the highest.
+        correction (Berger 1982). One twin is beaten as it was drawn; to be above each of five, and not their mean, holds for other
+        draws too: were the score the expected accuracy of a draw, all five would lie below it once in 32. NA without floors or
+        predictions. `floor`: the highest floor that is not beaten, or the highest.
 
         `edge`: the chosen C (or L2) stands at this end of its grid. `missing` says which cells that the line reads are failed or
         not measured yet; everything is computed on the others. A line without a single finished layer has no layer, and the reason
@@ -403,7 +403,8 @@ class ResultTable:
 
     def _floors(self, task: str, encoder: str, probe: str, n_train: int) -> dict[str, list[list[Any]]]:
         """The floors of a line by the name of their column in the report: lists of finished rows, one for each random twin."""
-        frame = self.frame[(self.frame.task == task) & (self.frame.n_train == n_train) & (self.frame.status == "done")]
+        own = (self.frame.task == task) & (self.frame.n_train == n_train) & (self.frame.status == "done")
+        frame = self.frame.loc[own, [*IDENTITY, "probe", "layer", "pooling", "seed", "dev_accuracy", "accuracy", "status"]]
         reads_text = frame[frame.role == "floor"].groupby("encoder", sort=False)
         floors = {name: [list(rows.itertuples())] for name, rows in reads_text}
         frame = frame[frame.probe == probe]
@@ -561,7 +562,10 @@ def _same_seeds(a: Mapping[int, str], b: Mapping[int, str], or_first: bool = Fal
     """The cells of two columns, seed by seed; a cell that no seed can change stands beside every seed of the other column.
 
     Args:
-        or_first: without a seed in common the first cells of both; without, none.
+        or_first: without a seed in common the first cells of both; else none.
+
+    >>> _same_seeds({0: "a", 1: "b"}, {-1: "c"}), _same_seeds({0: "a"}, {1: "b"})
+    ((['a', 'b'], ['c', 'c']), ([], []))
     """
     seeds = sorted((a.keys() & b.keys()) or (b.keys() if -1 in a else a.keys() if -1 in b else ()))
     if not seeds and or_first:

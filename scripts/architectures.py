@@ -79,8 +79,8 @@ def ranking(table: ResultTable, pairs: pd.DataFrame) -> list[str]:
     lines = [
         "## Which encoder holds what",
         "",
-        "Test accuracy at the dev-best layer, † where it is not above every floor (paired tests, table.md); encoders of a task that "
-        "share a letter are not separated (paired tests of all pairs, Holm over tasks and pairs, 0.05).",
+        "Test accuracy at the dev-best layer, † where it is not shown to be above every floor (table.md); encoders of a task that "
+        "share a letter are not separated (paired tests, Holm over all pairs and tasks, 0.05).",
         "",
     ]
     best = table.best()

@@ -268,9 +268,9 @@ def test_random_weights_are_the_mean_of_draws_each_at_its_own_dev_best():
 
 def test_draws_beyond_the_seeds_of_the_run_are_compared_with_its_first():
     """Two train subsets: draw 1 is compared with seed 1, and draw 2, of no seed of the run, with seed 0."""
-    right = {"s0": correct(range(40)), "s1": correct(range(5)), "r1": correct(range(30)), "r2": correct(range(50))}
-    rows = [row(3, 0.9, 0.60, seed=0, cell="s0"), row(3, 0.9, 0.95, seed=1, cell="s1")]
-    draws = [twin(1, 1, 0.5, 0.7, cell="r1"), twin(2, 1, 0.5, 0.5, cell="r2")]
+    right = {"s0": correct(range(5)), "s1": correct(range(40)), "r1": correct(range(50)), "r2": correct(range(30))}
+    rows = [row(3, 0.9, 0.95, seed=0, cell="s0"), row(3, 0.9, 0.60, seed=1, cell="s1")]
+    draws = [twin(1, 1, 0.5, 0.5, cell="r1"), twin(2, 1, 0.5, 0.7, cell="r2")]
     assert ResultTable.of([*rows, *draws], asked(right)).best().beats_floors[0]
     swapped = right | {"s0": right["s1"], "s1": right["s0"]}
     assert not ResultTable.of([*rows, *draws], asked(swapped)).best().beats_floors[0]

@@ -123,12 +123,13 @@ def label(protocol: ProbeProtocol) -> str:
     return protocol.name + (f"[{','.join(changed)}]" if changed else "")
 
 
-def edge(chosen: float, grid: Sequence[float]) -> str:
-    """
-    >>> edge(10.0, [0.1, 1.0, 10.0]), edge(1.0, [0.1, 1.0, 10.0]), edge(1.0, [1.0])
+def _edge(chosen: float, tried: Sequence[float]) -> str:
+    """At which end of the values that were tried the chosen one stands; a path goes on beyond its best until the grid ends.
+
+    >>> _edge(10.0, [0.1, 1.0, 10.0]), _edge(1.0, [0.1, 1.0, 10.0]), _edge(1.0, [1.0])
     ('upper end', '', '')
     """
-    least, most = min(grid), max(grid)
+    least, most = min(tried), max(tried)
     return "" if least == most or least < chosen < most else "lower end" if chosen == least else "upper end"
 
 
@@ -187,12 +188,12 @@ class LogisticPath:
             if self.solver == "sklearn":
                 for which, labels in label_sets.items():
                     path = self._sklearn_path(design, labels, z_dev.double().numpy(), self._values_of_C(n_classes))
-                    yield column, which, _best_of(path, z_test.double().numpy(), self._values_of_C(n_classes))
+                    yield column, which, _best_of(path, z_test.double().numpy())
                 continue
             train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
             paths = fit_paths(design, train, n_classes, self._values_of_C(n_classes), (z_dev, dev), self.patience)
             for which, fits in zip(label_sets, paths, strict=True):
-                yield column, which, _best_of(self._tried(fits), z_test, self._values_of_C(n_classes))
+                yield column, which, _best_of(self._tried(fits), z_test)
 
     def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
         """All folds of a cross-validation in one go, a result for each; or None where the solver has no such way.
@@ -221,7 +222,7 @@ class LogisticPath:
         for fold, fits in zip(folds, paths, strict=True):
             tried, fit = self._tried(fits), fits[chosen]
             predicted = fit.predict(z[fold.test])
-            at = edge(fit.C, self._values_of_C(n_classes))
+            at = _edge(fit.C, self._values_of_C(n_classes))
             said = tuple(said for said, _ in tried)
             results.append(ProbeResult(predicted, fit.dev_accuracy, {"C": fit.C}, said, fit.converged, at))
         return results
@@ -248,12 +249,12 @@ def _tried(C: float, dev_accuracy: float, converged: bool) -> dict[str, Any]:
     return {"C": C, "dev_accuracy": dev_accuracy, "converged": converged}
 
 
-def _best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, grid: Sequence[float]) -> ProbeResult:
+def _best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any) -> ProbeResult:
     """Test predictions of the model with the highest dev accuracy; the first, so the smallest C, on ties."""
     said, model = max(path, key=lambda one: one[0]["dev_accuracy"])
     tried = tuple(tried for tried, _ in path)
     predicted, C = np.asarray(model.predict(x_test)), said["C"]
-    return ProbeResult(predicted, said["dev_accuracy"], {"C": C}, tried, said["converged"], edge(C, grid))
+    return ProbeResult(predicted, said["dev_accuracy"], {"C": C}, tried, said["converged"], _edge(C, [one["C"] for one in tried]))
 
 
 @dataclass
@@ -298,7 +299,7 @@ class SentEvalLogReg:
                         model = LogisticRegression(C=C, max_iter=self.max_iter, random_state=1111).fit(blocks.train, labels.train)
                     dev = round(100 * float((model.predict(blocks.dev) == labels.dev).mean()), 2) / 100
                     path.append((_tried(C, dev, bool(model.n_iter_.max() < self.max_iter)), model))
-                yield column, which, _best_of(path, blocks.test, self.grid)
+                yield column, which, _best_of(path, blocks.test)
 
 
 @dataclass
@@ -383,7 +384,7 @@ class SentEvalTorch:
                     cell | {"dev_accuracy": r.dev_accuracy, "dev_curve": list(r.curve)} for cell, r in zip(cells, own, strict=True)
                 ]
                 predicted = order[own[best].predict(blocks.test)]
-                at = edge(cells[best]["l2"], self.l2) if len(grid) == len(self.l2) else ""  # a grid of L2 alone
+                at = _edge(cells[best]["l2"], self.l2) if len(grid) == len(self.l2) else ""  # a grid of L2 alone
                 yield column, which, ProbeResult(predicted, own[best].dev_accuracy, cells[best], tuple(tried), True, at)
 
     def _order(self, labels: Labels, n_classes: int) -> Labels:
