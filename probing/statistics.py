@@ -100,7 +100,7 @@ def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Esti
         single: the score of each seed, with its interval over items.
         halves: as in `mean_accuracy`.
     """
-    values = np.array([(one.value, one.lower, one.upper) for one in single])
+    values = np.array([(one.value, one.lower, one.upper) for one in single], float)
     return _widened(Estimate(*map(float, values.mean(0))), _beyond_items(values[:, 0], halves))
 
 
