@@ -289,6 +289,19 @@ def test_a_changed_score_in_a_cell_is_not_believed(tasks, tmp_path):
     assert run(tasks, tmp_path).frame.equals(table.frame)
 
 
+def test_what_is_finished_is_measured_again_only_by_force(tasks, tmp_path):
+    table = run(tasks, tmp_path)
+
+    def written():
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cells").glob("*.json")}
+
+    first = written()
+    run(tasks, tmp_path)
+    assert written() == first and len(first) == table.frame.cell.nunique()
+    assert run(tasks, tmp_path, force=True).frame.equals(table.frame)
+    assert all(again > first[name] for name, again in written().items())
+
+
 def test_a_duplicate_in_train_and_test_is_said_in_the_data_card(tmp_path):
     rows = [(s, str(i % 2), f"x{i} y z") for s, r in (("tr", range(20)), ("va", range(20, 30)), ("te", range(18, 28))) for i in r]
     write_task(tmp_path / "bigram_shift.txt", rows)
