@@ -275,7 +275,9 @@ def checkpoint_files(folder):
 def test_any_bytes_are_read_or_refused_in_words(tmp_path):
     rng = random.Random(0)
     texts = [(name, text.encode(), reader or read_splits) for name, text, reader in READERS.values()]
-    packed = [(f"{name}.gz", gzip.compress(content, mtime=0), reader) for name, content, reader in texts if name not in ("c.yaml", "ca01")]
+    packed = [
+        (f"{name}.gz", gzip.compress(content, mtime=0), reader) for name, content, reader in texts if name not in ("c.yaml", "ca01")
+    ]
     (tmp_path / "whole").mkdir()
     several = [(tmp_path, 25, texts), (tmp_path, 5, packed), (tmp_path, 25, whole_files(tmp_path / "whole"))]
     several.append((tmp_path / "checkpoint", 8, checkpoint_files(tmp_path / "checkpoint")))
