@@ -348,7 +348,7 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of independent estimates, with the interval that theirs give (Zou & Donner 2008); of one estimate, its own.
 
     >>> mean_of([Estimate(0.6, 0.57, 0.64), Estimate(0.8, 0.76, 0.83)])
-    Estimate(value=0.7, lower=0.675, upper=0.725)
+    Estimate(value=0.7, lower=0.67..., upper=0.725)
     """
     value, lower, upper = np.array([(one.value, one.lower, one.upper) for one in estimates]).T
     below, above = np.sqrt(np.square(value - lower).sum()), np.sqrt(np.square(upper - value).sum())
