@@ -7,6 +7,10 @@ numbered 0..k-1, as in SentEval (senteval/probing.py).
 Checked on load: every split is there, no label of dev or test is unknown to train, the file is well formed; found and reported
 (`data_card`): counts, balance, classes missing from a split, duplicates, and whether the file is the official one by its git
 blob id. Subsets are drawn stratified by class and seeded, never by prefix.
+
+Sentences of one source are a group: they are no independent evidence, and intervals and tests go over groups. NAME.groups.txt
+beside NAME.txt (plain, .gz or .xz) names the group of every line of it; without that file, sentences of a split that hold the same
+words in another order, or in other letter case, are a group (twins of BigramShift and CoordinationInversion).
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -62,10 +66,11 @@ SENTEVAL = (
 
 @dataclass(frozen=True)
 class Split:
-    """Sentences and their class indices, in file order."""
+    """Sentences and their class indices, in file order; `groups` names what each comes from, None where all have their own."""
 
     texts: tuple[str, ...]
     labels: Labels
+    groups: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -73,7 +78,30 @@ class Split:
     def take(self, rows: Sequence[int] | np.ndarray) -> Split:
         """The rows of these numbers, in file order."""
         rows = sorted(rows)
-        return Split(tuple(self.texts[i] for i in rows), self.labels[rows])
+        groups = None if self.groups is None else shared(self.groups[i] for i in rows)
+        return Split(tuple(self.texts[i] for i in rows), self.labels[rows], groups)
+
+    @cached_property
+    def clusters(self) -> Labels | None:
+        """Numbers 0..m-1 of the sentences' groups, (n,); None where each has its own."""
+        return None if self.groups is None else np.unique(np.array(self.groups, dtype=object), return_inverse=True)[1]
+
+    @property
+    def n_groups(self) -> int:
+        return len(self) if self.clusters is None else int(self.clusters.max()) + 1
+
+    def half(self, number: int) -> np.ndarray:
+        """The rows of a random half, drawn without replacement, the same share of every class: another one for each number.
+
+        Groups stay whole; a group counts to the class of its first sentence.
+        """
+        rng = np.random.default_rng([number, 5])
+        if self.clusters is None:
+            return np.sort(_spread(self.labels, rng)[: len(self) // 2])
+        _, first, sizes = np.unique(self.clusters, return_index=True, return_counts=True)
+        order = _spread(self.labels[first], rng)
+        drawn = order[: np.abs(np.cumsum(sizes[order]) - len(self) / 2).argmin() + 1]
+        return np.flatnonzero(np.isin(self.clusters, drawn))
 
 
 @dataclass(frozen=True)
@@ -81,7 +109,8 @@ class Task:
     """A loaded task. `train_size` and `seed` say how it was drawn (None: all of train; no draw, and no seed matters).
 
     With `folds` (see `cross_validated`) it is measured by cross-validation: train is that of the first fold, dev holds all
-    sentences that choose, test the test sentences of one fold after the other.
+    sentences that choose, test the test sentences of one fold after the other. `groups_from` says where the groups of its sentences
+    come from.
     """
 
     name: str
@@ -96,6 +125,7 @@ class Task:
     train_size: int | None = None
     seed: int | None = None
     folds: tuple[Task, ...] = ()
+    groups_from: str = ""
 
     @property
     def parts(self) -> tuple[Task, ...]:
@@ -112,11 +142,13 @@ class Task:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all that a probe can see: classes, and sentences with labels, split by split, fold by fold."""
+        """Hash of all that a probe can see: classes, and sentences with labels, split by split, fold by fold; and of the groups
+        of the test sentences, where there are any, since they determine intervals."""
+        groups = {} if self.test.groups is None else {"groups": self.test.groups}
         if self.folds:
-            return _sha256({"folds": [fold.sha256 for fold in self.folds]})
+            return _sha256({"folds": [fold.sha256 for fold in self.folds]} | groups)
         splits = {name: [split.labels.tolist(), split.texts] for name, split in self.splits.items()}
-        return _sha256({"classes": self.classes, "splits": splits})
+        return _sha256({"classes": self.classes, "splits": splits} | groups)
 
     @cached_property
     def data_card(self) -> dict[str, Any]:
@@ -159,6 +191,11 @@ class Task:
                 notes.append(f"{n} sentence(s) occur in both {pair}")
         if contradictory:
             notes.append(f"{contradictory} sentence(s) carry two labels")
+        if self.test.groups is not None:
+            notes.append(
+                f"the {len(self.test)} test sentences are of {self.test.n_groups} groups ({self.groups_from or 'given'}): "
+                "intervals and tests go over groups"
+            )
         return {
             "task": self.name,
             "source": self.source,
@@ -168,6 +205,8 @@ class Task:
             "sha256": self.sha256,
             "train_size": self.train_size,
             "n": {s: len(part) for s, part in self.splits.items()},
+            "n_groups": {s: part.n_groups for s, part in self.splits.items()},
+            "groups_from": self.groups_from,
             "n_classes": len(self.classes),
             "classes": {
                 s: {c: int(k) for c, k in zip(self.classes, count, strict=True)}
@@ -252,7 +291,7 @@ class Task:
 
         The sentences are dealt into `folds` parts, stratified. A fit tests one part, chooses on another and trains on all others.
         Every part either reports, in one fit, or chooses, so that no sentence does both. A sentence that occurs twice counts once,
-        and the last few are left out where they would make parts unequal.
+        and the last few are left out where they would make parts unequal. Sentences of one group are in one part.
 
         Args:
             choosing: how many parts choose, each for as many fits as the others; None: half of them, each for one fit.
@@ -271,27 +310,45 @@ class Task:
         pool = self.train.take(first)
         if len(pool) < 2 * folds:
             raise DataError(f"{self.name} has {len(pool)} distinct train sentences: too few for {folds} parts (2 each)")
-        dealt = _dealt(pool.labels, folds, np.random.default_rng([seed, 4]))
+        if pool.n_groups < folds:
+            raise DataError(f"{self.name} has {pool.n_groups} groups of train sentences: too few for {folds} parts (1 each)")
+        dealt = _dealt(pool, folds, np.random.default_rng([seed, 4]))
         each, fits = folds // choosing, []
         for k, test in enumerate(dealt):
             if k % each:  # the first of `each` parts chooses for the others
                 dev = dealt[k - k % each]
                 train = np.setdiff1d(np.concatenate(dealt), np.r_[test, dev])
                 fits.append(replace(self, train=pool.take(train), dev=pool.take(dev), test=pool.take(test), seed=seed))
-        dev, test = _joined([pool.take(part) for part in dealt[::each]]), _joined([fit.test for fit in fits])
-        return replace(fits[0], dev=dev, test=test, folds=tuple(fits))
+        dev, test = dealt[::each], [part for k, part in enumerate(dealt) if k % each]
+        return replace(fits[0], dev=_joined(pool, dev), test=_joined(pool, test), folds=tuple(fits))
 
 
-def _joined(splits: Sequence[Split]) -> Split:
-    """The sentences of one split after the other."""
-    return Split(tuple(text for split in splits for text in split.texts), np.concatenate([split.labels for split in splits]))
+def _joined(pool: Split, parts: Sequence[np.ndarray]) -> Split:
+    """One part after the other, each in the order in which `Split.take` leaves it."""
+    rows = np.concatenate([np.sort(part) for part in parts])
+    groups = None if pool.groups is None else shared(pool.groups[i] for i in rows)
+    return Split(tuple(pool.texts[i] for i in rows), pool.labels[rows], groups)
 
 
-def _dealt(labels: Labels, parts: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Rows dealt into parts of equal size, every class within one sentence of its share; the last few rows may be in none."""
-    kept = _spread(labels, rng)[: len(labels) // parts * parts]
-    ordered = kept[np.argsort(labels[kept], kind="stable")]  # class after class, so that each goes round all parts
-    return [ordered[k::parts] for k in range(parts)]
+def _dealt(pool: Split, parts: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows dealt into parts, every class within one sentence of its share; the last few rows may be in none.
+
+    Parts are of equal size where every sentence is its own group; else groups stay whole, each goes to the part that is smallest
+    then, the largest groups first, and every row is in a part.
+    """
+    if pool.clusters is None:
+        kept = _spread(pool.labels, rng)[: len(pool) // parts * parts]
+        ordered = kept[np.argsort(pool.labels[kept], kind="stable")]  # class after class, so that each goes round all parts
+        return [ordered[k::parts] for k in range(parts)]
+    members = [np.flatnonzero(pool.clusters == k) for k in rng.permutation(pool.n_groups)]
+    dealt: list[list[int]] = [[] for _ in range(parts)]
+    held = np.zeros((parts, pool.labels.max() + 1))  # sentences of each class in each part
+    for group in sorted(members, key=len, reverse=True):
+        most = np.bincount(pool.labels[group]).argmax()
+        part = min(range(parts), key=lambda k: (len(dealt[k]) + held[k, most], k))  # small, and poor in the group's class
+        dealt[part].extend(group)
+        np.add.at(held[part], pool.labels[group], 1)
+    return [np.array(part, dtype=np.int64) for part in dealt]
 
 
 def _sha256(content: Any) -> str:
@@ -309,6 +366,12 @@ def _spread(labels: Labels, rng: np.random.Generator) -> np.ndarray:
         members = rng.permutation(np.flatnonzero(labels == k))
         place[members] = (np.arange(len(members)) + rng.random()) / len(members)
     return np.argsort(place, kind="stable")
+
+
+def shared(groups: Iterable[str]) -> tuple[str, ...] | None:
+    """The groups, or None where no two are the same."""
+    groups = tuple(groups)
+    return groups if len(set(groups)) < len(groups) else None
 
 
 def names() -> list[str]:
@@ -399,11 +462,15 @@ def file_names(card: Mapping[str, Any]) -> str:
 def from_lines(card: Mapping[str, Any], path: Path) -> Task:
     """The whole task in the file at `path`; with a leading task column, the rows of this card's name."""
     content = read_bytes(path)
-    rows = [row for row in senteval.read_lines(path, content) if row.task in (None, card["name"])]
-    return _from_rows(card, rows, path, content)
+    lines = list(senteval.read_lines(path, content))
+    groups = senteval.read_groups(path, len(lines))
+    return _from_rows(card, [row for row in lines if row.task in (None, card["name"])], path, content, groups)
 
 
-def _from_rows(card: Mapping[str, Any], rows: Sequence[senteval.Line], path: Path, content: bytes) -> Task:
+def _from_rows(
+    card: Mapping[str, Any], rows: Sequence[senteval.Line], path: Path, content: bytes, named: Sequence[str] | None = None
+) -> Task:
+    """The task of these rows; `named` holds the group of every line of the file, by its number."""
     by_split = {split: [row for row in rows if row.split == split] for split in senteval.SPLITS.values()}
     for code, split in senteval.SPLITS.items():
         if not by_split[split]:
@@ -418,10 +485,11 @@ def _from_rows(card: Mapping[str, Any], rows: Sequence[senteval.Line], path: Pat
             raise DataError(
                 f"{row.path}, line {row.number}: label {row.label!r} of the {row.split} split does not occur in train{near}"
             )
-    splits = {
-        name: Split(tuple(r.sentence for r in part), np.array([index[r.label] for r in part], dtype=np.int64))
-        for name, part in by_split.items()
-    }
+    splits = {}
+    for name, part in by_split.items():
+        groups = (named[row.number - 1] if named else " ".join(sorted(row.sentence.lower().split())) for row in part)
+        labels = np.array([index[row.label] for row in part], dtype=np.int64)
+        splits[name] = Split(tuple(row.sentence for row in part), labels, shared(groups))
     return Task(
         name=card["name"],
         classes=classes,
@@ -429,6 +497,7 @@ def _from_rows(card: Mapping[str, Any], rows: Sequence[senteval.Line], path: Pat
         source=str(path),
         file_sha256=hashlib.sha256(content).hexdigest(),
         git_blob=git_blob_id(content),
+        groups_from=senteval.groups_name(path) if named else "sentences of the same words",
         **splits,
     )
 

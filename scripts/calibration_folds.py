@@ -110,7 +110,7 @@ def planted(n: int, n_layers: int, d: int, seed: int, separation: float = 0.8) -
 
 
 def flash_null(
-    n_layers: int, runs: int, d: int, seed: int, sentences: int = 2560, precision: float = 1.0, probe: ProbeProtocol | str = ""
+    n_layers: int, runs: int, d: int, seed: int = 0, sentences: int = 2560, precision: float = 1.0, probe: ProbeProtocol | str = ""
 ) -> dict[str, float]:
     """`flash` where no layer is better, `runs` times.
 
@@ -140,7 +140,7 @@ def flash_null(
 
 
 def folds_null(
-    n_layers: int, runs: int, d: int, seed: int, sentences: int = 300, probe: ProbeProtocol | str = "fast"
+    n_layers: int, runs: int, d: int, seed: int = 0, sentences: int = 300, probe: ProbeProtocol | str = "fast"
 ) -> dict[str, float]:
     """`evaluate` on a cross-validated task where no layer is better, `runs` times; see `flash_null`."""
     lines = []
@@ -154,7 +154,7 @@ def folds_null(
         interval = accuracy(round(best.accuracy * best.n_test), best.n_test)
         lines.append(
             {
-                "tied": not layers.tied.all(), "low": interval.lower, "high": interval.upper, "accuracy": best.accuracy,
+                "tied": not layers.not_separated.all(), "low": interval.lower, "high": interval.upper, "accuracy": best.accuracy,
                 "dev_accuracy": best.dev_accuracy, "n": best.n_test, "all": found.frame.accuracy.mean(),
             }
         )  # fmt: skip

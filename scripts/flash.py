@@ -97,8 +97,9 @@ class Reference:
 
     def best(self):
         first = self.frame.loc[self.frame.groupby("task", sort=False).dev_accuracy.idxmax()]
-        tied = {task: sorted(part.layer[part.tied]) for task, part in self.layers.groupby("task")}
-        return pd.DataFrame({"task": first.task, "layer": first.layer, "tied": [tied[task] for task in first.task]})
+        near = {task: sorted(part.layer[part.p_holm >= 0.05]) for task, part in self.layers.groupby("task")}
+        columns = [[(layer, "mean") for layer in near[task]] for task in first.task]
+        return pd.DataFrame({"task": first.task, "layer": first.layer, "not_separated": columns})
 
 
 class TimedStore(Store):
@@ -117,8 +118,8 @@ def agreement(found, full) -> list[dict]:
     """One line a task: tau over all pairs of layers and over those that the full run tells apart, and the best layers."""
     lines = []
     ours, whole = (table.frame[table.frame.role == "probe"].set_index(["task", "layer"]) for table in (found.table, full))
-    tied = full.best().set_index("task")
-    for answer in found.answers[found.answers.task.isin(tied.index)].itertuples():
+    bests = full.best().set_index("task")
+    for answer in found.answers[found.answers.task.isin(bests.index)].itertuples():
         mine, theirs = ours.loc[answer.task].sort_index(), whole.loc[answer.task].sort_index()
         right = wrong = 0
         for a, b in combinations(theirs.index, 2):
@@ -130,13 +131,14 @@ def agreement(found, full) -> list[dict]:
             theirs.accuracy_high[a] < theirs.accuracy_low[b] or theirs.accuracy_high[b] < theirs.accuracy_low[a]
             for a, b in combinations(theirs.index, 2)
         )
-        best = tied.loc[answer.task]
+        best = bests.loc[answer.task]
+        tied = [layer for layer, _ in best.not_separated]
         lines.append(
             {
                 "task": answer.task, "n_train": answer.n_train, "n_test": answer.n_test, "classes": answer.n_classes,
                 "accuracy": answer.accuracy, "full_accuracy": theirs.accuracy[best.layer],
-                "best": answer.layer, "full_best": best.layer, "full_tied": " ".join(map(str, best.tied)),
-                "in_tied": answer.layer in best.tied, "tau": kendalltau(mine.accuracy, theirs.accuracy).statistic,
+                "best": answer.layer, "full_best": best.layer, "full_tied": " ".join(map(str, tied)),
+                "in_tied": answer.layer in tied, "tau": kendalltau(mine.accuracy, theirs.accuracy).statistic,
                 "pairs_apart": apart, "tau_apart": (right - wrong) / apart if apart else float("nan"),
                 "half_width": answer.half_width, "why": answer.why,
             }

@@ -15,6 +15,7 @@ from toys import ToyEncoder
 from probing import Store, evaluate
 from probing.cells import Cells
 from probing.errors import DataError
+from probing.evaluation import _pooled
 from probing.probes.logistic import Design, fit_path, fit_paths
 from probing.probes.protocols import Blocks, Fold, LabelSet, LogisticPath, ProbeResult
 from probing.task import Split, Task
@@ -248,3 +249,8 @@ def test_a_cross_validated_task_gives_one_row_a_column_over_the_half_that_report
     assert probes.max() > top + 0.05, "whether a word is there can be told"
     assert controls.max() < top + 0.08, "permuted labels are not"
     assert frame[frame.encoder == "majority"].accuracy.item() == pytest.approx(top)
+
+
+def test_folds_have_converged_as_one_only_if_all_did():
+    parts = [ProbeResult(np.array([k, 1]), 0.5, {"C": 1.0}, ({"C": 1.0},), converged=k != 1) for k in range(3)]
+    assert not _pooled(parts, [2, 2, 2]).converged and _pooled(parts[::2], [2, 2]).converged

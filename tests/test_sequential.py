@@ -88,7 +88,7 @@ def test_its_layer_is_the_one_that_all_data_choose_and_less_is_extracted(tasks, 
     mean = found.answers.iloc[-1]
     assert mean.task == "mean of 2 tasks" and mean.why in ("separated", "within precision") and mean.share < 0.6
     for row in found.answers.iloc[:-1].itertuples():
-        assert row.layer in best.tied[row.task]
+        assert (row.layer, "mean") in best.not_separated[row.task]
     distinct = {text for task in found.tasks for split in task.splits.values() for text in split.texts}
     [entry] = Store(tmp_path / "s").entries()
     assert entry["sentences"] == len(distinct), "samples are nested: nothing was extracted that the last round does not use"
@@ -361,6 +361,8 @@ def test_the_reference_of_the_script_is_the_committed_run(shared):
     tasks = [load_task(name, shared / "data" / "probing" / "xprobe-en") for name in ("sentence_length", "bigram_shift")]
     folder = SCRIPT.parents[1] / "results" / "xprobe-en-minilm"
     best = measured.Reference(folder, tasks).best().set_index("task")
-    assert best.layer.to_dict() == {"sentence_length": 2, "bigram_shift": 3} and best.tied["sentence_length"] == [0, 1, 2, 3]
+    assert best.layer.to_dict() == {"sentence_length": 2, "bigram_shift": 3} and best.not_separated["sentence_length"] == [
+        (layer, "mean") for layer in range(4)
+    ]
     with pytest.raises(SystemExit, match="made on other data: bigram_shift"):
         measured.Reference(folder, [tasks[0], tasks[1].subset(100, 0)])
