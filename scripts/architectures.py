@@ -22,7 +22,6 @@ compared seed by seed and item by item.
 import argparse
 import json
 import lzma
-import string
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,7 +37,7 @@ from probing.paths import portable
 from probing.provenance import versions
 from probing.report import md_table
 from probing.runs import Run
-from probing.statistics import holm
+from probing.statistics import holm, letters
 from probing.tables import ResultTable, merge
 
 SEEDS = 3
@@ -241,20 +240,6 @@ def letters_of(table: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) ->
         separated = [[(task, *sorted((a, b))) in apart for b in ranked.network] for a in ranked.network]
         given[ranked.index] = letters(separated)
     return given.tolist()
-
-
-def letters(separated: Sequence[Sequence[bool]]) -> list[str]:
-    """Two share a letter if and only if they are not separated; a letter is a largest set without a separated pair.
-
-    Insert and absorb (Piepho 2004). The first of `separated`, (n, n) and symmetric, has an a.
-    """
-    apart = np.asarray(separated, bool)
-    groups = {frozenset(range(len(apart)))}
-    for pair in map(frozenset, np.argwhere(np.triu(apart, 1)).tolist()):
-        split = {group - {one} for group in groups for one in (pair if pair <= group else (-1,))}
-        groups = {group for group in split if not any(group < other for other in split)}
-    named = list(zip(string.ascii_letters, sorted(groups, key=sorted), strict=False))
-    return ["".join(name for name, group in named if k in group) for k in range(len(apart))]
 
 
 def training(checkpoints: Sequence[Checkpoint], matched: str) -> str:

@@ -1,4 +1,7 @@
-"""Floors are the baselines they claim to be, and controls take the meaning out of labels and nothing else."""
+"""Floors are the baselines they claim to be; control tasks hang on words and on nothing else, and selectivity says so."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +11,34 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
-from probing.probes.controls import FLOORS, control_labels, naive_bayes
-from probing.task import load
+from probing import Store
+from probing.plan import Settings, plan
+from probing.probes.controls import CEILINGS, FLOORS, MINIMUM, SHARE, control_task, deciding_words, naive_bayes, unsuited
+from probing.probes.protocols import LogisticPath
+from probing.task import Split, load
 
 
 @pytest.fixture
 def task(toy_root):
     return load("bigram_shift", toy_root)
+
+
+@pytest.fixture
+def calibration(monkeypatch):
+    """The planted tasks and encoders of scripts/calibration_controls.py."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "scripts")
+    import calibration_controls
+
+    return calibration_controls
+
+
+@pytest.fixture
+def zipf(calibration):
+    """A task of 800 + 200 + 400 sentences with three unequal classes, labels drawn without a look at the words."""
+    task, _ = calibration.planted("noise", 2, 0, sizes=(800, 200, 400))
+    rng = np.random.default_rng(1)
+    splits = {name: Split(part.texts, rng.choice(3, len(part), p=[0.5, 0.3, 0.2])) for name, part in task.splits.items()}
+    return replace(task, classes=("a", "b", "c"), **splits)
 
 
 @given(st.integers(0, 10_000), st.integers(2, 6))
@@ -63,35 +87,134 @@ def test_length_solves_length_bins(tmp_path):
     assert (FLOORS["length"](task)[1] == task.test.labels).mean() > 0.97
 
 
-@pytest.mark.parametrize("kind", ["permuted", "word"])
-def test_control_labels_are_seeded_and_keep_the_classes(task, kind):
-    one, again, other = (control_labels(task, kind, seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one[0].train, again[0].train)
-    assert (one[0].train != other[0].train).any()
-    assert set(one[0].train) | set(one[1]) <= set(range(len(task.classes)))
-
-
 def test_permuted_labels_keep_every_splits_histogram(task):
-    control, test = control_labels(task, "permuted", 3)
-    for drawn, split in ((control.train, task.train), (control.dev, task.dev), (test, task.test)):
-        np.testing.assert_array_equal(np.bincount(drawn), np.bincount(split.labels))
-        assert (drawn != split.labels).any()
+    control, again, other = (control_task(task, "permuted", seed) for seed in (3, 3, 4))
+    for name, split in task.splits.items():
+        labels = control.splits[name].labels
+        np.testing.assert_array_equal(np.bincount(labels), np.bincount(split.labels))
+        np.testing.assert_array_equal(labels, again.splits[name].labels)
+        assert (labels != split.labels).any() and (labels != other.splits[name].labels).any()
+        assert control.splits[name].texts == split.texts
 
 
-def test_word_labels_hang_on_one_word_type(task):
-    """Sentences that share their rarest train word share their label, in every split; the labels follow the train histogram."""
-    control, test = control_labels(task, "word", 0)
-    counts = {}
-    for text in task.train.texts:
-        for word in set(text.split()):
-            counts[word] = counts.get(word, 0) + 1
-    seen: dict[str, int] = {}
-    for split, drawn in ((task.train, control.train), (task.dev, control.dev), (task.test, test)):
-        for text, label in zip(split.texts, drawn, strict=True):
-            rarest = min((w for w in text.split() if w in counts), key=counts.__getitem__)
-            assert seen.setdefault(rarest, label) == label
+def chosen_by_hand(texts, n_classes):
+    """The greedy choice as its description has it, word by word."""
+    bags = [set(text.split()) for text in texts]
+    held = {word: sum(word in bag for bag in bags) for bag in bags for word in bag}
+    chosen, most = [], min(SHARE, 1 / n_classes) * len(texts)
+    while True:
+        fresh = dict.fromkeys(held, 0)
+        for bag in bags:
+            if not bag & set(chosen):
+                for word in bag:
+                    fresh[word] += 1
+        allowed = [word for word in sorted(fresh) if MINIMUM <= fresh[word] <= most]
+        if not allowed:
+            return chosen
+        chosen.append(max(allowed, key=lambda word: fresh[word] / (held[word] + len(texts) / 1000)))
+
+
+@pytest.mark.parametrize("n_classes", [2, 30])
+def test_deciding_words_are_the_greedy_choice(zipf, n_classes):
+    words = deciding_words(zipf.train.texts, n_classes)
+    assert list(words) == chosen_by_hand(zipf.train.texts, n_classes) and len(words) > 10
+
+
+def test_word_labels_hang_on_one_word_of_the_sentence(zipf):
+    """The first of the list that it holds, in every split; labels of types differ by seed, the deciding words do not."""
+    words = deciding_words(zipf.train.texts, 3)
+    control, again, other = (control_task(zipf, "word", seed) for seed in (0, 0, 1))
+    label_of: dict[str, int] = {}
+    undecided = 0
+    for split in control.splits.values():
+        for text, label in zip(split.texts, split.labels, strict=True):
+            word = next((word for word in words if word in text.split()), None)
+            undecided += word is None
+            assert label_of.setdefault(word, label) == label
+    assert undecided < 0.02 * 1400 and {*label_of} <= {*words, None} and set(label_of.values()) == {0, 1, 2}
+    np.testing.assert_array_equal(control.test.labels, again.test.labels)
+    assert (control.train.labels != other.train.labels).mean() > 0.3
+
+
+def test_word_labels_do_not_read_the_order_of_words_or_sentences(zipf):
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(zipf.train))
+    texts = tuple(" ".join(rng.permutation(zipf.train.texts[i].split())) for i in rows)
+    other = control_task(replace(zipf, train=Split(texts, zipf.train.labels[rows])), "word", 0)
+    control = control_task(zipf, "word", 0)
+    np.testing.assert_array_equal(other.train.labels, control.train.labels[rows])
+    np.testing.assert_array_equal(other.test.labels, control.test.labels)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_word_labels_have_the_tasks_histogram(zipf, seed):
+    drawn, true = (np.bincount(split.labels, minlength=3) / 800 for split in (control_task(zipf, "word", seed).train, zipf.train))
+    np.testing.assert_allclose(drawn, true, atol=MINIMUM / 800)
+
+
+def test_the_ceilings_know_words_and_nothing_else(zipf):
+    """The look-up is right wherever the deciding word stands in train; the bag beats its floor; neither depends on the order."""
+    control = control_task(zipf, "word", 0)
+    dev, test = CEILINGS["word look-up"](control)
+    np.testing.assert_array_equal(dev, control.dev.labels)
+    np.testing.assert_array_equal(test, control.test.labels)
+    bag = (CEILINGS["word bag"](control)[1] == control.test.labels).mean()
+    assert 0.8 < bag < 1
+    noise = (CEILINGS["word bag"](zipf)[1] == zipf.test.labels).mean()
+    assert noise < 0.6, "the labels of this task are not in its words"
+
+
+def test_a_word_without_train_sentences_gets_the_majority_label(zipf):
+    control = control_task(zipf, "word", 0)
+    fresh = replace(control, test=Split(("nobody knows these words",), np.array([0])))
+    marked = replace(fresh, train=Split(fresh.train.texts, np.where(fresh.train.labels == 2, 2, 1)))
+    assert CEILINGS["word look-up"](marked)[1] == np.bincount(marked.train.labels).argmax()
+
+
+def test_too_few_words_for_the_classes_leave_the_control_out(zipf, task, tmp_path, capfd, toy_encoder):
+    """The plan has no cell of it and a line says why; `permuted` stays."""
+    many = replace(zipf, classes=tuple(map(str, range(300))), name="many")
+    assert not unsuited(zipf, "word") and not unsuited(many, "permuted")
+    assert "too few for 300 classes (needed: 600 words, 90 %)" in unsuited(many, "word")
+    assert "sentences are too few" in unsuited(task, "word")
+    settings = Settings(LogisticPath(), layers=(1,), poolings=("mean",), floors=(), seeds=(0, 1))
+    rows = [cell.row for cell in plan([zipf, many], [toy_encoder], settings, Store(tmp_path / "store"))]
+    kinds = {(row.task, row.role, row.control) for row in rows}
+    ceilings = {(zipf.name, "control", "word"), (zipf.name, "ceiling", "word")}
+    assert kinds == ceilings | {
+        (name, role, kind) for name in (zipf.name, "many") for role, kind in (("probe", ""), ("control", "permuted"))
+    }
+    assert capfd.readouterr().err.count("many: the control word is left out: ") == 1
+
+
+def test_the_seed_and_the_version_of_a_control_are_in_the_keys_of_its_cells(zipf, toy_encoder, monkeypatch):
+    def keys(seed):
+        settings = Settings(LogisticPath(), layers=(1,), poolings=("mean",), floors=(), seeds=(seed,))
+        return {(c.row.role, c.row.control, c.row.encoder): c.key for c in plan([zipf], [toy_encoder], settings)}
+
+    one, two = keys(0), keys(1)
+    assert len(one) == 5 and {kind for kind in one if one[kind] == two[kind]} == {("probe", "", "toy")}
+    monkeypatch.setitem(control_task.__globals__["CONTROL_VERSIONS"], "word", 99)
+    assert {kind for kind, key in keys(0).items() if key != one[kind]} == {kind for kind in one if kind[1] == "word"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "d", "low", "high"),
+    [
+        ("target", 0, -0.05, 0.05), ("target", 200, -0.05, 0.05), ("frequent", 200, -0.05, 0.05), ("deciding", 0, -0.05, 0.05),
+        ("linear", 64, 0.3, 1), ("noise", 64, -0.05, 0.05),
+    ],
+)  # fmt: skip
+def test_selectivity_is_zero_for_memory_of_words_and_for_noise_and_high_for_a_signal(calibration, kind, d, low, high):
+    """Mean of three runs: labels of word types and vectors that hold words; a linear signal beside the words; noise."""
+    found = calibration.selectivity(kind, d, runs=3)
+    assert low < found.selectivity.mean() < high
+    np.testing.assert_allclose(found.selectivity, found.accuracy - found.control_word)
+    if kind in ("target", "deciding"):
+        assert found.accuracy.mean() > 0.7 > 0.6 > found.control_permuted.mean()
+    assert found.ceiling_lookup.min() > 0.99 and found.ceiling.min() > 0.8
 
 
 def test_an_unknown_control_is_refused(task):
     with pytest.raises(ValueError, match="allowed: permuted, word"):
-        control_labels(task, "shuffled", 0)
+        control_task(task, "shuffled", 0)

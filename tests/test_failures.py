@@ -293,7 +293,7 @@ def test_our_own_fault_is_not_taken_for_somebody_elses(tasks, tmp_path, monkeypa
     def fault(*given):
         raise KeyError("ours")
 
-    monkeypatch.setattr("probing.evaluation.control_labels", fault)
+    monkeypatch.setattr("probing.evaluation.control_task", fault)
     with pytest.raises(KeyError, match="ours"):
         measure(tasks[:1], tmp_path, ToyEncoder(), controls=["permuted"])
 
@@ -347,23 +347,6 @@ def test_a_run_counts_cells_once_and_keeps_all_rows(tasks, tmp_path, monkeypatch
 # What the keys and records say.
 
 
-def test_the_seed_and_the_version_of_a_control_change_its_key_and_the_seed_its_labels(tasks, monkeypatch):
-    def keys(seed=0):
-        settings = Settings(PROBE, poolings=("mean",), seeds=(seed,), controls=("permuted", "word"), floors=())
-        return {(c.row.control, c.row.layer): c.key for c in plan(tasks[:1], [ToyEncoder()], settings)}
-
-    first = keys()
-    drawn = keys(seed=1)
-    monkeypatch.setitem(controls.CONTROL_VERSIONS, "word", 2)
-    raised = keys()
-    assert [kind for (kind, _), key in first.items() if drawn["", 0] == first["", 0] and key == drawn[kind, _]] == [""] * 3
-    assert {kind for (kind, layer), key in first.items() if raised[kind, layer] != key} == {"word"}
-    for kind in ("permuted", "word"):
-        (one, one_test), (same, _), (two, two_test) = (controls.control_labels(tasks[0], kind, seed) for seed in (0, 0, 1))
-        assert np.array_equal(one.train, same.train)
-        assert not np.array_equal(one.train, two.train) and not np.array_equal(one_test, two_test)
-
-
 def test_controls_of_several_seeds_have_other_scores(tasks, tmp_path):
     frame = measure(tasks[:1], tmp_path, ToyEncoder(), floors=[], controls=["permuted"], seeds=range(4), layers=[1]).frame
     control = frame[frame.role == "control"]
@@ -375,7 +358,7 @@ def test_a_version_of_the_scores_changes_every_key(tasks, monkeypatch):
         return {cell.key for cell in plan(tasks[:1], [ToyEncoder()], Settings(PROBE))}
 
     first = keys()
-    monkeypatch.setattr("probing.plan.SCORES_VERSION", 2)
+    monkeypatch.setattr("probing.plan.SCORES_VERSION", 99)
     assert first.isdisjoint(keys())
 
 

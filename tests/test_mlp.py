@@ -1,13 +1,21 @@
 """SentEval's loop, against a second implementation written from its description, with the same seed."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from torch import nn
 
+from probing import evaluate, load_encoder
+from probing.errors import ConfigError
 from probing.probes import mlp
 from probing.probes.mlp import MLPProbe, Recipe, train, train_batch
+from probing.probes.protocols import Blocks, LabelSet, SentEvalLogReg, SentEvalTorch
+from probing.task import Split, Task
+from probing.types import Column
 
 
 def data(seed=0, n=300, d=10, k=3):
@@ -150,3 +158,120 @@ CHECKS = [
 @pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=[c[1].func.__name__ for c in CHECKS])
 def test_it_is_a_scikit_learn_classifier(estimator, check):
     check(estimator)
+
+
+# The protocols that are made of it: SentEval's order of the sentences, and what it takes of equal dev accuracies.
+
+
+def sentences(n, seed, longest=12):
+    """Sentences of random lengths, with labels that two random features tell in part: texts, labels, features."""
+    rng = np.random.default_rng(seed)
+    texts = [" ".join(f"w{k}" for k in rng.integers(10_000, size=rng.integers(2, longest))) for _ in range(n)]
+    labels = rng.integers(3, size=n)
+    return texts, labels, (rng.normal(size=(n, 6)) + np.eye(6)[labels]).astype(np.float32)
+
+
+def measured(folder, texts, labels, features, ends, probe):
+    """Test predictions and dev accuracy of the one cell, through `evaluate`, of splits that end at these rows."""
+    folder.mkdir()
+    np.savez(folder / "vectors.npz", sentences=np.array(texts), layer=features)
+    splits = [Split(tuple(texts[a:b]), np.asarray(labels[a:b])) for a, b in zip((0, *ends), ends, strict=False)]
+    task = Task("made", ("a", "b", "c"), *splits, card={}, source="", file_sha256="", git_blob="")
+    encoder = load_encoder("vectors", path=str(folder / "vectors.npz"))
+    table = evaluate([task], [encoder], store=folder / "store", probe=probe, controls=[], floors=[])
+    return table.predictions(table.frame.cell[0])[1], table.frame.dev_accuracy[0], json.loads(table.frame.chosen[0])
+
+
+def test_order_senteval_is_the_originals_order(tmp_path):
+    """Its sort before embedding, on token lists and label numbers; then its grid: the first of the highest dev accuracies."""
+    texts, labels, features = sentences(400, 0)
+    kept = {}
+    for name, part in (("train", slice(0, 200)), ("dev", slice(200, 300))):
+        rows = sorted(
+            zip([text.split() for text in texts[part]], labels[part], features[part], strict=True), key=lambda z: (len(z[0]), z[1])
+        )
+        kept[name] = np.stack([row[2] for row in rows]), np.array([row[1] for row in rows])
+    fits = [senteval(*kept["train"], *kept["dev"], 3, 5, 0.0, l2, 1111, 5, 1, 40) for l2 in (1e-5, 1e-2, 1.0)]
+    best = int(np.argmax([round(100 * max(curve), 2) for curve, _ in fits]))
+    network = nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.0), nn.Sigmoid(), nn.Linear(5, 3))
+    network.load_state_dict(fits[best][1])
+    expected = network.eval()(torch.tensor(features[300:])).argmax(1).numpy()
+
+    probe = {"name": "senteval", "nhid": [5], "l2": [1e-5, 1e-2, 1.0], "epoch_size": 1, "max_epoch": 40}
+    predicted, dev, _ = measured(tmp_path / "a", texts, labels, features, (200, 300, 400), SentEvalTorch(**probe, order="senteval"))
+    np.testing.assert_array_equal(predicted, expected)
+    assert dev == max(fits[best][0])
+    other, *_ = measured(tmp_path / "b", texts, labels, features, (200, 300, 400), SentEvalTorch(**probe))
+    assert (other != expected).any(), "the file's order gives other minibatches"
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_with_order_senteval_the_order_of_the_file_is_nothing(tmp_path, numbered):
+    """No two train sentences are equal in length and label: whatever their order, there is one order."""
+    rng = np.random.default_rng(0)
+    texts, labels, features = sentences(300, 1)
+    texts[:90] = [" ".join(f"x{k}" for k in rng.integers(10_000, size=1 + i // 3)) for i in range(90)]
+    labels[:90] = np.arange(90) % 3
+    features[:90] += 2 * np.eye(6, dtype=np.float32)[labels[:90]]
+    shuffled = np.r_[rng.permutation(90), np.arange(90, 300)]
+    found = {}
+    for order in ("senteval", "file"):
+        probe = SentEvalTorch(nhid=[8], l2=[1e-5], batch_size=8, max_epoch=20, first_appearance=numbered, order=order)
+        for name, rows in (("as it is", np.arange(300)), ("shuffled", shuffled)):
+            given = [texts[i] for i in rows], labels[rows], features[rows]
+            found[order, name] = measured(tmp_path / f"{order} {name}", *given, (90, 190, 300), probe)[0]
+    np.testing.assert_array_equal(found["senteval", "as it is"], found["senteval", "shuffled"])
+    assert (found["file", "as it is"] != found["file", "shuffled"]).any()
+
+
+@pytest.mark.parametrize("grid", [[1e-2, 1e-3, 1e-4], [1e-4, 1e-3, 1e-2]])
+def test_of_equal_dev_accuracies_the_first_of_the_grid_is_taken(grid):
+    """In the order of the grid, as SentEval's `regs[np.argmax(scores)]`. Equal features, equal accuracies."""
+    x = np.repeat(np.eye(3, dtype=np.float32) * 5, 40, axis=0)
+    y = np.repeat(np.arange(3), 40)
+    rows = np.random.default_rng(0).permutation(120)
+    x, y = x[rows], y[rows]
+    logistic = [1000 * value for value in grid]
+    for probe, name, first in (
+        (SentEvalTorch(nhid=[0], l2=grid), "l2", grid[0]),
+        (SentEvalLogReg(grid=logistic), "C", logistic[0]),
+        (SentEvalLogReg(grid=logistic, solver="lbfgs"), "C", logistic[0]),
+    ):
+        blocks, labels = Blocks(x, x, x), {"true": LabelSet(y, y)}
+        [(_, _, result)] = probe.fit(lambda column, blocks=blocks: blocks, [Column(0, "mean")], labels, "made", 3, 0)
+        assert len({tried["dev_accuracy"] for tried in result.tried}) == 1
+        assert result.chosen[name] == first, probe
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_senteval_logreg_is_one_against_the_rest_with_a_penalised_intercept(k):
+    """Against a minimiser of scipy: a model for each class, the intercept in the penalty, the highest score wins."""
+    rng = np.random.default_rng(k)
+    y = rng.integers(k, size=300)
+    x = (rng.normal(size=(300, 4)) + 2 * (np.eye(4)[y] if k > 2 else np.outer(y, [1, 0, 0, 0])) - 3).astype(np.float32)
+    C = 0.05  # strong enough a penalty for the intercept to matter
+    one = np.c_[x, np.ones(300)].astype(float)
+
+    def scores(sign, penalised):
+        def loss(w):
+            return (w[: None if penalised else -1] ** 2).sum() / 2 + C * np.logaddexp(0, -sign[:200] * (one[:200] @ w)).sum()
+
+        return one[200:] @ minimize(loss, np.zeros(5), tol=1e-10).x
+
+    classes = range(k) if k > 2 else [1]
+    expected, free = (
+        np.stack([scores(np.where(y == c, 1, -1), penalised) for c in classes], axis=1) for penalised in (True, False)
+    )
+    expected, free = (s.argmax(1) if k > 2 else (s[:, 0] > 0).astype(int) for s in (expected, free))
+    blocks, labels = Blocks(x[:200], x[200:], x[200:]), {"true": LabelSet(y[:200], y[200:])}
+    [(_, _, result)] = SentEvalLogReg(grid=[C]).fit(lambda column: blocks, [Column(0, "mean")], labels, "made", k, 0)
+    assert (result.predictions != expected).sum() <= 1 < (free != expected).sum() and result.converged
+
+
+@pytest.mark.parametrize("probe", [SentEvalTorch, SentEvalLogReg])
+def test_an_unknown_order_or_blocks_without_one_are_refused(probe):
+    with pytest.raises(ConfigError, match=r"probe.order='length' is unknown \(allowed: file, senteval\)"):
+        probe(order="length")
+    blocks, labels = Blocks(*np.zeros((3, 4, 2), dtype=np.float32)), {"true": LabelSet(*np.eye(2, 4, dtype=int))}
+    with pytest.raises(ConfigError, match="give Blocks their order, or use order=file"):
+        list(probe(order="senteval").fit(lambda column: blocks, [Column(0, "mean")], labels, "made", 2, 0))

@@ -1,0 +1,109 @@
+"""How far selectivity and the leak check are what tables call them, on planted tasks and encoders, through `evaluate`.
+
+Usage: python scripts/calibration_controls.py OUT [--runs 20]
+
+Sentences are drawn from a Zipf vocabulary. Labels and vectors of a kind:
+
+    target    a random label of the sentence's target word (one of 60, of which each sentence has one)
+    frequent  a random label of the most frequent of the sentence's words that at most 5 % of the sentences hold
+    deciding  a word control of this package, of another seed
+    linear    random; one number of the vectors tells it, and they know nothing of the words
+    noise     random; so are the vectors
+
+Vectors of the first three hold the words and nothing else: the mean of one random vector (d,) for each word, or with d = 0 the bag
+of words itself. Selectivity should be about 0 for these and for noise, and high for linear. OUT: selectivity.csv, leak_check.csv.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from probing import evaluate, load_encoder
+from probing.probes.controls import control_task
+from probing.statistics import accuracy
+from probing.task import Split, Task
+
+KINDS = ("target", "frequent", "deciding", "linear", "noise")
+SIZES = (2000, 400, 1000)
+TYPES, TARGETS = 600, 60
+
+
+def planted(kind, d, seed, sizes=SIZES, classes=2):
+    """A task, and the vectors (n, d) of its sentences, split after split."""
+    rng = np.random.default_rng(seed)
+    n, zipf = sum(sizes), 1 / np.arange(1, TYPES + 1)
+    texts: dict[str, list[int]] = {}
+    while len(texts) < n:
+        words = list(rng.choice(TYPES, rng.integers(8, 16), p=zipf / zipf.sum()))
+        if kind == "target":
+            words.append(TYPES + rng.integers(TARGETS))
+        texts.setdefault(" ".join(f"w{word}" for word in rng.permutation(words)), words)
+    bags = np.zeros((n, TYPES + TARGETS), dtype=np.float32)
+    for row, words in enumerate(texts.values()):
+        np.add.at(bags[row], words, 1 / len(words))
+    label_of = rng.integers(classes, size=TYPES + TARGETS)
+    labels = rng.integers(classes, size=n)
+    vectors = bags if d == 0 else bags @ rng.normal(size=(bags.shape[1], d)).astype(np.float32)
+    if kind == "target":
+        labels = label_of[[max(words) for words in texts.values()]]
+    elif kind == "frequent":
+        rare = (bags > 0).mean(0) <= 0.05
+        labels = label_of[[min((word for word in words if rare[word]), default=0) for words in texts.values()]]
+    elif kind in ("linear", "noise"):
+        vectors = rng.normal(size=(n, d)).astype(np.float32)
+        if kind == "linear":
+            vectors[:, 0] += 2 * (2 * labels / (classes - 1) - 1)
+    ends = np.cumsum((0, *sizes))
+    splits = [Split(tuple(list(texts)[a:b]), labels[a:b].astype(np.int64)) for a, b in zip(ends, ends[1:], strict=False)]
+    task = Task(f"{kind}{seed}", tuple(map(str, range(classes))), *splits, card={}, source="planted", file_sha256="", git_blob="")
+    return (control_task(task, "word", 10_000 + seed) if kind == "deciding" else task), vectors
+
+
+def measured(tasks_and_vectors, folder, probe="fast", **asked):
+    """The table of tasks, all at once, with one encoder that has the vectors of their sentences."""
+    texts = [text for task, _ in tasks_and_vectors for split in task.splits.values() for text in split.texts]
+    path = Path(folder) / "vectors.npz"
+    np.savez(path, sentences=np.array(texts), planted=np.concatenate([vectors for _, vectors in tasks_and_vectors]))
+    encoder = load_encoder("vectors", path=str(path), label="planted")
+    return evaluate([task for task, _ in tasks_and_vectors], [encoder], store=Path(folder) / "store", probe=probe, **asked)
+
+
+def selectivity(kind, d=200, runs=20, seed=0, sizes=SIZES, classes=2, probe="fast"):
+    """A frame with a line for each run: accuracy, control_word, selectivity, ceiling, ceiling_lookup (0-1)."""
+    lines = []
+    for run in range(seed, seed + runs):
+        with tempfile.TemporaryDirectory() as folder:
+            table = measured([planted(kind, d, run, sizes, classes)], folder, probe, floors=["majority"], seeds=[run])
+            lines.append(table.best().iloc[0])
+    names = ["accuracy", "majority", "control_word", "control_permuted", "selectivity", "ceiling", "ceiling_lookup"]
+    return pd.DataFrame(lines)[names].astype(float).assign(kind=kind, d=d, run=range(seed, seed + runs))
+
+
+def leak_check(runs=200, tasks=3, d=20, seed=0, sizes=(300, 100, 300)):
+    """False alarms: the share of tables (0-1) of `tasks` tasks without a leak in which a line is marked, with its interval."""
+    alarms = 0
+    for run in range(seed, seed + runs):
+        kinds = [planted("linear", d, run * tasks + k, sizes, classes=2 + k) for k in range(tasks)]
+        with tempfile.TemporaryDirectory() as folder:
+            best = measured(kinds, folder, floors=[], controls=["permuted"], seeds=[run]).best()
+        alarms += bool((best.leak_p < 0.05).any())
+    return accuracy(alarms, runs)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--runs", type=int, default=20)
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    cases = [(kind, d) for kind in KINDS for d in ((0, 200, 384) if kind in KINDS[:3] else (64, 384))]
+    frame = pd.concat([selectivity(kind, d, asked.runs) for kind, d in cases])
+    frame.to_csv(asked.out / "selectivity.csv", index=False)
+    shown = frame.groupby(["kind", "d"], sort=False)[["accuracy", "control_word", "ceiling", "selectivity"]]
+    print(shown.agg(["mean", "std"]).round(3).to_string())
+    rate = leak_check(10 * asked.runs)
+    pd.DataFrame([vars(rate) | {"runs": 10 * asked.runs}]).to_csv(asked.out / "leak_check.csv", index=False)
+    print("false alarms of the leak check", rate)
