@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from types import SimpleNamespace
@@ -178,6 +179,16 @@ def test_many_classes_are_drawn_so_that_each_keeps_some_sentences(root):
             assert all(text.split()[0] == f"k{int(part.classes[k][1:])}" for k, text in zip(split.labels, split.texts, strict=True))
         sizes.append({text for split in part.splits.values() for text in split.texts})
     assert all(a <= b for a, b in zip(sizes, sizes[1:], strict=False)) and sizes[-1] == set(task.train.texts)
+
+
+def test_a_fold_trains_on_about_ten_sentences_of_a_class_and_not_on_eight_tenths_of_ten(root):
+    task, labels = load_task("word_content", root), np.repeat(np.arange(20), 60)
+    train = replace(task.train, texts=tuple(f"w{i} x" for i in range(len(labels))), labels=labels)
+    task = replace(task, classes=tuple(f"c{k}" for k in range(20)), train=train)
+    for n in (100, 150):
+        part = sample(task, n, 0)
+        counts = [np.bincount(fold.train.labels, minlength=len(part.classes)) for fold in part.parts]
+        assert len(part.classes) < 20 and np.mean(counts) >= 9
 
 
 def test_a_best_layer_that_moves_beyond_the_ties_is_not_yet_an_answer():
