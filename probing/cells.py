@@ -1,7 +1,8 @@
 """The result store: one finished measurement a file, so that nothing is computed twice and any number can be traced.
 
     ROOT/<key>.json   its own sha256, inputs (everything that determines the numbers; the key is their hash), status, row, details
-    ROOT/<key>.npy    gold and predicted class of every test sentence, in file order: shape (2, n_test), of the narrowest type
+    ROOT/<key>.npy    gold and predicted class of every test sentence, in file order: shape (2, n_test), of the narrowest type;
+                      with a third row, the number of its group, where test sentences have groups
 
 Both are written to a temporary file and renamed, the JSON last: it is there, whole, or absent. A failed cell is recorded with its
 message and tried again by the next run. Times, dates and versions stand in the details, outside what determines the numbers.
@@ -61,10 +62,17 @@ class Cells:
         Raises:
             DataError: the cell is not finished, or its predictions are damaged.
         """
+        gold, predicted, *_ = self._kept(key)
+        return gold, predicted
+
+    def groups(self, key: str) -> Labels | None:
+        """Numbers 0..m-1 of the test sentences' groups, (n_test,); None where each has its own. Raises as `predictions`."""
+        return next(iter(self._kept(key)[2:]), None)
+
+    def _kept(self, key: str) -> Labels:
         if not self.done(key):
             raise DataError(f"the predictions of cell {key} in {self.root} are missing or damaged; run the same command again")
-        gold, predicted = np.load(self.root / f"{key}.npy", allow_pickle=False).astype(np.int64)
-        return gold, predicted
+        return np.load(self.root / f"{key}.npy", allow_pickle=False).astype(np.int64)
 
     def _predictions_intact(self, record: Mapping[str, Any]) -> bool:
         try:
@@ -74,13 +82,19 @@ class Cells:
         return hashlib.sha256(content).hexdigest() == record.get("predictions_sha256")
 
     def write(
-        self, inputs: Mapping[str, Any], row: Mapping[str, Any], details: Mapping[str, Any], gold: Labels, predicted: Labels
+        self,
+        inputs: Mapping[str, Any],
+        row: Mapping[str, Any],
+        details: Mapping[str, Any],
+        gold: Labels,
+        predicted: Labels,
+        groups: Labels | None = None,
     ) -> str:
         """Records a finished cell; returns its key."""
         key = key_of(inputs)
         buffer = BytesIO()
-        both = np.stack([gold, predicted])
-        np.save(buffer, both.astype(np.min_scalar_type(both.max())), allow_pickle=False)
+        kept = np.stack([gold, predicted] if groups is None else [gold, predicted, groups])
+        np.save(buffer, kept.astype(np.min_scalar_type(kept.max())), allow_pickle=False)
         replace_file(self.root / f"{key}.npy", buffer.getvalue())
         self._write_record(
             {

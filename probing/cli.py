@@ -193,7 +193,9 @@ def make_tasks_(
     language: Annotated[str, typer.Option(help="language code: en, de, …")] = "en",
     split_file: Annotated[Path | None, typer.Option(help="official document split (GUM's splits.md)")] = None,
     tasks: Annotated[str | None, typer.Option(help="names, comma-separated; default: all that the source allows")] = None,
-    min_per_class: Annotated[int, typer.Option(help="leave a task out below this many sentences in its smallest class")] = 30,
+    min_per_split: Annotated[
+        int, typer.Option(help="leave a task out where a class has fewer sentences in train, dev or test")
+    ] = 30,
     seed: int = 0,
 ) -> None:
     """Make the ten tasks from parsed text, with a data card each; read them with data=senteval data.root=OUT."""
@@ -201,7 +203,7 @@ def make_tasks_(
 
     corpus = read_source(source, split_file)
     wanted = tasks.split(",") if tasks else None
-    options = {"language": language, "seed": seed, "tasks": wanted, "min_per_class": min_per_class}
+    options = {"language": language, "seed": seed, "tasks": wanted, "min_per_split": min_per_split}
     made = make_tasks(corpus.sentences, out, source=corpus.name, source_sha256=corpus.sha256, **options)
     for name, card in made.items():
         typer.echo(f"{name:28} {card if isinstance(card, str) else card['n']}")

@@ -27,7 +27,7 @@ from probing.probes.controls import CEILINGS, CONTROLS, FLOORS, control_task
 from probing.probes.protocols import Blocks, Fold, LabelSet, ProbeProtocol, ProbeResult
 from probing.progress import bar, human_bytes, human_seconds, say
 from probing.shards import guarded
-from probing.statistics import accuracy, macro_f1
+from probing.statistics import macro_f1, mean_accuracy
 from probing.store import Rows, Store, Vectors
 from probing.tables import SCORES, ResultTable, Row
 from probing.task import Task, lengths
@@ -47,6 +47,9 @@ def evaluate(
     controls: Iterable[str] = CONTROLS,
     floors: Iterable[str] = ALL_FLOORS,
     train_size: int | None = None,
+    twins: int = 1,
+    resample: str | None = None,
+    resamples: int = 20,
     force: bool = False,
 ) -> ResultTable:
     """Measures every task on every layer of every encoder.
@@ -60,8 +63,12 @@ def evaluate(
             is measured once.
         controls: of `probing.probes.controls.CONTROLS`: "permuted" (leak check) and "word" (selectivity); a task that cannot have
             "word" goes without, and a line says why.
-        floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" an untrained twin of each encoder.
+        floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" untrained twins of each encoder.
         train_size: train on a stratified subset of about this size.
+        twins: random-weights twins of each encoder: one for each of the seeds, and more up to this number.
+        resample: "train": every column of the encoders is also fitted on `resamples` random halves of the train split, at the
+            first of the seeds. These rows (role "resample", seed: number of the half) widen intervals and tests of
+            `ResultTable.best` and `compare_layers` by the variance of training, and stand for no layer themselves.
         force: measure again what is finished.
 
     Returns:
@@ -71,7 +78,9 @@ def evaluate(
     Raises:
         ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
     """
-    store, cells, settings = opened(store, cells, probe, layers, poolings, seeds, controls, floors, train_size)
+    store, cells, settings = opened(
+        store, cells, probe, layers, poolings, seeds, controls, floors, train_size, twins, resample, resamples
+    )
     planned = plan(tasks, encoders, settings, store)
     compute(planned, settings.probe, store, cells, force)
     return table(planned, cells)
@@ -87,6 +96,9 @@ def opened(
     controls: Iterable[str],
     floors: Iterable[str],
     train_size: int | None = None,
+    twins: int = 1,
+    resample: str | None = None,
+    resamples: int = 20,
 ) -> tuple[Store, Cells, Settings]:
     """The arguments of `evaluate` and `flash` as what they stand for: folders opened, names looked up."""
     store = store if isinstance(store, Store) else Store(store)
@@ -100,6 +112,9 @@ def opened(
         tuple(floors),
         train_size,
         store.dtype,
+        twins,
+        resample,
+        resamples,
     )
     return store, cells, settings
 
@@ -245,37 +260,39 @@ def _compute_floor(cell: Cell, cells: Cells) -> None:
         _fail([cell], cells, str(error))
         return
     details = {"seconds": time.perf_counter() - start, "data": cell.task.data_card}
-    cells.write(cell.inputs, asdict(row), details, gold, test)
+    cells.write(cell.inputs, asdict(row), details, gold, test, cell.task.test.clusters)
 
 
 def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors: Vectors, cells: Cells, advance) -> None:
-    splits = ([task.test] if task.folds else task.splits.values()) if todo else []
+    splits = ([task.dev, task.test] if task.folds else task.splits.values()) if todo else []  # of folds, all sentences
     rows = [vectors.rows(split.texts) for split in splits]
     about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)} if todo else {}
     layer_names = about.pop("layers", [])
-    groups: dict[tuple, list[Cell]] = {}  # cells of a column and probe seed, whose label sets are fitted in one call
+    groups: dict[tuple, list[Cell]] = {}  # cells of a column, probe seed and train split, whose label sets are fitted in one call
     for cell in sorted(todo, key=lambda cell: (POOLINGS.index(cell.column.pooling), cell.column.layer)):
-        groups.setdefault((cell.column, cell.row.seed if cell.probe_seed is not None else 0), []).append(cell)
+        groups.setdefault((cell.column, cell.seed if cell.probe_seed is not None else 0, cell.half), []).append(cell)
     parts: dict[tuple, list[Part]] = {}
-    for (column, probe_seed), group in groups.items():
+    for (column, probe_seed, half), group in groups.items():
         pending = {cell.label_set: cell for cell in group}
-        wanted = tuple(sorted(pending))
+        wanted = (half, *sorted(pending))
         start = time.perf_counter()
         try:
             if wanted not in parts:
-                parts[wanted] = [Part.of(part, task, wanted) for part in task.parts]
+                parts[wanted] = [Part.of(part, task, pending, half) for part in task.parts]
             for which, result, gold in _fit(column, rows, parts[wanted], probe, task, probe_seed):
                 cell = pending[which]
                 with foreign(f"probe {probe.name}: reading its result"):
                     row = replace(
                         _scored(cell, result.dev_accuracy, result.predictions, gold),
                         converged=result.converged,
+                        edge=getattr(result, "edge", ""),  # a user's protocol may not say it
                         chosen=json.dumps(dict(result.chosen)),
                         layer_name=layer_names[column.layer] if column.layer < len(layer_names) else "",
                     )
                     tried = json.loads(json.dumps(list(result.tried)))
-                details = {"tried": tried, "seconds": time.perf_counter() - start, "data": task.data_card, "encoder": about}
-                cells.write(cell.inputs, asdict(row), details, gold, result.predictions)
+                    details = {"tried": tried, "features_left_out": int(result.left_out)}
+                details |= {"seconds": time.perf_counter() - start, "data": task.data_card, "encoder": about}
+                cells.write(cell.inputs, asdict(row), details, gold, result.predictions, task.test.clusters)
                 del pending[which]
                 advance(1)
                 start = time.perf_counter()
@@ -297,7 +314,8 @@ def _made_with(rows: Sequence[Rows]) -> list[dict[str, Any]]:
 
 
 class Part(NamedTuple):
-    """Labels by label set of a task or of one of its folds; a fold's rows of train, dev and test among all that are tested.
+    """Labels by label set of a task or of one of its folds; the rows of train, dev and test: of a fold among all sentences, of a
+    task whose train split is halved in each split; none where each split is taken whole.
 
     `order`: see `Blocks`.
     """
@@ -308,16 +326,22 @@ class Part(NamedTuple):
     order: np.ndarray
 
     @classmethod
-    def of(cls, part: Task, whole: Task, wanted: Iterable[str]) -> Part:
+    def of(cls, part: Task, whole: Task, wanted: Iterable[str], half: int | None = None) -> Part:
         label_sets, gold = {}, {}
         for name in wanted:
             kind, _, drawn = name.partition(":")
             labelled = part if kind == "true" else control_task(part, kind, int(drawn))
             label_sets[name] = LabelSet(labelled.train.labels, labelled.dev.labels)
             gold[name] = labelled.test.labels
-        place = {text: row for row, text in enumerate(whole.test.texts)} if whole.folds else {}
+        place = {text: row for row, text in enumerate((*whole.dev.texts, *whole.test.texts))} if whole.folds else {}
         rows = [np.array([place[text] for text in split.texts]) for split in part.splits.values()] if place else []
-        return cls(label_sets, gold, rows, np.lexsort((part.train.labels, lengths(part.train))))
+        order = np.lexsort((part.train.labels, lengths(part.train)))
+        if half is not None:
+            drawn = part.train.half(half)
+            label_sets = {name: LabelSet(labels.train[drawn], labels.dev) for name, labels in label_sets.items()}
+            rows = [drawn, np.arange(len(part.dev)), np.arange(len(part.test))]
+            order = np.argsort(np.argsort(order)[drawn])  # the half's rows, as they follow each other in the order of the whole
+        return cls(label_sets, gold, rows, order)
 
 
 def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProtocol, task: Task, seed: int):
@@ -336,10 +360,13 @@ def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProt
 
     if not task.folds:
         [part] = parts
-        for _, which, result in fit(part, Blocks(*(split.get(column) for split in rows), part.order)):
+        blocks = [split.get(column) for split in rows]
+        if part.rows:
+            blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
+        for _, which, result in fit(part, Blocks(*blocks, part.order)):
             yield which, result, part.gold[which]
         return
-    x = rows[0].get(column)
+    x = np.concatenate([split.get(column) for split in rows])
     found: dict[str, list[ProbeResult]] = {}
     at_once = getattr(probe, "fit_folds", lambda *given: None)
     for which in parts[0].gold:
@@ -362,12 +389,15 @@ def _pooled(results: Sequence[ProbeResult], dev_sizes: Sequence[int]) -> ProbeRe
         {name: [result.chosen[name] for result in results] for name in results[0].chosen},
         tuple({"fold": k, **tried} for k, result in enumerate(results) for tried in result.tried),
         all(result.converged for result in results),
+        next((result.edge for result in results if result.edge), ""),
+        max(result.left_out for result in results),
     )
 
 
 def _scored(cell: Cell, dev_accuracy: float, predicted: Labels, gold: Labels) -> Row:
-    hits = accuracy(int((predicted == gold).sum()), len(gold))
-    f1 = macro_f1(gold, np.asarray(predicted), len(cell.task.classes))
+    groups = cell.task.test.clusters
+    hits = mean_accuracy(predicted == gold, groups)
+    f1 = macro_f1(gold, np.asarray(predicted), len(cell.task.classes), groups)
     return replace(
         cell.row, dev_accuracy=dev_accuracy, accuracy=hits.value, accuracy_low=hits.lower, accuracy_high=hits.upper,
         macro_f1=f1.value, macro_f1_low=f1.lower, macro_f1_high=f1.upper,
@@ -400,4 +430,4 @@ def rows_of(planned: Iterable[Row], cells: Cells) -> ResultTable:
         measured = record["row"] if status == "done" else {}
         scores = {name: measured[name] for name in SCORES if name in measured}
         rows.append(replace(row, **scores | {"status": status, "error": record["error"] if status == "failed" else ""}))
-    return ResultTable.of(rows, cells.predictions)
+    return ResultTable.of(rows, cells.predictions, cells.groups)

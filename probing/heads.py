@@ -27,6 +27,8 @@ from probing.task import Task
 from probing.types import Column, Values
 
 WEIGHTS, CARD = "head.safetensors", "head.json"
+VERSION = 2
+"""Of `fit_head`: raise it when the same vectors would give another head."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,9 @@ def fit_head(
     for split, part in task.splits.items():
         x[split] = extract(encoder, encoder.tokenize(part.texts)[0], [pooling])[column].astype(np.float64)
     mean, spread = x["train"].mean(0), x["train"].std(0)
-    scale = np.where(spread > 1e-6 * np.abs(mean), spread, np.inf)  # a constant dim is no feature
+    varies = spread > 1e-6 * np.abs(mean)  # a constant dim is no feature,
+    varies &= spread > 1e-6 * (np.median(spread[varies]) if varies.any() else 0)  # nor is a dead output beside the layer's others
+    scale = np.where(varies, spread, np.inf)
     z = {split: (values - mean) / scale for split, values in x.items()}
     fits = [LogisticRegression(C=C, max_iter=5000).fit(z["train"], task.train.labels) for C in grid]
     best = max(fits, key=lambda fit: fit.score(z["dev"], task.dev.labels))  # ties: the smallest C

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ class Cell:
     column: Column | None
     control_seed: int | None = None
     probe_seed: int | None = None
+    seed: int = 0  # the run's, which the probe is given
+    half: int | None = None  # number of the random half of the train split that the probe is fitted on; None: all of it
     failure: str = ""  # why it cannot be measured, where that is known already
 
     @property
@@ -57,6 +60,9 @@ class Settings:
     floors: tuple[str, ...] = ALL_FLOORS
     train_size: int | None = None
     store_dtype: str = "float32"
+    twins: int = 1
+    resample: str | None = None
+    resamples: int = 20
 
     def __post_init__(self) -> None:
         for name, given, allowed in (
@@ -69,6 +75,18 @@ class Settings:
                     raise ConfigError(f"{name}={value!r} is unknown{did_you_mean(value, allowed)} (allowed: {', '.join(allowed)})")
         if not self.seeds or min(self.seeds) < 0:
             raise ConfigError(f"seed={list(self.seeds)} must hold at least one number, none below 0")
+        if isinstance(self.twins, bool) or not isinstance(self.twins, int) or self.twins < 1:
+            raise ConfigError(f"twins={self.twins!r} must be a whole number of at least 1; floors without random-weights has none")
+        if self.resample not in (None, "train"):
+            raise ConfigError(f"resample={self.resample!r} is unknown (allowed: null, train)")
+        if isinstance(self.resamples, bool) or not isinstance(self.resamples, int) or self.resamples < 5:
+            raise ConfigError(f"resamples={self.resamples!r} must be a whole number of at least 5, enough for a variance")
+
+    @property
+    def more_twins(self) -> list[int]:
+        """Seeds of the random twins beside one for each seed of the run: the smallest numbers that are not among those."""
+        unused = (number for number in count() if number not in self.seeds)
+        return list(islice(unused, max(0, self.twins - len(self.seeds))))
 
 
 class Measured(NamedTuple):
@@ -97,20 +115,23 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings,
         ForeignError: the probe cannot say its settings.
     """
     planned: dict[tuple, Cell] = {}
+    if settings.resample and (folded := [task.name for task in tasks if task.folds]):
+        raise ConfigError(f"resample=train needs a train split, but {', '.join(folded)} is cross-validated: set resample=null")
     for seed in settings.seeds:
         variants = [task.subset(settings.train_size, seed) for task in tasks]
-        measured = [_measured(encoder, "", settings, store) for encoder in encoders]
+        measured = [(_measured(encoder, "", settings, store), seed) for encoder in encoders]
         if "random-weights" in settings.floors:
-            twins = [_twin(encoder, seed, settings, store) for encoder in encoders]
-            measured += [twin for twin in twins if twin is not None]
+            for drawn in (seed, *(settings.more_twins if seed == settings.seeds[0] else ())):
+                twins = [_twin(encoder, drawn, settings, store) for encoder in encoders]
+                measured += [(twin, drawn) for twin in twins if twin is not None]
             if alone := [encoder.name for encoder, twin in zip(encoders, twins, strict=True) if twin is None]:
                 say(f"{', '.join(alone)}: no random-weights twin, so this floor is left out")
         for task in variants:
-            own = replace(settings, controls=_suited(task, settings.controls, aloud=seed == settings.seeds[0]))
+            suited = replace(settings, controls=_suited(task, settings.controls, aloud=seed == settings.seeds[0]))
             cells = [_floor_cell(task, name) for name in settings.floors if name in FLOORS]
-            cells += [_ceiling_cell(task, name, seed) for name in CEILINGS if "word" in own.controls]
-            for one in measured:
-                cells += [_unnamed_cell(task, one, seed, own)] if one.failure else _probe_cells(task, one, seed, own)
+            cells += [_ceiling_cell(task, name, seed) for name in CEILINGS if "word" in suited.controls]
+            for one, drawn in measured:
+                cells += [_unnamed_cell(task, one, drawn, suited)] if one.failure else _probe_cells(task, one, drawn, suited)
             for cell in cells:
                 planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
     return list(planned.values())
@@ -200,8 +221,12 @@ def _unnamed_cell(task: Task, measured: Measured, seed: int, settings: Settings)
 def _probe_cells(task: Task, measured: Measured, seed: int, settings: Settings) -> Iterable[Cell]:
     twin_of, static, probe = measured.twin_of, measured.static, label(settings.probe)
     probe_seed, probe_settings = settings.probe.seed(seed), _said_by(settings.probe, task)
+    drawn = settings.resamples if settings.resample and not twin_of and seed == settings.seeds[0] else 0
+    halves = {number: key_of({"rows": task.train.half(number).tolist()}) for number in range(drawn)}
     for column in measured.columns:
-        for control in (None, *(settings.controls if not twin_of and column != static else ())):
+        whole: list[tuple[str | None, int | None]] = [(None, None)]
+        more = [(control, None) for control in settings.controls] + [(None, number) for number in halves]
+        for control, half in whole + (more if not twin_of and column != static else []):
             control_seed = None if control is None else seed
             seeds_matter = twin_of or control or probe_seed is not None or task.seed is not None
             inputs = {
@@ -218,21 +243,25 @@ def _probe_cells(task: Task, measured: Measured, seed: int, settings: Settings) 
             }
             if control is not None:
                 inputs["control_version"] = CONTROL_VERSIONS[control]
+            if half is not None:
+                inputs["half"] = halves[half]
             if settings.store_dtype != "float32":  # its numbers differ in the last digits: other cells, under another name
                 inputs["store_dtype"] = settings.store_dtype
+            of_true_labels = "random" if twin_of else "static" if column == static else "probe"
             row = replace(
                 _row(task),
-                role="control" if control else "random" if twin_of else "static" if column == static else "probe",
+                role="control" if control else of_true_labels if half is None else "resample",
                 encoder=_named(measured.name, settings),
                 layer=column.layer,
                 pooling=column.pooling,
                 probe=probe,
                 control=control or "",
-                seed=seed if seeds_matter else None,
+                seed=half if half is not None else seed if seeds_matter else None,
                 twin_of=twin_of and _named(twin_of, settings),
                 encoder_fingerprint=measured.fingerprint,
             )
-            yield Cell(inputs, replace(row, cell=key_of(inputs)), task, measured.encoder, column, control_seed, probe_seed)
+            row = replace(row, cell=key_of(inputs))
+            yield Cell(inputs, row, task, measured.encoder, column, control_seed, probe_seed, seed, half)
 
 
 def _said_by(probe: ProbeProtocol, task: Task) -> dict[str, Any]:
@@ -272,6 +301,6 @@ def _row(task: Task) -> Row:
     return Row(
         role="", task=task.name, paper_name=task.paper_name, encoder="", layer=None, layer_name="", pooling="", probe="",
         control="", seed=None, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
-        n_classes=len(task.classes), majority=float((task.test.labels == counts.argmax()).mean()),
+        n_groups=task.test.n_groups, n_classes=len(task.classes), majority=float((task.test.labels == counts.argmax()).mean()),
         data_sha256=task.sha256, test_sha256=task.test_sha256, official_data=task.data_card["official"],
     )  # fmt: skip

@@ -1,14 +1,15 @@
 """A table as a paper needs it: Markdown, CSV, LaTeX, self-contained HTML with figures. Everything is made of rows.
 
     rows.csv, rows.parquet   every cell, tidy, accuracies 0-1
-    layers.csv               every layer against the best: McNemar's p and Holm's
+    layers.csv               every layer against the best: difference, McNemar's p and Holm's
     table.csv                one line per task, encoder and probe: the dev-best layer and all that stands beside it
     table.md, table.tex      the same to read and to paste; percent
     figure-*.svg             layer curves and heat maps
     report.html              all of it in one file, with data cards and provenance
 
-The best layer is chosen on dev. `†` marks a score whose 95 % interval reaches down to its best floor, `§` one whose line lacks
-cells that failed or were not measured yet: the best is chosen, and compared, among the others.
+The best layer is chosen on dev. `†` marks a score that a paired test does not show to be above every floor of its line, `‡` a
+solver that did not converge, `¶` a C (or L2) at the end of its grid, `§` a line that lacks cells that failed or were not measured
+yet: the best is chosen, and compared, among the others.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from probing.encoders.base import POOLINGS
 from probing.errors import ConfigError
 from probing.probes.controls import FLOORS, LEAK_ALPHA, LOW_CEILING
 from probing.runs import Run
-from probing.tables import ResultTable, merge
+from probing.tables import ResultTable, letters_of, merge
 
 
 def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None:
@@ -45,13 +46,15 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     if mixed := [name for name, n in best.groupby("task").n_train.nunique().items() if n > 1]:
         raise ConfigError(f"these runs train on different numbers of sentences ({', '.join(mixed)}): report them one by one")
     summary = _summary(table, best)
-    best.assign(tied=[" ".join(map(str, t)) for t in best.tied]).to_csv(folder / "table.csv", index=False)
+    lists = best[["not_separated", "better"]].map(lambda columns: " ".join(f"{layer}/{pooling}" for layer, pooling in columns))
+    best.assign(**lists).to_csv(folder / "table.csv", index=False)
     pictures = _pictures(table, folder)
     versions: list[dict[str, str]] = []
     for made_with in (said for run in runs for said in run.versions()):
         if made_with not in versions:
             versions.append(made_with)
-    foot = _footer(table, cards, encoders, versions)
+    foot = _footer(table, best, cards, encoders, versions)
+    pairs = table.compare_encoders()
     table.compare_layers().to_csv(folder / "layers.csv", index=False)
     published = None
     if against is not None:
@@ -59,9 +62,9 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
 
         published = compare(table, against)
         (folder / f"against-{against}.md").write_text(published + "\n", encoding="utf-8")
-    (folder / "table.md").write_text(_markdown(table, summary, foot), encoding="utf-8")
+    (folder / "table.md").write_text(_markdown(table, summary, letters_of(best, pairs), _pairs(pairs), foot), encoding="utf-8")
     (folder / "table.tex").write_text(_latex(table, best, foot), encoding="utf-8")
-    (folder / "report.html").write_text(_html(table, summary, pictures, cards, foot, published), encoding="utf-8")
+    (folder / "report.html").write_text(_html(table, summary, pictures, _pairs(pairs), cards, foot, published), encoding="utf-8")
 
 
 def _summary(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
@@ -72,19 +75,20 @@ def _summary(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
     for row in best.itertuples():
         beside = {name: floors.loc[row.task, name] for name in floors.columns if row.task in floors.index}
         beside |= {"static": row.static, "random weights": row.random}
-        known = [v for v in beside.values() if not np.isnan(v)]
-        beaten = not known or row.accuracy_low > max(known)
         line = {"task": row.paper_name, "encoder": row.encoder} | ({"probe": row.probe} if several_probes else {})
         line["layer"] = f"{row.layer} {row.pooling}" if row.seeds else "none"
-        marks = ("" if beaten or not row.seeds else "†") + ("" if row.converged else "‡") + ("§" if row.missing else "")
+        marks = "†" if pd.notna(row.beats_floors) and not row.beats_floors else ""
+        marks += ("" if row.converged else "‡") + ("¶" if row.edge else "") + ("§" if row.missing else "")
         line["accuracy"] = _pc(row.accuracy) + marks
         line["95 % interval"] = f"{_pc(row.accuracy_low)}–{_pc(row.accuracy_high)}" if row.seeds else ""
         if best.seeds.max() > 1:
             line["sd over seeds"] = f"{_pc(row.seed_sd)} ({row.seeds})" if row.seeds > 1 else ""
         line["macro F1"] = _pc(row.macro_f1)
-        line["tied layers"] = _ranges(row.tied)
+        line["not separated from it"] = _columns(row)
         line |= _controls(table, row)
         line |= {name: _pc(value) for name, value in beside.items()}
+        if row.random_n > 1:
+            line["random weights"] += f" ± {_pc(row.random_sd)} ({row.random_n})"
         lines.append(line | ({"missing": row.missing} if best.missing.any() else {}))
     return pd.DataFrame(lines).fillna("")
 
@@ -109,10 +113,10 @@ def _pc(value: float) -> str:
     return "" if pd.isna(value) else f"{100 * value:.1f}"
 
 
-def _ranges(layers: Sequence[int]) -> str:
+def _ranges(layers: Sequence[int], better: Sequence[int] = ()) -> str:
     """
-    >>> _ranges([0, 1, 2, 5])
-    '0-2, 5'
+    >>> _ranges([0, 1, 2, 5], better=[3])
+    '0-2, 3+, 5'
     """
     groups: list[list[int]] = []
     for layer in layers:
@@ -120,7 +124,19 @@ def _ranges(layers: Sequence[int]) -> str:
             groups[-1].append(layer)
         else:
             groups.append([layer])
-    return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups)
+    parts = [(g[0], str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}") for g in groups] + [(layer, f"{layer}+") for layer in better]
+    return ", ".join(text for _, text in sorted(parts))
+
+
+def _columns(row: Any) -> str:
+    """Layers that are not separated from the best, by pooling, the best's first; `+` after those that are better on test."""
+    listed = [*row.not_separated, *row.better]
+    poolings = sorted({pooling for _, pooling in listed}, key=lambda pooling: (pooling != row.pooling, POOLINGS.index(pooling)))
+    parts = []
+    for pooling in poolings:
+        same, better = ([layer for layer, p in columns if p == pooling] for columns in (row.not_separated, row.better))
+        parts.append(f"{pooling} {_ranges(same, better)}")
+    return f"{', '.join(parts)} ({len(row.not_separated)} of {row.n_columns})" if parts else ""
 
 
 def _views(table: ResultTable) -> list[tuple[str, str, list[str]]]:
@@ -171,21 +187,40 @@ def _pictures(table: ResultTable, folder: Path) -> list[tuple[str, str]]:
 _LOST = (("failed", "failed and are missing from the tables"), ("missing", "are not measured yet"))
 
 
-def _footer(table: ResultTable, cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Sequence[dict]) -> list[str]:
+def _footer(
+    table: ResultTable, best: pd.DataFrame, cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Sequence[dict]
+) -> list[str]:
     """What made the numbers, line by line; no date, so that the same cells give the same bytes."""
     frame = table.frame
     probes = ", ".join(dict.fromkeys(p for p in frame.probe if p))
-    seeds = sorted({int(s) for s in frame.seed.dropna()})
+    seeds = sorted({int(s) for s in frame.seed[frame.role != "resample"].dropna()})
+    test = _test(best)
     lines = [
-        f"Protocol: {probes}. Best layer and pooling chosen on dev; scores are test. Interval: Wilson, 95 %, over test items.",
-        "Tied layers: same pooling, exact McNemar test against the best on the same items, p ≥ 0.05 after Holm over all layers, "
-        "poolings, tasks and probes of the encoder; all p-values in layers.csv.",
-        "† the interval reaches down to the best floor. ‡ the solver did not converge.",
+        f"Protocol: {probes}. Best layer and pooling chosen on dev; scores are test. Intervals: 95 %, for accuracy Wilson's.",
+        *_over(best),
+        f"Not separated from it: the layers and poolings for which the test against the best, on the same items ({test}), gives "
+        "p ≥ 0.05 after Holm over the layers and poolings of the line; other tasks, encoders and probes play no part. The best is "
+        "among them; + marks layers that are separated from it and better on test, which are not counted. All in layers.csv.",
+        "† not shown to be above every floor of the line (those that read the text, static, each draw of random weights): it is "
+        "not above one of them, or the test on the same items gives p ≥ 0.05 (all must be passed, each at 0.05). "
+        "‡ the solver did not converge. ¶ the chosen C (or L2) stands at the end of its grid.",
         f"Seeds: {seeds or 'none matters'} (train subsets, control labels, random weights, and probes that draw; a cell that no "
-        "seed can change is measured once); with several, scores and bounds are means, tests those of the first.",
-        "Random weights: the twin at its own dev-best layer.",
+        "seed can change is measured once); with several, scores are means over them.",
+        "Random weights: each draw at its own dev-best layer and pooling; mean ± standard deviation over draws (their number).",
         *_control_notes(table),
     ]
+    if best.groupby(["task", "probe"]).encoder.nunique().max() > 1:
+        lines.append(
+            f"Encoders compared: {test} on the same items, each at its dev-best layer, Holm over all pairs, tasks and probes "
+            " of the table; encoders of a task that share a letter are not separated at 0.05."
+        )
+    lines += _power(best)
+    fits = frame[(frame.status == "done") & (frame.role != "floor")].drop_duplicates("cell")
+    if ends := [f"{n} at the {end}" for end, n in fits.edge.value_counts().items() if end]:
+        lines.append(
+            f"¶ {' and '.join(ends)} of the grid, of {len(fits)} fitted cells (column edge of rows.csv). At the upper end of a "
+            "grid of C the score is a lower bound: a wider grid can only raise the dev accuracy."
+        )
     if not_converged := table.not_converged():
         lines.append(f"{not_converged} of {len(frame)} cells did not converge (column converged of rows.csv).")
     counts = frame.drop_duplicates("cell").status.value_counts()
@@ -203,6 +238,62 @@ def _footer(table: ResultTable, cards: Mapping[str, Any], encoders: Mapping[str,
     for name, said in encoders.items():
         lines.append(f"Encoder {name}: {said['origin']}; fingerprint {said['fingerprint'][:16]}; {_reading(said['reading'])}.")
     lines += ["Computed with " + ", ".join(f"{k} {v}" for k, v in said.items()) + "." for said in versions]
+    return lines
+
+
+def _over(best: pd.DataFrame) -> list[str]:
+    """What intervals and tests go over, and what is not in them."""
+    names = best.interval_over[best.seeds > 0].unique()
+    if not len(names):
+        return []
+    within, everything = "".join(names), all("train halves" in over for over in names)
+    lines = [
+        f"Intervals and tests are over {_interval_over(best)}: what other test sentences of the same kind "
+        + (
+            "and other train splits of this size would show."
+            if everything
+            else "would show of these fits. What another train split would change is not in them."
+        )
+    ]
+    if "groups" in within:
+        lines.append("Groups: test items of one source; they are drawn, and their differences change sign, together.")
+    if "seeds" in within:
+        lines.append("Seeds: the interval is one of the mean over seeds, and holds the variance between them.")
+    if "train halves" in within:
+        lines.append(
+            "Train halves: the layers were fitted again on random halves of the train split, and the variance between these fits "
+            "stands for that between train splits of the full size (rows resample of rows.csv). Floors have none: † is not over it."
+        )
+    return lines
+
+
+def _interval_over(best: pd.DataFrame) -> str:
+    tasks = best[best.seeds > 0].groupby("interval_over", sort=False).paper_name.unique()
+    if len(tasks) == 1:
+        return tasks.index[0]
+    return "; ".join(f"{over} ({', '.join(names)})" for over, names in tasks.items())
+
+
+def _test(best: pd.DataFrame) -> str:
+    """The paired tests of the table, by name."""
+    kinds = {"t test" if "seeds" in over or "halves" in over else "exact sign-flip test of groups" if "groups" in over else
+             "exact McNemar test" for over in best.interval_over[best.seeds > 0]}  # fmt: skip
+    return " or ".join(sorted(kinds)) or "exact McNemar test"
+
+
+def _power(best: pd.DataFrame) -> list[str]:
+    """A line per task: the smallest difference between layers that its test split could have shown."""
+    lines = []
+    several = best.encoder.nunique() > 1 or best.probe.nunique() > 1
+    for _, rows in best[best.can_show.notna()].groupby("task", sort=False):
+        parts = []
+        for row in rows.itertuples():
+            who = " ".join([row.encoder] + [row.probe] * (best.probe.nunique() > 1)) + ": " if several else ""
+            parts.append(who + (f"{_pc(row.can_show)} points" if np.isfinite(row.can_show) else "none, however large"))
+        lines.append(
+            f"Power, {rows.paper_name.iloc[0]} ({rows.n_test.iloc[0]} test items): the smallest difference between a layer and the "
+            f"best that is separated with a probability of 80 % at the first step of Holm: {', '.join(parts)}."
+        )
     return lines
 
 
@@ -243,7 +334,7 @@ def _reading(reading: Mapping[str, int]) -> str:
     return ", ".join(parts)
 
 
-def _markdown(table: ResultTable, summary: pd.DataFrame, foot: Sequence[str]) -> str:
+def _markdown(table: ResultTable, summary: pd.DataFrame, letters: Sequence[str], pairs: pd.DataFrame, foot: Sequence[str]) -> str:
     parts = [
         "# Probing results",
         "",
@@ -253,15 +344,17 @@ def _markdown(table: ResultTable, summary: pd.DataFrame, foot: Sequence[str]) ->
         "",
     ]
     if summary.encoder.nunique() > 1:
-        wide = summary.pivot_table("accuracy", "task", "encoder", aggfunc=" / ".join, sort=False).fillna("").reset_index()
-        parts += ["## Task × encoder", "", md_table(wide), ""]
-    if len(pairs := _pairs(table)):
+        lettered = summary.assign(accuracy=[f"{a} {b}".strip() for a, b in zip(summary.accuracy, letters, strict=True)])
+        wide = lettered.pivot_table("accuracy", "task", "encoder", aggfunc=" / ".join, sort=False).fillna("").reset_index()
+        said = "Encoders of a task that share a letter are not separated (0.05; tests of the next table)."
+        parts += ["## Task × encoder", "", said, "", md_table(wide), ""]
+    if len(pairs):
         shown = pairs.assign(**{c: [_pc(v) for v in pairs[c]] for c in ("a_accuracy", "b_accuracy", "difference")})
         shown = shown.assign(p=[f"{p:.2g}" for p in pairs.p], p_holm=[f"{p:.2g}" for p in pairs.p_holm])
         parts += [
             "## Encoders compared",
             "",
-            "Exact McNemar test on the same items, each at its dev-best layer; Holm over this table.",
+            "Paired test on the same items (see the notes at the end), each at its dev-best layer; Holm over this table.",
             "",
             md_table(shown),
             "",
@@ -272,10 +365,9 @@ def _markdown(table: ResultTable, summary: pd.DataFrame, foot: Sequence[str]) ->
     return "\n".join([*parts, "---", "", *(f"- {line}" for line in foot), ""])
 
 
-def _pairs(table: ResultTable) -> pd.DataFrame:
-    """Encoders compared; which of a pair lacks layers is a column only where one does."""
-    pairs = table.compare_encoders()
-    return pairs.drop(columns="missing") if len(pairs) and not pairs.missing.any() else pairs
+def _pairs(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Encoders compared, as shown; which of a pair lacks layers is a column only where one does."""
+    return pairs.drop(columns=["n_train"] + ["missing"] * (not pairs.missing.any())) if len(pairs) else pairs
 
 
 def md_table(frame: pd.DataFrame) -> str:
@@ -317,7 +409,11 @@ def _latex(table: ResultTable, best: pd.DataFrame, foot: Sequence[str]) -> str:
     style = style.highlight_max(axis=1, props="textbf:--rwrap;")
     half = (100 * (best.accuracy_high - best.accuracy_low) / 2).max()
     caption = f"Test accuracy (\\%) of {', '.join(dict.fromkeys(best.probe))} probes at the layer chosen on dev; "
-    caption += "no layer is finished." if np.isnan(half) else f"95\\% intervals are at most $\\pm${half:.1f} points."
+    caption += (
+        "no layer is finished."
+        if np.isnan(half)
+        else f"95\\% intervals ({_interval_over(best)}) are at most $\\pm${half:.1f} points."
+    )
     if best.missing.any():
         caption += " §: cells of the line failed or are missing; the best layer is that of the others."
     caption = caption.replace("_", "\\_")
@@ -327,13 +423,12 @@ def _latex(table: ResultTable, best: pd.DataFrame, foot: Sequence[str]) -> str:
     return "% needs \\usepackage{booktabs}\n" + "".join(f"% {line}\n" for line in foot) + body
 
 
-def _html(table, summary, pictures, cards, foot, published) -> str:
+def _html(table, summary, pictures, pairs, cards, foot, published) -> str:
     views = [
         (f"{encoder}, {pooling}, {probe}", _cells(_layer_table(table, encoder, probe, pooling)))
         for encoder, probe, poolings in _views(table)
         for pooling in poolings
     ]
-    pairs = _pairs(table)
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
     return template.render(
         summary=_cells(summary), pictures=[(title, Markup(_inline(svg))) for title, svg in pictures],
@@ -373,8 +468,8 @@ pre { overflow-x: auto; font-size: 0.78rem; background: #f7f7f7; padding: 0.8rem
 <p>Test accuracy in percent, at the layer and pooling chosen on dev, with what a number must beat: floors that read only the text,
 static vectors, the same architecture with random weights, and a control task.</p>
 {{ grid(summary) }}
-{% if pairs %}<h2>Encoders compared</h2><p>Exact McNemar test on the same items,
-each encoder at its dev-best layer; Holm over this table.</p>
+{% if pairs %}<h2>Encoders compared</h2><p>Paired test on the same items (see the notes at the
+end), each encoder at its dev-best layer; Holm over this table.</p>
 {{ grid(pairs) }}{% endif %}
 {% for title, svg in pictures %}<h2>{{ title }}</h2>{{ svg }}{% endfor %}
 {% for title, t in views %}<h2>{{ title }}</h2>{{ grid(t) }}{% endfor %}

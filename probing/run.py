@@ -44,7 +44,7 @@ LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 """Keys whose value is a list: loops inside one job."""
 
 GROUPS = ("data", "encoder", "probe")
-KEYS = (*GROUPS, *LISTS, "precision", "study", "run")
+KEYS = (*GROUPS, *LISTS, "twins", "resample", "resamples", "precision", "study", "run")
 TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
 INTERACT_KEYS = (
     *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
@@ -217,6 +217,9 @@ def job(config: DictConfig) -> int:
         _list(said["floors"], str, "floors", every=ALL_FLOORS, none=True),
         source.train_size,
         run.store_dtype,
+        said["twins"],
+        said["resample"],
+        said["resamples"],
     )
     if said["precision"] is not None:
         sequential.check(said["precision"], settings)
@@ -457,7 +460,7 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
 def _known_keys(arguments: list[str], verb: str) -> list[str]:
     """Every key of the configuration that the group choices of the command line make."""
     schema, own = {"train": (TrainConfig, (*TRAIN_KEYS, "data.root")), "interact": (JobConfig, INTERACT_KEYS)}.get(
-        verb, (RunConfig, (*LISTS, *GROUPS, "suite", "precision"))
+        verb, (RunConfig, (*LISTS, *GROUPS, "suite", "twins", "resample", "resamples", "precision"))
     )
     keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
     for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():

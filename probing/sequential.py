@@ -8,13 +8,20 @@ layers, and their bests against the best of them. The intervals of a single task
 square root of the number of tasks.
 
 Why it is cheap. Differences are paired: only sentences that one of the two has right and the other wrong count (standard error of
-Agresti & Min 2005, summed over tasks). And every sentence that is extracted is tested: n train sentences of each task, stratified
-and nested, are cross-validated in ten folds, and the mean over folds has the interval of as many independent sentences (Bayle et
-al. 2020). Dev and test splits stay untouched, for the run that is to be published. A round extracts only what is new; n starts
-at `START`, is doubled, then grows to what the widths call for, at most twofold in a round.
-A width says nothing of the sign of d_j, so stopping on it needs no correction (Chow & Robbins 1965); a separation does: in round r
-it is tested at 0.05 / 2^r, divided by the number of comparisons. Where every train split is used up, widths cannot shrink any
-more: the run stops there (*data exhausted*), and the answer says how wide they are.
+Agresti & Min 2005, summed over tasks). And every sentence that is extracted chooses or reports: n train sentences of each task,
+stratified and nested, are cross-validated in ten parts (`Task.cross_validated`), of which two choose and eight report; the mean
+over the eight has about the interval of as many independent sentences (Bayle et al. 2020; see `DEPENDENCE`). Few sentences are
+enough to choose: a choice that is off costs what the layer lacks, and no statement of the answer is less true for it. Dev and test
+splits stay untouched, for the run that is to be published. A round extracts only what is new; n starts at `START`, is doubled,
+then grows to what the widths call for, at most twofold in a round.
+
+What holds at any look. No sentence on which b is chosen is among those on which b is compared, so that b is given, and the columns
+less one are the comparisons of a family: those of an encoder, or the bests of several encoders. A run is looked at after every
+round, and stops when the answer is there; so round r has 0.05 / 2^r, 0.05 in all. At this level b is separated from others (divided
+by the number of comparisons, for each family), a task's layers are told from its best one (Holm), and the intervals of accuracies
+are made. Half-widths are those of 95 %: to stop on a width needs no correction (Chow & Robbins 1965), since it does not depend on
+the sign of d_j. Where every train split is used up, widths cannot shrink any more: the run stops there (*data exhausted*), and the
+answer says how wide they are. `scripts/calibration_folds.py` measures all this where no layer is better.
 
 The preset `flash` fits all layers of a task at one C, 0.01 (K - 1) for K classes, since each class has a K-th of the sentences for
 weights of its own. Where each layer gets its own C (`fast`), one that knows little is best on dev with everything in the majority
@@ -50,7 +57,7 @@ from probing.evaluation import compute, opened, table
 from probing.plan import Settings, plan
 from probing.probes.protocols import ProbeProtocol
 from probing.progress import say
-from probing.statistics import paired_difference
+from probing.statistics import accuracy, holm, mean_of, paired_difference
 from probing.store import Store
 from probing.tables import ResultTable
 from probing.task import Task
@@ -58,7 +65,13 @@ from probing.task import Task
 START = 640
 """Half of what is read before an answer: with under a thousand train sentences MiniLM's layers hardly differ on BigramShift."""
 FOLDS = 10
+CHOOSING = 2
+"""Parts of the ten that choose: with five the widths of MiniLM's mean over eight tasks are below a point at 1,800, not at 1,280."""
 SHOTS = 10
+DEPENDENCE = 1.15
+"""What standard errors of differences are multiplied by: of two sentences that report, each trains the fit that tests the other, so
+that they are not independent. Measured where no layer is better: 1.10 to 1.15 (640 and 1,280 sentences, 384 dims, preset `flash`;
+see scripts/calibration_folds.py)."""
 CHEAP_FLOORS = ("majority", "length", "nb-unigram")
 _Z = NormalDist().inv_cdf(0.975)
 _KEY = ["encoder", "pooling", "layer"]
@@ -72,7 +85,7 @@ class Flash:
         answers: a line per encoder and task, and one for their mean: best layer and pooling (by dev), test accuracy (0-1) with its
             interval, `tied` layers, sizes, the widest half-width among what is not separated (points), and why it stopped there.
         rounds: a line per round, encoder, layer and pooling: mean accuracies, difference to the best of the mean, its half-width
-            (points), whether it is separated.
+            (points), whether it is separated, and the `family` of the comparison: the encoder, or "encoders" for their bests.
         tasks: the samples of the last round.
         table: its rows.
     """
@@ -87,28 +100,29 @@ class Flash:
         answers = self.answers.assign(tied=[" ".join(map(str, layers)) for layers in self.answers.tied])
         answers.to_csv(folder / "flash.csv", index=False)
         self.rounds.to_csv(folder / "flash-rounds.csv", index=False)
-        head = (
-            "| task | encoder | layer | tied layers | accuracy | 95 % interval | train / dev / test | classes | of all | ± | why |"
-        )
+        head = "| task | encoder | layer | tied layers | accuracy | interval | train / dev / test | classes | of all | ± | why |"
         lines = ["# Flash", "", _NOTE, "", head, "|---" * 11 + "|"]
         for row in answers.itertuples():
-            sizes = f"{row.n_train} / {row.n_dev} / {row.n_test}"
-            interval = "" if math.isnan(row.accuracy_low) else f"{100 * row.accuracy_low:.1f}–{100 * row.accuracy_high:.1f}"
-            place, accuracy = (
-                ("none", "") if math.isnan(row.accuracy) else (f"{row.layer} {row.pooling}", f"{100 * row.accuracy:.1f}")
-            )
+            interval = f"{100 * row.accuracy_low:.1f}–{100 * row.accuracy_high:.1f}"
             lines.append(
                 f"| {row.task} | {row.encoder} | {row.layer} {row.pooling} | {row.tied} | {100 * row.accuracy:.1f} | {interval} | "
-                f"{sizes} | {row.n_classes} | {100 * row.share:.0f} % | {row.half_width:.1f} | {row.why} |"
+                f"{row.n_train} / {row.n_dev} / {row.n_test} | {row.n_classes} | {100 * row.share:.0f} % | {row.half_width:.1f} | "
+                f"{row.why} |"
             )
+        rounds = self.rounds[self.rounds["round"] == self.rounds["round"].max()] if len(self.rounds) else ()
+        for row in rounds[rounds.family == "encoders"].itertuples() if len(rounds) else ():
+            said = "separated" if row.separated else "not separated"
+            lines += ["", f"{row.encoder} {row.pooling} {row.layer}: {row.difference:.1f} points below {row.against} in the mean, "
+                      f"± {row.half_width:.1f}: {said}."]  # fmt: skip
         (folder / "flash.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 _NOTE = """Samples of the tasks, grown until the differences of layers, averaged over the tasks, were as precise as asked for.
-Accuracies are those of a cross-validation on sentences of the train split, to rank with and not to publish (train, dev: of one
-fold), unless asked otherwise all layers of a task at one C, 0.01 times its classes less one; layers are chosen on dev. Tied: a
-task's, by exact McNemar tests after Holm; the mean's, not separated. ±: half-width of the widest 95 % interval of a difference to
-the best among the layers that are not separated, in points. Of all: share of the task's sentences that was used."""
+Accuracies are those of a cross-validation on sentences of the train split, to rank with and not to publish; unless asked otherwise
+all layers of a task are fitted at one C, 0.01 times its classes less one. Some of the sentences choose the layer (dev), the others
+report (test); train: of one fit. Tied: a task's, after Holm; the mean's, not separated. Tests and intervals
+are at 0.05 / 2^r in round r, so that they hold with 95 % over all rounds. ±: half-width of the widest 95 % interval of a
+difference to the best among the layers that are not separated, in points. Of all: share of the task's sentences that was used."""
 
 
 def flash(
@@ -164,15 +178,17 @@ def search(
         compute(planned, settings.probe, store, cells, force)
         found = table(planned, cells)
         if (found.frame.status != "done").any():
-            return Flash(_answers(tasks, samples, found, None, precision, "cells failed"), pd.DataFrame(records), samples, found)
+            answers = _answers(tasks, samples, found, None, _spent(number), precision, "cells failed")
+            return Flash(answers, pd.DataFrame(records), samples, found)
         state = Round.of(found, number, precision)
         records += [{"round": number, "n": n} | line for line in state.lines]
         whole = all(
-            len(part.test) > len(set(task.train.texts)) - len(part.folds) for part, task in zip(samples, tasks, strict=True)
+            len(part.dev) + len(part.test) > len(set(task.train.texts)) - FOLDS for part, task in zip(samples, tasks, strict=True)
         )
         if whole or (state.wanting <= 1 and before is not None and state.steady(before)):
             why = "data exhausted" if state.wanting > 1 else "within precision" if state.wanting else "separated"
-            return Flash(_answers(tasks, samples, found, state, precision, why), pd.DataFrame(records), samples, found)
+            answers = _answers(tasks, samples, found, state, _spent(number), precision, why)
+            return Flash(answers, pd.DataFrame(records), samples, found)
         wanted = 2.0 if before is None or state.wanting <= 1 else min(2.0, max(1.1, 1.05 * state.wanting))
         n, before = math.ceil(wanted * n), state
     raise AssertionError("samples that grow reach the whole")  # 1.1^99 is 12,527
@@ -205,7 +221,12 @@ def sample(task: Task, n: int, seed: int) -> Task:
     least = math.ceil(shots * len(task.classes))
     alone = replace(task, dev=task.train, test=task.train)  # classes are drawn by what train holds
     part = alone.subset(max(n, least), seed).with_classes(max(2, int(n / shots)), seed)
-    return part.cross_validated(FOLDS, seed)
+    return part.cross_validated(FOLDS, seed, CHOOSING)
+
+
+def _spent(number: int) -> float:
+    """The level of every statement of a round: over all rounds, 1, 2, …, it comes to 0.05."""
+    return 0.05 / 2**number
 
 
 @dataclass(frozen=True)
@@ -230,21 +251,21 @@ class Round:
         frame = found.frame
         mean = frame.groupby(_KEY)[["dev_accuracy", "accuracy"]].mean().sort_values("dev_accuracy", ascending=False, kind="stable")
         best = tuple(mean[mean.index.get_level_values("encoder") == encoder].index[0] for encoder in found.encoders)
-        families = [(first, [key for key in mean.index if key[0] == first[0]]) for first in best]
+        families = [(first[0], first, [key for key in mean.index if key[0] == first[0]]) for first in best]
         top = max(best, key=lambda key: mean.dev_accuracy[key])
-        families += [(top, [key for key in best if key != top])] if len(best) > 1 else []
+        families += [("encoders", top, [key for key in best if key != top])] if len(best) > 1 else []
         lines, cells = [], _cells(frame)
-        for first, keys in families:
+        for family, first, keys in families:
+            alpha = _spent(number) / max(1, sum(key != first for key in keys))
             for key in keys:
-                line = dict(zip(_KEY, key, strict=True)) | {"against": " ".join(map(str, first)), **mean.loc[key]}
-                alpha = 0.05 / 2**number / max(1, sum(key != first for key in keys))
-                lines.append(line | _difference(cells, found.predictions, first, key, alpha))
+                line = dict(zip(_KEY, key, strict=True)) | {"against": " ".join(map(str, first)), **mean.loc[key], "family": family}
+                difference = _difference(cells, found.predictions, first, key)
+                lines.append(line | difference | {"separated": difference["p"] < alpha})
         wanting = max(((line["half_width"] / precision) ** 2 for line in lines if not line["separated"]), default=0.0)
-        layers = found.compare_layers()
-        keyed = list(layers[["task", *_KEY]].itertuples(index=False, name=None))
-        leaders = frozenset(key for key, is_best in zip(keyed, layers.best, strict=True) if is_best)
-        ties = frozenset(key for key, tied in zip(keyed, layers.tied, strict=True) if tied)
-        return cls(best, tuple(lines), wanting, leaders, ties)
+        ties = _ties(found, _spent(number))
+        leaders = frozenset((task, *first) for (task, _), (first, _) in ties.items())
+        tied = frozenset((task, *key) for (task, _), (_, keys) in ties.items() for key in keys)
+        return cls(best, tuple(lines), wanting, leaders, tied)
 
     def steady(self, before: Round) -> bool:
         """Whether the best layer of the round before is, on every task, tied with the best of this one."""
@@ -262,44 +283,71 @@ def _cells(frame: pd.DataFrame) -> Cellmap:
     return found
 
 
-def _difference(cells: Cellmap, predictions: Callable, first: tuple, key: tuple, alpha: float) -> dict[str, Any]:
-    """How much worse a column is than `first`, over the tasks that have both: points, 95 % half-width, separated at `alpha`."""
+def _difference(cells: Cellmap, predictions: Callable, first: tuple, key: tuple) -> dict[str, float]:
+    """How much worse a column is than `first`, over the tasks that have both: points, 95 % half-width, two-sided p-value."""
     if key == first:
-        return {"difference": 0.0, "half_width": 0.0, "separated": False}
+        return {"difference": 0.0, "half_width": 0.0, "p": 1.0}
     tasks = [task for task in cells[first] if task in cells[key]]
     right = [[np.equal(*predictions(cells[column][task])) for task in tasks] for column in (first, key)]
     value, error = paired_difference(*right)
-    separated = abs(value) > NormalDist().inv_cdf(1 - alpha / 2) * error
-    return {"difference": 100 * value, "half_width": 100 * _Z * error, "separated": separated}
+    error *= DEPENDENCE
+    return {"difference": 100 * value, "half_width": 100 * _Z * error, "p": 2 * NormalDist().cdf(-abs(value) / error)}
+
+
+def _ties(found: ResultTable, alpha: float) -> dict[tuple[str, str], tuple[tuple, list[tuple]]]:
+    """By task and encoder: the best (encoder, pooling, layer) on dev, and what is not told from it at `alpha` after Holm."""
+    ties = {}
+    done = found.frame[found.frame.status == "done"].sort_values(["pooling", "layer"])
+    for by, part in done.sort_values("dev_accuracy", ascending=False, kind="stable").groupby(["task", "encoder"], sort=False):
+        cells = _cells(part)
+        first, *others = cells
+        p = holm([_difference(cells, found.predictions, first, key)["p"] for key in others])
+        ties[by] = first, [first, *(key for key, one in zip(others, p, strict=True) if one >= alpha)]
+    return ties
 
 
 def _answers(
-    tasks: Sequence[Task], samples: Sequence[Task], found: ResultTable, state: Round | None, precision: float, why: str
+    tasks: Sequence[Task],
+    samples: Sequence[Task],
+    found: ResultTable,
+    state: Round | None,
+    alpha: float,
+    precision: float,
+    why: str,
 ) -> pd.DataFrame:
     whole = {task.name: sum(map(len, task.splits.values())) for task in tasks}
     drawn = {task.name: task for task in samples}
+
+    def interval(cells: Iterable[str]) -> dict[str, float]:
+        right = [np.equal(*found.predictions(cell)) for cell in cells]
+        value = mean_of([accuracy(int(one.sum()), len(one), alpha) for one in right])
+        return {"accuracy": value.value, "accuracy_low": value.lower, "accuracy_high": value.upper}
+
     lines = []
     best = found.best() if len(found.frame) else ()
+    ties = _ties(found, alpha)
     for row in best[best.seeds > 0].itertuples() if len(best) else ():  # without a finished layer there is no answer
         part = drawn[row.task]
         sizes = {f"n_{name}": len(split) for name, split in part.splits.items()} | {"n_classes": len(part.classes)}
-        share = len(part.test) / whole[row.task]
+        share = (len(part.dev) + len(part.test)) / whole[row.task]
         mine = _cells(found.frame[found.frame.task == row.task])
-        first, tied = (row.encoder, row.pooling, row.layer), [(row.encoder, row.pooling, layer) for layer in row.tied]
-        widths = [_difference(mine, found.predictions, first, key, 0.05)["half_width"] for key in tied]
-        own = "separated" if len(row.tied) == 1 else "within precision" if max(widths) <= precision else ""
+        first, tied = ties[row.task, row.encoder]
+        widths = [_difference(mine, found.predictions, first, key)["half_width"] for key in tied]
+        own = "separated" if len(tied) == 1 else "within precision" if max(widths) <= precision else ""
         own = own if not row.missing else ""
         reason = own or (f"mean {why}" if len(tasks) > 1 else why)
-        line = {"task": row.task, "encoder": row.encoder, "layer": row.layer, "pooling": row.pooling, "tied": row.tied}
-        line |= {"accuracy": row.accuracy, "accuracy_low": row.accuracy_low, "accuracy_high": row.accuracy_high}
+        line = {"task": row.task, "encoder": row.encoder, "layer": row.layer, "pooling": row.pooling}
+        line["tied"] = sorted(layer for _, pooling, layer in tied if pooling == row.pooling)
+        line |= interval([row.cell])
         lines.append(line | sizes | {"share": share, "half_width": max(widths), "why": reason})
-    for encoder, pooling, layer in state.best if state is not None and len(tasks) > 1 else ():
-        own = [line for line in state.lines if line["encoder"] == encoder and line["against"].startswith(f"{encoder} ")]
-        tied = [line for line in own if not line["separated"]]
+    for key in state.best if state is not None and len(tasks) > 1 else ():
+        encoder, pooling, layer = key
+        tied = [line for line in state.lines if line["family"] == encoder and not line["separated"]]
         line = {"task": f"mean of {len(tasks)} tasks", "encoder": encoder, "layer": layer, "pooling": pooling}
         line["tied"] = sorted(line["layer"] for line in tied if line["pooling"] == pooling)
-        line |= {"accuracy": own[0]["accuracy"], "accuracy_low": np.nan, "accuracy_high": np.nan}
+        line |= interval(_cells(found.frame)[key].values())
         sizes = {f"n_{name}": sum(len(part.splits[name]) for part in samples) for name in ("train", "dev", "test")}
-        sizes |= {"n_classes": sum(len(part.classes) for part in samples), "share": sizes["n_test"] / sum(whole.values())}
+        sizes |= {"n_classes": sum(len(part.classes) for part in samples)}
+        sizes["share"] = (sizes["n_dev"] + sizes["n_test"]) / sum(whole.values())
         lines.append(line | sizes | {"half_width": max(line["half_width"] for line in tied), "why": why})
     return pd.DataFrame(lines)

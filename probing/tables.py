@@ -1,8 +1,8 @@
 """Tidy rows, and the tables made of them.
 
 A `Row` is one measurement: a task, a representation (or a floor), a probe, and its scores. A `ResultTable` is a pandas frame of
-rows, and the questions a reviewer asks of it: which layer is best (chosen on dev, never on test), which layers cannot be told
-from it, whether two encoders differ, what the floors reach, what the control task reaches, what a paper printed.
+rows, and the questions a reviewer asks of it: which layer is best (chosen on dev, never on test), which layers are not separated
+from it, whether two encoders differ, whether the score is above its floors, what the control task reaches.
 
 Comparisons use the predictions on the test items, kept cell by cell (`probing.cells`); the table gets them by a function, so that
 it knows nothing of files. Accuracy and F1 are 0-1 in rows; formatted tables show percent.
@@ -10,27 +10,32 @@ it knows nothing of files. Accuracy and F1 are 0-1 in rows; formatted tables sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from probing.encoders.base import CONTEXTUAL
 from probing.errors import ConfigError
-from probing.statistics import holm, mcnemar
+from probing.statistics import compare, holm, letters, mean_accuracy, mean_score, smallest_difference
+from probing.types import Estimate
 
-ROLES = ("probe", "static", "random", "control", "floor", "ceiling")
+ROLES = ("probe", "static", "random", "control", "resample", "floor", "ceiling")
 """probe: true labels, the encoder as given · static: its layer 0, mean, where not asked for · random: random weights ·
-control: control labels · floor: no encoder · ceiling: no encoder, on control labels."""
+control: control labels · resample: as probe, fitted on a random half of the train split (`seed` is its number, `n_train` the size
+of the whole) · floor: no encoder · ceiling: no encoder, on control labels."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cell as a row. Empty strings and None stand where a field does not apply (a floor has no layer)."""
+    """One cell as a row. Empty strings and None stand where a field does not apply (a floor has no layer).
+
+    Bounds are those of an interval over the test items of this one fit: over groups of items where `n_groups` is below `n_test`.
+    """
 
     role: str
     task: str
@@ -56,10 +61,12 @@ class Row:
     macro_f1_high: float | None = None
     converged: bool = True
     chosen: str = ""
+    edge: str = ""
     twin_of: str = ""
     data_sha256: str = ""
     test_sha256: str = ""
     official_data: bool = False
+    n_groups: int | None = None
     encoder_fingerprint: str = ""
     cell: str = ""
     status: str = "done"
@@ -68,7 +75,7 @@ class Row:
 
 SCORES = tuple(
     "layer_name dev_accuracy accuracy accuracy_low accuracy_high macro_f1 macro_f1_low macro_f1_high converged chosen".split()
-    + ["status", "error"]
+    + ["edge", "status", "error"]
 )
 """Fields that a measurement fills; the others are known when it is planned."""
 
@@ -78,32 +85,56 @@ IDENTITY = ("role", "task", "encoder", "twin_of", "cell")
 STATES = ("done", "failed", "missing")
 """Of a cell, the better first: finished; failed, with the reason in `error`; planned, and not measured yet."""
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(column.name for column in fields(Row))
 _KEYS = ("task", "encoder", "probe", "n_train")
+_TYPES = dict.fromkeys(("layer", "seed", "n_groups"), "Int64") | {
+    column.name: float for column in fields(Row) if column.type.startswith("float")
+}
+
+
+class Comparison(NamedTuple):
+    """Two columns on the same test items.
+
+    Attributes:
+        difference: accuracy of the first less that of the second (0-1), mean over seeds, with its 95 % interval (low, high).
+        discordance: share of the items that exactly one of the two has right.
+        p: two-sided p-value of no difference.
+    """
+
+    difference: float
+    low: float
+    high: float
+    discordance: float
+    p: float
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Rows in a tidy frame (`frame`, columns `COLUMNS`), and the test predictions of a cell by its key (`predictions`)."""
+    """Rows in a tidy frame (`frame`, columns `COLUMNS`), and by the key of a cell its test predictions (`predictions`), and the
+    numbers of its test items' groups (`groups`; None where each item has its own)."""
 
     frame: pd.DataFrame
     predictions: Callable[[str], tuple[np.ndarray, np.ndarray]] | None = None
+    groups: Callable[[str], np.ndarray | None] = lambda cell: None
+    _right: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _compared: dict[tuple, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, rows: Iterable[Row], predictions: Any = None) -> ResultTable:
+    def of(cls, rows: Iterable[Row], predictions: Any = None, groups: Any = lambda cell: None) -> ResultTable:
         frame = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
-        return cls(frame.astype({"layer": "Int64", "seed": "Int64"}), predictions)
+        return cls(frame.astype(_TYPES), predictions, groups)
 
     @classmethod
     def read_csv(cls, path: str | Path, predictions: Any = None) -> ResultTable:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        frame = frame.assign(**{} if "error" in frame else {"error": ""})  # files of before have no such column
-        for field in fields(Row):  # by hand, so that every float is the one that was written
-            kind = {"bool": lambda v: v == "True", "float": float, "int": int}.get(field.type.removesuffix(" | None"), str)
-            optional = field.type.endswith("| None")
-            frame[field.name] = [None if optional and v == "" else kind(v) for v in frame[field.name]]
-        floats = [field.name for field in fields(Row) if field.type.startswith("float")]
-        return cls(frame.astype({name: float for name in floats} | {"layer": "Int64", "seed": "Int64"}), predictions)
+        frame = frame.assign(
+            **{name: "" for name in ("error", "edge", "n_groups") if name not in frame}
+        )  # files of before lack them
+        for column in fields(Row):  # by hand, so that every float is the one that was written
+            kind = {"bool": lambda v: v == "True", "float": float, "int": int}.get(column.type.removesuffix(" | None"), str)
+            optional = column.type.endswith("| None")
+            frame[column.name] = [None if optional and v == "" else kind(v) for v in frame[column.name]]
+        return cls(frame.astype(_TYPES), predictions)
 
     def to_csv(self, path: str | Path) -> None:
         """Sorted by role, task, encoder, pooling, layer; floats in their shortest exact form."""
@@ -164,8 +195,10 @@ class ResultTable:
             several = frame[frame[what] != ""].groupby(name)[what].nunique()
             if mixed := list(several.index[several > 1]):
                 raise ConfigError(f"these rows mix several {name}s of the same name ({', '.join(mixed)}): {mend}")
-        # a train subset is drawn by the seed; one seed has one subset, and means are over seeds, never over data
-        drawn = frame.assign(drawn=frame.seed.fillna(-1)).groupby(["task", "n_train", "drawn"]).data_sha256.nunique()
+        # a train subset is drawn by the seed; one seed has one subset, and means are over seeds, never over data. The seed of a
+        # random twin is that of its weights, that of a resampled row the number of its half
+        drawn = frame[~frame.role.isin(["random", "resample"])]
+        drawn = drawn.assign(drawn=drawn.seed.fillna(-1)).groupby(["task", "n_train", "drawn"]).data_sha256.nunique()
         if mixed := sorted(set(drawn.index.get_level_values("task")[drawn > 1])):
             raise ConfigError(
                 f"these rows mix several data sets of one test split ({', '.join(mixed)}: other train or dev sentences or labels): "
@@ -177,20 +210,39 @@ class ResultTable:
     def best(self, alpha: float = 0.05) -> pd.DataFrame:
         """One line per task, encoder, probe and size of the train split: the dev-best layer and pooling, and its test scores.
 
-        With several seeds accuracies, F1 and the bounds of their intervals are means over them, and `seed_sd` is the standard
-        deviation of the accuracy; the tests are those of the first seed. `tied` lists the layers, in the pooling of the best, that
-        an exact McNemar test on the same test items does not tell from it at `alpha`, Holm-corrected over all layers, poolings and
-        tasks of the encoder. `random` (the random-weights twin at its own dev-best layer and pooling) and `static` (layer 0, mean)
-        stand beside it where they were measured, and accuracies on control tasks at the same layer and pooling: `control_permuted`
-        with `leak_p` (`_leaks`); `control_word`, `selectivity` (accuracy - control_word), and the control's ceilings, `ceiling`
-        (bag of words) and `ceiling_lookup`.
+        With several seeds accuracies and F1 are means over them, and `seed_sd` is the standard deviation of the accuracy.
+        `interval_over` says over what intervals and tests of the layer go: test items, or groups of them; seeds, where there are
+        several; train halves, where the probe was fitted on such, too. `static` (layer 0, mean) stands beside it where it was
+        measured. `random` is the mean of the random-weights twins, each at its own dev-best layer and pooling, `random_sd` their
+        standard deviation, `random_n` their number.
 
-        `missing` says which cells that the line reads are failed or not measured yet; everything is computed on the others. A line
-        without a single finished layer has no layer, and the reason in `missing`.
+        Accuracies on control tasks are those at the same layer and pooling: `control_permuted` with `leak_p` (`_leaks`);
+        `control_word`, `selectivity` (accuracy - control_word), and the ceilings of that control, `ceiling` (bag of words) and
+        `ceiling_lookup`.
+
+        `not_separated` lists the columns (layer, pooling) that are not separated from the best on the same test items (see
+        `compare_layers`), the best among them; `better` those that are separated and better on test; `n_columns` is how many were
+        compared, with the best. `can_show` is the smallest difference of two accuracies (0-1) that this test split shows with a
+        probability of 80 % at the first, strictest step of that family: exact McNemar test, at the median of the observed shares of
+        items that exactly one of best and other column has right; of a single column at the largest share that two columns of its
+        accuracy can have. With groups or train halves it is computed from the median width of the intervals of the differences, as
+        of normal distributions; with several seeds it is not (NaN), nor where there is nothing to compare with them.
+
+        `beats_floors`: the score is above every floor of the line (those that read the text, static, each random twin at its
+        dev-best column), and each test on the same items says so (two-sided p < 0.05; over items or groups, and seeds, but never
+        over train halves, which floors do not have). That all must say so makes it an intersection-union test, whose level needs no
+        correction (Berger 1982). One twin is beaten as it was drawn; to be above each of five, and not their mean, holds for other
+        draws too: were the score the expected accuracy of a draw, all five would lie below it once in 32. NA without floors or
+        predictions. `floor`: the highest floor that is not beaten, or the highest.
+
+        `edge`: the chosen C (or L2) stands at this end of its grid. `missing` says which cells that the line reads are failed or
+        not measured yet; everything is computed on the others. A line without a single finished layer has no layer, and the reason
+        in `missing`.
         """
         lines = []
         self.check()
-        layers = self.compare_layers(alpha) if self.predictions is not None else None
+        layers = self.compare_layers(alpha) if self.predictions is not None else pd.DataFrame()
+        own = dict(list(layers.groupby(list(_KEYS), sort=False))) if len(layers) else {}
         for (task, encoder, probe, n_train), family in self._families():
             done = family[family.status == "done"]
             missing = self._missing(task, encoder, probe, n_train)
@@ -203,10 +255,12 @@ class ResultTable:
             first = scores.iloc[0]
             line = {name: first[name] for name in (*_KEYS[:3], "paper_name", "layer", "layer_name", "pooling", "n_train")}
             line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
-            for name in ("accuracy_low", "accuracy_high", "macro_f1", "macro_f1_low", "macro_f1_high"):
-                line[name] = float(scores[name].mean())
-            line |= {name: first[name] for name in ("majority", "n_test", "cell")}
-            line["converged"] = bool(scores.converged.all())
+            halves = self._halves(task, encoder, probe, n_train).get((pooling, layer), {})
+            for name in ("accuracy", "macro_f1"):
+                line |= self._interval(name, scores, [getattr(row, name) for row in halves.values()])
+            line["interval_over"] = _over(first, len(scores), len(halves))
+            line |= {name: first[name] for name in ("majority", "n_test", "n_groups", "cell")}
+            line |= {"converged": bool(scores.converged.all()), "edge": next(filter(None, scores.edge), "")}
             line["seeds"] = len(scores)
             line["seed_sd"] = float(scores.accuracy.std(ddof=1)) if len(scores) > 1 else np.nan
             same = {"task": task, "probe": probe, "n_train": n_train}
@@ -218,18 +272,18 @@ class ResultTable:
                 line["selectivity"] = line["accuracy"] - line["control_word"]
                 for name, reader in (("ceiling", "word bag"), ("ceiling_lookup", "word look-up")):
                     line[name] = self._mean(role="ceiling", encoder=reader, task=task, n_train=n_train)
-            line["random"] = self._best_twin(task, encoder, probe, n_train)
-            static = self._mean(role=("probe", "static"), encoder=encoder, layer=0, pooling="mean", **same)
-            line["static"] = np.nan if self._contextual(encoder) else static
-            line["tied"] = None
-            if layers is not None:
-                own = layers[(layers[list(_KEYS)] == [task, encoder, probe, n_train]).all(axis=1)]
-                line["tied"] = [int(i) for i in sorted(own[(own.pooling == pooling) & own.tied].layer)]
+            floors = self._floors(task, encoder, probe, n_train)
+            twins = [_accuracy(twin) for twin in floors.get("random weights", [])]
+            line |= {"random": np.mean(twins) if twins else np.nan, "random_n": len(twins)}
+            line["random_sd"] = np.std(twins, ddof=1) if len(twins) > 1 else np.nan
+            line["static"] = _accuracy(floors["static"][0]) if "static" in floors else np.nan
+            line |= self._against(floors, _cells(scores.itertuples()))
+            line |= _family(own.get((task, encoder, probe, n_train)), first, alpha, line["interval_over"])
             lines.append(line | {"missing": missing})
         frame = pd.DataFrame(lines)
         if "permuted" in self.controls:
             frame["leak_p"] = self._leaks(frame)
-        return frame.astype({"layer": "Int64"}) if len(frame) else frame
+        return frame.astype({"layer": "Int64", "beats_floors": "boolean"}) if len(frame) else frame
 
     def _leaks(self, best: pd.DataFrame) -> np.ndarray:
         """For each line of `best` the p-value of test accuracy on permuted labels being no higher than the majority rate.
@@ -257,11 +311,14 @@ class ResultTable:
 
     def _nothing(self, row: pd.Series, missing: str) -> dict[str, Any]:
         """The line of a family without a finished cell."""
-        names = [name for name in SCORES if "accuracy" in name or "f1" in name] + ["seed_sd", "random", "static"]
+        names = [name for name in SCORES if "accuracy" in name or "f1" in name]
+        names += ["seed_sd", "random", "random_sd", "static", "can_show"]
         names += [f"control_{kind}" for kind in self.controls]
         names += ["selectivity", "ceiling", "ceiling_lookup"] if "word" in self.controls else []
-        line = {name: row[name] for name in (*_KEYS, "paper_name", "majority", "n_test")} | dict.fromkeys(names, np.nan)
-        line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "seeds": 0, "tied": []}
+        line = {name: row[name] for name in (*_KEYS, "paper_name", "majority", "n_test", "n_groups")} | dict.fromkeys(names, np.nan)
+        line["interval_over"] = ""
+        line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "edge": "", "seeds": 0}
+        line |= {"random_n": 0, "beats_floors": None, "floor": "", "not_separated": [], "better": [], "n_columns": 0}
         return line | {"missing": "; ".join(filter(None, [missing, " ".join(row.error.split())]))}
 
     def _missing(self, task: str, encoder: str, probe: str, n_train: int) -> str:
@@ -273,6 +330,7 @@ class ResultTable:
         for name, rows in (
             ("layers", frame[own & (frame.role == "probe")]),
             ("static", frame[own & (frame.role == "static")]),
+            ("train halves", frame[own & (frame.role == "resample")]),
             *((f"control {kind}", frame[own & (frame.role == "control") & (frame.control == kind)]) for kind in self.controls),
             ("ceilings", frame[frame.role == "ceiling"]),
             ("random weights", frame[twins & (frame.role == "random")]),
@@ -288,69 +346,136 @@ class ResultTable:
     def compare_layers(self, alpha: float = 0.05) -> pd.DataFrame:
         """Every layer and pooling against the dev-best one of its task, encoder and probe, on the same test items.
 
-        Columns: accuracies (0-1), whether it is the best, the exact McNemar p-value, Holm's over all layers, poolings, tasks and
-        probes of the encoder, and `tied`: not told from the best at `alpha`. Of several seeds the first that the best has is
-        compared; a layer whose cell of that seed is not finished has no p-value, is not tied, and says so in `missing`.
+        Columns: accuracies (0-1, mean over the seeds that are finished), whether it is the best, the difference to the best with
+        its 95 % interval (negative: worse than the best), `discordance` (see `Comparison`), the p-value, Holm's over the layers and
+        poolings of this task, encoder, probe and size of the train split (other lines of the table change nothing),
+        `not_separated` (p_holm >= alpha) and `better` (separated, and better on test than the best). A layer that has no finished
+        seed in common with the best has no p-value, is neither, and says why in `missing`. Tests and intervals go over what
+        `interval_over` of `best` says; test and interval: `probing.statistics.compare`.
         """
         lines = []
         for key, family in self._families():
             done = family[family.status == "done"]
             if done.empty:
                 continue
-            pooling, layer = _dev_first(done).index[0]
-            seed = done[(done.pooling == pooling) & (done.layer == layer)].seed.min()
-            first = family[family.seed.isna() | (False if pd.isna(seed) else family.seed == seed)]
-            is_best = (first.pooling == pooling) & (first.layer == layer) & (first.status == "done")
-            best = first.cell[is_best].iloc[0]
-            right = self._right(best)
-            for row in first[first.layer.notna()].itertuples():
-                line = dict(zip(_KEYS, key, strict=True)) | {"pooling": row.pooling, "layer": row.layer}
-                line |= {"dev_accuracy": row.dev_accuracy, "accuracy": row.accuracy, "best": row.cell == best}
-                lost = row.status != "done"
-                p = 1.0 if row.cell == best else np.nan if lost else mcnemar(right, self._right(row.cell))
-                lines.append(line | {"p": p, "missing": row.status if lost else ""})
+            chosen = _dev_first(done).index[0]
+            columns: dict[tuple[str, int], list[Any]] = {}
+            for row in family[family.layer.notna()].itertuples():
+                columns.setdefault((row.pooling, row.layer), []).append(row)
+            best, halves = _cells(columns[chosen]), self._halves(*key)
+            for (pooling, layer), rows in columns.items():
+                finished = [row for row in rows if row.status == "done"]
+                line = dict(zip(_KEYS, key, strict=True)) | {"pooling": pooling, "layer": layer}
+                for name in ("dev_accuracy", "accuracy"):
+                    line[name] = float(np.mean([getattr(row, name) for row in finished])) if finished else np.nan
+                line["best"] = (pooling, layer) == chosen
+                cells, others = _same_seeds(_cells(rows), best)
+                fits = _differences(halves.get((pooling, layer), {}), halves.get(chosen, {}))
+                result = self._compare(cells, others, fits) if cells else Comparison(*[np.nan] * 5)
+                line |= {"difference": result.difference, "difference_low": result.low, "difference_high": result.high}
+                line |= {"discordance": result.discordance, "p": result.p}
+                lost = next((row.status for row in rows if row.status != "done"), "no seed in common")
+                lines.append(line | {"missing": "" if cells else lost})
         frame = pd.DataFrame(lines)
         if len(frame):
             frame["p_holm"] = np.where(frame.missing == "", 1.0, np.nan)
-            for _, others in frame[~frame.best & (frame.missing == "")].groupby("encoder"):
+            for _, others in frame[~frame.best & (frame.missing == "")].groupby(list(_KEYS)):
                 frame.loc[others.index, "p_holm"] = holm(others.p)
-            frame["tied"] = frame.p_holm >= alpha
+            frame["not_separated"] = frame.p_holm >= alpha
+            frame["better"] = (frame.p_holm < alpha) & (frame.difference > 0)
         return frame
 
     def compare_encoders(self) -> pd.DataFrame:
         """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items.
 
-        Columns: the two accuracies, their difference (0-1), the exact McNemar p-value, Holm's over the whole table, and `missing`:
-        which of the two are the best of those layers only that are finished. Encoders without a finished layer are left out.
+        Columns: the two accuracies, their difference (0-1), the p-value, Holm's over the whole table (all pairs, tasks and probes),
+        and `missing`: which of the two are the best of those layers only that are finished. Encoders without a finished layer are
+        left out.
         """
         best = self.best()
         best = best[best.cell != ""] if len(best) else best
         lines = []
-        for (task, probe, _), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
+        for (task, probe, n_train), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
             entries = list(group.itertuples())
+            cells = [self._cells_at(entry) for entry in entries]
+            halves = [self._halves(task, entry.encoder, probe, n_train).get((entry.pooling, entry.layer), {}) for entry in entries]
             for i, a in enumerate(entries):
-                for b in entries[i + 1 :]:
-                    p = mcnemar(*(self._right(cell) for cell in self._same_seed(a.cell, b.cell)))
+                for j, b in enumerate(entries[i + 1 :], i + 1):
+                    same = _same_seeds(cells[i], cells[j], or_first=True)
+                    p = self._compare(*same, _differences(halves[i], halves[j])).p
                     where = {"a_at": f"{a.layer}/{a.pooling}", "b_at": f"{b.layer}/{b.pooling}"}
                     scores = {"a_accuracy": a.accuracy, "b_accuracy": b.accuracy, "difference": a.accuracy - b.accuracy}
                     lost = " and ".join(entry.encoder for entry in (a, b) if entry.missing.startswith("layers"))
                     line = {"task": task, "probe": probe, "a": a.encoder, "b": b.encoder, **where, **scores, "p": p}
-                    lines.append(line | {"missing": lost})
+                    lines.append(line | {"missing": lost, "n_train": n_train})
         frame = pd.DataFrame(lines)
         if len(frame):
             frame["p_holm"] = holm(frame.p)
         return frame
 
-    def _same_seed(self, a: str, b: str) -> tuple[str, str]:
-        """The cells of two columns at the first seed that both have; as they are where a column has no seeds, or none in common."""
-        columns = []
-        for cell in (a, b):
-            row = self.frame[self.frame.cell == cell].iloc[0]
-            same = ["role", "task", "encoder", "probe", "n_train", "layer", "pooling"]
-            column = self.frame[(self.frame[same] == row[same]).all(axis=1) & (self.frame.status == "done")]
-            columns.append(column.dropna(subset="seed").set_index("seed").cell)
-        both = sorted(set(columns[0].index) & set(columns[1].index))
-        return (columns[0][both[0]], columns[1][both[0]]) if both else (a, b)
+    def _cells_at(self, line: Any) -> dict[int, str]:
+        """The finished cells of a line of `best`, by seed."""
+        family = self.frame[(self.frame.role == "probe") & (self.frame.layer == line.layer) & (self.frame.pooling == line.pooling)]
+        return _cells(family[(family[list(_KEYS)] == [getattr(line, name) for name in _KEYS]).all(axis=1)].itertuples())
+
+    def _halves(self, *key: Any) -> dict[tuple[str, int], dict[int, Any]]:
+        """The rows of a family's columns (pooling, layer) that were fitted on halves of the train split, by number of the half."""
+        rows = self._role("resample")
+        found: dict[tuple[str, int], dict[int, Any]] = {}
+        for row in rows[(rows[list(_KEYS)] == list(key)).all(axis=1)].itertuples():
+            found.setdefault((row.pooling, row.layer), {})[int(row.seed)] = row
+        return found
+
+    def _interval(self, name: str, scores: pd.DataFrame, halves: Sequence[float]) -> dict[str, float]:
+        """Mean of a score over the seeds of a column, with its interval."""
+        if name == "accuracy" and len(scores) > 1 and self.predictions is not None:
+            one = mean_accuracy([self._correct(cell) for cell in scores.cell], self.groups(scores.cell.iloc[0]), halves)
+        else:
+            bounds = scores[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
+            one = mean_score([Estimate(*row) for row in bounds], halves)
+        return {name: one.value, f"{name}_low": one.lower, f"{name}_high": one.upper}
+
+    def _floors(self, task: str, encoder: str, probe: str, n_train: int) -> dict[str, list[list[Any]]]:
+        """The floors of a line by the name of their column in the report: lists of finished rows, one for each random twin."""
+        own = (self.frame.task == task) & (self.frame.n_train == n_train) & (self.frame.status == "done")
+        frame = self.frame.loc[own, [*IDENTITY, "probe", "layer", "pooling", "seed", "dev_accuracy", "accuracy", "status"]]
+        reads_text = frame[frame.role == "floor"].groupby("encoder", sort=False)
+        floors = {name: [list(rows.itertuples())] for name, rows in reads_text}
+        frame = frame[frame.probe == probe]
+        layer_0 = frame.role.isin(["probe", "static"]) & (frame.layer == 0) & (frame.pooling == "mean")
+        static = list(frame[layer_0 & (frame.encoder == encoder)].itertuples())
+        if static and not self._contextual(encoder):
+            floors["static"] = [static]
+        twins = []
+        for _, rows in frame[(frame.role == "random") & (frame.twin_of == encoder)].groupby(["encoder", "seed"], dropna=False):
+            pooling, layer = _dev_first(rows).index[0]
+            twins.append(list(rows[(rows.pooling == pooling) & (rows.layer == layer)].itertuples()))
+        return floors | ({"random weights": twins} if twins else {})
+
+    def _against(self, floors: Mapping[str, list[list[Any]]], cells: Mapping[int, str]) -> dict[str, Any]:
+        """`beats_floors` and `floor` of `best`."""
+        order = sorted(floors, key=lambda name: -np.mean([_accuracy(rows) for rows in floors[name]]))
+        if not order or self.predictions is None:
+            return {"beats_floors": None, "floor": next(iter(order), "")}
+        for name in order:
+            for rows in floors[name]:
+                result = self._compare(*_same_seeds(cells, _cells(rows), or_first=True))
+                if not (result.difference > 0 and result.p < 0.05):
+                    return {"beats_floors": False, "floor": name}
+        return {"beats_floors": True, "floor": order[0]}
+
+    def _compare(self, cells: Sequence[str], others: Sequence[str], halves: Sequence[float] = ()) -> Comparison:
+        """Two columns, cell by cell of the same seeds. Once for a table.
+
+        Args:
+            halves: differences of the accuracies of the two columns fitted on the same halves of the train split.
+        """
+        key = (*cells, "", *others, "", *halves)
+        if key not in self._compared:
+            a, b = (np.stack([self._correct(cell) for cell in column]) for column in (cells, others))
+            interval, p = compare(a, b, self.groups(cells[0]), halves)
+            self._compared[key] = Comparison(interval.value, interval.lower, interval.upper, float((a != b).mean()), p)
+        return self._compared[key]
 
     def floors(self) -> pd.DataFrame:
         """Test accuracy (0-1) of the floors that read the text: tasks × floors."""
@@ -359,7 +484,7 @@ class ResultTable:
         return table.reindex([t for t in self.tasks if t in table.index])
 
     def not_converged(self) -> int:
-        return int((~self._role("probe", "random", "control").converged.astype(bool)).sum())
+        return int((~self._role("probe", "random", "control", "resample").converged.astype(bool)).sum())
 
     def _where(self, role: str | tuple[str, ...], **where: Any) -> pd.DataFrame:
         """The finished rows of the role or roles, with these values."""
@@ -377,19 +502,34 @@ class ResultTable:
         rows = self.frame[(self.frame.encoder == encoder) & (self.frame.layer == 0)]
         return bool(rows.layer_name.str.contains(CONTEXTUAL).any())
 
-    def _best_twin(self, task: str, encoder: str, probe: str, n_train: int) -> float:
-        frame = self._role("random")
-        frame = frame[(frame.task == task) & (frame.twin_of == encoder) & (frame.probe == probe) & (frame.n_train == n_train)]
-        if frame.empty:
-            return float("nan")
-        mean = frame.groupby(["pooling", "layer"])[["dev_accuracy", "accuracy"]].mean()
-        return float(mean.accuracy.loc[mean.dev_accuracy.idxmax()])
-
-    def _right(self, cell: str) -> np.ndarray:
+    def _correct(self, cell: str) -> np.ndarray:
+        """Whether each test item is right; read once for a table."""
         if self.predictions is None:
             raise ConfigError("this table has no predictions to compare on: make it with evaluate(...) or from a run")
-        gold, predicted = self.predictions(cell)
-        return gold == predicted
+        if cell not in self._right:
+            gold, predicted = self.predictions(cell)
+            self._right[cell] = gold == predicted
+        return self._right[cell]
+
+
+def letters_of(best: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> list[str]:
+    """For each line of `best`, letters: encoders of one task, probe and train size that share one are not separated.
+
+    Args:
+        best, pairs: `ResultTable.best()` and `ResultTable.compare_encoders()` of one table.
+    """
+    given = [""] * len(best)
+    apart = {(p.task, p.probe, p.n_train, *sorted((p.a, p.b))) for p in pairs.itertuples() if p.p_holm < alpha}
+    groups: dict[tuple, list[tuple[float, int, str]]] = {}
+    for i, line in enumerate(best.itertuples()):
+        if line.cell:
+            groups.setdefault((line.task, line.probe, line.n_train), []).append((-line.accuracy, i, line.encoder))
+    for key, group in groups.items():
+        ranked = sorted(group)
+        separated = [[(*key, *sorted((a, b))) in apart for _, _, b in ranked] for _, _, a in ranked]
+        for (_, i, _), found in zip(ranked, letters(separated) if len(ranked) > 1 else [""], strict=True):
+            given[i] = found
+    return given
 
 
 def merge(tables: Iterable[ResultTable]) -> ResultTable:
@@ -401,11 +541,11 @@ def merge(tables: Iterable[ResultTable]) -> ResultTable:
     unnamed = (frame.role != "floor") & frame.layer.isna()  # of an encoder that could not say its layers, and can in another run
     by = ["role", "task", "encoder", "twin_of", "probe", "n_train"]
     frame = frame[~unnamed | (frame.groupby(by).layer.transform("count") == 0)].reset_index(drop=True)
-    sources: dict[str, Any] = {}
+    sources: dict[str, ResultTable] = {}
     for t in tables:
         for cell in t.frame.cell[t.frame.status == "done"]:
-            sources.setdefault(cell, t.predictions)
-    return ResultTable(frame, lambda cell: sources[cell](cell))
+            sources.setdefault(cell, t)
+    return ResultTable(frame, lambda cell: sources[cell].predictions(cell), lambda cell: sources[cell].groups(cell))
 
 
 def _dev_first(done: pd.DataFrame) -> pd.DataFrame:
@@ -414,7 +554,65 @@ def _dev_first(done: pd.DataFrame) -> pd.DataFrame:
     return mean.sort_values("dev_accuracy", ascending=False, kind="stable")
 
 
+def _over(row: Any, seeds: int, halves: int) -> str:
+    """What the intervals and tests of a column go over, in words."""
+    grouped = pd.notna(row.n_groups) and row.n_groups < row.n_test
+    parts = ["test items" + (f" in {row.n_groups} groups" if grouped else "")]
+    parts += ["seeds"] * (seeds > 1) + ["train halves"] * (halves > 1)
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def _differences(a: Mapping[int, Any], b: Mapping[int, Any]) -> list[float]:
+    """Differences of the accuracies of two columns fitted on the same halves of the train split."""
+    return [a[number].accuracy - b[number].accuracy for number in sorted(a.keys() & b.keys())]
+
+
+def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float, over: str) -> dict[str, Any]:
+    """What `best` says of the other columns of a line, from its lines of `compare_layers` (None: nothing was compared)."""
+    if own is None:
+        return {"not_separated": None, "better": None, "n_columns": 0, "can_show": np.nan}
+    compared = own[own.missing == ""]
+    line: dict[str, Any] = {
+        name: [(int(row.layer), row.pooling) for row in compared[compared[name]].sort_values(["pooling", "layer"]).itertuples()]
+        for name in ("not_separated", "better")
+    }
+    others = compared[~compared.best]
+    level, shown = alpha / max(1, len(others)), np.nan
+    if over == "test items":
+        discordance = others.discordance.median() if len(others) else 2 * min(first.accuracy, 1 - first.accuracy)
+        shown = smallest_difference(int(first.n_test), float(discordance), level)
+    elif "seeds" not in over and len(others):
+        error = (others.difference_high - others.difference_low).median() / 2 / norm.isf(0.025)
+        shown = float(error * (norm.isf(level / 2) + norm.isf(0.2)))
+    return line | {"n_columns": len(compared), "can_show": shown}
+
+
+def _accuracy(rows: Iterable[Any]) -> float:
+    return float(np.mean([row.accuracy for row in rows]))
+
+
+def _cells(rows: Iterable[Any]) -> dict[int, str]:
+    """The finished cells of a column by seed; -1 stands for a cell that no seed can change."""
+    return {-1 if pd.isna(row.seed) else int(row.seed): row.cell for row in rows if row.status == "done"}
+
+
+def _same_seeds(a: Mapping[int, str], b: Mapping[int, str], or_first: bool = False) -> tuple[list[str], list[str]]:
+    """The cells of two columns, seed by seed; a cell that no seed can change stands beside every seed of the other column.
+
+    Args:
+        or_first: without a seed in common the first cells of both; else none.
+
+    >>> _same_seeds({0: "a", 1: "b"}, {-1: "c"}), _same_seeds({0: "a"}, {1: "b"})
+    ((['a', 'b'], ['c', 'c']), ([], []))
+    """
+    seeds = sorted((a.keys() & b.keys()) or (b.keys() if -1 in a else a.keys() if -1 in b else ()))
+    if not seeds and or_first:
+        return [a[min(a)]], [b[min(b)]]
+    return [a.get(seed, a.get(-1, "")) for seed in seeds], [b.get(seed, b.get(-1, "")) for seed in seeds]
+
+
 def _place(row: Any) -> str:
     """Layer, pooling and seed of a row, as far as it has them."""
     parts = [] if pd.isna(row.layer) else [f"layer {row.layer} {row.pooling}"]
-    return " ".join(parts + ([] if pd.isna(row.seed) else [f"seed {row.seed}"]))
+    which = "half" if row.role == "resample" else "seed"
+    return " ".join(parts + ([] if pd.isna(row.seed) else [f"{which} {row.seed}"]))

@@ -7,6 +7,10 @@ numbered 0..k-1, as in SentEval (senteval/probing.py).
 Checked on load: every split is there, no label of dev or test is unknown to train, the file is well formed; found and reported
 (`data_card`): counts, balance, classes missing from a split, duplicates, and whether the file is the official one by its git
 blob id. Subsets are drawn stratified by class and seeded, never by prefix.
+
+Sentences of one source are a group: they are no independent evidence, and intervals and tests go over groups. NAME.groups.txt
+beside NAME.txt (plain, .gz or .xz) names the group of every line of it; without that file, sentences of a split that hold the same
+words in another order, or in other letter case, are a group (twins of BigramShift and CoordinationInversion).
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -62,10 +66,11 @@ SENTEVAL = (
 
 @dataclass(frozen=True)
 class Split:
-    """Sentences and their class indices, in file order."""
+    """Sentences and their class indices, in file order; `groups` names what each comes from, None where all have their own."""
 
     texts: tuple[str, ...]
     labels: Labels
+    groups: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -73,15 +78,39 @@ class Split:
     def take(self, rows: Sequence[int] | np.ndarray) -> Split:
         """The rows of these numbers, in file order."""
         rows = sorted(rows)
-        return Split(tuple(self.texts[i] for i in rows), self.labels[rows])
+        groups = None if self.groups is None else shared(self.groups[i] for i in rows)
+        return Split(tuple(self.texts[i] for i in rows), self.labels[rows], groups)
+
+    @cached_property
+    def clusters(self) -> Labels | None:
+        """Numbers 0..m-1 of the sentences' groups, (n,); None where each has its own."""
+        return None if self.groups is None else np.unique(np.array(self.groups, dtype=object), return_inverse=True)[1]
+
+    @property
+    def n_groups(self) -> int:
+        return len(self) if self.clusters is None else int(self.clusters.max()) + 1
+
+    def half(self, number: int) -> np.ndarray:
+        """The rows of a random half, drawn without replacement, the same share of every class: another one for each number.
+
+        Groups stay whole; a group counts to the class of its first sentence.
+        """
+        rng = np.random.default_rng([number, 5])
+        if self.clusters is None:
+            return np.sort(_spread(self.labels, rng)[: len(self) // 2])
+        _, first, sizes = np.unique(self.clusters, return_index=True, return_counts=True)
+        order = _spread(self.labels[first], rng)
+        drawn = order[: np.abs(np.cumsum(sizes[order]) - len(self) / 2).argmin() + 1]
+        return np.flatnonzero(np.isin(self.clusters, drawn))
 
 
 @dataclass(frozen=True)
 class Task:
     """A loaded task. `train_size` and `seed` say how it was drawn (None: all of train; no draw, and no seed matters).
 
-    With `folds` (see `cross_validated`) it is measured by cross-validation: train and dev are those of the first fold, test holds
-    the test sentences of one fold after the other.
+    With `folds` (see `cross_validated`) it is measured by cross-validation: train is that of the first fold, dev holds all
+    sentences that choose, test the test sentences of one fold after the other. `groups_from` says where the groups of its sentences
+    come from.
     """
 
     name: str
@@ -96,6 +125,7 @@ class Task:
     train_size: int | None = None
     seed: int | None = None
     folds: tuple[Task, ...] = ()
+    groups_from: str = ""
 
     @property
     def parts(self) -> tuple[Task, ...]:
@@ -112,23 +142,28 @@ class Task:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all that a probe can see: classes, and sentences with labels, split by split, fold by fold."""
+        """Hash of all that a probe can see: classes, and sentences with labels, split by split, fold by fold; and of the groups
+        of the test sentences, where there are any, since they determine intervals."""
+        groups = {} if self.test.groups is None else {"groups": self.test.groups}
         if self.folds:
-            return _sha256({"folds": [fold.sha256 for fold in self.folds]})
+            return _sha256({"folds": [fold.sha256 for fold in self.folds]} | groups)
         splits = {name: [split.labels.tolist(), split.texts] for name, split in self.splits.items()}
-        return _sha256({"classes": self.classes, "splits": splits})
+        return _sha256({"classes": self.classes, "splits": splits} | groups)
 
     @cached_property
     def data_card(self) -> dict[str, Any]:
         """What was found in the data, as plain JSON: counts per class and split, majority rates (0-1), duplicates, identity.
 
         `notes` lists in words what a reader of a table must know: file not the official one, other classes, classes missing from
-        a split, sentences in two splits, sentences with two labels. Of a cross-validated task it is the first fold's.
+        a split, sentences in two splits, sentences with two labels. Of a cross-validated task it is the first fold's, but for `n`.
         """
         if self.folds:
             n = {name: len(split) for name, split in self.splits.items()}
             first = self.folds[0].data_card
-            note = f"cross-validated in {len(self.folds)} folds on sentences of the train split; train and dev are the first fold's"
+            note = (
+                f"cross-validated on sentences of the train split in {len(self.folds)} folds: {n['dev']} sentences choose (dev), "
+                f"{n['test']} others report (test); train is the first fold's"
+            )
             return first | {"sha256": self.sha256, "n": n, "folds": len(self.folds), "notes": [note, *first["notes"]]}
         counts = {s: np.bincount(part.labels, minlength=len(self.classes)) for s, part in self.splits.items()}
         texts = {s: set(part.texts) for s, part in self.splits.items()}
@@ -156,6 +191,11 @@ class Task:
                 notes.append(f"{n} sentence(s) occur in both {pair}")
         if contradictory:
             notes.append(f"{contradictory} sentence(s) carry two labels")
+        if self.test.groups is not None:
+            notes.append(
+                f"the {len(self.test)} test sentences are of {self.test.n_groups} groups ({self.groups_from or 'given'}): "
+                "intervals and tests go over groups"
+            )
         return {
             "task": self.name,
             "source": self.source,
@@ -165,6 +205,8 @@ class Task:
             "sha256": self.sha256,
             "train_size": self.train_size,
             "n": {s: len(part) for s, part in self.splits.items()},
+            "n_groups": {s: part.n_groups for s, part in self.splits.items()},
+            "groups_from": self.groups_from,
             "n_classes": len(self.classes),
             "classes": {
                 s: {c: int(k) for c, k in zip(self.classes, count, strict=True)}
@@ -244,32 +286,69 @@ class Task:
                 raise DataError(f"none of the {n} classes drawn of {self.name} has a {name} sentence: draw more")
         return replace(self, classes=tuple(self.classes[k] for k in kept), **parts, seed=seed)
 
-    def cross_validated(self, folds: int, seed: int) -> Task:
-        """The train split alone, as a task whose every sentence is tested once: `folds` tasks, stratified.
+    def cross_validated(self, folds: int, seed: int, choosing: int | None = None) -> Task:
+        """The train split alone, as a task: some of its sentences choose layer and hyperparameters (dev), the others report (test).
 
-        Of each fold one part is tested, as much of the next as makes a tenth of all is dev, all else train. A sentence that
-        occurs twice counts once, and the last few are left out where they would make folds unequal.
+        The sentences are dealt into `folds` parts, stratified. A fit tests one part, chooses on another and trains on all others.
+        Every part either reports, in one fit, or chooses, so that no sentence does both. A sentence that occurs twice counts once,
+        and the last few are left out where they would make parts unequal. Sentences of one group are in one part.
+
+        Args:
+            choosing: how many parts choose, each for as many fits as the others; None: half of them, each for one fit.
 
         Raises:
-            DataError: fewer than two distinct sentences a fold.
+            DataError: `folds` is below 4, or no multiple of `choosing` of at least twice its size; fewer than two distinct
+                sentences a part.
         """
+        choosing = folds // 2 if choosing is None else choosing
+        if folds < 4 or not 0 < choosing <= folds // 2 or folds % choosing:
+            raise DataError(
+                f"{self.name} cannot be cross-validated in {folds} parts of which {choosing} choose and {folds - choosing} report: "
+                "take at least 4 parts, half of them to choose (such as 10, 5), or fewer that divide their number (such as 10, 2)"
+            )
         _, first = np.unique(np.array(self.train.texts, dtype=object), return_index=True)
         pool = self.train.take(first)
         if len(pool) < 2 * folds:
-            raise DataError(f"{self.name} has {len(pool)} distinct train sentences: too few for {folds} folds (2 each)")
-        rng = np.random.default_rng([seed, 4])
-        kept = _spread(pool.labels, rng)[: len(pool) // folds * folds]
-        dealt = kept[np.argsort(pool.labels[kept], kind="stable")]  # class after class, so that each goes round all folds
-        tests = [rng.permutation(dealt[k::folds]) for k in range(folds)]
-        parts = []
-        for k, test in enumerate(tests):
-            dev = tests[(k + 1) % folds][: max(1, len(kept) // 10)]
-            train = np.setdiff1d(kept, np.r_[test, dev])
-            splits = {"train": pool.take(train), "dev": pool.take(dev), "test": pool.take(test)}
-            parts.append(replace(self, **splits, seed=seed))
-        texts = tuple(text for part in parts for text in part.test.texts)
-        tested = Split(texts, np.concatenate([part.test.labels for part in parts]))
-        return replace(parts[0], test=tested, folds=tuple(parts))
+            raise DataError(f"{self.name} has {len(pool)} distinct train sentences: too few for {folds} parts (2 each)")
+        if pool.n_groups < folds:
+            raise DataError(f"{self.name} has {pool.n_groups} groups of train sentences: too few for {folds} parts (1 each)")
+        dealt = _dealt(pool, folds, np.random.default_rng([seed, 4]))
+        each, fits = folds // choosing, []
+        for k, test in enumerate(dealt):
+            if k % each:  # the first of `each` parts chooses for the others
+                dev = dealt[k - k % each]
+                train = np.setdiff1d(np.concatenate(dealt), np.r_[test, dev])
+                fits.append(replace(self, train=pool.take(train), dev=pool.take(dev), test=pool.take(test), seed=seed))
+        dev, test = dealt[::each], [part for k, part in enumerate(dealt) if k % each]
+        return replace(fits[0], dev=_joined(pool, dev), test=_joined(pool, test), folds=tuple(fits))
+
+
+def _joined(pool: Split, parts: Sequence[np.ndarray]) -> Split:
+    """One part after the other, each in the order in which `Split.take` leaves it."""
+    rows = np.concatenate([np.sort(part) for part in parts])
+    groups = None if pool.groups is None else shared(pool.groups[i] for i in rows)
+    return Split(tuple(pool.texts[i] for i in rows), pool.labels[rows], groups)
+
+
+def _dealt(pool: Split, parts: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows dealt into parts, every class within one sentence of its share; the last few rows may be in none.
+
+    Parts are of equal size where every sentence is its own group; else groups stay whole, each goes to the part that is smallest
+    then, the largest groups first, and every row is in a part.
+    """
+    if pool.clusters is None:
+        kept = _spread(pool.labels, rng)[: len(pool) // parts * parts]
+        ordered = kept[np.argsort(pool.labels[kept], kind="stable")]  # class after class, so that each goes round all parts
+        return [ordered[k::parts] for k in range(parts)]
+    members = [np.flatnonzero(pool.clusters == k) for k in rng.permutation(pool.n_groups)]
+    dealt: list[list[int]] = [[] for _ in range(parts)]
+    held = np.zeros((parts, pool.labels.max() + 1))  # sentences of each class in each part
+    for group in sorted(members, key=len, reverse=True):
+        most = np.bincount(pool.labels[group]).argmax()
+        part = min(range(parts), key=lambda k: (len(dealt[k]) + held[k, most], k))  # small, and poor in the group's class
+        dealt[part].extend(group)
+        np.add.at(held[part], pool.labels[group], 1)
+    return [np.array(part, dtype=np.int64) for part in dealt]
 
 
 def _sha256(content: Any) -> str:
@@ -287,6 +366,12 @@ def _spread(labels: Labels, rng: np.random.Generator) -> np.ndarray:
         members = rng.permutation(np.flatnonzero(labels == k))
         place[members] = (np.arange(len(members)) + rng.random()) / len(members)
     return np.argsort(place, kind="stable")
+
+
+def shared(groups: Iterable[str]) -> tuple[str, ...] | None:
+    """The groups, or None where no two are the same."""
+    groups = tuple(groups)
+    return groups if len(set(groups)) < len(groups) else None
 
 
 def names() -> list[str]:
@@ -377,11 +462,15 @@ def file_names(card: Mapping[str, Any]) -> str:
 def from_lines(card: Mapping[str, Any], path: Path) -> Task:
     """The whole task in the file at `path`; with a leading task column, the rows of this card's name."""
     content = read_bytes(path)
-    rows = [row for row in senteval.read_lines(path, content) if row.task in (None, card["name"])]
-    return _from_rows(card, rows, path, content)
+    lines = list(senteval.read_lines(path, content))
+    groups = senteval.read_groups(path, len(lines))
+    return _from_rows(card, [row for row in lines if row.task in (None, card["name"])], path, content, groups)
 
 
-def _from_rows(card: Mapping[str, Any], rows: Sequence[senteval.Line], path: Path, content: bytes) -> Task:
+def _from_rows(
+    card: Mapping[str, Any], rows: Sequence[senteval.Line], path: Path, content: bytes, named: Sequence[str] | None = None
+) -> Task:
+    """The task of these rows; `named` holds the group of every line of the file, by its number."""
     by_split = {split: [row for row in rows if row.split == split] for split in senteval.SPLITS.values()}
     for code, split in senteval.SPLITS.items():
         if not by_split[split]:
@@ -396,10 +485,11 @@ def _from_rows(card: Mapping[str, Any], rows: Sequence[senteval.Line], path: Pat
             raise DataError(
                 f"{row.path}, line {row.number}: label {row.label!r} of the {row.split} split does not occur in train{near}"
             )
-    splits = {
-        name: Split(tuple(r.sentence for r in part), np.array([index[r.label] for r in part], dtype=np.int64))
-        for name, part in by_split.items()
-    }
+    splits = {}
+    for name, part in by_split.items():
+        groups = (named[row.number - 1] if named else " ".join(sorted(row.sentence.lower().split())) for row in part)
+        labels = np.array([index[row.label] for row in part], dtype=np.int64)
+        splits[name] = Split(tuple(row.sentence for row in part), labels, shared(groups))
     return Task(
         name=card["name"],
         classes=classes,
@@ -407,6 +497,7 @@ def _from_rows(card: Mapping[str, Any], rows: Sequence[senteval.Line], path: Pat
         source=str(path),
         file_sha256=hashlib.sha256(content).hexdigest(),
         git_blob=git_blob_id(content),
+        groups_from=senteval.groups_name(path) if named else "sentences of the same words",
         **splits,
     )
 

@@ -1,17 +1,21 @@
-"""What flash costs and whether its answer is that of all data: every precision and seed against the full run.
+"""What flash costs and whether its answer is that of all data: every encoder, precision and seed against the full run.
 
-Usage: python scripts/flash.py DATA OUT [--precisions 0.5,1,2,3] [--seeds 0,1,2] [--encoder minilm] [--tasks a,b] [--scratch DIR]
-                                        [--cold] [--reference RUN]
+Usage: python scripts/flash.py DATA OUT [--precisions 0.5,1,2,3] [--seeds 0,1,2] [--encoder minilm,DIR] [--tasks a,b]
+                                        [--scratch DIR] [--cold] [--reference RUN]
 
 The full run is `evaluate` with mean pooling, every layer, probe=fast, no floors, no controls, task by task; its extraction and its
 fits are timed. Flash then runs on the vectors that are there, so that its own processor time is that of fits and bookkeeping; the
 sentences of its last samples are charged at the full run's rate. `--cold` runs the first precision and seed once more with an
 empty store, to check that sum. Agreement, task by task: Kendall's tau between the layers' test accuracies, over all pairs (tau-b)
 and over the pairs whose 95 % intervals in the full run do not overlap; whether flash's best layer is in the full run's tied set.
-With word_content among the tasks all is repeated without it. `--reference` takes rows.csv and layers.csv of a run that was made
-before (its mean pooling; Holm over all its poolings) instead of the full run; the rate is then that of flash's own extraction, and
-the full run's fits are unknown and counted 0, so that every ratio is a lower bound. SCRATCH keeps store, cells and times.
-OUT: flash.csv, tasks.csv, table.md, manifest.json.
+Rank resolution, as Holmes has it for FlashHolmes (Waldis et al. 2024): half the width of the 95 % interval of the difference
+between a rank in the sample and the rank in the full run (1: the best by test accuracy; equals share the mean of their ranks),
+that is the least number that 95 % of the differences, of all that is ranked and all samples, do not exceed in size. Ranked are the
+layers in each task, the layers by their mean over the tasks, and, with several encoders, the encoders in each task, at their
+dev-best layers. With word_content among the tasks all is repeated without it. `--reference` takes rows.csv and layers.csv of a run
+of one encoder that was made before (its mean pooling; Holm over all its poolings) instead of the full run; the rate is then that
+of flash's own extraction, and the full run's fits are unknown and counted 0, so that every ratio is a lower bound. SCRATCH keeps
+store, cells and times. OUT: flash.csv, tasks.csv, ranks.csv, table.md, manifest.json.
 """
 
 import argparse
@@ -24,9 +28,10 @@ import time
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, rankdata
 from threadpoolctl import threadpool_limits
 
 from probing import Store, evaluate, flash, load_encoder
@@ -92,8 +97,9 @@ class Reference:
 
     def best(self):
         first = self.frame.loc[self.frame.groupby("task", sort=False).dev_accuracy.idxmax()]
-        tied = {task: sorted(part.layer[part.tied]) for task, part in self.layers.groupby("task")}
-        return pd.DataFrame({"task": first.task, "layer": first.layer, "tied": [tied[task] for task in first.task]})
+        near = {task: sorted(part.layer[part.p_holm >= 0.05]) for task, part in self.layers.groupby("task")}
+        columns = [[(layer, "mean") for layer in near[task]] for task in first.task]
+        return pd.DataFrame({"task": first.task, "layer": first.layer, "not_separated": columns})
 
 
 class TimedStore(Store):
@@ -112,8 +118,8 @@ def agreement(found, full) -> list[dict]:
     """One line a task: tau over all pairs of layers and over those that the full run tells apart, and the best layers."""
     lines = []
     ours, whole = (table.frame[table.frame.role == "probe"].set_index(["task", "layer"]) for table in (found.table, full))
-    tied = full.best().set_index("task")
-    for answer in found.answers[found.answers.task.isin(tied.index)].itertuples():
+    bests = full.best().set_index("task")
+    for answer in found.answers[found.answers.task.isin(bests.index)].itertuples():
         mine, theirs = ours.loc[answer.task].sort_index(), whole.loc[answer.task].sort_index()
         right = wrong = 0
         for a, b in combinations(theirs.index, 2):
@@ -125,17 +131,43 @@ def agreement(found, full) -> list[dict]:
             theirs.accuracy_high[a] < theirs.accuracy_low[b] or theirs.accuracy_high[b] < theirs.accuracy_low[a]
             for a, b in combinations(theirs.index, 2)
         )
-        best = tied.loc[answer.task]
+        best = bests.loc[answer.task]
+        tied = [layer for layer, _ in best.not_separated]
         lines.append(
             {
                 "task": answer.task, "n_train": answer.n_train, "n_test": answer.n_test, "classes": answer.n_classes,
-                "best": answer.layer, "full_best": best.layer, "full_tied": " ".join(map(str, best.tied)),
-                "in_tied": answer.layer in best.tied, "tau": kendalltau(mine.accuracy, theirs.accuracy).statistic,
+                "accuracy": answer.accuracy, "full_accuracy": theirs.accuracy[best.layer],
+                "best": answer.layer, "full_best": best.layer, "full_tied": " ".join(map(str, tied)),
+                "in_tied": answer.layer in tied, "tau": kendalltau(mine.accuracy, theirs.accuracy).statistic,
                 "pairs_apart": apart, "tau_apart": (right - wrong) / apart if apart else float("nan"),
                 "half_width": answer.half_width, "why": answer.why,
             }
         )  # fmt: skip
     return lines
+
+
+def ranked(found, full) -> list[dict]:
+    """A line a layer and task, "mean" for the mean over the tasks: its rank in the sample and in the full run."""
+    lines = []
+    frames = (table.frame[table.frame.role == "probe"] for table in (found.table, full))
+    ours, whole = (frame.pivot(index="task", columns="layer", values="accuracy") for frame in frames)
+    whole = whole.loc[ours.index]
+    for task, a, b in [*zip(ours.index, ours.to_numpy(), whole.to_numpy(), strict=True), ("mean", ours.mean(), whole.mean())]:
+        ranks = zip(ours.columns, rankdata(-np.asarray(a)), rankdata(-np.asarray(b)), strict=True)
+        lines += [{"task": task, "layer": layer, "rank": rank, "full_rank": full_rank} for layer, rank, full_rank in ranks]
+    return lines
+
+
+def resolution(ranks: pd.DataFrame) -> float:
+    """The least number that 95 % of the rank differences do not exceed in size."""
+    return float(np.quantile((ranks["rank"] - ranks.full_rank).abs(), 0.95, method="inverted_cdf")) if len(ranks) else float("nan")
+
+
+def ranked_encoders(tasks: pd.DataFrame) -> pd.DataFrame:
+    """A line an encoder, task, precision and seed: its rank among the encoders in the sample and in the full run."""
+    groups = tasks.groupby(["tasks", "precision", "seed", "task"])
+    ranks = {name: groups[column].rank(ascending=False) for name, column in (("rank", "accuracy"), ("full_rank", "full_accuracy"))}
+    return tasks[["tasks", "precision", "seed", "task", "encoder"]].assign(**ranks)
 
 
 def cost(found, spent: float, times: dict, rate: float) -> dict:
@@ -150,33 +182,82 @@ def cost(found, spent: float, times: dict, rate: float) -> dict:
     }  # fmt: skip
 
 
-def markdown(runs: pd.DataFrame, tasks: pd.DataFrame, rate: float, cold: dict | None) -> str:
+def markdown(runs: pd.DataFrame, tasks: pd.DataFrame, ranks: pd.DataFrame, rates: dict[str, float], colds: dict) -> str:
     lines = [
         "# Flash against the full run",
         "",
-        f"Processor seconds on one thread; extraction at {1000 * rate:.2f} ms a sentence. Means over seeds; tau: lowest and mean",
-        "over tasks and seeds. Apart: over pairs of layers whose 95 % intervals do not overlap in the full run.",
+        f"Processor seconds on one thread; extraction: {', '.join(f'{n} {1000 * r:.2f} ms' for n, r in rates.items())} a sentence.",
+        "Means over seeds; tau: lowest and mean over tasks and seeds. Apart: over pairs of layers whose 95 % intervals do not",
+        "overlap in the full run. Rank resolution: 95 % of the ranks of layers, in each task and by the mean of the tasks, differ",
+        "by no more from those in the full run.",
         "",
-        "| tasks | precision | n train | rounds | seconds | full | **ratio** | tau, all pairs | tau, pairs apart | "
-        "tasks at 0.9: all pairs | apart | best in the tied set | why |",
-        "|---" * 13 + "|",
+        "| tasks | encoder | precision | n train | rounds | seconds | full | **ratio** | tau, all pairs | tau, pairs apart | "
+        "tasks at 0.9: all pairs | apart | best in the tied set | rank resolution: in a task | mean | why |",
+        "|---" * 16 + "|",
     ]
-    for (group, precision), part in runs.groupby(["tasks", "precision"], sort=False):
-        mine = tasks[(tasks.tasks == group) & (tasks.precision == precision)]
+    keys = ["tasks", "encoder", "precision"]
+    for key, part in runs.groupby(keys, sort=False):
+        mine, own = (frame[(frame[keys] == key).all(axis=1)] for frame in (tasks, ranks))
         lines.append(
-            f"| {group} | {precision:g} | {part.n.mean():.0f} | {part.rounds.mean():.1f} | {part.seconds.mean():.0f} | "
+            f"| {key[0]} | {key[1]} | {key[2]:g} | {part.n.mean():.0f} | {part.rounds.mean():.1f} | {part.seconds.mean():.0f} | "
             f"{part.full_seconds.mean():.0f} | **{part.ratio.mean():.1f}** ({part.ratio.min():.1f}-{part.ratio.max():.1f}) | "
             f"{mine.tau.min():.2f}, {mine.tau.mean():.2f} | {mine.tau_apart.min():.2f}, {mine.tau_apart.mean():.2f} | "
             f"{(mine.tau >= 0.9).sum()} of {mine.tau.count()} | {(mine.tau_apart >= 0.9).sum()} of {mine.tau_apart.count()} | "
-            f"{int(mine.in_tied.sum())} of {len(mine)} | {', '.join(dict.fromkeys(part.why))} |"
+            f"{int(mine.in_tied.sum())} of {len(mine)} | {resolution(own[own.task != 'mean']):g} | "
+            f"{resolution(own[own.task == 'mean']):g} | {', '.join(dict.fromkeys(part.why))} |"
         )
-    if cold:
-        lines += ["", f"Cold, precision {cold['precision']:g}, seed {cold['seed']}: {cold['seconds']:.0f} s measured, "
+    if tasks.encoder.nunique() > 1:
+        encoders = ranked_encoders(tasks[tasks.tasks == "all"])
+        each = [f"{resolution(part):g} at {precision:g}" for precision, part in encoders.groupby("precision", sort=False)]
+        lines += ["", f"Rank resolution of the {tasks.encoder.nunique()} encoders in a task, by precision: {', '.join(each)}."]
+    for name, cold in colds.items():
+        lines += ["", f"{name}, cold, precision {cold['precision']:g}, seed {cold['seed']}: {cold['seconds']:.0f} s measured, "
                   f"{cold['charged']:.0f} s by the sum above."]  # fmt: skip
-    shown = tasks.drop(columns="why").round({"tau": 2, "tau_apart": 2, "half_width": 1})
+    shown = tasks.drop(columns="why").round({"tau": 2, "tau_apart": 2, "half_width": 1, "accuracy": 3, "full_accuracy": 3})
     lines += ["", "## Task by task", "", "| " + " | ".join(shown.columns) + " |", "|---" * len(shown.columns) + "|"]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in shown.itertuples(index=False)]
     return "\n".join(lines) + "\n"
+
+
+def measure(name: str, tasks, given, precisions, seeds):
+    """Runs, task lines, rank lines, times of the full run, the rate of extraction and the cold run of one encoder."""
+    encoder = load_encoder("hf", name=name) if Path(name).is_dir() else load_encoder(name)
+    scratch = given.scratch / encoder.name.replace("/", "_")
+    store, cells = TimedStore(scratch / "store"), Cells(scratch / "cells")
+    runs, lines, ranks, cold = [], [], [], {}
+    if given.reference:
+        rate = flash_rate(tasks, encoder, precisions[0], store, scratch / "rate.json")
+        times = {task.name: {"sentences": n, "extraction": n * rate, "fits": 0.0} for task, n in distinct(tasks)}
+    else:
+        times = full_run(tasks, encoder, store, cells, scratch / "full.json")
+        rate = sum(said["extraction"] for said in times.values()) / sum(said["sentences"] for said in times.values())
+    groups = {"all": tasks, "without word_content": [task for task in tasks if task.name != "word_content"]}
+    if len(groups["without word_content"]) in (0, len(tasks)):
+        groups.pop("without word_content")
+    for group, part in groups.items():
+        full = Reference(given.reference, part) if given.reference else evaluate(part, [encoder], store=store, cells=cells, **ASKED)
+        for number, (precision, seed) in enumerate((p, s) for p in precisions for s in seeds):
+            own = {"precision": precision, "seed": seed, "floors": []}
+            fresh = scratch / f"cells-{group.split()[0]}-{precision:g}-{seed}"  # no fit of another run is taken over
+            done, before = (fresh / "seconds.json").is_file(), store.spent
+            found, spent = seconds(lambda own=own, part=part, fresh=fresh: flash(part, [encoder], store=store, cells=fresh, **own))
+            if done:
+                spent = json.loads((fresh / "seconds.json").read_text())
+            else:
+                spent -= store.spent - before  # vectors that were not there are charged at the rate, as all are
+                replace_file(fresh / "seconds.json", json.dumps(spent).encode())
+            last = found.rounds.iloc[-1]
+            key = {"tasks": group, "encoder": encoder.name, "precision": precision, "seed": seed}
+            run = {"n": last.n, "rounds": last["round"], "why": found.answers.why.iloc[-1]}
+            runs.append(key | run | cost(found, spent, times, rate))
+            lines += [key | line for line in agreement(found, full)]
+            ranks += [key | line for line in ranked(found, full)]
+            print(time.strftime("%T"), runs[-1], flush=True)
+            if given.cold and group == "all" and number == 0:
+                home = scratch / "cold"
+                _, spent = seconds(lambda own=own, part=part: flash(part, [encoder], store=home / "s", cells=home / "c", **own))  # noqa: B023
+                cold = {"precision": precision, "seed": seed, "seconds": spent, "charged": runs[-1]["seconds"]}
+    return encoder.name, runs, lines, ranks, times, rate, cold
 
 
 def main() -> None:
@@ -185,68 +266,34 @@ def main() -> None:
     words.add_argument("out", type=Path)
     words.add_argument("--precisions", default="0.5,1,2,3")
     words.add_argument("--seeds", default="0,1,2")
-    words.add_argument("--encoder", default="minilm", help="a preset, or the folder of a model")
+    words.add_argument("--encoder", default="minilm", help="presets, or folders of models, with commas between them")
     words.add_argument("--tasks", default="")
     words.add_argument("--scratch", type=Path, default=Path("probing-out/flash"))
     words.add_argument("--cold", action="store_true")
     words.add_argument("--reference", type=Path)
     given = words.parse_args()
     torch.set_num_threads(1)
-    encoder = load_encoder("hf", name=given.encoder) if Path(given.encoder).is_dir() else load_encoder(given.encoder)
+    encoders = given.encoder.split(",")
+    if given.reference and len(encoders) > 1:
+        sys.exit("--reference is the run of one encoder: give one --encoder, or leave --reference out")
     tasks = Folder(given.data).tasks(given.tasks.split(",") if given.tasks else None)
     precisions, seeds = [float(p) for p in given.precisions.split(",")], [int(s) for s in given.seeds.split(",")]
-    store, cells = TimedStore(given.scratch / "store"), Cells(given.scratch / "cells")
-    runs, lines, cold = [], [], None
     with threadpool_limits(1):
-        if given.reference:
-            rate = flash_rate(tasks, encoder, precisions[0], store, given.scratch / "rate.json")
-            times = {task.name: {"sentences": n, "extraction": n * rate, "fits": 0.0} for task, n in distinct(tasks)}
-        else:
-            times = full_run(tasks, encoder, store, cells, given.scratch / "full.json")
-            rate = sum(said["extraction"] for said in times.values()) / sum(said["sentences"] for said in times.values())
-        groups = {"all": tasks, "without word_content": [task for task in tasks if task.name != "word_content"]}
-        if len(groups["without word_content"]) in (0, len(tasks)):
-            groups.pop("without word_content")
-        for group, part in groups.items():
-            full = (
-                Reference(given.reference, part)
-                if given.reference
-                else evaluate(part, [encoder], store=store, cells=cells, **ASKED)
-            )
-            for number, (precision, seed) in enumerate((p, s) for p in precisions for s in seeds):
-                own = {"precision": precision, "seed": seed, "floors": []}
-                fresh = given.scratch / f"cells-{group.split()[0]}-{precision:g}-{seed}"  # no fit of another run is taken over
-                done, before = (fresh / "seconds.json").is_file(), store.spent
-                found, spent = seconds(
-                    lambda own=own, part=part, fresh=fresh: flash(part, [encoder], store=store, cells=fresh, **own)
-                )
-                if done:
-                    spent = json.loads((fresh / "seconds.json").read_text())
-                else:
-                    spent -= store.spent - before  # vectors that were not there are charged at the rate, as all are
-                    replace_file(fresh / "seconds.json", json.dumps(spent).encode())
-                last = found.rounds.iloc[-1]
-                why = found.answers.why.iloc[-1]
-                run = {"tasks": group, "precision": precision, "seed": seed, "n": last.n, "rounds": last["round"], "why": why}
-                runs.append(run | cost(found, spent, times, rate))
-                lines += [{"tasks": group, "precision": precision, "seed": seed} | line for line in agreement(found, full)]
-                print(time.strftime("%T"), runs[-1], flush=True)
-                if given.cold and group == "all" and number == 0:
-                    home = given.scratch / "cold"
-                    _, spent = seconds(lambda own=own, part=part: flash(part, [encoder], store=home / "s", cells=home / "c", **own))  # noqa: B023
-                    cold = {"precision": precision, "seed": seed, "seconds": spent, "charged": runs[-1]["seconds"]}
+        measured = [measure(name, tasks, given, precisions, seeds) for name in encoders]
     given.out.mkdir(parents=True, exist_ok=True)
-    runs_frame, task_frame = pd.DataFrame(runs), pd.DataFrame(lines)
-    runs_frame.round(4).to_csv(given.out / "flash.csv", index=False)
-    task_frame.round(4).to_csv(given.out / "tasks.csv", index=False)
-    (given.out / "table.md").write_text(markdown(runs_frame, task_frame, rate, cold), encoding="utf-8")
+    frames = [pd.DataFrame([line for one in measured for line in one[which]]) for which in (1, 2, 3)]
+    for name, frame in zip(("flash", "tasks", "ranks"), frames, strict=True):
+        frame.round(4).to_csv(given.out / f"{name}.csv", index=False)
+    full = {name: times for name, *_, times, _, _ in measured}
+    rates, colds = ({one[0]: one[which] for one in measured if one[which]} for which in (5, 6))
+    (given.out / "table.md").write_text(markdown(*frames, rates, colds), encoding="utf-8")
     manifest = {
         "command": " ".join(["python", *sys.argv]),
         "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end",
         "versions": versions(),
-        "full_run": times,
-        "cold": cold,
+        "full_run": full,
+        "cold": colds,
     }
     (given.out / "manifest.json").write_text(json.dumps(portable(manifest), indent=1) + "\n", encoding="utf-8")
 

@@ -42,7 +42,9 @@ def main(home: Path, out: Path) -> None:
     text = [
         "# Networks trained from random vectors",
         "",
-        "Mean (lowest to highest) over the seeds; the epoch was chosen on dev.",
+        "Mean (lowest to highest) over the seeds; the epoch was chosen on dev. Made by",
+        "`probing train -m encoder=… objective=… seed=…` (manifest.json has each checkpoint's options) and",
+        "`python scripts/training_table.py CHECKPOINTS OUT`.",
         "",
     ]
     for objective, group in frame.groupby("objective"):

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +20,15 @@ from hypothesis import strategies as st
 from probing import builders, task
 from probing.builders import clause, leaks, semantic, surface, syntactic, ud
 from probing.builders.coordination import Clause, Coordination, coordination
-from probing.builders.sampling import Candidate, LeftOut, Row, by_form, decorrelated
-from probing.corpora import grammar
+from probing.builders.sampling import Candidate, LeftOut, Row, by_form, decorrelated, held_out, shares_of
+from probing.corpora import grammar, treebank
 from probing.corpora.brackets import converted, from_tree
 from probing.corpora.parsed import Dependencies, Node, Sentence
 from probing.errors import DataError
+from probing.reading import read_text
 
 BINARY = ("bigram_shift", "past_present", "subj_number", "obj_number", "odd_man_out", "coordination_inversion")
+BY_FORM = ("past_present", "subj_number", "obj_number", "odd_man_out")
 TARGETS = {"past_present": clause.finite_verb, "subj_number": clause.subject_head, "obj_number": clause.object_head}
 
 
@@ -40,7 +44,7 @@ def corpus():
 @pytest.fixture(scope="module")
 def made(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    cards = builders.make_tasks(corpus, folder, seed=2, source="grammar", min_per_class=30)
+    cards = builders.make_tasks(corpus, folder, seed=2, source="grammar")
     return folder, cards
 
 
@@ -55,7 +59,8 @@ def rows(made):
 def test_ten_tasks_with_cards_that_say_what_the_files_hold(made, rows):
     folder, cards = made
     assert [name for name, card in cards.items() if isinstance(card, dict)] == list(builders.PENN)
-    assert sorted(p.name for p in folder.iterdir()) == sorted(f"{n}.{e}" for n in cards for e in ("txt", "card.json"))
+    written = [f"{name}.{ending}" for name in cards for ending in ("txt", "card.json")] + [f"{name}.groups.txt" for name in BY_FORM]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(written)
     for name, card in cards.items():
         assert json.loads((folder / f"{name}.card.json").read_text()) == card
         assert hashlib.sha256((folder / f"{name}.txt").read_bytes()).hexdigest() == card["file_sha256"]
@@ -71,8 +76,10 @@ def test_what_was_made_is_read_like_the_official_files(made, name):
     loaded = task.load(name, made[0])
     texts = Counter(text for split in loaded.splits.values() for text in split.texts)
     assert max(texts.values()) == 1
-    shares = [len(split) / sum(map(len, loaded.splits.values())) for split in loaded.splits.values()]
-    assert np.allclose(shares, [0.8, 0.1, 0.1], atol=0.03)
+    train, dev, test = (len(split) / sum(map(len, loaded.splits.values())) for split in loaded.splits.values())
+    assert train >= 0.5 and dev == pytest.approx(test, abs=0.03)
+    if name not in ("tree_depth", "top_constituents"):  # the others have classes so large that a tenth suffices
+        assert train == pytest.approx(0.8, abs=0.03)
 
 
 def test_cards_of_all_builders_are_there():
@@ -84,8 +91,8 @@ def test_cards_of_all_builders_are_there():
 
 def test_same_seed_same_bytes_and_other_seed_other(corpus, made, tmp_path):
     names = ["bigram_shift", "odd_man_out", "tree_depth"]
-    builders.make_tasks(corpus, tmp_path / "a", seed=2, source="grammar", min_per_class=30, tasks=names)
-    builders.make_tasks(corpus, tmp_path / "b", seed=3, source="grammar", min_per_class=30, tasks=names)
+    builders.make_tasks(corpus, tmp_path / "a", seed=2, source="grammar", tasks=names)
+    builders.make_tasks(corpus, tmp_path / "b", seed=3, source="grammar", tasks=names)
     for name in (f"{n}.{e}" for n in names for e in ("txt", "card.json")):
         assert (tmp_path / "a" / name).read_bytes() == (made[0] / name).read_bytes()
         assert (tmp_path / "b" / name).read_bytes() != (made[0] / name).read_bytes()
@@ -97,6 +104,71 @@ def test_text_is_unchanged_where_the_task_promises_so(corpus, rows, name):
     changed = {"bigram_shift": "I", "odd_man_out": "C", "coordination_inversion": "I"}.get(name)
     for row in rows[name]:
         assert (row.tokens in known) == (row.label != changed)
+
+
+@pytest.mark.parametrize("name", builders.PENN)
+def test_every_class_has_its_least_number_in_every_split(made, rows, name):
+    counts = Counter((row.split, row.label) for row in rows[name])
+    if name == "word_content":  # one of each word, and as many in all as a task of two classes
+        assert min(made[1][name]["n"].values()) >= 60 and min(counts.values()) == 1
+    else:
+        assert len(counts) == 3 * made[1][name]["n_classes"] and min(counts.values()) >= 30
+
+
+def test_a_task_below_the_least_number_is_left_out_with_class_and_split(corpus, tmp_path):
+    names = ["coordination_inversion", "past_present", "odd_man_out", "word_content", "bigram_shift"]
+    cards = builders.make_tasks(corpus, tmp_path, seed=2, tasks=names, min_per_split=300)
+    assert [name for name in names if isinstance(cards[name], dict)] == ["bigram_shift"]
+    for name in names[:3]:
+        n, label, split = re.search(r"too small: (\d+) sentences of class '(\w+)' in the split (\w\w) ", cards[name]).groups()
+        assert int(n) < 300 and split in ("tr", "va", "te") and "at least 300 are needed" in cards[name] and label
+
+
+def test_groups_name_the_target_form_line_by_line(corpus, made, rows):
+    trees = {s.tokens: s.tree for s in corpus}
+    for name in BY_FORM:
+        lines = [(made[0] / f"{name}.{ending}").read_text().count("\n") for ending in ("txt", "groups.txt")]
+        assert lines == [len(rows[name])] * 2
+        members = {split: {row.group for row in rows[name] if row.split == split} for split in ("tr", "va", "te")}
+        assert sum(map(len, members.values())) == len(set().union(*members.values())), "a group is in one split"
+        assert {split: len(groups) for split, groups in members.items()}.items() <= made[1][name]["groups"].items()
+        if name in TARGETS:
+            assert all(row.group == TARGETS[name](trees[row.tokens]).word.lower() for row in rows[name])
+    assert made[1]["bigram_shift"]["groups"] is None
+
+
+def test_groups_are_documents_where_the_corpus_names_them(corpus, tmp_path):
+    def words(tokens):  # what shifted and inverted sentences share with their originals
+        return tuple(sorted(token.lower() for token in tokens))
+
+    with_documents = [replace(s, document=f"d{i // 40}") for i, s in enumerate(corpus[:1500])]
+    documents: dict = {}
+    for s in with_documents:
+        documents.setdefault(words(s.tokens), set()).add(s.document)
+    names = ["bigram_shift", "coordination_inversion", "word_content", "sentence_length", "tree_depth", "top_constituents"]
+    cards = builders.make_tasks(with_documents, tmp_path, tasks=names, min_per_split=5)
+    for name in names:
+        assert cards[name]["groups"]["by"] == "document"
+        assert all(row.group in documents[words(row.tokens)] for row in leaks.read_rows(tmp_path / f"{name}.txt"))
+    builders.make_tasks(corpus[:1500], tmp_path, tasks=names, min_per_split=5)
+    assert not list(tmp_path.glob("*.groups.txt")), "no groups of an earlier run stay"
+    one = builders.make_tasks([replace(s, document="d") for s in corpus[:1500]], tmp_path, tasks=names[:1])
+    assert one["bigram_shift"]["groups"] is None, "a single document says nothing"
+
+
+def test_a_run_cut_short_leaves_no_task_beside_other_groups(corpus, tmp_path, monkeypatch):
+    builders.make_tasks(corpus, tmp_path, tasks=["past_present"])
+    whole = builders.written
+
+    def cut(path, text):
+        if path.name.endswith("groups.txt"):
+            raise OSError(28, "No space left on device")
+        whole(path, text)
+
+    monkeypatch.setattr(builders, "written", cut)
+    with pytest.raises(OSError):
+        builders.make_tasks(corpus, tmp_path, tasks=["past_present"], seed=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["past_present.card.json"]
 
 
 # laws of the tasks
@@ -204,6 +276,27 @@ def test_replacements_are_of_like_frequency_and_in_one_split(corpus, rows):
     assert forms and not leaks.shared(forms)
 
 
+def test_forms_are_put_in_as_often_as_taken_out(corpus, rows):
+    known = {s.tokens for s in corpus}
+    put_in, taken_out, groups = Counter(), Counter(), set()
+    for row in rows["odd_man_out"]:
+        if row.label == "C":
+            x, y = row.group.split(" ")
+            other = {x: y, y: x}
+            back = [
+                (i, token)
+                for i, token in enumerate(row.tokens)
+                if token in other and (*row.tokens[:i], other[token], *row.tokens[i + 1 :]) in known
+            ]
+            assert len(back) >= 1, "one exchange from a sentence of the corpus"
+            put_in[row.split, back[0][1]] += 1
+            taken_out[row.split, other[back[0][1]]] += 1
+        groups.add((row.split, row.group))
+    assert put_in == taken_out and not leaks.shared(groups)
+    assert {split for split, _ in put_in} == {"tr", "va", "te"}
+    assert max(Counter(form for _, group in groups for form in group.split(" ")).values()) == 1, "a form has one partner"
+
+
 BY_HAND = """
 (NP (NP (DT the) (NNS dogs)) (PP (IN of) (NP (NN war)))) (VP (VBD bit) (NP (DT a) (JJ fat) (NN cat))) | bit dogs cat
 (NP (NN man)) (VP (VBZ has) (VP (VBN given) (NP (PRP her)) (NP (NNS books)))) | has man books
@@ -284,14 +377,10 @@ def test_target_forms_are_in_one_split(corpus, rows, name):
     assert {split for split, _ in forms} == {"tr", "va", "te"}
 
 
-@pytest.mark.parametrize("name", ["bigram_shift", "coordination_inversion"])
+@pytest.mark.parametrize("name", ["bigram_shift", "coordination_inversion", "odd_man_out"])
 def test_bag_of_words_is_at_chance(rows, name):
     found = leaks.bag_of_words(rows[name])
     assert found.lower <= 0.5 <= found.upper
-
-
-def test_bag_of_words_is_not_above_chance_on_odd_man_out(rows):
-    assert leaks.bag_of_words(rows["odd_man_out"]).lower <= 0.5
 
 
 def test_length_alone_is_no_better_than_the_largest_depth(rows):
@@ -313,10 +402,22 @@ def test_leaks_that_are_there_are_found(corpus, rows):
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(["X", "Y"])), max_size=60), st.integers(0, 99))
 def test_split_by_form_keeps_forms_together(pairs, seed):
-    candidates = [Candidate((form, str(i)), label, form=form) for i, (form, label) in enumerate(pairs)]
-    split = by_form(candidates, np.random.default_rng(seed))
+    candidates = [Candidate((form, str(i)), label, group=form) for i, (form, label) in enumerate(pairs)]
+    split = by_form(candidates, builders.Options(3, False), np.random.default_rng(seed))
     assert not leaks.shared((row.split, row.tokens[0]) for row in split)
     assert [row.tokens for row in split] == [c.tokens for c in candidates]
+    assert [row.group for row in split] == [c.group for c in candidates]
+
+
+@given(st.integers(0, 2000), st.integers(1, 60), st.integers(0, 9))
+def test_small_classes_give_dev_and_test_what_they_need_and_train_half(n, least, seed):
+    counts = Counter(shares_of(n, np.random.default_rng(seed), least))
+    assert counts.total() == n and counts["va"] == counts["te"] == held_out(n, least)
+    assert counts["tr"] >= n / 2 or n == 3
+    assert counts["te"] == round(n / 10) or round(n / 10) < counts["te"] <= max(least, 1)
+    options = builders.Options(least, False)
+    assert options.suffices(Counter({None: n})) == (counts["te"] >= least)
+    assert builders.Options(least, True).suffices(Counter(counts)) == (min(counts[s] for s in ("tr", "va", "te")) >= least)
 
 
 def test_decorrelation_takes_length_out_of_depth():
@@ -336,7 +437,7 @@ def test_decorrelation_takes_length_out_of_depth():
 def test_official_splits_are_kept_where_the_definition_allows(corpus, tmp_path):
     given = [replace(s, split=("tr", "tr", "va", "te")[i % 4]) for i, s in enumerate(corpus)]
     own = {s.tokens: s.split for s in given}
-    cards = builders.make_tasks(given, tmp_path, min_per_class=30)
+    cards = builders.make_tasks(given, tmp_path)
     for name in ("sentence_length", "tree_depth", "top_constituents", "bigram_shift", "coordination_inversion"):
         assert cards[name]["split"] == "the corpus' own"
         kept = [own[row.tokens] == row.split for row in leaks.read_rows(tmp_path / f"{name}.txt") if row.tokens in own]
@@ -390,7 +491,7 @@ def dependencies():
 
 
 def test_dependencies_give_substitutes_under_their_own_names(dependencies, tmp_path):
-    cards = builders.make_tasks(dependencies, tmp_path, language="xx", min_per_class=20)
+    cards = builders.make_tasks(dependencies, tmp_path, language="xx", min_per_split=5)
     assert tuple(cards) == builders.UD
     reasons = {name: card for name, card in cards.items() if isinstance(card, str)}
     assert set(reasons) <= {"ud_tree_depth"}, "a flat language has no three depths"
@@ -400,12 +501,16 @@ def test_dependencies_give_substitutes_under_their_own_names(dependencies, tmp_p
             found = leaks.read_rows(tmp_path / f"{name}.txt")
             assert not leaks.shared((row.split, " ".join(row.tokens)) for row in found)
             assert card["language"] == "xx"
+    trees = {s.tokens: s.dependencies for s in dependencies}
+    for name, target in (("ud_past_present", ud.finite_word), ("ud_subj_number", ud.subject), ("ud_obj_number", ud.direct_object)):
+        for row in leaks.read_rows(tmp_path / f"{name}.txt"):
+            assert row.group == trees[row.tokens].forms[target(trees[row.tokens])].lower()
 
 
 def test_language_without_tense_is_told_so(dependencies, tmp_path):
     rng = np.random.default_rng(1)
-    cards = builders.make_tasks([dependency_sentence(rng, tense=False) for _ in range(800)], tmp_path, min_per_class=20)
-    assert "Tense=Past or Tense=Pres" in cards["ud_past_present"] and "does not mark" in cards["ud_past_present"]
+    cards = builders.make_tasks([dependency_sentence(rng, tense=False) for _ in range(800)], tmp_path, min_per_split=5)
+    assert "Tense=Past or Tense=Imp" in cards["ud_past_present"] and "does not mark" in cards["ud_past_present"]
     assert isinstance(cards["ud_subj_number"], dict)
     assert not (tmp_path / "ud_past_present.txt").exists()
 
@@ -429,8 +534,89 @@ def test_dependency_labels_by_hand():
     assert " ".join(kept.inverted().tokens) == "Sie schlief und Heute las der Mann Bücher ."
 
 
+ENGLISH = """
+She sang . | 1 nsubj, 0 root Fin Past, 1 punct | PAST
+She sings . | 1 nsubj, 0 root Fin Pres, 1 punct | PRES
+She has sung . | 3 nsubj, 3 aux Fin Pres, 0 root Part Past, 3 punct | -
+She had sung . | 3 nsubj, 3 aux Fin Past, 0 root Part Past, 3 punct | -
+She is singing . | 3 nsubj, 3 aux Fin Pres, 0 root Part Pres, 3 punct | -
+It is sung . | 3 nsubj:pass, 3 aux:pass Fin Pres, 0 root Part Past, 3 punct | PRES
+It was sung . | 3 nsubj:pass, 3 aux:pass Fin Past, 0 root Part Past, 3 punct | PAST
+It has been sung . | 4 nsubj:pass, 4 aux Fin Pres, 4 aux:pass Part Past, 0 root Part Past, 4 punct | -
+She was ill . | 3 nsubj, 3 cop Fin Past, 0 root, 3 punct | PAST
+She has been ill . | 4 nsubj, 4 aux Fin Pres, 4 cop Part Past, 0 root, 4 punct | -
+She were ill . | 3 nsubj, 3 cop Fin Past Sub, 0 root, 3 punct | -
+What is is gone . | 2 nsubj, 4 csubj Fin Pres, 4 cop Fin Pres, 0 root Fin Past, 4 punct | -
+"""
+
+
+@pytest.mark.parametrize("line", ENGLISH.strip().split("\n"))
+def test_tense_is_that_of_the_verb_itself(line):
+    text, words, expected = line.split(" | ")
+    rows = [word.split() for word in words.split(", ")]
+    names = [dict(zip(("VerbForm", "Tense", "Mood"), row[2:], strict=False)) for row in rows]
+    heads = [int(row[0]) - 1 for row in rows]
+    forms = tuple(text.split())
+    tree = Dependencies(
+        tuple(heads), tuple(row[1] for row in rows), ("X",) * len(rows), tuple(names), forms, tuple(range(len(rows)))
+    )
+    word = ud.finite_word(tree)
+    assert (ud.TENSES[tree.features[word]["Tense"]] if word is not None else "-") == expected
+
+
+LABELS = Path(__file__).parent / "labels"
+TASKS = (
+    ("tense", ud.finite_word, "Tense", ud.TENSES),
+    ("subject", ud.subject, "Number", ud.NUMBERS),
+    ("object", ud.direct_object, "Number", ud.NUMBERS),
+)
+
+
+def against_a_reader(labelled):
+    """Compares the labels that the builders give with a reader's, of pairs (name and three labels, dependencies).
+
+    Returns the disagreements, and of the labels of a reader how many the builders give, per task. A builder may give none.
+    """
+    wrong, given_by_both = set(), Counter()
+    for (name, *labels), tree in labelled:
+        for (task_name, target, feature, values), label in zip(TASKS, labels, strict=True):
+            word = target(tree)
+            given = values.get(tree.features[word].get(feature, "")) if word is not None else None
+            if given not in (None, label):
+                wrong.add((name, task_name, label, given))
+            given_by_both[task_name] += given == label
+    return wrong, given_by_both
+
+
+def test_french_labels_are_a_readers():
+    path = LABELS / "french.conllu"
+    blocks = [dict(re.findall(r"^# (sent_id|label) = (.*)$", block, re.M)) for block in path.read_text("utf-8").split("\n\n")]
+    labels = [(block["sent_id"], *block["label"].split()) for block in blocks if "sent_id" in block]
+    trees = [s.dependencies for s in treebank.read_conllu(path)]
+    wrong, both = against_a_reader(zip(labels, trees, strict=True))
+    assert len(labels) == 50 and both == {"tense": 33, "subject": 41, "object": 22}
+    assert wrong == {("fr-42", "tense", "FUT", "PRES")}, "vont arriver: aller governs the infinitive, it is no auxiliary"
+
+
+@pytest.mark.shared
+def test_german_labels_are_a_readers(shared):
+    rows = [line.split("\t") for line in (LABELS / "german_gsd.tsv").read_text().splitlines()[1:]]
+    labels = {row[0]: row for row in rows}
+    labelled = []
+    for path in sorted((shared / "data" / "ud_de_gsd").iterdir()):
+        names = re.findall(r"^# sent_id = (\S+)$", read_text(path), re.M)
+        trees = [s.dependencies for s in treebank.read_conllu(path)]
+        labelled += [(labels[name], tree) for name, tree in zip(names, trees, strict=True) if name in labels]
+    wrong, both = against_a_reader(labelled)
+    assert len(labelled) == 50 and both == {"tense": 28, "subject": 35, "object": 15}
+    assert wrong == {
+        ("dev-s484", "object", "Plur", "Sing"),  # bildet Jugndliche aus: the treebank has the misspelt word as singular
+        ("test-s490", "subject", "-", "Sing"),  # Parteichef Scharping: a title before a name is a common noun to the treebank
+    }
+
+
 def test_plain_sentences_give_the_tasks_that_need_no_parse(corpus, tmp_path):
-    cards = builders.make_tasks([Sentence(s.tokens) for s in corpus], tmp_path, min_per_class=30)
+    cards = builders.make_tasks([Sentence(s.tokens) for s in corpus], tmp_path)
     assert {name for name, card in cards.items() if isinstance(card, dict)} == {
         "sentence_length", "word_content", "bigram_shift",
     }  # fmt: skip
@@ -440,13 +626,18 @@ def test_plain_sentences_give_the_tasks_that_need_no_parse(corpus, tmp_path):
 # bad input, and files
 
 
-def test_small_corpus_leaves_tasks_out_with_the_reason_and_makes_the_others(corpus, tmp_path):
-    builders.make_tasks(corpus, tmp_path, min_per_class=30)
-    cards = builders.make_tasks(corpus[:250], tmp_path, min_per_class=30)
-    assert isinstance(cards["bigram_shift"], dict)
+def test_small_corpus_leaves_tasks_out_with_the_reason_and_makes_the_others(corpus, made, tmp_path):
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
+    cards = builders.make_tasks(corpus[:250], tmp_path)
+    assert isinstance(cards["bigram_shift"], dict) and "2 × min_per_split" in cards["word_content"]
     assert "too small" in cards["coordination_inversion"] and "give a larger corpus" in cards["coordination_inversion"]
     for name, card in cards.items():
-        assert (tmp_path / f"{name}.txt").exists() == isinstance(card, dict), "no file of an earlier run stays"
+        left = {path.name for path in tmp_path.glob(f"{name}.*")}
+        assert bool(left) == isinstance(card, dict), "no file of an earlier run stays"
+    reasons = {name: card for name, card in cards.items() if isinstance(card, str)}
+    assert json.loads((tmp_path / "left_out.json").read_text()) == reasons
+    builders.make_tasks(corpus[:250], tmp_path, tasks=["bigram_shift"])
+    assert not (tmp_path / "left_out.json").exists()
 
 
 @pytest.mark.parametrize("name", builders.BUILDERS)
@@ -465,8 +656,8 @@ def test_files_not_made_here_are_never_replaced(corpus, tmp_path):
 def test_wrong_arguments(tmp_path):
     with pytest.raises(DataError, match="did you mean 'tree_depth'"):
         builders.make_tasks([], tmp_path, tasks=["tree_dept"])
-    with pytest.raises(DataError, match="min_per_class=1"):
-        builders.make_tasks([], tmp_path, min_per_class=1)
+    with pytest.raises(DataError, match="min_per_split=0"):
+        builders.make_tasks([], tmp_path, min_per_split=0)
 
 
 def test_length_duplicates_and_blanks_are_filtered_and_counted(tmp_path):
@@ -492,13 +683,14 @@ def test_grammar_folder_is_made_once_and_mended(tmp_path):
 
 def test_report_runs_on_a_small_grammar(tmp_path):
     script = Path(__file__).parent.parent / "scripts" / "make_tasks_report.py"
-    done = processes.run(script, "--out", tmp_path, *"--n 1500 --only grammar --min-per-class 12".split())
+    done = processes.run(script, "--out", tmp_path, *"--n 1000 --only grammar --min-per-split 2 --seeds 2".split())
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "leaks.csv")
     assert list(table["task"]) == list(builders.PENN) and set(table["corpus"]) == {"grammar"}
     assert table["sentences in two splits"].sum() == table["target forms in two splits"].sum() == 0
-    assert json.loads((tmp_path / "manifest.json").read_text())["sources"]["grammar"]["sentences"] == 1500
-    assert (tmp_path / "README.md").read_text().count("| grammar |") == 10
+    assert json.loads((tmp_path / "manifest.json").read_text())["sources"]["grammar"]["sentences"] == 1000
+    assert list(pd.read_csv(tmp_path / "odd_man_out.csv")["seed"]) == [0, 1]
+    assert (tmp_path / "README.md").read_text().count("| grammar |") == 11
 
 
 # GUM and German, where the shared folder is
@@ -517,9 +709,10 @@ def gum(tmp_path_factory):
 
 
 @pytest.mark.shared
-def test_gum_gives_all_ten_without_leaks(gum):
+def test_gum_gives_nine_without_leaks(gum):
     corpus, cards, rows = gum
-    assert set(rows) == set(builders.PENN)
+    assert set(rows) == set(builders.PENN) - {"coordination_inversion"}
+    assert "11 sentences of class 'I' in the split va" in cards["coordination_inversion"]
     trees = {s.tokens: s.tree for s in corpus.sentences}
     for name, found in rows.items():
         assert not leaks.shared((row.split, " ".join(row.tokens).lower()) for row in found)
@@ -527,10 +720,9 @@ def test_gum_gives_all_ten_without_leaks(gum):
             assert not leaks.shared((row.split, TARGETS[name](trees[row.tokens]).word.lower()) for row in found)
         if name in BINARY:
             assert leaks.majority(found).value == 0.5
-    for name in ("bigram_shift", "coordination_inversion"):
+    for name in ("bigram_shift", "odd_man_out"):
         estimate = leaks.bag_of_words(rows[name])
         assert estimate.lower <= 0.5 <= estimate.upper
-    assert leaks.bag_of_words(rows["odd_man_out"]).lower <= 0.5
     assert leaks.length_alone(rows["tree_depth"]).value <= leaks.majority(rows["tree_depth"]).value + 0.03
 
 
@@ -539,12 +731,5 @@ def test_german_gives_what_its_size_allows(tmp_path):
     corpus = builders.read_source(Path(os.environ["PROBING_SHARED"]) / "data" / "ud_de_gsd")
     cards = builders.make_tasks(corpus.sentences, tmp_path, language="de", source=corpus.name)
     made = {name for name, card in cards.items() if isinstance(card, dict)}
-    assert {
-        "sentence_length",
-        "word_content",
-        "bigram_shift",
-        "ud_tree_depth",
-        "ud_past_present",
-        "ud_subj_number",
-    } <= made
+    assert made == {"sentence_length", "bigram_shift", "ud_past_present"}
     assert all("too small" in card for card in cards.values() if isinstance(card, str))

@@ -2,8 +2,10 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from toys import ToyEncoder, write_task
 
@@ -11,8 +13,10 @@ from probing import Store, evaluate, load_probe, load_task
 from probing.cells import Cells
 from probing.errors import ConfigError
 from probing.plan import Settings, plan
-from probing.probes.protocols import LogisticPath
+from probing.probes.protocols import Blocks, LabelSet, LogisticPath
+from probing.statistics import macro_f1, mcnemar, mean_accuracy
 from probing.tables import merge
+from probing.types import Column
 
 
 @pytest.fixture
@@ -285,6 +289,19 @@ def test_a_changed_score_in_a_cell_is_not_believed(tasks, tmp_path):
     assert run(tasks, tmp_path).frame.equals(table.frame)
 
 
+def test_what_is_finished_is_measured_again_only_by_force(tasks, tmp_path):
+    table = run(tasks, tmp_path)
+
+    def written():
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cells").glob("*.json")}
+
+    first = written()
+    run(tasks, tmp_path)
+    assert written() == first and len(first) == table.frame.cell.nunique()
+    assert run(tasks, tmp_path, force=True).frame.equals(table.frame)
+    assert all(again > first[name] for name, again in written().items())
+
+
 def test_a_duplicate_in_train_and_test_is_said_in_the_data_card(tmp_path):
     rows = [(s, str(i % 2), f"x{i} y z") for s, r in (("tr", range(20)), ("va", range(20, 30)), ("te", range(18, 28))) for i in r]
     write_task(tmp_path / "bigram_shift.txt", rows)
@@ -301,6 +318,8 @@ def test_a_duplicate_in_train_and_test_is_said_in_the_data_card(tmp_path):
         ({"floors": ["majorty"]}, "did you mean 'majority'"),
         ({"seeds": []}, "at least one number"),
         ({"probe": "fats"}, "did you mean 'fast'"),
+        ({"resample": "test"}, r"resample='test' is unknown \(allowed: null, train\)"),
+        ({"resample": "train", "resamples": 4}, "resamples=4 must be a whole number of at least 5"),
     ],
 )
 def test_bad_arguments_are_named(tasks, tmp_path, options, message):
@@ -314,3 +333,164 @@ def test_a_pooling_that_the_encoder_has_not_is_named(tasks, tmp_path):
         ConfigError, match=r"pooling=cls: toy allows mean, last \(its tokenizer puts no classification token first\)"
     ):
         run(tasks, tmp_path, encoder, poolings=["cls"])
+
+
+# The end of a grid.
+
+
+@pytest.mark.parametrize(
+    ("probe", "options", "edge"),
+    [
+        ("fast", {"grid": [1e-6, 0.1]}, "upper end"),
+        ("fast", {"grid": [1.01e4, 1e-6, 1e4]}, ""),  # the two large ones give the same predictions
+        ("fast", {"grid": [1e-9, 1e-8]}, "lower end"),  # the majority class at both; of equal ones the first is chosen
+        ("fast", {"grid": [0.1]}, ""),
+        ("fast", {"grid": [1e-6, 0.1], "by_classes": True}, "upper end"),
+        ("sklearn", {"grid": [1e-6, 0.1]}, "upper end"),
+        ("senteval-logreg", {"grid": [0.25, 1e-9]}, "upper end"),
+        ("senteval", {"l2": [1e-5, 10.0], "max_epoch": 8}, "lower end"),
+        ("senteval", {"l2": [1e-5], "max_epoch": 8}, ""),
+        ("senteval", {"l2": [1e-5, 10.0], "nhid": [10, 20], "max_epoch": 8}, ""),
+    ],
+)
+def test_a_row_says_at_which_end_of_its_grid_the_chosen_value_stands(tasks, tmp_path, probe, options, edge):
+    options = {"probe": load_probe(probe, **options), "floors": [], "controls": [], "layers": [0], "train_size": 100}
+    table = run(tasks[:1], tmp_path, ToyEncoder(width=40), **options)
+    assert table.frame.edge.tolist() == [edge], table.frame.chosen[0]
+    assert table.best().edge.tolist() == [edge]
+
+
+@pytest.mark.parametrize("probe", ["fast", "senteval-logreg"])
+def test_of_a_cross_validated_task_the_folds_say_it_together(tasks, tmp_path, probe):
+    task = tasks[0].cross_validated(4, 0)
+    options = {"floors": [], "controls": [], "layers": [0]}
+    for grid, edge in (([1e-9, 0.1], "upper end"), ([0.1], "")):
+        frame = run([task], tmp_path, ToyEncoder(width=40), probe=load_probe(probe, grid=grid), **options).frame
+        assert frame.edge.tolist() == [edge]
+
+
+# Random weights.
+
+
+@pytest.mark.parametrize(
+    ("seeds", "twins", "drawn"), [((0,), 1, [0]), ((0,), 3, [0, 1, 2]), ((2, 1), 4, [2, 1, 0, 3]), ((0, 1), 1, [0, 1])]
+)
+def test_twins_are_of_the_seeds_of_the_run_and_then_of_further_numbers(tasks, seeds, twins, drawn):
+    """The further ones read the first seed's train subset."""
+    settings = Settings(LogisticPath(), None, ("mean",), seeds, (), ("random-weights",), 80, twins=twins)
+    cells = [cell for cell in plan(tasks[:1], [ToyEncoder(n_layers=1)], settings) if cell.row.role == "random"]
+    assert {cell.row.seed: cell.encoder.seed - 1000 for cell in cells} == {number: number for number in drawn}
+    subsets = {seed: tasks[0].subset(80, seed).sha256 for seed in seeds}
+    assert {cell.row.seed: cell.row.data_sha256 for cell in cells} == {n: subsets.get(n, subsets[seeds[0]]) for n in drawn}
+    assert len(cells) == len(drawn) and len({cell.key for cell in cells}) == len(drawn)
+
+
+def test_random_weights_are_the_mean_of_their_draws(tasks, tmp_path):
+    table = run(tasks, tmp_path, seeds=(0,), twins=3, controls=[])
+    random = table.frame[table.frame.role == "random"]
+    own = random.loc[random.groupby(["task", "seed"]).dev_accuracy.idxmax()].groupby("task").accuracy
+    best = table.best().set_index("task")
+    assert best.random.to_dict() == pytest.approx(own.mean().to_dict())
+    assert best.random_sd.to_dict() == pytest.approx(own.std(ddof=1).to_dict()) and (best.random_n == 3).all()
+
+
+@pytest.mark.parametrize("twins", [0, True, 1.5, "2"])
+def test_a_number_of_twins_that_is_none_is_refused(tasks, tmp_path, twins):
+    with pytest.raises(ConfigError, match=r"twins=.* must be a whole number of at least 1"):
+        run(tasks, tmp_path, twins=twins)
+
+
+# Groups of test items, and halves of train.
+
+
+def halved(tasks, tmp_path, **options):
+    return run(tasks, tmp_path, **{"floors": [], "controls": [], "resample": "train", "resamples": 5} | options)
+
+
+def test_train_halves_are_measured_as_rows_of_their_own(tasks, tmp_path):
+    """Five for every layer that was asked for: none of controls, twins and the added static layer. All of a second run is there."""
+    table = run(tasks[:1], tmp_path, poolings=["cls"], layers=[1, 2], resample="train", resamples=5)
+    frame = table.frame
+    assert frame.cell.is_unique and (frame.status == "done").all()
+    drawn = frame[frame.role == "resample"]
+    assert drawn.groupby("layer").seed.apply(list).to_dict() == {1: [0, 1, 2, 3, 4], 2: [0, 1, 2, 3, 4]}
+    assert set(drawn.encoder) == {"toy"}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").glob("*.json")}
+    more = run(tasks[:1], tmp_path, poolings=["cls"], layers=[1, 2], resample="train", resamples=7)
+    assert all(path.stat().st_mtime_ns == t for path, t in before.items()) and len(more.frame) == len(frame) + 4
+    plain = run(tasks[:1], tmp_path, poolings=["cls"], layers=[1, 2])
+    pd.testing.assert_frame_equal(plain.frame, frame[frame.role != "resample"].reset_index(drop=True))
+
+
+def test_a_half_is_what_the_probe_makes_of_those_rows(tasks, tmp_path):
+    """Fitted by hand on the drawn rows of train, chosen on all of dev."""
+    task = tasks[0]
+    table = halved([task], tmp_path, layers=[1])
+    store = Store(tmp_path / "store")
+    vectors = store.vectors(ToyEncoder(), [text for split in task.splits.values() for text in split.texts], ["mean"])
+    train, dev, test = (vectors.rows(split.texts).get(Column(1, "mean")) for split in task.splits.values())
+    assert table.frame[table.frame.role == "resample"].accuracy.nunique() > 2
+    for row in table.frame[table.frame.role == "resample"].itertuples():
+        drawn = task.train.half(row.seed)
+        blocks, labels = Blocks(train[drawn], dev, test), LabelSet(task.train.labels[drawn], task.dev.labels)
+        [(_, _, result)] = LogisticPath().fit(lambda _, b=blocks: b, [Column(1, "mean")], {"true": labels}, task.name, 2, 0)
+        gold, predicted = table.predictions(row.cell)
+        assert np.array_equal(predicted, result.predictions) and np.array_equal(gold, task.test.labels)
+        assert row.accuracy == (result.predictions == gold).mean() and row.dev_accuracy == result.dev_accuracy
+
+
+def test_halves_widen_what_is_said_of_the_layers(tasks, tmp_path):
+    """The best layer, its score and the others' stay; only the interval grows, and says so."""
+    plain, table = run(tasks[:1], tmp_path, floors=[], controls=[]), halved(tasks[:1], tmp_path, resamples=6)
+    before, after = plain.best(), table.best()
+    assert after.layer.tolist() == before.layer.tolist() and np.allclose(after.accuracy, before.accuracy)
+    assert set(before.interval_over) == {"test items"} and set(after.interval_over) == {"test items and train halves"}
+    for name in ("accuracy", "macro_f1"):
+        assert (after[f"{name}_low"] < before[f"{name}_low"]).all() and (after[f"{name}_high"] > before[f"{name}_high"]).all()
+    line, frame = after.iloc[0], table.frame
+    fits = frame[(frame.role == "resample") & (frame.task == line.task) & (frame.layer == line.layer)].accuracy
+    expected = mean_accuracy(np.equal(*table.predictions(line.cell)), halves=fits.tolist())
+    assert (line.accuracy_low, line.accuracy_high) == pytest.approx((expected.lower, expected.upper))
+
+
+def test_a_probe_that_draws_is_halved_at_the_first_seed(tasks, tmp_path):
+    probe = load_probe("senteval", max_epoch=2, l2=[1e-4])
+    frame = halved(tasks[:1], tmp_path, probe=probe, seeds=(3, 1), layers=[1], train_size=200).frame
+    drawn = frame[frame.role == "resample"]
+    records = [json.loads((tmp_path / "cells" / f"{cell}.json").read_text())["inputs"] for cell in drawn.cell]
+    assert sorted(drawn.seed) == [0, 1, 2, 3, 4] and {said["probe_seed"] for said in records} == {1114}
+    first = frame[(frame.role == "probe") & (frame.seed == 3)].iloc[0]
+    assert set(drawn.data_sha256) == {first.data_sha256} and set(drawn.n_train) == {first.n_train}
+    best = halved(tasks[:1], tmp_path, probe=probe, seeds=(3, 1), layers=[1], train_size=200).best()
+    assert best.interval_over[0] == "test items, seeds and train halves" and best.seeds[0] == 2
+
+
+def test_halves_need_a_train_split_of_their_own(tasks, tmp_path):
+    with pytest.raises(ConfigError, match="bigram_shift is cross-validated: set resample=null"):
+        halved([tasks[0].cross_validated(4, 0)], tmp_path)
+
+
+def test_other_groups_are_other_cells_with_the_same_scores_and_other_intervals(tasks, tmp_path):
+    """Ten groups of six items: accuracy and F1 stay, their intervals are those of groups, and the cells keep the groups."""
+    task = tasks[0]
+    groups = tuple(f"g{k // 6}" for k in range(60))
+    plain = run([task], tmp_path, floors=["majority"])
+    table = run([replace(task, test=replace(task.test, groups=groups))], tmp_path, floors=["majority"])
+    assert set(plain.frame.cell).isdisjoint(table.frame.cell)
+    names = ["role", "layer", "accuracy", "macro_f1", "dev_accuracy", "chosen"]
+    pd.testing.assert_frame_equal(plain.frame[names], table.frame[names])
+    assert set(plain.frame.n_groups) == {60} and set(table.frame.n_groups) == {10}
+    for row in table.frame.itertuples():
+        assert np.array_equal(table.groups(row.cell), np.arange(60) // 6)
+        gold, predicted = table.predictions(row.cell)
+        one, two = mean_accuracy(gold == predicted, np.arange(60) // 6), macro_f1(gold, predicted, 2, np.arange(60) // 6)
+        assert (row.accuracy_low, row.accuracy_high) == (one.lower, one.upper)
+        assert (row.macro_f1_low, row.macro_f1_high) == (two.lower, two.upper)
+    assert all(plain.groups(cell) is None for cell in plain.frame.cell)
+    assert table.best().interval_over[0] == "test items in 10 groups" and plain.best().interval_over[0] == "test items"
+    rows = table.frame[table.frame.role == "probe"].set_index("layer").cell
+    layers = table.compare_layers().set_index("layer")
+    best = next(iter(layers.index[layers.best]))
+    for layer in layers.index[~layers.best]:
+        right = [np.equal(*table.predictions(rows[k])) for k in (layer, best)]
+        assert layers.p[layer] == pytest.approx(mcnemar(*right, np.arange(60) // 6))

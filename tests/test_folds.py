@@ -1,8 +1,8 @@
-"""Cross-validation: every sentence is tested once, folds fitted side by side are the folds fitted alone, cells are pooled right."""
+"""Cross-validation: half of the sentences choose and half report; folds fitted side by side are the folds fitted alone."""
 
 import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,9 +13,11 @@ from sklearn.preprocessing import StandardScaler
 from toys import ToyEncoder
 
 from probing import Store, evaluate
+from probing.cells import Cells
 from probing.errors import DataError
+from probing.evaluation import _pooled
 from probing.probes.logistic import Design, fit_path, fit_paths
-from probing.probes.protocols import Blocks, Fold, LabelSet, LogisticPath
+from probing.probes.protocols import Blocks, Fold, LabelSet, LogisticPath, ProbeResult
 from probing.task import Split, Task
 
 
@@ -31,42 +33,128 @@ def made(labels, texts=None):
 @settings(max_examples=40, deadline=None)
 @given(
     counts=st.lists(st.integers(1, 40), min_size=2, max_size=6).filter(lambda counts: sum(counts) >= 20),
-    folds=st.sampled_from([2, 5, 10]),
+    parts=st.sampled_from([(4, None), (6, None), (10, None), (10, 2), (9, 3), (5, 1)]),
     seed=st.integers(0, 5),
 )
-def test_every_sentence_is_tested_once_by_folds_of_equal_size_that_share_nothing(counts, folds, seed):
+def test_some_sentences_choose_and_others_report_in_parts_of_equal_size(counts, parts, seed):
     task = made(np.repeat(np.arange(len(counts)), counts))
-    whole = task.cross_validated(folds, seed)
-    assert len(whole.folds) == folds and whole.parts == whole.folds and task.parts == (task,)
-    tested = [text for fold in whole.folds for text in fold.test.texts]
-    assert tuple(tested) == whole.test.texts and max(Counter(tested).values()) == 1
-    assert len(task.train) - folds < len(tested) <= len(task.train) and set(tested) <= set(task.train.texts)
-    assert {tuple(map(len, fold.splits.values())) for fold in whole.folds} == {tuple(map(len, whole.folds[0].splits.values()))}
+    folds, choosing = parts
+    whole = task.cross_validated(folds, seed, choosing)
+    choosing = choosing or folds // 2
+    assert len(whole.folds) == folds - choosing and whole.parts == whole.folds and task.parts == (task,)
+    tested = Counter(text for fold in whole.folds for text in fold.test.texts)
+    chosen_on = Counter(text for fold in whole.folds for text in fold.dev.texts)
+    assert list(tested) == list(whole.test.texts) and set(tested.values()) == {1}
+    assert list(chosen_on) == list(whole.dev.texts) and set(chosen_on.values()) == {(folds - choosing) // choosing}
+    used = {*whole.dev.texts, *whole.test.texts}
+    assert len(used) == len(whole.test) + len(whole.dev), "no sentence both chooses and reports, in any two folds"
+    assert len(whole.dev) * folds == len(used) * choosing
+    assert len(task.train) - folds < len(used) <= len(task.train) and used <= set(task.train.texts)
     label = dict(zip(task.train.texts, task.train.labels, strict=True))
     for fold in whole.folds:
         parts = [set(split.texts) for split in fold.splits.values()]
-        assert sum(map(len, parts)) == len(set.union(*parts)), "train, dev and test share no sentence"
+        assert sum(map(len, parts)) == len(set.union(*parts)) == len(used), "train, dev and test share none, and miss none"
         assert all(label[t] == k for split in fold.splits.values() for t, k in zip(split.texts, split.labels, strict=True))
-    held = np.array([np.bincount(fold.test.labels, minlength=len(counts)) for fold in whole.folds])
-    assert (held.max(0) - held.min(0)).max() <= 1, "each class goes round all folds"
+    parts = [fold.splits[name] for fold in whole.folds for name in ("dev", "test")]
+    held = np.array([np.bincount(part.labels, minlength=len(counts)) for part in parts])
+    assert (held.max(0) - held.min(0)).max() <= 1 and len({len(part) for part in parts}) == 1, "each class goes round all parts"
+    if 2 * choosing == folds:
+        halves = [np.bincount(whole.splits[name].labels, minlength=len(counts)) for name in ("dev", "test")]
+        assert np.abs(halves[0] - halves[1]).max() <= 1, "and both halves"
 
 
 def test_a_sentence_that_occurs_twice_is_in_one_fold_and_the_seed_draws():
     labels = np.arange(60) % 2
     texts = [f"s{i % 50}" for i in range(60)]
-    task = made(labels, texts).cross_validated(5, 0)
-    assert sorted(task.test.texts) == sorted(set(texts))
-    again, other = made(labels, texts).cross_validated(5, 0), made(labels, texts).cross_validated(5, 1)
+    task = made(labels, texts).cross_validated(10, 0)
+    assert sorted((*task.dev.texts, *task.test.texts)) == sorted(set(texts))
+    again, other = made(labels, texts).cross_validated(10, 0), made(labels, texts).cross_validated(10, 1)
     assert task.sha256 == again.sha256 != other.sha256
     first = replace(task, folds=(*task.folds[1:], task.folds[0]))
     assert first.sha256 != task.sha256, "the hash covers the folds, not what the first one shows"
-    assert task.data_card["folds"] == 5 and task.data_card["n"] == {name: len(s) for name, s in task.splits.items()}
+    assert task.data_card["folds"] == 5 and task.data_card["n"] == {"train": 40, "dev": 25, "test": 25}
     assert task.subset(None, 0) is task
-    assert task.data_card["notes"][0].startswith("cross-validated in 5 folds")
+    note = task.data_card["notes"][0]
+    assert note.startswith(
+        "cross-validated on sentences of the train split in 5 folds: 25 sentences choose (dev), 25 others report"
+    )
     with pytest.raises(DataError, match="draw its sentences first"):
         task.subset(10, 0)
-    with pytest.raises(DataError, match="9 distinct train sentences: too few for 5 folds"):
-        made(np.arange(9) % 2).cross_validated(5, 0)
+    with pytest.raises(DataError, match="19 distinct train sentences: too few for 10 parts"):
+        made(np.arange(19) % 2).cross_validated(10, 0)
+
+
+@pytest.mark.parametrize(
+    ("folds", "choosing"), [(-4, None), (0, None), (2, None), (3, 1), (5, None), (9, None), (10, 0), (10, 4), (9, 9)]
+)
+def test_parts_that_choose_and_report_in_no_equal_shares_are_refused(folds, choosing):
+    with pytest.raises(
+        DataError, match=rf"cross-validated in {folds} parts of which .* choose.*: take at least 4 parts, half of them"
+    ):
+        made(np.arange(100) % 2).cross_validated(folds, 0, choosing)
+
+
+@dataclass
+class Constant:
+    """A probe that says one class, the one that most of its dev sentences have; train is not read."""
+
+    name: str = "constant"
+
+    def settings(self, task):
+        return {"estimator": "constant"}
+
+    def seed(self, seed):
+        return None
+
+    def columns(self, columns):
+        return list(columns)
+
+    def fit(self, load, columns, label_sets, task, n_classes, seed):
+        for column in columns:
+            for which, labels in label_sets.items():
+                share = np.bincount(labels.dev, minlength=n_classes) / len(labels.dev)
+                predictions = np.full(len(load(column).test), share.argmax())
+                yield column, which, ProbeResult(predictions, share.max(), {"class": int(share.argmax())}, (), True)
+
+
+def test_labels_of_sentences_that_report_choose_nothing(tmp_path):
+    """What is chosen, and the dev accuracy, stay as they were whatever the other half's labels are; and the other way round."""
+    texts = [f"w{i} w{i % 7}" for i in range(60)]
+    task = made(np.repeat([0, 1], [40, 20]), texts).cross_validated(6, 0)
+
+    def flipped(which):
+        """The task with other labels of the sentences that choose (dev) or report (test), wherever they stand."""
+        chosen = set(task.splits[which].texts)
+
+        def flip(split):
+            return replace(split, labels=np.array([k ^ (t in chosen) for t, k in zip(split.texts, split.labels, strict=True)]))
+
+        def both(part):
+            return replace(part, train=flip(part.train), dev=flip(part.dev), test=flip(part.test))
+
+        return replace(both(task), folds=tuple(map(both, task.folds)))
+
+    rows = []
+    for number, variant in enumerate((task, flipped("test"), flipped("dev"))):
+        out = {"store": tmp_path / "s", "cells": tmp_path / f"c{number}"}
+        found = evaluate([variant], [ToyEncoder()], probe=Constant(), layers=[0], poolings=["mean"], controls=(), floors=(), **out)
+        rows.append(found.frame.iloc[0])
+    plain, other_report, other_choice = rows
+    assert json.loads(plain.chosen) == {"class": [0, 0, 0]} and plain.accuracy == pytest.approx(2 / 3, abs=0.04)
+    assert (other_report.chosen, other_report.dev_accuracy) == (plain.chosen, plain.dev_accuracy)
+    assert other_report.accuracy == pytest.approx(1 - plain.accuracy)
+    assert json.loads(other_choice.chosen) == {"class": [1, 1, 1]}
+
+
+@dataclass
+class DeadEncoder(ToyEncoder):
+    """A toy encoder with one dead output in every layer."""
+
+    def forward(self, items):
+        states = super().forward(items)
+        for layer in states.layers:
+            layer[..., 3] *= 1e-12
+        return states
 
 
 def features(n, d, k, seed, signal=1.0):
@@ -134,23 +222,35 @@ def test_a_grid_by_classes_is_times_the_classes_less_one(solver):
 
 
 @pytest.mark.parametrize("probe", ["fast", "sklearn", "senteval-logreg"])
-def test_a_cross_validated_task_gives_one_row_a_column_over_all_its_sentences(probe, tmp_path):
+def test_a_cross_validated_task_gives_one_row_a_column_over_the_half_that_reports(probe, tmp_path):
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice([f"w{i}" for i in range(20)], 6)) + f" n{i}" for i in range(240)]
-    task = made([int("w1 " in text) for text in texts], texts).cross_validated(5, 0)
+    texts = [" ".join(rng.choice([f"w{i}" for i in range(20)], 6)) + f" n{i}" for i in range(480)]
+    task = made([int("w1 " in text) for text in texts], texts).cross_validated(10, 0)
     found = evaluate(
-        [task], [ToyEncoder()], store=Store(tmp_path / "s"), probe=probe, poolings=["mean"], floors=["majority", "nb-unigram"]
+        [task],
+        [DeadEncoder()],
+        store=Store(tmp_path / "s"),
+        cells=tmp_path / "c",
+        probe=probe,
+        poolings=["mean"],
+        floors=["majority", "nb-unigram"],
     )
     frame = found.frame
-    assert set(frame.status) == {"done"} and set(frame.n_test) == {240} and set(frame.n_train) == {len(task.folds[0].train)}
+    assert set(frame.status) == {"done"} and set(frame.n_test) == set(frame.n_dev) == {240} and set(frame.n_train) == {384}
     assert frame.groupby("role").size().to_dict() == {"control": 3, "floor": 2, "probe": 3}
     for row in frame.itertuples():
         gold, predicted = found.predictions(row.cell)
         assert len(gold) == 240 and row.accuracy == pytest.approx((gold == predicted).mean())
         if row.role == "probe":
             assert (gold == task.test.labels).all() and len(json.loads(row.chosen)["C"]) == 5
+            assert Cells(tmp_path / "c").find(row.cell)["details"]["features_left_out"] == (probe != "senteval-logreg")
     top = np.bincount(task.test.labels).max() / 240
     probes, controls = frame[frame.role == "probe"].accuracy, frame[frame.role == "control"].accuracy
     assert probes.max() > top + 0.05, "whether a word is there can be told"
     assert controls.max() < top + 0.08, "permuted labels are not"
     assert frame[frame.encoder == "majority"].accuracy.item() == pytest.approx(top)
+
+
+def test_folds_have_converged_as_one_only_if_all_did():
+    parts = [ProbeResult(np.array([k, 1]), 0.5, {"C": 1.0}, ({"C": 1.0},), converged=k != 1) for k in range(3)]
+    assert not _pooled(parts, [2, 2, 2]).converged and _pooled(parts[::2], [2, 2]).converged

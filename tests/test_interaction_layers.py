@@ -2,13 +2,15 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from probing import evaluate
+from probing import evaluate, presets
 from probing.errors import ConfigError
 from probing.interactions.game import all_coalitions
 from probing.interactions.text import JointGame, TextGame
@@ -71,11 +73,11 @@ def test_a_run_measures_layers_and_accuracies_and_draws_them_on_one_axis(context
     frame.to_csv(out / "rows.csv", index=False)
     other = inner.assign(data="other", encoder="without accuracies")
     asked.report(pd.concat([pd.read_csv(out / "rows.csv"), other], ignore_index=True), out)
-    assert (out / "figure-layers-other.svg").is_file() and not (out / "figure-profile-other.svg").exists()
-    drawn = (out / "figure-profile-bigram_shift.svg").read_text()
+    assert (out / "figure-layers-other-delete.svg").is_file() and not list(out.glob("figure-profile-other*"))
+    drawn = (out / "figure-profile-bigram_shift-delete.svg").read_text()
     for word in ("BShift", "TreeDepth", "test accuracy (%)", "median T_relative", "interaction, mean"):
         assert f"<!-- {word} -->" in drawn
-    assert "toy" in (out / "figure-layers-bigram_shift.svg").read_text()
+    assert "toy" in (out / "figure-layers-bigram_shift-delete.svg").read_text()
     means = pd.read_csv(out / "layers.csv")
     here = inner[(inner.value == "mean") & (inner.layer == 2)]
     means = means[means.data == "bigram_shift"]
@@ -112,6 +114,44 @@ def test_growth_is_told_from_pairs_where_intervals_overlap():
     assert (whole["from_"], whole["to"]) == (0, 3) and whole["difference"] == pytest.approx((wide[3] - wide[0]).mean())
     relative = moves[(moves.measure == "T_relative") & ~moves.whole]
     assert relative.sentences.tolist() == [0, 30, 30] and verdict(relative) == "grows at 0 of 3 steps, falls at 0, 3 not told"
+
+
+def test_each_masking_has_its_lines_on_the_same_sentences_and_one_can_turn_the_answer(tmp_path):
+    """T of layer 0 is 0 with pad, so that T grows; with delete it is large, and T falls. Both stand in the table."""
+    grows, falls = planted(0.0, 1.0), planted(2.0, 1.0).assign(masking="delete")
+    grows.loc[grows.layer == 0, "T"] = 1e-8
+    frame = pd.concat([grows, falls], ignore_index=True)
+    whole = steps(frame).query("whole and measure == 'T'")
+    assert (whole.difference > 0).tolist() == [True, False] and (whole.p_holm < 0.05).all()
+    np.testing.assert_allclose(whole.p_holm, multipletests(whole.p, method="holm")[1])
+    InteractionLayers().report(frame.assign(kind="interaction"), tmp_path)
+    said = (tmp_path / "table.md").read_text().split("## T, d")[0]
+    assert said.count("| d | e | mean |") == 2 and said.count("0: forced to grow") == 1
+    assert (tmp_path / "figure-layers-d-pad.svg").is_file() and (tmp_path / "figure-layers-d-delete.svg").is_file()
+
+
+def test_a_run_measures_every_masking_on_the_same_segments(tmp_path):
+    encoder = presets.build({**presets.read("encoder", "transformer"), "embedding_dim": 8, "heads": 2, "buckets": 50}, "encoder")
+    texts = tuple(f"a{i} b{i} c{i} d{i} e{i}" for i in range(4))
+    task = SimpleNamespace(name="t", splits={"test": SimpleNamespace(texts=texts)})
+    context = Context(lambda: encoder, lambda: [task], (0,), Kept(tmp_path / "kept"), Store(tmp_path / "s"), tmp_path)
+    options = {"sentences": 4, "words": [5, 5], "lengths": [3]}
+    frame = InteractionLayers(**options, maskings=["pad", "attention", "delete"]).measure(context)
+    assert frame.groupby(["masking", "value"]).size().to_dict() == {
+        (masking, value): 4 * len(encoder.dims)
+        for masking in ("pad", "attention", "delete")
+        for value in encoder.poolings if value in ("cls", "mean")
+    } | {(masking, "all"): 4 * len(encoder.dims) for masking in ("pad", "attention")}  # fmt: skip
+    segments = frame.groupby("masking")[["text", "start", "stop"]].apply(lambda part: set(part.itertuples(index=False)))
+    assert segments.pad == segments.attention == segments.delete
+    first = frame[(frame.layer == 0) & (frame.value == "mean")].groupby("masking")["T"].mean()
+    assert first.pad < 1e-6 and first.attention > 1e-3 and first.delete > 1e-3
+    for wrong, message in ((["mask", "mask"], "different maskings"), ([], "list of different")):
+        with pytest.raises(ConfigError, match=message):
+            InteractionLayers(**options, maskings=wrong)
+    for wrong in ("replace", "deleted"):
+        with pytest.raises(ConfigError, match=f"'{wrong}' is not possible for transformer.*allowed: .*pad.*delete"):
+            InteractionLayers(**options, maskings=[wrong]).measure(context)
 
 
 def test_an_encoder_of_one_layer_has_no_steps(tmp_path):

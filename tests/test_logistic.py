@@ -10,9 +10,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
+from probing import load_probe
 from probing.errors import DataError
 from probing.probes import lbfgs, passes, preconditioner
 from probing.probes.logistic import Design, LogisticProbe, best, fit_path, fit_paths
+from probing.probes.protocols import Blocks, LabelSet
+from probing.types import Column
 
 
 def made(n, d, k, seed, signal=1.0, spread=2.0):
@@ -508,13 +511,41 @@ def test_going_on_in_the_same_direction_saves_passes(monkeypatch):
         assert a.objective == pytest.approx(b.objective, rel=1e-3)
 
 
-def test_a_feature_of_tiny_scale_is_a_feature():
-    """Squares of 1e-30 vanish in float32; standardised, the feature is as good as any."""
+def test_features_of_tiny_scale_are_features_where_all_are():
+    """Squares of 1e-30 vanish in float32; standardised, the features are as good as any."""
     x, y = made(400, 5, 2, seed=0)
-    small = x.copy()
-    small[:, 2] *= 1e-30
-    a, b = (fit_path(Design.prepare(given), y, 2, [0.1])[0].objective for given in (x, small))
+    a, b = (fit_path(Design.prepare(given), y, 2, [0.1])[0].objective for given in (x, x * np.float32(1e-30)))
     assert a == pytest.approx(b, rel=1e-4)
+
+
+@pytest.mark.parametrize("spread", [1e-9, 1e-32])
+def test_a_dead_feature_that_holds_the_label_is_no_feature_beside_others(spread):
+    """Every protocol stays at chance, and says how many features it left out."""
+    y = np.random.default_rng(0).integers(0, 2, 900)
+    x = np.random.default_rng(1).normal(size=(900, 12)).astype(np.float32)
+    x[:, 4] = spread * (2 * y - 1)
+    blocks, labels = Blocks(x[:400], x[400:600], x[600:]), {"true": LabelSet(y[:400], y[400:600])}
+    for name, left_out in (("fast", 1), ("sklearn", 1), ("senteval", 0), ("senteval-logreg", 0)):
+        [(_, _, result)] = load_probe(name).fit(lambda _: blocks, [Column(0, "mean")], labels, "tree_depth", 2, 0)
+        assert 0.4 < (result.predictions == y[600:]).mean() < 0.6 and result.left_out == left_out, name
+    design = Design.prepare(x)
+    assert design.left_out == 1 and (design.transform(x)[:, 4] == 0).all()
+    estimator = LogisticProbe(C=10.0, standardize=True).fit(x[:600], y[:600])
+    assert 0.4 < estimator.score(x[600:], y[600:]) < 0.6
+
+
+@given(st.integers(0, 10_000), st.floats(-30, 30), st.integers(1, 4), st.floats(-12, -7))
+@settings(max_examples=20, deadline=None)
+def test_what_is_left_out_does_not_depend_on_the_layers_scale(seed, power, dead, below):
+    """A feature a million times smaller than its layer is left out, one a hundred thousand times smaller is not, at any scale."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(50, 11))
+    x /= x.std(0)
+    x[:, :dead] *= 10**below
+    x[:, -1] *= 1e-5
+    x *= 10**power
+    scale = Design.prepare(x.astype(np.float32)).scale
+    assert scale[:dead].isinf().all() and not scale[dead:].isinf().any()
 
 
 def test_the_same_call_gives_the_same_bits():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from test_networks import SMALL, small
+from toys import ToyEncoder
 
 from probing import load_encoder, load_task
 from probing.encoders.base import States, pool
@@ -328,6 +329,24 @@ def test_a_head_is_fitted_on_a_frozen_layer_saved_and_read(toy_root, toy_encoder
         load_head(tmp_path, toy_encoder)
     with pytest.raises(ConfigError, match="has 3 layers and the poolings cls, mean"):
         fit_head(toy_encoder, task, layer=3)
+
+
+class DeadOutput(ToyEncoder):
+    """Layer 0 with one more output of size 1e-20, which says how long the sentence is."""
+
+    dims = (13, 12, 12)
+
+    def forward(self, items):
+        states = super().forward(items)
+        length = states.mask.sum(1)[:, None, None].expand(*states.mask.shape, 1)
+        return States([torch.cat([states.layers[0], 1e-20 * length], 2), *states.layers[1:]], states.mask)
+
+
+def test_a_dead_output_is_no_feature_of_a_head(toy_root, toy_encoder):
+    task = load_task("bigram_shift", toy_root)
+    head, without = (fit_head(encoder, task, layer=0) for encoder in (DeadOutput(), toy_encoder))
+    assert (head.coef[:, -1] == 0).all()
+    np.testing.assert_allclose(head.coef[:, :-1], without.coef)
 
 
 # Bad input.

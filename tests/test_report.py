@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probing import report
 from probing.cells import Cells, key_of
 from probing.report import write
 from probing.runs import Run
-from probing.statistics import accuracy
+from probing.statistics import accuracy, smallest_difference
 from probing.tables import ResultTable, Row, merge
 
 N = 200
@@ -70,6 +71,12 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path) -> Bench:
     return Bench(tmp_path / "out")
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Drawing is nearly all of a report's time."""
+    monkeypatch.setattr("probing.report._pictures", lambda *given: [])
 
 
 def full(bench: Bench) -> Run:
@@ -173,7 +180,8 @@ def test_markdown_holds_score_interval_floors_control_and_twin(bench, tmp_path):
         "layer": "1 mean", "accuracy": "85.0", "macro F1": "84.0",
         "95 % interval": f"{100 * hits.lower:.1f}–{100 * hits.upper:.1f}",
         "control (word)": "52.5", "selectivity": "32.5", "majority": "50.0", "length": "50.5", "nb-unigram": "51.0",
-        "nb-bigram": "51.5", "static": "60.0", "random weights": "62.5", "tied layers": "1",
+        "nb-bigram": "51.5", "static": "60.0", "random weights": "62.5",
+        "not separated from it": "mean 1 (1 of 6)",
     }  # fmt: skip
     assert {name: line[name] for name in expected} == expected
     assert lines["Tense", "other"]["random weights"] == lines["Tense", "other"]["selectivity"] == ""  # not measured is not zero
@@ -195,43 +203,95 @@ def test_markdown_holds_score_interval_floors_control_and_twin(bench, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["floor", "static", "random"])
-@pytest.mark.parametrize("reach", [-1, 0, 1])
-def test_the_dagger_stands_exactly_where_the_interval_reaches_the_best_floor(bench, tmp_path, kind, reach):
-    """150 of 200: the interval begins at 68.6 %, between 137 and 138 right. A floor of 137 is beaten; 138 and 139 are not."""
-    assert 137 / N < accuracy(150, N).lower < 138 / N
+@pytest.mark.parametrize("lost", [5, 6])
+def test_the_dagger_stands_exactly_where_a_paired_test_does_not_separate_the_score_from_its_floors(
+    bench, tmp_path, no_pictures, kind, lost
+):
+    """Five items that only the score has right: p = 2/2^5 = .06; six: .03. The interval of 150 of 200 reaches far below both."""
+    assert accuracy(150, N).lower < (150 - lost) / N
     bench.add(150, layer=1)
-    best_floor = 138 + reach
     bench.floor("majority", 60)
     if kind == "floor":
-        bench.floor("nb-unigram", best_floor)
+        bench.floor("nb-unigram", 150 - lost)
     elif kind == "static":
-        bench.add(best_floor, layer=0)
+        bench.add(150 - lost, layer=0, dev=0.1)
     else:
-        bench.add(best_floor, role="random", encoder="twin", twin_of="my_encoder")
+        bench.add(130 - lost, role="random", encoder="twin 0", twin_of="my_encoder", seed=0)
+        bench.add(150 - lost, role="random", encoder="twin 1", twin_of="my_encoder", seed=1)
     write([bench.run()], tmp_path)
-    expected = "75.0†" if reach >= 0 else "75.0"
-    assert table_of((tmp_path / "table.md").read_text(encoding="utf-8"))[0]["accuracy"] == expected
+    expected = "75.0†" if lost == 5 else "75.0"
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    [line] = table_of(text)
+    assert line["accuracy"] == expected
+    assert line["random weights"] == (f"{(140 - lost) / 2:.1f} ± 7.1 (2)" if kind == "random" else "")  # sd: 10 / sqrt(2)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert f"<td>{expected}</td>" in page and ("<td>75.0†</td>" in page) == (reach >= 0)
-    assert "† the interval reaches down to the best floor" in page
+    assert f"<td>{expected}</td>" in page and ("<td>75.0†</td>" in page) == (lost == 5)
+    assert "† not shown to be above every floor of the line" in text
 
 
-def test_a_floor_that_equals_the_bound_is_reached(bench, tmp_path, monkeypatch):
-    """On the bound itself the interval reaches it."""
-    run_bound = accuracy(150, N).lower
-    bench.add(150, layer=1)
-    bench.floor("nb-unigram", 100)
-    run = bench.run()
-    plain = Run.table
+def test_layers_not_separated_are_named_by_pooling_counted_and_those_better_marked(bench, tmp_path, no_pictures):
+    """Of 150: 147 and 148 are not separated, 100 is worse, 180 (not chosen by dev) is better."""
+    bench.add(150, layer=2)
+    for layer, right, pooling in (
+        (0, 148, "mean"),
+        (1, 147, "mean"),
+        (3, 180, "mean"),
+        (4, 149, "mean"),
+        (0, 100, "cls"),
+        (5, 150, "cls"),
+    ):
+        bench.add(right, dev=0.1, layer=layer, pooling=pooling)
+    write([bench.run()], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert table_of(text)[0]["not separated from it"] == "mean 0-2, 3+, 4, cls 5 (5 of 7)"
+    assert "Holm over the layers and poolings of the line; other tasks, encoders and probes play no part" in text
+    best = pd.read_csv(tmp_path / "table.csv")
+    assert (best.not_separated[0], best.better[0]) == ("5/cls 0/mean 1/mean 2/mean 4/mean", "3/mean")
+    layers = pd.read_csv(tmp_path / "layers.csv").set_index(["pooling", "layer"])
+    assert layers.not_separated.sum() == 5 and layers.better.sum() == 1 and layers.difference["mean", 3] == pytest.approx(0.15)
 
-    def with_floor_at_bound(self):
-        table = plain(self)
-        table.frame.loc[table.frame.role == "floor", "accuracy"] = run_bound
-        return table
 
-    monkeypatch.setattr(Run, "table", with_floor_at_bound)
-    write([run], tmp_path)
-    assert table_of((tmp_path / "table.md").read_text(encoding="utf-8"))[0]["accuracy"] == "75.0†"
+def test_encoders_that_share_a_letter_are_not_separated_and_no_chain_hides_a_difference(bench, tmp_path, no_pictures):
+    """Neighbours that differ in nine items (p = .004) are separated; in five (p = .06) they are not, but the outer two are."""
+    for task, step in (("past_present", 9), ("bigram_shift", 5)):
+        for k, name in enumerate(("one", "two", "three")):
+            bench.add(150 - k * step, layer=1, encoder=name, task=task, paper_name=task)
+    write([bench.run()], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    wide = {line["task"]: line for line in table_of(text[text.index("## Task × encoder") :])}
+    assert [wide["bigram_shift"][name] for name in ("one", "two", "three")] == ["75.0 a", "72.5 ab", "70.0 b"]
+    assert [wide["past_present"][name] for name in ("one", "two", "three")] == ["75.0 a", "70.5 b", "66.0 c"]
+    assert "share a letter are not separated" in text[: text.index("## Task × encoder") + 200]
+
+
+def test_the_smallest_difference_that_the_test_split_shows_stands_in_the_foot(bench, tmp_path, no_pictures):
+    """One line a task: of 200 items, two other columns that differ from the best on 10 and 20 items."""
+    for right, dev in ((150, 0.9), (140, 0.1), (130, 0.1)):
+        bench.add(right, dev=dev, layer=right)
+    bench.add(3, layer=0, task="tiny", paper_name="Tiny", n_test=5)
+    write([bench.run()], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    shown = 100 * smallest_difference(200, 0.075, 0.05 / 2)
+    [line] = [line for line in text.splitlines() if "Power, Tense" in line]
+    assert "(200 test items)" in line and line.endswith(f"first step of Holm: {shown:.1f} points.")
+    assert "Power, Tiny (5 test items)" in text and "Holm: none, however large." in text
+
+
+def test_a_chosen_C_at_the_end_of_its_grid_is_marked_and_counted(bench, tmp_path, no_pictures):
+    bench.add(190, layer=1, edge="upper end")
+    bench.add(150, dev=0.1, layer=2, edge="lower end")
+    bench.add(100, layer=1, role="control", control="word", seed=0, edge="upper end")
+    bench.add(190, layer=1, task="bigram_shift", paper_name="BShift")
+    write([bench.run()], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert [line["accuracy"] for line in table_of(text)] == ["95.0¶", "95.0"]
+    assert "¶ 2 at the upper end and 1 at the lower end of the grid, of 4 fitted cells" in text
+    assert "lower bound" in text and pd.read_csv(tmp_path / "table.csv", keep_default_na=False).edge.tolist() == ["upper end", ""]
+    assert ResultTable.read_csv(tmp_path / "rows.csv").frame.edge.value_counts().to_dict() == {
+        "upper end": 2,
+        "": 1,
+        "lower end": 1,
+    }
 
 
 def test_the_double_dagger_marks_what_did_not_converge(bench, tmp_path):
@@ -447,7 +507,10 @@ def test_a_best_layer_without_its_first_seed_is_compared_on_the_next(bench):
     own = lines[(lines.task == "past_present") & (lines.encoder == "my_encoder")].set_index("layer")
     assert own.best.to_dict() == {1: False, 2: True, 3: False} and own.missing.to_dict() == {1: "", 2: "", 3: "failed"}
     assert (
-        own.p[1] < 0.01 and np.isnan(own.p[3]) and np.isnan(own.p_holm[3]) and own.tied.to_dict() == {1: False, 2: True, 3: False}
+        own.p[1] < 0.01
+        and np.isnan(own.p[3])
+        and np.isnan(own.p_holm[3])
+        and own.not_separated.to_dict() == {1: False, 2: True, 3: False}
     )
 
 
@@ -483,3 +546,26 @@ def test_against_a_published_table(bench, tmp_path):
     assert "| Tense |" in text and "| 75.0 |" in text and "encoder: my_encoder against bert-base-uncased" in text
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Against published numbers" in page and "encoder: my_encoder against bert-base-uncased" in page
+
+
+FOOT = [
+    (["test items"] * 2, "exact McNemar test", ["are over test items: ", "of these fits. What another train split"]),
+    (
+        ["test items in 7 groups", "test items"],
+        "exact McNemar test or exact sign-flip test of groups",
+        ["test items in 7 groups (A); test items (B): ", "of these fits", "Groups: "],
+    ),
+    (["test items and seeds"] * 2, "t test", ["are over test items and seeds: ", "of these fits", "Seeds: "]),
+    (["test items and train halves"] * 2, "t test", ["and other train splits of this size would show.", "Train halves: "]),
+    (["test items and train halves", "test items"], "exact McNemar test or t test", ["of these fits", "Train halves: "]),
+]
+
+
+@pytest.mark.parametrize(("overs", "test", "said"), FOOT)
+def test_the_foot_says_over_what_intervals_and_tests_go(overs, test, said):
+    best = pd.DataFrame({"interval_over": [*overs, ""], "paper_name": ["A", "B", "C"], "seeds": [1, 1, 0]})
+    text = "\n".join(report._over(best))
+    assert all(part in text for part in said) and "(C)" not in text
+    for part in ("Groups: ", "Seeds: ", "Train halves: ", "of these fits"):
+        assert (part in text) == (part in " ".join(said)), part
+    assert report._test(best) == test and report._over(best[best.seeds == 0]) == []

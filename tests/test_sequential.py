@@ -3,13 +3,17 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
+from statistics import NormalDist
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import processes
 import pytest
 import toys
+from statsmodels.stats.proportion import proportion_confint
 from test_cli import here, probing, the_run  # noqa: F401
 from toys import ToyEncoder, save_tiny, write_task
 
@@ -17,9 +21,24 @@ from probing import Store, evaluate, flash, load_probe, load_task
 from probing.cells import Cells
 from probing.errors import ConfigError
 from probing.plan import Settings
-from probing.sequential import Round, _difference, check, sample
+from probing.sequential import Round, check, sample
+from probing.tables import ResultTable
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "flash.py"
+
+
+def script(path):
+    spec = importlib.util.spec_from_file_location(path.stem + "_script", path)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    return script(SCRIPT.with_name("calibration_folds.py"))
+
+
 WORDS = [f"w{i}" for i in range(40)]
 
 
@@ -69,7 +88,7 @@ def test_its_layer_is_the_one_that_all_data_choose_and_less_is_extracted(tasks, 
     mean = found.answers.iloc[-1]
     assert mean.task == "mean of 2 tasks" and mean.why in ("separated", "within precision") and mean.share < 0.6
     for row in found.answers.iloc[:-1].itertuples():
-        assert row.layer in best.tied[row.task]
+        assert (row.layer, "mean") in best.not_separated[row.task]
     distinct = {text for task in found.tasks for split in task.splits.values() for text in split.texts}
     [entry] = Store(tmp_path / "s").entries()
     assert entry["sentences"] == len(distinct), "samples are nested: nothing was extracted that the last round does not use"
@@ -84,15 +103,20 @@ def test_it_stops_where_every_layer_is_told_apart_or_known_to_the_precision(task
     assert ((last.half_width <= precision) | last.separated).all()
     assert (rounds.groupby("round").n.first().diff().dropna() > 0).all()
     assert set(found.answers.why) <= {"separated", "within precision", "mean separated", "mean within precision"}
-    pairs = last[[not a.startswith(f"{e} ") for a, e in zip(last.against, last.encoder, strict=True)]]
-    assert len(pairs) == 1, "the best of one encoder against the best of the other"
+    assert last.family.value_counts().to_dict() == {"toy": 3, "other": 3, "encoders": 1}
+    [pair] = last[last.family == "encoders"].itertuples()
+    assert {pair.encoder, pair.against.split()[0]} == {"toy", "other"}, "the best of one encoder against the best of the other"
+    found.write(tmp_path)
+    said = f"{pair.difference:.1f} points below {pair.against} in the mean, ± {pair.half_width:.1f}: "
+    said = f"{pair.encoder} mean {pair.layer}: {said}" + ("separated." if pair.separated else "not separated.")
+    assert said in (tmp_path / "flash.md").read_text()
 
 
 def test_what_cannot_be_told_apart_runs_out_of_sentences_and_says_so(root, tmp_path):
     task = load_task("tree_depth", root)
     found = flash([task], [ToyEncoder()], store=tmp_path / "s", precision=0.01, floors=["majority"])
     [line] = found.answers.itertuples()
-    assert line.why == "data exhausted" and line.n_test == 2400 and line.half_width > 0.01
+    assert line.why == "data exhausted" and 4 * line.n_dev == line.n_test == 1920 and line.half_width > 0.01
     assert line.tied == [0, 1, 2], "labels are noise: no layer is better"
     assert set(found.table.frame.role) == {"probe", "floor"}
     found.write(tmp_path)
@@ -108,7 +132,7 @@ def test_a_precise_answer_needs_more_than_a_rough_one_and_both_share_their_cells
     calls = encoder.calls
     assert flash([task], [encoder], store=tmp_path / "s", precision=12).answers.equals(rough.answers) and encoder.calls == calls
     fine = flash([task], [encoder], store=tmp_path / "s", precision=7)
-    assert 600 > fine.answers.n_test.sum() > rough.answers.n_test.sum() > 60
+    assert 1200 > fine.answers.n_test.sum() > rough.answers.n_test.sum() > 60
     shared = rough.rounds["round"].max() - 1
     first = [table[table["round"] <= shared].reset_index(drop=True) for table in (fine.rounds, rough.rounds)]
     assert first[0].equals(first[1]) and len(first[0])
@@ -148,7 +172,7 @@ def test_many_classes_are_drawn_so_that_each_keeps_some_sentences(root):
     sizes = []
     for n in (10, 50, 299, 300, 599, 600):
         part = sample(task, n, 0)
-        counts = np.bincount(part.test.labels, minlength=len(part.classes))
+        counts = np.bincount(np.r_[part.dev.labels, part.test.labels], minlength=len(part.classes))
         assert set(counts) == {10} and len(part.classes) == min(60, max(2, n // 10)), "10 a class is all that there is"
         for split in part.splits.values():
             assert all(text.split()[0] == f"k{int(part.classes[k][1:])}" for k, text in zip(split.labels, split.texts, strict=True))
@@ -163,22 +187,96 @@ def test_a_best_layer_that_moves_beyond_the_ties_is_not_yet_an_answer():
     assert round_(2, [1, 2]).steady(round_(1, [1])) and not round_(2, [2]).steady(round_(1, [1, 2]))
 
 
-def test_layers_that_do_not_differ_are_separated_in_one_search_of_twenty_at_most():
-    """Seven layers of equal accuracy, in five rounds of nested samples; without the correction it would be one in three."""
-    rng = np.random.default_rng(0)
-    sizes, searches, wrong, naive = (300, 600, 1200, 2400, 4800), 200, 0, 0
-    keys = [("e", "mean", layer) for layer in range(7)]
-    cells = {key: {"t": str(key)} for key in keys}
+def bare(dev, test, correct):
+    """The table of one task and encoder: dev and test accuracy of every layer, and which test items it has right, (layers, n)."""
+    row = {"task": "t", "encoder": "e", "pooling": "mean", "role": "probe", "status": "done"}
+    frame = pd.DataFrame([row | {"layer": k, "cell": str(k)} for k in range(len(dev))]).assign(dev_accuracy=dev, accuracy=test)
+    return ResultTable(frame, lambda cell: (np.ones(correct.shape[1], bool), correct[int(cell)]))
+
+
+@pytest.mark.parametrize("n_layers", [7, 13, 25])
+def test_equal_layers_are_separated_at_any_of_three_looks_in_one_search_of_twenty_at_most(n_layers):
+    """Nested samples; without the correction some layer would be outside its 95 % interval in every sixth search or more."""
+    rng = np.random.default_rng(n_layers)
+    sizes, searches, wrong, naive = (200, 400, 800), 50, 0, 0
     for _ in range(searches):
-        shared = rng.random(sizes[-1]) < 0.6
-        right = {str(k): np.where(rng.random(sizes[-1]) < 0.7, shared, rng.random(sizes[-1]) < 0.6) for k in keys}
-        found = []
-        for r, n in enumerate(sizes, start=1):
-            predictions = lambda cell, n=n, right=right: (np.ones(n, bool), right[cell][:n])  # noqa: E731
-            found.append([_difference(cells, predictions, keys[0], key, 0.05 / 2**r / 6) for key in keys[1:]])
-        wrong += any(line["separated"] for part in found for line in part)
-        naive += any(abs(line["difference"]) > line["half_width"] for part in found for line in part)
-    assert wrong <= 0.05 * searches + 2 * np.sqrt(0.05 * 0.95 * searches) and naive > 0.2 * searches
+        shared = rng.random((2, 1, sizes[-1])) < 0.6
+        right = np.where(rng.random((2, n_layers, sizes[-1])) < 0.5, shared, rng.random((2, n_layers, sizes[-1])) < 0.6)
+        looks = []
+        for number, n in enumerate(sizes, start=1):
+            dev, test = right[:, :, :n].mean(2)
+            looks += Round.of(bare(dev, test, right[1, :, :n]), number, 1.0).lines
+        wrong += any(line["separated"] for line in looks)
+        naive += any(abs(line["difference"]) > line["half_width"] > 0 for line in looks)
+    assert wrong <= 0.05 * searches + 2 * np.sqrt(0.05 * 0.95 * searches) and naive > 0.15 * searches
+
+
+def test_a_round_spends_half_of_what_the_round_before_spent():
+    """One layer is 11 of 400 items behind another: Agresti and Min's z is 11 / sqrt(16 + 1 - 121 / 402) = 2.69, of 1.15: 2.34."""
+    correct = np.zeros((2, 400), bool)
+    correct[0, :13], correct[1, 13:16] = True, True  # the first alone has 13 right, the second alone 3
+    correct[0, 16] = True
+    z = 11 / np.sqrt(18 - 11**2 / 402) / 1.15
+    assert NormalDist().inv_cdf(1 - 0.025 / 2) < z < NormalDist().inv_cdf(1 - 0.0125 / 2)
+    first, second = (Round.of(bare([0.9, 0.8], correct.mean(1), correct), number, 1.0) for number in (1, 2))
+    assert [line["separated"] for line in (*first.lines, *second.lines)] == [False, True, False, False]
+    assert [len(found.ties) for found in (first, second)] == [1, 2], "of a task too"
+    other = Round.of(bare([0.8, 0.9], correct.mean(1), correct), 1, 1.0)
+    assert other.best == (("e", "mean", 1),) and other.leaders == {("t", "e", "mean", 1)}, "dev chooses, not test"
+
+
+@pytest.mark.parametrize(("ahead", "tied"), [([0, 28, 28, 28], 1), ([0, 8, 28, 28], 1), ([0, 8, 8, 28], 3), ([0, 8, 8, 8], 4)])
+def test_layers_are_tied_by_holm_over_the_tasks_own(ahead, tied):
+    """The best has so many items right that the others have wrong; by hand against the normal quantiles of Holm's steps."""
+    correct = np.ones((4, 400), bool)
+    for layer, n in enumerate(ahead):
+        correct[layer, : 2 * n : 2] = False
+    found = Round.of(bare([0.9, 0.8, 0.7, 0.6], correct.mean(1), correct), 1, 1.0)
+    z = sorted((n / np.sqrt(n + 1 - n**2 / 402) / 1.15 for n in ahead[1:]), reverse=True)
+    expected = 0
+    for step, one in enumerate(z):
+        if one <= NormalDist().inv_cdf(1 - 0.025 / (3 - step) / 2):
+            break
+        expected += 1
+    assert len(found.ties) == 4 - expected == tied
+
+
+def test_the_answer_of_flash_is_right_where_no_layer_is_better_than_another(calibration, monkeypatch):
+    """The public function: what it says is separated, tied and inside an interval, at two looks, 25 layers."""
+    monkeypatch.setattr("probing.sequential.START", 200)
+    runs = 16
+    found = calibration.flash_null(25, runs, 16, 0, sentences=400)
+    few = 0.05 * runs + 2 * np.sqrt(0.05 * 0.95 * runs)
+    assert found["runs"] == runs and found["looks"] == 2
+    assert max(found["any_look"], found["answer"], found["tied"]) <= few and found["covered"] >= runs - few
+    assert found["differences_covered"] >= 0.93 * found["differences"] == 0.93 * 24 * runs
+
+
+def test_a_task_that_is_cross_validated_reports_what_its_layers_reach(calibration):
+    found = calibration.folds_null(20, 20, 16, 0, sentences=200, probe=calibration.Ridge())
+    assert found["tied"] <= 3 and found["covered"] >= 17 and abs(found["bias"]) < 300 * np.sqrt(0.25 / 100 / 20)
+
+
+def test_statements_of_the_answer_are_at_the_level_of_its_round(tasks, tmp_path):
+    """Intervals, from the predictions by statsmodels; of the mean line by hand."""
+    found = flash(tasks, [ToyEncoder()], store=tmp_path / "s", precision=4, floors=[])
+    alpha = 0.05 / 2 ** found.rounds["round"].max()
+    cells = found.table.frame.set_index(["task", "layer"])
+    sums = []
+    for line in found.answers.iloc[:-1].itertuples():
+        assert line.layer == cells.loc[line.task].dev_accuracy.idxmax()
+        right = np.equal(*found.table.predictions(cells.cell[line.task, line.layer]))
+        low, high = proportion_confint(right.sum(), len(right), alpha, "wilson")
+        assert (line.accuracy, line.accuracy_low, line.accuracy_high) == pytest.approx((right.mean(), low, high))
+    mean = found.answers.iloc[-1]
+    for task in tasks:
+        right = np.equal(*found.table.predictions(cells.cell[task.name, mean.layer]))
+        low, high = proportion_confint(right.sum(), len(right), alpha, "wilson")
+        sums.append([right.mean(), (right.mean() - low) ** 2, (high - right.mean()) ** 2])
+    value, below, above = np.sum(sums, 0)
+    assert mean.accuracy == pytest.approx(value / 2)
+    assert mean.accuracy_low == pytest.approx(value / 2 - np.sqrt(below) / 2)
+    assert mean.accuracy_high == pytest.approx(value / 2 + np.sqrt(above) / 2)
 
 
 @pytest.mark.parametrize("precision", [0, -1.0, float("nan"), float("inf"), "narrow", True, None])
@@ -229,20 +327,42 @@ def test_the_script_that_compares_it_with_the_full_run(root, tmp_path):
     runs, lines = pd.read_csv(tmp_path / "out" / "flash.csv"), pd.read_csv(tmp_path / "out" / "tasks.csv")
     assert list(runs.tasks) == ["all", "all", "without word_content", "without word_content"]
     full = json.loads((tmp_path / "out" / "manifest.json").read_text())["full_run"]
-    assert runs.full_seconds[0] == pytest.approx(sum(said["extraction"] + said["fits"] for said in full.values()), abs=1e-3)
+    [times] = full.values()
+    assert runs.full_seconds[0] == pytest.approx(sum(said["extraction"] + said["fits"] for said in times.values()), abs=1e-3)
     assert (runs.ratio - runs.full_seconds / runs.seconds).abs().max() < 0.01 and (runs.sentences <= runs.of).all()
     assert len(lines) == 2 * 2 + 2 and lines.tau[lines.task == "past_present"].between(-1, 1).all()
-    assert "| all | 12 |" in (tmp_path / "out" / "table.md").read_text()
+    assert f"| all | {runs.encoder[0]} | 12 |" in (tmp_path / "out" / "table.md").read_text()
+    ranks = pd.read_csv(tmp_path / "out" / "ranks.csv")
+    assert set(ranks.task) == {"past_present", "word_content", "mean"} and set(ranks.layer) == {0, 1, 2}
+    assert (ranks.groupby(["tasks", "precision", "task"])[["rank", "full_rank"]].sum() == 6).all(axis=None)
+
+
+def test_rank_resolution_is_what_95_percent_of_the_rank_differences_do_not_exceed():
+    measured = script(SCRIPT)
+
+    def table(a, b):
+        rows = [{"role": "probe", "task": t, "layer": k, "accuracy": x} for t, of in (("s", a), ("t", b)) for k, x in enumerate(of)]
+        return ResultTable(pd.DataFrame(rows))
+
+    sample_, full = table([0.875, 0.75, 0.75], [0.25, 0.5, 0.375]), table([0.875, 0.8125, 0.75], [0.625, 0.5, 0.375])
+    lines = pd.DataFrame(measured.ranked(SimpleNamespace(table=sample_), full))
+    of = {task: [list(part["rank"]), list(part.full_rank)] for task, part in lines.groupby("task")}
+    assert of == {"s": [[1, 2.5, 2.5], [1, 2, 3]], "t": [[3, 1, 2], [1, 2, 3]], "mean": [[2.5, 1, 2.5], [1, 2, 3]]}
+    few, many = (pd.DataFrame({"rank": [1.0] * 20, "full_rank": [1.0] * n + [3.0] * (20 - n)}) for n in (18, 19))
+    assert measured.resolution(few) == 2 and measured.resolution(many) == 0 and np.isnan(measured.resolution(few[:0]))
+    tasks = pd.DataFrame({"encoder": ["a", "b"], "accuracy": [0.7, 0.8], "full_accuracy": [0.9, 0.8]})
+    encoders = measured.ranked_encoders(tasks.assign(tasks="all", precision=1.0, seed=0, task="t"))
+    assert list(encoders["rank"]) == [2, 1] and list(encoders.full_rank) == [1, 2]
 
 
 @pytest.mark.shared
 def test_the_reference_of_the_script_is_the_committed_run(shared):
-    spec = importlib.util.spec_from_file_location("flash_script", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    measured = script(SCRIPT)
     tasks = [load_task(name, shared / "data" / "probing" / "xprobe-en") for name in ("sentence_length", "bigram_shift")]
     folder = SCRIPT.parents[1] / "results" / "xprobe-en-minilm"
-    best = script.Reference(folder, tasks).best().set_index("task")
-    assert best.layer.to_dict() == {"sentence_length": 2, "bigram_shift": 3} and best.tied["sentence_length"] == [0, 1, 2, 3]
+    best = measured.Reference(folder, tasks).best().set_index("task")
+    assert best.layer.to_dict() == {"sentence_length": 2, "bigram_shift": 3} and best.not_separated["sentence_length"] == [
+        (layer, "mean") for layer in range(4)
+    ]
     with pytest.raises(SystemExit, match="made on other data: bigram_shift"):
-        script.Reference(folder, [tasks[0], tasks[1].subset(100, 0)])
+        measured.Reference(folder, [tasks[0], tasks[1].subset(100, 0)])

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from itertools import chain, combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest, sem, t
+from scipy.stats import binom, binomtest, norm, sem, t
 from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from probing.statistics import accuracy, holm, macro_f1, mcnemar, mean, median, paired_difference
+from probing.statistics import (
+    accuracy,
+    compare,
+    holm,
+    letters,
+    macro_f1,
+    mcnemar,
+    mcnemar_power,
+    mean,
+    mean_accuracy,
+    mean_score,
+    median,
+    paired_difference,
+    smallest_difference,
+    standard_error,
+)
+from probing.types import Estimate
 
 labellings = st.integers(2, 6).flatmap(
     lambda k: st.tuples(st.just(k), st.lists(st.tuples(st.integers(0, k - 1), st.integers(0, k - 1)), min_size=1, max_size=60))
@@ -120,6 +140,62 @@ def test_mcnemar_keeps_its_level():
     assert np.mean(null) < 0.08 and np.mean(real) > 0.9
 
 
+def rejections(n: int, discordance: float, difference: float, alpha: float, draws: int) -> float:
+    """Share of drawn pairs of classifiers that the exact McNemar test separates; items are drawn one by one."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(draws):
+        u = rng.random(n)
+        only_a = u < (discordance + difference) / 2
+        found.append(mcnemar(only_a, ~only_a & (u < discordance)) <= alpha)
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize(
+    ("n", "discordance", "alpha"), [(300, 0.1, 0.05), (200, 0.4, 0.05 / 27), (1000, 0.02, 0.05 / 6), (60, 0.01, 0.05)]
+)
+def test_the_smallest_difference_is_shown_four_times_of_five(n, discordance, alpha):
+    """By drawn items; in the last, all on which the two differ are the better one's. Half of it is shown in fewer than half."""
+    smallest = smallest_difference(n, discordance, alpha)
+    assert rejections(n, max(discordance, smallest), smallest, alpha, 1500) == pytest.approx(0.8, abs=0.035)
+    assert rejections(n, max(discordance, smallest), smallest / 2, alpha, 300) < 0.5
+    assert mcnemar_power(n, discordance, smallest, alpha) == pytest.approx(0.8, abs=1e-3)
+
+
+def test_the_smallest_difference_by_hand_and_its_laws():
+    """Of six items all must differ and be the better one's: p = 2/2^6; 0.8 = d^6. Of five none is enough: 2/2^5 > 0.05."""
+    assert smallest_difference(6, 0.1, 0.05) == pytest.approx(0.8 ** (1 / 6), abs=1e-5)
+    assert smallest_difference(5, 0.1, 0.05) == np.inf
+    base = smallest_difference(500, 0.2, 0.05)
+    assert smallest_difference(2000, 0.2, 0.05) == pytest.approx(base / 2, rel=0.05)  # as 1 / sqrt(n)
+    assert smallest_difference(500, 0.3, 0.05) > base and smallest_difference(500, 0.2, 0.01) > base
+    assert smallest_difference(500, 0.2, 0.05, power=0.5) < base
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 7).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.tuples(st.integers(0, n), st.integers(0, n))))))
+def test_letters_are_the_largest_sets_of_which_no_two_are_separated(case):
+    """By brute force over all subsets; so two share a letter if and only if they are not separated."""
+    n, pairs = case
+    apart = np.zeros((n, n), bool)
+    for i, j in pairs:
+        if i < n and j < n and i != j:
+            apart[i, j] = apart[j, i] = True
+    subsets = chain.from_iterable(combinations(range(n), k) for k in range(1, n + 1))
+    free = [set(subset) for subset in subsets if not apart[np.ix_(subset, subset)].any()]
+    largest = [group for group in free if not any(group < other for other in free)]
+    found = letters(apart)
+    names = sorted(set("".join(found)))
+    assert sorted(sorted(k for k in range(n) if name in found[k]) for name in names) == sorted(map(sorted, largest))
+    assert all(bool(set(found[i]) & set(found[j])) != apart[i, j] for i, j in combinations(range(n), 2))
+    assert not n or "a" in found[0]
+    assert names == list("abcdefghijklm")[: len(names)]
+
+
+def test_letters_of_more_sets_than_the_alphabet_has_stay_apart():
+    found = letters(~np.eye(60, dtype=bool))
+    assert len(set(found)) == 60 and found[51:53] == ["Z", "a'"]
+
+
 def test_mcnemar_refuses_other_items():
     with pytest.raises(ValueError, match=r"different items: \(3,\) and \(2,\)"):
         mcnemar([True] * 3, [True] * 2)
@@ -186,3 +262,185 @@ def test_the_interval_of_a_median_holds_it_about_as_often_as_it_says():
     held = np.mean([x.lower <= np.log(2) <= x.upper for x in found])
     assert 0.9 < held < 0.99 and all(x.lower <= x.value <= x.upper for x in found)
     assert median([1.0, np.nan, 3.0, 100.0]).value == 3
+
+
+# Groups of items.
+
+
+def test_the_standard_error_between_groups_by_hand():
+    """Right items of three groups: 2 of 2, 0 of 1, 1 of 3; mean 1/2, sums of deviations 1, -1/2, -1/2: 3/2 · 1.5 / 36 = 1/16."""
+    right, groups = [1, 1, 0, 1, 0, 0], [0, 0, 1, 2, 2, 2]
+    assert standard_error(right, groups) == pytest.approx(0.25)
+    assert standard_error(right) == pytest.approx(np.sqrt(0.25 / 5))
+    assert standard_error([1, 0], [0, 0]) == np.inf, "one group tells nothing of the variance between groups"
+
+
+@pytest.mark.shared
+def test_errors_and_sign_flips_of_groups_are_those_of_an_independent_reference(shared):
+    oracle = json.loads((shared / "oracles" / "probes.json").read_text())
+    for case in oracle["cluster_se"]["cases"]:
+        groups = np.unique(case["given"]["cluster"], return_inverse=True)[1]
+        assert standard_error(case["given"]["right"], groups) == pytest.approx(case["expected"]["se_clustered"], abs=1e-8)
+        assert mean_accuracy(case["given"]["right"], groups).value == pytest.approx(case["expected"]["accuracy"], abs=1e-8)
+    for case in oracle["mcnemar"]["cases"]:
+        given, expected = case["given"], case["expected"]
+        groups = np.unique(given["cluster"], return_inverse=True)[1]
+        a, b = np.array(given["a_right"], bool), np.array(given["b_right"], bool)
+        assert mcnemar(a, b) == pytest.approx(expected["exact_p"], abs=1e-8)
+        assert mcnemar(a, b, groups) == pytest.approx(expected["sign_flip_p"], abs=1e-8)
+        error = standard_error(a.astype(float) - b, groups)
+        assert error == pytest.approx(expected.get("se_clustered_difference", 0), abs=1e-8)  # one case has no discordant item
+        assert compare(a, b, groups)[0].value == pytest.approx(expected["difference"], abs=1e-8)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 6)), min_size=1, max_size=30))
+def test_the_test_of_groups_is_the_share_of_all_sign_patterns(items):
+    a, b, named = (np.array(x) for x in zip(*items, strict=True))
+    groups = np.unique(named, return_inverse=True)[1]
+    d = np.bincount(groups, a.astype(int) - b)
+    sums = [abs(np.dot(signs, d)) for signs in itertools.product([-1, 1], repeat=len(d))]
+    assert mcnemar(a, b, groups) == pytest.approx(np.mean(np.array(sums) >= abs(d.sum()) - 1e-9), abs=1e-12)
+    assert mcnemar(a, b, np.arange(len(a))) == pytest.approx(mcnemar(a, b), abs=1e-12)
+
+
+def test_groups_of_one_item_change_little_and_repeated_items_add_nothing():
+    """Four copies of each item, in groups, are the items once; without groups the interval is half as wide."""
+    right = np.arange(90) % 3 > 0
+    alone, copies, groups = accuracy(60, 90), np.repeat(right, 4), np.repeat(np.arange(90), 4)
+    singles = mean_accuracy(right, np.arange(90))
+    assert singles.upper - singles.lower == pytest.approx(alone.upper - alone.lower, rel=0.03)
+    grouped = mean_accuracy(copies, groups)
+    assert (grouped.lower, grouped.upper) == pytest.approx((singles.lower, singles.upper), abs=1e-9)
+    other = np.arange(90) % 4 > 0
+    assert mcnemar(copies, np.repeat(other, 4), groups) == pytest.approx(mcnemar(right, other))
+    assert mcnemar(copies, np.repeat(other, 4)) < mcnemar(right, other)
+
+
+def test_groups_whose_items_cancel_are_not_taken_for_more_items_than_there_are():
+    """Of each pair one is right: there is no variance between groups, and the interval stays that of the items."""
+    right, groups = np.arange(100) % 2, np.repeat(np.arange(50), 2)
+    found, alone = mean_accuracy(right, groups), accuracy(50, 100)
+    assert found.lower <= alone.lower and alone.upper <= found.upper < alone.upper + 0.01
+    whole = mean_accuracy(np.ones(100), groups)
+    assert whole.lower < accuracy(50, 50).lower and whole.upper == pytest.approx(1), "all right: as many items as groups"
+    assert mean_accuracy([1, 0], [0, 0]) == Estimate(0.5, 0.0, 1.0) and compare([1, 1], [0, 0], [0, 0])[1] == 1
+
+
+def grouped_columns(rng, m, size, within=1.5):
+    groups = np.repeat(np.arange(m), size)
+    return groups, [rng.random(m * size) < norm.cdf(0.8 + within * rng.standard_normal(m)[groups]) for _ in range(2)]
+
+
+def test_intervals_and_tests_of_groups_keep_their_level_where_those_of_items_do_not():
+    rng, truth, runs = np.random.default_rng(0), norm.cdf(0.8 / np.sqrt(1 + 1.5**2)), 250
+    counts = np.zeros(5)
+    for _ in range(runs):
+        groups, (a, b) = grouped_columns(rng, 30, 6)
+        inside = [low.lower <= truth <= low.upper for low in (mean_accuracy(a, groups), accuracy(int(a.sum()), len(a)))]
+        difference, p = compare(a, b, groups)
+        counts += [*inside, p < 0.05, mcnemar(a, b) < 0.05, difference.lower <= 0 <= difference.upper]
+    covered, by_items, separated, separated_by_items, zero_inside = counts / runs
+    assert covered > 0.92 and separated < 0.08 and zero_inside > 0.92
+    assert by_items < 0.8 and separated_by_items > 0.15
+
+
+def test_the_f1_of_groups_is_resampled_by_whole_groups():
+    """Against the plain way: draw groups with replacement, and score their items together."""
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(40), rng.integers(1, 9, 40))
+    gold = rng.integers(0, 3, 40)[groups]
+    predicted = np.where(rng.random(40)[groups] < 0.6, gold, rng.integers(0, 3, len(groups)))
+    draws = []
+    for _ in range(400):
+        items = np.concatenate([np.flatnonzero(groups == g) for g in rng.integers(0, 40, 40)])
+        draws.append(f1_score(gold[items], predicted[items], labels=[0, 1, 2], average="macro", zero_division=0))
+    found, alone = macro_f1(gold, predicted, 3, groups, draws=4000), macro_f1(gold, predicted, 3)
+    assert found.value == alone.value
+    assert (found.lower, found.upper) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.025)
+    assert found.upper - found.lower > 1.3 * (alone.upper - alone.lower)
+    mixed = rng.permutation(len(groups))
+    assert macro_f1(gold[mixed], predicted[mixed], 3, groups[mixed], draws=50) == macro_f1(gold, predicted, 3, groups, draws=50)
+
+
+# Several seeds, and halves of train.
+
+
+def test_an_interval_over_seeds_and_halves_by_hand():
+    """Half-widths add as squares: Wilson's over items, t_1 s / sqrt(2) over two seeds, t_2 s over three halves."""
+    one, other = Estimate(0.6, 0.5, 0.69), Estimate(0.7, 0.6, 0.79)
+    assert mean_score([one]) == one
+    found = mean_score([one, other])
+    seeds = t.ppf(0.975, 1) * np.std([0.6, 0.7], ddof=1) / np.sqrt(2)
+    assert found.value == pytest.approx(0.65) and (found.lower, found.upper) == pytest.approx(
+        (max(0, 0.65 - np.hypot(0.1, seeds)), 1)
+    )
+    found = mean_score([one], [0.58, 0.60, 0.62])
+    halves = t.ppf(0.975, 2) * 0.02
+    assert (found.lower, found.upper) == pytest.approx((0.6 - np.hypot(0.1, halves), 0.6 + np.hypot(0.09, halves)))
+    right = np.arange(100) < 60
+    wilson = accuracy(60, 100)
+    assert mean_accuracy(right) == wilson == mean_accuracy([right])
+    found = mean_accuracy(right, halves=[0.58, 0.60, 0.62])
+    assert (0.6 - found.lower, found.upper - 0.6) == pytest.approx(
+        (np.hypot(0.6 - wilson.lower, halves), np.hypot(wilson.upper - 0.6, halves))
+    )
+    assert mean_accuracy(right, halves=[0.3]) == wilson, "one fit has no variance"
+
+
+def test_equal_seeds_add_nothing_and_seeds_that_differ_do():
+    right = np.arange(100) < 60
+    same = mean_accuracy([right, right, right])
+    assert (same.lower, same.upper) == pytest.approx((accuracy(60, 100).lower, accuracy(60, 100).upper), abs=0.005)
+    apart = mean_accuracy([np.arange(100) < k for k in (55, 60, 65)])
+    assert apart.value == pytest.approx(0.6) and apart.upper - apart.lower > 1.2 * (same.upper - same.lower)
+
+
+columns = st.integers(1, 3).flatmap(
+    lambda s: st.lists(st.tuples(*[st.tuples(st.booleans(), st.booleans())] * s), min_size=5, max_size=40)
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(columns, st.lists(st.floats(-0.1, 0.1), min_size=2, max_size=6), st.booleans())
+def test_the_test_and_the_interval_of_a_difference_say_the_same(items, halves, grouped):
+    """0 is outside of the interval where p < 0.05; the other way round it is the same with the other sign."""
+    both = np.array(items).transpose(1, 2, 0)  # (seeds, a or b, n)
+    groups = np.arange(both.shape[2]) // 2 if grouped else None
+    interval, p = compare(both[:, 0], both[:, 1], groups, halves)
+    assert (p < 0.05) == (not interval.lower <= 0 <= interval.upper)
+    swapped, same = compare(both[:, 1], both[:, 0], groups, [-x for x in halves])
+    assert (swapped.value, swapped.lower, swapped.upper, same) == pytest.approx(
+        (-interval.value, -interval.upper, -interval.lower, p)
+    )
+    assert interval.value == pytest.approx(np.diff(both.mean((0, 2)))[0] * -1)
+
+
+def test_one_seed_without_halves_is_the_exact_test():
+    a, b = np.arange(200) < 150, np.arange(200) % 10 > 2
+    assert compare(a, b)[1] == mcnemar(a, b) == compare([a], [b], None, [0.01])[1]
+    assert compare(a, a)[1] == 1 and compare(a, a)[0].lower < 0 < compare(a, a)[0].upper
+    with pytest.raises(ValueError, match="different items"):
+        compare([a, a], [b])
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 5])
+@pytest.mark.parametrize("deviation", [0.05, 0.4])
+def test_intervals_over_seeds_hold_the_expected_accuracy(n_seeds, deviation):
+    """Items and seeds are drawn anew: a classifier is right where ability of the seed, of the item and noise are above 0."""
+    rng, n, runs = np.random.default_rng(n_seeds), 200, 200
+    covered = separated = alone = 0
+    for _ in range(runs):
+        a, b = (
+            0.8 + rng.standard_normal(n) + deviation * rng.standard_normal((n_seeds, 1)) + 0.3 * rng.standard_normal((n_seeds, n))
+            > 0
+            for _ in range(2)
+        )
+        truth = norm.cdf(0.8 / np.sqrt(1 + deviation**2 + 0.3**2))
+        found = mean_accuracy(a)
+        covered += found.lower <= truth <= found.upper
+        separated += compare(a, b)[1] < 0.05
+        alone += accuracy(int(a[0].sum()), n).lower <= truth <= accuracy(int(a[0].sum()), n).upper
+    assert covered / runs >= 0.93 and separated / runs <= 0.08
+    if deviation > 0.1:
+        assert alone / runs < 0.75, "the interval of one seed does not hold the variance between seeds"

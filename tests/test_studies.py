@@ -125,5 +125,5 @@ def test_a_multirun_over_encoders_ends_in_one_table_and_one_picture(toy_root, tm
     done = processes.run("-m", "probing", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "out" / "tables").iterdir()
-    drawn = (folder / "figure-profile-bigram_shift.svg").read_text()
+    drawn = (folder / "figure-profile-bigram_shift-pad.svg").read_text()
     assert "lstm (untrained 0)" in drawn and "cnn (untrained 0)" in drawn and "TreeDepth" in drawn

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probing.errors import ConfigError
-from probing.statistics import mcnemar
-from probing.tables import COLUMNS, ResultTable, Row, merge
+from probing.statistics import compare, mcnemar, mean_accuracy, smallest_difference
+from probing.tables import COLUMNS, ResultTable, Row, letters_of, merge
 
 _count = itertools.count()
 
@@ -84,7 +84,10 @@ def test_tasks_encoders_and_probes_are_apart_and_failed_cells_out():
 
 
 def test_several_seeds_give_mean_and_standard_deviation():
-    """Layer 1 wins by its mean dev accuracy though layer 0 has the best single seed; the bounds are means too."""
+    """Layer 1 wins by its mean dev accuracy though layer 0 has the best single seed; one interval, not the mean of three.
+
+    Its half-widths add as squares: 5 points over items (each seed's), t_2 · 0.1 / sqrt(3) = 24.8 points over seeds.
+    """
     rows = [
         row(0, 0.95, 0.5, seed=0), row(0, 0.65, 0.5, seed=1), row(0, 0.65, 0.5, seed=2),
         row(1, 0.80, 0.9, seed=2), row(1, 0.80, 0.7, seed=0), row(1, 0.80, 0.8, seed=1),
@@ -92,7 +95,10 @@ def test_several_seeds_give_mean_and_standard_deviation():
     line = ResultTable.of(rows).best().iloc[0]
     assert line.layer == 1 and line.seeds == 3
     assert line.accuracy == pytest.approx(0.8) and line.seed_sd == pytest.approx(0.1)  # sample sd of 0.7, 0.8, 0.9
-    assert line.accuracy_low == pytest.approx(np.mean([rows[i].accuracy_low for i in (3, 4, 5)]))
+    half = np.hypot(0.05, 4.302653 * 0.1 / np.sqrt(3))
+    assert (line.accuracy_low, line.accuracy_high) == pytest.approx((0.8 - half, 1))
+    assert (line.macro_f1_low, line.macro_f1_high) == pytest.approx((0.8 - 4.302653 * 0.1 / np.sqrt(3), 1))
+    assert line.interval_over == "test items and seeds"
     assert line.cell == rows[4].cell
     one = ResultTable.of(rows[3:4]).best().iloc[0]
     assert one.seeds == 1 and np.isnan(one.seed_sd)
@@ -115,7 +121,7 @@ def test_runs_on_other_train_sizes_are_not_averaged_as_if_they_were_seeds():
         assert sorted(best.accuracy) == [0.6, 0.9]
 
 
-# What cannot be told from the best.
+# What is not separated from the best.
 
 
 def family(extra=()):
@@ -132,26 +138,142 @@ def family(extra=()):
     return ResultTable.of(rows, asked(right))
 
 
-def test_tied_layers_by_mcnemar_and_holm():
-    """Uncorrected, layer 3 (p = .031) would be told apart; by Bonferroni, layer 4 (4 · .0156) would not be."""
-    assert family().best().tied[0] == [1, 2, 3]
-    assert family().best(alpha=0.03).tied[0] == [1, 2, 3, 4]
-    assert family().best(alpha=0.0626).tied[0] == [1]
+def means(*layers) -> list[tuple[int, str]]:
+    return [(layer, "mean") for layer in layers]
 
 
-def test_the_family_spans_tasks_and_poolings_of_the_encoder():
-    """One more comparison anywhere makes it five, and layer 4 (4 · .0156) can no longer be told; another encoder's does not."""
+def test_layers_not_separated_by_mcnemar_and_holm():
+    """Uncorrected, layer 3 (p = .031) would be separated; by Bonferroni, layer 4 (4 · .0156) would not be."""
+    assert family().best().not_separated[0] == means(1, 2, 3)
+    assert family().best(alpha=0.03).not_separated[0] == means(1, 2, 3, 4)
+    assert family().best(alpha=0.0626).not_separated[0] == means(1)
+    assert family().best().n_columns[0] == 5 and family().best().better[0] == []
+
+
+def test_the_family_is_the_rows_own_whatever_else_is_in_the_table():
+    """One more comparison makes it five, and layer 4 (4 · .0156) would no longer be separated; so only one of the row may count."""
     n = correct(())
-    task = [(row(0, 0.9, 1, task="length", cell="x"), n), (row(1, 0.8, 1, task="length", cell="y"), n)]
-    assert {line.task: line.tied for line in family(task).best().itertuples()} == {"tense": [1, 2, 3, 4], "length": [0, 1]}
+    for other in ({"task": "length"}, {"encoder": "two"}, {"probe": "mlp"}, {"n_train": 50}):
+        added = [(row(0, 0.9, 1, cell="x", **other), n), (row(1, 0.8, 1, cell="y", **other), n)]
+        found = [line.not_separated for line in family(added).best().itertuples()]
+        assert sorted(found) == [means(0, 1), means(1, 2, 3)], other
+        own, alone = (table.compare_layers().head(5) for table in (family(added), family()))
+        pd.testing.assert_frame_equal(own, alone)
     pooling = [(row(7, 0.8, 1, pooling="cls", cell="x"), n)]
-    assert family(pooling).best().tied.tolist() == [[1, 2, 3, 4]]  # and layer 7, though it is never worse, is of another pooling
-    other = [(row(0, 0.9, 1, encoder="two", cell="x"), n), (row(1, 0.8, 1, encoder="two", cell="y"), n)]
-    assert {line.encoder: line.tied for line in family(other).best().itertuples()} == {"enc": [1, 2, 3], "two": [0, 1]}
+    line = family(pooling).best().iloc[0]
+    assert line.not_separated == [(7, "cls"), *means(1, 2, 3, 4)] and line.n_columns == 6
 
 
-def test_without_predictions_nothing_is_said_about_ties():
-    assert ResultTable.of([row(0), row(1)]).best().tied.tolist() == [None]
+def test_a_layer_that_is_better_on_test_is_named_apart_from_those_not_separated():
+    """The dev-best layer loses ten items to layer 2 (p = 2/2^10), and three to layer 3."""
+    right = {"a": correct(range(10)), "b": correct(()), "c": correct(range(7))}
+    rows = [row(1, 0.9, 0.9, cell="a"), row(2, 0.8, 1.0, cell="b"), row(3, 0.8, 0.93, cell="c")]
+    table = ResultTable.of(rows, asked(right))
+    line, layers = table.best().iloc[0], table.compare_layers().set_index("layer")
+    assert line.layer == 1 and line.not_separated == means(1, 3) and line.better == means(2) and line.n_columns == 3
+    assert layers.difference.tolist() == pytest.approx([0, 0.1, 0.03]) and layers.better.tolist() == [False, True, False]
+    assert layers.discordance.tolist() == pytest.approx([0, 0.1, 0.03])
+    assert layers.difference_low[2] > 0 > layers.difference_low[3]
+
+
+def test_without_predictions_nothing_is_said_of_separation_or_floors():
+    line = ResultTable.of([row(0), row(1), floor("nb", 0.3)]).best().iloc[0]
+    assert line.not_separated is None and line.better is None and pd.isna(line.beats_floors) and np.isnan(line.can_show)
+
+
+def test_each_pair_is_compared_once_and_each_cell_read_once():
+    """However often the table is asked."""
+    read = []
+    table = family([(row(1, 0.9, 1, encoder="two", cell="x"), correct([3])), (floor("nb", 0.5, cell="f"), correct(range(50)))])
+    answer = table.predictions
+    table = ResultTable(table.frame, lambda cell: read.append(cell) or answer(cell))
+    for _ in range(2):
+        table.best(), table.compare_layers(), table.compare_encoders()
+    assert sorted(read) == ["L0", "L1", "L2", "L3", "L4", "f", "x"]
+
+
+def test_what_this_test_split_can_show_is_that_of_the_first_step_of_holm():
+    """100 items, four comparisons; one and the other differ on 5, 6, 7 and 10 items: the median is 6.5 %."""
+    assert family().best().can_show[0] == smallest_difference(100, 0.065, 0.05 / 4)
+    alone = ResultTable.of([row(1, 0.9, 0.8, cell="a")], asked({"a": correct(range(20))})).best()
+    assert alone.can_show[0] == smallest_difference(100, 0.4, 0.05), "of a single column: at most 20 + 20 errors can differ"
+
+
+# Floors.
+
+
+def floor(name: str, test: float, **more) -> Row:
+    return row(None, test, test, role="floor", encoder=name, pooling="", probe="", **more)
+
+
+def twin(number: int, layer: int, dev: float, test: float, **more) -> Row:
+    return row(layer, dev, test, role="random", encoder=f"enc (random {number})", twin_of="enc", seed=number, **more)
+
+
+@pytest.mark.parametrize(
+    ("only_line", "only_floor", "beaten"), [(5, 0, False), (6, 0, True), (20, 9, False), (21, 9, True), (9, 21, False)]
+)
+@pytest.mark.parametrize("kind", ["floor", "static", "random"])
+def test_a_floor_is_beaten_by_a_paired_test_on_the_same_items(kind, only_line, only_floor, beaten):
+    """Exact: 2/2^5 = .06, 2/2^6 = .03; P(X <= 9 of 29, 30) = .031, .021, twice .061, .043. The intervals overlap in every case."""
+    items = np.arange(100)
+    line_alone, floor_alone = (items >= 40) & (items < 40 + only_line), (items >= 90 - only_floor) & (items < 90)
+    right = {"a": (items < 40) | line_alone, "f": (items < 40) | floor_alone, "majority": items < 10}
+    score = right["f"].mean()
+    made = {
+        "floor": floor("nb", score, cell="f"),
+        "static": row(0, 0.1, score, role="static", cell="f"),
+        "random": twin(0, 2, 0.5, score, cell="f"),
+    }
+    rows = [row(1, 0.9, right["a"].mean(), cell="a"), made[kind], floor("majority", 0.1, cell="majority")]
+    best = ResultTable.of(rows, asked(right)).best().iloc[0]
+    name = {"floor": "nb", "static": "static", "random": "random weights"}[kind]
+    assert (best.beats_floors, best.floor) == (beaten, name)
+
+
+def test_every_floor_must_be_beaten_and_the_highest_that_is_not_is_named():
+    """The highest is beaten because it never is right where the line is wrong; a lower one, less like the line, is not."""
+    items = np.arange(100)
+    right = {"a": items < 70, "alike": items < 62, "other": (items >= 35) & (items < 92), "low": (items >= 50) & (items < 95)}
+    rows = [row(1, 0.9, 0.7, cell="a"), *(floor(name, right[name].mean(), cell=name) for name in ("low", "other", "alike"))]
+    best = ResultTable.of(rows, asked(right)).best().iloc[0]
+    assert mcnemar(right["a"], right["alike"]) < 0.05 < mcnemar(right["a"], right["other"])
+    assert (best.beats_floors, best.floor) == (False, "other")
+    best = ResultTable.of([rows[0], rows[3]], asked(right)).best().iloc[0]
+    assert (best.beats_floors, best.floor) == (True, "alike")
+    best = ResultTable.of(rows[:1], asked(right)).best()
+    assert pd.isna(best.beats_floors[0]) and best.floor[0] == "" and len(best[best.beats_floors]) == 0
+
+
+def test_the_best_static_layer_does_not_beat_the_static_floor():
+    best = ResultTable.of([row(0, 0.9, 0.9, cell="a")], asked({"a": correct(range(10))})).best().iloc[0]
+    assert (best.beats_floors, best.floor) == (False, "static")
+
+
+def test_random_weights_are_the_mean_of_draws_each_at_its_own_dev_best():
+    """Draw 0 is best on dev at layer 1, draw 1 at layer 2; their means over draws would choose layer 2 for both."""
+    rows = [
+        row(3, 0.9, 0.9, cell="a"), twin(0, 1, 0.70, 0.50, cell="r01"), twin(0, 2, 0.65, 0.80, cell="r02"),
+        twin(1, 1, 0.40, 0.95, cell="r11"), twin(1, 2, 0.75, 0.60, cell="r12"),
+    ]  # fmt: skip
+    right = {one.cell: correct(range(100 - round(100 * one.accuracy))) for one in rows}
+    line = ResultTable.of(rows, asked(right)).best().iloc[0]
+    assert (line.random, line.random_n) == (pytest.approx(0.55), 2) and line.random_sd == pytest.approx(0.1 / 2**0.5)
+    assert line.beats_floors and line.floor == "random weights"
+    one = ResultTable.of(rows[:3], asked(right)).best().iloc[0]
+    assert (one.random, one.random_n) == (0.5, 1) and np.isnan(one.random_sd)
+    nearly = ResultTable.of([*rows, twin(2, 1, 0.9, 0.88, cell="r21")], asked(right | {"r21": correct(range(12))})).best().iloc[0]
+    assert (nearly.beats_floors, nearly.floor) == (False, "random weights"), "each draw must be beaten"
+
+
+def test_draws_beyond_the_seeds_of_the_run_are_compared_with_its_first():
+    """Two train subsets: draw 1 is compared with seed 1, and draw 2, of no seed of the run, with seed 0."""
+    right = {"s0": correct(range(5)), "s1": correct(range(40)), "r1": correct(range(50)), "r2": correct(range(30))}
+    rows = [row(3, 0.9, 0.95, seed=0, cell="s0"), row(3, 0.9, 0.60, seed=1, cell="s1")]
+    draws = [twin(1, 1, 0.5, 0.5, cell="r1"), twin(2, 1, 0.5, 0.7, cell="r2")]
+    assert ResultTable.of([*rows, *draws], asked(right)).best().beats_floors[0]
+    swapped = right | {"s0": right["s1"], "s1": right["s0"]}
+    assert not ResultTable.of([*rows, *draws], asked(swapped)).best().beats_floors[0]
 
 
 # What stands beside.
@@ -269,6 +391,27 @@ def test_encoders_are_compared_at_their_best_layers_on_the_same_items():
     assert pairs.p[0] == mcnemar(right["a"], right["b"])
 
 
+def test_encoders_that_share_a_letter_are_not_separated_also_where_neighbours_hide_a_difference():
+    """One and two, two and three are not separated, one and three are: a b c of a chain would hide it."""
+    items = np.arange(200)
+    right = {"a": items < 100, "b": items < 95, "c": items < 90, "x": items < 50}
+    names = {"a": "one", "b": "two", "c": "three"}
+    rows = [row(1, 0.9, right[cell].mean(), encoder=name, cell=cell) for cell, name in names.items()]
+    rows += [row(1, 0.9, 0.25, task="length", cell="x"), row(1, None, None, encoder="lost", status="failed")]
+    table = ResultTable.of(rows, asked(right))
+    best, pairs = table.best(), table.compare_encoders()
+    assert (pairs.p_holm < 0.05).tolist() == [False, True, False]
+    assert dict(zip(best.encoder, letters_of(best, pairs), strict=True)) == {
+        "one": "a",
+        "two": "ab",
+        "three": "b",
+        "enc": "",
+        "lost": "",
+    }
+    assert letters_of(best, pairs, alpha=1e-9)[:3] == ["a", "a", "a"]
+    assert set(letters_of(best[best.encoder == "enc"], pd.DataFrame())) == {""}
+
+
 def test_one_encoder_has_no_pairs():
     assert ResultTable.of([row(0, cell="a")], asked({"a": correct(())})).compare_encoders().empty
     assert ResultTable.of([]).compare_encoders().empty and ResultTable.of([]).best().empty
@@ -314,6 +457,12 @@ def test_what_is_written_as_csv_is_read_back(tmp_path_factory, rows):
     assert path.with_name("again.csv").read_bytes() == path.read_bytes()
 
 
+def test_files_that_lack_the_columns_error_and_edge_are_read(tmp_path):
+    ResultTable.of([row(1, 0.6, 0.7)]).frame.drop(columns=["error", "edge"]).to_csv(tmp_path / "rows.csv", index=False)
+    frame = ResultTable.read_csv(tmp_path / "rows.csv").frame
+    assert (frame.edge[0], frame.error[0], frame.accuracy[0]) == ("", "", 0.7)
+
+
 def test_floats_survive_the_csv_to_the_last_bit(tmp_path):
     values = np.random.default_rng(0).random(300)
     ResultTable.of([row(k, float(v), float(v)) for k, v in enumerate(values)]).to_csv(tmp_path / "rows.csv")
@@ -353,10 +502,11 @@ def test_runs_on_other_train_or_dev_data_make_no_table_together():
     with pytest.raises(ConfigError, match=r"mix several data sets of one test split \(tense: other train or dev"):
         merge(tables).check()
     drawn = [row(0, seed=seed, data_sha256=f"subset {seed}") for seed in (0, 1)]  # a train subset for each seed
-    ResultTable.of(drawn).check()
+    twins = [row(0, seed=5, role="random", twin_of="enc", data_sha256="subset 0"), row(0, seed=5, data_sha256="subset 5")]
+    ResultTable.of([*drawn, *twins]).check()  # the seed of a twin is that of its weights
 
 
-def test_encoders_are_compared_at_the_first_seed_that_both_have():
+def test_encoders_are_compared_over_the_seeds_that_both_have():
     right = {}
     rows = []
     for encoder, seeds in (("a", (1, 2)), ("b", (0, 1, 2))):
@@ -366,4 +516,79 @@ def test_encoders_are_compared_at_the_first_seed_that_both_have():
             rows.append(one)
     by = {(r.encoder, r.seed): right[r.cell] for r in rows}
     compared = ResultTable.of(rows, asked(right)).compare_encoders()
-    assert compared.p[0] == mcnemar(by["a", 1], by["b", 1]) != mcnemar(by["a", 1], by["b", 0])
+    assert compared.p[0] == compare([by["a", 1], by["a", 2]], [by["b", 1], by["b", 2]])[1]
+    alone = ResultTable.of([one for one in rows if one.seed != 2], asked(right)).compare_encoders()
+    assert alone.p[0] == mcnemar(by["a", 1], by["b", 1]) != mcnemar(by["a", 1], by["b", 0])
+
+
+# What intervals and tests go over.
+
+
+def test_several_seeds_are_one_comparison_over_items_and_seeds():
+    """Seed 0 alone would separate layer 2 (10 items to none), seed 1 turns it round: over both nothing is known."""
+    right = {"a0": correct(()), "a1": correct(range(10)), "b0": correct(range(10)), "b1": correct(())}
+    rows = [row(1, 0.9, seed=k, cell=f"a{k}") for k in (0, 1)] + [row(2, 0.8, seed=k, cell=f"b{k}") for k in (0, 1)]
+    layers = ResultTable.of(rows, asked(right)).compare_layers().set_index("layer")
+    assert layers.not_separated.all() and layers.difference[2] == 0 and layers.p[2] == 1
+    first = ResultTable.of([one for one in rows if one.seed == 0], asked(right)).compare_layers().set_index("layer")
+    assert not first.not_separated[2] and first.p[2] == pytest.approx(2 / 2**10)
+    line = ResultTable.of(rows, asked(right)).best().iloc[0]
+    assert line.interval_over == "test items and seeds" and np.isnan(line.can_show)
+    expected = mean_accuracy([right["a0"], right["a1"]])
+    assert (line.accuracy_low, line.accuracy_high) == (expected.lower, expected.upper)
+
+
+def test_items_of_one_group_are_one_piece_of_evidence():
+    """Ten items are lost, all of one group: as items p = 2/2^10, as groups p = 1. Of ten groups: the same as items."""
+    right = {"a": correct(()), "b": correct(range(10))}
+    rows = [row(1, 0.9, 1.0, cell="a", n_groups=91), row(2, 0.8, 0.9, cell="b", n_groups=91)]
+    one, ten = np.maximum(np.arange(100) - 9, 0), np.arange(100) % 10
+    found = ResultTable.of(rows, asked(right), lambda cell: one)
+    layers, line = found.compare_layers().set_index("layer"), found.best().iloc[0]
+    assert layers.p[2] == 1 and layers.not_separated[2] and line.interval_over == "test items in 91 groups" and line.n_groups == 91
+    assert line.can_show > ResultTable.of([row(1, 0.9, 1.0, cell="a"), row(2, 0.8, 0.9, cell="b")], asked(right)).best().can_show[0]
+    assert ResultTable.of(rows, asked(right), lambda cell: ten).compare_layers().p[1] == pytest.approx(2 / 2**10)
+    merged = merge([found, ResultTable.of([row(1, 0.9, encoder="two", cell="c")], asked({"c": correct(())}))])
+    assert merged.compare_layers().set_index(["encoder", "layer"]).p["enc", 2] == 1
+
+
+def halves(layer, scores, **more) -> list[Row]:
+    return [row(layer, 0.99, score, role="resample", seed=k, **more) for k, score in enumerate(scores)]
+
+
+def test_train_halves_widen_intervals_and_tests_and_are_no_layers():
+    """Layer 2 loses ten items of 100. Its fits vary by 10 points beside those of layer 1, or go up and down with them."""
+    right = {"a": correct(()), "b": correct(range(10))}
+    rows = [row(1, 0.9, 1.0, cell="a"), row(2, 0.8, 0.9, cell="b")]
+    alone = ResultTable.of(rows, asked(right)).compare_layers().set_index("layer")
+    assert not alone.not_separated[2]
+    one = [0.90, 0.80, 0.70, 0.80, 0.90]
+    apart = ResultTable.of([*rows, *halves(1, one), *halves(2, one[::-1])], asked(right))
+    same = ResultTable.of([*rows, *halves(1, one), *halves(2, [x - 0.1 for x in one])], asked(right))
+    crossed = [0.9, 0.7, 0.9, 0.7, 0.8]
+    loose = ResultTable.of([*rows, *halves(1, one), *halves(2, crossed)], asked(right)).compare_layers().set_index("layer")
+    assert loose.p[2] == compare(right["b"], right["a"], None, np.array(crossed) - one)[1] and loose.not_separated[2]
+    assert loose.difference_low[2] < alone.difference_low[2] and loose.difference[2] == alone.difference[2]
+    assert same.compare_layers().set_index("layer").p[2] < 0.05, "what moves both layers alike is no difference"
+    line, n = apart.best().iloc[0], len(apart.compare_layers())
+    assert (line.layer, line.interval_over, n) == (1, "test items and train halves", 2)
+    half = np.hypot(0.05, 2.776445 * np.std(one, ddof=1))
+    assert line.accuracy_low == pytest.approx(1 - half) and line.macro_f1_low == pytest.approx(1 - half, abs=0.01)
+    assert line.can_show > ResultTable.of(rows, asked(right)).best().can_show[0]
+    other = [*halves(1, one, encoder="two"), *halves(1, one, n_train=7), *halves(1, one, probe="mlp"), *halves(1, one, task="x")]
+    other += [*halves(1, one, pooling="cls"), *halves(1, one, status="failed")]
+    assert ResultTable.of([*rows, *other], asked(right)).best().interval_over[0] == "test items"
+    assert (
+        "train halves: 1 of 5 (layer 1 mean half 0)"
+        in ResultTable.of([*rows, *halves(1, one[:1], status="failed"), *halves(1, one)[1:]], asked(right)).best().missing[0]
+    )
+
+
+def test_encoders_are_compared_over_the_halves_of_both():
+    """The same halves of one train split: differences of fits are paired."""
+    right = {"a": correct(()), "b": correct(range(10))}
+    rows = [row(1, 0.9, 1.0, cell="a"), row(2, 0.8, 0.9, cell="b", encoder="two")]
+    one, two = [0.90, 0.80, 0.70, 0.80, 0.90], [0.9, 0.7, 0.9, 0.7, 0.8]
+    table = ResultTable.of([*rows, *halves(1, one), *halves(2, two, encoder="two")], asked(right))
+    assert table.compare_encoders().p[0] == compare(right["a"], right["b"], None, np.array(one) - two)[1] > 0.05
+    assert ResultTable.of(rows, asked(right)).compare_encoders().p[0] == pytest.approx(2 / 2**10)

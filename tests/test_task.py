@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import json
 import lzma
 import os
 from collections import Counter
@@ -406,3 +409,110 @@ def test_eight_real_files_load_with_independent_counts():
             assert Counter(loaded.classes[k] for k in part.labels) == counts[code]
             assert len(part) == sum(counts[code].values()) > 0
         assert loaded.data_card["official"] is False and loaded.data_card["notes"]  # not SentEval's own files: said so
+
+
+# Groups.
+
+
+def test_a_file_of_groups_names_the_group_of_every_line(tmp_path):
+    """Line i for line i, whatever split and task it is of; plain, .gz or .xz, of a plain or packed task."""
+    content = "tr\tI\tone\nte\tI\tfour\ntr\tO\ttwo\nva\tO\tthree\nte\tO\tfive\nte\tO\tsix\n"
+    groups = "a\nb\nb\nc\nb\nd\n"
+    write(tmp_path, content)
+    write(tmp_path, groups, "bigram_shift.groups.txt")
+    loaded = task.load("bigram_shift", tmp_path)
+    assert (loaded.train.groups, loaded.dev.groups, loaded.test.groups) == (None, None, ("b", "b", "d"))
+    assert loaded.test.clusters.tolist() == [0, 0, 1] and (loaded.train.n_groups, loaded.test.n_groups) == (2, 2)
+    found = loaded.data_card
+    assert found["n_groups"] == {"train": 2, "dev": 1, "test": 2} and found["groups_from"] == "bigram_shift.groups.txt"
+    said_so = "the 3 test sentences are of 2 groups (bigram_shift.groups.txt): intervals and tests go over groups"
+    assert said_so in found["notes"]
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    (packed / "bigram_shift.txt.gz").write_bytes(gzip.compress(content.encode()))
+    (packed / "bigram_shift.groups.txt.xz").write_bytes(lzma.compress(groups.encode()))
+    again = task.load("bigram_shift", packed)
+    assert again.test.groups == loaded.test.groups and again.sha256 == loaded.sha256
+    several = tmp_path / "several"
+    several.mkdir()
+    write(several, "".join(f"{name}\t{line}\n" for line in content.splitlines() for name in ("bigram_shift", "tree_depth")))
+    write(several, "".join(f"{g}\nother\n" for g in groups.split()), "bigram_shift.groups.txt")
+    assert task.load("bigram_shift", several).test.groups == ("b", "b", "d")
+
+
+def test_groups_that_do_not_fit_the_file_are_refused(tmp_path):
+    write(tmp_path)
+    write(tmp_path, "a\nb\nc\n", "bigram_shift.groups.txt")
+    message = said(task.load, "bigram_shift", tmp_path)
+    for part in ("bigram_shift.groups.txt holds 3 lines", "bigram_shift.txt 4", "line i names the group of line i"):
+        assert part in message
+    write(tmp_path, "a\nb\n \nd\n", "bigram_shift.groups.txt")
+    assert "bigram_shift.groups.txt, line 3: empty" in said(task.load, "bigram_shift", tmp_path)
+
+
+def test_without_a_file_sentences_of_the_same_words_are_a_group(tmp_path):
+    """In another order or letter case, in one split; a word more makes another sentence."""
+    rows = ["tr\tI\ta b c", "tr\tO\tc B a", "va\tO\tb a", "te\tI\tone two", "te\tO\ttwo One", "te\tO\tone two two", "te\tI\tx"]
+    write(tmp_path, "\n".join(rows) + "\n")
+    loaded = task.load("bigram_shift", tmp_path)
+    assert loaded.train.clusters.tolist() == [0, 0] and loaded.dev.groups is None
+    assert loaded.test.n_groups == 3 and loaded.test.clusters[0] == loaded.test.clusters[1]
+    assert "(sentences of the same words)" in " ".join(loaded.data_card["notes"])
+    write(tmp_path)
+    assert all(split.groups is None for split in task.load("bigram_shift", tmp_path).splits.values())
+
+
+def grouped(labels, groups) -> task.Task:
+    """A task whose three splits hold these labels and groups."""
+    whole = made(labels)
+    split = replace(whole.train, groups=tuple(groups))
+    return replace(whole, train=split, dev=split, test=split)
+
+
+def test_groups_go_with_their_sentences():
+    whole = grouped([k % 4 for k in range(80)], [f"g{k // 8}" for k in range(80)])
+    for part in (whole.subset(20, 0, 20, 20), whole.with_classes(2, 0)):
+        for split in part.splits.values():
+            assert split.groups == tuple(f"g{int(text[1:]) // 8}" for text in split.texts)
+    assert whole.test.take([0, 8, 16]).groups is None, "where each has its own there are none"
+
+
+def test_the_hash_tells_groups_of_test_and_is_the_old_one_without():
+    plain = made([0, 1] * 4)
+    plain = replace(plain, test=plain.train)
+    hashes = {replace(plain, test=replace(plain.test, groups=groups)).sha256 for groups in (None, ("a",) * 8, ("a", *"bcdefgg"))}
+    assert len(hashes) == 3 and plain.sha256 in hashes
+    splits = {name: [split.labels.tolist(), split.texts] for name, split in plain.splits.items()}
+    before = json.dumps({"classes": plain.classes, "splits": splits}, ensure_ascii=False)
+    assert plain.sha256 == hashlib.sha256(before.encode()).hexdigest()
+    assert replace(plain, train=replace(plain.train, groups=("a",) * 8)).sha256 == plain.sha256, "no interval depends on these"
+
+
+@settings(deadline=None, max_examples=40)
+@given(labels=train_labels, number=st.integers(0, 50))
+def test_a_half_has_half_of_every_class(labels, number):
+    split = made(labels).train
+    rows = split.half(number)
+    assert len(rows) == len(labels) // 2 == len(set(rows)) and rows.tolist() == sorted(rows)
+    assert np.array_equal(rows, split.half(number))
+    count, kept = np.bincount(labels), np.bincount(split.labels[rows], minlength=max(labels) + 1)
+    assert np.all(np.abs(kept - count / 2) <= 1 + len(count) / 2)
+
+
+def test_halves_are_drawn_anew_and_every_sentence_as_often():
+    split = made([k % 2 for k in range(40)]).train
+    halves = np.array([np.isin(np.arange(40), split.half(number)) for number in range(400)])
+    assert len({half.tobytes() for half in halves}) == 400
+    assert np.all(np.abs(halves.mean(0) - 0.5) < 0.125), "five standard errors"
+    together = np.corrcoef(halves.T)[np.triu_indices(40, 1)]
+    assert np.abs(together).max() < 0.35 and abs(together.mean() + 1 / 39) < 0.01, "pairs as in a draw without replacement"
+
+
+def test_a_half_keeps_groups_whole():
+    split = grouped([k // 6 % 2 for k in range(120)], [f"g{k // 6}" for k in range(120)]).train
+    for number in range(30):
+        rows = split.half(number)
+        assert len(rows) == 60 and set(np.bincount(split.clusters[rows], minlength=20)) == {0, 6}
+        assert 24 <= split.labels[rows].sum() <= 36
+    uneven = grouped([0, 1] * 20, ["big"] * 30 + [f"s{k}" for k in range(10)]).train
+    assert all(len(uneven.half(number)) in (*range(5, 11), *range(30, 36)) for number in range(20))

@@ -51,13 +51,6 @@ def test_networks_are_trained_probed_and_compared_in_one_table(reviews, toy_root
     assert done.returncode == 0, done.stderr
     said = (tmp_path / "training" / "README.md").read_text()
     assert "| cnn | 1 |" in said and "| lstm | 1 |" in said
-    done = processes.run(ROOT / "scripts" / "architectures.py", tmp_path / "compared", *(out / "runs").iterdir(), cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    said = (tmp_path / "compared" / "README.md").read_text()
-    assert "**BShift**" in said and "### " in said
-    pairs = pd.read_csv(tmp_path / "compared" / "pairs.csv")
-    assert len(pairs) == 2 and set(pairs.task) == {"bigram_shift", "tree_depth"}
-    assert str(out) not in (tmp_path / "compared" / "manifest.json").read_text()
 
 
 @pytest.mark.slow

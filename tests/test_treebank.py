@@ -124,6 +124,7 @@ SPLITS = "# Splits\n\ntext\n\n## dev\n  * GUM_a_two\n\n## test2\n  * GENTLE_b\n\
 def test_gum_table_with_document_splits(tmp_path):
     path = written(tmp_path / "gum.tsv", GUM)
     assert [s.split for s in treebank.read_gum(path)] == [None, None, None]
+    assert [s.document for s in treebank.read_gum(path)] == ["GUM_a_one", "GUM_a_two", "GENTLE_b"]
     splits = written(tmp_path / "splits.md", SPLITS)
     assert [s.split for s in treebank.read_gum(path, splits)] == ["tr", "va", "te"]
     assert [s.split for s in treebank.read_source(path).sentences] == ["tr", "va", "te"], "splits.md beside is found"
@@ -160,6 +161,30 @@ def test_reader_is_picked_by_name_or_content(tmp_path):
         "s.txt": "plain",
     }
     assert [s.tokens for s in treebank.read_source(tmp_path / "s.txt").sentences] == [("A", "b", "."), ("C", "d")]
+
+
+@pytest.mark.parametrize(("name", "text", "line", "says"), [
+    ("a.txt", "It ran .\nIt\tran .\n", 2, "2 columns .* a table, not a plain sentence.*cut -f2"),
+    ("a.txt", "tr\t3\tHe is .\nva\t3\tHe was .\n", 1, "3 columns .* the format of a finished task.*data=senteval.*cut -f3"),
+    ("a.txt", "word_content\ttr\tman\tA man .\n", 1, "finished task.*cut -f4"),
+    ("a.txt.gz", "good film\t1\n", 1, "2 columns"),
+    ("a.csv", "text,label\nHe is .,1\n", None, r"a\.csv: \.csv is a table, not plain sentences; give a \.txt"),
+    ("a.jsonl", '{"text": "He is ."}\n', None, r"\.jsonl is a table"),
+    ("a.TSV", "He is .\n", None, r"\.tsv is a table"),
+])  # fmt: skip
+def test_a_table_is_no_plain_text(tmp_path, name, text, line, says):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    with pytest.raises(DataError, match=says) as error:
+        treebank.read_source(path)
+    if line:
+        assert str(error.value).startswith(f"{path}, line {line}: ")
+
+
+def test_documents_of_conllu(tmp_path):
+    named = GERMAN + "# newdoc id = a b\n" + GERMAN + GERMAN + "# newdoc\n" + GERMAN
+    path = written(tmp_path / "x.conllu", named)
+    assert [s.document for s in treebank.read_conllu(path)] == [None, "a b", "a b", None]
 
 
 def test_compressed_is_read_alike_and_hashed_unpacked(tmp_path):

@@ -1,10 +1,15 @@
 """The ten tasks made from any parsed text, in SentEval's file format.
 
 `make_tasks` writes DIR/<task>.txt (split TAB label TAB sentence) and DIR/<task>.card.json beside it: definition used,
-filters, counts per class and split, balance, what was left out and why, hash of the source, seed. A corpus with
+filters, counts per class and split, balance, what was left out and why, hash of the source, seed.
+DIR/<task>.groups.txt, where there is one, names on line i the group of line i of the task's file: sentences of one
+group are not independent. A group is what the split is drawn by, where that is a form (the target form of tense and
+number, the pair of forms that odd man out exchanges); for all other tasks it is the document, where the corpus names
+documents (GUM's table, `# newdoc` in CoNLL-U). No sentence of the corpus comes twice in a task. A corpus with
 constituents gives the ten tasks of Conneau et al. 2018 (`PENN`); one with dependencies gives named substitutes where
 constituents are needed (`UD`), so that no one mistakes them for the originals; plain sentences give the tasks that
-need no parse. A task for which the corpus is too small is left out with the reason, and the others are made.
+need no parse. A task for which the corpus is too small (`make_tasks`, min_per_split) is left out with the reason, which
+DIR/left_out.json records for the last call, and the others are made.
 `grammar_tasks` does the same with the built-in grammar, without any file.
 
 Every task draws from a generator of its own (seed and name), so that a task's bytes do not depend on which others are
@@ -59,7 +64,9 @@ PENN = tuple(name for name in BUILDERS if not name.startswith("ud_"))
 UD = tuple(f"ud_{name}" if f"ud_{name}" in BUILDERS else name for name in PENN)
 UD = tuple("ud_top_relations" if name == "top_constituents" else name for name in UD)
 SHORTEST, LONGEST = 5, 28
-MIN_PER_CLASS = 30
+LEFT_OUT = "left_out.json"
+ENDINGS = (".txt", ".groups.txt", ".card.json")
+MIN_PER_SPLIT = 30
 
 
 def make_tasks(
@@ -71,7 +78,7 @@ def make_tasks(
     source: str = "unnamed",
     source_sha256: str = "",
     tasks: Sequence[str] | None = None,
-    min_per_class: int = MIN_PER_CLASS,
+    min_per_split: int = MIN_PER_SPLIT,
 ) -> dict[str, dict[str, Any] | str]:
     """Makes the tasks and writes them, whole or not at all, one after the other.
 
@@ -82,7 +89,10 @@ def make_tasks(
         seed: of all draws; the same seed gives the same bytes.
         source, source_sha256: named in the cards.
         tasks: names of `BUILDERS`; None takes `UD` for dependencies and `PENN` for all else.
-        min_per_class: sentences that every class must keep after filters and balancing, else the task is left out.
+        min_per_split: sentences that every class must have in each of train, dev and test after filters and balancing,
+            else the task is left out. The 95 % interval of a share of 30 is ±18 points: less says nothing of a class.
+            Tasks with classes by frequency (lengths, depths, top structures) keep fewer classes first, word_content
+            counts all its words together (`probing.builders.surface`).
 
     Returns:
         per task its card, or the reason why it was left out.
@@ -95,8 +105,8 @@ def make_tasks(
     for name in names:
         if name not in BUILDERS:
             raise DataError(f"unknown task {name!r}{did_you_mean(name, BUILDERS)} (allowed: {', '.join(BUILDERS)})")
-    if min_per_class < 3:
-        raise DataError(f"min_per_class={min_per_class}: a class needs a sentence in each of the three splits, so 3 or more")
+    if min_per_split < 1:
+        raise DataError(f"min_per_split={min_per_split}: a class needs a sentence in each of the three splits, so 1 or more")
     out = Path(out).expanduser()
     for name in names:
         if (out / f"{name}.txt").exists() and not (out / f"{name}.card.json").exists():
@@ -108,20 +118,28 @@ def make_tasks(
     for name in names:
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         try:
-            built = BUILDERS[name](kept, rng, Options(min_per_class, official))
+            built = BUILDERS[name](kept, rng, Options(min_per_split, official))
         except LeftOut as reason:
             result[name] = str(reason)
-            for stale in (out / f"{name}.txt", out / f"{name}.card.json"):
-                stale.unlink(missing_ok=True)
+            for ending in ENDINGS:
+                (out / f"{name}{ending}").unlink(missing_ok=True)
             continue
         card = card_of(name, built)
         card |= {"corpus": common, "language": language, "source": source, "source_sha256": source_sha256}
-        card |= {"seed": seed, "min_per_class": min_per_class}
+        card |= {"seed": seed, "min_per_split": min_per_split}
         text = "".join(f"{row.split}\t{row.label}\t{' '.join(row.tokens)}\n" for row in built.rows)
         card["file_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        for ending in (".txt", ".groups.txt"):  # no moment has a task's file beside another's groups
+            (out / f"{name}{ending}").unlink(missing_ok=True)
         written(out / f"{name}.card.json", json.dumps(card, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        if card["groups"]:
+            written(out / f"{name}.groups.txt", "".join(f"{row.group}\n" for row in built.rows))
         written(out / f"{name}.txt", text)
         result[name] = card
+    reasons = {name: card for name, card in result.items() if isinstance(card, str)}
+    (out / LEFT_OUT).unlink(missing_ok=True)
+    if reasons:
+        written(out / LEFT_OUT, json.dumps(reasons, indent=1, ensure_ascii=False) + "\n")
     return result
 
 
@@ -151,7 +169,9 @@ def prepared(sentences: Sequence[Sentence]) -> tuple[list[Sentence], dict[str, i
 
 
 def card_of(name: str, built: Built) -> dict[str, Any]:
-    """What the file is: definition, filters, counts, balance, majority rates (0-1)."""
+    """What the file is: definition, filters, counts, balance, majority rates (0-1), groups (null where there are none)."""
+    members = {s: {row.group for row in built.rows if row.split == s} for s in SHARES}
+    grouped = all(row.group for row in built.rows) and len(set().union(*members.values())) > 1
     counts = {s: Counter(row.label for row in built.rows if row.split == s) for s in SHARES}
     sizes = {s: sum(count.values()) for s, count in counts.items()}
     few = len(counts["tr"]) <= 30
@@ -168,6 +188,7 @@ def card_of(name: str, built: Built) -> dict[str, Any]:
             for s, c in counts.items()
         },
         "majority": {s: round(max(c.values()) / sizes[s], 4) for s, c in counts.items()},
+        "groups": {"by": built.groups, **{s: len(names) for s, names in members.items()}} if grouped else None,
     }
 
 
@@ -188,7 +209,9 @@ def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000) -> Path:
     """The folder of the ten tasks from the built-in grammar, made below `root` when it is not there whole and
     unchanged.
 
-    Its name carries n, seed and a hash of the code that made it; `manifest.json` carries the hash of every file.
+    Its name carries n, seed and a hash of the code that made it; `manifest.json` carries the hash of every file. Below
+    5,000 sentences, which are for trying things out, a split may have fewer than `MIN_PER_SPLIT` of a class: n / 160, at
+    least 7.
     """
     root = Path(root).expanduser()
     folder = root / f"grammar-{n}-{seed}-{code_sha256()[:12]}"
@@ -198,10 +221,10 @@ def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000) -> Path:
     temporary = Path(tempfile.mkdtemp(dir=root, prefix=".grammar-"))
     try:
         corpus = grammar.corpus(n, seed)
-        made = make_tasks(corpus.sentences, temporary, seed=seed, source=corpus.name, source_sha256=corpus.sha256)
+        options = {"seed": seed, "min_per_split": min(MIN_PER_SPLIT, max(7, n // 160))}
+        make_tasks(corpus.sentences, temporary, source=corpus.name, source_sha256=corpus.sha256, **options)
         files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(temporary.iterdir())}
-        left_out = {name: card for name, card in made.items() if isinstance(card, str)}
-        manifest = {"source": "grammar", "n": n, "seed": seed, "files": files, "left out": left_out}
+        manifest = {"source": "grammar", "n": n, "seed": seed, "files": files}
         written(temporary / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         os.chmod(temporary, 0o755)
         if folder.exists() and not whole(folder):

@@ -117,17 +117,20 @@ def inversion_task(found: Sequence[tuple[Sentence, Coordination]], n: int, rng: 
     rows: list[Row] = []
     groups = {sign: [(s, c) for s, c in able if c.longer == sign] for sign in (1, -1, 0)}
     split_of: dict[tuple[str, ...], str] = {}
+    each_class = min(len(groups[1]), len(groups[-1])) + len(groups[0]) / 2  # sentences that a class can have
     for members in groups.values():
-        for (s, _), split in zip(members, shares_of(len(members), rng), strict=True):
+        share = len(members) / each_class if each_class else 0.0
+        least = round(options.min_per_split * share) + 1  # one is lost where a half is rounded
+        for (s, _), split in zip(members, shares_of(len(members), rng, least), strict=True):
             split_of[s.tokens] = s.split or "tr" if options.official else split
     for split in SHARES:
-        mine = {sign: [c for s, c in members if split_of[s.tokens] == split] for sign, members in groups.items()}
+        mine = {sign: [(s, c) for s, c in members if split_of[s.tokens] == split] for sign, members in groups.items()}
         each = min(len(mine[1]), len(mine[-1])) // 2
         for sign, members in mine.items():
             order = [members[i] for i in rng.permutation(len(members))]
             half = each if sign else len(order) // 2
-            rows += [Row(split, "O", c.tokens) for c in order[:half]]
-            rows += [Row(split, "I", c.inverted().tokens) for c in order[half : 2 * half]]
+            rows += [Row(split, "O", c.tokens, s.document or "") for s, c in order[:half]]
+            rows += [Row(split, "I", c.inverted().tokens, s.document or "") for s, c in order[half : 2 * half]]
     check_size(rows, ["I", "O"], options)
     return Built(
         rows=tuple(shuffled(rows, rng)),

@@ -3,7 +3,8 @@
 A builder yields `Candidate`s; here they are given a split and thinned out until the classes are of equal size in every
 split. Splits: the corpus' own where it has all three, else 80/10/10 within each class, drawn with the seed; or by
 target form, so that a form is met in one split only (Conneau et al. 2018: "a verb form can only occur in one of the
-partitions").
+partitions"). Where a tenth of a class is less than `min_per_split`, dev and test get `min_per_split` of it each, and
+train the rest, which is never less than half.
 
 Frequency limits of the paper (100-5,000 for target forms, 40-400 for odd man out) belong to 120,000 sentences a task;
 for n eligible sentences below that they are scaled by n / 120,000, never below 2 occurrences.
@@ -12,12 +13,13 @@ for n eligible sentences below that they are scaled by n / 120,000, never below 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from probing.corpora.parsed import Sentence
 from probing.errors import DataError
 
 SHARES = {"tr": 0.8, "va": 0.1, "te": 0.1}
@@ -30,12 +32,12 @@ class LeftOut(DataError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A labelled sentence; `form` is what must not be met in two splits."""
+    """A labelled sentence; `group` names what it shares with others: its target form, or its document."""
 
     tokens: tuple[str, ...]
     label: str
     split: str | None = None
-    form: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,29 +47,41 @@ class Row:
     split: str
     label: str
     tokens: tuple[str, ...]
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Built:
-    """A task: its rows, and what a reader of the card must know."""
+    """A task: its rows, and what a reader of the card must know; `groups` says in words what a row's group is."""
 
     rows: tuple[Row, ...]
     definition: str
     split: str
     filters: dict[str, int]
     details: dict[str, Any] = field(default_factory=dict)
+    groups: str = "document"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What all builders are told: the smallest class that makes sense, and whether the corpus' own splits hold."""
+    """What all builders are told: the fewest sentences of a class in a split, and whether the corpus' own splits hold."""
 
-    min_per_class: int
+    min_per_split: int
     official: bool
 
     @property
     def split(self) -> str:
-        return "the corpus' own" if self.official else "seeded, 80/10/10 within each class"
+        return "the corpus' own" if self.official else f"seeded within each class, {self.shares}"
+
+    @property
+    def shares(self) -> str:
+        return f"80/10/10, dev and test at least {self.min_per_split} of each"
+
+    def suffices(self, counts: Counter[str | None]) -> bool:
+        """Whether a class with these sentences in the corpus' splits can have `min_per_split` in each split of the task."""
+        if self.official:
+            return all(counts[split] >= self.min_per_split for split in SHARES)
+        return held_out(counts.total(), self.min_per_split) >= self.min_per_split
 
 
 def scaled(low: int, high: int, n: int) -> tuple[int, int]:
@@ -77,34 +91,56 @@ def scaled(low: int, high: int, n: int) -> tuple[int, int]:
     return lower, max(lower, 10, round(high * share))
 
 
-def shares_of(n: int, rng: np.random.Generator) -> list[str]:
-    """n splits in the shares 80/10/10, in random order; from three on every split is met."""
-    small = round(n * SHARES["te"]) or (1 if n >= 3 else 0)
+def held_out(n: int, least: int) -> int:
+    """Size of dev, and of test, for n sentences: a tenth; `least` where that is more, but a quarter at most; one from three on.
+
+    >>> [held_out(n, 30) for n in (1000, 200, 120, 100, 3)]
+    [100, 30, 30, 25, 1]
+    """
+    return max(round(n * SHARES["te"]), min(least, n // 4), 1 if n >= 3 else 0)
+
+
+def shares_of(n: int, rng: np.random.Generator, least: int = 0) -> list[str]:
+    """n splits, dev and test of size `held_out`, in random order."""
+    small = held_out(n, least)
     return [str(s) for s in rng.permutation(["te"] * small + ["va"] * small + ["tr"] * (n - 2 * small))]
+
+
+def large_classes(labelled: Iterable[tuple[str, Sentence]], options: Options) -> tuple[set[str], dict[str, int]]:
+    """The classes that can have `min_per_split` sentences in every split, and the others with their numbers of sentences."""
+    counts: dict[str, Counter[str | None]] = defaultdict(Counter)
+    for label, sentence in labelled:
+        counts[label][sentence.split] += 1
+    large = {label for label, count in counts.items() if options.suffices(count)}
+    return large, {label: count.total() for label, count in sorted(counts.items()) if label not in large}
 
 
 def by_class(candidates: Sequence[Candidate], options: Options, rng: np.random.Generator) -> list[Row]:
     """Gives every candidate its split: the corpus' own, or drawn within its class."""
     if options.official:
-        return [Row(c.split or "tr", c.label, c.tokens) for c in candidates]
+        return [Row(c.split or "tr", c.label, c.tokens, c.group) for c in candidates]
     rows: list[Row] = []
     for label in sorted({c.label for c in candidates}):
         members = [c for c in candidates if c.label == label]
-        rows += [Row(s, label, c.tokens) for s, c in zip(shares_of(len(members), rng), members, strict=True)]
+        splits = shares_of(len(members), rng, options.min_per_split)
+        rows += [Row(s, label, c.tokens, c.group) for s, c in zip(splits, members, strict=True)]
     return rows
 
 
-def by_form(candidates: Sequence[Candidate], rng: np.random.Generator) -> list[Row]:
-    """Gives every target form, with all its sentences, one split: in random order, to the split that lacks most, by
-    chance.
+def by_form(candidates: Sequence[Candidate], options: Options, rng: np.random.Generator) -> list[Row]:
+    """Gives every target form (`group`), with all its sentences, one split: in random order, to the split that lacks
+    most, by chance.
 
-    A form with both labels (`read`) is one form; the lack is counted for the label it has most often.
+    A form with both labels (`read`) is one form; the lack is counted for the label it has most often. Since chance
+    leaves some splits smaller than wanted, dev and test ask for a quarter more than `min_per_split`.
     """
     forms: dict[str, Counter[str]] = defaultdict(Counter)
     for c in candidates:
-        forms[c.form][c.label] += 1
-    total = Counter(c.label for c in candidates)
-    lack = {label: {s: SHARES[s] * n for s in SHARES} for label, n in total.items()}
+        forms[c.group][c.label] += 1
+    lack: dict[str, dict[str, float]] = {}
+    for label, n in Counter(c.label for c in candidates).items():
+        small = held_out(n, -(-5 * options.min_per_split // 4))
+        lack[label] = {"tr": n - 2 * small, "va": small, "te": small}
     split_of: dict[str, str] = {}
     for form in rng.permutation(sorted(forms)):
         label, _ = forms[form].most_common(1)[0]
@@ -113,7 +149,7 @@ def by_form(candidates: Sequence[Candidate], rng: np.random.Generator) -> list[R
         split_of[str(form)] = list(SHARES)[int(rng.choice(3, p=weights / weights.sum()))]
         for name, n in forms[form].items():
             lack[name][split_of[str(form)]] -= n
-    return [Row(split_of[c.form], c.label, c.tokens) for c in candidates]
+    return [Row(split_of[c.group], c.label, c.tokens, c.group) for c in candidates]
 
 
 def balanced(rows: Sequence[Row], options: Options, rng: np.random.Generator) -> list[Row]:
@@ -121,7 +157,7 @@ def balanced(rows: Sequence[Row], options: Options, rng: np.random.Generator) ->
     va, te.
 
     Raises:
-        LeftOut: fewer than two classes, or a class below `min_per_class` over all or missing from a split.
+        LeftOut: fewer than two classes, or a class with fewer than `min_per_split` sentences in a split.
     """
     classes = sorted({row.label for row in rows})
     if len(classes) < 2:
@@ -141,19 +177,14 @@ def balanced(rows: Sequence[Row], options: Options, rng: np.random.Generator) ->
 
 
 def check_size(rows: Sequence[Row], classes: Sequence[str], options: Options) -> None:
-    """Raises LeftOut where a class has fewer than `min_per_class` rows, or none in a split."""
+    """Raises LeftOut where a class has fewer than `min_per_split` rows in a split."""
     counts = Counter((row.split, row.label) for row in rows)
-    totals = {k: sum(counts[s, k] for s in SHARES) for k in classes}
-    name, least = min(totals.items(), key=lambda item: (item[1], item[0]))
-    if least < options.min_per_class:
+    least, split, label = min((counts[split, label], split, label) for split in SHARES for label in classes)
+    if least < options.min_per_split:
         raise LeftOut(
-            f"too small: {least} sentences of class {name!r} after filters and balancing, at least "
-            f"{options.min_per_class} are "
-            "needed; give a larger corpus or lower min_per_class"
+            f"too small: {least} sentences of class {label!r} in the split {split} after filters and balancing, at least "
+            f"{options.min_per_split} are needed; give a larger corpus or lower min_per_split"
         )
-    for split in SHARES:
-        if missing := [k for k in classes if not counts[split, k]]:
-            raise LeftOut(f"too small: no sentence of class {missing[0]!r} in the split {split}; give a larger corpus")
 
 
 def shuffled(rows: Sequence[Row], rng: np.random.Generator) -> list[Row]:
@@ -196,7 +227,8 @@ def decorrelated(values: Sequence[int], lengths: Sequence[int], allowed: range, 
                             over_pairs[over_pairs < 0.05] = 0
                             target = np.outer(over_values / over_values.sum(), over_pairs / over_pairs.sum())
                             size = largest(target, have)
-                            if best is not None and size <= best[0]:
+                            rarest = size * target.sum(1).min() + len(pairs) / 2  # no less than its counts, which are rounded
+                            if rarest < least or (best is not None and size <= best[0]):
                                 continue
                             rows = (largest(t, h, 0.2 * t.sum()) for t, h in zip(target, have, strict=True))
                             size = min(size, *rows)

@@ -6,8 +6,16 @@ Tense (past_present): PAST where the main clause's finite verb is VBD, PRES wher
 in one split only. SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the
 same tag, such that the two bigrams with the neighbours are attested with frequencies comparable to the original's,
 here: each within a factor of two. Target and replacement have a corpus frequency of 40-400; a form serves as
-replacement in one split only; no sentence comes in both versions; the sentences left as they are (O) had a replacement
-too. Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.builders.sampling`). Definitions:
+replacement in one split only; no sentence comes in both versions.
+
+Words are replaced by exchange: two sentences, one with x and one with y, each of which may hold the other's word, are
+both changed (C) or both left as they are (O), by lot. So each form is put in as often as it is taken out in the C
+sentences of a split, these hold the words that they would hold unchanged, and no count of words can tell C from O,
+in either direction. Where words are drawn freely, a form that replaces in train only stands in test only where it
+belongs, and a classifier of words is below chance. Each form is exchanged with one other form only, both in the same
+split; the pairs of forms are chosen, largest first, by the number of pairs of sentences that they give.
+
+Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.builders.sampling`). Definitions:
 facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 
 Left out: a corpus' own splits, which would leave next to nothing beside the split by form. Frequencies are of the
@@ -18,11 +26,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
 from probing.builders import clause
 from probing.builders.sampling import (
+    SHARES,
     Built,
     Candidate,
     LeftOut,
@@ -32,7 +43,6 @@ from probing.builders.sampling import (
     by_form,
     check_size,
     scaled,
-    shares_of,
     shuffled,
 )
 from probing.corpora.parsed import Node, Sentence
@@ -40,7 +50,6 @@ from probing.corpora.parsed import Node, Sentence
 TENSES = {"VBD": "PAST", "VBP": "PRES", "VBZ": "PRES"}
 NUMBERS = {"NN": "NN", "NNS": "NNS"}
 REPLACED = {"NN", "NNS", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ"}
-BY_FORM = "by target form, 80/10/10: a form is in one split only"
 
 
 def past_present(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
@@ -91,18 +100,19 @@ def form_task(
 ) -> Built:
     """Sentences with a target form of middling frequency, split by form, balanced; for constituents and UD."""
     low, high = scaled(100, 5000, len(labelled))
-    kept = [Candidate(s.tokens, k, form=form) for s, k, form in labelled if low <= frequency[form, k] <= high]
-    rows = balanced(by_form(kept, rng), options, rng)
+    kept = [Candidate(s.tokens, k, group=form) for s, k, form in labelled if low <= frequency[form, k] <= high]
+    rows = balanced(by_form(kept, options, rng), options, rng)
     return Built(
         rows=tuple(rows),
         definition=f"{about}; forms with a corpus frequency of {low}-{high}, each met as target in one split only.",
-        split=BY_FORM,
+        split=f"by target form, a form is in one split only; about {options.shares}",
         filters={"sentences with a target": len(labelled), "eligible (frequency)": len(kept)},
         details={
             "frequency limits": [low, high],
             "frequency limits in the paper": [100, 5000],
-            "target forms": len({c.form for c in kept}),
+            "target forms": len({c.group for c in kept}),
         },
+        groups="target form",
     )
 
 
@@ -121,39 +131,92 @@ def replacement_task(
     rng: np.random.Generator,
     options: Options,
 ) -> Built:
-    """Replaces a word in half of the sentences that have a replacement; `tags` is empty where none may be made."""
+    """Exchanges words between sentences in half of the pairs; `tags` is empty where a word may not be replaced."""
     low, high = scaled(40, 400, len(sentences))
     choices = replacements(sentences, tags, low, high)
-    forms = sorted({form for options_of in choices.values() for found in options_of.values() for form in found})
-    split_of = dict(zip(forms, shares_of(len(forms), rng), strict=True))
-    originals = {s.tokens for s in sentences}
-    able = [int(i) for i in rng.permutation(sorted(choices))]
+    pairs = exchanges([s.tokens for s in sentences], tags, choices, rng)
+    splits = by_form([Candidate((), "", group=" ".join(sorted(pair))) for pair, _ in pairs], options, rng)
     rows: list[Row] = []
-    for i in able[::2]:
-        position = sorted(choices[i])[int(rng.integers(len(choices[i])))]
-        form = choices[i][position][int(rng.integers(len(choices[i][position])))]
-        tokens = replaced(sentences[i].tokens, position, form)
-        if tokens not in originals:
-            rows.append(Row(split_of[form], "C", tokens))
-            originals.add(tokens)
-    changed = Counter(row.split for row in rows)
-    places = [split for split in ("te", "va", "tr") for _ in range(changed[split])]
-    rows += [Row(split, "O", sentences[i].tokens) for i, split in zip(able[1::2], places, strict=False)]
-    chosen = balanced(rows, options, rng)
-    check_size(chosen, ["C", "O"], options)
+    for split in SHARES:
+        inside = [(row.group, pair) for row, (_, pair) in zip(splits, pairs, strict=True) if row.split == split]
+        order = [inside[i] for i in rng.permutation(len(inside))]
+        half = len(order) // 2
+        for number, (group, pair) in enumerate(order[: 2 * half]):
+            if number < half:
+                rows += [Row(split, "C", tokens, group) for tokens in pair.changed]
+            else:
+                rows += [Row(split, "O", tokens, group) for tokens in pair.original]
+    if not rows:
+        raise LeftOut("too small: no two sentences can exchange a noun or verb; give a larger corpus")
+    check_size(rows, ["C", "O"], options)
     return Built(
-        rows=tuple(shuffled(chosen, rng)),
+        rows=tuple(shuffled(rows, rng)),
         definition=f"{about}, or not (O); both bigrams attested and within a factor of two of the original's "
-        f"frequency, forms with "
-        f"a corpus frequency of {low}-{high}; a form replaces in one split only, no sentence comes in both versions.",
-        split="by replacement form, 80/10/10: a form replaces in one split only",
-        filters={"sentences": len(sentences), "eligible (a replacement exists)": len(able)},
+        f"frequency, forms with a corpus frequency of {low}-{high}; two sentences exchange their words, so that a form is put in "
+        "as often as taken out; a form replaces in one split only, no sentence comes in both versions.",
+        split=f"by replacement form, a form replaces in one split only; about {options.shares}",
+        filters={
+            "sentences": len(sentences),
+            "eligible (a replacement exists)": len(choices),
+            "eligible (another sentence to exchange with)": 2 * len(pairs),
+        },
         details={
             "frequency limits": [low, high],
             "frequency limits in the paper": [40, 400],
-            "replacement forms": len(forms),
+            "pairs of forms": len({row.group for row in rows}),
         },
+        groups="pair of forms that are exchanged",
     )
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Two sentences as they stand, and with one word of each in place of the other's."""
+
+    original: tuple[tuple[str, ...], tuple[str, ...]]
+    changed: tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def exchanges(
+    texts: Sequence[tuple[str, ...]],
+    tags: Sequence[tuple[str, ...]],
+    choices: dict[int, dict[int, list[str]]],
+    rng: np.random.Generator,
+) -> list[tuple[tuple[str, str], Exchange]]:
+    """Pairs of forms, each form in one pair, and pairs of sentences that can exchange them, each sentence in one pair."""
+    places: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)  # (old, new, tag) -> (sentence, position)
+    for number, options in choices.items():
+        for position, forms in options.items():
+            for new in forms:
+                places[texts[number][position], new, tags[number][position]].append((number, position))
+    mutual = [key for key in places if key[0] < key[1] and (key[1], key[0], key[2]) in places]
+    queue = [(-min(len(places[x, y, tag]), len(places[y, x, tag])), x, y, tag) for x, y, tag in mutual]
+    taken_forms: set[str] = set()
+    taken: set[int] = set()
+    known = set(texts)
+    found: list[tuple[tuple[str, str], Exchange]] = []
+    heapify(queue)
+    while queue:
+        most, x, y, tag = heappop(queue)
+        if {x, y} & taken_forms:
+            continue
+        left = min(sum(i not in taken for i, _ in places[side]) for side in ((x, y, tag), (y, x, tag)))
+        if left < -most:
+            if left:
+                heappush(queue, (-left, x, y, tag))
+            continue
+        taken_forms |= {x, y}
+        ahead, back = ([side[i] for i in rng.permutation(len(side))] for side in (places[x, y, tag], places[y, x, tag]))
+        for i, p in ahead:
+            for j, q in back:
+                changed = replaced(texts[i], p, y), replaced(texts[j], q, x)
+                if i != j and not {i, j} & taken and changed[0] != changed[1] and not known & set(changed):
+                    taken |= {i, j}
+                    known |= set(changed)
+                    found.append(((x, y), Exchange((texts[i], texts[j]), changed)))
+                    back.remove((j, q))
+                    break
+    return found
 
 
 def replacements(

@@ -3,8 +3,10 @@
 SentLen (sentence_length): six bins of 5-8, 9-12, 13-16, 17-20, 21-25, 26-28 tokens, labelled 0-5.
 WC (word_content): 1,000 lower-cased words of at least four characters, taken by frequency rank from position 2,001
 onwards; a sentence holds exactly one of them, exactly once. A small corpus has neither that rank nor that many
-sentences a word: then the offset is lowered to the one that gives most words with `min_per_class` sentences each, and
-the card says how many there are. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
+sentences a word: then the offset is lowered to the one that gives most words with ten sentences each (eight in train,
+one in dev, one in test), and the card says how many there are. So many classes cannot each have `min_per_split`
+sentences in a split: instead every split must hold as many sentences as that of a task of two classes, 2 ×
+`min_per_split`. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 
 Left out: WC does not keep a corpus' own splits, since each of its words must be met in all three.
 """
@@ -17,21 +19,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probing.builders.sampling import Built, Candidate, LeftOut, Options, balanced, by_class
+from probing.builders.sampling import Built, Candidate, LeftOut, Options, balanced, by_class, large_classes
 from probing.corpora.parsed import Sentence
 
 BINS = ((5, 8), (9, 12), (13, 16), (17, 20), (21, 25), (26, 28))
 WORDS, OFFSET = 1000, 2000
+WORD_LEAST = 10
 OFFSETS = (2000, 1500, 1000, 700, 500, 400, 300, 200, 150, 100, 70, 50, 30)
 
 
 def sentence_length(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Six bins of length; a bin that holds fewer than `min_per_class` sentences is left out and named in the card."""
+    """Six bins of length; a bin too small for `min_per_split` sentences in every split is left out and named in the card."""
     labels = [next(str(k) for k, (low, high) in enumerate(BINS) if low <= len(s.tokens) <= high) for s in sentences]
-    counts = Counter(labels)
-    kept = {label for label, n in counts.items() if n >= options.min_per_class}
-    rows = by_class([Candidate(s.tokens, k, s.split) for s, k in zip(sentences, labels, strict=True) if k in kept], options, rng)
-    dropped = {label: n for label, n in sorted(counts.items()) if label not in kept}
+    kept, dropped = large_classes(zip(labels, sentences, strict=True), options)
+    candidates = [Candidate(s.tokens, k, s.split, s.document or "") for s, k in zip(sentences, labels, strict=True) if k in kept]
+    rows = by_class(candidates, options, rng)
     return Built(
         rows=tuple(balanced(rows, options, rng)),
         definition="Length in tokens, in bins: " + ", ".join(f"{k}: {a}-{b}" for k, (a, b) in enumerate(BINS)) + ".",
@@ -42,8 +44,8 @@ def sentence_length(sentences: Sequence[Sentence], rng: np.random.Generator, opt
 
 
 def word_content(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Which of the target words a sentence holds; a word must keep a fifth of `min_per_class`, and ten at least."""
-    least = max(10, options.min_per_class // 5)
+    """Which of the target words a sentence holds; a word has ten sentences of its own at least."""
+    least = WORD_LEAST
     lowered = [tuple(token.lower() for token in s.tokens) for s in sentences]
     counts = Counter(token for tokens in lowered for token in tokens)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
@@ -59,10 +61,17 @@ def word_content(sentences: Sequence[Sentence], rng: np.random.Generator, option
     offset, found = best
     if len(found) < 2:
         raise LeftOut(f"too small: fewer than two words from rank 31 on have {least} sentences of their own; give a larger corpus")
-    seeded = replace(options, official=False, min_per_class=least)
-    candidates = [Candidate(sentences[i].tokens, word) for word in found for i in found[word]]
+    seeded = replace(options, official=False, min_per_split=1)
+    candidates = [Candidate(sentences[i].tokens, word, group=sentences[i].document or "") for word in found for i in found[word]]
+    rows = balanced(by_class(candidates, seeded, rng), seeded, rng)
+    split, n = min(Counter(row.split for row in rows).items(), key=lambda item: item[1])
+    if n < 2 * options.min_per_split:
+        raise LeftOut(
+            f"too small: {n} sentences ({len(found)} words) in the split {split}, at least {2 * options.min_per_split} (2 × "
+            "min_per_split) are needed; give a larger corpus or lower min_per_split"
+        )
     return Built(
-        rows=tuple(balanced(by_class(candidates, seeded, rng), seeded, rng)),
+        rows=tuple(rows),
         definition=f"Which of {len(found)} target words (lower-cased, four characters or more, by frequency rank "
         f"from {offset + 1} "
         "on) the sentence holds; exactly one of them, exactly once.",

@@ -29,6 +29,7 @@ from probing.builders.sampling import (
     by_class,
     check_size,
     decorrelated,
+    large_classes,
     shuffled,
 )
 from probing.corpora.parsed import Node, Sentence
@@ -57,13 +58,22 @@ def depth_task(
 ) -> Built:
     """Draws sentences so that depth and length are independent; shared by constituents and dependencies."""
     lengths = [len(s.tokens) for s in sentences]
-    wanted, target = decorrelated(depths, lengths, allowed, options.min_per_class)
-    chosen: list[int] = []
-    for depth, pair in np.argwhere(wanted > 0):
-        cell = [i for i, (d, n) in enumerate(zip(depths, lengths, strict=True)) if d == depth and (n - 5) // 2 == pair]
-        chosen += [cell[i] for i in rng.permutation(len(cell))[: wanted[depth, pair]]]
-    rows = by_class([Candidate(sentences[i].tokens, str(depths[i]), sentences[i].split) for i in chosen], options, rng)
-    check_size(rows, [str(d) for d in target["values"]], options)
+    least = 4 * options.min_per_split  # see `held_out`
+    if options.official:
+        least = round(options.min_per_split * len(sentences) / max(1, min(Counter(s.split for s in sentences).values())))
+    while True:
+        wanted, target = decorrelated(depths, lengths, allowed, least)
+        chosen: list[int] = []
+        for depth, pair in np.argwhere(wanted > 0):
+            cell = [i for i, (d, n) in enumerate(zip(depths, lengths, strict=True)) if d == depth and (n - 5) // 2 == pair]
+            chosen += [cell[i] for i in rng.permutation(len(cell))[: wanted[depth, pair]]]
+        candidates = [Candidate(s.tokens, str(depths[i]), s.split, s.document or "") for i in chosen for s in [sentences[i]]]
+        rows = by_class(candidates, options, rng)
+        try:
+            check_size(rows, [str(d) for d in target["values"]], options)
+            break
+        except LeftOut:  # the corpus' own dev or test is small: fewer values, each with more sentences
+            least = round(1.25 * least) + 1
     correlation = np.corrcoef([depths[i] for i in chosen], [lengths[i] for i in chosen])[0, 1]
     before = np.corrcoef(depths, lengths)[0, 1]
     return Built(
@@ -110,24 +120,23 @@ def proper_sequence(labels: Sequence[str]) -> bool:
 
 
 def frequent_task(labelled: Sequence[tuple[Sentence, str]], rng: np.random.Generator, options: Options) -> Built:
-    """The 19 most frequent labels and OTHER; fewer in a small corpus: each must keep `min_per_class` when balanced."""
+    """The 19 most frequent labels and OTHER; fewer in a small corpus: each must have `min_per_split` in every split."""
     counts = Counter(label for _, label in labelled)
     ranked = sorted(counts, key=lambda k: (-counts[k], k))
-    reason = LeftOut("too small: no two structures are frequent enough; give a larger corpus or lower min_per_class")
     for n in range(min(FREQUENT, len(ranked)), 0, -1):
         frequent = set(ranked[:n])
-        if counts[ranked[n - 1]] < options.min_per_class:
+        classes = [k if k in frequent else "OTHER" for _, k in labelled]
+        if large_classes(((k, s) for k, (s, _) in zip(classes, labelled, strict=True)), options)[1]:
             continue
-        candidates = [Candidate(s.tokens, k if k in frequent else "OTHER", s.split) for s, k in labelled]
-        try:
-            rows = balanced(by_class(candidates, options, rng), options, rng)
-        except LeftOut as error:
-            reason = error
-            continue
+        candidates = [Candidate(s.tokens, k, s.split, s.document or "") for k, (s, _) in zip(classes, labelled, strict=True)]
+        rows = balanced(by_class(candidates, options, rng), options, rng)
         details = {"classes": len({row.label for row in rows}), "classes in the paper": FREQUENT + 1}
         most = {k: counts[k] for k in ranked[: FREQUENT + 6]}
         return Built(tuple(rows), "", options.split, {"eligible": len(labelled)}, {**details, "most frequent": most})
-    raise reason
+    raise LeftOut(
+        f"too small: no structure and the rest have {options.min_per_split} sentences in every split; give a larger corpus or "
+        "lower min_per_split"
+    )
 
 
 def bigram_shift(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
@@ -160,7 +169,7 @@ def halves(able: Sequence[tuple[Sentence, list[int]]], rng: np.random.Generator,
             if tokens in taken:
                 continue
             taken.add(tokens)
-        candidates.append(Candidate(tokens, "I" if turn[given] % 2 else "O", sentence.split))
+        candidates.append(Candidate(tokens, "I" if turn[given] % 2 else "O", sentence.split, sentence.document or ""))
     return candidates
 
 

@@ -4,9 +4,15 @@ ud_tree_depth: words on the longest path from the root, punctuation not counted,
 TreeDepth. ud_top_relations: the clause-level relations of the root's dependents (`CLAUSAL`: arguments, adverbials,
 clauses, conjuncts) in their order, ROOT at its own place, subtypes stripped; sentences that end in punctuation and
 have none among the dependents before; the 19 most frequent and OTHER (TopConst).
-ud_past_present: Tense=Past or Tense=Pres of the finite word of the main clause: the root, else its first finite
-auxiliary or copula (Tense). ud_subj_number, ud_obj_number: Number=Sing or Number=Plur of the nominal subject or the
-object of the root, common nouns only (SubjNum, ObjNum). Forms are split and filtered as in the originals.
+ud_past_present: tense of the one finite word of the main clause, if it is the root, its copula or its auxiliary of the
+passive, and in no other mood than the indicative (Tense): PRES for Tense=Pres, PAST for Tense=Past, Imp, Pqp. Left out,
+whatever the finite word, are clauses with another auxiliary (`aux`, and its subtypes but aux:pass): the tense of an
+auxiliary is not that of the clause (perfect "hat gesehen", "a vu", "has seen"; future "wird sehen"), and if only those
+in the present were left out, an auxiliary would tell the class. Out too are subjunctive and conditional ("wäre" is
+Tense=Past, "serait" Tense=Pres, and neither says when). A main verb that governs an infinitive is labelled by its own
+tense: French "va arriver" is PRES.
+ud_subj_number, ud_obj_number: Number=Sing or Number=Plur of the nominal subject or the object of the root, common nouns
+only (SubjNum, ObjNum). Forms are split and filtered as in the originals.
 ud_odd_man_out: same universal tag and same features in place of the same Penn tag (SOMO). ud_coordination_inversion:
 root and conj joined by the only CCONJ, each with a subject (CoordInv); a first word keeps its case where the corpus
 writes it so mid-sentence. Relations and features: universaldependencies.org/u; the originals:
@@ -33,7 +39,7 @@ DEPTHS = range(2, 13)
 SUBJECTS = {"nsubj", "csubj"}
 CLAUSAL = set("nsubj csubj obj iobj ccomp xcomp obl advcl advmod expl vocative discourse dislocated parataxis conj cc".split())
 NUMBERS = {"Sing": "Sing", "Plur": "Plur"}
-TENSES = {"Past": "PAST", "Pres": "PRES"}
+TENSES = {"Past": "PAST", "Imp": "PAST", "Pqp": "PAST", "Pres": "PRES"}
 
 
 def parsed(sentences: Sequence[Sentence]) -> Iterator[tuple[Sentence, Dependencies]]:
@@ -98,7 +104,8 @@ def top_relations(tree: Dependencies) -> str | None:
 
 def ud_past_present(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Tense of the main clause's finite word."""
-    return feature_task(sentences, finite_word, "Tense", TENSES, "Tense of the main clause's finite word", rng, options)
+    about = "Tense of the main clause's finite word: the root, its copula or passive auxiliary, with no other auxiliary"
+    return feature_task(sentences, finite_word, "Tense", TENSES, about, rng, options)
 
 
 def ud_subj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
@@ -112,10 +119,13 @@ def ud_obj_number(sentences: Sequence[Sentence], rng: np.random.Generator, optio
 
 
 def finite_word(tree: Dependencies) -> int | None:
-    """The root if it is finite, else its first finite auxiliary or copula."""
+    """The one finite word among the root, its copulas and its passive auxiliaries, if indicative; None with another auxiliary."""
     root = root_of(tree)
     helpers = [word for word in tree.children(root) if tree.relation(word) in ("aux", "cop")]
-    return next((word for word in (root, *helpers) if tree.features[word].get("VerbForm") == "Fin"), None)
+    if any(tree.relation(word) == "aux" and not tree.relations[word].startswith("aux:pass") for word in helpers):
+        return None
+    finite = [word for word in (root, *helpers) if tree.features[word].get("VerbForm") == "Fin"]
+    return finite[0] if len(finite) == 1 and tree.features[finite[0]].get("Mood", "Ind") == "Ind" else None
 
 
 def subject(tree: Dependencies) -> int | None:
@@ -156,7 +166,8 @@ def feature_task(
         word = target(tree)
         if word is not None and (value := labels.get(tree.features[word].get(feature, ""))):
             labelled.append((sentence, value, tree.forms[word].lower()))
-    missing = [value for value, label in labels.items() if label not in {found for _, found, _ in labelled}]
+    given = {label for _, label, _ in labelled}
+    missing = [value for value, label in labels.items() if label not in given]
     if missing:
         raise LeftOut(
             f"no such word carries {' or '.join(f'{feature}={value}' for value in missing)}: this corpus, or its "

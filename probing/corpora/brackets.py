@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def read_gum(path: Path, split_file: Path | None = None) -> Iterator[Sentence]:
         if tree.count("(") != tree.count(")"):
             opened, closed = tree.count("("), tree.count(")")
             raise DataError(f"{path}, line {number}: unbalanced brackets, {opened} open and {closed} close; mend the tree")
-        yield from penn_sentence(tree, f"{path}, line {number}", splits[document] if splits else None)
+        for sentence in penn_sentence(tree, f"{path}, line {number}", splits[document] if splits else None):
+            yield replace(sentence, document=document)
 
 
 def penn_sentence(tree: str, where: str, split: str | None = None) -> Iterator[Sentence]:

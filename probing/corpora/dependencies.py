@@ -1,15 +1,17 @@
 """Reads CoNLL-U (universaldependencies.org/format) with the conllu library.
 
 A multiword token (`3-4`) is one token of the text whose words keep their arcs; empty nodes (`5.1`) are skipped. File
-names with -train, -dev, -test carry the split. Every line of a word must have ten columns, and every sentence one tree.
+names with -train, -dev, -test carry the split, comments `# newdoc id = …` the document. Every line of a word must have
+ten columns, and every sentence one tree.
 
-Left out: enhanced dependencies, lemmas, comments.
+Left out: enhanced dependencies, lemmas, other comments.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from probing.corpora.parsed import SPLIT_NAMES, Dependencies, Sentence
@@ -25,6 +27,7 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
     """
     lines = read_text(path).split("\n")
     begun, block = 0, []
+    document = None
     for number, line in enumerate([*lines, ""], start=1):
         if line.strip() and not line.startswith("#"):
             columns = line.count("\t") + 1
@@ -34,8 +37,11 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
                 )
             begun = begun or number
             block.append(line)
+        elif line.startswith("# newdoc"):
+            document = line.partition("=")[2].strip() or None
         elif not line.strip() and block:
-            yield conllu_sentence("\n".join(block), f"{path}, line {begun}", file_split(path))
+            sentence = conllu_sentence("\n".join(block), f"{path}, line {begun}", file_split(path))
+            yield replace(sentence, document=document)
             begun, block = 0, []
 
 

@@ -68,13 +68,14 @@ class Dependencies:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Tokens with tags (one each), a tree or dependencies, and a split (tr, va, te), as far as the source has them."""
+    """Tokens with tags (one each), a tree or dependencies, a split (tr, va, te) and a document, as far as the source has them."""
 
     tokens: tuple[str, ...]
     tags: tuple[str, ...] = ()
     tree: Node | None = None
     dependencies: Dependencies | None = None
     split: str | None = None
+    document: str | None = None
 
     @property
     def text(self) -> str:

@@ -44,6 +44,34 @@ def find_file(root: Path, name: str) -> Path | None:
     return found[0] if found else None
 
 
+def groups_name(path: Path) -> str:
+    """The name of the file that names the groups of the lines of `path`: NAME.groups.txt for NAME.txt."""
+    name = path.name
+    for suffix in SUFFIXES[1:]:
+        name = name.removesuffix(suffix)
+    return f"{name.removesuffix('.txt')}.groups.txt"
+
+
+def read_groups(path: Path, lines: int) -> list[str] | None:
+    """The group of every line of the file at `path`, from the file of groups beside it; None where there is none.
+
+    Raises:
+        DataError: it holds another number of lines than `lines`, or an empty one.
+    """
+    beside = find_file(path.parent, groups_name(path))
+    if beside is None:
+        return None
+    groups = decoded(read_bytes(beside), beside).removesuffix("\n").split("\n")
+    if len(groups) != lines:
+        raise DataError(
+            f"{beside} holds {len(groups)} lines and {path} {lines}: line i names the group of line i there; make both again, "
+            f"or remove {beside.name}"
+        )
+    if empty := [number for number, group in enumerate(groups, start=1) if not group.strip()]:
+        raise DataError(f"{beside}, line {empty[0]}: empty, but every line names a group")
+    return groups
+
+
 def read_lines(path: Path, content: bytes | None = None) -> Iterator[Line]:
     """Yields every row of the file, checked; `content` is what `read_bytes` gave, where it was read before.
 
@@ -68,3 +96,13 @@ def read_lines(path: Path, content: bytes | None = None) -> Iterator[Line]:
         if not fields[-1].strip():
             raise DataError(f"{where}: the sentence (last field) is empty; remove the row or mend it")
         yield Line(number, task, SPLITS[fields[0]], fields[1], fields[-1], path)
+
+
+def is_row(line: str) -> bool:
+    """Whether a line of text is a row of this format: three fields or more, the first or the second a split.
+
+    >>> [is_row(line) for line in ("tr\\tI\\tIt ran .", "task\\tte\\tI\\tIt ran .", "It\\tran .", "tr I It ran .")]
+    [True, True, False, False]
+    """
+    fields = line.split("\t")
+    return len(fields) > 2 and not SPLITS.keys().isdisjoint(fields[:2])

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from probing.corpora.senteval import is_row
 from probing.errors import DataError
 from probing.reading import decoded, read_text
 
@@ -20,7 +21,7 @@ def sentences(path: Path, longest: int = 64) -> Iterator[str]:
     """The sentences of a file, plain or compressed (.gz, .xz), tokens joined by single blanks.
 
     Raises:
-        DataError: a file that is missing or cannot be read, or a zip without word/tag files.
+        DataError: a file that is missing or cannot be read, a zip without word/tag files, or a row of a task's file.
     """
     name = path.name.lower().removesuffix(".gz").removesuffix(".xz")
     if name.endswith(".zip"):
@@ -28,9 +29,7 @@ def sentences(path: Path, longest: int = 64) -> Iterator[str]:
     elif name.endswith((".conllu", ".conll")):
         found = _conllu(path)
     else:
-        found = (
-            line.split() for line in read_text(path).split("\n") if not (line.strip()[:2] == "= " and line.strip()[-2:] == " =")
-        )
+        found = _plain(path)
     for tokens in found:
         for piece in cut(tokens, longest):
             yield " ".join(piece)
@@ -54,6 +53,18 @@ def cut(tokens: list[str], longest: int) -> Iterator[list[str]]:
             piece = []
     if piece:
         yield piece
+
+
+def _plain(path: Path) -> Iterator[list[str]]:
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if is_row(line):
+            columns = len(line.split("\t"))
+            raise DataError(
+                f"{path}, line {number}: {line[:60]!r} is a row of a task's file, with split and label; give its sentences alone, "
+                f"e.g. cut -f{columns} FILE > sentences.txt"
+            )
+        if not (line.strip()[:2] == "= " and line.strip()[-2:] == " ="):
+            yield line.split()
 
 
 def _conllu(path: Path) -> Iterator[list[str]]:

@@ -2,7 +2,8 @@
 
 One door, `read_source`, picks the reader from the file's name or its first line; the readers are in
 `probing.corpora.brackets` and `probing.corpora.dependencies`, what they yield in `probing.corpora.parsed`. Plain text
-is one sentence a line, tokens between blanks: enough for the tasks that need no parse.
+is one sentence a line, tokens between blanks: enough for the tasks that need no parse. A table is no plain text: a line
+with a tab is refused, and so is a file that is called one (`TABLES`).
 
 Left out: no parsing and no tokenisation.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from probing.corpora.brackets import read_gum, read_penn
 from probing.corpora.dependencies import read_conllu
 from probing.corpora.parsed import Corpus, Dependencies, Node, Sentence
+from probing.corpora.senteval import is_row
 from probing.errors import DataError
 from probing.reading import read_bytes, read_text
 
@@ -35,16 +37,40 @@ __all__ = [
 KINDS = {".mrg": "penn", ".ptb": "penn", ".penn": "penn", ".conllu": "conllu", ".conll": "conllu"}
 
 
+TABLES = (".csv", ".tsv", ".json", ".jsonl")
+
+
 def read_plain(path: Path) -> Iterator[Sentence]:
-    """One sentence a line, tokens between blanks; no tags and no parse."""
-    for line in read_text(path).split("\n"):
+    """One sentence a line, tokens between blanks; no tags and no parse.
+
+    Raises:
+        DataError: a line with a tab, or a file whose name is that of a table; file and line are named.
+    """
+    suffix = bare_suffix(path)
+    if suffix in TABLES:
+        raise DataError(f"{path}: {suffix} is a table, not plain sentences; give a .txt of its sentences alone, one a line")
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if "\t" in line:
+            fields = line.split("\t")
+            what = "a table, not a plain sentence"
+            if is_row(line):
+                what = "the format of a finished task; read its folder with data=senteval data.root=FOLDER"
+            raise DataError(
+                f"{path}, line {number}: {len(fields)} columns with tabs between them ({line[:60]!r}) are {what}; to make tasks "
+                f"of its sentences, give that column alone, e.g. cut -f{len(fields)} FILE > sentences.txt"
+            )
         if tokens := tuple(line.split()):
             yield Sentence(tokens)
 
 
+def bare_suffix(path: Path) -> str:
+    """The ending of the file's name in small letters, without .gz and .xz."""
+    return Path(path.name.removesuffix(".gz").removesuffix(".xz")).suffix.lower()
+
+
 def kind_of(path: Path) -> str:
     """penn, gum, conllu or plain, by the name without .gz and .xz, else by the first line that says something."""
-    suffix = Path(path.name.removesuffix(".gz").removesuffix(".xz")).suffix.lower()
+    suffix = bare_suffix(path)
     if suffix in KINDS:
         return KINDS[suffix]
     first = next((line for line in read_text(path).split("\n") if line.strip() and not line.startswith("# ")), "")
@@ -68,7 +94,7 @@ def read_source(path: str | Path, split_file: str | Path | None = None) -> Corpu
     path = Path(path).expanduser()
     files = [path]
     if path.is_dir():
-        bare = {file: Path(file.name.removesuffix(".gz").removesuffix(".xz")).suffix for file in sorted(path.rglob("*"))}
+        bare = {file: bare_suffix(file) for file in sorted(path.rglob("*"))}
         files = [file for file, suffix in bare.items() if suffix in KINDS]
         if not files or len({KINDS[bare[file]] for file in files}) > 1:
             raise DataError(f"{path} must hold treebank files of one kind ({', '.join(KINDS)}); name one file instead")

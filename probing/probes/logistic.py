@@ -48,6 +48,9 @@ class Design:
 
     Attributes:
         mean, scale: of the train features, (d,); scale is 1 unless standardised, and infinite marks a constant feature, left out.
+            Constant: its standard deviation is at most 1e-6 of its own |mean| (rounding), or 1e-6 of the layer's scale, the lower
+            median of the standard deviations of the features that are not constant by the first rule (a dead output of a layer,
+            which standardising would blow up to the size of the others).
         matrix: the features as the solver wants them.
     """
 
@@ -70,12 +73,19 @@ class Design:
         _centre(features, mean)
         spread = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64) / math.sqrt(n)  # two passes: no cancellation
         constant = spread <= (1e-6 * mean.abs()).clamp_min(1e-37)  # rounding noise around a constant is not a feature
+        if not constant.all():
+            constant |= spread <= 1e-6 * spread[~constant].median()
         scale = torch.where(constant, torch.inf, spread if standardize else torch.ones_like(spread))
         features /= scale.float()[:, None]
         covariance = torch.from_numpy(ssyrk(1 / n, features.numpy().T, trans=1).T)  # the lower half, all that eigh reads
         spectrum, vectors = torch.linalg.eigh(covariance)
         basis = torch.block_diag(vectors, torch.ones(1, 1))
         return cls(mean, scale, Matrix(rows, basis, torch.cat([spectrum.clamp_min(0), torch.ones(1)])))
+
+    @property
+    def left_out(self) -> int:
+        """How many features are constant, and so left out."""
+        return int(self.scale.isinf().sum())
 
     @property
     def z(self) -> torch.Tensor:

@@ -74,6 +74,9 @@ class ProbeResult:
         tried: every setting tried, with its dev accuracy, and whether it converged; where a setting that dev did not choose was
             solved roughly, `exact` is False.
         converged: of the chosen fit; True where a protocol stops by rule.
+        edge: "lower end" or "upper end" where the chosen C (or L2, where nothing else is tuned) is the smallest or the largest of
+            several that were allowed; of a cross-validated task where it is in any fold.
+        left_out: features that the protocol left out as constant.
     """
 
     predictions: Labels
@@ -81,6 +84,8 @@ class ProbeResult:
     chosen: Mapping[str, Any]
     tried: tuple[Mapping[str, Any], ...]
     converged: bool
+    edge: str = ""
+    left_out: int = 0
 
 
 class ProbeProtocol(Protocol):
@@ -130,6 +135,16 @@ def label(protocol: ProbeProtocol) -> str:
     return protocol.name + (f"[{','.join(changed)}]" if changed else "")
 
 
+def _edge(chosen: float, tried: Sequence[float]) -> str:
+    """At which end of the values that were tried the chosen one stands; a path goes on beyond its best until the grid ends.
+
+    >>> _edge(10.0, [0.1, 1.0, 10.0]), _edge(1.0, [0.1, 1.0, 10.0]), _edge(1.0, [1.0])
+    ('upper end', '', '')
+    """
+    least, most = min(tried), max(tried)
+    return "" if least == most or least < chosen < most else "lower end" if chosen == least else "upper end"
+
+
 def _check_grid(name: str, values: Sequence[float], above: float, below: float = float("inf")) -> None:
     if not values or not all(above < value < below for value in values):
         bound = f"above {above:g}" + (f" and below {below:g}" if below < float("inf") else "")
@@ -156,7 +171,8 @@ class LogisticPath:
 
     Args:
         grid: values of C, in scikit-learn's scale.
-        standardize: zero mean and unit variance, fitted on train alone.
+        standardize: zero mean and unit variance, fitted on train alone; constant features are left out either way, also those that
+            are so beside the layer's others (`probing.probes.logistic.Design`).
         solver: "lbfgs" (probing.probes.logistic) or "sklearn".
         patience: stop the path after this many values of C without a higher dev accuracy.
         by_classes: C is each value times K - 1 for K classes: of as many sentences each class has fewer for weights of its own.
@@ -178,7 +194,7 @@ class LogisticPath:
 
     def settings(self, task: str) -> dict[str, Any]:
         said = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
-        return said | {"solver": self.solver, "patience": self.patience, "by_classes": self.by_classes, "version": 5}
+        return said | {"solver": self.solver, "patience": self.patience, "by_classes": self.by_classes, "version": 6}
 
     def _values_of_C(self, n_classes: int) -> list[float]:
         return [C * (n_classes - 1) if self.by_classes else C for C in sorted(self.grid)]
@@ -199,18 +215,19 @@ class LogisticPath:
             if self.solver == "sklearn":
                 for which, labels in label_sets.items():
                     path = self._sklearn_path(design, labels, z_dev.double().numpy(), self._values_of_C(n_classes))
-                    yield column, which, _best_of(path, z_test.double().numpy())
+                    yield column, which, _best_of(path, z_test.double().numpy(), design.left_out)
                 continue
             train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
             paths = fit_paths(design, train, n_classes, self._values_of_C(n_classes), (z_dev, dev), self.patience)
             for which, fits in zip(label_sets, paths, strict=True):
-                yield column, which, _best_of(self._tried(fits), z_test)
+                yield column, which, _best_of(self._tried(fits), z_test, design.left_out)
 
     def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
         """All folds of a cross-validation in one go, a result for each; or None where the solver has no such way.
 
-        The folds share one C, the best on their dev sentences together: those of one fold are too few to choose by. They share
-        the centring and scaling too, over all of x; labels are read fold by fold.
+        The folds share one C, the best on their dev sentences together (those of one fold are too few to choose by), of which none
+        is tested in any fold (`Task.cross_validated`). They share the centring and scaling too, over all of x; labels are read fold
+        by fold.
 
         Args:
             x: (n, d).
@@ -233,7 +250,9 @@ class LogisticPath:
         for fold, fits in zip(folds, paths, strict=True):
             tried, fit = self._tried(fits), fits[chosen]
             predicted = fit.predict(z[fold.test])
-            results.append(ProbeResult(predicted, fit.dev_accuracy, {"C": fit.C}, tuple(said for said, _ in tried), fit.converged))
+            at = _edge(fit.C, self._values_of_C(n_classes))
+            said = tuple(said for said, _ in tried)
+            results.append(ProbeResult(predicted, fit.dev_accuracy, {"C": fit.C}, said, fit.converged, at, design.left_out))
         return results
 
     @staticmethod
@@ -258,11 +277,13 @@ def _tried(C: float, dev_accuracy: float, converged: bool) -> dict[str, Any]:
     return {"C": C, "dev_accuracy": dev_accuracy, "converged": converged}
 
 
-def _best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any) -> ProbeResult:
+def _best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, left_out: int = 0) -> ProbeResult:
     """Test predictions of the model with the highest dev accuracy; the first, so the smallest C, on ties."""
     said, model = max(path, key=lambda one: one[0]["dev_accuracy"])
     tried = tuple(tried for tried, _ in path)
-    return ProbeResult(np.asarray(model.predict(x_test)), said["dev_accuracy"], {"C": said["C"]}, tried, said["converged"])
+    predicted, C = np.asarray(model.predict(x_test)), said["C"]
+    at = _edge(C, [one["C"] for one in tried])
+    return ProbeResult(predicted, said["dev_accuracy"], {"C": C}, tried, said["converged"], at, left_out)
 
 
 def liblinear(C: float, max_iter: int, n_classes: int) -> Any:
@@ -431,7 +452,8 @@ class SentEvalTorch:
                     cell | {"dev_accuracy": r.dev_accuracy, "dev_curve": list(r.curve)} for cell, r in zip(cells, own, strict=True)
                 ]
                 predicted = order[own[best].predict(blocks.test)]
-                yield column, which, ProbeResult(predicted, own[best].dev_accuracy, cells[best], tuple(tried), True)
+                at = _edge(cells[best]["l2"], self.l2) if len(grid) == len(self.l2) else ""  # a grid of L2 alone
+                yield column, which, ProbeResult(predicted, own[best].dev_accuracy, cells[best], tuple(tried), True, at)
 
     def _order(self, labels: Labels, n_classes: int) -> Labels:
         """The classes in the order in which the probe numbers them."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from probing.cells import key_of
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
-from probing.heads import CARD, LinearHead, fit_head, head_of, load_head
+from probing.heads import CARD, VERSION, LinearHead, fit_head, head_of, load_head
 from probing.progress import say
 from probing.task import Task
 
@@ -39,7 +39,7 @@ def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> Li
     if head is None:
         has = "no head" if own is None else f"a head of {own.made['data']['task']}"
         raise ConfigError(f"{encoder.name} has {has}: for {task.name} take a checkpoint trained on it, or set study.head=fit")
-    short = key_of({"encoder": fingerprint(encoder), "task": task.sha256})[:8]
+    short = key_of({"encoder": fingerprint(encoder), "task": task.sha256, "version": VERSION})[:8]
     folder = home / "heads" / "-".join((re.sub(r"\W+", "_", encoder.name), task.name, short))
     if (folder / CARD).is_file():
         return load_head(folder, encoder)

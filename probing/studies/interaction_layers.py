@@ -5,10 +5,12 @@
 Each sentence has one random segment; all layers come from the same model rows. T has means with 95 % t
 intervals over sentences; T_relative, which has far outliers where v(N) is near v(empty), medians with bootstrap intervals. "T grows
 from layer to layer" (Zhang et al. 2021, AAAI 35) is answered by the paired differences of successive layers over the same sentences
-(t test, or Wilcoxon's; Holm over the steps of an encoder and value).
+(t test, or Wilcoxon's; Holm over the steps of an encoder, value and masking).
 
-With the mean or all tokens f of layer 0 is a sum over words wherever word vectors are looked up one by one, so T is 0 there up to
-rounding: the first step says that a network mixes words, and no more.
+What an absent word is can turn the answer, so several maskings can be measured on the same sentences and segments. With pad, mask,
+unknown, zero or mean every token keeps its place, and f of layer 0 (mean, all) is a sum over words wherever word vectors are looked
+up one by one: T is 0 there up to rounding, and a positive first step says that the network mixes words, and no more. With
+attention and delete the number of tokens that are averaged changes with the words, so T of layer 0 need not be 0.
 
 `probing` puts accuracies beside it: a folder of task files (measured with the store and cells of run.dir, mean pooling, no
 controls and no floors; what is finished is read), or a run folder or rows.csv of `probing run` with the same encoder.
@@ -27,10 +29,10 @@ import pandas as pd
 
 from probing import figures
 from probing.cells import Cells
-from probing.encoders.base import fingerprint
+from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
 from probing.evaluation import evaluate
-from probing.interactions.masking import REREAD, published
+from probing.interactions.masking import REREAD, possible, published
 from probing.layers import draw_cases, layer_interactions
 from probing.report import md_table
 from probing.sources import Folder
@@ -40,6 +42,13 @@ from probing.tables import ResultTable
 
 VALUES = ("cls", "mean", "all")
 MEASURES = ("T", "T_relative", "B")
+ROUNDING = 1e-6
+"""T below this is rounding of float32 states."""
+ENDS = """## The last layer less the first
+
+T: mean of the paired differences [95 % t interval], t test; T_relative: their median [95 % bootstrap interval], Wilcoxon's test. p:
+Holm over the values and maskings of an encoder. Where T of the first layer is 0 with a masking, T cannot be smaller in a later
+layer: there the difference says that the network mixes words, and no more."""
 SHOWN = ["encoder", "paper_name", "layer", "accuracy", "accuracy_low", "accuracy_high", "majority", "probe", "n_train"]
 
 
@@ -52,8 +61,9 @@ class InteractionLayers:
         words: fewest and most words of a sentence.
         lengths: of segments.
         split: train, dev or test.
-        values: poolings of the encoder, or all; null: of cls, mean and all those that the encoder and the masking have.
-        masking: null: the published one, pad, or zero where the encoder has no such token.
+        values: poolings of the encoder, or all; null: of cls, mean and all those that the encoder and each masking have.
+        maskings: what absent words are (`probing.interactions.masking`); null: the published one alone, pad, or zero where the
+            encoder has no such token.
         method, budget: see `probing.interactions.segment`.
         probing: task files, a run folder or rows.csv; null: no accuracies.
         probe: of task files: the protocol.
@@ -65,7 +75,7 @@ class InteractionLayers:
     lengths: list[int] = field(default_factory=lambda: [3, 4, 5])
     split: str = "test"
     values: list[str] | None = None
-    masking: str | None = None
+    maskings: list[str] | None = None
     method: str = "exact"
     budget: int | None = None
     probing: str | None = None
@@ -82,27 +92,42 @@ class InteractionLayers:
             raise ConfigError(f"study.sentences={self.sentences} must be at least 1")
         if self.split not in ("train", "dev", "test"):
             raise ConfigError(f"study.split={self.split!r} is unknown (allowed: train, dev, test)")
+        if self.maskings is not None and (not self.maskings or len(set(self.maskings)) < len(self.maskings)):
+            raise ConfigError(f"study.maskings={self.maskings} must be a list of different maskings, such as [pad, delete]")
 
     def measure(self, context: Context) -> pd.DataFrame:
-        encoder = context.encoder
-        masking = self.masking or published(encoder)
+        encoder, frames = context.encoder, []
+        maskings = self.maskings or [published(encoder)]
+        values = {masking: self._values(encoder, masking) for masking in maskings}
+        for task in context.tasks:
+            texts = task.splits[self.split].texts
+            cases = draw_cases(texts, self.sentences, None, tuple(self.words), self.lengths, context.seed)
+            for masking in maskings:
+                rows = layer_interactions(
+                    encoder, cases, context.kept.root, values[masking], masking,
+                    method=self.method, budget=self.budget, seed=context.seed,
+                )  # fmt: skip
+                rows.insert(0, "layer", rows.column.str.split().str[0].astype(int))
+                frames.append(rows.drop(columns="phi").assign(kind="interaction", data=task.name))
+        if self.probing is not None:
+            frames.append(self._accuracies(context).assign(kind="probing"))
+        return pd.concat(frames, ignore_index=True)
+
+    def _values(self, encoder: Encoder, masking: str) -> list[str]:
+        """
+        Raises:
+            ConfigError: the encoder has no such masking, or not all values with it.
+        """
+        if masking not in (allowed := possible(encoder)) or masking == "replace":
+            allowed = [name for name in allowed if name != "replace"]
+            raise ConfigError(f"study.maskings: {masking!r} is not possible for {encoder.name} (allowed: {', '.join(allowed)})")
         have = (*encoder.poolings, *(["all"] if masking not in REREAD else []))
-        values, found = self.values or [value for value in VALUES if value in have], []
+        values = self.values or [value for value in VALUES if value in have]
         if unknown := [value for value in values if value not in have]:
             raise ConfigError(
                 f"study.values={values}: {encoder.name} with masking={masking} has no {unknown[0]!r} ({', '.join(have)})"
             )
-        for task in context.tasks:
-            texts = task.splits[self.split].texts
-            cases = draw_cases(texts, self.sentences, None, tuple(self.words), self.lengths, context.seed)
-            rows = layer_interactions(
-                encoder, cases, context.kept.root, values, masking, method=self.method, budget=self.budget, seed=context.seed
-            )
-            rows.insert(0, "layer", rows.column.str.split().str[0].astype(int))
-            found.append(rows.drop(columns="phi").assign(kind="interaction", data=task.name))
-        if self.probing is not None:
-            found.append(self._accuracies(context).assign(kind="probing"))
-        return pd.concat(found, ignore_index=True)
+        return values
 
     def _accuracies(self, context: Context) -> pd.DataFrame:
         """Probing rows of the encoder at mean pooling: `SHOWN` and `task`."""
@@ -136,14 +161,14 @@ class InteractionLayers:
         means.to_csv(folder / "layers.csv", index=False)
         moves.to_csv(folder / "steps.csv", index=False)
         (folder / "table.md").write_text(_markdown(means, moves), encoding="utf-8")
-        for data, here in means.groupby("data", sort=False):
-            (folder / f"figure-layers-{data}.svg").write_text(figures.strengths(here), encoding="utf-8")
+        for (data, masking), part in means.groupby(["data", "masking"], sort=False):
+            (folder / f"figure-layers-{data}-{masking}.svg").write_text(figures.strengths(part), encoding="utf-8")
         outer = frame[frame.kind == "probing"]
         if len(outer):
             outer = outer[["task", *SHOWN]].astype({"layer": int, "n_train": int})
             outer.to_csv(folder / "profile.csv", index=False)
-            for data, here in means[means.encoder.isin(outer.encoder)].groupby("data", sort=False):
-                (folder / f"figure-profile-{data}.svg").write_text(figures.profile(outer, here), encoding="utf-8")
+            for (data, masking), part in means[means.encoder.isin(outer.encoder)].groupby(["data", "masking"], sort=False):
+                (folder / f"figure-profile-{data}-{masking}.svg").write_text(figures.profile(outer, part), encoding="utf-8")
 
 
 def averages(frame: pd.DataFrame) -> pd.DataFrame:
@@ -164,15 +189,16 @@ def averages(frame: pd.DataFrame) -> pd.DataFrame:
 def steps(frame: pd.DataFrame) -> pd.DataFrame:
     """Paired differences between layers over the same sentences: of T means and t tests, of T_relative medians and Wilcoxon's.
 
-    One line for every two successive layers, and one, `whole`, for the last layer less the first; `p_holm` is Holm's over the
-    successive steps of an encoder, data, value, masking and measure. Sentences without T_relative at one layer are left out.
+    One line for every two successive layers, and one, `whole`, for the last layer less the first. `p_holm`: of successive steps
+    Holm's over those of an encoder, data, value, masking and measure; of whole lines Holm's over the values and maskings of an
+    encoder, data and measure. Sentences without T_relative at one layer are left out.
     """
     lines = []
     for key, part in frame.groupby(["data", "encoder", "value", "masking"], sort=False):
         for measure in ("T", "T_relative"):
             wide = part.pivot_table(measure, "text", "layer", dropna=False)
             layers = sorted(part.layer.unique())
-            ends = [(layers[0], layers[-1], True)] if len(layers) > 2 else []
+            ends = [(layers[0], layers[-1], True)] if len(layers) > 1 else []
             for low, high, whole in [*((a, b, False) for a, b in zip(layers[:-1], layers[1:], strict=True)), *ends]:
                 both = wide.reindex(columns=[low, high]).dropna()
                 found, p = paired(both[high] - both[low], robust=measure == "T_relative")
@@ -180,8 +206,10 @@ def steps(frame: pd.DataFrame) -> pd.DataFrame:
     frame = pd.DataFrame(lines, columns="data encoder value masking measure from_ to whole difference low high sentences p".split())
     frame["p_holm"] = frame.p
     successive = frame[~frame.whole.astype(bool) & frame.p.notna()]
-    for _, mine in successive.groupby(["data", "encoder", "value", "masking", "measure"], sort=False):
-        frame.loc[mine.index, "p_holm"] = holm(mine.p)
+    whole = frame[frame.whole.astype(bool) & frame.p.notna()]
+    for rows, family in ((successive, ["data", "encoder", "value", "masking", "measure"]), (whole, ["data", "encoder", "measure"])):
+        for _, part in rows.groupby(family, sort=False):
+            frame.loc[part.index, "p_holm"] = holm(part.p)
     return frame
 
 
@@ -205,6 +233,9 @@ def _markdown(means: pd.DataFrame, moves: pd.DataFrame) -> str:
         "exists [95 % bootstrap interval], since it has far outliers where v(N) is near v(empty). Below 1e-6 is rounding.",
         "Verdicts: paired differences of successive layers, Holm over the steps of a line at 0.05; differences in steps.csv.",
     ]
+    ends = _ends(means, moves)
+    if len(ends):
+        parts += ["", ENDS, "", md_table(ends)]
     for (data, measure), part in means.groupby(["data", "measure"], sort=False):
         lines = []
         for (encoder, value, masking), here in part.groupby(["encoder", "value", "masking"], sort=False):
@@ -218,6 +249,20 @@ def _markdown(means: pd.DataFrame, moves: pd.DataFrame) -> str:
             )
         parts += ["", f"## {measure}, {data}", "", md_table(pd.DataFrame(lines).fillna(""))]
     return "\n".join(parts) + "\n"
+
+
+def _ends(means: pd.DataFrame, moves: pd.DataFrame) -> pd.DataFrame:
+    """The last layer less the first, in words: a line per data, encoder, value and masking."""
+    by = ["data", "encoder", "value", "masking"]
+    lines = []
+    for key, part in moves[moves.whole.astype(bool)].groupby(by, sort=False):
+        line = dict(zip(by, key, strict=True))
+        for row in part.itertuples():
+            line |= {f"{row.measure}: last less first": _interval(row.difference, row.low, row.high)}
+            line |= {f"{row.measure}: p": "" if math.isnan(row.p_holm) else f"{row.p_holm:.2g}"}
+        first = means[(means[[*by, "measure"]] == [*key, "T"]).all(axis=1)].sort_values("layer").estimate.iloc[0]
+        lines.append(line | {"T of the first layer": "0: forced to grow" if abs(first) < ROUNDING else f"{first:.3g}"})
+    return pd.DataFrame(lines)
 
 
 def _interval(value: float, low: float, high: float) -> str:

@@ -1,16 +1,27 @@
 """Wrong predictions: does masking the strongest coalition for the predicted class flip the prediction?
 
-For sentences that a classifier gets wrong (v the logit of the wrong, predicted class), and as a control for those it gets right:
-the sentence is one segment, phi([C]) = v(C) - v(empty), the best partition is exact, and its part of 2 to n - 1 words with the
-largest phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length:
+For sentences that a classifier gets wrong (v the logit of the wrong, predicted class), and for as many that it gets right: the
+sentence is one segment, phi([C]) = v(C) - v(empty), the best partition is exact, and its part of 2 to n - 1 words with the largest
+phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length:
 
-    flips     whether the predicted class changes without the coalition
-    control   the share of the other intervals of the same length whose masking changes it
-    drop, drop_control    by how much the logit of the class falls
+    flips          whether the predicted class changes without the coalition
+    flips_others   the share of the other intervals of the same length whose masking changes it
+    flips_alone    whether it changes without the interval of that length whose single words have the largest sum of phi([word])
+    flips_words    the same with the words' Shapley values, all words of the sentence being players
 
-The difference flips - control is paired within sentences: its mean has a percentile bootstrap over sentences, and an exact McNemar
-test compares the coalition with one of the other intervals, drawn by the seed. Sentences whose best partition has no such part
-are counted and left out.
+What raises a logit most also flips a prediction more often than an interval at random does, with or without an interaction: the
+claim that the coalition says more than its words rests on flips - flips_alone (words valued as the coalition is, beside nothing)
+and flips - flips_words (words valued in all contexts). These intervals may be the coalition; such a sentence counts as a difference
+of 0. Shapley values are exact where 2^n model rows are within the budget, else means over random orders and their reverses, which
+is unbiased (Castro et al. 2009); noise in them weakens the control.
+
+Right predictions have larger margins (logit of the predicted class less the next one's), so they flip less whatever is masked. Each
+wrong prediction is therefore paired with one right prediction, without replacement, so that the sum of the differences of their
+margins is as small as it can be; differences between wrong and right are those of pairs.
+
+A sentence has one coalition, so sentences (or pairs) are independent: means of paired differences have percentile bootstrap
+intervals over them, and exact McNemar tests compare the coalition with one of the other intervals, drawn by the seed, and with the
+intervals by words. Sentences whose best partition has no such part are counted and left out, and so are their pairs.
 
 Reference: Zhang et al. 2021 (AAAI 35) show such coalitions as examples; the test is ours. Left out: coalitions against the class.
 """
@@ -20,31 +31,55 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import linear_sum_assignment
 
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
 from probing.extraction import extract
 from probing.heads import LinearHead
-from probing.interactions.game import Game
+from probing.interactions.game import CachedGame, Game, table
+from probing.interactions.indices import shapley
 from probing.interactions.masking import published
 from probing.interactions.partition import Partition
 from probing.interactions.text import TextGame
 from probing.layers import Case, layer_interactions
 from probing.progress import bar
 from probing.report import md_table
-from probing.statistics import mcnemar, ratio
+from probing.statistics import holm, mcnemar, ratio
 from probing.studies import Context
 from probing.studies.classifiers import classifier
 from probing.task import Task
-from probing.types import Column
+from probing.types import Column, Values
 
-VERSION = 1
+VERSION = 2
 """Raise when the same inputs would give other numbers."""
+
+CONTROLS = {"others": "other intervals", "alone": "interval by words alone", "words": "interval by words"}
+"""What the coalition is compared with, and its name in tables."""
+
+HEAD = """# Wrong predictions: masking the top coalition of the predicted class
+
+Share of sentences (%) whose predicted class changes when an interval is masked: the coalition; the mean over the other intervals of
+its length; the interval of that length whose words, each alone, have the largest sum of phi; and the one whose words have the
+largest sum of Shapley values."""
+DIFFERENCES = """## The coalition less the controls
+
+In points [95 % bootstrap interval over sentences]. p: exact McNemar test (of the other intervals one a sentence, drawn), Holm over
+all tests of this table."""
+DROPS = """## Fall of the logit without the coalition, less that without the controls
+
+In units of the logit [95 % bootstrap interval over sentences]."""
+PAIRS = """## Wrong and right predictions of the same margin
+
+Pairs of one wrong and one right prediction with nearly the same margin (logit of the predicted class less the next one's).
+Differences, wrong less right, in points [95 % bootstrap interval over pairs]; p: exact McNemar test of the flips without the
+coalition, Holm over the lines. The last column: flips less those without the interval by words, wrong less right."""
 
 
 @dataclass
@@ -52,11 +87,12 @@ class WrongPredictions:
     """Flips by masking the top coalition of the predicted class, against other intervals of its length.
 
     Args:
-        sentences: at most so many wrong ones, and as many right ones, drawn by the run's seed.
+        sentences: at most so many wrong ones, drawn by the run's seed, each with a right one of nearly the same margin.
         words: fewest and most words of a sentence.
         splits: where they are drawn from.
         head: see `probing.studies.classifiers.classifier`.
         masking: null: the published one, pad, or zero where the encoder has no such token.
+        budget: model rows for the Shapley values of a sentence's words.
     """
 
     sentences: int = 200
@@ -64,6 +100,7 @@ class WrongPredictions:
     splits: list[str] = field(default_factory=lambda: ["dev", "test"])
     head: str | None = "fit"
     masking: str | None = None
+    budget: int = 1024
 
     name: ClassVar[str] = "wrong_predictions"
     uses: ClassVar[tuple[str, ...]] = ("encoder", "data")
@@ -75,34 +112,48 @@ class WrongPredictions:
             raise ConfigError(f"study.splits={self.splits} must be a list of train, dev, test")
         if self.sentences < 1:
             raise ConfigError(f"study.sentences={self.sentences} must be at least 1")
+        if self.budget < 2 * self.words[1]:
+            raise ConfigError(f"study.budget={self.budget} must be at least {2 * self.words[1]}: a random order and its reverse")
 
     def measure(self, context: Context) -> pd.DataFrame:
-        encoder, found = context.encoder, []
+        encoder, lines = context.encoder, []
         masking, seed = self.masking or published(encoder), context.seed
         for task in context.tasks:
             head = classifier(encoder, task, self.head, context.home)
-            cases = self._draw(encoder, task, head, seed)
+            cases, drawn = self._draw(encoder, task, head, seed)
             rows = layer_interactions(encoder, cases, context.kept.root, "logit", masking, head=head)
-            said = {"kind": "masked coalitions", "version": VERSION, "encoder": fingerprint(encoder), "head": head.sha256}
+            settings = {"version": VERSION, "encoder": fingerprint(encoder), "head": head.sha256, "masking": masking}
             with bar(f"masking {encoder.name}", len(rows)) as advance:
-                for row in rows.to_dict("records"):
+                for row, pair in zip(rows.to_dict("records"), drawn, strict=True):
+                    text = row["text"]
                     line = {name: row[name] for name in ("encoder", "text", "n_words", "masking", "predicted", "label")}
-                    line |= {"data": task.name, "wrong": row["predicted"] != row["label"], "seed": seed}
-                    coalition = top(ast.literal_eval(row["max_partition"]), json.loads(row["phi"]))
+                    line |= {"data": task.name, "wrong": row["predicted"] != row["label"], "seed": seed, **pair}
+                    phi = _square(json.loads(row["phi"]), row["n_words"])
+                    coalition = top(ast.literal_eval(row["max_partition"]), phi)
                     if coalition is not None:
-                        part = {**said, "masking": masking, "text": row["text"], "coalition": list(coalition)}
-                        kept = context.kept.read(part)
-                        if kept is None:
-                            game = TextGame(encoder, row["text"], "logit", masking, target="all", head=head)
-                            kept = context.kept.write(part, masked(game, coalition))
-                        line |= compared(kept, coalition, seed) | {"words": " ".join(row["text"].split()[slice(*coalition)])}
-                    found.append(line)
+                        game = partial(TextGame, encoder, text, "logit", masking, target="all", head=head)
+                        asked = {"kind": "masked coalitions", **settings, "text": text, "coalition": list(coalition)}
+                        intervals = context.kept.read(asked)
+                        if intervals is None:
+                            intervals = context.kept.write(asked, masked(game(), coalition))
+                        asked = {"kind": "words", **settings, "text": text, "budget": self.budget, "seed": seed}
+                        words = context.kept.read(asked)
+                        if words is None:
+                            values = word_values(game(), self.budget, seed)
+                            words = context.kept.write(asked, [{"values": value} for value in values.tolist()])
+                        line |= compared(intervals, coalition, phi.diagonal(), np.array([word["values"] for word in words]), seed)
+                        line["words"] = " ".join(text.split()[slice(*coalition)])
+                    lines.append(line)
                     advance(1)
             encoder.release()
-        return pd.DataFrame(found)
+        return pd.DataFrame(lines)
 
-    def _draw(self, encoder: Encoder, task: Task, head: LinearHead, seed: int) -> list[Case]:
-        """Wrong and right sentences of the splits, each text once, as whole segments."""
+    def _draw(self, encoder: Encoder, task: Task, head: LinearHead, seed: int) -> tuple[list[Case], list[dict[str, Any]]]:
+        """Wrong sentences of the splits and their right partners, each text once, as whole segments; with margin and pair of each.
+
+        Raises:
+            ConfigError: no sentence of that length, or none that the classifier gets wrong, or none that it gets right.
+        """
         least, most = self.words
         labels = {
             text: task.classes[label]
@@ -114,31 +165,55 @@ class WrongPredictions:
             raise ConfigError(f"study.words={self.words}: {', '.join(self.splits)} of {task.name} have no sentence of that length")
         texts = list(labels)
         vectors = extract(encoder, encoder.tokenize(texts)[0], [head.pooling])[Column(head.layer, head.pooling)]
-        predicted = head.logits(vectors.astype(np.float64)).argmax(1)
-        wrong = np.array([head.classes[k] != labels[text] for k, text in zip(predicted, texts, strict=True)])
-        rng, cases = np.random.default_rng(seed), []
-        for kind in (True, False):
-            drawn = rng.permutation(np.flatnonzero(wrong == kind))[: self.sentences]
-            cases += [Case(texts[i], (0, len(texts[i].split())), labels[texts[i]]) for i in drawn]
-        return cases
+        logits = head.logits(vectors.astype(np.float64))
+        wrong = np.array([head.classes[k] != labels[text] for k, text in zip(logits.argmax(1), texts, strict=True)])
+        if wrong.all() or not wrong.any():
+            raise ConfigError(
+                f"{encoder.name} gets {'none' if wrong.all() else 'all'} of {len(texts)} sentences of {task.name} right: there is "
+                "nothing to compare; give more sentences by study.splits and study.words"
+            )
+        *_, second, first = np.sort(logits, 1).T
+        margins = first - second
+        chosen = np.random.default_rng(seed).permutation(np.flatnonzero(wrong))[: min(self.sentences, int((~wrong).sum()))]
+        drawn = [
+            (i, {"pair": pair, "margin": float(margins[i])})
+            for pair, both in enumerate(zip(chosen, nearest(margins, chosen, np.flatnonzero(~wrong)), strict=True))
+            for i in both
+        ]
+        cases = [Case(texts[i], (0, len(texts[i].split())), labels[texts[i]]) for i, _ in drawn]
+        return cases, [pair for _, pair in drawn]
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
-        table = scores(frame)
-        table.to_csv(folder / "table.csv", index=False)
-        (folder / "table.md").write_text(_markdown(table, frame), encoding="utf-8")
+        within, between = scores(frame), matched(frame)
+        within.to_csv(folder / "table.csv", index=False)
+        between.to_csv(folder / "matched.csv", index=False)
+        (folder / "table.md").write_text(_markdown(within, between, frame), encoding="utf-8")
 
 
-def top(partition: Partition, phi: list[float]) -> tuple[int, int] | None:
-    """The part of 2 to n - 1 words with the largest phi (given in the order of np.triu_indices); None where there is none.
+def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """For each of `chosen` one of `others` (at least as many), each once: the sum of differences of margins is the smallest.
 
-    >>> top(((0, 2), (2, 3)), [0, 5.0, 9, 0, 1, 0])
+    >>> nearest(np.array([1.0, 5.0, 0.9, 4.0, 9.0]), np.array([0, 1]), np.array([2, 3, 4])).tolist()
+    [2, 3]
+    """
+    return others[linear_sum_assignment(np.abs(margins[chosen][:, None] - margins[others]))[1]]
+
+
+def top(partition: Partition, phi: Values) -> tuple[int, int] | None:
+    """The part of 2 to n - 1 words with the largest phi, (n, n) by first and last word; None where there is none.
+
+    >>> top(((0, 2), (2, 3)), np.array([[0, 5.0, 9], [0, 0, 1], [0, 0, 0]]))
     (0, 2)
     """
-    n = partition[-1][1]
+    parts = [part for part in partition if 1 < part[1] - part[0] < len(phi)]
+    return max(parts, key=lambda part: phi[part[0], part[1] - 1], default=None)
+
+
+def _square(phi: list[float], n: int) -> Values:
+    """Values in the order of np.triu_indices as an upper triangular matrix (n, n)."""
     square = np.zeros((n, n))
     square[np.triu_indices(n)] = phi
-    parts = [part for part in partition if 1 < part[1] - part[0] < n]
-    return max(parts, key=lambda part: square[part[0], part[1] - 1], default=None)
+    return square
 
 
 def masked(game: Game, coalition: tuple[int, int]) -> list[dict[str, Any]]:
@@ -151,85 +226,157 @@ def masked(game: Game, coalition: tuple[int, int]) -> list[dict[str, Any]]:
     return [{"start": k - 1, "logits": row} for k, row in enumerate(game(present).tolist())]
 
 
-def compared(rows: list[dict[str, Any]], coalition: tuple[int, int], seed: int) -> dict[str, Any]:
-    """Flips and drops of the coalition and of the other intervals of its length, from what `masked` found.
+def word_values(game: Game, budget: int, seed: int) -> Values:
+    """Shapley values of the words, (n, classes): exact if 2^n is within the budget, else means over random orders and reverses.
 
-    `flips_one` is one of the others, drawn by the seed; flips are 0 or 1, drops in units of the logit.
+    Args:
+        game: bool (rows, n) -> (rows, classes).
+        budget: model rows, at least 2 n.
+    """
+    n = game.n_players
+    if 2**n <= budget:
+        return shapley(table(game))
+    rng = np.random.default_rng(seed)
+    orders = np.stack([rng.permutation(n) for _ in range(budget // (2 * n))])
+    places = np.concatenate([orders, orders[:, ::-1]]).argsort(1)  # (orders, n): where a word stands in an order
+    prefixes = places[:, None, :] < np.arange(n + 1)[:, None]  # (orders, n + 1, n)
+    values = CachedGame(game)(prefixes.reshape(-1, n)).reshape(*prefixes.shape[:2], -1)
+    gains = np.diff(values, axis=1)  # (orders, n, classes), by place
+    return np.take_along_axis(gains, places[:, :, None], axis=1).mean(0)
+
+
+def compared(rows: list[dict[str, Any]], coalition: tuple[int, int], alone: Values, words: Values, seed: int) -> dict[str, Any]:
+    """Flips and drops of the coalition, of the other intervals of its length, and of the intervals by single words.
+
+    Args:
+        rows: what `masked` gave.
+        alone: phi of the words in the value of the predicted class, (n,).
+        words: Shapley values of the words, (n, classes).
+
+    Flips are 0 or 1 (`flips_one`: of one of the others, drawn by the seed; `flips_others`: a share), drops in units of the logit;
+    `same_*`: whether the interval is the coalition.
     """
     whole, *without = (np.array(row["logits"]) for row in rows)
     now = int(whole.argmax())
     flips = np.array([row.argmax() != now for row in without])
     drops = np.array([whole[now] - row[now] for row in without])
-    others = np.arange(len(without)) != coalition[0]
-    one = np.random.default_rng([seed, coalition[0], len(without)]).choice(np.flatnonzero(others))
-    return {
-        "start": coalition[0],
-        "stop": coalition[1],
-        "flips": int(flips[coalition[0]]),
-        "control": float(flips[others].mean()),
-        "flips_one": int(flips[one]),
-        "drop": float(drops[coalition[0]]),
-        "drop_control": float(drops[others].mean()),
-    }
+    start = coalition[0]
+    others = np.arange(len(without)) != start
+    one = np.random.default_rng([seed, start, len(without)]).choice(np.flatnonzero(others))
+    line = {"start": start, "stop": coalition[1], "flips": int(flips[start]), "drop": float(drops[start])}
+    line |= {"flips_one": int(flips[one]), "flips_others": float(flips[others].mean()), "drop_others": float(drops[others].mean())}
+    for name, values in (("alone", alone), ("words", words[:, now])):
+        at = int(np.convolve(values, np.ones(coalition[1] - start), "valid").argmax())
+        line |= {
+            f"start_{name}": at,
+            f"same_{name}": at == start,
+            f"flips_{name}": int(flips[at]),
+            f"drop_{name}": float(drops[at]),
+        }
+    return line
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line per data, encoder and kind (wrong, right): flips, control and their paired difference with bootstrap bounds."""
+    """One line per data, encoder and kind of prediction (wrong, right): flips, and their paired differences from both controls.
+
+    Differences (shares of sentences, drops in units of the logit) have 95 % bootstrap bounds over sentences; `p_CONTROL`: exact
+    McNemar tests, and with `_holm` Holm's over all tests of the frame.
+    """
     lines = []
-    for (data, encoder, wrong), here in frame.groupby(["data", "encoder", "wrong"], sort=False):
-        line = {"data": data, "encoder": encoder, "predictions": "wrong" if wrong else "right", "masking": here.masking.iloc[0]}
-        line |= {"sentences": len(here)}
-        here = here.dropna(subset="flips") if "flips" in here else here.iloc[:0]
-        line["with_coalition"] = len(here)
-        if len(here):
-            one = np.ones(len(here))
-            line["words"] = float((here.stop - here.start).mean())
-            for name, parts in (
-                ("flips", here.flips),
-                ("control", here.control),
-                ("difference", here.flips - here.control),
-                ("drop_difference", here["drop"] - here.drop_control),
-            ):
-                value = ratio(parts, one)
-                line |= {name: value.value, f"{name}_low": value.lower, f"{name}_high": value.upper}
-            line["p_mcnemar"] = mcnemar(here.flips == 1, here.flips_one == 1)
+    for (data, encoder, wrong), group in frame.groupby(["data", "encoder", "wrong"], sort=False):
+        line = {"data": data, "encoder": encoder, "predictions": "wrong" if wrong else "right", "masking": group.masking.iloc[0]}
+        line |= {"sentences": len(group)}
+        group = _with_coalition(group)
+        line["with_coalition"] = len(group)
+        if len(group):
+            line["words"] = float((group.stop - group.start).mean())
+            line |= {f"same_{name}": float(group[f"same_{name}"].astype(float).mean()) for name in ("alone", "words")}
+            line |= {name: float(group[name].mean()) for name in ("margin", "flips", *(f"flips_{name}" for name in CONTROLS))}
+            for control in CONTROLS:
+                line |= _mean(f"difference_{control}", group.flips - group[f"flips_{control}"])
+                line |= _mean(f"drop_difference_{control}", group["drop"] - group[f"drop_{control}"])
+                tested = group.flips_one if control == "others" else group[f"flips_{control}"]
+                line[f"p_{control}"] = mcnemar(group.flips == 1, tested == 1)
         lines.append(line)
-    return pd.DataFrame(lines)
+    found = pd.DataFrame(lines)
+    if "p_words" in found:
+        tested, names = found.p_words.notna(), [f"p_{control}" for control in CONTROLS]
+        corrected = holm(found.loc[tested, names].to_numpy().ravel()).reshape(-1, len(names))
+        found.loc[tested, [f"{name}_holm" for name in names]] = corrected
+    return found
 
 
-def _markdown(table: pd.DataFrame, frame: pd.DataFrame) -> str:
-    shown = [
+def matched(frame: pd.DataFrame) -> pd.DataFrame:
+    """One line per data and encoder: wrong less right predictions of pairs of nearly the same margin, both with a coalition.
+
+    `difference`: of flips without the coalition; `difference_words`: of flips less those without the interval by words. Shares of
+    pairs with 95 % bootstrap bounds over pairs; `p`: exact McNemar test of flips, `p_holm`: Holm's over the lines.
+    """
+    lines = []
+    for (data, encoder), group in _with_coalition(frame).groupby(["data", "encoder"], sort=False):
+        group = group.assign(excess=group.flips - group.flips_words)
+        wide = group.pivot(index=["seed", "pair"], columns="wrong", values=["margin", "flips", "excess"]).astype(float).dropna()
+        if wide.empty or group.wrong.nunique() < 2:
+            continue
+        wrong, right = wide.xs(True, axis=1, level=1), wide.xs(False, axis=1, level=1)
+        line = {"data": data, "encoder": encoder, "pairs": len(wide), "margin_wrong": float(wrong.margin.mean())}
+        line |= {"margin_right": float(right.margin.mean()), "margin_gap": float((wrong.margin - right.margin).abs().mean())}
+        line |= {"flips_wrong": float(wrong.flips.mean()), "flips_right": float(right.flips.mean())}
+        line |= _mean("difference", wrong.flips - right.flips) | _mean("difference_words", wrong.excess - right.excess)
+        lines.append(line | {"p": mcnemar(wrong.flips == 1, right.flips == 1)})
+    found = pd.DataFrame(lines)
+    return found.assign(p_holm=holm(found.p)) if len(found) else found
+
+
+def _with_coalition(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.dropna(subset="flips") if "flips" in frame else frame.iloc[:0]
+
+
+def _mean(name: str, values: pd.Series) -> dict[str, float]:
+    value = ratio(values, np.ones(len(values)))
+    return {name: value.value, f"{name}_low": value.lower, f"{name}_high": value.upper}
+
+
+def _markdown(within: pd.DataFrame, between: pd.DataFrame, frame: pd.DataFrame) -> str:
+    def points(row: Any, name: str) -> str:
+        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * getattr(row, name + end) for end in ("", "_low", "_high")))
+
+    def units(row: Any, name: str) -> str:
+        return "{:.2f} [{:.2f}, {:.2f}]".format(*(getattr(row, name + end) for end in ("", "_low", "_high")))
+
+    flips, differences, drops = [], [], []
+    for row in within[within.with_coalition > 0].itertuples():
+        name = {"data": row.data, "encoder": row.encoder, "predictions": row.predictions}
+        line = {"masking": row.masking, "sentences": row.sentences, "with a coalition": row.with_coalition}
+        line |= {"words in it": f"{row.words:.1f}", "coalition": f"{100 * row.flips:.1f}"}
+        line |= {title: f"{100 * getattr(row, f'flips_{control}'):.1f}" for control, title in CONTROLS.items()}
+        same = [f"{100 * getattr(row, f'same_{control}'):.0f} %" for control in ("alone", "words")]
+        flips.append(name | line | {"coalition is that by words alone, by words": ", ".join(same)})
+        differences.append(dict(name))
+        for control, title in CONTROLS.items():
+            p = getattr(row, f"p_{control}_holm")
+            differences[-1] |= {f"less {title}": points(row, f"difference_{control}"), f"p, {title}": f"{p:.2g}"}
+        drops.append(name | {f"less {title}": units(row, f"drop_difference_{control}") for control, title in CONTROLS.items()})
+    pairs = [
         {
-            "data": row.data, "encoder": row.encoder, "predictions": row.predictions, "masking": row.masking,
-            "sentences": row.sentences, "with a coalition": row.with_coalition, "words in it": f"{row.words:.1f}",
-            "flips (%)": f"{100 * row.flips:.1f}", "other intervals (%)": f"{100 * row.control:.1f}",
-            "difference": f"{100 * row.difference:.1f} [{100 * row.difference_low:.1f}, {100 * row.difference_high:.1f}]",
-            "drop of the logit less the others'": f"{row.drop_difference:.2f} [{row.drop_difference_low:.2f}, "
-            f"{row.drop_difference_high:.2f}]",
-            "McNemar p": f"{row.p_mcnemar:.2g}",
+            "data": row.data, "encoder": row.encoder, "pairs": row.pairs, "margin, wrong": f"{row.margin_wrong:.3f}",
+            "margin, right": f"{row.margin_right:.3f}", "mean gap": f"{row.margin_gap:.4f}",
+            "flips, wrong (%)": f"{100 * row.flips_wrong:.1f}", "flips, right (%)": f"{100 * row.flips_right:.1f}",
+            "difference": points(row, "difference"), "p": f"{row.p_holm:.2g}",
+            "difference, less interval by words": points(row, "difference_words"),
         }
-        for row in table[table.with_coalition > 0].itertuples()
+        for row in between.itertuples()
     ]  # fmt: skip
-    examples = (
-        frame[frame.wrong & frame.get("flips", pd.Series(index=frame.index)).eq(1)].groupby(["data", "encoder"], sort=False).head(3)
-    )
-    seen = [
+    flipped = frame[frame.wrong & frame.get("flips", pd.Series(index=frame.index)).eq(1)]
+    examples = [
         {"encoder": row.encoder, "predicted": row.predicted, "coalition": row.words, "sentence": row.text}
-        for row in examples.itertuples()
+        for row in flipped.groupby(["data", "encoder"], sort=False).head(3).itertuples()
     ]
-    return "\n".join(
-        [
-            "# Wrong predictions: masking the top coalition of the predicted class",
-            "",
-            "Share of sentences whose predicted class changes when the coalition, or another interval of its length, is masked;",
-            "difference in points [95 % bootstrap interval over sentences]; McNemar: against one other interval a sentence.",
-            "",
-            md_table(pd.DataFrame(shown)) if shown else "No sentence has a coalition.",
-            *(
-                ["", "## Wrong predictions that flip, the first three of each encoder", "", md_table(pd.DataFrame(seen))]
-                if seen
-                else []
-            ),
-            "",
-        ]
-    )
+    parts = [HEAD, md_table(pd.DataFrame(flips)) if flips else "No sentence has a coalition."]
+    if flips:
+        parts += [DIFFERENCES, md_table(pd.DataFrame(differences)), DROPS, md_table(pd.DataFrame(drops))]
+    if pairs:
+        parts += [PAIRS, md_table(pd.DataFrame(pairs))]
+    if examples:
+        parts += ["## Wrong predictions that flip, the first three of each encoder", md_table(pd.DataFrame(examples))]
+    return "\n\n".join(parts) + "\n"
