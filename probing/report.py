@@ -27,7 +27,7 @@ from markupsafe import Markup
 from probing import figures
 from probing.encoders.base import POOLINGS
 from probing.errors import ConfigError
-from probing.probes.controls import FLOORS, LOW_CEILING
+from probing.probes.controls import FLOORS, LEAK_ALPHA, LOW_CEILING
 from probing.runs import Run
 from probing.tables import ResultTable, letters_of, merge
 
@@ -105,7 +105,7 @@ def _controls(table: ResultTable, row: Any) -> dict[str, str]:
         else:
             line = dict.fromkeys(names, "n/a" if len(planned) else "")
     if "permuted" in table.controls:
-        line["leak check (permuted labels)"] = _pc(row.control_permuted) + ("‖" if row.leak_p < 0.05 else "")
+        line["leak check (permuted labels)"] = _pc(row.control_permuted) + ("‖" if row.leak_p < LEAK_ALPHA else "")
     return line
 
 
@@ -302,7 +302,7 @@ def _control_notes(table: ResultTable) -> list[str]:
     notes = []
     if "word" in table.controls:
         reached = table._role("ceiling").groupby(["encoder", "task"], sort=False).accuracy.mean()
-        known = [f"{_pc(reached[name].min())} % or more by {how}" for name, how in _CEILINGS if name in reached]
+        known = [f"at least {_pc(reached[name].min())} % by {how}" for name, how in _CEILINGS if name in reached]
         notes.append(
             "Control (word): each sentence has the random label of one of its words, with the label histogram of the task. "
             "Selectivity: accuracy minus accuracy on this control task, same layer, pooling and probe (Hewitt & Liang 2019). "
@@ -311,12 +311,12 @@ def _control_notes(table: ResultTable) -> list[str]:
         if low := [task for task, value in reached.get("word bag", {}).items() if value < LOW_CEILING]:
             notes.append(
                 f"◊ Warning: a bag of words reaches less than {100 * LOW_CEILING:.0f} % on the word control of {', '.join(low)}: "
-                "it is hard to learn there, and selectivity is too large by up to the difference."
+                "it is hard to learn there, and selectivity may be too large by what the ceiling lacks of 100 %."
             )
     if "permuted" in table.controls:
         notes.append(
-            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned. ‖ significantly above "
-            "the share of the largest class (one-sided binomial test, Holm over the lines of the table): an error in the set-up."
+            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned. ‖ above the share of "
+            f"the largest class (one-sided binomial test, p < {LEAK_ALPHA} after Holm over the lines): an error in the set-up."
         )
     return notes
 

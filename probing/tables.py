@@ -289,8 +289,8 @@ class ResultTable:
         """For each line of `best` the p-value of test accuracy on permuted labels being no higher than the majority rate.
 
         One-sided exact binomial test of the hits of all seeds against the share of the largest class, Holm over the lines; NaN
-        where the control is not measured, or predictions are not at hand. Labels shuffled among the test sentences give that many
-        hits or fewer, whatever the probe predicts: a probe with more has seen them.
+        where the control is not measured, or predictions are not at hand. Labels shuffled among the test sentences give, on
+        average, that many hits or fewer, whatever the probe predicts: a probe with clearly more has seen them.
         """
         p = np.full(len(best), np.nan)
         for at, line in enumerate(best.itertuples()):

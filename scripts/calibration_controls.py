@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from probing import evaluate, load_encoder
-from probing.probes.controls import control_task
+from probing.probes.controls import LEAK_ALPHA, control_task
 from probing.statistics import accuracy
 from probing.task import Split, Task
 
@@ -82,14 +82,17 @@ def selectivity(kind, d=200, runs=20, seed=0, sizes=SIZES, classes=2, probe="fas
     return pd.DataFrame(lines)[names].astype(float).assign(kind=kind, d=d, run=range(seed, seed + runs))
 
 
-def leak_check(runs=200, tasks=3, d=20, seed=0, sizes=(300, 100, 300)):
-    """False alarms: the share of tables (0-1) of `tasks` tasks without a leak in which a line is marked, with its interval."""
+def leak_check(runs=200, tasks=3, d=20, seed=0, sizes=(300, 100, 300), alpha=LEAK_ALPHA):
+    """False alarms: the share of tables (0-1) of `tasks` tasks without a leak in which a line is marked, with its interval.
+
+    At alpha = 0.05 the test behind the mark can be seen to keep its level.
+    """
     alarms = 0
     for run in range(seed, seed + runs):
         kinds = [planted("linear", d, run * tasks + k, sizes, classes=2 + k) for k in range(tasks)]
         with tempfile.TemporaryDirectory() as folder:
             best = measured(kinds, folder, floors=[], controls=["permuted"], seeds=[run]).best()
-        alarms += bool((best.leak_p < 0.05).any())
+        alarms += bool((best.leak_p < alpha).any())
     return accuracy(alarms, runs)
 
 
@@ -104,6 +107,7 @@ if __name__ == "__main__":
     frame.to_csv(asked.out / "selectivity.csv", index=False)
     shown = frame.groupby(["kind", "d"], sort=False)[["accuracy", "control_word", "ceiling", "selectivity"]]
     print(shown.agg(["mean", "std"]).round(3).to_string())
-    rate = leak_check(10 * asked.runs)
-    pd.DataFrame([vars(rate) | {"runs": 10 * asked.runs}]).to_csv(asked.out / "leak_check.csv", index=False)
-    print("false alarms of the leak check", rate)
+    rates = {alpha: leak_check(10 * asked.runs, alpha=alpha) for alpha in (LEAK_ALPHA, 0.05)}
+    lines = [{"alpha": alpha, "runs": 10 * asked.runs} | vars(rate) for alpha, rate in rates.items()]
+    pd.DataFrame(lines).to_csv(asked.out / "leak_check.csv", index=False)
+    print("false alarms of the leak check", rates)
