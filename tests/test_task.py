@@ -503,6 +503,7 @@ def test_halves_are_drawn_anew_and_every_sentence_as_often():
     split = made([k % 2 for k in range(40)]).train
     halves = np.array([np.isin(np.arange(40), split.half(number)) for number in range(400)])
     assert len({half.tobytes() for half in halves}) == 400
+    assert np.abs(halves[:, ::2].sum(1) - 10).max() <= 1, "half of each class, to the sentence"
     assert np.all(np.abs(halves.mean(0) - 0.5) < 0.125), "five standard errors"
     together = np.corrcoef(halves.T)[np.triu_indices(40, 1)]
     assert np.abs(together).max() < 0.35 and abs(together.mean() + 1 / 39) < 0.01, "pairs as in a draw without replacement"
