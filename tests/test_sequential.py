@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from types import SimpleNamespace
@@ -223,6 +224,16 @@ def test_a_round_spends_half_of_what_the_round_before_spent():
     assert [len(found.ties) for found in (first, second)] == [1, 2], "of a task too"
     other = Round.of(bare([0.8, 0.9], correct.mean(1), correct), 1, 1.0)
     assert other.best == (("e", "mean", 1),) and other.leaders == {("t", "e", "mean", 1)}, "dev chooses, not test"
+
+
+def test_sentences_of_one_group_count_once():
+    """Every sentence twice: half as many groups as sentences, so that the error is √2 times as large."""
+    correct = np.zeros((2, 400), bool)
+    correct[0, :32], correct[1, 32:36] = True, True
+    alone = bare([0.9, 0.8], correct.mean(1), correct)
+    twins = replace(alone, groups=lambda cell: np.arange(400) // 2)
+    widths = [Round.of(table, 1, 1.0).lines[1]["half_width"] for table in (alone, twins)]
+    assert widths[1] / widths[0] == pytest.approx(np.sqrt(2), rel=0.02)
 
 
 @pytest.mark.parametrize(("ahead", "tied"), [([0, 28, 28, 28], 1), ([0, 9, 28, 28], 1), ([0, 9, 9, 28], 3), ([0, 9, 9, 9], 4)])
