@@ -41,7 +41,7 @@ one pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -259,7 +259,7 @@ class Round:
             alpha = _spent(number) / max(1, sum(key != first for key in keys))
             for key in keys:
                 line = dict(zip(_KEY, key, strict=True)) | {"against": " ".join(map(str, first)), **mean.loc[key], "family": family}
-                difference = _difference(cells, found.predictions, first, key)
+                difference = _difference(cells, found, first, key)
                 lines.append(line | difference | {"separated": difference["p"] < alpha})
         wanting = max(((line["half_width"] / precision) ** 2 for line in lines if not line["separated"]), default=0.0)
         ties = _ties(found, _spent(number))
@@ -283,13 +283,13 @@ def _cells(frame: pd.DataFrame) -> Cellmap:
     return found
 
 
-def _difference(cells: Cellmap, predictions: Callable, first: tuple, key: tuple) -> dict[str, float]:
+def _difference(cells: Cellmap, found: ResultTable, first: tuple, key: tuple) -> dict[str, float]:
     """How much worse a column is than `first`, over the tasks that have both: points, 95 % half-width, two-sided p-value."""
     if key == first:
         return {"difference": 0.0, "half_width": 0.0, "p": 1.0}
     tasks = [task for task in cells[first] if task in cells[key]]
-    right = [[np.equal(*predictions(cells[column][task])) for task in tasks] for column in (first, key)]
-    value, error = paired_difference(*right)
+    right = [[np.equal(*found.predictions(cells[column][task])) for task in tasks] for column in (first, key)]
+    value, error = paired_difference(*right, [found.groups(cells[first][task]) for task in tasks])
     error *= DEPENDENCE
     return {"difference": 100 * value, "half_width": 100 * _Z * error, "p": 2 * NormalDist().cdf(-abs(value) / error)}
 
@@ -301,7 +301,7 @@ def _ties(found: ResultTable, alpha: float) -> dict[tuple[str, str], tuple[tuple
     for by, part in done.sort_values("dev_accuracy", ascending=False, kind="stable").groupby(["task", "encoder"], sort=False):
         cells = _cells(part)
         first, *others = cells
-        p = holm([_difference(cells, found.predictions, first, key)["p"] for key in others])
+        p = holm([_difference(cells, found, first, key)["p"] for key in others])
         ties[by] = first, [first, *(key for key, one in zip(others, p, strict=True) if one >= alpha)]
     return ties
 
@@ -332,7 +332,7 @@ def _answers(
         share = (len(part.dev) + len(part.test)) / whole[row.task]
         mine = _cells(found.frame[found.frame.task == row.task])
         first, tied = ties[row.task, row.encoder]
-        widths = [_difference(mine, found.predictions, first, key)["half_width"] for key in tied]
+        widths = [_difference(mine, found, first, key)["half_width"] for key in tied]
         own = "separated" if len(tied) == 1 else "within precision" if max(widths) <= precision else ""
         own = own if not row.missing else ""
         reason = own or (f"mean {why}" if len(tasks) > 1 else why)

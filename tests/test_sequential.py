@@ -236,6 +236,16 @@ def test_a_round_spends_half_of_what_the_round_before_spent():
     assert other.best == (("e", "mean", 1),) and other.leaders == {("t", "e", "mean", 1)}, "dev chooses, not test"
 
 
+def test_sentences_of_one_group_count_once():
+    """Every sentence twice: half as many groups as sentences, so that the error is √2 times as large."""
+    correct = np.zeros((2, 400), bool)
+    correct[0, :32], correct[1, 32:36] = True, True
+    alone = bare([0.9, 0.8], correct.mean(1), correct)
+    twins = replace(alone, groups=lambda cell: np.arange(400) // 2)
+    widths = [Round.of(table, 1, 1.0).lines[1]["half_width"] for table in (alone, twins)]
+    assert widths[1] / widths[0] == pytest.approx(np.sqrt(2), rel=0.02)
+
+
 @pytest.mark.parametrize(("ahead", "tied"), [([0, 28, 28, 28], 1), ([0, 9, 28, 28], 1), ([0, 9, 9, 28], 3), ([0, 9, 9, 9], 4)])
 def test_layers_are_tied_by_holm_over_the_tasks_own(ahead, tied):
     """The best has so many items right that the others have wrong; by hand against the normal quantiles of Holm's steps."""
