@@ -422,18 +422,25 @@ def test_train_halves_are_measured_as_rows_of_their_own(tasks, tmp_path):
     pd.testing.assert_frame_equal(plain.frame, frame[frame.role != "resample"].reset_index(drop=True))
 
 
+def by_hand(task, tmp_path, number, probe, seed):
+    """The probe fitted on a half of train, at layer 1, mean."""
+    vectors = Store(tmp_path / "store").vectors(
+        ToyEncoder(), [text for split in task.splits.values() for text in split.texts], ["mean"]
+    )
+    train, dev, test = (vectors.rows(split.texts).get(Column(1, "mean")) for split in task.splits.values())
+    drawn = task.train.half(number)
+    blocks, labels = Blocks(train[drawn], dev, test), LabelSet(task.train.labels[drawn], task.dev.labels)
+    [(_, _, result)] = probe.fit(lambda _: blocks, [Column(1, "mean")], {"true": labels}, task.name, 2, seed)
+    return result
+
+
 def test_a_half_is_what_the_probe_makes_of_those_rows(tasks, tmp_path):
     """Fitted by hand on the drawn rows of train, chosen on all of dev."""
     task = tasks[0]
     table = halved([task], tmp_path, layers=[1])
-    store = Store(tmp_path / "store")
-    vectors = store.vectors(ToyEncoder(), [text for split in task.splits.values() for text in split.texts], ["mean"])
-    train, dev, test = (vectors.rows(split.texts).get(Column(1, "mean")) for split in task.splits.values())
     assert table.frame[table.frame.role == "resample"].accuracy.nunique() > 2
     for row in table.frame[table.frame.role == "resample"].itertuples():
-        drawn = task.train.half(row.seed)
-        blocks, labels = Blocks(train[drawn], dev, test), LabelSet(task.train.labels[drawn], task.dev.labels)
-        [(_, _, result)] = LogisticPath().fit(lambda _, b=blocks: b, [Column(1, "mean")], {"true": labels}, task.name, 2, 0)
+        result = by_hand(task, tmp_path, row.seed, LogisticPath(), 0)
         gold, predicted = table.predictions(row.cell)
         assert np.array_equal(predicted, result.predictions) and np.array_equal(gold, task.test.labels)
         assert row.accuracy == (result.predictions == gold).mean() and row.dev_accuracy == result.dev_accuracy
@@ -455,13 +462,17 @@ def test_halves_widen_what_is_said_of_the_layers(tasks, tmp_path):
 
 def test_a_probe_that_draws_is_halved_at_the_first_seed(tasks, tmp_path):
     probe = load_probe("senteval", max_epoch=2, l2=[1e-4])
-    frame = halved(tasks[:1], tmp_path, probe=probe, seeds=(3, 1), layers=[1], train_size=200).frame
+    table = halved(tasks[:1], tmp_path, probe=probe, seeds=(3, 1), layers=[1], train_size=200)
+    frame = table.frame
     drawn = frame[frame.role == "resample"]
     records = [json.loads((tmp_path / "cells" / f"{cell}.json").read_text())["inputs"] for cell in drawn.cell]
     assert sorted(drawn.seed) == [0, 1, 2, 3, 4] and {said["probe_seed"] for said in records} == {1114}
     first = frame[(frame.role == "probe") & (frame.seed == 3)].iloc[0]
     assert set(drawn.data_sha256) == {first.data_sha256} and set(drawn.n_train) == {first.n_train}
-    best = halved(tasks[:1], tmp_path, probe=probe, seeds=(3, 1), layers=[1], train_size=200).best()
+    for row in drawn.itertuples():
+        result = by_hand(tasks[0].subset(200, 3), tmp_path, row.seed, probe, 3)
+        assert np.array_equal(table.predictions(row.cell)[1], result.predictions)
+    best = table.best()
     assert best.interval_over[0] == "test items, seeds and train halves" and best.seeds[0] == 2
 
 
