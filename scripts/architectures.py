@@ -9,14 +9,9 @@ all checkpoints were trained for the same number of epochs; of the other, perple
 Writes README.md, scores.csv (a line per list, task and checkpoint), table.csv (per list, task and network), pairs.csv (every two
 networks on every task), layers.csv, rows.csv.xz (all cells), manifest.json.
 
-Two things vary: training (the seed) and the test sentences. With a the accuracy of each of k seeds, c the share of seeds that have
-an item right, n items:
-
-    variance of the mean = var(a) / k + var(c) / n
-
-What varies with seed and item together is in both terms, so the sum is not too small. Degrees of freedom are Satterthwaite's
-(1946). Two networks have seeds of their own and the same items (Welch's t test with a term for items); a network and its floor are
-compared seed by seed and item by item.
+Two things vary: training (the seed) and the test sentences (or groups of them). Intervals are over both, see
+`probing.statistics.mean_accuracy` and `compare`; a floor is compared seed by seed. Two networks have seeds of their own and the
+same sentences: see `between`.
 """
 
 import argparse
@@ -30,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 from scipy.stats import t
 
 from probing.encoders.base import CONTEXTUAL
@@ -37,11 +33,14 @@ from probing.paths import portable
 from probing.provenance import versions
 from probing.report import md_table
 from probing.runs import Run
-from probing.statistics import holm, letters
+from probing.statistics import compare, holm, letters, mean_accuracy, standard_error
 from probing.tables import ResultTable, merge
+from probing.types import Estimate
 
 SEEDS = 3
 """The fewest training seeds of a network."""
+LEAST_P = 1e-30
+"""Of a p-value that is found by bisection."""
 TITLES = {"epochs": "Matched by epochs", "perplexity": "Matched by perplexity"}
 
 
@@ -52,15 +51,6 @@ class Checkpoint(NamedTuple):
     network: str
     seed: int
     manifest: dict
-
-
-class Crossed(NamedTuple):
-    """A mean over seeds and items, or a difference of two: 95 % interval, and two-sided p-value of 0."""
-
-    value: float
-    low: float
-    high: float
-    p: float
 
 
 def main(words: Sequence[str]) -> None:
@@ -78,7 +68,7 @@ def main(words: Sequence[str]) -> None:
         table.check()
         checkpoints = of_runs(runs, name)
         trained |= {checkpoint.name: checkpoint.manifest for checkpoint in checkpoints}
-        found = compare(table, checkpoints)
+        found = compared(table, checkpoints)
         for key, frame in found.items():
             parts[key].append(frame.assign(matched=name))
         text += [f"## {title}", training(checkpoints, name), *ranking(found["table"]), *profile(found["layers"])]
@@ -139,7 +129,7 @@ def of_runs(runs: Sequence[Run], matched: str) -> list[Checkpoint]:
     return checkpoints
 
 
-def compare(table: ResultTable, checkpoints: Sequence[Checkpoint]) -> dict[str, pd.DataFrame]:
+def compared(table: ResultTable, checkpoints: Sequence[Checkpoint]) -> dict[str, pd.DataFrame]:
     """The frames scores, table, pairs and layers (see the head of this file)."""
     frame = table.frame[table.frame.status == "done"]
     if len(probes := sorted(set(frame.probe[frame.role == "probe"]))) > 1:
@@ -153,7 +143,7 @@ def compare(table: ResultTable, checkpoints: Sequence[Checkpoint]) -> dict[str, 
     scores, lines, pairs, layers = [], [], [], []
     for task in [name for name in table.tasks if name in set(frame.task[frame.role == "probe"])]:
         here = frame[frame.task == task]
-        title = here.paper_name.iloc[0]
+        title, groups = here.paper_name.iloc[0], table.groups(here.cell.iloc[0])
         texts = {name: right(rows) for name, rows in here[here.role == "floor"].groupby("encoder", sort=False)}
         items = {}
         for network in networks:
@@ -183,20 +173,21 @@ def compare(table: ResultTable, checkpoints: Sequence[Checkpoint]) -> dict[str, 
             items[network] = values = np.stack(per_seed.pop("accuracy"))  # (seeds, items)
             floors = {name: np.tile(floor, (len(values), 1)) for name, floor in texts.items()}
             floors |= {name: np.stack(floor) for name, floor in per_seed.items() if len(floor) == len(values)}
-            mean = crossed(values)
+            mean = mean_accuracy(values, groups)
             line = {"task": task, "paper_name": title, "network": network, "n_test": values.shape[1], "seeds": len(values)}
-            line |= {"accuracy": mean.value, "low": mean.low, "high": mean.high, "seed_sd": values.mean(1).std(ddof=1)}
+            line |= {"accuracy": mean.value, "low": mean.lower, "high": mean.upper, "seed_sd": values.mean(1).std(ddof=1)}
             text = max(texts, key=lambda name: texts[name].mean(), default="")
             line |= {"text_floor": text, "text_floor_accuracy": texts[text].mean() if text else np.nan}
             line |= {name: floors[name].mean() if name in floors else np.nan for name in per_seed}
             line["floor"] = floor = max(floors, key=lambda name: floors[name].mean(), default="")
-            above = crossed(values - floors[floor]) if floor else Crossed(np.nan, np.nan, np.nan, np.nan)
-            lines.append(line | {"above_floor": above.value, "above_floor_low": above.low, "above_floor_high": above.high})
+            above = compare(values, floors[floor], groups)[0] if floor else Estimate(np.nan, np.nan, np.nan)
+            lines.append(line | {"above_floor": above.value, "above_floor_low": above.lower, "above_floor_high": above.upper})
         for i, a in enumerate(networks):
             for b in networks[i + 1 :]:
-                found = crossed(items[a], items[b])
+                difference, p = between(items[a], items[b], groups)
                 line = {"task": task, "a": a, "b": b, "a_accuracy": items[a].mean(), "b_accuracy": items[b].mean()}
-                pairs.append(line | {"difference": found.value, "low": found.low, "high": found.high, "p": found.p})
+                line |= {"difference": difference.value, "low": difference.lower, "high": difference.upper}
+                pairs.append(line | {"p": p})
     frames = {"scores": pd.DataFrame(scores), "table": pd.DataFrame(lines), "pairs": pd.DataFrame(pairs)}
     frames["pairs"]["p_holm"] = holm(frames["pairs"].p)
     frames["table"]["letters"] = letters_of(frames["table"], frames["pairs"])
@@ -214,21 +205,31 @@ def dev_best(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows.pooling == pooling) & (rows.layer == layer)]
 
 
-def crossed(a: np.ndarray, b: np.ndarray | None = None) -> Crossed:
-    """The mean of (seeds, items), or the difference of two on the same items with seeds of their own; see the head of this file."""
-    groups = [a] if b is None else [a, b]
-    value = float(a.mean() - (0.0 if b is None else b.mean()))
-    variances = [group.mean(1).var(ddof=1) / len(group) for group in groups]
-    freedom = [len(group) - 1 for group in groups]
-    shares = a.mean(0) - (0.0 if b is None else b.mean(0))
-    variances.append(shares.var(ddof=1) / len(shares))
-    freedom.append(len(shares) - 1)
-    total = sum(variances)
-    if not total > 0:
-        return Crossed(value, value, value, float(value == 0))
-    df = total**2 / sum(variance**2 / k for variance, k in zip(variances, freedom, strict=True))
-    half = float(t.ppf(0.975, df) * np.sqrt(total))
-    return Crossed(value, value - half, value + half, float(2 * t.sf(abs(value) / np.sqrt(total), df)))
+def between(a: np.ndarray, b: np.ndarray, groups: np.ndarray | None = None) -> tuple[Estimate, float]:
+    """Difference of two networks' mean accuracies (a - b, 0-1): 95 % interval over seeds and items, and two-sided p-value.
+
+    Seeds: Welch's standard error and degrees of freedom (1947). Items: the error of the mean of the items' differences. The squares
+    of the two half-widths add (Howe 1974), which errs on the safe side also where seeds are few and the level is strict.
+
+    Args:
+        a, b: share that is right, (seeds, items), each network with its own seeds.
+        groups: numbers 0..m-1 of the items' groups, (items,), or None.
+    """
+    value = float(a.mean() - b.mean())
+    own = [group.mean(1).var(ddof=1) / len(group) for group in (a, b)]
+    seeds = sum(own)
+    freedom = seeds**2 / sum(v**2 / (len(group) - 1) for v, group in zip(own, (a, b), strict=True)) if seeds else 1.0
+    errors = np.array([np.sqrt(seeds), standard_error(a.mean(0) - b.mean(0), groups)])
+    degrees = np.array([freedom, (a.shape[1] if groups is None else groups.max() + 1) - 1])
+
+    def half(level: float) -> float:
+        return float(np.linalg.norm(t.isf(level / 2, degrees) * errors))
+
+    width = half(0.05)
+    interval = Estimate(value, value - width, value + width)
+    if abs(value) >= half(LEAST_P):
+        return interval, LEAST_P if value else 1.0
+    return interval, float(np.exp(brentq(lambda p: half(np.exp(p)) - abs(value), np.log(LEAST_P), 0.0)))
 
 
 def letters_of(table: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> list[str]:
@@ -299,10 +300,10 @@ Language models of one text, each trained with several seeds, probed layer by la
 epochs, and at nearly the same perplexity. Numbers are test accuracies in percent."""
 
 RANKING = """Accuracy: mean over training seeds, each at its own dev-best layer, with a 95 % interval over training seeds and test
-sentences. Networks of a task that share a letter are not separated (t test over training seeds and sentences, Holm over all pairs
-and tasks of this table, 0.05). †: not above the highest of the three floors: the 95 % interval of the difference on the same
-sentences reaches 0 or lies below it. Best text floor: the best of those that read the text alone. Static: mean of the embedding
-layer. Random weights: the untrained network at its own dev-best layer."""
+sentences. Networks of a task that share a letter are not separated (Welch's t test over training seeds, widened by the sentences;
+Holm over all pairs and tasks of this table, 0.05). †: not above the highest of the three floors: the 95 % interval of the
+difference on the same sentences reaches 0 or lies below it. Best text floor: the best of those that read the text alone. Static:
+mean of the embedding layer. Random weights: the untrained network at its own dev-best layer."""
 
 PROFILE = """Mean ± standard deviation over training seeds; in brackets for how many seeds dev chose the layer."""
 
