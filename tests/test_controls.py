@@ -171,6 +171,16 @@ def test_a_word_without_train_sentences_gets_the_majority_label(zipf):
     assert CEILINGS["word look-up"](marked)[1] == np.bincount(marked.train.labels).argmax()
 
 
+def test_where_train_decides_every_sentence_an_unknown_one_gets_the_majority_label(zipf):
+    """No train sentence without a deciding word shows a label for those, and class 0 is not the most frequent one."""
+    words = deciding_words(zipf.train.texts, len(zipf.classes))
+    decided = [i for i, text in enumerate(zipf.train.texts) if set(words) & set(text.split())]
+    control = control_task(zipf, "word", 0)
+    train = Split(tuple(control.train.texts[i] for i in decided), np.ones(len(decided), dtype=np.int64))
+    control = replace(control, train=train, test=Split(("nobody knows these words",), np.array([0])))
+    assert CEILINGS["word look-up"](control)[1] == 1
+
+
 def test_too_few_words_for_the_classes_leave_the_control_out(zipf, task, tmp_path, capfd, toy_encoder):
     """The plan has no cell of it and a line says why; `permuted` stays."""
     many = replace(zipf, classes=tuple(map(str, range(300))), name="many")
