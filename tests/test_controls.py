@@ -173,11 +173,10 @@ def test_a_word_without_train_sentences_gets_the_majority_label(zipf):
 
 def test_where_train_decides_every_sentence_an_unknown_one_gets_the_majority_label(zipf):
     """No train sentence without a deciding word shows a label for those, and class 0 is not the most frequent one."""
-    words = deciding_words(zipf.train.texts, len(zipf.classes))
-    decided = [i for i, text in enumerate(zipf.train.texts) if set(words) & set(text.split())]
-    control = control_task(zipf, "word", 0)
-    train = Split(tuple(control.train.texts[i] for i in decided), np.ones(len(decided), dtype=np.int64))
-    control = replace(control, train=train, test=Split(("nobody knows these words",), np.array([0])))
+    texts = tuple(f"w{k} once-{k}-{i}" for k in range(40) for i in range(MINIMUM))
+    train = Split(texts, np.repeat(np.arange(40) > 0, MINIMUM).astype(np.int64))
+    control = replace(zipf, train=train, test=Split(("nobody knows these words",), np.array([0])))
+    assert set(deciding_words(texts, len(control.classes))) == {f"w{k}" for k in range(40)}
     assert CEILINGS["word look-up"](control)[1] == 1
 
 
