@@ -29,8 +29,8 @@ class, and how little it knows is not seen (MiniLM on BigramShift, six samples o
 at 0.01, 0.98 at 0.1 and 1). At 0.01 for any K, layers of WordContent that need a weak penalty stood too low (tau 0.87 in each of
 three samples).
 
-A small train split may rank layers otherwise than a large one. Two guards: the run does not stop before the best layer of the round
-before, on every task, is among those tied with the best of this one; and where a class would have fewer than `SHOTS` train
+A small train split may rank layers otherwise than a large one. Two guards: the run does not stop before the best layer of the
+round, on every task, was among those tied with the best of the round before; and where a class would have fewer than `SHOTS` train
 sentences, classes are drawn instead of sentences (measured on 1,000 classes: one sentence a class ranks the layers falsely, 100
 classes with fourteen each as all the data do). What the guards do not exclude: a ranking that turns only at sizes never seen.
 
@@ -182,9 +182,7 @@ def search(
             return Flash(answers, pd.DataFrame(records), samples, found)
         state = Round.of(found, number, precision)
         records += [{"round": number, "n": n} | line for line in state.lines]
-        whole = all(
-            len(part.dev) + len(part.test) > len(set(task.train.texts)) - FOLDS for part, task in zip(samples, tasks, strict=True)
-        )
+        whole = all(n >= len(task.train) for task in tasks)
         if whole or (state.wanting <= 1 and before is not None and state.steady(before)):
             why = "data exhausted" if state.wanting > 1 else "within precision" if state.wanting else "separated"
             answers = _answers(tasks, samples, found, state, _spent(number), precision, why)
@@ -268,8 +266,8 @@ class Round:
         return cls(best, tuple(lines), wanting, leaders, tied)
 
     def steady(self, before: Round) -> bool:
-        """Whether the best layer of the round before is, on every task, tied with the best of this one."""
-        return before.leaders <= self.ties
+        """Whether the best layer of this round was, on every task, tied with the best of the round before."""
+        return self.leaders <= before.ties
 
 
 Cellmap = Mapping[tuple, Mapping[str, str]]

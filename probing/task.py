@@ -331,10 +331,11 @@ def _joined(pool: Split, parts: Sequence[np.ndarray]) -> Split:
 
 
 def _dealt(pool: Split, parts: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Rows dealt into parts, every class within one sentence of its share; the last few rows may be in none.
+    """Rows dealt into parts of equal size; the last few rows may be in none.
 
-    Parts are of equal size where every sentence is its own group; else groups stay whole, each goes to the part that is smallest
-    then, the largest groups first, and every row is in a part.
+    Where every sentence is its own group, every class is within one sentence of its share. Else the largest groups go first, each
+    to the part that is smallest then; no two parts hold sentences of one group, and what a part has more than the smallest is left
+    out.
     """
     if pool.clusters is None:
         kept = _spread(pool.labels, rng)[: len(pool) // parts * parts]
@@ -348,7 +349,7 @@ def _dealt(pool: Split, parts: int, rng: np.random.Generator) -> list[np.ndarray
         part = min(range(parts), key=lambda k: (len(dealt[k]) + held[k, most], k))  # small, and poor in the group's class
         dealt[part].extend(group)
         np.add.at(held[part], pool.labels[group], 1)
-    return [np.array(part, dtype=np.int64) for part in dealt]
+    return [np.array(part[: min(map(len, dealt))], dtype=np.int64) for part in dealt]  # folds side by side train on as many
 
 
 def _sha256(content: Any) -> str:

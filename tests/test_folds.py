@@ -94,6 +94,22 @@ def test_parts_that_choose_and_report_in_no_equal_shares_are_refused(folds, choo
         made(np.arange(100) % 2).cross_validated(folds, 0, choosing)
 
 
+@pytest.mark.parametrize("sizes", [[2] * 7 + [1] * 109, [3] * 44, [9, 7, 5, 4, 4, 3, *[2] * 11, *[1] * 70]])
+def test_groups_stay_whole_in_parts_of_equal_size_and_folds_side_by_side_can_be_fitted(sizes, tmp_path):
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    task = made(np.arange(len(group)) % 2)
+    task = replace(task, train=replace(task.train, groups=tuple(f"g{k}" for k in group)))
+    whole = task.cross_validated(10, 0)
+    of = dict(zip(task.train.texts, group, strict=True))
+    for fold in whole.folds:
+        train, dev, test = ({of[text] for text in split.texts} for split in fold.splits.values())
+        assert not train & test and not dev & test and not train & dev, "no group is on two sides"
+    assert len({tuple(map(len, fold.splits.values())) for fold in whole.folds}) == 1
+    assert len({*whole.dev.texts, *whole.test.texts}) >= 0.9 * len(group)
+    found = evaluate([whole], [ToyEncoder()], store=tmp_path / "s", layers=[0], poolings=["mean"], controls=(), floors=())
+    assert set(found.frame.status) == {"done"}
+
+
 @dataclass
 class Constant:
     """A probe that says one class, the one that most of its dev sentences have; train is not read."""

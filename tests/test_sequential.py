@@ -195,7 +195,7 @@ def test_a_best_layer_that_moves_beyond_the_ties_is_not_yet_an_answer():
     def round_(leader, ties):
         return Round((), (), 0.0, frozenset({("t", "e", "mean", leader)}), frozenset(("t", "e", "mean", k) for k in ties))
 
-    assert round_(2, [1, 2]).steady(round_(1, [1])) and not round_(2, [2]).steady(round_(1, [1, 2]))
+    assert round_(2, [2]).steady(round_(1, [1, 2])) and not round_(2, [1, 2]).steady(round_(1, [1]))
 
 
 def bare(dev, test, correct):
