@@ -171,6 +171,15 @@ def test_a_word_without_train_sentences_gets_the_majority_label(zipf):
     assert CEILINGS["word look-up"](marked)[1] == np.bincount(marked.train.labels).argmax()
 
 
+def test_where_train_decides_every_sentence_an_unknown_one_gets_the_majority_label(zipf):
+    """No train sentence without a deciding word shows a label for those, and class 0 is not the most frequent one."""
+    texts = tuple(f"w{k} once-{k}-{i}" for k in range(40) for i in range(MINIMUM))
+    train = Split(texts, np.repeat(np.arange(40) > 0, MINIMUM).astype(np.int64))
+    control = replace(zipf, train=train, test=Split(("nobody knows these words",), np.array([0])))
+    assert set(deciding_words(texts, len(control.classes))) == {f"w{k}" for k in range(40)}
+    assert CEILINGS["word look-up"](control)[1] == 1
+
+
 def test_too_few_words_for_the_classes_leave_the_control_out(zipf, task, tmp_path, capfd, toy_encoder):
     """The plan has no cell of it and a line says why; `permuted` stays."""
     many = replace(zipf, classes=tuple(map(str, range(300))), name="many")

@@ -12,10 +12,12 @@ from toys import ToyEncoder, write_task
 from probing import Store, evaluate, load_probe, load_task
 from probing.cells import Cells
 from probing.errors import ConfigError
+from probing.evaluation import Part
 from probing.plan import Settings, plan
 from probing.probes.protocols import Blocks, LabelSet, LogisticPath, ProbeResult
 from probing.statistics import macro_f1, mcnemar, mean_accuracy
 from probing.tables import merge
+from probing.task import lengths
 from probing.types import Column
 
 
@@ -432,6 +434,17 @@ def by_hand(task, tmp_path, number, probe, seed):
     blocks, labels = Blocks(train[drawn], dev, test), LabelSet(task.train.labels[drawn], task.dev.labels)
     [(_, _, result)] = probe.fit(lambda _: blocks, [Column(1, "mean")], {"true": labels}, task.name, 2, seed)
     return result
+
+
+def test_a_half_follows_in_sentevals_order_of_its_own_sentences(tasks):
+    """By length, then label, then place in the file: that of the half alone is that of the whole without the other rows."""
+    for number in range(3):
+        train = tasks[0].train
+        drawn = train.half(number)
+        part = Part.of(tasks[0], tasks[0], ["true"], number)
+        alone = np.lexsort((train.labels[drawn], lengths(train)[drawn]))
+        np.testing.assert_array_equal(part.order, alone)
+        assert not np.array_equal(alone, np.arange(len(drawn)))
 
 
 def test_a_half_is_what_the_probe_makes_of_those_rows(tasks, tmp_path):

@@ -548,6 +548,13 @@ def test_what_is_left_out_does_not_depend_on_the_layers_scale(seed, power, dead,
     assert scale[:dead].isinf().all() and not scale[dead:].isinf().any()
 
 
+def test_one_feature_far_larger_than_its_layer_does_not_make_the_others_dead():
+    """What is constant is told by the median spread: the largest would leave out the whole layer beside one outlier."""
+    x = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    x[:, 3] *= 1e8
+    assert Design.prepare(x).left_out == 0
+
+
 def test_the_same_call_gives_the_same_bits():
     x, y = made(500, 20, 4, seed=0)
     first, again = (fit_path(Design.prepare(x), y, 4, [1.0])[0].weights for _ in range(2))

@@ -304,6 +304,12 @@ def test_the_test_of_groups_is_the_share_of_all_sign_patterns(items):
     assert mcnemar(a, b, np.arange(len(a))) == pytest.approx(mcnemar(a, b), abs=1e-12)
 
 
+def test_groups_count_by_their_size_in_the_test_by_hand():
+    """Differences of three groups 2, 1 and -1, sum 2: of the sums ±2 ±1 ±1 three in four are 2 or more away from 0."""
+    a, b, groups = [1, 1, 1, 0], [0, 0, 0, 1], [0, 0, 1, 2]
+    assert mcnemar(a, b, groups) == pytest.approx(0.75) and mcnemar(a, b) == 0.625
+
+
 def test_groups_of_one_item_change_little_and_repeated_items_add_nothing():
     """Four copies of each item, in groups, are the items once; without groups the interval is half as wide."""
     right = np.arange(90) % 3 > 0
