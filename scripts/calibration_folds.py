@@ -1,9 +1,8 @@
 """How often flash and cross-validated tasks say something false where no layer knows more than another, through public functions.
 
-Planted: n sentences of two classes and an encoder that looks their vectors up. Layer k gives sentence i the vector
-x_ik = s (2 y_i - 1) u_k + sqrt(0.3) z_i + sqrt(0.7) z_ik, with u_k a random direction of length 1 and z standard normal: every
-layer has the same class separation, so that no layer is better, and noise in common with the others. Every function returns counts
-over its runs; the true accuracy is the mean over all runs and columns, which are exchangeable.
+Every layer has the same class separation, along a direction of its own, so that no layer is better, and noise in common with the
+others (`calibration_planted.features`). Every function returns counts over its runs; the true accuracy is the mean over all runs
+and columns, which are exchangeable.
 
     flash_null(n_layers=7, runs=200, d=24, seed=0)      # flash(...) at three looks of 640, 1,280 and 2,560 sentences
     folds_null(n_layers=28, runs=70, d=384, seed=0)     # evaluate(...) on task.cross_validated(10, seed), probe fast
@@ -23,45 +22,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from calibration_planted import Planted, balanced, directions, features
 
 from probing import Store, evaluate, flash
-from probing.encoders.base import States
 from probing.probes.protocols import ProbeProtocol, ProbeResult
 from probing.statistics import accuracy
 from probing.task import Split, Task
-
-
-@dataclass
-class Lookup:
-    """An encoder of the sentences "s0", "s1", …: layer k of sentence i is `vectors[k][i]`, of shape (layers, n, d)."""
-
-    vectors: torch.Tensor
-    mark: str
-    name: str = "lookup"
-    origin: str = "planted"
-    poolings: tuple[str, ...] = ("mean",)
-
-    @property
-    def dims(self) -> tuple[int, ...]:
-        return (self.vectors.shape[2],) * len(self.vectors)
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        return tuple(f"layer {k}" for k in range(len(self.vectors)))
-
-    @property
-    def description(self) -> dict[str, str]:
-        return {"kind": "lookup", "mark": self.mark}
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-        return [[int(text[1:])] for text in texts], 0
-
-    def forward(self, items: Sequence[Sequence[int]]) -> States:
-        rows = [item[0] for item in items]
-        return States([layer[rows][:, None] for layer in self.vectors], torch.ones(len(rows), 1, dtype=torch.bool))
-
-    def release(self) -> None:
-        pass
 
 
 @dataclass
@@ -95,18 +61,13 @@ class Ridge:
                 yield column, which, self._fit(blocks.train, labels, blocks.dev, blocks.test)
 
 
-def planted(n: int, n_layers: int, d: int, seed: int, separation: float = 0.8) -> tuple[Task, Lookup]:
+def planted(n: int, n_layers: int, d: int, seed: int, separation: float = 0.8) -> tuple[Task, Planted]:
     """A task of n train sentences, and an encoder in which no layer knows more of it than another."""
     rng = np.random.default_rng(seed)
-    y = rng.permutation(np.arange(n) % 2)
-    directions = rng.normal(size=(n_layers, 1, d))
-    directions *= separation / np.linalg.norm(directions, axis=2, keepdims=True)
-    noise = np.sqrt(0.3) * rng.normal(size=(1, n, d)) + np.sqrt(0.7) * rng.normal(size=(n_layers, n, d))
-    x = (2 * y[:, None] - 1) * directions + noise  # (layers, n, d)
-    texts = tuple(f"s{i}" for i in range(n))
+    labels, texts = balanced(rng, n), [f"s{row}" for row in range(n)]
+    encoder = Planted(features(rng, labels, directions(rng, n_layers, d, separation)), texts)
     apart = Split(("none",), np.array([0]))
-    task = Task("tree_depth", ("a", "b"), Split(texts, y), apart, apart, {}, "planted", "0", "0")
-    return task, Lookup(torch.from_numpy(x.astype(np.float32)), f"{n}, {n_layers}, {d}, {seed}, {separation:g}")
+    return Task("tree_depth", ("a", "b"), Split(tuple(texts), labels), apart, apart, {}, "planted", "0", "0"), encoder
 
 
 def flash_null(

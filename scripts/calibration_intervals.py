@@ -1,7 +1,7 @@
 """Do intervals and "not separated" hold: simulations through `evaluate`, `best` and `compare_layers` in which the truth is known.
 
 `fixed_splits`: train, dev and test, no layer knows more than another. `clusters`: test items that share a source. `seeds`: a probe
-that draws, several seeds. Encoders are planted: a sentence names its class and number, a layer is Gaussian noise around the class.
+that draws, several seeds.
 """
 
 from __future__ import annotations
@@ -9,92 +9,22 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from calibration_planted import Planted, balanced, binary_task, directions, features, parts
 
 from probing import evaluate
-from probing.encoders.base import States
 from probing.probes.protocols import ProbeResult
-from probing.task import Split, Task
 
 LAYERS = 7
 QUIET = {"poolings": ["mean"], "controls": (), "floors": ()}
 
 
-@dataclass
-class Planted:
-    """Looks vectors up: a sentence is its row number. Every layer holds the class as well as any other.
-
-    Attributes:
-        vectors: (n_layers, n, d).
-    """
-
-    vectors: np.ndarray
-    name: str = "planted"
-    origin: str = "a simulation"
-    poolings: tuple[str, ...] = ("mean",)
-    context_free: bool = False
-
-    @property
-    def dims(self) -> tuple[int, ...]:
-        return (self.vectors.shape[2],) * len(self.vectors)
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        return tuple(f"layer {k}" for k in range(len(self.vectors)))
-
-    @property
-    def description(self) -> dict[str, Any]:
-        return {"kind": "planted", "sum": float(self.vectors.sum()), "shape": list(self.vectors.shape)}
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-        return [[int(text)] for text in texts], 0
-
-    def word_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return [[0] for _ in texts]
-
-    def forward(self, items: Sequence[Sequence[int]]) -> States:
-        rows = [row for (row,) in items]
-        layers = [torch.from_numpy(layer[rows])[:, None] for layer in self.vectors]
-        return States(layers, torch.ones(len(rows), 1, dtype=torch.bool))
-
-    def release(self) -> None:
-        pass
-
-    def random_twin(self, seed: int) -> None:
-        return None
-
-
-def _task(labels: np.ndarray, parts: Sequence[slice], name: str = "planted", groups: Sequence[str] | None = None) -> Task:
-    """Rows as train, dev and test; `groups` are those of the test rows."""
-    rows = np.arange(len(labels))
-    train, dev, test = (Split(tuple(map(str, rows[part])), labels[part]) for part in parts)
-    test = replace(test, groups=None if groups is None else tuple(groups))
-    return Task(name, ("a", "b"), train, dev, test, {"name": name}, "simulation", "0", "0")
-
-
-def _parts(sizes: Sequence[int]) -> list[slice]:
-    ends = np.cumsum(sizes).tolist()
-    return [slice(first, last) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
-
-
-def _directions(rng: np.random.Generator, d: int, separation: float) -> np.ndarray:
-    directions = rng.standard_normal((LAYERS, d))
-    return directions * separation / np.linalg.norm(directions, axis=1, keepdims=True)
-
-
-def _features(rng: np.random.Generator, labels: np.ndarray, directions: np.ndarray, shared: float) -> np.ndarray:
-    """(n_layers, n, d): the class along each layer's direction, and unit noise, correlated `shared` between the layers."""
-    n_layers, d = directions.shape
-    sign = 2.0 * labels - 1
-    common = rng.standard_normal((len(labels), d))
-    own = rng.standard_normal((n_layers, len(labels), d))
-    noise = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
-    return (noise + sign[:, None] * directions[:, None, :]).astype(np.float32)
+def _numbered(n: int) -> list[str]:
+    return [f"s{row}" for row in range(n)]
 
 
 def fixed_splits(
@@ -120,11 +50,12 @@ def fixed_splits(
     intervals, means = [], []
     for run in range(runs):
         rng = np.random.default_rng([seed, run])
-        labels = rng.permutation(np.arange(sum(sizes)) % 2)
-        encoder = Planted(_features(rng, labels, _directions(rng, d, separation), 0.3))
+        labels, texts = balanced(rng, sum(sizes)), _numbered(sum(sizes))
+        encoder = Planted(features(rng, labels, directions(rng, LAYERS, d, separation)), texts)
+        task = binary_task(texts, labels, parts(sizes))
         with tempfile.TemporaryDirectory() as folder:
             options = QUIET | {"resample": resample, "resamples": resamples}
-            table = evaluate([_task(labels, _parts(sizes))], [encoder], store=Path(folder) / "store", probe=probe, **options)
+            table = evaluate([task], [encoder], store=Path(folder) / "store", probe=probe, **options)
             layers, best = table.compare_layers(), table.best().iloc[0]
         counts["separated"] += bool((~layers.not_separated).any())
         counts["separated uncorrected"] += bool((layers.p < 0.05).any())
@@ -149,21 +80,21 @@ def clusters(
         rng = np.random.default_rng([seed, run])
         n = groups * size
         group_of = np.repeat(np.arange(groups), size)
-        train, dev, test, fresh = _parts((2_000, 500, n, 20_000))
-        labels = rng.permutation(np.arange(fresh.stop) % 2)
-        labels[test] = rng.permutation(np.arange(groups) % 2)[group_of]
-        directions = _directions(rng, d, separation)
-        vectors = _features(rng, labels, directions, 0.0)
-        signal = (2.0 * labels[test] - 1)[:, None] * directions[:, None, :]
+        train, dev, test, fresh = parts((2_000, 500, n, 20_000))
+        labels, texts = balanced(rng, fresh.stop), _numbered(fresh.stop)
+        labels[test] = balanced(rng, groups)[group_of]
+        along = directions(rng, LAYERS, d, separation)
+        vectors = features(rng, labels, along, 0.0)
+        signal = (2.0 * labels[test] - 1)[:, None] * along[:, None, :]
         common = rng.standard_normal((LAYERS, groups, d))[:, group_of]
         vectors[:, test] = signal + np.sqrt(within) * common + np.sqrt(1 - within) * (vectors[:, test] - signal)
         tasks = [
-            _task(labels, (train, dev, test), "in groups", [str(g) for g in group_of]),
-            _task(labels, (train, dev, test), "alone"),
-            _task(labels, (train, dev, fresh), "fresh"),
+            binary_task(texts, labels, (train, dev, test), "in groups", [str(g) for g in group_of]),
+            binary_task(texts, labels, (train, dev, test), "alone"),
+            binary_task(texts, labels, (train, dev, fresh), "fresh"),
         ]
         with tempfile.TemporaryDirectory() as folder:
-            table = evaluate(tasks, [Planted(vectors)], store=Path(folder) / "store", **QUIET)
+            table = evaluate(tasks, [Planted(vectors, texts)], store=Path(folder) / "store", **QUIET)
             layers, best = table.compare_layers(), table.best().set_index("task")
         for name in ("in groups", "alone"):
             counts[f"{name}: separated"] += bool((~layers[layers.task == name].not_separated).any())
@@ -213,11 +144,12 @@ def seeds(
     for run in range(runs):
         rng = np.random.default_rng([seed, run])
         sizes = (3_000, 300, n_test)
-        labels = rng.permutation(np.arange(sum(sizes)) % 2)
-        encoder = Planted(_features(rng, labels, _directions(rng, d, separation), 0.3))
+        labels, texts = balanced(rng, sum(sizes)), _numbered(sum(sizes))
+        encoder = Planted(features(rng, labels, directions(rng, LAYERS, d, separation)), texts)
+        task = binary_task(texts, labels, parts(sizes))
         with tempfile.TemporaryDirectory() as folder:
             options = QUIET | {"probe": DrawnMeans(shots), "seeds": [run * n_seeds + k for k in range(n_seeds)]}
-            table = evaluate([_task(labels, _parts(sizes))], [encoder], store=Path(folder) / "store", **options)
+            table = evaluate([task], [encoder], store=Path(folder) / "store", **options)
             layers, best = table.compare_layers(), table.best().iloc[0]
         counts["separated"] += bool((~layers.not_separated).any())
         intervals.append((best.accuracy_low, best.accuracy_high))

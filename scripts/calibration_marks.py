@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from calibration_intervals import Planted, _directions, _features, _parts
+from calibration_planted import Planted, balanced, binary_task, directions, features, parts
 
 from probing import evaluate
-from probing.task import Split, Task
 
-
-@dataclass
-class Named(Planted):
-    """Planted vectors of named sentences, and of random-weights twins that `drawn` makes from a seed."""
-
-    texts: Sequence[str] = ()
-    drawn: Callable[[int], np.ndarray] | None = None
-    context_free: bool = True
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-        number = {text: row for row, text in enumerate(self.texts)}
-        return [[number[text]] for text in texts], 0
-
-    def random_twin(self, seed: int) -> Named | None:
-        return self.drawn and Named(self.drawn(seed), name=f"{self.name} (random {seed})", texts=self.texts)
+LAYERS = 7
 
 
 def floor_mark(
@@ -42,19 +26,19 @@ def floor_mark(
     false = 0
     for run in range(runs):
         rng = np.random.default_rng([seed, run])
-        labels = rng.permutation(np.arange(sum(sizes)) % 2)
+        labels = balanced(rng, sum(sizes))
         long = np.where(rng.random(len(labels)) < 0.7, labels, 1 - labels)
         texts = [f"s{k}" + (" w" * (9 if long[k] else 4)) * (kind == "length") for k in range(len(labels))]
 
         def drawn(number: int = -1, rng=rng, labels=labels, long=long) -> np.ndarray:
             apart = separation if kind in ("static", "random-weights") else 0.0
-            x = _features(rng, labels, _directions(rng, d, apart), 0.3)
+            x = features(rng, labels, directions(rng, LAYERS, d, apart))
             if kind == "length":
                 x[:, :, 0] = 6.0 * long - 3
             return x
 
-        task = _named("planted", texts, labels, sizes)
-        encoder = Named(drawn(), texts=texts, drawn=drawn if kind == "random-weights" else None)
+        task = binary_task(texts, labels, parts(sizes))
+        encoder = Planted(drawn(), texts, twin=drawn if kind == "random-weights" else None, context_free=True)
         with tempfile.TemporaryDirectory() as folder:
             table = evaluate([task], [encoder], store=Path(folder) / "store", controls=(), floors=(kind,), twins=5)
             false += bool(table.best().beats_floors[0])
@@ -70,19 +54,14 @@ def encoders(
         rng = np.random.default_rng([seed, run])
         n, tasks, vectors, texts = sum(sizes), [], [[] for _ in range(n_encoders)], []
         for number in range(n_tasks):
-            labels = rng.permutation(np.arange(n) % 2)
+            labels = balanced(rng, n)
             for own in vectors:
-                own.append(_features(rng, labels, _directions(rng, d, 0.6), 0.3))
+                own.append(features(rng, labels, directions(rng, LAYERS, d, 0.6)))
             names = [f"t{number}s{k}" for k in range(n)]
             texts += names
-            tasks.append(_named(f"planted {number}", names, labels, sizes))
-        models = [Named(np.concatenate(own, axis=1), name=f"planted {k}", texts=texts) for k, own in enumerate(vectors)]
+            tasks.append(binary_task(names, labels, parts(sizes), f"planted {number}"))
+        models = [Planted(np.concatenate(own, axis=1), texts, f"planted {k}") for k, own in enumerate(vectors)]
         with tempfile.TemporaryDirectory() as folder:
             table = evaluate(tasks, models, store=Path(folder) / "store", controls=(), floors=())
             false += bool((table.compare_encoders().p_holm < 0.05).any())
     return {"runs": runs, "false": false}
-
-
-def _named(name: str, texts: Sequence[str], labels: np.ndarray, sizes: Sequence[int]) -> Task:
-    train, dev, test = (Split(tuple(texts[part]), labels[part]) for part in _parts(sizes))
-    return Task(name, ("a", "b"), train, dev, test, {"name": name}, "simulation", "0", "0")

@@ -3,19 +3,19 @@
 Usage: python scripts/flash.py DATA OUT [--precisions 0.5,1,2,3] [--seeds 0,1,2] [--encoder minilm,DIR] [--tasks a,b]
                                         [--scratch DIR] [--cold] [--reference RUN]
 
-The full run is `evaluate` with mean pooling, every layer, probe=fast, no floors, no controls, task by task; its extraction and its
-fits are timed. Flash then runs on the vectors that are there, so that its own processor time is that of fits and bookkeeping; the
-sentences of its last samples are charged at the full run's rate. `--cold` runs the first precision and seed once more with an
+The full run is `evaluate` with mean pooling, every layer, probe=fast, no floors, no controls, task by task; its extraction and
+its fits are timed. Flash then runs on the vectors that are there, so that its own processor time is that of fits and bookkeeping;
+the sentences of its last samples are charged at the full run's rate. `--cold` runs the first precision and seed once more with an
 empty store, to check that sum. Agreement, task by task: Kendall's tau between the layers' test accuracies, over all pairs (tau-b)
 and over the pairs whose 95 % intervals in the full run do not overlap; whether flash's best layer is in the full run's tied set.
 Rank resolution, as Holmes has it for FlashHolmes (Waldis et al. 2024): half the width of the 95 % interval of the difference
 between a rank in the sample and the rank in the full run (1: the best by test accuracy; equals share the mean of their ranks),
-that is the least number that 95 % of the differences, of all that is ranked and all samples, do not exceed in size. Ranked are the
-layers in each task, the layers by their mean over the tasks, and, with several encoders, the encoders in each task, at their
-dev-best layers. With word_content among the tasks all is repeated without it. `--reference` takes rows.csv and layers.csv of a run
-of one encoder that was made before (its mean pooling; Holm over all its poolings) instead of the full run; the rate is then that
-of flash's own extraction, and the full run's fits are unknown and counted 0, so that every ratio is a lower bound. SCRATCH keeps
-store, cells and times. OUT: flash.csv, tasks.csv, ranks.csv, table.md, manifest.json.
+that is the least number that 95 % of the differences, of all that is ranked and all samples, do not exceed in size. Ranked are
+the layers in each task, the layers by their mean over the tasks, and, with several encoders, the encoders in each task, at their
+dev-best layers. `--reference` takes rows.csv and layers.csv of a run of one encoder that was made before (its mean pooling; Holm
+over all its poolings) instead of the full run; the rate is then that of flash's own extraction, and the full run's fits are
+unknown and counted 0, so that every ratio is a lower bound. SCRATCH keeps store, cells and times. OUT: flash.csv, tasks.csv,
+ranks.csv, table.md, manifest.json.
 """
 
 import argparse
@@ -165,9 +165,9 @@ def resolution(ranks: pd.DataFrame) -> float:
 
 def ranked_encoders(tasks: pd.DataFrame) -> pd.DataFrame:
     """A line an encoder, task, precision and seed: its rank among the encoders in the sample and in the full run."""
-    groups = tasks.groupby(["tasks", "precision", "seed", "task"])
+    groups = tasks.groupby(["precision", "seed", "task"])
     ranks = {name: groups[column].rank(ascending=False) for name, column in (("rank", "accuracy"), ("full_rank", "full_accuracy"))}
-    return tasks[["tasks", "precision", "seed", "task", "encoder"]].assign(**ranks)
+    return tasks[["precision", "seed", "task", "encoder"]].assign(**ranks)
 
 
 def cost(found, spent: float, times: dict, rate: float) -> dict:
@@ -191,15 +191,15 @@ def markdown(runs: pd.DataFrame, tasks: pd.DataFrame, ranks: pd.DataFrame, rates
         "overlap in the full run. Rank resolution: 95 % of the ranks of layers, in each task and by the mean of the tasks, differ",
         "by no more from those in the full run.",
         "",
-        "| tasks | encoder | precision | n train | rounds | seconds | full | **ratio** | tau, all pairs | tau, pairs apart | "
+        "| encoder | precision | n train | rounds | seconds | full | **ratio** | tau, all pairs | tau, pairs apart | "
         "tasks at 0.9: all pairs | apart | best in the tied set | rank resolution: in a task | mean | why |",
-        "|---" * 16 + "|",
+        "|---" * 15 + "|",
     ]
-    keys = ["tasks", "encoder", "precision"]
+    keys = ["encoder", "precision"]
     for key, part in runs.groupby(keys, sort=False):
         mine, own = (frame[(frame[keys] == key).all(axis=1)] for frame in (tasks, ranks))
         lines.append(
-            f"| {key[0]} | {key[1]} | {key[2]:g} | {part.n.mean():.0f} | {part.rounds.mean():.1f} | {part.seconds.mean():.0f} | "
+            f"| {key[0]} | {key[1]:g} | {part.n.mean():.0f} | {part.rounds.mean():.1f} | {part.seconds.mean():.0f} | "
             f"{part.full_seconds.mean():.0f} | **{part.ratio.mean():.1f}** ({part.ratio.min():.1f}-{part.ratio.max():.1f}) | "
             f"{mine.tau.min():.2f}, {mine.tau.mean():.2f} | {mine.tau_apart.min():.2f}, {mine.tau_apart.mean():.2f} | "
             f"{(mine.tau >= 0.9).sum()} of {mine.tau.count()} | {(mine.tau_apart >= 0.9).sum()} of {mine.tau_apart.count()} | "
@@ -207,7 +207,7 @@ def markdown(runs: pd.DataFrame, tasks: pd.DataFrame, ranks: pd.DataFrame, rates
             f"{resolution(own[own.task == 'mean']):g} | {', '.join(dict.fromkeys(part.why))} |"
         )
     if tasks.encoder.nunique() > 1:
-        encoders = ranked_encoders(tasks[tasks.tasks == "all"])
+        encoders = ranked_encoders(tasks)
         each = [f"{resolution(part):g} at {precision:g}" for precision, part in encoders.groupby("precision", sort=False)]
         lines += ["", f"Rank resolution of the {tasks.encoder.nunique()} encoders in a task, by precision: {', '.join(each)}."]
     for name, cold in colds.items():
@@ -221,7 +221,9 @@ def markdown(runs: pd.DataFrame, tasks: pd.DataFrame, ranks: pd.DataFrame, rates
 
 def measure(name: str, tasks, given, precisions, seeds):
     """Runs, task lines, rank lines, times of the full run, the rate of extraction and the cold run of one encoder."""
-    encoder = load_encoder("hf", name=name) if Path(name).is_dir() else load_encoder(name)
+    trained = (Path(name) / "head.safetensors").is_file()  # a checkpoint of `probing train`
+    options = {"path": name} if trained else {"name": name} if Path(name).is_dir() else {}
+    encoder = load_encoder("checkpoint" if trained else "hf" if options else name, **options)
     scratch = given.scratch / encoder.name.replace("/", "_")
     store, cells = TimedStore(scratch / "store"), Cells(scratch / "cells")
     runs, lines, ranks, cold = [], [], [], {}
@@ -231,32 +233,28 @@ def measure(name: str, tasks, given, precisions, seeds):
     else:
         times = full_run(tasks, encoder, store, cells, scratch / "full.json")
         rate = sum(said["extraction"] for said in times.values()) / sum(said["sentences"] for said in times.values())
-    groups = {"all": tasks, "without word_content": [task for task in tasks if task.name != "word_content"]}
-    if len(groups["without word_content"]) in (0, len(tasks)):
-        groups.pop("without word_content")
-    for group, part in groups.items():
-        full = Reference(given.reference, part) if given.reference else evaluate(part, [encoder], store=store, cells=cells, **ASKED)
-        for number, (precision, seed) in enumerate((p, s) for p in precisions for s in seeds):
-            own = {"precision": precision, "seed": seed, "floors": []}
-            fresh = scratch / f"cells-{group.split()[0]}-{precision:g}-{seed}"  # no fit of another run is taken over
-            done, before = (fresh / "seconds.json").is_file(), store.spent
-            found, spent = seconds(lambda own=own, part=part, fresh=fresh: flash(part, [encoder], store=store, cells=fresh, **own))
-            if done:
-                spent = json.loads((fresh / "seconds.json").read_text())
-            else:
-                spent -= store.spent - before  # vectors that were not there are charged at the rate, as all are
-                replace_file(fresh / "seconds.json", json.dumps(spent).encode())
-            last = found.rounds.iloc[-1]
-            key = {"tasks": group, "encoder": encoder.name, "precision": precision, "seed": seed}
-            run = {"n": last.n, "rounds": last["round"], "why": found.answers.why.iloc[-1]}
-            runs.append(key | run | cost(found, spent, times, rate))
-            lines += [key | line for line in agreement(found, full)]
-            ranks += [key | line for line in ranked(found, full)]
-            print(time.strftime("%T"), runs[-1], flush=True)
-            if given.cold and group == "all" and number == 0:
-                home = scratch / "cold"
-                _, spent = seconds(lambda own=own, part=part: flash(part, [encoder], store=home / "s", cells=home / "c", **own))  # noqa: B023
-                cold = {"precision": precision, "seed": seed, "seconds": spent, "charged": runs[-1]["seconds"]}
+    full = Reference(given.reference, tasks) if given.reference else evaluate(tasks, [encoder], store=store, cells=cells, **ASKED)
+    for number, (precision, seed) in enumerate((p, s) for p in precisions for s in seeds):
+        own = {"precision": precision, "seed": seed, "floors": []}
+        fresh = scratch / f"cells-{precision:g}-{seed}"  # no fit of another run is taken over
+        done, before = (fresh / "seconds.json").is_file(), store.spent
+        found, spent = seconds(lambda own=own, fresh=fresh: flash(tasks, [encoder], store=store, cells=fresh, **own))
+        if done:
+            spent = json.loads((fresh / "seconds.json").read_text())
+        else:
+            spent -= store.spent - before  # vectors that were not there are charged at the rate, as all are
+            replace_file(fresh / "seconds.json", json.dumps(spent).encode())
+        last = found.rounds.iloc[-1]
+        key = {"encoder": encoder.name, "precision": precision, "seed": seed}
+        run = {"n": last.n, "rounds": last["round"], "why": found.answers.why.iloc[-1]}
+        runs.append(key | run | cost(found, spent, times, rate))
+        lines += [key | line for line in agreement(found, full)]
+        ranks += [key | line for line in ranked(found, full)]
+        print(time.strftime("%T"), runs[-1], flush=True)
+        if given.cold and number == 0:
+            home = scratch / "cold"
+            _, spent = seconds(lambda own=own: flash(tasks, [encoder], store=home / "s", cells=home / "c", **own))  # noqa: B023
+            cold = {"precision": precision, "seed": seed, "seconds": spent, "charged": runs[-1]["seconds"]}
     return encoder.name, runs, lines, ranks, times, rate, cold
 
 
