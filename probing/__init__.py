@@ -10,14 +10,14 @@ from typing import Any
 
 __version__ = "0.1.0"
 _PUBLIC = {
-    "load_task": ("probing.task", "load"),
+    "load_task": ("probing.data.task", "load"),
     "load_encoder": ("probing.encoders", "load"),
     "load_probe": ("probing.probes", "load"),
-    "Store": ("probing.store", "Store"),
-    "evaluate": ("probing.evaluation", "evaluate"),
-    "flash": ("probing.sequential", "flash"),
-    "ModuleStates": ("probing.encoders.modules", "ModuleStates"),
-    "ResultTable": ("probing.tables", "ResultTable"),
+    "Store": ("probing.store.vectors", "Store"),
+    "evaluate": ("probing.evaluation.evaluate", "evaluate"),
+    "flash": ("probing.evaluation.adaptive", "flash"),
+    "ModuleStates": ("probing.encoders.user.modules", "ModuleStates"),
+    "ResultTable": ("probing.evaluation.tables", "ResultTable"),
 }
 __all__ = sorted(_PUBLIC)
 

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from probing import presets
+from probing import config as presets
 from probing.errors import ConfigError, ForeignError, ProbingError, did_you_mean
-from probing.progress import human_bytes, say
+from probing.log import human_bytes, say
 
 app = typer.Typer(
     help="What a text encoder knows, layer by layer.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -82,7 +82,7 @@ def interact(context: typer.Context) -> None:
 def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
     """What there is: tasks, encoders, probes, data, experiments."""
     if kind == "tasks":
-        from probing import task
+        from probing.data import task
 
         for name in task.names():
             card = task.load_card(name)
@@ -98,7 +98,7 @@ def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
 @app.command()
 def status(runs: list[Path]) -> None:
     """Done, failed and missing cells of a run; exit code 1 unless all are done."""
-    from probing.runs import Run
+    from probing.evaluation.runs import Run
 
     open_ = 0
     for folder in runs:
@@ -132,11 +132,11 @@ def report(
 
     Runs of a study (+experiment=…) make its report.
     """
-    from probing import published
-    from probing.report import write
-    from probing.runs import Run
+    from probing.evaluation.runs import Run
+    from probing.evaluation.tables import merge
+    from probing.report import published
+    from probing.report.write import write
     from probing.studies import job
-    from probing.tables import merge
 
     if all(job.is_run(folder.expanduser()) for folder in runs):
         if out is None or against is not None:
@@ -162,8 +162,8 @@ def explain(
     dir: Annotated[Path, typer.Option(help="the run.dir that holds the cell")] = OUT,
 ) -> None:
     """Everything that made one number: data, encoder, probe, what was tried, seeds, versions, when; and the rows that show it."""
-    from probing.cells import Cells
-    from probing.runs import rows_that_show
+    from probing.evaluation.runs import rows_that_show
+    from probing.store.results import Cells
 
     record = Cells(dir / "cells").find(cell)
     typer.echo(json.dumps(record | {"rows": rows_that_show(record["key"], dir)}, indent=1, ensure_ascii=False))
@@ -177,8 +177,8 @@ def fetch(
     """Download data, pinned to a commit and verified by git blob id."""
     if what != "senteval":
         raise ConfigError(f"fetch what? {what!r} is unknown{did_you_mean(what, ['senteval'])} (allowed: senteval)")
-    from probing.corpora.download import fetch as download
-    from probing.task import SENTEVAL, load_card
+    from probing.data.readers.download import fetch as download
+    from probing.data.task import SENTEVAL, load_card
 
     download([load_card(name) for name in SENTEVAL], root)
     say(f"next: probing run data=senteval data.root={root} encoder=minilm")
@@ -199,7 +199,7 @@ def make_tasks_(
     seed: int = 0,
 ) -> None:
     """Make the ten tasks from parsed text, with a data card each; read them with data=senteval data.root=OUT."""
-    from probing.builders import make_tasks, read_source
+    from probing.data.builders import make_tasks, read_source
 
     corpus = read_source(source, split_file)
     wanted = tasks.split(",") if tasks else None
@@ -220,8 +220,8 @@ def make_expressions(
     seed: int = 0,
 ) -> None:
     """Write families of expressions: a task of each of the first three (read by data=expressions), a list of any other."""
-    from probing.expressions import BINDING, generate, write
-    from probing.expressions.tasks import make_task
+    from probing.data.expressions import BINDING, generate, write
+    from probing.data.expressions.tasks import make_task
 
     least, dash, most = variables.partition("-")
     if not (least.isdigit() and dash and most.isdigit()):
@@ -241,7 +241,7 @@ def make_expressions(
 @store_app.command("list")
 def store_list(root: Path = OUT / "store") -> None:
     """Encoders in the store: poolings, dtype, sentences, shards done and planned, bytes, and what float16 cost at worst."""
-    from probing.store import Store
+    from probing.store.vectors import Store
 
     for entry in Store(root).entries():
         typer.echo(
@@ -260,7 +260,7 @@ def _cost(entry: dict) -> str:
 @store_app.command("verify")
 def store_verify(root: Path = OUT / "store") -> None:
     """Check every file against its hash; exit code 1 if one is damaged."""
-    from probing.store import Store
+    from probing.store.vectors import Store
 
     intact, damaged = Store(root).verify()
     typer.echo(f"{intact} shards intact, {len(damaged)} damaged")
@@ -273,6 +273,6 @@ def store_verify(root: Path = OUT / "store") -> None:
 @store_app.command("prune")
 def store_prune(fingerprints: list[str], root: Path = OUT / "store") -> None:
     """Delete encoders from the store by fingerprint (or its beginning); cells and tables stay."""
-    from probing.store import Store
+    from probing.store.vectors import Store
 
     typer.echo(f"freed {human_bytes(Store(root).prune(fingerprints))}")

@@ -1,8 +1,8 @@
 """What made a number, beside its inputs: versions, processor, time. And what to say when this package itself is at fault.
 
-Versions and processor stand in the receipt of each shard (`probing.shards`) and in the details of each cell (`probing.cells`), not
-in keys. They hold no date and no name of a machine, so that a run that was killed and resumed on one machine with one number of
-threads writes the same receipts.
+Versions and processor stand in the receipt of each shard (`probing.store.segments`) and in the details of each cell
+(`probing.store.results`), not in keys. They hold no date and no name of a machine, so that a run that was killed and resumed on one
+machine with one number of threads writes the same receipts.
 """
 
 from __future__ import annotations

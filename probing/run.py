@@ -1,7 +1,7 @@
 """`probing run`, `train`, `check` and `interact`: a Hydra configuration becomes a call of Python. The only file that imports Hydra.
 
 The keys of the top level are `KEYS`; the groups data, encoder and probe are checked against the dataclass that their
-`_target_` names (`probing.presets`). Values that are lists (task, layer, pooling, seed, controls, floors) are loops inside one
+`_target_` names (`probing.config`). Values that are lists (task, layer, pooling, seed, controls, floors) are loops inside one
 job, also under `-m`: `task=a,b` means both. Multirun sweeps the groups and their options.
 """
 
@@ -26,19 +26,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from probing import presets, sequential
-from probing.cells import Cells
+from probing import config as presets
 from probing.errors import ConfigError, ForeignError, ProbingError, described, did_you_mean, ends_job, out_of_memory
-from probing.evaluation import compute
-from probing.locks import process
+from probing.evaluation import adaptive as sequential
+from probing.evaluation.evaluate import compute
+from probing.evaluation.plan import ALL_FLOORS, Settings, plan, request_key
+from probing.evaluation.runs import Run
+from probing.files import os_errors_as_store_error, process
+from probing.log import say
 from probing.paths import CONF
-from probing.plan import ALL_FLOORS, Settings, plan, request_key
 from probing.probes.controls import CONTROLS
-from probing.progress import say
 from probing.provenance import own_fault
-from probing.runs import Run
-from probing.shards import guarded
-from probing.store import Store
+from probing.store.results import Cells
+from probing.store.vectors import Store
 
 LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
 """Keys whose value is a list: loops inside one job."""
@@ -117,7 +117,7 @@ def _one_table(folders: list[str]) -> None:
     if len(folders) < 2:
         return
     out = Path(folders[0]).parents[1] / "tables" / hashlib.sha256("\n".join(folders).encode()).hexdigest()[:8]
-    from probing.report import write
+    from probing.report.write import write
     from probing.studies import job as study
 
     try:
@@ -226,7 +226,7 @@ def job(config: DictConfig) -> int:
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
     cells, store = Cells(home / "cells"), Store(run.store or home / "store", run.store_dtype)
-    with guarded(home):
+    with os_errors_as_store_error(home):
         home.mkdir(parents=True, exist_ok=True)
         tasks, flash = source.tasks(names), None
         if said["precision"] is not None:
@@ -237,7 +237,7 @@ def job(config: DictConfig) -> int:
         name = run.name or "-".join(re.sub(r"\W+", "_", part) for part in (source.name, encoder.name, probe.name)) + f"-{short}"
         recorded = Run.write(home / "runs" / name, said, [cell.row for cell in planned], cells)
         compute(planned, probe, store, cells, run.force)
-        from probing.report import write  # matplotlib, only when there is something to draw
+        from probing.report.write import write  # matplotlib, only when there is something to draw
 
         write([recorded], recorded.folder)
         if flash is not None:
@@ -257,7 +257,7 @@ def study_job(said: dict[str, Any], run: RunConfig) -> int:
 
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
-    with guarded(home):
+    with os_errors_as_store_error(home):
         home.mkdir(parents=True, exist_ok=True)
         tasks, seeds = _list(said["task"], str, "task"), _list(said["seed"], int, "seed", every=())
         folder = study.run(said, home, Store(run.store or home / "store", run.store_dtype), tasks, seeds)
@@ -283,14 +283,14 @@ def train_job(config: DictConfig) -> int:
         raise ConfigError("set data.root=… (the folder of the data, or one text file); data has no other key here")
     architecture = presets.build(said["encoder"], "encoder")
     objective = presets.build(said["objective"], "objective")
-    from probing.encoders.network import Architecture
-    from probing.training import train
+    from probing.encoders.networks.network import Architecture
+    from probing.training.train import train
 
     if not isinstance(architecture, Architecture):
         raise ConfigError("encoder: only lstm, bilstm, bilstm-last, cnn, gated-cnn, transformer and elmo-style can be trained here")
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
-    with guarded(home):
+    with os_errors_as_store_error(home):
         for seed in seeds:
             folder = train(architecture, objective, str(said["data"]["root"]), home / "checkpoints", seed, run.force)
             say(f"next: probing run encoder=checkpoint encoder.path={folder}")
@@ -313,7 +313,7 @@ def check_job(config: DictConfig) -> int:
 
 def interact_job(config: DictConfig) -> int:
     """The interactions within one sentence, printed. Returns 0."""
-    from probing.interact import Interact
+    from probing.interactions.text.command import Interact
 
     said = OmegaConf.to_container(config, resolve=True)
     run = _checked(said, JobConfig, ("encoder",), INTERACT_KEYS)

@@ -10,8 +10,8 @@ Writes README.md, scores.csv (a line per list, task and checkpoint), table.csv (
 networks on every task), layers.csv, rows.csv.xz (all cells), manifest.json.
 
 Two things vary: training (the seed) and the test sentences (or groups of them). Intervals are over both, see
-`probing.statistics.mean_accuracy` and `compare`; a floor is compared seed by seed. Two networks have seeds of their own and the
-same sentences: see `between`.
+`probing.evaluation.statistics.mean_accuracy` and `compare`; a floor is compared seed by seed. Two networks have seeds of their own
+and the same sentences: see `between`.
 """
 
 import argparse
@@ -29,12 +29,12 @@ from scipy.optimize import brentq
 from scipy.stats import t
 
 from probing.encoders.base import CONTEXTUAL
+from probing.evaluation.runs import Run
+from probing.evaluation.statistics import compare, holm, letters, mean_accuracy, standard_error
+from probing.evaluation.tables import ResultTable, merge
 from probing.paths import portable
 from probing.provenance import versions
-from probing.report import md_table
-from probing.runs import Run
-from probing.statistics import compare, holm, letters, mean_accuracy, standard_error
-from probing.tables import ResultTable, merge
+from probing.report.write import md_table
 from probing.types import Estimate
 
 SEEDS = 3

@@ -12,13 +12,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from probing.builders import grammar_tasks
+from probing.data.builders import grammar_tasks
 
 FULL = """import errno, sys, safetensors.numpy as s
 def full(*a): raise OSError(errno.ENOSPC, 'No space left on device')
 s.save_file = full
 """
-NAN = """import probing.encoders.huggingface as h
+NAN = """import probing.encoders.hf.huggingface as h
 plain = h.HuggingFaceEncoder.forward
 def poisoned(self, items):
     states = plain(self, items)

@@ -26,13 +26,13 @@ import numpy as np
 import torch
 from sixty_lines import loop, tokenizer_and_model
 
-from probing import load_encoder, onednn
-from probing.encoders import packed
-from probing.encoders.huggingface import HuggingFaceEncoder
-from probing.extraction import extract
+from probing import load_encoder
+from probing.data.sources import Folder
+from probing.encoders.hf import onednn, packed
+from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.paths import portable
 from probing.provenance import versions
-from probing.sources import Folder
+from probing.store.extraction import extract
 from probing.types import Column
 
 POOLINGS = ("cls", "mean", "max", "last")
@@ -172,7 +172,7 @@ def _worker(model: str, texts: list[str], threads: int, ready, done) -> None:
 
 def workers(given, texts: list[str]) -> dict:
     texts, fresh = texts[: given.sentences], multiprocessing.get_context("forkserver")
-    fresh.set_forkserver_preload(["probing.encoders.packed", "transformers.models.bert.modeling_bert"])  # before anything runs
+    fresh.set_forkserver_preload(["probing.encoders.hf.packed", "transformers.models.bert.modeling_bert"])  # before anything runs
     found: dict[str, list[list[float]]] = {}
     for _ in range(given.repeats):
         for processes, threads in ((1, 1), (1, 2), (2, 1)):

@@ -26,12 +26,12 @@ import torch
 from bench_extraction import POOLINGS, encoder_of, keep, sentences
 
 from probing import evaluate
+from probing.data.sources import Folder
 from probing.encoders.base import pooled
-from probing.extraction import peak_memory
 from probing.probes import load as load_probe
 from probing.probes.protocols import Blocks, LabelSet
-from probing.sources import Folder
-from probing.store import Store
+from probing.store.extraction import peak_memory
+from probing.store.vectors import Store
 from probing.studies.layout import table
 from probing.types import Column
 

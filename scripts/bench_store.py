@@ -26,12 +26,12 @@ import numpy as np
 import torch
 
 from probing import Store, load_encoder, load_probe, load_task
-from probing import store as store_module
 from probing.encoders.base import States
+from probing.log import human_bytes
 from probing.paths import portable
 from probing.probes.protocols import Blocks, LabelSet
-from probing.progress import human_bytes
 from probing.provenance import versions
+from probing.store import vectors as store_module
 from probing.types import Column
 
 KINDS = ("plain float16", "bfloat16", "float16 with offset and scale")

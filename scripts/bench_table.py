@@ -33,10 +33,10 @@ from timing import Clock
 from transformers import PreTrainedModel
 
 from probing import Store, evaluate, load_encoder, load_probe
-from probing.cells import replace_file
+from probing.data.sources import Folder
+from probing.files import replace_file
 from probing.paths import portable
 from probing.provenance import versions
-from probing.sources import Folder
 from probing.types import Column
 
 

@@ -26,10 +26,10 @@ from calibration_intervals import clusters, fixed_splits, seeds
 from calibration_marks import encoders, floor_mark
 from calibration_tables import SETTINGS as TABLES
 
-from probing.cells import replace_file
+from probing.evaluation.statistics import accuracy
+from probing.files import replace_file
 from probing.paths import portable
 from probing.provenance import processor, versions
-from probing.statistics import accuracy
 
 ERROR, COVERED = "error", "coverage"
 

@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 
 from probing import evaluate, load_encoder
+from probing.data.task import Split, Task
+from probing.evaluation.statistics import accuracy
 from probing.probes.controls import LEAK_ALPHA, control_task
-from probing.statistics import accuracy
-from probing.task import Split, Task
 
 KINDS = ("target", "frequent", "deciding", "linear", "noise")
 SIZES = (2000, 400, 1000)

@@ -25,9 +25,9 @@ import torch
 from calibration_planted import Planted, balanced, directions, features
 
 from probing import Store, evaluate, flash
+from probing.data.task import Split, Task
+from probing.evaluation.statistics import accuracy
 from probing.probes.protocols import ProbeProtocol, ProbeResult
-from probing.statistics import accuracy
-from probing.task import Split, Task
 
 
 @dataclass

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from probing.data.task import Split, Task
 from probing.encoders.base import States
-from probing.task import Split, Task
 
 
 @dataclass

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probing.statistics import accuracy
-from probing.tables import ResultTable, Row, letters_of
+from probing.evaluation.statistics import accuracy
+from probing.evaluation.tables import ResultTable, Row, letters_of
 
 
 class Drawn:

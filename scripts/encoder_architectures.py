@@ -24,11 +24,11 @@ from architectures import ARCHITECTURES, TEXTS, build, plain_states, save, token
 
 from probing import load_encoder  # noqa: E402
 from probing.encoders.conformance import check  # noqa: E402
-from probing.encoders.huggingface import HuggingFaceEncoder  # noqa: E402
+from probing.encoders.hf.huggingface import HuggingFaceEncoder  # noqa: E402
 from probing.errors import ProbingError  # noqa: E402
-from probing.extraction import extract  # noqa: E402
 from probing.paths import portable  # noqa: E402
 from probing.provenance import processor, provenance  # noqa: E402
+from probing.store.extraction import extract  # noqa: E402
 from probing.types import Column  # noqa: E402
 
 POOLINGS = {

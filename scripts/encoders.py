@@ -20,8 +20,8 @@ from probing import load_encoder
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.conformance import TEXTS, check
 from probing.errors import ProbingError
-from probing.objectives import Classification
-from probing.training import train
+from probing.training.objectives import Classification
+from probing.training.train import train
 
 ARCHITECTURES = ("lstm", "bilstm", "bilstm-last", "cnn", "gated-cnn", "transformer", "elmo-style")
 SMALL = {"embedding_dim": 8, "hidden": 8, "channels": 8, "filters": 4, "feedforward": 8, "buckets": 99}

@@ -24,11 +24,12 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers.models.bert.modeling_bert import BertEmbeddings
 
-from probing import cli, report
-from probing.builders import grammar_tasks
-from probing.encoders.behaviour import SENTENCES
+from probing import cli
+from probing.data.builders import grammar_tasks
+from probing.encoders.user.behaviour import SENTENCES
 from probing.probes.protocols import SentEvalTorch
 from probing.provenance import processor, versions
+from probing.report import write as report
 
 SMALL = ["data=senteval", "data.root=data", "task=bigram_shift,past_present", "pooling=mean", "controls=none", "run.dir=out"]
 USER_CODE = """

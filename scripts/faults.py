@@ -37,13 +37,16 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
-from probing import cli, evaluation, report, store
-from probing.builders import grammar_tasks
-from probing.cells import Cells
+from probing import cli
+from probing.data.builders import grammar_tasks
 from probing.encoders import load
+from probing.evaluation import evaluate as evaluation
+from probing.evaluation.runs import Run
 from probing.paths import portable
 from probing.provenance import versions
-from probing.runs import Run
+from probing.report import write as report
+from probing.store import vectors as store
+from probing.store.results import Cells
 from probing.types import Column
 
 TASKS = ("past_present", "subj_number", "bigram_shift")

@@ -35,11 +35,12 @@ from scipy.stats import kendalltau, rankdata
 from threadpoolctl import threadpool_limits
 
 from probing import Store, evaluate, flash, load_encoder
-from probing.cells import Cells, replace_file
+from probing.data.sources import Folder
+from probing.evaluation.tables import ResultTable
+from probing.files import replace_file
 from probing.paths import portable
 from probing.provenance import versions
-from probing.sources import Folder
-from probing.tables import ResultTable
+from probing.store.results import Cells
 
 ASKED = {"poolings": ["mean"], "controls": [], "floors": []}
 

@@ -14,9 +14,9 @@ import sys
 import time
 from pathlib import Path
 
+from probing.evaluation.runs import Run
 from probing.paths import portable
 from probing.provenance import versions
-from probing.runs import Run
 
 KEPT = ("table.md", "layers.csv", "table.csv", "table.tex", "rows.csv", "report.html")
 

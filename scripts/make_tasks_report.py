@@ -15,14 +15,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import leaks
 import numpy
 import pandas as pd
 import sklearn
 
-from probing import builders
-from probing.builders import leaks
-from probing.corpora import grammar
-from probing.corpora.parsed import Corpus
+from probing.data import builders
+from probing.data.grammar import grammar
+from probing.data.readers.parsed import Corpus
 
 TREEBANKS = {"gum": ("en", "gum_const/gum_const.tsv.xz"), "ewt": ("en", "ud_en_ewt"), "german": ("de", "ud_de_gsd")}
 ABOUT = """# The tasks made by the builders, and what must not leak

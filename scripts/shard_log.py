@@ -19,7 +19,9 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
-from probing import extraction, shards, store
+from probing.store import extraction
+from probing.store import segments as shards
+from probing.store import vectors as store
 
 
 class ShardLog(Callback):

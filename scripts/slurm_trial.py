@@ -38,11 +38,11 @@ import shard_log
 from slurm_cluster import NEEDED, Cluster, said
 from slurm_sweep import FAULTS, Sweep
 
+from probing.evaluation.runs import Run
 from probing.paths import portable
 from probing.provenance import versions
-from probing.runs import Run
-from probing.shards import read_rows, read_segment
-from probing.store import Store
+from probing.store.segments import read_rows, read_segment
+from probing.store.vectors import Store
 from probing.types import Column
 
 TASKS = ("tree_depth", "past_present", "bigram_shift", "subj_number", "obj_number")

@@ -5,8 +5,20 @@ import importlib
 import matplotlib
 
 LIBRARIES = (
-    *("probing.cli", "probing.run", "probing.report", "probing.training", "probing.sources", "probing.probes.logistic"),
-    *("probing.encoders.huggingface", "probing.encoders.hooks", "probing.encoders.packed", "probing.expressions.tasks"),
+    *(
+        "probing.cli",
+        "probing.run",
+        "probing.report.write",
+        "probing.training.train",
+        "probing.data.sources",
+        "probing.probes.logistic",
+    ),
+    *(
+        "probing.encoders.hf.huggingface",
+        "probing.encoders.hf.hooks",
+        "probing.encoders.hf.packed",
+        "probing.data.expressions.tasks",
+    ),
     *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto", "sklearn.linear_model"),
     *("transformers.models.bert.modeling_bert", "transformers.models.gpt2.modeling_gpt2", "torch.onnx", "pyarrow.parquet"),
     *("matplotlib.backends.backend_svg", "matplotlib.pyplot", "pandas.io.formats.style"),

@@ -7,7 +7,7 @@ from architectures import ARCHITECTURES, TEXTS, block_states, build, plain_state
 from probing import load_encoder
 from probing.encoders.conformance import check
 from probing.errors import EncoderError
-from probing.extraction import extract
+from probing.store.extraction import extract
 from probing.types import Column
 
 REFUSED = {

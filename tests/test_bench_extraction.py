@@ -6,7 +6,7 @@ from pathlib import Path
 import processes
 import pytest
 
-from probing.builders import grammar_tasks
+from probing.data.builders import grammar_tasks
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -15,8 +15,8 @@ def memory_of_a_run(root: str, n: int) -> tuple[int, int, int, int]:
     """Bytes held before, foretold and held at most for n sentences of 12 kB in shards of 20 MB, and the bytes of a shard."""
     from toys import ToyEncoder
 
-    from probing import store as s
-    from probing.extraction import peak_memory
+    from probing.store import vectors as s
+    from probing.store.extraction import peak_memory
 
     s.SHARD_BYTES = 20_000_000
     encoder, texts = ToyEncoder(width=500), [f"w{i} w{i % 7}" for i in range(n)]

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from probing.builders import grammar_tasks
-from probing.extraction import give_back
+from probing.data.builders import grammar_tasks
+from probing.store.extraction import give_back
 
 
 @pytest.fixture

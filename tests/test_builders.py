@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import leaks
 import nltk
 import numpy as np
 import pandas as pd
@@ -17,13 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probing import builders, task
-from probing.builders import clause, leaks, semantic, surface, syntactic, ud
-from probing.builders.coordination import Clause, Coordination, coordination
-from probing.builders.sampling import Candidate, LeftOut, Row, by_form, decorrelated, held_out, shares_of
-from probing.corpora import grammar, treebank
-from probing.corpora.brackets import converted, from_tree
-from probing.corpora.parsed import Dependencies, Node, Sentence
+from probing.data import builders, task
+from probing.data.builders import clause, semantic, surface, syntactic, ud
+from probing.data.builders.coordination import Clause, Coordination, coordination
+from probing.data.builders.sampling import Candidate, LeftOut, Row, by_form, decorrelated, held_out, shares_of
+from probing.data.grammar import grammar
+from probing.data.readers import treebank
+from probing.data.readers.brackets import converted, from_tree
+from probing.data.readers.parsed import Dependencies, Node, Sentence
 from probing.errors import DataError
 from probing.reading import read_text
 
@@ -158,14 +160,14 @@ def test_groups_are_documents_where_the_corpus_names_them(corpus, tmp_path):
 
 def test_a_run_cut_short_leaves_no_task_beside_other_groups(corpus, tmp_path, monkeypatch):
     builders.make_tasks(corpus, tmp_path, tasks=["past_present"])
-    whole = builders.written
+    whole = builders.replace_file
 
-    def cut(path, text):
+    def cut(path, content):
         if path.name.endswith("groups.txt"):
             raise OSError(28, "No space left on device")
-        whole(path, text)
+        whole(path, content)
 
-    monkeypatch.setattr(builders, "written", cut)
+    monkeypatch.setattr(builders, "replace_file", cut)
     with pytest.raises(OSError):
         builders.make_tasks(corpus, tmp_path, tasks=["past_present"], seed=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["past_present.card.json"]

@@ -6,9 +6,9 @@ import zipfile
 import pytest
 
 from probing import load_task
-from probing.corpora.text import cut, sentences
+from probing.data.readers.text import cut, sentences
+from probing.data.task import load_card, names
 from probing.errors import DataError
-from probing.task import load_card, names
 
 ROWS = [("1", "a stirring , funny film"), ("0", "a dull film"), ("1", "so good"), ("0", "so bad")]
 

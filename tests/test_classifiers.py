@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from probing import load_encoder, load_task
-from probing.encoders.checkpoint import CheckpointEncoder
-from probing.encoders.convolutional import CNN
+from probing.encoders.networks.checkpoint import CheckpointEncoder
+from probing.encoders.networks.convolutional import CNN
 from probing.errors import ConfigError, EncoderError
-from probing.heads import head_of
-from probing.interactions.masking import published
-from probing.objectives import Classification
+from probing.interactions.text.heads import head_of
+from probing.interactions.text.masking import published
 from probing.studies.classifiers import classifier
-from probing.training import train
+from probing.training.objectives import Classification
+from probing.training.train import train
 
 
 @pytest.fixture

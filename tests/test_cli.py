@@ -259,8 +259,8 @@ def test_two_runs_at_once_agree(here):
 
 
 def test_make_tasks_makes_files_that_the_runner_reads(tmp_path):
-    from probing.builders import grammar_tasks  # the grammar's own trees serve as a treebank
-    from probing.corpora import grammar
+    from probing.data.builders import grammar_tasks  # the grammar's own trees serve as a treebank
+    from probing.data.grammar import grammar
 
     trees = tmp_path / "trees.mrg"
     sentences = grammar.corpus(400, 0).sentences

@@ -14,9 +14,9 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from probing import load_encoder
-from probing.objectives import LanguageModel
-from probing.tables import ResultTable, Row
-from probing.training import train
+from probing.evaluation.tables import ResultTable, Row
+from probing.training.objectives import LanguageModel
+from probing.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 Checkpoint, between, compared, main, ranking = map(

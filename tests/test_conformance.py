@@ -8,7 +8,7 @@ from toys import ToyEncoder
 
 from probing.encoders.base import States, pooled_states
 from probing.encoders.conformance import check
-from probing.encoders.huggingface import HuggingFaceEncoder
+from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.errors import EncoderError
 
 

@@ -12,10 +12,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
 from probing import Store
-from probing.plan import Settings, plan
+from probing.data.task import Split, load
+from probing.evaluation.plan import Settings, plan
 from probing.probes.controls import CEILINGS, FLOORS, MINIMUM, SHARE, control_task, deciding_words, naive_bayes, unsuited
 from probing.probes.protocols import LogisticPath
-from probing.task import Split, load
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probing.corpora.download import fetch, git_blob_id
+from probing.data.readers.download import fetch, git_blob_id
 from probing.errors import DataError
 
 CONTENT = "tr\tI\té one\nva\tO\ttwo\nte\tI\tthree\n".encode()

@@ -12,11 +12,11 @@ import torch
 
 from probing import load_encoder
 from probing.encoders.base import Encoder, fingerprint
-from probing.encoders.elmo import ELMoEncoder
-from probing.encoders.elmo_format import ELMoOptions, character_ids, read_options, shapes
-from probing.encoders.elmo_network import ELMoNetwork
+from probing.encoders.elmo.elmo import ELMoEncoder
+from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, read_options, shapes
+from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.errors import EncoderError, StatesError
-from probing.extraction import extract
+from probing.store.extraction import extract
 from probing.types import Column
 
 SMALL = ELMoOptions(4, ((1, 4), (2, 6), (3, 8)), dim=12, projection_dim=5, cell_clip=0.8, proj_clip=0.4)

@@ -9,11 +9,11 @@ import torch
 from toys import save_tiny
 
 from probing import load_encoder
-from probing.encoders import hub
 from probing.encoders.base import Encoder, fingerprint
-from probing.encoders.huggingface import HuggingFaceEncoder
+from probing.encoders.hf import hub
+from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.errors import ConfigError, EncoderError
-from probing.extraction import extract
+from probing.store.extraction import extract
 from probing.types import Column
 
 TEXTS = ["the cat runs .", "dogs", "the big dog sees the small cat because they run .", "it ran and they saw ."]

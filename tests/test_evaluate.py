@@ -10,14 +10,14 @@ import pytest
 from toys import ToyEncoder, write_task
 
 from probing import Store, evaluate, load_probe, load_task
-from probing.cells import Cells
+from probing.data.task import lengths
 from probing.errors import ConfigError
-from probing.evaluation import Part
-from probing.plan import Settings, plan
+from probing.evaluation.evaluate import Part
+from probing.evaluation.plan import Settings, plan
+from probing.evaluation.statistics import macro_f1, mcnemar, mean_accuracy
+from probing.evaluation.tables import merge
 from probing.probes.protocols import Blocks, LabelSet, LogisticPath, ProbeResult
-from probing.statistics import macro_f1, mcnemar, mean_accuracy
-from probing.tables import merge
-from probing.task import lengths
+from probing.store.results import Cells
 from probing.types import Column
 
 

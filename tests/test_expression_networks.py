@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 from toys import ToyEncoder
 from typer.testing import CliRunner
 
-from probing import presets, task
+from probing import config as presets
 from probing.cli import app
+from probing.data import task
+from probing.data.expressions import BINDING, Expression, chain, generate, read
+from probing.data.expressions.tasks import SPLITS, distinct, make_task, sentences, split, values
+from probing.data.sources import Expressions, Folder
 from probing.encoders.base import States
 from probing.errors import ConfigError, DataError
-from probing.expressions import BINDING, Expression, chain, generate, read
-from probing.expressions.tasks import SPLITS, distinct, make_task, sentences, split, values
-from probing.heads import LinearHead
 from probing.interactions.scoring import METHODS, find_links
-from probing.kept import Kept
-from probing.sources import Expressions, Folder
-from probing.store import Store
+from probing.interactions.text.heads import LinearHead
+from probing.store.kept import Kept
+from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.expression_networks import ExpressionNetworks, NetworkGame, link_counts, link_probes, pair_states
 from probing.studies.synthetic import Synthetic, scores
@@ -124,7 +125,7 @@ def test_the_command_writes_tasks_and_lists(tmp_path):
     assert operators.count("+") > 2 * operators.count("*")
     done = CliRunner().invoke(app, [*words[:5], "--variables", "five"])
     assert isinstance(done.exception, ConfigError) and "fewest-most" in str(done.exception)
-    read_back = presets.build({"_target_": "probing.sources.Expressions", "root": str(tmp_path), "count": 30}, "data")
+    read_back = presets.build({"_target_": "probing.data.sources.Expressions", "root": str(tmp_path), "count": 30}, "data")
     with pytest.raises(ConfigError, match="other options"):
         read_back.tasks(["and_or"])
 
@@ -221,9 +222,9 @@ def test_the_probe_finds_what_was_planted_and_nothing_in_noise():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A small LSTM trained on and_or, and the source it was trained from."""
-    from probing.encoders.checkpoint import CheckpointEncoder
-    from probing.encoders.recurrent import LSTM
-    from probing.training import train
+    from probing.encoders.networks.checkpoint import CheckpointEncoder
+    from probing.encoders.networks.recurrent import LSTM
+    from probing.training.train import train
 
     home = tmp_path_factory.mktemp("trained")
     source = Expressions(str(home / "formulas"), count=60, variables=[4, 7], inputs=16)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probing.data.expressions import FAMILIES, Expression, generate, parse, random_segment, read, write
 from probing.errors import ConfigError, DataError
-from probing.expressions import FAMILIES, Expression, generate, parse, random_segment, read, write
 from probing.interactions import segment_interaction
 from probing.interactions.game import all_coalitions
 from probing.interactions.partition import links, tied_links

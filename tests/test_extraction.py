@@ -9,7 +9,7 @@ from toys import ToyEncoder
 
 from probing.encoders.base import POOLINGS, States, pool
 from probing.errors import EncoderError
-from probing.extraction import batches, extract
+from probing.store.extraction import batches, extract
 from probing.types import Column
 
 

@@ -11,15 +11,15 @@ import torch
 from toys import ToyEncoder, write_task
 
 from probing import Store, evaluate, load_probe, load_task
-from probing.cells import Cells
 from probing.errors import EncoderError, ForeignError, StatesError, StoreError, foreign
-from probing.evaluation import compute
-from probing.extraction import HOPELESS
-from probing.plan import Settings, plan
+from probing.evaluation.evaluate import compute
+from probing.evaluation.plan import Settings, plan
+from probing.evaluation.runs import Run, rows_that_show
+from probing.evaluation.tables import merge
 from probing.probes import controls
-from probing.report import write
-from probing.runs import Run, rows_that_show
-from probing.tables import merge
+from probing.report.write import write
+from probing.store.extraction import HOPELESS
+from probing.store.results import Cells
 
 PROBE = load_probe("fast", grid=[1.0])
 
@@ -186,7 +186,7 @@ def test_too_little_memory_is_a_failed_cell_that_says_what_to_do(tasks, tmp_path
 
 
 def test_too_little_memory_of_a_fit_is_a_failed_cell(tasks, tmp_path, monkeypatch):
-    from probing.store import Rows
+    from probing.store.vectors import Rows
 
     def full(self, column):
         raise MemoryError("Unable to allocate 9 GiB")
@@ -293,7 +293,7 @@ def test_our_own_fault_is_not_taken_for_somebody_elses(tasks, tmp_path, monkeypa
     def fault(*given):
         raise KeyError("ours")
 
-    monkeypatch.setattr("probing.evaluation.control_task", fault)
+    monkeypatch.setattr("probing.evaluation.evaluate.control_task", fault)
     with pytest.raises(KeyError, match="ours"):
         measure(tasks[:1], tmp_path, ToyEncoder(), controls=["permuted"])
 
@@ -323,7 +323,7 @@ def test_the_same_weights_under_two_labels_keep_both_rows_and_are_computed_once(
 
 
 def test_a_run_counts_cells_once_and_keeps_all_rows(tasks, tmp_path, monkeypatch):
-    monkeypatch.setattr("probing.report._pictures", lambda *given: [])
+    monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])
     cells, store = Cells(tmp_path / "cells"), Store(tmp_path / "store")
     settings = Settings(PROBE, poolings=("mean",), floors=("random-weights",), controls=())
     planned = plan(tasks[:1], [ToyEncoder(), ToyEncoder(name="again"), ToyEncoder().random_twin(0)], settings)
@@ -358,12 +358,12 @@ def test_a_version_of_the_scores_changes_every_key(tasks, monkeypatch):
         return {cell.key for cell in plan(tasks[:1], [ToyEncoder()], Settings(PROBE))}
 
     first = keys()
-    monkeypatch.setattr("probing.plan.SCORES_VERSION", 99)
+    monkeypatch.setattr("probing.evaluation.plan.SCORES_VERSION", 99)
     assert first.isdisjoint(keys())
 
 
 def test_receipts_and_cells_say_versions_and_processor(tasks, tmp_path):
-    from probing.shards import read_sealed
+    from probing.files import read_sealed
 
     frame = measure(tasks[:1], tmp_path, ToyEncoder(), floors=["majority"], layers=[1]).frame
     [receipt] = [read_sealed(path) for path in (tmp_path / "store").glob("*/*/*/0*.json")]
@@ -393,8 +393,9 @@ def test_receipts_and_cells_say_versions_and_processor(tasks, tmp_path):
     ],
 )
 def test_only_our_own_faults_have_a_traceback_and_an_address(monkeypatch, capsys, error, code, message):
-    from probing import cli, locks
+    from probing import cli
     from probing import run as commands
+    from probing.store import locks
 
     def work(config):
         raise error
@@ -438,7 +439,7 @@ def test_a_job_in_a_launchers_worker_raises_so_that_the_sweep_knows(monkeypatch)
 
 
 def test_a_request_keeps_its_name_when_its_encoder_can_say_its_layers_again(tasks):
-    from probing.plan import request_key
+    from probing.evaluation.plan import request_key
 
     settings = Settings(PROBE, poolings=("mean",))
 

@@ -13,12 +13,12 @@ from sklearn.preprocessing import StandardScaler
 from toys import ToyEncoder
 
 from probing import Store, evaluate
-from probing.cells import Cells
+from probing.data.task import Split, Task
 from probing.errors import DataError
-from probing.evaluation import _pooled
+from probing.evaluation.evaluate import _pooled
 from probing.probes.logistic import Design, fit_path, fit_paths
 from probing.probes.protocols import Blocks, Fold, LabelSet, LogisticPath, ProbeResult
-from probing.task import Split, Task
+from probing.store.results import Cells
 
 
 def made(labels, texts=None):

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from probing.builders import clause, syntactic
-from probing.corpora import grammar, lexicon
+from probing.data.builders import clause, syntactic
+from probing.data.grammar import grammar, lexicon
 from probing.errors import DataError
 
 

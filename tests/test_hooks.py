@@ -14,16 +14,15 @@ from torch import nn
 from toys import ToyEncoder
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from probing import onednn
-from probing.encoders import packed
 from probing.encoders.base import Encoder, fingerprint, pooled, pooled_states
 from probing.encoders.conformance import check
-from probing.encoders.embeddings import InputEmbeddings
-from probing.encoders.hooks import Site, sites_of, trace, watched
-from probing.encoders.huggingface import HuggingFaceEncoder
-from probing.encoders.textmodel import TextModel
+from probing.encoders.hf import onednn, packed
+from probing.encoders.hf.embeddings import InputEmbeddings
+from probing.encoders.hf.hooks import Site, sites_of, trace, watched
+from probing.encoders.hf.huggingface import HuggingFaceEncoder
+from probing.encoders.hf.textmodel import TextModel
 from probing.errors import EncoderError
-from probing.extraction import extract
+from probing.store.extraction import extract
 from probing.types import Column
 
 TEXTS = ["the cat runs .", "dogs", "the big dog sees the small cat because they run .", "it ran and they saw .", "dogs and cats"]

@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 import probing
-from probing import paths, presets, task
+from probing import config as presets
+from probing import paths
+from probing.data import task
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = [m.name for m in pkgutil.walk_packages(probing.__path__, "probing.") if m.name != "probing.__main__"]

@@ -10,15 +10,16 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from probing import evaluate, presets
+from probing import config as presets
+from probing import evaluate
+from probing.data.sources import Folder
 from probing.errors import ConfigError
+from probing.evaluation.statistics import paired, ratio
 from probing.interactions.game import all_coalitions
-from probing.interactions.text import JointGame, TextGame
-from probing.kept import Kept
-from probing.layers import draw_cases, layer_interactions
-from probing.sources import Folder
-from probing.statistics import paired, ratio
-from probing.store import Store
+from probing.interactions.text.game import JointGame, TextGame
+from probing.interactions.text.many import draw_cases, layer_interactions
+from probing.store.kept import Kept
+from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.interaction_layers import InteractionLayers, averages, steps, verdict
 

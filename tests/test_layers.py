@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 
 from probing.errors import ConfigError
-from probing.heads import LinearHead
 from probing.interactions.intervals import planned_rows
 from probing.interactions.segment import segment_interactions
-from probing.interactions.text import TextGame
-from probing.layers import Case, draw_cases, layer_interactions, summary
+from probing.interactions.text.game import TextGame
+from probing.interactions.text.heads import LinearHead
+from probing.interactions.text.many import Case, draw_cases, layer_interactions, summary
 
 TEXTS = ["a b c d e f", "b c a f e d", "c c c d d d", "a b"]
 CASES = draw_cases(TEXTS[:3], 3, words=(6, 6), lengths=(2, 3))

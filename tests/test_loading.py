@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from probing import load_encoder
-from probing.encoders import hub
 from probing.encoders.base import fingerprint
 from probing.encoders.conformance import TOLERANCE
-from probing.encoders.huggingface import HuggingFaceEncoder
-from probing.encoders.textmodel import TextModel
+from probing.encoders.hf import hub
+from probing.encoders.hf.huggingface import HuggingFaceEncoder
+from probing.encoders.hf.textmodel import TextModel
 from probing.errors import EncoderError, ForeignError, StatesError, foreign
-from probing.extraction import extract
-from probing.interactions.masking import MaskedSentence, possible
-from probing.store import Store
+from probing.interactions.text.masking import MaskedSentence, possible
+from probing.store.extraction import extract
+from probing.store.vectors import Store
 from probing.types import Column
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 64}
@@ -250,7 +250,7 @@ def test_weights_may_lack_only_what_is_thrown_away(tmp_path):
 
 
 def test_experts_that_fill_up_are_run_alone(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("probing.encoders.tokens._LONGEST", 16)  # the test at load does not fill them
+    monkeypatch.setattr("probing.encoders.hf.tokens._LONGEST", 16)  # the test at load does not fill them
     model = build("bert")
     encoder = encoder_of(model, tmp_path)
     rng = np.random.default_rng(0)
@@ -270,7 +270,7 @@ def test_experts_that_fill_up_are_run_alone(tmp_path, capsys, monkeypatch):
 def test_padding_that_matters_only_in_long_batches_is_met(tmp_path, monkeypatch):
     """The test at load is passed and a later batch fails: from then on sentences go with those of their length."""
     encoder = encoder_of(build("bert"), tmp_path, tokenizer(model_max_length=64))
-    monkeypatch.setattr("probing.encoders.tokens._LONGEST", 16)
+    monkeypatch.setattr("probing.encoders.hf.tokens._LONGEST", 16)
     assert encoder.company == "padded"
     texts = ("It rains", *(" ".join(LEARNED[5:]) for _ in range(2)))
     right, run = vectors(encoder, texts), TextModel._run
@@ -321,7 +321,7 @@ def test_what_a_run_told_of_a_model_is_remembered_with_its_vectors(tmp_path, mon
     monkeypatch.setattr(HuggingFaceEncoder, "_text", property(lambda self: 1 / 0))
     store.recall(second)
     assert second.inspection == first.inspection and second.layer_names[-1] == "block 3 + final norm"
-    monkeypatch.setattr("probing.encoders.huggingface.versions_used", lambda: ("torch 0",))
+    monkeypatch.setattr("probing.encoders.hf.huggingface.versions_used", lambda: ("torch 0",))
     third = load_encoder("hf", name=folder)
     store.recall(third)
     with pytest.raises(ZeroDivisionError):

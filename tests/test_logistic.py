@@ -12,9 +12,9 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from probing import load_probe
 from probing.errors import DataError
-from probing.probes import lbfgs, passes, preconditioner
 from probing.probes.logistic import Design, LogisticProbe, best, fit_path, fit_paths
 from probing.probes.protocols import Blocks, LabelSet
+from probing.probes.solver import lbfgs, passes, preconditioner
 from probing.types import Column
 
 
@@ -578,7 +578,7 @@ def test_vectors_that_are_not_finite_are_refused():
 
 def test_too_few_iterations_are_marked(monkeypatch):
     x, y = made(500, 20, 3, seed=0)
-    monkeypatch.setattr("probing.probes.lbfgs.MAX_ITERATIONS", 1)
+    monkeypatch.setattr("probing.probes.solver.lbfgs.MAX_ITERATIONS", 1)
     assert not fit_path(Design.prepare(x), y, 3, [10.0])[0].converged
 
 

@@ -11,19 +11,19 @@ from toys import ToyEncoder
 
 from probing import load_encoder, load_task
 from probing.encoders.base import States, pool
-from probing.encoders.checkpoint import CheckpointEncoder
-from probing.encoders.elmo import ELMoEncoder
-from probing.encoders.recurrent import LSTM
-from probing.encoders.vocabulary import MASK, PAD, UNKNOWN
+from probing.encoders.elmo.elmo import ELMoEncoder
+from probing.encoders.networks.checkpoint import CheckpointEncoder
+from probing.encoders.networks.recurrent import LSTM
+from probing.encoders.networks.vocabulary import MASK, PAD, UNKNOWN
 from probing.errors import ConfigError, EncoderError, GameError
-from probing.heads import fit_head, head_of, load_head
-from probing.interact import Interact
 from probing.interactions.game import CachedGame, TableGame, all_coalitions
-from probing.interactions.masking import MaskedSentence, possible
 from probing.interactions.segment import segment_interaction, segment_interactions
-from probing.interactions.text import TextGame, drawn, text_interactions
-from probing.objectives import Classification
-from probing.training import load_model, train
+from probing.interactions.text.command import Interact
+from probing.interactions.text.game import TextGame, drawn, text_interactions
+from probing.interactions.text.heads import fit_head, head_of, load_head
+from probing.interactions.text.masking import MaskedSentence, possible
+from probing.training.objectives import Classification
+from probing.training.train import load_model, train
 
 TEXT = "the cat's dog sees it"
 OWNERS = [None, 0, 1, 1, 1, 2, 3, 4, None]  # [CLS] the cat ' s dog sees it [SEP]
@@ -128,7 +128,7 @@ def test_attention_off_in_our_transformer_hides_keys_in_every_block():
     [(rows, states)] = sentence.run(coalitions)
     assert rows == [1, 2]  # nothing is left of the first
     assert states.mask.tolist() == coalitions[1:].tolist()
-    from probing.encoders.transformer import positions
+    from probing.encoders.networks.transformer import positions
 
     stack = encoder.network.forwards
     with torch.no_grad():

@@ -10,11 +10,11 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from torch import nn
 
 from probing import evaluate, load_encoder
+from probing.data.task import Split, Task
 from probing.errors import ConfigError
 from probing.probes import mlp
 from probing.probes.mlp import MLPProbe, Recipe, train, train_batch
 from probing.probes.protocols import Blocks, LabelSet, SentEvalLogReg, SentEvalTorch
-from probing.task import Split, Task
 from probing.types import Column
 
 

@@ -10,10 +10,20 @@ from torch import nn
 from probing import load_encoder
 from probing.encoders import conformance
 from probing.encoders.base import Encoder, fingerprint
-from probing.encoders.network import Network, padded, reversed_within, run
-from probing.encoders.recurrent import LSTM, STATES
-from probing.encoders.transformer import Transformer
-from probing.encoders.vocabulary import CLOSE, MASK, OPEN, PAD, SPECIAL, UNKNOWN, HashedWords, TrainedVocabulary, train_vocabulary
+from probing.encoders.networks.network import Network, padded, reversed_within, run
+from probing.encoders.networks.recurrent import LSTM, STATES
+from probing.encoders.networks.transformer import Transformer
+from probing.encoders.networks.vocabulary import (
+    CLOSE,
+    MASK,
+    OPEN,
+    PAD,
+    SPECIAL,
+    UNKNOWN,
+    HashedWords,
+    TrainedVocabulary,
+    train_vocabulary,
+)
 from probing.errors import EncoderError
 
 SMALL = {
@@ -143,7 +153,7 @@ def test_max_over_time_of_the_cnn_is_kims_sentence_vector():
 def test_a_transformer_block_is_pre_norm_attention():
     encoder = small("transformer", layers=1, heads=1)
     network = encoder.network
-    from probing.encoders.transformer import positions
+    from probing.encoders.networks.transformer import positions
 
     x = states_of(encoder, TEXT)[0]
     with torch.no_grad():

@@ -5,16 +5,16 @@ import pandas as pd
 import pytest
 from planted import PlantedEncoder
 
-from probing.corpora.brackets import penn_sentence
+from probing.data.readers.brackets import penn_sentence
+from probing.data.task import load
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError, DataError
-from probing.heads import LinearHead
-from probing.kept import Kept
-from probing.store import Store
+from probing.interactions.text.heads import LinearHead
+from probing.store.kept import Kept
+from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.constituents import boundary_kinds, compared, constituents, modifiers
 from probing.studies.prototypes import Prototypes, scores
-from probing.task import load
 
 
 def tree(text):

@@ -8,9 +8,11 @@ from collections import Counter
 
 import pytest
 
-from probing import paths, published, task
+from probing import paths
+from probing.data import task
 from probing.errors import ConfigError
-from probing.tables import ResultTable, Row
+from probing.evaluation.tables import ResultTable, Row
+from probing.report import published
 
 COLUMNS = ["paper", "table", "encoder", "pretraining", "layer", "task", "metric", "value", "note", "status"]
 FILES = sorted(paths.PUBLISHED.glob("*.csv"))

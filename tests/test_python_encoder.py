@@ -16,9 +16,9 @@ from toys import ToyEncoder
 
 from probing import Store, load_encoder
 from probing.encoders.base import Encoder, fingerprint
-from probing.encoders.python import PythonEncoder
+from probing.encoders.user.python import PythonEncoder
 from probing.errors import EncoderError, StatesError
-from probing.extraction import extract
+from probing.store.extraction import extract
 from probing.types import Column
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from probing import expressions, reading, task
-from probing.corpora import classification, senteval, text
-from probing.corpora.treebank import read_gum, read_source
+from probing import reading
+from probing.data import expressions, task
+from probing.data.readers import classification, senteval, text
+from probing.data.readers.treebank import read_gum, read_source
 from probing.encoders.base import fingerprint
-from probing.encoders.checkpoint import CheckpointEncoder, save
-from probing.encoders.elmo_format import ELMoOptions, read_options, read_weights, shapes, write_elmo
-from probing.encoders.recurrent import LSTM
+from probing.encoders.elmo.elmo_format import ELMoOptions, read_options, read_weights, shapes, write_elmo
+from probing.encoders.elmo.textgenrnn import TextgenrnnEncoder
+from probing.encoders.networks.checkpoint import CheckpointEncoder, save
+from probing.encoders.networks.recurrent import LSTM
+from probing.encoders.networks.vocabulary import train_vocabulary
 from probing.encoders.static import StaticEncoder
-from probing.encoders.textgenrnn import TextgenrnnEncoder
 from probing.encoders.vectors import VectorsEncoder
-from probing.encoders.vocabulary import train_vocabulary
 from probing.errors import ProbingError
-from probing.heads import LinearHead, load_head
+from probing.interactions.text.heads import LinearHead, load_head
 from probing.reading import MARK, read_lines, read_text
 
 CONLLU = "".join(f"{k}\t{w}\t_\tX\tX\t_\t{(k > 1) * 1}\tdep\t_\t_\n" for k, w in enumerate(["the", "cat", "ran"], 1)) + "\n"
@@ -172,7 +173,7 @@ def test_rows_of_a_task_are_no_text_for_a_language_model(tmp_path, row):
 
 
 def test_a_python_file_with_a_mark_is_run(tmp_path):
-    from probing.encoders.usercode import find
+    from probing.encoders.user.usercode import find
 
     path = tmp_path / "marked.py"
     path.write_bytes(MARK + b"def f(texts):\r\n    return 1\r\n")

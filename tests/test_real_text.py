@@ -5,15 +5,16 @@ import pandas as pd
 import processes
 import pytest
 
+from probing.config import build, read
+from probing.data.task import Split, Task
 from probing.errors import ConfigError
 from probing.interactions.game import CachedGame, TableGame
 from probing.interactions.intervals import METHODS, exact_rows
 from probing.interactions.learned import frozen_T, learned_p
 from probing.interactions.segment import segment_interaction
-from probing.interactions.text import TextGame
-from probing.kept import Kept
-from probing.presets import build, read
-from probing.store import Store
+from probing.interactions.text.game import TextGame
+from probing.store.kept import Kept
+from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.accuracy import InteractionAccuracy, budgets
 from probing.studies.accuracy_report import times_fewer
@@ -21,7 +22,6 @@ from probing.studies.baselines import approximated, told
 from probing.studies.segment_tables import SegmentTable, run_table
 from probing.studies.stability import InteractionStability, instability
 from probing.studies.stability_report import answers, pairs, slope, slopes
-from probing.task import Split, Task
 
 SEGMENT = (2, 5)
 QUICK = {"words": [6, 7], "lengths": [2, 3], "sentences": 3, "repeats": 3, "steps": [1, 2]}

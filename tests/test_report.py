@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probing import report
-from probing.cells import Cells, key_of
-from probing.report import write
-from probing.runs import Run
-from probing.statistics import accuracy, smallest_difference
-from probing.tables import ResultTable, Row, merge
+from probing.evaluation.runs import Run
+from probing.evaluation.statistics import accuracy, smallest_difference
+from probing.evaluation.tables import ResultTable, Row, merge
+from probing.report import write as report
+from probing.report.write import write
+from probing.store.results import Cells, key_of
 
 N = 200
 VOID = {"meta", "br", "hr", "img", "link", "input", "use", "path", "rect", "image", "stop", "line"}
@@ -76,7 +76,7 @@ def bench(tmp_path) -> Bench:
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Drawing is nearly all of a report's time."""
-    monkeypatch.setattr("probing.report._pictures", lambda *given: [])
+    monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])
 
 
 def full(bench: Bench) -> Run:
@@ -403,7 +403,7 @@ def test_a_run_with_nothing_finished_gives_its_rows_and_the_reason(bench, tmp_pa
 
 def test_control_columns_say_what_is_missing_hard_to_learn_or_wrong(bench, tmp_path, monkeypatch):
     """Tense has a word control that its bag of words does not learn, and a leak; BShift is without the word control."""
-    monkeypatch.setattr("probing.report._pictures", lambda *given: [])
+    monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])
     for task, paper_name, leak in (("past_present", "Tense", 150), ("bigram_shift", "BShift", 101)):
         same = {"task": task, "paper_name": paper_name}
         bench.add(170, **same)
@@ -476,7 +476,7 @@ def test_what_failed_is_named_and_the_best_is_that_of_the_others(bench, lost, la
 @pytest.mark.parametrize("layer", ["3 mean", "none"])
 def test_what_failed_is_marked_in_every_table_and_nothing_breaks(bench, tmp_path, monkeypatch, layer):
     if layer != "none":
-        monkeypatch.setattr("probing.report._pictures", lambda *given: [])  # one case draws
+        monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])  # one case draws
     run = partly(bench, PROBE if layer == "none" else PROBE | {"layer": 2})
     write([run], tmp_path / "r", against="jawahar2019")
     text = (tmp_path / "r" / "table.md").read_text(encoding="utf-8")
@@ -515,7 +515,7 @@ def test_a_best_layer_without_its_first_seed_is_compared_on_the_next(bench):
 
 
 def test_cells_that_are_not_measured_yet_are_missing_and_no_failure(bench, tmp_path, monkeypatch):
-    monkeypatch.setattr("probing.report._pictures", lambda *given: [])
+    monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])
     run = partly(bench)
     key = next(row.cell for row in run.rows if row.role == "probe" and row.layer == 2)
     (run.cells.root / f"{key}.npy").unlink()

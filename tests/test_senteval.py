@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from probing.corpora import senteval
+from probing.data.readers import senteval
 from probing.errors import DataError
 
 PACK = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}
@@ -153,7 +153,7 @@ def test_two_copies_are_not_chosen_from(tmp_path, pair):
 @pytest.mark.shared
 def test_the_sample_rows_are_read_with_their_task():
     """39 rows with a task column, of all ten tasks, as a plain split at tabs has them."""
-    from probing.task import SENTEVAL
+    from probing.data.task import SENTEVAL
 
     path = Path(os.environ["PROBING_SHARED"]) / "data" / "senteval_probing" / "sample_rows.txt"
     plain = [line.split(b"\t") for line in path.read_bytes().split(b"\n") if line]

@@ -19,11 +19,11 @@ from test_cli import here, probing, the_run  # noqa: F401
 from toys import ToyEncoder, save_tiny, write_task
 
 from probing import Store, evaluate, flash, load_probe, load_task
-from probing.cells import Cells
 from probing.errors import ConfigError
-from probing.plan import Settings
-from probing.sequential import Round, check, sample
-from probing.tables import ResultTable
+from probing.evaluation.adaptive import Round, check, sample
+from probing.evaluation.plan import Settings
+from probing.evaluation.tables import ResultTable
+from probing.store.results import Cells
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "flash.py"
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_told_apart_runs_out_of_sentences_and_says_so(root, tmp_p
 
 
 def test_a_precise_answer_needs_more_than_a_rough_one_and_both_share_their_cells(root, tmp_path, monkeypatch):
-    monkeypatch.setattr("probing.sequential.START", 60)
+    monkeypatch.setattr("probing.evaluation.adaptive.START", 60)
     encoder, task = ToyEncoder(), load_task("tree_depth", root)
     rough = flash([task], [encoder], store=tmp_path / "s", precision=12)
     calls = encoder.calls
@@ -210,7 +210,7 @@ def bare(dev, test, correct):
 @pytest.mark.parametrize("n_layers", [7, 13, 25])
 def test_equal_layers_are_separated_at_either_of_two_looks_in_one_search_of_twenty_at_most(n_layers, monkeypatch):
     """Nested samples; without the correction some layer would be outside its 95 % interval in one search of six or more."""
-    monkeypatch.setattr("probing.sequential.DEPENDENCE", 1.0)  # these items are independent
+    monkeypatch.setattr("probing.evaluation.adaptive.DEPENDENCE", 1.0)  # these items are independent
     rng = np.random.default_rng(n_layers)
     sizes, searches, wrong, naive = (400, 800), 40, 0, 0
     for _ in range(searches):
@@ -266,7 +266,7 @@ def test_layers_are_tied_by_holm_over_the_tasks_own(ahead, tied):
 
 def test_the_answer_of_flash_is_right_where_no_layer_is_better_than_another(calibration, monkeypatch):
     """The public function: what it says is separated, tied and inside an interval, at two looks, 25 layers."""
-    monkeypatch.setattr("probing.sequential.START", 200)
+    monkeypatch.setattr("probing.evaluation.adaptive.START", 200)
     runs = 16
     found = calibration.flash_null(25, runs, 16, 0, sentences=400)
     few = 0.05 * runs + 2 * np.sqrt(0.05 * 0.95 * runs)

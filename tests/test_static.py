@@ -12,10 +12,10 @@ from transformers import AutoModel, AutoTokenizer
 
 from probing import load_encoder
 from probing.encoders.base import Encoder, fingerprint
-from probing.encoders.embeddings import InputEmbeddings
+from probing.encoders.hf.embeddings import InputEmbeddings
 from probing.encoders.static import StaticEncoder
 from probing.errors import EncoderError
-from probing.extraction import extract
+from probing.store.extraction import extract
 from probing.types import Column
 
 LINES = ["the 1 0", "cat 3 -2", "Cat 5 6", "ran -1 4.5"]

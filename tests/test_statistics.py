@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from probing.statistics import (
+from probing.evaluation.statistics import (
     accuracy,
     compare,
     holm,

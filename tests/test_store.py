@@ -19,13 +19,13 @@ import pytest
 import torch
 from toys import ToyEncoder
 
-from probing import shards as shards_module
-from probing import store as store_module
 from probing.errors import ConfigError, EncoderError, StoreError
-from probing.extraction import extract
-from probing.locks import gone, process, writer
-from probing.shards import memory_map, read_segment, write_plan
-from probing.store import Store
+from probing.files import atomic, process, writer
+from probing.store import vectors as store_module
+from probing.store.extraction import extract
+from probing.store.locks import gone
+from probing.store.segments import memory_map, read_segment, write_plan
+from probing.store.vectors import Store
 from probing.types import Column
 
 POOLINGS = ("cls", "mean", "max", "last")
@@ -136,7 +136,7 @@ WORKER = """
 import sys, time
 sys.path.insert(0, {tests!r})
 from toys import ToyEncoder
-from probing import store as s
+from probing.store import vectors as s
 s.SHARD_BYTES = 4 * 12 * 3 * 4 * 16
 class Slow(ToyEncoder):
     def forward(self, items):
@@ -470,12 +470,13 @@ def test_two_threads_write_one_file_and_neither_meets_the_others_beginning(tmp_p
     """Both are held between writing and renaming: under one name, one would rename what the other is still writing."""
     names, meet = [], threading.Barrier(2)
 
-    def write(path):
-        names.append(path)
-        path.write_bytes(b"whole")
-        meet.wait(10)
+    def write():
+        with atomic(tmp_path / "file", clear=True) as path:
+            names.append(path)
+            path.write_bytes(b"whole")
+            meet.wait(10)
 
-    threads = [threading.Thread(target=shards_module._publish, args=(tmp_path / "file", write)) for _ in range(2)]
+    threads = [threading.Thread(target=write) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

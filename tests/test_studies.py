@@ -9,10 +9,10 @@ import pandas as pd
 import processes
 import pytest
 
-from probing import presets
+from probing import config as presets
 from probing.errors import ConfigError, DataError
-from probing.kept import Kept
-from probing.store import Store
+from probing.store.kept import Kept
+from probing.store.vectors import Store
 from probing.studies import job
 
 

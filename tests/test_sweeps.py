@@ -17,8 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from toys import ToyEncoder
 
-from probing import locks, store
 from probing.paths import CONF
+from probing.store import locks
+from probing.store import vectors as store
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "slurm_trial.py"
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probing.errors import ConfigError
-from probing.statistics import compare, mcnemar, mean_accuracy, smallest_difference
-from probing.tables import COLUMNS, ResultTable, Row, letters_of, merge
+from probing.evaluation.statistics import compare, mcnemar, mean_accuracy, smallest_difference
+from probing.evaluation.tables import COLUMNS, ResultTable, Row, letters_of, merge
 
 _count = itertools.count()
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from probing import task
+from probing.data import task
 from probing.errors import DataError
 from probing.paths import TASKS
 
@@ -269,7 +269,7 @@ def test_the_data_card_counts(tmp_path):
 
 def test_the_official_file_is_known_by_its_blob(tmp_path):
     """With the id of this very file on the card it is official, without notes; with another it is not."""
-    from probing.corpora.download import git_blob_id
+    from probing.data.readers.download import git_blob_id
 
     content = GOOD + "va\tI\tfive\nte\tO\tsix\n"
     write(tmp_path, content, "own.txt")

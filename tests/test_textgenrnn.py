@@ -10,9 +10,9 @@ import torch
 
 from probing import load_encoder
 from probing.encoders.base import Encoder, fingerprint
-from probing.encoders.textgenrnn import TextgenrnnEncoder
+from probing.encoders.elmo.textgenrnn import TextgenrnnEncoder
 from probing.errors import EncoderError, StatesError
-from probing.extraction import extract
+from probing.store.extraction import extract
 from probing.types import Column
 
 CHARACTERS = "abcdefg hij.k"

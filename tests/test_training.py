@@ -15,11 +15,11 @@ from sklearn.metrics import accuracy_score, matthews_corrcoef
 from probing import load_encoder
 from probing.encoders import conformance
 from probing.encoders.base import fingerprint
-from probing.encoders.checkpoint import CheckpointEncoder
-from probing.encoders.network import run
+from probing.encoders.networks.checkpoint import CheckpointEncoder
+from probing.encoders.networks.network import run
 from probing.errors import ConfigError, DataError, EncoderError
-from probing.objectives import Classification, LanguageModel
-from probing.training import batched, load_model, train
+from probing.training.objectives import Classification, LanguageModel
+from probing.training.train import batched, load_model, train
 
 WORDS = list("abcdefghijklmnopqrst")
 
@@ -250,7 +250,7 @@ def test_masks_hide_fifteen_percent_and_change_nothing_else(cycle):
     objective = LanguageModel(**LM)
     prepared = objective.prepare(cycle, small("lstm"))
     architecture = small("transformer")
-    from probing.encoders.network import Network
+    from probing.encoders.networks.network import Network
 
     model = prepared.model(Network(architecture, prepared.vocabulary.size, 0), architecture)
     ids = torch.full((40, 30), 5)
@@ -312,13 +312,13 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_says_why(separable, tmp_p
     weights.write_bytes(whole)
     config = folder / "config.json"
     said = json.loads(config.read_text())
-    config.write_text(json.dumps({"_target_": "probing.encoders.convolutional.GatedCNN", "embedding_dim": 8}))
+    config.write_text(json.dumps({"_target_": "probing.encoders.networks.convolutional.GatedCNN", "embedding_dim": 8}))
     with pytest.raises(EncoderError, match=r"missing weights .\d+.: forwards.blocks"):
         load()
     config.write_text(json.dumps(said | {"hiden": 3}))
     with pytest.raises(EncoderError, match="config.json is not a checkpoint of this version: .*hiden"):
         load()
-    config.write_text(json.dumps({"_target_": "probing.objectives.Classification"}))
+    config.write_text(json.dumps({"_target_": "probing.training.objectives.Classification"}))
     with pytest.raises(EncoderError, match="is not an architecture that probing train makes"):
         load()
     config.write_text("[")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probing.corpora import treebank
-from probing.corpora.parsed import Node
+from probing.data.readers import treebank
+from probing.data.readers.parsed import Node
 from probing.errors import DataError, ProbingError
 
 DO_THIS = "(ROOT (S (NP (PRP You)) (VP (MD can) (RB 't) (VP (VB do) (NP (DT this)))) (. .)))"

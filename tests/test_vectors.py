@@ -18,7 +18,7 @@ from probing import Store, load_encoder
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.vectors import VectorsEncoder
 from probing.errors import EncoderError, StatesError
-from probing.extraction import extract
+from probing.store.extraction import extract
 from probing.types import Column
 
 TEXTS = ["a dog ran .", "Cats sat ;", "été / naïve", "a dog ran . "]

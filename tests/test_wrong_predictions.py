@@ -10,15 +10,16 @@ import pytest
 from planted import PlantedEncoder
 from statsmodels.stats.multitest import multipletests
 
+from probing.data.task import Split, load
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
-from probing.heads import LinearHead
+from probing.evaluation.statistics import mcnemar
 from probing.interactions import TableGame
 from probing.interactions.game import all_coalitions
 from probing.interactions.indices import shapley
-from probing.kept import Kept
-from probing.statistics import mcnemar
-from probing.store import Store
+from probing.interactions.text.heads import LinearHead
+from probing.store.kept import Kept
+from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.classifiers import classifier
 from probing.studies.wrong_predictions import (
@@ -31,7 +32,6 @@ from probing.studies.wrong_predictions import (
     top,
     word_values,
 )
-from probing.task import Split, load
 
 
 @pytest.fixture

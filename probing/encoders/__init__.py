@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from probing.config import build, read
 from probing.encoders.base import Encoder
-from probing.presets import build, read
 
 
 def load(preset: str, /, **options: Any) -> Encoder:

@@ -1,7 +1,7 @@
 """What an encoder is to the rest of the house: text in, token states of every layer out, and a fingerprint of what made them.
 
 An encoder turns sentences into items (its own token sequences), and a batch of items into `States`. Batching, pooling and
-storing are not its business (`probing.extraction`, `probing.store`).
+storing are not its business (`probing.store.extraction`, `probing.store.vectors`).
 """
 
 from __future__ import annotations

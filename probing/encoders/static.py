@@ -29,9 +29,9 @@ import numpy as np
 
 from probing.encoders.base import Item, States
 from probing.errors import EncoderError, did_you_mean
-from probing.progress import say
+from probing.files import file_sha256
+from probing.log import say
 from probing.reading import MARK, read_lines, require_file
-from probing.shards import file_sha256
 
 VERSION = 2
 """Raise when the same file and options would give other vectors."""

@@ -30,8 +30,8 @@ from safetensors import SafetensorError, safe_open
 
 from probing.encoders.base import Item, States
 from probing.errors import EncoderError, StatesError
+from probing.files import file_sha256
 from probing.reading import require_file
-from probing.shards import file_sha256
 
 VERSION = 1
 """Raise when the same file would give other vectors."""

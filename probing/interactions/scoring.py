@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probing.data.expressions.formula import LinkTruth
 from probing.errors import ConfigError, did_you_mean
-from probing.expressions.formula import LinkTruth
 from probing.interactions.game import CachedGame, Game, table
 from probing.interactions.indices import shapley_interactions
 from probing.interactions.intervals import check_segment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probing.presets import build, read
+from probing.config import build, read
 from probing.probes.protocols import ProbeProtocol
 
 

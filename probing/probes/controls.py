@@ -19,8 +19,8 @@ since each decides train sentences. Logistic regression on the bag of words reac
 Wikipedia (14,000 train sentences of Ravishankar et al. 2019; 190 to 267 deciding words) and 88 to 92 % on two of five and six
 classes (7,000; 148 and 165). Below `LOW_CEILING` the control is hard to learn, and selectivity may be too large.
 
-Two further floors are encoders, and live in `probing.evaluation`: the same architecture with random weights, and the mean of the
-layer-0 states (static vectors).
+Two further floors are encoders, and live in `probing.evaluation.evaluate`: the same architecture with random weights, and the mean
+of the layer-0 states (static vectors).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from probing.data.task import Split, Task, lengths
 from probing.probes.protocols import liblinear
-from probing.task import Split, Task, lengths
 from probing.types import Labels
 
 CONTROL_VERSIONS = {"permuted": 1, "word": 2}

@@ -7,10 +7,10 @@ The objective is scikit-learn's (`LogisticRegression(C=C)`, solver lbfgs): minim
 with one logistic column for two classes and a softmax over K columns for K > 2. Here it is divided by C n, so that the loss is a
 mean in nats and the penalty weighs lambda = 1 / (C n).
 
-The solver (probing.probes.lbfgs) works in the eigenbasis of the features' covariance; rotation and centring leave the optimum
-unchanged. The path goes from strong to weak regularisation, each C starting at the last optimum, and may stop when the dev
-accuracy has stopped rising. The covariance and its basis serve every C and every label set, and all label
-sets (true and control) go through the data together.
+The solver (probing.probes.solver.lbfgs) works in the eigenbasis of the features' covariance; rotation and centring leave the
+optimum unchanged. The path goes from strong to weak regularisation, each C starting at the last optimum, and may stop when the dev
+accuracy has stopped rising. The covariance and its basis serve every C and every label set, and all label sets (true and control)
+go through the data together.
 
 Where dev chooses, every C of the path is solved roughly first (`lbfgs.ROUGH`); then what is best on dev is solved to the end, until
 the best on dev is an optimum. With many classes the rough solutions are made in bfloat16 where the processor multiplies it
@@ -34,8 +34,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.errors import DataError
-from probing.probes.lbfgs import minimise
-from probing.probes.passes import DENSE, LEFT_OUT, Matrix, MixedPasses, Passes, labelled
+from probing.probes.solver.lbfgs import minimise
+from probing.probes.solver.passes import DENSE, LEFT_OUT, Matrix, MixedPasses, Passes, labelled
 from probing.types import Features, Labels, Probabilities
 
 FAR = 3

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from probing import presets
+from probing import config as presets
 from probing.encoders.base import POOLINGS
 from probing.errors import ConfigError
 from probing.types import Column, Features, Labels
@@ -233,7 +233,7 @@ class LogisticPath:
             x: (n, d).
         """
         from probing.probes.logistic import Design, best, fit_paths
-        from probing.probes.passes import LEFT_OUT
+        from probing.probes.solver.passes import LEFT_OUT
 
         if self.solver != "lbfgs":
             return None

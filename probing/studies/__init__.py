@@ -6,7 +6,7 @@ report from nothing but rows, so that the runs of a multirun (one an encoder, sa
     DIR/runs/<study>-<data>-<encoder>-<hash>/rows.csv       what was measured
                                             /manifest.json  configuration, encoder, versions, seconds
                                             /table.md …     what the study's `report` makes
-    DIR/studies/<study>/                                    finished parts (probing.kept), shared by all runs
+    DIR/studies/<study>/                                    finished parts (probing.store.kept), shared by all runs
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import ClassVar, Protocol
 
 import pandas as pd
 
+from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
-from probing.kept import Kept
-from probing.store import Store
-from probing.task import Task
+from probing.store.kept import Kept
+from probing.store.vectors import Store
 
 
 @dataclass(frozen=True)

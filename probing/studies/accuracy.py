@@ -25,7 +25,7 @@ from probing.errors import ConfigError
 from probing.interactions.intervals import minimum_rows
 from probing.interactions.learned import learned_p
 from probing.interactions.segment import SegmentInteraction, segment_interaction
-from probing.interactions.text import TOLERANCE
+from probing.interactions.text.game import TOLERANCE
 from probing.studies.baselines import APPROXIMATORS, approximated, told
 from probing.studies.segment_tables import OnSegments, SegmentTable
 

@@ -1,6 +1,6 @@
 """The classifier of a study's encoder: the head it was trained with on the task, a fitted one that is kept, or one in a folder.
 
-DIR/heads/<encoder>-<task>-<hash>/    heads that were fitted (`probing.heads`), used again by every study
+DIR/heads/<encoder>-<task>-<hash>/    heads that were fitted (`probing.interactions.text.heads`), used again by every study
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from probing.cells import key_of
+from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
-from probing.heads import CARD, VERSION, LinearHead, fit_head, head_of, load_head
-from probing.progress import say
-from probing.task import Task
+from probing.interactions.text.heads import CARD, VERSION, LinearHead, fit_head, head_of, load_head
+from probing.log import say
+from probing.store.results import key_of
 
 
 def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> LinearHead:

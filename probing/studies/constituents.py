@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from probing.corpora.parsed import Node, Sentence
+from probing.data.readers.parsed import Node, Sentence
 from probing.interactions.partition import Partition
 from probing.interactions.tree import interaction_tree
 

@@ -1,13 +1,13 @@
 """Networks that compute the value of formulas: where neighbours are bound, by probe and by interactions, against known links.
 
-A network trained on a task of `probing.expressions.tasks` is frozen. On formulas of the test split, which no training saw:
+A network trained on a task of `probing.data.expressions.tasks` is frozen. On formulas of the test split, which no training saw:
 
     probe         layer by layer, from the states of two neighbouring variables side by side (not of the operator between them,
                   input all ones): does the formula bind them? Logistic regression, C chosen on dev; splits by expression.
                   Beside it: the majority class of train, and the same probe on permuted labels.
     interactions  the network is the game and the variables are its players (operators always stay, an absent variable is
                   written 0, as in training). `output` is the expected value sum_k p_k k of its classes; of a layer the value is
-                  v_f (`probing.interactions.text`), f by pooling. Links of the best partition are scored against the formula's
+                  v_f (`probing.interactions.text.game`), f by pooling. Links of the best partition are scored against the formula's
                   (`probing.interactions.scoring`), with the finest partition within `tolerance` of the largest |phi|.
     formula       the same procedure with the formula itself as the game: what it finds at best.
 
@@ -29,22 +29,22 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from probing import statistics
-from probing.cells import replace_file
+from probing.data.expressions import BINDING, Expression, chain
+from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError, DataError
-from probing.expressions import BINDING, Expression, chain
-from probing.extraction import batches
-from probing.heads import LinearHead, fit_head, head_of
+from probing.evaluation import statistics
+from probing.files import replace_file
 from probing.interactions.partition import links
 from probing.interactions.scoring import FoundLinks, count
 from probing.interactions.segment import segment_interactions
-from probing.interactions.text import TextGame
+from probing.interactions.text.game import TextGame
+from probing.interactions.text.heads import LinearHead, fit_head, head_of
+from probing.log import bar, say
 from probing.probes.logistic import Design, best, fit_path
-from probing.progress import bar, say
+from probing.store.extraction import batches
 from probing.studies import Context
 from probing.studies.synthetic import scores, shown, without_nan
-from probing.task import Task
 from probing.types import Coalitions, Features, Labels, Values
 
 VERSION = 1

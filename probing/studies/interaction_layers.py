@@ -1,6 +1,6 @@
 """T layer by layer: strength of interaction within segments of real sentences, beside the probing accuracy of the same layers.
 
-    v_f(S) = <f(S), f(N)> / ||f(N)||^2,   f the CLS vector, the mean, or all tokens of a layer (`probing.interactions.text`)
+    v_f(S) = <f(S), f(N)> / ||f(N)||^2,   f the CLS vector, the mean, or all tokens of a layer (`probing.interactions.text.game`)
 
 Each sentence has one random segment; all layers come from the same model rows. T has means with 95 % t
 intervals over sentences; T_relative, which has far outliers where v(N) is near v(empty), medians with bootstrap intervals. "T grows
@@ -27,18 +27,18 @@ from typing import ClassVar
 
 import pandas as pd
 
-from probing import figures
-from probing.cells import Cells
+from probing.data.sources import Folder
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
-from probing.evaluation import evaluate
-from probing.interactions.masking import REREAD, possible, published
-from probing.layers import draw_cases, layer_interactions
-from probing.report import md_table
-from probing.sources import Folder
-from probing.statistics import holm, mean, median, paired
+from probing.evaluation.evaluate import evaluate
+from probing.evaluation.statistics import holm, mean, median, paired
+from probing.evaluation.tables import ResultTable
+from probing.interactions.text.many import draw_cases, layer_interactions
+from probing.interactions.text.masking import REREAD, possible, published
+from probing.report import figures
+from probing.report.write import md_table
+from probing.store.results import Cells
 from probing.studies import Context
-from probing.tables import ResultTable
 
 VALUES = ("cls", "mean", "all")
 MEASURES = ("T", "T_relative", "B")
@@ -62,7 +62,7 @@ class InteractionLayers:
         lengths: of segments.
         split: train, dev or test.
         values: poolings of the encoder, or all; null: of cls, mean and all those that the encoder and each masking have.
-        maskings: what absent words are (`probing.interactions.masking`); null: the published one alone, pad, or zero where the
+        maskings: what absent words are (`probing.interactions.text.masking`); null: the published one alone, pad, or zero where the
             encoder has no such token.
         method, budget: see `probing.interactions.segment`.
         probing: task files, a run folder or rows.csv; null: no accuracies.

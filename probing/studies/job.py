@@ -12,13 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from probing import presets
-from probing.cells import replace_file
+from probing import config as presets
 from probing.errors import ConfigError
-from probing.kept import Kept
+from probing.files import replace_file
 from probing.paths import portable
 from probing.provenance import provenance
-from probing.store import Store
+from probing.store.kept import Kept
+from probing.store.vectors import Store
 from probing.studies import Context
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from probing.figures import RC, legend, svg
-from probing.report import md_table
+from probing.report.figures import RC, legend, svg
+from probing.report.write import md_table
 from probing.types import Estimate
 
 

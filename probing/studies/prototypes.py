@@ -25,13 +25,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from probing.corpora.parsed import Sentence
-from probing.corpora.treebank import read_source
+from probing.data.readers.parsed import Sentence
+from probing.data.readers.treebank import read_source
 from probing.errors import ConfigError
-from probing.interactions.masking import published
-from probing.layers import Case, layer_interactions
-from probing.report import md_table
-from probing.statistics import ratio
+from probing.evaluation.statistics import ratio
+from probing.interactions.text.many import Case, layer_interactions
+from probing.interactions.text.masking import published
+from probing.report.write import md_table
 from probing.studies import Context
 from probing.studies.classifiers import classifier
 from probing.studies.constituents import compared, modifiers

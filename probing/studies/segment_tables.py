@@ -20,19 +20,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probing.data.task import Task
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
-from probing.heads import LinearHead
 from probing.interactions.game import CachedGame, Game, all_coalitions
 from probing.interactions.intervals import check_segment, exact_rows
-from probing.interactions.masking import published
-from probing.interactions.text import CLASS_VALUES, TextGame, seconds_per_row
-from probing.kept import Kept
-from probing.layers import Case, draw_cases
-from probing.progress import bar, human_seconds, say
+from probing.interactions.text.game import CLASS_VALUES, TextGame, seconds_per_row
+from probing.interactions.text.heads import LinearHead
+from probing.interactions.text.many import Case, draw_cases
+from probing.interactions.text.masking import published
+from probing.log import bar, human_seconds, say
+from probing.store.kept import Kept
 from probing.studies import Context
 from probing.studies.classifiers import classifier
-from probing.task import Task
 from probing.types import Coalitions, Values
 
 VERSION = 1

@@ -26,7 +26,7 @@ import pandas as pd
 from probing.errors import ConfigError, did_you_mean
 from probing.interactions.learned import PUBLISHED, frozen_T, learned_p
 from probing.interactions.segment import segment_interaction
-from probing.interactions.text import TOLERANCE
+from probing.interactions.text.game import TOLERANCE
 from probing.studies.accuracy import budgets, exact_of
 from probing.studies.segment_tables import OnSegments, SegmentTable
 

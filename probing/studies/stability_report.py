@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probing import statistics
-from probing.cells import replace_file
-from probing.figures import PALETTE
+from probing.evaluation import statistics
+from probing.files import replace_file
+from probing.report.figures import PALETTE
 from probing.studies.layout import curve, panels, short_names, shown, table
 from probing.types import Estimate
 

@@ -18,13 +18,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from probing.cells import replace_file
+from probing.data.expressions import FAMILIES, Expression, generate, random_segment
 from probing.errors import ConfigError, did_you_mean
-from probing.expressions import FAMILIES, Expression, generate, random_segment
+from probing.files import replace_file
 from probing.interactions.intervals import exact_rows, minimum_rows
 from probing.interactions.scoring import METHODS, count, find_links, pooled
 from probing.interactions.segment import segment_interaction
-from probing.progress import bar, say
+from probing.log import bar, say
 from probing.studies import Context
 from probing.types import Values
 
@@ -47,7 +47,7 @@ class Synthetic:
     """Options of the formula table.
 
     Args:
-        families: keys of `probing.expressions.FAMILIES`; null: all.
+        families: keys of `probing.data.expressions.FAMILIES`; null: all.
         variables: pairs of fewest and most variables.
         functions: formulas of a cell; 10,000 in the paper family.
         large: formulas of a cell with more than 12 variables, where exact answers take many rows.

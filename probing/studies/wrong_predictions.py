@@ -39,22 +39,22 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
+from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
-from probing.extraction import extract
-from probing.heads import LinearHead
+from probing.evaluation.statistics import holm, mcnemar, ratio
 from probing.interactions.game import CachedGame, Game, table
 from probing.interactions.indices import shapley
-from probing.interactions.masking import published
 from probing.interactions.partition import Partition
-from probing.interactions.text import TextGame
-from probing.layers import Case, layer_interactions
-from probing.progress import bar
-from probing.report import md_table
-from probing.statistics import holm, mcnemar, ratio
+from probing.interactions.text.game import TextGame
+from probing.interactions.text.heads import LinearHead
+from probing.interactions.text.many import Case, layer_interactions
+from probing.interactions.text.masking import published
+from probing.log import bar
+from probing.report.write import md_table
+from probing.store.extraction import extract
 from probing.studies import Context
 from probing.studies.classifiers import classifier
-from probing.task import Task
 from probing.types import Column, Values
 
 VERSION = 2

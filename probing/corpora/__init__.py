@@ -1,1 +1,0 @@
-"""Files and generators of sentences: SentEval's format, treebanks, the built-in grammar, downloads."""

@@ -1,0 +1,1 @@
+"""Tasks: their cards, splits and subsets; where they come from (files of a format, treebanks, a grammar, expressions)."""

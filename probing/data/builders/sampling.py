@@ -1,0 +1,258 @@
+"""Seeded splits and balance: what all builders do with their labelled sentences.
+
+A builder yields `Candidate`s; here they are given a split and thinned out until the classes are of equal size in every
+split. Splits: the corpus' own where it has all three, else 80/10/10 within each class, drawn with the seed; or by
+target form, so that a form is met in one split only (Conneau et al. 2018: "a verb form can only occur in one of the
+partitions"). Where a tenth of a class is less than `min_per_split`, dev and test get `min_per_split` of it each, and
+train the rest, which is never less than half.
+
+Frequency limits of the paper (100-5,000 for target forms, 40-400 for odd man out) belong to 120,000 sentences a task;
+for n eligible sentences below that they are scaled by n / 120,000, never below 2 occurrences.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from probing.data.readers.parsed import Sentence
+from probing.errors import DataError
+
+SHARES = {"tr": 0.8, "va": 0.1, "te": 0.1}
+PAPER_SIZE = 120_000
+
+
+class LeftOut(DataError):
+    """The reason why a task cannot be made from this corpus."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A labelled sentence; `group` names what it shares with others: its target form, or its document."""
+
+    tokens: tuple[str, ...]
+    label: str
+    split: str | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a task's file."""
+
+    split: str
+    label: str
+    tokens: tuple[str, ...]
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A task: its rows, and what a reader of the card must know; `groups` says in words what a row's group is."""
+
+    rows: tuple[Row, ...]
+    definition: str
+    split: str
+    filters: dict[str, int]
+    details: dict[str, Any] = field(default_factory=dict)
+    groups: str = "document"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all builders are told: the fewest sentences of a class in a split, and whether the corpus' own splits hold."""
+
+    min_per_split: int
+    official: bool
+
+    @property
+    def split(self) -> str:
+        return "the corpus' own" if self.official else f"seeded within each class, {self.shares}"
+
+    @property
+    def shares(self) -> str:
+        return f"80/10/10, dev and test at least {self.min_per_split} of each"
+
+    def suffices(self, counts: Counter[str | None]) -> bool:
+        """Whether a class with these sentences in the corpus' splits can have `min_per_split` in each split of the task."""
+        if self.official:
+            return all(counts[split] >= self.min_per_split for split in SHARES)
+        return held_out(counts.total(), self.min_per_split) >= self.min_per_split
+
+
+def scaled(low: int, high: int, n: int) -> tuple[int, int]:
+    """Frequency limits of the paper for n eligible sentences."""
+    share = min(1.0, n / PAPER_SIZE)
+    lower = max(2, round(low * share))
+    return lower, max(lower, 10, round(high * share))
+
+
+def held_out(n: int, least: int) -> int:
+    """Size of dev, and of test, for n sentences: a tenth; `least` where that is more, but a quarter at most; one from three on.
+
+    >>> [held_out(n, 30) for n in (1000, 200, 120, 100, 3)]
+    [100, 30, 30, 25, 1]
+    """
+    return max(round(n * SHARES["te"]), min(least, n // 4), 1 if n >= 3 else 0)
+
+
+def shares_of(n: int, rng: np.random.Generator, least: int = 0) -> list[str]:
+    """n splits, dev and test of size `held_out`, in random order."""
+    small = held_out(n, least)
+    return [str(s) for s in rng.permutation(["te"] * small + ["va"] * small + ["tr"] * (n - 2 * small))]
+
+
+def large_classes(labelled: Iterable[tuple[str, Sentence]], options: Options) -> tuple[set[str], dict[str, int]]:
+    """The classes that can have `min_per_split` sentences in every split, and the others with their numbers of sentences."""
+    counts: dict[str, Counter[str | None]] = defaultdict(Counter)
+    for label, sentence in labelled:
+        counts[label][sentence.split] += 1
+    large = {label for label, count in counts.items() if options.suffices(count)}
+    return large, {label: count.total() for label, count in sorted(counts.items()) if label not in large}
+
+
+def by_class(candidates: Sequence[Candidate], options: Options, rng: np.random.Generator) -> list[Row]:
+    """Gives every candidate its split: the corpus' own, or drawn within its class."""
+    if options.official:
+        return [Row(c.split or "tr", c.label, c.tokens, c.group) for c in candidates]
+    rows: list[Row] = []
+    for label in sorted({c.label for c in candidates}):
+        members = [c for c in candidates if c.label == label]
+        splits = shares_of(len(members), rng, options.min_per_split)
+        rows += [Row(s, label, c.tokens, c.group) for s, c in zip(splits, members, strict=True)]
+    return rows
+
+
+def by_form(candidates: Sequence[Candidate], options: Options, rng: np.random.Generator) -> list[Row]:
+    """Gives every target form (`group`), with all its sentences, one split: in random order, to the split that lacks
+    most, by chance.
+
+    A form with both labels (`read`) is one form; the lack is counted for the label it has most often. Since chance
+    leaves some splits smaller than wanted, dev and test ask for a quarter more than `min_per_split`.
+    """
+    forms: dict[str, Counter[str]] = defaultdict(Counter)
+    for c in candidates:
+        forms[c.group][c.label] += 1
+    lack: dict[str, dict[str, float]] = {}
+    for label, n in Counter(c.label for c in candidates).items():
+        small = held_out(n, -(-5 * options.min_per_split // 4))
+        lack[label] = {"tr": n - 2 * small, "va": small, "te": small}
+    split_of: dict[str, str] = {}
+    for form in rng.permutation(sorted(forms)):
+        label, _ = forms[form].most_common(1)[0]
+        weights = np.array([max(0.0, lack[label][s]) for s in SHARES])
+        weights = weights if weights.sum() > 0 else np.array(list(SHARES.values()))
+        split_of[str(form)] = list(SHARES)[int(rng.choice(3, p=weights / weights.sum()))]
+        for name, n in forms[form].items():
+            lack[name][split_of[str(form)]] -= n
+    return [Row(split_of[c.group], c.label, c.tokens, c.group) for c in candidates]
+
+
+def balanced(rows: Sequence[Row], options: Options, rng: np.random.Generator) -> list[Row]:
+    """In every split as many rows of each class as its smallest class has, in random order, splits in the order tr,
+    va, te.
+
+    Raises:
+        LeftOut: fewer than two classes, or a class with fewer than `min_per_split` sentences in a split.
+    """
+    classes = sorted({row.label for row in rows})
+    if len(classes) < 2:
+        found = f"only {classes[0]!r}" if classes else "no sentence"
+        raise LeftOut(f"{found} qualifies, and a task needs two classes; give a larger or other corpus")
+    members: dict[tuple[str, str], list[Row]] = {(split, label): [] for split in SHARES for label in classes}
+    for row in rows:
+        members[row.split, row.label].append(row)
+    chosen: list[Row] = []
+    for split in SHARES:
+        n = min(len(members[split, label]) for label in classes)
+        for label in classes:
+            group = members[split, label]
+            chosen += [group[i] for i in sorted(rng.permutation(len(group))[:n])]
+    check_size(chosen, classes, options)
+    return shuffled(chosen, rng)
+
+
+def check_size(rows: Sequence[Row], classes: Sequence[str], options: Options) -> None:
+    """Raises LeftOut where a class has fewer than `min_per_split` rows in a split."""
+    counts = Counter((row.split, row.label) for row in rows)
+    least, split, label = min((counts[split, label], split, label) for split in SHARES for label in classes)
+    if least < options.min_per_split:
+        raise LeftOut(
+            f"too small: {least} sentences of class {label!r} in the split {split} after filters and balancing, at least "
+            f"{options.min_per_split} are needed; give a larger corpus or lower min_per_split"
+        )
+
+
+def shuffled(rows: Sequence[Row], rng: np.random.Generator) -> list[Row]:
+    """Splits in the order tr, va, te, random within (as in SentEval's files)."""
+    mixed = [rows[i] for i in rng.permutation(len(rows))]
+    return [row for split in SHARES for row in mixed if row.split == split]
+
+
+def decorrelated(values: Sequence[int], lengths: Sequence[int], allowed: range, least: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """Numbers to draw per (value, length) so that value and length are independent.
+
+    The target is a bivariate Gaussian with diagonal covariance, as in the tasks' README, over the widest run of values
+    in `allowed` that leaves each with at least `least` sentences; its means and spreads are those that draw most
+    sentences. Lengths are met in pairs (5-6, 7-8, ...); at most 2 % of the target, and 20 % of a value, may be missing.
+
+    Returns:
+        counts, shape (values, length pairs), and the fitted target for the card.
+
+    Raises:
+        LeftOut: no run of three values is large enough.
+    """
+    pairs = np.arange(12)  # lengths 5-28
+    found = np.zeros((max(allowed) + 1, 12))
+    for value, length in zip(values, lengths, strict=True):
+        if value in allowed:
+            found[value, (length - 5) // 2] += 1
+    for width in range(len(allowed), 2, -1):
+        best: tuple[float, np.ndarray, dict[str, Any]] | None = None
+        for first in range(allowed.start, allowed.stop - width + 1):
+            run = np.arange(first, first + width)
+            have = found[run]
+            if have.sum(1).min() < least:
+                continue
+            for middle in np.arange(run[0], run[-1] + 0.1, 0.5):
+                for spread in (2.0, 2.5, 3.0):
+                    over_values = np.exp(-0.5 * ((run - middle) / spread) ** 2)
+                    for centre in pairs:
+                        for width_of in (0.8, 1.2, 1.6, 2.2, 3.0):
+                            over_pairs = np.exp(-0.5 * ((pairs - centre) / width_of) ** 2)
+                            over_pairs[over_pairs < 0.05] = 0
+                            target = np.outer(over_values / over_values.sum(), over_pairs / over_pairs.sum())
+                            size = largest(target, have)
+                            rarest = size * target.sum(1).min() + len(pairs) / 2  # no less than its counts, which are rounded
+                            if rarest < least or (best is not None and size <= best[0]):
+                                continue
+                            rows = (largest(t, h, 0.2 * t.sum()) for t, h in zip(target, have, strict=True))
+                            size = min(size, *rows)
+                            if best is not None and size <= best[0]:
+                                continue
+                            counts = np.minimum(have, np.rint(size * target)).astype(int)
+                            if counts.sum(1).min() >= least:
+                                centred = {"mean": float(middle), "sd": spread}
+                                tokens = {"mean": float(2 * centre + 5.5), "sd": 2 * width_of}
+                                best = size, counts, {"values": run.tolist(), "value": centred, "length": tokens}
+        if best is not None:
+            full = np.zeros(found.shape, dtype=int)
+            full[best[2]["values"]] = best[1]
+            return full, best[2]
+    raise LeftOut(f"too small: no three values with {least} sentences each at like lengths; give a larger corpus")
+
+
+def largest(target: np.ndarray, have: np.ndarray, tolerance: float = 0.02) -> float:
+    """The largest size such that sum max(0, size * target - have) is at most tolerance * size."""
+    used = target > 0
+    t, h = target[used], have[used]
+    order = np.argsort(h / t)
+    # the cells that run short at a size are those with have/target below it, a prefix of this order
+    short_t, short_h, ratio = np.cumsum(t[order]), np.cumsum(h[order]), (h / t)[order]
+    excess = short_t - tolerance
+    sizes = np.where(excess > 0, short_h / np.where(excess > 0, excess, 1.0), np.inf)
+    return float(sizes[np.argmax(sizes <= np.append(ratio[1:], np.inf))])

@@ -1,0 +1,258 @@
+"""Semantic tasks whose targets are word forms: tense, subject and object number, odd man out.
+
+Tense (past_present): PAST where the main clause's finite verb is VBD, PRES where it is VBP or VBZ. SubjNum, ObjNum
+(subj_number, obj_number): NN or NNS of the head of the main clause's subject or direct object, common nouns only
+(`probing.data.builders.clause` says which word that is). Target forms have a corpus frequency of 100-5,000 and each is met
+in one split only. SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the
+same tag, such that the two bigrams with the neighbours are attested with frequencies comparable to the original's,
+here: each within a factor of two. Target and replacement have a corpus frequency of 40-400; a form serves as
+replacement in one split only; no sentence comes in both versions.
+
+Words are replaced by exchange: two sentences, one with x and one with y, each of which may hold the other's word, are
+both changed (C) or both left as they are (O), by lot. So each form is put in as often as it is taken out in the C
+sentences of a split, these hold the words that they would hold unchanged, and no count of words can tell C from O,
+in either direction. Where words are drawn freely, a form that replaces in train only stands in test only where it
+belongs, and a classifier of words is below chance. Each form is exchanged with one other form only, both in the same
+split; the pairs of forms are chosen, largest first, by the number of pairs of sentences that they give.
+
+Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.data.builders.sampling`). Definitions:
+facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
+
+Left out: a corpus' own splits, which would leave next to nothing beside the split by form. Frequencies are of the
+forms as they stand (odd man out) or lower-cased, per tag, in the corpus that is given.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+
+from probing.data.builders import clause
+from probing.data.builders.sampling import (
+    SHARES,
+    Built,
+    Candidate,
+    LeftOut,
+    Options,
+    Row,
+    balanced,
+    by_form,
+    check_size,
+    scaled,
+    shuffled,
+)
+from probing.data.readers.parsed import Node, Sentence
+
+TENSES = {"VBD": "PAST", "VBP": "PRES", "VBZ": "PRES"}
+NUMBERS = {"NN": "NN", "NNS": "NNS"}
+REPLACED = {"NN", "NNS", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ"}
+
+
+def past_present(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Tense of the main clause's finite verb."""
+    about = "Main verb past (VBD) or present (VBP, VBZ)"
+    return tag_task(sentences, clause.finite_verb, TENSES, "ud_past_present", about, rng, options)
+
+
+def subj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Number of the main clause's subject."""
+    about = "Subject of the main clause singular (NN) or plural (NNS)"
+    return tag_task(sentences, clause.subject_head, NUMBERS, "ud_subj_number", about, rng, options)
+
+
+def obj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Number of the main clause's direct object."""
+    about = "Direct object of the main clause singular (NN) or plural (NNS)"
+    return tag_task(sentences, clause.object_head, NUMBERS, "ud_obj_number", about, rng, options)
+
+
+def tag_task(
+    sentences: Sequence[Sentence],
+    target: Callable[[Node], Node | None],
+    labels: dict[str, str],
+    instead: str,
+    about: str,
+    rng: np.random.Generator,
+    options: Options,
+) -> Built:
+    """The label of one word of the tree, by its tag."""
+    if not any(s.tree for s in sentences):
+        raise LeftOut(f"no constituency trees in this corpus; a dependency treebank has {instead} instead")
+    labelled = []
+    for sentence in sentences:
+        word = target(sentence.tree) if sentence.tree else None
+        if word is not None and word.label in labels:
+            labelled.append((sentence, labels[word.label], (word.word or "").lower()))
+    frequency = Counter((t.lower(), labels[k]) for s in sentences for t, k in zip(s.tokens, s.tags, strict=True) if k in labels)
+    return form_task(labelled, frequency, about, rng, options)
+
+
+def form_task(
+    labelled: Sequence[tuple[Sentence, str, str]],
+    frequency: Counter[tuple[str, str]],
+    about: str,
+    rng: np.random.Generator,
+    options: Options,
+) -> Built:
+    """Sentences with a target form of middling frequency, split by form, balanced; for constituents and UD."""
+    low, high = scaled(100, 5000, len(labelled))
+    kept = [Candidate(s.tokens, k, group=form) for s, k, form in labelled if low <= frequency[form, k] <= high]
+    rows = balanced(by_form(kept, options, rng), options, rng)
+    return Built(
+        rows=tuple(rows),
+        definition=f"{about}; forms with a corpus frequency of {low}-{high}, each met as target in one split only.",
+        split=f"by target form, a form is in one split only; about {options.shares}",
+        filters={"sentences with a target": len(labelled), "eligible (frequency)": len(kept)},
+        details={
+            "frequency limits": [low, high],
+            "frequency limits in the paper": [100, 5000],
+            "target forms": len({c.group for c in kept}),
+        },
+        groups="target form",
+    )
+
+
+def odd_man_out(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """One noun or verb replaced (C) or not (O), by Penn tags."""
+    if not any(s.tree for s in sentences):
+        raise LeftOut("no Penn tags in this corpus; a dependency treebank has ud_odd_man_out instead")
+    tags = [tuple(tag if tag in REPLACED else "" for tag in s.tags) for s in sentences]
+    return replacement_task(sentences, tags, "One noun or verb replaced (C) by another form of the same Penn tag", rng, options)
+
+
+def replacement_task(
+    sentences: Sequence[Sentence],
+    tags: Sequence[tuple[str, ...]],
+    about: str,
+    rng: np.random.Generator,
+    options: Options,
+) -> Built:
+    """Exchanges words between sentences in half of the pairs; `tags` is empty where a word may not be replaced."""
+    low, high = scaled(40, 400, len(sentences))
+    choices = replacements(sentences, tags, low, high)
+    pairs = exchanges([s.tokens for s in sentences], tags, choices, rng)
+    splits = by_form([Candidate((), "", group=" ".join(sorted(pair))) for pair, _ in pairs], options, rng)
+    rows: list[Row] = []
+    for split in SHARES:
+        inside = [(row.group, pair) for row, (_, pair) in zip(splits, pairs, strict=True) if row.split == split]
+        order = [inside[i] for i in rng.permutation(len(inside))]
+        half = len(order) // 2
+        for number, (group, pair) in enumerate(order[: 2 * half]):
+            if number < half:
+                rows += [Row(split, "C", tokens, group) for tokens in pair.changed]
+            else:
+                rows += [Row(split, "O", tokens, group) for tokens in pair.original]
+    if not rows:
+        raise LeftOut("too small: no two sentences can exchange a noun or verb; give a larger corpus")
+    check_size(rows, ["C", "O"], options)
+    return Built(
+        rows=tuple(shuffled(rows, rng)),
+        definition=f"{about}, or not (O); both bigrams attested and within a factor of two of the original's "
+        f"frequency, forms with a corpus frequency of {low}-{high}; two sentences exchange their words, so that a form is put in "
+        "as often as taken out; a form replaces in one split only, no sentence comes in both versions.",
+        split=f"by replacement form, a form replaces in one split only; about {options.shares}",
+        filters={
+            "sentences": len(sentences),
+            "eligible (a replacement exists)": len(choices),
+            "eligible (another sentence to exchange with)": 2 * len(pairs),
+        },
+        details={
+            "frequency limits": [low, high],
+            "frequency limits in the paper": [40, 400],
+            "pairs of forms": len({row.group for row in rows}),
+        },
+        groups="pair of forms that are exchanged",
+    )
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Two sentences as they stand, and with one word of each in place of the other's."""
+
+    original: tuple[tuple[str, ...], tuple[str, ...]]
+    changed: tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def exchanges(
+    texts: Sequence[tuple[str, ...]],
+    tags: Sequence[tuple[str, ...]],
+    choices: dict[int, dict[int, list[str]]],
+    rng: np.random.Generator,
+) -> list[tuple[tuple[str, str], Exchange]]:
+    """Pairs of forms, each form in one pair, and pairs of sentences that can exchange them, each sentence in one pair."""
+    places: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)  # (old, new, tag) -> (sentence, position)
+    for number, options in choices.items():
+        for position, forms in options.items():
+            for new in forms:
+                places[texts[number][position], new, tags[number][position]].append((number, position))
+    mutual = [key for key in places if key[0] < key[1] and (key[1], key[0], key[2]) in places]
+    queue = [(-min(len(places[x, y, tag]), len(places[y, x, tag])), x, y, tag) for x, y, tag in mutual]
+    taken_forms: set[str] = set()
+    taken: set[int] = set()
+    known = set(texts)
+    found: list[tuple[tuple[str, str], Exchange]] = []
+    heapify(queue)
+    while queue:
+        most, x, y, tag = heappop(queue)
+        if {x, y} & taken_forms:
+            continue
+        left = min(sum(i not in taken for i, _ in places[side]) for side in ((x, y, tag), (y, x, tag)))
+        if left < -most:
+            if left:
+                heappush(queue, (-left, x, y, tag))
+            continue
+        taken_forms |= {x, y}
+        ahead, back = ([side[i] for i in rng.permutation(len(side))] for side in (places[x, y, tag], places[y, x, tag]))
+        for i, p in ahead:
+            for j, q in back:
+                changed = replaced(texts[i], p, y), replaced(texts[j], q, x)
+                if i != j and not {i, j} & taken and changed[0] != changed[1] and not known & set(changed):
+                    taken |= {i, j}
+                    known |= set(changed)
+                    found.append(((x, y), Exchange((texts[i], texts[j]), changed)))
+                    back.remove((j, q))
+                    break
+    return found
+
+
+def replacements(
+    sentences: Sequence[Sentence], tags: Sequence[tuple[str, ...]], low: int, high: int
+) -> dict[int, dict[int, list[str]]]:
+    """Sentence -> position (never the first) -> the forms that may stand there instead, sorted."""
+    frequency = Counter((t, k) for s, ks in zip(sentences, tags, strict=True) for t, k in zip(s.tokens, ks, strict=True) if k)
+    bigrams: Counter[tuple[str, str]] = Counter()
+    after: dict[tuple[str, str], set[str]] = defaultdict(set)
+    before: dict[tuple[str, str], set[str]] = defaultdict(set)
+    places = []
+    for number, (s, ks) in enumerate(zip(sentences, tags, strict=True)):
+        padded = (*s.tokens, "</s>")
+        bigrams.update(zip(padded, padded[1:], strict=False))
+        for i in range(1, len(s.tokens)):
+            if ks[i] and low <= frequency[s.tokens[i], ks[i]] <= high:
+                after[padded[i - 1], ks[i]].add(padded[i])
+                before[padded[i + 1], ks[i]].add(padded[i])
+                places.append((number, i, padded[i - 1 : i + 2], ks[i]))
+    found: dict[int, dict[int, list[str]]] = defaultdict(dict)
+    for number, i, (left, old, right), tag in places:
+        pair = bigrams[left, old], bigrams[old, right]
+        likely = [
+            new
+            for new in after[left, tag] & before[right, tag]
+            if new.lower() != old.lower() and comparable(pair, (bigrams[left, new], bigrams[new, right]))
+        ]
+        if likely:
+            found[number][i] = sorted(likely)
+    return dict(found)
+
+
+def comparable(old: tuple[int, int], new: tuple[int, int]) -> bool:
+    """Whether both bigram frequencies lie within a factor of two of one another."""
+    return all(a <= 2 * b and b <= 2 * a for a, b in zip(old, new, strict=True))
+
+
+def replaced(tokens: Sequence[str], position: int, form: str) -> tuple[str, ...]:
+    return (*tokens[:position], form, *tokens[position + 1 :])

@@ -1,0 +1,237 @@
+"""The tasks from Universal Dependencies: substitutes under names of their own, never to be shown as the originals.
+
+ud_tree_depth: words on the longest path from the root, punctuation not counted, drawn independent of length as in
+TreeDepth. ud_top_relations: the clause-level relations of the root's dependents (`CLAUSAL`: arguments, adverbials,
+clauses, conjuncts) in their order, ROOT at its own place, subtypes stripped; sentences that end in punctuation and
+have none among the dependents before; the 19 most frequent and OTHER (TopConst).
+ud_past_present: tense of the one finite word of the main clause, if it is the root, its copula or its auxiliary of the
+passive, and in no other mood than the indicative (Tense): PRES for Tense=Pres, PAST for Tense=Past, Imp, Pqp. Left out,
+whatever the finite word, are clauses with another auxiliary (`aux`, and its subtypes but aux:pass): the tense of an
+auxiliary is not that of the clause (perfect "hat gesehen", "a vu", "has seen"; future "wird sehen"), and if only those
+in the present were left out, an auxiliary would tell the class. Out too are subjunctive and conditional ("wäre" is
+Tense=Past, "serait" Tense=Pres, and neither says when). A main verb that governs an infinitive is labelled by its own
+tense: French "va arriver" is PRES.
+ud_subj_number, ud_obj_number: Number=Sing or Number=Plur of the nominal subject or the object of the root, common nouns
+only (SubjNum, ObjNum). Forms are split and filtered as in the originals.
+ud_odd_man_out: same universal tag and same features in place of the same Penn tag (SOMO). ud_coordination_inversion:
+root and conj joined by the only CCONJ, each with a subject (CoordInv); a first word keeps its case where the corpus
+writes it so mid-sentence. Relations and features: universaldependencies.org/u; the originals:
+facebookresearch/SentEval, data/probing/README.md.
+
+Left out: enhanced dependencies. Words inside a multiword token are never replaced, and never stand at a clause's edge.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from probing.data.builders.coordination import Clause, Coordination, inversion_task, keeps_case
+from probing.data.builders.sampling import Built, LeftOut, Options
+from probing.data.builders.semantic import form_task, replacement_task
+from probing.data.builders.syntactic import depth_task, frequent_task
+from probing.data.readers.parsed import Dependencies, Sentence
+
+DEPTHS = range(2, 13)
+SUBJECTS = {"nsubj", "csubj"}
+CLAUSAL = set("nsubj csubj obj iobj ccomp xcomp obl advcl advmod expl vocative discourse dislocated parataxis conj cc".split())
+NUMBERS = {"Sing": "Sing", "Plur": "Plur"}
+TENSES = {"Past": "PAST", "Imp": "PAST", "Pqp": "PAST", "Pres": "PRES"}
+
+
+def parsed(sentences: Sequence[Sentence]) -> Iterator[tuple[Sentence, Dependencies]]:
+    """Sentences with their dependencies.
+
+    Raises:
+        LeftOut: no sentence has any.
+    """
+    found = [(s, s.dependencies) for s in sentences if s.dependencies is not None]
+    if not found:
+        raise LeftOut("no dependencies in this corpus; give CoNLL-U")
+    return iter(found)
+
+
+def root_of(tree: Dependencies) -> int:
+    return tree.heads.index(-1)
+
+
+def ud_tree_depth(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Depth of the dependency tree, independent of length."""
+    pairs = list(parsed(sentences))
+    about = "Words on the longest path from the root of the dependency tree, punctuation not counted"
+    return depth_task([s for s, _ in pairs], [depth(tree) for _, tree in pairs], DEPTHS, about, rng, options)
+
+
+def depth(tree: Dependencies) -> int:
+    """Words on the longest path from the root, the root included, punctuation not."""
+    longest = 1
+    for word, tag in enumerate(tree.upos):
+        steps = 0
+        while word >= 0 and tag != "PUNCT":
+            word, steps = tree.heads[word], steps + 1
+        longest = max(longest, steps)
+    return longest
+
+
+def ud_top_relations(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """The sequence of relations below the root."""
+    pairs = list(parsed(sentences))
+    labelled = [(s, sequence) for s, tree in pairs if (sequence := top_relations(tree)) is not None]
+    return replace(
+        frequent_task(labelled, rng, options),
+        definition="Clause-level relations of the root's dependents in order, with ROOT at its place, subtypes "
+        "stripped: the most "
+        "frequent and OTHER; sentences end in punctuation and have none among these dependents before.",
+        filters={"trees": len(pairs), "eligible": len(labelled)},
+    )
+
+
+def top_relations(tree: Dependencies) -> str | None:
+    """nsubj_ROOT_obj, or None where punctuation stands inside or not at the end."""
+    root = root_of(tree)
+    around = sorted([root, *tree.children(root)])
+    if tree.upos[-1] != "PUNCT" or around[-1] != len(tree.heads) - 1:
+        return None
+    inside = around[:-1]
+    if any(tree.upos[word] == "PUNCT" for word in inside):
+        return None
+    names = ["ROOT" if word == root else tree.relation(word) for word in inside]
+    return "_".join(name for name in names if name == "ROOT" or name in CLAUSAL)
+
+
+def ud_past_present(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Tense of the main clause's finite word."""
+    about = "Tense of the main clause's finite word: the root, its copula or passive auxiliary, with no other auxiliary"
+    return feature_task(sentences, finite_word, "Tense", TENSES, about, rng, options)
+
+
+def ud_subj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Number of the root's nominal subject."""
+    return feature_task(sentences, subject, "Number", NUMBERS, "Number of the root's subject noun", rng, options)
+
+
+def ud_obj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Number of the root's object."""
+    return feature_task(sentences, direct_object, "Number", NUMBERS, "Number of the root's object noun", rng, options)
+
+
+def finite_word(tree: Dependencies) -> int | None:
+    """The one finite word among the root, its copulas and its passive auxiliaries, if indicative; None with another auxiliary."""
+    root = root_of(tree)
+    helpers = [word for word in tree.children(root) if tree.relation(word) in ("aux", "cop")]
+    if any(tree.relation(word) == "aux" and not tree.relations[word].startswith("aux:pass") for word in helpers):
+        return None
+    finite = [word for word in (root, *helpers) if tree.features[word].get("VerbForm") == "Fin"]
+    return finite[0] if len(finite) == 1 and tree.features[finite[0]].get("Mood", "Ind") == "Ind" else None
+
+
+def subject(tree: Dependencies) -> int | None:
+    return only_noun(tree, "nsubj")
+
+
+def direct_object(tree: Dependencies) -> int | None:
+    return only_noun(tree, "obj") if tree.upos[root_of(tree)] == "VERB" else None
+
+
+def only_noun(tree: Dependencies, relation: str) -> int | None:
+    """The one dependent of the root in this relation, if it is a common noun that is not coordinated."""
+    words = [word for word in tree.children(root_of(tree)) if tree.relation(word) == relation]
+    if len(words) != 1 or tree.upos[words[0]] != "NOUN":
+        return None
+    return None if any(tree.relation(word) == "conj" for word in tree.children(words[0])) else words[0]
+
+
+def feature_task(
+    sentences: Sequence[Sentence],
+    target: Callable[[Dependencies], int | None],
+    feature: str,
+    labels: dict[str, str],
+    about: str,
+    rng: np.random.Generator,
+    options: Options,
+) -> Built:
+    """The label of one word by one of its features.
+
+    Raises:
+        LeftOut: the corpus does not mark the feature, or with one value only (a language without tense).
+    """
+    labelled, frequency = [], Counter()
+    for sentence, tree in parsed(sentences):
+        for form, features in zip(tree.forms, tree.features, strict=True):
+            if value := labels.get(features.get(feature, "")):
+                frequency[form.lower(), value] += 1
+        word = target(tree)
+        if word is not None and (value := labels.get(tree.features[word].get(feature, ""))):
+            labelled.append((sentence, value, tree.forms[word].lower()))
+    given = {label for _, label, _ in labelled}
+    missing = [value for value, label in labels.items() if label not in given]
+    if missing:
+        raise LeftOut(
+            f"no such word carries {' or '.join(f'{feature}={value}' for value in missing)}: this corpus, or its "
+            f"language, does not "
+            "mark the contrast there"
+        )
+    return form_task(labelled, frequency, about, rng, options)
+
+
+def ud_odd_man_out(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """One noun or verb replaced (C) or not (O), by universal tag and features."""
+    pairs = list(parsed(sentences))
+    tags = []
+    for sentence, tree in pairs:
+        held = Counter(tree.token)
+        row = [""] * len(sentence.tokens)
+        for word, token in enumerate(tree.token):
+            if held[token] == 1 and tree.upos[word] in ("NOUN", "VERB"):
+                row[token] = "|".join([tree.upos[word], *(f"{k}={v}" for k, v in sorted(tree.features[word].items()))])
+        tags.append(tuple(row))
+    about = "One noun or verb replaced (C) by another form with the same universal tag and features"
+    return replacement_task([s for s, _ in pairs], tags, about, rng, options)
+
+
+def ud_coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
+    """Clauses of a top coordination inverted (I) or not (O), from dependencies."""
+    pairs = list(parsed(sentences))
+    inside = Counter(token for s, _ in pairs for token in s.tokens[1:])
+    found = [(s, c) for s, tree in pairs if (c := ud_coordination(s, tree, inside)) is not None]
+    return inversion_task(found, len(pairs), rng, options)
+
+
+def ud_coordination(sentence: Sentence, tree: Dependencies, inside: Counter[str]) -> Coordination | None:
+    """The coordination of root and conj by the only CCONJ, or None; `inside` counts tokens inside of sentences."""
+    root, n = root_of(tree), len(tree.heads)
+    conjuncts = [word for word in tree.children(root) if tree.relation(word) == "conj"]
+    if len(conjuncts) != 1 or list(tree.upos).count("CCONJ") != 1 or len(set(tree.token)) != n:
+        return None
+    (second,) = conjuncts
+    joint = tree.upos.index("CCONJ")
+    for head in (root, second):
+        if not any(tree.relation(word) in SUBJECTS for word in tree.children(head)):
+            return None
+    end = n - 1 if tree.upos[-1] == "PUNCT" else n
+    start = joint - 1 if joint and tree.upos[joint - 1] == "PUNCT" else joint
+    below = {word for word in range(n) if second in path(tree, word)}
+    if tree.heads[joint] != second or root >= start or joint + 1 >= end:
+        return None
+    if not set(range(joint + 1, end)) <= below or below & set(range(start)):
+        return None
+    tokens = sentence.tokens
+    clauses = []
+    for a, b in ((0, start), (joint + 1, end)):
+        word = tokens[a]
+        upper, lower = word[:1].upper() + word[1:], word[:1].lower() + word[1:]
+        usual = inside[upper] > inside[lower]
+        clauses.append(Clause(tokens[a:b], keeps_case(word, tree.upos[a] == "PROPN" or usual)))
+    return Coordination(clauses[0], tokens[start : joint + 1], clauses[1], tokens[end:])
+
+
+def path(tree: Dependencies, word: int) -> list[int]:
+    """The word and all above it."""
+    found = []
+    while word >= 0:
+        found.append(word)
+        word = tree.heads[word]
+    return found

@@ -1,0 +1,1 @@
+"""Readers of text formats: SentEval, classification files, bracketed trees, CoNLL-U, plain text."""

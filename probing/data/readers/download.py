@@ -1,0 +1,65 @@
+"""Downloads a task's official file from its pinned commit and verifies it by git blob id before it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from probing.data.readers.senteval import find_file
+from probing.errors import DataError
+from probing.files import replace_file
+from probing.log import bar, say
+from probing.reading import read_bytes
+
+
+def git_blob_id(content: bytes) -> str:
+    """Git's name for a file's content: sha1 of `blob <length>\\0` and the bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def fetch(cards: Sequence[Mapping[str, Any]], root: Path) -> None:
+    """Every card's file into `root`; files that are there and verified are left alone.
+
+    Raises:
+        DataError: no network, or a file whose content is not the pinned one; what was verified before stays.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{root} cannot be made ({error.strerror}); choose another folder with --root") from None
+    say(f"{len(cards)} files of the pinned commit into {root}, about 80 MB in all; licence: {cards[0]['licence']}")
+    with bar("downloading", len(cards)) as advance:
+        for card in cards:
+            here = find_file(root, card["file"])
+            if here is None or git_blob_id(read_bytes(here)) != card["git_blob"]:
+                if here is not None and here.name != card["file"]:
+                    raise DataError(f"{here} is not the official file (git blob id differs); move it away, or take another --root")
+                _download(card, root / card["file"])
+            advance(1)
+    say(f"{len(cards)} files verified by git blob id")
+
+
+def _download(card: Mapping[str, Any], path: Path) -> None:
+    try:
+        with urllib.request.urlopen(card["source"], timeout=60) as answer:
+            content = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        raise DataError(
+            f"{card['source']} cannot be reached ({getattr(error, 'reason', error)}).\nWithout a network, copy {card['file']} "
+            f"from someone who has it into a folder (plain, .gz or .xz) and give data.root=FOLDER"
+        ) from None
+    if (found := git_blob_id(content)) != card["git_blob"]:
+        raise DataError(
+            f"{card['source']}: the content has the git blob id {found}, the official file {card['git_blob']}; nothing was kept"
+        )
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}); choose another folder with --root") from None

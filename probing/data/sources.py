@@ -1,0 +1,115 @@
+"""Where tasks come from: a folder of three-column files, the built-in grammar, or formulas. What a preset of `conf/data` names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from probing.data import task
+from probing.data.expressions import BINDING
+from probing.data.expressions.tasks import make_task
+from probing.errors import ConfigError, DataError
+from probing.log import say
+
+
+@dataclass
+class Folder:
+    """SentEval's files, or any in their format, in one folder.
+
+    Args:
+        root: the folder.
+        train_size: train on a stratified subset of about this size, drawn with the run's seed; null: on all.
+        name: how runs on it are called.
+        default: the tasks where none is named; null: the probing tasks whose file is there.
+    """
+
+    root: str
+    train_size: int | None = None
+    name: str = "senteval"
+    default: list[str] | None = None
+
+    def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
+        """The tasks by name or card path; None: `default`, or the probing tasks among the project's cards whose file is there.
+
+        Raises:
+            DataError: see `probing.data.task.load`; or no file of any task is there.
+        """
+        root = Path(self.root).expanduser()
+        names = names or self.default
+        if names is None:
+            if not root.is_dir():
+                raise DataError(f"no folder {root} (data.root must name the folder that holds the task files)")
+            cards = [card for card in map(task.load_card, task.names()) if "file" in card]  # SST-2 and CoLA by name only
+            names = [card["name"] for card in cards if task.find(card, root)]
+            if not names:
+                files = ", ".join(map(task.file_names, cards))
+                raise DataError(f"{root} holds none of the task files ({files}; plain, .gz or .xz)")
+            if absent := [name for name in task.SENTEVAL if name not in names]:
+                say(f"{root} has no file for {', '.join(absent)}: left out")
+        return [task.load(name, root) for name in names]
+
+
+@dataclass
+class Grammar:
+    """The ten tasks made from the built-in English grammar: no download, and no number comparable with a paper's.
+
+    Args:
+        root: folder in which the files are made, once.
+        n: distinct sentences that the grammar yields.
+        grammar_seed: of the grammar and the splits.
+        train_size: train on a stratified subset of about this size; null: on all.
+        name: how runs on it are called.
+    """
+
+    root: str = "probing-out/grammar"
+    n: int = 5000
+    grammar_seed: int = 0
+    train_size: int | None = None
+    name: str = "grammar"
+
+    def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
+        """The tasks by name; None: all that the grammar's sentences allow."""
+        from probing.data.builders import grammar_tasks
+
+        return Folder(str(grammar_tasks(self.root, self.grammar_seed, self.n))).tasks(names)
+
+
+@dataclass
+class Expressions:
+    """The three families of expressions as tasks (`probing.data.expressions.tasks`): the value of a formula from its tokens.
+
+    Args:
+        root: folder in which the files are made, once; `probing train objective=add_multiply data.root=…` reads them there.
+        count: distinct expressions of a family.
+        variables: fewest and most variables.
+        inputs: sentences of an expression, at most.
+        operators: of the family asked for, e.g. [*, +, +]; null: its own.
+        expressions_seed: of the draw.
+        train_size: train on a stratified subset of about this size; null: on all.
+        name: how runs on it are called.
+    """
+
+    root: str = "probing-out/expressions"
+    count: int = 600
+    variables: list[int] = field(default_factory=lambda: [5, 10])
+    inputs: int = 32
+    operators: list[str] | None = None
+    expressions_seed: int = 0
+    train_size: int | None = None
+    name: str = "expressions"
+
+    def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
+        """The tasks by name; None: all three.
+
+        Raises:
+            ConfigError: options out of range, or files of other options in `root`.
+        """
+        if len(self.variables) != 2:
+            raise ConfigError(f"data.variables={self.variables} must be two numbers, fewest and most")
+        least, most = self.variables
+        found = []
+        for name in names or BINDING:
+            make_task(name, self.root, self.count, (least, most), self.inputs, self.operators, self.expressions_seed)
+            found.append(task.load(name, Path(self.root).expanduser()))
+        return found

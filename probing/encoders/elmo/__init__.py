@@ -1,0 +1,1 @@
+"""ELMo, ELMo-style networks and textgenrnn: their files (HDF5), networks and encoders."""

@@ -1,0 +1,156 @@
+"""ELMo from its original two files, options.json and the HDF5 weights, as a frozen encoder.
+
+A token is a word of `text.split()`, given as 50 character ids (cut at 48 bytes of UTF-8). Layer 0 is the context-free token
+vector twice, so that all layers are of one width; layer k is [forward, backward] of the k-th LSTMs, and the backward half reads
+from right to left. The begin and end tokens that the network puts around a sentence are not among the states.
+
+The original code carries the LSTMs' state from one batch to the next, so its vectors depend on what was read before. Here every
+sentence starts from zeros, and its vectors depend on nothing but itself; `stateful=True` carries the state as the original does.
+
+The fingerprint covers the weights' file, the options by value, and what is set below; for random weights the seed and torch's
+version instead of the file. Reference: Peters et al. 2018, Deep contextualized word representations; the network is in
+`probing.encoders.elmo.elmo_network`, the files in `probing.encoders.elmo.elmo_format`.
+
+Left out: the learned mix of the layers (probes take one layer at a time), and half precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device
+from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, read_options
+from probing.encoders.elmo.hdf5 import check_file
+from probing.errors import EncoderError
+from probing.files import file_sha256
+
+VERSION = 1
+"""Raise when the same weights and options would give other vectors."""
+
+
+@dataclass
+class ELMoEncoder:
+    """Options of the encoder; nothing is loaded before it is needed.
+
+    Args:
+        options: the model's options.json.
+        weights: the model's HDF5 file.
+        max_length: words kept of a sentence; None: all.
+        stateful: carry the LSTMs' state from batch to batch, as the original code does. The vectors then depend on the order and
+            the batches in which sentences are read; only for reproducing values of the original.
+        random_weights: draw the weights from `init_seed` as the original does before training, instead of reading them.
+        device: cpu, cuda, or auto.
+        label: name in tables; None: the weights' file name. Options that change vectors are added to it.
+    """
+
+    options: str
+    weights: str
+    max_length: int | None = None
+    stateful: bool = False
+    random_weights: bool = False
+    init_seed: int = 0
+    device: str = "cpu"
+    label: str | None = None
+
+    poolings = ("mean", "max", "last")
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+        if self.max_length is not None and self.max_length < 1:
+            raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 1)")
+        self.name = name_in_tables(self, self.label or Path(self.weights).stem, ("max_length", "stateful"))
+
+    def random_twin(self, seed: int) -> ELMoEncoder:
+        """The same options, weights drawn from `seed`."""
+        return replace(self, random_weights=True, init_seed=seed)
+
+    @cached_property
+    def sizes(self) -> ELMoOptions:
+        return read_options(Path(self.options).expanduser())
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return ("token (char CNN)", *(f"biLSTM {k + 1}" for k in range(self.sizes.n_layers)))
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        return (2 * self.sizes.projection_dim,) * (1 + self.sizes.n_layers)
+
+    @property
+    def origin(self) -> str:
+        return f"random weights, options of {self.options}" if self.random_weights else f"the file {self.weights}"
+
+    @cached_property
+    def description(self) -> Mapping[str, Any]:
+        said: dict[str, Any] = {
+            "kind": "elmo",
+            "version": VERSION,
+            "options": asdict(self.sizes),
+            "max_length": self.max_length,
+            "stateful": self.stateful,
+        }
+        if self.random_weights:
+            import torch
+
+            return said | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
+        check_file(self._file)
+        return said | {"weights": file_sha256(self._file)}
+
+    @property
+    def _file(self) -> Path:
+        return Path(self.weights).expanduser()
+
+    @cached_property
+    def network(self) -> Any:
+        """The `ELMoNetwork`, frozen."""
+        from probing.encoders.elmo.elmo_network import ELMoNetwork
+
+        if self.random_weights:
+            network = ELMoNetwork(self.sizes, seed=self.init_seed)
+        else:
+            network = ELMoNetwork.load(self.sizes, self._file)
+            if file_sha256(self._file) != self.description["weights"]:
+                raise EncoderError(f"{self._file} was replaced since it was read first: make the encoder again")
+        return network.eval().requires_grad_(False).to(resolve_device(self.device))
+
+    @cached_property
+    def _memory(self) -> dict | None:
+        return {} if self.stateful else None
+
+    def release(self) -> None:
+        """Frees the weights, which are loaded again when they are needed, and forgets the carried state."""
+        self.__dict__.pop("network", None)
+        self.__dict__.pop("_memory", None)
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
+        """For each sentence its words, each a tuple of character ids; and how many sentences lost words to `max_length`."""
+        width = self.sizes.max_characters
+        words = [text.split() for text in texts]
+        items: list[Item] = [[character_ids(word, width) for word in sentence[: self.max_length]] for sentence in words]
+        return items, sum(len(item) < len(sentence) for item, sentence in zip(items, words, strict=True))
+
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """Token k is word k."""
+        return [list(range(len(text.split()[: self.max_length]))) for text in texts]
+
+    def forward(self, items: Sequence[Item]) -> States:
+        import torch
+
+        width = self.sizes.max_characters
+        tokens = max(map(len, items))
+        padding = (0,) * width
+        device = next(self.network.parameters()).device
+        lengths = torch.tensor([len(item) for item in items], device=device)
+        characters = torch.tensor([[*item, *[padding] * (tokens - len(item))] for item in items], dtype=torch.long, device=device)
+        with torch.inference_mode():
+            layers = self.network(characters.view(len(items), tokens, width), lengths, self._memory)
+        backward = torch.arange(self.dims[0]) >= self.sizes.projection_dim
+        return States(
+            [layer[:, 1:-1] for layer in layers],
+            torch.arange(tokens, device=device) < lengths[:, None],
+            [torch.zeros_like(backward), *[backward] * self.sizes.n_layers],
+        )

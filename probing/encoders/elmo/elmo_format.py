@@ -1,0 +1,204 @@
+"""ELMo on disk, as the original code (bilm-tf, AllenNLP) has it: characters, options, names and shapes of the weights.
+
+A model is two files. options.json holds the sizes (`ELMoOptions`), the HDF5 file the weights (`shapes`): with e the width of a
+character, F the number of filters, p the projection and d the cells of an LSTM,
+
+    char_embed (261, e) · CNN/W_cnn_k (1, width, e, filters) · CNN_high_k/W_carry, W_transform (F, F) · CNN_proj/W_proj (F, p)
+    RNN_{0 forward, 1 backward}/RNN/MultiRNNCell/Cell_k/LSTMCell/W_0 (2p, 4d), W_P_0 (d, p)
+
+and a bias each, called b_… or B. Reference: Peters et al. 2018, Deep contextualized word representations.
+
+Left out: word-level models, models without projections, and the softmax, none of which the released models have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probing.encoders.elmo.hdf5 import read_arrays, weight, write_arrays
+from probing.errors import EncoderError
+from probing.reading import read_json
+
+N_CHARACTERS = 261
+"""Rows of char_embed: 256 bytes, begin and end of a sentence, begin and end of a word, and what fills a word up."""
+
+BEGIN, END = "<S>", "</S>"
+
+
+@lru_cache(maxsize=2**17)
+def character_ids(word: str, width: int) -> tuple[int, ...]:
+    """`width` ids of a word: its UTF-8 bytes, cut to `width` - 2, between two marks, filled up; 0 is left for padding tokens.
+
+    `BEGIN` and `END` are the ends of a sentence.
+
+    >>> character_ids("é!", 8)
+    (259, 196, 170, 34, 260, 261, 261, 261)
+    """
+    content = {BEGIN: [256], END: [257]}.get(word) or list(word.encode("utf-8", "ignore")[: width - 2])
+    return tuple(i + 1 for i in [258, *content, 259] + [260] * (width - 2 - len(content)))
+
+
+@dataclass(frozen=True)
+class ELMoOptions:
+    """Sizes of an ELMo model.
+
+    Args:
+        embedding_dim: width of a character (char_cnn.embedding.dim).
+        filters: (width in characters, number) of each convolution.
+        dim: cells of each LSTM.
+        projection_dim: width of a token vector and of an LSTM's output in one direction.
+        n_layers: LSTM layers in each direction.
+        n_highway: highway layers after the convolutions.
+        activation: relu or tanh, after the maximum over a word's characters.
+        max_characters: ids of a word (char_cnn.max_characters_per_token).
+        cell_clip: bound of the cells' absolute values; None: no bound.
+        proj_clip: bound of the LSTM output's absolute values; None: no bound.
+        use_skip_connections: whether an LSTM from the second on adds its input to its output.
+    """
+
+    embedding_dim: int
+    filters: tuple[tuple[int, int], ...]
+    dim: int
+    projection_dim: int
+    n_layers: int = 2
+    n_highway: int = 2
+    activation: str = "relu"
+    max_characters: int = 50
+    cell_clip: float | None = 3
+    proj_clip: float | None = 3
+    use_skip_connections: bool = True
+
+
+def shapes(options: ELMoOptions) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight.
+
+    >>> shapes(ELMoOptions(4, ((1, 8), (3, 16)), dim=32, projection_dim=10, n_layers=1, n_highway=0))["CNN/W_cnn_1"]
+    (1, 3, 4, 16)
+    """
+    e, p, d = options.embedding_dim, options.projection_dim, options.dim
+    n_filters = sum(number for _, number in options.filters)
+    found: dict[str, tuple[int, ...]] = {"char_embed": (N_CHARACTERS, e)}
+    for k, (width, number) in enumerate(options.filters):
+        found |= {f"CNN/W_cnn_{k}": (1, width, e, number), f"CNN/b_cnn_{k}": (number,)}
+    for k in range(options.n_highway):
+        for gate in ("carry", "transform"):
+            found |= {f"CNN_high_{k}/W_{gate}": (n_filters, n_filters), f"CNN_high_{k}/b_{gate}": (n_filters,)}
+    found |= {"CNN_proj/W_proj": (n_filters, p), "CNN_proj/b_proj": (p,)}
+    for direction in (0, 1):
+        for layer in range(options.n_layers):
+            cell = lstm_name(direction, layer)
+            found |= {f"{cell}/W_0": (2 * p, 4 * d), f"{cell}/B": (4 * d,), f"{cell}/W_P_0": (d, p)}
+    return found
+
+
+def lstm_name(direction: int, layer: int) -> str:
+    """Where an LSTM's weights are; direction 0 reads forward, 1 backward."""
+    return f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
+
+
+def read_options(path: Path) -> ELMoOptions:
+    """The options of a file; keys that the network does not need are passed over.
+
+    Raises:
+        EncoderError: no such file, not JSON, keys missing (they are named), or a value that is not allowed.
+    """
+    where = f"encoder.options={str(path)!r}"
+    given = read_json(path, where, "give the options.json that belongs to the weights")
+    values = {key: _value(given, key) for key in _KEYS}
+    if missing := [key for key, value in values.items() if value is _MISSING]:
+        raise EncoderError(f"{where} lacks {', '.join(missing)}; give the options.json that belongs to the weights")
+    for key, (_, fits, allowed) in _KEYS.items():
+        if not fits(values[key]):
+            raise EncoderError(f"{where}: {key}={json.dumps(values[key])} cannot be used (allowed: {allowed})")
+    given = {field: values[key] for key, (field, *_) in _KEYS.items() if field}
+    options = ELMoOptions(**given | {"filters": tuple(map(tuple, given["filters"]))})
+    widest = max(width for width, _ in options.filters)
+    if widest > options.max_characters:
+        raise EncoderError(
+            f"{where}: char_cnn.filters has a filter of {widest} characters, wider than a word "
+            f"(char_cnn.max_characters_per_token={options.max_characters})"
+        )
+    return options
+
+
+def read_weights(path: Path, options: ELMoOptions) -> dict[str, np.ndarray]:
+    """The weights by name, float32, of the `shapes` that the options ask for.
+
+    Raises:
+        EncoderError: no h5py, no such file, not HDF5, a weight missing or of another shape (it is named).
+    """
+    arrays = read_arrays(path)
+    return {name: weight(arrays, name, shape, path) for name, shape in shapes(options).items()}
+
+
+def write_elmo(folder: Path, options: ELMoOptions, arrays: Mapping[str, np.ndarray]) -> tuple[Path, Path]:
+    """Writes options.json and weights.hdf5 in the original format; makes the folder.
+
+    Args:
+        arrays: a weight for every name of `shapes(options)`.
+
+    Returns:
+        The paths of the two files.
+    """
+    said: dict[str, Any] = {"char_cnn": {"n_characters": N_CHARACTERS + 1}, "lstm": {}}
+    for key, (field, *_) in _KEYS.items():
+        if field:
+            *parents, last = key.split(".")
+            node = said
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[last] = getattr(options, field)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / "options.json", folder / "weights.hdf5"
+    written[0].write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    write_arrays(written[1], arrays)
+    return written
+
+
+_MISSING = object()
+
+
+def _value(given: Any, key: str) -> Any:
+    for part in key.split("."):
+        given = given.get(part, _MISSING) if isinstance(given, dict) else _MISSING
+    return given
+
+
+def _is_whole(value: Any, smallest: int = 1) -> bool:
+    return type(value) is int and value >= smallest
+
+
+def _is_filters(value: Any) -> bool:
+    pairs = value if isinstance(value, list) else []
+    return bool(pairs) and all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_whole, pair)) for pair in pairs)
+
+
+def _is_clip(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and value > 0)
+
+
+_WHOLE = (_is_whole, "a whole number from 1")
+_CLIP = (_is_clip, "a number above 0, or null for none")
+
+_KEYS: dict[str, tuple[str | None, Callable[[Any], bool], str]] = {
+    "char_cnn.activation": ("activation", lambda value: value in ("relu", "tanh"), "relu, tanh"),
+    "char_cnn.embedding.dim": ("embedding_dim", *_WHOLE),
+    "char_cnn.filters": ("filters", _is_filters, "a list of [width, number]"),
+    "char_cnn.max_characters_per_token": ("max_characters", lambda value: _is_whole(value, 3), "a whole number from 3"),
+    "char_cnn.n_characters": (None, lambda value: value in (261, 262), "262, or 261 in the options of training"),
+    "char_cnn.n_highway": ("n_highway", lambda value: _is_whole(value, 0), "a whole number from 0"),
+    "lstm.cell_clip": ("cell_clip", *_CLIP),
+    "lstm.dim": ("dim", *_WHOLE),
+    "lstm.n_layers": ("n_layers", *_WHOLE),
+    "lstm.proj_clip": ("proj_clip", *_CLIP),
+    "lstm.projection_dim": ("projection_dim", *_WHOLE),
+    "lstm.use_skip_connections": ("use_skip_connections", lambda value: type(value) is bool, "true, false"),
+}
+"""For each key of options.json the field of `ELMoOptions` it sets, what it may be, and this in words."""

@@ -1,0 +1,172 @@
+"""ELMo's network: a character CNN under a bidirectional LSTM language model. Trainable.
+
+A token vector x, from the characters c of a word (b is a bias, sigma the logistic function, * elementwise):
+
+    y_w = act(max over positions of the convolution of width w + b), all widths together in y
+    y  <- g * relu(y W_transform + b) + (1 - g) * y,  g = sigma(y W_carry + b), for each highway layer
+    x   = y W_proj + b_proj
+
+An LSTM step with input x and the state (h, m) before it, gates i (input), j (candidate), f (forget), o (output):
+
+    i, j, f, o = [x, h] W_0 + B          m' = clip(sigma(f + 1) * m + sigma(i) * tanh(j), cell_clip)
+    h' = clip((sigma(o) * tanh(m')) W_P_0, proj_clip)        its output is h', or h' + x with a skip connection
+
+The maximum is over all positions of the word's fixed width, those after its end included, as in the original. Forward and
+backward LSTMs share x and nothing else; each sentence stands between a begin and an end token, and the backward LSTMs start at
+its own end token, so padding does not reach them.
+
+Reference: Peters et al. 2018, Deep contextualized word representations. Parameters bear the original's names
+(`probing.encoders.elmo.elmo_format`). Left out: the softmax and the dropout of training, and the learned mix of the layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from probing.encoders.elmo.elmo_format import BEGIN, END, ELMoOptions, character_ids, lstm_name, read_weights, shapes, write_elmo
+
+Memory = dict[str, tuple[torch.Tensor, torch.Tensor]]
+"""For each LSTM, by its name, the output (rows, p) and the cells (rows, d) that the last batch left it with."""
+
+WORDS_AT_ONCE = 256
+"""Distinct words that go through the character CNN together; more would only take more memory."""
+
+
+class ELMoNetwork(torch.nn.Module):
+    """The network of these options.
+
+    Args:
+        arrays: the weights by name; None: drawn from `seed` as the original draws them before training, that is characters
+            uniform in ±1; convolutions uniform in ±0.05 (relu) or normal with variance 1 / inputs (tanh); highways and
+            projection normal with variance 1 / inputs; LSTMs uniform in ±sqrt(6 / (inputs + outputs)); biases 0, of the carry
+            gates -2.
+        seed: of the drawn weights.
+    """
+
+    def __init__(self, options: ELMoOptions, arrays: Mapping[str, np.ndarray] | None = None, seed: int = 0) -> None:
+        super().__init__()
+        self.options = options
+        generator = torch.Generator().manual_seed(seed)
+        self.weights = torch.nn.ParameterDict(
+            {
+                name: _drawn(name, shape, options, generator) if arrays is None else torch.tensor(arrays[name])
+                for name, shape in shapes(options).items()
+            }
+        )
+
+    @classmethod
+    def load(cls, options: ELMoOptions, weights: Path) -> ELMoNetwork:
+        """The network with the weights of a file; raises what `read_weights` does."""
+        return cls(options, read_weights(weights, options))
+
+    def save(self, folder: Path) -> tuple[Path, Path]:
+        """Writes options.json and weights.hdf5 in the original format; returns their paths."""
+        return write_elmo(folder, self.options, {name: w.detach().cpu().numpy() for name, w in self.weights.items()})
+
+    def forward(self, characters: torch.Tensor, lengths: torch.Tensor, memory: Memory | None = None) -> list[torch.Tensor]:
+        """States of every layer, boundary tokens included.
+
+        Args:
+            characters: (batch, tokens, max_characters) character ids of the words, without boundary tokens.
+            lengths: (batch,) words of each sentence; what `characters` holds beyond them is ignored.
+            memory: if given, the LSTMs start from it instead of zeros, row by row, and leave their last states in it.
+
+        Returns:
+            1 + n_layers tensors (batch, tokens + 2, 2 * projection_dim). Layer 0 is the token vector twice, the others are
+            [forward, backward]. Position 0 is the begin token, position k word k, position lengths + 1 the end token; what
+            stands behind it means nothing.
+        """
+        forward = self.token_vectors(self._bounded(characters, lengths)).transpose(0, 1)  # (tokens + 2, batch, p)
+        ends = lengths + 2
+        positions = torch.arange(len(forward), device=lengths.device)[:, None]  # (tokens + 2, 1)
+        mirrored = torch.where(positions < ends, ends - 1 - positions, positions)  # (tokens + 2, batch), its own inverse
+        rows = torch.arange(len(lengths), device=lengths.device)
+        backward = forward[mirrored, rows]
+        layers = [torch.cat([forward, forward], 2)]
+        for layer in range(self.options.n_layers):
+            forward = self._lstm(0, layer, forward, ends, memory)
+            backward = self._lstm(1, layer, backward, ends, memory)
+            layers.append(torch.cat([forward, backward[mirrored, rows]], 2))
+        return [layer.transpose(0, 1) for layer in layers]  # (batch, tokens + 2, 2p)
+
+    def token_vectors(self, characters: torch.Tensor) -> torch.Tensor:
+        """Context-free vectors (..., projection_dim) of words given as characters (..., max_characters)."""
+        distinct, which = torch.unique(characters.flatten(0, -2), dim=0, return_inverse=True)
+        vectors = torch.cat([self._character_cnn(words) for words in distinct.split(WORDS_AT_ONCE)])
+        return vectors[which].unflatten(0, characters.shape[:-1])
+
+    def _bounded(self, characters: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(batch, tokens + 2, max_characters), each sentence between its begin and its end token."""
+        batch, tokens, width = characters.shape
+        begin, end = (characters.new_tensor(character_ids(mark, width)) for mark in (BEGIN, END))
+        bounded = characters.new_zeros(batch, tokens + 2, width)
+        bounded[:, 0] = begin
+        bounded[:, 1:-1] = characters
+        bounded[torch.arange(batch), lengths + 1] = end
+        return bounded
+
+    def _character_cnn(self, words: torch.Tensor) -> torch.Tensor:
+        """(n, projection_dim) from (n, max_characters)."""
+        w, options = self.weights, self.options
+        table = F.pad(w["char_embed"], (0, 0, 1, 0))  # row 0, of padding tokens, is zero
+        x = F.embedding(words, table).flatten(1)  # (n, max_characters * embedding_dim)
+        step, found = options.embedding_dim, []
+        for k, (width, _) in enumerate(options.filters):
+            windows = x.unfold(1, width * step, step)  # (n, positions, width * embedding_dim)
+            found.append((windows @ w[f"CNN/W_cnn_{k}"].flatten(0, 2) + w[f"CNN/b_cnn_{k}"]).amax(1))  # (n, filters)
+        y = getattr(torch, options.activation)(torch.cat(found, 1))  # (n, all filters)
+        for k in range(options.n_highway):
+            gate, candidate = (y @ w[f"CNN_high_{k}/W_{part}"] + w[f"CNN_high_{k}/b_{part}"] for part in ("carry", "transform"))
+            y = torch.lerp(y, torch.relu(candidate), torch.sigmoid(gate))
+        return y @ w["CNN_proj/W_proj"] + w["CNN_proj/b_proj"]
+
+    def _lstm(self, direction: int, layer: int, x: torch.Tensor, ends: torch.Tensor, memory: Memory | None) -> torch.Tensor:
+        """Outputs (tokens, batch, p) for inputs (tokens, batch, p), read in the order of the first axis."""
+        name, options = lstm_name(direction, layer), self.options
+        weight, bias, projection = (self.weights[f"{name}/{part}"] for part in ("W_0", "B", "W_P_0"))
+        of_input, of_state = weight.split(options.projection_dim)
+        forget = torch.arange(4 * options.dim, device=bias.device) // options.dim == 2
+        gates = x @ of_input + (bias + forget)  # (tokens, batch, 4d)
+        batch = x.shape[1]
+        h, m = x.new_zeros(batch, options.projection_dim), x.new_zeros(batch, options.dim)
+        if memory and name in memory:
+            h, m = (torch.cat([old[:batch], new[len(old) :]]) for old, new in zip(memory[name], (h, m), strict=True))
+        outputs, cells = [], []
+        for gate in gates:
+            i, j, f, o = torch.addmm(gate, h, of_state).chunk(4, 1)
+            m = _clipped(torch.sigmoid(f) * m + torch.sigmoid(i) * torch.tanh(j), options.cell_clip)
+            h = _clipped((torch.sigmoid(o) * torch.tanh(m)) @ projection, options.proj_clip)
+            outputs.append(h)
+            cells.append(m)
+        out = torch.stack(outputs)  # (tokens, batch, p)
+        if memory is not None:
+            rows = torch.arange(batch, device=ends.device)
+            last = out[ends - 1, rows].detach(), torch.stack(cells)[ends - 1, rows].detach()  # (batch, p), (batch, d)
+            memory[name] = tuple(torch.cat([new, old[batch:]]) for new, old in zip(last, memory.get(name, last), strict=True))
+        return out + x if options.use_skip_connections and layer > 0 else out
+
+
+def _clipped(x: torch.Tensor, bound: float | None) -> torch.Tensor:
+    return x if bound is None else x.clamp(-bound, bound)
+
+
+def _drawn(name: str, shape: tuple[int, ...], options: ELMoOptions, generator: torch.Generator) -> torch.Tensor:
+    def uniform(bound: float) -> torch.Tensor:
+        return (2 * torch.rand(shape, generator=generator) - 1) * bound
+
+    kind = name.rpartition("/")[2]
+    if len(shape) == 1:
+        return torch.full(shape, -2.0 if kind == "b_carry" else 0.0)
+    if kind == "char_embed":
+        return uniform(1)
+    if kind.startswith("W_cnn") and options.activation == "relu":
+        return uniform(0.05)
+    if name.startswith("CNN"):
+        return torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape[:-1]))
+    return uniform(math.sqrt(6 / sum(shape)))

@@ -1,0 +1,1 @@
+"""Encoders of Hugging Face transformers: loading, tokens, hidden states, inspection."""

@@ -1,0 +1,171 @@
+"""In which company a sentence has the states that it has alone, and batches split so that each sentence keeps these.
+
+Padding, or other sentences, may change the states of a sentence: convolutions and Fourier transforms read padding, experts with a
+capacity turn tokens away. Vectors are stored for every later use, so they may depend on nothing but their sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from probing.encoders.base import Item, Pooled, States
+from probing.errors import StatesError
+from probing.log import say
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T", States, Pooled)
+
+COMPANIES = ("padded", "one length", "alone")
+"""A sentence keeps its states in any padded batch, among sentences of its length, or only alone."""
+
+MORE = 1.5
+"""How much wider, or more padded, a batch is on which padding is tried anew: this costs less than a hundredth of an extraction."""
+
+LARGE = 16
+"""Sentences of a batch on whose last one it is tried, once, whether the others change it: experts fill up from the first."""
+
+
+class Company:
+    """Runs batches so that no sentence depends on another.
+
+    The shortest sentence of a padded batch that is much wider, or much more padded, than those before is run alone, too, and so is
+    the last of the first large batch; where one has other states alone, the batch is split, and so is every later one.
+
+    Args:
+        name: of the encoder, for messages.
+        kind: one of `COMPANIES`, as found by `company_of`.
+        tolerance: of a layer's largest entry, by which states may differ.
+        width, padding: the most tokens of a batch, and the most padding of a sentence, with which `kind` was tried.
+
+    Attributes:
+        tried: whether a large batch of one length was tried.
+    """
+
+    def __init__(self, name: str, kind: str, tolerance: float, width: int = 0, padding: int = 0):
+        self.name, self.kind, self.tolerance, self.width, self.padding = name, kind, tolerance, width, padding
+        self.tried = False
+
+    def states(self, items: Sequence[Item], run: Callable[[Sequence[Item]], States]) -> States:
+        return self._run(items, run, lambda states: states.layers, _joined_states)
+
+    def pooled(self, items: Sequence[Item], run: Callable[[Sequence[Item]], Pooled]) -> Pooled:
+        return self._run(items, run, _rows_of_one, _joined_pooled)
+
+    def _run(
+        self,
+        items: Sequence[Item],
+        run: Callable[[Sequence[Item]], T],
+        layers_of: Callable[[T], Sequence[torch.Tensor]],
+        join: Callable[[Sequence[T], torch.Tensor], T],
+    ) -> T:
+        """The result of `run`, of the items together or of parts of them.
+
+        Args:
+            layers_of: the layers (batch, tokens, dim) of a result.
+            join: makes one result of several, and puts its rows into the order given.
+        """
+        groups = self._groups([len(item) for item in items])
+        if len(groups) == 1:
+            result = run(items)
+            if self._keeps(items, layers_of(result), lambda item: layers_of(run([item]))):
+                return result
+            groups = self._groups([len(item) for item in items])
+        import torch
+
+        order = torch.tensor([i for rows in groups for i in rows]).argsort()
+        return join([self._run([items[i] for i in rows], run, layers_of, join) for rows in groups], order)
+
+    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Rows of the sentences that go together."""
+        if self.kind == "padded" or len(lengths) == 1:
+            return [[*range(len(lengths))]]
+        if self.kind == "alone":
+            return [[i] for i in range(len(lengths))]
+        return [[i for i, n in enumerate(lengths) if n == length] for length in sorted(set(lengths))]
+
+    def _keeps(
+        self, items: Sequence[Item], layers: Sequence[torch.Tensor], alone: Callable[[Item], Sequence[torch.Tensor]]
+    ) -> bool:
+        """Whether sentences of the batch have the states that they have alone; if not, `kind` becomes narrower."""
+        lengths = [len(item) for item in items]
+        width, padding = max(lengths), max(lengths) - min(lengths)
+        padded, large = padding > 0, len(items) >= LARGE and not self.tried
+        self.tried |= large and not padded
+        rows = [len(items) - 1] * large
+        if padded and (width > MORE * self.width or padding > MORE * self.padding):
+            rows.append(lengths.index(min(lengths)))
+            self.width, self.padding = max(width, self.width), max(padding, self.padding)
+        if all(close([x[row : row + 1] for x in layers], alone(items[row]), lengths[row], self.tolerance) for row in rows):
+            return True
+        self.kind = "one length" if padded else "alone"
+        how = "with sentences of its length" if padded else "by itself"
+        say(f"{self.name}: the states of a sentence depend on the others of its batch; from now on it is run {how}")
+        return False
+
+
+def company_of(name: str, run: Callable[[Sequence[Item]], Sequence[torch.Tensor]], items: Sequence[Item], tolerance: float) -> str:
+    """In which company sentences have the states that they have alone, one of `COMPANIES`.
+
+    Args:
+        name: of the encoder, for messages.
+        run: sends items through the model together, padded, and returns the states of all layers.
+        items: of which at least two have one length and at least two do not.
+        tolerance: of a layer's largest entry.
+
+    Raises:
+        StatesError: the states of a sentence differ from one run to the next.
+    """
+    alone, again = ([run([item]) for item in items] for _ in range(2))
+    if not all(close(a, b, len(item), tolerance) for a, b, item in zip(alone, again, items, strict=True)):
+        raise StatesError(f"{name}: the model gives other states for the same sentence the second time; it cannot be measured")
+
+    def keep(group: Sequence[int]) -> bool:
+        together = run([items[i] for i in group])
+        rows = ([layer[row : row + 1] for layer in together] for row in range(len(group)))
+        return all(close(row, alone[i], len(items[i]), tolerance) for row, i in zip(rows, group, strict=True))
+
+    if keep(range(len(items))):
+        return "padded"
+    groups = [[i for i, item in enumerate(items) if len(item) == length] for length in {len(item) for item in items}]
+    return "one length" if all(map(keep, groups)) else "alone"
+
+
+def close(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor], length: int, tolerance: float) -> bool:
+    """Whether the states of one sentence, (1, tokens, dim) each, agree on its first `length` tokens."""
+    for a, b in zip(some, others, strict=True):
+        a, b = (x[0, :length].float().nan_to_num() for x in (a, b))  # states that are not finite are refused by the extraction
+        if not bool(((a - b).abs() <= tolerance * b.abs().max()).all()):
+            return False
+    return True
+
+
+def _rows_of_one(result: Pooled) -> list[torch.Tensor]:
+    """Vectors (batch, dim) as layers of one token."""
+    return [vectors[:, None] for layers in result.vectors.values() for vectors in layers]
+
+
+def _joined_pooled(parts: Sequence[Pooled], order: torch.Tensor) -> Pooled:
+    import torch
+
+    vectors = {
+        pooling: [torch.cat(layers)[order] for layers in zip(*(part.vectors[pooling] for part in parts), strict=True)]
+        for pooling in parts[0].vectors
+    }
+    return Pooled(vectors, torch.cat([part.counted for part in parts])[order])
+
+
+def _joined_states(parts: Sequence[States], order: torch.Tensor) -> States:
+    import torch
+    from torch.nn.functional import pad
+
+    width = max(part.mask.shape[1] for part in parts)
+
+    def joined(values: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(batch, tokens, …), zeros behind the last token."""
+        return torch.cat([pad(v, (0, 0) * (v.ndim - 2) + (0, width - v.shape[1])) for v in values])[order]
+
+    layers = [joined(layer) for layer in zip(*(part.layers for part in parts), strict=True)]
+    return States(layers, joined([part.mask for part in parts]))

@@ -1,0 +1,190 @@
+"""Loads the text half of a `transformers` model and its tokenizer from a folder, and compares both with the files.
+
+The library may give something else than the files hold without a word: weights that a folder lacks are drawn at random, and a
+folder without a vocabulary gets an empty tokenizer. Both are refused. (A tokenizer's class may also override tokenizer.json:
+`probing.encoders.hf.tokens`.)
+
+Kept of a model is what reads text: the encoder of an encoder-decoder model, the text tower of a model of texts and images.
+Weights may be missing only in the parts that are not kept.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from probing.errors import EncoderError, described
+from probing.reading import read_json
+
+TOKENIZER_FILES = (
+    "tokenizer.json tokenizer_config.json vocab.json vocab.txt merges.txt tokenizer.model spiece.model sentencepiece.bpe.model "
+    "sentencepiece.model spm.model spm_char.model source.spm target.spm bpe.codes vocab.bpe dict.txt prophetnet.tokenizer "
+    "entity_vocab.json vocab-src.json vocab-tgt.json tekken.json"
+).split()
+"""A folder with none of these has no tokenizer."""
+
+
+def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
+    """The part of the model that reads text, its weights from the folder, or drawn from `seed`.
+
+    Args:
+        config: of the whole model.
+        dtype: torch's, of the weights.
+
+    Raises:
+        EncoderError: weights that cannot be loaded, or that the folder lacks.
+    """
+    import torch
+
+    if seed is not None:
+        with torch.random.fork_rng(devices=[]), _quiet(), _loading(folder):  # transformers draws from the global generator
+            torch.manual_seed(seed)
+            cls = next(_classes(folder, config))
+            return text_part(cls.from_config(config, dtype=dtype) if hasattr(cls, "from_config") else cls(config).to(dtype))
+    lost: list[str] = []
+    for cls in _classes(folder, config):
+        model, missing = _from_files(cls, folder, dtype)
+        if not missing:
+            return text_part(model)
+        lost = lost or missing
+    raise EncoderError(
+        f"{folder}: {len(lost)} weights of {config.model_type} are missing or of another shape "
+        f"({', '.join(lost[:3])}{'…' if lost[3:] else ''}): the states would be partly random"
+    )
+
+
+def _classes(folder: Path, config: Any) -> Iterator[Any]:
+    """What may load the folder: the family's base class, then the class that saved it (the encoder of BART alone, SigLIP's text
+    tower), which its config names.
+
+    Raises:
+        EncoderError: transformers knows neither.
+    """
+    import transformers
+
+    known = type(config) in transformers.MODEL_MAPPING
+    if known:
+        yield transformers.AutoModel
+    families = [transformers]
+    with suppress(ImportError):  # some families take the models of another
+        families.insert(0, importlib.import_module(type(config).__module__.replace(".configuration_", ".modeling_")))
+    for name in getattr(config, "architectures", None) or ():
+        own = next((getattr(family, name) for family in families if hasattr(family, name)), None)
+        if hasattr(own, "from_pretrained"):
+            known = True
+            yield own
+    if not known:
+        raise EncoderError(f"{folder}: transformers has no model for a {config.model_type} config without the name of its class")
+
+
+def _from_files(cls: Any, folder: Path, dtype: Any) -> tuple[Any, list[str]]:
+    """The whole model, and the names of the parameters and buffers of its text part that the files lack."""
+    with _quiet(), _loading(folder):
+        model, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, trust_remote_code=False)
+        part = text_part(model).state_dict(keep_vars=True)
+        kept = {id(value) for name, value in part.items() if "pooler" not in name}  # nobody reads what a pooler gives
+        values = model.state_dict(keep_vars=True)
+    lost = [name for name in report["missing_keys"] if name in values and id(values[name]) in kept]
+    return model, sorted(lost) or sorted(str(key) for key in report.get("mismatched_keys", ()))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files from which transformers loads the weights: one file or shards, safetensors before torch's own format.
+
+    Raises:
+        EncoderError: there are none, or an index that cannot be read.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return [folder / name]
+        if index.is_file():
+            shards = set(read_json(index, "the index of the weights", "fetch it again")["weight_map"].values())
+            return [index, *(folder / shard for shard in sorted(shards) if (folder / shard).is_file())]
+    raise EncoderError(f"{folder} holds no weights (model.safetensors or pytorch_model.bin, or shards of one with their index)")
+
+
+def text_part(model: Any) -> Any:
+    """The encoder of an encoder-decoder model, the text tower of a model of several kinds of input, else the model."""
+    from transformers import PreTrainedModel
+
+    if "decoder_input_ids" in inspect.signature(model.forward).parameters:
+        return model.get_encoder()
+    text = model.config.get_text_config()
+    if text is model.config:
+        return model
+    towers = [part for part in model.modules() if isinstance(part, PreTrainedModel) and part.config is text]
+    return towers[0] if towers else model
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of the folder as the library loads it.
+
+    Raises:
+        EncoderError: no tokenizer files, or none that can be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise EncoderError(
+            f"{folder} holds no tokenizer files (tokenizer.json, vocab.txt, …), so no word could be told from another; "
+            "copy those of the model from which it was trained into the folder (tokenizer.save_pretrained)"
+        )
+    with _quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # each tokenizer class fails in its own way
+            raise EncoderError(f"{folder}: the tokenizer cannot be loaded: {described(error)}") from None
+    own = set((getattr(tokenizer, "vocab_files_names", None) or {}).values()) - {"tokenizer_config.json"}
+    names = sorted(own | {"tokenizer.json"})
+    if own and not any((folder / name).is_file() for name in names):
+        raise EncoderError(
+            f"{folder} holds none of the files of a {type(tokenizer).__name__} ({', '.join(names)}), so no word could be told from "
+            "another; copy those of the model from which it was trained into the folder"
+        )
+    return tokenizer
+
+
+def tokenizer_file(folder: Path) -> Any:
+    """tokenizer.json as it stands in the folder, without its truncation and padding; None where there is none."""
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return None
+    try:
+        file = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exceptions
+        raise EncoderError(f"{path} cannot be read: {described(error)}") from None
+    file.no_truncation()
+    file.no_padding()
+    return file
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's report of a load and its bars: what matters of it is said by us."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+@contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """Turns what a library raises over weights that it cannot use (errors of many kinds) into an `EncoderError`."""
+    try:
+        yield
+    except EncoderError:
+        raise
+    except Exception as error:
+        raise EncoderError(f"{folder}: the weights cannot be loaded: {described(error)}") from None

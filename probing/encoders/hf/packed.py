@@ -1,0 +1,123 @@
+"""Linear layers through oneDNN (`probing.encoders.hf.onednn`), their weights laid out for it: the same product, on AMD's processors
+faster.
+
+Where a feed-forward net is made as BERT's (in `transformers` some 140 classes are copies of its `Intermediate` and its `Output`),
+GELU is taken within the product, and a residual is added into the product's memory: a pass over the largest activations less each.
+A class may look like these and do something else (`XmodSelfOutput` has a norm that it leaves to others), so the short way is taken
+only where it agrees with the module's own on random rows. The attention of such models gets keys up to a multiple of 16
+(`_in_sixteens`).
+
+States differ by about 1e-6 of their size, as they also do between two batch sizes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from probing.encoders.hf.onednn import lay_out, product
+
+ROWS = 1024
+"""Rows for which the weights are laid out; any number can be multiplied."""
+
+
+def pack(model: nn.Module) -> None:
+    """Sends the frozen float32 linear layers of a model on the CPU, in eval mode, through oneDNN."""
+    for module in model.modules():
+        if type(module) is nn.Linear and module.weight.dtype == torch.float32 and module.weight.device.type == "cpu":
+            module.forward = _Packed(module)  # an attribute of this instance: weights, names and hooks stay what they are
+    shortened = False
+    for module in model.modules():
+        short = _short_way(module)
+        if short is not None and _agree(short, module):
+            module.forward, shortened = short, True
+    if shortened and isinstance(model, PreTrainedModel) and model.config._attn_implementation == "sdpa":
+        AttentionInterface.register(_in_sixteens.__name__, _in_sixteens)
+        AttentionMaskInterface.register(_in_sixteens.__name__, sdpa_mask)
+        model.set_attn_implementation(_in_sixteens.__name__)
+
+
+# None of these holds the module whose `forward` it is, which would be a cycle that keeps a released model in memory.
+
+
+class _Packed:
+    """A linear layer, its weight laid out."""
+
+    def __init__(self, linear: nn.Linear):
+        self.weight, self.bias = linear.weight, linear.bias
+        self.packed = lay_out(linear.weight.detach(), ROWS)
+
+    def __call__(self, x: torch.Tensor, gelu: bool = False) -> torch.Tensor:
+        if x.dtype != torch.float32 or x.requires_grad or not x.numel() or torch.is_autocast_enabled("cpu"):
+            found = functional.linear(x, self.weight, self.bias)
+            return functional.gelu(found) if gelu else found
+        return product(x, self.packed, self.bias, gelu)
+
+
+class _Intermediate:
+    """BERT's `Intermediate`: GELU of a linear layer."""
+
+    def __init__(self, dense: _Packed):
+        self.dense = dense
+
+    def __call__(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.dense(hidden_states, gelu=True)
+
+
+class _Output:
+    """BERT's `SelfOutput` and `Output`: the norm of a linear layer plus the residual."""
+
+    def __init__(self, dense: _Packed, norm: nn.Module):
+        self.dense, self.norm = dense, norm
+
+    def __call__(self, hidden_states: torch.Tensor, input_tensor: torch.Tensor) -> torch.Tensor:
+        found = self.dense(hidden_states)
+        same = found.dtype == input_tensor.dtype  # not so under autocast
+        return self.norm(found.add_(input_tensor) if same else found + input_tensor)
+
+
+def _short_way(module: nn.Module) -> _Intermediate | _Output | None:
+    """By the names of a module's parts; None where they are not those of BERT."""
+    parts = dict(module.named_children())
+    dense = vars(parts["dense"]).get("forward") if "dense" in parts else None
+    if not isinstance(dense, _Packed):
+        return None
+    if parts.keys() == {"dense", "intermediate_act_fn"}:
+        line = torch.linspace(-20, 20, 4001)  # GELU's approximations are up to 5e-4 away from it
+        exact = torch.allclose(parts["intermediate_act_fn"](line), functional.gelu(line), rtol=0, atol=1e-6)
+        return _Intermediate(dense) if exact else None
+    return _Output(dense, parts["LayerNorm"]) if parts.keys() == {"dense", "LayerNorm", "dropout"} else None
+
+
+@torch.no_grad()
+def _agree(short: _Intermediate | _Output, module: nn.Module) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    sizes = short.dense.weight.shape[::-1] if isinstance(short, _Output) else short.dense.weight.shape[1:]
+    given = [torch.randn(1, 8, size, generator=generator) for size in sizes]  # what enters, and the residual
+    return torch.allclose(short(*given), module(*given), atol=1e-5)
+
+
+def _in_sixteens(
+    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None, **how: Any
+) -> tuple[torch.Tensor, None]:
+    """transformers' `sdpa` with keys and values (batch, heads, tokens, dim) padded to a multiple of 16, if that is near; the mask
+    hides them. torch's kernel takes 16 at a time and what is left one by one: 15 tokens cost more than 16.
+    """
+    missing = -key.shape[2] % 16
+    everywhere = attention_mask is None and getattr(module, "is_causal", None) is False
+    masked = attention_mask is not None and attention_mask.dtype == torch.bool and attention_mask.shape[-1] == key.shape[2]
+    usual = how.get("is_causal") is None and how.get("position_bias") is None and not query.requires_grad
+    if 0 < missing < 8 and usual and (everywhere or masked):
+        if masked:
+            attention_mask = functional.pad(attention_mask, (0, missing))
+        else:
+            attention_mask = query.new_zeros(1, 1, 1, key.shape[2] + missing)
+            attention_mask[..., key.shape[2] :] = -torch.inf
+        key, value = (functional.pad(states, (0, 0, 0, missing)) for states in (key, value))
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **how)

@@ -1,0 +1,223 @@
+"""From texts to items with the tokenizer of a `transformers` model: token ids, and what else it gives and the model takes.
+
+An item is a list of token ids where the other inputs (token types, languages) are all zero, else a list of tuples (id, others).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from probing.encoders.base import Item, words_of_spans
+from probing.encoders.hf.loading import load_tokenizer, tokenizer_file
+from probing.errors import EncoderError, StatesError, foreign
+from probing.log import say
+
+TEXTS = (
+    "It rains.",
+    "The cat runs near the sea, and dogs bark.",
+    "She said that he had never seen the old boats by the sea, but that he would like to go there now and see them today; "
+    "and the man who lives next door, who has always wanted a boat, asked them whether they would take him along with them.",
+)
+"""Sentences that go through a model when it is inspected."""
+
+SAMPLES = (
+    *TEXTS,
+    "In 2023 she paid 1,234.50 for 650841823 of them!",
+    "Zürich, naïve café -- don't (really)  \t ask",
+    "日本語 и русский 🙂",
+)
+"""Sentences on which the library's ids are compared with those of tokenizer.json when a tokenizer is loaded."""
+
+_LONGEST = 64
+"""Tokens of such a sentence, at most."""
+
+_COMPARED = 64
+"""Texts of a request on which the library's ids are compared with those of tokenizer.json."""
+
+_SOME, _NEARLY_ALL = 20, 0.95
+"""Of at least so many tokens or texts, the share at which a tokenizer is refused."""
+
+
+_OF_FILE = {"input_ids": "ids", "token_type_ids": "type_ids", "offset_mapping": "offsets"}
+"""What the library `tokenizers` calls the inputs of a model."""
+
+
+class Sentence(NamedTuple):
+    """A test sentence, variants of it with another token at one place, and these places: the first word's and a middle one."""
+
+    item: Item
+    variants: list[Item]
+    places: list[int]
+
+
+class Tokens:
+    """The tokenizer of a folder.
+
+    Where the folder has a tokenizer.json, the ids are that file's, whatever the library's class makes of it.
+
+    Args:
+        name: of the encoder, for messages.
+        folder: with the tokenizer's files.
+        takes: gives the names of the model's inputs; called when the first text is tokenized.
+
+    Attributes:
+        tokenizer: the library's; it knows the special tokens.
+    """
+
+    def __init__(self, name: str, folder: Path, takes: Callable[[], frozenset[str]]):
+        self.name, self.folder, self._takes = name, folder, takes
+        self.tokenizer = load_tokenizer(folder)
+        self._file = tokenizer_file(folder)
+        self._compare(SAMPLES)
+
+    def items(self, texts: Sequence[str]) -> list[Item]:
+        """Items of the texts, as long as they are.
+
+        Raises:
+            EncoderError: ids that do not tell the texts apart.
+            ForeignError: the tokenizer fails.
+        """
+        items: list[Item] = []
+        for start in range(0, len(texts), 4096):  # the tokenizer's own objects are large: a part at a time
+            items += self.cut(texts[start : start + 4096], None)
+        self._compare(texts[:_COMPARED])
+        self._refuse(texts, items)
+        return items
+
+    def cut(self, texts: Sequence[str], length: int | None) -> list[Item]:
+        """Items of at most `length` tokens, cut on the side that the tokenizer cuts."""
+        encoded = self._encoded(texts, length, self.others)
+        ids, others = encoded["input_ids"], [encoded[name] for name in self.others]
+        if not any(any(row) for rows in others for row in rows):
+            return ids
+        return [list(zip(*rows, strict=True)) if any(map(any, rows[1:])) else rows[0] for rows in zip(ids, *others, strict=True)]
+
+    def word_ids(self, texts: Sequence[str], length: int | None) -> list[list[int | None]]:
+        """The word of `text.split()` that each token lies in, by character offsets."""
+        if not self.tokenizer.is_fast and self._file is None:
+            raise EncoderError(f"{self.name}: tokens cannot be aligned with words: its tokenizer gives no character offsets")
+        spans = self._encoded(texts, length, ("offset_mapping",))["offset_mapping"]
+        return [words_of_spans(text, pairs) for text, pairs in zip(texts, spans, strict=True)]
+
+    @cached_property
+    def added(self) -> int:
+        """Special tokens that the tokenizer adds to a sentence."""
+        return len(self._encoded([""], None)["input_ids"][0])
+
+    @property
+    def first_id(self) -> int | None:
+        """The id with which a sentence begins."""
+        return next(iter(self._encoded(["a"], None)["input_ids"][0]), None)
+
+    def _encoded(self, texts: Sequence[str], length: int | None, names: Sequence[str] = ()) -> dict[str, Any]:
+        """`input_ids`, and what else is named, for each text one list with an entry for each token."""
+        with foreign(f"{self.name}: its tokenizer"):
+            if self._file is None:
+                how = {"truncation": True, "max_length": length} if length else {}
+                how |= {"return_token_type_ids": True} if "token_type_ids" in names else {}
+                return self.tokenizer(list(texts), verbose=False, return_offsets_mapping="offset_mapping" in names, **how)
+            if length:
+                self._file.enable_truncation(length, direction=self.tokenizer.truncation_side)
+            encode = self._file.encode_batch if "offset_mapping" in names else self._file.encode_batch_fast
+            try:
+                encodings = encode(list(texts))
+            finally:
+                self._file.no_truncation()
+        return {name: [getattr(encoding, _OF_FILE[name]) for encoding in encodings] for name in ("input_ids", *names)}
+
+    def _compare(self, texts: Sequence[str]) -> None:
+        """Says once where the library's ids are not those of tokenizer.json."""
+        if self._file is None or self._differs:
+            return
+        with foreign(f"{self.name}: its tokenizer"):
+            theirs = self.tokenizer(list(texts), verbose=False)["input_ids"]
+            ours = [encoding.ids for encoding in self._file.encode_batch_fast(list(texts))]
+        if theirs != ours:
+            self._differs = True
+            kind = type(self.tokenizer).__name__
+            say(f"{self.folder}: transformers' {kind} gives other token ids than tokenizer.json; those of the file are taken")
+
+    _differs = False
+
+    @cached_property
+    def others(self) -> tuple[str, ...]:
+        """Names of the inputs besides ids and mask that the tokenizer gives, a number for each token, and the model takes.
+
+        Token types count where the tokenizer keeps them back, too, if it has a type for special tokens that words do not have: the
+        <cls> of XLNet is trained with one, which transformers 5 does not hand out by itself.
+        """
+        takes = self._takes()
+        given = self.tokenizer("a")
+        if "token_type_ids" in takes and "token_type_ids" not in given:
+            types = self.tokenizer("a", return_token_type_ids=True).get("token_type_ids", ())
+            of_words = [t for t, token in zip(types, given["input_ids"], strict=False) if token not in self._special]
+            given = {**given, "token_type_ids": types} if any(types) and not any(of_words) else given
+        names = [name for name in given if name not in ("input_ids", "attention_mask") and name in takes]
+        if self._file is not None:
+            names = [name for name in names if name in _OF_FILE]
+        return tuple(name for name in names if len(given[name]) == len(given["input_ids"]))
+
+    def unknown(self, items: Sequence[Item]) -> dict[str, int]:
+        """How many tokens the items have, and how many of them stand for unknown words."""
+        mark, bare = self.tokenizer.unk_token_id, ids_of(self.cut([""], None)[0])  # some mark the end with the unknown token
+        tokens = sum(map(len, items)) - len(items) * len(bare)
+        return {"tokens": tokens, "unknown": sum(ids_of(item).count(mark) for item in items) - len(items) * bare.count(mark)}
+
+    def _refuse(self, texts: Sequence[str], items: Sequence[Item]) -> None:
+        """Refuses texts of which nearly all tokens are unknown, or nearly all have the ids of another."""
+        counts, n_texts = self.unknown(items), len(set(texts))
+        alike = n_texts - len({tuple(item) for item in items})
+        for n, among, what in (
+            (counts["unknown"], counts["tokens"], "tokens are unknown"),
+            (alike, n_texts, "sentences have the tokens of another one"),
+        ):
+            if among >= _SOME and n > _NEARLY_ALL * among:
+                raise EncoderError(
+                    f"{self.name}: {n} of {among} {what}: the tokenizer of {self.folder} is not for these texts, or its vocabulary "
+                    "is incomplete"
+                )
+
+    def sentence(self, length: int | None, rows: float, padding: int | None) -> Sentence:
+        """A test sentence of known words. Ids of unknown words, and `padding`, are replaced, since some models skip them.
+
+        Args:
+            length: tokens at most.
+            rows: of the embedding matrix.
+        """
+        [item] = self.cut(TEXTS[1:2], min(_LONGEST, length or _LONGEST))
+        special = {*self.tokenizer.all_special_ids, padding}
+        words = [
+            k for k, token in enumerate(ids_of(item)) if token not in {*self._special, padding} - {self.tokenizer.unk_token_id}
+        ]
+        spare = (token for token in count() if token not in special)
+        for k in words:
+            if ids_of(item)[k] in special:
+                item = with_token(item, k, next(spare))
+        if not words or max(ids_of(item)) >= rows:
+            raise StatesError(f"{self.name}: the vocabulary of its tokenizer makes no test sentence that fits the embedding matrix")
+        other = next(token for token in count() if token not in special | set(ids_of(item)))
+        places = [words[0], words[len(words) // 2]]
+        return Sentence(item, [with_token(item, place, other) for place in places], places)
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
+
+    def samples(self, sentence: Sentence, length: int | None) -> list[Item]:
+        """Test sentences of different lengths, and several of one length."""
+        return [*self.cut(TEXTS, min(_LONGEST, length or _LONGEST)), sentence.item, *sentence.variants]
+
+
+def with_token(item: Item, place: int, token: int) -> Item:
+    """The item with another token id at one place."""
+    old = item[place]
+    return [*item[:place], (token, *old[1:]) if isinstance(old, tuple) else token, *item[place + 1 :]]
+
+
+def ids_of(item: Item) -> Sequence[int]:
+    """The token ids of an item."""
+    return [token[0] for token in item] if len(item) and isinstance(item[0], tuple) else item

@@ -1,0 +1,1 @@
+"""Networks that `probing train` trains: recurrent, convolutional, transformer; vocabularies and checkpoints."""

@@ -1,0 +1,159 @@
+"""A checkpoint folder of `probing train` as a frozen encoder.
+
+The folder: `config.json` (the architecture's preset: class and options), `model.safetensors` (the network's weights and no
+other), `tokenizer.json` (the vocabulary), `manifest.json` (what made it: data hash, seed, scores, versions). The fingerprint
+covers the first three.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from probing.config import build
+from probing.encoders.base import check_device, name_in_tables
+from probing.encoders.networks.network import Architecture, Network, NetworkEncoder
+from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
+from probing.errors import ConfigError, EncoderError
+from probing.reading import decoded
+
+CONFIG, WEIGHTS, VOCABULARY, MANIFEST = "config.json", "model.safetensors", "tokenizer.json", "manifest.json"
+
+
+@dataclass
+class CheckpointEncoder(NetworkEncoder):
+    """A trained network, all its layers.
+
+    Args:
+        path: the checkpoint folder.
+        states: other states of an LSTM than the ones it was trained with, such as [hidden, cell]; None: those.
+        random_weights: draw the weights from `init_seed` instead of loading them.
+        init_seed: of that draw.
+        max_length: tokens kept of a sentence; None: all.
+        device: cpu, cuda, or auto.
+        label: name in tables; None: the folder's name.
+    """
+
+    path: str
+    states: list[str] | None = None
+    random_weights: bool = False
+    init_seed: int = 0
+    max_length: int | None = None
+    device: str = "cpu"
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+        if self.max_length is not None and self.max_length < 3:
+            raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 3)")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path).expanduser()
+
+    @property
+    def name(self) -> str:
+        return name_in_tables(self, self.label or self.folder.name, ("states", "max_length"))
+
+    @property
+    def origin(self) -> str:
+        return (
+            f"random weights, architecture and vocabulary of {self.folder}" if self.random_weights else f"the folder {self.folder}"
+        )
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        said = self._json(CONFIG)
+        try:
+            built = build(said, f"encoder of {self.folder / CONFIG}")
+        except (ConfigError, EncoderError) as error:
+            raise EncoderError(f"{self.folder / CONFIG} is not a checkpoint of this version: {error}") from None
+        if not isinstance(built, Architecture):
+            raise EncoderError(f"{self.folder / CONFIG}: {said['_target_']} is not an architecture that probing train makes")
+        if self.states is None:
+            return built
+        if "states" not in {field.name for field in fields(built)}:
+            raise EncoderError(f"encoder.states={self.states}: only an LSTM has inner states, {self.folder} is a {built.KIND}")
+        return replace(built, states=self.states)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return self.architecture.layer_names
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        return self.architecture.dims
+
+    @cached_property
+    def counted(self) -> TrainedVocabulary:
+        """The vocabulary that was counted on the training text: what a language model predicts."""
+        return TrainedVocabulary(self._text(VOCABULARY))
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.architecture.reader(self.counted)
+
+    def _described(self) -> Mapping[str, Any]:
+        if self.random_weights:
+            return replace(self.architecture, init_seed=self.init_seed)._described()
+        return {"sha256": hashlib.sha256(self._bytes(WEIGHTS)).hexdigest()}
+
+    def _weights(self) -> Mapping[str, Any] | None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        if self.random_weights:
+            return None
+        try:
+            return load(self._bytes(WEIGHTS))
+        except SafetensorError as error:
+            raise EncoderError(f"{self.folder / WEIGHTS} cannot be read: {error}; it is cut short or not safetensors") from None
+
+    def random_twin(self, seed: int) -> CheckpointEncoder:
+        """The same architecture and vocabulary, weights drawn from `seed`."""
+        return replace(self, random_weights=True, init_seed=seed)
+
+    def _json(self, name: str) -> Any:
+        try:
+            said = json.loads(self._text(name))
+        except (ValueError, RecursionError) as error:
+            raise EncoderError(f"{self.folder / name} is not JSON: {error}") from None
+        if not isinstance(said, dict):
+            raise EncoderError(f"{self.folder / name} must hold a JSON object")
+        return said
+
+    def _text(self, name: str) -> str:
+        return decoded(self._bytes(name), self.folder / name, EncoderError)
+
+    def _bytes(self, name: str) -> bytes:
+        if not self.folder.is_dir():
+            raise EncoderError(f"encoder.path={self.path!r}: no such folder")
+        try:
+            content = (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            have = ", ".join(sorted(path.name for path in self.folder.iterdir())) or "nothing"
+            raise EncoderError(
+                f"encoder.path={self.path!r} holds no {name} (it holds {have}); a checkpoint of probing train has "
+                f"{CONFIG}, {WEIGHTS} and {VOCABULARY}"
+            ) from None
+        seen = self.__dict__.setdefault("_seen", {})
+        if seen.setdefault(name, digest := hashlib.sha256(content).hexdigest()) != digest:
+            raise EncoderError(f"{self.folder / name} was replaced since it was read first: make the encoder again")
+        return content
+
+
+def save(folder: Path, architecture: Architecture, network: Network, vocabulary: TrainedVocabulary) -> None:
+    """Writes the first three files, and the architecture's own format if it has one; `probing.training.train` adds the manifest."""
+    from safetensors.torch import save_file
+
+    save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS)
+    vocabulary.save(folder / VOCABULARY)
+    target = f"{type(architecture).__module__}.{type(architecture).__qualname__}"
+    options = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
+    architecture.export(network, folder)
+    (folder / CONFIG).write_text(json.dumps({"_target_": target, **options}, indent=1))

@@ -1,0 +1,140 @@
+"""Convolutional encoders: a gated stack, and the multi-width network with max-over-time pooling.
+
+    gated     h <- (h + A(h) * sigmoid(B(h))) sqrt(1/2), one block; A and B are convolutions of one width (Dauphin et al. 2017;
+              Gehring et al. 2017; Conneau et al. 2018 probe such an encoder)
+    cnn       relu of convolutions of several widths over the token vectors, side by side (Kim 2014); under max pooling this is
+              the sentence vector that his classifier reads
+
+`reads=forward` and `backward` shift the windows so that a state sees no token to come (language models). Positions beyond the
+sentence are zeros.
+
+Left out: position embeddings; attention of Gehring et al.'s decoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from probing.encoders.networks.network import Architecture
+from probing.errors import EncoderError
+
+
+@dataclass
+class GatedCNN(Architecture):
+    """Options of `Architecture`, and:
+
+    Args:
+        channels: width of a block's output.
+        width: tokens in a window; odd where `reads=all`.
+    """
+
+    channels: int = 512
+    width: int = 3
+
+    KIND: ClassVar[str] = "gated-cnn"
+    READS: ClassVar[tuple[str, ...]] = ("all", "forward", "backward", "both")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least_one(self, "channels", "width")
+        if self.reads == "all" and self.width % 2 == 0:
+            raise EncoderError(f"encoder.width={self.width} must be odd where encoder.reads=all, so that a window has a middle")
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return tuple(f"block {k}" for k in range(1, self.layers + 1))
+
+    @property
+    def state_width(self) -> int:
+        return self.channels
+
+    def stack(self) -> nn.Module:
+        return GatedStack(self.embedding_dim, self.channels, self.layers, self.width, self.reads != "all", self.dropout)
+
+
+class GatedStack(nn.Module):
+    """A linear map to `channels`, then the blocks; a list of (batch, tokens, channels)."""
+
+    def __init__(self, width_in: int, channels: int, layers: int, width: int, causal: bool, dropout: float):
+        super().__init__()
+        self.enter = nn.Linear(width_in, channels)
+        self.blocks = nn.ModuleList(nn.Conv1d(channels, 2 * channels, width) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.pad = (width - 1, 0) if causal else (width // 2, width // 2)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
+        real = inside(x, lengths)
+        h, found = self.enter(x), []
+        for block in self.blocks:
+            window = F.pad((self.dropout(h) * real).transpose(1, 2), self.pad)  # (batch, channels, tokens + width - 1)
+            h = (h + F.glu(block(window), 1).transpose(1, 2)) * 0.5**0.5
+            found.append(h)
+        return found
+
+
+@dataclass
+class CNN(Architecture):
+    """Options of `Architecture` (one layer), and:
+
+    Args:
+        widths: tokens in a window.
+        filters: of each width.
+    """
+
+    reads: str = "all"
+    widths: list[int] = field(default_factory=lambda: [3, 4, 5])
+    filters: int = 100
+
+    KIND: ClassVar[str] = "cnn"
+    READS: ClassVar[tuple[str, ...]] = ("all",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least_one(self, "filters")
+        if self.layers != 1:
+            raise EncoderError(f"encoder.layers={self.layers}: this network has one layer of convolutions (gated-cnn stacks them)")
+        if not self.widths or min(self.widths) < 1:
+            raise EncoderError(f"encoder.widths={self.widths} must hold window widths of at least 1")
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return ("convolutions",)
+
+    @property
+    def state_width(self) -> int:
+        return self.filters * len(self.widths)
+
+    def stack(self) -> nn.Module:
+        return MultiWidth(self.embedding_dim, self.widths, self.filters)
+
+
+class MultiWidth(nn.Module):
+    """Convolutions of several widths over the same tokens: one state of (batch, tokens, filters * len(widths))."""
+
+    def __init__(self, width_in: int, widths: list[int], filters: int):
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv1d(width_in, filters, width) for width in widths)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
+        tokens = (x * inside(x, lengths)).transpose(1, 2)  # (batch, width_in, tokens)
+        maps = []
+        for convolution in self.convolutions:
+            reach = convolution.kernel_size[0] - 1
+            maps.append(convolution(F.pad(tokens, (reach // 2, reach - reach // 2))))
+        return [torch.cat(maps, 1).relu().transpose(1, 2)]
+
+
+def inside(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """(batch, tokens, 1), one where there is a token and zero on padding."""
+    return (torch.arange(x.shape[1], device=x.device)[None] < lengths[:, None])[..., None].to(x.dtype)
+
+
+def _at_least_one(encoder: Architecture, *options: str) -> None:
+    for option in options:
+        if getattr(encoder, option) < 1:
+            raise EncoderError(f"encoder.{option}={getattr(encoder, option)} must be at least 1")

@@ -1,0 +1,1 @@
+"""Encoders from a user's own Python code: adapters, hashes of code, errors."""

@@ -1,0 +1,262 @@
+"""Your own Python code as a frozen encoder: `encoder=python encoder.target=file.py:make encoder.options={…}`.
+
+The target is `my.module:name` or `folder/file.py:name`. What the name may stand for:
+
+- A function that can be called with the options alone, or a class: called so, and what it returns is one of the following.
+- Any other function, or an object that can be called. It is called with a list of n sentences (and the options), and returns an
+  array (n, d): sentence vectors; a list of n arrays (tokens, d): token states; or a dict {layer name: one of these}.
+- `ModuleStates(module, tokenize, layers)`: outputs of named submodules of a torch module (`probing.encoders.user.modules`).
+- Anything with a function `batcher`, also a module (then `:name` is left out): SentEval's `prepare(params, samples)` and
+  `batcher(params, batch)` unchanged, the options added to `params` (`probing.encoders.user.adapters`).
+- An `Encoder` (`probing.encoders.base`): used as it is.
+
+Token states have the poolings mean, max and last, sentence vectors the one pooling `sentence`. The first layer is meant to be the
+embedding output: the floor `static` takes its mean.
+
+What is checked when the encoder is made: a few fixed sentences go through it, one of them alone and then in the company of the
+others. Vectors that depend on the company (padding that is not masked, training mode, a result in another order, a `prepare` that
+weighs words by frequency) are refused, since the suite makes batches as it needs them; `encoder.batch_size=1` gives each sentence
+alone.
+
+The fingerprint covers the source files, the arrays that the code reaches (`probing.encoders.user.usercode`, also for the limits),
+the options, an attribute `version` of what was made, the target or its module (change it with what no hash sees), and the vectors
+of the fixed sentences, to 4 digits, computed with one thread. It may change where the vectors do not: with a comment in the source,
+or on another machine. Then vectors are computed again; they are never taken from other code.
+
+Left out: truncation, which is yours; and freeing what a module keeps in its globals (`release` drops what was made).
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probing.encoders.base import Encoder, Item, States
+from probing.encoders.user.adapters import Adapter, Batcher, Function, Own
+from probing.encoders.user.behaviour import digest, far, probe
+from probing.encoders.user.modules import Module, ModuleStates
+from probing.encoders.user.usercode import Code, arrays_sha256, find, sources, users_code
+from probing.errors import EncoderError, StatesError
+
+VERSION = 1
+"""Raise when the same code and options would give other vectors."""
+
+ENCODER = sorted({*Encoder.__annotations__, *(name for name in vars(Encoder) if not name.startswith("_"))})
+ALLOWED = (
+    "allowed: a function texts -> vectors, ModuleStates, an Encoder, something with a function `batcher`, "
+    "or a function of the options that makes one of these"
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known once the code was loaded: also the states (tokens, d) of the fixed sentences, layer by layer."""
+
+    description: Mapping[str, Any]
+    poolings: tuple[str, ...]
+    probed: list[np.ndarray]
+
+
+@dataclass
+class PythonEncoder:
+    """Options of the encoder; the code is not imported before it is needed.
+
+    Args:
+        target: `my.module:name` or `folder/file.py:name`; see above.
+        options: keyword arguments of the function that `target` names, or keys of SentEval's `params`.
+        batch_size: sentences in one call of the code, at most.
+        init_seed: draw the parameters from this seed (see `random_twin`).
+        label: name in tables; None: the target without its folder.
+    """
+
+    target: str
+    options: dict[str, Any] | None = None
+    batch_size: int = 128
+    init_seed: int | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise EncoderError(f"encoder.batch_size={self.batch_size} must be at least 1")
+        try:
+            json.dumps(self.options)
+        except (TypeError, ValueError):
+            raise EncoderError(f"encoder.options={self.options!r} must hold plain values: text, numbers, lists, dicts") from None
+        self._known: Facts | None = None
+        self.name = self.label or Path(self.target).name
+        if self.options:
+            self.name += "[" + ",".join(f"{key}={value}" for key, value in self.options.items()) + "]"
+        if self.init_seed is not None:
+            self.name += f" (random {self.init_seed})"
+
+    @property
+    def said(self) -> str:
+        return f"encoder.target={self.target}"
+
+    @property
+    def origin(self) -> str:
+        drawn = "random weights, " if self.init_seed is not None else ""
+        return f"{drawn}{self.description['form']} of the Python code {self.target}"
+
+    # What it is: found out when the code is loaded first, and kept when it is released.
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        return self._facts.description
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.description["layers"])
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        return tuple(dim for _, dim in self.description["layers"])
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        return self._facts.poolings
+
+    @property
+    def _facts(self) -> Facts:
+        if self._known is None:
+            _ = self._adapter
+        return self._known
+
+    @cached_property
+    def _adapter(self) -> Adapter:
+        """The code, loaded. Loaded again after a release, it must be what it was."""
+        if self._known is None:
+            adapter, code = self._made()
+            self._known = self._find_facts(adapter, code)
+            return adapter
+        adapter, code = self._made()
+        if far(probe(adapter), self._known.probed) or sources(code) != self.description["sources"]:
+            raise StatesError(f"{self.said}: loaded again, it gives other vectors or is other code; seed what it draws at random")
+        return adapter
+
+    def _find_facts(self, adapter: Adapter, code: Code) -> Facts:
+        arrays = arrays_sha256([code.thing, *adapter.given], code)  # before the code is called, which may change them
+        probed = probe(adapter)
+        said: dict[str, Any] = {
+            "kind": "python",
+            "version": VERSION,
+            "form": adapter.form,
+            "sources": sources(code),
+            "options": self.options or {},
+            "arrays": arrays,
+            "layers": [list(layer) for layer in zip(adapter.layer_names, adapter.dims, strict=True)],
+            "behaviour": digest(probed),
+        }
+        declared = [getattr(thing, "version", None) for thing in (adapter.given[0], code.thing, code.module)]
+        if versions := [value for value in declared if isinstance(value, str | int | float)]:
+            said["declared"] = versions[0]
+        if isinstance(adapter, Own):
+            said["encoder"] = adapter.description
+        return Facts(said, adapter.poolings, probed)
+
+    def _made(self) -> tuple[Adapter, Code]:
+        code = find(self.target)
+        with users_code(f"{self.said}: making the encoder"):
+            adapter = self._adapt(code)
+        if self.init_seed is not None:
+            adapter = adapter.random_twin(self.init_seed)
+            if adapter is None:
+                raise EncoderError(f"{self.said}: encoder.init_seed is set, but there are no weights to draw")
+        return adapter, code
+
+    def _adapt(self, code: Code) -> Adapter:
+        import torch
+
+        thing, options = code.thing, self.options or {}
+        if _has_batcher(thing):
+            return Batcher(self.said, thing, options, self.batch_size)
+        if not code.attribute:
+            raise EncoderError(f"{self.said}: it has no function `batcher`; name what to use: {self.target}:NAME")
+        if callable(thing) and not isinstance(thing, ModuleStates | torch.nn.Module) and not _is_encoder(thing):
+            how = _takes(thing, options)
+            if how == "options":
+                thing = thing(**options)
+            elif how == "texts":
+                return Function(self.said, partial(thing, **options) if options else thing, self.batch_size)
+            else:
+                raise EncoderError(
+                    f"{self.said}{how} can be called neither with the options {options} nor with sentences and these"
+                )
+        elif options:
+            raise EncoderError(f"{self.said} is a {type(thing).__name__}, which takes no encoder.options")
+        if _has_batcher(thing):
+            return Batcher(self.said, thing, {}, self.batch_size)
+        if isinstance(thing, ModuleStates):
+            return Module(self.said, thing, self.batch_size)
+        if _is_encoder(thing):
+            return Own(self.said, thing, self.batch_size)
+        if isinstance(thing, torch.nn.Module):
+            raise EncoderError(
+                f"{self.said} gives a bare torch.nn.Module; give ModuleStates(module, tokenize, layers=[…]), "
+                "or a function texts -> vectors that calls it"
+            )
+        if callable(thing) and not inspect.isclass(thing):
+            return Function(self.said, thing, self.batch_size)
+        lacks = [name for name in ENCODER if not hasattr(thing, name)]
+        nearly = f", an Encoder but for {', '.join(lacks)}" if len(lacks) < len(ENCODER) / 2 else ""
+        raise EncoderError(f"{self.said} gives a {type(thing).__name__}{nearly};\n{ALLOWED}")
+
+    # What it does.
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
+        return self._adapter.tokenize(texts)
+
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """Where token states are one a word, the words in order; for sentence vectors one None a sentence.
+
+        Raises:
+            EncoderError: token states that are not one a word.
+        """
+        return self._adapter.word_ids(texts)
+
+    def forward(self, items: Sequence[Item]) -> States:
+        """States of a batch.
+
+        Raises:
+            StatesError: an exception in the code (a `ForeignError`), a result of the wrong type, shape or length, or states that
+                are not finite.
+        """
+        return self._adapter.forward(items)
+
+    def release(self) -> None:
+        """Drops what was made; it is made again when it is needed."""
+        self.__dict__.pop("_adapter", None)
+
+    def random_twin(self, seed: int) -> PythonEncoder | None:
+        """`ModuleStates` with parameters drawn by the submodules' `reset_parameters`, or the twin of an `Encoder`; else None."""
+        return None if self._adapter.random_twin(seed) is None else replace(self, init_seed=seed)
+
+
+def _has_batcher(thing: Any) -> bool:
+    return callable(getattr(thing, "batcher", None)) and not inspect.isclass(thing)
+
+
+def _is_encoder(thing: Any) -> bool:
+    return isinstance(thing, Encoder) and not inspect.isclass(thing)
+
+
+def _takes(thing: Any, options: Mapping[str, Any]) -> str:
+    """How it can be called: with the "options" alone, with the "texts" before them, or neither: then its signature."""
+    try:
+        signature = inspect.signature(thing)
+    except ValueError:  # built in: no signature to be had
+        return "texts"
+    for how, arguments in (("options", ()), ("texts", ([],))):
+        try:
+            signature.bind(*arguments, **options)
+            return how
+        except TypeError:
+            continue
+    return str(signature)

@@ -1,0 +1,231 @@
+"""A user's Python code: found by its target, its exceptions said in two lines, and its content hashed as far as it can be.
+
+No hash of running code can be complete: a function may read a file, a C library or the network when it is called. Three
+hashes together come close. *Sources* (`sources`): the target's file, and the files of its folder, or below, that it imports at
+the top. *Arrays* (`arrays_sha256`): the state dict of every `torch.nn.Module`, every tensor and every numpy array that the
+globals, closures, attributes, lists and dicts of that code reach. *Behaviour*: its vectors of a few sentences
+(`probing.encoders.user.behaviour`).
+
+Left out: code that is imported inside a function or lies in another folder, and arrays inside objects of installed packages;
+these count only where the behaviour shows them.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+from probing.encoders.user.standin import standing_in
+from probing.errors import NO_MEMORY, EncoderError, ProbingError, did_you_mean, ends_job, first_line, out_of_memory
+
+_NOT_THE_USERS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).resolve().parents[1]))
+
+
+@contextmanager
+def users_code(doing: str, kind: type[EncoderError] = EncoderError) -> Iterator[None]:
+    """Turns an exception of the user's code into an error of this kind that names its file and line: `EncoderError` while the code
+    is loaded, a mistake in what was given; `ForeignError` while it is used."""
+    try:
+        yield
+    except (ProbingError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        if ends_job(error):
+            raise
+        frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        theirs = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)]
+        if isinstance(error, SyntaxError) and error.filename:
+            theirs = [(error.filename, error.lineno)]
+        where = "{}, line {}: ".format(*theirs[-1]) if theirs else ""
+        advice = f"; {NO_MEMORY}" if out_of_memory(error) else ""
+        raise kind(f"{doing} failed:\n{where}{type(error).__name__}: {first_line(error)}{advice}") from error
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a target names: the module, the attribute in it (the module itself where the target has none), and the folder within
+    which code counts as the user's; None for a module without a file."""
+
+    module: ModuleType
+    attribute: str
+    thing: Any
+    folder: Path | None
+
+
+_SOURCE = "__probing_source__"  # in a module: its file when it was imported, which may have been edited since
+_imported: set[str] = set()  # modules that the last target brought along
+
+
+def find(target: str) -> Code:
+    """The code of `my.module:make`, `folder/file.py:make`, or either without an attribute.
+
+    The file's folder, or the current one, is put in front of `sys.path`, as Python does for a script. A file is run anew each
+    time, from the bytes that are hashed, and so are modules of its folder that it imports; what was imported before stays.
+    SentEval's own package need not be installed (`probing.encoders.user.standin`).
+
+    Raises:
+        EncoderError: no such file, module or attribute, or an exception while it is imported.
+    """
+    place, _, attribute = target.rpartition(":") if ":" in target else (target, "", "")
+    path = Path(place).expanduser().resolve() if place.endswith(".py") else None
+    if path and not path.is_file():
+        raise EncoderError(f"encoder.target={target}: no file {path}")
+    for name in _imported:
+        sys.modules.pop(name, None)
+    home = path.parent if path else Path.cwd()
+    sys.path[:] = [str(home), *(entry for entry in sys.path if entry != str(home))]
+    before = set(sys.modules)
+    try:
+        with users_code(f"encoder.target={target}: importing it"), _no_bytecode(), standing_in():
+            module = thing = _run(path) if path else importlib.import_module(place)
+            for part in attribute.split(".") if attribute else ():
+                if not hasattr(thing, part):
+                    public = sorted(name for name in vars(module) if not name.startswith("_"))
+                    raise EncoderError(f"encoder.target={target}: {place} has no {part!r}{did_you_mean(part, public)}")
+                thing = getattr(thing, part)
+    finally:
+        brought = set(sys.modules) - before
+        _imported.clear()
+        _imported.update(name for name in brought if _is_users(getattr(sys.modules[name], "__file__", None), home))
+    folder = None
+    if file := getattr(module, "__file__", None):
+        folder = Path(file).resolve().parents[0 if path else place.count(".") + (Path(file).name == "__init__.py")]
+    return Code(module, attribute, thing, folder)
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """A .pyc passes for any file of its size and second: the code that runs might not be the code that is hashed."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def _run(path: Path) -> ModuleType:
+    """The file as a module, from its bytes."""
+    content = path.read_bytes()
+    spec = importlib.util.spec_from_file_location(f"_probing_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look there
+    setattr(module, _SOURCE, content)
+    exec(compile(content, str(path), "exec"), module.__dict__)
+    return module
+
+
+def sources(code: Code) -> dict[str, str]:
+    """sha256 of the target's file, and of the files of its folder, or below, that it imports at the top; by name in that folder."""
+    found, todo, seen = {}, [code.module] if code.folder else [], set()
+    while todo:
+        module = todo.pop()
+        path = Path(module.__file__).resolve()
+        content = vars(module).setdefault(_SOURCE, path.read_bytes())
+        found[path.relative_to(code.folder).as_posix()] = hashlib.sha256(content).hexdigest()
+        for name in _imports(content, module.__package__) if path.suffix == ".py" else ():
+            other = sys.modules.get(name)
+            if name not in seen and _is_users(getattr(other, "__file__", None), code.folder):
+                todo.append(other)
+                seen.add(name)
+    return found
+
+
+def _imports(content: bytes, package: str | None) -> Iterator[str]:
+    """Full names that the import statements outside of functions may mean, modules or not."""
+    todo: list[ast.AST] = [ast.parse(content)]
+    while todo:
+        node = todo.pop()
+        names = []
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        for name in names:
+            yield from accumulate(name.split("."), "{}.{}".format)
+        todo += ast.iter_child_nodes(node)
+
+
+def _home(value: Any) -> ModuleType | None:
+    """The module that defines a class or function, or the class of anything else."""
+    return sys.modules.get((value if isinstance(value, type | FunctionType) else type(value)).__module__)
+
+
+def _is_users(file: str | None, folder: Path | None) -> bool:
+    return bool(file and folder) and Path(file).resolve().is_relative_to(folder) and not file.startswith(_NOT_THE_USERS)
+
+
+def arrays_sha256(thing: Any, code: Code) -> str:
+    """One hash of every tensor and array that the thing and the module's own code reach, with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, array in sorted(_arrays(thing, code), key=lambda pair: pair[0]):
+        digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
+        digest.update(_bytes(array))
+    return digest.hexdigest()
+
+
+def _arrays(thing: Any, code: Code) -> Iterator[tuple[str, Any]]:
+    import numpy as np
+    import torch
+
+    todo, seen = [("", thing)], {}
+    while todo:
+        name, value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value  # kept, so that its id is not given to another
+        if isinstance(value, torch.nn.Module):
+            todo += [(f"{name}.{key}", tensor) for key, tensor in value.state_dict().items()]
+        elif isinstance(value, torch.Tensor) or (isinstance(value, np.ndarray) and value.dtype != object):
+            yield name, value
+        else:
+            todo += [(f"{name}.{key}", part) for key, part in _parts(value, code.folder)]
+
+
+def _parts(value: Any, folder: Path | None) -> list[tuple[Any, Any]]:
+    """What a value holds that the user's code can reach through it."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, list | tuple):
+        return list(enumerate(value))
+    if isinstance(value, MethodType):
+        return [("self", value.__self__), ("function", value.__func__)]
+    if isinstance(value, partial):
+        return [("function", value.func), ("arguments", value.args), ("keywords", value.keywords)]
+    if callable(value) and getattr(value, "__wrapped__", None) is not None:  # decorated, as by torch.no_grad() or a cache
+        return [("wrapped", value.__wrapped__)]
+    if isinstance(value, FunctionType):
+        if not _is_users(value.__code__.co_filename, folder):
+            return []
+        held = inspect.getclosurevars(value).nonlocals
+        return [("globals", value.__globals__), ("closure", held), ("defaults", [value.__defaults__, value.__kwdefaults__])]
+    if isinstance(value, ModuleType):
+        return list(vars(value).items()) if _is_users(getattr(value, "__file__", None), folder) else []
+    if isinstance(value, type):
+        return list(vars(value).items()) if _is_users(getattr(_home(value), "__file__", None), folder) else []
+    return [("class", type(value)), *getattr(value, "__dict__", {}).items()] if _parts(type(value), folder) else []
+
+
+def _bytes(array: Any) -> bytes:
+    import torch
+
+    if isinstance(array, torch.Tensor):
+        return array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return array.tobytes()

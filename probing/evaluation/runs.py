@@ -1,0 +1,125 @@
+"""A run on disk: which cells were asked for, with which configuration, and the tables made of them.
+
+DIR/runs/<name>/run.json    configuration and planned rows (no date: the same request writes the same bytes)
+               /rows.csv …  what `probing.report.write.write` makes
+DIR/cells/                  all cells of all runs, shared (probing.store.results)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from probing.errors import DataError
+from probing.evaluation.evaluate import rows_of
+from probing.evaluation.tables import SCORES, STATES, ResultTable, Row
+from probing.files import replace_file
+from probing.store.results import Cells
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was asked for; its cells may be finished, failed or missing."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    cells: Cells
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The cells, each once, though several rows may show it."""
+        return tuple(dict.fromkeys(row.cell for row in self.rows))
+
+    @classmethod
+    def write(cls, folder: Path, config: Mapping[str, Any], rows: Sequence[Row], cells: Cells) -> Run:
+        where = os.path.relpath(cells.root.resolve(), folder.resolve())
+        planned = [{name: value for name, value in asdict(row).items() if name not in SCORES} for row in rows]
+        said = {"config": config, "cells_folder": where, "rows": planned}
+        replace_file(folder / "run.json", json.dumps(said, indent=1, ensure_ascii=False).encode())
+        return cls(folder, config, tuple(rows), cells)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Run:
+        """
+        Raises:
+            DataError: the folder holds no run.
+        """
+        folder = Path(folder).expanduser()
+        try:
+            said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            rows = tuple(Row(**{"layer_name": "", **row}) for row in said["rows"])
+            return cls(folder, said["config"], rows, Cells(folder / said["cells_folder"]))
+        except FileNotFoundError:
+            near = sorted(str(path.parent) for path in folder.glob("**/run.json"))[:5]
+            hint = f"; there is one in {', '.join(near)}" if near else " (a run is a folder such as probing-out/runs/NAME)"
+            raise DataError(f"{folder} holds no run{hint}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+            raise DataError(f"{folder / 'run.json'} is damaged ({error}); run the command that made it again") from None
+
+    def state(self) -> dict[str, list[Any]]:
+        """The cells by state: records of done and failed ones, keys of missing ones."""
+        return self._state
+
+    @cached_property
+    def _state(self) -> dict[str, list[Any]]:
+        states: dict[str, list[Any]] = {name: [] for name in STATES}
+        for key in self.keys:
+            status, record = self.cells.state(key)
+            states[status].append(record or key)
+        return states
+
+    @cached_property
+    def _done(self) -> dict[str, dict[str, Any]]:
+        return {record["key"]: record for record in self.state()["done"]}
+
+    def table(self) -> ResultTable:
+        return rows_of(self.rows, self.cells)
+
+    def data_cards(self) -> dict[str, dict[str, Any]]:
+        """The data card of each task, from the first finished cell that read it."""
+        cards: dict[str, dict[str, Any]] = {}
+        for row in self.rows:
+            if record := self._done.get(row.cell):
+                cards.setdefault(row.task, record["details"]["data"])
+        return cards
+
+    def encoder_descriptions(self) -> dict[str, dict[str, Any]]:
+        """Name -> origin, fingerprint and description of each encoder, from the first finished cell that used it."""
+        encoders: dict[str, dict[str, Any]] = {}
+        for row in self.rows:
+            record = self._done.get(row.cell)
+            if record and (about := record["details"].get("encoder")):
+                fingerprint = record["row"]["encoder_fingerprint"]
+                entry = {"origin": about["origin"], "fingerprint": fingerprint, "reading": about["reading"]}
+                encoders.setdefault(row.encoder, entry)
+        return encoders
+
+    def versions(self) -> list[dict[str, str]]:
+        """The versions that computed the cells, each set once."""
+        found: list[dict[str, str]] = []
+        for record in self.state()["done"]:
+            if (said := record["details"]["versions"]) not in found:
+                found.append(said)
+        return found
+
+
+def rows_that_show(key: str, home: Path) -> list[dict[str, Any]]:
+    """Run, role, encoder and `twin_of` of every row of the runs in `home` that shows the cell `key`."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(home.glob("runs/*/run.json")):
+        try:
+            run = Run.read(path.parent)
+        except DataError:  # damaged; the commands that need it say so
+            continue
+        for row in run.rows:
+            if row.cell == key:
+                rows.append(
+                    {"run": path.parent.name, "role": row.role, "task": row.task, "encoder": row.encoder, "twin_of": row.twin_of}
+                )
+    return rows

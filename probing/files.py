@@ -1,0 +1,119 @@
+"""Writes files that are whole or absent, with a checksum where a damaged one must be noticed; the hash and the errors of files."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from probing.errors import StoreError
+
+
+def process() -> str:
+    """A name that no other running process has, on this machine or another."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def writer() -> str:
+    """A name that no other running thread has, of this process or another."""
+    return f"{process()}.{threading.get_ident()}"
+
+
+@contextmanager
+def atomic(path: Path, clear: bool = False) -> Iterator[Path]:
+    """A temporary name beside `path`, for a file or a folder; renamed to `path` when the block ends, removed when it raises.
+
+    Args:
+        clear: also remove what killed writers of the same file left. If a writer that shares no lock with us did so first, and
+            removed ours, its file stays: it is the same one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{writer()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except FileNotFoundError:
+        if not (clear and path.exists()):
+            raise
+    finally:
+        remove(temporary)
+    for left in path.parent.glob(f".{path.name}.*.tmp") if clear else ():
+        remove(left)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder; nothing happens where there is none."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file that is whole or absent."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where its data begin.
+
+    The format: 8 bytes little-endian header length, a JSON header with `dtype`, `shape`, `data_offsets`, then the data.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(length)), 8 + length
+
+
+def sealed(record: Mapping[str, Any]) -> bytes:
+    """A record as JSON whose first entry is the sha256 of all bytes after it."""
+    body = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)[1:].encode()
+    return _seal(body) + body
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """The record of a sealed file; None if it is missing, or a single byte differs from the one that was sealed."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    body = content[len(_seal(b"")) :]
+    if content != _seal(body) + body:
+        return None
+    record = json.loads(content)
+    del record["sha256"]
+    return record
+
+
+def _seal(body: bytes) -> bytes:
+    return f'{{\n "sha256": "{hashlib.sha256(body).hexdigest()}",'.encode()
+
+
+@contextmanager
+def os_errors_as_store_error(folder: Path) -> Iterator[None]:
+    """Converts OS errors (disk full, no permission, read-only) to a `StoreError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            why = f"the disk of {folder} is full; free some space, then run the same command again: finished work is kept"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            why = f"{folder} cannot be written ({error.strerror}); choose another folder with run.dir=… or run.store=…"
+        elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+            why = f"{folder} cannot be made: a file stands in its way"
+        else:
+            raise
+        raise StoreError(why) from None

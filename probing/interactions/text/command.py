@@ -1,0 +1,111 @@
+"""`probing interact`: the interactions of words in one sentence, as text.
+
+Per column (class or layer): v(N), v(empty), B, B_max, B_min, T and T / |v(N) - v(empty)|; then the best partitions as brackets in
+the sentence. Where contexts were sampled, also standard errors, and T with partitions chosen on one half of the sample and measured
+on the other (T split): far from T, the budget is too small. Definitions: `probing.interactions.segment`; games:
+`probing.interactions.text.game`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import isnan
+
+from probing.encoders.base import Encoder
+from probing.errors import ConfigError
+from probing.interactions.intervals import EXACT_ROWS, planned_rows
+from probing.interactions.text.game import TextGame, TextInteraction, drawn, seconds_per_row, text_interactions
+from probing.interactions.text.heads import load_head
+from probing.log import bar, human_seconds, say
+
+WORTH_SAYING = 1000
+"""Model rows above which the time is estimated first."""
+
+
+@dataclass
+class Interact:
+    """Options, as in `conf/interact.yaml`."""
+
+    text: str = ""
+    segment: str | None = None
+    value: str | None = None
+    target: str = "predicted"
+    head: str | None = None
+    layers: tuple[int, ...] | None = None
+    masking: str = "pad"
+    replacement: str | None = None
+    method: str = "exact"
+    budget: int | None = None
+    seed: int = 0
+
+    def run(self, encoder: Encoder) -> str:
+        """What is printed.
+
+        Raises:
+            ConfigError: a mistake in the options; a sentence too long for the encoder or the method.
+        """
+        head = load_head(self.head, encoder) if self.head else None
+        game = TextGame(encoder, self.text, self.value, self.masking, self.replacement, self.layers, self.target, head)
+        start, stop = segment_of(self.segment, game.n_players)
+        planned = planned_rows(stop - start, game.n_players - (stop - start), self.method, self.budget)
+        if WORTH_SAYING < planned <= max(EXACT_ROWS, self.budget or 0):  # more is refused below
+            say(f"about {planned:,} model rows, {human_seconds(planned * seconds_per_row(game))}")
+        with bar("model rows", planned) as game.advance:
+            found, rows = text_interactions(game, (start, stop), self.method, self.budget, self.seed)
+        words = game.sentence.words
+        of = f"{game.value} of class" if game.head else f"v_f, {game.value}"
+        said = [
+            f"{encoder.name}: {' '.join(words)}",
+            f"segment {start}:{stop} [{' '.join(words[start:stop])}] of {len(words)} words, masking={game.sentence.masking}, "
+            f"value={of}, method={self.method}: {rows:,} model rows",
+            *([f"predicted class: {game.predicted}"] if game.predicted is not None else []),
+            "",
+            *_table("class" if game.head else "layer", found),
+            "",
+            *_partitions(words, found, [one.column if game.head else one.column.split()[0] for one in found]),
+        ]
+        return "\n".join(said)
+
+
+def segment_of(said: str | None, n_words: int) -> tuple[int, int]:
+    """
+    >>> segment_of("3:6", 8), segment_of(None, 8)
+    ((3, 6), (0, 8))
+
+    Raises:
+        ConfigError: not start:stop, or out of range.
+    """
+    if said is None:
+        return 0, n_words
+    given = re.fullmatch(r"(\d+):(\d+)", said)
+    start, stop = map(int, given.groups()) if given else (0, 0)
+    if not 0 <= start < stop <= n_words:
+        raise ConfigError(f"segment={said}: give start:stop in words, 0 <= start < stop <= {n_words}, such as segment=0:{n_words}")
+    return start, stop
+
+
+def _table(columns: str, found: list[TextInteraction]) -> list[str]:
+    sampled = found[0].found.method != "exact"
+    split = ["T split"] if sampled else []
+    rows = [[columns, "v(N)", "v(empty)", "B", "B_max", "B_min", "T", *split, "T/|v(N)-v(empty)|"]]
+    for one in found:
+        r = one.found
+        pairs = ((r.B, r.B_stderr), (r.B_max, r.B_max_stderr), (r.B_min, r.B_min_stderr), (r.T, r.T_stderr))
+        numbers = [f"{x + 0.0:.4g}" + (f" ± {error:.2g}" if sampled else "") for x, error in pairs]
+        numbers += [f"{r.T_split:.4g}"] * sampled
+        relative = "-" if isnan(one.T_relative) else f"{one.T_relative:.4g}"
+        rows.append([one.column, f"{one.whole:.4g}", f"{one.empty:.4g}", *numbers, relative])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))]) for row in rows]
+
+
+def _partitions(words: tuple[str, ...], found: list[TextInteraction], names: list[str]) -> list[str]:
+    """The best partitions as brackets, columns with the same one in one line."""
+    lines: dict[str, list[str]] = {}
+    for name, which in (("B_max", "max_partitions"), ("B_min", "min_partitions")):
+        for one, column in zip(found, names, strict=True):
+            partitions = getattr(one.found, which)
+            ties = f" (the finest of {len(partitions)} that tie)" if len(partitions) > 1 else ""
+            lines.setdefault(f"{name}  {drawn(words, partitions[0])}{ties}", []).append(column)
+    return [f"{line}   {', '.join(columns)}" if len(found) > 1 else line for line, columns in lines.items()]

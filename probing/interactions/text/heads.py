@@ -1,0 +1,168 @@
+"""Linear heads: class logits from one pooled layer, of a trained classifier or fitted on a frozen encoder.
+
+    logits = coef x + intercept,   x the pooled vector of a layer
+
+`head_of` reads the head that `probing train objective=sst2` left in a checkpoint; `fit_head` fits one by logistic regression
+(scikit-learn, C chosen on dev) for an encoder that has none, so that class logits exist for any encoder. A fitted head is a folder
+of two files: `head.safetensors` and `head.json` (classes, layer, pooling, encoder, data, scores).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probing.data.task import Task
+from probing.encoders.base import Encoder, fingerprint
+from probing.encoders.networks.checkpoint import MANIFEST, CheckpointEncoder
+from probing.errors import ConfigError, DataError, EncoderError
+from probing.reading import read_text
+from probing.store.extraction import extract
+from probing.types import Column, Values
+
+WEIGHTS, CARD = "head.safetensors", "head.json"
+VERSION = 2
+"""Of `fit_head`: raise it when the same vectors would give another head."""
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear map of one pooled layer to class logits.
+
+    Attributes:
+        coef: (classes, d); intercept: (classes,).
+        layer, pooling: what it reads.
+        made: encoder's fingerprint, data, scores, as plain JSON.
+    """
+
+    coef: Values
+    intercept: Values
+    classes: tuple[str, ...]
+    layer: int
+    pooling: str
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def logits(self, x: Values) -> Values:
+        """(n, classes) from pooled vectors (n, d)."""
+        return x @ self.coef.T + self.intercept
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all that decides the logits."""
+        said = json.dumps([self.coef.tolist(), self.intercept.tolist(), self.classes, self.layer, self.pooling])
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the two files; returns the folder."""
+        from safetensors.numpy import save_file
+
+        folder = Path(folder).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"coef": self.coef, "intercept": self.intercept}, folder / WEIGHTS)
+        card = {"classes": self.classes, "layer": self.layer, "pooling": self.pooling, "made": self.made}
+        (folder / CARD).write_text(json.dumps(card, indent=1))
+        return folder
+
+
+def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
+    """A fitted head of this encoder.
+
+    Raises:
+        EncoderError: the folder holds none, or one that was fitted on another encoder.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    folder = Path(folder).expanduser()
+    try:
+        card = json.loads(read_text(folder / CARD, EncoderError))
+        arrays = load_file(folder / WEIGHTS)
+        head = LinearHead(arrays["coef"], arrays["intercept"], tuple(card["classes"]), card["layer"], card["pooling"], card["made"])
+        made_on, name = head.made.get("fingerprint"), head.made.get("encoder")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError) as error:
+        raise EncoderError(f"head={str(folder)!r} is no folder of a fitted head ({type(error).__name__}: {error})") from None
+    if made_on != fingerprint(encoder):
+        raise EncoderError(f"head={str(folder)!r} was fitted on {name}, other vectors than {encoder.name}'s")
+    return head
+
+
+def head_of(encoder: Encoder) -> LinearHead | None:
+    """The head that a checkpoint was trained with; None where there is none, or `encoder.states` shows other layers than it reads.
+
+    Raises:
+        EncoderError: the head cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not isinstance(encoder, CheckpointEncoder) or encoder.random_weights or encoder.states is not None:
+        return None
+    if not (encoder.folder / WEIGHTS).is_file():
+        return None
+    try:
+        manifest = json.loads(read_text(encoder.folder / MANIFEST, EncoderError))
+        arrays = load_file(encoder.folder / WEIGHTS)
+        classes = manifest["data"].get("classes")
+        if classes is None:
+            return None  # a language model's softmax
+        coef, intercept = (arrays[f"head.1.{name}"].astype(np.float64) for name in ("weight", "bias"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError) as error:
+        raise EncoderError(f"{encoder.folder}: the head cannot be read ({type(error).__name__}: {error})") from None
+    made = {"fingerprint": fingerprint(encoder), "data": manifest["data"], "test": manifest["test"]}
+    return LinearHead(coef, intercept, tuple(classes), len(encoder.dims) - 1, encoder.architecture.pooling, made)
+
+
+def fit_head(
+    encoder: Encoder, task: Task, layer: int = -1, pooling: str = "mean", grid: Sequence[float] = (0.01, 0.1, 1.0, 10.0)
+) -> LinearHead:
+    """Logistic regression on one pooled layer of a frozen encoder; `made` holds dev and test accuracy (0-1).
+
+    Args:
+        layer: its number; -1 is the last.
+        grid: values of C, the best on dev is taken.
+
+    Raises:
+        ConfigError: no such layer or pooling.
+        DataError: fewer than two classes.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    layers = len(encoder.dims)
+    if not -layers <= layer < layers or pooling not in encoder.poolings:
+        raise ConfigError(
+            f"layer={layer}, pooling={pooling!r}: {encoder.name} has {layers} layers and the poolings {', '.join(encoder.poolings)}"
+        )
+    if len(task.classes) < 2:
+        raise DataError(f"{task.name} has {len(task.classes)} class: a head needs two")
+    layer %= layers
+    column = Column(layer, pooling)
+    x = {}
+    for split, part in task.splits.items():
+        x[split] = extract(encoder, encoder.tokenize(part.texts)[0], [pooling])[column].astype(np.float64)
+    mean, spread = x["train"].mean(0), x["train"].std(0)
+    varies = spread > 1e-6 * np.abs(mean)  # a constant dim is no feature,
+    varies &= spread > 1e-6 * (np.median(spread[varies]) if varies.any() else 0)  # nor is a dead output beside the layer's others
+    scale = np.where(varies, spread, np.inf)
+    z = {split: (values - mean) / scale for split, values in x.items()}
+    fits = [LogisticRegression(C=C, max_iter=5000).fit(z["train"], task.train.labels) for C in grid]
+    best = max(fits, key=lambda fit: fit.score(z["dev"], task.dev.labels))  # ties: the smallest C
+    coef, intercept = best.coef_, best.intercept_
+    if len(coef) == 1:  # two classes: scikit-learn keeps the second's log-odds, shared out evenly here
+        coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+    coef = coef / scale
+    made = {
+        "fingerprint": fingerprint(encoder),
+        "encoder": encoder.name,
+        "task": task.name,
+        "sha256": task.sha256,
+        "C": best.C,
+        "dev": float(best.score(z["dev"], task.dev.labels)),
+        "test": float(best.score(z["test"], task.test.labels)),
+    }
+    return LinearHead(coef, intercept - coef @ mean, task.classes, layer, pooling, made)

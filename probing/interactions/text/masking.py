@@ -1,0 +1,263 @@
+"""What it means that words of a sentence are absent, for every encoder: the players are the words of `text.split()`.
+
+A word's tokens (subwords, characters) follow it; tokens that belong to no word, such as [CLS], always stay. The choice matters: it
+changes values and best partitions, so it is part of every result's name.
+
+    mask, pad, unknown   the word vectors become that of the mask, padding or unknown token; positions and attention stay
+    zero, mean           the word vectors become zero, or the mean row of the embedding matrix
+    attention            nothing attends to the tokens, and pooling leaves them out; offered where a test on one sentence shows
+                         that what stands at an absent word's place moves no state of the others
+    delete               the tokens are removed, what follows moves up
+    replace              the word is replaced in the text by a given string, and the text is read anew
+
+    Hugging Face                     mask, pad, unknown where the tokenizer has the token; zero, mean, delete, replace; attention
+                                     but for `encoder=embeddings`
+    LSTM, CNNs, Transformer          mask, pad, unknown, zero, mean, delete, replace; attention: Transformer with reads=all
+      (`probing.encoders.networks.network`)   pad is the zero vector; a classifier's training never saw <mask>, only <unk>
+    ELMo, elmo-style                 zero (of the token vectors), delete, replace
+    any other                        delete (the text without the word is read anew), replace
+
+Word vectors are replaced inside the encoder, where it looks them up (a forward hook), so positions, segments and what is pooled
+stay those of the whole sentence, and the coalition of all words is the encoder's own output. `pad` is the baseline of the research
+code of Zhang et al. 2021: token 0 of BERT with the attention mask left at 1.
+
+Nothing left: where neither a word nor a special token remains (delete, attention, in encoders without special tokens), the encoder
+is not run and there are no states; who reads states takes the zero vector.
+
+Left out: baselines learned or drawn from a corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from probing.encoders.base import Encoder, Item, States
+from probing.encoders.elmo.elmo import ELMoEncoder
+from probing.encoders.elmo.elmo_network import ELMoNetwork
+from probing.encoders.elmo.elmo_style import ELMoStyle
+from probing.encoders.hf.embeddings import InputEmbeddings
+from probing.encoders.hf.huggingface import HuggingFaceEncoder
+from probing.encoders.networks.network import NetworkEncoder
+from probing.encoders.networks.transformer import Transformer
+from probing.encoders.networks.vocabulary import MASK, PAD, UNKNOWN
+from probing.errors import ConfigError, EncoderError, did_you_mean
+from probing.store.extraction import TOKEN_BUDGET, batches
+from probing.types import Coalitions
+
+MASKINGS = ("mask", "pad", "unknown", "zero", "mean", "attention", "delete", "replace")
+REREAD = ("delete", "replace")
+"""These change the number of tokens; the others keep every token in its place."""
+
+Way = Callable[[torch.Tensor], AbstractContextManager]
+"""Masks while the context is open: takes the absent tokens of the batch that is to come, bool (batch, tokens)."""
+
+
+class MaskedSentence:
+    """A sentence whose words may be absent.
+
+    Args:
+        encoder: any encoder of the suite.
+        text: split at blanks into words.
+        masking: one of `possible(encoder)`.
+        replacement: for `replace`, what stands in an absent word's place.
+
+    Attributes:
+        words: the players.
+        masking: the choice as results name it.
+
+    Raises:
+        ConfigError: no word, a masking that is unknown or not possible for the encoder, a sentence longer than the encoder reads.
+    """
+
+    def __init__(self, encoder: Encoder, text: str, masking: str = "pad", replacement: str | None = None):
+        self.encoder, self.words = encoder, tuple(text.split())
+        if not self.words:
+            raise ConfigError("the text holds no word")
+        if getattr(encoder, "stateful", False):
+            raise ConfigError("encoder.stateful=true: its states depend on what was read before, they are no function of the words")
+        allowed = possible(encoder)
+        if masking not in MASKINGS:
+            raise ConfigError(f"masking={masking!r} is unknown{did_you_mean(masking, MASKINGS)} (allowed: {', '.join(allowed)})")
+        if masking not in allowed:
+            raise ConfigError(f"masking={masking} is not possible for {encoder.name} (allowed: {', '.join(allowed)})")
+        if (masking == "replace") != (replacement is not None) or (replacement is not None and not replacement.strip()):
+            raise ConfigError(f"masking={masking}, replacement={replacement!r}: masking=replace needs a replacement, others none")
+        self.masking = f"replace {replacement!r}" if replacement is not None else masking
+        self.keeps_tokens = masking not in REREAD
+        self._replacement = replacement
+        self._by_tokens = masking != "replace" and _family(encoder) is not None
+        self._way = _ways(encoder).get(masking)
+        [self.item] = self._read([" ".join(self.words)])
+        if self._by_tokens:
+            [self._owners] = encoder.word_ids([" ".join(self.words)])
+            if without := [word for k, word in enumerate(self.words) if k not in self._owners]:
+                raise ConfigError(
+                    f"{encoder.name} has no token for {', '.join(map(repr, without))}, so masking={masking} changes nothing there; "
+                    "use masking=replace, which reads the text anew, or leave the word out"
+                )
+
+    def run(self, coalitions: Coalitions, budget: int = TOKEN_BUDGET) -> Iterator[tuple[list[int], States]]:
+        """States of coalitions (m, words), batch by batch of at most `budget` tokens: the rows, and their states.
+
+        A row with nothing left is in no batch. The mask says which states count: with `attention` those of present tokens, else
+        those that count in the whole sentence, or in what is left of it.
+        """
+        if self._way is None:
+            items = self._items(coalitions)
+            some = [i for i, item in enumerate(items) if len(item)]
+            for batch in batches([len(items[i]) for i in some], budget):
+                rows = [some[k] for k in batch]
+                yield rows, self.encoder.forward([items[i] for i in rows])
+            return
+        present = self._present(coalitions)
+        off = self.masking == "attention"
+        some = np.flatnonzero(present.any(1)) if off else np.arange(len(present))
+        step = max(1, budget // len(self.item))
+        forward = self.encoder.forward
+        if isinstance(self.encoder, HuggingFaceEncoder):
+            self.encoder.try_company([self.item] * min(step, len(some)))
+            step = 1 if self.encoder.company == "alone" else step
+            forward = self.encoder.together
+        for start in range(0, len(some), step):
+            rows = some[start : start + step]
+            here = torch.from_numpy(present[rows])
+            with self._way(~here):
+                states = forward([self.item] * len(rows))
+            if off:
+                states = States(states.layers, states.mask & here.to(states.mask.device), states.backward)
+            yield rows.tolist(), states
+
+    def _present(self, coalitions: Coalitions) -> Coalitions:
+        """Which tokens of the item are there, (m, tokens)."""
+        always = np.array([owner is None for owner in self._owners])
+        return always | coalitions[:, [owner or 0 for owner in self._owners]]
+
+    def _items(self, coalitions: Coalitions) -> list[Item]:
+        if self._by_tokens:
+            return [[token for token, there in zip(self.item, row, strict=True) if there] for row in self._present(coalitions)]
+        gone = [] if self._replacement is None else [self._replacement]
+        kept = ([part for w, there in zip(self.words, row, strict=True) for part in ([w] if there else gone)] for row in coalitions)
+        return self._read([" ".join(words) for words in kept])
+
+    def _read(self, texts: list[str]) -> list[Item]:
+        items, cut = self.encoder.tokenize(texts)
+        if cut:
+            raise ConfigError(
+                f"a sentence of {len(self.words)} words is longer than {self.encoder.name} reads; take a shorter one, or raise "
+                "encoder.max_length if it was set"
+            )
+        return items
+
+
+def possible(encoder: Encoder) -> tuple[str, ...]:
+    """The maskings that the encoder allows, in the order of `MASKINGS`."""
+    ways = _ways(encoder)
+    return tuple(name for name in MASKINGS if name in ways or name in REREAD)
+
+
+def published(encoder: Encoder) -> str:
+    """The masking that stands for the released experiments: pad (BERT, CNN), or zero where there is no such token (ELMo)."""
+    return next(name for name in ("pad", "zero", "delete") if name in possible(encoder))
+
+
+def _family(encoder: Encoder) -> str | None:
+    if isinstance(encoder, HuggingFaceEncoder):
+        return "huggingface"
+    if isinstance(encoder, ELMoEncoder) or (isinstance(encoder, NetworkEncoder) and isinstance(encoder.architecture, ELMoStyle)):
+        return "elmo"
+    return "network" if isinstance(encoder, NetworkEncoder) else None
+
+
+def _ways(encoder: Encoder) -> dict[str, Way]:
+    """How the encoder masks in place."""
+    family = _family(encoder)
+    if family == "elmo":
+        return {"zero": partial(_zero_token_vectors, encoder)}
+    if family is None:
+        return {}
+    attention: Way | None = None
+    if family == "huggingface":
+        tokenizer = encoder.tokenizer
+        ids = {"mask": tokenizer.mask_token_id, "pad": tokenizer.pad_token_id, "unknown": tokenizer.unk_token_id}
+        if isinstance(encoder, InputEmbeddings):
+            put = partial(_WordVectors, encoder.name, lambda: encoder.model)
+        else:
+            put = partial(_WordVectors, encoder.name, lambda: encoder.model.get_input_embeddings())
+            if encoder.obeys_mask:
+                attention = partial(_unattended, lambda: [encoder.model], "attention_mask", 0)
+    else:
+        ids = {"mask": MASK, "pad": PAD, "unknown": UNKNOWN}
+        put = partial(_WordVectors, encoder.name, lambda: encoder.network.embedding)
+        if isinstance(encoder.architecture, Transformer) and encoder.architecture.reads == "all":
+            attention = partial(_unattended, lambda: encoder.network.forwards.blocks, "src_key_padding_mask", True)
+    found: dict[str, Way] = {name: put(id) for name, id in ids.items() if id is not None}
+    return found | {name: put(name) for name in ("zero", "mean")} | ({"attention": attention} if attention else {})
+
+
+class _WordVectors:
+    """Gives absent tokens the vector of the token `put`, the zero vector, or the mean of all tokens' vectors."""
+
+    def __init__(self, name: str, embedding: Callable[[], torch.nn.Module], put: int | str):
+        self.name, self.embedding, self.put = name, embedding, put
+
+    @cached_property
+    def _vector(self) -> torch.Tensor:
+        """What is put in, (d,); looked up, not read from the weights, since some models scale what they look up."""
+        embedding = self.embedding()
+        size, device = embedding.weight.shape[0], embedding.weight.device
+        with torch.inference_mode():
+            if isinstance(self.put, int):
+                return embedding(torch.tensor(self.put, device=device))
+            if self.put == "zero":
+                return torch.zeros_like(embedding.weight[0])
+            return sum(embedding(ids).double().sum(0) for ids in torch.arange(size, device=device).split(4096)) / size
+
+    @contextmanager
+    def __call__(self, absent: torch.Tensor) -> Iterator[None]:
+        vector = self._vector
+
+        def put_in(module: torch.nn.Module, given: Any, vectors: torch.Tensor) -> torch.Tensor:
+            if vectors.shape[:2] != absent.shape:
+                raise EncoderError(f"{self.name} does not look up one vector a token; use masking=delete")
+            return torch.where(absent[..., None].to(vectors.device), vector.to(vectors), vectors)
+
+        handle = self.embedding().register_forward_hook(put_in)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+@contextmanager
+def _unattended(modules: Callable[[], Any], name: str, off: int | bool, absent: torch.Tensor) -> Iterator[None]:
+    """Sets the argument `name` of the modules, an attention mask (batch, tokens), to `off` for absent tokens."""
+
+    def switch(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, name: kwargs[name].masked_fill(absent.to(kwargs[name].device), off)}
+
+    handles = [module.register_forward_pre_hook(switch, with_kwargs=True) for module in modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _zero_token_vectors(encoder: Any, absent: torch.Tensor) -> Iterator[None]:
+    """ELMo's token vectors of absent words are zero; those of its two marks around the sentence stay."""
+    network = encoder.network if isinstance(encoder.network, ELMoNetwork) else encoder.network.inner
+    absent = torch.nn.functional.pad(absent, (1, 1))[..., None]  # (batch, tokens + 2, 1)
+    network.token_vectors = lambda characters: (
+        type(network).token_vectors(network, characters).masked_fill(absent.to(characters.device), 0.0)
+    )
+    try:
+        yield
+    finally:
+        del network.token_vectors

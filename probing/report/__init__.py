@@ -1,0 +1,1 @@
+"""Tables, figures and comparisons with published numbers, made of the rows of runs."""

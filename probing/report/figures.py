@@ -1,0 +1,187 @@
+"""Pictures of a result table: layer curves and layer × task heat maps, and of interactions by layer; SVG text, made of rows only.
+
+Colour follows the encoder (a fixed order of a palette safe for colour-blind readers: Okabe & Ito), grey is for floors, and the
+same numbers stand in the tables.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from probing.evaluation.tables import ResultTable
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+FLOOR_STYLES = {"majority": (0, (1, 1)), "length": (0, (4, 2)), "nb-unigram": (0, (6, 2, 1, 2)), "nb-bigram": "-"}
+RC = {"svg.hashsalt": "probing", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "font.family": "DejaVu Sans"}
+
+
+def curves(table: ResultTable, probe: str, pooling: str) -> str:
+    """Accuracy (percent) by layer, a panel per task: encoders with 95 % bands, their random twins, the control, and the floors."""
+    frame = table.frame[(table.frame.status == "done")]
+    here = frame[(frame.probe == probe) & (frame.pooling == pooling)]
+    floors = table.floors()
+    tasks = [t for t in table.tasks if t in set(here.task)]
+    columns = min(4, len(tasks))
+    rows = -(-len(tasks) // columns)
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(2.7 * columns, 2.1 * rows + 0.6), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, task in zip(panels, tasks, strict=False):
+            mine = here[here.task == task]
+            for k, encoder in enumerate(table.encoders):
+                colour = PALETTE[k % len(PALETTE)]
+                trained = _by_layer(mine[(mine.role == "probe") & (mine.encoder == encoder)])
+                if trained.empty:
+                    continue
+                panel.plot(trained.index, 100 * trained.accuracy, color=colour, marker="o", ms=3, lw=1.6, label=encoder)
+                panel.fill_between(
+                    trained.index, 100 * trained.accuracy_low, 100 * trained.accuracy_high, color=colour, alpha=0.2, lw=0
+                )
+                beside = [("random", "twin_of", "", "--", "random weights")]
+                beside += [
+                    ("control", "encoder", kind, (0, (1, 1 + i)), f"control ({kind})") for i, kind in enumerate(table.controls)
+                ]
+                for role, column, kind, style, name in beside:
+                    other = _by_layer(mine[(mine.role == role) & (mine[column] == encoder) & (mine.control == kind)])
+                    if len(other):
+                        panel.plot(other.index, 100 * other.accuracy, color=colour, ls=style, lw=1, label=f"{encoder}, {name}")
+            for name in floors.columns if task in floors.index else ():
+                panel.axhline(100 * floors.loc[task, name], color="#777777", lw=0.9, ls=FLOOR_STYLES.get(name, "-"), label=name)
+            panel.set_title(mine.paper_name.iloc[0], fontsize=9)
+            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.set_xlabel("layer")
+        for panel in panels[len(tasks) :]:
+            panel.set_visible(False)
+        for panel in panels[:: max(columns, 1)]:
+            panel.set_ylabel("test accuracy (%)")
+        legend(figure, panels, columns + (columns == 1))
+        return svg(figure)
+
+
+def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[str]) -> str:
+    """Layer × task, one map per pooling; colour: accuracy above the majority rate, as a share of what is left to 100 %."""
+    frame = table.frame[(table.frame.role == "probe") & (table.frame.encoder == encoder) & (table.frame.probe == probe)]
+    frame = frame[frame.status == "done"]
+    tasks = [t for t in table.tasks if t in set(frame.task)]
+    names = frame.drop_duplicates("task").set_index("task").paper_name
+    layers = sorted(int(layer) for layer in frame.layer.unique())
+    with matplotlib.rc_context(RC | {"axes.spines.left": False, "axes.spines.bottom": False}):
+        columns = min(2, len(poolings))
+        rows = -(-len(poolings) // columns)
+        size = ((0.55 * len(tasks) + 1.4) * columns, (0.3 * len(layers) + 0.9) * rows)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, pooling in zip(panels, poolings, strict=False):
+            here = frame[frame.pooling == pooling]
+            value = here.pivot_table("accuracy", "layer", "task").reindex(index=layers, columns=tasks)
+            floor = here.groupby("task").majority.first().reindex(tasks)
+            gain = ((value - floor) / (1 - floor)).astype(float).to_numpy()
+            panel.imshow(gain, cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower")
+            for (i, j), score in np.ndenumerate(value.to_numpy(float)):
+                if not np.isnan(score):
+                    panel.text(
+                        j,
+                        i,
+                        f"{100 * score:.0f}",
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color="white" if gain[i, j] > 0.55 else "black",
+                    )
+            panel.set_xticks(range(len(tasks)), [names[t] for t in tasks], rotation=45, ha="right")
+            panel.set_yticks(range(len(layers)), [str(layer) for layer in layers])
+            panel.tick_params(length=0)
+            panel.set_title(f"{encoder}, {pooling}", fontsize=9)
+            panel.set_ylabel("layer")
+        for panel in panels[len(poolings) :]:
+            panel.set_visible(False)
+        return svg(figure)
+
+
+_TITLES = {"T": "mean T", "T_relative": "median T_relative"}
+
+
+def strengths(means: pd.DataFrame) -> str:
+    """T and T_relative by layer with 95 % bands, a line per encoder, a row of panels per value.
+
+    Args:
+        means: encoder, value, measure, layer, estimate, low, high.
+    """
+    values, encoders = list(dict.fromkeys(means.value)), list(dict.fromkeys(means.encoder))
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(7.2, 2.2 * len(values) + 0.5), layout="constrained")
+        panels = figure.subplots(len(values), 2, squeeze=False)
+        for value, row in zip(values, panels, strict=True):
+            for measure, panel in zip(_TITLES, row, strict=True):
+                for k, encoder in enumerate(encoders):
+                    mine = means[(means.value == value) & (means.measure == measure) & (means.encoder == encoder)]
+                    _band(panel, mine, PALETTE[k % len(PALETTE)], encoder)
+                panel.set_title(f"{value}: {_TITLES[measure]}", fontsize=9)
+                panel.set_xlabel("layer")
+                panel.xaxis.get_major_locator().set_params(integer=True)
+        legend(figure, panels.ravel(), 2)
+        return svg(figure)
+
+
+def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
+    """The layer profile: over one layer axis, probing accuracy of each task, T, and T_relative; a column of panels per encoder.
+
+    Args:
+        accuracies: encoder, paper_name, layer, accuracy (0-1).
+        means: as in `strengths`.
+    """
+    encoders = [name for name in dict.fromkeys(means.encoder) if name in set(accuracies.encoder)]
+    tasks = list(dict.fromkeys(accuracies.paper_name))
+    values = list(dict.fromkeys(means.value))
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(2.6 * len(encoders) + 1.2, 6.4), layout="constrained")
+        panels = figure.subplots(3, len(encoders), squeeze=False, sharex="col", height_ratios=[2, 1, 1])
+        for encoder, (top, *below) in zip(encoders, panels.T, strict=True):
+            for k, task in enumerate(tasks):
+                mine = accuracies[(accuracies.encoder == encoder) & (accuracies.paper_name == task)].sort_values("layer")
+                style = {"color": PALETTE[k % len(PALETTE)], "ls": "-" if k < len(PALETTE) else "--"}
+                top.plot(mine.layer, 100 * mine.accuracy, marker="o", ms=2.5, lw=1.3, label=task, **style)
+            top.set_title(encoder, fontsize=9)
+            top.set_ylim(0, 100)
+            for measure, panel in zip(_TITLES, below, strict=True):
+                for k, value in enumerate(values):
+                    mine = means[(means.encoder == encoder) & (means.measure == measure) & (means.value == value)]
+                    _band(panel, mine, "black", f"interaction, {value}", ("-", "--", ":")[k % 3])
+            below[-1].set_xlabel("layer")
+            below[-1].xaxis.get_major_locator().set_params(integer=True)
+        for panel, name in zip(panels[:, 0], ("test accuracy (%)", *_TITLES.values()), strict=True):
+            panel.set_ylabel(name)
+        legend(figure, panels.ravel(), min(4, 2 * len(encoders)))
+        return svg(figure)
+
+
+def _band(panel: Axes, mine: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:
+    mine = mine.sort_values("layer")
+    if mine.estimate.notna().any():
+        panel.plot(mine.layer, mine.estimate, color=colour, ls=style, marker="o", ms=3, lw=1.6, label=label)
+        panel.fill_between(mine.layer, mine.low, mine.high, color=colour, alpha=0.2, lw=0)
+
+
+def legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
+    handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
+
+
+def _by_layer(frame: pd.DataFrame) -> pd.DataFrame:
+    values = frame.groupby("layer")[["accuracy", "accuracy_low", "accuracy_high"]].mean().astype(float)
+    values.index = values.index.astype(int)
+    return values.sort_index()
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG text, the same bytes for the same numbers."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()

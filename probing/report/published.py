@@ -1,0 +1,136 @@
+"""Numbers that papers printed, as data, and our table set beside them.
+
+Every value has its source (`note`) and a status: verified (read in the paper), second hand (read in another named source), or
+unverified. `sources.yaml` says what each table was made with. A comparison never puts two numbers side by side without naming
+what differs between them: encoder, probe, pooling, data, size of the train split, metric.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from probing import paths
+from probing.errors import ConfigError, did_you_mean
+from probing.evaluation.tables import ResultTable
+
+OFFICIAL_TRAIN = 99_000
+"""The official files hold 100,000 train sentences, give or take a few for balance."""
+
+
+def sources() -> dict[str, dict[str, str]]:
+    """Name -> file, citation and recipe of every published table on our tasks."""
+    return yaml.safe_load((paths.PUBLISHED / "sources.yaml").read_text(encoding="utf-8"))
+
+
+def load(name: str) -> pd.DataFrame:
+    """The published values: columns paper … status, with `score` as a fraction (0-1).
+
+    Raises:
+        ConfigError: no such table.
+    """
+    known = sources()
+    if name not in known:
+        raise ConfigError(f"no published table {name!r}{did_you_mean(name, known)} (allowed: {', '.join(known)})")
+    frame = pd.read_csv(paths.PUBLISHED / known[name]["file"], dtype={"layer": str}, keep_default_na=False)
+    percent = frame.metric.str.contains("%", regex=False)
+    frame["score"] = frame.value.astype(float).where(~percent, frame.value.astype(float) / 100)
+    return frame
+
+
+def beside(table: ResultTable, name: str) -> pd.DataFrame:
+    """One line per published value on a task of ours: theirs, ours, the difference (0-1), and what differs.
+
+    A numbered layer is set beside our same layer in the source's pooling where we have it; `best`, `last` or no layer beside our
+    dev-best layer or our last. With several encoders or probes of ours, each gets its lines.
+    """
+    source, theirs = sources()[name] if name in sources() else {}, load(name)
+    best = table.best()
+    lines = []
+    probed = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
+    for (task, encoder, probe, n_train), ours in probed.groupby(["paper_name", "encoder", "probe", "n_train"], sort=False):
+        top = best[(best.paper_name == task) & (best.encoder == encoder) & (best.probe == probe) & (best.n_train == n_train)].iloc[
+            0
+        ]
+        for row in theirs[theirs.task == task].itertuples():
+            pooling = source["pooling"] if source["pooling"] in set(ours.pooling) else top.pooling
+            layer = int(row.layer) if row.layer.isdigit() else int(ours.layer.max()) if row.layer == "last" else int(top.layer)
+            if not row.layer.isdigit() and row.layer != "last":
+                pooling = top.pooling
+            here = ours[(ours.layer == layer) & (ours.pooling == pooling)]
+            if here.empty:
+                continue
+            score = here.macro_f1.mean() if "F1" in row.metric else here.accuracy.mean()
+            lines.append(
+                {
+                    "task": task, "their_encoder": row.encoder, "training": row.pretraining, "their_layer": row.layer or "-",
+                    "theirs": row.score, "status": row.status, "our_encoder": encoder, "our_layer": f"{layer}/{pooling}",
+                    "ours": score, "difference": score - row.score, "metric": "macro F1" if "F1" in row.metric else "accuracy",
+                    "differs": "; ".join(_differences(source, row, here.iloc[0], probe)),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def _differences(source: dict[str, str], theirs: Any, ours: pd.Series, probe: str) -> list[str]:
+    """What a reader must know before comparing two numbers."""
+    found = []
+    if theirs.encoder.split("/")[-1] != ours.encoder:
+        found.append(f"encoder: {ours.encoder} against {theirs.encoder}")
+    if probe != source["probe"]:
+        found.append(f"probe: {probe} against {source['probe']}")
+    if ours.pooling != source["pooling"]:
+        found.append(f"pooling: {ours.pooling} against {source['pooling']}")
+    if not ours.official_data:
+        found.append(f"data: other files, {ours.n_train} train sentences, {ours.n_classes} classes, against {source['data']}")
+    elif ours.n_train < OFFICIAL_TRAIN or "per class" in source["data"]:
+        found.append(f"data: {ours.n_train} train sentences, against {source['data']}")
+    return found
+
+
+def compare(table: ResultTable, name: str) -> str:
+    """The comparison as Markdown: what differs in words first, then the values in percent.
+
+    Raises:
+        ConfigError: no such published table, or none of our tasks in it.
+    """
+    theirs = load(name)
+    frame = beside(table, name)
+    if frame.empty:
+        raise ConfigError(
+            f"{name} and this run have no task and layer in common (its tasks: {', '.join(sorted(set(theirs.task)))})"
+        )
+    source = sources()[name]
+    lines = [
+        f"## Against {name}",
+        "",
+        f"{source['cite']}.",
+        f"Made with: {source['probe']}; {source['pooling']}; {source['data']}.",
+        "",
+    ]
+    reasons = frame.groupby("differs", sort=False).task.agg(lambda tasks: ", ".join(dict.fromkeys(tasks)))
+    for reason, tasks in reasons.items():
+        lines.append(
+            f"- {tasks}: **not the same measurement**: {reason}."
+            if reason
+            else f"- {tasks}: same encoder, probe, pooling and data."
+        )
+    lines += [
+        "",
+        "| task | their encoder | layer | theirs | status | our encoder | layer | ours | difference |",
+        "|---|---|---|---:|---|---|---|---:|---:|",
+    ]
+    for row in frame.itertuples():
+        mark = "" if not row.differs else " ≠"
+        encoder = (
+            f"{row.their_encoder} {row.training}"
+            if row.their_encoder.startswith(("BiLSTM", "Gated", "baseline"))
+            else row.their_encoder
+        )
+        lines.append(
+            f"| {row.task} | {encoder} | {row.their_layer} | {100 * row.theirs:.1f} | {row.status} | {row.our_encoder} "
+            f"| {row.our_layer} | {100 * row.ours:.1f} | {100 * row.difference:+.1f}{mark} |"
+        )
+    return "\n".join([*lines, "", "≠: not the same measurement; what differs is listed above."])

@@ -1,0 +1,206 @@
+"""Segments and shards: the files of the representation store, each whole or absent, each with its hash.
+
+A segment is a planned list of sentences, `sentences.json`; its folder is the hash of that file's bytes. Row r lies in shard r //
+shard_rows. A shard is one safetensors file, finished when its receipt lies beside it: its sha256, its rows, what float16 cost,
+versions and processor that made it (`probing.provenance`), and the rows that the encoder failed on. Receipts, and other small JSON
+files, are sealed: they begin with the hash of the rest of their bytes. Layout: `probing.store.vectors`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probing.errors import StoreError
+from probing.files import atomic, file_sha256, read_header, read_sealed, sealed
+from probing.log import say
+from probing.provenance import made_with
+from probing.store.float16 import LIMIT, decode, encode
+from probing.types import Column, Features
+
+DTYPES = ("float32", "float16")
+
+
+def folder_name(poolings: Sequence[str], dtype: str) -> str:
+    """
+    >>> folder_name(["cls", "mean"], "float16")
+    'cls+mean@float16'
+    """
+    return "+".join(poolings) + ("" if dtype == "float32" else f"@{dtype}")
+
+
+def contents_of(folder: Path) -> tuple[list[str], str]:
+    """Poolings and dtype of a folder of segments, from its name."""
+    poolings, _, dtype = folder.name.partition("@")
+    return poolings.split("+"), dtype or "float32"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One planned set of sentences on disk; row r lies in shard r // shard_rows."""
+
+    folder: Path
+    sentences: tuple[str, ...]
+    shard_rows: int
+    reading: Mapping[str, int]
+    """How the encoder reads the sentences: `truncated`, `alike` (with the tokens of another), and, where it tells unknown tokens,
+    `tokens` and `unknown`."""
+
+    @property
+    def n_shards(self) -> int:
+        return -(-len(self.sentences) // self.shard_rows)
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """The row of each sentence."""
+        return {sentence: row for row, sentence in enumerate(self.sentences)}
+
+    def shards_of(self, texts: Iterable[str]) -> list[int]:
+        """The shards that hold those of the texts that are in this segment."""
+        return sorted({self.place[text] // self.shard_rows for text in texts if text in self.place})
+
+    def rows(self, shard: int) -> slice:
+        return slice(shard * self.shard_rows, min(len(self.sentences), (shard + 1) * self.shard_rows))
+
+    def data(self, shard: int) -> Path:
+        return self.folder / f"{shard:05d}.safetensors"
+
+    def receipt(self, shard: int) -> Path:
+        return self.folder / f"{shard:05d}.json"
+
+    def intact(self, shard: int) -> bool:
+        """Whether the shard is finished and its bytes are the ones that were written."""
+        said = read_sealed(self.receipt(shard))
+        try:
+            return said is not None and said["data_sha256"] == file_sha256(self.data(shard))
+        except OSError:
+            return False
+
+    def failed(self, shard: int) -> dict[str, str]:
+        """The sentences of a finished shard that the encoder failed on, with the reason; they have no vectors."""
+        rows = (read_sealed(self.receipt(shard)) or {}).get("failed", {})
+        return {self.sentences[shard * self.shard_rows + int(row)]: reason for row, reason in rows.items()}
+
+    def storage_error(self, shard: int) -> dict[str, float] | None:
+        """What float16 cost in this shard: `rms` and `max` of its worst feature, in its standard deviations; and `float32`, the
+        number of columns that were kept in float32. None for a shard of float32, and for one that is not finished."""
+        return (read_sealed(self.receipt(shard)) or {}).get("storage_error")
+
+
+def memory_map(path: Path, name: str, header: tuple[dict[str, Any], int] | None = None) -> np.ndarray:
+    """One tensor of a safetensors file as a read-only memory map: float32 or float16, as it was stored."""
+    entries, start = header or read_header(path)
+    entry = entries[name]
+    kinds = {"F32": np.float32, "F16": np.float16}
+    if entry["dtype"] not in kinds:
+        raise StoreError(f"{path}: {name} is {entry['dtype']}, the store holds {' and '.join(kinds)}")
+    return np.memmap(path, kinds[entry["dtype"]], "r", offset=start + entry["data_offsets"][0], shape=tuple(entry["shape"]))
+
+
+def read_rows(path: Path, column: Column, rows: np.ndarray) -> Features:
+    """Rows of one column of a shard, float32, shape (len(rows), dim)."""
+    header, name = read_header(path), _name(column)
+    found = memory_map(path, name, header)[rows]
+    if found.dtype == np.float32:
+        return found
+    return decode(found, memory_map(path, f"{name}.offset", header), memory_map(path, f"{name}.scale", header))
+
+
+def write_shard(segment: Segment, shard: int, vectors: dict[Column, Features], failed: Mapping[int, str] | None = None) -> None:
+    """Writes a shard and its receipt; `failed`: the rows of the shard that have no vectors, with the reason."""
+    from safetensors.numpy import save_file
+
+    tensors: dict[str, np.ndarray] = {_name(column): x for column, x in sorted(vectors.items())}
+    said: dict[str, Any] = {"rows": len(next(iter(vectors.values()))), "made_with": made_with()}
+    if failed:
+        said["failed"] = {str(row): reason for row, reason in sorted(failed.items())}
+    if contents_of(segment.folder.parent)[1] == "float16":
+        tensors, error = _halved(tensors)
+        said["storage_error"] = error
+        if error["float32"]:
+            say(
+                f"{segment.data(shard)}: {error['float32']} columns stay in float32: "
+                f"float16 would err by more than {LIMIT:.0%} of a deviation"
+            )
+    try:
+        with atomic(segment.data(shard), clear=True) as temporary:
+            save_file(tensors, temporary)
+    except Exception as error:
+        if "No space left" in str(error):  # safetensors wraps the errno in its own exception
+            raise OSError(errno.ENOSPC, "No space left on device") from None
+        raise
+    receipt = sealed(said | {"data_sha256": file_sha256(segment.data(shard))})
+    with atomic(segment.receipt(shard), clear=True) as temporary:
+        temporary.write_bytes(receipt)
+
+
+def _halved(tensors: Mapping[str, Features]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """The columns in float16 with offset and scale, those that would suffer in float32; and what that cost."""
+    made: dict[str, np.ndarray] = {}
+    errors, kept = [(0.0, 0.0)], 0
+    for name, x in tensors.items():
+        half = encode(x)
+        if half.rms > LIMIT:
+            made[name], kept = x, kept + 1
+        else:
+            made |= {name: half.code, f"{name}.offset": half.offset, f"{name}.scale": half.scale}
+            errors.append((half.rms, half.largest))
+    rms, largest = (_upwards(max(part)) for part in zip(*errors, strict=True))
+    return made, {"rms": rms, "max": largest, "float32": kept}
+
+
+def _upwards(x: float) -> float:
+    """x to three digits, rounded up.
+
+    >>> _upwards(0.00021312)
+    0.000214
+    """
+    if x == 0:
+        return 0.0
+    unit = 10.0 ** (2 - math.floor(math.log10(x)))
+    return float(f"{math.ceil(x * unit) / unit:.3g}")
+
+
+def _name(column: Column) -> str:
+    return f"{column.layer}.{column.pooling}"
+
+
+def write_plan(folder: Path, sentences: Sequence[str], shard_rows: int, reading: Mapping[str, int]) -> Segment:
+    """A new segment in `folder`, whole or absent; to be called under the folder's plan lock."""
+    plan = {"shard_rows": shard_rows, "reading": dict(reading), "sentences": sentences}
+    text = json.dumps(plan, ensure_ascii=False).encode()
+    name = hashlib.sha256(text).hexdigest()[:20]
+    final = folder / name
+    try:
+        with atomic(final) as temporary:
+            temporary.mkdir()
+            (temporary / "sentences.json").write_bytes(text)
+    except OSError:  # where the lock holds on one machine only, another one may have made the same plan
+        if read_segment(final) is None:
+            raise
+    return Segment(final, tuple(sentences), shard_rows, reading)
+
+
+def segment_folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*/"))
+
+
+def read_segment(folder: Path) -> Segment | None:
+    """The segment of a folder; None if its list is missing or not, byte for byte, the one that gave the folder its name."""
+    try:
+        text = (folder / "sentences.json").read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(text).hexdigest()[:20] != folder.name:
+        return None
+    said = json.loads(text)
+    return Segment(folder, tuple(said["sentences"]), said["shard_rows"], said["reading"])
