@@ -12,7 +12,7 @@ import typer
 
 from probing import config as presets
 from probing.errors import ConfigError, ForeignError, ProbingError, did_you_mean
-from probing.log import human_bytes, say
+from probing.log import human_bytes, info
 
 app = typer.Typer(
     help="What a text encoder knows, layer by layer.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -33,16 +33,16 @@ def main() -> None:
     try:
         app()
     except ProbingError as error:
-        say(f"probing: {error}")
+        info(f"probing: {error}")
         sys.exit(1 if isinstance(error, ForeignError) else 2)
     except OSError as error:
-        say(f"probing: {error.filename or 'the machine'}: {error.strerror or error}")
+        info(f"probing: {error.filename or 'the machine'}: {error.strerror or error}")
         sys.exit(2)
     except Exception:
         from probing.provenance import own_fault
 
         traceback.print_exc()
-        say(f"probing: {own_fault()}")
+        info(f"probing: {own_fault()}")
         sys.exit(1)
 
 
@@ -142,7 +142,7 @@ def report(
         if out is None or against is not None:
             raise ConfigError("runs of a study make one report: say where it goes with --out DIR (--against is for probing tables)")
         job.together([folder.expanduser() for folder in runs], out)
-        say(f"{out}: one report of {len(runs)} runs")
+        info(f"{out}: one report of {len(runs)} runs")
         return
     found = [Run.read(folder) for folder in runs]
     if against is not None:
@@ -153,7 +153,7 @@ def report(
         raise ConfigError("several runs make one table: say where it goes with --out DIR")
     folder = out or found[0].folder
     write(found, folder, against=against)
-    say(f"wrote {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))} in {folder}")
+    info(f"wrote {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))} in {folder}")
 
 
 @app.command()
@@ -163,9 +163,9 @@ def explain(
 ) -> None:
     """Everything that made one number: data, encoder, probe, what was tried, seeds, versions, when; and the rows that show it."""
     from probing.evaluation.runs import rows_that_show
-    from probing.store.results import Cells
+    from probing.store.results import ResultStore
 
-    record = Cells(dir / "cells").find(cell)
+    record = ResultStore(dir / "cells").find(cell)
     typer.echo(json.dumps(record | {"rows": rows_that_show(record["key"], dir)}, indent=1, ensure_ascii=False))
 
 
@@ -181,7 +181,7 @@ def fetch(
     from probing.data.task import SENTEVAL, load_card
 
     download([load_card(name) for name in SENTEVAL], root)
-    say(f"next: probing run data=senteval data.root={root} encoder=minilm")
+    info(f"next: probing run data=senteval data.root={root} encoder=minilm")
 
 
 @app.command("make-tasks")

@@ -1,28 +1,44 @@
-"""What long work says while it runs: a line before it starts, and a bar where a person watches (stderr is a terminal)."""
+"""Progress of long work: messages of the logger "probing" on stderr, and progress bars where stderr is a terminal or a notebook.
+
+Quiet: `logging.getLogger("probing").setLevel("WARNING")`. Own handlers: add them to that logger; ours is left out once it has one.
+"""
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tqdm.auto import tqdm
 
-_console = Console(stderr=True, highlight=False, soft_wrap=True)
+logger = logging.getLogger("probing")
 
 
-def say(message: str) -> None:
-    """One line on stderr."""
-    _console.print(message, markup=False)
+class _Stderr(logging.Handler):
+    """Writes each message to the stderr of the moment, above a progress bar that is shown there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+if not logger.handlers:
+    logger.addHandler(_Stderr())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def info(message: str) -> None:
+    """Logs one message at level INFO."""
+    logger.info("%s", message)
 
 
 @contextmanager
 def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar of `total` steps; yields the function that advances it. Silent when stderr is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_console, disable=not _console.is_terminal, transient=True) as progress:
-        line = progress.add_task(what, total=total)
-        yield lambda steps: progress.advance(line, steps)
+    """A progress bar of `total` steps, on a terminal or in a notebook, at level INFO; yields the function that advances it."""
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    with tqdm(total=total, desc=what, leave=False, disable=not (watched and logger.isEnabledFor(logging.INFO))) as progress:
+        yield lambda steps: progress.update(steps)
 
 
 def human_bytes(n: float) -> str:

@@ -33,11 +33,11 @@ from probing.evaluation.evaluate import compute
 from probing.evaluation.plan import ALL_FLOORS, Settings, plan, request_key
 from probing.evaluation.runs import Run
 from probing.files import os_errors_as_store_error, process
-from probing.log import say
+from probing.log import info
 from probing.paths import CONF
 from probing.probes.controls import CONTROLS
 from probing.provenance import own_fault
-from probing.store.results import Cells
+from probing.store.results import ResultStore
 from probing.store.vectors import Store
 
 LISTS = ("task", "layer", "pooling", "seed", "controls", "floors")
@@ -126,9 +126,9 @@ def _one_table(folders: list[str]) -> None:
         else:
             write([Run.read(folder) for folder in folders], out)
     except ProbingError as error:  # each run has its own: such as flash runs that stopped at other sizes
-        say(f"no table of all {len(folders)} runs: {error}")
+        info(f"no table of all {len(folders)} runs: {error}")
         return
-    say(f"{out}: one table of {len(folders)} runs")
+    info(f"{out}: one table of {len(folders)} runs")
 
 
 def _hydra(arguments: list[str], verb: str) -> int:
@@ -142,18 +142,18 @@ def _hydra(arguments: list[str], verb: str) -> int:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(work)()
         return max(_exit_codes, default=0)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        say(f"probing: {_plain(error, arguments, verb)}")
+        info(f"probing: {_plain(error, arguments, verb)}")
     except OSError as error:
-        say(f"probing: {error.filename or 'the machine'}: {error.strerror or error}; choose another folder with run.dir=…")
+        info(f"probing: {error.filename or 'the machine'}: {error.strerror or error}; choose another folder with run.dir=…")
     except JobFailed as failure:
         return failure.args[0]
     except RuntimeError as error:
         if not type(error).__module__.startswith(("submitit", "joblib")):
             raise
-        say(f"probing: a job of the sweep was killed or lost ({str(error).splitlines()[0]}); run the same command again")
+        info(f"probing: a job of the sweep was killed or lost ({str(error).splitlines()[0]}); run the same command again")
         return 1
     except KeyboardInterrupt:
-        say("probing: interrupted; what was finished is kept, the same command goes on from there")
+        info("probing: interrupted; what was finished is kept, the same command goes on from there")
         return 130
     return 2
 
@@ -182,7 +182,7 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
     try:
         code = 1 if work(config) else 0
     except ProbingError as error:
-        say(f"probing: {error}")
+        info(f"probing: {error}")
         code = 1 if isinstance(error, ForeignError) else 2
     except (HydraException, OmegaConfBaseException, OSError):
         raise
@@ -191,7 +191,7 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
             raise
         if not out_of_memory(error):
             traceback.print_exc()
-        say(f"probing: {described(error) if out_of_memory(error) else own_fault()}")
+        info(f"probing: {described(error) if out_of_memory(error) else own_fault()}")
         code = 1
     _exit_codes.append(code)
     if _exit_codes[-1] and os.environ.get(_PARENT) != process():
@@ -225,7 +225,7 @@ def job(config: DictConfig) -> int:
         sequential.check(said["precision"], settings)
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
-    cells, store = Cells(home / "cells"), Store(run.store or home / "store", run.store_dtype)
+    cells, store = ResultStore(home / "cells"), Store(run.store or home / "store", run.store_dtype)
     with os_errors_as_store_error(home):
         home.mkdir(parents=True, exist_ok=True)
         tasks, flash = source.tasks(names), None
@@ -245,9 +245,9 @@ def job(config: DictConfig) -> int:
     _note_folder(recorded.folder)
     state = recorded.state()
     written = ", ".join(name for name in ("flash.md", "table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
-    say(f"{recorded.folder}: {len(state['done'])} of {len(recorded.keys)} cells done; {written}")
+    info(f"{recorded.folder}: {len(state['done'])} of {len(recorded.keys)} cells done; {written}")
     if state["failed"]:
-        say(f"{len(state['failed'])} cells failed: probing status {recorded.folder}")
+        info(f"{len(state['failed'])} cells failed: probing status {recorded.folder}")
     return len(state["failed"])
 
 
@@ -262,7 +262,7 @@ def study_job(said: dict[str, Any], run: RunConfig) -> int:
         tasks, seeds = _list(said["task"], str, "task"), _list(said["seed"], int, "seed", every=())
         folder = study.run(said, home, Store(run.store or home / "store", run.store_dtype), tasks, seeds)
     _note_folder(folder)
-    say(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    info(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return 0
 
 
@@ -293,7 +293,7 @@ def train_job(config: DictConfig) -> int:
     with os_errors_as_store_error(home):
         for seed in seeds:
             folder = train(architecture, objective, str(said["data"]["root"]), home / "checkpoints", seed, run.force)
-            say(f"next: probing run encoder=checkpoint encoder.path={folder}")
+            info(f"next: probing run encoder=checkpoint encoder.path={folder}")
     return 0
 
 

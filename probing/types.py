@@ -33,7 +33,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, order=True)
-class Column:
+class Representation:
     """One representation of a sentence: a layer (0 = embedding output) under a pooling."""
 
     layer: int

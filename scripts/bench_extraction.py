@@ -27,20 +27,20 @@ import torch
 from sixty_lines import loop, tokenizer_and_model
 
 from probing import load_encoder
-from probing.data.sources import Folder
+from probing.data.sources import SentEvalFolder
 from probing.encoders.hf import onednn, packed
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.paths import portable
 from probing.provenance import versions
 from probing.store.extraction import extract
-from probing.types import Column
+from probing.types import Representation
 
 POOLINGS = ("cls", "mean", "max", "last")
 
 
 def sentences(data: str) -> list[str]:
     """The distinct sentences of all tasks, shuffled."""
-    tasks = Folder(data).tasks(None)
+    tasks = SentEvalFolder(data).tasks(None)
     texts = list(dict.fromkeys(text for task in tasks for split in task.splits.values() for text in split.texts))
     return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
 
@@ -49,7 +49,7 @@ def encoder_of(model: str) -> HuggingFaceEncoder:
     return HuggingFaceEncoder(model) if Path(model).is_dir() else load_encoder(model)
 
 
-def ours(encoder, texts: list[str]) -> dict[Column, np.ndarray]:
+def ours(encoder, texts: list[str]) -> dict[Representation, np.ndarray]:
     return extract(encoder, encoder.tokenize(texts)[0], POOLINGS)
 
 
@@ -100,7 +100,7 @@ def speed(given, texts: list[str]) -> dict:
     work = sum(flops(encoder.config, n) for n in lengths)
     first = {name: call(texts) for name, call in calls.items()}  # warms up, and is what is compared
     plain = first["plain loop"]
-    mine = {c: first["+ oneDNN = probing"][Column(*c)] for c in plain}
+    mine = {c: first["+ oneDNN = probing"][Representation(*c)] for c in plain}
     exact = loop(tokenizer, model.double(), texts[:128])
     model.float()
     scale = {c: max(1.0, np.abs(x).max()) for c, x in plain.items()}

@@ -46,7 +46,7 @@ from probing.probes.logistic import Design, best, fit_paths
 from probing.probes.protocols import LogisticPath
 from probing.provenance import versions
 from probing.studies.layout import table
-from probing.types import Column
+from probing.types import Representation
 
 MANY = 200
 
@@ -278,7 +278,7 @@ def main() -> None:
     encoder, store = (load_encoder(given.encoder), Store(given.store)) if given.tasks else (None, None)
     with threadpool_limits(1):
         for kind, text, measure in (("logistic", given.columns, logistic), ("mlp", given.mlp, bench_mlp.mlp)):
-            columns = [Column(int(c.split(".")[0]), c.split(".")[1]) for c in text.split(",") if c]
+            columns = [Representation(int(c.split(".")[0]), c.split(".")[1]) for c in text.split(",") if c]
             made = (synthetic(shape) for shape in given.synthetic.split(",") if shape and columns)
             read = (saved(file) for file in given.features if columns)
             for name, blocks, k in chain(made, read, *(real(spec, columns, encoder, store) for spec in given.tasks if columns)):

@@ -26,14 +26,14 @@ import torch
 from bench_extraction import POOLINGS, encoder_of, keep, sentences
 
 from probing import evaluate
-from probing.data.sources import Folder
+from probing.data.sources import SentEvalFolder
 from probing.encoders.base import pooled
 from probing.probes import load as load_probe
-from probing.probes.protocols import Blocks, LabelSet
+from probing.probes.protocols import SplitFeatures, SplitLabels
 from probing.store.extraction import peak_memory
 from probing.store.vectors import Store
 from probing.studies.layout import table
-from probing.types import Column
+from probing.types import Representation
 
 
 class Measured:
@@ -107,7 +107,7 @@ def of_depth(model: str, depth: int, home: Path) -> Path:
 
 
 def many_encoders(model: str, data: str, count: int) -> dict:
-    task = Folder(data).tasks(None)[0].subset(400, 0, 200, 200)
+    task = SentEvalFolder(data).tasks(None)[0].subset(400, 0, 200, 200)
     twins = [encoder_of(model).random_twin(seed) for seed in range(count)]
     with tempfile.TemporaryDirectory() as folder, Measured() as measured:
         rows = evaluate([task], twins, store=Path(folder) / "store", poolings=["mean"], controls=(), floors=())
@@ -123,11 +123,11 @@ def features(given) -> dict[str, np.ndarray]:
     """Train, dev and test of the task's mean of the middle layer, and their labels as y_train, y_dev, y_test."""
     if given.features:
         return dict(np.load(given.features))
-    task, encoder = Folder(given.data).tasks([given.task])[0], encoder_of(given.model)
+    task, encoder = SentEvalFolder(given.data).tasks([given.task])[0], encoder_of(given.model)
     texts = [text for split in task.splits.values() for text in split.texts]
     with tempfile.TemporaryDirectory() as folder:
         vectors = Store(folder).vectors(encoder, texts, ["mean"])
-        column = Column(len(encoder.dims) // 2, "mean")
+        column = Representation(len(encoder.dims) // 2, "mean")
         found = {name: vectors.rows(split.texts).get(column) for name, split in task.splits.items()}
     return found | {f"y_{name}": split.labels for name, split in task.splits.items()}
 
@@ -135,12 +135,12 @@ def features(given) -> dict[str, np.ndarray]:
 def by_classes(given) -> dict:
     torch.set_num_threads(1)
     x, probe, rows = features(given), load_probe("fast"), []
-    blocks, most = Blocks(*(x[name] for name in ("train", "dev", "test"))), 1 + int(x["y_train"].max())
+    blocks, most = SplitFeatures(*(x[name] for name in ("train", "dev", "test"))), 1 + int(x["y_train"].max())
     for k in (k for k in map(int, given.classes.split(",")) if k <= most):
-        labels, spent = LabelSet(x["y_train"] % k, x["y_dev"] % k), []
+        labels, spent = SplitLabels(x["y_train"] % k, x["y_dev"] % k), []
         for _ in range(given.repeats if k <= 200 else 1):
             start = time.process_time()
-            [(_, _, found)] = probe.fit(lambda column: blocks, [Column(0, "mean")], {"true": labels}, "merged", k, 0)
+            [(_, _, found)] = probe.fit(lambda column: blocks, [Representation(0, "mean")], {"true": labels}, "merged", k, 0)
             spent.append(time.process_time() - start)
         row = {"classes": k, "cpu_seconds": statistics.median(spent), "repeats": spent, "C": found.chosen["C"]}
         row |= {"visited": len(found.tried), "converged": all(fit["converged"] for fit in found.tried)}

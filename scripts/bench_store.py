@@ -29,10 +29,10 @@ from probing import Store, load_encoder, load_probe, load_task
 from probing.encoders.base import States
 from probing.log import human_bytes
 from probing.paths import portable
-from probing.probes.protocols import Blocks, LabelSet
+from probing.probes.protocols import SplitFeatures, SplitLabels
 from probing.provenance import versions
 from probing.store import vectors as store_module
-from probing.types import Column
+from probing.types import Representation
 
 KINDS = ("plain float16", "bfloat16", "float16 with offset and scale")
 STEPS = ("vectors", "vectors_again", "rows", "get")
@@ -65,7 +65,7 @@ def precision(given: argparse.Namespace, home: Path) -> dict:
     vectors = {name: store.vectors(encoder, texts, encoder.poolings) for name, store in stores.items()}
     everything = {name: found.rows(texts) for name, found in vectors.items()}
     rows: list[dict] = []
-    columns = [Column(layer, pooling) for pooling in encoder.poolings for layer in range(len(encoder.dims))]
+    columns = [Representation(layer, pooling) for pooling in encoder.poolings for layer in range(len(encoder.dims))]
     for column in columns:
         exact = everything["float32"].get(column)
         for kind in KINDS:
@@ -74,13 +74,13 @@ def precision(given: argparse.Namespace, home: Path) -> dict:
             rows.append({"layer": column.layer, "pooling": column.pooling, "kind": kind, "worst": float(error.max())} | over)
     accuracies = []
     for task in tasks:
-        labels = LabelSet(cut[task.name, "train"][1], cut[task.name, "dev"][1])
+        labels = SplitLabels(cut[task.name, "train"][1], cut[task.name, "dev"][1])
         for kind in ("float32", *KINDS):
             at = {s: vectors[kind if kind in stores else "float32"].rows(cut[task.name, s][0]) for s in sizes}
 
-            def load(column: Column, kind=kind, at=at) -> Blocks:
+            def load(column: Representation, kind=kind, at=at) -> SplitFeatures:
                 blocks = (at[s].get(column) for s in sizes)
-                return Blocks(*(block if kind in stores else rounded(block, kind) for block in blocks))
+                return SplitFeatures(*(block if kind in stores else rounded(block, kind) for block in blocks))
 
             for column, _, result in probe.fit(load, columns, {"true": labels}, task.name, len(task.classes), 0):
                 right = float((result.predictions == cut[task.name, "test"][1]).mean())
@@ -176,7 +176,7 @@ def child(n: int, root: str, fill: bool) -> None:
     vectors = timed("vectors", lambda: store.vectors(Stub(), texts, ["mean"]))
     timed("vectors_again", lambda: store.vectors(Stub(), texts, ["mean"]))
     rows = timed("rows", lambda: [vectors.rows(part) for part in (some[:100_000], some[100_000:110_000], some[110_000:])])
-    timed("get", lambda: [part.get(Column(1, "mean")) for part in rows])
+    timed("get", lambda: [part.get(Representation(1, "mean")) for part in rows])
     found["memory"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     print(json.dumps(found))
 

@@ -33,11 +33,11 @@ from timing import Clock
 from transformers import PreTrainedModel
 
 from probing import Store, evaluate, load_encoder, load_probe
-from probing.data.sources import Folder
+from probing.data.sources import SentEvalFolder
 from probing.files import replace_file
 from probing.paths import portable
 from probing.provenance import versions
-from probing.types import Column
+from probing.types import Representation
 
 
 class TimedStore(Store):
@@ -162,7 +162,7 @@ def difference(task, encoder, home: Path) -> dict:
     texts = task.test.texts[:256]
     rows = Store(home / "store").vectors(encoder, texts, encoder.poolings).rows(texts)
     loops = loop(*tokenizer_and_model(encoder.folder), texts)
-    return {"largest": max(float(np.abs(rows.get(Column(*c)) - x).max()) for c, x in loops.items())}
+    return {"largest": max(float(np.abs(rows.get(Representation(*c)) - x).max()) for c, x in loops.items())}
 
 
 def without_model(work):
@@ -209,7 +209,7 @@ def build(name: str):
 
 
 def load(given, repeat: int) -> list:
-    tasks = Folder(given.data).tasks(given.tasks.split(",") if given.tasks else None)
+    tasks = SentEvalFolder(given.data).tasks(given.tasks.split(",") if given.tasks else None)
     if given.fraction == 1:
         return tasks
     parts = []

@@ -26,7 +26,7 @@ from calibration_intervals import clusters, fixed_splits, seeds
 from calibration_marks import encoders, floor_mark
 from calibration_tables import SETTINGS as TABLES
 
-from probing.evaluation.statistics import accuracy
+from probing.evaluation.statistics import wilson
 from probing.files import replace_file
 from probing.paths import portable
 from probing.provenance import processor, versions
@@ -124,7 +124,7 @@ def main() -> None:
         counts, seconds = kept(given.scratch, setting.about, runs, lambda s=setting, r=runs: dict(s.work(runs=r, **s.options)))
         spent += seconds
         for statement, (kind, name) in setting.counts.items():
-            share = accuracy(int(counts[name]), int(counts["runs"]))
+            share = wilson(int(counts[name]), int(counts["runs"]))
             lines.append({"statement": statement, "setting": setting.about, "runs": counts["runs"], "kind": kind,
                           "share": share.value, "low": share.lower, "high": share.upper})  # fmt: skip
         print(f"{time.strftime('%T')} {number} of {len(SETTINGS)}, {seconds:.0f} s: {setting.about}: {counts}", flush=True)

@@ -23,7 +23,7 @@ import pandas as pd
 
 from probing import evaluate, load_encoder
 from probing.data.task import Split, Task
-from probing.evaluation.statistics import accuracy
+from probing.evaluation.statistics import wilson
 from probing.probes.controls import LEAK_ALPHA, control_task
 
 KINDS = ("target", "frequent", "deciding", "linear", "noise")
@@ -93,7 +93,7 @@ def leak_check(runs=200, tasks=3, d=20, seed=0, sizes=(300, 100, 300), alpha=LEA
         with tempfile.TemporaryDirectory() as folder:
             best = measured(kinds, folder, floors=[], controls=["permuted"], seeds=[run]).best()
         alarms += bool((best.leak_p < alpha).any())
-    return accuracy(alarms, runs)
+    return wilson(alarms, runs)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from calibration_planted import Planted, balanced, directions, features
 
 from probing import Store, evaluate, flash
 from probing.data.task import Split, Task
-from probing.evaluation.statistics import accuracy
+from probing.evaluation.statistics import wilson
 from probing.probes.protocols import ProbeProtocol, ProbeResult
 
 
@@ -112,7 +112,7 @@ def folds_null(
             found = evaluate([task.cross_validated(10, run)], [encoder], store=store, probe=probe, controls=(), floors=())
             [best] = found.best().itertuples()
             layers = found.compare_layers()
-        interval = accuracy(round(best.accuracy * best.n_test), best.n_test)
+        interval = wilson(round(best.accuracy * best.n_test), best.n_test)
         lines.append(
             {
                 "tied": not layers.not_separated.all(), "low": interval.lower, "high": interval.upper, "accuracy": best.accuracy,

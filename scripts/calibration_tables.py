@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probing.evaluation.statistics import accuracy
+from probing.evaluation.statistics import wilson
 from probing.evaluation.tables import ResultTable, Row, letters_of
 
 
@@ -144,5 +144,5 @@ if __name__ == "__main__":
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     print("| null setting | runs | wrong, % | 95 % interval |\n|---|---|---|---|")
     for name, (measure, options) in SETTINGS.items():
-        rate = accuracy(measure(runs, **options), runs)
+        rate = wilson(measure(runs, **options), runs)
         print(f"| {name} | {runs} | {100 * rate.value:.1f} | {100 * rate.lower:.1f}–{100 * rate.upper:.1f} |", flush=True)

@@ -29,7 +29,7 @@ from probing.errors import ProbingError  # noqa: E402
 from probing.paths import portable  # noqa: E402
 from probing.provenance import processor, provenance  # noqa: E402
 from probing.store.extraction import extract  # noqa: E402
-from probing.types import Column  # noqa: E402
+from probing.types import Representation  # noqa: E402
 
 POOLINGS = {
     "cls": lambda state: state[0],
@@ -49,7 +49,7 @@ def largest_difference(encoder, model) -> float:
     for pooling, pool in POOLINGS.items():
         for k, layer in enumerate(right):
             plain = np.stack([pool(state) for state in layer])
-            worst = max(worst, float(np.abs(vectors[Column(k + added, pooling)] - plain).max() / np.abs(plain).max()))
+            worst = max(worst, float(np.abs(vectors[Representation(k + added, pooling)] - plain).max() / np.abs(plain).max()))
     return worst
 
 

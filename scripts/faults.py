@@ -46,8 +46,8 @@ from probing.paths import portable
 from probing.provenance import versions
 from probing.report import write as report
 from probing.store import vectors as store
-from probing.store.results import Cells
-from probing.types import Column
+from probing.store.results import ResultStore
+from probing.types import Representation
 
 TASKS = ("past_present", "subj_number", "bigram_shift")
 ENCODER = {"hidden": 16, "embedding_dim": 8, "buckets": 500}
@@ -79,13 +79,13 @@ class Trials:
             time.sleep(0.02)
             return plain(encoder, items, *rest)
 
-        write = Cells.write
+        write = ResultStore.write
 
         def slow(self, *given):
             time.sleep(0.02)
             return write(self, *given)
 
-        Cells.write = slow
+        ResultStore.write = slow
         store.extract, store.SHARD_BYTES = logged, 16 * 4 * (8 + 16)
         report._pictures, report._html = lambda *given: [], lambda *given: ""
         self.whole = home / "whole"
@@ -201,7 +201,9 @@ class Trials:
         """Largest difference of any vector to the reference's."""
         encoder = load("lstm", **ENCODER)
         ours, theirs = (store.Store(at / "store").vectors(encoder, texts, ["mean"]).rows(texts) for at in (folder, self.whole))
-        return max(abs(ours.get(Column(layer, "mean")) - theirs.get(Column(layer, "mean"))).max() for layer in range(2))
+        return max(
+            abs(ours.get(Representation(layer, "mean")) - theirs.get(Representation(layer, "mean"))).max() for layer in range(2)
+        )
 
     def flip(self, folder: Path) -> dict:
         """A flipped bit in a finished run; `folder` is whole again afterwards."""

@@ -35,12 +35,12 @@ from scipy.stats import kendalltau, rankdata
 from threadpoolctl import threadpool_limits
 
 from probing import Store, evaluate, flash, load_encoder
-from probing.data.sources import Folder
+from probing.data.sources import SentEvalFolder
 from probing.evaluation.tables import ResultTable
 from probing.files import replace_file
 from probing.paths import portable
 from probing.provenance import versions
-from probing.store.results import Cells
+from probing.store.results import ResultStore
 
 ASKED = {"poolings": ["mean"], "controls": [], "floors": []}
 
@@ -226,7 +226,7 @@ def measure(name: str, tasks, given, precisions, seeds):
     options = {"path": name} if trained else {"name": name} if Path(name).is_dir() else {}
     encoder = load_encoder("checkpoint" if trained else "hf" if options else name, **options)
     scratch = given.scratch / encoder.name.replace("/", "_")
-    store, cells = TimedStore(scratch / "store"), Cells(scratch / "cells")
+    store, cells = TimedStore(scratch / "store"), ResultStore(scratch / "cells")
     runs, lines, ranks, cold = [], [], [], {}
     if given.reference:
         rate = flash_rate(tasks, encoder, precisions[0], store, scratch / "rate.json")
@@ -275,7 +275,7 @@ def main() -> None:
     encoders = given.encoder.split(",")
     if given.reference and len(encoders) > 1:
         sys.exit("--reference is the run of one encoder: give one --encoder, or leave --reference out")
-    tasks = Folder(given.data).tasks(given.tasks.split(",") if given.tasks else None)
+    tasks = SentEvalFolder(given.data).tasks(given.tasks.split(",") if given.tasks else None)
     precisions, seeds = [float(p) for p in given.precisions.split(",")], [int(s) for s in given.seeds.split(",")]
     with threadpool_limits(1):
         measured = [measure(name, tasks, given, precisions, seeds) for name in encoders]

@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from probing.data.builders.sampling import Row
 from probing.data.readers.senteval import SPLITS, read_lines
-from probing.evaluation.statistics import accuracy
+from probing.evaluation.statistics import wilson
 from probing.reading import read_text
 from probing.types import Estimate
 
@@ -51,7 +51,7 @@ def majority(rows: Sequence[Row]) -> Estimate:
     labels = [row.label for row in rows if row.split == "tr"]
     largest = max(sorted(set(labels)), key=labels.count)
     held = [row.label == largest for row in rows if row.split != "tr"]
-    return accuracy(sum(held), len(held))
+    return wilson(sum(held), len(held))
 
 
 def bag_of_words(rows: Sequence[Row], lowercase: bool = True) -> Estimate:
@@ -74,4 +74,4 @@ def held_out(model, rows: Sequence[Row], features) -> Estimate:
     array = isinstance(features, np.ndarray)
     model.fit(features[train] if array else [features[i] for i in train], labels[train])
     answers = model.predict(features[held] if array else [features[i] for i in held])
-    return accuracy(int((answers == labels[held]).sum()), len(held))
+    return wilson(int((answers == labels[held]).sum()), len(held))

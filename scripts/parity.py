@@ -22,9 +22,9 @@ from sklearn.multiclass import OneVsRestClassifier
 from probing import Store, load_encoder, load_probe, load_task
 from probing.paths import portable
 from probing.probes.logistic import Design, fit_path
-from probing.probes.protocols import Blocks, LabelSet
+from probing.probes.protocols import SplitFeatures, SplitLabels
 from probing.provenance import versions
-from probing.types import Column
+from probing.types import Representation
 
 
 def fast(task, blocks, layer, grid):
@@ -52,9 +52,9 @@ def fast(task, blocks, layer, grid):
 
 
 def senteval_logreg(task, blocks, layer):
-    labels = {"true": LabelSet(task.train.labels, task.dev.labels)}
+    labels = {"true": SplitLabels(task.train.labels, task.dev.labels)}
     probe = load_probe("senteval-logreg", grid=[1.0])
-    [(_, _, result)] = probe.fit(lambda column: blocks, [Column(layer, "mean")], labels, task.name, len(task.classes), 0)
+    [(_, _, result)] = probe.fit(lambda column: blocks, [Representation(layer, "mean")], labels, task.name, len(task.classes), 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = OneVsRestClassifier(LogisticRegression(solver="liblinear")).fit(blocks.train, task.train.labels)
@@ -83,7 +83,7 @@ def main() -> None:
     for task in tasks:
         rows = {name: vectors.rows(split.texts) for name, split in task.splits.items()}
         for layer in range(len(encoder.dims)):
-            blocks = Blocks(*(rows[s].get(Column(layer, given.pooling)) for s in ("train", "dev", "test")))
+            blocks = SplitFeatures(*(rows[s].get(Representation(layer, given.pooling)) for s in ("train", "dev", "test")))
             lines += [*fast(task, blocks, layer, [float(c) for c in given.grid.split(",")]), *senteval_logreg(task, blocks, layer)]
             print(task.name, layer, flush=True)
     frame = pd.DataFrame(lines)

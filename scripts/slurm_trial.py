@@ -43,7 +43,7 @@ from probing.paths import portable
 from probing.provenance import versions
 from probing.store.segments import read_rows, read_segment
 from probing.store.vectors import Store
-from probing.types import Column
+from probing.types import Representation
 
 TASKS = ("tree_depth", "past_present", "bigram_shift", "subj_number", "obj_number")
 PAIRS = [f"[{one},{other}]" for one, other in zip(TASKS, TASKS[1:], strict=False)]
@@ -85,7 +85,7 @@ def vectors(home: Path) -> dict[str, np.ndarray]:
         segment = read_segment(plan.parent)
         for shard in range(segment.n_shards):
             texts = segment.sentences[segment.rows(shard)]
-            rows = [read_rows(segment.data(shard), Column(layer, "mean"), np.arange(len(texts))) for layer in range(7)]
+            rows = [read_rows(segment.data(shard), Representation(layer, "mean"), np.arange(len(texts))) for layer in range(7)]
             found |= dict(zip(texts, np.concatenate(rows, axis=1), strict=True))
     return found
 

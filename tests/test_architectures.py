@@ -8,7 +8,7 @@ from probing import load_encoder
 from probing.encoders.conformance import check
 from probing.errors import EncoderError
 from probing.store.extraction import extract
-from probing.types import Column
+from probing.types import Representation
 
 REFUSED = {
     "pegasus-x": "hands out a tuple for a layer",
@@ -46,9 +46,9 @@ def test_states_and_names_are_those_of_the_plain_model(name, tmp_path):
     names = encoder.layer_names
     added = len(names) - len(right)  # the input of block 1, where the model does not hand it out
     assert added == (names[:2] == ("embeddings", "block 1") and name.startswith(("mamba", "falcon-mamba", "rwkv")))
-    assert encoder.dims == tuple(vectors[Column(k, "mean")].shape[1] for k in range(len(names)))
+    assert encoder.dims == tuple(vectors[Representation(k, "mean")].shape[1] for k in range(len(names)))
     for k, state in enumerate(right):
-        assert far(vectors[Column(k + added, "mean")], state) < 1e-4, names[k + added]
+        assert far(vectors[Representation(k + added, "mean")], state) < 1e-4, names[k + added]
 
     assert encoder.company == DEPEND.get(name, "padded")
     if (blocks := block_states(name, model, tokens, TEXTS[1])) is None:

@@ -17,7 +17,7 @@ from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, read_o
 from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.errors import EncoderError, StatesError
 from probing.store.extraction import extract
-from probing.types import Column
+from probing.types import Representation
 
 SMALL = ELMoOptions(4, ((1, 4), (2, 6), (3, 8)), dim=12, projection_dim=5, cell_clip=0.8, proj_clip=0.4)
 TEXTS = ["the cat ran", "a", "Äpfel & 東京 " + "x" * 60 + "yz", "dogs saw it . they ran"]
@@ -131,9 +131,9 @@ def test_the_backward_half_has_read_the_whole_sentence_at_its_first_word(small):
     assert encoder.dims == (10, 10, 10) and encoder.layer_names == ("token (char CNN)", "biLSTM 1", "biLSTM 2")
     found = vectors(encoder)
     states = encoder.forward(encoder.tokenize(TEXTS[:1])[0]).layers
-    np.testing.assert_allclose(found[Column(0, "last")][0], states[0][0, -1], atol=1e-6)
-    np.testing.assert_allclose(found[Column(2, "last")][0, :5], states[2][0, -1, :5], atol=1e-6)
-    np.testing.assert_allclose(found[Column(2, "last")][0, 5:], states[2][0, 0, 5:], atol=1e-6)
+    np.testing.assert_allclose(found[Representation(0, "last")][0], states[0][0, -1], atol=1e-6)
+    np.testing.assert_allclose(found[Representation(2, "last")][0, :5], states[2][0, -1, :5], atol=1e-6)
+    np.testing.assert_allclose(found[Representation(2, "last")][0, 5:], states[2][0, 0, 5:], atol=1e-6)
     changed = encoder.forward(encoder.tokenize(["the cat sat"])[0]).layers[2][0]
     assert torch.equal(changed[:2, :5], states[2][0, :2, :5]), "the forward half has not read what comes after"
     assert (changed[:2, 5:] - states[2][0, :2, 5:]).abs().min(1).values.max() > 0
@@ -216,7 +216,7 @@ def test_the_fingerprint_changes_when_a_weight_or_an_option_does_and_not_otherwi
 def test_a_random_twin_is_seeded_and_leaves_the_global_generator_alone(small):
     encoder = encoder_of(small())
     before = torch.get_rng_state()
-    first, again, other = (vectors(encoder.random_twin(seed))[Column(2, "mean")] for seed in (0, 0, 1))
+    first, again, other = (vectors(encoder.random_twin(seed))[Representation(2, "mean")] for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-4 and np.ptp(first, axis=0).min() > 0
@@ -229,7 +229,7 @@ def test_the_preset_takes_the_two_files(small):
     encoder = load_encoder("elmo", options=options, weights=weights, label="elmo")
     assert encoder.name == "elmo" and encoder.origin == f"the file {weights}"
     encoder.release()
-    assert np.isfinite(vectors(encoder)[Column(2, "max")]).all()
+    assert np.isfinite(vectors(encoder)[Representation(2, "max")]).all()
 
 
 def edited(path, key, *value):

@@ -14,7 +14,7 @@ from probing.encoders.hf import hub
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.errors import ConfigError, EncoderError
 from probing.store.extraction import extract
-from probing.types import Column
+from probing.types import Representation
 
 TEXTS = ["the cat runs .", "dogs", "the big dog sees the small cat because they run .", "it ran and they saw ."]
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -44,7 +44,7 @@ def test_a_batch_gives_what_each_sentence_gives_alone(tiny, kind):
         for layer, states in enumerate(plain(tiny(kind), text)):
             expected = {"cls": states[0], "mean": states.mean(0), "max": states.max(0), "last": states[-1]}
             for pooling in encoder.poolings:
-                np.testing.assert_allclose(together[Column(layer, pooling)][i], expected[pooling], atol=2e-5)
+                np.testing.assert_allclose(together[Representation(layer, pooling)][i], expected[pooling], atol=2e-5)
 
 
 def test_every_token_knows_its_word(tiny):
@@ -88,10 +88,10 @@ def test_decoders_have_no_cls(tiny):
 def test_special_tokens_in_or_out_is_a_setting_that_counts(tiny):
     inside, outside = (HuggingFaceEncoder(str(tiny("bert")), special_tokens=s) for s in (True, False))
     states = plain(tiny("bert"), TEXTS[0])[2]
-    np.testing.assert_allclose(vectors(inside)[Column(2, "mean")][0], states.mean(0), atol=1e-5)
-    np.testing.assert_allclose(vectors(outside)[Column(2, "mean")][0], states[1:-1].mean(0), atol=1e-5)
-    np.testing.assert_allclose(vectors(outside)[Column(2, "last")][0], states[-2], atol=1e-5)
-    np.testing.assert_allclose(vectors(outside)[Column(2, "cls")][0], states[0], atol=1e-5)
+    np.testing.assert_allclose(vectors(inside)[Representation(2, "mean")][0], states.mean(0), atol=1e-5)
+    np.testing.assert_allclose(vectors(outside)[Representation(2, "mean")][0], states[1:-1].mean(0), atol=1e-5)
+    np.testing.assert_allclose(vectors(outside)[Representation(2, "last")][0], states[-2], atol=1e-5)
+    np.testing.assert_allclose(vectors(outside)[Representation(2, "cls")][0], states[0], atol=1e-5)
     assert fingerprint(inside) != fingerprint(outside)
 
 
@@ -126,11 +126,11 @@ def test_a_random_twin_is_seeded_and_leaves_the_global_generator_alone(tiny):
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    first, again, other = (vectors(encoder.random_twin(seed))[Column(2, "mean")] for seed in (0, 0, 1))
+    first, again, other = (vectors(encoder.random_twin(seed))[Representation(2, "mean")] for seed in (0, 0, 1))
     assert torch.equal(torch.rand(3), expected)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
-    assert np.abs(first - vectors(encoder)[Column(2, "mean")]).max() > 1e-3
+    assert np.abs(first - vectors(encoder)[Representation(2, "mean")]).max() > 1e-3
     marks = {fingerprint(e) for e in (encoder, encoder.random_twin(0), encoder.random_twin(1))}
     assert len(marks) == 3
 
@@ -224,6 +224,6 @@ def test_minilm_is_the_genuine_model_and_equals_plain_transformers():
     found = vectors(encoder, texts)
     for i, text in enumerate(texts):
         for layer, states in enumerate(plain(encoder.folder, text)):
-            np.testing.assert_allclose(found[Column(layer, "mean")][i], states.mean(0), atol=1e-5)
-    assert np.ptp(found[Column(0, "cls")], axis=0).max() == 0, "the embedding of [CLS] is the same in every sentence"
-    assert np.ptp(found[Column(1, "cls")], axis=0).max() > 0
+            np.testing.assert_allclose(found[Representation(layer, "mean")][i], states.mean(0), atol=1e-5)
+    assert np.ptp(found[Representation(0, "cls")], axis=0).max() == 0, "the embedding of [CLS] is the same in every sentence"
+    assert np.ptp(found[Representation(1, "cls")], axis=0).max() > 0

@@ -12,13 +12,13 @@ from toys import ToyEncoder, write_task
 from probing import Store, evaluate, load_probe, load_task
 from probing.data.task import lengths
 from probing.errors import ConfigError
-from probing.evaluation.evaluate import Part
+from probing.evaluation.evaluate import FoldData
 from probing.evaluation.plan import Settings, plan
 from probing.evaluation.statistics import macro_f1, mcnemar, mean_accuracy
 from probing.evaluation.tables import merge
-from probing.probes.protocols import Blocks, LabelSet, LogisticPath, ProbeResult
-from probing.store.results import Cells
-from probing.types import Column
+from probing.probes.protocols import LogisticPath, ProbeResult, SplitFeatures, SplitLabels
+from probing.store.results import ResultStore
+from probing.types import Representation
 
 
 @pytest.fixture
@@ -28,7 +28,9 @@ def tasks(toy_root):
 
 def run(tasks, tmp_path, encoder=None, **options):
     options = {"poolings": ["mean"]} | options
-    return evaluate(tasks, [encoder or ToyEncoder()], store=Store(tmp_path / "store"), cells=Cells(tmp_path / "cells"), **options)
+    return evaluate(
+        tasks, [encoder or ToyEncoder()], store=Store(tmp_path / "store"), cells=ResultStore(tmp_path / "cells"), **options
+    )
 
 
 def snapshot(table, path):
@@ -75,7 +77,7 @@ def test_a_second_question_calls_no_model(tasks, tmp_path):
 
 def test_interrupted_between_cells_it_goes_on_where_it_stopped(tasks, tmp_path, monkeypatch):
     whole = snapshot(run(tasks, tmp_path / "whole"), tmp_path / "whole.csv")
-    real, written = Cells.write, []
+    real, written = ResultStore.write, []
 
     def stopping(self, *arguments):
         if len(written) == 9:
@@ -83,7 +85,7 @@ def test_interrupted_between_cells_it_goes_on_where_it_stopped(tasks, tmp_path, 
         written.append(real(self, *arguments))
         return written[-1]
 
-    monkeypatch.setattr(Cells, "write", stopping)
+    monkeypatch.setattr(ResultStore, "write", stopping)
     with pytest.raises(KeyboardInterrupt):
         run(tasks, tmp_path / "broken")
     monkeypatch.undo()
@@ -107,7 +109,7 @@ def test_a_damaged_cell_is_measured_again(tasks, tmp_path, damage):
         record.write_text(record.read_text()[:100])
     else:
         record.write_text(record.read_text().replace('"layer": 0', '"layer": 1', 1))
-    assert not Cells(tmp_path / "cells").done(key)
+    assert not ResultStore(tmp_path / "cells").done(key)
     assert snapshot(run(tasks, tmp_path), tmp_path / "b.csv") == before
 
 
@@ -119,13 +121,13 @@ def test_every_flipped_bit_of_a_cell_is_found_and_mended(tasks, tmp_path):
         content = bytearray(path.read_bytes())
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
         path.write_bytes(content)
-        assert not Cells(tmp_path / "cells").done(path.stem)
+        assert not ResultStore(tmp_path / "cells").done(path.stem)
         assert snapshot(run(tasks[:1], tmp_path, layers=[1], floors=["majority"]), tmp_path / "b.csv") == before
-        assert Cells(tmp_path / "cells").done(path.stem)
+        assert ResultStore(tmp_path / "cells").done(path.stem)
 
 
 def test_rows_of_a_float16_store_are_other_cells_under_another_name(tasks, tmp_path):
-    options = {"floors": ["majority", "random-weights"], "poolings": ["mean"], "cells": Cells(tmp_path / "cells")}
+    options = {"floors": ["majority", "random-weights"], "poolings": ["mean"], "cells": ResultStore(tmp_path / "cells")}
     exact = evaluate(tasks, [ToyEncoder()], store=tmp_path / "store", **options)
     half = evaluate(tasks, [ToyEncoder()], store=Store(tmp_path / "half", "float16"), **options)
     measured = [table.frame[table.frame.role != "floor"] for table in (exact, half)]
@@ -226,7 +228,7 @@ def test_a_time_limit_of_slurm_ends_the_job_and_is_no_failed_cell(tasks, tmp_pat
 def test_vectors_that_are_not_finite_stop_the_encoder_and_keep_the_floors(tasks, tmp_path):
     frame = run(tasks, tmp_path, ToyEncoder(poison="w7")).frame
     assert set(frame.role[frame.status == "done"]) == {"floor"}
-    record = Cells(tmp_path / "cells").read(frame.cell[frame.status == "failed"].iloc[0])
+    record = ResultStore(tmp_path / "cells").read(frame.cell[frame.status == "failed"].iloc[0])
     assert "not finite" in record["error"]
 
 
@@ -429,10 +431,10 @@ def by_hand(task, tmp_path, number, probe, seed):
     vectors = Store(tmp_path / "store").vectors(
         ToyEncoder(), [text for split in task.splits.values() for text in split.texts], ["mean"]
     )
-    train, dev, test = (vectors.rows(split.texts).get(Column(1, "mean")) for split in task.splits.values())
+    train, dev, test = (vectors.rows(split.texts).get(Representation(1, "mean")) for split in task.splits.values())
     drawn = task.train.half(number)
-    blocks, labels = Blocks(train[drawn], dev, test), LabelSet(task.train.labels[drawn], task.dev.labels)
-    [(_, _, result)] = probe.fit(lambda _: blocks, [Column(1, "mean")], {"true": labels}, task.name, 2, seed)
+    blocks, labels = SplitFeatures(train[drawn], dev, test), SplitLabels(task.train.labels[drawn], task.dev.labels)
+    [(_, _, result)] = probe.fit(lambda _: blocks, [Representation(1, "mean")], {"true": labels}, task.name, 2, seed)
     return result
 
 
@@ -441,7 +443,7 @@ def test_a_half_follows_in_sentevals_order_of_its_own_sentences(tasks):
     for number in range(3):
         train = tasks[0].train
         drawn = train.half(number)
-        part = Part.of(tasks[0], tasks[0], ["true"], number)
+        part = FoldData.of(tasks[0], tasks[0], ["true"], number)
         alone = np.lexsort((train.labels[drawn], lengths(train)[drawn]))
         np.testing.assert_array_equal(part.order, alone)
         assert not np.array_equal(alone, np.arange(len(drawn)))

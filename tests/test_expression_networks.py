@@ -1,4 +1,4 @@
-"""Expressions as tasks, against values computed from the text alone; networks as games, against one that computes the formula."""
+"""ExpressionCorpus as tasks, against values computed from the text alone; networks as games, against one that computes the formula."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from probing.cli import app
 from probing.data import task
 from probing.data.expressions import BINDING, Expression, chain, generate, read
 from probing.data.expressions.tasks import SPLITS, distinct, make_task, sentences, split, values
-from probing.data.sources import Expressions, Folder
+from probing.data.sources import ExpressionCorpus, SentEvalFolder
 from probing.encoders.base import States
 from probing.errors import ConfigError, DataError
 from probing.interactions.scoring import METHODS, find_links
@@ -110,7 +110,7 @@ def test_what_is_no_task(tmp_path):
         with pytest.raises(DataError, match="x1"):
             chain("and_or", text)
     with pytest.raises(ConfigError, match="two numbers"):
-        Expressions(str(tmp_path), variables=[5]).tasks(None)
+        ExpressionCorpus(str(tmp_path), variables=[5]).tasks(None)
 
 
 def test_the_command_writes_tasks_and_lists(tmp_path):
@@ -125,7 +125,7 @@ def test_the_command_writes_tasks_and_lists(tmp_path):
     assert operators.count("+") > 2 * operators.count("*")
     done = CliRunner().invoke(app, [*words[:5], "--variables", "five"])
     assert isinstance(done.exception, ConfigError) and "fewest-most" in str(done.exception)
-    read_back = presets.build({"_target_": "probing.data.sources.Expressions", "root": str(tmp_path), "count": 30}, "data")
+    read_back = presets.build({"_target_": "probing.data.sources.ExpressionCorpus", "root": str(tmp_path), "count": 30}, "data")
     with pytest.raises(ConfigError, match="other options"):
         read_back.tasks(["and_or"])
 
@@ -227,7 +227,7 @@ def trained(tmp_path_factory):
     from probing.training.train import train
 
     home = tmp_path_factory.mktemp("trained")
-    source = Expressions(str(home / "formulas"), count=60, variables=[4, 7], inputs=16)
+    source = ExpressionCorpus(str(home / "formulas"), count=60, variables=[4, 7], inputs=16)
     source.tasks(["and_or"])
     options = presets.read("objective", "and_or") | {"epochs": 15, "lr": 0.01, "warmup": 10, "batch_tokens": 160}
     network = LSTM(embedding_dim=8, hidden=16, dropout=0.0, pooling="last")
@@ -264,7 +264,7 @@ def test_what_the_study_refuses(trained, tmp_path, toy_root):
     encoder, source = trained
     study, home = ExpressionNetworks(), tmp_path
     with pytest.raises(ConfigError, match=r"task=bigram_shift: expression_networks measures add_multiply, and_or, exponential"):
-        study.measure(context_of(encoder, Folder(str(toy_root)).tasks(["bigram_shift"]), home))
+        study.measure(context_of(encoder, SentEvalFolder(str(toy_root)).tasks(["bigram_shift"]), home))
     with pytest.raises(ConfigError, match="was trained on and_or, and the tasks are add_multiply"):
         study.measure(context_of(encoder, source.tasks(["add_multiply"]), home))
     other = replace(source, root=str(tmp_path / "other"), expressions_seed=1)

@@ -10,7 +10,7 @@ from toys import ToyEncoder
 from probing.encoders.base import POOLINGS, States, pool
 from probing.errors import EncoderError
 from probing.store.extraction import batches, extract
-from probing.types import Column
+from probing.types import Representation
 
 
 @given(st.lists(st.integers(1, 60), max_size=80), st.integers(1, 200))
@@ -73,5 +73,5 @@ def test_a_sentence_without_tokens_is_refused():
 def test_every_layer_and_pooling_comes_from_one_pass():
     encoder = ToyEncoder()
     found = extract(encoder, encoder.tokenize(["a b", "c d"])[0], POOLINGS)
-    assert set(found) == {Column(layer, p) for layer in range(3) for p in POOLINGS}
+    assert set(found) == {Representation(layer, p) for layer in range(3) for p in POOLINGS}
     assert encoder.calls == 1

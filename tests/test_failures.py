@@ -19,7 +19,7 @@ from probing.evaluation.tables import merge
 from probing.probes import controls
 from probing.report.write import write
 from probing.store.extraction import HOPELESS
-from probing.store.results import Cells
+from probing.store.results import ResultStore
 
 PROBE = load_probe("fast", grid=[1.0])
 
@@ -96,7 +96,7 @@ def tasks(tmp_path):
 
 def measure(tasks, tmp_path, *encoders, **options):
     options = {"poolings": ["mean"], "floors": ["majority", "random-weights"], "controls": [], "probe": PROBE} | options
-    return evaluate(tasks, encoders, store=Store(tmp_path / "store"), cells=Cells(tmp_path / "cells"), **options)
+    return evaluate(tasks, encoders, store=Store(tmp_path / "store"), cells=ResultStore(tmp_path / "cells"), **options)
 
 
 def by_role(frame, status="failed"):
@@ -155,9 +155,9 @@ def test_sentences_that_fail_only_in_a_batch_are_run_alone(tasks, tmp_path, caps
     texts = sorted(whole_texts(tasks))
     vectors = Store(tmp_path / "a").vectors(NoPadding(), texts, ["mean"])
     plain = Store(tmp_path / "b").vectors(ToyEncoder(), texts, ["mean"])
-    from probing.types import Column
+    from probing.types import Representation
 
-    np.testing.assert_allclose(*(v.rows(texts).get(Column(2, "mean")) for v in (vectors, plain)), atol=1e-5)
+    np.testing.assert_allclose(*(v.rows(texts).get(Representation(2, "mean")) for v in (vectors, plain)), atol=1e-5)
     assert "failed in a batch with others, and were run alone" in capsys.readouterr().err
 
 
@@ -234,7 +234,7 @@ def test_an_encoder_that_cannot_say_its_layers_has_a_failed_cell_per_task(tasks,
     assert best.layer.isna().all() and best.accuracy.isna().all()
     assert all("layers: 1 of 1" in text and "index out of range in self" in text for text in best.missing)
     keys = table.frame.cell[table.frame.status == "failed"]
-    record = Cells(tmp_path / "cells").find(keys.iloc[0])
+    record = ResultStore(tmp_path / "cells").find(keys.iloc[0])
     assert record["status"] == "failed" and "IndexError" in record["error"] and record["inputs"]["layer"] is None
     again = measure(tasks, tmp_path, ToyEncoder(), seeds=[0, 1])
     assert (again.frame.status == "done").all() and set(keys).isdisjoint(again.frame.cell)
@@ -324,7 +324,7 @@ def test_the_same_weights_under_two_labels_keep_both_rows_and_are_computed_once(
 
 def test_a_run_counts_cells_once_and_keeps_all_rows(tasks, tmp_path, monkeypatch):
     monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])
-    cells, store = Cells(tmp_path / "cells"), Store(tmp_path / "store")
+    cells, store = ResultStore(tmp_path / "cells"), Store(tmp_path / "store")
     settings = Settings(PROBE, poolings=("mean",), floors=("random-weights",), controls=())
     planned = plan(tasks[:1], [ToyEncoder(), ToyEncoder(name="again"), ToyEncoder().random_twin(0)], settings)
     run = Run.write(tmp_path / "runs" / "one", {}, [cell.row for cell in planned], cells)
@@ -370,7 +370,7 @@ def test_receipts_and_cells_say_versions_and_processor(tasks, tmp_path):
     made = receipt["made_with"]
     assert {"torch", "transformers", "numpy", "processor"} == set(made) and made["torch"] == torch.__version__
     assert set(made["processor"]) == {"name", "threads", "bfloat16"} and made["processor"]["threads"] == torch.get_num_threads()
-    details = Cells(tmp_path / "cells").read(frame.cell[frame.role == "probe"].iloc[0])["details"]
+    details = ResultStore(tmp_path / "cells").read(frame.cell[frame.role == "probe"].iloc[0])["details"]
     assert details["encoder"]["extracted_with"] == [made] and details["processor"] == made["processor"]
     assert details["versions"]["torch"] == made["torch"]
 

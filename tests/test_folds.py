@@ -17,8 +17,8 @@ from probing.data.task import Split, Task
 from probing.errors import DataError
 from probing.evaluation.evaluate import _pooled
 from probing.probes.logistic import Design, fit_path, fit_paths
-from probing.probes.protocols import Blocks, Fold, LabelSet, LogisticPath, ProbeResult
-from probing.store.results import Cells
+from probing.probes.protocols import Fold, LogisticPath, ProbeResult, SplitFeatures, SplitLabels
+from probing.store.results import ResultStore
 
 
 def made(labels, texts=None):
@@ -203,7 +203,7 @@ def folds_of(y, k, seed=0):
     order = np.random.default_rng(seed).permutation(len(y))
     tests = [order[i::k] for i in range(k)]
     rows = [(np.setdiff1d(order, np.r_[t, tests[i - 1][:20]]), tests[i - 1][:20], t) for i, t in enumerate(tests)]
-    return [Fold(*own, LabelSet(y[own[0]], y[own[1]])) for own in rows]
+    return [Fold(*own, SplitLabels(y[own[0]], y[own[1]])) for own in rows]
 
 
 def test_folds_in_one_go_are_folds_alone_at_the_c_that_their_dev_sentences_choose_together():
@@ -230,8 +230,8 @@ def test_folds_in_one_go_are_folds_alone_at_the_c_that_their_dev_sentences_choos
 def test_a_grid_by_classes_is_times_the_classes_less_one(solver):
     x, y = features(200, 5, 3, seed=1)
     probe = LogisticPath(grid=[0.2], by_classes=True, solver=solver)
-    blocks = Blocks(x[:100], x[100:150], x[150:])
-    [(_, _, found)] = probe.fit(lambda column: blocks, [0], {"true": LabelSet(y[:100], y[100:150])}, "made", 3, None)
+    blocks = SplitFeatures(x[:100], x[100:150], x[150:])
+    [(_, _, found)] = probe.fit(lambda column: blocks, [0], {"true": SplitLabels(y[:100], y[100:150])}, "made", 3, None)
     assert found.chosen["C"] == 0.2 * 2
     folds = probe.fit_folds(x, folds_of(y, 5), 3)
     assert folds is None or {result.chosen["C"] for result in folds} == {0.2 * 2}
@@ -259,7 +259,7 @@ def test_a_cross_validated_task_gives_one_row_a_column_over_the_half_that_report
         assert len(gold) == 240 and row.accuracy == pytest.approx((gold == predicted).mean())
         if row.role == "probe":
             assert (gold == task.test.labels).all() and len(json.loads(row.chosen)["C"]) == 5
-            assert Cells(tmp_path / "c").find(row.cell)["details"]["features_left_out"] == (probe != "senteval-logreg")
+            assert ResultStore(tmp_path / "c").find(row.cell)["details"]["features_left_out"] == (probe != "senteval-logreg")
     top = np.bincount(task.test.labels).max() / 240
     probes, controls = frame[frame.role == "probe"].accuracy, frame[frame.role == "control"].accuracy
     assert probes.max() > top + 0.05, "whether a word is there can be told"

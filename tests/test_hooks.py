@@ -23,7 +23,7 @@ from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.hf.textmodel import TextModel
 from probing.errors import EncoderError
 from probing.store.extraction import extract
-from probing.types import Column
+from probing.types import Representation
 
 TEXTS = ["the cat runs .", "dogs", "the big dog sees the small cat because they run .", "it ran and they saw .", "dogs and cats"]
 SMALL = {
@@ -102,7 +102,7 @@ def test_an_encoder_without_its_own_poolings_is_pooled_from_its_states(toy_encod
         ~toy_encoder.forward(items).mask[..., None], -torch.inf).amax(1))  # fmt: skip
     embeddings = InputEmbeddings(str(tiny("bert")))  # another forward than the model's: hooks would see other states
     found = extract(embeddings, embeddings.tokenize(TEXTS)[0], ["mean"])
-    assert set(found) == {Column(0, "mean")}
+    assert set(found) == {Representation(0, "mean")}
 
 
 def test_vectors_are_the_same_in_any_order_and_batch(tiny, monkeypatch):

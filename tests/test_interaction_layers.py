@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 from probing import config as presets
 from probing import evaluate
-from probing.data.sources import Folder
+from probing.data.sources import SentEvalFolder
 from probing.errors import ConfigError
 from probing.evaluation.statistics import paired, ratio
 from probing.interactions.game import all_coalitions
@@ -29,7 +29,7 @@ SMALL = {"sentences": 3, "words": [4, 6], "lengths": [2, 3], "probe": "sklearn"}
 @pytest.fixture
 def context(toy_encoder, toy_root, tmp_path):
     def tasks():
-        return Folder(str(toy_root)).tasks(["bigram_shift"])
+        return SentEvalFolder(str(toy_root)).tasks(["bigram_shift"])
 
     return Context(lambda: toy_encoder, tasks, (0,), Kept(tmp_path / "kept"), Store(tmp_path / "store"), tmp_path)
 
@@ -57,7 +57,7 @@ def test_a_run_measures_layers_and_accuracies_and_draws_them_on_one_axis(context
     assert set(inner.value) == {"cls", "mean"} and set(inner.masking) == {"delete"} and set(inner.layer) == {0, 1, 2}
     assert inner.groupby(["value", "layer"]).text.nunique().eq(3).all() and set(inner.data) == {"bigram_shift"}
     table = evaluate(
-        Folder(str(toy_root)).tasks(None), [context.encoder], store=context.store, probe="sklearn", poolings=["mean"],
+        SentEvalFolder(str(toy_root)).tasks(None), [context.encoder], store=context.store, probe="sklearn", poolings=["mean"],
         controls=(), floors=(), cells=tmp_path / "cells",
     )  # fmt: skip
     accuracies = frame[frame.kind == "probing"].set_index(["task", "layer"]).accuracy
@@ -202,7 +202,7 @@ def test_options_that_cannot_be_are_refused(context, toy_root, tmp_path):
     with pytest.raises(ConfigError, match="is no rows.csv of probing run"):
         InteractionLayers(**SMALL, probing=str(strange)).measure(context)
     other = evaluate(
-        Folder(str(toy_root)).tasks(["tree_depth"]), [context.encoder.random_twin(0)], store=context.store, probe="sklearn",
+        SentEvalFolder(str(toy_root)).tasks(["tree_depth"]), [context.encoder.random_twin(0)], store=context.store, probe="sklearn",
         poolings=["mean"], controls=(), floors=(),
     )  # fmt: skip
     other.to_csv(strange)

@@ -249,7 +249,7 @@ def test_columns_share_their_rows():
         found = segment_interactions(net, (2, 5), method=method, budget=budget, seed=4)
         for column, r in enumerate(found):
             alone = RandomNet(8, 3, columns=4)
-            single = type("Column", (), {"n_players": 8, "__call__": lambda _, rows, c=column, g=alone: g(rows)[:, c]})()
+            single = type("Representation", (), {"n_players": 8, "__call__": lambda _, rows, c=column, g=alone: g(rows)[:, c]})()
             want = segment_interaction(single, (2, 5), method=method, budget=budget, seed=4)
             assert r.phi == pytest.approx(want.phi, abs=1e-10) and r.T_stderr == pytest.approx(want.T_stderr, abs=1e-10)
             assert r.n_evaluations == want.n_evaluations

@@ -23,7 +23,7 @@ from probing.errors import EncoderError, ForeignError, StatesError, foreign
 from probing.interactions.text.masking import MaskedSentence, possible
 from probing.store.extraction import extract
 from probing.store.vectors import Store
-from probing.types import Column
+from probing.types import Representation
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "vocab_size": 64}
 
@@ -34,7 +34,7 @@ def encoder_of(model, folder: Path, tokens=None) -> HuggingFaceEncoder:
 
 def vectors(encoder, texts=TEXTS, pooling="mean") -> list[np.ndarray]:
     columns = extract(encoder, encoder.tokenize(texts)[0], (pooling,))
-    return [columns[Column(layer, pooling)] for layer in range(len(encoder.dims))]
+    return [columns[Representation(layer, pooling)] for layer in range(len(encoder.dims))]
 
 
 def means(model, tokens, texts=TEXTS) -> list[np.ndarray]:

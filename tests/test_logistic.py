@@ -13,9 +13,9 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from probing import load_probe
 from probing.errors import DataError
 from probing.probes.logistic import Design, LogisticProbe, best, fit_path, fit_paths
-from probing.probes.protocols import Blocks, LabelSet
+from probing.probes.protocols import SplitFeatures, SplitLabels
 from probing.probes.solver import lbfgs, passes, preconditioner
-from probing.types import Column
+from probing.types import Representation
 
 
 def made(n, d, k, seed, signal=1.0, spread=2.0):
@@ -158,7 +158,7 @@ def test_any_problem_has_scikit_learns_optimum(seed, k, C, absent):
 @pytest.mark.parametrize("blocks", ["none", "dense", "low"])
 @pytest.mark.parametrize("k", [2, 5])
 def test_every_preconditioner_leads_to_the_same_optimum(k, blocks, monkeypatch):
-    """Blocks from the first pass on: dense ones, and those of the sentences that matter most."""
+    """SplitFeatures from the first pass on: dense ones, and those of the sentences that matter most."""
     x, y = made(400, 24, k, seed=k, signal=1.0)
     _, objective = reference(StandardScaler().fit_transform(x.astype(np.float64)), y, 3.0)
     made_blocks = []
@@ -524,9 +524,9 @@ def test_a_dead_feature_that_holds_the_label_is_no_feature_beside_others(spread)
     y = np.random.default_rng(0).integers(0, 2, 900)
     x = np.random.default_rng(1).normal(size=(900, 12)).astype(np.float32)
     x[:, 4] = spread * (2 * y - 1)
-    blocks, labels = Blocks(x[:400], x[400:600], x[600:]), {"true": LabelSet(y[:400], y[400:600])}
+    blocks, labels = SplitFeatures(x[:400], x[400:600], x[600:]), {"true": SplitLabels(y[:400], y[400:600])}
     for name, left_out in (("fast", 1), ("sklearn", 1), ("senteval", 0), ("senteval-logreg", 0)):
-        [(_, _, result)] = load_probe(name).fit(lambda _: blocks, [Column(0, "mean")], labels, "tree_depth", 2, 0)
+        [(_, _, result)] = load_probe(name).fit(lambda _: blocks, [Representation(0, "mean")], labels, "tree_depth", 2, 0)
         assert 0.4 < (result.predictions == y[600:]).mean() < 0.6 and result.left_out == left_out, name
     design = Design.prepare(x)
     assert design.left_out == 1 and (design.transform(x)[:, 4] == 0).all()

@@ -14,8 +14,8 @@ from probing.data.task import Split, Task
 from probing.errors import ConfigError
 from probing.probes import mlp
 from probing.probes.mlp import MLPProbe, Recipe, train, train_batch
-from probing.probes.protocols import Blocks, LabelSet, SentEvalLogReg, SentEvalTorch
-from probing.types import Column
+from probing.probes.protocols import SentEvalLogReg, SentEvalTorch, SplitFeatures, SplitLabels
+from probing.types import Representation
 
 
 def data(seed=0, n=300, d=10, k=3):
@@ -237,8 +237,8 @@ def test_of_equal_dev_accuracies_the_first_of_the_grid_is_taken(grid):
         (SentEvalLogReg(grid=logistic), "C", logistic[0]),
         (SentEvalLogReg(grid=logistic, solver="lbfgs"), "C", logistic[0]),
     ):
-        blocks, labels = Blocks(x, x, x), {"true": LabelSet(y, y)}
-        [(_, _, result)] = probe.fit(lambda column, blocks=blocks: blocks, [Column(0, "mean")], labels, "made", 3, 0)
+        blocks, labels = SplitFeatures(x, x, x), {"true": SplitLabels(y, y)}
+        [(_, _, result)] = probe.fit(lambda column, blocks=blocks: blocks, [Representation(0, "mean")], labels, "made", 3, 0)
         assert len({tried["dev_accuracy"] for tried in result.tried}) == 1
         assert result.chosen[name] == first, probe
 
@@ -263,8 +263,8 @@ def test_senteval_logreg_is_one_against_the_rest_with_a_penalised_intercept(k):
         np.stack([scores(np.where(y == c, 1, -1), penalised) for c in classes], axis=1) for penalised in (True, False)
     )
     expected, free = (s.argmax(1) if k > 2 else (s[:, 0] > 0).astype(int) for s in (expected, free))
-    blocks, labels = Blocks(x[:200], x[200:], x[200:]), {"true": LabelSet(y[:200], y[200:])}
-    [(_, _, result)] = SentEvalLogReg(grid=[C]).fit(lambda column: blocks, [Column(0, "mean")], labels, "made", k, 0)
+    blocks, labels = SplitFeatures(x[:200], x[200:], x[200:]), {"true": SplitLabels(y[:200], y[200:])}
+    [(_, _, result)] = SentEvalLogReg(grid=[C]).fit(lambda column: blocks, [Representation(0, "mean")], labels, "made", k, 0)
     assert (result.predictions != expected).sum() <= 1 < (free != expected).sum() and result.converged
 
 
@@ -272,6 +272,6 @@ def test_senteval_logreg_is_one_against_the_rest_with_a_penalised_intercept(k):
 def test_an_unknown_order_or_blocks_without_one_are_refused(probe):
     with pytest.raises(ConfigError, match=r"probe.order='length' is unknown \(allowed: file, senteval\)"):
         probe(order="length")
-    blocks, labels = Blocks(*np.zeros((3, 4, 2), dtype=np.float32)), {"true": LabelSet(*np.eye(2, 4, dtype=int))}
-    with pytest.raises(ConfigError, match="give Blocks their order, or use order=file"):
-        list(probe(order="senteval").fit(lambda column: blocks, [Column(0, "mean")], labels, "made", 2, 0))
+    blocks, labels = SplitFeatures(*np.zeros((3, 4, 2), dtype=np.float32)), {"true": SplitLabels(*np.eye(2, 4, dtype=int))}
+    with pytest.raises(ConfigError, match="give SplitFeatures their order, or use order=file"):
+        list(probe(order="senteval").fit(lambda column: blocks, [Representation(0, "mean")], labels, "made", 2, 0))

@@ -19,7 +19,7 @@ from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.user.python import PythonEncoder
 from probing.errors import EncoderError, StatesError
 from probing.store.extraction import extract
-from probing.types import Column
+from probing.types import Representation
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ["the cat runs .", "dogs", "a big dog sees the small cat", "it ran and they saw ."]
@@ -116,7 +116,7 @@ def test_the_readmes_file_runs_as_it_stands(toy_root, tmp_path):
     rows = stored.vectors(encoder, texts, ["sentence"]).rows(texts)
     for layer, pooled in ((0, np.mean), (1, np.max)):
         expected = [pooled([hashed(word, 6) for word in text.split()], axis=0) for text in texts]
-        np.testing.assert_allclose(rows.get(Column(layer, "sentence")), expected, atol=1e-6)
+        np.testing.assert_allclose(rows.get(Representation(layer, "sentence")), expected, atol=1e-6)
 
     again = probing(*words, cwd=tmp_path)
     assert re.search(r"(\d+) cells: \1 done, 0 to compute", again.stderr), again.stderr
@@ -137,7 +137,7 @@ def test_a_file_in_sentevals_style_runs_unchanged(toy_root, tmp_path, monkeypatc
     stored = Store(tmp_path / "probing-out" / "store")
     assert stored.estimate(encoder, texts, ["sentence"]).sentences == 0
     expected = [np.mean([glove[w] for w in text.split() if w in glove] or [np.zeros(5)], axis=0) for text in texts]
-    found = stored.vectors(encoder, texts, ["sentence"]).rows(texts).get(Column(0, "sentence"))
+    found = stored.vectors(encoder, texts, ["sentence"]).rows(texts).get(Representation(0, "sentence"))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
     again = probing(*words, cwd=tmp_path)
@@ -175,9 +175,9 @@ def script(tmp_path):
 def test_an_example_script_of_senteval_is_loaded_without_the_package(script):
     modules, finders = set(sys.modules), list(sys.meta_path)
     encoder = script(EXAMPLE)
-    assert encoder.dims == (2,) and vectors(encoder, ["the cat ran"])[Column(0, "sentence")].tolist() == [[3, 11]]
+    assert encoder.dims == (2,) and vectors(encoder, ["the cat ran"])[Representation(0, "sentence")].tolist() == [[3, 11]]
     encoder.release()
-    assert vectors(encoder, ["a b"])[Column(0, "sentence")].tolist() == [[2, 3]]
+    assert vectors(encoder, ["a b"])[Representation(0, "sentence")].tolist() == [[2, 3]]
     assert not [name for name in set(sys.modules) - modules if name.startswith("senteval")] and sys.meta_path == finders
     assert encoder.description["sources"] == {"mine.py": hashlib.sha256(EXAMPLE.encode()).hexdigest()}
     with pytest.raises(ModuleNotFoundError):
@@ -253,17 +253,17 @@ def test_a_function_of_sentences_and_a_factory_of_one_are_alike(write):
         encoder = user(name)
         assert isinstance(encoder, Encoder)
         assert (encoder.layer_names, encoder.dims, encoder.poolings) == (("output",), (2,), ("sentence",))
-        np.testing.assert_array_equal(vectors(encoder)[Column(0, "sentence")], expected)
+        np.testing.assert_array_equal(vectors(encoder)[Representation(0, "sentence")], expected)
         assert encoder.word_ids(TEXTS) == [[None]] * 4 and encoder.random_twin(0) is None
     for name in ("encode", "make", "Encode"):
-        doubled = vectors(user(name, options={"scale": 2.0}))[Column(0, "sentence")]
+        doubled = vectors(user(name, options={"scale": 2.0}))[Representation(0, "sentence")]
         np.testing.assert_array_equal(doubled[:, 0], 2 * expected[:, 0])
 
 
 @pytest.mark.parametrize("text", ["", " ", "a  b", "\ttab and\u00a0such ", "ends "])
 def test_the_code_sees_each_sentence_as_it_is(write, text):
     encoder = write("def encode(texts):\n    return [[float(len(text)), *map(ord, (text + '!!')[:2])] for text in texts]")("encode")
-    found = vectors(encoder, [text])[Column(0, "sentence")]
+    found = vectors(encoder, [text])[Representation(0, "sentence")]
     assert found.tolist() == [[len(text), *map(ord, (text + "!!")[:2])]]
 
 
@@ -282,8 +282,8 @@ def test_token_states_are_pooled_and_aligned_where_there_is_one_a_word(write):
     for i, text in enumerate(TEXTS):
         rows = np.array([[len(word), k] for k, word in enumerate(text.split())], np.float32)
         for pooling, expected in (("mean", rows.mean(0)), ("max", rows.max(0)), ("last", rows[-1])):
-            np.testing.assert_allclose(found[Column(1, pooling)][i], expected, atol=1e-6)
-            np.testing.assert_allclose(found[Column(0, pooling)][i], expected[:1], atol=1e-6)
+            np.testing.assert_allclose(found[Representation(1, pooling)][i], expected, atol=1e-6)
+            np.testing.assert_allclose(found[Representation(0, pooling)][i], expected[:1], atol=1e-6)
     assert encoder.word_ids(["the  cat ran", "a"]) == [[0, 1, 2], [0]]
     with pytest.raises(EncoderError, match="4 tokens for the 1 words of 'dogs': tokens cannot be aligned"):
         user("letters").word_ids(["dogs"])
@@ -301,9 +301,9 @@ def test_layers_of_a_module_are_what_each_sentence_gives_alone(write, monkeypatc
         with torch.no_grad():
             embedded = net.embedding(torch.tensor(space["tokenize"]([text])))
             states = net.lstm(embedded)[0][0].numpy()
-        np.testing.assert_allclose(found[Column(0, "mean")][i], embedded[0].mean(0).numpy(), atol=1e-6)
+        np.testing.assert_allclose(found[Representation(0, "mean")][i], embedded[0].mean(0).numpy(), atol=1e-6)
         for pooling, expected in (("mean", states.mean(0)), ("max", states.max(0)), ("last", states[-1])):
-            np.testing.assert_allclose(found[Column(1, pooling)][i], expected, atol=1e-6)
+            np.testing.assert_allclose(found[Representation(1, pooling)][i], expected, atol=1e-6)
     assert encoder.word_ids(TEXTS[:1]) == [[0, 1, 2, 3]]
 
 
@@ -349,10 +349,12 @@ def uncopied():
     torch.manual_seed(3)
     twins = [encoder.random_twin(seed) for seed in (0, 0, 1)]
     assert torch.equal(torch.rand(3), expected)
-    first, again, other = (vectors(twin)[Column(1, "mean")] for twin in twins)
+    first, again, other = (vectors(twin)[Representation(1, "mean")] for twin in twins)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
-    assert np.abs(first - vectors(encoder)[Column(1, "mean")]).max() > 1e-3, "although that one was drawn with seed 0 as well"
+    assert np.abs(first - vectors(encoder)[Representation(1, "mean")]).max() > 1e-3, (
+        "although that one was drawn with seed 0 as well"
+    )
     assert len({fingerprint(e) for e in (encoder, *twins)}) == 3
     assert twins[0].name == "mine.py:make (random 0)"
     assert user("scaled").random_twin(0) is None
@@ -374,8 +376,8 @@ def test_a_whole_encoder_is_used_as_it_is(write):
     for column, expected in vectors(toy).items():
         np.testing.assert_array_equal(vectors(encoder)[column], expected)
     assert encoder.poolings == toy.poolings and encoder.word_ids(TEXTS) == toy.word_ids(TEXTS)
-    twin = vectors(encoder.random_twin(1))[Column(2, "cls")]
-    np.testing.assert_array_equal(twin, vectors(toy.random_twin(1))[Column(2, "cls")])
+    twin = vectors(encoder.random_twin(1))[Representation(2, "cls")]
+    np.testing.assert_array_equal(twin, vectors(toy.random_twin(1))[Representation(2, "cls")])
     assert fingerprint(user("ready")) != fingerprint(user())
 
 
@@ -419,7 +421,7 @@ def test_sentevals_prepare_sees_every_sentence_of_a_request_and_a_batch_keeps_it
         """)
     encoder = user("", batch_size=3, options={"extra": 7})
     texts = [f"a{i} b" for i in range(20)]
-    found = vectors(encoder, texts)[Column(0, "sentence")]
+    found = vectors(encoder, texts)[Representation(0, "sentence")]
     assert found.tolist() == [[2, 2, 7]] * 20
     assert encoder._adapter.batcher.__globals__["log"] == [1, 7, 27], "one fixed sentence, all of them, and the request"
 
@@ -435,7 +437,7 @@ def test_the_key_changes_with_the_file_its_neighbours_and_options_and_not_with_i
         (tmp_path / folder / "weights.py").write_text(f"SCALE = {scale}.0\n")
         user = write(code, f"{folder}/mine.py")
         encoder = user(**options)
-        assert vectors(encoder)[Column(0, "sentence")][0][0] == scale
+        assert vectors(encoder)[Representation(0, "sentence")][0][0] == scale
         return fingerprint(encoder)
 
     first = key(1, code)
@@ -499,7 +501,7 @@ def test_released_and_loaded_again_it_must_be_the_same(write, tmp_path):
     before = vectors(encoder)
     encoder.release()
     assert encoder.dims == (6, 8) and "_adapter" not in vars(encoder), "known without loading it again"
-    np.testing.assert_array_equal(vectors(encoder)[Column(1, "max")], before[Column(1, "max")])
+    np.testing.assert_array_equal(vectors(encoder)[Representation(1, "max")], before[Representation(1, "max")])
     encoder.release()
     write(LSTM + "# edited")
     with pytest.raises(EncoderError, match="loaded again, it gives other vectors or is other code"):
@@ -592,7 +594,7 @@ def test_a_module_that_does_not_fit_is_named(write, old, new, message):
 def test_what_depends_on_the_company_is_taken_one_by_one(write):
     code = "def encode(texts):\n    n = max(map(len, texts))\n    return [[len(t) / n] for t in texts]"
     encoder = write(code)("encode", batch_size=1)
-    assert vectors(encoder)[Column(0, "sentence")].tolist() == [[1.0]] * 4
+    assert vectors(encoder)[Representation(0, "sentence")].tolist() == [[1.0]] * 4
 
 
 def test_a_prepare_that_counts_is_refused(write):
@@ -645,6 +647,6 @@ def test_a_module_target_is_imported_from_the_current_folder(tmp_path, monkeypat
         (tmp_path / name).write_text(content)
     monkeypatch.chdir(tmp_path)
     encoder = load_encoder("python", target="pack.code:space.encode")
-    assert vectors(encoder)[Column(0, "sentence")].tolist() == [[2.5]] * 4
+    assert vectors(encoder)[Representation(0, "sentence")].tolist() == [[2.5]] * 4
     assert encoder.name == "pack.code:space.encode"
     assert set(encoder.description["sources"]) == set(files) - {"unused.py"}

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from probing.evaluation.runs import Run
-from probing.evaluation.statistics import accuracy, smallest_difference
+from probing.evaluation.statistics import smallest_difference, wilson
 from probing.evaluation.tables import ResultTable, Row, merge
 from probing.report import write as report
 from probing.report.write import write
-from probing.store.results import Cells, key_of
+from probing.store.results import ResultStore, key_of
 
 N = 200
 VOID = {"meta", "br", "hr", "img", "link", "input", "use", "path", "rect", "image", "stop", "line"}
@@ -27,7 +27,7 @@ class Bench:
     """Collects cells in a folder and makes runs of them."""
 
     def __init__(self, folder: Path):
-        self.folder, self.cells = folder, Cells(folder / "cells")
+        self.folder, self.cells = folder, ResultStore(folder / "cells")
         self.rows: list[Row] = []
 
     def add(self, right: int, dev: float | None = None, fail: bool = False, **more) -> None:
@@ -43,7 +43,7 @@ class Bench:
             self.rows.append(Row(**said, status="failed"))
             self.cells.write_failure(inputs, asdict(self.rows[-1]), "broken")
             return
-        hits = accuracy(right, N)
+        hits = wilson(right, N)
         said |= {"dev_accuracy": right / N if dev is None else dev, "accuracy": hits.value, "macro_f1": hits.value - 0.01}
         said |= {"accuracy_low": hits.lower, "accuracy_high": hits.upper, "macro_f1_low": 0.1, "macro_f1_high": 0.9}
         gold = np.arange(N) % 2
@@ -175,7 +175,7 @@ def test_markdown_holds_score_interval_floors_control_and_twin(bench, tmp_path):
     lines = {(line["task"], line["encoder"]): line for line in table_of(text)}
     assert set(lines) == {(t, e) for t in ("Tense", "BShift") for e in ("my_encoder", "other")}
     line = lines["Tense", "my_encoder"]
-    hits = accuracy(170, N)
+    hits = wilson(170, N)
     expected = {
         "layer": "1 mean", "accuracy": "85.0", "macro F1": "84.0",
         "95 % interval": f"{100 * hits.lower:.1f}–{100 * hits.upper:.1f}",
@@ -208,7 +208,7 @@ def test_the_dagger_stands_exactly_where_a_paired_test_does_not_separate_the_sco
     bench, tmp_path, no_pictures, kind, lost
 ):
     """Five items that only the score has right: p = 2/2^5 = .06; six: .03. The interval of 150 of 200 reaches far below both."""
-    assert accuracy(150, N).lower < (150 - lost) / N
+    assert wilson(150, N).lower < (150 - lost) / N
     bench.add(150, layer=1)
     bench.floor("majority", 60)
     if kind == "floor":

@@ -23,7 +23,7 @@ from probing.errors import ConfigError
 from probing.evaluation.adaptive import Round, check, sample
 from probing.evaluation.plan import Settings
 from probing.evaluation.tables import ResultTable
-from probing.store.results import Cells
+from probing.store.results import ResultStore
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "flash.py"
 
@@ -153,14 +153,14 @@ def test_interrupted_it_goes_on_and_finds_the_same(tasks, tmp_path, monkeypatch)
         return flash(tasks, [ToyEncoder()], store=tmp_path / name, precision=3, floors=[])
 
     whole = run("whole")
-    real, written = Cells.write, []
+    real, written = ResultStore.write, []
 
     def stopping(self, *given):
         if len(written) == 8:
             raise KeyboardInterrupt
         written.append(real(self, *given))
 
-    monkeypatch.setattr(Cells, "write", stopping)
+    monkeypatch.setattr(ResultStore, "write", stopping)
     with pytest.raises(KeyboardInterrupt):
         run("broken")
     monkeypatch.undo()

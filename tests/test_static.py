@@ -16,7 +16,7 @@ from probing.encoders.hf.embeddings import InputEmbeddings
 from probing.encoders.static import StaticEncoder
 from probing.errors import EncoderError
 from probing.store.extraction import extract
-from probing.types import Column
+from probing.types import Representation
 
 LINES = ["the 1 0", "cat 3 -2", "Cat 5 6", "ran -1 4.5"]
 TABLE = "\n".join(LINES) + "\n"
@@ -269,7 +269,7 @@ def test_input_embeddings_are_the_matrix_row_by_row(tiny, kind):
     for i, text in enumerate(texts):
         rows = matrix[AutoTokenizer.from_pretrained(tiny(kind))(text, add_special_tokens=False)["input_ids"]]
         for pooling, expected in (("mean", rows.mean(0)), ("max", rows.max(0)), ("last", rows[-1])):
-            np.testing.assert_allclose(found[Column(0, pooling)][i], expected, atol=1e-6)
+            np.testing.assert_allclose(found[Representation(0, pooling)][i], expected, atol=1e-6)
     twin = encoder.random_twin(0)
     assert twin.name == f"embeddings of tiny-{kind} (random 0)" and twin.dims == (16,)
     assert len({fingerprint(e) for e in (encoder, twin, load_encoder("hf", name=str(tiny(kind))))}) == 3

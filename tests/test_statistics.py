@@ -16,20 +16,20 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from probing.evaluation.statistics import (
-    accuracy,
     compare,
     holm,
     letters,
     macro_f1,
     mcnemar,
     mcnemar_power,
-    mean,
     mean_accuracy,
+    mean_ci,
     mean_score,
-    median,
+    median_ci,
     paired_difference,
     smallest_difference,
     standard_error,
+    wilson,
 )
 from probing.types import Estimate
 
@@ -47,7 +47,7 @@ def arrays(pairs):
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_accuracy_is_scipys_wilson_interval(case):
     correct, n = case
-    found, expected = accuracy(correct, n), binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    found, expected = wilson(correct, n), binomtest(correct, n).proportion_ci(0.95, method="wilson")
     assert found.value == correct / n
     assert (found.lower, found.upper) == pytest.approx((expected.low, expected.high), abs=1e-9)
     assert -1e-12 <= found.lower <= found.value + 1e-12 and found.value - 1e-12 <= found.upper <= 1 + 1e-12
@@ -56,7 +56,7 @@ def test_accuracy_is_scipys_wilson_interval(case):
 def test_the_interval_covers_the_true_rate_nineteen_times_of_twenty():
     """Exact coverage, summed over all outcomes of 80 items, on average over rates; a 90 % interval would fail."""
     n, rates = 80, np.linspace(0.1, 0.9, 41)
-    bounds = [accuracy(k, n) for k in range(n + 1)]
+    bounds = [wilson(k, n) for k in range(n + 1)]
     covered = [sum(binom.pmf(k, n, p) for k, b in enumerate(bounds) if b.lower <= p <= b.upper) for p in rates]
     assert 0.94 < np.mean(covered) < 0.96 and min(covered) > 0.92
 
@@ -250,18 +250,18 @@ def test_a_paired_difference_by_hand_and_its_coverage():
 
 def test_the_interval_of_a_mean_is_students_and_leaves_nan_out():
     x = [1.0, 4.0, 2.0, 7.0]
-    found = mean([*x, np.nan])
+    found = mean_ci([*x, np.nan])
     assert (found.lower, found.upper) == pytest.approx(t.interval(0.95, 3, loc=np.mean(x), scale=sem(x)))
-    assert found.value == 3.5 and mean([2.0]).value == 2 and np.isnan(mean([2.0]).lower)
-    assert np.isnan(mean([np.nan]).value) and np.isnan(median([]).value)
+    assert found.value == 3.5 and mean_ci([2.0]).value == 2 and np.isnan(mean_ci([2.0]).lower)
+    assert np.isnan(mean_ci([np.nan]).value) and np.isnan(median_ci([]).value)
 
 
 def test_the_interval_of_a_median_holds_it_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    found = [median(rng.exponential(size=25), draws=300, seed=seed) for seed in range(300)]
+    found = [median_ci(rng.exponential(size=25), draws=300, seed=seed) for seed in range(300)]
     held = np.mean([x.lower <= np.log(2) <= x.upper for x in found])
     assert 0.9 < held < 0.99 and all(x.lower <= x.value <= x.upper for x in found)
-    assert median([1.0, np.nan, 3.0, 100.0]).value == 3
+    assert median_ci([1.0, np.nan, 3.0, 100.0]).value == 3
 
 
 # Groups of items.
@@ -313,7 +313,7 @@ def test_groups_count_by_their_size_in_the_test_by_hand():
 def test_groups_of_one_item_change_little_and_repeated_items_add_nothing():
     """Four copies of each item, in groups, are the items once; without groups the interval is half as wide."""
     right = np.arange(90) % 3 > 0
-    alone, copies, groups = accuracy(60, 90), np.repeat(right, 4), np.repeat(np.arange(90), 4)
+    alone, copies, groups = wilson(60, 90), np.repeat(right, 4), np.repeat(np.arange(90), 4)
     singles = mean_accuracy(right, np.arange(90))
     assert singles.upper - singles.lower == pytest.approx(alone.upper - alone.lower, rel=0.03)
     grouped = mean_accuracy(copies, groups)
@@ -326,10 +326,10 @@ def test_groups_of_one_item_change_little_and_repeated_items_add_nothing():
 def test_groups_whose_items_cancel_are_not_taken_for_more_items_than_there_are():
     """Of each pair one is right: there is no variance between groups, and the interval stays that of the items."""
     right, groups = np.arange(100) % 2, np.repeat(np.arange(50), 2)
-    found, alone = mean_accuracy(right, groups), accuracy(50, 100)
+    found, alone = mean_accuracy(right, groups), wilson(50, 100)
     assert found.lower <= alone.lower and alone.upper <= found.upper < alone.upper + 0.01
     whole = mean_accuracy(np.ones(100), groups)
-    assert whole.lower < accuracy(50, 50).lower and whole.upper == pytest.approx(1), "all right: as many items as groups"
+    assert whole.lower < wilson(50, 50).lower and whole.upper == pytest.approx(1), "all right: as many items as groups"
     assert mean_accuracy([1, 0], [0, 0]) == Estimate(0.5, 0.0, 1.0) and compare([1, 1], [0, 0], [0, 0])[1] == 1
 
 
@@ -343,7 +343,7 @@ def test_intervals_and_tests_of_groups_keep_their_level_where_those_of_items_do_
     counts = np.zeros(5)
     for _ in range(runs):
         groups, (a, b) = grouped_columns(rng, 30, 6)
-        inside = [low.lower <= truth <= low.upper for low in (mean_accuracy(a, groups), accuracy(int(a.sum()), len(a)))]
+        inside = [low.lower <= truth <= low.upper for low in (mean_accuracy(a, groups), wilson(int(a.sum()), len(a)))]
         difference, p = compare(a, b, groups)
         counts += [*inside, p < 0.05, mcnemar(a, b) < 0.05, difference.lower <= 0 <= difference.upper]
     covered, by_items, separated, separated_by_items, zero_inside = counts / runs
@@ -385,19 +385,19 @@ def test_an_interval_over_seeds_and_halves_by_hand():
     halves = t.ppf(0.975, 2) * 0.02
     assert (found.lower, found.upper) == pytest.approx((0.6 - np.hypot(0.1, halves), 0.6 + np.hypot(0.09, halves)))
     right = np.arange(100) < 60
-    wilson = accuracy(60, 100)
-    assert mean_accuracy(right) == wilson == mean_accuracy([right])
+    interval = wilson(60, 100)
+    assert mean_accuracy(right) == interval == mean_accuracy([right])
     found = mean_accuracy(right, halves=[0.58, 0.60, 0.62])
     assert (0.6 - found.lower, found.upper - 0.6) == pytest.approx(
         (np.hypot(0.6 - wilson.lower, halves), np.hypot(wilson.upper - 0.6, halves))
     )
-    assert mean_accuracy(right, halves=[0.3]) == wilson, "one fit has no variance"
+    assert mean_accuracy(right, halves=[0.3]) == interval, "one fit has no variance"
 
 
 def test_equal_seeds_add_nothing_and_seeds_that_differ_do():
     right = np.arange(100) < 60
     same = mean_accuracy([right, right, right])
-    assert (same.lower, same.upper) == pytest.approx((accuracy(60, 100).lower, accuracy(60, 100).upper), abs=0.005)
+    assert (same.lower, same.upper) == pytest.approx((wilson(60, 100).lower, wilson(60, 100).upper), abs=0.005)
     apart = mean_accuracy([np.arange(100) < k for k in (55, 60, 65)])
     assert apart.value == pytest.approx(0.6) and apart.upper - apart.lower > 1.2 * (same.upper - same.lower)
 
@@ -446,7 +446,7 @@ def test_intervals_over_seeds_hold_the_expected_accuracy(n_seeds, deviation):
         found = mean_accuracy(a)
         covered += found.lower <= truth <= found.upper
         separated += compare(a, b)[1] < 0.05
-        alone += accuracy(int(a[0].sum()), n).lower <= truth <= accuracy(int(a[0].sum()), n).upper
+        alone += wilson(int(a[0].sum()), n).lower <= truth <= wilson(int(a[0].sum()), n).upper
     assert covered / runs >= 0.93 and separated / runs <= 0.08
     if deviation > 0.1:
         assert alone / runs < 0.75, "the interval of one seed does not hold the variance between seeds"

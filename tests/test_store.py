@@ -26,7 +26,7 @@ from probing.store.extraction import extract
 from probing.store.locks import gone
 from probing.store.segments import memory_map, read_segment, write_plan
 from probing.store.vectors import Store
-from probing.types import Column
+from probing.types import Representation
 
 POOLINGS = ("cls", "mean", "max", "last")
 TEXTS = [f"a{i} b{i % 7} c" + " d" * (i % 5) for i in range(120)]
@@ -52,7 +52,7 @@ def contents(root: Path) -> dict[str, bytes]:
 def test_vectors_come_back_in_the_order_asked_for(tmp_path, toy_encoder):
     vectors = Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
     asked = [TEXTS[5], TEXTS[90], TEXTS[5], TEXTS[0]]
-    for column in (Column(0, "cls"), Column(1, "max"), Column(2, "mean"), Column(2, "last")):
+    for column in (Representation(0, "cls"), Representation(1, "max"), Representation(2, "mean"), Representation(2, "last")):
         np.testing.assert_allclose(vectors.rows(asked).get(column), direct(toy_encoder, asked, column), atol=1e-6)
 
 
@@ -63,7 +63,7 @@ def test_a_sentence_goes_through_the_encoder_once(tmp_path, toy_encoder):
     assert toy_encoder.sentences == len(TEXTS)
     vectors = Store(tmp_path).vectors(toy_encoder, [*TEXTS, "a new one"], POOLINGS)
     assert toy_encoder.sentences == len(TEXTS) + 1
-    column = Column(1, "mean")
+    column = Representation(1, "mean")
     np.testing.assert_allclose(
         vectors.rows(["a new one", TEXTS[3]]).get(column), direct(ToyEncoder(), ["a new one", TEXTS[3]], column), atol=1e-6
     )
@@ -71,7 +71,7 @@ def test_a_sentence_goes_through_the_encoder_once(tmp_path, toy_encoder):
 
 def test_another_encoder_of_the_same_width_never_shares_vectors(tmp_path):
     one, other = ToyEncoder(seed=0), ToyEncoder(seed=1)
-    found = [Store(tmp_path).vectors(e, TEXTS, ["mean"]).rows(TEXTS).get(Column(1, "mean")) for e in (one, other)]
+    found = [Store(tmp_path).vectors(e, TEXTS, ["mean"]).rows(TEXTS).get(Representation(1, "mean")) for e in (one, other)]
     assert np.abs(found[0] - found[1]).max() > 0.1
 
 
@@ -128,7 +128,7 @@ def test_a_damaged_list_of_sentences_is_planned_again(tmp_path, toy_encoder):
     plan.write_text(plan.read_text().replace("a5 b5", "a5 b6"))
     vectors = Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
     assert contents(tmp_path) == before
-    column = Column(1, "mean")
+    column = Representation(1, "mean")
     np.testing.assert_allclose(vectors.rows(TEXTS).get(column), direct(toy_encoder, TEXTS, column), atol=1e-6)
 
 
@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, toy_encoder):
 def test_states_that_are_not_finite_never_reach_the_disk(tmp_path):
     with pytest.raises(EncoderError, match="not finite"):
         Store(tmp_path).vectors(ToyEncoder(poison="a3 "), TEXTS, POOLINGS)
-    column = Column(0, "mean")
+    column = Representation(0, "mean")
     vectors = Store(tmp_path).vectors(ToyEncoder(), TEXTS, POOLINGS)
     assert np.isfinite(vectors.rows(TEXTS).get(column)).all()
 
@@ -268,7 +268,7 @@ def test_a_plan_that_says_other_shard_sizes_is_not_believed(tmp_path, toy_encode
     before = contents(tmp_path)
     [plan] = tmp_path.glob("*/*/*/sentences.json")
     plan.write_text(plan.read_text().replace('"shard_rows": 16', '"shard_rows": 15'))
-    column = Column(1, "mean")
+    column = Representation(1, "mean")
     found = Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS).rows(TEXTS).get(column)
     np.testing.assert_allclose(found, direct(toy_encoder, TEXTS, column), atol=1e-6)
     assert contents(tmp_path) == before
@@ -311,7 +311,7 @@ def test_the_memory_map_reads_what_safetensors_wrote(tmp_path, toy_encoder):
 
 
 def test_every_flipped_bit_is_found_and_mended(tmp_path):
-    few, column, rng = TEXTS[:40], Column(2, "max"), np.random.default_rng(0)
+    few, column, rng = TEXTS[:40], Representation(2, "max"), np.random.default_rng(0)
     Store(tmp_path).vectors(ToyEncoder(), few, POOLINGS)
     whole = contents(tmp_path)
     for trial in range(60):
@@ -329,7 +329,7 @@ def test_rows_that_lie_in_one_of_two_segments_are_read(tmp_path, toy_encoder):
     store = Store(tmp_path)
     store.vectors(toy_encoder, TEXTS[:50], POOLINGS)
     vectors = store.vectors(toy_encoder, TEXTS, POOLINGS)
-    column = Column(1, "mean")
+    column = Representation(1, "mean")
     for texts in (TEXTS[:5], TEXTS[60:65], TEXTS[48:52], []):
         np.testing.assert_allclose(vectors.rows(texts).get(column), direct(ToyEncoder(), texts, column), atol=1e-6)
     with pytest.raises(KeyError, match="not there"):
@@ -361,7 +361,7 @@ def test_float16_halves_the_size_and_errs_by_less_than_a_thousandth_of_a_deviati
     assert entry["dtype"] == "float16" and 0 < error["rms"] < 1e-3 and error["rms"] <= error["max"] and error["float32"] == 0
     for layer in range(3):
         for pooling in POOLINGS:
-            x, y = (rows.get(Column(layer, pooling)) for rows in at)
+            x, y = (rows.get(Representation(layer, pooling)) for rows in at)
             assert y.dtype == np.float32
             spread = x.std(0, dtype=np.float64)
             wrong = np.sqrt(((x.astype(np.float64) - y) ** 2).mean(0))
@@ -378,13 +378,13 @@ def test_who_asks_for_float32_never_reads_float16_and_who_asks_for_float16_reads
     encoder = ToyEncoder()
     half, exact = Store(tmp_path, "float16"), Store(tmp_path)
     half.vectors(encoder, TEXTS, POOLINGS)
-    found = exact.vectors(encoder, TEXTS, POOLINGS).rows(TEXTS).get(Column(1, "mean"))
+    found = exact.vectors(encoder, TEXTS, POOLINGS).rows(TEXTS).get(Representation(1, "mean"))
     assert encoder.sentences == 2 * len(TEXTS)
-    np.testing.assert_allclose(found, direct(ToyEncoder(), TEXTS, Column(1, "mean")), atol=1e-6)
+    np.testing.assert_allclose(found, direct(ToyEncoder(), TEXTS, Representation(1, "mean")), atol=1e-6)
     half.vectors(encoder, [*TEXTS, "another"], POOLINGS)
     assert encoder.sentences == 2 * len(TEXTS) + 1, "float32 has not all of it: float16 goes on"
     shutil.rmtree(next(tmp_path.glob("*/*@float16")))
-    served = Store(tmp_path, "float16").vectors(encoder, TEXTS, POOLINGS).rows(TEXTS).get(Column(1, "mean"))
+    served = Store(tmp_path, "float16").vectors(encoder, TEXTS, POOLINGS).rows(TEXTS).get(Representation(1, "mean"))
     assert encoder.sentences == 2 * len(TEXTS) + 1
     np.testing.assert_array_equal(served, found)
 
@@ -398,8 +398,8 @@ def test_a_column_that_float16_would_ruin_stays_in_float32_and_that_is_said(tmp_
             return states
 
     store = Store(tmp_path, "float16")
-    found = store.vectors(Wild(), TEXTS, ["max"]).rows(TEXTS).get(Column(1, "max"))
-    np.testing.assert_array_equal(found[:, 0], direct(Wild(), TEXTS, Column(1, "max"))[:, 0])
+    found = store.vectors(Wild(), TEXTS, ["max"]).rows(TEXTS).get(Representation(1, "max"))
+    np.testing.assert_array_equal(found[:, 0], direct(Wild(), TEXTS, Representation(1, "max"))[:, 0])
     assert "1 columns stay in float32: float16 would err by more than 1% of a deviation" in capsys.readouterr().err.replace(
         "\n", " "
     )
@@ -461,7 +461,7 @@ def test_a_plan_that_another_job_puts_in_place_meanwhile_is_left_alone(tmp_path,
     Store(tmp_path)._fill(toy_encoder, fresh, TEXTS[3:6])  # the other job goes on
     monkeypatch.undo()
     again = Store(tmp_path).vectors(toy_encoder, TEXTS[:8], POOLINGS).rows(TEXTS[:8])
-    column = Column(0, "mean")
+    column = Representation(0, "mean")
     np.testing.assert_array_equal(rows.get(column), again.get(column))
     assert Store(tmp_path).verify()[1] == []
 

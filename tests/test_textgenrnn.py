@@ -13,7 +13,7 @@ from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.elmo.textgenrnn import TextgenrnnEncoder
 from probing.errors import EncoderError, StatesError
 from probing.store.extraction import extract
-from probing.types import Column
+from probing.types import Representation
 
 CHARACTERS = "abcdefg hij.k"
 IDS = {character: i + 1 for i, character in enumerate(CHARACTERS)} | {"<s>": len(CHARACTERS) + 1}
@@ -152,7 +152,7 @@ def test_the_fingerprint_changes_with_weights_vocabulary_and_options(folder, tmp
 def test_a_random_twin_is_seeded_and_leaves_the_global_generator_alone(folder):
     encoder = encoder_of(folder)
     before = torch.get_rng_state()
-    first, again, other = (vectors(encoder.random_twin(seed))[Column(2, "mean")] for seed in (0, 0, 1))
+    first, again, other = (vectors(encoder.random_twin(seed))[Representation(2, "mean")] for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-4 and np.ptp(first, axis=0).min() > 0
@@ -166,7 +166,7 @@ def test_weights_are_loaded_again_after_release(folder):
     encoder = load_encoder("textgenrnn", weights=str(folder / "weights.hdf5"), vocab=str(folder / "vocab.json"), window=WINDOW)
     before = vectors(encoder)
     encoder.release()
-    np.testing.assert_array_equal(before[Column(3, "last")], vectors(encoder)[Column(3, "last")])
+    np.testing.assert_array_equal(before[Representation(3, "last")], vectors(encoder)[Representation(3, "last")])
 
 
 def rewrite(folder, name, array=None):

@@ -19,7 +19,7 @@ from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.vectors import VectorsEncoder
 from probing.errors import EncoderError, StatesError
 from probing.store.extraction import extract
-from probing.types import Column
+from probing.types import Representation
 
 TEXTS = ["a dog ran .", "Cats sat ;", "été / naïve", "a dog ran . "]
 ONE = np.arange(8, dtype=np.float32).reshape(4, 2)
@@ -70,7 +70,7 @@ def test_what_was_written_comes_back(tmp_path, suffix, form, data):
     assert encoder.layer_names == (tuple(names) if form == "layers" else tuple(f"layer {k}" for k in range(len(names))))
     for k, layer in enumerate(layers.values()):
         expected = layer[[texts.index(text) for text in asked]].astype(np.float32)
-        np.testing.assert_array_equal(found[Column(k, "sentence")], expected)
+        np.testing.assert_array_equal(found[Representation(k, "sentence")], expected)
     encoder.release()
 
 
@@ -81,14 +81,14 @@ def test_layers_may_differ_in_width_and_the_store_takes_them(tmp_path):
     assert (encoder.name, encoder.dims, encoder.layer_names) == ("v.npz", (2, 3), ("embedding", "top"))
     assert encoder.poolings == ("sentence",) and encoder.word_ids(TEXTS) == [[None]] * 4 and encoder.random_twin(0) is None
     rows = Store(tmp_path / "store").vectors(encoder, TEXTS, ["sentence"]).rows(TEXTS[::-1])
-    np.testing.assert_array_equal(rows.get(Column(1, "sentence")), TWO[::-1])
+    np.testing.assert_array_equal(rows.get(Representation(1, "sentence")), TWO[::-1])
 
 
 def test_a_compressed_npz_and_one_vector_a_sentence(tmp_path):
     np.savez_compressed(tmp_path / "v.npz", **dict(zip(TEXTS, ONE, strict=True)))
     encoder = VectorsEncoder(str(tmp_path / "v.npz"))
     assert encoder.layer_names == ("vectors",)
-    np.testing.assert_array_equal(vectors(encoder, TEXTS)[Column(0, "sentence")], ONE)
+    np.testing.assert_array_equal(vectors(encoder, TEXTS)[Representation(0, "sentence")], ONE)
 
 
 def test_safetensors_without_an_order_sorts_names_by_their_numbers_and_bfloat16_is_read(tmp_path):
@@ -96,13 +96,13 @@ def test_safetensors_without_an_order_sorts_names_by_their_numbers_and_bfloat16_
     save_file(layers, tmp_path / "v.safetensors", metadata={"sentences": json.dumps(TEXTS)})
     encoder = VectorsEncoder(str(tmp_path / "v.safetensors"))
     assert encoder.layer_names == ("layer 1", "layer 2", "layer 10")
-    assert [vectors(encoder, TEXTS)[Column(k, "sentence")][0, 0] for k in range(3)] == [1.5, 2.5, 10.5]
+    assert [vectors(encoder, TEXTS)[Representation(k, "sentence")][0, 0] for k in range(3)] == [1.5, 2.5, 10.5]
 
 
 def test_a_sentence_may_end_in_npy(tmp_path):
     write(tmp_path / "v.npz", "sentences", ["a", "a.npy"], {"x": ONE[:2]})
     np.testing.assert_array_equal(
-        vectors(VectorsEncoder(str(tmp_path / "v.npz")), ["a.npy", "a"])[Column(0, "sentence")], ONE[1::-1]
+        vectors(VectorsEncoder(str(tmp_path / "v.npz")), ["a.npy", "a"])[Representation(0, "sentence")], ONE[1::-1]
     )
 
 
@@ -124,7 +124,7 @@ def test_sentences_that_are_missing_are_counted_and_the_first_is_named(tmp_path)
 def test_a_repeated_sentence_needs_the_same_vectors(tmp_path):
     twice = np.array([*TEXTS, TEXTS[1]])
     np.savez(tmp_path / "v.npz", sentences=twice, x=np.vstack([ONE, ONE[1]]))
-    np.testing.assert_array_equal(vectors(VectorsEncoder(str(tmp_path / "v.npz")), TEXTS)[Column(0, "sentence")], ONE)
+    np.testing.assert_array_equal(vectors(VectorsEncoder(str(tmp_path / "v.npz")), TEXTS)[Representation(0, "sentence")], ONE)
     np.savez(tmp_path / "v.npz", sentences=twice, y=np.vstack([ONE, ONE[1]]), x=np.vstack([ONE, ONE[2]]))
     with pytest.raises(EncoderError, match="'Cats sat ;' is there twice, with different vectors"):
         _ = VectorsEncoder(str(tmp_path / "v.npz")).dims
@@ -181,7 +181,7 @@ def test_vectors_that_are_not_finite_are_named(tmp_path, suffix, form):
     layer[2, 1] = 1e300  # not in float32
     write(tmp_path / f"v{suffix}", form, TEXTS, {"x": layer})
     encoder = VectorsEncoder(str(tmp_path / f"v{suffix}"))
-    assert len(vectors(encoder, TEXTS[:2])[Column(0, "sentence")]) == 2
+    assert len(vectors(encoder, TEXTS[:2])[Representation(0, "sentence")]) == 2
     with pytest.raises(StatesError, match=r"not finite .* for 'été / naïve'"):
         vectors(encoder, TEXTS)
 

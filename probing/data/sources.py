@@ -10,11 +10,11 @@ from probing.data import task
 from probing.data.expressions import BINDING
 from probing.data.expressions.tasks import make_task
 from probing.errors import ConfigError, DataError
-from probing.log import say
+from probing.log import info
 
 
 @dataclass
-class Folder:
+class SentEvalFolder:
     """SentEval's files, or any in their format, in one folder.
 
     Args:
@@ -46,12 +46,12 @@ class Folder:
                 files = ", ".join(map(task.file_names, cards))
                 raise DataError(f"{root} holds none of the task files ({files}; plain, .gz or .xz)")
             if absent := [name for name in task.SENTEVAL if name not in names]:
-                say(f"{root} has no file for {', '.join(absent)}: left out")
+                info(f"{root} has no file for {', '.join(absent)}: left out")
         return [task.load(name, root) for name in names]
 
 
 @dataclass
-class Grammar:
+class GrammarCorpus:
     """The ten tasks made from the built-in English grammar: no download, and no number comparable with a paper's.
 
     Args:
@@ -72,11 +72,11 @@ class Grammar:
         """The tasks by name; None: all that the grammar's sentences allow."""
         from probing.data.builders import grammar_tasks
 
-        return Folder(str(grammar_tasks(self.root, self.grammar_seed, self.n))).tasks(names)
+        return SentEvalFolder(str(grammar_tasks(self.root, self.grammar_seed, self.n))).tasks(names)
 
 
 @dataclass
-class Expressions:
+class ExpressionCorpus:
     """The three families of expressions as tasks (`probing.data.expressions.tasks`): the value of a formula from its tokens.
 
     Args:

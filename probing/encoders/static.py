@@ -30,7 +30,7 @@ import numpy as np
 from probing.encoders.base import Item, States
 from probing.errors import EncoderError, did_you_mean
 from probing.files import file_sha256
-from probing.log import say
+from probing.log import info
 from probing.reading import MARK, read_lines, require_file
 
 VERSION = 2
@@ -125,12 +125,12 @@ class StaticEncoder:
             self._reported = True
             unknown = [word for sentence in words for word in sentence if spelled[word] not in self._table.vectors]
             types = list(dict.fromkeys(unknown))
-            say(
+            info(
                 f"{self.name}: {len(unknown)} of {sum(map(len, words))} words of {len(texts)} sentences have no vector "
                 f"(unknown={self.unknown})" + (f": {', '.join(types[:5])}{' …' if types[5:] else ''}" if types else "")
             )
             for note in self._table.notes:
-                say(f"{self.name}: {note}")
+                info(f"{self.name}: {note}")
         return [[spelled[word] for word in sentence] for sentence in words], 0
 
     def _spelled(self, words: set[str]) -> dict[str, str]:

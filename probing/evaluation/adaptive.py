@@ -55,11 +55,11 @@ from probing.encoders.base import Encoder
 from probing.errors import ConfigError
 from probing.evaluation.evaluate import compute, opened, table
 from probing.evaluation.plan import Settings, plan
-from probing.evaluation.statistics import accuracy, holm, mean_of, paired_difference
+from probing.evaluation.statistics import holm, mean_of, paired_difference, wilson
 from probing.evaluation.tables import ResultTable
-from probing.log import say
+from probing.log import info
 from probing.probes.protocols import ProbeProtocol
-from probing.store.results import Cells
+from probing.store.results import ResultStore
 from probing.store.vectors import Store
 
 START = 720
@@ -131,7 +131,7 @@ def flash(
     *,
     store: Store | str | Path,
     precision: float = 1.0,
-    cells: Cells | str | Path | None = None,
+    cells: ResultStore | str | Path | None = None,
     probe: ProbeProtocol | str = "flash",
     layers: Iterable[int] | None = None,
     poolings: Iterable[str] | None = ("mean",),
@@ -159,7 +159,7 @@ def search(
     settings: Settings,
     precision: float,
     store: Store,
-    cells: Cells,
+    cells: ResultStore,
     force: bool = False,
 ) -> Flash:
     """The rounds. Floors and controls of `settings` are left to the caller, who plans them on the samples that are returned.
@@ -174,7 +174,7 @@ def search(
     for number in range(1, 100):
         samples = tuple(sample(task, n, seed) for task in tasks)
         planned = plan(samples, encoders, bare, store)
-        say(f"flash, round {number}: n = {n}")
+        info(f"flash, round {number}: n = {n}")
         compute(planned, settings.probe, store, cells, force)
         found = table(planned, cells)
         if (found.frame.status != "done").any():
@@ -318,7 +318,7 @@ def _answers(
 
     def interval(cells: Iterable[str]) -> dict[str, float]:
         right = [np.equal(*found.predictions(cell)) for cell in cells]
-        value = mean_of([accuracy(int(one.sum()), len(one), alpha) for one in right])
+        value = mean_of([wilson(int(one.sum()), len(one), alpha) for one in right])
         return {"accuracy": value.value, "accuracy_low": value.lower, "accuracy_high": value.upper}
 
     lines = []

@@ -25,13 +25,13 @@ from probing.evaluation.plan import ALL_FLOORS, Cell, Settings, plan
 from probing.evaluation.statistics import macro_f1, mean_accuracy
 from probing.evaluation.tables import SCORES, ResultTable, Row
 from probing.files import os_errors_as_store_error
-from probing.log import bar, human_bytes, human_seconds, say
+from probing.log import bar, human_bytes, human_seconds, info
 from probing.probes import load as load_probe
 from probing.probes.controls import CEILINGS, CONTROLS, FLOORS, control_task
-from probing.probes.protocols import Blocks, Fold, LabelSet, ProbeProtocol, ProbeResult
-from probing.store.results import Cells, key_of
+from probing.probes.protocols import Fold, ProbeProtocol, ProbeResult, SplitFeatures, SplitLabels
+from probing.store.results import ResultStore, key_of
 from probing.store.vectors import Rows, Store, Vectors
-from probing.types import Column, Labels
+from probing.types import Labels, Representation
 
 
 def evaluate(
@@ -39,7 +39,7 @@ def evaluate(
     encoders: Sequence[Encoder],
     *,
     store: Store | str | Path,
-    cells: Cells | str | Path | None = None,
+    cells: ResultStore | str | Path | None = None,
     probe: ProbeProtocol | str = "fast",
     layers: Iterable[int] | None = None,
     poolings: Iterable[str] | None = None,
@@ -88,7 +88,7 @@ def evaluate(
 
 def opened(
     store: Store | str | Path,
-    cells: Cells | str | Path | None,
+    cells: ResultStore | str | Path | None,
     probe: ProbeProtocol | str,
     layers: Iterable[int] | None,
     poolings: Iterable[str] | None,
@@ -99,10 +99,10 @@ def opened(
     twins: int = 1,
     resample: str | None = None,
     resamples: int = 20,
-) -> tuple[Store, Cells, Settings]:
+) -> tuple[Store, ResultStore, Settings]:
     """The arguments of `evaluate` and `flash` as what they stand for: folders opened, names looked up."""
     store = store if isinstance(store, Store) else Store(store)
-    cells = cells if isinstance(cells, Cells) else Cells(cells or store.root.with_name(store.root.name + "-cells"))
+    cells = cells if isinstance(cells, ResultStore) else ResultStore(cells or store.root.with_name(store.root.name + "-cells"))
     settings = Settings(
         load_probe(probe) if isinstance(probe, str) else probe,
         None if layers is None else tuple(layers),
@@ -119,13 +119,13 @@ def opened(
     return store, cells, settings
 
 
-def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: Cells, force: bool = False) -> None:
+def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: ResultStore, force: bool = False) -> None:
     """Computes what is not finished, each cell once, and records it cell by cell."""
     unique: dict[str, Cell] = {}
     for cell in planned:
         unique.setdefault(cell.key, cell)
     missing = [cell for cell in unique.values() if force or not cells.done(cell.key)]
-    say(f"{len(unique)} cells: {len(unique) - len(missing)} done, {len(missing)} to compute")
+    info(f"{len(unique)} cells: {len(unique) - len(missing)} done, {len(missing)} to compute")
     if not missing:
         return
     floors = [cell for cell in missing if cell.row.role in ("floor", "ceiling")]
@@ -144,7 +144,7 @@ def compute(planned: Sequence[Cell], probe: ProbeProtocol, store: Store, cells: 
         _release(demand.encoder)
 
 
-def _compute_encoder(demand: Demand, probe: ProbeProtocol, store: Store, cells: Cells, force: bool) -> None:
+def _compute_encoder(demand: EncoderJob, probe: ProbeProtocol, store: Store, cells: ResultStore, force: bool) -> None:
     """The cells of one encoder, task by task."""
     encoder = demand.encoder
     vectors = _vectors(demand, store)
@@ -164,7 +164,7 @@ def _compute_encoder(demand: Demand, probe: ProbeProtocol, store: Store, cells: 
                 _compute_probes(left, task, encoder, probe, vectors[sha256], cells, advance)
 
 
-def _vectors(demand: Demand, store: Store) -> dict[str, Vectors | str]:
+def _vectors(demand: EncoderJob, store: Store) -> dict[str, Vectors | str]:
     """For each task the vectors of its sentences, or why there are none: a sentence fails only the tasks that have it."""
     encoder, tasks = demand.encoder, demand.tasks
 
@@ -199,10 +199,10 @@ def _release(encoder: Encoder) -> None:
         with foreign(f"{encoder.name}: releasing it"):
             encoder.release()
     except ForeignError as error:  # its results are there
-        say(str(error))
+        info(str(error))
 
 
-class Demand(NamedTuple):
+class EncoderJob(NamedTuple):
     """What one encoder is still needed for: its open cells, their tasks by hash, the sentences and the poolings."""
 
     encoder: Encoder
@@ -212,7 +212,7 @@ class Demand(NamedTuple):
     poolings: list[str]
 
 
-def _demands(missing: Sequence[Cell]) -> list[Demand]:
+def _demands(missing: Sequence[Cell]) -> list[EncoderJob]:
     by_encoder: dict[str, list[Cell]] = {}
     for cell in missing:
         if cell.column is not None:
@@ -221,11 +221,11 @@ def _demands(missing: Sequence[Cell]) -> list[Demand]:
     for group in by_encoder.values():
         tasks = {cell.task.sha256: cell.task for cell in group}
         poolings = [p for p in POOLINGS if any(cell.column.pooling == p for cell in group)]
-        demands.append(Demand(group[0].encoder, group, tasks, _texts(tasks.values()), poolings))
+        demands.append(EncoderJob(group[0].encoder, group, tasks, _texts(tasks.values()), poolings))
     return demands
 
 
-def _announce(demand: Demand, store: Store) -> None:
+def _announce(demand: EncoderJob, store: Store) -> None:
     """Size and time of the extraction, before it starts."""
     encoder = demand.encoder
     try:
@@ -237,14 +237,14 @@ def _announce(demand: Demand, store: Store) -> None:
         return  # the extraction will meet it too, and record it
     _release(encoder)
     if cost.sentences:
-        say(
+        info(
             f"{encoder.name} ({origin}): {cost.sentences} sentences, about {cost.tokens} tokens, "
             f"{human_bytes(cost.bytes)} in {store.root}, about {human_seconds(cost.seconds)}, "
             f"about {human_bytes(cost.memory)} of memory"
         )
 
 
-def _compute_floor(cell: Cell, cells: Cells) -> None:
+def _compute_floor(cell: Cell, cells: ResultStore) -> None:
     """A floor, or a ceiling of a control task: what the text alone tells of the labels."""
     start = time.perf_counter()
     row, parts = cell.row, cell.task.parts
@@ -263,7 +263,9 @@ def _compute_floor(cell: Cell, cells: Cells) -> None:
     cells.write(cell.inputs, asdict(row), details, gold, test, cell.task.test.clusters)
 
 
-def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors: Vectors, cells: Cells, advance) -> None:
+def _compute_probes(
+    todo: Sequence[Cell], task: Task, encoder: Encoder, probe, vectors: Vectors, cells: ResultStore, advance
+) -> None:
     splits = ([task.dev, task.test] if task.folds else task.splits.values()) if todo else []  # of folds, all sentences
     rows = [vectors.rows(split.texts) for split in splits]
     about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)} if todo else {}
@@ -271,14 +273,14 @@ def _compute_probes(todo: Sequence[Cell], task: Task, encoder: Encoder, probe, v
     groups: dict[tuple, list[Cell]] = {}  # cells of a column, probe seed and train split, whose label sets are fitted in one call
     for cell in sorted(todo, key=lambda cell: (POOLINGS.index(cell.column.pooling), cell.column.layer)):
         groups.setdefault((cell.column, cell.seed if cell.probe_seed is not None else 0, cell.half), []).append(cell)
-    parts: dict[tuple, list[Part]] = {}
+    parts: dict[tuple, list[FoldData]] = {}
     for (column, probe_seed, half), group in groups.items():
         pending = {cell.label_set: cell for cell in group}
         wanted = (half, *sorted(pending))
         start = time.perf_counter()
         try:
             if wanted not in parts:
-                parts[wanted] = [Part.of(part, task, pending, half) for part in task.parts]
+                parts[wanted] = [FoldData.of(part, task, pending, half) for part in task.parts]
             for which, result, gold in _fit(column, rows, parts[wanted], probe, task, probe_seed):
                 cell = pending[which]
                 with foreign(f"probe {probe.name}: reading its result"):
@@ -313,41 +315,41 @@ def _made_with(rows: Sequence[Rows]) -> list[dict[str, Any]]:
     return [made for k, made in enumerate(sets) if made not in sets[:k]]
 
 
-class Part(NamedTuple):
+class FoldData(NamedTuple):
     """Labels by label set of a task or of one of its folds; the rows of train, dev and test: of a fold among all sentences, of a
     task whose train split is halved in each split; none where each split is taken whole.
 
-    `order`: see `Blocks`.
+    `order`: see `SplitFeatures`.
     """
 
-    label_sets: dict[str, LabelSet]
+    label_sets: dict[str, SplitLabels]
     gold: dict[str, Labels]
     rows: list[np.ndarray]
     order: np.ndarray
 
     @classmethod
-    def of(cls, part: Task, whole: Task, wanted: Iterable[str], half: int | None = None) -> Part:
+    def of(cls, part: Task, whole: Task, wanted: Iterable[str], half: int | None = None) -> FoldData:
         label_sets, gold = {}, {}
         for name in wanted:
             kind, _, drawn = name.partition(":")
             labelled = part if kind == "true" else control_task(part, kind, int(drawn))
-            label_sets[name] = LabelSet(labelled.train.labels, labelled.dev.labels)
+            label_sets[name] = SplitLabels(labelled.train.labels, labelled.dev.labels)
             gold[name] = labelled.test.labels
         place = {text: row for row, text in enumerate((*whole.dev.texts, *whole.test.texts))} if whole.folds else {}
         rows = [np.array([place[text] for text in split.texts]) for split in part.splits.values()] if place else []
         order = np.lexsort((part.train.labels, lengths(part.train)))
         if half is not None:
             drawn = part.train.half(half)
-            label_sets = {name: LabelSet(labels.train[drawn], labels.dev) for name, labels in label_sets.items()}
+            label_sets = {name: SplitLabels(labels.train[drawn], labels.dev) for name, labels in label_sets.items()}
             rows = [drawn, np.arange(len(part.dev)), np.arange(len(part.test))]
             order = np.argsort(np.argsort(order)[drawn])  # the half's rows, as they follow each other in the order of the whole
         return cls(label_sets, gold, rows, order)
 
 
-def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProtocol, task: Task, seed: int):
+def _fit(column: Representation, rows: Sequence, parts: Sequence[FoldData], probe: ProbeProtocol, task: Task, seed: int):
     """Yields label set, result and test labels; of a cross-validated task the folds' result as one."""
 
-    def fit(part: Part, blocks: Blocks):
+    def fit(part: FoldData, blocks: SplitFeatures):
         results = None
         while True:
             with foreign(f"probe {probe.name}"):
@@ -363,7 +365,7 @@ def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProt
         blocks = [split.get(column) for split in rows]
         if part.rows:
             blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
-        for _, which, result in fit(part, Blocks(*blocks, part.order)):
+        for _, which, result in fit(part, SplitFeatures(*blocks, part.order)):
             yield which, result, part.gold[which]
         return
     x = np.concatenate([split.get(column) for split in rows])
@@ -374,7 +376,7 @@ def _fit(column: Column, rows: Sequence, parts: Sequence[Part], probe: ProbeProt
             if results := at_once(x, [Fold(*part.rows, part.label_sets[which]) for part in parts], len(task.classes)):
                 found[which] = results
     for part in parts if not found else ():
-        for _, which, result in fit(part, Blocks(*(x[own] for own in part.rows), part.order)):
+        for _, which, result in fit(part, SplitFeatures(*(x[own] for own in part.rows), part.order)):
             found.setdefault(which, []).append(result)
     for which, results in found.items():
         sizes = [len(part.label_sets[which].dev) for part in parts]
@@ -404,22 +406,22 @@ def _scored(cell: Cell, dev_accuracy: float, predicted: Labels, gold: Labels) ->
     )  # fmt: skip
 
 
-def _fail(failed: Sequence[Cell], cells: Cells, reason: str) -> None:
+def _fail(failed: Sequence[Cell], cells: ResultStore, reason: str) -> None:
     """Records cells of one task and encoder that failed for the same reason."""
     places = list(dict.fromkeys(f"layer {cell.row.layer} {cell.row.pooling}" for cell in failed if cell.column))
     few = f" ({', '.join(places[:3])}{', …' if places[3:] else ''})" if places else ""
     row = failed[0].row
-    say(f"failed: {len(failed)} cell(s) of {row.task}, {row.encoder}{few}: {reason}")
+    info(f"failed: {len(failed)} cell(s) of {row.task}, {row.encoder}{few}: {reason}")
     for cell in failed:
         cells.write_failure(cell.inputs, asdict(replace(cell.row, status="failed", error=reason)), reason)
 
 
-def table(planned: Sequence[Cell], cells: Cells) -> ResultTable:
+def table(planned: Sequence[Cell], cells: ResultStore) -> ResultTable:
     """The rows of the planned cells: planned fields, measured scores."""
     return rows_of([cell.row for cell in planned], cells)
 
 
-def rows_of(planned: Iterable[Row], cells: Cells) -> ResultTable:
+def rows_of(planned: Iterable[Row], cells: ResultStore) -> ResultTable:
     """The planned rows with the scores that were measured; `status` says which cells failed, and which are missing.
 
     Names, roles and labels are those of this request; another one may have measured the same cell under others.

@@ -14,12 +14,12 @@ from probing.encoders.base import POOLINGS, Encoder, fingerprint
 from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
 from probing.evaluation.statistics import VERSION as SCORES_VERSION
 from probing.evaluation.tables import IDENTITY, Row
-from probing.log import say
+from probing.log import info
 from probing.probes.controls import CEILINGS, CONTROL_VERSIONS, CONTROLS, FLOORS, unsuited
 from probing.probes.protocols import ProbeProtocol, label
 from probing.store.results import key_of
 from probing.store.vectors import Store
-from probing.types import Column
+from probing.types import Representation
 
 ALL_FLOORS = (*FLOORS, "static", "random-weights")
 
@@ -32,7 +32,7 @@ class Cell:
     row: Row
     task: Task
     encoder: Encoder | None
-    column: Column | None
+    column: Representation | None
     control_seed: int | None = None
     probe_seed: int | None = None
     seed: int = 0  # the run's, which the probe is given
@@ -96,8 +96,8 @@ class Measured(NamedTuple):
     name: str
     twin_of: str
     fingerprint: str = ""
-    columns: Sequence[Column] = ()
-    static: Column | None = None
+    columns: Sequence[Representation] = ()
+    static: Representation | None = None
     failure: str = ""
 
 
@@ -125,7 +125,7 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], settings: Settings,
                 twins = [_twin(encoder, drawn, settings, store) for encoder in encoders]
                 measured += [(twin, drawn) for twin in twins if twin is not None]
             if alone := [encoder.name for encoder, twin in zip(encoders, twins, strict=True) if twin is None]:
-                say(f"{', '.join(alone)}: no random-weights twin, so this floor is left out")
+                info(f"{', '.join(alone)}: no random-weights twin, so this floor is left out")
         for task in variants:
             suited = replace(settings, controls=_suited(task, settings.controls, aloud=seed == settings.seeds[0]))
             cells = [_floor_cell(task, name) for name in settings.floors if name in FLOORS]
@@ -159,7 +159,7 @@ def _measured(encoder: Encoder, twin_of: str, settings: Settings, store: Store |
         return Measured(encoder, encoder.name, twin_of, mark, failure=str(error))
     columns, static = _columns(encoder.name, n_layers, poolings, settings)
     if static is not None and not context_free:
-        say(f"{encoder.name}: its layer 0 depends on other words, so the floor static is left out")
+        info(f"{encoder.name}: its layer 0 depends on other words, so the floor static is left out")
         columns, static = [column for column in columns if column != static], None
     return Measured(encoder, encoder.name, twin_of, mark, columns, static)
 
@@ -192,7 +192,7 @@ def _suited(task: Task, controls: Iterable[str], aloud: bool) -> tuple[str, ...]
     reasons = {kind: unsuited(task, kind) for kind in controls}
     for kind, reason in reasons.items() if aloud else ():
         if reason:
-            say(f"{task.name}: the control {kind} is left out: {reason}")
+            info(f"{task.name}: the control {kind} is left out: {reason}")
     return tuple(kind for kind, reason in reasons.items() if not reason)
 
 
@@ -273,7 +273,9 @@ def _named(encoder: str, settings: Settings) -> str:
     return encoder if settings.store_dtype == "float32" else f"{encoder}[store={settings.store_dtype}]"
 
 
-def _columns(name: str, n_layers: int, poolings: Sequence[str], settings: Settings) -> tuple[list[Column], Column | None]:
+def _columns(
+    name: str, n_layers: int, poolings: Sequence[str], settings: Settings
+) -> tuple[list[Representation], Representation | None]:
     """The columns asked for, and the mean of layer 0 where it is added as a floor."""
     layers = range(n_layers) if settings.layers is None else settings.layers
     for layer in layers:
@@ -285,11 +287,11 @@ def _columns(name: str, n_layers: int, poolings: Sequence[str], settings: Settin
                 f"pooling={pooling}: {name} allows {', '.join(poolings)}"
                 + (" (its tokenizer puts no classification token first)" if pooling == "cls" else "")
             )
-    asked = [Column(layer, p) for p in settings.poolings or poolings for layer in layers]
+    asked = [Representation(layer, p) for p in settings.poolings or poolings for layer in layers]
     columns = settings.probe.columns(asked)
     if not columns:
         raise ConfigError(f"probe={settings.probe.name} probes none of the layers and poolings asked for ({len(asked)} of them)")
-    static = Column(0, "mean")
+    static = Representation(0, "mean")
     if "static" not in settings.floors or "mean" not in poolings or static in columns or not settings.probe.columns([static]):
         return columns, None
     return [*columns, static], static

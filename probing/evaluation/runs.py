@@ -19,7 +19,7 @@ from probing.errors import DataError
 from probing.evaluation.evaluate import rows_of
 from probing.evaluation.tables import SCORES, STATES, ResultTable, Row
 from probing.files import replace_file
-from probing.store.results import Cells
+from probing.store.results import ResultStore
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Run:
     folder: Path
     config: Mapping[str, Any]
     rows: tuple[Row, ...]
-    cells: Cells
+    cells: ResultStore
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ class Run:
         return tuple(dict.fromkeys(row.cell for row in self.rows))
 
     @classmethod
-    def write(cls, folder: Path, config: Mapping[str, Any], rows: Sequence[Row], cells: Cells) -> Run:
+    def write(cls, folder: Path, config: Mapping[str, Any], rows: Sequence[Row], cells: ResultStore) -> Run:
         where = os.path.relpath(cells.root.resolve(), folder.resolve())
         planned = [{name: value for name, value in asdict(row).items() if name not in SCORES} for row in rows]
         said = {"config": config, "cells_folder": where, "rows": planned}
@@ -54,7 +54,7 @@ class Run:
         try:
             said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             rows = tuple(Row(**{"layer_name": "", **row}) for row in said["rows"])
-            return cls(folder, said["config"], rows, Cells(folder / said["cells_folder"]))
+            return cls(folder, said["config"], rows, ResultStore(folder / said["cells_folder"]))
         except FileNotFoundError:
             near = sorted(str(path.parent) for path in folder.glob("**/run.json"))[:5]
             hint = f"; there is one in {', '.join(near)}" if near else " (a run is a folder such as probing-out/runs/NAME)"

@@ -40,10 +40,10 @@ _LEAST_P = 1e-30
 """Of a p-value that is found by bisection."""
 
 
-def accuracy(correct: int, n: int, alpha: float = 0.05) -> Estimate:
+def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
     """Accuracy (0-1) of `correct` out of `n` with Wilson's interval, of 95 % at the default alpha.
 
-    >>> accuracy(50, 100)
+    >>> wilson(50, 100)
     Estimate(value=0.5, lower=0.4038..., upper=0.5961...)
     """
     lower, upper = proportion_confint(correct, n, alpha=alpha, method="wilson")
@@ -68,7 +68,7 @@ def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
 def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = ()) -> Estimate:
     """Accuracy (0-1), mean over seeds, with one 95 % interval over items and over whatever else is given.
 
-    One seed without groups and halves: `accuracy`. Else Wilson's interval at the effective number of items, p (1 - p) / variance,
+    One seed without groups and halves: `wilson`. Else Wilson's interval at the effective number of items, p (1 - p) / variance,
     at most items times seeds, times (1.96 / t)^2 (Korn & Graubard 1998, who have it for surveys in clusters; Dean & Pagano 2015).
     Where all is right, or all wrong, the effective number is that of the groups.
 
@@ -81,7 +81,7 @@ def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequ
     n, p = right.shape[1], float(right.mean())
     m = n if groups is None else int(np.max(groups)) + 1
     if len(right) == 1 and groups is None:
-        items = accuracy(int(right.sum()), n)
+        items = wilson(int(right.sum()), n)
     elif m < 2:
         items = Estimate(p, 0.0, 1.0)
     else:
@@ -189,11 +189,11 @@ def paired(differences: ArrayLike, robust: bool = False) -> tuple[Estimate, floa
     """
     d = np.asarray(differences, float)
     if len(d) < 2 or not d.any():
-        return (median if robust else mean)(d), 1.0 if len(d) > 1 else np.nan
+        return (median_ci if robust else mean_ci)(d), 1.0 if len(d) > 1 else np.nan
     if robust:
-        return median(d), float(wilcoxon(d).pvalue)
+        return median_ci(d), float(wilcoxon(d).pvalue)
     error = float(d.std(ddof=1) / np.sqrt(len(d)))
-    return mean(d), 2 * float(t.sf(abs(d.mean()) / error, len(d) - 1)) if error else 0.0
+    return mean_ci(d), 2 * float(t.sf(abs(d.mean()) / error, len(d) - 1)) if error else 0.0
 
 
 def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool], groups: Labels | None = None) -> float:
@@ -371,10 +371,10 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def mean(values: Sequence[float]) -> Estimate:
+def mean_ci(values: Sequence[float]) -> Estimate:
     """Mean with its 95 % t interval, which is NaN below two values; NaN among the values are left out.
 
-    >>> mean([1.0, 2.0, 3.0])
+    >>> mean_ci([1.0, 2.0, 3.0])
     Estimate(value=2.0, lower=-0.48..., upper=4.48...)
     """
     x = np.asarray(values, float)
@@ -385,10 +385,10 @@ def mean(values: Sequence[float]) -> Estimate:
     return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half)
 
 
-def median(values: Sequence[float], draws: int = 2000, seed: int = 0) -> Estimate:
+def median_ci(values: Sequence[float], draws: int = 2000, seed: int = 0) -> Estimate:
     """Median with its 95 % percentile bootstrap interval, which is NaN below two values; NaN among the values are left out.
 
-    >>> median([1.0, 1.0, 1.0])
+    >>> median_ci([1.0, 1.0, 1.0])
     Estimate(value=1.0, lower=1.0, upper=1.0)
     """
     x = np.asarray(values, float)

@@ -11,8 +11,8 @@ Numbers of different protocols are different measurements; `label` names the pro
 stands in every row. A protocol fits many layers and poolings of a task and several label sets (the true labels and the control
 task's) in one call, so that the solver behind it can share and batch; results come one by one, as they are ready.
 
-SentEval sorts the train sentences by length and label before the seeded shuffling; `order=senteval` does so (see `Blocks.order`).
-By default the order is the file's, so that the minibatches of one seed are others.
+SentEval sorts the train sentences by length and label before the seeded shuffling; `order=senteval` does so (see
+`SplitFeatures.order`). By default the order is the file's, so that the minibatches of one seed are others.
 
 Left out, and so deviations from the originals' code: SentEval's final refit (with its seed it repeats, on deterministic hardware, a
 run that the grid has already made); the rounding of features to 6 decimals in Jawahar et al.'s files.
@@ -29,12 +29,12 @@ import numpy as np
 from probing import config as presets
 from probing.encoders.base import POOLINGS
 from probing.errors import ConfigError
-from probing.types import Column, Features, Labels
+from probing.types import Features, Labels, Representation
 
 ORDERS = ("file", "senteval")
 
 
-class Blocks(NamedTuple):
+class SplitFeatures(NamedTuple):
     """Features of one column, split by split.
 
     `order` holds the rows of train in SentEval's order: by length in tokens, then by the task's label, then as in the file
@@ -47,7 +47,7 @@ class Blocks(NamedTuple):
     order: np.ndarray | None = None
 
 
-class LabelSet(NamedTuple):
+class SplitLabels(NamedTuple):
     """Class indices of train and dev; test labels are for scoring and stay outside."""
 
     train: Labels
@@ -60,7 +60,7 @@ class Fold(NamedTuple):
     train: np.ndarray
     dev: np.ndarray
     test: np.ndarray
-    labels: LabelSet
+    labels: SplitLabels
 
 
 @dataclass(frozen=True)
@@ -101,19 +101,19 @@ class ProbeProtocol(Protocol):
         """The seed that is used when the run's is `seed`, or None where no seed can change a number."""
         ...
 
-    def columns(self, columns: Sequence[Column]) -> list[Column]:
+    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
         """Those of the columns that the protocol probes."""
         ...
 
     def fit(
         self,
-        load: Callable[[Column], Blocks],
-        columns: Sequence[Column],
-        label_sets: Mapping[str, LabelSet],
+        load: Callable[[Representation], SplitFeatures],
+        columns: Sequence[Representation],
+        label_sets: Mapping[str, SplitLabels],
         task: str,
         n_classes: int,
         seed: int,
-    ) -> Iterator[tuple[Column, str, ProbeResult]]:
+    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
         """Fits every column to every label set; yields each result when it is ready.
 
         Raises:
@@ -156,12 +156,14 @@ def _check_order(order: str) -> None:
         raise ConfigError(f"probe.order={order!r} is unknown (allowed: {', '.join(ORDERS)})")
 
 
-def _rows(order: str, blocks: Blocks) -> np.ndarray | slice:
+def _rows(order: str, blocks: SplitFeatures) -> np.ndarray | slice:
     """The rows of train in the order in which a probe reads them."""
     if order == "file":
         return slice(None)
     if blocks.order is None:
-        raise ConfigError("probe.order=senteval needs the lengths of the sentences: give Blocks their order, or use order=file")
+        raise ConfigError(
+            "probe.order=senteval needs the lengths of the sentences: give SplitFeatures their order, or use order=file"
+        )
     return blocks.order
 
 
@@ -202,10 +204,10 @@ class LogisticPath:
     def seed(self, seed: int) -> int | None:
         return None  # the optimum is unique
 
-    def columns(self, columns: Sequence[Column]) -> list[Column]:
+    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
         return list(columns)
 
-    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
+    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Representation, str, ProbeResult]]:
         from probing.probes.logistic import Design, fit_paths
 
         for column in columns:
@@ -259,7 +261,7 @@ class LogisticPath:
     def _tried(fits) -> list[tuple[dict[str, Any], Any]]:
         return [(_tried(fit.C, fit.dev_accuracy, fit.converged) | {"exact": fit.exact}, fit) for fit in fits]
 
-    def _sklearn_path(self, design, labels: LabelSet, z_dev: Features, grid) -> list[tuple[dict[str, Any], Any]]:
+    def _sklearn_path(self, design, labels: SplitLabels, z_dev: Features, grid) -> list[tuple[dict[str, Any], Any]]:
         from sklearn.linear_model import LogisticRegression
 
         path: list[tuple[dict[str, Any], Any]] = []
@@ -309,7 +311,7 @@ class SentEvalLogReg:
 
     Args:
         solver: "liblinear" or "lbfgs".
-        order: "file", or "senteval" (see `Blocks.order`).
+        order: "file", or "senteval" (see `SplitFeatures.order`).
     """
 
     name: str = "senteval-logreg"
@@ -332,10 +334,10 @@ class SentEvalLogReg:
     def seed(self, seed: int) -> int | None:
         return None  # neither solver draws anything
 
-    def columns(self, columns: Sequence[Column]) -> list[Column]:
+    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
         return list(columns)
 
-    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
+    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Representation, str, ProbeResult]]:
         import warnings
 
         from sklearn.exceptions import ConvergenceWarning
@@ -376,7 +378,7 @@ class SentEvalTorch:
         poolings: only these are probed; null: all.
         embeddings: whether layer 0 is probed.
         first_appearance: number the labels in order of first appearance, not sorted.
-        order: "file", or "senteval": train sentences by length and label before the seeded shuffling (see `Blocks.order`).
+        order: "file", or "senteval": train sentences by length and label before the seeded shuffling (see `SplitFeatures.order`).
     """
 
     name: str = "senteval"
@@ -424,10 +426,10 @@ class SentEvalTorch:
     def seed(self, seed: int) -> int | None:
         return self.base_seed + seed
 
-    def columns(self, columns: Sequence[Column]) -> list[Column]:
+    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
         return [c for c in columns if (self.poolings is None or c.pooling in self.poolings) and (self.embeddings or c.layer > 0)]
 
-    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Column, str, ProbeResult]]:
+    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Representation, str, ProbeResult]]:
         from probing.probes.mlp import Recipe, train_batch
 
         grid = [(nhid, p, l2) for nhid in self._nhid(task) for p in (self.dropout if nhid else [0.0]) for l2 in self.l2]

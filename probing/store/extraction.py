@@ -18,8 +18,8 @@ import numpy as np
 
 from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, pooled
 from probing.errors import StatesError, foreign, out_of_memory
-from probing.log import say
-from probing.types import Column, Features
+from probing.log import info
+from probing.types import Features, Representation
 
 HOPELESS = 16
 """So many sentences are run alone after a failed batch; where not one of them passes, the encoder is given up."""
@@ -80,8 +80,8 @@ def extract(
     poolings: Sequence[str],
     advance: Callable[[int], None] = lambda sentences: None,
     failed: dict[int, str] | None = None,
-) -> dict[Column, Features]:
-    """Pooled vectors of every layer: `{Column(layer, pooling): (n, dims[layer])}`, float32, rows in the order of `items`.
+) -> dict[Representation, Features]:
+    """Pooled vectors of every layer: `{Representation(layer, pooling): (n, dims[layer])}`, float32, rows in the order of `items`.
 
     Args:
         items: what `encoder.tokenize` made of the sentences.
@@ -95,7 +95,7 @@ def extract(
             `ForeignError`); with `failed`, only where no sentence passes.
     """
     n = len(items)
-    columns = [(Column(layer, p), dim) for p in poolings for layer, dim in enumerate(encoder.dims)]
+    columns = [(Representation(layer, p), dim) for p in poolings for layer, dim in enumerate(encoder.dims)]
     ends = n * np.cumsum([dim for _, dim in columns])
     block = np.zeros(ends[-1], np.float32)  # one block: the allocator gives it back whole, many small ones leave its heap in pieces
     out = {column: part.reshape(n, dim) for (column, dim), part in zip(columns, np.split(block, ends[:-1]), strict=True)}
@@ -127,13 +127,13 @@ def extract(
     if last is not None and not passed:
         raise last
     if alone:
-        say(f"{encoder.name}: {alone} sentences failed in a batch with others, and were run alone")
+        info(f"{encoder.name}: {alone} sentences failed in a batch with others, and were run alone")
     _check_finite(encoder, out, failed)
     return out
 
 
 def _run(
-    encoder: Encoder, items: Sequence[Item], rows: Sequence[int], poolings: Sequence[str], out: dict[Column, Features]
+    encoder: Encoder, items: Sequence[Item], rows: Sequence[int], poolings: Sequence[str], out: dict[Representation, Features]
 ) -> None:
     """Puts the vectors of one batch into their rows of `out`."""
     with foreign(f"{encoder.name}: running it on {len(rows)} sentence(s)"):
@@ -141,7 +141,7 @@ def _run(
         bare = (batch.counted == 0).nonzero().flatten().tolist()
         for pooling, layers in batch.vectors.items():
             for layer, vectors in enumerate(layers if not bare else ()):
-                out[Column(layer, pooling)][rows] = vectors.cpu().numpy()
+                out[Representation(layer, pooling)][rows] = vectors.cpu().numpy()
     if bare:
         raise StatesError(
             f"{encoder.name}: the sentence at row {rows[bare[0]]} has only special tokens, nothing to pool; remove it"
@@ -149,7 +149,7 @@ def _run(
         )
 
 
-def _check_finite(encoder: Encoder, out: dict[Column, Features], failed: dict[int, str] | None) -> None:
+def _check_finite(encoder: Encoder, out: dict[Representation, Features], failed: dict[int, str] | None) -> None:
     for column, vectors in out.items():
         finite = np.isfinite(vectors).all(1)
         if finite.all():

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from probing.log import say
+from probing.log import info
 
 POLL_SECONDS = 0.2
 """How often a waiting process asks again: five small requests a second to the server of a shared folder."""
@@ -83,4 +83,4 @@ def turns(path_of: Callable[[int], Path], items: Sequence[int]) -> Iterator[list
 
 @cache
 def _say_refused(folder: Path) -> None:
-    say(f"{folder}: its file system has no locks; several jobs at once may do the same work, the results are the same")
+    info(f"{folder}: its file system has no locks; several jobs at once may do the same work, the results are the same")

@@ -33,7 +33,7 @@ def key_of(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps({"schema": SCHEMA, **inputs}, sort_keys=True).encode()).hexdigest()[:20]
 
 
-class Cells:
+class ResultStore:
     """The cells in folder `root`, made on first write."""
 
     def __init__(self, root: str | Path):

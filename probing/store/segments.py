@@ -22,10 +22,10 @@ import numpy as np
 
 from probing.errors import StoreError
 from probing.files import atomic, file_sha256, read_header, read_sealed, sealed
-from probing.log import say
+from probing.log import info
 from probing.provenance import made_with
 from probing.store.float16 import LIMIT, decode, encode
-from probing.types import Column, Features
+from probing.types import Features, Representation
 
 DTYPES = ("float32", "float16")
 
@@ -106,7 +106,7 @@ def memory_map(path: Path, name: str, header: tuple[dict[str, Any], int] | None 
     return np.memmap(path, kinds[entry["dtype"]], "r", offset=start + entry["data_offsets"][0], shape=tuple(entry["shape"]))
 
 
-def read_rows(path: Path, column: Column, rows: np.ndarray) -> Features:
+def read_rows(path: Path, column: Representation, rows: np.ndarray) -> Features:
     """Rows of one column of a shard, float32, shape (len(rows), dim)."""
     header, name = read_header(path), _name(column)
     found = memory_map(path, name, header)[rows]
@@ -115,7 +115,9 @@ def read_rows(path: Path, column: Column, rows: np.ndarray) -> Features:
     return decode(found, memory_map(path, f"{name}.offset", header), memory_map(path, f"{name}.scale", header))
 
 
-def write_shard(segment: Segment, shard: int, vectors: dict[Column, Features], failed: Mapping[int, str] | None = None) -> None:
+def write_shard(
+    segment: Segment, shard: int, vectors: dict[Representation, Features], failed: Mapping[int, str] | None = None
+) -> None:
     """Writes a shard and its receipt; `failed`: the rows of the shard that have no vectors, with the reason."""
     from safetensors.numpy import save_file
 
@@ -127,7 +129,7 @@ def write_shard(segment: Segment, shard: int, vectors: dict[Column, Features], f
         tensors, error = _halved(tensors)
         said["storage_error"] = error
         if error["float32"]:
-            say(
+            info(
                 f"{segment.data(shard)}: {error['float32']} columns stay in float32: "
                 f"float16 would err by more than {LIMIT:.0%} of a deviation"
             )
@@ -170,7 +172,7 @@ def _upwards(x: float) -> float:
     return float(f"{math.ceil(x * unit) / unit:.3g}")
 
 
-def _name(column: Column) -> str:
+def _name(column: Representation) -> str:
     return f"{column.layer}.{column.pooling}"
 
 

@@ -42,7 +42,7 @@ import numpy as np
 from probing.encoders.base import POOLINGS, Encoder, fingerprint, hash_description
 from probing.errors import ConfigError, StatesError, StoreError, did_you_mean
 from probing.files import os_errors_as_store_error, read_sealed, replace_file, sealed
-from probing.log import bar, human_bytes, say
+from probing.log import bar, human_bytes, info
 from probing.store.extraction import extract, give_back, peak_memory, token_budget, tokenized
 from probing.store.locks import gone, locked
 from probing.store.segments import (
@@ -56,7 +56,7 @@ from probing.store.segments import (
     write_plan,
     write_shard,
 )
-from probing.types import Column, Features
+from probing.types import Features, Representation
 
 SHARD_BYTES = 64_000_000
 """Target size of a shard: bounds the memory of extraction, and the work that a kill can lose."""
@@ -66,7 +66,7 @@ PLANNING_SECONDS = 3600
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ExtractionCost:
     """What a request would cost: sentences missing, their tokens, bytes on disk; seconds and bytes of memory (from a sample)."""
 
     sentences: int
@@ -131,14 +131,14 @@ class Store:
         _refuse_failed(encoder, segments, texts)
         return Vectors(tuple(segments), encoder.dims)
 
-    def estimate(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> Estimate:
+    def estimate(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> ExtractionCost:
         """What `vectors` would compute, without computing it, but for a timed sample of a few batches."""
         texts = list(dict.fromkeys(texts))
         folder = self._folder(encoder, [p for p in POOLINGS if p in set(poolings)], texts)
         poolings, dtype = contents_of(folder)
         missing = self._unfinished(folder, texts)
         if not missing:
-            return Estimate(0, 0, 0, 0.0, 0)
+            return ExtractionCost(0, 0, 0, 0.0, 0)
         sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:192]]
         items, _ = tokenized(encoder, sample)
         extract(encoder, items[:1], poolings)  # loads the model
@@ -155,7 +155,7 @@ class Store:
         on_disk = len(missing) * row // (2 if dtype == "float16" else 1)
         shard += shard // 2 if dtype == "float16" else 0  # its codes, beside the vectors
         # the model and a full batch were held by now; the allocator's pieces took up to a shard and two batches more
-        return Estimate(len(missing), tokens, on_disk, seconds, held + 2 * (shard + held - loaded))
+        return ExtractionCost(len(missing), tokens, on_disk, seconds, held + 2 * (shard + held - loaded))
 
     def recall(self, encoder: Encoder) -> None:
         """Gives an encoder what running it told an earlier process, so that it need not be loaded to plan."""
@@ -221,9 +221,9 @@ class Store:
             )
         for name, what in (("truncated", "are truncated"), ("alike", "have the tokens of another one")):
             if reading[name]:
-                say(f"{encoder.name}: {reading[name]} of {len(sentences)} sentences {what}")
+                info(f"{encoder.name}: {reading[name]} of {len(sentences)} sentences {what}")
         if reading["unknown"]:
-            say(f"{encoder.name}: {reading['unknown']} of {reading['tokens']} tokens are unknown")
+            info(f"{encoder.name}: {reading['unknown']} of {reading['tokens']} tokens are unknown")
         return write_plan(folder, sentences, rows, reading)
 
     # Filling.
@@ -247,7 +247,7 @@ class Store:
         with bar(f"extracting {encoder.name}", total) as advance:
             held_elsewhere = [pair for pair in todo if not self._compute(encoder, *pair, advance, wait=False)]
             if held_elsewhere:
-                say(f"{encoder.name}: waiting for another process that computes {len(held_elsewhere)} shards")
+                info(f"{encoder.name}: waiting for another process that computes {len(held_elsewhere)} shards")
             for pair in held_elsewhere:
                 self._compute(encoder, *pair, advance, wait=True)
 
@@ -369,7 +369,7 @@ class Rows:
     segment: np.ndarray
     row: np.ndarray
 
-    def get(self, column: Column) -> Features:
+    def get(self, column: Representation) -> Features:
         """Shape (n, dims[layer]), float32, rows in the order of the sentences asked for."""
         out = np.empty((len(self.row), self.vectors.dims[column.layer]), np.float32)
         for path, rows, here in self._by_shard:

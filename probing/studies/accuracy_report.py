@@ -69,7 +69,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
         row = dict(zip(by, key, strict=True)) | {"segments": len(part)}
         row |= {"rows": part["rows"].mean(), "exact_rows": part.exact_rows.mean(), "T": part["T"].mean()}
         for column in ("error", "relative"):
-            for name, of in (("mean", statistics.mean), ("median", statistics.median)):
+            for name, of in (("mean", statistics.mean_ci), ("median", statistics.median_ci)):
                 found = of(part[column])
                 row |= {f"{column}_{name}": found.value, f"{column}_{name}_low": found.lower, f"{column}_{name}_high": found.upper}
         made.append(row)
@@ -120,7 +120,7 @@ def _encoders(frame: pd.DataFrame) -> Table:
     for (long, task, encoder), part in frame[frame.method == "exact"].groupby(["long", "task", "encoder"], sort=False):
         accuracy = part.accuracy.iloc[0]
         cells = [task, "long" if long else "short", encoder, "-" if pd.isna(accuracy) else f"{accuracy:.3f}", str(len(part))]
-        rows.append([*cells, shown(statistics.mean(part["T"])), shown(statistics.median(part["T"]))])
+        rows.append([*cells, shown(statistics.mean_ci(part["T"])), shown(statistics.median_ci(part["T"]))])
     return ["task", "segments", "encoder", "classifier's test accuracy", "number", "T, mean", "T, median"], rows
 
 
@@ -137,7 +137,7 @@ def _learned(short: pd.DataFrame) -> list[str]:
         cells = [*key, str(len(part)), f"{part.exact_rows.median():,.0f}", f"{part['rows'].median():,.0f}"]
         cells.append(f"{times.median():,.0f} [{times.min():,.0f}, {times.max():,.0f}]")
         cells += [f"{(spent * part.seconds_per_row).median():,.2f}" for spent in (part.exact_rows, part["rows"])]
-        cells += [shown(of(x.relative)) for x in (part, end) for of in (statistics.mean, statistics.median)]
+        cells += [shown(of(x.relative)) for x in (part, end) for of in (statistics.mean_ci, statistics.median_ci_ci)]
         rows.append([*cells, f"{end.same_partitions.astype(bool).mean():.0%}"])
     said = LEARNED.format(enough=(ratio >= 50).sum(), all=len(ratio), median=ratio.median(), least=ratio.min())
     return [said, *table([*header.split(", "), "error thresholded mean", "median", "both partitions right"], rows)]

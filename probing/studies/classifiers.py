@@ -12,7 +12,7 @@ from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
 from probing.interactions.text.heads import CARD, VERSION, LinearHead, fit_head, head_of, load_head
-from probing.log import say
+from probing.log import info
 from probing.store.results import key_of
 
 
@@ -43,8 +43,8 @@ def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> Li
     folder = home / "heads" / "-".join((re.sub(r"\W+", "_", encoder.name), task.name, short))
     if (folder / CARD).is_file():
         return load_head(folder, encoder)
-    say(f"{encoder.name}: fitting a head on {task.name}, {sum(len(part.texts) for part in task.splits.values()):,} sentences")
+    info(f"{encoder.name}: fitting a head on {task.name}, {sum(len(part.texts) for part in task.splits.values()):,} sentences")
     fitted = fit_head(encoder, task)
     fitted.save(folder)
-    say(f"{folder}: accuracy {fitted.made['dev']:.4f} on dev, {fitted.made['test']:.4f} on test")
+    info(f"{folder}: accuracy {fitted.made['dev']:.4f} on dev, {fitted.made['test']:.4f} on test")
     return fitted

@@ -40,7 +40,7 @@ from probing.interactions.scoring import FoundLinks, count
 from probing.interactions.segment import segment_interactions
 from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead, fit_head, head_of
-from probing.log import bar, say
+from probing.log import bar, info
 from probing.probes.logistic import Design, best, fit_path
 from probing.store.extraction import batches
 from probing.studies import Context
@@ -128,7 +128,7 @@ class ExpressionNetworks:
         tested = expressions["test"][: self.expressions]
         head, accuracy = self._head(encoder, task, seed)
         n_rows = sum(e.n_players * (e.n_players + 1) // 2 + 1 for e in tested)
-        say(f"{encoder.name}, {task.name}: {len(tested)} formulas, {(len(poolings) + 1) * n_rows:,} model rows")
+        info(f"{encoder.name}, {task.name}: {len(tested)} formulas, {(len(poolings) + 1) * n_rows:,} model rows")
         probes = link_probes(encoder, expressions, self.grid, seed)
         found: dict[tuple[str, int | None], list[Values]] = {("formula", None): []}
         right = total = 0
@@ -231,7 +231,7 @@ def link_probes(
     found = []
     for layer in range(len(encoder.layer_names)):
         here = {split: states[layer] for split, states in x.items()}
-        score = statistics.accuracy(_right(here, y, grid), len(y["test"]))
+        score = statistics.wilson(_right(here, y, grid), len(y["test"]))
         control = _right(here, permuted, grid) / len(y["test"])
         one = {"accuracy": score.value, "lower": score.lower, "upper": score.upper, "control": control}
         found.append(one | {"majority": float((y["test"] == majority).mean()), "n": len(y["test"])})

@@ -27,17 +27,17 @@ from typing import ClassVar
 
 import pandas as pd
 
-from probing.data.sources import Folder
+from probing.data.sources import SentEvalFolder
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
 from probing.evaluation.evaluate import evaluate
-from probing.evaluation.statistics import holm, mean, median, paired
+from probing.evaluation.statistics import holm, mean_ci, median_ci, paired
 from probing.evaluation.tables import ResultTable
 from probing.interactions.text.many import draw_cases, layer_interactions
 from probing.interactions.text.masking import REREAD, possible, published
 from probing.report import figures
 from probing.report.write import md_table
-from probing.store.results import Cells
+from probing.store.results import ResultStore
 from probing.studies import Context
 
 VALUES = ("cls", "mean", "all")
@@ -138,7 +138,7 @@ class InteractionLayers:
                 raise ConfigError(
                     f"study.probing={self.probing!r}: no such file or folder; give task files, a run folder or rows.csv"
                 )
-            tasks, cells = Folder(str(path)).tasks(None), Cells(context.home / "cells")
+            tasks, cells = SentEvalFolder(str(path)).tasks(None), ResultStore(context.home / "cells")
             table = evaluate(
                 tasks, [encoder], store=context.store, cells=cells, probe=self.probe, poolings=("mean",),
                 seeds=context.seeds, controls=(), floors=(), train_size=self.train_size,
@@ -181,7 +181,7 @@ def averages(frame: pd.DataFrame) -> pd.DataFrame:
         for measure in MEASURES:
             for key, here in part.groupby(["encoder", "value", "masking", "layer", "column"], sort=False):
                 numbers = here.groupby("text")[measure].mean().dropna()
-                found = (median if measure == "T_relative" else mean)(numbers)
+                found = (median_ci if measure == "T_relative" else mean_ci)(numbers)
                 lines.append((data, measure, *key, found.value, found.lower, found.upper, len(numbers)))
     return pd.DataFrame(lines, columns="data measure encoder value masking layer column estimate low high sentences".split())
 

@@ -29,7 +29,7 @@ from probing.interactions.text.game import CLASS_VALUES, TextGame, seconds_per_r
 from probing.interactions.text.heads import LinearHead
 from probing.interactions.text.many import Case, draw_cases
 from probing.interactions.text.masking import published
-from probing.log import bar, human_seconds, say
+from probing.log import bar, human_seconds, info
 from probing.store.kept import Kept
 from probing.studies import Context
 from probing.studies.classifiers import classifier
@@ -208,7 +208,7 @@ class _Tables:
         of |= {"value": study.value, "masking": self.masking}
         self.inputs = [of | {"target": self._target(case), "case": [*case.text.split(), *case.segment]} for case, _ in cases]
         open_ = [at for at, inputs in enumerate(self.inputs) if self.kept.read(inputs) is None]
-        say(f"{self.encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} tables done{self._time(open_)}")
+        info(f"{self.encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} tables done{self._time(open_)}")
 
     def __getitem__(self, at: int) -> SegmentTable:
         case, _ = self.cases[at]

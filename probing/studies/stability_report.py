@@ -63,7 +63,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean instability over segments with its interval, by the rank of the number of samples (ours differ between segments)."""
     made, by = [], ["long", "task", "encoder", "method", "step"]
     for key, part in frame.assign(step=frame.step.astype(str)).groupby(by, sort=False):
-        found = statistics.mean(part.instability)
+        found = statistics.mean_ci(part.instability)
         row = dict(zip(by, key, strict=True)) | {"segments": len(part), "samples": round(part.samples.mean())}
         made.append(row | {"rows": part["rows"].mean(), "mean": found.value, "low": found.lower, "high": found.upper})
     return pd.DataFrame(made)
@@ -99,7 +99,7 @@ def pairs(each: pd.DataFrame, claimed: str) -> pd.DataFrame:
                     continue  # no interval
                 row = {"long": long, "task": task, "claimed": mine, "other": other, "segments": len(both)}
                 for column in ("slope", "drop", "last"):
-                    found = statistics.mean(by[mine].loc[both, column] - by[other].loc[both, column])
+                    found = statistics.mean_ci(by[mine].loc[both, column] - by[other].loc[both, column])
                     row |= {column: found.value, f"{column}_low": found.lower, f"{column}_high": found.upper}
                 made.append(row)
     return pd.DataFrame(made)
@@ -108,7 +108,7 @@ def pairs(each: pd.DataFrame, claimed: str) -> pd.DataFrame:
 def answers(each: pd.DataFrame, compared: pd.DataFrame, claimed: str) -> str:
     """The two claims, in words with numbers."""
     paper = each[each.method == PAPER].groupby(["task", "encoder", "long"], sort=False)
-    found = {key: statistics.mean(p.slope) for key, p in paper if p.slope.count() > 1}
+    found = {key: statistics.mean_ci(p.slope) for key, p in paper if p.slope.count() > 1}
     if not found:
         return "One segment an encoder has no interval, and answers nothing."
     sure, most = sum(x.upper < 0 for x in found.values()), max(found, key=lambda key: found[key].value)
@@ -134,8 +134,8 @@ def _slopes(each: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     rows = []
     for (long, task, encoder, method), part in each.groupby(["long", "task", "encoder", "method"], sort=False):
         known = part.slope.dropna()
-        cells = [task, "long" if long else "short", encoder, method, str(len(known)), shown(statistics.mean(known))]
-        rows.append([*cells, f"{(known < 0).mean():.0%}" if len(known) else "-", shown(statistics.mean(part["last"]))])
+        cells = [task, "long" if long else "short", encoder, method, str(len(known)), shown(statistics.mean_ci(known))]
+        rows.append([*cells, f"{(known < 0).mean():.0%}" if len(known) else "-", shown(statistics.mean_ci(part["last"]))])
     return ["task", "segments", "encoder", "method", "n", "slope, mean", "slope below 0", "instability at most samples"], rows
 
 

@@ -24,7 +24,7 @@ from probing.files import replace_file
 from probing.interactions.intervals import exact_rows, minimum_rows
 from probing.interactions.scoring import METHODS, count, find_links, pooled
 from probing.interactions.segment import segment_interaction
-from probing.log import bar, say
+from probing.log import bar, info
 from probing.studies import Context
 from probing.types import Values
 
@@ -106,7 +106,7 @@ class Synthetic:
         done = [context.kept.read(cell.inputs(method, n)) for cell, method, n in parts]
         open_ = [i for i, rows in enumerate(done) if rows is None]
         formulas = sum(parts[i][2] for i in open_)
-        say(f"synthetic: {len(parts)} cells, {len(parts) - len(open_)} done; {formulas:,} formulas to go")
+        info(f"synthetic: {len(parts)} cells, {len(parts) - len(open_)} done; {formulas:,} formulas to go")
         with bar("synthetic", formulas) as advance:
             for i in open_:
                 cell, method, n = parts[i]

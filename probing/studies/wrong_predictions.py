@@ -55,7 +55,7 @@ from probing.report.write import md_table
 from probing.store.extraction import extract
 from probing.studies import Context
 from probing.studies.classifiers import classifier
-from probing.types import Column, Values
+from probing.types import Representation, Values
 
 VERSION = 2
 """Raise when the same inputs would give other numbers."""
@@ -164,7 +164,7 @@ class WrongPredictions:
         if not labels:
             raise ConfigError(f"study.words={self.words}: {', '.join(self.splits)} of {task.name} have no sentence of that length")
         texts = list(labels)
-        vectors = extract(encoder, encoder.tokenize(texts)[0], [head.pooling])[Column(head.layer, head.pooling)]
+        vectors = extract(encoder, encoder.tokenize(texts)[0], [head.pooling])[Representation(head.layer, head.pooling)]
         logits = head.logits(vectors.astype(np.float64))
         wrong = np.array([head.classes[k] != labels[text] for k, text in zip(logits.argmax(1), texts, strict=True)])
         if wrong.all() or not wrong.any():

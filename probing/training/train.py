@@ -31,7 +31,7 @@ from probing.encoders.networks import checkpoint
 from probing.encoders.networks.network import Architecture
 from probing.errors import ConfigError, EncoderError
 from probing.files import atomic, replace_file
-from probing.log import bar, human_seconds, say
+from probing.log import bar, human_seconds, info
 from probing.provenance import versions
 from probing.reading import read_text
 from probing.training.objectives import Objective, Prepared
@@ -74,7 +74,7 @@ def train(
     label = re.sub(r"[^\w.-]+", "_", architecture.label or architecture.KIND)
     folder = Path(home).expanduser() / f"{label}-{objective.name}-seed{seed}-{key[:8]}"
     if (folder / checkpoint.MANIFEST).is_file() and not force:
-        say(f"{folder}: already trained")
+        info(f"{folder}: already trained")
         return folder
     if force and folder.is_dir():
         shutil.rmtree(folder)
@@ -87,7 +87,7 @@ def train(
     _save(folder / HEAD, {k: v for k, v in loop.model.state_dict().items() if not k.startswith("network.")})
     replace_file(folder / checkpoint.MANIFEST, json.dumps(manifest, indent=1).encode())
     (folder / PROGRESS).unlink(missing_ok=True)
-    say(f"{folder}: {_told(manifest['dev'])} on dev, {_told(manifest['test'])} on test, {human_seconds(manifest['seconds'])}")
+    info(f"{folder}: {_told(manifest['dev'])} on dev, {_told(manifest['test'])} on test, {human_seconds(manifest['seconds'])}")
     return folder
 
 
@@ -161,7 +161,7 @@ class _Loop:
         size = sum(p.numel() for p in self.model.parameters())
         tokens = sum(map(len, self.prepared.items["train"]))
         per_epoch = self._timed() * tokens if self.state["epoch"] < self.objective.epochs else 0.0
-        say(
+        info(
             f"{self.file.parent.name}: {size / 1e6:.1f} million parameters, "
             f"{len(self.prepared.items['train'])} sentences, {tokens} tokens; "
             f"about {human_seconds(per_epoch)} an epoch, {self.objective.epochs} at most"
@@ -225,7 +225,7 @@ class _Loop:
             state["stale"] += 1
             if self.objective.decay == "plateau":
                 state["lr"] /= 2
-        say(f"  epoch {state['epoch']}: train loss {total / n:.3f}, dev {_told(scores)}{' *' * (not state['stale'])}")
+        info(f"  epoch {state['epoch']}: train loss {total / n:.3f}, dev {_told(scores)}{' *' * (not state['stale'])}")
         self._keep()
 
     def _scores(self, split: str) -> dict[str, float]:
@@ -265,7 +265,7 @@ class _Loop:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
                 self.state = json.loads(file.metadata()["state"])
         except (SafetensorError, OSError, ValueError, KeyError):
-            say(f"{self.file} cannot be read: training starts again")
+            info(f"{self.file} cannot be read: training starts again")
             return
         self.model.load_state_dict(_part(tensors, "model."))
         self.best = _part(tensors, "best.")

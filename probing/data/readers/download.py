@@ -13,7 +13,7 @@ from typing import Any
 from probing.data.readers.senteval import find_file
 from probing.errors import DataError
 from probing.files import replace_file
-from probing.log import bar, say
+from probing.log import bar, info
 from probing.reading import read_bytes
 
 
@@ -32,7 +32,7 @@ def fetch(cards: Sequence[Mapping[str, Any]], root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{root} cannot be made ({error.strerror}); choose another folder with --root") from None
-    say(f"{len(cards)} files of the pinned commit into {root}, about 80 MB in all; licence: {cards[0]['licence']}")
+    info(f"{len(cards)} files of the pinned commit into {root}, about 80 MB in all; licence: {cards[0]['licence']}")
     with bar("downloading", len(cards)) as advance:
         for card in cards:
             here = find_file(root, card["file"])
@@ -41,7 +41,7 @@ def fetch(cards: Sequence[Mapping[str, Any]], root: Path) -> None:
                     raise DataError(f"{here} is not the official file (git blob id differs); move it away, or take another --root")
                 _download(card, root / card["file"])
             advance(1)
-    say(f"{len(cards)} files verified by git blob id")
+    info(f"{len(cards)} files verified by git blob id")
 
 
 def _download(card: Mapping[str, Any], path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from probing.encoders.base import Item, Pooled, States
 from probing.errors import StatesError
-from probing.log import say
+from probing.log import info
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ class Company:
             return True
         self.kind = "one length" if padded else "alone"
         how = "with sentences of its length" if padded else "by itself"
-        say(f"{self.name}: the states of a sentence depend on the others of its batch; from now on it is run {how}")
+        info(f"{self.name}: the states of a sentence depend on the others of its batch; from now on it is run {how}")
         return False
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from probing.encoders.base import Item, words_of_spans
 from probing.encoders.hf.loading import load_tokenizer, tokenizer_file
 from probing.errors import EncoderError, StatesError, foreign
-from probing.log import say
+from probing.log import info
 
 TEXTS = (
     "It rains.",
@@ -139,7 +139,7 @@ class Tokens:
         if theirs != ours:
             self._differs = True
             kind = type(self.tokenizer).__name__
-            say(f"{self.folder}: transformers' {kind} gives other token ids than tokenizer.json; those of the file are taken")
+            info(f"{self.folder}: transformers' {kind} gives other token ids than tokenizer.json; those of the file are taken")
 
     _differs = False
 

@@ -17,7 +17,7 @@ from probing.encoders.base import Item
 from probing.encoders.user.adapters import Adapter, Rows
 from probing.encoders.user.usercode import users_code
 from probing.errors import EncoderError, ForeignError, StatesError, did_you_mean
-from probing.log import say
+from probing.log import info
 
 if TYPE_CHECKING:
     import torch
@@ -136,11 +136,11 @@ class Module(Adapter):
             with users_code(f"{self.said}: copying the module and drawing its parameters", ForeignError):
                 module, missed = redrawn(self.what.module, seed)
         except EncoderError as error:  # a floor less, and no reason to stop
-            say(str(error))
+            info(str(error))
             return None
         if missed:
             some = ", ".join(missed[:3]) + ("…" if missed[3:] else "")
-            say(f"{self.said}: no reset_parameters draws {some}, so it has no random twin")
+            info(f"{self.said}: no reset_parameters draws {some}, so it has no random twin")
             return None
         twin = ModuleStates(module, self.what.tokenize, self.what.layers, self.what.word_ids)
         return Module(self.said, twin, self.batch_size)

@@ -17,7 +17,7 @@ from probing.errors import ConfigError
 from probing.interactions.intervals import EXACT_ROWS, planned_rows
 from probing.interactions.text.game import TextGame, TextInteraction, drawn, seconds_per_row, text_interactions
 from probing.interactions.text.heads import load_head
-from probing.log import bar, human_seconds, say
+from probing.log import bar, human_seconds, info
 
 WORTH_SAYING = 1000
 """Model rows above which the time is estimated first."""
@@ -50,7 +50,7 @@ class Interact:
         start, stop = segment_of(self.segment, game.n_players)
         planned = planned_rows(stop - start, game.n_players - (stop - start), self.method, self.budget)
         if WORTH_SAYING < planned <= max(EXACT_ROWS, self.budget or 0):  # more is refused below
-            say(f"about {planned:,} model rows, {human_seconds(planned * seconds_per_row(game))}")
+            info(f"about {planned:,} model rows, {human_seconds(planned * seconds_per_row(game))}")
         with bar("model rows", planned) as game.advance:
             found, rows = text_interactions(game, (start, stop), self.method, self.budget, self.seed)
         words = game.sentence.words

@@ -24,7 +24,7 @@ from probing.encoders.networks.checkpoint import MANIFEST, CheckpointEncoder
 from probing.errors import ConfigError, DataError, EncoderError
 from probing.reading import read_text
 from probing.store.extraction import extract
-from probing.types import Column, Values
+from probing.types import Representation, Values
 
 WEIGHTS, CARD = "head.safetensors", "head.json"
 VERSION = 2
@@ -141,7 +141,7 @@ def fit_head(
     if len(task.classes) < 2:
         raise DataError(f"{task.name} has {len(task.classes)} class: a head needs two")
     layer %= layers
-    column = Column(layer, pooling)
+    column = Representation(layer, pooling)
     x = {}
     for split, part in task.splits.items():
         x[split] = extract(encoder, encoder.tokenize(part.texts)[0], [pooling])[column].astype(np.float64)

@@ -25,7 +25,7 @@ from probing.errors import ConfigError, ProbingError
 from probing.interactions.intervals import check_segment, planned_rows
 from probing.interactions.text.game import CLASS_VALUES, JointGame, TextGame, seconds_per_row, text_interactions
 from probing.interactions.text.heads import LinearHead, head_of
-from probing.log import bar, human_seconds, say
+from probing.log import bar, human_seconds, info
 from probing.store.kept import Kept
 
 VERSION = 2
@@ -215,7 +215,7 @@ def _announce(
     """Says what is done and how long the rest will take, from a few rows of the first open case."""
     done = f"{encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} done"
     if not open_:
-        say(done)
+        info(done)
         return
     rows = 0
     for i in open_:
@@ -223,4 +223,4 @@ def _announce(
         rows += planned_rows(stop - start, n - (stop - start), method, budget)
     with _named(cases[open_[0]]):
         seconds = rows * seconds_per_row(game_of(open_[0]))
-    say(f"{done}; about {rows:,} model rows, {human_seconds(seconds)}")
+    info(f"{done}; about {rows:,} model rows, {human_seconds(seconds)}")
