@@ -17,7 +17,7 @@ _PUBLIC = {
     "evaluate": ("probing.evaluation.evaluate", "evaluate"),
     "flash": ("probing.evaluation.adaptive", "flash"),
     "ModuleStates": ("probing.encoders.user.modules", "ModuleStates"),
-    "ResultTable": ("probing.evaluation.tables", "ResultTable"),
+    "ResultTable": ("probing.evaluation.table", "ResultTable"),
 }
 __all__ = sorted(_PUBLIC)
 

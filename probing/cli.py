@@ -133,7 +133,7 @@ def report(
     Runs of a study (+experiment=…) make its report.
     """
     from probing.evaluation.runs import Run
-    from probing.evaluation.tables import merge
+    from probing.evaluation.table import merge
     from probing.report import published
     from probing.report.write import write
     from probing.studies import job

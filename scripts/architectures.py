@@ -31,7 +31,7 @@ from scipy.stats import t
 from probing.encoders.base import CONTEXTUAL
 from probing.evaluation.runs import Run
 from probing.evaluation.statistics import compare, holm, letters, mean_accuracy, standard_error
-from probing.evaluation.tables import ResultTable, merge
+from probing.evaluation.table import ResultTable, merge
 from probing.paths import portable
 from probing.provenance import versions
 from probing.report.write import md_table

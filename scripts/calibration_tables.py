@@ -12,8 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from probing.evaluation.comparisons import letters_of
+from probing.evaluation.rows import Row
 from probing.evaluation.statistics import wilson
-from probing.evaluation.tables import ResultTable, Row, letters_of
+from probing.evaluation.table import ResultTable
 
 
 class Drawn:
@@ -42,7 +44,7 @@ class Drawn:
         }
         said |= {"control": "", "n_train": 1000, "n_dev": len(dev), "n_test": len(test), "n_classes": 2, "majority": 0.5} | more
         said |= {"paper_name": said["task"], "layer_name": "", "cell": cell, "accuracy": test.mean(), "dev_accuracy": dev.mean()}
-        self.rows.append(Row(**said))
+        self.rows.append(Row.flat(**said))
         self.right[cell] = test
 
     def floor(self, p: tuple[np.ndarray, np.ndarray], name: str) -> None:

@@ -36,7 +36,7 @@ from threadpoolctl import threadpool_limits
 
 from probing import Store, evaluate, flash, load_encoder
 from probing.data.sources import SentEvalFolder
-from probing.evaluation.tables import ResultTable
+from probing.evaluation.table import ResultTable
 from probing.files import replace_file
 from probing.paths import portable
 from probing.provenance import versions

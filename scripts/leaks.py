@@ -22,9 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from probing.data.builders.sampling import Row
+from probing.data.readers.files import read_text
 from probing.data.readers.senteval import SPLITS, read_lines
 from probing.evaluation.statistics import wilson
-from probing.reading import read_text
 from probing.types import Estimate
 
 CODES = {name: code for code, name in SPLITS.items()}

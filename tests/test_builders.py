@@ -25,9 +25,9 @@ from probing.data.builders.sampling import Candidate, LeftOut, Row, by_form, dec
 from probing.data.grammar import grammar
 from probing.data.readers import treebank
 from probing.data.readers.brackets import converted, from_tree
+from probing.data.readers.files import read_text
 from probing.data.readers.parsed import Dependencies, Node, Sentence
 from probing.errors import DataError
-from probing.reading import read_text
 
 BINARY = ("bigram_shift", "past_present", "subj_number", "obj_number", "odd_man_out", "coordination_inversion")
 BY_FORM = ("past_present", "subj_number", "obj_number", "odd_man_out")

@@ -14,7 +14,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from probing import load_encoder
-from probing.evaluation.tables import ResultTable, Row
+from probing.evaluation.rows import Row
+from probing.evaluation.table import ResultTable
 from probing.training.objectives import LanguageModel
 from probing.training.train import train
 
@@ -70,7 +71,7 @@ def planted():
         common = dict(task="tree_depth", paper_name="TreeDepth", layer_name="", pooling="mean", probe="fast", control="", seed=None)
         common |= dict(n_train=9, n_dev=9, n_test=1000, n_classes=2, majority=0.5, layer=None)
         rows.append(
-            Row(**common | dict(role=role, encoder=name, dev_accuracy=dev, accuracy=right[cell].mean(), cell=cell) | fields)
+            Row.flat(**common | dict(role=role, encoder=name, dev_accuracy=dev, accuracy=right[cell].mean(), cell=cell) | fields)
         )
 
     checkpoints = []

@@ -13,7 +13,8 @@ from sklearn.naive_bayes import MultinomialNB
 
 from probing import Store
 from probing.data.task import Split, load
-from probing.evaluation.plan import Settings, plan
+from probing.evaluation.engine import plan
+from probing.evaluation.request import Request
 from probing.probes.controls import CEILINGS, FLOORS, MINIMUM, SHARE, control_task, deciding_words, naive_bayes, unsuited
 from probing.probes.protocols import LogisticPath
 
@@ -186,7 +187,7 @@ def test_too_few_words_for_the_classes_leave_the_control_out(zipf, task, tmp_pat
     assert not unsuited(zipf, "word") and not unsuited(many, "permuted")
     assert "too few for 300 classes (needed: 600 words, 90 %)" in unsuited(many, "word")
     assert "sentences are too few" in unsuited(task, "word")
-    settings = Settings(LogisticPath(), layers=(1,), poolings=("mean",), floors=(), seeds=(0, 1))
+    settings = Request(LogisticPath(), layers=(1,), poolings=("mean",), floors=(), seeds=(0, 1))
     rows = [cell.row for cell in plan([zipf, many], [toy_encoder], settings, Store(tmp_path / "store"))]
     kinds = {(row.task, row.role, row.control) for row in rows}
     ceilings = {(zipf.name, "control", "word"), (zipf.name, "ceiling", "word")}
@@ -198,7 +199,7 @@ def test_too_few_words_for_the_classes_leave_the_control_out(zipf, task, tmp_pat
 
 def test_the_seed_and_the_version_of_a_control_are_in_the_keys_of_its_cells(zipf, toy_encoder, monkeypatch):
     def keys(seed):
-        settings = Settings(LogisticPath(), layers=(1,), poolings=("mean",), floors=(), seeds=(seed,))
+        settings = Request(LogisticPath(), layers=(1,), poolings=("mean",), floors=(), seeds=(seed,))
         return {(c.row.role, c.row.control, c.row.encoder): c.key for c in plan([zipf], [toy_encoder], settings)}
 
     one, two = keys(0), keys(1)

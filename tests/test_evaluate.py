@@ -12,10 +12,11 @@ from toys import ToyEncoder, write_task
 from probing import Store, evaluate, load_probe, load_task
 from probing.data.task import lengths
 from probing.errors import ConfigError
-from probing.evaluation.evaluate import FoldData
-from probing.evaluation.plan import Settings, plan
+from probing.evaluation.engine import plan
+from probing.evaluation.fitting import FoldData
+from probing.evaluation.request import Request
 from probing.evaluation.statistics import macro_f1, mcnemar, mean_accuracy
-from probing.evaluation.tables import merge
+from probing.evaluation.table import merge
 from probing.probes.protocols import LogisticPath, ProbeResult, SplitFeatures, SplitLabels
 from probing.store.results import ResultStore
 from probing.types import Representation
@@ -142,13 +143,13 @@ def test_rows_of_a_float16_store_are_other_cells_under_another_name(tasks, tmp_p
 def test_the_key_changes_with_what_changes_the_number_and_not_otherwise(toy_root, tasks):
     def keys(tasks, encoder=None, **settings):
         return [
-            c.key for c in plan(tasks, [encoder or ToyEncoder()], Settings(LogisticPath(**settings.pop("probe", {})), **settings))
+            c.key for c in plan(tasks, [encoder or ToyEncoder()], Request(LogisticPath(**settings.pop("probe", {})), **settings))
         ]
 
     original = keys(tasks)
     assert keys(tasks, ToyEncoder(name="another name", origin="elsewhere")) == original
     assert keys(tasks[::-1]) != original and sorted(keys(tasks[::-1])) == sorted(original)
-    probes = {c.key for c in plan(tasks, [ToyEncoder()], Settings(LogisticPath(), floors=())) if c.row.role == "probe"}
+    probes = {c.key for c in plan(tasks, [ToyEncoder()], Request(LogisticPath(), floors=())) if c.row.role == "probe"}
     for changed in (
         keys(tasks, ToyEncoder(seed=5)),
         keys(tasks, probe={"grid": [1.0]}),
@@ -381,7 +382,7 @@ def test_of_a_cross_validated_task_the_folds_say_it_together(tasks, tmp_path, pr
 )
 def test_twins_are_of_the_seeds_of_the_run_and_then_of_further_numbers(tasks, seeds, twins, drawn):
     """The further ones read the first seed's train subset."""
-    settings = Settings(LogisticPath(), None, ("mean",), seeds, (), ("random-weights",), 80, twins=twins)
+    settings = Request(LogisticPath(), None, ("mean",), seeds, (), ("random-weights",), 80, twins=twins)
     cells = [cell for cell in plan(tasks[:1], [ToyEncoder(n_layers=1)], settings) if cell.row.role == "random"]
     assert {cell.row.seed: cell.encoder.seed - 1000 for cell in cells} == {number: number for number in drawn}
     subsets = {seed: tasks[0].subset(80, seed).sha256 for seed in seeds}

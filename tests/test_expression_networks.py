@@ -1,4 +1,4 @@
-"""ExpressionCorpus as tasks, against values computed from the text alone; networks as games, against one that computes the formula."""
+"""Expressions as tasks, against values computed from the text alone; networks as games, against one that computes the formula."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from probing.encoders.base import States
 from probing.errors import ConfigError, DataError
 from probing.interactions.scoring import METHODS, find_links
 from probing.interactions.text.heads import LinearHead
-from probing.store.kept import Kept
+from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.expression_networks import ExpressionNetworks, NetworkGame, link_counts, link_probes, pair_states
@@ -236,7 +236,7 @@ def trained(tmp_path_factory):
 
 
 def context_of(encoder, tasks, home):
-    return Context(lambda: encoder, lambda: tasks, (0,), Kept(home / "kept"), Store(home / "store"), home)
+    return Context(lambda: encoder, lambda: tasks, (0,), ResultStore(home / "kept"), Store(home / "store"), home)
 
 
 def test_the_study_of_a_trained_network(trained, tmp_path):

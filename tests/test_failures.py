@@ -12,10 +12,10 @@ from toys import ToyEncoder, write_task
 
 from probing import Store, evaluate, load_probe, load_task
 from probing.errors import EncoderError, ForeignError, StatesError, StoreError, foreign
-from probing.evaluation.evaluate import compute
-from probing.evaluation.plan import Settings, plan
+from probing.evaluation.engine import compute, plan
+from probing.evaluation.request import Request
 from probing.evaluation.runs import Run, rows_that_show
-from probing.evaluation.tables import merge
+from probing.evaluation.table import merge
 from probing.probes import controls
 from probing.report.write import write
 from probing.store.extraction import HOPELESS
@@ -325,7 +325,7 @@ def test_the_same_weights_under_two_labels_keep_both_rows_and_are_computed_once(
 def test_a_run_counts_cells_once_and_keeps_all_rows(tasks, tmp_path, monkeypatch):
     monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])
     cells, store = ResultStore(tmp_path / "cells"), Store(tmp_path / "store")
-    settings = Settings(PROBE, poolings=("mean",), floors=("random-weights",), controls=())
+    settings = Request(PROBE, poolings=("mean",), floors=("random-weights",), controls=())
     planned = plan(tasks[:1], [ToyEncoder(), ToyEncoder(name="again"), ToyEncoder().random_twin(0)], settings)
     run = Run.write(tmp_path / "runs" / "one", {}, [cell.row for cell in planned], cells)
     compute(planned, PROBE, store, cells)
@@ -355,7 +355,7 @@ def test_controls_of_several_seeds_have_other_scores(tasks, tmp_path):
 
 def test_a_version_of_the_scores_changes_every_key(tasks, monkeypatch):
     def keys():
-        return {cell.key for cell in plan(tasks[:1], [ToyEncoder()], Settings(PROBE))}
+        return {cell.key for cell in plan(tasks[:1], [ToyEncoder()], Request(PROBE))}
 
     first = keys()
     monkeypatch.setattr("probing.evaluation.plan.SCORES_VERSION", 99)
@@ -439,9 +439,9 @@ def test_a_job_in_a_launchers_worker_raises_so_that_the_sweep_knows(monkeypatch)
 
 
 def test_a_request_keeps_its_name_when_its_encoder_can_say_its_layers_again(tasks):
-    from probing.evaluation.plan import request_key
+    from probing.evaluation.engine import request_key
 
-    settings = Settings(PROBE, poolings=("mean",))
+    settings = Request(PROBE, poolings=("mean",))
 
     def key(encoder, settings=settings, tasks=tasks):
         return request_key(tasks, plan(tasks, [encoder], settings), settings)

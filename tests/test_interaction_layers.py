@@ -18,7 +18,7 @@ from probing.evaluation.statistics import paired, ratio
 from probing.interactions.game import all_coalitions
 from probing.interactions.text.game import JointGame, TextGame
 from probing.interactions.text.many import draw_cases, layer_interactions
-from probing.store.kept import Kept
+from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.interaction_layers import InteractionLayers, averages, steps, verdict
@@ -31,7 +31,7 @@ def context(toy_encoder, toy_root, tmp_path):
     def tasks():
         return SentEvalFolder(str(toy_root)).tasks(["bigram_shift"])
 
-    return Context(lambda: toy_encoder, tasks, (0,), Kept(tmp_path / "kept"), Store(tmp_path / "store"), tmp_path)
+    return Context(lambda: toy_encoder, tasks, (0,), ResultStore(tmp_path / "kept"), Store(tmp_path / "store"), tmp_path)
 
 
 def test_several_values_come_from_the_same_rows(toy_encoder, tmp_path):
@@ -135,7 +135,7 @@ def test_a_run_measures_every_masking_on_the_same_segments(tmp_path):
     encoder = presets.build({**presets.read("encoder", "transformer"), "embedding_dim": 8, "heads": 2, "buckets": 50}, "encoder")
     texts = tuple(f"a{i} b{i} c{i} d{i} e{i}" for i in range(4))
     task = SimpleNamespace(name="t", splits={"test": SimpleNamespace(texts=texts)})
-    context = Context(lambda: encoder, lambda: [task], (0,), Kept(tmp_path / "kept"), Store(tmp_path / "s"), tmp_path)
+    context = Context(lambda: encoder, lambda: [task], (0,), ResultStore(tmp_path / "kept"), Store(tmp_path / "s"), tmp_path)
     options = {"sentences": 4, "words": [5, 5], "lengths": [3]}
     frame = InteractionLayers(**options, maskings=["pad", "attention", "delete"]).measure(context)
     assert frame.groupby(["masking", "value"]).size().to_dict() == {

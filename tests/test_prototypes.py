@@ -10,7 +10,7 @@ from probing.data.task import load
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError, DataError
 from probing.interactions.text.heads import LinearHead
-from probing.store.kept import Kept
+from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.constituents import boundary_kinds, compared, constituents, modifiers
@@ -101,7 +101,7 @@ def study(tmp_path):
             tmp_path / name
         )
         context = Context(
-            lambda: encoder, lambda: [load("sst2", tmp_path)], (0,), Kept(tmp_path / "kept"), Store(tmp_path / "s"), tmp_path
+            lambda: encoder, lambda: [load("sst2", tmp_path)], (0,), ResultStore(tmp_path / "kept"), Store(tmp_path / "s"), tmp_path
         )
         return Prototypes(str(trees), 30, [5, 5], head=str(tmp_path / name)), context
 

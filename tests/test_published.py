@@ -11,7 +11,8 @@ import pytest
 from probing import paths
 from probing.data import task
 from probing.errors import ConfigError
-from probing.evaluation.tables import ResultTable, Row
+from probing.evaluation.rows import Row
+from probing.evaluation.table import ResultTable
 from probing.report import published
 
 COLUMNS = ["paper", "table", "encoder", "pretraining", "layer", "task", "metric", "value", "note", "status"]
@@ -31,7 +32,7 @@ def row(paper_name, layer, test, **more) -> Row:
         "probe": "jawahar2019", "control": "", "seed": None, "n_train": 100_000, "n_dev": 10_000, "n_test": 10_000, "n_classes": 6,
         "majority": 0.2, "dev_accuracy": test, "macro_f1": test, "official_data": True, "cell": f"cell{next(_count)}",
     } | more  # fmt: skip
-    return Row(paper_name=paper_name, layer=layer, accuracy=test, **said)
+    return Row.flat(paper_name=paper_name, layer=layer, accuracy=test, **said)
 
 
 def beside(name, *rows):

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from probing import reading
 from probing.data import expressions, task
 from probing.data.readers import classification, senteval, text
+from probing.data.readers import files as reading
+from probing.data.readers.files import MARK, read_lines, read_text
 from probing.data.readers.treebank import read_gum, read_source
 from probing.encoders.base import fingerprint
 from probing.encoders.elmo.elmo_format import ELMoOptions, read_options, read_weights, shapes, write_elmo
@@ -25,7 +26,6 @@ from probing.encoders.static import StaticEncoder
 from probing.encoders.vectors import VectorsEncoder
 from probing.errors import ProbingError
 from probing.interactions.text.heads import LinearHead, load_head
-from probing.reading import MARK, read_lines, read_text
 
 CONLLU = "".join(f"{k}\t{w}\t_\tX\tX\t_\t{(k > 1) * 1}\tdep\t_\t_\n" for k, w in enumerate(["the", "cat", "ran"], 1)) + "\n"
 TREE = "(ROOT (S (NP (DT the) (NN cat)) (VP (VBD ran))))"

@@ -13,7 +13,7 @@ from probing.interactions.intervals import METHODS, exact_rows
 from probing.interactions.learned import frozen_T, learned_p
 from probing.interactions.segment import segment_interaction
 from probing.interactions.text.game import TextGame
-from probing.store.kept import Kept
+from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.accuracy import InteractionAccuracy, budgets
@@ -42,7 +42,9 @@ def task():
 @pytest.fixture
 def context(task, toy_encoder, tmp_path):
     def make(study, seeds=(0,), encoder=toy_encoder):
-        return Context(lambda: encoder, lambda: [task], seeds, Kept(tmp_path / study.name), Store(tmp_path / "store"), tmp_path)
+        return Context(
+            lambda: encoder, lambda: [task], seeds, ResultStore(tmp_path / study.name), Store(tmp_path / "store"), tmp_path
+        )
 
     return make
 

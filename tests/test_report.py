@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probing.evaluation.rows import Row
 from probing.evaluation.runs import Run
 from probing.evaluation.statistics import smallest_difference, wilson
-from probing.evaluation.tables import ResultTable, Row, merge
+from probing.evaluation.table import ResultTable, merge
 from probing.report import write as report
 from probing.report.write import write
 from probing.store.results import ResultStore, key_of
@@ -40,8 +40,8 @@ class Bench:
         inputs = {"cell": len(self.rows), "folder": str(self.folder)}
         said["cell"] = key_of(inputs)
         if fail:
-            self.rows.append(Row(**said, status="failed"))
-            self.cells.write_failure(inputs, asdict(self.rows[-1]), "broken")
+            self.rows.append(Row.flat(**said, status="failed"))
+            self.cells.put_failure(inputs, [self.rows[-1].entries()], "broken")
             return
         hits = wilson(right, N)
         said |= {"dev_accuracy": right / N if dev is None else dev, "accuracy": hits.value, "macro_f1": hits.value - 0.01}
@@ -57,8 +57,8 @@ class Bench:
             "notes": ["not the <official> file"],
         }
         details = {"data": card, "encoder": {"origin": "made & by hand", "reading": {"truncated": 0}}}
-        self.rows.append(Row(**said))
-        self.cells.write(inputs, asdict(self.rows[-1]), details, gold, predicted)
+        self.rows.append(Row.flat(**said))
+        self.cells.put(inputs, [self.rows[-1].entries()], details, {"gold": gold, "predicted": predicted})
 
     def floor(self, name: str, right: int, **more) -> None:
         self.add(right, role="floor", encoder=name, layer=None, pooling="", probe="", **more)

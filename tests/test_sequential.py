@@ -21,8 +21,8 @@ from toys import ToyEncoder, save_tiny, write_task
 from probing import Store, evaluate, flash, load_probe, load_task
 from probing.errors import ConfigError
 from probing.evaluation.adaptive import Round, check, sample
-from probing.evaluation.plan import Settings
-from probing.evaluation.tables import ResultTable
+from probing.evaluation.request import Request
+from probing.evaluation.table import ResultTable
 from probing.store.results import ResultStore
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "flash.py"
@@ -313,7 +313,7 @@ def test_a_precision_that_is_no_number_above_zero_is_refused(tasks, tmp_path, pr
 )
 def test_sizes_and_several_seeds_are_not_given_beside_a_precision(options, message):
     with pytest.raises(ConfigError, match=message):
-        check(1.0, Settings(load_probe("fast"), **options))
+        check(1.0, Request(load_probe("fast"), **options))
 
 
 def test_a_round_with_failed_cells_ends_the_search_and_is_said(tasks, tmp_path):

@@ -389,7 +389,7 @@ def test_an_interval_over_seeds_and_halves_by_hand():
     assert mean_accuracy(right) == interval == mean_accuracy([right])
     found = mean_accuracy(right, halves=[0.58, 0.60, 0.62])
     assert (0.6 - found.lower, found.upper - 0.6) == pytest.approx(
-        (np.hypot(0.6 - wilson.lower, halves), np.hypot(wilson.upper - 0.6, halves))
+        (np.hypot(0.6 - interval.lower, halves), np.hypot(interval.upper - 0.6, halves))
     )
     assert mean_accuracy(right, halves=[0.3]) == interval, "one fit has no variance"
 

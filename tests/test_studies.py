@@ -11,7 +11,7 @@ import pytest
 
 from probing import config as presets
 from probing.errors import ConfigError, DataError
-from probing.store.kept import Kept
+from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import job
 
@@ -27,10 +27,10 @@ class Counting:
 
     def measure(self, context):
         part = {"factor": self.factor, "encoder": context.encoder.name}
-        rows = context.kept.read(part)
+        rows = context.results.get(part)
         if rows is None:
             type(self).measured += 1
-            rows = context.kept.write(part, [{"encoder": context.encoder.name, "value": 0.1 * self.factor}])
+            rows = context.results.put(part, [{"encoder": context.encoder.name, "value": 0.1 * self.factor}])
         return pd.DataFrame(rows)
 
     def report(self, frame, folder):
@@ -94,13 +94,13 @@ def test_several_runs_make_one_report(said, tmp_path):
 
 
 def test_a_damaged_part_is_no_part(tmp_path):
-    kept, inputs = Kept(tmp_path), {"a": 1}
-    assert kept.read(inputs) is None
-    kept.write(inputs, [{"x": 1.5}])
+    results, inputs = ResultStore(tmp_path), {"a": 1}
+    assert results.get(inputs) is None
+    results.put(inputs, [{"x": 1.5}])
     [path] = Path(tmp_path).glob("*.json")
-    assert kept.read(inputs) == [{"x": 1.5}] and kept.read({"a": 2}) is None
+    assert results.get(inputs) == [{"x": 1.5}] and results.get({"a": 2}) is None
     path.write_text(path.read_text().replace("1.5", "2.5"))
-    assert kept.read(inputs) is None
+    assert results.get(inputs) is None
 
 
 def test_data_with_a_default_task(tmp_path):

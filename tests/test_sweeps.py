@@ -33,7 +33,7 @@ def trial(monkeypatch):
 def test_what_another_process_holds_comes_last_and_nothing_comes_twice(tmp_path):
     other = FileLock(tmp_path / "1")
     other.acquire()
-    groups = locks.turns(lambda item: tmp_path / str(item), [0, 1, 2])
+    groups = locks.claims(lambda item: tmp_path / str(item), [0, 1, 2])
     assert next(groups) == [0, 2]
     with locks.locked(tmp_path / "0", wait=False) as held:
         assert not held  # while the group is worked on, its locks are held
@@ -51,7 +51,7 @@ def test_where_the_file_system_has_no_locks_the_work_goes_on(tmp_path, monkeypat
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     for _ in range(2):  # nothing is left behind that blocks the second
-        assert list(locks.turns(lambda item: tmp_path / str(item), [3, 4])) == [[3, 4]]
+        assert list(locks.claims(lambda item: tmp_path / str(item), [3, 4])) == [[3, 4]]
     assert capsys.readouterr().err.count("has no locks") == 1
 
 

@@ -18,7 +18,7 @@ from probing.interactions import TableGame
 from probing.interactions.game import all_coalitions
 from probing.interactions.indices import shapley
 from probing.interactions.text.heads import LinearHead
-from probing.store.kept import Kept
+from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.classifiers import classifier
@@ -51,7 +51,7 @@ def study(tmp_path):
         head.save(tmp_path / name)
         asked = WrongPredictions(10, [8, 8], ["dev", "test"], str(tmp_path / name))
         return asked, Context(
-            lambda: encoder, lambda: [load("sst2", tmp_path)], (0,), Kept(tmp_path / "kept"), Store(tmp_path / "s"), tmp_path
+            lambda: encoder, lambda: [load("sst2", tmp_path)], (0,), ResultStore(tmp_path / "kept"), Store(tmp_path / "s"), tmp_path
         )
 
     return make

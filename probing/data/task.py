@@ -29,9 +29,9 @@ import yaml
 
 from probing.data.readers import classification, senteval
 from probing.data.readers.download import git_blob_id
+from probing.data.readers.files import read_bytes, read_text
 from probing.errors import DataError, did_you_mean
 from probing.paths import TASKS
-from probing.reading import read_bytes, read_text
 from probing.types import Labels
 
 CARD_FIELDS = {

@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from probing.data.readers.files import MARK, read_lines, require_file
 from probing.encoders.base import Item, States
 from probing.errors import EncoderError, did_you_mean
 from probing.files import file_sha256
 from probing.log import info
-from probing.reading import MARK, read_lines, require_file
 
 VERSION = 2
 """Raise when the same file and options would give other vectors."""

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from probing.data.readers.files import require_file
 from probing.encoders.base import Item, States
 from probing.errors import EncoderError, StatesError
 from probing.files import file_sha256
-from probing.reading import require_file
 
 VERSION = 1
 """Raise when the same file would give other vectors."""

@@ -53,10 +53,11 @@ import pandas as pd
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
-from probing.evaluation.evaluate import compute, opened, table
-from probing.evaluation.plan import Settings, plan
+from probing.evaluation.engine import compute, plan, table_of
+from probing.evaluation.evaluate import stores
+from probing.evaluation.request import Request
 from probing.evaluation.statistics import holm, mean_of, paired_difference, wilson
-from probing.evaluation.tables import ResultTable
+from probing.evaluation.table import ResultTable
 from probing.log import info
 from probing.probes.protocols import ProbeProtocol
 from probing.store.results import ResultStore
@@ -146,37 +147,38 @@ def flash(
     Raises:
         ConfigError: a precision that is no number above 0, or bad arguments of `evaluate`.
     """
-    store, cells, settings = opened(store, cells, probe, layers, poolings, (seed,), controls, floors)
-    found = search(tasks, encoders, settings, precision, store, cells)
-    planned = plan(found.tasks, encoders, settings, store)
-    compute(planned, settings.probe, store, cells)
-    return replace(found, table=table(planned, cells))
+    store, results = stores(store, cells)
+    request = Request.of(probe, layers, poolings, (seed,), controls, floors, store_dtype=store.dtype)
+    found = search(tasks, encoders, request, precision, store, results)
+    planned = plan(found.tasks, encoders, request, store)
+    compute(planned, store, results)
+    return replace(found, table=table_of([cell.row for cell in planned], results))
 
 
 def search(
     tasks: Sequence[Task],
     encoders: Sequence[Encoder],
-    settings: Settings,
+    request: Request,
     precision: float,
     store: Store,
-    cells: ResultStore,
+    results: ResultStore,
     force: bool = False,
 ) -> Flash:
-    """The rounds. Floors and controls of `settings` are left to the caller, who plans them on the samples that are returned.
+    """The rounds. Floors and controls of `request` are left to the caller, who plans them on the samples that are returned.
 
     Raises:
         ConfigError: a precision that is no number above 0, a train size beside it, or several seeds.
     """
-    check(precision, settings)
-    [seed] = settings.seeds
-    bare = replace(settings, floors=(), controls=())
+    check(precision, request)
+    [seed] = request.seeds
+    bare = replace(request, floors=(), controls=())
     n, records, before = START, [], None
     for number in range(1, 100):
         samples = tuple(sample(task, n, seed) for task in tasks)
         planned = plan(samples, encoders, bare, store)
         info(f"flash, round {number}: n = {n}")
-        compute(planned, settings.probe, store, cells, force)
-        found = table(planned, cells)
+        compute(planned, store, results, force)
+        found = table_of([cell.row for cell in planned], results)
         if (found.frame.status != "done").any():
             answers = _answers(tasks, samples, found, None, _spent(number), precision, "cells failed")
             return Flash(answers, pd.DataFrame(records), samples, found)
@@ -192,21 +194,20 @@ def search(
     raise AssertionError("samples that grow reach the whole")  # 1.1^99 is 12,527
 
 
-def check(precision: Any, settings: Settings) -> None:
+def check(precision: Any, request: Request) -> None:
     """
     Raises:
         ConfigError: see `search`.
     """
     if isinstance(precision, bool) or not isinstance(precision, (int, float)) or not 0 < precision < math.inf:
         raise ConfigError(f"precision={precision!r} must be a number of accuracy points above 0, such as 1.0")
-    if len(settings.seeds) > 1:
+    if len(request.seeds) > 1:
         raise ConfigError(
-            f"precision={precision:g} takes one seed, not seed={list(settings.seeds)}: it draws one sample of each task"
+            f"precision={precision:g} takes one seed, not seed={list(request.seeds)}: it draws one sample of each task"
         )
-    if settings.train_size is not None:
+    if request.train_size is not None:
         raise ConfigError(
-            f"precision={precision:g} finds the sizes itself: leave out data.train_size={settings.train_size}, "
-            "or set precision=null"
+            f"precision={precision:g} finds the sizes itself: leave out data.train_size={request.train_size}, or set precision=null"
         )
 
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from probing.errors import DataError
-from probing.evaluation.evaluate import rows_of
-from probing.evaluation.tables import SCORES, STATES, ResultTable, Row
+from probing.evaluation.engine import table_of
+from probing.evaluation.rows import PLAIN, STATES, Row
+from probing.evaluation.table import ResultTable
 from probing.files import replace_file
 from probing.store.results import ResultStore
+
+_MEASURED = ("layer_name", "status", "error")
+"""Fields of a row that are not known when it is planned."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class Run:
     @classmethod
     def write(cls, folder: Path, config: Mapping[str, Any], rows: Sequence[Row], cells: ResultStore) -> Run:
         where = os.path.relpath(cells.root.resolve(), folder.resolve())
-        planned = [{name: value for name, value in asdict(row).items() if name not in SCORES} for row in rows]
-        said = {"config": config, "cells_folder": where, "rows": planned}
-        replace_file(folder / "run.json", json.dumps(said, indent=1, ensure_ascii=False).encode())
+        planned = [{name: getattr(row, name) for name in PLAIN if name not in _MEASURED} for row in rows]
+        content = {"config": config, "cells_folder": where, "rows": planned}
+        replace_file(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
         return cls(folder, config, tuple(rows), cells)
 
     @classmethod
@@ -52,9 +56,9 @@ class Run:
         """
         folder = Path(folder).expanduser()
         try:
-            said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            rows = tuple(Row(**{"layer_name": "", **row}) for row in said["rows"])
-            return cls(folder, said["config"], rows, ResultStore(folder / said["cells_folder"]))
+            content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            rows = tuple(Row(**{"layer_name": "", **row}) for row in content["rows"])
+            return cls(folder, content["config"], rows, ResultStore(folder / content["cells_folder"]))
         except FileNotFoundError:
             near = sorted(str(path.parent) for path in folder.glob("**/run.json"))[:5]
             hint = f"; there is one in {', '.join(near)}" if near else " (a run is a folder such as probing-out/runs/NAME)"
@@ -79,7 +83,7 @@ class Run:
         return {record["key"]: record for record in self.state()["done"]}
 
     def table(self) -> ResultTable:
-        return rows_of(self.rows, self.cells)
+        return table_of(self.rows, self.cells)
 
     def data_cards(self) -> dict[str, dict[str, Any]]:
         """The data card of each task, from the first finished cell that read it."""
@@ -95,7 +99,7 @@ class Run:
         for row in self.rows:
             record = self._done.get(row.cell)
             if record and (about := record["details"].get("encoder")):
-                fingerprint = record["row"]["encoder_fingerprint"]
+                fingerprint = record["rows"][0]["encoder_fingerprint"]
                 entry = {"origin": about["origin"], "fingerprint": fingerprint, "reading": about["reading"]}
                 encoders.setdefault(row.encoder, entry)
         return encoders

@@ -14,7 +14,7 @@ import yaml
 
 from probing import paths
 from probing.errors import ConfigError, did_you_mean
-from probing.evaluation.tables import ResultTable
+from probing.evaluation.table import ResultTable
 
 OFFICIAL_TRAIN = 99_000
 """The official files hold 100,000 train sentences, give or take a few for balance."""

@@ -26,8 +26,9 @@ from markupsafe import Markup
 
 from probing.encoders.base import POOLINGS
 from probing.errors import ConfigError
+from probing.evaluation.comparisons import letters_of
 from probing.evaluation.runs import Run
-from probing.evaluation.tables import ResultTable, letters_of, merge
+from probing.evaluation.table import ResultTable, merge
 from probing.probes.controls import FLOORS, LEAK_ALPHA, LOW_CEILING
 from probing.report import figures
 
@@ -301,7 +302,7 @@ def _control_notes(table: ResultTable) -> list[str]:
     """What the columns of the control tasks mean."""
     notes = []
     if "word" in table.controls:
-        reached = table._role("ceiling").groupby(["encoder", "task"], sort=False).accuracy.mean()
+        reached = table.role("ceiling").groupby(["encoder", "task"], sort=False).accuracy.mean()
         known = [f"at least {_pc(reached[name].min())} % by {how}" for name, how in _CEILINGS if name in reached]
         notes.append(
             "Control (word): each sentence has the random label of one of its words, with the label histogram of the task. "

@@ -64,7 +64,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
         lock.release()
 
 
-def turns(path_of: Callable[[int], Path], items: Sequence[int]) -> Iterator[list[int]]:
+def claims(path_of: Callable[[int], Path], items: Sequence[int]) -> Iterator[list[int]]:
     """The items in groups, each once, while the locks of its group are held: first all that are free, then what others held.
 
     Never waits for a lock while it holds one, so two processes cannot block each other.

@@ -1,18 +1,19 @@
 """The result store: one finished measurement a file, so that nothing is computed twice and any number can be traced.
 
-    ROOT/<key>.json   its own sha256, inputs (everything that determines the numbers; the key is their hash), status, row, details
-    ROOT/<key>.npy    gold and predicted class of every test sentence, in file order: shape (2, n_test), of the narrowest type;
-                      with a third row, the number of its group, where test sentences have groups
+    ROOT/<key>.json   its own sha256, inputs (everything that determines the numbers; the key is their hash), status, rows, details
+    ROOT/<key>.npz    arrays by test item, where the measurement has some: of a probe gold and predicted class, and where items
+                      have groups the number of each one's
 
-Both are written to a temporary file and renamed, the JSON last: it is there, whole, or absent. A failed cell is recorded with its
-message and tried again by the next run. Times, dates and versions stand in the details, outside what determines the numbers.
+Both are written to a temporary file and renamed, the JSON last: it is there, whole, or absent. A damaged file counts as absent. A
+failed measurement is recorded with its message and tried again by the next run. Times, dates and versions stand in the details,
+outside of what determines the numbers. Files of earlier versions, with one row and predictions in <key>.npy, are read as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,116 +23,141 @@ import numpy as np
 from probing.errors import DataError, did_you_mean
 from probing.files import read_sealed, replace_file, sealed
 from probing.provenance import provenance
-from probing.store.locks import turns
+from probing.store.locks import claims
 from probing.types import Labels
 
 SCHEMA = 1
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
-    """The name of a cell: a hash of its inputs (20 hex digits)."""
+    """The name of a result: a hash of its inputs (20 hex digits)."""
     return hashlib.sha256(json.dumps({"schema": SCHEMA, **inputs}, sort_keys=True).encode()).hexdigest()[:20]
 
 
 class ResultStore:
-    """The cells in folder `root`, made on first write."""
+    """The results in folder `root`, made on first write."""
 
     def __init__(self, root: str | Path):
         self.root = Path(root).expanduser()
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """The record of a cell, or None where there is none that can be read."""
+        """The record of a result, or None where there is none that can be read."""
         record = read_sealed(self.root / f"{key}.json")
         return record if record and record["key"] == key == key_of(record["inputs"]) else None
 
-    def done(self, key: str) -> bool:
-        """Whether the cell is finished, and its predictions are the ones that were written."""
-        return self.state(key)[0] == "done"
+    def get(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        """The rows of a finished result; None where it is not finished."""
+        status, record = self.state(key_of(inputs))
+        return record["rows"] if status == "done" else None
 
-    def state(self, key: str) -> tuple[str, dict[str, Any]]:
-        """ "done", "failed" or "missing", and the record (empty for a missing cell); damaged predictions make it missing."""
-        record = self.read(key)
-        if record is None or (record["status"] == "done" and not self._predictions_intact(record)):
-            return "missing", {}
-        return record["status"], record
-
-    def predictions(self, key: str) -> tuple[Labels, Labels]:
-        """Gold and predicted class indices of the test sentences, each (n_test,).
-
-        Raises:
-            DataError: the cell is not finished, or its predictions are damaged.
-        """
-        gold, predicted, *_ = self._kept(key)
-        return gold, predicted
-
-    def groups(self, key: str) -> Labels | None:
-        """Numbers 0..m-1 of the test sentences' groups, (n_test,); None where each has its own. Raises as `predictions`."""
-        return next(iter(self._kept(key)[2:]), None)
-
-    def _kept(self, key: str) -> Labels:
-        if not self.done(key):
-            raise DataError(f"the predictions of cell {key} in {self.root} are missing or damaged; run the same command again")
-        return np.load(self.root / f"{key}.npy", allow_pickle=False).astype(np.int64)
-
-    def _predictions_intact(self, record: Mapping[str, Any]) -> bool:
-        try:
-            content = (self.root / f"{record['key']}.npy").read_bytes()
-        except OSError:
-            return False
-        return hashlib.sha256(content).hexdigest() == record.get("predictions_sha256")
-
-    def write(
+    def put(
         self,
         inputs: Mapping[str, Any],
-        row: Mapping[str, Any],
-        details: Mapping[str, Any],
-        gold: Labels,
-        predicted: Labels,
-        groups: Labels | None = None,
-    ) -> str:
-        """Records a finished cell; returns its key."""
+        rows: Sequence[Mapping[str, Any]],
+        details: Mapping[str, Any] | None = None,
+        items: Mapping[str, np.ndarray] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Records a finished result; returns its rows as they will be read."""
+        record: dict[str, Any] = {"key": key_of(inputs), "status": "done", "inputs": inputs, "rows": rows}
+        record["details"] = dict(details or {}) | provenance()
+        if items:
+            content = _packed(items)
+            replace_file(self.root / f"{record['key']}.npz", content)
+            record["items_sha256"] = hashlib.sha256(content).hexdigest()
+        content = sealed(record)
+        replace_file(self.root / f"{record['key']}.json", content)
+        return json.loads(content)["rows"]
+
+    def put_failure(self, inputs: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], message: str) -> None:
+        """Records a measurement that failed, with the reason."""
         key = key_of(inputs)
-        buffer = BytesIO()
-        kept = np.stack([gold, predicted] if groups is None else [gold, predicted, groups])
-        np.save(buffer, kept.astype(np.min_scalar_type(kept.max())), allow_pickle=False)
-        replace_file(self.root / f"{key}.npy", buffer.getvalue())
-        self._write_record(
-            {
-                "key": key, "status": "done", "inputs": inputs, "row": row, "details": details | provenance(),
-                "predictions_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
-            }
-        )  # fmt: skip
-        return key
+        record = {"key": key, "status": "failed", "inputs": inputs, "rows": rows, "details": provenance(), "error": message}
+        replace_file(self.root / f"{key}.json", sealed(record))
 
-    def write_failure(self, inputs: Mapping[str, Any], row: Mapping[str, Any], message: str) -> str:
-        """Records a cell that could not be computed, with the reason."""
-        key = key_of(inputs)
-        self._write_record(
-            {"key": key, "status": "failed", "inputs": inputs, "row": row, "details": provenance(), "error": message}
-        )
-        return key
+    def done(self, key: str) -> bool:
+        """Whether the result is finished, and its arrays are the ones that were written."""
+        return self.state(key)[0] == "done"
 
-    def _write_record(self, record: Mapping[str, Any]) -> None:
-        replace_file(self.root / f"{record['key']}.json", sealed(record))
+    def pending(self, keys: Iterable[str]) -> list[str]:
+        """Those of the results that are not finished."""
+        return [key for key in keys if not self.done(key)]
 
-    def turns(self, name: str, layers: Iterable[int]) -> Iterator[list[int]]:
-        """The layers in groups, while this process alone computes their cells of `name` (`probing.store.locks.turns`)."""
+    def state(self, key: str) -> tuple[str, dict[str, Any]]:
+        """ "done", "failed" or "missing", and the record (empty for a missing result); damaged arrays make it missing."""
+        record = self.read(key)
+        if record is None or (record.get("status") == "done" and self._items_of(record) is None):
+            return "missing", {}
+        if "row" in record:  # of an earlier version
+            record["rows"] = [record.pop("row")]
+        return record["status"], record
+
+    def items(self, key: str) -> dict[str, np.ndarray]:
+        """The arrays by test item, by name.
+
+        Raises:
+            DataError: the result is not finished, or its arrays are damaged.
+        """
+        record = self.read(key)
+        content = self._items_of(record) if record and record["status"] == "done" else None
+        if content is None:
+            raise DataError(f"the predictions of cell {key} in {self.root} are missing or damaged; run the same command again")
+        return _unpacked(content) if content else {}
+
+    def predictions(self, key: str) -> tuple[Labels, Labels]:
+        """Gold and predicted class indices of a probe's test sentences, each (n_test,). Raises as `items`."""
+        items = self.items(key)
+        return items["gold"], items["predicted"]
+
+    def groups(self, key: str) -> Labels | None:
+        """Numbers 0..m-1 of the test items' groups, (n_test,); None where each has its own. Raises as `items`."""
+        return self.items(key).get("groups")
+
+    def _items_of(self, record: Mapping[str, Any]) -> bytes | None:
+        """The bytes of a result's arrays, empty where it has none; None where they are missing or damaged."""
+        ending, sha256 = ("npz", record.get("items_sha256")) if "rows" in record else ("npy", record.get("predictions_sha256"))
+        if sha256 is None:
+            return b""
+        try:
+            content = (self.root / f"{record['key']}.{ending}").read_bytes()
+        except OSError:
+            return None
+        return content if hashlib.sha256(content).hexdigest() == sha256 else None
+
+    def claims(self, name: str, layers: Iterable[int]) -> Iterator[list[int]]:
+        """The layers in groups, while this process alone computes their results of `name` (`probing.store.locks.claims`)."""
         folder = self.root / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
-        return turns(lambda layer: folder / f"{name}-{layer}.lock", sorted(layers))
+        return claims(lambda layer: folder / f"{name}-{layer}.lock", sorted(layers))
 
     def find(self, prefix: str) -> dict[str, Any]:
-        """The one cell whose key starts with `prefix`.
+        """The one result whose key starts with `prefix`.
 
         Raises:
             DataError: none, or several.
         """
-        found = sorted(path.stem for path in self.root.glob(f"{prefix}*.json")) if prefix.isalnum() else []
-        if len(found) != 1:
-            keys = [path.stem for path in self.root.glob("*.json")]
-            hint = f"{len(found)} cells start with it" if found else f"no such cell among {len(keys)}{did_you_mean(prefix, keys)}"
+        keys = sorted(path.stem for path in self.root.glob("*.json"))
+        matches = [key for key in keys if key.startswith(prefix)] if prefix.isalnum() else []
+        if len(matches) != 1:
+            none = f"no such cell among {len(keys)}{did_you_mean(prefix, keys)}"
+            hint = f"{len(matches)} cells start with it" if matches else none
             raise DataError(f"cell {prefix!r} in {self.root}: {hint}; keys stand in the column `cell` of a run's rows.csv")
-        record = self.read(found[0])
+        record = self.read(matches[0])
         if record is None:
-            raise DataError(f"{self.root / found[0]}.json is damaged; run the command that made it again")
+            raise DataError(f"{self.root / matches[0]}.json is damaged; run the command that made it again")
         return record
+
+
+def _packed(items: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as the bytes of an .npz; whole numbers in the narrowest type that holds them."""
+    buffer = BytesIO()
+    np.savez(
+        buffer, **{name: x.astype(np.min_scalar_type(x.max(initial=0))) if x.dtype.kind in "iu" else x for name, x in items.items()}
+    )
+    return buffer.getvalue()
+
+
+def _unpacked(content: bytes) -> dict[str, np.ndarray]:
+    loaded = np.load(BytesIO(content), allow_pickle=False)
+    if isinstance(loaded, np.ndarray):  # of an earlier version
+        loaded = dict(zip(("gold", "predicted", "groups"), loaded, strict=False))
+    return {name: x.astype(np.int64) if x.dtype.kind in "iu" else x for name, x in loaded.items()}

@@ -6,7 +6,7 @@ report from nothing but rows, so that the runs of a multirun (one an encoder, sa
     DIR/runs/<study>-<data>-<encoder>-<hash>/rows.csv       what was measured
                                             /manifest.json  configuration, encoder, versions, seconds
                                             /table.md …     what the study's `report` makes
-    DIR/studies/<study>/                                    finished parts (probing.store.kept), shared by all runs
+    DIR/cells/                                              finished parts (probing.store.results), shared by all runs
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pandas as pd
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
-from probing.store.kept import Kept
+from probing.store.results import ResultStore
 from probing.store.vectors import Store
 
 
@@ -31,7 +31,7 @@ class Context:
     """What a run gives to a study; encoder and tasks are built when they are first asked for.
 
     Attributes:
-        kept: where finished parts are recorded.
+        results: finished parts.
         store: vectors, shared with the probing tables.
         home: run.dir.
     """
@@ -39,7 +39,7 @@ class Context:
     make_encoder: Callable[[], Encoder]
     make_tasks: Callable[[], list[Task]]
     seeds: tuple[int, ...]
-    kept: Kept
+    results: ResultStore
     store: Store
     home: Path
 

@@ -100,9 +100,9 @@ class ExpressionNetworks:
                 part |= {"family": task.name, "poolings": poolings, "expressions": self.expressions, "tolerance": self.tolerance}
                 part |= {"grid": self.grid, "head_size": self.head_size, "seed": context.seeds[0]}
                 named = {"encoder": encoder.name, "trained": context.encoder.name, "family": task.name}
-                made = context.kept.read(part)
+                made = context.results.get(part)
                 if made is None:
-                    made = context.kept.write(part, self._rows(encoder, task, poolings, context.seeds[0]))
+                    made = context.results.put(part, self._rows(encoder, task, poolings, context.seeds[0]))
                 rows += [named | row for row in made]
         return pd.DataFrame(rows)
 

@@ -32,7 +32,7 @@ from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
 from probing.evaluation.evaluate import evaluate
 from probing.evaluation.statistics import holm, mean_ci, median_ci, paired
-from probing.evaluation.tables import ResultTable
+from probing.evaluation.table import ResultTable
 from probing.interactions.text.many import draw_cases, layer_interactions
 from probing.interactions.text.masking import REREAD, possible, published
 from probing.report import figures
@@ -104,7 +104,7 @@ class InteractionLayers:
             cases = draw_cases(texts, self.sentences, None, tuple(self.words), self.lengths, context.seed)
             for masking in maskings:
                 rows = layer_interactions(
-                    encoder, cases, context.kept.root, values[masking], masking,
+                    encoder, cases, context.results.root, values[masking], masking,
                     method=self.method, budget=self.budget, seed=context.seed,
                 )  # fmt: skip
                 rows.insert(0, "layer", rows.column.str.split().str[0].astype(int))

@@ -17,7 +17,7 @@ from probing.errors import ConfigError
 from probing.files import replace_file
 from probing.paths import portable
 from probing.provenance import provenance
-from probing.store.kept import Kept
+from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
 
@@ -37,7 +37,7 @@ def run(said: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...
         lambda: presets.build(said["encoder"], "encoder"),
         lambda: presets.build(said["data"], "data").tasks(tasks),
         seeds,
-        Kept(home / "studies" / study.name),
+        ResultStore(home / "cells"),
         store,
         home,
     )

@@ -66,7 +66,7 @@ class Prototypes:
         for task in context.tasks:
             head = classifier(encoder, task, self.head, context.home)
             rows = layer_interactions(
-                encoder, [Case(s.text, (0, len(s.tokens))) for s in sentences], context.kept.root, self.value,
+                encoder, [Case(s.text, (0, len(s.tokens))) for s in sentences], context.results.root, self.value,
                 self.masking or published(encoder), head=head,
             )  # fmt: skip
             rng = np.random.default_rng(context.seed)

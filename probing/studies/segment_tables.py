@@ -30,7 +30,6 @@ from probing.interactions.text.heads import LinearHead
 from probing.interactions.text.many import Case, draw_cases
 from probing.interactions.text.masking import published
 from probing.log import bar, human_seconds, info
-from probing.store.kept import Kept
 from probing.studies import Context
 from probing.studies.classifiers import classifier
 from probing.types import Coalitions, Values
@@ -185,7 +184,7 @@ class OnSegments:
             with bar(f"{self.name} {context.encoder.name}", len(tables.cases)) as advance:
                 for at, (case, long) in enumerate(tables.cases):
                     asked = {"kind": self.name, "version": VERSION, "table": tables.inputs[at], "long": long, "options": own}
-                    part = context.kept.read(asked) or context.kept.write(asked, self.estimates(tables[at], long))
+                    part = context.results.get(asked) or context.results.put(asked, self.estimates(tables[at], long))
                     (start, stop), n = case.segment, len(case.text.split())
                     of = {"text": case.text, "n_words": n, "start": start, "stop": stop, "long": long}
                     rows += [{**said, **of, **row} for row in part]
@@ -202,19 +201,19 @@ class _Tables:
 
     def __init__(self, study: OnSegments, context: Context, head: LinearHead, cases: list[tuple[Case, bool]]):
         self.encoder, self.study, self.head, self.cases = context.encoder, study, head, cases
-        self.kept = Kept(context.home / "studies" / "tables")
+        self.results = context.results
         self.masking = study.masking or published(self.encoder)
         of = {"kind": "segment table", "version": VERSION, "encoder": fingerprint(self.encoder), "head": head.sha256}
         of |= {"value": study.value, "masking": self.masking}
         self.inputs = [of | {"target": self._target(case), "case": [*case.text.split(), *case.segment]} for case, _ in cases]
-        open_ = [at for at, inputs in enumerate(self.inputs) if self.kept.read(inputs) is None]
+        open_ = [at for at, inputs in enumerate(self.inputs) if self.results.get(inputs) is None]
         info(f"{self.encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} tables done{self._time(open_)}")
 
     def __getitem__(self, at: int) -> SegmentTable:
         case, _ = self.cases[at]
-        if (rows := self.kept.read(self.inputs[at])) is None:
+        if (rows := self.results.get(self.inputs[at])) is None:
             made = run_table(self._game(at), case.segment)
-            rows = self.kept.write(self.inputs[at], [{"seconds": round(made.seconds, 4), "values": made.values.tolist()}])
+            rows = self.results.put(self.inputs[at], [{"seconds": round(made.seconds, 4), "values": made.values.tolist()}])
         return SegmentTable(np.array(rows[0]["values"]), len(case.text.split()), case.segment, rows[0]["seconds"])
 
     def _game(self, at: int) -> TextGame:

@@ -103,14 +103,14 @@ class Synthetic:
             for cell in cells
             for method in self.methods or METHODS
         ]
-        done = [context.kept.read(cell.inputs(method, n)) for cell, method, n in parts]
+        done = [context.results.get(cell.inputs(method, n)) for cell, method, n in parts]
         open_ = [i for i, rows in enumerate(done) if rows is None]
         formulas = sum(parts[i][2] for i in open_)
         info(f"synthetic: {len(parts)} cells, {len(parts) - len(open_)} done; {formulas:,} formulas to go")
         with bar("synthetic", formulas) as advance:
             for i in open_:
                 cell, method, n = parts[i]
-                done[i] = context.kept.write(cell.inputs(method, n), [cell.measured(method, n)])
+                done[i] = context.results.put(cell.inputs(method, n), [cell.measured(method, n)])
                 advance(n)
         return pd.DataFrame([row for rows in done for row in rows or []])
 

@@ -121,7 +121,7 @@ class WrongPredictions:
         for task in context.tasks:
             head = classifier(encoder, task, self.head, context.home)
             cases, drawn = self._draw(encoder, task, head, seed)
-            rows = layer_interactions(encoder, cases, context.kept.root, "logit", masking, head=head)
+            rows = layer_interactions(encoder, cases, context.results.root, "logit", masking, head=head)
             settings = {"version": VERSION, "encoder": fingerprint(encoder), "head": head.sha256, "masking": masking}
             with bar(f"masking {encoder.name}", len(rows)) as advance:
                 for row, pair in zip(rows.to_dict("records"), drawn, strict=True):
@@ -133,14 +133,14 @@ class WrongPredictions:
                     if coalition is not None:
                         game = partial(TextGame, encoder, text, "logit", masking, target="all", head=head)
                         asked = {"kind": "masked coalitions", **settings, "text": text, "coalition": list(coalition)}
-                        intervals = context.kept.read(asked)
+                        intervals = context.results.get(asked)
                         if intervals is None:
-                            intervals = context.kept.write(asked, masked(game(), coalition))
+                            intervals = context.results.put(asked, masked(game(), coalition))
                         asked = {"kind": "words", **settings, "text": text, "budget": self.budget, "seed": seed}
-                        words = context.kept.read(asked)
+                        words = context.results.get(asked)
                         if words is None:
                             values = word_values(game(), self.budget, seed)
-                            words = context.kept.write(asked, [{"values": value} for value in values.tolist()])
+                            words = context.results.put(asked, [{"values": value} for value in values.tolist()])
                         line |= compared(intervals, coalition, phi.diagonal(), np.array([word["values"] for word in words]), seed)
                         line["words"] = " ".join(text.split()[slice(*coalition)])
                     lines.append(line)

@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from probing.config import build
+from probing.data.readers.files import read_text
 from probing.encoders.base import Item, resolve_device
 from probing.encoders.networks import checkpoint
 from probing.encoders.networks.network import Architecture
@@ -33,7 +34,6 @@ from probing.errors import ConfigError, EncoderError
 from probing.files import atomic, replace_file
 from probing.log import bar, human_seconds, info
 from probing.provenance import versions
-from probing.reading import read_text
 from probing.training.objectives import Objective, Prepared
 
 VERSION = 1

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtri
 
+from probing.data.readers.files import read_text
 from probing.errors import DataError
-from probing.reading import read_text
 from probing.types import Coalitions, Values
 
 Group = tuple[int, tuple[int, ...]]

@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from probing.data.readers.files import library, read_text
 from probing.data.readers.parsed import SPLIT_NAMES, Node, Sentence
 from probing.errors import DataError
-from probing.reading import library, read_text
 
 BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}", "``": '"', "''": '"'}
 

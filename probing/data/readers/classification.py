@@ -15,9 +15,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from probing.data.readers.files import read_text
 from probing.data.readers.senteval import Line, find_file
 from probing.errors import DataError
-from probing.reading import read_text
 
 FORMATS = ("label-sentence", "glue", "cola")
 DEV_SHARE = 20

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from probing.data.readers.files import library, read_text
 from probing.data.readers.parsed import SPLIT_NAMES, Dependencies, Sentence
 from probing.errors import DataError
-from probing.reading import library, read_text
 
 
 def read_conllu(path: Path) -> Iterator[Sentence]:

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from probing.data.readers.files import read_bytes
 from probing.data.readers.senteval import find_file
 from probing.errors import DataError
 from probing.files import replace_file
 from probing.log import bar, info
-from probing.reading import read_bytes
 
 
 def git_blob_id(content: bytes) -> str:

@@ -2,7 +2,8 @@
 
 Definition (facebookresearch/SentEval, data/probing/README.md): the first field is the partition (tr, va, te), the second the
 label, the last the sentence in space-delimited tokens; fields in between are allowed and ignored. A file may carry a leading
-task column (`task, split, label, sentence`), as some copies do. Lines are those of `probing.reading`; quote characters are text.
+task column (`task, split, label, sentence`), as some copies do. Lines are those of `probing.data.readers.files`; quote characters
+are text.
 
 Left out: no tokenisation and no filtering; what the file says is what the probes see.
 """
@@ -13,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from probing.data.readers.files import SUFFIXES, decoded, read_bytes
 from probing.errors import DataError
-from probing.reading import SUFFIXES, decoded, read_bytes
 
 SPLITS = {"tr": "train", "va": "dev", "te": "test"}
 

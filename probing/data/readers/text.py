@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from probing.data.readers.files import decoded, read_text
 from probing.data.readers.senteval import is_row
 from probing.errors import DataError
-from probing.reading import decoded, read_text
 
 
 def sentences(path: Path, longest: int = 64) -> Iterator[str]:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from probing.data.readers.brackets import read_gum, read_penn
 from probing.data.readers.dependencies import read_conllu
+from probing.data.readers.files import read_bytes, read_text
 from probing.data.readers.parsed import Corpus, Dependencies, Node, Sentence
 from probing.data.readers.senteval import is_row
 from probing.errors import DataError
-from probing.reading import read_bytes, read_text
 
 __all__ = [
     "Corpus",

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from probing.data.readers.files import read_json
 from probing.encoders.elmo.hdf5 import read_arrays, weight, write_arrays
 from probing.errors import EncoderError
-from probing.reading import read_json
 
 N_CHARACTERS = 261
 """Rows of char_embed: 256 bytes, begin and end of a sentence, begin and end of a word, and what fills a word up."""

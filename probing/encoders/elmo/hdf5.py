@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from probing.data.readers.files import require_file
 from probing.errors import EncoderError, did_you_mean
-from probing.reading import require_file
 
 
 def check_file(path: Path) -> None:

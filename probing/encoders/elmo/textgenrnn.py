@@ -36,11 +36,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probing.data.readers.files import read_json
 from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, words_of_spans
 from probing.encoders.elmo.hdf5 import read_arrays, weight
 from probing.errors import EncoderError
 from probing.files import file_sha256
-from probing.reading import read_json
 
 if TYPE_CHECKING:
     import torch

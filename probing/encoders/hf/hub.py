@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from probing.data.readers.files import read_json
 from probing.errors import EncoderError
-from probing.reading import read_json
 
 TEXTS = ("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.codes", "*.tokenizer", "*.tiktoken")
 """Configs, vocabularies and merges of every tokenizer of `transformers`."""

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from probing.data.readers.files import read_json
 from probing.errors import EncoderError, described
-from probing.reading import read_json
 
 TOKENIZER_FILES = (
     "tokenizer.json tokenizer_config.json vocab.json vocab.txt merges.txt tokenizer.model spiece.model sentencepiece.bpe.model "

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from probing.config import build
+from probing.data.readers.files import decoded
 from probing.encoders.base import check_device, name_in_tables
 from probing.encoders.networks.network import Architecture, Network, NetworkEncoder
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import ConfigError, EncoderError
-from probing.reading import decoded
 
 CONFIG, WEIGHTS, VOCABULARY, MANIFEST = "config.json", "model.safetensors", "tokenizer.json", "manifest.json"
 

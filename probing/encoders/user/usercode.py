@@ -71,7 +71,7 @@ _SOURCE = "__probing_source__"  # in a module: its file when it was imported, wh
 _imported: set[str] = set()  # modules that the last target brought along
 
 
-def find(target: str) -> Code:
+def find(target: str, option: str = "encoder.target") -> Code:
     """The code of `my.module:make`, `folder/file.py:make`, or either without an attribute.
 
     The file's folder, or the current one, is put in front of `sys.path`, as Python does for a script. A file is run anew each
@@ -84,19 +84,19 @@ def find(target: str) -> Code:
     place, _, attribute = target.rpartition(":") if ":" in target else (target, "", "")
     path = Path(place).expanduser().resolve() if place.endswith(".py") else None
     if path and not path.is_file():
-        raise EncoderError(f"encoder.target={target}: no file {path}")
+        raise EncoderError(f"{option}={target}: no file {path}")
     for name in _imported:
         sys.modules.pop(name, None)
     home = path.parent if path else Path.cwd()
     sys.path[:] = [str(home), *(entry for entry in sys.path if entry != str(home))]
     before = set(sys.modules)
     try:
-        with users_code(f"encoder.target={target}: importing it"), _no_bytecode(), standing_in():
+        with users_code(f"{option}={target}: importing it"), _no_bytecode(), standing_in():
             module = thing = _run(path) if path else importlib.import_module(place)
             for part in attribute.split(".") if attribute else ():
                 if not hasattr(thing, part):
                     public = sorted(name for name in vars(module) if not name.startswith("_"))
-                    raise EncoderError(f"encoder.target={target}: {place} has no {part!r}{did_you_mean(part, public)}")
+                    raise EncoderError(f"{option}={target}: {place} has no {part!r}{did_you_mean(part, public)}")
                 thing = getattr(thing, part)
     finally:
         brought = set(sys.modules) - before

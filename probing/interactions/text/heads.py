@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from probing.data.readers.files import read_text
 from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.networks.checkpoint import MANIFEST, CheckpointEncoder
 from probing.errors import ConfigError, DataError, EncoderError
-from probing.reading import read_text
 from probing.store.extraction import extract
 from probing.types import Representation, Values
 

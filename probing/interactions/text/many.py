@@ -1,7 +1,7 @@
 """Interactions of words in many sentences, per layer or class: tidy rows, and their mean over sentences.
 
 One job is a segment of a sentence. Its columns (layers or classes) come from the same model rows, and give one row each. Finished
-jobs are kept (`probing.store.kept`), so a killed run goes on.
+jobs are kept (`probing.store.results`), so a killed run goes on.
 
 The mean over sentences has a 95 % t interval: it says how the mean would move with other sentences of the same kind. Segments of
 one sentence are averaged first. Left out: comparisons between layers, figures.
@@ -26,7 +26,7 @@ from probing.interactions.intervals import check_segment, planned_rows
 from probing.interactions.text.game import CLASS_VALUES, JointGame, TextGame, seconds_per_row, text_interactions
 from probing.interactions.text.heads import LinearHead, head_of
 from probing.log import bar, human_seconds, info
-from probing.store.kept import Kept
+from probing.store.results import ResultStore
 
 VERSION = 2
 """Raise when the same inputs would give other numbers."""
@@ -124,8 +124,8 @@ def layer_interactions(
         {**settings, "target": wanted if head else None, "case": [*case.text.split(), *case.segment]}
         for case, wanted in zip(cases, targets, strict=True)
     ]
-    kept = Kept(folder)
-    finished = [kept.read(part) for part in parts]
+    results = ResultStore(folder)
+    finished = [results.get(part) for part in parts]
     open_ = [i for i, rows in enumerate(finished) if rows is None]
 
     def game_of(i: int) -> TextGame | JointGame:
@@ -142,7 +142,7 @@ def layer_interactions(
             with _named(case):
                 game = game_of(i)
                 found, rows = text_interactions(game, case.segment, method, budget, seed)
-            finished[i] = kept.write(
+            finished[i] = results.put(
                 parts[i],
                 [
                     {

@@ -1,0 +1,241 @@
+"""The dev-best layer of each task and encoder, and what stands beside it: floors, controls, layers not separated, power."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, norm
+
+from probing.encoders.base import CONTEXTUAL
+from probing.evaluation.comparisons import KEYS, cells_of, dev_first, families, halves_of, same_seeds
+from probing.evaluation.rows import IDENTITY
+from probing.evaluation.statistics import holm, mean_accuracy, mean_score, smallest_difference
+from probing.types import Estimate
+
+if TYPE_CHECKING:
+    from probing.evaluation.table import ResultTable
+
+
+def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
+    """One line per task, encoder, probe and size of the train split: the dev-best layer and pooling, and its test scores.
+
+    With several seeds accuracies and F1 are means over them, and `seed_sd` is the standard deviation of the accuracy.
+    `interval_over` says over what intervals and tests of the layer go: test items, or groups of them; seeds, where there are
+    several; train halves, where the probe was fitted on such, too. `static` (layer 0, mean) stands beside it where it was
+    measured. `random` is the mean of the random-weights twins, each at its own dev-best layer and pooling, `random_sd` their
+    standard deviation, `random_n` their number.
+
+    Accuracies on control tasks are those at the same layer and pooling: `control_permuted` with `leak_p` (`_leaks`);
+    `control_word`, `selectivity` (accuracy - control_word), and the ceilings of that control, `ceiling` (bag of words) and
+    `ceiling_lookup`.
+
+    `not_separated` lists the columns (layer, pooling) that are not separated from the best on the same test items (see
+    `compare_layers`), the best among them; `better` those that are separated and better on test; `n_columns` is how many were
+    compared, with the best. `can_show` is the smallest difference of two accuracies (0-1) that this test split shows with a
+    probability of 80 % at the first, strictest step of that family: exact McNemar test, at the median of the observed shares of
+    items that exactly one of best and other column has right; of a single column at the largest share that two columns of its
+    accuracy can have. With groups or train halves it is computed from the median width of the intervals of the differences, as
+    of normal distributions; with several seeds it is not (NaN), nor where there is nothing to compare with them.
+
+    `beats_floors`: the score is above every floor of the line (those that read the text, static, each random twin at its
+    dev-best column), and each test on the same items says so (two-sided p < 0.05; over items or groups, and seeds, but never
+    over train halves, which floors do not have). That all must say so makes it an intersection-union test, whose level needs no
+    correction (Berger 1982). One twin is beaten as it was drawn; to be above each of five, and not their mean, holds for other
+    draws too: were the score the expected accuracy of a draw, all five would lie below it once in 32. NA without floors or
+    predictions. `floor`: the highest floor that is not beaten, or the highest.
+
+    `edge`: the chosen C (or L2) stands at this end of its grid. `missing` says which cells that the line reads are failed or
+    not measured yet; everything is computed on the others. A line without a single finished layer has no layer, and the reason
+    in `missing`.
+    """
+    lines = []
+    table.check()
+    layers = table.compare_layers(alpha) if table.predictions is not None else pd.DataFrame()
+    own = dict(list(layers.groupby(list(KEYS), sort=False))) if len(layers) else {}
+    for (task, encoder, probe, n_train), family in families(table):
+        done = family[family.status == "done"]
+        missing = _missing(table, task, encoder, probe, n_train)
+        if done.empty:
+            lines.append(_nothing(table, family.iloc[0], missing))
+            continue
+        mean = dev_first(done)
+        pooling, layer = mean.index[0]
+        scores = done[(done.pooling == pooling) & (done.layer == layer)].sort_values("seed")
+        first = scores.iloc[0]
+        line = {name: first[name] for name in (*KEYS[:3], "paper_name", "layer", "layer_name", "pooling", "n_train")}
+        line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
+        halves = halves_of(table, task, encoder, probe, n_train).get((pooling, layer), {})
+        for name in ("accuracy", "macro_f1"):
+            line |= _interval(table, name, scores, [getattr(row, name) for row in halves.values()])
+        line["interval_over"] = _over(first, len(scores), len(halves))
+        line |= {name: first[name] for name in ("majority", "n_test", "n_groups", "cell")}
+        line |= {"converged": bool(scores.converged.all()), "edge": next(filter(None, scores.edge), "")}
+        line["seeds"] = len(scores)
+        line["seed_sd"] = float(scores.accuracy.std(ddof=1)) if len(scores) > 1 else np.nan
+        same = {"task": task, "probe": probe, "n_train": n_train}
+        for kind in table.controls:
+            line[f"control_{kind}"] = table.mean(
+                role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same
+            )
+        if "word" in table.controls:
+            line["selectivity"] = line["accuracy"] - line["control_word"]
+            for name, reader in (("ceiling", "word bag"), ("ceiling_lookup", "word look-up")):
+                line[name] = table.mean(role="ceiling", encoder=reader, task=task, n_train=n_train)
+        floors = _floors(table, task, encoder, probe, n_train)
+        twins = [_accuracy(twin) for twin in floors.get("random weights", [])]
+        line |= {"random": np.mean(twins) if twins else np.nan, "random_n": len(twins)}
+        line["random_sd"] = np.std(twins, ddof=1) if len(twins) > 1 else np.nan
+        line["static"] = _accuracy(floors["static"][0]) if "static" in floors else np.nan
+        line |= _against(table, floors, cells_of(scores.itertuples()))
+        line |= _family(own.get((task, encoder, probe, n_train)), first, alpha, line["interval_over"])
+        lines.append(line | {"missing": missing})
+    frame = pd.DataFrame(lines)
+    if "permuted" in table.controls:
+        frame["leak_p"] = _leaks(table, frame)
+    return frame.astype({"layer": "Int64", "beats_floors": "boolean"}) if len(frame) else frame
+
+
+def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
+    """For each line of `best` the p-value of test accuracy on permuted labels being no higher than the majority rate.
+
+    One-sided exact binomial test of the hits of all seeds against the share of the largest class, Holm over the lines; NaN
+    where the control is not measured, or predictions are not at hand. Labels shuffled among the test sentences give, on
+    average, that many hits or fewer, whatever the probe predicts: a probe with clearly more has seen them.
+    """
+    p = np.full(len(best), np.nan)
+    for at, line in enumerate(best.itertuples()):
+        where = {name: getattr(line, name) for name in (*KEYS, "layer", "pooling")} | {"control": "permuted"}
+        rows = table.where(role="control", **where) if line.cell else ()
+        if table.predictions is None or not len(rows):
+            continue
+        pairs = [table.predictions(cell) for cell in rows.cell]
+        hits, n = sum(int((a == b).sum()) for a, b in pairs), sum(len(gold) for gold, _ in pairs)
+        p[at] = binomtest(hits, n, np.bincount(pairs[0][0]).max() / len(pairs[0][0]), alternative="greater").pvalue
+    measured = ~np.isnan(p)
+    p[measured] = holm(p[measured])
+    return p
+
+
+def _nothing(table: ResultTable, row: pd.Series, missing: str) -> dict[str, Any]:
+    """The line of a family without a finished cell."""
+    names = ["dev_accuracy", *(f"{name}{end}" for name in ("accuracy", "macro_f1") for end in ("", "_low", "_high"))]
+    names += ["seed_sd", "random", "random_sd", "static", "can_show"]
+    names += [f"control_{kind}" for kind in table.controls]
+    names += ["selectivity", "ceiling", "ceiling_lookup"] if "word" in table.controls else []
+    line = {name: row[name] for name in (*KEYS, "paper_name", "majority", "n_test", "n_groups")} | dict.fromkeys(names, np.nan)
+    line["interval_over"] = ""
+    line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "edge": "", "seeds": 0}
+    line |= {"random_n": 0, "beats_floors": None, "floor": "", "not_separated": [], "better": [], "n_columns": 0}
+    return line | {"missing": "; ".join(filter(None, [missing, " ".join(row.error.split())]))}
+
+
+def _missing(table: ResultTable, task: str, encoder: str, probe: str, n_train: int) -> str:
+    """Which cells that a line of `best` reads are failed or not measured, by role; an empty string if none is."""
+    frame = table.frame[(table.frame.task == task) & (table.frame.n_train == n_train)]
+    own = (frame.encoder == encoder) & (frame.probe == probe)
+    twins = (frame.twin_of == encoder) & (frame.probe == probe)
+    parts = []
+    for name, rows in (
+        ("layers", frame[own & (frame.role == "probe")]),
+        ("static", frame[own & (frame.role == "static")]),
+        ("train halves", frame[own & (frame.role == "resample")]),
+        *((f"control {kind}", frame[own & (frame.role == "control") & (frame.control == kind)]) for kind in table.controls),
+        ("ceilings", frame[frame.role == "ceiling"]),
+        ("random weights", frame[twins & (frame.role == "random")]),
+        *((f"floor {name}", rows) for name, rows in frame[frame.role == "floor"].groupby("encoder", sort=False)),
+    ):
+        lost = rows[rows.status != "done"]
+        if len(lost):
+            places = [place for row in lost.itertuples() if (place := _place(row))] if len(lost) < len(rows) else []
+            few = f" ({', '.join(places[:3])}{', …' if places[3:] else ''})" if places else ""
+            parts.append(f"{name}: {len(lost)} of {len(rows)}{few}")
+    return "; ".join(parts)
+
+
+def _interval(table: ResultTable, name: str, scores: pd.DataFrame, halves: Sequence[float]) -> dict[str, float]:
+    """Mean of a score over the seeds of a column, with its interval."""
+    if name == "accuracy" and len(scores) > 1 and table.predictions is not None:
+        one = mean_accuracy([table.correct(cell) for cell in scores.cell], table.groups(scores.cell.iloc[0]), halves)
+    else:
+        bounds = scores[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
+        one = mean_score([Estimate(*row) for row in bounds], halves)
+    return {name: one.value, f"{name}_low": one.lower, f"{name}_high": one.upper}
+
+
+def _floors(table: ResultTable, task: str, encoder: str, probe: str, n_train: int) -> dict[str, list[list[Any]]]:
+    """The floors of a line by the name of their column in the report: lists of finished rows, one for each random twin."""
+    own = (table.frame.task == task) & (table.frame.n_train == n_train) & (table.frame.status == "done")
+    frame = table.frame.loc[own, [*IDENTITY, "probe", "layer", "pooling", "seed", "dev_accuracy", "accuracy", "status"]]
+    reads_text = frame[frame.role == "floor"].groupby("encoder", sort=False)
+    floors = {name: [list(rows.itertuples())] for name, rows in reads_text}
+    frame = frame[frame.probe == probe]
+    layer_0 = frame.role.isin(["probe", "static"]) & (frame.layer == 0) & (frame.pooling == "mean")
+    static = list(frame[layer_0 & (frame.encoder == encoder)].itertuples())
+    if static and not _contextual(table, encoder):
+        floors["static"] = [static]
+    twins = []
+    for _, rows in frame[(frame.role == "random") & (frame.twin_of == encoder)].groupby(["encoder", "seed"], dropna=False):
+        pooling, layer = dev_first(rows).index[0]
+        twins.append(list(rows[(rows.pooling == pooling) & (rows.layer == layer)].itertuples()))
+    return floors | ({"random weights": twins} if twins else {})
+
+
+def _against(table: ResultTable, floors: Mapping[str, list[list[Any]]], cells: Mapping[int, str]) -> dict[str, Any]:
+    """`beats_floors` and `floor` of `best`."""
+    order = sorted(floors, key=lambda name: -np.mean([_accuracy(rows) for rows in floors[name]]))
+    if not order or table.predictions is None:
+        return {"beats_floors": None, "floor": next(iter(order), "")}
+    for name in order:
+        for rows in floors[name]:
+            result = table.compare_cells(*same_seeds(cells, cells_of(rows), or_first=True))
+            if not (result.difference > 0 and result.p < 0.05):
+                return {"beats_floors": False, "floor": name}
+    return {"beats_floors": True, "floor": order[0]}
+
+
+def _contextual(table: ResultTable, encoder: str) -> bool:
+    """Whether layer 0 of the encoder is no embedding output, by its name."""
+    rows = table.frame[(table.frame.encoder == encoder) & (table.frame.layer == 0)]
+    return bool(rows.layer_name.str.contains(CONTEXTUAL).any())
+
+
+def _over(row: Any, seeds: int, halves: int) -> str:
+    """What the intervals and tests of a column go over, in words."""
+    grouped = pd.notna(row.n_groups) and row.n_groups < row.n_test
+    parts = ["test items" + (f" in {row.n_groups} groups" if grouped else "")]
+    parts += ["seeds"] * (seeds > 1) + ["train halves"] * (halves > 1)
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float, over: str) -> dict[str, Any]:
+    """What `best` says of the other columns of a line, from its lines of `compare_layers` (None: nothing was compared)."""
+    if own is None:
+        return {"not_separated": None, "better": None, "n_columns": 0, "can_show": np.nan}
+    compared = own[own.missing == ""]
+    line: dict[str, Any] = {
+        name: [(int(row.layer), row.pooling) for row in compared[compared[name]].sort_values(["pooling", "layer"]).itertuples()]
+        for name in ("not_separated", "better")
+    }
+    others = compared[~compared.best]
+    level, shown = alpha / max(1, len(others)), np.nan
+    if over == "test items":
+        discordance = others.discordance.median() if len(others) else 2 * min(first.accuracy, 1 - first.accuracy)
+        shown = smallest_difference(int(first.n_test), float(discordance), level)
+    elif "seeds" not in over and len(others):
+        error = (others.difference_high - others.difference_low).median() / 2 / norm.isf(0.025)
+        shown = float(error * (norm.isf(level / 2) + norm.isf(0.2)))
+    return line | {"n_columns": len(compared), "can_show": shown}
+
+
+def _accuracy(rows: Iterable[Any]) -> float:
+    return float(np.mean([row.accuracy for row in rows]))
+
+
+def _place(row: Any) -> str:
+    """Layer, pooling and seed of a row, as far as it has them."""
+    parts = [] if pd.isna(row.layer) else [f"layer {row.layer} {row.pooling}"]
+    which = "half" if row.role == "resample" else "seed"
+    return " ".join(parts + ([] if pd.isna(row.seed) else [f"{which} {row.seed}"]))

@@ -1,0 +1,176 @@
+"""Layers and encoders compared on the same test items: paired tests and their families; letters for encoders not separated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from probing.evaluation.statistics import holm, letters
+
+if TYPE_CHECKING:
+    from probing.evaluation.table import ResultTable
+
+KEYS = ("task", "encoder", "probe", "n_train")
+"""What a family of layers and poolings has in common."""
+
+
+class Comparison(NamedTuple):
+    """Two columns on the same test items.
+
+    Attributes:
+        difference: accuracy of the first less that of the second (0-1), mean over seeds, with its 95 % interval (low, high).
+        discordance: share of the items that exactly one of the two has right.
+        p: two-sided p-value of no difference.
+    """
+
+    difference: float
+    low: float
+    high: float
+    discordance: float
+    p: float
+
+
+def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
+    """Every layer and pooling against the dev-best one of its task, encoder and probe, on the same test items.
+
+    Columns: accuracies (0-1, mean over the seeds that are finished), whether it is the best, the difference to the best with
+    its 95 % interval (negative: worse than the best), `discordance` (see `Comparison`), the p-value, Holm's over the layers and
+    poolings of this task, encoder, probe and size of the train split (other lines of the table change nothing),
+    `not_separated` (p_holm >= alpha) and `better` (separated, and better on test than the best). A layer that has no finished
+    seed in common with the best has no p-value, is neither, and says why in `missing`. Tests and intervals go over what
+    `interval_over` of `best` says; test and interval: `probing.evaluation.statistics.compare`.
+    """
+    lines = []
+    for key, family in families(table):
+        done = family[family.status == "done"]
+        if done.empty:
+            continue
+        chosen = dev_first(done).index[0]
+        columns: dict[tuple[str, int], list[Any]] = {}
+        for row in family[family.layer.notna()].itertuples():
+            columns.setdefault((row.pooling, row.layer), []).append(row)
+        best, halves = cells_of(columns[chosen]), halves_of(table, *key)
+        for (pooling, layer), rows in columns.items():
+            finished = [row for row in rows if row.status == "done"]
+            line = dict(zip(KEYS, key, strict=True)) | {"pooling": pooling, "layer": layer}
+            for name in ("dev_accuracy", "accuracy"):
+                line[name] = float(np.mean([getattr(row, name) for row in finished])) if finished else np.nan
+            line["best"] = (pooling, layer) == chosen
+            cells, others = same_seeds(cells_of(rows), best)
+            fits = differences(halves.get((pooling, layer), {}), halves.get(chosen, {}))
+            result = table.compare_cells(cells, others, fits) if cells else Comparison(*[np.nan] * 5)
+            line |= {"difference": result.difference, "difference_low": result.low, "difference_high": result.high}
+            line |= {"discordance": result.discordance, "p": result.p}
+            lost = next((row.status for row in rows if row.status != "done"), "no seed in common")
+            lines.append(line | {"missing": "" if cells else lost})
+    frame = pd.DataFrame(lines)
+    if len(frame):
+        frame["p_holm"] = np.where(frame.missing == "", 1.0, np.nan)
+        for _, others in frame[~frame.best & (frame.missing == "")].groupby(list(KEYS)):
+            frame.loc[others.index, "p_holm"] = holm(others.p)
+        frame["not_separated"] = frame.p_holm >= alpha
+        frame["better"] = (frame.p_holm < alpha) & (frame.difference > 0)
+    return frame
+
+
+def compare_encoders(table: ResultTable) -> pd.DataFrame:
+    """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items.
+
+    Columns: the two accuracies, their difference (0-1), the p-value, Holm's over the whole table (all pairs, tasks and probes),
+    and `missing`: which of the two are the best of those layers only that are finished. Encoders without a finished layer are
+    left out.
+    """
+    best = table.best()
+    best = best[best.cell != ""] if len(best) else best
+    lines = []
+    for (task, probe, n_train), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
+        entries = list(group.itertuples())
+        cells = [_cells_at(table, entry) for entry in entries]
+        halves = [halves_of(table, task, entry.encoder, probe, n_train).get((entry.pooling, entry.layer), {}) for entry in entries]
+        for i, a in enumerate(entries):
+            for j, b in enumerate(entries[i + 1 :], i + 1):
+                same = same_seeds(cells[i], cells[j], or_first=True)
+                p = table.compare_cells(*same, differences(halves[i], halves[j])).p
+                where = {"a_at": f"{a.layer}/{a.pooling}", "b_at": f"{b.layer}/{b.pooling}"}
+                scores = {"a_accuracy": a.accuracy, "b_accuracy": b.accuracy, "difference": a.accuracy - b.accuracy}
+                lost = " and ".join(entry.encoder for entry in (a, b) if entry.missing.startswith("layers"))
+                line = {"task": task, "probe": probe, "a": a.encoder, "b": b.encoder, **where, **scores, "p": p}
+                lines.append(line | {"missing": lost, "n_train": n_train})
+    frame = pd.DataFrame(lines)
+    if len(frame):
+        frame["p_holm"] = holm(frame.p)
+    return frame
+
+
+def letters_of(best: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> list[str]:
+    """For each line of `best`, letters: encoders of one task, probe and train size that share one are not separated.
+
+    Args:
+        best, pairs: `ResultTable.best()` and `ResultTable.compare_encoders()` of one table.
+    """
+    given = [""] * len(best)
+    apart = {(p.task, p.probe, p.n_train, *sorted((p.a, p.b))) for p in pairs.itertuples() if p.p_holm < alpha}
+    groups: dict[tuple, list[tuple[float, int, str]]] = {}
+    for i, line in enumerate(best.itertuples()):
+        if line.cell:
+            groups.setdefault((line.task, line.probe, line.n_train), []).append((-line.accuracy, i, line.encoder))
+    for key, group in groups.items():
+        ranked = sorted(group)
+        separated = [[(*key, *sorted((a, b))) in apart for _, _, b in ranked] for _, _, a in ranked]
+        for (_, i, _), found in zip(ranked, letters(separated) if len(ranked) > 1 else [""], strict=True):
+            given[i] = found
+    return given
+
+
+def families(table: ResultTable) -> Iterable[tuple[tuple, pd.DataFrame]]:
+    """The layers and poolings, whatever their state, of each task, encoder, probe and size of the train split."""
+    return table.frame[(table.frame.role == "probe") & (table.frame.measure == "probe")].groupby(list(KEYS), sort=False)
+
+
+def _cells_at(table: ResultTable, line: Any) -> dict[int, str]:
+    """The finished cells of a line of `best`, by seed."""
+    family = table.frame[(table.frame.role == "probe") & (table.frame.layer == line.layer) & (table.frame.pooling == line.pooling)]
+    return cells_of(family[(family[list(KEYS)] == [getattr(line, name) for name in KEYS]).all(axis=1)].itertuples())
+
+
+def halves_of(table: ResultTable, *key: Any) -> dict[tuple[str, int], dict[int, Any]]:
+    """The rows of a family's columns (pooling, layer) that were fitted on halves of the train split, by number of the half."""
+    rows = table.role("resample")
+    found: dict[tuple[str, int], dict[int, Any]] = {}
+    for row in rows[(rows[list(KEYS)] == list(key)).all(axis=1)].itertuples():
+        found.setdefault((row.pooling, row.layer), {})[int(row.seed)] = row
+    return found
+
+
+def dev_first(done: pd.DataFrame) -> pd.DataFrame:
+    """Mean dev and test accuracy over seeds by (pooling, layer), the best on dev first."""
+    mean = done.groupby(["pooling", "layer"], sort=True)[["dev_accuracy", "accuracy"]].mean()
+    return mean.sort_values("dev_accuracy", ascending=False, kind="stable")
+
+
+def differences(a: Mapping[int, Any], b: Mapping[int, Any]) -> list[float]:
+    """Differences of the accuracies of two columns fitted on the same halves of the train split."""
+    return [a[number].accuracy - b[number].accuracy for number in sorted(a.keys() & b.keys())]
+
+
+def cells_of(rows: Iterable[Any]) -> dict[int, str]:
+    """The finished cells of a column by seed; -1 stands for a cell that no seed can change."""
+    return {-1 if pd.isna(row.seed) else int(row.seed): row.cell for row in rows if row.status == "done"}
+
+
+def same_seeds(a: Mapping[int, str], b: Mapping[int, str], or_first: bool = False) -> tuple[list[str], list[str]]:
+    """The cells of two columns, seed by seed; a cell that no seed can change stands beside every seed of the other column.
+
+    Args:
+        or_first: without a seed in common the first cells of both; else none.
+
+    >>> same_seeds({0: "a", 1: "b"}, {-1: "c"}), same_seeds({0: "a"}, {1: "b"})
+    ((['a', 'b'], ['c', 'c']), ([], []))
+    """
+    seeds = sorted((a.keys() & b.keys()) or (b.keys() if -1 in a else a.keys() if -1 in b else ()))
+    if not seeds and or_first:
+        return [a[min(a)]], [b[min(b)]]
+    return [a.get(seed, a.get(-1, "")) for seed in seeds], [b.get(seed, b.get(-1, "")) for seed in seeds]

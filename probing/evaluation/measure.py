@@ -1,0 +1,212 @@
+"""Measures: what can be measured of tasks and encoders. A measure says which cells a request has, and computes them.
+
+The probe is one (`probing.evaluation.probe`). A measure of the vectors of one layer and pooling is a subclass of `LayerMeasure`
+with a `name`, a `version` and a method `score`; `measure=FILE.py` runs the one in a file:
+
+    class Norm(LayerMeasure):
+        name, version = "norm", 1
+
+        def score(self, vectors, task):
+            return {"norm": np.linalg.norm(vectors.test, axis=1)}
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from probing.data.task import Task
+from probing.encoders.base import POOLINGS, Encoder
+from probing.encoders.user.usercode import find, sources
+from probing.errors import ConfigError, ProbingError, StoreError, described, foreign
+from probing.evaluation.request import Measured, Request
+from probing.evaluation.rows import Row
+from probing.evaluation.statistics import mean_ci, mean_score, standard_error
+from probing.probes.protocols import SplitFeatures
+from probing.store.results import key_of
+from probing.store.vectors import Vectors
+from probing.types import Estimate, Representation
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned measurement.
+
+    Attributes:
+        inputs: everything that determines its numbers; the key is their hash.
+        row: the row it fills, as far as that is known.
+        encoder, column: None where the text alone is measured.
+        own: what only its measure knows.
+        failure: why it cannot be measured, where that is known already.
+    """
+
+    inputs: Mapping[str, Any]
+    row: Row
+    task: Task
+    measure: Measure
+    encoder: Encoder | None = None
+    column: Representation | None = None
+    own: Any = None
+    failure: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.row.cell
+
+
+@dataclass(frozen=True)
+class Result:
+    """What measuring a cell gives.
+
+    Attributes:
+        scores: metric -> value with its 95 % interval.
+        facets: entries of the row that only this measure has, plain JSON.
+        details: of the record, not of the row.
+        items: arrays by test item, for paired comparisons; a probe's are `gold`, `predicted`, and `groups` where items have groups.
+    """
+
+    scores: Mapping[str, Estimate]
+    facets: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    items: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Measure(Protocol):
+    """A measure: its cells, and how they are computed."""
+
+    name: str
+
+    def cells(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
+        """The cells of a task and an encoder; of a task alone where `measured` is None."""
+        ...
+
+    def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
+        """Computes cells of one task and encoder (or of none: `vectors` is None); yields each with its result, or why it failed.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    def group(self, task: Task) -> Mapping[str, Any]:
+        """What the cells have in common that jobs side by side should share out by layer; part of a lock's name."""
+        ...
+
+
+def load_measures(targets: Sequence[str]) -> tuple[Measure, ...]:
+    """The measures of Python files: FILE.py:NAME, or every `LayerMeasure` of FILE.py.
+
+    Raises:
+        ConfigError: no such file or name, or no measure in it.
+    """
+    measures: list[Measure] = []
+    for target in targets:
+        code = find(target, "measures")
+        things = [code.thing] if code.attribute else list(vars(code.module).values())
+        classes = [one for one in things if isinstance(one, type) and issubclass(one, LayerMeasure) and one is not LayerMeasure]
+        if not classes:
+            raise ConfigError(f"measures={target}: it holds no subclass of probing.evaluation.measure.LayerMeasure")
+        for one in classes:
+            measure = one()
+            measure.code = json.dumps(sources(code), sort_keys=True)
+            measures.append(measure)
+    if twice := [name for name, n in Counter(measure.name for measure in measures).items() if n > 1 or not name]:
+        raise ConfigError(f"measures={','.join(targets)}: each needs a name of its own (found: {', '.join(map(repr, twice))})")
+    return tuple(measures)
+
+
+def row_of(task: Task) -> Row:
+    """The part of a row that the task alone decides."""
+    counts = np.bincount(task.train.labels)
+    return Row(
+        role="", task=task.name, paper_name=task.paper_name, encoder="", layer=None, layer_name="", pooling="", probe="",
+        control="", seed=None, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
+        n_groups=task.test.n_groups, n_classes=len(task.classes), majority=float((task.test.labels == counts.argmax()).mean()),
+        data_sha256=task.sha256, test_sha256=task.test_sha256, official_data=task.data_card["official"],
+    )  # fmt: skip
+
+
+def splits_of(task: Task) -> list[Any]:
+    """The splits whose vectors are read: of a cross-validated task dev and test hold all sentences."""
+    return [task.dev, task.test] if task.folds else list(task.splits.values())
+
+
+def by_pooling(cells: Iterable[Cell]) -> list[Cell]:
+    return sorted(cells, key=lambda cell: (POOLINGS.index(cell.column.pooling), cell.column.layer))
+
+
+class LayerMeasure:
+    """A measure of one layer and pooling of a task's sentences: `score` gives values by test item, or single numbers.
+
+    Its cells have the role of the encoder ("probe", or "random" of a random twin). The interval of values by item is that of their
+    mean (t, or by groups where test items have groups); a single number has none.
+    """
+
+    name: str = ""
+    version: int = 1
+    code: str = ""
+    """Hashes of the files that it was loaded from (`load_measures`), so that a changed file is measured again."""
+
+    def score(self, vectors: SplitFeatures, task: Task) -> Mapping[str, Any]:
+        """Metric -> values by test item, (n_test,), or one number; `vectors` has train, dev and test, each (n, d)."""
+        raise NotImplementedError
+
+    def group(self, task: Task) -> Mapping[str, Any]:
+        return {"measure": self.name, "version": self.version, "code": self.code}
+
+    def cells(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
+        if measured is None:
+            return
+        role, twin_of = ("random", request.named(measured.twin_of)) if measured.twin_of else ("probe", "")
+        row = replace(
+            row_of(task), measure=self.name, role=role, encoder=request.named(measured.name), twin_of=twin_of,
+            seed=measured.seed if twin_of or task.seed is not None else None, encoder_fingerprint=measured.fingerprint,
+        )  # fmt: skip
+        for column in [column for column in measured.columns if column != measured.static] or [None]:
+            inputs = {"data": task.sha256, "encoder": measured.fingerprint or {"name": measured.name}, **self.group(task)}
+            if column is not None:
+                inputs |= {"layer": column.layer, "pooling": column.pooling}
+                row = replace(row, layer=column.layer, pooling=column.pooling)
+            if request.store_dtype != "float32":
+                inputs["store_dtype"] = request.store_dtype
+            placed = replace(row, cell=key_of(inputs))
+            yield Cell(inputs, placed, task, self, measured.encoder, column, failure=measured.failure)
+
+    def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
+        task = cells[0].task
+        rows = [vectors.rows(split.texts) for split in task.splits.values()]
+        for cell in by_pooling(cells):
+            try:
+                with foreign(f"measure {self.name}"):
+                    values = self.score(SplitFeatures(*(split.get(cell.column) for split in rows), None), task)
+                    result = self._result(values, task)
+            except StoreError:
+                raise
+            except ProbingError as error:
+                yield cell, str(error)
+            except MemoryError as error:
+                yield cell, described(error)
+            else:
+                yield cell, result
+
+    @staticmethod
+    def _result(values: Mapping[str, Any], task: Task) -> Result:
+        arrays = {name: np.asarray(x, float) for name, x in values.items()}
+        if wrong := [name for name, x in arrays.items() if x.ndim and x.shape != (len(task.test),)]:
+            raise ValueError(f"{', '.join(wrong)}: values by test item must have the shape ({len(task.test)},)")
+        scores, groups = {}, task.test.clusters
+        for name, x in arrays.items():
+            if x.ndim == 0:
+                scores[name] = Estimate(float(x), np.nan, np.nan)
+            elif groups is None:
+                scores[name] = mean_ci(x)
+            else:
+                half = 1.96 * standard_error(x, groups)
+                scores[name] = mean_score([Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half))])
+        items = {name: x for name, x in arrays.items() if x.ndim} | ({} if groups is None else {"groups": groups})
+        return Result(scores, items=items)

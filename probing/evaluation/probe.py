@@ -1,0 +1,225 @@
+"""The probe as a measure: accuracy and macro F1 of a light classifier, with its controls, floors and ceilings."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probing.data.task import Task
+from probing.errors import ForeignError, ProbingError, StoreError, described, foreign
+from probing.evaluation.fitting import FoldData, fit_column
+from probing.evaluation.measure import Cell, Result, by_pooling, row_of, splits_of
+from probing.evaluation.request import Measured, Request
+from probing.evaluation.statistics import VERSION as SCORES_VERSION
+from probing.evaluation.statistics import macro_f1, mean_accuracy
+from probing.log import info
+from probing.probes.controls import CEILINGS, CONTROL_VERSIONS, FLOORS, control_task, unsuited
+from probing.probes.protocols import ProbeProtocol, label
+from probing.store.results import key_of
+from probing.store.vectors import Vectors
+from probing.types import Estimate, Labels
+
+
+class Fit(NamedTuple):
+    """What a cell of the probe fits.
+
+    Attributes:
+        control_seed: of the control task; None: true labels.
+        probe_seed: None where no seed can change a number.
+        seed: the request's, which the probe is given.
+        half: number of the random half of the train split that the probe is fitted on; None: all of it.
+    """
+
+    control_seed: int | None = None
+    probe_seed: int | None = None
+    seed: int = 0
+    half: int | None = None
+
+
+def label_set(cell: Cell) -> str:
+    """The name of a cell's labels: "true", or the control task and its seed."""
+    return "true" if cell.own.control_seed is None else f"{cell.row.control}:{cell.own.control_seed}"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The measure "probe": every layer and pooling under one protocol."""
+
+    protocol: ProbeProtocol
+    name: str = "probe"
+
+    def group(self, task: Task) -> Mapping[str, Any]:
+        return {"probe": self.protocol.settings(task.name)}
+
+    def cells(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
+        controls = _suited(task, request, measured is None and seed == request.seeds[0])
+        if measured is None:
+            yield from (self._floor(task, name) for name in request.floors if name in FLOORS)
+            yield from (self._ceiling(task, name, seed) for name in CEILINGS if "word" in controls)
+        elif measured.failure:
+            yield self._unnamed(task, measured, request)
+        else:
+            yield from self._columns(task, measured, replace(request, controls=controls))
+
+    def _floor(self, task: Task, name: str) -> Cell:
+        inputs = {"data": task.sha256, "role": "floor", "floor": name, "version": 1, "scores": SCORES_VERSION}
+        row = replace(row_of(task), role="floor", encoder=name, seed=task.seed, cell=key_of(inputs))
+        return Cell(inputs, row, task, self)
+
+    def _ceiling(self, task: Task, name: str, seed: int) -> Cell:
+        """What the words alone reach on the control task of `seed`."""
+        inputs = {"data": task.sha256, "role": "ceiling", "ceiling": name, "version": 1, "scores": SCORES_VERSION}
+        inputs |= {"control": "word", "control_seed": seed, "control_version": CONTROL_VERSIONS["word"]}
+        row = replace(row_of(task), role="ceiling", encoder=name, control="word", seed=seed, cell=key_of(inputs))
+        return Cell(inputs, row, task, self, own=Fit(seed))
+
+    def _unnamed(self, task: Task, measured: Measured, request: Request) -> Cell:
+        """What stands for all cells of an encoder that cannot say its layers."""
+        inputs = {
+            "data": task.sha256,
+            "role": "probe",
+            "encoder": measured.fingerprint or {"name": measured.name},
+            "layer": None,
+            "probe": self._settings(task),
+        }
+        row = replace(
+            row_of(task),
+            role="random" if measured.twin_of else "probe",
+            encoder=request.named(measured.name),
+            probe=label(self.protocol),
+            seed=measured.seed if measured.twin_of or task.seed is not None else None,
+            twin_of=measured.twin_of and request.named(measured.twin_of),
+            encoder_fingerprint=measured.fingerprint,
+            cell=key_of(inputs),
+        )
+        return Cell(inputs, row, task, self, failure=measured.failure)
+
+    def _columns(self, task: Task, measured: Measured, request: Request) -> Iterable[Cell]:
+        twin_of, static, probe, seed = measured.twin_of, measured.static, label(self.protocol), measured.seed
+        probe_seed, probe_settings = self.protocol.seed(seed), self._settings(task)
+        n_halves = request.resamples if request.resample and not twin_of and seed == request.seeds[0] else 0
+        halves = {number: key_of({"rows": task.train.half(number).tolist()}) for number in range(n_halves)}
+        for column in measured.columns:
+            whole: list[tuple[str | None, int | None]] = [(None, None)]
+            more = [(control, None) for control in request.controls] + [(None, number) for number in halves]
+            for control, half in whole + (more if not twin_of and column != static else []):
+                control_seed = None if control is None else seed
+                seeds_matter = twin_of or control or probe_seed is not None or task.seed is not None
+                inputs = {
+                    "data": task.sha256,
+                    "role": "probe",
+                    "encoder": measured.fingerprint,
+                    "layer": column.layer,
+                    "pooling": column.pooling,
+                    "probe": probe_settings,
+                    "probe_seed": probe_seed,
+                    "control": control,
+                    "control_seed": control_seed,
+                    "scores": SCORES_VERSION,
+                }
+                if control is not None:
+                    inputs["control_version"] = CONTROL_VERSIONS[control]
+                if half is not None:
+                    inputs["half"] = halves[half]
+                if request.store_dtype != "float32":  # its numbers differ in the last digits: other cells, under another name
+                    inputs["store_dtype"] = request.store_dtype
+                of_true_labels = "random" if twin_of else "static" if column == static else "probe"
+                row = replace(
+                    row_of(task),
+                    role="control" if control else of_true_labels if half is None else "resample",
+                    encoder=request.named(measured.name),
+                    layer=column.layer,
+                    pooling=column.pooling,
+                    probe=probe,
+                    control=control or "",
+                    seed=half if half is not None else seed if seeds_matter else None,
+                    twin_of=twin_of and request.named(twin_of),
+                    encoder_fingerprint=measured.fingerprint,
+                )
+                row = replace(row, cell=key_of(inputs))
+                yield Cell(inputs, row, task, self, measured.encoder, column, Fit(control_seed, probe_seed, seed, half))
+
+    def _settings(self, task: Task) -> dict[str, Any]:
+        with foreign(f"probe {self.protocol.name}: its settings"):
+            return self.protocol.settings(task.name)
+
+    def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
+        if vectors is None:
+            yield from ((cell, _from_text(cell)) for cell in cells)
+            return
+        task, probe = cells[0].task, self.protocol
+        rows = [vectors.rows(split.texts) for split in splits_of(task)]
+        groups: dict[tuple, list[Cell]] = {}  # of a column, probe seed and train half; their label sets are fitted in one call
+        for cell in by_pooling(cells):
+            groups.setdefault((cell.column, cell.own.seed if cell.own.probe_seed is not None else 0, cell.own.half), []).append(
+                cell
+            )
+        parts: dict[tuple, list[FoldData]] = {}
+        for (column, probe_seed, half), group in groups.items():
+            pending = {label_set(cell): cell for cell in group}
+            wanted = (half, *sorted(pending))
+            start = time.perf_counter()
+            try:
+                if wanted not in parts:
+                    parts[wanted] = [FoldData.of(part, task, pending, half) for part in task.parts]
+                for which, fit, gold in fit_column(column, rows, parts[wanted], probe, task, probe_seed):
+                    with foreign(f"probe {probe.name}: reading its result"):
+                        facets = {
+                            "converged": fit.converged,
+                            "chosen": json.dumps(dict(fit.chosen)),
+                            "edge": getattr(fit, "edge", ""),
+                        }
+                        details = {"tried": json.loads(json.dumps(list(fit.tried))), "features_left_out": int(fit.left_out)}
+                        scored = _scored(task, fit.dev_accuracy, fit.predictions, gold)
+                    details["seconds"] = time.perf_counter() - start
+                    yield pending.pop(which), replace(scored, facets=facets, details=details)
+                    start = time.perf_counter()
+                reason = f"probe {probe.name} gave no result"
+            except StoreError:
+                raise
+            except ProbingError as error:
+                reason = str(error)
+            except MemoryError as error:
+                reason = described(error)
+            yield from ((cell, reason) for cell in pending.values())
+
+
+def _suited(task: Task, request: Request, aloud: bool) -> tuple[str, ...]:
+    """Those of the controls that the task can have."""
+    reasons = {kind: unsuited(task, kind) for kind in request.controls}
+    for kind, reason in reasons.items() if aloud else ():
+        if reason:
+            info(f"{task.name}: the control {kind} is left out: {reason}")
+    return tuple(kind for kind, reason in reasons.items() if not reason)
+
+
+def _from_text(cell: Cell) -> Result | str:
+    """A floor, or a ceiling of a control task: what the text alone tells of the labels."""
+    start, row, parts = time.perf_counter(), cell.row, cell.task.parts
+    if row.control:
+        parts = [control_task(part, row.control, cell.own.control_seed) for part in parts]
+    try:
+        with foreign(f"{row.role} {row.encoder}"):
+            predictions = [(FLOORS | CEILINGS)[row.encoder](part) for part in parts]
+            hits = [dev == part.dev.labels for (dev, _), part in zip(predictions, parts, strict=True)]
+            test, gold = np.concatenate([test for _, test in predictions]), np.concatenate([part.test.labels for part in parts])
+            scored = _scored(cell.task, float(np.concatenate(hits).mean()), test, gold)
+    except ForeignError as error:
+        return str(error)
+    return replace(scored, details={"seconds": time.perf_counter() - start})
+
+
+def _scored(task: Task, dev_accuracy: float, predicted: Labels, gold: Labels) -> Result:
+    groups, predicted = task.test.clusters, np.asarray(predicted)
+    scores = {
+        "dev_accuracy": Estimate(float(dev_accuracy), np.nan, np.nan),
+        "accuracy": mean_accuracy(predicted == gold, groups),
+        "macro_f1": macro_f1(gold, predicted, len(task.classes), groups),
+    }
+    items = {"gold": gold, "predicted": predicted} | ({} if groups is None else {"groups": groups})
+    return Result(scores, items=items)

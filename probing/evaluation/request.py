@@ -1,0 +1,159 @@
+"""What is asked for, apart from tasks and encoders, in one object that travels whole; and the encoders as they are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
+from typing import Any, NamedTuple
+
+from probing.encoders.base import POOLINGS, Encoder, fingerprint
+from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
+from probing.log import info
+from probing.probes import load as load_probe
+from probing.probes.controls import CONTROLS, FLOORS
+from probing.probes.protocols import ProbeProtocol
+from probing.store.vectors import Store
+from probing.types import Representation
+
+ALL_FLOORS = (*FLOORS, "static", "random-weights")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is measured (see `evaluate`); `measures`: other measures beside the probe, or in place of it where `probe` is None."""
+
+    probe: ProbeProtocol | None
+    layers: tuple[int, ...] | None = None
+    poolings: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] = (0,)
+    controls: tuple[str, ...] = CONTROLS
+    floors: tuple[str, ...] = ALL_FLOORS
+    train_size: int | None = None
+    store_dtype: str = "float32"
+    twins: int = 1
+    resample: str | None = None
+    resamples: int = 20
+    measures: tuple[Any, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name, given, allowed in (
+            ("pooling", self.poolings or (), POOLINGS),
+            ("controls", self.controls, CONTROLS),
+            ("floors", self.floors, ALL_FLOORS),
+        ):
+            for value in given:
+                if value not in allowed:
+                    raise ConfigError(f"{name}={value!r} is unknown{did_you_mean(value, allowed)} (allowed: {', '.join(allowed)})")
+        if not self.seeds or min(self.seeds) < 0:
+            raise ConfigError(f"seed={list(self.seeds)} must hold at least one number, none below 0")
+        if isinstance(self.twins, bool) or not isinstance(self.twins, int) or self.twins < 1:
+            raise ConfigError(f"twins={self.twins!r} must be a whole number of at least 1; floors without random-weights has none")
+        if self.resample not in (None, "train"):
+            raise ConfigError(f"resample={self.resample!r} is unknown (allowed: null, train)")
+        if isinstance(self.resamples, bool) or not isinstance(self.resamples, int) or self.resamples < 5:
+            raise ConfigError(f"resamples={self.resamples!r} must be a whole number of at least 5, enough for a variance")
+
+    @classmethod
+    def of(
+        cls, probe: ProbeProtocol | str | None, layers: Any, poolings: Any, seeds: Any, controls: Any, floors: Any, **more: Any
+    ) -> Request:
+        """A request from a probe or its name, and any iterables."""
+        protocol = load_probe(probe) if isinstance(probe, str) else probe
+        given = (None if x is None else tuple(x) for x in (layers, poolings))
+        return cls(protocol, *given, *map(tuple, (seeds, controls, floors)), **more)
+
+    @property
+    def more_twins(self) -> list[int]:
+        """Seeds of the random twins beside one for each seed of the run: the smallest numbers that are not among those."""
+        unused = (number for number in count() if number not in self.seeds)
+        return list(islice(unused, max(0, self.twins - len(self.seeds))))
+
+    def named(self, encoder: str) -> str:
+        """The encoder's name in rows: vectors in float16 give other numbers in the last digits, and another name."""
+        return encoder if self.store_dtype == "float32" else f"{encoder}[store={self.store_dtype}]"
+
+
+class Measured(NamedTuple):
+    """An encoder of the request, or a random twin: its layers and poolings that were asked for, or why it cannot say them.
+
+    Attributes:
+        static: the mean of layer 0, where that is measured for the floor `static` alone; it is the last of `columns`.
+        seed: of the request; of a random twin that of its weights.
+    """
+
+    encoder: Encoder | None
+    name: str
+    twin_of: str
+    seed: int
+    fingerprint: str = ""
+    columns: Sequence[Representation] = ()
+    static: Representation | None = None
+    failure: str = ""
+
+
+def measured_encoders(encoders: Sequence[Encoder], seed: int, request: Request, store: Store | None) -> list[Measured]:
+    """The encoders and, where that floor is asked for, their random twins, for one seed of the request."""
+    measured = [_measured(encoder, "", seed, request, store) for encoder in encoders]
+    if "random-weights" not in request.floors:
+        return measured
+    for drawn in (seed, *(request.more_twins if seed == request.seeds[0] else ())):
+        twins = [_twin(encoder, drawn, request, store) for encoder in encoders]
+        measured += [twin for twin in twins if twin is not None]
+    if alone := [encoder.name for encoder, twin in zip(encoders, twins, strict=True) if twin is None]:
+        info(f"{', '.join(alone)}: no random-weights twin, so this floor is left out")
+    return measured
+
+
+def _measured(encoder: Encoder, twin_of: str, seed: int, request: Request, store: Store | None) -> Measured:
+    mark = ""
+    try:
+        with foreign(f"{encoder.name}: its description"):
+            mark = fingerprint(encoder)
+        with foreign(f"{encoder.name}: its layers"):
+            if store is not None:
+                store.recall(encoder)
+            n_layers, poolings = len(encoder.dims), tuple(encoder.poolings)
+            context_free = getattr(encoder, "context_free", True)
+    except ForeignError as error:
+        return Measured(encoder, encoder.name, twin_of, seed, mark, failure=str(error))
+    columns, static = _columns(encoder.name, n_layers, poolings, request)
+    if static is not None and not context_free:
+        info(f"{encoder.name}: its layer 0 depends on other words, so the floor static is left out")
+        columns, static = [column for column in columns if column != static], None
+    return Measured(encoder, encoder.name, twin_of, seed, mark, columns, static)
+
+
+def _twin(encoder: Encoder, seed: int, request: Request, store: Store | None) -> Measured | None:
+    try:
+        with foreign(f"{encoder.name}: its random twin"):
+            twin = encoder.random_twin(seed)
+    except ForeignError as error:
+        return Measured(None, f"{encoder.name} (random {seed})", encoder.name, seed, failure=str(error))
+    return None if twin is None else _measured(twin, encoder.name, seed, request, store)
+
+
+def _columns(
+    name: str, n_layers: int, poolings: Sequence[str], request: Request
+) -> tuple[list[Representation], Representation | None]:
+    """The layers and poolings asked for, and the mean of layer 0 where it is added as a floor."""
+    layers = range(n_layers) if request.layers is None else request.layers
+    for layer in layers:
+        if not 0 <= layer < n_layers:
+            raise ConfigError(f"layer={layer}: {name} has the layers 0 (embeddings) to {n_layers - 1}")
+    for pooling in request.poolings or ():
+        if pooling not in poolings:
+            raise ConfigError(
+                f"pooling={pooling}: {name} allows {', '.join(poolings)}"
+                + (" (its tokenizer puts no classification token first)" if pooling == "cls" else "")
+            )
+    asked = [Representation(layer, p) for p in request.poolings or poolings for layer in layers]
+    if request.probe is None:
+        return asked, None
+    columns = request.probe.columns(asked)
+    if not columns:
+        raise ConfigError(f"probe={request.probe.name} probes none of the layers and poolings asked for ({len(asked)} of them)")
+    static = Representation(0, "mean")
+    if "static" not in request.floors or "mean" not in poolings or static in columns or not request.probe.columns([static]):
+        return columns, None
+    return [*columns, static], static

@@ -1,0 +1,202 @@
+"""A table of results: rows, the arrays by test item that comparisons read, and the questions that a reviewer asks of them.
+
+Which layer is best is chosen on dev, never on test (`probing.evaluation.best`); which layers are not separated from it, and whether
+encoders differ, is tested on the same test items (`probing.evaluation.comparisons`). Formatted tables show percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probing.errors import ConfigError
+from probing.evaluation import best, comparisons
+from probing.evaluation.comparisons import Comparison
+from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, to_lines, value
+from probing.evaluation.statistics import compare
+
+_OLD = ("error", "edge", "n_groups", "measure")
+"""Fields that the rows of some earlier versions lack."""
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """Rows in a tidy frame (`frame`, see `probing.evaluation.rows.frame_of`), and by the key of a cell its test predictions
+    (`predictions`), and the numbers of its test items' groups (`groups`; None where each item has its own)."""
+
+    frame: pd.DataFrame
+    predictions: Callable[[str], tuple[np.ndarray, np.ndarray]] | None = None
+    groups: Callable[[str], np.ndarray | None] = lambda cell: None
+    _right: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _compared: dict[tuple, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    _answers: dict[tuple, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, rows: Iterable[Row], predictions: Any = None, groups: Any = lambda cell: None) -> ResultTable:
+        return cls(frame_of(rows), predictions, groups)
+
+    @classmethod
+    def read_csv(cls, path: str | Path, predictions: Any = None) -> ResultTable:
+        """The table that `to_csv` wrote, every float as it was; tables of earlier versions, a line a cell, as well."""
+        lines = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if "metric" in lines:
+            return cls(from_lines(lines), predictions)
+        lines = lines.assign(**{name: "probe" if name == "measure" else "" for name in _OLD if name not in lines})
+        scores = [name for name in lines if "accuracy" in name or "macro_f1" in name]
+        rows = []
+        for line in lines.to_dict("records"):
+            entry = {k: (float(v) if v else None) if k in scores else value(k, v) for k, v in line.items()}
+            rows.append(Row.flat(**entry | {"converged": line["converged"] == "True"}))
+        return cls(frame_of(rows), predictions)
+
+    def to_csv(self, path: str | Path) -> None:
+        """A line for each row and metric (`probing.evaluation.rows.to_lines`), sorted; floats in their shortest exact form."""
+        to_lines(self.sorted()).to_csv(path, index=False)
+
+    def to_parquet(self, path: str | Path) -> None:
+        to_lines(self.sorted()).to_parquet(path, index=False)
+
+    def sorted(self) -> pd.DataFrame:
+        order = ["role", "task", "probe", "encoder", "control", "pooling", "layer", "seed", "cell"]
+        return self.frame.sort_values(order, kind="stable", na_position="first", ignore_index=True)
+
+    def role(self, *roles: str) -> pd.DataFrame:
+        return self.frame[self.frame.role.isin(roles) & (self.frame.status == "done")]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks in the order in which they came."""
+        return list(dict.fromkeys(self.frame.task))
+
+    @property
+    def encoders(self) -> list[str]:
+        """Encoders that were given, without their random twins."""
+        return list(dict.fromkeys(self.frame.encoder[self.frame.role == "probe"]))
+
+    @property
+    def controls(self) -> list[str]:
+        """Kinds of control task that were measured."""
+        return list(dict.fromkeys(self.frame.control[self.frame.role == "control"]))
+
+    def pivot(self, rows: str, columns: str, value: str = "accuracy", **where: Any) -> pd.DataFrame:
+        """A wide table, mean over seeds; `where` keeps rows, e.g. `pooling="mean", role="probe"`.
+
+        Raises:
+            ValueError: cells of several probes, poolings or encoders would be averaged into one; say which with `where`.
+        """
+        frame = self.frame[self.frame.status == "done"]
+        for name, wanted in where.items():
+            frame = frame[frame[name] == wanted]
+        for name in ("role", "task", "probe", "control", "pooling", "encoder", "layer", "n_train"):
+            if name in (rows, columns) or frame.empty:
+                continue
+            if (frame.groupby([rows, columns], dropna=False)[name].nunique(dropna=False) > 1).any():
+                raise ValueError(f"several values of {name!r} fall into one cell; choose one: {name}=…")
+        table = frame.pivot_table(value, rows, columns, aggfunc="mean", sort=False, observed=True)
+        return table.reindex([t for t in self.tasks if t in table.index]) if rows == "task" else table
+
+    def check(self) -> None:
+        """
+        Raises:
+            ConfigError: one name stands for several encoders, or for several test sets, so that a table would mix them.
+        """
+        frame = self.frame
+        for name, what, mend in (
+            ("encoder", "encoder_fingerprint", "give each its own encoder.label"),
+            ("task", "test_sha256", "make one table per data set"),
+        ):
+            several = frame[frame[what] != ""].groupby(name)[what].nunique()
+            if mixed := list(several.index[several > 1]):
+                raise ConfigError(f"these rows mix several {name}s of the same name ({', '.join(mixed)}): {mend}")
+        # a train subset is drawn by the seed; one seed has one subset, and means are over seeds, never over data. The seed of a
+        # random twin is that of its weights, that of a resampled row the number of its half
+        drawn = frame[~frame.role.isin(["random", "resample"])]
+        drawn = drawn.assign(drawn=drawn.seed.fillna(-1)).groupby(["task", "n_train", "drawn"]).data_sha256.nunique()
+        if mixed := sorted(set(drawn.index.get_level_values("task")[drawn > 1])):
+            raise ConfigError(
+                f"these rows mix several data sets of one test split ({', '.join(mixed)}: other train or dev sentences or labels): "
+                "make one table per data set"
+            )
+
+    def best(self, alpha: float = 0.05) -> pd.DataFrame:
+        """One line per task, encoder, probe and size of the train split; see `probing.evaluation.best.best`."""
+        return self._once("best", alpha)
+
+    def compare_layers(self, alpha: float = 0.05) -> pd.DataFrame:
+        """Every layer and pooling against the dev-best one; see `probing.evaluation.comparisons.compare_layers`."""
+        return self._once("layers", alpha)
+
+    def compare_encoders(self) -> pd.DataFrame:
+        """Every pair of encoders on every task and probe; see `probing.evaluation.comparisons.compare_encoders`."""
+        return self._once("encoders")
+
+    def _once(self, question: str, *asked: Any) -> pd.DataFrame:
+        """The answer, computed once for a table."""
+        ask = {"best": best.best, "layers": comparisons.compare_layers, "encoders": comparisons.compare_encoders}[question]
+        if (question, *asked) not in self._answers:
+            self._answers[question, *asked] = ask(self, *asked)
+        return self._answers[question, *asked].copy()
+
+    def compare_cells(self, cells: Sequence[str], others: Sequence[str], halves: Sequence[float] = ()) -> Comparison:
+        """Two columns, cell by cell of the same seeds. Once for a table.
+
+        Args:
+            halves: differences of the accuracies of the two columns fitted on the same halves of the train split.
+        """
+        key = (*cells, "", *others, "", *halves)
+        if key not in self._compared:
+            a, b = (np.stack([self.correct(cell) for cell in column]) for column in (cells, others))
+            interval, p = compare(a, b, self.groups(cells[0]), halves)
+            self._compared[key] = Comparison(interval.value, interval.lower, interval.upper, float((a != b).mean()), p)
+        return self._compared[key]
+
+    def floors(self) -> pd.DataFrame:
+        """Test accuracy (0-1) of the floors that read the text: tasks × floors."""
+        frame = self.role("floor")
+        table = frame.pivot_table("accuracy", "task", "encoder", aggfunc="mean", sort=False)
+        return table.reindex([t for t in self.tasks if t in table.index])
+
+    def not_converged(self) -> int:
+        return int((~self.role("probe", "random", "control", "resample").converged.astype(bool)).sum())
+
+    def where(self, role: str | tuple[str, ...], **where: Any) -> pd.DataFrame:
+        """The finished rows of the role or roles, with these values."""
+        frame = self.role(*([role] if isinstance(role, str) else role))
+        for name, wanted in where.items():
+            frame = frame[frame[name] == wanted]
+        return frame
+
+    def mean(self, **where: Any) -> float:
+        frame = self.where(**where)
+        return float(frame.accuracy.mean()) if len(frame) else float("nan")
+
+    def correct(self, cell: str) -> np.ndarray:
+        """Whether each test item is right; read once for a table."""
+        if self.predictions is None:
+            raise ConfigError("this table has no predictions to compare on: make it with evaluate(...) or from a run")
+        if cell not in self._right:
+            gold, predicted = self.predictions(cell)
+            self._right[cell] = gold == predicted
+        return self._right[cell]
+
+
+def merge(tables: Iterable[ResultTable]) -> ResultTable:
+    """One table of several runs; a row (`IDENTITY`) that occurs in more than one is taken once, finished before failed."""
+    tables = list(tables)
+    frame = pd.concat([t.frame for t in tables], ignore_index=True)
+    best_first = frame.assign(state=frame.status.map(STATES.index)).sort_values("state", kind="stable")
+    frame = frame.loc[best_first.drop_duplicates(list(IDENTITY)).index.sort_values()].reset_index(drop=True)
+    unnamed = (frame.role != "floor") & frame.layer.isna()  # of an encoder that could not say its layers, and can in another run
+    by = ["role", "task", "encoder", "twin_of", "probe", "n_train"]
+    frame = frame[~unnamed | (frame.groupby(by).layer.transform("count") == 0)].reset_index(drop=True)
+    sources: dict[str, ResultTable] = {}
+    for t in tables:
+        for cell in t.frame.cell[t.frame.status == "done"]:
+            sources.setdefault(cell, t)
+    return ResultTable(frame, lambda cell: sources[cell].predictions(cell), lambda cell: sources[cell].groups(cell))
