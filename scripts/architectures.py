@@ -34,7 +34,7 @@ from probing.evaluation.statistics import compare, holm, letters, mean_accuracy,
 from probing.evaluation.table import ResultTable, merge
 from probing.paths import portable
 from probing.provenance import versions
-from probing.report.write import md_table
+from probing.report.markdown import md_table
 from probing.types import Estimate
 
 SEEDS = 3

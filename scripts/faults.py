@@ -87,7 +87,7 @@ class Trials:
 
         ResultStore.write = slow
         store.extract, store.SHARD_BYTES = logged, 16 * 4 * (8 + 16)
-        report._pictures, report._html = lambda *given: [], lambda *given: ""
+        report._pictures, report.html = lambda *given: [], lambda *given: ""
         self.whole = home / "whole"
         self.command(home / "warm")  # in this process, so that what is loaded late is loaded once
         gc.collect()

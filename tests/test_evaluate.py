@@ -78,7 +78,7 @@ def test_a_second_question_calls_no_model(tasks, tmp_path):
 
 def test_interrupted_between_cells_it_goes_on_where_it_stopped(tasks, tmp_path, monkeypatch):
     whole = snapshot(run(tasks, tmp_path / "whole"), tmp_path / "whole.csv")
-    real, written = ResultStore.write, []
+    real, written = ResultStore.put, []
 
     def stopping(self, *arguments):
         if len(written) == 9:
@@ -86,7 +86,7 @@ def test_interrupted_between_cells_it_goes_on_where_it_stopped(tasks, tmp_path, 
         written.append(real(self, *arguments))
         return written[-1]
 
-    monkeypatch.setattr(ResultStore, "write", stopping)
+    monkeypatch.setattr(ResultStore, "put", stopping)
     with pytest.raises(KeyboardInterrupt):
         run(tasks, tmp_path / "broken")
     monkeypatch.undo()
@@ -103,9 +103,9 @@ def test_a_damaged_cell_is_measured_again(tasks, tmp_path, damage):
     key = table.frame.cell[table.frame.role == "probe"].iloc[0]
     record = tmp_path / "cells" / f"{key}.json"
     if damage == "predictions":
-        content = bytearray((tmp_path / "cells" / f"{key}.npy").read_bytes())
+        content = bytearray((tmp_path / "cells" / f"{key}.npz").read_bytes())
         content[-1] ^= 1
-        (tmp_path / "cells" / f"{key}.npy").write_bytes(content)
+        (tmp_path / "cells" / f"{key}.npz").write_bytes(content)
     elif damage == "record":
         record.write_text(record.read_text()[:100])
     else:
@@ -289,7 +289,7 @@ def test_a_changed_score_in_a_cell_is_not_believed(tasks, tmp_path):
     key = table.frame.cell[table.frame.role == "probe"].iloc[0]
     path = tmp_path / "cells" / f"{key}.json"
     record = json.loads(path.read_text())
-    record["row"]["accuracy"] = 0.99
+    record["rows"][0]["scores"]["accuracy"][0] = 0.99
     path.write_text(json.dumps(record))
     assert run(tasks, tmp_path).frame.equals(table.frame)
 

@@ -293,7 +293,7 @@ def test_our_own_fault_is_not_taken_for_somebody_elses(tasks, tmp_path, monkeypa
     def fault(*given):
         raise KeyError("ours")
 
-    monkeypatch.setattr("probing.evaluation.evaluate.control_task", fault)
+    monkeypatch.setattr("probing.evaluation.fitting.control_task", fault)
     with pytest.raises(KeyError, match="ours"):
         measure(tasks[:1], tmp_path, ToyEncoder(), controls=["permuted"])
 
@@ -328,7 +328,7 @@ def test_a_run_counts_cells_once_and_keeps_all_rows(tasks, tmp_path, monkeypatch
     settings = Request(PROBE, poolings=("mean",), floors=("random-weights",), controls=())
     planned = plan(tasks[:1], [ToyEncoder(), ToyEncoder(name="again"), ToyEncoder().random_twin(0)], settings)
     run = Run.write(tmp_path / "runs" / "one", {}, [cell.row for cell in planned], cells)
-    compute(planned, PROBE, store, cells)
+    compute(planned, store, cells)
     run = Run.read(tmp_path / "runs" / "one")
     assert len(run.rows) == 3 * 6 and len(run.keys) == len(run.state()["done"]) == 6
     assert len(run.table().frame) == 18 and set(run.encoder_descriptions()) >= {"toy", "again", "toy (random 0)"}
@@ -358,7 +358,7 @@ def test_a_version_of_the_scores_changes_every_key(tasks, monkeypatch):
         return {cell.key for cell in plan(tasks[:1], [ToyEncoder()], Request(PROBE))}
 
     first = keys()
-    monkeypatch.setattr("probing.evaluation.plan.SCORES_VERSION", 99)
+    monkeypatch.setattr("probing.evaluation.probe.SCORES_VERSION", 99)
     assert first.isdisjoint(keys())
 
 
@@ -393,15 +393,14 @@ def test_receipts_and_cells_say_versions_and_processor(tasks, tmp_path):
     ],
 )
 def test_only_our_own_faults_have_a_traceback_and_an_address(monkeypatch, capsys, error, code, message):
-    from probing import cli
+    from probing import cli, files
     from probing import run as commands
-    from probing.store import locks
 
     def work(config):
         raise error
 
     monkeypatch.setattr(commands, "_exit_codes", [])
-    monkeypatch.setenv(commands._PARENT, locks.process())
+    monkeypatch.setenv(commands._PARENT, files.process())
     commands._guarded(work, None)
     err = capsys.readouterr().err
     assert commands._exit_codes == [code] and message.replace("\n", "") in err.replace("\n", "")

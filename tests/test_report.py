@@ -15,7 +15,7 @@ from probing.evaluation.rows import Row
 from probing.evaluation.runs import Run
 from probing.evaluation.statistics import smallest_difference, wilson
 from probing.evaluation.table import ResultTable, merge
-from probing.report import write as report
+from probing.report import notes
 from probing.report.write import write
 from probing.store.results import ResultStore, key_of
 
@@ -564,8 +564,8 @@ FOOT = [
 @pytest.mark.parametrize(("overs", "test", "said"), FOOT)
 def test_the_foot_says_over_what_intervals_and_tests_go(overs, test, said):
     best = pd.DataFrame({"interval_over": [*overs, ""], "paper_name": ["A", "B", "C"], "seeds": [1, 1, 0]})
-    text = "\n".join(report._over(best))
+    text = "\n".join(notes.over(best))
     assert all(part in text for part in said) and "(C)" not in text
     for part in ("Groups: ", "Seeds: ", "Train halves: ", "of these fits"):
         assert (part in text) == (part in " ".join(said)), part
-    assert report._test(best) == test and report._over(best[best.seeds == 0]) == []
+    assert notes.tests_of(best) == test and notes.over(best[best.seeds == 0]) == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from probing.evaluation.statistics import holm, letters
+from probing.evaluation.statistics import holm, letters, paired
 
 if TYPE_CHECKING:
     from probing.evaluation.table import ResultTable
@@ -103,6 +103,38 @@ def compare_encoders(table: ResultTable) -> pd.DataFrame:
     if len(frame):
         frame["p_holm"] = holm(frame.p)
     return frame
+
+
+def compare_measure(table: ResultTable) -> pd.DataFrame:
+    """Of a measure with values by test item: every layer against the one before it, and at each layer every pair of encoders.
+
+    Columns: metric, task, encoder, pooling, layer, against, difference (to that layer, or encoder) with its 95 % t interval, p (t
+    test on the same items), p_holm (over all lines of the table).
+    """
+    done = table.frame[(table.frame.status == "done") & table.frame.layer.notna() & (table.frame.role == "probe")]
+    cells = {(row.task, row.pooling, int(row.layer), row.encoder): row.cell for row in done.itertuples()}
+    values = {cell: table.items(cell) for cell in dict.fromkeys(cells.values())}
+    lines = []
+    for (task, pooling, layer, encoder), cell in cells.items():
+        others = {f"layer {layer - 1}": cells.get((task, pooling, layer - 1, encoder))}
+        others |= {name: cells[task, pooling, layer, name] for name in table.encoders if (task, pooling, layer, name) in cells}
+        later = table.encoders[table.encoders.index(encoder) :]
+        for against, other in others.items():
+            for metric in sorted(values[cell].keys() & values.get(other, {}).keys() - {"groups"}) if against not in later else ():
+                a, b = values[cell][metric], values[other][metric]
+                if len(a) == len(b):
+                    estimate, p = paired(a - b)
+                    line = {
+                        "metric": metric,
+                        "task": task,
+                        "encoder": encoder,
+                        "pooling": pooling,
+                        "layer": layer,
+                        "against": against,
+                    }
+                    lines.append(line | {"difference": estimate.value, "low": estimate.lower, "high": estimate.upper, "p": p})
+    frame = pd.DataFrame(lines)
+    return frame.assign(p_holm=holm(frame.p.fillna(1.0))) if len(frame) else frame
 
 
 def letters_of(best: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> list[str]:

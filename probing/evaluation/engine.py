@@ -267,4 +267,4 @@ def table_of(planned: Iterable[Row], results: ResultStore) -> ResultTable:
         status, record = results.state(row.cell)
         scores = scores_of(record) if status == "done" else {}
         rows.append(replace(row, **scores | {"status": status, "error": record["error"] if status == "failed" else ""}))
-    return ResultTable.of(rows, results.predictions, results.groups)
+    return ResultTable.of(rows, results.predictions, results.groups, results.items)

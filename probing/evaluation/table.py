@@ -6,7 +6,7 @@ encoders differ, is tested on the same test items (`probing.evaluation.compariso
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pandas as pd
 from probing.errors import ConfigError
 from probing.evaluation import best, comparisons
 from probing.evaluation.comparisons import Comparison
-from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, to_lines, value
+from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, metrics_of, to_lines, value
 from probing.evaluation.statistics import compare
 
 _OLD = ("error", "edge", "n_groups", "measure")
@@ -32,14 +32,15 @@ class ResultTable:
     frame: pd.DataFrame
     predictions: Callable[[str], tuple[np.ndarray, np.ndarray]] | None = None
     groups: Callable[[str], np.ndarray | None] = lambda cell: None
+    items: Callable[[str], Mapping[str, np.ndarray]] = lambda cell: {}
     _right: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
     _compared: dict[tuple, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     _answers: dict[tuple, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, rows: Iterable[Row], predictions: Any = None, groups: Any = lambda cell: None) -> ResultTable:
-        return cls(frame_of(rows), predictions, groups)
+    def of(cls, rows: Iterable[Row], predictions: Any = None, groups: Any = lambda cell: None, items: Any = dict) -> ResultTable:
+        return cls(frame_of(rows), predictions, groups, items)
 
     @classmethod
     def read_csv(cls, path: str | Path, predictions: Any = None) -> ResultTable:
@@ -78,6 +79,19 @@ class ResultTable:
     def encoders(self) -> list[str]:
         """Encoders that were given, without their random twins."""
         return list(dict.fromkeys(self.frame.encoder[self.frame.role == "probe"]))
+
+    @property
+    def measures(self) -> list[str]:
+        """Measures beside the probe."""
+        return [name for name in dict.fromkeys(self.frame.measure) if name != "probe"]
+
+    def of_measure(self, measure: str) -> ResultTable:
+        """The rows of one measure, with the metrics that it has."""
+        frame = self.frame[self.frame.measure == measure]
+        if measure != "probe":
+            names = [name for name in metrics_of(frame) if frame[name].isna().all()]
+            frame = frame.drop(columns=[f"{name}{end}" for name in names for end in ("", "_low", "_high")])
+        return ResultTable(frame.reset_index(drop=True), self.predictions, self.groups, self.items)
 
     @property
     def controls(self) -> list[str]:
@@ -135,6 +149,10 @@ class ResultTable:
     def compare_encoders(self) -> pd.DataFrame:
         """Every pair of encoders on every task and probe; see `probing.evaluation.comparisons.compare_encoders`."""
         return self._once("encoders")
+
+    def compare_measure(self, measure: str) -> pd.DataFrame:
+        """Layers and encoders compared in the metrics of a measure; see `probing.evaluation.comparisons.compare_measure`."""
+        return comparisons.compare_measure(self.of_measure(measure))
 
     def _once(self, question: str, *asked: Any) -> pd.DataFrame:
         """The answer, computed once for a table."""
@@ -199,4 +217,9 @@ def merge(tables: Iterable[ResultTable]) -> ResultTable:
     for t in tables:
         for cell in t.frame.cell[t.frame.status == "done"]:
             sources.setdefault(cell, t)
-    return ResultTable(frame, lambda cell: sources[cell].predictions(cell), lambda cell: sources[cell].groups(cell))
+    return ResultTable(
+        frame,
+        lambda cell: sources[cell].predictions(cell),
+        lambda cell: sources[cell].groups(cell),
+        lambda cell: sources[cell].items(cell),
+    )

@@ -36,7 +36,7 @@ from probing.evaluation.table import ResultTable
 from probing.interactions.text.many import draw_cases, layer_interactions
 from probing.interactions.text.masking import REREAD, possible, published
 from probing.report import figures
-from probing.report.write import md_table
+from probing.report.markdown import md_table
 from probing.store.results import ResultStore
 from probing.studies import Context
 

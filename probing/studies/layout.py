@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from probing.report.figures import RC, legend, svg
-from probing.report.write import md_table
+from probing.report.markdown import md_table
 from probing.types import Estimate
 
 

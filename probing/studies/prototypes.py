@@ -31,7 +31,7 @@ from probing.errors import ConfigError
 from probing.evaluation.statistics import ratio
 from probing.interactions.text.many import Case, layer_interactions
 from probing.interactions.text.masking import published
-from probing.report.write import md_table
+from probing.report.markdown import md_table
 from probing.studies import Context
 from probing.studies.classifiers import classifier
 from probing.studies.constituents import compared, modifiers

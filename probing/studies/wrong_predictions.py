@@ -51,7 +51,7 @@ from probing.interactions.text.heads import LinearHead
 from probing.interactions.text.many import Case, layer_interactions
 from probing.interactions.text.masking import published
 from probing.log import bar
-from probing.report.write import md_table
+from probing.report.markdown import md_table
 from probing.store.extraction import extract
 from probing.studies import Context
 from probing.studies.classifiers import classifier

@@ -1,0 +1,56 @@
+"""The table for a paper: booktabs, tasks as rows, floors and encoders as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from probing.evaluation.table import ResultTable
+from probing.probes.controls import FLOORS
+from probing.report.notes import interval_over
+
+
+def latex(table: ResultTable, best: pd.DataFrame, foot: Sequence[str]) -> str:
+    """booktabs; floors, random twins and encoders as columns, tasks as rows, the highest score of a row in bold."""
+    names = dict(zip(best.task, best.paper_name, strict=True))
+    wide = table.floors()
+    marked: list[tuple[str, str]] = []
+    several = best.probe.nunique() > 1
+    for (encoder, probe), here in best.groupby(["encoder", "probe"], sort=False):
+        title = f"{encoder}, {probe}" if several else encoder
+        scores = here.set_index("task")
+        marked += [(names[task], title) for task in scores.index[scores.missing != ""]]
+        for column, name in (("static", f"{title} static"), ("random", f"{title} random"), ("accuracy", title)):
+            if column == "accuracy" or scores[column].notna().any():
+                wide = (
+                    wide.join(100 * scores[column].rename(name), how="outer")
+                    if len(wide.columns)
+                    else (100 * scores[[column]]).set_axis([name], axis=1)
+                )
+    wide[list(FLOORS.keys() & set(wide.columns))] *= 100
+    wide = wide.reindex([t for t in table.tasks if t in wide.index]).rename(index=names).rename_axis(None)
+    style = (
+        wide.style.format(precision=1, na_rep="--", escape="latex")
+        .format_index(escape="latex", axis=0)
+        .format_index(escape="latex", axis=1)
+    )
+    for task, column in marked:
+        if column in wide.columns:
+            style = style.format("{:.1f}§", na_rep="--§", subset=pd.IndexSlice[[task], [column]])
+    style = style.highlight_max(axis=1, props="textbf:--rwrap;")
+    half = (100 * (best.accuracy_high - best.accuracy_low) / 2).max()
+    caption = f"Test accuracy (\\%) of {', '.join(dict.fromkeys(best.probe))} probes at the layer chosen on dev; "
+    caption += (
+        "no layer is finished."
+        if np.isnan(half)
+        else f"95\\% intervals ({interval_over(best)}) are at most $\\pm${half:.1f} points."
+    )
+    if best.missing.any():
+        caption += " §: cells of the line failed or are missing; the best layer is that of the others."
+    caption = caption.replace("_", "\\_")
+    body = style.to_latex(
+        hrules=True, position_float="centering", caption=caption, label="tab:probing", column_format="l" + "r" * wide.shape[1]
+    )
+    return "% needs \\usepackage{booktabs}\n" + "".join(f"% {line}\n" for line in foot) + body

@@ -1,0 +1,163 @@
+"""The tables of a report as Markdown: one line per task and encoder, task × layer, task × encoder, pairs of encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from probing.encoders.base import POOLINGS
+from probing.evaluation.table import ResultTable
+from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
+
+
+def summary_table(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
+    """The reader's table: strings, percent, floors beside the score."""
+    floors = table.floors()
+    lines = []
+    several_probes = best.probe.nunique() > 1
+    for row in best.itertuples():
+        beside = {name: floors.loc[row.task, name] for name in floors.columns if row.task in floors.index}
+        beside |= {"static": row.static, "random weights": row.random}
+        line = {"task": row.paper_name, "encoder": row.encoder} | ({"probe": row.probe} if several_probes else {})
+        line["layer"] = f"{row.layer} {row.pooling}" if row.seeds else "none"
+        marks = "†" if pd.notna(row.beats_floors) and not row.beats_floors else ""
+        marks += ("" if row.converged else "‡") + ("¶" if row.edge else "") + ("§" if row.missing else "")
+        line["accuracy"] = percent(row.accuracy) + marks
+        line["95 % interval"] = f"{percent(row.accuracy_low)}–{percent(row.accuracy_high)}" if row.seeds else ""
+        if best.seeds.max() > 1:
+            line["sd over seeds"] = f"{percent(row.seed_sd)} ({row.seeds})" if row.seeds > 1 else ""
+        line["macro F1"] = percent(row.macro_f1)
+        line["not separated from it"] = _columns(row)
+        line |= _controls(table, row)
+        line |= {name: percent(value) for name, value in beside.items()}
+        if row.random_n > 1:
+            line["random weights"] += f" ± {percent(row.random_sd)} ({row.random_n})"
+        lines.append(line | ({"missing": row.missing} if best.missing.any() else {}))
+    return pd.DataFrame(lines).fillna("")
+
+
+def _controls(table: ResultTable, row: Any) -> dict[str, str]:
+    """The columns of the control tasks; "n/a" where the encoder has the word control on other tasks, and none is planned here."""
+    line = {}
+    if "word" in table.controls:
+        names = ("control (word)", "ceiling (bag of words)", "selectivity")
+        planned = table.frame[(table.frame.control == "word") & (table.frame.encoder == row.encoder)].task
+        if (planned == row.task).any():
+            low = "◊" if row.ceiling < LOW_CEILING else ""
+            line = dict(zip(names, (percent(row.control_word), percent(row.ceiling) + low, percent(row.selectivity)), strict=True))
+        else:
+            line = dict.fromkeys(names, "n/a" if len(planned) else "")
+    if "permuted" in table.controls:
+        line["leak check (permuted labels)"] = percent(row.control_permuted) + ("‖" if row.leak_p < LEAK_ALPHA else "")
+    return line
+
+
+def percent(value: float) -> str:
+    return "" if pd.isna(value) else f"{100 * value:.1f}"
+
+
+def _ranges(layers: Sequence[int], better: Sequence[int] = ()) -> str:
+    """
+    >>> _ranges([0, 1, 2, 5], better=[3])
+    '0-2, 3+, 5'
+    """
+    groups: list[list[int]] = []
+    for layer in layers:
+        if groups and layer == groups[-1][-1] + 1:
+            groups[-1].append(layer)
+        else:
+            groups.append([layer])
+    parts = [(g[0], str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}") for g in groups] + [(layer, f"{layer}+") for layer in better]
+    return ", ".join(text for _, text in sorted(parts))
+
+
+def _columns(row: Any) -> str:
+    """Layers that are not separated from the best, by pooling, the best's first; `+` after those that are better on test."""
+    listed = [*row.not_separated, *row.better]
+    poolings = sorted({pooling for _, pooling in listed}, key=lambda pooling: (pooling != row.pooling, POOLINGS.index(pooling)))
+    parts = []
+    for pooling in poolings:
+        same, better = ([layer for layer, p in columns if p == pooling] for columns in (row.not_separated, row.better))
+        parts.append(f"{pooling} {_ranges(same, better)}")
+    return f"{', '.join(parts)} ({len(row.not_separated)} of {row.n_columns})" if parts else ""
+
+
+def views(table: ResultTable) -> list[tuple[str, str, list[str]]]:
+    """(encoder, probe, poolings) of every group of layer tables."""
+    found = []
+    frame = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
+    for (encoder, probe), here in frame.groupby(["encoder", "probe"], sort=False):
+        layers = here.groupby("pooling").layer.nunique()
+        found.append((encoder, probe, [p for p in POOLINGS if p in layers]))
+    return found
+
+
+def layer_table(table: ResultTable, encoder: str, probe: str, pooling: str) -> pd.DataFrame:
+    """task × layer in percent, the dev-best layer of each row in **bold**; § where a seed is missing, "failed" where all are."""
+    where = {"role": "probe", "encoder": encoder, "probe": probe, "pooling": pooling}
+    scores, dev = (table.pivot("task", "layer", value, **where) for value in ("accuracy", "dev_accuracy"))
+    planned = table.frame[(table.frame[list(where)] == list(where.values())).all(axis=1)]
+    names = planned.drop_duplicates("task").set_index("task").paper_name
+    lost = {key: rows.status[rows.status != "done"].tolist() for key, rows in planned.groupby(["task", "layer"])}
+    layers = sorted(planned.layer.unique())
+    text = pd.DataFrame("", index=names.to_numpy(), columns=[f"layer {layer}" for layer in layers])
+    for i, task in enumerate(names.index):
+        measured = dev.loc[task].astype(float).sort_index() if task in dev.index else pd.Series(dtype=float)
+        top = measured.idxmax() if measured.notna().any() else None
+        for j, layer in enumerate(layers):
+            value = percent(scores.loc[task, layer]) if task in scores.index and layer in scores.columns else ""
+            states = lost.get((task, layer), [])
+            value = (value and value + "§") or states[0] if states else value
+            text.iloc[i, j] = f"**{value}**" if layer == top else value
+    return text.rename_axis("task").reset_index()
+
+
+def markdown(
+    table: ResultTable,
+    summary: pd.DataFrame,
+    letters: Sequence[str],
+    pairs: pd.DataFrame,
+    foot: Sequence[str],
+    sections: Sequence[tuple[str, pd.DataFrame]] = (),
+) -> str:
+    parts = ["# Probing results", ""]
+    if len(summary):
+        parts += ["Test accuracy in percent, at the layer and pooling chosen on dev.", "", md_table(summary), ""]
+    if len(summary) and summary.encoder.nunique() > 1:
+        lettered = summary.assign(accuracy=[f"{a} {b}".strip() for a, b in zip(summary.accuracy, letters, strict=True)])
+        wide = lettered.pivot_table("accuracy", "task", "encoder", aggfunc=" / ".join, sort=False).fillna("").reset_index()
+        said = "Encoders of a task that share a letter are not separated (0.05; tests of the next table)."
+        parts += ["## Task × encoder", "", said, "", md_table(wide), ""]
+    if len(pairs):
+        shown = pairs.assign(**{c: [percent(v) for v in pairs[c]] for c in ("a_accuracy", "b_accuracy", "difference")})
+        shown = shown.assign(p=[f"{p:.2g}" for p in pairs.p], p_holm=[f"{p:.2g}" for p in pairs.p_holm])
+        parts += [
+            "## Encoders compared",
+            "",
+            "Paired test on the same items (see the notes at the end), each at its dev-best layer; Holm over this table.",
+            "",
+            md_table(shown),
+            "",
+        ]
+    for encoder, probe, poolings in views(table):
+        for pooling in poolings:
+            parts += [f"## {encoder}, {pooling}, {probe}", "", md_table(layer_table(table, encoder, probe, pooling)), ""]
+    for title, section in sections:
+        parts += [f"## {title}", "", md_table(section), ""]
+    return "\n".join([*parts, "---", "", *(f"- {line}" for line in foot), ""])
+
+
+def shown_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Encoders compared, as shown; which of a pair lacks layers is a column only where one does."""
+    return pairs.drop(columns=["n_train"] + ["missing"] * (not pairs.missing.any())) if len(pairs) else pairs
+
+
+def md_table(frame: pd.DataFrame) -> str:
+    """A frame of strings and whole numbers as Markdown."""
+    head = "| " + " | ".join(map(str, frame.columns)) + " |"
+    rule = "|" + "|".join("---" for _ in frame.columns) + "|"
+    return "\n".join(
+        [head, rule, *("| " + " | ".join(str(v).replace("|", "\\|") for v in row) + " |" for row in frame.itertuples(index=False))]
+    )

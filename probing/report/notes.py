@@ -1,0 +1,166 @@
+"""Notes below the tables: what the numbers are over, which tests, controls, power, data, encoders and versions made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probing.evaluation.table import ResultTable
+from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
+from probing.report.markdown import percent
+
+_LOST = (("failed", "failed and are missing from the tables"), ("missing", "are not measured yet"))
+
+
+def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
+    """What the numbers of the probes are, line by line."""
+    frame = table.frame
+    probes = ", ".join(dict.fromkeys(p for p in frame.probe if p))
+    seeds = sorted({int(s) for s in frame.seed[frame.role != "resample"].dropna()})
+    test = tests_of(best)
+    lines = [
+        f"Protocol: {probes}. Best layer and pooling chosen on dev; scores are test. Intervals: 95 %, for accuracy Wilson's.",
+        *over(best),
+        f"Not separated from it: the layers and poolings for which the test against the best, on the same items ({test}), gives "
+        "p ≥ 0.05 after Holm over the layers and poolings of the line; other tasks, encoders and probes play no part. The best is "
+        "among them; + marks layers that are separated from it and better on test, which are not counted. All in layers.csv.",
+        "† not shown to be above every floor of the line (those that read the text, static, each draw of random weights): it is "
+        "not above one of them, or the test on the same items gives p ≥ 0.05 (all must be passed, each at 0.05). "
+        "‡ the solver did not converge. ¶ the chosen C (or L2) stands at the end of its grid.",
+        f"Seeds: {seeds or 'none matters'} (train subsets, control labels, random weights, and probes that draw; a cell that no "
+        "seed can change is measured once); with several, scores are means over them.",
+        "Random weights: each draw at its own dev-best layer and pooling; mean ± standard deviation over draws (their number).",
+        *_control_notes(table),
+    ]
+    if best.groupby(["task", "probe"]).encoder.nunique().max() > 1:
+        lines.append(
+            f"Encoders compared: {test} on the same items, each at its dev-best layer, Holm over all pairs, tasks and probes "
+            " of the table; encoders of a task that share a letter are not separated at 0.05."
+        )
+    lines += _power(best)
+    fits = frame[(frame.status == "done") & (frame.role != "floor")].drop_duplicates("cell")
+    if ends := [f"{n} at the {end}" for end, n in fits.edge.value_counts().items() if end]:
+        lines.append(
+            f"¶ {' and '.join(ends)} of the grid, of {len(fits)} fitted cells (column edge of rows.csv). At the upper end of a "
+            "grid of C the score is a lower bound: a wider grid can only raise the dev accuracy."
+        )
+    if not_converged := table.not_converged():
+        lines.append(f"{not_converged} of {len(frame)} cells did not converge (column converged of rows.csv).")
+    counts = frame.drop_duplicates("cell").status.value_counts()
+    if lost := [f"{counts[status]} cells {said}" for status, said in _LOST if status in counts]:
+        lines.append(
+            f"§ {' and '.join(lost)}: see the column missing, and rows.csv for the reasons. Best layers are chosen and compared "
+            "among the others."
+        )
+    return lines
+
+
+def made_of(cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Sequence[dict]) -> list[str]:
+    """Data, encoders and versions that made the numbers; no date, so that the same cells give the same bytes."""
+    lines = []
+    for name, card in cards.items():
+        note = f"; {'; '.join(card['notes'])}" if card["notes"] else ""
+        sizes = "/".join(str(n) for n in card["n"].values())
+        lines.append(
+            f"Data {name}: {sizes} sentences (train/dev/test), {card['n_classes']} classes, sha256 {card['sha256'][:16]}{note}."
+        )
+    for name, about in encoders.items():
+        lines.append(f"Encoder {name}: {about['origin']}; fingerprint {about['fingerprint'][:16]}; {_reading(about['reading'])}.")
+    lines += ["Computed with " + ", ".join(f"{k} {v}" for k, v in one.items()) + "." for one in versions]
+    return lines
+
+
+def over(best: pd.DataFrame) -> list[str]:
+    """What intervals and tests go over, and what is not in them."""
+    names = best.interval_over[best.seeds > 0].unique()
+    if not len(names):
+        return []
+    within, everything = "".join(names), all("train halves" in over for over in names)
+    lines = [
+        f"Intervals and tests are over {interval_over(best)}: what other test sentences of the same kind "
+        + (
+            "and other train splits of this size would show."
+            if everything
+            else "would show of these fits. What another train split would change is not in them."
+        )
+    ]
+    if "groups" in within:
+        lines.append("Groups: test items of one source; they are drawn, and their differences change sign, together.")
+    if "seeds" in within:
+        lines.append("Seeds: the interval is one of the mean over seeds, and holds the variance between them.")
+    if "train halves" in within:
+        lines.append(
+            "Train halves: the layers were fitted again on random halves of the train split, and the variance between these fits "
+            "stands for that between train splits of the full size (rows resample of rows.csv). Floors have none: † is not over it."
+        )
+    return lines
+
+
+def interval_over(best: pd.DataFrame) -> str:
+    tasks = best[best.seeds > 0].groupby("interval_over", sort=False).paper_name.unique()
+    if len(tasks) == 1:
+        return tasks.index[0]
+    return "; ".join(f"{over} ({', '.join(names)})" for over, names in tasks.items())
+
+
+def tests_of(best: pd.DataFrame) -> str:
+    """The paired tests of the table, by name."""
+    kinds = {"t test" if "seeds" in over or "halves" in over else "exact sign-flip test of groups" if "groups" in over else
+             "exact McNemar test" for over in best.interval_over[best.seeds > 0]}  # fmt: skip
+    return " or ".join(sorted(kinds)) or "exact McNemar test"
+
+
+def _power(best: pd.DataFrame) -> list[str]:
+    """A line per task: the smallest difference between layers that its test split could have shown."""
+    lines = []
+    several = best.encoder.nunique() > 1 or best.probe.nunique() > 1
+    for _, rows in best[best.can_show.notna()].groupby("task", sort=False):
+        parts = []
+        for row in rows.itertuples():
+            who = " ".join([row.encoder] + [row.probe] * (best.probe.nunique() > 1)) + ": " if several else ""
+            parts.append(who + (f"{percent(row.can_show)} points" if np.isfinite(row.can_show) else "none, however large"))
+        lines.append(
+            f"Power, {rows.paper_name.iloc[0]} ({rows.n_test.iloc[0]} test items): the smallest difference between a layer and the "
+            f"best that is separated with a probability of 80 % at the first step of Holm: {', '.join(parts)}."
+        )
+    return lines
+
+
+def _control_notes(table: ResultTable) -> list[str]:
+    """What the columns of the control tasks mean."""
+    notes = []
+    if "word" in table.controls:
+        reached = table.role("ceiling").groupby(["encoder", "task"], sort=False).accuracy.mean()
+        known = [f"at least {percent(reached[name].min())} % by {how}" for name, how in _CEILINGS if name in reached]
+        notes.append(
+            "Control (word): each sentence has the random label of one of its words, with the label histogram of the task. "
+            "Selectivity: accuracy minus accuracy on this control task, same layer, pooling and probe (Hewitt & Liang 2019). "
+            f"Ceiling: what words alone reach there{': ' * bool(known)}{', '.join(known)}. n/a: too few words for the classes."
+        )
+        if low := [task for task, value in reached.get("word bag", {}).items() if value < LOW_CEILING]:
+            notes.append(
+                f"◊ Warning: a bag of words reaches less than {100 * LOW_CEILING:.0f} % on the word control of {', '.join(low)}: "
+                "it is hard to learn there, and selectivity may be too large by what the ceiling lacks of 100 %."
+            )
+    if "permuted" in table.controls:
+        notes.append(
+            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned. ‖ above the share of "
+            f"the largest class (one-sided binomial test, p < {LEAK_ALPHA} after Holm over the lines): an error in the set-up."
+        )
+    return notes
+
+
+_CEILINGS = (("word look-up", "a look-up of the deciding word"), ("word bag", "logistic regression on the bag of words"))
+
+
+def _reading(reading: Mapping[str, int]) -> str:
+    """How an encoder reads the sentences, in words."""
+    parts = [f"{reading.get('truncated', 0)} sentences truncated"]
+    if reading.get("alike"):
+        parts.append(f"{reading['alike']} with the tokens of another one")
+    if reading.get("tokens"):
+        parts.append(f"{100 * reading['unknown'] / reading['tokens']:.2g} % of the tokens unknown")
+    return ", ".join(parts)
