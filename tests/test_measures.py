@@ -64,7 +64,9 @@ def test_a_measure_in_a_file_appears_in_every_command(norm, tmp_path):
     assert set(rows.measure) == {"norm"} and set(rows.metric) == {"norm", "dimensions"} and set(rows.role) == {"probe"}
     one = rows[(rows.metric == "norm") & (rows.role == "probe")].iloc[0]
     assert one.low < one.value < one.high and one.n == rows.n_test.iloc[0]
-    assert "norm: norm, lstm (untrained 0), mean" in (folder / "table.md").read_text() and (folder / "figure-norm-norm.svg").is_file()
+    assert (
+        "norm: norm, lstm (untrained 0), mean" in (folder / "table.md").read_text() and (folder / "figure-norm-norm.svg").is_file()
+    )
     assert "norm: paired comparisons" in (folder / "report.html").read_text()
     assert f"{one.cell}" in command("explain", one.cell, "--dir", out).stdout
     assert "0 failed, 0 missing" in command("status", folder).stdout

@@ -41,7 +41,7 @@ class Bench:
         said["cell"] = key_of(inputs)
         if fail:
             self.rows.append(Row.flat(**said, status="failed"))
-            self.cells.put_failure(inputs, [self.rows[-1].entries()], "broken")
+            self.cells.put_failure(inputs, [], "broken")
             return
         hits = wilson(right, N)
         said |= {"dev_accuracy": right / N if dev is None else dev, "accuracy": hits.value, "macro_f1": hits.value - 0.01}
@@ -58,7 +58,12 @@ class Bench:
         }
         details = {"data": card, "encoder": {"origin": "made & by hand", "reading": {"truncated": 0}}}
         self.rows.append(Row.flat(**said))
-        self.cells.put(inputs, [self.rows[-1].entries()], details, {"gold": gold, "predicted": predicted})
+        self.cells.put(
+            inputs,
+            [{"encoder_fingerprint": self.rows[-1].encoder_fingerprint} | self.rows[-1].measured()],
+            details,
+            {"gold": gold, "predicted": predicted},
+        )
 
     def floor(self, name: str, right: int, **more) -> None:
         self.add(right, role="floor", encoder=name, layer=None, pooling="", probe="", **more)
@@ -162,7 +167,8 @@ def test_rows_hold_every_cell(bench, tmp_path):
     frame = ResultTable.read_csv(tmp_path / "rows.csv").frame
     assert sorted(frame.cell) == sorted(run.keys) and len(frame) == 2 * (3 * 5 + 4)
     parquet = pd.read_parquet(tmp_path / "rows.parquet")
-    assert parquet.cell.tolist() == frame.cell.tolist() and parquet.accuracy.tolist() == frame.accuracy.tolist()
+    accuracies = parquet[parquet.metric == "accuracy"]
+    assert accuracies.cell.tolist() == frame.cell.tolist() and accuracies.value.tolist() == frame.accuracy.tolist()
     entries = csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines())
     (line,) = [entry for entry in entries if (entry["task"], entry["encoder"]) == ("past_present", "other")]
     assert (line["layer"], float(line["accuracy"]), float(line["majority"])) == ("1", 145 / N, 0.5)

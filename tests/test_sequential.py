@@ -153,14 +153,14 @@ def test_interrupted_it_goes_on_and_finds_the_same(tasks, tmp_path, monkeypatch)
         return flash(tasks, [ToyEncoder()], store=tmp_path / name, precision=3, floors=[])
 
     whole = run("whole")
-    real, written = ResultStore.write, []
+    real, written = ResultStore.put, []
 
     def stopping(self, *given):
         if len(written) == 8:
             raise KeyboardInterrupt
         written.append(real(self, *given))
 
-    monkeypatch.setattr(ResultStore, "write", stopping)
+    monkeypatch.setattr(ResultStore, "put", stopping)
     with pytest.raises(KeyboardInterrupt):
         run("broken")
     monkeypatch.undo()

@@ -51,7 +51,7 @@ def said(toy_root):
 
 def test_a_study_writes_its_rows_once_and_says_what_made_them(said, tmp_path):
     Counting.measured = 0
-    config = said("recurrent.LSTM")
+    config = said("networks.recurrent.LSTM")
     folder = job.run(config, tmp_path, Store(tmp_path / "store"), None, (0,))
     assert folder.parent == tmp_path / "runs" and folder.name.startswith("counting-lstm_untrained_0_-")
     assert job.run(config, tmp_path, Store(tmp_path / "store"), None, (0,)) == folder
@@ -61,13 +61,16 @@ def test_a_study_writes_its_rows_once_and_says_what_made_them(said, tmp_path):
         manifest["config"]["study"]["factor"] == 2 and manifest["encoder"]["name"] == "lstm (untrained 0)" and manifest["versions"]
     )
     assert (folder / "table.md").read_text() == "1 rows, mean 0.200\n" and job.is_run(folder)
-    assert job.run(said("recurrent.LSTM", 3), tmp_path, Store(tmp_path / "store"), None, (0,)) != folder
+    assert job.run(said("networks.recurrent.LSTM", 3), tmp_path, Store(tmp_path / "store"), None, (0,)) != folder
     (tmp_path / "manifest.json").write_text('{"command": "a folder of results", "runs": []}')
     assert not job.is_run(tmp_path)
 
 
 def test_several_runs_make_one_report(said, tmp_path):
-    folders = [job.run(said(e), tmp_path, Store(tmp_path / "s"), None, (0,)) for e in ("recurrent.LSTM", "convolutional.CNN")]
+    folders = [
+        job.run(said(e), tmp_path, Store(tmp_path / "s"), None, (0,))
+        for e in ("networks.recurrent.LSTM", "networks.convolutional.CNN")
+    ]
     job.together(folders, tmp_path / "out")
     assert set(pd.read_csv(tmp_path / "out" / "rows.csv").encoder.str.split().str[0]) == {"lstm", "cnn"}
     assert (tmp_path / "out" / "table.md").read_text().startswith("2 rows")
