@@ -524,7 +524,7 @@ def test_cells_that_are_not_measured_yet_are_missing_and_no_failure(bench, tmp_p
     monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])
     run = partly(bench)
     key = next(row.cell for row in run.rows if row.role == "probe" and row.layer == 2)
-    (run.cells.root / f"{key}.npy").unlink()
+    (run.cells.root / f"{key}.npz").unlink()
     write([Run.read(run.folder)], tmp_path)
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "1 cells are not measured yet" in text and table_of(text)[0]["missing"] == "layers: 1 of 6 (layer 2 mean seed 0)"
