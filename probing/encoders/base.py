@@ -1,7 +1,7 @@
-"""What an encoder is to the rest of the house: text in, token states of every layer out, and a fingerprint of what made them.
+"""The protocol of encoders: sentences in, states of every token in every layer out, and a fingerprint of what determines them.
 
-An encoder turns sentences into items (its own token sequences), and a batch of items into `States`. Batching, pooling and
-storing are not its business (`probing.store.extraction`, `probing.store.vectors`).
+An encoder turns sentences into items (its own token sequences), and a batch of items into `States`. Batches are made by
+`probing.store.extraction`, vectors are stored by `probing.store.vectors`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
     import torch
 
 POOLINGS = ("cls", "mean", "max", "last", "sentence")
-"""cls: first token, where the tokenizer puts a classification token there · mean, max: over the tokens of the mask · last: the
-state after the whole sentence was read, that is, of the last token of the mask, and for features that read from right to left of
-the first · sentence: the vector that an encoder without token states gives. Padding is never in the mask; special tokens are in
-or out as the encoder was told."""
+"""cls: the first token, where the tokenizer puts a classification token there · mean, max: over the tokens of the mask · last: the
+last token of the mask, but the first for dims that read from right to left · sentence: the one vector of an encoder without token
+states. Padding is never in the mask; an option of the encoder decides whether special tokens are."""
+
+REREAD = ("delete", "replace")
+"""Maskings that any encoder allows: the words are taken out of the text, or replaced in it, and the text is tokenized anew."""
 
 CONTEXTUAL = "depends on other words"
-"""Part of the name of a layer 0 that is no embedding output; it is not the floor `static`."""
+"""Part of the name of a layer 0 that is no embedding output, and so cannot be the floor `static`."""
 
 TOKEN_BUDGET = 2048
-"""Tokens in a batch, padding included; 1,024 to 4,096 measured alike on CPU. An encoder may have a `token_budget` of its own."""
+"""Most tokens in a batch, padding included. An encoder may have a `token_budget` of its own."""
 
 Item = Sequence[Any]
-"""One sentence as the encoder sees it, one entry per token: a token id, or whatever the encoder's `forward` reads."""
+"""The tokens of one sentence: token ids, or whatever the encoder's `forward` reads."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,7 @@ class States:
     Attributes:
         layers: `layers[l]` has shape (batch, tokens, dims[l]).
         mask: (batch, tokens), True where a token counts.
-        backward: for each layer, which of its dims read from right to left, as a bool vector (dims[l],);
-            None where no layer has any.
+        backward: for each layer a bool vector (dims[l],), True for the dims that read from right to left; None where none do.
     """
 
     layers: Sequence[torch.Tensor]
@@ -51,11 +52,11 @@ class States:
 
 
 class Pooler:
-    """The poolings of one batch; what they need of the mask (batch, tokens) is computed once for all layers."""
+    """Pools the layers of one batch by its mask (batch, tokens)."""
 
     def __init__(self, mask: torch.Tensor):
         self.mask = mask
-        self._full = bool(mask.all())  # nothing to leave out: plain reductions, without a weight or a copy
+        self._full = bool(mask.all())  # then plain reductions do, without weights or a copy
 
     def __call__(self, layer: torch.Tensor, pooling: str, backward: torch.Tensor | None = None) -> torch.Tensor:
         """One vector per sentence, (batch, dim), float32, from the states of one layer (batch, tokens, dim)."""
@@ -81,7 +82,7 @@ class Pooler:
 
     @cached_property
     def _ends(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rows, and the first and the last token of the mask in each, all (batch,)."""
+        """Indices of the rows, of the first and of the last token of the mask in each: (batch,) each."""
         import torch
 
         first = self.mask.int().argmax(1)
@@ -102,7 +103,7 @@ class Pooled:
 
     Attributes:
         vectors: for each pooling, one (batch, dims[l]) per layer, float32.
-        counted: (batch,) tokens of each sentence that its mean, max and last saw.
+        counted: (batch,) number of tokens of each sentence in the mask.
     """
 
     vectors: Mapping[str, Sequence[torch.Tensor]]
@@ -110,10 +111,21 @@ class Pooled:
 
 
 def pooled(encoder: Encoder, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
-    """All layers and poolings of a batch: by the encoder's own method `pooled(items, poolings)` if it has one, which then need not
-    hold the states of all layers at once, else from its `forward`. Both must give the same vectors."""
+    """All layers and poolings of a batch, by the encoder's own method `pooled` if it has one, else from its `forward`.
+
+    Both must give the same vectors; the encoder's own method need not hold the states of all layers at once.
+    """
     own = getattr(encoder, "pooled", None)
     return pooled_states(encoder.forward(items), poolings) if own is None else own(items, poolings)
+
+
+def maskings(encoder: Encoder) -> tuple[str, ...]:
+    """The maskings of words (`probing.interactions.text.masking`) that the encoder allows, the published one first.
+
+    By the encoder's own method `maskings` if it has one, else `REREAD`.
+    """
+    own = getattr(encoder, "maskings", None)
+    return REREAD if own is None else own()
 
 
 def pooled_states(states: States, poolings: Sequence[str]) -> Pooled:
@@ -125,13 +137,17 @@ def pooled_states(states: States, poolings: Sequence[str]) -> Pooled:
 class Encoder(Protocol):
     """A frozen encoder.
 
+    It may also have: `pooled(items, poolings)` and `maskings()` (see the functions of these names), `token_budget`, `samples`
+    (sentences for `probing check`), `context_free` (whether layer 0 depends on no other word), `unknown_tokens(items)`, and
+    `remembered()` with `recall(record)` (plain JSON kept beside its vectors, from which it can be planned without being loaded).
+
     Attributes:
-        name: how tables call it.
-        layer_names: one name per layer; index 0 is the embedding output.
+        name: its name in tables.
+        layer_names: one name per layer; layer 0 is the embedding output.
         dims: width of each layer.
         poolings: the poolings that make sense for it, a subset of `POOLINGS`.
         description: everything that determines its vectors, as plain JSON; the fingerprint is its hash.
-        origin: where the weights were found, in words.
+        origin: where the weights come from, in words.
     """
 
     name: str
@@ -142,7 +158,7 @@ class Encoder(Protocol):
     origin: str
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        """Items of the sentences, and how many of them were truncated."""
+        """Items of the sentences, and the number of truncated ones."""
         ...
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
@@ -154,16 +170,16 @@ class Encoder(Protocol):
         ...
 
     def release(self) -> None:
-        """Frees what can be loaded again; called when the encoder is done for now."""
+        """Frees the memory of everything that can be loaded again."""
         ...
 
     def random_twin(self, seed: int) -> Encoder | None:
-        """The same architecture and text handling with weights drawn from `seed`; None where there are none to draw."""
+        """The same encoder with weights drawn from `seed`; None where there are none to draw."""
         ...
 
 
 def fingerprint(encoder: Encoder) -> str:
-    """sha256 of the encoder's description: changes when the vectors would, and not otherwise."""
+    """sha256 of the encoder's description."""
     return hash_description(encoder.description)
 
 
@@ -179,7 +195,7 @@ def name_in_tables(encoder: Any, label: str, options: Sequence[str]) -> str:
 
 
 def check_device(device: str) -> None:
-    """Raises EncoderError for a name that is none of cpu, cuda, auto; whether there is a GPU is asked when it is needed."""
+    """Raises EncoderError for a name that is none of cpu, cuda, auto; does not look for a GPU."""
     if device not in ("cpu", "cuda", "auto"):
         raise EncoderError(f"encoder.device={device!r} is unknown (allowed: cpu, cuda, auto)")
 
@@ -208,7 +224,7 @@ def words_of_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int | No
     >>> words_of_spans("the cats ran", [(0, 0), (0, 3), (3, 7), (7, 8), (9, 12), (0, 0)])
     [None, 0, 1, 1, 2, None]
     """
-    word_at, word, inside = [], -1, False  # per character: its word, or the next one
+    word_at, word, inside = [], -1, False  # word_at: for each character its word, or the next one
     for character in text:
         if character.isspace():
             inside = False

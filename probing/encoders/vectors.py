@@ -4,13 +4,13 @@ Two forms. *By layer*: one array (n, d) of floats per layer, and the n sentences
 safetensors the JSON list under the key `sentences` of the file's metadata. *By sentence*: every key is a sentence and its value
 an array (d,), or (layers, d).
 
-Layers come in the order of an npz file. safetensors keeps no order: a JSON list under the metadata key `layers` gives it, else the
-names do, numbers in them counting as numbers. Layer 0 is meant to be the embedding output; nothing checks that.
+The order of layers is that of the npz file. safetensors keeps no order: a JSON list under the metadata key `layers` gives it; without
+one, layers are sorted by name, numbers in names by value. Layer 0 should be the embedding output; this is not checked.
 
-Read when needed: of safetensors the rows asked for (a memory map), of an npz by layer each array as a whole, kept until released.
-No pickle. The fingerprint is the file's sha256.
+From safetensors only the rows asked for are read (a memory map); from an npz by layer whole arrays, which are kept until `release`.
+Pickled arrays are refused. The fingerprint is the file's sha256.
 
-Left out: states of tokens (so `sentence` is the only pooling), and one file per layer.
+Not supported: states of tokens (so `sentence` is the only pooling), and one file per layer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 
 from probing.data.readers.files import require_file
 from probing.encoders.base import Item, States
-from probing.errors import EncoderError, StatesError
+from probing.errors import EncoderError, StatesError, first_line
 from probing.files import file_sha256
 
 VERSION = 1
@@ -78,7 +78,7 @@ class VectorsEncoder:
 
     @property
     def samples(self) -> list[str]:
-        """A few sentences that the file has, for `probing check`."""
+        """Sentences of the file, for `probing check`."""
         return list(self._table.rows)[:4]
 
     @cached_property
@@ -86,13 +86,13 @@ class VectorsEncoder:
         try:
             return _READERS[self.file.suffix](self.file)
         except _DAMAGED as error:
-            raise EncoderError(f"{self.file}: damaged or cut short: {_first_line(error)}") from None
+            raise EncoderError(f"{self.file}: damaged or cut short: {first_line(error) or type(error).__name__}") from None
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        """One item per sentence: its row.
+        """An item is the row of the sentence.
 
         Raises:
-            EncoderError: sentences that the file does not have.
+            EncoderError: the file lacks a sentence.
         """
         rows = self._table.rows
         missing = [text for text in texts if text not in rows]
@@ -115,20 +115,20 @@ class VectorsEncoder:
         """
         import torch
 
-        wanted = [item[0] for item in items]
+        rows = [item[0] for item in items]
         try:
-            layers = self._table.read(wanted)
+            layers = self._table.read(rows)
         except _DAMAGED as error:
-            raise EncoderError(f"{self.file}: damaged or cut short: {_first_line(error)}") from None
+            raise EncoderError(f"{self.file}: damaged or cut short: {first_line(error) or type(error).__name__}") from None
         for name, layer in zip(self.layer_names, layers, strict=True):
             bad = np.flatnonzero(~np.isfinite(layer).all(1))
             if len(bad):
-                sentence = next(text for text, row in self._table.rows.items() if row == wanted[bad[0]])
+                sentence = next(text for text, row in self._table.rows.items() if row == rows[bad[0]])
                 raise StatesError(f"{self.file}: {name!r} is not finite (NaN or infinite) for {sentence!r}")
         return States([torch.from_numpy(layer)[:, None] for layer in layers], torch.ones(len(items), 1, dtype=torch.bool))
 
     def release(self) -> None:
-        """Frees what was read; it is read again when it is needed."""
+        """Frees the arrays; they are read again when they are needed."""
         self.__dict__.pop("_table", None)
 
     def random_twin(self, seed: int) -> None:
@@ -137,12 +137,7 @@ class VectorsEncoder:
 
 @dataclass(frozen=True)
 class Table:
-    """An open file.
-
-    Attributes:
-        rows: the row of each sentence.
-        read: some rows -> for each layer (len(rows), d), float32.
-    """
+    """An open file: the row of each sentence, and `read(rows)`, which gives (len(rows), d), float32, for each layer."""
 
     rows: Mapping[str, int]
     layer_names: tuple[str, ...]
@@ -152,7 +147,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Entry:
-    """One array of a file: `take(rows)` reads some of its rows, `take(None)` the whole, as float32."""
+    """One array of a file: `take(rows)` reads these rows as float32, `take(None)` the whole array."""
 
     name: str
     shape: tuple[int, ...]
@@ -195,12 +190,12 @@ def _by_sentence(path: Path, entries: Sequence[Entry]) -> Table:
         stacked = np.stack([entries[row].take(None).reshape(len(names), shape[-1]) for row in rows])  # (batch, layers, d)
         return list(stacked.swapaxes(0, 1))
 
-    read([0])  # so that a file of something else is refused at once
+    read([0])  # refuses a file of another form at once
     return Table(_first_rows(path, [entry.name for entry in entries], read), names, shape[-1:] * len(names), read)
 
 
 def _first_rows(path: Path, sentences: Sequence[str], read: Callable[[Sequence[int]], list[np.ndarray]]) -> dict[str, int]:
-    """The first row of each sentence; one that is there again must have the same vectors."""
+    """The first row of each sentence; a repeated sentence must have the same vectors."""
     first: dict[str, int] = {}
     for i, sentence in enumerate(sentences):
         j = first.setdefault(sentence, i)
@@ -212,14 +207,14 @@ def _first_rows(path: Path, sentences: Sequence[str], read: Callable[[Sequence[i
 def _read_npz(path: Path) -> Table:
     archive = zipfile.ZipFile(path)
     entries = [_npz_entry(archive, info) for info in archive.infolist()]
-    found = next((entry for entry in entries if entry.name == "sentences"), None)
-    if found is None or found.is_float:
+    listed = next((entry for entry in entries if entry.name == "sentences"), None)
+    if listed is None or listed.is_float:
         return _by_sentence(path, entries)
-    if not found.dtype.startswith("str"):
-        raise EncoderError(f"{path}: `sentences` is {found.dtype}, expected text: save it as np.array(sentences, dtype=str)")
+    if not listed.dtype.startswith("str"):
+        raise EncoderError(f"{path}: `sentences` is {listed.dtype}, expected text: save it as np.array(sentences, dtype=str)")
     with archive.open("sentences.npy") as file:
         sentences = np.lib.format.read_array(file, allow_pickle=False)
-    return _by_layer(path, sentences.ravel().tolist(), [entry for entry in entries if entry is not found])
+    return _by_layer(path, sentences.ravel().tolist(), [entry for entry in entries if entry is not listed])
 
 
 def _npz_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
@@ -232,7 +227,7 @@ def _npz_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
         with archive.open(info) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
-    kept = cache(whole)  # an array of many rows is asked for often
+    kept = cache(whole)  # the rows of a layer are read batch by batch
 
     def take(rows: Sequence[int] | None) -> np.ndarray:
         return _float32(whole() if rows is None else kept()[list(rows)])
@@ -247,7 +242,7 @@ def _read_safetensors(path: Path) -> Table:
         length = int.from_bytes(raw.read(8), "little")
         header = json.loads(raw.read(length))
     content = np.memmap(path, np.uint8, "r", offset=8 + length) if path.stat().st_size > 8 + length else np.empty(0, np.uint8)
-    entries = {name: _safetensors_entry(content, name, said) for name, said in header.items() if name != "__metadata__"}
+    entries = {name: _safetensors_entry(content, name, part) for name, part in header.items() if name != "__metadata__"}
     if "sentences" not in metadata:
         return _by_sentence(path, list(entries.values()))
     order = _names(path, metadata, "layers") if "layers" in metadata else sorted(entries, key=_natural)
@@ -256,15 +251,15 @@ def _read_safetensors(path: Path) -> Table:
     return _by_layer(path, _names(path, metadata, "sentences"), [entries[name] for name in order])
 
 
-def _safetensors_entry(content: np.ndarray, name: str, said: Mapping[str, Any]) -> Entry:
-    shape, dtype = tuple(said["shape"]), said["dtype"]
+def _safetensors_entry(content: np.ndarray, name: str, header: Mapping[str, Any]) -> Entry:
+    shape, dtype = tuple(header["shape"]), header["dtype"]
 
     def take(rows: Sequence[int] | None) -> np.ndarray:
-        found = content[slice(*said["data_offsets"])].view(_FLOATS[dtype]).reshape(shape)
-        found = found if rows is None else found[list(rows)]
+        array = content[slice(*header["data_offsets"])].view(_FLOATS[dtype]).reshape(shape)
+        array = array if rows is None else array[list(rows)]
         if dtype == "BF16":  # the upper half of a float32
-            return (found.astype(np.uint32) << 16).view(np.float32)
-        return _float32(found)
+            return (array.astype(np.uint32) << 16).view(np.float32)
+        return _float32(array)
 
     return Entry(name, shape, dtype, take)
 
@@ -290,10 +285,6 @@ def _natural(name: str) -> list[Any]:
     ['layer 2', 'layer 10']
     """
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 _READERS = {".npz": _read_npz, ".safetensors": _read_safetensors}
