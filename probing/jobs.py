@@ -144,7 +144,7 @@ def train_job(options: Mapping[str, Any]) -> Done:
         raise ConfigError("set data.root=… (the folder of the data, or one text file); data has no other key here")
     architecture = config.build(options["encoder"], "encoder")
     objective = config.build(options["objective"], "objective")
-    from probing.encoders.networks.network import Architecture
+    from probing.encoders.networks.architecture import Architecture
     from probing.training.train import train
 
     if not isinstance(architecture, Architecture):

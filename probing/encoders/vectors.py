@@ -4,8 +4,8 @@ Two forms. *By layer*: one array (n, d) of floats per layer, and the n sentences
 safetensors the JSON list under the key `sentences` of the file's metadata. *By sentence*: every key is a sentence and its value
 an array (d,), or (layers, d).
 
-The order of layers is that of the npz file. safetensors keeps no order: a JSON list under the metadata key `layers` gives it; without
-one, layers are sorted by name, numbers in names by value. Layer 0 should be the embedding output; this is not checked.
+The order of layers is that of the npz file. safetensors keeps no order: a JSON list under the metadata key `layers` gives it, else
+layers are sorted by name, numbers in names by value. Layer 0 should be the embedding output; this is not checked.
 
 From safetensors only the rows asked for are read (a memory map); from an npz by layer whole arrays, which are kept until `release`.
 Pickled arrays are refused. The fingerprint is the file's sha256.

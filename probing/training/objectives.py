@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from probing.data import task
 from probing.data.readers import text
 from probing.encoders.base import Item, States, pool
-from probing.encoders.networks.network import Architecture, Network, padded, run
+from probing.encoders.networks.architecture import Architecture
+from probing.encoders.networks.network import Network, padded, run
 from probing.encoders.networks.vocabulary import MASK, SPECIAL, UNKNOWN, TrainedVocabulary, train_vocabulary
 from probing.errors import ConfigError, DataError
 

@@ -29,7 +29,7 @@ from probing.config import build
 from probing.data.readers.files import read_text
 from probing.encoders.base import Item, resolve_device
 from probing.encoders.networks import checkpoint
-from probing.encoders.networks.network import Architecture
+from probing.encoders.networks.architecture import Architecture
 from probing.errors import ConfigError, EncoderError
 from probing.files import atomic, replace_file
 from probing.log import bar, human_seconds, info

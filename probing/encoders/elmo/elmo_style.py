@@ -19,7 +19,7 @@ from probing.encoders.base import Item
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids
 from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.elmo.hdf5 import library
-from probing.encoders.networks.network import Architecture
+from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import EncoderError
 

@@ -1,8 +1,7 @@
 """A checkpoint folder of `probing train` as a frozen encoder.
 
-The folder: `config.json` (the architecture's preset: class and options), `model.safetensors` (the network's weights and no
-other), `tokenizer.json` (the vocabulary), `manifest.json` (what made it: data hash, seed, scores, versions). The fingerprint
-covers the first three.
+The folder holds `config.json` (the architecture's class and options), `model.safetensors` (the network's weights alone),
+`tokenizer.json` (the vocabulary) and `manifest.json` (data hash, seed, scores, versions). The fingerprint covers the first three.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ from typing import Any
 from probing.config import build
 from probing.data.readers.files import decoded
 from probing.encoders.base import check_device, name_in_tables
-from probing.encoders.networks.network import Architecture, Network, NetworkEncoder
+from probing.encoders.networks.architecture import Architecture
+from probing.encoders.networks.encoder import NetworkEncoder
+from probing.encoders.networks.network import Network
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import ConfigError, EncoderError
 
@@ -31,9 +32,9 @@ class CheckpointEncoder(NetworkEncoder):
 
     Args:
         path: the checkpoint folder.
-        states: other states of an LSTM than the ones it was trained with, such as [hidden, cell]; None: those.
+        states: states of an LSTM that become layers, such as [hidden, cell]; None: those of the training.
         random_weights: draw the weights from `init_seed` instead of loading them.
-        init_seed: of that draw.
+        init_seed: seed of that draw.
         max_length: tokens kept of a sentence; None: all.
         device: cpu, cuda, or auto.
         label: name in tables; None: the folder's name.
@@ -51,6 +52,7 @@ class CheckpointEncoder(NetworkEncoder):
         check_device(self.device)
         if self.max_length is not None and self.max_length < 3:
             raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 3)")
+        self._hashes: dict[str, str] = {}
 
     @property
     def folder(self) -> Path:
@@ -68,13 +70,13 @@ class CheckpointEncoder(NetworkEncoder):
 
     @cached_property
     def architecture(self) -> Architecture:
-        said = self._json(CONFIG)
+        config = self._json(CONFIG)
         try:
-            built = build(said, f"encoder of {self.folder / CONFIG}")
+            built = build(config, f"encoder of {self.folder / CONFIG}")
         except (ConfigError, EncoderError) as error:
             raise EncoderError(f"{self.folder / CONFIG} is not a checkpoint of this version: {error}") from None
         if not isinstance(built, Architecture):
-            raise EncoderError(f"{self.folder / CONFIG}: {said['_target_']} is not an architecture that probing train makes")
+            raise EncoderError(f"{self.folder / CONFIG}: {config['_target_']} is not an architecture that probing train makes")
         if self.states is None:
             return built
         if "states" not in {field.name for field in fields(built)}:
@@ -90,13 +92,11 @@ class CheckpointEncoder(NetworkEncoder):
         return self.architecture.dims
 
     @cached_property
-    def counted(self) -> TrainedVocabulary:
-        """The vocabulary that was counted on the training text: what a language model predicts."""
-        return TrainedVocabulary(self._text(VOCABULARY))
-
-    @property
     def vocabulary(self) -> Vocabulary:
-        return self.architecture.reader(self.counted)
+        return self.architecture.reader(TrainedVocabulary(self._text(VOCABULARY)))
+
+    def maskings(self) -> tuple[str, ...]:
+        return self.architecture.maskings()
 
     def _described(self) -> Mapping[str, Any]:
         if self.random_weights:
@@ -120,12 +120,12 @@ class CheckpointEncoder(NetworkEncoder):
 
     def _json(self, name: str) -> Any:
         try:
-            said = json.loads(self._text(name))
+            content = json.loads(self._text(name))
         except (ValueError, RecursionError) as error:
             raise EncoderError(f"{self.folder / name} is not JSON: {error}") from None
-        if not isinstance(said, dict):
+        if not isinstance(content, dict):
             raise EncoderError(f"{self.folder / name} must hold a JSON object")
-        return said
+        return content
 
     def _text(self, name: str) -> str:
         return decoded(self._bytes(name), self.folder / name, EncoderError)
@@ -141,14 +141,14 @@ class CheckpointEncoder(NetworkEncoder):
                 f"encoder.path={self.path!r} holds no {name} (it holds {have}); a checkpoint of probing train has "
                 f"{CONFIG}, {WEIGHTS} and {VOCABULARY}"
             ) from None
-        seen = self.__dict__.setdefault("_seen", {})
-        if seen.setdefault(name, digest := hashlib.sha256(content).hexdigest()) != digest:
+        digest = hashlib.sha256(content).hexdigest()
+        if self._hashes.setdefault(name, digest) != digest:
             raise EncoderError(f"{self.folder / name} was replaced since it was read first: make the encoder again")
         return content
 
 
 def save(folder: Path, architecture: Architecture, network: Network, vocabulary: TrainedVocabulary) -> None:
-    """Writes the first three files, and the architecture's own format if it has one; `probing.training.train` adds the manifest."""
+    """Writes a checkpoint without its manifest, and the architecture's own format if it has one."""
     from safetensors.torch import save_file
 
     save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS)

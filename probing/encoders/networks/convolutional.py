@@ -5,10 +5,8 @@
     cnn       relu of convolutions of several widths over the token vectors, side by side (Kim 2014); under max pooling this is
               the sentence vector that his classifier reads
 
-`reads=forward` and `backward` shift the windows so that a state sees no token to come (language models). Positions beyond the
-sentence are zeros.
-
-Left out: position embeddings; attention of Gehring et al.'s decoder.
+With `reads=forward` or `backward` the windows are shifted so that a state depends on no later token (language models). Positions
+beyond the sentence are zeros. There are no position embeddings.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from probing.encoders.networks.network import Architecture
+from probing.encoders.networks.architecture import Architecture
 from probing.errors import EncoderError
 
 
@@ -58,7 +56,7 @@ class GatedCNN(Architecture):
 
 
 class GatedStack(nn.Module):
-    """A linear map to `channels`, then the blocks; a list of (batch, tokens, channels)."""
+    """A linear map to `channels`, then the blocks; gives a list of (batch, tokens, channels)."""
 
     def __init__(self, width_in: int, channels: int, layers: int, width: int, causal: bool, dropout: float):
         super().__init__()
@@ -69,12 +67,12 @@ class GatedStack(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         real = inside(x, lengths)
-        h, found = self.enter(x), []
+        h, states = self.enter(x), []
         for block in self.blocks:
             window = F.pad((self.dropout(h) * real).transpose(1, 2), self.pad)  # (batch, channels, tokens + width - 1)
             h = (h + F.glu(block(window), 1).transpose(1, 2)) * 0.5**0.5
-            found.append(h)
-        return found
+            states.append(h)
+        return states
 
 
 @dataclass

@@ -3,10 +3,10 @@
     i, f, o = sigmoid(W x_t + U h_{t-1} + b) of the input, forget and output gate      g = tanh(...), the candidate
     c_t = f c_{t-1} + i g                                                             h_t = o tanh(c_t)
 
-`states` says which of them are layers, by name: hidden (h), cell (c), input (i), forget (f), output (o), candidate (g). Conneau
-et al.'s BiLSTM-last and BiLSTM-max are one layer with `reads=both` under the poolings last and max.
+The option `states` names the ones that become layers: hidden (h), cell (c), input (i), forget (f), output (o), candidate (g).
+Conneau et al.'s BiLSTM-last and BiLSTM-max are one layer with `reads=both` under the poolings last and max.
 
-Left out: projections and clipping (`probing.encoders.elmo.elmo` has them).
+Projections and clipping: `probing.encoders.elmo.elmo`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from probing.encoders.networks.network import Architecture
+from probing.encoders.networks.architecture import Architecture
 from probing.errors import EncoderError
 
 STATES = ("hidden", "cell", "input", "forget", "output", "candidate")
@@ -29,7 +29,7 @@ class LSTM(Architecture):
 
     Args:
         hidden: units of a layer in one direction.
-        states: which states of each layer are shown, of `STATES`.
+        states: the states of each LSTM layer that become layers of the encoder, some of `STATES`.
     """
 
     hidden: int = 512
@@ -57,7 +57,7 @@ class LSTM(Architecture):
 
 
 class LSTMStack(nn.Module):
-    """Layers of one direction; a list of (batch, tokens, hidden), per layer the `states` in their order."""
+    """LSTM layers of one direction; gives a list of (batch, tokens, hidden), for each layer its `states` in their order."""
 
     def __init__(self, width: int, hidden: int, layers: int, dropout: float, states: tuple[str, ...]):
         super().__init__()
@@ -67,13 +67,13 @@ class LSTMStack(nn.Module):
         self.states = states
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
-        found = []
+        states = []
         for k, layer in enumerate(self.layers):
-            given = self.dropout(x) if k else x
-            x, _ = layer(given)
-            shown = {"hidden": x} if self.states == ("hidden",) else inner_states(layer, given, x)
-            found += [shown[name] for name in self.states]
-        return found
+            below = self.dropout(x) if k else x
+            x, _ = layer(below)
+            named = {"hidden": x} if self.states == ("hidden",) else inner_states(layer, below, x)
+            states += [named[name] for name in self.states]
+        return states
 
 
 def inner_states(layer: nn.LSTM, x: torch.Tensor, hidden: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -2,11 +2,9 @@
 
     x <- x + attention(norm(x));  x <- x + feed-forward(norm(x));  the last block's output passes a final norm
 
-`reads=all` attends in both directions; forward and backward see no token to come. Token vectors are scaled by sqrt(d) before
-the positions are added, inside the stack, so that layer 0 knows no position. Pre-norm, because small models then train without
-tricks; the last layer's name says that it is normed.
-
-Left out: heads and attention maps as layers; pretrained models (`probing.encoders.hf.huggingface`).
+With `reads=all` attention goes in both directions; with forward and backward a state depends on no later token. Token vectors are
+scaled by sqrt(d) before the positions are added, inside the stack, so that layer 0 holds no position. Pre-norm, because small
+models then train more easily. Pretrained models: `probing.encoders.hf.huggingface`.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from probing.encoders.networks.network import Architecture
+from probing.encoders.networks.architecture import Architecture
 from probing.errors import EncoderError
 
 
@@ -27,7 +25,7 @@ class Transformer(Architecture):
     """Options of `Architecture`, and:
 
     Args:
-        heads: attention heads; they divide `embedding_dim`, which is the width of every block.
+        heads: attention heads; a divisor of `embedding_dim`, which is the width of every block.
         feedforward: hidden units of a block's feed-forward part.
     """
 
@@ -56,12 +54,15 @@ class Transformer(Architecture):
     def state_width(self) -> int:
         return self.embedding_dim
 
+    def maskings(self) -> tuple[str, ...]:
+        return (*super().maskings(), "attention") if self.reads == "all" else super().maskings()
+
     def stack(self) -> nn.Module:
         return TransformerStack(self.embedding_dim, self.layers, self.heads, self.feedforward, self.reads != "all", self.dropout)
 
 
 class TransformerStack(nn.Module):
-    """Blocks of one direction, or of both at once; a list of (batch, tokens, width)."""
+    """Transformer blocks; gives a list of (batch, tokens, width)."""
 
     def __init__(self, width: int, layers: int, heads: int, feedforward: int, causal: bool, dropout: float):
         super().__init__()
@@ -76,15 +77,15 @@ class TransformerStack(nn.Module):
         h = x * math.sqrt(width) + positions(n, width, x.device)
         padding = torch.arange(n, device=x.device)[None] >= lengths[:, None]  # (batch, tokens), True on padding
         ahead = torch.ones(n, n, dtype=torch.bool, device=x.device).triu(1) if self.causal else None
-        found = []
+        states = []
         for block in self.blocks:
             h = block(h, src_mask=ahead, src_key_padding_mask=padding)
-            found.append(h)
-        return [*found[:-1], self.norm(h)]
+            states.append(h)
+        return [*states[:-1], self.norm(h)]
 
 
 def positions(n: int, width: int, device: torch.device) -> torch.Tensor:
-    """Sinusoidal positions (n, width): sines in the first half, cosines in the second, wavelengths 2 pi to 10,000 times that."""
+    """Sinusoidal positions (n, width): sines in the first half, cosines in the second, wavelengths from 2 pi to 20,000 pi."""
     rate = torch.exp(torch.arange(width // 2, device=device) * (-math.log(10_000) / (width // 2)))
     angle = torch.arange(n, device=device)[:, None] * rate  # (n, width / 2)
     return torch.cat([angle.sin(), angle.cos()], 1)

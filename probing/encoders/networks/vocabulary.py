@@ -1,10 +1,8 @@
-"""How the suite's own networks read text: words or subwords of a trained vocabulary, or hashed words where nothing was trained.
+"""Vocabularies of the suite's own networks: words or subwords counted on a text, or hashed words where nothing was trained.
 
-All three number their tokens alike: 0 pads, 1 is unknown, 2 and 3 open and close a sentence, 4 masks; real tokens follow, counted
-words in the order of their frequency. In a text `<unk>` is the unknown word; the other marks are words like any other. A trained
-vocabulary is one `tokenizer.json` of the library tokenizers.
-
-Left out: normalisation but for lower case; a text is split at blanks, as the probing files are.
+Token ids: 0 padding, 1 unknown, 2 and 3 begin and end of a sentence, 4 mask; then the words, counted ones in the order of their
+frequency. In a text `<unk>` stands for the unknown word, and the other marks are ordinary words. A text is split at blanks, as the
+probing files are; lower case is the only normalisation. A trained vocabulary is a `tokenizer.json` of the library tokenizers.
 """
 
 from __future__ import annotations
@@ -22,13 +20,13 @@ from probing.errors import EncoderError
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 _MARKS = re.compile(r"<(?=(?:pad|s|/s|mask)>)|(?<=\S)<(?=unk>)|<(?=unk>\S)")
-"""The first letter of a mark that stands in a text, but for the word <unk>: it must not become a mark."""
+"""The first letter of a mark that occurs in a text, but not of the word <unk>; it is replaced, so that no mark is read."""
 
 PAD, UNKNOWN, OPEN, CLOSE, MASK = range(5)
 
 
 class Vocabulary(Protocol):
-    """Text to token ids. `size` counts ids, special ones included; `description` is plain JSON that determines `ids`."""
+    """Maps text to token ids. `size` counts ids, special ones included; `description` is plain JSON that determines `ids`."""
 
     size: int
 
@@ -40,13 +38,13 @@ class Vocabulary(Protocol):
         ...
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        """For each token the index of its word in `text.split()`; None for the marks of a sentence's ends."""
+        """For each token the index of its word in `text.split()`; None for the marks at a sentence's ends."""
         ...
 
 
 @dataclass(frozen=True)
 class HashedWords:
-    """Words by a hash of their letters: any word has an id, and two of them may share it."""
+    """Ids from a hash of each word: any word has one, and two words may share it."""
 
     buckets: int
     lowercase: bool = True
@@ -98,10 +96,7 @@ class TrainedVocabulary:
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
         encoded = self._tokenizer.encode_batch([_MARKS.sub("‹", text) for text in texts])
-        return [words_of_spans(text, found.offsets) for text, found in zip(texts, encoded, strict=True)]
-
-    def token(self, id: int) -> str:
-        return self._tokenizer.id_to_token(id)
+        return [words_of_spans(text, encoding.offsets) for text, encoding in zip(texts, encoded, strict=True)]
 
     def save(self, path: Path) -> None:
         path.write_text(self.saved, encoding="utf-8")
@@ -110,16 +105,16 @@ class TrainedVocabulary:
 def train_vocabulary(
     texts: Iterable[str], kind: str = "words", size: int = 10_000, min_count: int = 2, lowercase: bool = True, ends: bool = False
 ) -> TrainedVocabulary:
-    """Counts a vocabulary on sentences; the same sentences give the same one.
+    """Counts a vocabulary on sentences.
 
     Args:
         kind: words (split at blanks), or subwords (byte-level byte-pair encoding).
-        size: ids at most, special ones included; subwords need the 256 bytes besides.
-        min_count: words, or pairs, that occur less often are left out.
-        ends: put <s> and </s> around every sentence, as a language model wants.
+        size: most ids, special ones included; subwords also need one for each of the 256 bytes.
+        min_count: words, or pairs, that occur less often get no id.
+        ends: put <s> and </s> around every sentence, for a language model.
 
     Raises:
-        EncoderError: another `kind`, or no room for a token.
+        EncoderError: another `kind`, or a `size` too small for any token.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 

@@ -13,7 +13,7 @@ changes values and best partitions, so it is part of every result's name.
     Hugging Face                     mask, pad, unknown where the tokenizer has the token; zero, mean, delete, replace; attention
                                      but for `encoder=embeddings`
     LSTM, CNNs, Transformer          mask, pad, unknown, zero, mean, delete, replace; attention: Transformer with reads=all
-      (`probing.encoders.networks.network`)   pad is the zero vector; a classifier's training never saw <mask>, only <unk>
+      (`probing.encoders.networks`)   pad is the zero vector; a classifier's training never saw <mask>, only <unk>
     ELMo, elmo-style                 zero (of the token vectors), delete, replace
     any other                        delete (the text without the word is read anew), replace
 
@@ -43,7 +43,7 @@ from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.elmo.elmo_style import ELMoStyle
 from probing.encoders.hf.embeddings import InputEmbeddings
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
-from probing.encoders.networks.network import NetworkEncoder
+from probing.encoders.networks.encoder import NetworkEncoder
 from probing.encoders.networks.transformer import Transformer
 from probing.encoders.networks.vocabulary import MASK, PAD, UNKNOWN
 from probing.errors import ConfigError, EncoderError, did_you_mean
