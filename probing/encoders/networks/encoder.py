@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,9 +14,6 @@ from probing.encoders.networks.network import run
 from probing.encoders.networks.vocabulary import CLOSE, Vocabulary
 from probing.errors import EncoderError
 
-if TYPE_CHECKING:
-    from probing.encoders.networks.architecture import Architecture
-
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
 
@@ -24,7 +21,7 @@ VERSION = 1
 class NetworkEncoder:
     """An `Encoder` made of an architecture, a vocabulary and weights; subclasses supply the three."""
 
-    architecture: Architecture
+    architecture: Any  # an `Architecture`, whose module imports this one
     vocabulary: Vocabulary
     layer_names: tuple[str, ...]
     dims: tuple[int, ...]
