@@ -11,7 +11,7 @@ from probing import load_encoder
 from probing.encoders import conformance
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.networks.network import Network, padded, reversed_within, run
-from probing.encoders.networks.recurrent import LSTM
+from probing.encoders.networks.recurrent import LSTM, STATES
 from probing.encoders.networks.transformer import Transformer
 from probing.encoders.networks.vocabulary import (
     CLOSE,
@@ -25,7 +25,6 @@ from probing.encoders.networks.vocabulary import (
     train_vocabulary,
 )
 from probing.errors import EncoderError
-from probing.evaluation.rows import STATES
 
 SMALL = {
     "lstm": {"embedding_dim": 6, "hidden": 5, "layers": 2},
