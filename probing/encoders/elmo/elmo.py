@@ -1,17 +1,17 @@
 """ELMo from its original two files, options.json and the HDF5 weights, as a frozen encoder.
 
-A token is a word of `text.split()`, given as 50 character ids (cut at 48 bytes of UTF-8). Layer 0 is the context-free token
-vector twice, so that all layers are of one width; layer k is [forward, backward] of the k-th LSTMs, and the backward half reads
-from right to left. The begin and end tokens that the network puts around a sentence are not among the states.
+A token is a word of `text.split()`, given as 50 character ids (at most 48 bytes of UTF-8). Layer 0 is the context-free token vector
+twice, so that all layers have one width; layer k is [forward, backward] of the k-th LSTMs, and the backward half reads from right
+to left. The states of the begin and end tokens that the network puts around a sentence are dropped.
 
-The original code carries the LSTMs' state from one batch to the next, so its vectors depend on what was read before. Here every
-sentence starts from zeros, and its vectors depend on nothing but itself; `stateful=True` carries the state as the original does.
+The original code carries the LSTMs' state from one batch to the next, so its vectors depend on the sentences read before. Here the
+LSTMs start from zeros for every sentence; `stateful=True` carries the state as the original does.
 
-The fingerprint covers the weights' file, the options by value, and what is set below; for random weights the seed and torch's
-version instead of the file. Reference: Peters et al. 2018, Deep contextualized word representations; the network is in
+The fingerprint covers the weights' file (for random weights the seed and torch's version), the values of options.json, and the
+encoder's own options. Reference: Peters et al. 2018, Deep contextualized word representations; the network is in
 `probing.encoders.elmo.elmo_network`, the files in `probing.encoders.elmo.elmo_format`.
 
-Left out: the learned mix of the layers (probes take one layer at a time), and half precision.
+Not supported: the learned mix of the layers (probes take one layer at a time), and half precision.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device
+from probing.encoders.base import REREAD, Item, States, check_device, name_in_tables, resolve_device
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, read_options
 from probing.encoders.elmo.hdf5 import check_file
 from probing.errors import EncoderError
@@ -40,11 +40,11 @@ class ELMoEncoder:
         options: the model's options.json.
         weights: the model's HDF5 file.
         max_length: words kept of a sentence; None: all.
-        stateful: carry the LSTMs' state from batch to batch, as the original code does. The vectors then depend on the order and
-            the batches in which sentences are read; only for reproducing values of the original.
+        stateful: carry the LSTMs' state from batch to batch, as the original code does, to reproduce its values. The vectors then
+            depend on the order and the batches in which sentences are read.
         random_weights: draw the weights from `init_seed` as the original does before training, instead of reading them.
         device: cpu, cuda, or auto.
-        label: name in tables; None: the weights' file name. Options that change vectors are added to it.
+        label: name in tables, to which options that change vectors are added; None: the weights' file name.
     """
 
     options: str
@@ -63,6 +63,9 @@ class ELMoEncoder:
         if self.max_length is not None and self.max_length < 1:
             raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 1)")
         self.name = name_in_tables(self, self.label or Path(self.weights).stem, ("max_length", "stateful"))
+
+    def maskings(self) -> tuple[str, ...]:
+        return ("zero", *REREAD)
 
     def random_twin(self, seed: int) -> ELMoEncoder:
         """The same options, weights drawn from `seed`."""
@@ -86,7 +89,7 @@ class ELMoEncoder:
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
-        said: dict[str, Any] = {
+        description: dict[str, Any] = {
             "kind": "elmo",
             "version": VERSION,
             "options": asdict(self.sizes),
@@ -96,9 +99,9 @@ class ELMoEncoder:
         if self.random_weights:
             import torch
 
-            return said | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
+            return description | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
         check_file(self._file)
-        return said | {"weights": file_sha256(self._file)}
+        return description | {"weights": file_sha256(self._file)}
 
     @property
     def _file(self) -> Path:
@@ -122,12 +125,12 @@ class ELMoEncoder:
         return {} if self.stateful else None
 
     def release(self) -> None:
-        """Frees the weights, which are loaded again when they are needed, and forgets the carried state."""
+        """Frees the weights, which are loaded again when needed, and the carried state."""
         self.__dict__.pop("network", None)
         self.__dict__.pop("_memory", None)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        """For each sentence its words, each a tuple of character ids; and how many sentences lost words to `max_length`."""
+        """For each sentence its words, each a tuple of character ids; and the number of sentences cut to `max_length`."""
         width = self.sizes.max_characters
         words = [text.split() for text in texts]
         items: list[Item] = [[character_ids(word, width) for word in sentence[: self.max_length]] for sentence in words]
@@ -140,17 +143,8 @@ class ELMoEncoder:
     def forward(self, items: Sequence[Item]) -> States:
         import torch
 
-        width = self.sizes.max_characters
-        tokens = max(map(len, items))
-        padding = (0,) * width
-        device = next(self.network.parameters()).device
-        lengths = torch.tensor([len(item) for item in items], device=device)
-        characters = torch.tensor([[*item, *[padding] * (tokens - len(item))] for item in items], dtype=torch.long, device=device)
+        characters, lengths = self.network.batch(items)
         with torch.inference_mode():
-            layers = self.network(characters.view(len(items), tokens, width), lengths, self._memory)
-        backward = torch.arange(self.dims[0]) >= self.sizes.projection_dim
-        return States(
-            [layer[:, 1:-1] for layer in layers],
-            torch.arange(tokens, device=device) < lengths[:, None],
-            [torch.zeros_like(backward), *[backward] * self.sizes.n_layers],
-        )
+            layers = self.network(characters, lengths, self._memory)
+        mask = torch.arange(characters.shape[1], device=lengths.device) < lengths[:, None]
+        return States([layer[:, 1:-1] for layer in layers], mask, self.network.backward_dims)

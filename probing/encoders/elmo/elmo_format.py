@@ -1,4 +1,4 @@
-"""ELMo on disk, as the original code (bilm-tf, AllenNLP) has it: characters, options, names and shapes of the weights.
+"""The file format of the original ELMo (bilm-tf, AllenNLP): character ids, options, names and shapes of the weights.
 
 A model is two files. options.json holds the sizes (`ELMoOptions`), the HDF5 file the weights (`shapes`): with e the width of a
 character, F the number of filters, p the projection and d the cells of an LSTM,
@@ -8,7 +8,7 @@ character, F the number of filters, p the projection and d the cells of an LSTM,
 
 and a bias each, called b_… or B. Reference: Peters et al. 2018, Deep contextualized word representations.
 
-Left out: word-level models, models without projections, and the softmax, none of which the released models have.
+Not supported: word-level models, models without projections, and the softmax; the released models have none of them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from probing.encoders.elmo.hdf5 import read_arrays, weight, write_arrays
 from probing.errors import EncoderError
 
 N_CHARACTERS = 261
-"""Rows of char_embed: 256 bytes, begin and end of a sentence, begin and end of a word, and what fills a word up."""
+"""Rows of char_embed: 256 bytes, begin and end of a sentence, begin and end of a word, and the padding of a word."""
 
 BEGIN, END = "<S>", "</S>"
 
 
 @lru_cache(maxsize=2**17)
 def character_ids(word: str, width: int) -> tuple[int, ...]:
-    """`width` ids of a word: its UTF-8 bytes, cut to `width` - 2, between two marks, filled up; 0 is left for padding tokens.
+    """`width` ids of a word: its UTF-8 bytes, at most `width` - 2, between two marks, padded; 0 is the id of padding tokens.
 
     `BEGIN` and `END` are the ends of a sentence.
 
@@ -84,30 +84,30 @@ def shapes(options: ELMoOptions) -> dict[str, tuple[int, ...]]:
     """
     e, p, d = options.embedding_dim, options.projection_dim, options.dim
     n_filters = sum(number for _, number in options.filters)
-    found: dict[str, tuple[int, ...]] = {"char_embed": (N_CHARACTERS, e)}
+    named: dict[str, tuple[int, ...]] = {"char_embed": (N_CHARACTERS, e)}
     for k, (width, number) in enumerate(options.filters):
-        found |= {f"CNN/W_cnn_{k}": (1, width, e, number), f"CNN/b_cnn_{k}": (number,)}
+        named |= {f"CNN/W_cnn_{k}": (1, width, e, number), f"CNN/b_cnn_{k}": (number,)}
     for k in range(options.n_highway):
         for gate in ("carry", "transform"):
-            found |= {f"CNN_high_{k}/W_{gate}": (n_filters, n_filters), f"CNN_high_{k}/b_{gate}": (n_filters,)}
-    found |= {"CNN_proj/W_proj": (n_filters, p), "CNN_proj/b_proj": (p,)}
+            named |= {f"CNN_high_{k}/W_{gate}": (n_filters, n_filters), f"CNN_high_{k}/b_{gate}": (n_filters,)}
+    named |= {"CNN_proj/W_proj": (n_filters, p), "CNN_proj/b_proj": (p,)}
     for direction in (0, 1):
         for layer in range(options.n_layers):
             cell = lstm_name(direction, layer)
-            found |= {f"{cell}/W_0": (2 * p, 4 * d), f"{cell}/B": (4 * d,), f"{cell}/W_P_0": (d, p)}
-    return found
+            named |= {f"{cell}/W_0": (2 * p, 4 * d), f"{cell}/B": (4 * d,), f"{cell}/W_P_0": (d, p)}
+    return named
 
 
 def lstm_name(direction: int, layer: int) -> str:
-    """Where an LSTM's weights are; direction 0 reads forward, 1 backward."""
+    """The path of an LSTM's weights in the file; direction 0 reads forward, 1 backward."""
     return f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
 
 
 def read_options(path: Path) -> ELMoOptions:
-    """The options of a file; keys that the network does not need are passed over.
+    """Reads options.json; keys that the network does not need are ignored.
 
     Raises:
-        EncoderError: no such file, not JSON, keys missing (they are named), or a value that is not allowed.
+        EncoderError: no such file, not JSON, missing keys, or a value that is not allowed.
     """
     where = f"encoder.options={str(path)!r}"
     given = read_json(path, where, "give the options.json that belongs to the weights")
@@ -129,10 +129,10 @@ def read_options(path: Path) -> ELMoOptions:
 
 
 def read_weights(path: Path, options: ELMoOptions) -> dict[str, np.ndarray]:
-    """The weights by name, float32, of the `shapes` that the options ask for.
+    """The weights by name, float32, of the `shapes` of the options.
 
     Raises:
-        EncoderError: no h5py, no such file, not HDF5, a weight missing or of another shape (it is named).
+        EncoderError: no h5py, no such file, not HDF5, a weight that is missing or of another shape.
     """
     arrays = read_arrays(path)
     return {name: weight(arrays, name, shape, path) for name, shape in shapes(options).items()}
@@ -147,17 +147,17 @@ def write_elmo(folder: Path, options: ELMoOptions, arrays: Mapping[str, np.ndarr
     Returns:
         The paths of the two files.
     """
-    said: dict[str, Any] = {"char_cnn": {"n_characters": N_CHARACTERS + 1}, "lstm": {}}
+    content: dict[str, Any] = {"char_cnn": {"n_characters": N_CHARACTERS + 1}, "lstm": {}}
     for key, (field, *_) in _KEYS.items():
         if field:
             *parents, last = key.split(".")
-            node = said
+            node = content
             for parent in parents:
                 node = node.setdefault(parent, {})
             node[last] = getattr(options, field)
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / "options.json", folder / "weights.hdf5"
-    written[0].write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    written[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_arrays(written[1], arrays)
     return written
 
@@ -201,4 +201,4 @@ _KEYS: dict[str, tuple[str | None, Callable[[Any], bool], str]] = {
     "lstm.projection_dim": ("projection_dim", *_WHOLE),
     "lstm.use_skip_connections": ("use_skip_connections", lambda value: type(value) is bool, "true, false"),
 }
-"""For each key of options.json the field of `ELMoOptions` it sets, what it may be, and this in words."""
+"""For each key of options.json: the field of `ELMoOptions` that it sets, a test of its value, and the allowed values in words."""

@@ -15,38 +15,41 @@ The maximum is over all positions of the word's fixed width, those after its end
 backward LSTMs share x and nothing else; each sentence stands between a begin and an end token, and the backward LSTMs start at
 its own end token, so padding does not reach them.
 
-Reference: Peters et al. 2018, Deep contextualized word representations. Parameters bear the original's names
-(`probing.encoders.elmo.elmo_format`). Left out: the softmax and the dropout of training, and the learned mix of the layers.
+Reference: Peters et al. 2018, Deep contextualized word representations. Parameters have the original's names
+(`probing.encoders.elmo.elmo_format`). There is neither the softmax and dropout of training nor the learned mix of the layers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from probing.encoders.base import Item
 from probing.encoders.elmo.elmo_format import BEGIN, END, ELMoOptions, character_ids, lstm_name, read_weights, shapes, write_elmo
 
 Memory = dict[str, tuple[torch.Tensor, torch.Tensor]]
-"""For each LSTM, by its name, the output (rows, p) and the cells (rows, d) that the last batch left it with."""
+"""For each LSTM, by its name, the output (rows, p) and the cells (rows, d) at the end of the last batch."""
 
 WORDS_AT_ONCE = 256
-"""Distinct words that go through the character CNN together; more would only take more memory."""
+"""Distinct words that go through the character CNN together; bounds its memory."""
 
 
 class ELMoNetwork(torch.nn.Module):
-    """The network of these options.
+    """ELMo's network.
 
     Args:
-        arrays: the weights by name; None: drawn from `seed` as the original draws them before training, that is characters
-            uniform in ±1; convolutions uniform in ±0.05 (relu) or normal with variance 1 / inputs (tanh); highways and
-            projection normal with variance 1 / inputs; LSTMs uniform in ±sqrt(6 / (inputs + outputs)); biases 0, of the carry
-            gates -2.
-        seed: of the drawn weights.
+        arrays: the weights by name; None: drawn from `seed` as the original draws them before training: characters uniform in ±1;
+            convolutions uniform in ±0.05 (relu) or normal with variance 1 / inputs (tanh); highways and projection normal with
+            variance 1 / inputs; LSTMs uniform in ±sqrt(6 / (inputs + outputs)); biases 0, of the carry gates -2.
+        seed: seed of the drawn weights.
+
+    Attributes:
+        backward_dims: for each layer a bool vector, True for the dims that read from right to left.
     """
 
     def __init__(self, options: ELMoOptions, arrays: Mapping[str, np.ndarray] | None = None, seed: int = 0) -> None:
@@ -59,28 +62,37 @@ class ELMoNetwork(torch.nn.Module):
                 for name, shape in shapes(options).items()
             }
         )
+        back = torch.arange(2 * options.projection_dim) >= options.projection_dim
+        self.backward_dims = [torch.zeros_like(back), *[back] * options.n_layers]
 
     @classmethod
     def load(cls, options: ELMoOptions, weights: Path) -> ELMoNetwork:
-        """The network with the weights of a file; raises what `read_weights` does."""
+        """The network with the weights of a file, read by `read_weights`."""
         return cls(options, read_weights(weights, options))
 
     def save(self, folder: Path) -> tuple[Path, Path]:
         """Writes options.json and weights.hdf5 in the original format; returns their paths."""
         return write_elmo(folder, self.options, {name: w.detach().cpu().numpy() for name, w in self.weights.items()})
 
+    def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Characters (batch, tokens, max_characters) and lengths (batch,) of items of words, without boundary tokens."""
+        device = self.weights["char_embed"].device
+        lengths = torch.tensor([len(item) for item in items], device=device)
+        words = [torch.tensor(list(item), dtype=torch.long).reshape(-1, self.options.max_characters) for item in items]
+        return torch.nn.utils.rnn.pad_sequence(words, batch_first=True).to(device), lengths
+
     def forward(self, characters: torch.Tensor, lengths: torch.Tensor, memory: Memory | None = None) -> list[torch.Tensor]:
         """States of every layer, boundary tokens included.
 
         Args:
             characters: (batch, tokens, max_characters) character ids of the words, without boundary tokens.
-            lengths: (batch,) words of each sentence; what `characters` holds beyond them is ignored.
-            memory: if given, the LSTMs start from it instead of zeros, row by row, and leave their last states in it.
+            lengths: (batch,) number of words of each sentence; `characters` beyond it are ignored.
+            memory: if given, the LSTMs start from it instead of zeros, row by row, and store their last states in it.
 
         Returns:
             1 + n_layers tensors (batch, tokens + 2, 2 * projection_dim). Layer 0 is the token vector twice, the others are
-            [forward, backward]. Position 0 is the begin token, position k word k, position lengths + 1 the end token; what
-            stands behind it means nothing.
+            [forward, backward]. Position 0 is the begin token, position k word k, position lengths + 1 the end token; later
+            positions are padding.
         """
         forward = self.token_vectors(self._bounded(characters, lengths)).transpose(0, 1)  # (tokens + 2, batch, p)
         ends = lengths + 2
@@ -116,11 +128,11 @@ class ELMoNetwork(torch.nn.Module):
         w, options = self.weights, self.options
         table = F.pad(w["char_embed"], (0, 0, 1, 0))  # row 0, of padding tokens, is zero
         x = F.embedding(words, table).flatten(1)  # (n, max_characters * embedding_dim)
-        step, found = options.embedding_dim, []
+        step, maxima = options.embedding_dim, []
         for k, (width, _) in enumerate(options.filters):
             windows = x.unfold(1, width * step, step)  # (n, positions, width * embedding_dim)
-            found.append((windows @ w[f"CNN/W_cnn_{k}"].flatten(0, 2) + w[f"CNN/b_cnn_{k}"]).amax(1))  # (n, filters)
-        y = getattr(torch, options.activation)(torch.cat(found, 1))  # (n, all filters)
+            maxima.append((windows @ w[f"CNN/W_cnn_{k}"].flatten(0, 2) + w[f"CNN/b_cnn_{k}"]).amax(1))  # (n, filters)
+        y = getattr(torch, options.activation)(torch.cat(maxima, 1))  # (n, all filters)
         for k in range(options.n_highway):
             gate, candidate = (y @ w[f"CNN_high_{k}/W_{part}"] + w[f"CNN_high_{k}/b_{part}"] for part in ("carry", "transform"))
             y = torch.lerp(y, torch.relu(candidate), torch.sigmoid(gate))

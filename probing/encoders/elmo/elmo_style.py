@@ -1,8 +1,8 @@
-"""An ELMo-style network to train: characters, a convolution over them, and a two-directional LSTM language model with projection.
+"""An ELMo-style architecture to train: characters, a convolution over them, and a biLSTM language model with projections.
 
-The network is ELMo's own (`probing.encoders.elmo.elmo_network`), smaller. Words are read by their letters, so none is unknown; a
-language model predicts words of a counted vocabulary. A checkpoint also holds the original's two files, options.json and
-weights.hdf5, which `encoder=elmo` reads alike.
+The network is ELMo's (`probing.encoders.elmo.elmo_network`), smaller. Words are read as characters, so none is unknown; a language
+model predicts words of a counted vocabulary. A checkpoint also holds the original's two files, options.json and weights.hdf5, which
+`encoder=elmo` reads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from probing.encoders.base import Item
+from probing.encoders.base import REREAD, Item
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids
 from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.elmo.hdf5 import library
@@ -26,7 +26,7 @@ from probing.errors import EncoderError
 
 @dataclass(frozen=True)
 class Characters:
-    """Words as tuples of `width` character ids, ends and padding included."""
+    """The `Vocabulary` of characters: a token is a word, as a tuple of `width` character ids, ends and padding included."""
 
     width: int
     size: int = 0
@@ -44,15 +44,14 @@ class Characters:
 
 @dataclass
 class ELMoStyle(Architecture):
-    """Options of `Architecture`, where `embedding_dim` is the projection's width, `dropout` has no effect, and no word is hashed;
-    and:
+    """Options of `Architecture`, with `embedding_dim` the projection's width, `dropout` and `buckets` without effect; and:
 
     Args:
         hidden: cells of an LSTM layer in one direction, before the projection.
         character_dim: width of a character's vector.
-        filters: of the convolution of width 1, of width 2, and so on.
-        highways: highway layers over them.
-        characters: ids a word has, its ends included; longer words are cut.
+        filters: number of filters of width 1, of width 2, and so on.
+        highways: highway layers over the convolutions.
+        characters: ids of a word, its ends included; longer words are cut.
         clip: bound of cells and projections.
     """
 
@@ -95,7 +94,7 @@ class ELMoStyle(Architecture):
 
     @property
     def options(self) -> ELMoOptions:
-        """The original's options of this network."""
+        """This network's options in the original's terms."""
         return ELMoOptions(
             embedding_dim=self.character_dim,
             filters=tuple((width, n) for width, n in enumerate(self.filters, start=1)),
@@ -110,12 +109,15 @@ class ELMoStyle(Architecture):
             use_skip_connections=True,
         )
 
+    def maskings(self) -> tuple[str, ...]:
+        return ("zero", *REREAD)
+
     @property
     def vocabulary(self) -> Vocabulary:
         return Characters(self.characters)
 
     def reader(self, counted: TrainedVocabulary) -> Vocabulary:
-        library()  # its files are written at the end of the training: better to know now
+        library()  # h5py writes the files at the end of the training; fail now if it is missing
         return self.vocabulary
 
     def network_of(self, size: int, seed: int) -> ELMoStyleNetwork:
@@ -126,30 +128,22 @@ class ELMoStyle(Architecture):
 
 
 class ELMoStyleNetwork(nn.Module):
-    """ELMo's network under the names that `probing.encoders.networks.network.Network` has."""
+    """ELMo's network with the members of `probing.encoders.networks.network.Network`."""
 
     margin = 1
 
     def __init__(self, options: ELMoOptions, seed: int):
         super().__init__()
         self.inner = ELMoNetwork(options, seed=seed)
-        back = torch.arange(2 * options.projection_dim) >= options.projection_dim
-        self.backward_dims = [torch.zeros_like(back), *[back] * options.n_layers]
+        self.backward_dims = self.inner.backward_dims
 
     def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Characters (batch, tokens, width) and lengths (batch,), both without the marks of the ends."""
-        lengths = [len(item) for item in items]
-        width = self.inner.options.max_characters
-        characters = torch.zeros(len(items), max(lengths), width, dtype=torch.long)
-        inside = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
-        characters[inside] = torch.tensor([word for item in items for word in item])
-        device = next(self.parameters()).device
-        return characters.to(device), torch.tensor(lengths, device=device)
+        return self.inner.batch(items)
 
     def counted(self, characters: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The mask (batch, tokens) of real words."""
         return torch.arange(characters.shape[1], device=lengths.device)[None] < lengths[:, None]
 
     def forward(self, characters: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
-        """States (batch, tokens + 2, 2 * projection), the marks of the ends included."""
+        """States (batch, tokens + 2, 2 * projection), boundary tokens included."""
         return self.inner(characters, lengths)

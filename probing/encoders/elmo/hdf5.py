@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from probing.data.readers.files import require_file
-from probing.errors import EncoderError, did_you_mean
+from probing.errors import EncoderError, did_you_mean, first_line
 
 
 def check_file(path: Path) -> None:
-    """Raises EncoderError where there is no such file, or none that can be opened."""
+    """Raises EncoderError for a file that is missing or cannot be opened."""
     require_file(path, f"encoder.weights={str(path)!r}", "give the HDF5 file of the model's weights")
 
 
@@ -24,28 +24,28 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Every numeric array of the file as float32, by its path in the file.
 
     Raises:
-        EncoderError: h5py is not installed, no such file, or a file that is cut short or no HDF5 file at all.
+        EncoderError: h5py is not installed, no such file, or a file that is cut short or not HDF5.
     """
     h5py = library()
     check_file(path)
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
 
     def keep(name: str, node: Any) -> None:
         if isinstance(node, h5py.Dataset) and node.dtype.kind in "fiu":
             with np.errstate(over="ignore", invalid="ignore"):
-                found[name] = np.asarray(node, np.float32)
+                arrays[name] = np.asarray(node, np.float32)
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(keep)
-    except Exception as error:  # h5py raises what its C library happens to meet: OSError, RuntimeError, ValueError and more
-        why = next(iter(str(error).splitlines()), type(error).__name__)
+    except Exception as error:  # h5py raises OSError, RuntimeError, ValueError and more
+        why = first_line(error) or type(error).__name__
         raise EncoderError(f"encoder.weights={str(path)!r} is cut short or no HDF5 file ({why}); fetch it again") from None
-    return found
+    return arrays
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes the arrays as float32; the folder must exist, a file of that name is replaced.
+    """Writes the arrays as float32, over an existing file; the folder must exist.
 
     Raises:
         EncoderError: h5py is not installed.
@@ -59,18 +59,18 @@ def weight(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None,
     """The array of that name, if its shape fits.
 
     Args:
-        arrays: what `read_arrays` gave for `path`.
-        shape: the shape it must have; None fits any size.
+        arrays: the result of `read_arrays(path)`.
+        shape: the expected shape; None stands for any size.
 
     Raises:
         EncoderError: no such weight, or one of another shape.
     """
     if name not in arrays:
         raise EncoderError(f"{path} has no weight {name!r}{did_you_mean(name, arrays)}; it is of another model or version")
-    found = arrays[name].shape
-    if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
-        wanted = "(" + ", ".join("any" if want is None else str(want) for want in shape) + ")"
-        raise EncoderError(f"{path}: the weight {name!r} has the shape {found}, the model's other files ask for {wanted}")
+    actual = arrays[name].shape
+    if len(actual) != len(shape) or any(size not in (None, n) for size, n in zip(shape, actual, strict=True)):
+        expected = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+        raise EncoderError(f"{path}: the weight {name!r} has the shape {actual}, the model's other files ask for {expected}")
     return arrays[name]
 
 

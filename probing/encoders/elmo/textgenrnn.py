@@ -1,28 +1,25 @@
 """textgenrnn, a pretrained character LSTM language model, from its Keras weights, as a frozen encoder.
 
-A token is a character c. It is read in a window that ends with it: the `window` - 1 characters before it, the start mark `<s>`
-before those of a sentence's beginning, and id 0 before that. With sigma the logistic function,
+A token is a character c. It is read in a window that ends with it: the `window` - 1 characters before it, preceded at the beginning
+of a sentence by the start mark `<s>` and id 0. With sigma the logistic function,
 
     x_t = E[c_t]                                   i, f, g, o = W x_t + U h_{t-1} + b
     m_t = sigma(f) m_{t-1} + sigma(i) tanh(g)      h_t = sigma(o) tanh(m_t)
 
 for each LSTM on the one below; "attention" is sum_t a_t v_t over the window, where v_t is [embedding, LSTM 1, LSTM 2] and
-a = softmax(v w). From this vector the model predicts the next character, and this is the vector that its author takes for a text.
+a = softmax(v w). The model predicts the next character from this vector, and its author uses it as the vector of a text.
 
-One window for each character costs `window` LSTM steps a character, and is what the model was trained on. Run once over a whole
-sentence instead, with the attention over the last 40 states, it predicts badly: 5.6 bits a character at best, where windows give
-2.6 (20 news sentences).
+The model was trained on windows, one for each character (`window` LSTM steps a character). One pass over the whole sentence would
+be cheaper, but the model then predicts badly: 5.6 bits a character in place of 2.6.
 
-An unknown character has id 0, as in the original's own encoding and generation (`vocab.get(x, 0)`; its training left such
-characters out): with one character in twenty replaced by an unknown one, 3.3 bits for each other character, and 3.5 if unknown
-ones are left out.
+An unknown character has id 0, as in the original's own encoding (`vocab.get(x, 0)`).
 
 The layout of the weights: a bias of length 8 * units means Keras' CuDNNLSTM, whose input blocks are stored (units, inputs) row by
 row, recurrent blocks transposed, and biases in two halves to be added; 4 * units means Keras' LSTM. In either, sigma is the
 logistic function and not the "hard sigmoid" that is Keras 2's default for LSTM: cuDNN has no other, and the original's CPU model
-sets recurrent_activation="sigmoid" to match. Measured: 2.6 bits a character (30 news sentences), 3.3 with the hard sigmoid.
+sets recurrent_activation="sigmoid" to match.
 
-Reference: Max Woolf, textgenrnn, github.com/minimaxir/textgenrnn (MIT). Left out: word-level and bidirectional models, training.
+Reference: Max Woolf, textgenrnn, github.com/minimaxir/textgenrnn (MIT). Not supported: word-level and bidirectional models.
 """
 
 from __future__ import annotations
@@ -59,13 +56,13 @@ class TextgenrnnEncoder:
     Args:
         weights: textgenrnn_weights.hdf5.
         vocab: textgenrnn_vocab.json, the id of every character.
-        window: characters that a state has read, its own included; 40 as in training.
+        window: characters of a window; 40 as in training.
         max_length: characters kept of a sentence; None: all.
         random_weights: draw the weights from `init_seed` as Keras does before training, in the sizes of the file: embeddings and
             attention uniform in ±0.05, input weights uniform in ±sqrt(6 / (inputs + 4 units)), recurrent ones orthogonal,
             biases 0, of the forget gates 1.
         device: cpu, cuda, or auto.
-        label: name in tables; None: textgenrnn. Options that change vectors are added to it.
+        label: name in tables, to which options that change vectors are added; None: textgenrnn.
     """
 
     weights: str
@@ -90,19 +87,17 @@ class TextgenrnnEncoder:
         """The same sizes and vocabulary, weights drawn from `seed`."""
         return replace(self, random_weights=True, init_seed=seed)
 
-    # What it is.
-
     @cached_property
     def ids(self) -> dict[str, int]:
-        """Id of every character that the model knows."""
+        """The id of every character that the model knows."""
         where = f"encoder.vocab={self.vocab!r}"
-        found = read_json(self._path(self.vocab), where, "give the model's vocabulary, textgenrnn_vocab.json")
-        numbers = list(found.values()) if isinstance(found, dict) else []
+        ids = read_json(self._path(self.vocab), where, "give the model's vocabulary, textgenrnn_vocab.json")
+        numbers = list(ids.values()) if isinstance(ids, dict) else []
         if any(type(n) is not int for n in numbers) or set(numbers) != set(range(1, len(numbers) + 1)) or not numbers:
             raise EncoderError(f"{where} must map characters to the ids 1, 2, 3, …, each once")
-        if START not in found or any(len(character) != 1 for character in found if character != START):
+        if START not in ids or any(len(character) != 1 for character in ids if character != START):
             raise EncoderError(f"{where} must hold single characters and {START!r}; word-level models are not supported")
-        return found
+        return ids
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -119,7 +114,7 @@ class TextgenrnnEncoder:
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
-        said: dict[str, Any] = {
+        description: dict[str, Any] = {
             "kind": "textgenrnn",
             "version": VERSION,
             "dims": self.dims,
@@ -130,8 +125,8 @@ class TextgenrnnEncoder:
         if self.random_weights:
             import torch
 
-            return said | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
-        return said | {"weights": file_sha256(self._path(self.weights))}
+            return description | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
+        return description | {"weights": file_sha256(self._path(self.weights))}
 
     @staticmethod
     def _path(given: str) -> Path:
@@ -141,21 +136,19 @@ class TextgenrnnEncoder:
     def _arrays(self) -> dict[str, np.ndarray]:
         """embedding (ids, e); for LSTM k with u units: input k (4u, inputs), recurrent k (4u, u), bias k (4u,); attention."""
         path = self._path(self.weights)
-        arrays = read_arrays(path)
-        found = {"embedding": weight(arrays, "embedding/embedding/embeddings:0", (len(self.ids) + 1, None), path)}
-        inputs = joined = found["embedding"].shape[1]
+        stored = read_arrays(path)
+        arrays = {"embedding": weight(stored, "embedding/embedding/embeddings:0", (len(self.ids) + 1, None), path)}
+        inputs = joined = arrays["embedding"].shape[1]
         k = 1
-        while k == 1 or f"{_keras_name(k)}/kernel:0" in arrays:
-            found |= _lstm_weights(arrays, k, inputs, path)
-            inputs = found[f"recurrent {k}"].shape[1]
+        while k == 1 or f"{_keras_name(k)}/kernel:0" in stored:
+            arrays |= _lstm_weights(stored, k, inputs, path)
+            inputs = arrays[f"recurrent {k}"].shape[1]
             joined, k = joined + inputs, k + 1
-        return found | {"attention": weight(arrays, "attention/attention/attention_W:0", (joined, 1), path)}
+        return arrays | {"attention": weight(stored, "attention/attention/attention_W:0", (joined, 1), path)}
 
     @property
     def _lstms(self) -> range:
         return range(1, 1 + sum(name.startswith("bias") for name in self._arrays))
-
-    # What it does.
 
     @cached_property
     def _network(self) -> tuple[torch.Tensor, list[torch.nn.LSTM], torch.Tensor]:
@@ -164,27 +157,27 @@ class TextgenrnnEncoder:
         device = resolve_device(self.device)
         if self.random_weights:
             generator = torch.Generator().manual_seed(self.init_seed)
-            found = {name: _drawn(name, array.shape, generator) for name, array in self._arrays.items()}
+            weights = {name: _drawn(name, array.shape, generator) for name, array in self._arrays.items()}
         else:
-            found = {name: torch.tensor(array) for name, array in self._arrays.items()}
+            weights = {name: torch.tensor(array) for name, array in self._arrays.items()}
             if file_sha256(self._path(self.weights)) != self.description["weights"]:
                 raise EncoderError(f"{self.weights} was replaced since it was read first: make the encoder again")
         lstms = []
         for k in self._lstms:
-            of_input, of_state, bias = (found[f"{part} {k}"] for part in ("input", "recurrent", "bias"))
+            of_input, of_state, bias = (weights[f"{part} {k}"] for part in ("input", "recurrent", "bias"))
             lstm = torch.nn.LSTM(of_input.shape[1], of_state.shape[1], device="meta")  # draws nothing
             values = {"weight_ih_l0": of_input, "weight_hh_l0": of_state, "bias_ih_l0": bias, "bias_hh_l0": torch.zeros_like(bias)}
             lstm.load_state_dict(values, assign=True)
             lstms.append(lstm.requires_grad_(False).to(device))
-        return found["embedding"].to(device), lstms, found["attention"].to(device)
+        return weights["embedding"].to(device), lstms, weights["attention"].to(device)
 
     def release(self) -> None:
-        """Frees the weights; they are loaded again when they are needed."""
+        """Frees the weights; they are loaded again when needed."""
         self.__dict__.pop("_network", None)
         self.__dict__.pop("_arrays", None)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        """The ids of each sentence's characters, blanks included; and how many sentences lost characters to `max_length`."""
+        """The ids of each sentence's characters, blanks included; and the number of sentences cut to `max_length`."""
         items: list[Item] = [[self.ids.get(character, 0) for character in text[: self.max_length]] for text in texts]
         return items, sum(len(item) < len(text) for item, text in zip(items, texts, strict=True))
 
@@ -196,8 +189,8 @@ class TextgenrnnEncoder:
         import torch
 
         before = [0] * (self.window - 1) + [self.ids[START]]
-        read = [torch.tensor([*before, *item]) for item in items]
-        windows = torch.cat([ids.unfold(0, self.window, 1)[1:] for ids in read])  # (characters, window)
+        padded = [torch.tensor([*before, *item]) for item in items]
+        windows = torch.cat([ids.unfold(0, self.window, 1)[1:] for ids in padded])  # (characters, window)
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             parts = [self._read(part) for part in windows.to(self._network[0].device).split(WINDOWS_AT_ONCE)]
         layers = [torch.cat(part) for part in zip(*parts, strict=True)]  # (characters, dims[l]) each
