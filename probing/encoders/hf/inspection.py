@@ -1,229 +1,47 @@
-"""The layers of a `transformers` model, found by running it: which state is which, what depends on what, how many tokens fit.
-
-The names of classes and attributes differ between families and promise nothing, so nothing is taken from them. A small batch
-goes through the model once under hooks, and each state that the model hands out is compared with what every module took and gave:
-
-- *blocks* are the members of the list of modules whose outputs most states are; block k is the k-th call of one of them;
-- a state that no block precedes is layer 0; where the model hands out none (Mamba, RWKV), the input of block 1 is put before
-  its states. It is called "embeddings" only if it does not change at a token when another token changes;
-- a state made after block k is named by the modules between: "block 12 + final norm" is not the output of block 12.
-
-The number of positions is read from the position matrix, where some embedding module gives its rows in a sequence.
-"""
+"""What running a model on a few sentences tells of it: kept beside its vectors, so that later runs can plan without loading it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
+from typing import Any
 
-import torch
-from torch import nn
-
-from probing.encoders.base import CONTEXTUAL
-from probing.encoders.hf.hooks import Seen, Site, sites_of, trace
-from probing.errors import StatesError
+VERSION = 2
+"""Raise when the same weights and options would give other vectors, or another inspection."""
 
 
 @dataclass(frozen=True)
-class Layers:
-    """What one traced run tells of a model's layers.
+class Inspection:
+    """Facts about a model, as plain values; the names of the fields are keys on disk.
 
     Attributes:
-        names: of the layers, from layer 0 on.
-        dims: width of each.
-        first: the site of layer 0, where the model does not hand it out; its own states then begin with layer 1.
-        sites: of every layer; None if a state is made between modules.
+        layer_names: from layer 0 on.
+        dims: width of each layer.
         context_free: whether layer 0 depends on no other word.
-        positions: rows of the position matrix from that of the first token on; None where there is no such matrix.
+        positions: rows of its position matrix, which bound the tokens of a sentence; None where it has none.
+        company: which sentences can share a batch, one of `probing.encoders.hf.batching.BATCHINGS`.
+        longest: most tokens of the sentences on which `company` was found; None: not bounded by the model.
+        versions: of the libraries that ran it.
     """
 
-    names: tuple[str, ...]
+    layer_names: tuple[str, ...]
     dims: tuple[int, ...]
-    first: Site | None
-    sites: tuple[Site, ...] | None
     context_free: bool
     positions: int | None
+    company: str
+    longest: int | None
+    versions: tuple[str, ...] = field(default_factory=lambda: versions_used())
+
+    @classmethod
+    def of_record(cls, record: Any) -> Inspection | None:
+        """The inspection from its JSON; None where another version of this package or of the libraries wrote it."""
+        if not isinstance(record, Mapping) or record.keys() != {field.name for field in fields(cls)}:
+            return None
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        return cls(**values) if values["versions"] == versions_used() else None
 
 
-def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Tensor]], tokens: int, changed: int) -> Layers:
-    """The layers of a model, from two sentences of one length.
-
-    Args:
-        name: of the encoder, for messages.
-        run: sends the two through the model and returns the states that it hands out, (2, tokens, dim) each.
-        tokens: of each sentence.
-        changed: the one token in which the second sentence differs from the first.
-
-    Raises:
-        StatesError: states that are not one vector a token, or none of which is what a block takes or gives.
-    """
-    states, seen = trace(model, run)
-    for state in states:
-        if not isinstance(state, torch.Tensor) or state.ndim != 3 or state.shape[1] < tokens:
-            form = f"states of shape {tuple(state.shape)}" if isinstance(state, torch.Tensor) else f"a {type(state).__name__}"
-            raise StatesError(f"{name}: the model hands out {form} for a layer, expected (2, {tokens}, dim); it cannot be read")
-    blocks = _blocks(model, states, seen)
-    if not blocks:
-        raise StatesError(f"{name}: no state that the model hands out is what one of its blocks takes or gives; it cannot be read")
-    names: list[str] = []
-    done = 0
-    for state, following in zip(states, [*states[1:], None], strict=True):
-        called, done = _name(state, following, blocks, seen, done)
-        names.append(called)
-    first = None
-    if names[0] != _EMBEDDINGS:
-        taken = next((s for s in blocks[0].taken if s.value.shape[:2] == states[0].shape[:2]), None)
-        if taken is None:
-            raise StatesError(f"{name}: the model hands out no state before its first block; it cannot be read")
-        first, states, names = taken.site, (taken.value, *states), [_EMBEDDINGS, *names]
-    others = [k for k in range(tokens) if k != changed]
-    context_free = torch.equal(states[0][0, others], states[0][1, others])
-    if not context_free:
-        names[0] = f"input of block 1, which {CONTEXTUAL}"
-    dims = tuple(state.shape[2] for state in states)
-    outputs = {f"block {k}": block.given for k, block in enumerate(blocks, 1)}
-    sites = sites_of(states, seen, [outputs.get(called, ()) for called in names])
-    return Layers(tuple(names), dims, first, sites, context_free, _positions(seen))
-
-
-_EMBEDDINGS = "embeddings"
-
-
-@dataclass(frozen=True)
-class _Block:
-    """One call of a block: when, and what it took and gave."""
-
-    begun: int
-    ended: int
-    taken: list[Seen]
-    given: list[Seen]
-
-
-def _blocks(model: nn.Module, states: Sequence[torch.Tensor], seen: Sequence[Seen]) -> list[_Block]:
-    """The calls of the blocks, in order: of the list whose members take and give the most states; of several, the outermost."""
-    best: tuple[int, list[_Block]] = (0, [])
-    for part in model.modules():  # from the outside inwards
-        if isinstance(part, nn.ModuleList | nn.Sequential):
-            blocks = sorted((block for member in part for block in _calls(member, seen)), key=lambda block: block.begun)
-            values = [s for block in blocks for s in block.given] + [s for block in blocks[:1] for s in block.taken]
-            explained = sum(any(_same(s.value, state) for s in values) for state in states)
-            if explained > best[0]:
-                best = (explained, blocks)
-    return best[1]
-
-
-def _calls(module: nn.Module, seen: Sequence[Seen]) -> list[_Block]:
-    """The calls of a module; of one whose `forward` is called past its hooks (SqueezeBERT), the calls of its parts as one."""
-    own: dict[int, list[Seen]] = {}
-    for s in seen:
-        if s.site.module is module:
-            own.setdefault(s.site.call, []).append(s)
-    if not own:
-        parts = set(module.modules())
-        if inside := [s for s in seen if s.site.module in parts]:
-            own[0] = inside
-    return [
-        _Block(
-            begun := min(s.begun for s in values),
-            ended := max(s.ended for s in values),
-            [s for s in values if s.site.enters and s.begun == begun],
-            [s for s in values if not s.site.enters and s.ended == ended],
-        )
-        for values in own.values()
-    ]
-
-
-def _name(
-    state: torch.Tensor, following: torch.Tensor | None, blocks: Sequence[_Block], seen: Sequence[Seen], done: int
-) -> tuple[str, int]:
-    """The name of a state, and the number of blocks that it follows.
-
-    States come in the order of the blocks. Where a block adds nothing, several places hold the same values; then the first block
-    counts whose output no earlier state was.
-
-    Args:
-        following: the next state, by which the embeddings are told from the output of a block 1 that adds nothing.
-        done: blocks that the state before this one follows.
-    """
-    gives = [any(_same(s.value, state) for s in block.given) for block in blocks]
-    enters = [any(_same(s.value, state) for s in block.taken) for block in blocks]
-    if (
-        enters[0]
-        and not done
-        and (not gives[0] or (following is not None and any(_same(s.value, following) for s in blocks[0].given)))
-    ):
-        return _EMBEDDINGS, 0
-    for k in range(done, len(blocks)):
-        if gives[k]:
-            return f"block {k + 1}", k + 1
-    made = [s for s in seen if not s.site.enters and _same(s.value, state)]
-    outside = [s for s in made if all(s.ended < block.begun or block.ended < s.begun for block in blocks)]
-    since = [s for s in outside if not done or blocks[done - 1].ended < s.begun]
-    for s in sorted(since, key=lambda s: s.begun):  # the outermost module of this value, after the last state's block
-        follows = sum(block.ended < s.begun for block in blocks)
-        return (_after(s, follows, blocks, seen), follows) if follows else (_EMBEDDINGS, 0)
-    for k in range(done, len(blocks)):
-        if enters[k]:  # made between modules, as by a factor
-            return f"input of block {k + 1}", k
-    if made:
-        inside = next(k for k, block in enumerate(blocks, 1) if block.begun < made[0].begun and made[0].ended < block.ended)
-        return f"block {inside}, {_leaf(made[0])}", inside - 1
-    return "state made by no module", done
-
-
-def _after(last: Seen, done: int, blocks: Sequence[_Block], seen: Sequence[Seen]) -> str:
-    """The name of a state made after a block, by the modules between."""
-    since = [s for s in seen if not s.site.enters and blocks[done - 1].ended < s.begun and s.ended <= last.ended]
-    outer = [s for s in since if not any(o.begun < s.begun and s.ended < o.ended for o in since)]
-    norm = "final norm" if done == len(blocks) else "norm"
-    active = (s for s in outer if not isinstance(s.site.module, nn.Dropout | nn.Identity))
-    return " + ".join([f"block {done}", *dict.fromkeys(norm if _is_norm(s.site.module) else _leaf(s) for s in active)])
-
-
-def _leaf(seen: Seen) -> str:
-    """The last part of a module's name that is no number."""
-    return next((part for part in reversed(seen.name.split(".")) if not part.isdigit()), seen.name)
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return "norm" in type(module).__name__.lower()
-
-
-def _same(value: torch.Tensor, state: torch.Tensor) -> bool:
-    """Whether a module's value is the state (batch, tokens, dim), perhaps flat, transposed, or with tokens padded inside."""
-    if value.ndim == 2 and value.numel() == state.numel():
-        return _equal(value.reshape(state.shape), state)
-    if value.ndim != 3 or state.ndim != 3:
-        return value.shape == state.shape and _equal(value, state)
-    for order in ((0, 1, 2), (1, 0, 2), (0, 2, 1)):
-        turned = value.permute(order)
-        if turned.shape[0] == state.shape[0] and turned.shape[2] == state.shape[2] and turned.shape[1] >= state.shape[1]:
-            if _equal(turned[:, : state.shape[1]], state):
-                return True
-    return False
-
-
-def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors of one shape have the same entries, or NaN at the same places."""
-    return torch.equal(a, b) or (torch.equal(a.isnan(), b.isnan()) and torch.equal(a.nan_to_num(), b.nan_to_num()))
-
-
-def _positions(seen: Sequence[Seen]) -> int | None:
-    """The number of rows, from that of the first token on, of the shortest matrix that gave its rows one after another."""
-    bounds, takes_states = [], {(s.site.module, s.site.call) for s in seen if s.site.enters}
-    for s in seen:
-        weight = getattr(s.site.module, "weight", None)
-        if (
-            (s.site.module, s.site.call) in takes_states
-            or not isinstance(weight, torch.Tensor)
-            or weight.ndim != 2
-            or s.value.ndim < 2
-        ):
-            continue
-        rows = s.value.reshape(-1, *s.value.shape[-2:])[0]  # (tokens, dim)
-        if len(rows) < 3 or rows.shape[1] != weight.shape[1]:
-            continue
-        for start in (weight[:, 0] == rows[0, 0]).nonzero().flatten().tolist():
-            if torch.equal(weight[start : start + len(rows)], rows):
-                bounds.append(len(weight) - start)
-    return min(bounds, default=None)
+def versions_used() -> tuple[str, ...]:
+    """Versions of this package and of the libraries on which an inspection depends."""
+    return (f"inspection {VERSION}", *(f"{name} {version(name)}" for name in ("torch", "transformers")))

@@ -1,7 +1,7 @@
-"""In which company a sentence has the states that it has alone, and batches split so that each sentence keeps these.
+"""Which sentences a model can run together, and batches split so that every sentence has the states that it has alone.
 
-Padding, or other sentences, may change the states of a sentence: convolutions and Fourier transforms read padding, experts with a
-capacity turn tokens away. Vectors are stored for every later use, so they may depend on nothing but their sentence.
+Padding, or other sentences, may change the states of a sentence: convolutions and Fourier transforms read padding, and experts with
+a capacity pass tokens by when they are full. Vectors are stored, so they may depend on nothing but their sentence.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", States, Pooled)
 
-COMPANIES = ("padded", "one length", "alone")
-"""A sentence keeps its states in any padded batch, among sentences of its length, or only alone."""
+BATCHINGS = ("padded", "one length", "alone")
+"""padded: any sentences may share a batch · one length: only sentences of one length · alone: each is run by itself."""
 
-MORE = 1.5
-"""How much wider, or more padded, a batch is on which padding is tried anew: this costs less than a hundredth of an extraction."""
+GROWTH = 1.5
+"""Padding is checked again on a batch that is so many times wider, or more padded, than those checked before."""
 
 LARGE = 16
-"""Sentences of a batch on whose last one it is tried, once, whether the others change it: experts fill up from the first."""
+"""Sentences in a batch large enough to check whether a batch without padding changes its last sentence (experts fill up)."""
 
 
-class Company:
+class BatchRunner:
     """Runs batches so that no sentence depends on another.
 
-    The shortest sentence of a padded batch that is much wider, or much more padded, than those before is run alone, too, and so is
-    the last of the first large batch; where one has other states alone, the batch is split, and so is every later one.
+    Some sentences are also run alone: the shortest one of a padded batch that is much wider, or much more padded, than those before,
+    and the last one of the first large batch. Where one has other states alone, this batch is split, and so is every later one.
 
     Args:
         name: of the encoder, for messages.
-        kind: one of `COMPANIES`, as found by `company_of`.
-        tolerance: of a layer's largest entry, by which states may differ.
-        width, padding: the most tokens of a batch, and the most padding of a sentence, with which `kind` was tried.
+        batching: one of `BATCHINGS`, as found by `find_batching`.
+        tolerance: largest difference of equal states, as a share of the layer's largest entry.
+        width, padding: the most tokens of a batch, and the most padding of a sentence, on which `batching` was checked.
 
     Attributes:
-        tried: whether a large batch of one length was tried.
+        checked_large: whether a large batch of one length was checked.
     """
 
-    def __init__(self, name: str, kind: str, tolerance: float, width: int = 0, padding: int = 0):
-        self.name, self.kind, self.tolerance, self.width, self.padding = name, kind, tolerance, width, padding
-        self.tried = False
+    def __init__(self, name: str, batching: str, tolerance: float, width: int = 0, padding: int = 0):
+        self.name, self.batching, self.tolerance, self.width, self.padding = name, batching, tolerance, width, padding
+        self.checked_large = False
 
     def states(self, items: Sequence[Item], run: Callable[[Sequence[Item]], States]) -> States:
         return self._run(items, run, lambda states: states.layers, _joined_states)
 
     def pooled(self, items: Sequence[Item], run: Callable[[Sequence[Item]], Pooled]) -> Pooled:
-        return self._run(items, run, _rows_of_one, _joined_pooled)
+        return self._run(items, run, _as_layers, _joined_pooled)
 
     def _run(
         self,
@@ -61,16 +61,16 @@ class Company:
         layers_of: Callable[[T], Sequence[torch.Tensor]],
         join: Callable[[Sequence[T], torch.Tensor], T],
     ) -> T:
-        """The result of `run`, of the items together or of parts of them.
+        """The result of `run`, on the items together or on parts of them.
 
         Args:
-            layers_of: the layers (batch, tokens, dim) of a result.
-            join: makes one result of several, and puts its rows into the order given.
+            layers_of: gives the layers (batch, tokens, dim) of a result.
+            join: makes one result of several, and reorders its rows.
         """
         groups = self._groups([len(item) for item in items])
         if len(groups) == 1:
             result = run(items)
-            if self._keeps(items, layers_of(result), lambda item: layers_of(run([item]))):
+            if self._check(items, layers_of(result), lambda item: layers_of(run([item]))):
                 return result
             groups = self._groups([len(item) for item in items])
         import torch
@@ -79,41 +79,41 @@ class Company:
         return join([self._run([items[i] for i in rows], run, layers_of, join) for rows in groups], order)
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Rows of the sentences that go together."""
-        if self.kind == "padded" or len(lengths) == 1:
+        """Rows of the sentences that share a batch."""
+        if self.batching == "padded" or len(lengths) == 1:
             return [[*range(len(lengths))]]
-        if self.kind == "alone":
+        if self.batching == "alone":
             return [[i] for i in range(len(lengths))]
         return [[i for i, n in enumerate(lengths) if n == length] for length in sorted(set(lengths))]
 
-    def _keeps(
+    def _check(
         self, items: Sequence[Item], layers: Sequence[torch.Tensor], alone: Callable[[Item], Sequence[torch.Tensor]]
     ) -> bool:
-        """Whether sentences of the batch have the states that they have alone; if not, `kind` becomes narrower."""
+        """Whether sentences of the batch have the states that they have alone; if not, `batching` becomes narrower."""
         lengths = [len(item) for item in items]
         width, padding = max(lengths), max(lengths) - min(lengths)
-        padded, large = padding > 0, len(items) >= LARGE and not self.tried
-        self.tried |= large and not padded
+        padded, large = padding > 0, len(items) >= LARGE and not self.checked_large
+        self.checked_large |= large and not padded
         rows = [len(items) - 1] * large
-        if padded and (width > MORE * self.width or padding > MORE * self.padding):
+        if padded and (width > GROWTH * self.width or padding > GROWTH * self.padding):
             rows.append(lengths.index(min(lengths)))
             self.width, self.padding = max(width, self.width), max(padding, self.padding)
         if all(close([x[row : row + 1] for x in layers], alone(items[row]), lengths[row], self.tolerance) for row in rows):
             return True
-        self.kind = "one length" if padded else "alone"
+        self.batching = "one length" if padded else "alone"
         how = "with sentences of its length" if padded else "by itself"
         info(f"{self.name}: the states of a sentence depend on the others of its batch; from now on it is run {how}")
         return False
 
 
-def company_of(name: str, run: Callable[[Sequence[Item]], Sequence[torch.Tensor]], items: Sequence[Item], tolerance: float) -> str:
-    """In which company sentences have the states that they have alone, one of `COMPANIES`.
+def find_batching(name: str, run: Callable[[Sequence[Item]], Sequence[torch.Tensor]], items: Sequence[Item], tolerance: float) -> str:
+    """The widest of `BATCHINGS` in which every item has the states that it has alone.
 
     Args:
         name: of the encoder, for messages.
         run: sends items through the model together, padded, and returns the states of all layers.
         items: of which at least two have one length and at least two do not.
-        tolerance: of a layer's largest entry.
+        tolerance: largest difference of equal states, as a share of the layer's largest entry.
 
     Raises:
         StatesError: the states of a sentence differ from one run to the next.
@@ -142,7 +142,7 @@ def close(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor], length: 
     return True
 
 
-def _rows_of_one(result: Pooled) -> list[torch.Tensor]:
+def _as_layers(result: Pooled) -> list[torch.Tensor]:
     """Vectors (batch, dim) as layers of one token."""
     return [vectors[:, None] for layers in result.vectors.values() for vectors in layers]
 
@@ -164,7 +164,7 @@ def _joined_states(parts: Sequence[States], order: torch.Tensor) -> States:
     width = max(part.mask.shape[1] for part in parts)
 
     def joined(values: Sequence[torch.Tensor]) -> torch.Tensor:
-        """(batch, tokens, …), zeros behind the last token."""
+        """(batch, tokens, …), padded with zeros to the width of the widest part."""
         return torch.cat([pad(v, (0, 0) * (v.ndim - 2) + (0, width - v.shape[1])) for v in values])[order]
 
     layers = [joined(layer) for layer in zip(*(part.layers for part in parts), strict=True)]
