@@ -75,8 +75,8 @@ def row(name: str, home: Path) -> list[str]:
 def seconds_of_inspection(encoder: HuggingFaceEncoder) -> float:
     """Processor seconds of what is tried when a model is loaded."""
     text, start = encoder._text, time.process_time()
-    text.find_layers(encoder._cut)
-    text.company(encoder._sampled)
+    text.find_layers(encoder._test_length)
+    text.batching(encoder._batch_test_length)
     return time.process_time() - start
 
 

@@ -321,7 +321,7 @@ def test_what_a_run_told_of_a_model_is_remembered_with_its_vectors(tmp_path, mon
     monkeypatch.setattr(HuggingFaceEncoder, "_text", property(lambda self: 1 / 0))
     store.recall(second)
     assert second.inspection == first.inspection and second.layer_names[-1] == "block 3 + final norm"
-    monkeypatch.setattr("probing.encoders.hf.huggingface.versions_used", lambda: ("torch 0",))
+    monkeypatch.setattr("probing.encoders.hf.inspection.versions_used", lambda: ("torch 0",))
     third = load_encoder("hf", name=folder)
     store.recall(third)
     with pytest.raises(ZeroDivisionError):

@@ -122,7 +122,7 @@ def pooled(encoder: Encoder, items: Sequence[Item], poolings: Sequence[str]) -> 
 def maskings(encoder: Encoder) -> tuple[str, ...]:
     """The maskings of words (`probing.interactions.text.masking`) that the encoder allows, the published one first.
 
-    By the encoder's own method `maskings` if it has one, else `REREAD`.
+    By the method `maskings` of this package's encoders; any other encoder allows `REREAD`.
     """
     own = getattr(encoder, "maskings", None)
     return REREAD if own is None else own()
@@ -137,9 +137,9 @@ def pooled_states(states: States, poolings: Sequence[str]) -> Pooled:
 class Encoder(Protocol):
     """A frozen encoder.
 
-    It may also have: `pooled(items, poolings)` and `maskings()` (see the functions of these names), `token_budget`, `samples`
-    (sentences for `probing check`), `context_free` (whether layer 0 depends on no other word), `unknown_tokens(items)`, and
-    `remembered()` with `recall(record)` (plain JSON kept beside its vectors, from which it can be planned without being loaded).
+    It may also have: `pooled(items, poolings)` (see the function), `token_budget`, `samples` (sentences for `probing check`),
+    `context_free` (whether layer 0 depends on no other word), `unknown_tokens(items)`, and `remembered()` with `recall(record)`
+    (plain JSON kept beside its vectors, so that later runs need not load it to plan).
 
     Attributes:
         name: its name in tables.

@@ -31,8 +31,8 @@ LARGE = 16
 class BatchRunner:
     """Runs batches so that no sentence depends on another.
 
-    Some sentences are also run alone: the shortest one of a padded batch that is much wider, or much more padded, than those before,
-    and the last one of the first large batch. Where one has other states alone, this batch is split, and so is every later one.
+    Two sentences may also be run alone: the shortest one of a padded batch that is much wider or more padded than those before, and
+    the last one of the first large batch. If one has other states alone, this batch and all later ones are split.
 
     Args:
         name: of the encoder, for messages.
@@ -106,7 +106,9 @@ class BatchRunner:
         return False
 
 
-def find_batching(name: str, run: Callable[[Sequence[Item]], Sequence[torch.Tensor]], items: Sequence[Item], tolerance: float) -> str:
+def find_batching(
+    name: str, run: Callable[[Sequence[Item]], Sequence[torch.Tensor]], items: Sequence[Item], tolerance: float
+) -> str:
     """The widest of `BATCHINGS` in which every item has the states that it has alone.
 
     Args:

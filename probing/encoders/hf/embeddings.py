@@ -1,10 +1,8 @@
 """The input embedding matrix of a `transformers` model as static vectors of subwords.
 
-What layer 0 of the model has before positions, token types and normalisation are added: the same vector for a subword wherever it
-stands. Tokenizer, options, files and random twin are those of the whole model (`probing.encoders.hf.huggingface`); special tokens,
-which say nothing here, are left out of the poolings unless asked for.
-
-Left out: a factor that the model itself applies (Gemma's root of d), and loading the matrix without the rest of the model.
+These are the vectors of layer 0 before positions, token types and normalisation: a subword has the same vector everywhere.
+Tokenizer, options, files and random twin are those of the whole model (`probing.encoders.hf.huggingface`), which is loaded too. By
+default the poolings do not include special tokens. A factor that the model applies (Gemma's root of d) is not applied.
 """
 
 from __future__ import annotations
@@ -14,7 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from probing.encoders.hf.huggingface import HuggingFaceEncoder, Inspection, versions_used
+from probing.encoders.hf.huggingface import HuggingFaceEncoder
+from probing.encoders.hf.inspection import Inspection
 
 if TYPE_CHECKING:
     from probing.encoders.hf.textmodel import TextModel
@@ -22,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class InputEmbeddings(HuggingFaceEncoder):
-    """Options as of `HuggingFaceEncoder`, with `special_tokens` off."""
+    """The options of `HuggingFaceEncoder`, with `special_tokens` off."""
 
     special_tokens: bool = False
 
     poolings = ("mean", "max", "last")
+    obeys_mask = False  # it takes no attention mask
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,10 +38,10 @@ class InputEmbeddings(HuggingFaceEncoder):
 
     @cached_property
     def inspection(self) -> Inspection:
-        return Inspection(("embedding matrix",), (self._text.module.weight.shape[1],), True, None, "padded", None, versions_used())
+        return Inspection(("embedding matrix",), (self._text.module.weight.shape[1],), True, None, "padded", None)
 
     @cached_property
     def _text(self) -> TextModel:
         from probing.encoders.hf.textmodel import EmbeddingMatrix
 
-        return EmbeddingMatrix(self.name, self._loaded().get_input_embeddings(), self._tokens, **self._running)
+        return self._text_model(EmbeddingMatrix, self._load().get_input_embeddings())

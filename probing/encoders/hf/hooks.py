@@ -1,12 +1,12 @@
-"""The states of each layer while a model runs, seen by forward hooks on its modules.
+"""Reads the states of each layer while a model runs, by forward hooks on its modules.
 
-`transformers` hands out all L + 1 states at once (`output_hidden_states`), so all of them are in memory together. A state is the
-output, or the input, of some module: a hook on that module sees it as it appears, and the memory is free again once the next layer
-has read it. Which modules these are is not written down per family: one small batch is run both ways (`trace`), and each state is
-matched with the values that modules took and gave (`sites_of`). That covers final norms, embeddings under a dropout, and layers
-that share one module (ALBERT: the k-th call of it).
+`transformers` returns all L + 1 states at once (`output_hidden_states`), so all of them are in memory together. A state is the
+output or the input of some module: a hook on that module gets it as soon as it exists, and its memory is free again once the next
+layer has read it. The modules are found by running one small batch both ways (`trace`) and comparing each state with the inputs and
+outputs of all modules (`sites_of`). That covers final norms, embeddings under a dropout, and layers that share one module (ALBERT:
+its k-th call).
 
-A model of which some state is made between modules has no sites; it is read by the states that it hands out.
+A model with a state that is made between modules has no sites; its states come from `output_hidden_states`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Site:
-    """Where a state appears: in call number `call` of `module` in a run, tensor `part` of its input (`enters`) or its output."""
+    """The place of a state: tensor number `part` of the input (if `enters`) or output of call number `call` of `module`."""
 
     module: nn.Module
     call: int
@@ -34,7 +34,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Seen:
-    """One value in a trace: its site, the module's name, a copy of the value, and when the call began and ended (a count)."""
+    """One value in a trace: its site, the module's name, a copy of the value, and when the call began and ended (counts)."""
 
     site: Site
     name: str
@@ -44,19 +44,19 @@ class Seen:
 
 
 def trace(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, list[Seen]]:
-    """What `run` returns, and every floating-point tensor that modules of `model` took and gave meanwhile, in order of calls."""
+    """The result of `run`, and every floating-point input and output of modules of `model` during it, in the order of calls."""
     names = {module: name for name, module in model.named_modules()}
-    taken: dict[tuple[nn.Module, int], tuple[int, list[torch.Tensor]]] = {}
+    started: dict[tuple[nn.Module, int], tuple[int, list[torch.Tensor]]] = {}
     seen: list[Seen] = []
     clock = iter(range(10**9))
 
-    def enter(module: nn.Module, call: int, given: list[torch.Tensor]) -> None:
-        taken[module, call] = next(clock), [value.clone() for value in given]
+    def enter(module: nn.Module, call: int, inputs: list[torch.Tensor]) -> None:
+        started[module, call] = next(clock), [value.clone() for value in inputs]
 
     def leave(module: nn.Module, call: int, out: list[torch.Tensor]) -> None:
-        begun, given = taken.pop((module, call))
+        begun, inputs = started.pop((module, call))
         ended = next(clock)
-        for enters, values in ((True, given), (False, [value.clone() for value in out])):
+        for enters, values in ((True, inputs), (False, [value.clone() for value in out])):
             seen.extend(
                 Seen(Site(module, call, enters, part), names[module], value, begun, ended) for part, value in enumerate(values)
             )
@@ -69,10 +69,10 @@ def trace(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, list[Seen]]:
 def sites_of(
     states: Sequence[torch.Tensor], seen: Sequence[Seen], likely: Sequence[Sequence[Seen]] | None = None
 ) -> tuple[Site, ...] | None:
-    """For each state (batch, tokens, dim) the first site of its values, also as (batch * tokens, dim); None if one has no site.
+    """The first site of each state (batch, tokens, dim), where it may be flat (batch * tokens, dim); None if a state has none.
 
     Args:
-        likely: for each state the places to look at first.
+        likely: for each state the values to look at first.
     """
     sites = []
     for state, places in zip(states, likely or [()] * len(states), strict=True):
@@ -86,7 +86,7 @@ def sites_of(
 
 @contextmanager
 def watched(sites: Sequence[Site], see: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
-    """Calls `see(layer, state)` for each state as it appears."""
+    """Calls `see(layer, state)` for each state as soon as it exists."""
     layers: dict[Site, list[int]] = {}
     for layer, site in enumerate(sites):
         layers.setdefault(site, []).append(layer)

@@ -1,14 +1,14 @@
-"""The layers of a `transformers` model, found by running it: which state is which, what depends on what, how many tokens fit.
+"""Finds the layers of a `transformers` model by running it: their names and widths, and the number of positions.
 
-The names of classes and attributes differ between families and promise nothing, so nothing is taken from them. A small batch
-goes through the model once under hooks, and each state that the model hands out is compared with what every module took and gave:
+The names of classes and attributes differ between families, so they are not used. A small batch goes through the model once under
+hooks, and each of the model's hidden states is compared with the inputs and outputs of every module:
 
-- *blocks* are the members of the list of modules whose outputs most states are; block k is the k-th call of one of them;
-- a state that no block precedes is layer 0; where the model hands out none (Mamba, RWKV), the input of block 1 is put before
-  its states. It is called "embeddings" only if it does not change at a token when another token changes;
+- *blocks* are the members of the list of modules whose outputs match the most states; block k is the k-th call of one of them;
+- a state that no block precedes is layer 0; if there is none (Mamba, RWKV), the input of block 1 becomes layer 0. It is called
+  "embeddings" only if it does not change at a token when another token changes;
 - a state made after block k is named by the modules between: "block 12 + final norm" is not the output of block 12.
 
-The number of positions is read from the position matrix, where some embedding module gives its rows in a sequence.
+The number of positions is read from the position matrix: the weight of a module that outputs its rows one after another.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from probing.errors import StatesError
 
 @dataclass(frozen=True)
 class Layers:
-    """What one traced run tells of a model's layers.
+    """The layers of a model.
 
     Attributes:
         names: of the layers, from layer 0 on.
-        dims: width of each.
-        first: the site of layer 0, where the model does not hand it out; its own states then begin with layer 1.
+        dims: width of each layer.
+        first: the site of layer 0, where it is not among the model's hidden states, which then begin with layer 1; else None.
         sites: of every layer; None if a state is made between modules.
         context_free: whether layer 0 depends on no other word.
         positions: rows of the position matrix from that of the first token on; None where there is no such matrix.
@@ -46,16 +46,16 @@ class Layers:
 
 
 def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Tensor]], tokens: int, changed: int) -> Layers:
-    """The layers of a model, from two sentences of one length.
+    """Finds the layers of a model from two sentences of one length.
 
     Args:
         name: of the encoder, for messages.
-        run: sends the two through the model and returns the states that it hands out, (2, tokens, dim) each.
+        run: sends the two through the model and returns its hidden states, (2, tokens, dim) each.
         tokens: of each sentence.
-        changed: the one token in which the second sentence differs from the first.
+        changed: index of the one token in which the sentences differ.
 
     Raises:
-        StatesError: states that are not one vector a token, or none of which is what a block takes or gives.
+        StatesError: the states are not one vector a token, or none of them is the input or output of a block.
     """
     states, seen = trace(model, run)
     for state in states:
@@ -68,8 +68,8 @@ def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Te
     names: list[str] = []
     done = 0
     for state, following in zip(states, [*states[1:], None], strict=True):
-        called, done = _name(state, following, blocks, seen, done)
-        names.append(called)
+        name_of_state, done = _name(state, following, blocks, seen, done)
+        names.append(name_of_state)
     first = None
     if names[0] != _EMBEDDINGS:
         taken = next((s for s in blocks[0].taken if s.value.shape[:2] == states[0].shape[:2]), None)
@@ -82,7 +82,7 @@ def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Te
         names[0] = f"input of block 1, which {CONTEXTUAL}"
     dims = tuple(state.shape[2] for state in states)
     outputs = {f"block {k}": block.given for k, block in enumerate(blocks, 1)}
-    sites = sites_of(states, seen, [outputs.get(called, ()) for called in names])
+    sites = sites_of(states, seen, [outputs.get(name_of_state, ()) for name_of_state in names])
     return Layers(tuple(names), dims, first, sites, context_free, _positions(seen))
 
 
@@ -91,7 +91,7 @@ _EMBEDDINGS = "embeddings"
 
 @dataclass(frozen=True)
 class _Block:
-    """One call of a block: when, and what it took and gave."""
+    """One call of a block: when it began and ended, its inputs and its outputs."""
 
     begun: int
     ended: int
@@ -100,7 +100,7 @@ class _Block:
 
 
 def _blocks(model: nn.Module, states: Sequence[torch.Tensor], seen: Sequence[Seen]) -> list[_Block]:
-    """The calls of the blocks, in order: of the list whose members take and give the most states; of several, the outermost."""
+    """The calls of the blocks, in order. Blocks are the list of modules that explains the most states, of several the outermost."""
     best: tuple[int, list[_Block]] = (0, [])
     for part in model.modules():  # from the outside inwards
         if isinstance(part, nn.ModuleList | nn.Sequential):
@@ -113,15 +113,15 @@ def _blocks(model: nn.Module, states: Sequence[torch.Tensor], seen: Sequence[See
 
 
 def _calls(module: nn.Module, seen: Sequence[Seen]) -> list[_Block]:
-    """The calls of a module; of one whose `forward` is called past its hooks (SqueezeBERT), the calls of its parts as one."""
-    own: dict[int, list[Seen]] = {}
+    """The calls of a module. Where hooks do not see its `forward` (SqueezeBERT), the calls of its parts count as one call."""
+    calls: dict[int, list[Seen]] = {}
     for s in seen:
         if s.site.module is module:
-            own.setdefault(s.site.call, []).append(s)
-    if not own:
+            calls.setdefault(s.site.call, []).append(s)
+    if not calls:
         parts = set(module.modules())
         if inside := [s for s in seen if s.site.module in parts]:
-            own[0] = inside
+            calls[0] = inside
     return [
         _Block(
             begun := min(s.begun for s in values),
@@ -129,21 +129,21 @@ def _calls(module: nn.Module, seen: Sequence[Seen]) -> list[_Block]:
             [s for s in values if s.site.enters and s.begun == begun],
             [s for s in values if not s.site.enters and s.ended == ended],
         )
-        for values in own.values()
+        for values in calls.values()
     ]
 
 
 def _name(
     state: torch.Tensor, following: torch.Tensor | None, blocks: Sequence[_Block], seen: Sequence[Seen], done: int
 ) -> tuple[str, int]:
-    """The name of a state, and the number of blocks that it follows.
+    """The name of a state, and the number of blocks before it.
 
-    States come in the order of the blocks. Where a block adds nothing, several places hold the same values; then the first block
-    counts whose output no earlier state was.
+    States are in the order of the blocks. Where a block adds nothing, several places hold the same values; the state is then named
+    by the first block whose output is not an earlier state.
 
     Args:
-        following: the next state, by which the embeddings are told from the output of a block 1 that adds nothing.
-        done: blocks that the state before this one follows.
+        following: the next state; it distinguishes the embeddings from the output of a block 1 that adds nothing.
+        done: number of blocks before the previous state.
     """
     gives = [any(_same(s.value, state) for s in block.given) for block in blocks]
     enters = [any(_same(s.value, state) for s in block.taken) for block in blocks]
@@ -159,11 +159,11 @@ def _name(
     made = [s for s in seen if not s.site.enters and _same(s.value, state)]
     outside = [s for s in made if all(s.ended < block.begun or block.ended < s.begun for block in blocks)]
     since = [s for s in outside if not done or blocks[done - 1].ended < s.begun]
-    for s in sorted(since, key=lambda s: s.begun):  # the outermost module of this value, after the last state's block
+    for s in sorted(since, key=lambda s: s.begun):  # the outermost module that gives this value, after the block of the last state
         follows = sum(block.ended < s.begun for block in blocks)
         return (_after(s, follows, blocks, seen), follows) if follows else (_EMBEDDINGS, 0)
     for k in range(done, len(blocks)):
-        if enters[k]:  # made between modules, as by a factor
+        if enters[k]:  # made between modules, e.g. by a factor
             return f"input of block {k + 1}", k
     if made:
         inside = next(k for k, block in enumerate(blocks, 1) if block.begun < made[0].begun and made[0].ended < block.ended)
@@ -181,7 +181,7 @@ def _after(last: Seen, done: int, blocks: Sequence[_Block], seen: Sequence[Seen]
 
 
 def _leaf(seen: Seen) -> str:
-    """The last part of a module's name that is no number."""
+    """The last part of a module's name that is not a number."""
     return next((part for part in reversed(seen.name.split(".")) if not part.isdigit()), seen.name)
 
 
@@ -190,7 +190,7 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _same(value: torch.Tensor, state: torch.Tensor) -> bool:
-    """Whether a module's value is the state (batch, tokens, dim), perhaps flat, transposed, or with tokens padded inside."""
+    """Whether a module's value is the state (batch, tokens, dim): as it is, flat, transposed, or with more tokens (padding)."""
     if value.ndim == 2 and value.numel() == state.numel():
         return _equal(value.reshape(state.shape), state)
     if value.ndim != 3 or state.ndim != 3:
@@ -209,12 +209,12 @@ def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def _positions(seen: Sequence[Seen]) -> int | None:
-    """The number of rows, from that of the first token on, of the shortest matrix that gave its rows one after another."""
-    bounds, takes_states = [], {(s.site.module, s.site.call) for s in seen if s.site.enters}
+    """The rows, from that of the first token on, of the shortest matrix whose rows a module gave one after another."""
+    bounds, have_inputs = [], {(s.site.module, s.site.call) for s in seen if s.site.enters}
     for s in seen:
         weight = getattr(s.site.module, "weight", None)
         if (
-            (s.site.module, s.site.call) in takes_states
+            (s.site.module, s.site.call) in have_inputs
             or not isinstance(weight, torch.Tensor)
             or weight.ndim != 2
             or s.value.ndim < 2

@@ -1,11 +1,10 @@
-"""Loads the text half of a `transformers` model and its tokenizer from a folder, and compares both with the files.
+"""Loads the text part of a `transformers` model and its tokenizer from a folder, and compares both with the files.
 
-The library may give something else than the files hold without a word: weights that a folder lacks are drawn at random, and a
-folder without a vocabulary gets an empty tokenizer. Both are refused. (A tokenizer's class may also override tokenizer.json:
-`probing.encoders.hf.tokens`.)
+The library silently draws weights that a folder lacks at random, and gives a folder without a vocabulary an empty tokenizer. Both
+are refused. (A tokenizer's class may also override tokenizer.json: `probing.encoders.hf.tokens`.)
 
-Kept of a model is what reads text: the encoder of an encoder-decoder model, the text tower of a model of texts and images.
-Weights may be missing only in the parts that are not kept.
+The text part is the encoder of an encoder-decoder model, the text tower of a model of texts and images, else the whole model.
+Weights may be missing only in the other parts.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from probing.data.readers.files import read_json
 from probing.errors import EncoderError, described
 
 TOKENIZER_FILES = (
@@ -28,8 +26,22 @@ TOKENIZER_FILES = (
 """A folder with none of these has no tokenizer."""
 
 
+def read_config(folder: Path) -> Any:
+    """The config of the whole model.
+
+    Raises:
+        EncoderError: config.json cannot be used.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # each config class checks its values in its own way
+        raise EncoderError(f"{folder}: config.json cannot be used: {described(error)}") from None
+
+
 def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
-    """The part of the model that reads text, its weights from the folder, or drawn from `seed`.
+    """The text part of the model, with the weights of the folder, or weights drawn from `seed`.
 
     Args:
         config: of the whole model.
@@ -45,21 +57,21 @@ def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
             torch.manual_seed(seed)
             cls = next(_classes(folder, config))
             return text_part(cls.from_config(config, dtype=dtype) if hasattr(cls, "from_config") else cls(config).to(dtype))
-    lost: list[str] = []
+    first: list[str] = []
     for cls in _classes(folder, config):
         model, missing = _from_files(cls, folder, dtype)
         if not missing:
             return text_part(model)
-        lost = lost or missing
+        first = first or missing
     raise EncoderError(
-        f"{folder}: {len(lost)} weights of {config.model_type} are missing or of another shape "
-        f"({', '.join(lost[:3])}{'…' if lost[3:] else ''}): the states would be partly random"
+        f"{folder}: {len(first)} weights of {config.model_type} are missing or of another shape "
+        f"({', '.join(first[:3])}{'…' if first[3:] else ''}): the states would be partly random"
     )
 
 
 def _classes(folder: Path, config: Any) -> Iterator[Any]:
-    """What may load the folder: the family's base class, then the class that saved it (the encoder of BART alone, SigLIP's text
-    tower), which its config names.
+    """Classes that may load the folder: the family's base class, then the class that saved it, as named in its config (BART's
+    encoder alone, SigLIP's text tower).
 
     Raises:
         EncoderError: transformers knows neither.
@@ -70,13 +82,13 @@ def _classes(folder: Path, config: Any) -> Iterator[Any]:
     if known:
         yield transformers.AutoModel
     families = [transformers]
-    with suppress(ImportError):  # some families take the models of another
+    with suppress(ImportError):  # some families use the models of another
         families.insert(0, importlib.import_module(type(config).__module__.replace(".configuration_", ".modeling_")))
     for name in getattr(config, "architectures", None) or ():
-        own = next((getattr(family, name) for family in families if hasattr(family, name)), None)
-        if hasattr(own, "from_pretrained"):
+        cls = next((getattr(family, name) for family in families if hasattr(family, name)), None)
+        if hasattr(cls, "from_pretrained"):
             known = True
-            yield own
+            yield cls
     if not known:
         raise EncoderError(f"{folder}: transformers has no model for a {config.model_type} config without the name of its class")
 
@@ -86,26 +98,10 @@ def _from_files(cls: Any, folder: Path, dtype: Any) -> tuple[Any, list[str]]:
     with _quiet(), _loading(folder):
         model, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, trust_remote_code=False)
         part = text_part(model).state_dict(keep_vars=True)
-        kept = {id(value) for name, value in part.items() if "pooler" not in name}  # nobody reads what a pooler gives
+        kept = {id(value) for name, value in part.items() if "pooler" not in name}  # a pooler's output is not used
         values = model.state_dict(keep_vars=True)
-    lost = [name for name in report["missing_keys"] if name in values and id(values[name]) in kept]
-    return model, sorted(lost) or sorted(str(key) for key in report.get("mismatched_keys", ()))
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files from which transformers loads the weights: one file or shards, safetensors before torch's own format.
-
-    Raises:
-        EncoderError: there are none, or an index that cannot be read.
-    """
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        index = folder / f"{name}.index.json"
-        if (folder / name).is_file():
-            return [folder / name]
-        if index.is_file():
-            shards = set(read_json(index, "the index of the weights", "fetch it again")["weight_map"].values())
-            return [index, *(folder / shard for shard in sorted(shards) if (folder / shard).is_file())]
-    raise EncoderError(f"{folder} holds no weights (model.safetensors or pytorch_model.bin, or shards of one with their index)")
+    missing = [name for name in report["missing_keys"] if name in values and id(values[name]) in kept]
+    return model, sorted(missing) or sorted(str(key) for key in report.get("mismatched_keys", ()))
 
 
 def text_part(model: Any) -> Any:
@@ -125,7 +121,7 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of the folder as the library loads it.
 
     Raises:
-        EncoderError: no tokenizer files, or none that can be loaded.
+        EncoderError: the folder has no tokenizer files, or they cannot be loaded.
     """
     from transformers import AutoTokenizer
 
@@ -150,7 +146,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def tokenizer_file(folder: Path) -> Any:
-    """tokenizer.json as it stands in the folder, without its truncation and padding; None where there is none."""
+    """The tokenizer of the folder's tokenizer.json, without its truncation and padding; None where there is no such file."""
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
@@ -167,7 +163,7 @@ def tokenizer_file(folder: Path) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's report of a load and its bars: what matters of it is said by us."""
+    """Silences the library's report of a load and its progress bars; errors are raised here."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -181,7 +177,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _loading(folder: Path) -> Iterator[None]:
-    """Turns what a library raises over weights that it cannot use (errors of many kinds) into an `EncoderError`."""
+    """Turns the exceptions of a library that cannot use the weights into an `EncoderError`."""
     try:
         yield
     except EncoderError:

@@ -1,11 +1,9 @@
-"""Linear layers through oneDNN (`probing.encoders.hf.onednn`), their weights laid out for it: the same product, on AMD's processors
-faster.
+"""Replaces the linear layers of a model by products through oneDNN (`probing.encoders.hf.onednn`), faster on AMD processors.
 
-Where a feed-forward net is made as BERT's (in `transformers` some 140 classes are copies of its `Intermediate` and its `Output`),
-GELU is taken within the product, and a residual is added into the product's memory: a pass over the largest activations less each.
-A class may look like these and do something else (`XmodSelfOutput` has a norm that it leaves to others), so the short way is taken
-only where it agrees with the module's own on random rows. The attention of such models gets keys up to a multiple of 16
-(`_in_sixteens`).
+Where a feed-forward net is like BERT's (in `transformers` some 140 classes are copies of its `Intermediate` and its `Output`), GELU
+is computed within the product, and a residual is added in place; each saves a pass over the largest activations. A class may look
+like these and do something else (`XmodSelfOutput` does not apply its norm), so the replacement is used only if it agrees with the
+module on random rows. The attention of such models gets keys padded to a multiple of 16 (`_in_sixteens`).
 
 States differ by about 1e-6 of their size, as they also do between two batch sizes.
 """
@@ -24,7 +22,7 @@ from transformers.masking_utils import sdpa_mask
 from probing.encoders.hf.onednn import lay_out, product
 
 ROWS = 1024
-"""Rows for which the weights are laid out; any number can be multiplied."""
+"""Rows of x for which the weights are reordered."""
 
 
 def pack(model: nn.Module) -> None:
@@ -47,7 +45,7 @@ def pack(model: nn.Module) -> None:
 
 
 class _Packed:
-    """A linear layer, its weight laid out."""
+    """A linear layer with a reordered weight."""
 
     def __init__(self, linear: nn.Linear):
         self.weight, self.bias = linear.weight, linear.bias
@@ -55,8 +53,8 @@ class _Packed:
 
     def __call__(self, x: torch.Tensor, gelu: bool = False) -> torch.Tensor:
         if x.dtype != torch.float32 or x.requires_grad or not x.numel() or torch.is_autocast_enabled("cpu"):
-            found = functional.linear(x, self.weight, self.bias)
-            return functional.gelu(found) if gelu else found
+            out = functional.linear(x, self.weight, self.bias)
+            return functional.gelu(out) if gelu else out
         return product(x, self.packed, self.bias, gelu)
 
 
@@ -77,13 +75,13 @@ class _Output:
         self.dense, self.norm = dense, norm
 
     def __call__(self, hidden_states: torch.Tensor, input_tensor: torch.Tensor) -> torch.Tensor:
-        found = self.dense(hidden_states)
-        same = found.dtype == input_tensor.dtype  # not so under autocast
-        return self.norm(found.add_(input_tensor) if same else found + input_tensor)
+        out = self.dense(hidden_states)
+        same = out.dtype == input_tensor.dtype  # not so under autocast
+        return self.norm(out.add_(input_tensor) if same else out + input_tensor)
 
 
 def _short_way(module: nn.Module) -> _Intermediate | _Output | None:
-    """By the names of a module's parts; None where they are not those of BERT."""
+    """The replacement of a module whose parts have the names of BERT's; None for other modules."""
     parts = dict(module.named_children())
     dense = vars(parts["dense"]).get("forward") if "dense" in parts else None
     if not isinstance(dense, _Packed):
@@ -106,8 +104,9 @@ def _agree(short: _Intermediate | _Output, module: nn.Module) -> bool:
 def _in_sixteens(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None, **how: Any
 ) -> tuple[torch.Tensor, None]:
-    """transformers' `sdpa` with keys and values (batch, heads, tokens, dim) padded to a multiple of 16, if that is near; the mask
-    hides them. torch's kernel takes 16 at a time and what is left one by one: 15 tokens cost more than 16.
+    """transformers' `sdpa` with keys and values (batch, heads, tokens, dim) padded to a multiple of 16 and masked there.
+
+    torch's kernel takes 16 at a time and the rest one by one: 15 tokens cost more than 16. Less than 8 are added.
     """
     missing = -key.shape[2] % 16
     everywhere = attention_mask is None and getattr(module, "is_causal", None) is False

@@ -1,4 +1,4 @@
-"""A loaded `transformers` model, run on batches of items: what it is given, the states of its layers, and its inspection."""
+"""A loaded `transformers` model: its inputs from a batch of items, the states of its layers, and the tests that inspect it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 import torch
 
 from probing.encoders.base import CONTEXTUAL, Item, Pooled, Pooler, States, pooled_states
-from probing.encoders.hf.company import close, company_of
+from probing.encoders.hf.batching import close, find_batching
 from probing.encoders.hf.hooks import watched
-from probing.encoders.hf.inspection import Layers, find_layers
+from probing.encoders.hf.layers import Layers, find_layers
 from probing.encoders.hf.tokens import Sentence, Tokens, with_token
 from probing.errors import EncoderError, StatesError, foreign
 
 
 class TextModel:
-    """A model in eval mode, with what is needed to run it.
+    """A model in eval mode.
 
     Args:
         name: of the encoder, for messages.
-        module: the part of the model that reads text.
+        module: the text part of the model.
         tokens: its tokenizer.
         device: cpu or cuda.
         autocast: dtype of products, or None.
-        compiled: whether `module` goes through torch.compile.
-        special_tokens: whether poolings see special tokens.
-        tolerance: of a layer's largest entry, by which states may differ between two batches.
+        compiled: whether to compile `module` with torch.compile.
+        special_tokens: whether special tokens are in the mask of the states.
+        tolerance: largest difference of equal states between two batches, as a share of the layer's largest entry.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TextModel:
         self.device, self.autocast, self.special_tokens, self.tolerance = device, autocast, special_tokens, tolerance
         self.model = torch.compile(module, dynamic=True) if compiled else module
         self._hooks_work = not compiled  # compiled code runs no hooks
-        self._loaded = _AsLoaded(module)
+        self._restored = _Restored(module)
 
     @cached_property
     def takes(self) -> frozenset[str]:
@@ -58,31 +58,31 @@ class TextModel:
 
     @cached_property
     def rows(self) -> float:
-        """Of the embedding matrix."""
+        """Number of rows of the embedding matrix."""
         try:
             return self.module.get_input_embeddings().weight.shape[0]
-        except (AttributeError, NotImplementedError):  # CANINE hashes characters: it has no such matrix
+        except (AttributeError, NotImplementedError):  # CANINE hashes characters and has no such matrix
             return float("inf")
 
-    # What is found by running it.
+    # Inspection.
 
     def sentence(self, length: int | None) -> Sentence:
         """The test sentence, of at most `length` tokens."""
         return self.tokens.sentence(length, self.rows, self._padding)
 
     def find_layers(self, length: int | None) -> None:
-        """Finds `layers`, on a test sentence of at most `length` tokens."""
+        """Sets `layers`, from a test sentence of at most `length` tokens."""
         item, variants, places = self.sentence(length)
         inputs, mask = self.inputs([item, variants[0]])
 
         def run() -> Any:
-            return self._handed_out(self._run(inputs, mask, self.module, output_hidden_states=True))
+            return self._hidden_states(self._run(inputs, mask, self.module, output_hidden_states=True))
 
         self.layers: Layers = find_layers(self.name, self.module, run, len(item), places[0])
-        self.layers = self._padding_as_word(item, places[0])
+        self.layers = self._checked_with_padding(item, places[0])
 
-    def _padding_as_word(self, item: Item, place: int) -> Layers:
-        """The layers; RoBERTa skips the position of a word with its padding id, which then moves the layer 0 of other words."""
+    def _checked_with_padding(self, item: Item, place: int) -> Layers:
+        """The layers, renamed where a padding id among the words changes layer 0 of other words: RoBERTa skips its position."""
         padding, layers = self._padding, self.layers
         if padding in (None, self.tokens.tokenizer.pad_token_id) or not 0 <= padding < self.rows or not layers.context_free:
             return layers
@@ -94,38 +94,38 @@ class TextModel:
 
     @property
     def _padding(self) -> int | None:
-        """The id that the model takes for padding, by its config."""
+        """The padding id of the model's config."""
         return getattr(getattr(self.module, "config", None), "pad_token_id", None)
 
-    def company(self, length: int | None) -> str:
-        """In which company sentences keep their states; tried on sentences of at most `length` tokens."""
-        return company_of(self.name, lambda items: self._states(*self.inputs(items)), self.samples(length), self.tolerance)
+    def batching(self, length: int | None) -> str:
+        """Which sentences can share a batch (`find_batching`), from test sentences of at most `length` tokens."""
+        return find_batching(self.name, lambda items: self._states(*self.inputs(items)), self.samples(length), self.tolerance)
 
     def samples(self, length: int | None) -> list[Item]:
-        """Test sentences of at most `length` tokens, of different lengths, and several of one."""
+        """Test sentences of at most `length` tokens: of different lengths, and several of one length."""
         return self.tokens.samples(self.sentence(length), length)
 
     def obeys_mask(self, length: int | None) -> bool:
-        """Whether what stands at a place that the attention mask leaves out moves no state of the other places."""
+        """Whether another token at a place that the attention mask hides changes no state of the other places."""
         whole, variants, places = self.sentence(length)
-        for gone, variant in zip(places, variants, strict=True):
+        for hidden, variant in zip(places, variants, strict=True):
             states = []
             for ids in (whole, variant):
                 inputs, mask = self.inputs([ids])
-                mask[0, gone] = 0
-                states.append([layer[:, [k for k in range(len(ids)) if k != gone]] for layer in self._states(inputs, mask)])
+                mask[0, hidden] = 0
+                states.append([layer[:, [k for k in range(len(ids)) if k != hidden]] for layer in self._states(inputs, mask)])
             if not close(*states, len(whole), self.tolerance):
                 return False
         return True
 
-    # Running it.
+    # Extraction.
 
     def forward(self, items: Sequence[Item]) -> States:
         inputs, mask = self.inputs(items)
         return States(self._states(inputs, mask), self._counted(inputs["input_ids"], mask))
 
     def pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
-        """Vectors of all layers, pooled as their states appear; on the CPU."""
+        """Vectors of all layers, pooled as soon as their states exist; on the CPU."""
         if not self._hooks_work or self.layers.sites is None:
             return pooled_states(self.forward(items), poolings)
         inputs, mask = self.inputs(items)
@@ -140,7 +140,7 @@ class TextModel:
 
         with watched(self.layers.sites, see):
             self._run(inputs, mask, self.model)
-        if len(vectors) != len(self.layers.sites):  # another way through its modules, or padded inside
+        if len(vectors) != len(self.layers.sites):  # it took another path through its modules, or pads inside
             self.layers = replace(self.layers, sites=None)
             return pooled_states(self.forward(items), poolings)
         layers = [vectors[layer] for layer in range(len(vectors))]
@@ -151,13 +151,13 @@ class TextModel:
         first: dict[int, torch.Tensor] = {}
         site = self.layers.first
         with watched([site], first.__setitem__) if site else nullcontext():
-            states = self._handed_out(self._run(inputs, mask, self.module if site else self.model, output_hidden_states=True))
+            states = self._hidden_states(self._run(inputs, mask, self.module if site else self.model, output_hidden_states=True))
         layers = [state[:, : mask.shape[1]] for state in (*first.values(), *states)]  # some models pad inside
         if len(layers) != len(self.layers.names):
             raise StatesError(f"{self.name} returned {len(layers)} layers, {len(self.layers.names)} were expected")
         return layers
 
-    def _handed_out(self, output: Any) -> Sequence[torch.Tensor]:
+    def _hidden_states(self, output: Any) -> Sequence[torch.Tensor]:
         states = getattr(output, "hidden_states", None)
         if not isinstance(states, tuple | list) or not states:
             raise StatesError(f"{self.name}: a {type(self.module).__name__} hands out no states of its layers; it cannot be read")
@@ -169,16 +169,16 @@ class TextModel:
         n, width = mask.shape
         with foreign(f"{self.name}: running the model on {n} sentence(s) of up to {width} tokens"):
             try:
-                with torch.inference_mode(), torch.autocast(self.device, **how), self._loaded:
+                with torch.inference_mode(), torch.autocast(self.device, **how), self._restored:
                     return model(**inputs, attention_mask=mask, **more)
-            except Exception as error:  # torch raises many kinds, from its own compiler and from the machine's
+            except Exception as error:  # torch raises many kinds, its own and those of the machine's compiler
                 if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                     why = str(error).strip().splitlines()[0]
                     raise EncoderError(f"encoder.compile=true, but torch cannot compile the model here ({why})") from None
                 raise
 
     def inputs(self, items: Sequence[Item]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """What the model gets, and the attention mask, each (batch, tokens).
+        """The model's inputs by name, and the attention mask, each (batch, tokens).
 
         Raises:
             StatesError: a token id without a row in the embedding matrix.
@@ -204,7 +204,7 @@ class TextModel:
         return moved, mask.pin_memory().to(self.device, non_blocking=True)
 
     def _counted(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """The mask of what poolings see: (batch, tokens)."""
+        """The mask of the states, (batch, tokens)."""
         counted = mask.bool()
         if not self.special_tokens:
             tokenizer = self.tokens.tokenizer
@@ -214,7 +214,7 @@ class TextModel:
 
 
 class EmbeddingMatrix(TextModel):
-    """The input embedding matrix alone, as a model of one layer."""
+    """The input embedding matrix alone, as a model with one layer."""
 
     takes = frozenset()
     layers = Layers(("embedding matrix",), (), None, None, True, None)
@@ -227,11 +227,11 @@ class EmbeddingMatrix(TextModel):
         return [self.module(inputs["input_ids"])]
 
 
-class _AsLoaded:
-    """Puts a module back as it was after each run: BigBird, for one, turns to full attention for good at its first short batch.
+class _Restored:
+    """Restores a module after each run: BigBird, for one, permanently switches to full attention at its first short batch.
 
-    Parts, buffers, and attributes that are numbers, texts or truth values are put back. A run that changed weights in place (RWKV
-    divides them, once) was a preparation: what it left is kept.
+    Submodules, buffers, and attributes that are numbers, strings or bools are restored. A run that changes weights in place (RWKV
+    divides them, once) is taken for a preparation, and its changes are kept.
     """
 
     def __init__(self, module: torch.nn.Module):
@@ -243,11 +243,11 @@ class _AsLoaded:
         self.versions = self._versions()
 
     def _versions(self) -> list[int]:
-        """How often each weight was changed in place."""
+        """torch's count of in-place changes of each weight."""
         return [weight._version for weight in self.module.parameters()]
 
     def __enter__(self) -> None:
-        """Nothing has changed yet."""
+        pass
 
     def __exit__(self, *error: Any) -> None:
         if self._versions() != self.versions:
@@ -264,20 +264,20 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def _facts(part: torch.nn.Module) -> dict[str, Any]:
-    """A module's own parts, buffers and plain attributes."""
+    """A module's children, buffers and plain attributes."""
     plain = {name: value for name, value in vars(part).items() if isinstance(value, _PLAIN)}
     return plain | dict(part.named_children()) | dict(part.named_buffers(recurse=False))
 
 
 def _column(item: Item, k: int) -> Sequence[int]:
-    """Input number k of each token of an item, the ids first; other inputs of an item of plain ids are zero."""
+    """Input number k of each token of an item; number 0 is the ids, the others of an item of plain ids are zero."""
     if len(item) and isinstance(item[0], tuple):
         return [token[k] for token in item]
     return item if k == 0 else [0] * len(item)
 
 
 def _on_cpu(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The vectors (batch, dim) on the CPU, copied at once."""
+    """The vectors (batch, dim) on the CPU, in one copy."""
     if vectors[0].device.type == "cpu":
         return list(vectors)
     copied = torch.cat([v.flatten() for v in vectors]).cpu()

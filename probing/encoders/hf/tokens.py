@@ -1,6 +1,7 @@
-"""From texts to items with the tokenizer of a `transformers` model: token ids, and what else it gives and the model takes.
+"""Turns texts into items with the tokenizer of a `transformers` model.
 
-An item is a list of token ids where the other inputs (token types, languages) are all zero, else a list of tuples (id, others).
+An item is a list of token ids where the model's other inputs (token types, languages) are all zero, else a list of tuples
+(id, others).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ TEXTS = (
     "She said that he had never seen the old boats by the sea, but that he would like to go there now and see them today; "
     "and the man who lives next door, who has always wanted a boat, asked them whether they would take him along with them.",
 )
-"""Sentences that go through a model when it is inspected."""
+"""Sentences on which a model is inspected."""
 
 SAMPLES = (
     *TEXTS,
@@ -33,21 +34,21 @@ SAMPLES = (
 """Sentences on which the library's ids are compared with those of tokenizer.json when a tokenizer is loaded."""
 
 _LONGEST = 64
-"""Tokens of such a sentence, at most."""
+"""Most tokens of a sentence on which a model is inspected."""
 
 _COMPARED = 64
-"""Texts of a request on which the library's ids are compared with those of tokenizer.json."""
+"""Number of texts of a request on which the library's ids are compared with those of tokenizer.json."""
 
-_SOME, _NEARLY_ALL = 20, 0.95
-"""Of at least so many tokens or texts, the share at which a tokenizer is refused."""
+_ENOUGH, _NEARLY_ALL = 20, 0.95
+"""A tokenizer is refused if more than this share, of at least so many tokens or texts, is unknown or alike."""
 
 
 _OF_FILE = {"input_ids": "ids", "token_type_ids": "type_ids", "offset_mapping": "offsets"}
-"""What the library `tokenizers` calls the inputs of a model."""
+"""The names of a model's inputs in the library `tokenizers`."""
 
 
 class Sentence(NamedTuple):
-    """A test sentence, variants of it with another token at one place, and these places: the first word's and a middle one."""
+    """A test sentence, variants of it with another token at one place, and these places: of the first and of a middle word."""
 
     item: Item
     variants: list[Item]
@@ -57,7 +58,7 @@ class Sentence(NamedTuple):
 class Tokens:
     """The tokenizer of a folder.
 
-    Where the folder has a tokenizer.json, the ids are that file's, whatever the library's class makes of it.
+    Where the folder has a tokenizer.json, the ids are those of this file, even if the library's class gives others.
 
     Args:
         name: of the encoder, for messages.
@@ -65,7 +66,7 @@ class Tokens:
         takes: gives the names of the model's inputs; called when the first text is tokenized.
 
     Attributes:
-        tokenizer: the library's; it knows the special tokens.
+        tokenizer: the library's tokenizer.
     """
 
     def __init__(self, name: str, folder: Path, takes: Callable[[], frozenset[str]]):
@@ -75,21 +76,21 @@ class Tokens:
         self._compare(SAMPLES)
 
     def items(self, texts: Sequence[str]) -> list[Item]:
-        """Items of the texts, as long as they are.
+        """Items of the texts, not cut.
 
         Raises:
-            EncoderError: ids that do not tell the texts apart.
+            EncoderError: nearly all tokens are unknown, or nearly all texts have the same ids.
             ForeignError: the tokenizer fails.
         """
         items: list[Item] = []
-        for start in range(0, len(texts), 4096):  # the tokenizer's own objects are large: a part at a time
+        for start in range(0, len(texts), 4096):  # in parts, as the tokenizer's own objects are large
             items += self.cut(texts[start : start + 4096], None)
         self._compare(texts[:_COMPARED])
         self._refuse(texts, items)
         return items
 
     def cut(self, texts: Sequence[str], length: int | None) -> list[Item]:
-        """Items of at most `length` tokens, cut on the side that the tokenizer cuts."""
+        """Items of at most `length` tokens, cut on the tokenizer's side of truncation."""
         encoded = self._encoded(texts, length, self.others)
         ids, others = encoded["input_ids"], [encoded[name] for name in self.others]
         if not any(any(row) for rows in others for row in rows):
@@ -105,7 +106,7 @@ class Tokens:
 
     @cached_property
     def added(self) -> int:
-        """Special tokens that the tokenizer adds to a sentence."""
+        """Number of special tokens that the tokenizer adds to a sentence."""
         return len(self._encoded([""], None)["input_ids"][0])
 
     @property
@@ -114,7 +115,7 @@ class Tokens:
         return next(iter(self._encoded(["a"], None)["input_ids"][0]), None)
 
     def _encoded(self, texts: Sequence[str], length: int | None, names: Sequence[str] = ()) -> dict[str, Any]:
-        """`input_ids`, and what else is named, for each text one list with an entry for each token."""
+        """`input_ids` and the inputs `names`: for each text a list with an entry for each token."""
         with foreign(f"{self.name}: its tokenizer"):
             if self._file is None:
                 how = {"truncation": True, "max_length": length} if length else {}
@@ -130,13 +131,13 @@ class Tokens:
         return {name: [getattr(encoding, _OF_FILE[name]) for encoding in encodings] for name in ("input_ids", *names)}
 
     def _compare(self, texts: Sequence[str]) -> None:
-        """Says once where the library's ids are not those of tokenizer.json."""
+        """Logs, once, that the library's ids are not those of tokenizer.json."""
         if self._file is None or self._differs:
             return
         with foreign(f"{self.name}: its tokenizer"):
-            theirs = self.tokenizer(list(texts), verbose=False)["input_ids"]
-            ours = [encoding.ids for encoding in self._file.encode_batch_fast(list(texts))]
-        if theirs != ours:
+            library_ids = self.tokenizer(list(texts), verbose=False)["input_ids"]
+            file_ids = [encoding.ids for encoding in self._file.encode_batch_fast(list(texts))]
+        if library_ids != file_ids:
             self._differs = True
             kind = type(self.tokenizer).__name__
             info(f"{self.folder}: transformers' {kind} gives other token ids than tokenizer.json; those of the file are taken")
@@ -145,10 +146,10 @@ class Tokens:
 
     @cached_property
     def others(self) -> tuple[str, ...]:
-        """Names of the inputs besides ids and mask that the tokenizer gives, a number for each token, and the model takes.
+        """Names of the model's inputs besides ids and mask for which the tokenizer gives a number for each token.
 
-        Token types count where the tokenizer keeps them back, too, if it has a type for special tokens that words do not have: the
-        <cls> of XLNet is trained with one, which transformers 5 does not hand out by itself.
+        Token types that the tokenizer does not give by default are included if some special token has a type and no word has: the
+        <cls> of XLNet is trained with one, which transformers 5 does not give by default.
         """
         takes = self._takes()
         given = self.tokenizer("a")
@@ -162,20 +163,20 @@ class Tokens:
         return tuple(name for name in names if len(given[name]) == len(given["input_ids"]))
 
     def unknown(self, items: Sequence[Item]) -> dict[str, int]:
-        """How many tokens the items have, and how many of them stand for unknown words."""
-        mark, bare = self.tokenizer.unk_token_id, ids_of(self.cut([""], None)[0])  # some mark the end with the unknown token
+        """The number of `tokens` of the items without special ones, and of `unknown` ones among them."""
+        mark, bare = self.tokenizer.unk_token_id, ids_of(self.cut([""], None)[0])  # some end a text with the unknown token
         tokens = sum(map(len, items)) - len(items) * len(bare)
         return {"tokens": tokens, "unknown": sum(ids_of(item).count(mark) for item in items) - len(items) * bare.count(mark)}
 
     def _refuse(self, texts: Sequence[str], items: Sequence[Item]) -> None:
-        """Refuses texts of which nearly all tokens are unknown, or nearly all have the ids of another."""
+        """Raises EncoderError if nearly all tokens are unknown, or nearly all texts have the ids of another one."""
         counts, n_texts = self.unknown(items), len(set(texts))
         alike = n_texts - len({tuple(item) for item in items})
         for n, among, what in (
             (counts["unknown"], counts["tokens"], "tokens are unknown"),
             (alike, n_texts, "sentences have the tokens of another one"),
         ):
-            if among >= _SOME and n > _NEARLY_ALL * among:
+            if among >= _ENOUGH and n > _NEARLY_ALL * among:
                 raise EncoderError(
                     f"{self.name}: {n} of {among} {what}: the tokenizer of {self.folder} is not for these texts, or its vocabulary "
                     "is incomplete"
@@ -185,8 +186,9 @@ class Tokens:
         """A test sentence of known words. Ids of unknown words, and `padding`, are replaced, since some models skip them.
 
         Args:
-            length: tokens at most.
-            rows: of the embedding matrix.
+            length: most tokens.
+            rows: number of rows of the embedding matrix.
+            padding: the model's padding id.
         """
         [item] = self.cut(TEXTS[1:2], min(_LONGEST, length or _LONGEST))
         special = {*self.tokenizer.all_special_ids, padding}
@@ -208,7 +210,7 @@ class Tokens:
         return frozenset(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
 
     def samples(self, sentence: Sentence, length: int | None) -> list[Item]:
-        """Test sentences of different lengths, and several of one length."""
+        """Test sentences of different lengths, and several of one length, of at most `length` tokens."""
         return [*self.cut(TEXTS, min(_LONGEST, length or _LONGEST)), sentence.item, *sentence.variants]
 
 

@@ -37,22 +37,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from probing.encoders.base import Encoder, Item, States
+from probing.encoders.base import REREAD, Encoder, Item, States, maskings
 from probing.encoders.elmo.elmo import ELMoEncoder
 from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.elmo.elmo_style import ELMoStyle
 from probing.encoders.hf.embeddings import InputEmbeddings
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.networks.encoder import NetworkEncoder
-from probing.encoders.networks.transformer import Transformer
 from probing.encoders.networks.vocabulary import MASK, PAD, UNKNOWN
 from probing.errors import ConfigError, EncoderError, did_you_mean
 from probing.store.extraction import TOKEN_BUDGET, batches
 from probing.types import Coalitions
 
 MASKINGS = ("mask", "pad", "unknown", "zero", "mean", "attention", "delete", "replace")
-REREAD = ("delete", "replace")
-"""These change the number of tokens; the others keep every token in its place."""
 
 Way = Callable[[torch.Tensor], AbstractContextManager]
 """Masks while the context is open: takes the absent tokens of the batch that is to come, bool (batch, tokens)."""
@@ -157,13 +154,12 @@ class MaskedSentence:
 
 def possible(encoder: Encoder) -> tuple[str, ...]:
     """The maskings that the encoder allows, in the order of `MASKINGS`."""
-    ways = _ways(encoder)
-    return tuple(name for name in MASKINGS if name in ways or name in REREAD)
+    return tuple(sorted(maskings(encoder), key=MASKINGS.index))
 
 
 def published(encoder: Encoder) -> str:
-    """The masking that stands for the released experiments: pad (BERT, CNN), or zero where there is no such token (ELMo)."""
-    return next(name for name in ("pad", "zero", "delete") if name in possible(encoder))
+    """The masking of the released experiments: pad (BERT, CNN), or zero where there is no such token (ELMo)."""
+    return maskings(encoder)[0]
 
 
 def _family(encoder: Encoder) -> str | None:
@@ -175,13 +171,12 @@ def _family(encoder: Encoder) -> str | None:
 
 
 def _ways(encoder: Encoder) -> dict[str, Way]:
-    """How the encoder masks in place."""
+    """How encoders of this family mask in place; `maskings` says which of these the encoder allows."""
     family = _family(encoder)
     if family == "elmo":
         return {"zero": partial(_zero_token_vectors, encoder)}
     if family is None:
         return {}
-    attention: Way | None = None
     if family == "huggingface":
         tokenizer = encoder.tokenizer
         ids = {"mask": tokenizer.mask_token_id, "pad": tokenizer.pad_token_id, "unknown": tokenizer.unk_token_id}
@@ -189,15 +184,13 @@ def _ways(encoder: Encoder) -> dict[str, Way]:
             put = partial(_WordVectors, encoder.name, lambda: encoder.model)
         else:
             put = partial(_WordVectors, encoder.name, lambda: encoder.model.get_input_embeddings())
-            if encoder.obeys_mask:
-                attention = partial(_unattended, lambda: [encoder.model], "attention_mask", 0)
+        attention = partial(_unattended, lambda: [encoder.model], "attention_mask", 0)
     else:
         ids = {"mask": MASK, "pad": PAD, "unknown": UNKNOWN}
         put = partial(_WordVectors, encoder.name, lambda: encoder.network.embedding)
-        if isinstance(encoder.architecture, Transformer) and encoder.architecture.reads == "all":
-            attention = partial(_unattended, lambda: encoder.network.forwards.blocks, "src_key_padding_mask", True)
-    found: dict[str, Way] = {name: put(id) for name, id in ids.items() if id is not None}
-    return found | {name: put(name) for name in ("zero", "mean")} | ({"attention": attention} if attention else {})
+        attention = partial(_unattended, lambda: encoder.network.forwards.blocks, "src_key_padding_mask", True)
+    vectors = {name: put(vector) for name, vector in (ids | {"zero": "zero", "mean": "mean"}).items()}
+    return vectors | {"attention": attention}
 
 
 class _WordVectors:

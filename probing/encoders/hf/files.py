@@ -1,11 +1,18 @@
-"""The options of the encoders of `transformers` models."""
+"""A `transformers` model by its options and its files, without loading it: folder, config, fingerprint."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from probing.encoders.base import check_device, name_in_tables
+from probing.encoders.hf import hub
+from probing.encoders.hf.inspection import VERSION
+from probing.encoders.hf.loading import read_config
 from probing.errors import EncoderError
 
 _DTYPES = ("float32", "float16", "bfloat16")
@@ -15,8 +22,8 @@ _NAMED = ("dtype", "max_length", "special_tokens", "detokenize", "autocast", "co
 
 
 @dataclass
-class Options:
-    """Options of the encoder.
+class ModelFiles:
+    """The options of an encoder, and the model's files.
 
     Args:
         name: a local folder, or a hub id such as "bert-base-uncased".
@@ -61,3 +68,58 @@ class Options:
         self._source = self.name  # `name` becomes the name in tables
         self._label = self.label or Path(self._source).name
         self.name = name_in_tables(self, self._label, _NAMED)
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of the files: a local one, the hub's cache, the package's, or a fresh download, in this order."""
+        return hub.find(self._source, self.revision, self.package)
+
+    @property
+    def origin(self) -> str:
+        place = hub.place(self.folder, self._source, self.package)
+        return f"random weights, architecture and tokenizer of {place}" if self.random_weights else place
+
+    @cached_property
+    def config(self) -> Any:
+        """The config of the part that reads text."""
+        try:
+            return self._whole_config.get_text_config()
+        except ValueError:  # it has several; then the kept part has a config of its own
+            return self._whole_config
+
+    @cached_property
+    def _whole_config(self) -> Any:
+        return read_config(self.folder)
+
+    @cached_property
+    def description(self) -> Mapping[str, Any]:
+        description: dict[str, Any] = {
+            "kind": "huggingface",
+            "version": VERSION,
+            "model_type": self.config.model_type,
+            "files": hub.file_hashes(self.folder, weights=not self.random_weights),
+            "dtype": self.dtype,
+            "max_length": self.max_length,
+            "special_tokens": self.special_tokens,
+            "detokenize": self.detokenize,
+            "padding": "right",
+        }
+        description |= {option: getattr(self, option) for option in ("autocast", "compile") if getattr(self, option)}
+        if self.detokenize:
+            _ = self._detokenizer
+            description["sacremoses"] = version("sacremoses")
+        if self.random_weights:
+            import torch
+            import transformers
+
+            versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+            description["random_weights"] = {"seed": self.init_seed} | versions
+        return description
+
+    @cached_property
+    def _detokenizer(self) -> Any:
+        try:
+            from sacremoses import MosesDetokenizer
+        except ImportError:
+            raise EncoderError("encoder.detokenize=true needs the extra: pip install 'probing[moses]'") from None
+        return MosesDetokenizer("en")
