@@ -1,10 +1,8 @@
-"""What a user's code gives, as items and `States`: functions of sentences, SentEval's `prepare` and `batcher`, whole encoders.
+"""Adapters from a user's code to items and `States`: functions of sentences, SentEval's `prepare` and `batcher`, whole encoders.
 
-An adapter turns a batch into *rows*: for each layer, by name, one array (tokens, d) per sentence. The names, the widths and
-whether a row is one vector per sentence are learned from the first batch; a later batch that differs is refused, and so is
-anything that is not finite numbers of the right shape. Modules of torch: `probing.encoders.user.modules`.
-
-Padding. A function or batcher pads as it likes, inside; the arrays it returns hold real tokens only.
+An adapter turns a batch into *rows*: for each layer, by name, one array (tokens, d) per sentence, without padding. The names, the
+widths and whether a row is one vector per sentence are taken from the first batch; a later batch that differs is refused, and so is
+anything but finite numbers of the right shape. Modules of torch: `probing.encoders.user.modules`.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probing.encoders.base import Encoder, Item, States
-from probing.encoders.user.usercode import users_code
+from probing.encoders.user.usercode import reraise_user_errors
 from probing.errors import ForeignError, StatesError
 
 if TYPE_CHECKING:
@@ -32,12 +30,12 @@ EXPECTED = (
 
 
 class Adapter:
-    """What adapters share: from rows to states, and the checks between.
+    """Checks the rows of a subclass, and makes states of them.
 
     Args:
-        said: how messages call the user's code.
-        given: the objects that the user gave, to be hashed.
-        batch_size: sentences in one call of the user's code, at most.
+        subject: the user's code, as messages name it.
+        objects: the user's objects whose arrays are hashed.
+        batch_size: most sentences in one call of the user's code.
     """
 
     form = ""
@@ -45,11 +43,11 @@ class Adapter:
     dims: tuple[int, ...] = ()
     poolings: tuple[str, ...] = ()
 
-    def __init__(self, said: str, given: Sequence[Any], batch_size: int):
-        self.said, self.given, self.batch_size = said, tuple(given), batch_size
+    def __init__(self, subject: str, objects: Sequence[Any], batch_size: int):
+        self.subject, self.objects, self.batch_size = subject, tuple(objects), batch_size
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        """An item is the sentence cut at blanks, so that its length tells the cost, and `_text` gives it back unchanged."""
+        """An item is the sentence split at each blank, so that its length tells the cost and `_text` restores the sentence."""
         return [text.split(" ") for text in texts], 0
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
@@ -63,7 +61,7 @@ class Adapter:
     def _one_row_a_word(self, text: str, n: int) -> int:
         if n != len(text.split()):
             raise StatesError(
-                f"{self.said}: {n} tokens for the {len(text.split())} words of {text!r}: tokens cannot be aligned with words"
+                f"{self.subject}: {n} tokens for the {len(text.split())} words of {text!r}: tokens cannot be aligned with words"
             )
         return n
 
@@ -82,15 +80,15 @@ class Adapter:
     def _rows(self, items: Sequence[Item]) -> Rows:
         import torch
 
-        found: Rows = {}
+        joined: Rows = {}
         for start in range(0, len(items), self.batch_size):
             batch = items[start : start + self.batch_size]
             with torch.no_grad():
                 rows = self.rows(batch)
             self._check(rows, batch)
             for name, layer in rows.items():
-                found.setdefault(name, []).extend(layer)
-        return found
+                joined.setdefault(name, []).extend(layer)
+        return joined
 
     def rows(self, items: Sequence[Item]) -> Rows:
         """Rows of a batch; sets `poolings`."""
@@ -104,25 +102,25 @@ class Adapter:
             for item, row, length in zip(items, layer, lengths, strict=True):
                 if len(row) != length or not length:
                     raise StatesError(
-                        f"{self.said}: {name!r} has {len(row)} token states for {_shown(item)}, expected {length or 'some'}"
+                        f"{self.subject}: {name!r} has {len(row)} token states for {_shown(item)}, expected {length or 'some'}"
                     )
             if len({row.shape[1] for row in layer}) > 1:
-                raise StatesError(f"{self.said}: {name!r} has vectors of different widths for different sentences")
+                raise StatesError(f"{self.subject}: {name!r} has vectors of different widths for different sentences")
             if not torch.cat(layer).isfinite().all():
                 item = next(item for item, row in zip(items, layer, strict=True) if not row.isfinite().all())
-                raise StatesError(f"{self.said}: {name!r} is not finite (NaN or infinite) for {_shown(item)}")
+                raise StatesError(f"{self.subject}: {name!r} is not finite (NaN or infinite) for {_shown(item)}")
         names, dims = tuple(rows), tuple(layer[0].shape[1] for layer in rows.values())
         if self.dims and (names, dims) != (self.layer_names, self.dims):
-            was, now = (dict(zip(*pair, strict=True)) for pair in ((self.layer_names, self.dims), (names, dims)))
-            raise StatesError(f"{self.said}: gave the layers {was} for one batch and {now} for another")
+            before, now = (dict(zip(*pair, strict=True)) for pair in ((self.layer_names, self.dims), (names, dims)))
+            raise StatesError(f"{self.subject}: gave the layers {before} for one batch and {now} for another")
         self.layer_names, self.dims = names, dims
 
 
 class Function(Adapter):
-    """A function of a list of sentences; what it returns is described by `EXPECTED`."""
+    """A function of a list of sentences, which returns one of the forms in `EXPECTED`."""
 
-    def __init__(self, said: str, function: Callable[[list[str]], Any], batch_size: int):
-        super().__init__(said, [function], batch_size)
+    def __init__(self, subject: str, function: Callable[[list[str]], Any], batch_size: int):
+        super().__init__(subject, [function], batch_size)
         self.function = function
 
     @property
@@ -131,33 +129,33 @@ class Function(Adapter):
 
     def rows(self, items: Sequence[Item]) -> Rows:
         texts = [_text(item) for item in items]
-        with users_code(f"{self.said}: calling it with {len(texts)} sentence(s)", ForeignError):
-            given = self.function(texts)
-        layers = given if isinstance(given, Mapping) else {"output": given}
+        with reraise_user_errors(f"{self.subject}: calling it with {len(texts)} sentence(s)", ForeignError):
+            result = self.function(texts)
+        layers = result if isinstance(result, Mapping) else {"output": result}
         if not layers or not all(isinstance(name, str) for name in layers):
-            raise StatesError(f"{self.said}: a dict with the keys {list(layers)}; {EXPECTED}")
-        read = {name: read_layer(value, len(texts), f"{self.said}: {name!r}") for name, value in layers.items()}
-        kinds = {kind for kind, _ in read.values()}
+            raise StatesError(f"{self.subject}: a dict with the keys {list(layers)}; {EXPECTED}")
+        rows = {name: read_layer(value, len(texts), f"{self.subject}: {name!r}") for name, value in layers.items()}
+        kinds = {kind for kind, _ in rows.values()}
         poolings = ("sentence",) if kinds == {1} else ("mean", "max", "last")
         if len(kinds) > 1 or self.poolings not in ((), poolings):
-            raise StatesError(f"{self.said}: gave vectors of sentences in one place and states of tokens in another; {EXPECTED}")
+            raise StatesError(f"{self.subject}: gave vectors of sentences in one place and states of tokens in another; {EXPECTED}")
         self.poolings = poolings
-        return {name: layer for name, (_, layer) in read.items()}
+        return {name: layer for name, (_, layer) in rows.items()}
 
 
 class Batcher(Adapter):
     """SentEval's contract: `prepare(params, samples)`, which may be missing, and `batcher(params, batch)` -> (n, d).
 
     Samples and batches are lists of token lists. SentEval calls `prepare` with all sentences of a task. Here it is called again,
-    with fresh `params`, when a batch has a sentence that the last call had not, and then with every sentence met so far: what
-    only collects the words it sees, and their vectors, gives what it gives in SentEval.
+    with new `params` and all sentences so far, when a batch has a sentence that the last call did not have. A `prepare` that only
+    collects words and their vectors has the same effect as in SentEval.
     """
 
     form = "SentEval batcher"
     poolings = ("sentence",)
 
-    def __init__(self, said: str, namespace: Any, options: Mapping[str, Any], batch_size: int):
-        super().__init__(said, [namespace, namespace.batcher, getattr(namespace, "prepare", None)], batch_size)
+    def __init__(self, subject: str, namespace: Any, options: Mapping[str, Any], batch_size: int):
+        super().__init__(subject, [namespace, namespace.batcher, getattr(namespace, "prepare", None)], batch_size)
         self.batcher, self.prepare = namespace.batcher, getattr(namespace, "prepare", None)
         self.options = options
         self.met: dict[str, None] = {}
@@ -173,19 +171,19 @@ class Batcher(Adapter):
             self.met.update(dict.fromkeys(texts))
             self.params = Params(senteval_params(self.batch_size) | self.options)
             if self.prepare:
-                with users_code(f"{self.said}: prepare(params, {len(self.met)} sentences)", ForeignError):
+                with reraise_user_errors(f"{self.subject}: prepare(params, {len(self.met)} sentences)", ForeignError):
                     self.prepare(self.params, [text.split() for text in self.met])
             self.prepared = set(self.met)
-        with users_code(f"{self.said}: batcher(params, {len(texts)} sentences)", ForeignError):
-            given = self.batcher(self.params, [text.split() for text in texts])
-        kind, layer = read_layer(given, len(texts), f"{self.said}: batcher's result")
+        with reraise_user_errors(f"{self.subject}: batcher(params, {len(texts)} sentences)", ForeignError):
+            result = self.batcher(self.params, [text.split() for text in texts])
+        kind, layer = read_layer(result, len(texts), f"{self.subject}: batcher's result")
         if kind != 1:
-            raise StatesError(f"{self.said}: batcher gave token states; expected an array (n, d)")
+            raise StatesError(f"{self.subject}: batcher gave token states; expected an array (n, d)")
         return {"output": layer}
 
 
 class Params(dict):
-    """A dict whose keys are attributes too, None where there is none, as SentEval's is."""
+    """A dict whose keys are attributes too, as in SentEval; an attribute that is not there is None."""
 
     __getattr__ = dict.get
     __setattr__ = dict.__setitem__
@@ -193,70 +191,70 @@ class Params(dict):
 
 
 def senteval_params(batch_size: int) -> dict[str, Any]:
-    """The keys that SentEval sets itself; of these only `batch_size` means anything here, the classifier being the probe's."""
+    """The keys that SentEval sets itself; only `batch_size` has an effect here, as the classifier is the probe's."""
     return {"usepytorch": True, "seed": 1111, "batch_size": batch_size, "nhid": 0, "kfold": 5, "classifier": {"nhid": 0}}
 
 
-class Own(Adapter):
-    """A whole `Encoder` of the user's; `batch_size` does not touch it."""
+class WholeEncoder(Adapter):
+    """A whole `Encoder` of the user's, for which `batch_size` has no effect."""
 
     form = "encoder"
 
-    def __init__(self, said: str, encoder: Encoder, batch_size: int):
-        super().__init__(said, [encoder], batch_size)
+    def __init__(self, subject: str, encoder: Encoder, batch_size: int):
+        super().__init__(subject, [encoder], batch_size)
         self.encoder = encoder
-        with users_code(f"{said}: its layers", ForeignError):
+        with reraise_user_errors(f"{subject}: its layers", ForeignError):
             self.layer_names, self.dims, self.poolings = tuple(encoder.layer_names), tuple(encoder.dims), tuple(encoder.poolings)
             self.description = json.loads(json.dumps(dict(encoder.description)))
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        with users_code(f"{self.said}: tokenize", ForeignError):
+        with reraise_user_errors(f"{self.subject}: tokenize", ForeignError):
             return self.encoder.tokenize(texts)
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        with users_code(f"{self.said}: word_ids", ForeignError):
+        with reraise_user_errors(f"{self.subject}: word_ids", ForeignError):
             return self.encoder.word_ids(texts)
 
-    def random_twin(self, seed: int) -> Own | None:
-        with users_code(f"{self.said}: random_twin", ForeignError):
+    def random_twin(self, seed: int) -> WholeEncoder | None:
+        with reraise_user_errors(f"{self.subject}: random_twin", ForeignError):
             twin = self.encoder.random_twin(seed)
-        return None if twin is None else Own(self.said, twin, self.batch_size)
+        return None if twin is None else WholeEncoder(self.subject, twin, self.batch_size)
 
     def forward(self, items: Sequence[Item]) -> States:
-        with users_code(f"{self.said}: forward", ForeignError):
+        with reraise_user_errors(f"{self.subject}: forward", ForeignError):
             states = self.encoder.forward(items)
         if not isinstance(states, States):
-            raise StatesError(f"{self.said}: forward gave a {type(states).__name__}, expected probing.encoders.base.States")
+            raise StatesError(f"{self.subject}: forward gave a {type(states).__name__}, expected probing.encoders.base.States")
         shapes = [tuple(layer.shape) for layer in states.layers]
         expected = [(*states.mask.shape, dim) for dim in self.dims]
         if shapes != expected or len(states.mask) != len(items):
             raise StatesError(
-                f"{self.said}: forward gave layers of the shapes {shapes}, expected {expected} for {len(items)} items"
+                f"{self.subject}: forward gave layers of the shapes {shapes}, expected {expected} for {len(items)} items"
             )
         return states
 
 
-def read_layer(value: Any, n: int, said: str) -> tuple[int, list[torch.Tensor]]:
-    """One layer as the user gave it: 1 and n rows (1, d) for vectors of sentences, 2 and n rows (tokens, d) for token states."""
+def read_layer(value: Any, n: int, subject: str) -> tuple[int, list[torch.Tensor]]:
+    """The rows of one layer: 1 and n rows (1, d) for vectors of sentences, 2 and n rows (tokens, d) for states of tokens."""
     import torch
 
     if isinstance(value, list | tuple):
-        rows = [_numbers(row, said) for row in value]
+        rows = [_numbers(row, subject) for row in value]
         kinds = {row.ndim for row in rows}
         if len(rows) == n and kinds in ({1}, {2}):
             return kinds.pop(), [row if row.ndim == 2 else row[None] for row in rows]
-        found = f"a list of {len(rows)} arrays of the shapes {_some([tuple(row.shape) for row in rows])}"
+        form = f"a list of {len(rows)} arrays of the shapes {_some([tuple(row.shape) for row in rows])}"
     elif isinstance(value, np.ndarray | torch.Tensor):
-        matrix = _numbers(value, said)
+        matrix = _numbers(value, subject)
         if matrix.ndim == 2 and len(matrix) == n:
             return 1, list(matrix[:, None])  # n × (1, d)
-        found = f"an array of the shape {tuple(matrix.shape)}"
+        form = f"an array of the shape {tuple(matrix.shape)}"
     else:
-        found = f"a {type(value).__name__}"
-    raise StatesError(f"{said} is {found} for {n} sentence(s);\n{EXPECTED}")
+        form = f"a {type(value).__name__}"
+    raise StatesError(f"{subject} is {form} for {n} sentence(s);\n{EXPECTED}")
 
 
-def _numbers(value: Any, said: str) -> torch.Tensor:
+def _numbers(value: Any, subject: str) -> torch.Tensor:
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -266,7 +264,7 @@ def _numbers(value: Any, said: str) -> torch.Tensor:
     except ValueError:  # ragged
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
-        raise StatesError(f"{said} holds {type(value).__name__} of {array.dtype}, not numbers;\n{EXPECTED}")
+        raise StatesError(f"{subject} holds {type(value).__name__} of {array.dtype}, not numbers;\n{EXPECTED}")
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is refused
         return torch.from_numpy(array.astype(np.float32))
 

@@ -1,6 +1,6 @@
-"""How an encoder behaves on a few fixed sentences: its states of them, whether these depend on the company, and a hash of them.
+"""Runs a user's encoder on a few fixed sentences, checks that its states do not depend on the batch, and hashes them.
 
-The hash is of 4 digits, computed with one thread: it tells other weights, and does not see the last bits of a sum, or hardly ever.
+The hash is of 4 digits, computed with one thread: it changes with the weights, and hardly ever with the last bits of a sum.
 """
 
 from __future__ import annotations
@@ -23,24 +23,28 @@ SENTENCES = (
     "colourless green ideas sleep furiously",
     "Zürich , Qwertyuiop & 3,141.59 -- naïve ?",
 )
-"""Go through every encoder when it is made."""
+"""Every encoder is run on these when it is made."""
 
 ALONE = 2
-"""Which of them goes alone, too: in company it has others of its length before and behind it, and no sorting leaves it there."""
+"""Index of the sentence that is also run alone; it has neighbours of its length, and sorting by length moves it."""
 
 TOLERANCE = 0.02
-"""Of a vector's largest entry: what vectors of one sentence may differ by; half precision differs by less, a mistake by more."""
+"""Largest difference of equal vectors, as a share of the largest entry; half precision differs by less, mistakes by more."""
 
 
-def probe(adapter: Adapter) -> list[np.ndarray]:
-    """States (tokens, d) of each fixed sentence in each layer, sentence by sentence; one alone must have what it has in company."""
+def run_fixed_sentences(adapter: Adapter) -> list[np.ndarray]:
+    """States (tokens, d) of each fixed sentence in each layer, sentence by sentence.
+
+    Raises:
+        EncoderError: a sentence has other states alone than in a batch.
+    """
     with _one_thread():
         alone = _states(adapter, [SENTENCES[ALONE]])
         together = _states(adapter, SENTENCES)
     if far(alone, together[ALONE * len(alone) : (ALONE + 1) * len(alone)]):
         raise EncoderError(
-            f"{adapter.said}: {SENTENCES[ALONE]!r} has other vectors alone than in a batch (padding that is not masked, training "
-            "mode, another order, a prepare that counts?);\nmend it; encoder.batch_size=1 gives each sentence alone"
+            f"{adapter.subject}: {SENTENCES[ALONE]!r} has other vectors alone than in a batch (padding that is not masked, "
+            "training mode, another order, a prepare that counts?);\nmend it; encoder.batch_size=1 gives each sentence alone"
         )
     return together
 
@@ -51,27 +55,27 @@ def _states(adapter: Adapter, texts: Sequence[str]) -> list[np.ndarray]:
 
 
 def far(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
-    """Whether arrays that should be alike are not: other shapes, or entries further apart than `TOLERANCE`."""
+    """Whether two lists of arrays differ: in length, in a shape, or by more than `TOLERANCE`."""
 
-    def apart(a: np.ndarray, b: np.ndarray) -> bool:
+    def differ(a: np.ndarray, b: np.ndarray) -> bool:
         return a.shape != b.shape or bool(np.abs(a - b).max(initial=0) > TOLERANCE * np.abs(b).max(initial=0))
 
-    return len(some) != len(others) or any(apart(a, b) for a, b in zip(some, others, strict=True))
+    return len(some) != len(others) or any(differ(a, b) for a, b in zip(some, others, strict=True))
 
 
-def digest(probed: Sequence[np.ndarray]) -> str:
-    """A hash of arrays to 4 digits of their largest entry, so that the last bits of a sum do not matter, or hardly ever."""
-    found = hashlib.sha256()
-    for array in probed:
+def digest(arrays: Sequence[np.ndarray]) -> str:
+    """A hash of arrays, each rounded to 4 digits of its largest entry."""
+    sha256 = hashlib.sha256()
+    for array in arrays:
         scale = float(np.abs(array).max(initial=0)) or 1.0
-        found.update(f"{array.shape} {scale:.3e}".encode())
-        found.update((np.round(array / scale, 4) + 0.0).astype(np.float32).tobytes())  # + 0.0: no negative zero
-    return found.hexdigest()
+        sha256.update(f"{array.shape} {scale:.3e}".encode())
+        sha256.update((np.round(array / scale, 4) + 0.0).astype(np.float32).tobytes())  # + 0.0: no negative zero
+    return sha256.hexdigest()
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums are taken in an order that depends on the number of threads: with one, they are the same each time."""
+    """Runs the block with one thread, as the order of sums depends on the number of threads."""
     import torch
     from threadpoolctl import threadpool_limits
 

@@ -6,24 +6,23 @@ The target is `my.module:name` or `folder/file.py:name`. What the name may stand
 - Any other function, or an object that can be called. It is called with a list of n sentences (and the options), and returns an
   array (n, d): sentence vectors; a list of n arrays (tokens, d): token states; or a dict {layer name: one of these}.
 - `ModuleStates(module, tokenize, layers)`: outputs of named submodules of a torch module (`probing.encoders.user.modules`).
-- Anything with a function `batcher`, also a module (then `:name` is left out): SentEval's `prepare(params, samples)` and
+- Anything with a function `batcher`, also a module (then without `:name`): SentEval's `prepare(params, samples)` and
   `batcher(params, batch)` unchanged, the options added to `params` (`probing.encoders.user.adapters`).
 - An `Encoder` (`probing.encoders.base`): used as it is.
 
-Token states have the poolings mean, max and last, sentence vectors the one pooling `sentence`. The first layer is meant to be the
-embedding output: the floor `static` takes its mean.
+Token states have the poolings mean, max and last, sentence vectors the one pooling `sentence`. The first layer should be the
+embedding output: the floor `static` is its mean.
 
-What is checked when the encoder is made: a few fixed sentences go through it, one of them alone and then in the company of the
-others. Vectors that depend on the company (padding that is not masked, training mode, a result in another order, a `prepare` that
-weighs words by frequency) are refused, since the suite makes batches as it needs them; `encoder.batch_size=1` gives each sentence
-alone.
+When the encoder is made, it is run on a few fixed sentences (`probing.encoders.user.behaviour`), on one of them also alone. If that
+sentence has other vectors alone (padding that is not masked, training mode, a result in another order, a `prepare` that weighs
+words by frequency), the encoder is refused, as the suite may batch any sentences; `encoder.batch_size=1` gives each sentence alone.
 
-The fingerprint covers the source files, the arrays that the code reaches (`probing.encoders.user.usercode`, also for the limits),
-the options, an attribute `version` of what was made, the target or its module (change it with what no hash sees), and the vectors
-of the fixed sentences, to 4 digits, computed with one thread. It may change where the vectors do not: with a comment in the source,
-or on another machine. Then vectors are computed again; they are never taken from other code.
+The fingerprint covers the source files, the arrays reachable from the code (`probing.encoders.user.usercode`, also for the limits),
+the options, an attribute `version` of the object, the target or its module (change it where no hash covers a change), and the
+vectors of the fixed sentences to 4 digits. It may change where the vectors do not: with a comment in the source, or on another
+machine. Then the vectors are computed again.
 
-Left out: truncation, which is yours; and freeing what a module keeps in its globals (`release` drops what was made).
+Sentences are not truncated, and `release` does not free the globals of a module.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ from typing import Any
 import numpy as np
 
 from probing.encoders.base import Encoder, Item, States
-from probing.encoders.user.adapters import Adapter, Batcher, Function, Own
-from probing.encoders.user.behaviour import digest, far, probe
+from probing.encoders.user.adapters import Adapter, Batcher, Function, WholeEncoder
+from probing.encoders.user.behaviour import digest, far, run_fixed_sentences
 from probing.encoders.user.modules import Module, ModuleStates
-from probing.encoders.user.usercode import Code, arrays_sha256, find, sources, users_code
+from probing.encoders.user.usercode import Code, arrays_sha256, find, reraise_user_errors, sources
 from probing.errors import EncoderError, StatesError
 
 VERSION = 1
@@ -57,11 +56,11 @@ ALLOWED = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known once the code was loaded: also the states (tokens, d) of the fixed sentences, layer by layer."""
+    """Facts about loaded code; `states` are those of the fixed sentences, (tokens, d), sentence by sentence, layer by layer."""
 
     description: Mapping[str, Any]
     poolings: tuple[str, ...]
-    probed: list[np.ndarray]
+    states: list[np.ndarray]
 
 
 @dataclass
@@ -71,7 +70,7 @@ class PythonEncoder:
     Args:
         target: `my.module:name` or `folder/file.py:name`; see above.
         options: keyword arguments of the function that `target` names, or keys of SentEval's `params`.
-        batch_size: sentences in one call of the code, at most.
+        batch_size: most sentences in one call of the code.
         init_seed: draw the parameters from this seed (see `random_twin`).
         label: name in tables; None: the target without its folder.
     """
@@ -97,7 +96,8 @@ class PythonEncoder:
             self.name += f" (random {self.init_seed})"
 
     @property
-    def said(self) -> str:
+    def subject(self) -> str:
+        """The code, as messages name it."""
         return f"encoder.target={self.target}"
 
     @property
@@ -105,7 +105,7 @@ class PythonEncoder:
         drawn = "random weights, " if self.init_seed is not None else ""
         return f"{drawn}{self.description['form']} of the Python code {self.target}"
 
-    # What it is: found out when the code is loaded first, and kept when it is released.
+    # Facts, known once the code was loaded, and kept when it is released.
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -131,20 +131,20 @@ class PythonEncoder:
 
     @cached_property
     def _adapter(self) -> Adapter:
-        """The code, loaded. Loaded again after a release, it must be what it was."""
-        if self._known is None:
-            adapter, code = self._made()
-            self._known = self._find_facts(adapter, code)
-            return adapter
+        """The loaded code; after a release it is loaded again and must not have changed."""
         adapter, code = self._made()
-        if far(probe(adapter), self._known.probed) or sources(code) != self.description["sources"]:
-            raise StatesError(f"{self.said}: loaded again, it gives other vectors or is other code; seed what it draws at random")
+        if self._known is None:
+            self._known = self._find_facts(adapter, code)
+        elif far(run_fixed_sentences(adapter), self._known.states) or sources(code) != self.description["sources"]:
+            raise StatesError(
+                f"{self.subject}: loaded again, it gives other vectors or is other code; seed what it draws at random"
+            )
         return adapter
 
     def _find_facts(self, adapter: Adapter, code: Code) -> Facts:
-        arrays = arrays_sha256([code.thing, *adapter.given], code)  # before the code is called, which may change them
-        probed = probe(adapter)
-        said: dict[str, Any] = {
+        arrays = arrays_sha256([code.thing, *adapter.objects], code)  # before the code is called, which may change them
+        states = run_fixed_sentences(adapter)
+        description: dict[str, Any] = {
             "kind": "python",
             "version": VERSION,
             "form": adapter.form,
@@ -152,23 +152,23 @@ class PythonEncoder:
             "options": self.options or {},
             "arrays": arrays,
             "layers": [list(layer) for layer in zip(adapter.layer_names, adapter.dims, strict=True)],
-            "behaviour": digest(probed),
+            "behaviour": digest(states),
         }
-        declared = [getattr(thing, "version", None) for thing in (adapter.given[0], code.thing, code.module)]
+        declared = [getattr(thing, "version", None) for thing in (adapter.objects[0], code.thing, code.module)]
         if versions := [value for value in declared if isinstance(value, str | int | float)]:
-            said["declared"] = versions[0]
-        if isinstance(adapter, Own):
-            said["encoder"] = adapter.description
-        return Facts(said, adapter.poolings, probed)
+            description["declared"] = versions[0]
+        if isinstance(adapter, WholeEncoder):
+            description["encoder"] = adapter.description
+        return Facts(description, adapter.poolings, states)
 
     def _made(self) -> tuple[Adapter, Code]:
         code = find(self.target)
-        with users_code(f"{self.said}: making the encoder"):
+        with reraise_user_errors(f"{self.subject}: making the encoder"):
             adapter = self._adapt(code)
         if self.init_seed is not None:
             adapter = adapter.random_twin(self.init_seed)
             if adapter is None:
-                raise EncoderError(f"{self.said}: encoder.init_seed is set, but there are no weights to draw")
+                raise EncoderError(f"{self.subject}: encoder.init_seed is set, but there are no weights to draw")
         return adapter, code
 
     def _adapt(self, code: Code) -> Adapter:
@@ -176,48 +176,46 @@ class PythonEncoder:
 
         thing, options = code.thing, self.options or {}
         if _has_batcher(thing):
-            return Batcher(self.said, thing, options, self.batch_size)
+            return Batcher(self.subject, thing, options, self.batch_size)
         if not code.attribute:
-            raise EncoderError(f"{self.said}: it has no function `batcher`; name what to use: {self.target}:NAME")
+            raise EncoderError(f"{self.subject}: it has no function `batcher`; name what to use: {self.target}:NAME")
         if callable(thing) and not isinstance(thing, ModuleStates | torch.nn.Module) and not _is_encoder(thing):
             how = _takes(thing, options)
             if how == "options":
                 thing = thing(**options)
             elif how == "texts":
-                return Function(self.said, partial(thing, **options) if options else thing, self.batch_size)
+                return Function(self.subject, partial(thing, **options) if options else thing, self.batch_size)
             else:
                 raise EncoderError(
-                    f"{self.said}{how} can be called neither with the options {options} nor with sentences and these"
+                    f"{self.subject}{how} can be called neither with the options {options} nor with sentences and these"
                 )
         elif options:
-            raise EncoderError(f"{self.said} is a {type(thing).__name__}, which takes no encoder.options")
+            raise EncoderError(f"{self.subject} is a {type(thing).__name__}, which takes no encoder.options")
         if _has_batcher(thing):
-            return Batcher(self.said, thing, {}, self.batch_size)
+            return Batcher(self.subject, thing, {}, self.batch_size)
         if isinstance(thing, ModuleStates):
-            return Module(self.said, thing, self.batch_size)
+            return Module(self.subject, thing, self.batch_size)
         if _is_encoder(thing):
-            return Own(self.said, thing, self.batch_size)
+            return WholeEncoder(self.subject, thing, self.batch_size)
         if isinstance(thing, torch.nn.Module):
             raise EncoderError(
-                f"{self.said} gives a bare torch.nn.Module; give ModuleStates(module, tokenize, layers=[…]), "
+                f"{self.subject} gives a bare torch.nn.Module; give ModuleStates(module, tokenize, layers=[…]), "
                 "or a function texts -> vectors that calls it"
             )
         if callable(thing) and not inspect.isclass(thing):
-            return Function(self.said, thing, self.batch_size)
+            return Function(self.subject, thing, self.batch_size)
         lacks = [name for name in ENCODER if not hasattr(thing, name)]
         nearly = f", an Encoder but for {', '.join(lacks)}" if len(lacks) < len(ENCODER) / 2 else ""
-        raise EncoderError(f"{self.said} gives a {type(thing).__name__}{nearly};\n{ALLOWED}")
-
-    # What it does.
+        raise EncoderError(f"{self.subject} gives a {type(thing).__name__}{nearly};\n{ALLOWED}")
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         return self._adapter.tokenize(texts)
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        """Where token states are one a word, the words in order; for sentence vectors one None a sentence.
+        """The words in order, where each word has one token state; for sentence vectors one None a sentence.
 
         Raises:
-            EncoderError: token states that are not one a word.
+            EncoderError: the tokens are not one a word.
         """
         return self._adapter.word_ids(texts)
 
@@ -231,7 +229,7 @@ class PythonEncoder:
         return self._adapter.forward(items)
 
     def release(self) -> None:
-        """Drops what was made; it is made again when it is needed."""
+        """Drops the loaded code; it is loaded again when needed."""
         self.__dict__.pop("_adapter", None)
 
     def random_twin(self, seed: int) -> PythonEncoder | None:
@@ -251,7 +249,7 @@ def _takes(thing: Any, options: Mapping[str, Any]) -> str:
     """How it can be called: with the "options" alone, with the "texts" before them, or neither: then its signature."""
     try:
         signature = inspect.signature(thing)
-    except ValueError:  # built in: no signature to be had
+    except ValueError:  # a built-in function has no signature
         return "texts"
     for how, arguments in (("options", ()), ("texts", ([],))):
         try:

@@ -1,13 +1,12 @@
-"""A user's Python code: found by its target, its exceptions said in two lines, and its content hashed as far as it can be.
+"""Imports a user's Python code by its target, reports its exceptions in two lines, and hashes it.
 
-No hash of running code can be complete: a function may read a file, a C library or the network when it is called. Three
-hashes together come close. *Sources* (`sources`): the target's file, and the files of its folder, or below, that it imports at
-the top. *Arrays* (`arrays_sha256`): the state dict of every `torch.nn.Module`, every tensor and every numpy array that the
-globals, closures, attributes, lists and dicts of that code reach. *Behaviour*: its vectors of a few sentences
-(`probing.encoders.user.behaviour`).
+No hash of code can be complete: a function may read a file, a C library or the network when it is called. Three hashes together
+come close. *Sources* (`sources`): the target's file, and the files of its folder, or below, that it imports at the top. *Arrays*
+(`arrays_sha256`): the state dict of every `torch.nn.Module`, every tensor and every numpy array that is reachable from the globals,
+closures, attributes, lists and dicts of that code. *Behaviour*: its vectors of a few sentences (`probing.encoders.user.behaviour`).
 
-Left out: code that is imported inside a function or lies in another folder, and arrays inside objects of installed packages;
-these count only where the behaviour shows them.
+Code that is imported inside a function or from another folder, and arrays inside objects of installed packages, are covered by the
+behaviour alone.
 """
 
 from __future__ import annotations
@@ -30,16 +29,20 @@ from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from probing.encoders.user.standin import standing_in
+from probing.encoders.user.senteval_stub import senteval_stub
 from probing.errors import NO_MEMORY, EncoderError, ProbingError, did_you_mean, ends_job, first_line, out_of_memory
 
 _NOT_THE_USERS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).resolve().parents[1]))
 
 
 @contextmanager
-def users_code(doing: str, kind: type[EncoderError] = EncoderError) -> Iterator[None]:
-    """Turns an exception of the user's code into an error of this kind that names its file and line: `EncoderError` while the code
-    is loaded, a mistake in what was given; `ForeignError` while it is used."""
+def reraise_user_errors(doing: str, kind: type[EncoderError] = EncoderError) -> Iterator[None]:
+    """Turns an exception of the user's code into an error that names its file and line.
+
+    Args:
+        doing: the action that fails, in words.
+        kind: `EncoderError` while the code is loaded (a mistake of the user), `ForeignError` while it is used.
+    """
     try:
         yield
     except (ProbingError, KeyboardInterrupt, GeneratorExit):
@@ -48,18 +51,23 @@ def users_code(doing: str, kind: type[EncoderError] = EncoderError) -> Iterator[
         if ends_job(error):
             raise
         frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-        theirs = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)]
+        user_frames = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)]
         if isinstance(error, SyntaxError) and error.filename:
-            theirs = [(error.filename, error.lineno)]
-        where = "{}, line {}: ".format(*theirs[-1]) if theirs else ""
+            user_frames = [(error.filename, error.lineno)]
+        where = "{}, line {}: ".format(*user_frames[-1]) if user_frames else ""
         advice = f"; {NO_MEMORY}" if out_of_memory(error) else ""
         raise kind(f"{doing} failed:\n{where}{type(error).__name__}: {first_line(error)}{advice}") from error
 
 
 @dataclass(frozen=True)
 class Code:
-    """What a target names: the module, the attribute in it (the module itself where the target has none), and the folder within
-    which code counts as the user's; None for a module without a file."""
+    """The object that a target names.
+
+    Attributes:
+        attribute: its name in the module; empty if the target is the module.
+        thing: the object.
+        folder: code in it counts as the user's; None for a module without a file.
+    """
 
     module: ModuleType
     attribute: str
@@ -67,16 +75,16 @@ class Code:
     folder: Path | None
 
 
-_SOURCE = "__probing_source__"  # in a module: its file when it was imported, which may have been edited since
-_imported: set[str] = set()  # modules that the last target brought along
+_SOURCE = "__probing_source__"  # attribute of a module: the content of its file when it was imported
+_imported: set[str] = set()  # modules of the user that were imported with the last target
 
 
 def find(target: str, option: str = "encoder.target") -> Code:
     """The code of `my.module:make`, `folder/file.py:make`, or either without an attribute.
 
     The file's folder, or the current one, is put in front of `sys.path`, as Python does for a script. A file is run anew each
-    time, from the bytes that are hashed, and so are modules of its folder that it imports; what was imported before stays.
-    SentEval's own package need not be installed (`probing.encoders.user.standin`).
+    time, from the bytes that are hashed, and so are modules of its folder that it imports; other modules stay as they are.
+    SentEval's own package need not be installed (`probing.encoders.user.senteval_stub`).
 
     Raises:
         EncoderError: no such file, module or attribute, or an exception while it is imported.
@@ -91,7 +99,7 @@ def find(target: str, option: str = "encoder.target") -> Code:
     sys.path[:] = [str(home), *(entry for entry in sys.path if entry != str(home))]
     before = set(sys.modules)
     try:
-        with users_code(f"{option}={target}: importing it"), _no_bytecode(), standing_in():
+        with reraise_user_errors(f"{option}={target}: importing it"), _no_bytecode(), senteval_stub():
             module = thing = _run(path) if path else importlib.import_module(place)
             for part in attribute.split(".") if attribute else ():
                 if not hasattr(thing, part):
@@ -99,9 +107,9 @@ def find(target: str, option: str = "encoder.target") -> Code:
                     raise EncoderError(f"{option}={target}: {place} has no {part!r}{did_you_mean(part, public)}")
                 thing = getattr(thing, part)
     finally:
-        brought = set(sys.modules) - before
+        new = set(sys.modules) - before
         _imported.clear()
-        _imported.update(name for name in brought if _is_users(getattr(sys.modules[name], "__file__", None), home))
+        _imported.update(name for name in new if _is_users(getattr(sys.modules[name], "__file__", None), home))
     folder = None
     if file := getattr(module, "__file__", None):
         folder = Path(file).resolve().parents[0 if path else place.count(".") + (Path(file).name == "__init__.py")]
@@ -110,7 +118,7 @@ def find(target: str, option: str = "encoder.target") -> Code:
 
 @contextmanager
 def _no_bytecode() -> Iterator[None]:
-    """A .pyc passes for any file of its size and second: the code that runs might not be the code that is hashed."""
+    """Writes no .pyc: it is valid for any file of the same size and second, so other code might run than is hashed."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
@@ -119,7 +127,7 @@ def _no_bytecode() -> Iterator[None]:
 
 
 def _run(path: Path) -> ModuleType:
-    """The file as a module, from its bytes."""
+    """The module made by running the file."""
     content = path.read_bytes()
     spec = importlib.util.spec_from_file_location(f"_probing_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
@@ -131,22 +139,22 @@ def _run(path: Path) -> ModuleType:
 
 def sources(code: Code) -> dict[str, str]:
     """sha256 of the target's file, and of the files of its folder, or below, that it imports at the top; by name in that folder."""
-    found, todo, seen = {}, [code.module] if code.folder else [], set()
+    hashes, todo, seen = {}, [code.module] if code.folder else [], set()
     while todo:
         module = todo.pop()
         path = Path(module.__file__).resolve()
         content = vars(module).setdefault(_SOURCE, path.read_bytes())
-        found[path.relative_to(code.folder).as_posix()] = hashlib.sha256(content).hexdigest()
+        hashes[path.relative_to(code.folder).as_posix()] = hashlib.sha256(content).hexdigest()
         for name in _imports(content, module.__package__) if path.suffix == ".py" else ():
             other = sys.modules.get(name)
             if name not in seen and _is_users(getattr(other, "__file__", None), code.folder):
                 todo.append(other)
                 seen.add(name)
-    return found
+    return hashes
 
 
 def _imports(content: bytes, package: str | None) -> Iterator[str]:
-    """Full names that the import statements outside of functions may mean, modules or not."""
+    """The full names in the import statements outside of functions; some are not modules but names in one."""
     todo: list[ast.AST] = [ast.parse(content)]
     while todo:
         node = todo.pop()
@@ -173,7 +181,7 @@ def _is_users(file: str | None, folder: Path | None) -> bool:
 
 
 def arrays_sha256(thing: Any, code: Code) -> str:
-    """One hash of every tensor and array that the thing and the module's own code reach, with their names, types and shapes."""
+    """One hash of all tensors and arrays that are reachable from the thing, with their names, types and shapes."""
     digest = hashlib.sha256()
     for name, array in sorted(_arrays(thing, code), key=lambda pair: pair[0]):
         digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
@@ -200,7 +208,7 @@ def _arrays(thing: Any, code: Code) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(value: Any, folder: Path | None) -> list[tuple[Any, Any]]:
-    """What a value holds that the user's code can reach through it."""
+    """The named parts of a value that the user's code can reach through it."""
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, list | tuple):
@@ -214,8 +222,8 @@ def _parts(value: Any, folder: Path | None) -> list[tuple[Any, Any]]:
     if isinstance(value, FunctionType):
         if not _is_users(value.__code__.co_filename, folder):
             return []
-        held = inspect.getclosurevars(value).nonlocals
-        return [("globals", value.__globals__), ("closure", held), ("defaults", [value.__defaults__, value.__kwdefaults__])]
+        closure = inspect.getclosurevars(value).nonlocals
+        return [("globals", value.__globals__), ("closure", closure), ("defaults", [value.__defaults__, value.__kwdefaults__])]
     if isinstance(value, ModuleType):
         return list(vars(value).items()) if _is_users(getattr(value, "__file__", None), folder) else []
     if isinstance(value, type):

@@ -1,7 +1,7 @@
-"""A stand-in for the package `senteval`, which the scripts of its users import at their head and need under their main guard only.
+"""A stub of the package `senteval`: scripts in SentEval's style import it at the top, but use it under their main guard only.
 
-While a user's file is imported, `import senteval`, its submodules and names from them succeed where the package is not to be had.
-What they give has every attribute, and raises ImportError when it is called, iterated or subclassed.
+While a user's file is imported and the package is not installed, `import senteval`, its submodules and names from them succeed. The
+stub has every attribute, and raises ImportError when it is called, iterated or subclassed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ PACKAGE = "senteval"
 
 
 @contextmanager
-def standing_in() -> Iterator[None]:
-    """Imports find the stand-in, after everything else that could find the package, while the block runs; then it is gone."""
+def senteval_stub() -> Iterator[None]:
+    """Makes the stub importable while the block runs, unless the package itself can be imported."""
     finder = _Finder()
     sys.meta_path.append(finder)
     try:
@@ -41,7 +41,7 @@ class _Finder:
         return _Module(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """There is nothing to run."""
+        pass
 
 
 class _Module(ModuleType):
@@ -69,6 +69,6 @@ class _NotInstalled:
 
 
 def _attribute(of: str, name: str) -> _NotInstalled:
-    if name.startswith("__"):  # whoever asks for these wants to know what kind of object it is
+    if name.startswith("__"):  # such names are looked up to find the kind of an object
         raise AttributeError(name)
     return _NotInstalled(f"{of}.{name}")
