@@ -135,24 +135,24 @@ class ForgetsWeights(Bare):
 
 class PoolsAnotherLayer(Bare):
     def pooled(self, items, poolings):
-        found = pooled_states(self.forward(items), poolings)
-        return replace(found, vectors={pooling: layers[::-1] for pooling, layers in found.vectors.items()})
+        result = pooled_states(self.forward(items), poolings)
+        return replace(result, vectors={pooling: layers[::-1] for pooling, layers in result.vectors.items()})
 
 
 class CountsPadding(Bare):
     def pooled(self, items, poolings):
-        found = pooled_states(self.forward(items), poolings)
-        return replace(found, counted=found.counted * 0 + max(map(len, items)))
+        result = pooled_states(self.forward(items), poolings)
+        return replace(result, counted=result.counted * 0 + max(map(len, items)))
 
 
-def failed(found):
-    return [rule.rule for rule in found.checks if rule.held is False]
+def failed(report):
+    return [rule.rule for rule in report.checks if rule.held is False]
 
 
 def test_a_sound_encoder_conforms():
-    found = check(Bare, changed=Bare(seed=1))
-    assert found.ok and all(rule.held for rule in found.checks if "embeddings" not in rule.rule), str(found)
-    assert "toy: conforms" in str(found)
+    report = check(Bare, changed=Bare(seed=1))
+    assert report.ok and all(rule.held for rule in report.checks if "embeddings" not in rule.rule), str(report)
+    assert "toy: conforms" in str(report)
     alone = check(Bare())
     assert alone.ok and [rule.rule for rule in alone.checks if rule.held is None] == [
         "layer 0 is called embeddings only if it does not depend on other words",
@@ -185,23 +185,23 @@ def test_a_sound_encoder_conforms():
     ],
 )
 def test_a_broken_rule_is_found(broken, rule):
-    found = check(broken)
-    assert not found.ok and any(name.startswith(rule) for name in failed(found)), str(found)
-    assert "does not conform" in str(found)
+    report = check(broken)
+    assert not report.ok and any(name.startswith(rule) for name in failed(report)), str(report)
+    assert "does not conform" in str(report)
 
 
 def test_a_fingerprint_that_overlooks_the_weights_is_found():
-    found = check(ForgetsWeights, changed=ForgetsWeights(seed=1))
-    assert failed(found) == ["a changed weight changes states and fingerprint"]
+    report = check(ForgetsWeights, changed=ForgetsWeights(seed=1))
+    assert failed(report) == ["a changed weight changes states and fingerprint"]
 
 
 def test_what_is_no_encoder_is_said_at_once():
-    found = check(lambda: object())
-    assert not found.ok and "missing: name" in found.checks[0].detail
+    report = check(lambda: object())
+    assert not report.ok and "missing: name" in report.checks[0].detail
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "llama", "t5"])
 def test_transformers_models_conform(tiny, kind):
     other = HuggingFaceEncoder(str(tiny(kind)), label="other")
-    found = check(lambda: HuggingFaceEncoder(str(tiny(kind))), changed=other.random_twin(5))
-    assert found.ok, str(found)
+    report = check(lambda: HuggingFaceEncoder(str(tiny(kind))), changed=other.random_twin(5))
+    assert report.ok, str(report)

@@ -63,13 +63,13 @@ def by_hand(paths, text, start=None):
         ids = [258, *content[: cnn["max_characters_per_token"] - 2], 259]
         ids += [260] * (cnn["max_characters_per_token"] - len(ids))
         characters = w["char_embed"][ids]
-        found = []
+        maxima = []
         for k, (width, number) in enumerate(cnn["filters"]):
             best = np.full(number, -np.inf)
             for at in range(len(ids) - width + 1):
                 best = np.maximum(best, np.einsum("we,wef->f", characters[at : at + width], w[f"CNN/W_cnn_{k}"][0]))
-            found.append(best + w[f"CNN/b_cnn_{k}"])
-        y = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}[cnn["activation"]](np.concatenate(found))
+            maxima.append(best + w[f"CNN/b_cnn_{k}"])
+        y = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}[cnn["activation"]](np.concatenate(maxima))
         for k in range(cnn["n_highway"]):
             high = f"CNN_high_{k}"
             gate = sigma(y @ w[f"{high}/W_carry"] + w[f"{high}/b_carry"])
@@ -121,19 +121,19 @@ def test_a_sentence_does_not_depend_on_batch_padding_or_order(small):
     together, backwards = vectors(encoder), vectors(encoder, TEXTS[::-1])
     for i, text in enumerate(TEXTS):
         alone = vectors(encoder, [text])
-        for column, found in together.items():
-            np.testing.assert_allclose(found[i], alone[column][0], atol=1e-6)
-            np.testing.assert_allclose(found[i], backwards[column][len(TEXTS) - 1 - i], atol=1e-6)
+        for column, rows in together.items():
+            np.testing.assert_allclose(rows[i], alone[column][0], atol=1e-6)
+            np.testing.assert_allclose(rows[i], backwards[column][len(TEXTS) - 1 - i], atol=1e-6)
 
 
 def test_the_backward_half_has_read_the_whole_sentence_at_its_first_word(small):
     encoder = encoder_of(small())
     assert encoder.dims == (10, 10, 10) and encoder.layer_names == ("token (char CNN)", "biLSTM 1", "biLSTM 2")
-    found = vectors(encoder)
+    columns = vectors(encoder)
     states = encoder.forward(encoder.tokenize(TEXTS[:1])[0]).layers
-    np.testing.assert_allclose(found[Representation(0, "last")][0], states[0][0, -1], atol=1e-6)
-    np.testing.assert_allclose(found[Representation(2, "last")][0, :5], states[2][0, -1, :5], atol=1e-6)
-    np.testing.assert_allclose(found[Representation(2, "last")][0, 5:], states[2][0, 0, 5:], atol=1e-6)
+    np.testing.assert_allclose(columns[Representation(0, "last")][0], states[0][0, -1], atol=1e-6)
+    np.testing.assert_allclose(columns[Representation(2, "last")][0, :5], states[2][0, -1, :5], atol=1e-6)
+    np.testing.assert_allclose(columns[Representation(2, "last")][0, 5:], states[2][0, 0, 5:], atol=1e-6)
     changed = encoder.forward(encoder.tokenize(["the cat sat"])[0]).layers[2][0]
     assert torch.equal(changed[:2, :5], states[2][0, :2, :5]), "the forward half has not read what comes after"
     assert (changed[:2, 5:] - states[2][0, :2, 5:]).abs().min(1).values.max() > 0
@@ -312,9 +312,9 @@ def test_token_vectors_are_the_originals_to_8e7(shared, original):
     words = (folder / "vocab_test.txt").read_text(encoding="utf-8").split("\n")
     with h5py.File(folder / "elmo_token_embeddings.hdf5") as file:
         expected = file["embedding"][()]
-    found = encoder_of(original[0]).network.token_vectors(torch.tensor([character_ids(word, 50) for word in words]))
-    assert found.shape == (458, 16)
-    assert np.abs(found.numpy() - expected).max() < 1e-5
+    token_vectors = encoder_of(original[0]).network.token_vectors(torch.tensor([character_ids(word, 50) for word in words]))
+    assert token_vectors.shape == (458, 16)
+    assert np.abs(token_vectors.numpy() - expected).max() < 1e-5
 
 
 @pytest.mark.shared

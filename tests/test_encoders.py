@@ -221,9 +221,9 @@ def test_minilm_is_the_genuine_model_and_equals_plain_transformers():
     with (encoder.folder / "model.safetensors").open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == MINILM_SHA256
     texts = ["A quick brown fox jumps .", "No ."]
-    found = vectors(encoder, texts)
+    columns = vectors(encoder, texts)
     for i, text in enumerate(texts):
         for layer, states in enumerate(plain(encoder.folder, text)):
-            np.testing.assert_allclose(found[Representation(layer, "mean")][i], states.mean(0), atol=1e-5)
-    assert np.ptp(found[Representation(0, "cls")], axis=0).max() == 0, "the embedding of [CLS] is the same in every sentence"
-    assert np.ptp(found[Representation(1, "cls")], axis=0).max() > 0
+            np.testing.assert_allclose(columns[Representation(layer, "mean")][i], states.mean(0), atol=1e-5)
+    assert np.ptp(columns[Representation(0, "cls")], axis=0).max() == 0, "the embedding of [CLS] is the same in every sentence"
+    assert np.ptp(columns[Representation(1, "cls")], axis=0).max() > 0

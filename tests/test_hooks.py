@@ -64,8 +64,8 @@ def test_hooks_see_the_states_that_the_model_hands_out(family):
         with watched(sites, lambda layer, state: seen.append((layer, state.clone()))):
             model(input_ids=ids, attention_mask=real)
     assert [layer for layer, _ in seen] == [0, 1, 2, 3]
-    for (_, state), mine in zip(seen, expected, strict=True):
-        assert torch.equal(state.reshape(mine.shape), mine)
+    for (_, state), expected_state in zip(seen, expected, strict=True):
+        assert torch.equal(state.reshape(expected_state.shape), expected_state)
     assert not any(hook for module in model.modules() for hook in module._forward_hooks.values() if "_hooks" in hook.__qualname__)
 
 
@@ -88,11 +88,11 @@ def test_pooled_by_hooks_equals_pooled_from_the_states(tiny, kind, special):
     items, _ = encoder.tokenize(TEXTS)
     for batch in (items, items[:1], [items[0]] * 3):  # padded, alone, of one length
         expected = pooled_states(encoder.forward(batch), encoder.poolings)
-        found = pooled(encoder, batch, encoder.poolings)
-        assert encoder._text.layers.sites is not None and torch.equal(found.counted, expected.counted)
+        own = pooled(encoder, batch, encoder.poolings)
+        assert encoder._text.layers.sites is not None and torch.equal(own.counted, expected.counted)
         for pooling in encoder.poolings:
-            for mine, theirs in zip(found.vectors[pooling], expected.vectors[pooling], strict=True):
-                np.testing.assert_allclose(mine, theirs, atol=1e-6)
+            for x, y in zip(own.vectors[pooling], expected.vectors[pooling], strict=True):
+                np.testing.assert_allclose(x, y, atol=1e-6)
 
 
 def test_an_encoder_without_its_own_poolings_is_pooled_from_its_states(toy_encoder, tiny):
@@ -101,8 +101,8 @@ def test_an_encoder_without_its_own_poolings_is_pooled_from_its_states(toy_encod
     assert torch.equal(pooled(toy_encoder, items, ["max"]).vectors["max"][1], toy_encoder.forward(items).layers[1].masked_fill(
         ~toy_encoder.forward(items).mask[..., None], -torch.inf).amax(1))  # fmt: skip
     embeddings = InputEmbeddings(str(tiny("bert")))  # another forward than the model's: hooks would see other states
-    found = extract(embeddings, embeddings.tokenize(TEXTS)[0], ["mean"])
-    assert set(found) == {Representation(0, "mean")}
+    columns = extract(embeddings, embeddings.tokenize(TEXTS)[0], ["mean"])
+    assert set(columns) == {Representation(0, "mean")}
 
 
 def test_vectors_are_the_same_in_any_order_and_batch(tiny, monkeypatch):
@@ -135,10 +135,10 @@ def test_a_model_that_leaves_its_way_is_pooled_from_its_states(tiny):
     expected = extract(encoder, items, ["mean"])
     sites = (*encoder._text.layers.sites[:-1], Site(nn.Linear(1, 1), 0, False))  # never called
     encoder._text.layers = replace(encoder._text.layers, sites=sites)
-    found = extract(encoder, items, ["mean"])
+    columns = extract(encoder, items, ["mean"])
     assert encoder._text.layers.sites is None
     for column, vectors in expected.items():
-        np.testing.assert_allclose(found[column], vectors, atol=1e-6)
+        np.testing.assert_allclose(columns[column], vectors, atol=1e-6)
 
 
 # oneDNN
@@ -155,8 +155,8 @@ def test_packed_products_are_torchs_products():
         inputs.append(torch.randn(7, 6, generator=generator).t())  # not contiguous
         expected = [layers(x) for x in inputs]
         packed.pack(layers)
-        for x, theirs in zip(inputs, expected, strict=True):
-            torch.testing.assert_close(layers(x), theirs, atol=1e-5, rtol=1e-5)
+        for x, right in zip(inputs, expected, strict=True):
+            torch.testing.assert_close(layers(x), right, atol=1e-5, rtol=1e-5)
         x = torch.randn(2, 7, generator=generator, requires_grad=True)
         assert layers(x).sum().backward() is None and x.grad is not None
         with torch.autocast("cpu", torch.bfloat16):
@@ -199,8 +199,8 @@ def test_a_packed_model_gives_the_states_of_the_model(kind):
             real = (torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]).long()
             for grad in (torch.no_grad, torch.inference_mode):
                 with grad():
-                    theirs, ours = (m(input_ids=ids, attention_mask=real, output_hidden_states=True) for m in (model, fast))
-                for layer, state in enumerate(theirs.hidden_states):
+                    plain, ours = (m(input_ids=ids, attention_mask=real, output_hidden_states=True) for m in (model, fast))
+                for layer, state in enumerate(plain.hidden_states):
                     apart = (ours.hidden_states[layer] - state)[real.bool()].abs().max()
                     assert apart < 1e-5 * max(1, state.abs().max()), (layer, apart)
 
@@ -219,9 +219,9 @@ def test_a_packed_block_passes_gradients_on_and_stays_in_its_precision_under_aut
         gradients.append(x.grad)
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        theirs, ours = (one(x) for one in (block, fast))
-    assert ours.dtype == theirs.dtype
-    torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+        plain, ours = (one(x) for one in (block, fast))
+    assert ours.dtype == plain.dtype
+    torch.testing.assert_close(ours, plain, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("mask", ["none", "padding", "causal", "float"])
@@ -241,8 +241,8 @@ def test_attention_gets_keys_up_to_a_multiple_of_16_where_the_mask_can_hide_them
         hidden[1, ..., tokens // 2 + 1 :] = False
         given = {"padding": hidden, "float": torch.where(hidden, 0.0, -1e9)}.get(mask)
         how = {"dropout": 0.0, "scaling": 0.3}
-        theirs, ours = (f(module, q, k, v, given, **how)[0] for f in (sdpa_attention_forward, packed._in_sixteens))
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+        plain, ours = (f(module, q, k, v, given, **how)[0] for f in (sdpa_attention_forward, packed._in_sixteens))
+        torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
         more = -tokens % 16
         assert seen.pop() == tokens + (more if more < 8 and mask in ("none", "padding") else 0)
         packed._in_sixteens(module, q.requires_grad_(), k, v, given, **how)
@@ -250,14 +250,14 @@ def test_attention_gets_keys_up_to_a_multiple_of_16_where_the_mask_can_hide_them
 
 
 def test_an_encoder_is_the_same_with_and_without_onednn(tiny, monkeypatch):
-    found = []
+    runs = []
     for pays in (True, False):
         monkeypatch.setattr(onednn, "pays", lambda pays=pays: pays)
         encoder = HuggingFaceEncoder(str(tiny("bert")))
-        found.append(extract(encoder, encoder.tokenize(TEXTS)[0], encoder.poolings))
+        runs.append(extract(encoder, encoder.tokenize(TEXTS)[0], encoder.poolings))
         assert check(encoder).ok
-    for column, vectors in found[0].items():
-        np.testing.assert_allclose(vectors, found[1][column], atol=1e-5)
+    for column, vectors in runs[0].items():
+        np.testing.assert_allclose(vectors, runs[1][column], atol=1e-5)
 
 
 def test_what_was_released_is_gone_and_comes_back(tiny):

@@ -93,8 +93,8 @@ def test_unknown_tokens_and_equal_sentences_are_counted_in_the_store(tmp_path, c
     texts = ["The cat runs .", "The cow runs .", "The pig runs .", "Dogs bark"]
     reading = Store(tmp_path / "store").vectors(encoder, texts, ["mean"]).reading
     assert reading == {"truncated": 0, "alike": 1, "tokens": 14, "unknown": 2}
-    said = capsys.readouterr().err
-    assert "1 of 4 sentences have the tokens of another one" in said and "2 of 14 tokens are unknown" in said
+    messages = capsys.readouterr().err
+    assert "1 of 4 sentences have the tokens of another one" in messages and "2 of 14 tokens are unknown" in messages
 
 
 def digits() -> transformers.PreTrainedTokenizerFast:

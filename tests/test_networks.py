@@ -51,12 +51,12 @@ def states_of(encoder, text):
 def test_every_network_conforms(name):
     encoder = small(name)
     assert isinstance(encoder, Encoder)
-    found = conformance.check(lambda: small(name), changed=small(name, init_seed=1))
-    assert found.ok and found.difference < 1e-5, str(found)
+    report = conformance.check(lambda: small(name), changed=small(name, init_seed=1))
+    assert report.ok and report.difference < 1e-5, str(report)
     untried = {"random twins follow their seed"}
     if name == "elmo-style":  # its layer 0 is called "token (char CNN)"
         untried.add("layer 0 is called embeddings only if it does not depend on other words")
-    assert {c.rule for c in found.checks if c.held is None} == untried
+    assert {c.rule for c in report.checks if c.held is None} == untried
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -121,8 +121,8 @@ def test_inner_states_of_an_lstm_obey_its_equations():
         gates = [1 / (1 + np.exp(-z)) for z in (wi, wf, wo)]
         cell = gates[1] * cell + gates[0] * np.tanh(wg)
         hidden = gates[2] * np.tanh(cell)
-        for found, expected in zip((i[t], f[t], o[t], g[t], c[t], h[t]), (*gates, np.tanh(wg), cell, hidden), strict=True):
-            np.testing.assert_allclose(found, expected, atol=1e-6)
+        for value, expected in zip((i[t], f[t], o[t], g[t], c[t], h[t]), (*gates, np.tanh(wg), cell, hidden), strict=True):
+            np.testing.assert_allclose(value, expected, atol=1e-6)
     assert encoder.layer_names == ("embeddings", *(f"lstm 1 {name}" for name in STATES))
 
 

@@ -137,8 +137,8 @@ def test_a_file_in_sentevals_style_runs_unchanged(toy_root, tmp_path, monkeypatc
     stored = Store(tmp_path / "probing-out" / "store")
     assert stored.estimate(encoder, texts, ["sentence"]).sentences == 0
     expected = [np.mean([glove[w] for w in text.split() if w in glove] or [np.zeros(5)], axis=0) for text in texts]
-    found = stored.vectors(encoder, texts, ["sentence"]).rows(texts).get(Representation(0, "sentence"))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    rows = stored.vectors(encoder, texts, ["sentence"]).rows(texts).get(Representation(0, "sentence"))
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
 
     again = probing(*words, cwd=tmp_path)
     assert re.search(r"(\d+) cells: \1 done, 0 to compute", again.stderr), again.stderr
@@ -223,11 +223,11 @@ def test_mistakes_end_the_command_with_exit_code_2_and_two_lines(toy_root, tmp_p
         cwd=tmp_path,
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    said = [part.strip() for part in done.stderr.split("probing: ")[1:]]
+    messages = [part.strip() for part in done.stderr.split("probing: ")[1:]]
     assert "failed: 1 cell(s) of tree_depth, mine.py:fail" in done.stderr and "mine.py, line 2: IndexError" in done.stderr
     expected = ["is a str", "did you mean 'fail'?", "no file", "No module named 'no'"]
-    assert len(said) == len(expected)
-    for message, part in zip(said, expected, strict=True):
+    assert len(messages) == len(expected)
+    for message, part in zip(messages, expected, strict=True):
         assert part in message and len(message.splitlines()) <= 2, message
 
 
@@ -263,8 +263,8 @@ def test_a_function_of_sentences_and_a_factory_of_one_are_alike(write):
 @pytest.mark.parametrize("text", ["", " ", "a  b", "\ttab and\u00a0such ", "ends "])
 def test_the_code_sees_each_sentence_as_it_is(write, text):
     encoder = write("def encode(texts):\n    return [[float(len(text)), *map(ord, (text + '!!')[:2])] for text in texts]")("encode")
-    found = vectors(encoder, [text])[Representation(0, "sentence")]
-    assert found.tolist() == [[len(text), *map(ord, (text + "!!")[:2])]]
+    columns = vectors(encoder, [text])[Representation(0, "sentence")]
+    assert columns.tolist() == [[len(text), *map(ord, (text + "!!")[:2])]]
 
 
 def test_token_states_are_pooled_and_aligned_where_there_is_one_a_word(write):
@@ -278,12 +278,12 @@ def test_token_states_are_pooled_and_aligned_where_there_is_one_a_word(write):
         """)
     encoder = user("words")
     assert (encoder.layer_names, encoder.dims, encoder.poolings) == (("length", "both"), (1, 2), ("mean", "max", "last"))
-    found = vectors(encoder)
+    columns = vectors(encoder)
     for i, text in enumerate(TEXTS):
         rows = np.array([[len(word), k] for k, word in enumerate(text.split())], np.float32)
         for pooling, expected in (("mean", rows.mean(0)), ("max", rows.max(0)), ("last", rows[-1])):
-            np.testing.assert_allclose(found[Representation(1, pooling)][i], expected, atol=1e-6)
-            np.testing.assert_allclose(found[Representation(0, pooling)][i], expected[:1], atol=1e-6)
+            np.testing.assert_allclose(columns[Representation(1, pooling)][i], expected, atol=1e-6)
+            np.testing.assert_allclose(columns[Representation(0, pooling)][i], expected[:1], atol=1e-6)
     assert encoder.word_ids(["the  cat ran", "a"]) == [[0, 1, 2], [0]]
     with pytest.raises(EncoderError, match="4 tokens for the 1 words of 'dogs': tokens cannot be aligned"):
         user("letters").word_ids(["dogs"])
@@ -296,14 +296,14 @@ def test_layers_of_a_module_are_what_each_sentence_gives_alone(write, monkeypatc
     space = {}
     exec(LSTM, space)
     net = space["make"]().module.eval()
-    found = vectors(encoder)
+    columns = vectors(encoder)
     for i, text in enumerate(TEXTS):
         with torch.no_grad():
             embedded = net.embedding(torch.tensor(space["tokenize"]([text])))
             states = net.lstm(embedded)[0][0].numpy()
-        np.testing.assert_allclose(found[Representation(0, "mean")][i], embedded[0].mean(0).numpy(), atol=1e-6)
+        np.testing.assert_allclose(columns[Representation(0, "mean")][i], embedded[0].mean(0).numpy(), atol=1e-6)
         for pooling, expected in (("mean", states.mean(0)), ("max", states.max(0)), ("last", states[-1])):
-            np.testing.assert_allclose(found[Representation(1, pooling)][i], expected, atol=1e-6)
+            np.testing.assert_allclose(columns[Representation(1, pooling)][i], expected, atol=1e-6)
     assert encoder.word_ids(TEXTS[:1]) == [[0, 1, 2, 3]]
 
 
@@ -421,8 +421,8 @@ def test_sentevals_prepare_sees_every_sentence_of_a_request_and_a_batch_keeps_it
         """)
     encoder = user("", batch_size=3, options={"extra": 7})
     texts = [f"a{i} b" for i in range(20)]
-    found = vectors(encoder, texts)[Representation(0, "sentence")]
-    assert found.tolist() == [[2, 2, 7]] * 20
+    columns = vectors(encoder, texts)[Representation(0, "sentence")]
+    assert columns.tolist() == [[2, 2, 7]] * 20
     assert encoder._adapter.batcher.__globals__["log"] == [1, 7, 27], "one fixed sentence, all of them, and the request"
 
 

@@ -35,18 +35,18 @@ def write(tmp_path):
 
 
 def vectors(encoder, texts):
-    found = extract(encoder, encoder.tokenize(texts)[0], encoder.poolings)
-    return {column.pooling: rows.tolist() for column, rows in found.items()}
+    columns = extract(encoder, encoder.tokenize(texts)[0], encoder.poolings)
+    return {column.pooling: rows.tolist() for column, rows in columns.items()}
 
 
 def test_worked_by_hand(write):
     encoder = write(TABLE)
     assert isinstance(encoder, Encoder)
     assert (encoder.layer_names, encoder.dims, encoder.poolings) == (("vectors",), (2,), ("mean", "max", "last"))
-    found = vectors(encoder, ["the cat ran", "The Cat", "cat"])
-    assert found["mean"] == [[1, pytest.approx(2.5 / 3)], [3, 3], [3, -2]], "The is looked up as the, Cat stays Cat"
-    assert found["max"] == [[3, 4.5], [5, 6], [3, -2]]
-    assert found["last"] == [[-1, 4.5], [5, 6], [3, -2]]
+    pooled = vectors(encoder, ["the cat ran", "The Cat", "cat"])
+    assert pooled["mean"] == [[1, pytest.approx(2.5 / 3)], [3, 3], [3, -2]], "The is looked up as the, Cat stays Cat"
+    assert pooled["max"] == [[3, 4.5], [5, 6], [3, -2]]
+    assert pooled["last"] == [[-1, 4.5], [5, 6], [3, -2]]
     assert encoder.word_ids(["the  cat qqq"]) == [[0, 1, 2]]
 
 
@@ -65,15 +65,15 @@ def test_however_it_is_written(write, name, text):
     ],
 )
 def test_unknown_words(write, unknown, mean, largest, last, alone):
-    found = vectors(write(TABLE, unknown=unknown), ["cat qqq the zzz", "qqq"])
-    assert found == {"mean": [mean, alone], "max": [largest, alone], "last": [last, alone]}
+    pooled = vectors(write(TABLE, unknown=unknown), ["cat qqq the zzz", "qqq"])
+    assert pooled == {"mean": [mean, alone], "max": [largest, alone], "last": [last, alone]}
 
 
 def test_unknown_words_drawn_from_a_hash(write):
-    found = vectors(write(TABLE, unknown="random"), ["qqq zzz", "qqq", "zzz", "the"])["mean"]
-    assert found[1] != found[2] and found[3] == [1, 0]
-    assert found[0] == pytest.approx(np.mean([found[1], found[2]], axis=0))
-    assert vectors(write(TABLE, unknown="random"), ["zzz"])["mean"] == [found[2]]
+    pooled = vectors(write(TABLE, unknown="random"), ["qqq zzz", "qqq", "zzz", "the"])["mean"]
+    assert pooled[1] != pooled[2] and pooled[3] == [1, 0]
+    assert pooled[0] == pytest.approx(np.mean([pooled[1], pooled[2]], axis=0))
+    assert vectors(write(TABLE, unknown="random"), ["zzz"])["mean"] == [pooled[2]]
 
 
 def test_without_lowercase_and_with_a_limit(write):
@@ -265,11 +265,11 @@ def test_input_embeddings_are_the_matrix_row_by_row(tiny, kind):
     assert (encoder.name, encoder.dims, len(encoder.layer_names)) == (f"embeddings of tiny-{kind}", (16,), 1)
     matrix = AutoModel.from_pretrained(tiny(kind)).get_input_embeddings().weight.detach().numpy()
     texts = ["the cat runs .", "dogs"]
-    found = extract(encoder, encoder.tokenize(texts)[0], encoder.poolings)
+    columns = extract(encoder, encoder.tokenize(texts)[0], encoder.poolings)
     for i, text in enumerate(texts):
         rows = matrix[AutoTokenizer.from_pretrained(tiny(kind))(text, add_special_tokens=False)["input_ids"]]
         for pooling, expected in (("mean", rows.mean(0)), ("max", rows.max(0)), ("last", rows[-1])):
-            np.testing.assert_allclose(found[Representation(0, pooling)][i], expected, atol=1e-6)
+            np.testing.assert_allclose(columns[Representation(0, pooling)][i], expected, atol=1e-6)
     twin = encoder.random_twin(0)
     assert twin.name == f"embeddings of tiny-{kind} (random 0)" and twin.dims == (16,)
     assert len({fingerprint(e) for e in (encoder, twin, load_encoder("hf", name=str(tiny(kind))))}) == 3

@@ -115,8 +115,8 @@ def test_a_sentence_does_not_depend_on_batch_padding_or_order(folder):
     together = vectors(encoder)
     for i, text in enumerate(TEXTS):
         alone = vectors(encoder, [text])
-        for column, found in together.items():
-            np.testing.assert_allclose(found[i], alone[column][0], atol=1e-6)
+        for column, rows in together.items():
+            np.testing.assert_allclose(rows[i], alone[column][0], atol=1e-6)
 
 
 def test_a_state_has_read_its_window_and_no_more(folder):
@@ -230,12 +230,12 @@ def test_the_genuine_model_predicts_english_and_its_gates_are_logistic(shared):
 
     texts = [stream[0] for stream in json.loads((shared / "data" / "elmo_fixture" / "sentences.json").read_text())]
     items, _ = encoder.tokenize(texts)
-    found, hard = [], []
+    soft, hard = [], []
     for item in items:
         read = encoder.forward([item]).layers[3][0]
         windows = windows_of(item, encoder.ids["<s>"], 40)
         np.testing.assert_allclose(read, keras(w, windows)[-1], atol=1e-4)
-        found.append(bits(read, item))
+        soft.append(bits(read, item))
         hard.append(bits(keras(w, windows, hard_sigmoid)[-1], item))
-    assert np.mean(found) < 2.8, found
-    assert np.mean(hard) > np.mean(found) + 0.4, hard
+    assert np.mean(soft) < 2.8, soft
+    assert np.mean(hard) > np.mean(soft) + 0.4, hard

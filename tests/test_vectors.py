@@ -65,12 +65,12 @@ def test_what_was_written_comes_back(tmp_path, suffix, form, data):
     path = tmp_path / f"vectors{suffix}"
     write(path, form, texts, layers)
     encoder = VectorsEncoder(str(path))
-    asked = data.draw(st.permutations(texts))
-    found = vectors(encoder, asked)
+    request = data.draw(st.permutations(texts))
+    columns = vectors(encoder, request)
     assert encoder.layer_names == (tuple(names) if form == "layers" else tuple(f"layer {k}" for k in range(len(names))))
     for k, layer in enumerate(layers.values()):
-        expected = layer[[texts.index(text) for text in asked]].astype(np.float32)
-        np.testing.assert_array_equal(found[Representation(k, "sentence")], expected)
+        expected = layer[[texts.index(text) for text in request]].astype(np.float32)
+        np.testing.assert_array_equal(columns[Representation(k, "sentence")], expected)
     encoder.release()
 
 

@@ -36,7 +36,8 @@ from probing.files import file_sha256
 VERSION = 1
 """Raise when the same file would give other vectors."""
 
-_FLOATS = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "BF16": np.dtype("<u2")}
+_FLOATS = {"float16", "float32", "float64", "F16", "F32", "F64", "BF16"}
+"""Types of numpy and of safetensors."""
 
 
 @dataclass
@@ -156,7 +157,7 @@ class Entry:
 
     @property
     def is_float(self) -> bool:
-        return self.dtype in (*_FLOATS, "float16", "float32", "float64")
+        return self.dtype in _FLOATS
 
     def __str__(self) -> str:
         return f"{self.name!r} is {self.dtype} {self.shape}"
@@ -230,19 +231,17 @@ def _npz_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
     kept = cache(whole)  # the rows of a layer are read batch by batch
 
     def take(rows: Sequence[int] | None) -> np.ndarray:
-        return _float32(whole() if rows is None else kept()[list(rows)])
+        array = whole() if rows is None else kept()[list(rows)]
+        with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is refused where it is used
+            return array.astype(np.float32)
 
     return Entry(info.filename.removesuffix(".npy"), shape, dtype.name, take)
 
 
 def _read_safetensors(path: Path) -> Table:
-    with safe_open(path, framework="numpy") as file:  # checks that the file is whole
-        metadata = file.metadata() or {}
-    with path.open("rb") as raw:
-        length = int.from_bytes(raw.read(8), "little")
-        header = json.loads(raw.read(length))
-    content = np.memmap(path, np.uint8, "r", offset=8 + length) if path.stat().st_size > 8 + length else np.empty(0, np.uint8)
-    entries = {name: _safetensors_entry(content, name, part) for name, part in header.items() if name != "__metadata__"}
+    file = safe_open(path, framework="pt")  # as tensors of torch, since numpy has no bfloat16; they are memory maps
+    metadata = file.metadata() or {}
+    entries = {name: _safetensors_entry(file, name) for name in file.keys()}
     if "sentences" not in metadata:
         return _by_sentence(path, list(entries.values()))
     order = _names(path, metadata, "layers") if "layers" in metadata else sorted(entries, key=_natural)
@@ -251,22 +250,14 @@ def _read_safetensors(path: Path) -> Table:
     return _by_layer(path, _names(path, metadata, "sentences"), [entries[name] for name in order])
 
 
-def _safetensors_entry(content: np.ndarray, name: str, header: Mapping[str, Any]) -> Entry:
-    shape, dtype = tuple(header["shape"]), header["dtype"]
+def _safetensors_entry(file: Any, name: str) -> Entry:
+    header = file.get_slice(name)
 
     def take(rows: Sequence[int] | None) -> np.ndarray:
-        array = content[slice(*header["data_offsets"])].view(_FLOATS[dtype]).reshape(shape)
-        array = array if rows is None else array[list(rows)]
-        if dtype == "BF16":  # the upper half of a float32
-            return (array.astype(np.uint32) << 16).view(np.float32)
-        return _float32(array)
+        tensor = file.get_tensor(name)
+        return (tensor if rows is None else tensor[list(rows)]).float().numpy()
 
-    return Entry(name, shape, dtype, take)
-
-
-def _float32(array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is refused where it is used
-        return array.astype(np.float32)
+    return Entry(name, tuple(header.get_shape()), header.get_dtype(), take)
 
 
 def _names(path: Path, metadata: Mapping[str, str], key: str) -> list[str]:

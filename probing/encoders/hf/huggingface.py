@@ -140,7 +140,7 @@ class HuggingFaceEncoder(ModelFiles):
 
     @cached_property
     def _tokens(self) -> Tokens:
-        return Tokens(self.name, self.folder, lambda: self._text.takes)
+        return Tokens(self.name, self.folder, lambda: self._text.input_names)
 
     @property
     def tokenizer(self) -> Any:

@@ -1,4 +1,4 @@
-"""What running a model on a few sentences tells of it: kept beside its vectors, so that later runs can plan without loading it."""
+"""The inspection of a model: facts found by running it, stored beside its vectors, so that later runs need not load it to plan."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class TextModel:
         self._restored = _Restored(module)
 
     @cached_property
-    def takes(self) -> frozenset[str]:
+    def input_names(self) -> frozenset[str]:
         """Names of the model's inputs."""
         return frozenset(inspect.signature(self.module.forward).parameters)
 
@@ -165,7 +165,7 @@ class TextModel:
 
     def _run(self, inputs: Mapping[str, torch.Tensor], mask: torch.Tensor, model: Any, **more: Any) -> Any:
         how = {"dtype": getattr(torch, self.autocast or "bfloat16"), "enabled": self.autocast is not None}
-        more |= {"use_cache": False} if "use_cache" in self.takes else {}
+        more |= {"use_cache": False} if "use_cache" in self.input_names else {}
         n, width = mask.shape
         with foreign(f"{self.name}: running the model on {n} sentence(s) of up to {width} tokens"):
             try:
@@ -216,7 +216,7 @@ class TextModel:
 class EmbeddingMatrix(TextModel):
     """The input embedding matrix alone, as a model with one layer."""
 
-    takes = frozenset()
+    input_names = frozenset()
     layers = Layers(("embedding matrix",), (), None, None, True, None)
 
     @property

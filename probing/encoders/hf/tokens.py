@@ -63,14 +63,14 @@ class Tokens:
     Args:
         name: of the encoder, for messages.
         folder: with the tokenizer's files.
-        takes: gives the names of the model's inputs; called when the first text is tokenized.
+        input_names: gives the names of the model's inputs; called when the first text is tokenized.
 
     Attributes:
         tokenizer: the library's tokenizer.
     """
 
-    def __init__(self, name: str, folder: Path, takes: Callable[[], frozenset[str]]):
-        self.name, self.folder, self._takes = name, folder, takes
+    def __init__(self, name: str, folder: Path, input_names: Callable[[], frozenset[str]]):
+        self.name, self.folder, self._input_names = name, folder, input_names
         self.tokenizer = load_tokenizer(folder)
         self._file = tokenizer_file(folder)
         self._compare(SAMPLES)
@@ -151,13 +151,13 @@ class Tokens:
         Token types that the tokenizer does not give by default are included if some special token has a type and no word has: the
         <cls> of XLNet is trained with one, which transformers 5 does not give by default.
         """
-        takes = self._takes()
+        input_names = self._input_names()
         given = self.tokenizer("a")
-        if "token_type_ids" in takes and "token_type_ids" not in given:
+        if "token_type_ids" in input_names and "token_type_ids" not in given:
             types = self.tokenizer("a", return_token_type_ids=True).get("token_type_ids", ())
             of_words = [t for t, token in zip(types, given["input_ids"], strict=False) if token not in self._special]
             given = {**given, "token_type_ids": types} if any(types) and not any(of_words) else given
-        names = [name for name in given if name not in ("input_ids", "attention_mask") and name in takes]
+        names = [name for name in given if name not in ("input_ids", "attention_mask") and name in input_names]
         if self._file is not None:
             names = [name for name in names if name in _OF_FILE]
         return tuple(name for name in names if len(given[name]) == len(given["input_ids"]))

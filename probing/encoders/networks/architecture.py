@@ -61,11 +61,14 @@ class Architecture(NetworkEncoder):
         for option, allowed in (("reads", self.READS), ("pooling", ("mean", "max", "last"))):
             if getattr(self, option) not in allowed:
                 raise EncoderError(f"encoder.{option}={getattr(self, option)!r} is unknown (allowed: {', '.join(allowed)})")
-        for option in ("embedding_dim", "layers", "buckets", "max_length"):
-            if (value := getattr(self, option)) is not None and value < 1:
-                raise EncoderError(f"encoder.{option}={value} must be at least 1")
+        self._check_positive("embedding_dim", "layers", "buckets", "max_length")
         if not 0 <= self.dropout < 1:
             raise EncoderError(f"encoder.dropout={self.dropout} must be at least 0 and below 1")
+
+    def _check_positive(self, *options: str) -> None:
+        for option in options:
+            if (value := getattr(self, option)) is not None and value < 1:
+                raise EncoderError(f"encoder.{option}={value} must be at least 1")
 
     # Members of subclasses.
 

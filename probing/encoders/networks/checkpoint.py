@@ -70,13 +70,19 @@ class CheckpointEncoder(NetworkEncoder):
 
     @cached_property
     def architecture(self) -> Architecture:
-        config = self._json(CONFIG)
+        file = self.folder / CONFIG
         try:
-            built = build(config, f"encoder of {self.folder / CONFIG}")
+            config = json.loads(self._text(CONFIG))
+        except (ValueError, RecursionError) as error:
+            raise EncoderError(f"{file} is not JSON: {error}") from None
+        if not isinstance(config, dict):
+            raise EncoderError(f"{file} must hold a JSON object")
+        try:
+            built = build(config, f"encoder of {file}")
         except (ConfigError, EncoderError) as error:
-            raise EncoderError(f"{self.folder / CONFIG} is not a checkpoint of this version: {error}") from None
+            raise EncoderError(f"{file} is not a checkpoint of this version: {error}") from None
         if not isinstance(built, Architecture):
-            raise EncoderError(f"{self.folder / CONFIG}: {config['_target_']} is not an architecture that probing train makes")
+            raise EncoderError(f"{file}: {config['_target_']} is not an architecture that probing train makes")
         if self.states is None:
             return built
         if "states" not in {field.name for field in fields(built)}:
@@ -117,15 +123,6 @@ class CheckpointEncoder(NetworkEncoder):
     def random_twin(self, seed: int) -> CheckpointEncoder:
         """The same architecture and vocabulary, weights drawn from `seed`."""
         return replace(self, random_weights=True, init_seed=seed)
-
-    def _json(self, name: str) -> Any:
-        try:
-            content = json.loads(self._text(name))
-        except (ValueError, RecursionError) as error:
-            raise EncoderError(f"{self.folder / name} is not JSON: {error}") from None
-        if not isinstance(content, dict):
-            raise EncoderError(f"{self.folder / name} must hold a JSON object")
-        return content
 
     def _text(self, name: str) -> str:
         return decoded(self._bytes(name), self.folder / name, EncoderError)

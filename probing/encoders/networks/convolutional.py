@@ -39,7 +39,7 @@ class GatedCNN(Architecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least_one(self, "channels", "width")
+        self._check_positive("channels", "width")
         if self.reads == "all" and self.width % 2 == 0:
             raise EncoderError(f"encoder.width={self.width} must be odd where encoder.reads=all, so that a window has a middle")
 
@@ -93,7 +93,7 @@ class CNN(Architecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least_one(self, "filters")
+        self._check_positive("filters")
         if self.layers != 1:
             raise EncoderError(f"encoder.layers={self.layers}: this network has one layer of convolutions (gated-cnn stacks them)")
         if not self.widths or min(self.widths) < 1:
@@ -130,9 +130,3 @@ class MultiWidth(nn.Module):
 def inside(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """(batch, tokens, 1), one where there is a token and zero on padding."""
     return (torch.arange(x.shape[1], device=x.device)[None] < lengths[:, None])[..., None].to(x.dtype)
-
-
-def _at_least_one(encoder: Architecture, *options: str) -> None:
-    for option in options:
-        if getattr(encoder, option) < 1:
-            raise EncoderError(f"encoder.{option}={getattr(encoder, option)} must be at least 1")

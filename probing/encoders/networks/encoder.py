@@ -11,7 +11,7 @@ from torch import nn
 
 from probing.encoders.base import Item, States, resolve_device
 from probing.encoders.networks.network import run
-from probing.encoders.networks.vocabulary import CLOSE, Vocabulary
+from probing.encoders.networks.vocabulary import CLOSE
 from probing.errors import EncoderError
 
 VERSION = 1
@@ -19,17 +19,12 @@ VERSION = 1
 
 
 class NetworkEncoder:
-    """An `Encoder` made of an architecture, a vocabulary and weights; subclasses supply the three."""
+    """An `Encoder` made of an architecture, a vocabulary and weights.
 
-    architecture: Any  # an `Architecture`, whose module imports this one
-    vocabulary: Vocabulary
-    layer_names: tuple[str, ...]
-    dims: tuple[int, ...]
-    init_seed: int
-    max_length: int | None
-    device: str
-    name: str
-    origin: str
+    Subclasses have the attributes `architecture`, `vocabulary`, `init_seed`, `max_length` and `device`, and those of `Encoder`.
+    """
+
+    poolings = ("mean", "max", "last")
 
     def _weights(self) -> Mapping[str, torch.Tensor] | None:
         """The state dict to load, or None for weights drawn from `init_seed`."""
@@ -49,10 +44,6 @@ class NetworkEncoder:
             "weights": dict(self._described()),
             "max_length": self.max_length,
         }
-
-    @property
-    def poolings(self) -> tuple[str, ...]:
-        return ("mean", "max", "last")
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         items = self.vocabulary.ids(texts)

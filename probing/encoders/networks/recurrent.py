@@ -39,8 +39,7 @@ class LSTM(Architecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.hidden < 1:
-            raise EncoderError(f"encoder.hidden={self.hidden} must be at least 1")
+        self._check_positive("hidden")
         if not self.states or not set(self.states) <= set(STATES) or len(set(self.states)) < len(self.states):
             raise EncoderError(f"encoder.states={self.states} must name some of {', '.join(STATES)}, each once")
 

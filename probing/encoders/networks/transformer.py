@@ -43,8 +43,7 @@ class Transformer(Architecture):
         super().__post_init__()
         if self.heads < 1 or self.embedding_dim % (2 * self.heads):
             raise EncoderError(f"encoder.embedding_dim={self.embedding_dim} must be an even multiple of encoder.heads={self.heads}")
-        if self.feedforward < 1:
-            raise EncoderError(f"encoder.feedforward={self.feedforward} must be at least 1")
+        self._check_positive("feedforward")
 
     @property
     def state_names(self) -> tuple[str, ...]:

@@ -65,10 +65,8 @@ class Module(Adapter):
         known = dict(what.module.named_modules())
         for name in what.layers:
             if name not in known:
-                names = ", ".join(known)[2:]  # the first is that of the module itself, empty
-                raise EncoderError(
-                    f"{subject}: the module has no submodule {name!r}{did_you_mean(name, known)} (there are: {names})"
-                )
+                hint, names = did_you_mean(name, known), ", ".join(known)[2:]  # the first name is empty: the module itself
+                raise EncoderError(f"{subject}: the module has no submodule {name!r}{hint} (there are: {names})")
         what.module.eval()
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:

@@ -1,9 +1,9 @@
 """Your own Python code as a frozen encoder: `encoder=python encoder.target=file.py:make encoder.options={…}`.
 
-The target is `my.module:name` or `folder/file.py:name`. What the name may stand for:
+The target is `my.module:name` or `folder/file.py:name`. The name may be that of:
 
-- A function that can be called with the options alone, or a class: called so, and what it returns is one of the following.
-- Any other function, or an object that can be called. It is called with a list of n sentences (and the options), and returns an
+- A function that can be called with the options alone, or a class: it is called so, and returns one of the following.
+- Any other function, or a callable object. It is called with a list of n sentences (and the options), and returns an
   array (n, d): sentence vectors; a list of n arrays (tokens, d): token states; or a dict {layer name: one of these}.
 - `ModuleStates(module, tokenize, layers)`: outputs of named submodules of a torch module (`probing.encoders.user.modules`).
 - Anything with a function `batcher`, also a module (then without `:name`): SentEval's `prepare(params, samples)` and
