@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from probing import config as presets
+from probing import config
 from probing.errors import ConfigError, ForeignError, ProbingError, did_you_mean
 from probing.log import human_bytes, info
 
@@ -89,8 +89,8 @@ def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
             typer.echo(f"{name:24} {card.get('paper_name', ''):10} {card.get('group', ''):10} {card.get('about', '')}")
     elif kind in KINDS:
         group = kind.removesuffix("s")
-        for name in presets.names(group):
-            typer.echo(f"{name:24} {presets.about(group, name)}")
+        for name in config.names(group):
+            typer.echo(f"{name:24} {config.about(group, name)}")
     else:
         raise ConfigError(f"list what? {kind!r} is unknown{did_you_mean(kind, KINDS)} (allowed: {', '.join(KINDS)})")
 
@@ -166,7 +166,8 @@ def explain(
     from probing.store.results import ResultStore
 
     record = ResultStore(dir / "cells").find(cell)
-    typer.echo(json.dumps(record | {"rows": rows_that_show(record["key"], dir)}, indent=1, ensure_ascii=False))
+    measured = record.pop("rows", None) or [record.pop("row")]  # `row`: of an earlier version
+    typer.echo(json.dumps(record | {"measured": measured, "rows": rows_that_show(record["key"], dir)}, indent=1, ensure_ascii=False))
 
 
 @app.command()

@@ -26,8 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from probing import config as presets
-from probing import jobs
+from probing import config, jobs
 from probing.errors import ForeignError, ProbingError, described, did_you_mean, ends_job, out_of_memory
 from probing.evaluation.runs import Run
 from probing.files import process
@@ -236,9 +235,9 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
     if found := re.search(r"'hydra/launcher/(submitit|joblib)", text):
         return f"this launcher is not installed: pip install 'probing[{'slurm' if found[1] == 'submitit' else 'sweep'}]'"
-    if (found := re.search(r"Could not find '(\w+)/([^']*)'", text)) and presets.names(found[1]):
+    if (found := re.search(r"Could not find '(\w+)/([^']*)'", text)) and config.names(found[1]):
         group, name = found.groups()
-        have = presets.names(group)
+        have = config.names(group)
         return f"unknown {group} {name!r}{did_you_mean(name, have)} (allowed: {', '.join(have)})"
     if found := re.search(r"Could not override '([\w.]+)'", text):
         key = found[1]
@@ -266,6 +265,6 @@ def _known_keys(arguments: list[str], verb: str) -> list[str]:
     keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
     for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():
         chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
-        if chosen in presets.names(group):
-            keys += [f"{group}.{option}" for option in presets.read(group, chosen)]
+        if chosen in config.names(group):
+            keys += [f"{group}.{option}" for option in config.read(group, chosen)]
     return keys

@@ -59,7 +59,7 @@ from probing.evaluation.request import Request
 from probing.evaluation.statistics import holm, mean_of, paired_difference, wilson
 from probing.evaluation.table import ResultTable
 from probing.log import info
-from probing.probes.protocols import ProbeProtocol
+from probing.probes.base import ProbeProtocol
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 

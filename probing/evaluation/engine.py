@@ -21,8 +21,9 @@ from probing.evaluation.rows import IDENTITY, Row, scores_of
 from probing.evaluation.table import ResultTable
 from probing.files import os_errors_as_store_error
 from probing.log import bar, human_bytes, human_seconds, info
+from probing.store.reading import Rows, Vectors
 from probing.store.results import ResultStore, key_of
-from probing.store.vectors import Rows, Store, Vectors
+from probing.store.vectors import Store
 
 
 def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, store: Store | None = None) -> list[Cell]:

@@ -27,9 +27,9 @@ from probing.errors import ConfigError, ProbingError, StoreError, described, for
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.rows import Row
 from probing.evaluation.statistics import mean_ci, mean_score, standard_error
-from probing.probes.protocols import SplitFeatures
+from probing.probes.base import SplitFeatures
+from probing.store.reading import Vectors
 from probing.store.results import key_of
-from probing.store.vectors import Vectors
 from probing.types import Estimate, Representation
 
 
