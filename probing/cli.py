@@ -167,7 +167,8 @@ def explain(
 
     record = ResultStore(dir / "cells").find(cell)
     measured = record.pop("rows", None) or [record.pop("row")]  # `row`: of an earlier version
-    typer.echo(json.dumps(record | {"measured": measured, "rows": rows_that_show(record["key"], dir)}, indent=1, ensure_ascii=False))
+    shown = rows_that_show(record["key"], dir)
+    typer.echo(json.dumps(record | {"measured": measured, "rows": shown}, indent=1, ensure_ascii=False))
 
 
 @app.command()

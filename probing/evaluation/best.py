@@ -11,8 +11,9 @@ from scipy.stats import binomtest, norm
 
 from probing.encoders.base import CONTEXTUAL
 from probing.evaluation.comparisons import KEYS, cells_of, dev_first, families, halves_of, same_seeds
+from probing.evaluation.paired_tests import holm, smallest_difference
 from probing.evaluation.rows import IDENTITY
-from probing.evaluation.statistics import holm, mean_accuracy, mean_score, smallest_difference
+from probing.evaluation.statistics import mean_accuracy, mean_score
 from probing.types import Estimate
 
 if TYPE_CHECKING:

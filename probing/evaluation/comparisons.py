@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from probing.evaluation.statistics import holm, letters, paired
+from probing.evaluation.paired_tests import holm, letters, paired
 
 if TYPE_CHECKING:
     from probing.evaluation.table import ResultTable
@@ -41,7 +41,7 @@ def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     poolings of this task, encoder, probe and size of the train split (other lines of the table change nothing),
     `not_separated` (p_holm >= alpha) and `better` (separated, and better on test than the best). A layer that has no finished
     seed in common with the best has no p-value, is neither, and says why in `missing`. Tests and intervals go over what
-    `interval_over` of `best` says; test and interval: `probing.evaluation.statistics.compare`.
+    `interval_over` of `best` says; test and interval: `probing.evaluation.paired_tests.compare`.
     """
     lines = []
     for key, family in families(table):

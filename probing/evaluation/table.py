@@ -17,8 +17,8 @@ import pandas as pd
 from probing.errors import ConfigError
 from probing.evaluation import best, comparisons
 from probing.evaluation.comparisons import Comparison
+from probing.evaluation.paired_tests import compare
 from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, metrics_of, to_lines, value
-from probing.evaluation.statistics import compare
 
 _OLD = ("error", "edge", "n_groups", "measure")
 """Fields that the rows of some earlier versions lack."""
