@@ -89,13 +89,13 @@ class LogisticPath:
             x: (n, d).
         """
         from probing.probes.logistic import Design, best, fit_paths
-        from probing.probes.solver.passes import LEFT_OUT
+        from probing.probes.solver.loss import NO_LABEL
 
         if self.solver != "lbfgs":
             return None
         design = Design.prepare(x, self.standardize)
         z = design.transform(x)
-        train, dev = np.full((2, len(folds), len(x)), LEFT_OUT)
+        train, dev = np.full((2, len(folds), len(x)), NO_LABEL)
         for k, fold in enumerate(folds):
             train[k, fold.train], dev[k, fold.dev] = fold.labels
         paths = fit_paths(
