@@ -13,9 +13,6 @@ Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 """Class indices 0..k-1 into a task's `classes`: shape (n,)."""
 
-Probabilities = NDArray[np.floating]
-"""Class probabilities, rows sum to 1: shape (n, k)."""
-
 Coalitions = NDArray[np.bool_]
 """m coalitions of n players, True where a player is present: shape (m, n)."""
 

@@ -209,7 +209,7 @@ def test_a_failing_cell_is_recorded_and_tried_again_and_the_rest_goes_on(tasks, 
 
 @pytest.mark.parametrize("place", ["probe", "floor"])
 def test_a_time_limit_of_slurm_ends_the_job_and_is_no_failed_cell(tasks, tmp_path, monkeypatch, place):
-    from probing.probes import controls, logistic
+    from probing.probes import baselines, logistic
 
     end = type("UncompletedJobError", (RuntimeError,), {"__module__": "submitit.core.utils"})
 
@@ -219,7 +219,7 @@ def test_a_time_limit_of_slurm_ends_the_job_and_is_no_failed_cell(tasks, tmp_pat
     if place == "probe":
         monkeypatch.setattr(logistic, "fit_paths", signalled)
     else:
-        monkeypatch.setitem(controls.FLOORS, "length", signalled)
+        monkeypatch.setitem(baselines.FLOORS, "length", signalled)
     with pytest.raises(end):
         run(tasks, tmp_path)
     states = [json.loads(path.read_text())["status"] for path in (tmp_path / "cells").glob("*.json")]

@@ -19,7 +19,8 @@ from probing.evaluation.statistics import VERSION as SCORES_VERSION
 from probing.evaluation.statistics import macro_f1, mean_accuracy
 from probing.log import info
 from probing.probes.base import ProbeProtocol, label
-from probing.probes.controls import CEILINGS, CONTROL_VERSIONS, FLOORS, control_task, unsuited
+from probing.probes.baselines import FLOORS
+from probing.probes.controls import CEILINGS, CONTROL_VERSIONS, control_task, unsuited
 from probing.store.reading import Vectors
 from probing.store.results import key_of
 from probing.types import Estimate, Labels

@@ -1,4 +1,4 @@
-"""Named protocols: how a probe is fitted, tuned on dev, and scored on test, exactly and by name.
+"""Named protocols: each says how a probe is fitted, tuned on dev, and scored on test.
 
     fast            logistic regression on standardised features, L2 path over `grid`, best C on dev (ours, the default)
     sklearn         the same estimator, solved by scikit-learn: the reference of `fast`
@@ -7,15 +7,15 @@
     senteval-logreg-lbfgs   the same with today's library default, lbfgs and softmax
     jawahar2019     the released probe of Jawahar et al. 2019: [CLS], 50 hidden units, four passes, no early stop
 
-Numbers of different protocols are different measurements; `label` names the protocol and every option that was changed, and
-stands in every row. A protocol fits many layers and poolings of a task and several label sets (the true labels and the control
-task's) in one call, so that the solver behind it can share and batch; results come one by one, as they are ready.
+Numbers of different protocols are different measurements: every row holds the `label` of its protocol, with every option that was
+changed. One call fits many layers and poolings of a task to several label sets (the true labels and the control task's), so that
+they share work; results come one by one, as they are ready.
 
 SentEval sorts the train sentences by length and label before the seeded shuffling; `order=senteval` does so (see
-`SplitFeatures.order`). By default the order is the file's, so that the minibatches of one seed are others.
+`SplitFeatures.order`). By default the order is the file's, so that the same seed gives other minibatches.
 
-Left out, and so deviations from the originals' code: SentEval's final refit (with its seed it repeats, on deterministic hardware, a
-run that the grid has already made); the rounding of features to 6 decimals in Jawahar et al.'s files.
+Two deviations from the originals' code: SentEval's final refit is not made (with its seed it repeats, on deterministic hardware, a
+run of the grid), and features are not rounded to 6 decimals as in Jawahar et al.'s files.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SplitFeatures(NamedTuple):
     """Features of one column, split by split.
 
     `order` holds the rows of train in SentEval's order: by length in tokens, then by the task's label, then as in the file
-    (senteval/probing.py). It is needed by protocols with order=senteval only.
+    (senteval/probing.py). Only protocols with order=senteval need it.
     """
 
     train: Features
@@ -47,7 +47,7 @@ class SplitFeatures(NamedTuple):
 
 
 class SplitLabels(NamedTuple):
-    """Class indices of train and dev; test labels are for scoring and stay outside."""
+    """Class indices of train and dev; protocols never see those of test."""
 
     train: Labels
     dev: Labels
@@ -69,13 +69,13 @@ class ProbeResult:
     Attributes:
         predictions: class indices of the test sentences, (n_test,).
         dev_accuracy: of the chosen hyperparameters, 0-1.
-        chosen: the hyperparameters chosen on dev; of a cross-validated task lists, fold by fold.
-        tried: every setting tried, with its dev accuracy, and whether it converged; where a setting that dev did not choose was
-            solved roughly, `exact` is False.
-        converged: of the chosen fit; True where a protocol stops by rule.
-        edge: "lower end" or "upper end" where the chosen C (or L2, where nothing else is tuned) is the smallest or the largest of
-            several that were allowed; of a cross-validated task where it is in any fold.
-        left_out: features that the protocol left out as constant.
+        chosen: the hyperparameters chosen on dev; for a cross-validated task lists, fold by fold.
+        tried: every setting, with its dev accuracy, and whether it converged; `exact` is False for a setting that dev did not
+            choose and that was solved to a loose tolerance.
+        converged: of the chosen fit; True for a protocol that stops by rule.
+        edge: "lower end" or "upper end" if the chosen C (or L2, if nothing else is tuned) is the smallest or the largest of
+            several that were allowed, in any fold; else empty.
+        left_out: the number of features that the protocol ignored because they are constant.
     """
 
     predictions: Labels
@@ -93,15 +93,15 @@ class ProbeProtocol(Protocol):
     name: str
 
     def settings(self, task: str) -> dict[str, Any]:
-        """Everything that determines the numbers for this task, as plain JSON: part of a cell's key."""
+        """Return everything that determines the numbers for this task, as plain JSON: part of a cell's key."""
         ...
 
     def seed(self, seed: int) -> int | None:
-        """The seed that is used when the run's is `seed`, or None where no seed can change a number."""
+        """Return the seed that is used when the run's is `seed`; None if no seed can change a number."""
         ...
 
     def columns(self, columns: Sequence[Representation]) -> list[Representation]:
-        """Those of the columns that the protocol probes."""
+        """Return the columns that the protocol probes."""
         ...
 
     def fit(
@@ -113,7 +113,7 @@ class ProbeProtocol(Protocol):
         n_classes: int,
         seed: int,
     ) -> Iterator[tuple[Representation, str, ProbeResult]]:
-        """Fits every column to every label set; yields each result when it is ready.
+        """Fit every column to every label set; yield each result when it is ready.
 
         Raises:
             DataError: features that are not finite.
@@ -122,7 +122,7 @@ class ProbeProtocol(Protocol):
 
 
 def label(protocol: ProbeProtocol) -> str:
-    """The preset's name and the options in which the protocol differs from it, e.g. `senteval[nhid=[100]]`."""
+    """Return the preset's name and the options in which the protocol differs from it, e.g. `senteval[nhid=[100]]`."""
     if protocol.name not in config.names("probe"):  # a protocol of the user's own
         return protocol.name
     preset = config.read("probe", protocol.name)
@@ -135,28 +135,30 @@ def label(protocol: ProbeProtocol) -> str:
 
 
 def edge_of(chosen: float, tried: Sequence[float]) -> str:
-    """At which end of the values that were tried the chosen one stands; a path goes on beyond its best until the grid ends.
+    """Return "lower end" or "upper end" if the chosen value is the smallest or the largest of several, else "".
 
     >>> edge_of(10.0, [0.1, 1.0, 10.0]), edge_of(1.0, [0.1, 1.0, 10.0]), edge_of(1.0, [1.0])
     ('upper end', '', '')
     """
-    least, most = min(tried), max(tried)
-    return "" if least == most or least < chosen < most else "lower end" if chosen == least else "upper end"
+    smallest, largest = min(tried), max(tried)
+    return "" if smallest == largest or smallest < chosen < largest else "lower end" if chosen == smallest else "upper end"
 
 
 def check_grid(name: str, values: Sequence[float], above: float, below: float = float("inf")) -> None:
+    """Raise a `ConfigError` if there is no value, or one that is not between the bounds."""
     if not values or not all(above < value < below for value in values):
         bound = f"above {above:g}" + (f" and below {below:g}" if below < float("inf") else "")
         raise ConfigError(f"probe.{name}={list(values)} must hold at least one value, all {bound}")
 
 
 def check_order(order: str) -> None:
+    """Raise a `ConfigError` if the order is not one of `ORDERS`."""
     if order not in ORDERS:
         raise ConfigError(f"probe.order={order!r} is unknown (allowed: {', '.join(ORDERS)})")
 
 
 def ordered_rows(order: str, blocks: SplitFeatures) -> np.ndarray | slice:
-    """The rows of train in the order in which a probe reads them."""
+    """Return the rows of train in the order in which a probe reads them."""
     if order == "file":
         return slice(None)
     if blocks.order is None:
@@ -167,13 +169,14 @@ def ordered_rows(order: str, blocks: SplitFeatures) -> np.ndarray | slice:
 
 
 def tried(C: float, dev_accuracy: float, converged: bool) -> dict[str, Any]:
+    """Return an entry of `ProbeResult.tried`."""
     return {"C": C, "dev_accuracy": dev_accuracy, "converged": converged}
 
 
 def best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, left_out: int = 0) -> ProbeResult:
-    """Test predictions of the model with the highest dev accuracy; the first, so the smallest C, on ties."""
-    chosen, model = max(path, key=lambda one: one[0]["dev_accuracy"])
+    """Return the result of the model with the highest dev accuracy; on ties the first, so the smallest C."""
+    chosen, model = max(path, key=lambda pair: pair[0]["dev_accuracy"])
     settings = tuple(setting for setting, _ in path)
-    at = edge_of(chosen["C"], [setting["C"] for setting in settings])
+    edge = edge_of(chosen["C"], [setting["C"] for setting in settings])
     predicted = np.asarray(model.predict(x_test))
-    return ProbeResult(predicted, chosen["dev_accuracy"], {"C": chosen["C"]}, settings, chosen["converged"], at, left_out)
+    return ProbeResult(predicted, chosen["dev_accuracy"], {"C": chosen["C"]}, settings, chosen["converged"], edge, left_out)

@@ -13,9 +13,9 @@ accuracy has stopped rising. All values of C and all label sets (true and contro
 sets share the products with the data. Layers share nothing, so they are fitted one after the other.
 
 With dev labels every C is solved to a loose tolerance first (`lbfgs.LOOSE_FACTOR`); then the C that is best on dev is solved
-exactly, until the best one is an exact optimum. With many classes the loose solutions use bfloat16 where the processor multiplies it
-(`solver.loss.MixedPrecisionLoss`), one label set after the other. results/benchmarks/probes.md has the dev accuracies of both
-tolerances.
+exactly, until the best one is an exact optimum. With many classes the loose solutions use bfloat16 where the processor multiplies
+it (`solver.loss.MixedPrecisionLoss`), one label set after the other. results/benchmarks/probes.md compares the dev accuracies of
+both tolerances.
 """
 
 from __future__ import annotations
@@ -252,5 +252,5 @@ def _class_frequencies(targets: torch.Tensor, n: int, n_classes: int, p: int) ->
 
 
 def best(*paths: Sequence[Fit]) -> int:
-    """Return the index of the highest dev accuracy, of several paths their mean; of equals the first, with the strongest penalty."""
+    """Return the index of the highest dev accuracy, of several paths their mean; of equals the first, so the strongest penalty."""
     return int(np.argmax(np.mean([[fit.dev_accuracy or 0.0 for fit in path] for path in paths], axis=0)))

@@ -27,11 +27,11 @@ class LogisticPath:
 
     Args:
         grid: values of C, in scikit-learn's scale.
-        standardize: zero mean and unit variance, fitted on train alone; constant features are left out either way, also those that
-            are so beside the layer's others (`probing.probes.logistic.Design`).
+        standardize: zero mean and unit variance, fitted on train alone; constant features are ignored either way
+            (`probing.probes.logistic.Design`).
         solver: "lbfgs" (probing.probes.logistic) or "sklearn".
         patience: stop the path after this many values of C without a higher dev accuracy.
-        by_classes: C is each value times K - 1 for K classes: of as many sentences each class has fewer for weights of its own.
+        by_classes: multiply each value by K - 1 for K classes, since more classes leave fewer sentences for the weights of each.
     """
 
     name: str = "fast"
@@ -69,21 +69,20 @@ class LogisticPath:
             design = Design.prepare(blocks.train, self.standardize)
             z_dev, z_test = design.transform(blocks.dev), design.transform(blocks.test)
             if self.solver == "sklearn":
-                for which, labels in label_sets.items():
+                for name, labels in label_sets.items():
                     path = self._sklearn_path(design, labels, z_dev.double().numpy(), self._values_of_C(n_classes))
-                    yield column, which, best_of(path, z_test.double().numpy(), design.left_out)
+                    yield column, name, best_of(path, z_test.double().numpy(), design.left_out)
                 continue
             train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
             paths = fit_paths(design, train, n_classes, self._values_of_C(n_classes), (z_dev, dev), self.patience)
-            for which, fits in zip(label_sets, paths, strict=True):
-                yield column, which, best_of(self._tried(fits), z_test, design.left_out)
+            for name, fits in zip(label_sets, paths, strict=True):
+                yield column, name, best_of(self._tried(fits), z_test, design.left_out)
 
     def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
-        """All folds of a cross-validation in one go, a result for each; or None where the solver has no such way.
+        """Fit all folds of a cross-validation at once; return a result for each, or None if the solver is scikit-learn's.
 
-        The folds share one C, the best on their dev sentences together (those of one fold are too few to choose by), of which none
-        is tested in any fold (`Task.cross_validated`). They share the centring and scaling too, over all of x; labels are read fold
-        by fold.
+        The folds share one C, the best on their dev sentences together (those of one fold are too few to choose by); no dev
+        sentence is tested in any fold (`Task.cross_validated`). They share the centring and scaling over all of x, too.
 
         Args:
             x: (n, d).
@@ -106,9 +105,9 @@ class LogisticPath:
         for fold, fits in zip(folds, paths, strict=True):
             fit = fits[chosen]
             settings = tuple(setting for setting, _ in self._tried(fits))
-            at = edge_of(fit.C, self._values_of_C(n_classes))
+            edge = edge_of(fit.C, self._values_of_C(n_classes))
             predicted = fit.predict(z[fold.test])
-            results.append(ProbeResult(predicted, fit.dev_accuracy, {"C": fit.C}, settings, fit.converged, at, design.left_out))
+            results.append(ProbeResult(predicted, fit.dev_accuracy, {"C": fit.C}, settings, fit.converged, edge, design.left_out))
         return results
 
     @staticmethod

@@ -23,7 +23,7 @@ from probing.types import Labels, Representation
 
 
 def liblinear(C: float, max_iter: int, n_classes: int) -> Any:
-    """Logistic regression as scikit-learn's default was before 0.22: liblinear, one-vs-rest, the intercept penalised too."""
+    """Return scikit-learn's default logistic regression before 0.22: liblinear, one-vs-rest, the intercept penalised."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
 
@@ -37,11 +37,9 @@ class SentEvalLogReg:
 
     SentEval leaves all but C and the seed at the library's defaults. Those were liblinear, one-vs-rest with a penalised intercept,
     when its numbers were published; scikit-learn 0.22 changed them to lbfgs with softmax, which `senteval-logreg-lbfgs` has. The
-    two differ most where classes are ordered, since a middle bin lies on neither side of a plane: on 2,000 train and 1,480 test
-    sentences of xprobe-en (MiniLM, mean, layers 0, 3, 6) liblinear is up to 6.4 points below lbfgs in sentence_length, and within
-    0.2 points in past_present and tree_depth, where up to 15 % of the predictions differ. Features are not standardised; 100
-    iterations of lbfgs are often too few for raw ones, and such fits are marked as not converged. The dev accuracy is rounded to
-    two decimals of a percent before the first maximum is taken.
+    two differ most where classes are ordered, since a middle bin lies on neither side of a plane. Features are not standardised;
+    100 iterations of lbfgs are often too few for raw ones, and such fits are marked as not converged. The dev accuracy is rounded
+    to two decimals of a percent before the first maximum is taken.
 
     Args:
         solver: "liblinear" or "lbfgs".
@@ -80,16 +78,16 @@ class SentEvalLogReg:
             blocks = load(column)
             rows = ordered_rows(self.order, blocks)
             x = blocks.train[rows]
-            for which, labels in label_sets.items():
+            for name, labels in label_sets.items():
                 path = []
                 for C in self.grid:
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore", ConvergenceWarning)  # marked in the row
                         model = self._model(C, n_classes).fit(x, labels.train[rows])
                     dev = round(100 * float((model.predict(blocks.dev) == labels.dev).mean()), 2) / 100
-                    steps = max(int(np.max(one.n_iter_)) for one in getattr(model, "estimators_", [model]))
+                    steps = max(int(np.max(part.n_iter_)) for part in getattr(model, "estimators_", [model]))
                     path.append((tried(C, dev, steps < self.max_iter), model))
-                yield column, which, best_of(path, blocks.test)
+                yield column, name, best_of(path, blocks.test)
 
     def _model(self, C: float, n_classes: int) -> Any:
         from sklearn.linear_model import LogisticRegression
@@ -107,7 +105,7 @@ class SentEvalTorch:
         nhid: hidden units to try; 0 is a linear probe. The paper tunes 50, 100, 200; the released code does not.
         dropout: rates to try; the paper tunes 0, 0.1, 0.2.
         base_seed: the seed of every fit is base_seed + the run's seed, so that seed 0 is the original's.
-        early_stop: False stops after `epoch_size` passes (see `probing.probes.mlp.train`).
+        early_stop: False stops after `epoch_size` passes (see `probing.probes.mlp.train_batch`).
         linear_word_content: SentEval forces a linear probe on WordContent; Jawahar et al.'s code does not.
         poolings: only these are probed; null: all.
         embeddings: whether layer 0 is probed.
@@ -174,27 +172,28 @@ class SentEvalTorch:
             blocks = load(column)
             rows = ordered_rows(self.order, blocks)
             train = [labels.train[rows] for labels in label_sets.values()]
-            orders = [self._order(labels, n_classes) for labels in train]  # class index of each number that the probe uses
+            orders = [self._order(labels, n_classes) for labels in train]
             ys, dev_ys = (
                 [np.argsort(order)[labels] for order, labels in zip(orders, split, strict=True) for _ in grid]
                 for split in (train, dev)
             )
             runs = train_batch(recipes * len(orders), blocks.train[rows], ys, blocks.dev, dev_ys, n_classes, self.base_seed + seed)
-            for at, (which, order) in enumerate(zip(label_sets, orders, strict=True)):
-                own = runs[at * len(grid) : (at + 1) * len(grid)]
-                cells = [dict(zip(("nhid", "dropout", "l2"), cell, strict=True)) for cell in grid]
-                best = max(range(len(grid)), key=lambda i: round(100 * own[i].dev_accuracy, 2))  # the first maximum, as SentEval
-                settings = [
-                    cell | {"dev_accuracy": r.dev_accuracy, "dev_curve": list(r.curve)} for cell, r in zip(cells, own, strict=True)
-                ]
-                predicted = order[own[best].predict(blocks.test)]
-                at = edge_of(cells[best]["l2"], self.l2) if len(grid) == len(self.l2) else ""  # a grid of L2 alone
-                yield column, which, ProbeResult(predicted, own[best].dev_accuracy, cells[best], tuple(settings), True, at)
+            cells = [dict(zip(("nhid", "dropout", "l2"), cell, strict=True)) for cell in grid]
+            for k, (name, order) in enumerate(zip(label_sets, orders, strict=True)):
+                own_runs = runs[k * len(grid) : (k + 1) * len(grid)]
+                best = max(range(len(grid)), key=lambda i: round(100 * own_runs[i].dev_accuracy, 2))  # the first, as SentEval
+                settings = tuple(
+                    cell | {"dev_accuracy": run.dev_accuracy, "dev_curve": list(run.curve)}
+                    for cell, run in zip(cells, own_runs, strict=True)
+                )
+                predicted = order[own_runs[best].predict(blocks.test)]
+                edge = edge_of(cells[best]["l2"], self.l2) if len(grid) == len(self.l2) else ""  # a grid of L2 alone
+                yield column, name, ProbeResult(predicted, own_runs[best].dev_accuracy, cells[best], settings, True, edge)
 
     def _order(self, labels: Labels, n_classes: int) -> Labels:
-        """The classes in the order in which the probe numbers them."""
+        """Return the class indices in the order in which the probe numbers the classes."""
         order = np.arange(n_classes)
         if not self.first_appearance:
             return order
-        seen, first = np.unique(labels, return_index=True)
-        return np.r_[seen[np.argsort(first)], np.setdiff1d(order, seen)]
+        classes, first = np.unique(labels, return_index=True)
+        return np.r_[classes[np.argsort(first)], np.setdiff1d(order, classes)]

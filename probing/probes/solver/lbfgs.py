@@ -25,7 +25,7 @@ from probing.probes.solver.loss import Iterate, LogisticLoss
 from probing.probes.solver.preconditioner import block_iterations, block_preconditioner, diagonal_preconditioner
 
 TOLERANCE = 5e-7
-"""Stop when half of <gradient, step>, about the distance to the optimum, is below this x ln K nats, and 1e-5 of a small objective."""
+"""Stop where half of <gradient, step>, about the gap to the optimum, is below this x ln K nats and 1e-5 of a small objective."""
 LOOSE_FACTOR = 100
 """A loose solution stops at so many times the tolerance, or at a thousandth of the objective where that is less."""
 MAX_ITERATIONS = 500
@@ -156,7 +156,8 @@ def minimise(
                 break
             on = ~ends
             active, loss, precondition, pairs = active[on], loss.take(on), precondition.take(on), [p.take(on) for p in pairs]
-            gradient, value, preconditioned, gamma, direction = gradient[on], value[on], preconditioned[on], gamma[on], direction[on]
+            value, gamma, gradient, direction = value[on], gamma[on], gradient[on], direction[on]
+            preconditioned = preconditioned[on]
             first_direction = None if first_direction is None else first_direction[on]
         if iteration == 0 and first_direction is not None:
             direction = torch.where(_dot(gradient, first_direction) < 0, first_direction, direction)
@@ -174,7 +175,9 @@ def minimise(
     return optima, iterations, converged
 
 
-def _take_step(loss: LogisticLoss, value: torch.Tensor, gradient: torch.Tensor, direction: torch.Tensor, lam: float) -> torch.Tensor:
+def _take_step(
+    loss: LogisticLoss, value: torch.Tensor, gradient: torch.Tensor, direction: torch.Tensor, lam: float
+) -> torch.Tensor:
     """Search along the direction and move there; return the step sizes (L,), 0 where nothing lower was found."""
     start, direction = loss.iterate, loss.set_direction(direction)
     w, d = start.weights[..., :-1].double(), direction[..., :-1].double()

@@ -200,7 +200,7 @@ class LogisticLoss:
         self.iterate = Iterate(weights, loss, self._summed_gradient() / self.n)
 
     def hessian_weights(self) -> Iterator[torch.Tensor]:
-        """p (1 - p) of each logit, (L, K, `BLOCK_ROWS`), one block of sentences after the other; 0 where a sentence has no label."""
+        """p (1 - p) of each logit, block by block, (L, K, `BLOCK_ROWS`); 0 for sentences without a label."""
         step = BLOCK_ROWS // self.BLOCK
         for start in range(0, len(self._residuals), step):
             block = torch.cat(self._residuals[start : start + step], 2) if step > 1 else self._residuals[start]

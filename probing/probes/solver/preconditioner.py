@@ -62,7 +62,7 @@ def diagonal_preconditioner(loss: LogisticLoss, lam: float) -> Preconditioner:
 
 
 def block_iterations(loss: LogisticLoss, loose: bool) -> tuple[int, ...]:
-    """Return the iterations before which `block_preconditioner` pays: it costs half an iteration of 1,000 classes, many if dense."""
+    """Return the iterations before which `block_preconditioner` pays: it costs half an iteration of 1,000 classes, or many."""
     label_sets, columns, p = loss.iterate.weights.shape
     if columns <= FEW_COLUMNS:
         few = p // 8 if label_sets * columns <= FEW_COLUMNS else max(12, 48_000 // loss.n)
