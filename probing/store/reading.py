@@ -1,4 +1,4 @@
-"""Vectors in the store, read: where sentences lie, and the rows of one layer and pooling through a memory map."""
+"""Reads vectors from the store: finds the rows of sentences, and reads one layer and pooling through a memory map."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from probing.types import Features, Representation
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of one encoder on disk; `get` reads rows of one layer and pooling through a memory map."""
+    """Vectors of one encoder on disk."""
 
     segments: tuple[Segment, ...]
     dims: tuple[int, ...]
 
     @property
     def reading(self) -> dict[str, int]:
-        """How the encoder reads the sentences of these segments (see `Segment.reading`)."""
+        """Counts over the sentences of these segments (see `Segment.reading`)."""
         total: Counter[str] = Counter()
         for segment in self.segments:
             total.update(segment.reading)
         return dict(total)
 
     def rows(self, texts: Sequence[str]) -> Rows:
-        """Where the sentences lie; look them up once, then read any number of columns.
+        """Find the rows of the sentences, from which any number of columns can be read.
 
         Raises:
-            KeyError: a sentence that was not asked for in `Store.vectors`.
+            KeyError: a sentence that was not in the request to `Store.vectors`.
         """
-        segment, row = np.full((2, len(texts)), -1)  # (n,) each
-        for g, one in enumerate(self.segments):
-            at = np.fromiter((one.place.get(text, -1) for text in texts), np.int64, len(texts))
-            segment[at >= 0], row[at >= 0] = g, at[at >= 0]
-        if (row < 0).any():
-            raise KeyError(texts[int(np.flatnonzero(row < 0)[0])])
-        return Rows(self, segment, row)
+        segment_of, row_of = np.full((2, len(texts)), -1)  # (n,) each
+        for g, segment in enumerate(self.segments):
+            rows = np.fromiter((segment.place.get(text, -1) for text in texts), np.int64, len(texts))
+            segment_of[rows >= 0], row_of[rows >= 0] = g, rows[rows >= 0]
+        if (row_of < 0).any():
+            raise KeyError(texts[int(np.flatnonzero(row_of < 0)[0])])
+        return Rows(self, segment_of, row_of)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Rows:
     row: np.ndarray
 
     def get(self, column: Representation) -> Features:
-        """Shape (n, dims[layer]), float32, rows in the order of the sentences asked for."""
+        """Read one layer and pooling: (n, dims[layer]), float32, in the order of the sentences."""
         out = np.empty((len(self.row), self.vectors.dims[column.layer]), np.float32)
         for path, rows, places in self._by_shard:
             out[places] = read_rows(path, column, rows)
@@ -63,13 +63,13 @@ class Rows:
 
     @property
     def made_with(self) -> list[dict[str, Any]]:
-        """The versions and processors that the shards of these sentences were made with, each once."""
-        sets = [(read_sealed(path.with_suffix(".json")) or {}).get("made_with") for path, _, _ in self._by_shard]
-        return [made for k, made in enumerate(sets) if made and made not in sets[:k]]
+        """The distinct versions and processors that made the shards of these sentences."""
+        records = [(read_sealed(path.with_suffix(".json")) or {}).get("made_with") for path, _, _ in self._by_shard]
+        return [record for k, record in enumerate(records) if record and record not in records[:k]]
 
     @cached_property
     def _by_shard(self) -> list[tuple[Path, np.ndarray, np.ndarray]]:
-        """For each shard: its file, which of its rows are asked for, and where they go."""
+        """For each shard: its file, the rows to read from it, and their indices among the sentences."""
         shards = []
         for g, segment in enumerate(self.vectors.segments):
             places = np.flatnonzero(self.segment == g)
