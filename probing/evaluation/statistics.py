@@ -1,10 +1,10 @@
 """Uncertainty of test scores: intervals over test items, groups of items, seeds and train halves.
 
-Intervals of one score say how it would move with other test sentences of the same kind; they do not contain the variance of
-training. Accuracy: Wilson's 95 % interval (Wilson 1927). Macro F1 and ratios of sums: percentile bootstrap over test items.
+The interval of one score covers other test sentences of the same kind, not the variance of training. Accuracy: Wilson's 95 %
+interval (Wilson 1927). Macro F1 and ratios of sums: percentile bootstrap over test items.
 
 Items that share a source are a group (cluster): intervals use the variance between groups, bootstraps draw whole groups. The mean
-over seeds varies with the seeds too, and a score with the train split: where the probe was fitted again on random halves of it, the
+over seeds varies with the seeds too, and a score with the train split: if the probe was fitted again on random halves of it, the
 variance between these fits is that of the score over train splits of the full size (delete-half jackknife, Shao & Wu 1989). The
 half-widths t_k s_k of the sources add as squares (Howe 1974; Zou & Donner 2008). With two seeds, one t at Satterthwaite's degrees
 of freedom would err in up to 13 % instead of 5 %. Means of other numbers: t interval; medians: percentile bootstrap.
@@ -30,7 +30,7 @@ _Z = norm.ppf(0.975)
 
 
 def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
-    """Accuracy (0-1) of `correct` out of `n` with Wilson's interval, of 95 % at the default alpha.
+    """Return the accuracy (0-1) of `correct` out of `n` with Wilson's interval, of 95 % at the default alpha.
 
     >>> wilson(50, 100)
     Estimate(value=0.5, lower=0.4038..., upper=0.5961...)
@@ -40,10 +40,10 @@ def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
 
 
 def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
-    """Standard error of the mean of n values; infinite where they are of one group (or one value).
+    """Return the standard error of the mean of n values; infinite for a single group (or value).
 
     Args:
-        groups: numbers 0..m-1 of the values' groups, (n,); None: each value is its own. With them the error is cluster-robust:
+        groups: numbers 0..m-1 of the values' groups, (n,), or None. With groups the error is cluster-robust:
             sqrt(m / (m - 1) * sum_g e_g^2) / n, e_g the sum over group g of value less mean (linearised ratio estimator).
 
     >>> standard_error([1, 1, 0, 0], [0, 0, 1, 1])
@@ -55,33 +55,33 @@ def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
 
 
 def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = ()) -> Estimate:
-    """Accuracy (0-1), mean over seeds, with one 95 % interval over items and over whatever else is given.
+    """Return the accuracy (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
 
     One seed without groups and halves: `wilson`. Else Wilson's interval at the effective number of items, p (1 - p) / variance,
-    at most items times seeds, times (1.96 / t)^2 (Korn & Graubard 1998, who have it for surveys in clusters; Dean & Pagano 2015).
-    Where all is right, or all wrong, the effective number is that of the groups.
+    at most items times seeds, times (1.96 / t)^2 (Korn & Graubard 1998, for surveys in clusters; Dean & Pagano 2015). If all items
+    are right, or all wrong, the effective number is that of the groups.
 
     Args:
         correct: whether each item is right, seed by seed: (n_seeds, n), or (n,) for one.
         groups: numbers 0..m-1 of the items' groups, (n,), or None.
         halves: accuracies of the same column fitted on random halves of the train split; fewer than two add nothing.
     """
-    right = np.atleast_2d(np.asarray(correct, float))
-    n, p = right.shape[1], float(right.mean())
+    x = np.atleast_2d(np.asarray(correct, float))
+    n, p = x.shape[1], float(x.mean())
     m = n if groups is None else int(np.max(groups)) + 1
-    if len(right) == 1 and groups is None:
-        items = wilson(int(right.sum()), n)
+    if len(x) == 1 and groups is None:
+        items = wilson(int(x.sum()), n)
     elif m < 2:
         items = Estimate(p, 0.0, 1.0)
     else:
-        variance = max(standard_error(right.mean(0), groups) ** 2, p * (1 - p) / right.size)
+        variance = max(standard_error(x.mean(0), groups) ** 2, p * (1 - p) / x.size)
         effective = (p * (1 - p) / variance if 0 < p < 1 else m) * (_Z / t.ppf(0.975, m - 1)) ** 2
         items = Estimate(p, *map(float, proportion_confint(p * effective, effective, alpha=0.05, method="wilson")))
-    return _widened(items, beyond_items(right.mean(1), halves))
+    return _widened(items, beyond_items(x.mean(1), halves))
 
 
 def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Estimate:
-    """A score (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
+    """Return a score (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
 
     Over items the bounds are the means of the seeds' bounds, as if all seeds erred on the same items: an upper bound of the width.
 
@@ -89,18 +89,18 @@ def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Esti
         single: the score of each seed, with its interval over items.
         halves: as in `mean_accuracy`.
     """
-    values = np.array([(one.value, one.lower, one.upper) for one in single], float)
+    values = np.array([(score.value, score.lower, score.upper) for score in single], float)
     return _widened(Estimate(*map(float, values.mean(0))), beyond_items(values[:, 0], halves))
 
 
 def beyond_items(seeds: ArrayLike, halves: Sequence[float]) -> list[tuple[float, float]]:
-    """Variances, with their degrees of freedom: of the mean over seeds, and of the fit, over train halves."""
-    parts = [(float(np.var(seeds, ddof=1)) / len(seeds), len(seeds) - 1)] if len(seeds) > 1 else []
-    return parts + ([(float(np.var(halves, ddof=1)), len(halves) - 1)] if len(halves) > 1 else [])
+    """Return variances and degrees of freedom: of the mean over seeds, and of the fit over train halves (two of each at least)."""
+    variances = [(float(np.var(seeds, ddof=1)) / len(seeds), len(seeds) - 1)] if len(seeds) > 1 else []
+    return variances + ([(float(np.var(halves, ddof=1)), len(halves) - 1)] if len(halves) > 1 else [])
 
 
 def _widened(items: Estimate, beyond: Sequence[tuple[float, float]]) -> Estimate:
-    """The interval of a score (0-1) over its items and over other, independent sources: the squares of the half-widths add.
+    """Return the interval of a score (0-1) over its items and other, independent sources: the squares of the half-widths add.
 
     Args:
         beyond: variance and degrees of freedom of each other source.
@@ -116,11 +116,11 @@ def _widened(items: Estimate, beyond: Sequence[tuple[float, float]]) -> Estimate
 def macro_f1(
     gold: Labels, predicted: Labels, n_classes: int, groups: Labels | None = None, draws: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Macro F1 (0-1) over the classes that occur in gold or predicted, with a 95 % bootstrap interval over items, or over groups.
+    """Return macro F1 (0-1) over the classes in gold or predicted, with a 95 % bootstrap interval over items, or over groups.
 
-    A resample of the items is a multinomial draw of the cells of the confusion matrix, so one draw costs its non-empty cells
-    only; one of groups is a draw of the compositions that occur. The classes of the average stay those of the full sample; a
-    class without an item in a resample counts 0.
+    A resample of the items is a multinomial draw of the non-empty cells of the confusion matrix; a resample of groups is a draw of
+    the distinct compositions of groups. The classes of the average stay those of the full sample; a class without an item in a
+    resample counts 0.
     """
     cells, cell_of, counts = np.unique(gold * n_classes + predicted, return_inverse=True, return_counts=True)
     row, column = np.divmod(cells, n_classes)
@@ -130,17 +130,16 @@ def macro_f1(
     else:
         order = np.lexsort((cell_of, groups))
         parts = np.split(cell_of[order], np.flatnonzero(np.diff(np.asarray(groups)[order])) + 1)
-        kinds = Counter(tuple(part.tolist()) for part in parts)
-        holds = coo_array(
-            (np.ones(sum(map(len, kinds)), int), (np.repeat(np.arange(len(kinds)), [*map(len, kinds)]), np.concatenate([*kinds]))),
-            shape=(len(kinds), len(cells)),
-        )
-        resampled = rng.multinomial(len(parts), np.array([*kinds.values()]) / len(parts), size=draws) @ holds.tocsr()
-    samples = np.vstack([counts, resampled])  # (1 + draws, cells); the first is what was observed
+        compositions = Counter(tuple(part.tolist()) for part in parts)
+        index = np.repeat(np.arange(len(compositions)), [*map(len, compositions)]), np.concatenate([*compositions])
+        cell_counts = coo_array((np.ones(len(index[0]), int), index), shape=(len(compositions), len(cells)))
+        share = np.array([*compositions.values()]) / len(parts)
+        resampled = rng.multinomial(len(parts), share, size=draws) @ cell_counts.tocsr()
+    samples = np.vstack([counts, resampled])  # (1 + draws, cells); the first is the observed one
     total = np.zeros((len(samples), n_classes))
     hits = np.zeros_like(total)
-    for where in (row, column):  # F1 = 2 hits / (gold + predicted)
-        incidence = coo_array((np.ones(len(cells)), (np.arange(len(cells)), where)), shape=(len(cells), n_classes))
+    for classes in (row, column):  # F1 = 2 hits / (gold + predicted)
+        incidence = coo_array((np.ones(len(cells)), (np.arange(len(cells)), classes)), shape=(len(cells), n_classes))
         total += samples @ incidence.tocsr()
     diagonal = row == column
     hits[:, row[diagonal]] = samples[:, diagonal]
@@ -151,7 +150,7 @@ def macro_f1(
 
 
 def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0) -> Estimate:
-    """sum(parts) / sum(wholes) with a 95 % percentile bootstrap over items; NaN where nothing is to be divided by.
+    """Return sum(parts) / sum(wholes) with a 95 % percentile bootstrap interval over items; NaN if the divisor is 0.
 
     A rate, a precision, an F1, or a paired difference of two of them (parts: the differences) is such a ratio.
 
@@ -164,26 +163,26 @@ def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0)
     a, b = np.asarray(parts, float), np.asarray(wholes, float)
     if not b.sum() > 0:
         return Estimate(np.nan, np.nan, np.nan)
-    drawn = np.random.default_rng(seed).multinomial(len(a), np.full(len(a), 1 / len(a)), size=draws)
-    below = drawn @ b
-    lower, upper = np.quantile((drawn @ a)[below > 0] / below[below > 0], [0.025, 0.975])
+    weights = np.random.default_rng(seed).multinomial(len(a), np.full(len(a), 1 / len(a)), size=draws)
+    divisors = weights @ b
+    lower, upper = np.quantile((weights @ a)[divisors > 0] / divisors[divisors > 0], [0.025, 0.975])
     return Estimate(float(a.sum() / b.sum()), float(lower), float(upper))
 
 
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of independent estimates, with the interval that theirs give (Zou & Donner 2008); of one estimate, its own.
+    """Return the mean of independent estimates, with an interval from their intervals (Zou & Donner 2008).
 
     >>> mean_of([Estimate(0.6, 0.57, 0.64), Estimate(0.8, 0.76, 0.83)])
     Estimate(value=0.7, lower=0.67..., upper=0.725)
     """
-    value, lower, upper = np.array([(one.value, one.lower, one.upper) for one in estimates]).T
+    value, lower, upper = np.array([(estimate.value, estimate.lower, estimate.upper) for estimate in estimates]).T
     below, above = np.sqrt(np.square(value - lower).sum()), np.sqrt(np.square(upper - value).sum())
     mean = float(value.mean())
     return Estimate(mean, mean - float(below) / len(value), mean + float(above) / len(value))
 
 
 def mean_ci(values: Sequence[float]) -> Estimate:
-    """Mean with its 95 % t interval, which is NaN below two values; NaN among the values are left out.
+    """Return the mean of the values that are not NaN, with its 95 % t interval, which is NaN below two values.
 
     >>> mean_ci([1.0, 2.0, 3.0])
     Estimate(value=2.0, lower=-0.48..., upper=4.48...)
@@ -197,7 +196,7 @@ def mean_ci(values: Sequence[float]) -> Estimate:
 
 
 def median_ci(values: Sequence[float], draws: int = 2000, seed: int = 0) -> Estimate:
-    """Median with its 95 % percentile bootstrap interval, which is NaN below two values; NaN among the values are left out.
+    """Return the median of the values that are not NaN, with its 95 % percentile bootstrap interval, NaN below two values.
 
     >>> median_ci([1.0, 1.0, 1.0])
     Estimate(value=1.0, lower=1.0, upper=1.0)
