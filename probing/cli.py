@@ -82,10 +82,10 @@ def interact(context: typer.Context) -> None:
 def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
     """What there is: tasks, encoders, probes, data, experiments."""
     if kind == "tasks":
-        from probing.data import task
+        from probing.data.card import load_card, names
 
-        for name in task.names():
-            card = task.load_card(name)
+        for name in names():
+            card = load_card(name)
             typer.echo(f"{name:24} {card.get('paper_name', ''):10} {card.get('group', ''):10} {card.get('about', '')}")
     elif kind in KINDS:
         group = kind.removesuffix("s")
@@ -177,8 +177,8 @@ def fetch(
     """Download data, pinned to a commit and verified by git blob id."""
     if what != "senteval":
         raise ConfigError(f"fetch what? {what!r} is unknown{did_you_mean(what, ['senteval'])} (allowed: senteval)")
+    from probing.data.card import SENTEVAL, load_card
     from probing.data.readers.download import fetch as download
-    from probing.data.task import SENTEVAL, load_card
 
     download([load_card(name) for name in SENTEVAL], root)
     info(f"next: probing run data=senteval data.root={root} encoder=minilm")

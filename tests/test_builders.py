@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probing.data import builders, task
+from probing.data import builders, loading
+from probing.data import card as cards
 from probing.data.builders import clause, semantic, surface, syntactic, ud
 from probing.data.builders.coordination import Clause, Coordination, coordination
 from probing.data.builders.sampling import Candidate, LeftOut, Row, by_form, decorrelated, held_out, shares_of
@@ -75,7 +76,7 @@ def test_ten_tasks_with_cards_that_say_what_the_files_hold(made, rows):
 
 @pytest.mark.parametrize("name", builders.PENN)
 def test_what_was_made_is_read_like_the_official_files(made, name):
-    loaded = task.load(name, made[0])
+    loaded = loading.load(name, made[0])
     texts = Counter(text for split in loaded.splits.values() for text in split.texts)
     assert max(texts.values()) == 1
     train, dev, test = (len(split) / sum(map(len, loaded.splits.values())) for split in loaded.splits.values())
@@ -86,7 +87,7 @@ def test_what_was_made_is_read_like_the_official_files(made, name):
 
 def test_cards_of_all_builders_are_there():
     for name in builders.BUILDERS:
-        assert task.load_card(name)["file"] == f"{name}.txt"
+        assert cards.load_card(name)["file"] == f"{name}.txt"
     assert len(builders.PENN) == len(builders.UD) == 10
     assert set(builders.PENN) & set(builders.UD) == {"sentence_length", "word_content", "bigram_shift"}
 

@@ -17,7 +17,7 @@ import yaml
 import probing
 from probing import config as presets
 from probing import paths
-from probing.data import task
+from probing.data import card as cards
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = [m.name for m in pkgutil.walk_packages(probing.__path__, "probing.") if m.name != "probing.__main__"]
@@ -57,7 +57,7 @@ def test_suites_and_experiments_say_what_they_are(group):
         content = (paths.CONF / group / f"{name}.yaml").read_text()
         assert "@package _global_" in content
         tasks = yaml.safe_load(content).get("task", "all")
-        assert tasks == "all" or set(tasks) <= set(task.names())
+        assert tasks == "all" or set(tasks) <= set(cards.names())
 
 
 def test_every_preset_composes():
