@@ -50,6 +50,15 @@ def test_every_preset_names_every_option_of_its_class(group):
         assert presets.about(group, name)
 
 
+@pytest.mark.parametrize(("old", "new"), presets.MOVED.items())
+def test_a_class_that_moved_is_built_by_its_old_name(old, new):
+    module, _, name = new.rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    assert presets.first_target(cls) == old and cls.__module__ == module
+    required = {f.name: "x" for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
+    assert type(presets.build({"_target_": old, **required}, "encoder")) is cls
+
+
 @pytest.mark.parametrize("group", ["suite", "experiment"])
 def test_suites_and_experiments_say_what_they_are(group):
     for name in presets.names(group):

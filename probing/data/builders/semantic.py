@@ -2,24 +2,21 @@
 
 Tense (past_present): PAST where the main clause's finite verb is VBD, PRES where it is VBP or VBZ. SubjNum, ObjNum
 (subj_number, obj_number): NN or NNS of the head of the main clause's subject or direct object, common nouns only
-(`probing.data.builders.clause` says which word that is). Target forms have a corpus frequency of 100-5,000 and each is met
-in one split only. SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the
-same tag, such that the two bigrams with the neighbours are attested with frequencies comparable to the original's,
-here: each within a factor of two. Target and replacement have a corpus frequency of 40-400; a form serves as
-replacement in one split only; no sentence comes in both versions.
+(see `probing.data.builders.clause`). Target forms have a corpus frequency of 100-5,000 and each occurs in one split only.
+SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the same tag, such that the two
+bigrams with the neighbours are attested with frequencies comparable to the original's, here: each within a factor of two. Target
+and replacement have a corpus frequency of 40-400; a form serves as replacement in one split only; no sentence occurs in both
+versions.
 
-Words are replaced by exchange: two sentences, one with x and one with y, each of which may hold the other's word, are
-both changed (C) or both left as they are (O), by lot. So each form is put in as often as it is taken out in the C
-sentences of a split, these hold the words that they would hold unchanged, and no count of words can tell C from O,
-in either direction. Where words are drawn freely, a form that replaces in train only stands in test only where it
-belongs, and a classifier of words is below chance. Each form is exchanged with one other form only, both in the same
-split; the pairs of forms are chosen, largest first, by the number of pairs of sentences that they give.
+Words are replaced by exchange: of two sentences, one with x and one with y, each of which may hold the other's word, both are
+changed (C) or neither (O), at random. So the C sentences of a split hold the same words as without the changes, and no count of
+words separates C from O. (If replacements were drawn freely, a form that replaces in train would occur in test only where it
+belongs, and a classifier of words would be below chance.) Each form is exchanged with one other form only, both in the same split;
+the pairs of forms are chosen, largest first, by the number of pairs of sentences that they give.
 
-Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.data.builders.sampling`). Definitions:
-facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
-
-Left out: a corpus' own splits, which would leave next to nothing beside the split by form. Frequencies are of the
-forms as they stand (odd man out) or lower-cased, per tag, in the corpus that is given.
+Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.data.builders.sampling`). Frequencies are of the forms
+as they are (odd man out) or lower-cased, per tag, in the given corpus. A corpus' own splits are not used: few sentences fit both
+those and the split by form. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 """
 
 from __future__ import annotations
@@ -98,7 +95,7 @@ def form_task(
     rng: np.random.Generator,
     options: Options,
 ) -> Built:
-    """Sentences with a target form of middling frequency, split by form, balanced; for constituents and UD."""
+    """Sentences whose target form has a frequency within the limits, split by form, balanced; for constituents and UD."""
     low, high = scaled(100, 5000, len(labelled))
     kept = [Candidate(s.tokens, k, group=form) for s, k, form in labelled if low <= frequency[form, k] <= high]
     rows = balanced(by_form(kept, options, rng), options, rng)
@@ -131,10 +128,10 @@ def replacement_task(
     rng: np.random.Generator,
     options: Options,
 ) -> Built:
-    """Exchanges words between sentences in half of the pairs; `tags` is empty where a word may not be replaced."""
+    """Exchange words between sentences in half of the pairs; a word with an empty tag is never replaced."""
     low, high = scaled(40, 400, len(sentences))
-    choices = replacements(sentences, tags, low, high)
-    pairs = exchanges([s.tokens for s in sentences], tags, choices, rng)
+    candidates = replacements(sentences, tags, low, high)
+    pairs = exchanges([s.tokens for s in sentences], tags, candidates, rng)
     splits = by_form([Candidate((), "", group=" ".join(sorted(pair))) for pair, _ in pairs], options, rng)
     rows: list[Row] = []
     for split in SHARES:
@@ -151,13 +148,13 @@ def replacement_task(
     check_size(rows, ["C", "O"], options)
     return Built(
         rows=tuple(shuffled(rows, rng)),
-        definition=f"{about}, or not (O); both bigrams attested and within a factor of two of the original's "
-        f"frequency, forms with a corpus frequency of {low}-{high}; two sentences exchange their words, so that a form is put in "
-        "as often as taken out; a form replaces in one split only, no sentence comes in both versions.",
+        definition=f"{about}, or not (O); both bigrams attested and within a factor of two of the original's frequency, forms with "
+        f"a corpus frequency of {low}-{high}; two sentences exchange their words, so that a form is put in as often as taken out; "
+        "a form replaces in one split only, no sentence comes in both versions.",
         split=f"by replacement form, a form replaces in one split only; about {options.shares}",
         filters={
             "sentences": len(sentences),
-            "eligible (a replacement exists)": len(choices),
+            "eligible (a replacement exists)": len(candidates),
             "eligible (another sentence to exchange with)": 2 * len(pairs),
         },
         details={
@@ -171,7 +168,7 @@ def replacement_task(
 
 @dataclass(frozen=True)
 class Exchange:
-    """Two sentences as they stand, and with one word of each in place of the other's."""
+    """Two sentences, and both with one word of each in place of the other's."""
 
     original: tuple[tuple[str, ...], tuple[str, ...]]
     changed: tuple[tuple[str, ...], tuple[str, ...]]
@@ -180,12 +177,15 @@ class Exchange:
 def exchanges(
     texts: Sequence[tuple[str, ...]],
     tags: Sequence[tuple[str, ...]],
-    choices: dict[int, dict[int, list[str]]],
+    candidates: dict[int, dict[int, list[str]]],
     rng: np.random.Generator,
 ) -> list[tuple[tuple[str, str], Exchange]]:
-    """Pairs of forms, each form in one pair, and pairs of sentences that can exchange them, each sentence in one pair."""
+    """Pairs of forms, each form in one pair, and pairs of sentences that can exchange them, each sentence in one pair.
+
+    `candidates` is the result of `replacements`.
+    """
     places: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)  # (old, new, tag) -> (sentence, position)
-    for number, options in choices.items():
+    for number, options in candidates.items():
         for position, forms in options.items():
             for new in forms:
                 places[texts[number][position], new, tags[number][position]].append((number, position))
@@ -194,7 +194,7 @@ def exchanges(
     taken_forms: set[str] = set()
     taken: set[int] = set()
     known = set(texts)
-    found: list[tuple[tuple[str, str], Exchange]] = []
+    pairs: list[tuple[tuple[str, str], Exchange]] = []
     heapify(queue)
     while queue:
         most, x, y, tag = heappop(queue)
@@ -213,16 +213,16 @@ def exchanges(
                 if i != j and not {i, j} & taken and changed[0] != changed[1] and not known & set(changed):
                     taken |= {i, j}
                     known |= set(changed)
-                    found.append(((x, y), Exchange((texts[i], texts[j]), changed)))
+                    pairs.append(((x, y), Exchange((texts[i], texts[j]), changed)))
                     back.remove((j, q))
                     break
-    return found
+    return pairs
 
 
 def replacements(
     sentences: Sequence[Sentence], tags: Sequence[tuple[str, ...]], low: int, high: int
 ) -> dict[int, dict[int, list[str]]]:
-    """Sentence -> position (never the first) -> the forms that may stand there instead, sorted."""
+    """Sentence -> position (never the first) -> the forms that may replace the word, sorted."""
     frequency = Counter((t, k) for s, ks in zip(sentences, tags, strict=True) for t, k in zip(s.tokens, ks, strict=True) if k)
     bigrams: Counter[tuple[str, str]] = Counter()
     after: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -236,7 +236,7 @@ def replacements(
                 after[padded[i - 1], ks[i]].add(padded[i])
                 before[padded[i + 1], ks[i]].add(padded[i])
                 places.append((number, i, padded[i - 1 : i + 2], ks[i]))
-    found: dict[int, dict[int, list[str]]] = defaultdict(dict)
+    forms: dict[int, dict[int, list[str]]] = defaultdict(dict)
     for number, i, (left, old, right), tag in places:
         pair = bigrams[left, old], bigrams[old, right]
         likely = [
@@ -245,12 +245,12 @@ def replacements(
             if new.lower() != old.lower() and comparable(pair, (bigrams[left, new], bigrams[new, right]))
         ]
         if likely:
-            found[number][i] = sorted(likely)
-    return dict(found)
+            forms[number][i] = sorted(likely)
+    return dict(forms)
 
 
 def comparable(old: tuple[int, int], new: tuple[int, int]) -> bool:
-    """Whether both bigram frequencies lie within a factor of two of one another."""
+    """Whether both bigram frequencies lie within a factor of two of each other."""
     return all(a <= 2 * b and b <= 2 * a for a, b in zip(old, new, strict=True))
 
 

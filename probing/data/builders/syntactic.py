@@ -1,15 +1,13 @@
 """Syntactic tasks: tree depth, top constituents (both from Penn-style trees) and bigram shift (from tokens alone).
 
-TreeDepth (tree_depth): nodes on the longest path, ROOT and the tag node included, values 5-12; sentences are drawn to a
-bivariate Gaussian with diagonal covariance, so that depth cannot be told from length.
-TopConst (top_constituents): the labels of the children of the phrase under ROOT, function tags stripped, joined by
-`_`; the 19 most frequent and OTHER; sequences with punctuation or quotes inside, or that do not end in `.`, are left
-out (also of OTHER). BShift (bigram_shift): in half of the sentences (I) two adjacent tokens are swapped, neither the
-first of the sentence, neither punctuation, and not the same word; sentences with double quotes are left out. Those
-left as they are (O) could be swapped too. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et
-al. 2018.
+TreeDepth (tree_depth): nodes on the longest path, ROOT and the tag node included, values 5-12; sentences are drawn to a bivariate
+Gaussian with diagonal covariance, so that length does not reveal depth. TopConst (top_constituents): the labels of the children of
+the phrase under ROOT, function tags stripped, joined by `_`; the 19 most frequent and OTHER; sequences with punctuation or quotes
+inside, or that do not end in `.`, are excluded (also from OTHER). BShift (bigram_shift): in half of the sentences (I) two adjacent
+tokens are swapped, neither the first of the sentence, neither punctuation, and not the same word; sentences with double quotes are
+excluded. The others (O) could be swapped, too. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 
-Left out: the original's Moses tokenisation; the tokens are the corpus'. Punctuation is a token without letter or digit.
+Tokens are those of the corpus, not Moses' as in the original. Punctuation is a token without letter or digit.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ def depth_task(
     rng: np.random.Generator,
     options: Options,
 ) -> Built:
-    """Draws sentences so that depth and length are independent; shared by constituents and dependencies."""
+    """Draw sentences so that depth and length are independent; for constituents and dependencies."""
     lengths = [len(s.tokens) for s in sentences]
     least = 4 * options.min_per_split  # see `held_out`
     if options.official:
@@ -99,8 +97,7 @@ def top_constituents(sentences: Sequence[Sentence], rng: np.random.Generator, op
     built = frequent_task(kept, rng, options)
     return replace(
         built,
-        definition="Labels of the children of the phrase under ROOT, function tags stripped: the most frequent and "
-        "OTHER; "
+        definition="Labels of the children of the phrase under ROOT, function tags stripped: the most frequent and OTHER; "
         "sequences with punctuation or quotes inside, or that do not end in '.', are left out.",
         filters={"trees": len(parsed), **built.filters},
     )
@@ -113,7 +110,7 @@ def top_sequence(tree: Node) -> list[str]:
 
 
 def proper_sequence(labels: Sequence[str]) -> bool:
-    """Ends in `.`, has more than it, and only names of phrases and words before it."""
+    """Whether a sequence ends in `.`, and has only labels of phrases and words, at least one, before it."""
     return (
         len(labels) > 1 and labels[-1] == "." and all(label[:1].isalpha() and label not in ("HYPH", "NFP") for label in labels[:-1])
     )
@@ -145,8 +142,7 @@ def bigram_shift(sentences: Sequence[Sentence], rng: np.random.Generator, option
     rows = balanced(by_class(halves(able, rng, options), options, rng), options, rng)
     return Built(
         rows=tuple(rows),
-        definition="Two adjacent tokens swapped (I) or not (O): not at the start of the sentence, no punctuation, "
-        "two different "
+        definition="Two adjacent tokens swapped (I) or not (O): not at the start of the sentence, no punctuation, two different "
         "words; no sentence with double quotes.",
         split=options.split,
         filters={"sentences": len(sentences), "eligible": len(able)},
