@@ -22,7 +22,7 @@ from probing.data import builders, loading
 from probing.data import card as cards
 from probing.data.builders import clause, make, semantic, surface, syntactic, ud
 from probing.data.builders.coordination import Clause, Coordination, coordination
-from probing.data.builders.sampling import Candidate, LeftOut, Options, Row, by_form, decorrelated, held_out, shares_of
+from probing.data.builders.sampling import LeftOut, Options, Row, by_form, decorrelated, held_out, shares_of
 from probing.data.grammar import grammar
 from probing.data.readers import treebank
 from probing.data.readers.brackets import converted, from_tree
@@ -405,7 +405,7 @@ def test_leaks_that_are_there_are_found(corpus, rows):
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(["X", "Y"])), max_size=60), st.integers(0, 99))
 def test_split_by_form_keeps_forms_together(pairs, seed):
-    candidates = [Candidate((form, str(i)), label, group=form) for i, (form, label) in enumerate(pairs)]
+    candidates = [Row(None, label, (form, str(i)), form) for i, (form, label) in enumerate(pairs)]
     split = by_form(candidates, Options(3, False), np.random.default_rng(seed))
     assert not leaks.shared((row.split, row.tokens[0]) for row in split)
     assert [row.tokens for row in split] == [c.tokens for c in candidates]

@@ -15,7 +15,7 @@ identity).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -134,8 +134,8 @@ def inversion_task(
         for sign, members in in_split.items():
             order = [members[i] for i in rng.permutation(len(members))]
             half = each if sign else len(order) // 2
-            rows += [Row(split, "O", c.tokens, s.document or "") for s, c in order[:half]]
-            rows += [Row(split, "I", c.inverted().tokens, s.document or "") for s, c in order[half : 2 * half]]
+            rows += [replace(Row.of(s, "O"), split=split) for s, _ in order[:half]]
+            rows += [replace(Row.of(s, "I", c.inverted().tokens), split=split) for s, c in order[half : 2 * half]]
     check_size(rows, ["I", "O"], options)
     return Built(
         rows=tuple(shuffled(rows, rng)),

@@ -1,6 +1,6 @@
 """Seeded splits and balance, for all builders.
 
-A builder makes `Candidate`s; the functions of this module give them a split and drop some until the classes have equal size in
+A builder makes labelled rows; the functions of this module give them a split and drop some until the classes have equal size in
 every split. Splits: the corpus' own where it has all three, else 80/10/10 within each class, drawn with the seed; or by target
 form, so that a form occurs in one split only (Conneau et al. 2018: "a verb form can only occur in one of the partitions"). Where a
 tenth of a class is less than `min_per_split`, dev and test get `min_per_split` of it each, and train the rest, which is never less
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -31,23 +32,21 @@ class LeftOut(DataError):
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A labelled sentence; `group` names its target form or its document."""
-
-    tokens: tuple[str, ...]
-    label: str
-    split: str | None = None
-    group: str = ""
-
-
-@dataclass(frozen=True)
 class Row:
-    """A line of a task's file."""
+    """A line of a task's file, or a candidate for one; `group` names its target form or its document.
 
-    split: str
+    The split of a candidate is the corpus' own, if it has one, until `by_class` or `by_form` gives it another.
+    """
+
+    split: str | None
     label: str
     tokens: tuple[str, ...]
     group: str = ""
+
+    @classmethod
+    def of(cls, sentence: Sentence, label: str, tokens: tuple[str, ...] | None = None) -> Row:
+        """The candidate of a sentence, whose group is its document; `tokens`: the changed ones."""
+        return cls(sentence.split, label, sentence.tokens if tokens is None else tokens, sentence.document or "")
 
 
 @dataclass(frozen=True)
@@ -115,29 +114,29 @@ def large_classes(labelled: Iterable[tuple[str, Sentence]], options: Options) ->
     return large, {label: count.total() for label, count in sorted(counts.items()) if label not in large}
 
 
-def by_class(candidates: Sequence[Candidate], options: Options, rng: np.random.Generator) -> list[Row]:
+def by_class(candidates: Sequence[Row], options: Options, rng: np.random.Generator) -> list[Row]:
     """Give every candidate a split: the corpus' own, or one drawn within its class."""
     if options.official:
-        return [Row(c.split or "tr", c.label, c.tokens, c.group) for c in candidates]
+        return [replace(row, split=row.split or "tr") for row in candidates]
     rows: list[Row] = []
-    for label in sorted({c.label for c in candidates}):
-        members = [c for c in candidates if c.label == label]
+    for label in sorted({row.label for row in candidates}):
+        members = [row for row in candidates if row.label == label]
         splits = shares_of(len(members), rng, options.min_per_split)
-        rows += [Row(s, label, c.tokens, c.group) for s, c in zip(splits, members, strict=True)]
+        rows += [replace(row, split=split) for row, split in zip(members, splits, strict=True)]
     return rows
 
 
-def by_form(candidates: Sequence[Candidate], options: Options, rng: np.random.Generator) -> list[Row]:
+def by_form(candidates: Sequence[Row], options: Options, rng: np.random.Generator) -> list[Row]:
     """Give every target form (`group`), with all its sentences, one split, drawn in proportion to what each split still lacks.
 
     A form with both labels (`read`) is one form; the lack is counted for the label it has most often. Since chance makes some
     splits smaller than their target, the target of dev and test is a quarter more than `min_per_split`.
     """
     forms: dict[str, Counter[str]] = defaultdict(Counter)
-    for c in candidates:
-        forms[c.group][c.label] += 1
+    for row in candidates:
+        forms[row.group][row.label] += 1
     lack: dict[str, dict[str, float]] = {}
-    for label, n in Counter(c.label for c in candidates).items():
+    for label, n in Counter(row.label for row in candidates).items():
         small = held_out(n, -(-5 * options.min_per_split // 4))
         lack[label] = {"tr": n - 2 * small, "va": small, "te": small}
     split_of: dict[str, str] = {}
@@ -148,7 +147,7 @@ def by_form(candidates: Sequence[Candidate], options: Options, rng: np.random.Ge
         split_of[str(form)] = list(SHARES)[int(rng.choice(3, p=weights / weights.sum()))]
         for name, n in forms[form].items():
             lack[name][split_of[str(form)]] -= n
-    return [Row(split_of[c.group], c.label, c.tokens, c.group) for c in candidates]
+    return [replace(row, split=split_of[row.group]) for row in candidates]
 
 
 def balanced(rows: Sequence[Row], options: Options, rng: np.random.Generator) -> list[Row]:
@@ -220,27 +219,24 @@ def decorrelated(values: Sequence[int], lengths: Sequence[int], allowed: range, 
             have = available[run]
             if have.sum(1).min() < least:
                 continue
-            for middle in np.arange(run[0], run[-1] + 0.1, 0.5):
-                for spread in (2.0, 2.5, 3.0):
-                    over_values = np.exp(-0.5 * ((run - middle) / spread) ** 2)
-                    for centre in pairs:
-                        for width_of in (0.8, 1.2, 1.6, 2.2, 3.0):
-                            over_pairs = np.exp(-0.5 * ((pairs - centre) / width_of) ** 2)
-                            over_pairs[over_pairs < 0.05] = 0
-                            target = np.outer(over_values / over_values.sum(), over_pairs / over_pairs.sum())
-                            size = largest(target, have)
-                            rarest = size * target.sum(1).min() + len(pairs) / 2  # no less than its counts, which are rounded
-                            if rarest < least or (best is not None and size <= best[0]):
-                                continue
-                            rows = (largest(t, h, 0.2 * t.sum()) for t, h in zip(target, have, strict=True))
-                            size = min(size, *rows)
-                            if best is not None and size <= best[0]:
-                                continue
-                            counts = np.minimum(have, np.rint(size * target)).astype(int)
-                            if counts.sum(1).min() >= least:
-                                centred = {"mean": float(middle), "sd": spread}
-                                tokens = {"mean": float(2 * centre + 5.5), "sd": 2 * width_of}
-                                best = size, counts, {"values": run.tolist(), "value": centred, "length": tokens}
+            middles = np.arange(run[0], run[-1] + 0.1, 0.5)
+            for middle, spread, centre, deviation in product(middles, (2.0, 2.5, 3.0), pairs, (0.8, 1.2, 1.6, 2.2, 3.0)):
+                over_values = np.exp(-0.5 * ((run - middle) / spread) ** 2)
+                over_pairs = np.exp(-0.5 * ((pairs - centre) / deviation) ** 2)
+                over_pairs[over_pairs < 0.05] = 0
+                target = np.outer(over_values / over_values.sum(), over_pairs / over_pairs.sum())
+                size = largest(target, have)
+                bound = size * target.sum(1).min() + len(pairs) / 2  # of the counts of the rarest value, which are rounded
+                if bound < least or (best is not None and size <= best[0]):
+                    continue
+                size = min(size, *(largest(t, h, 0.2 * t.sum()) for t, h in zip(target, have, strict=True)))
+                if best is not None and size <= best[0]:
+                    continue
+                counts = np.minimum(have, np.rint(size * target)).astype(int)
+                if counts.sum(1).min() >= least:
+                    fitted = {"values": run.tolist(), "value": {"mean": float(middle), "sd": spread}}
+                    fitted["length"] = {"mean": float(2 * centre + 5.5), "sd": 2 * deviation}
+                    best = size, counts, fitted
         if best is not None:
             full = np.zeros(available.shape, dtype=int)
             full[best[2]["values"]] = best[1]

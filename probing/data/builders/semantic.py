@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from heapq import heapify, heappop, heappush
 
 import numpy as np
@@ -32,7 +33,6 @@ from probing.data.builders import clause
 from probing.data.builders.sampling import (
     SHARES,
     Built,
-    Candidate,
     LeftOut,
     Options,
     Row,
@@ -49,34 +49,17 @@ NUMBERS = {"NN": "NN", "NNS": "NNS"}
 REPLACED = {"NN", "NNS", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ"}
 
 
-def past_present(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Tense of the main clause's finite verb."""
-    about = "Main verb past (VBD) or present (VBP, VBZ)"
-    return tag_task(sentences, clause.finite_verb, TENSES, "ud_past_present", about, rng, options)
-
-
-def subj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Number of the main clause's subject."""
-    about = "Subject of the main clause singular (NN) or plural (NNS)"
-    return tag_task(sentences, clause.subject_head, NUMBERS, "ud_subj_number", about, rng, options)
-
-
-def obj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Number of the main clause's direct object."""
-    about = "Direct object of the main clause singular (NN) or plural (NNS)"
-    return tag_task(sentences, clause.object_head, NUMBERS, "ud_obj_number", about, rng, options)
-
-
 def tag_task(
     sentences: Sequence[Sentence],
+    rng: np.random.Generator,
+    options: Options,
+    *,
     target: Callable[[Node], Node | None],
     labels: dict[str, str],
     instead: str,
     about: str,
-    rng: np.random.Generator,
-    options: Options,
 ) -> Built:
-    """The label of one word of the tree, by its tag."""
+    """The label of one word of the tree, by its tag; `instead` names the task for dependencies."""
     if not any(s.tree for s in sentences):
         raise LeftOut(f"no constituency trees in this corpus; a dependency treebank has {instead} instead")
     labelled = []
@@ -88,6 +71,29 @@ def tag_task(
     return form_task(labelled, frequency, about, rng, options)
 
 
+past_present = partial(
+    tag_task,
+    target=clause.finite_verb,
+    labels=TENSES,
+    instead="ud_past_present",
+    about="Main verb past (VBD) or present (VBP, VBZ)",
+)
+subj_number = partial(
+    tag_task,
+    target=clause.subject_head,
+    labels=NUMBERS,
+    instead="ud_subj_number",
+    about="Subject of the main clause singular (NN) or plural (NNS)",
+)
+obj_number = partial(
+    tag_task,
+    target=clause.object_head,
+    labels=NUMBERS,
+    instead="ud_obj_number",
+    about="Direct object of the main clause singular (NN) or plural (NNS)",
+)
+
+
 def form_task(
     labelled: Sequence[tuple[Sentence, str, str]],
     frequency: Counter[tuple[str, str]],
@@ -97,7 +103,7 @@ def form_task(
 ) -> Built:
     """Sentences whose target form has a frequency within the limits, split by form, balanced; for constituents and UD."""
     low, high = scaled(100, 5000, len(labelled))
-    kept = [Candidate(s.tokens, k, group=form) for s, k, form in labelled if low <= frequency[form, k] <= high]
+    kept = [Row(None, k, s.tokens, form) for s, k, form in labelled if low <= frequency[form, k] <= high]
     rows = balanced(by_form(kept, options, rng), options, rng)
     return Built(
         rows=tuple(rows),
@@ -107,7 +113,7 @@ def form_task(
         details={
             "frequency limits": [low, high],
             "frequency limits in the paper": [100, 5000],
-            "target forms": len({c.group for c in kept}),
+            "target forms": len({row.group for row in kept}),
         },
         groups="target form",
     )
@@ -132,7 +138,7 @@ def replacement_task(
     low, high = scaled(40, 400, len(sentences))
     candidates = replacements(sentences, tags, low, high)
     pairs = exchanges([s.tokens for s in sentences], tags, candidates, rng)
-    splits = by_form([Candidate((), "", group=" ".join(sorted(pair))) for pair, _ in pairs], options, rng)
+    splits = by_form([Row(None, "", (), " ".join(sorted(pair))) for pair, _ in pairs], options, rng)
     rows: list[Row] = []
     for split in SHARES:
         inside = [(row.group, pair) for row, (_, pair) in zip(splits, pairs, strict=True) if row.split == split]

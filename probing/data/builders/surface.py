@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from probing.data.builders.sampling import Built, Candidate, LeftOut, Options, balanced, by_class, large_classes
+from probing.data.builders.sampling import Built, LeftOut, Options, Row, balanced, by_class, large_classes
 from probing.data.readers.parsed import Sentence
 
 BINS = ((5, 8), (9, 12), (13, 16), (17, 20), (21, 25), (26, 28))
@@ -31,7 +31,7 @@ def sentence_length(sentences: Sequence[Sentence], rng: np.random.Generator, opt
     """Six bins of length; a bin too small for `min_per_split` sentences in every split is dropped and named in the card."""
     labels = [next(str(k) for k, (low, high) in enumerate(BINS) if low <= len(s.tokens) <= high) for s in sentences]
     kept, dropped = large_classes(zip(labels, sentences, strict=True), options)
-    candidates = [Candidate(s.tokens, k, s.split, s.document or "") for s, k in zip(sentences, labels, strict=True) if k in kept]
+    candidates = [Row.of(s, k) for s, k in zip(sentences, labels, strict=True) if k in kept]
     rows = by_class(candidates, options, rng)
     return Built(
         rows=tuple(balanced(rows, options, rng)),
@@ -47,11 +47,13 @@ def word_content(sentences: Sequence[Sentence], rng: np.random.Generator, option
     lowered = [tuple(token.lower() for token in s.tokens) for s in sentences]
     counts = Counter(token for tokens in lowered for token in tokens)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    table = token_table(lowered, ranked)
-    best: tuple[int, dict[str, list[int]]] = (0, {})
+    rank = {word: k for k, word in enumerate(ranked)}
+    sentence = np.repeat(np.arange(len(lowered)), [len(tokens) for tokens in lowered])  # of each token of the corpus
+    word = np.array([rank[token] for tokens in lowered for token in tokens], dtype=np.int64)  # its rank
+    best: tuple[int, dict[int, list[int]]] = (0, {})
     for offset in OFFSETS:
         words = [w for w in ranked[offset:] if len(w) >= 4 and any(map(str.isalpha, w)) and counts[w] >= WORD_LEAST][:WORDS]
-        usable = usable_words(words, table)
+        usable = usable_words(np.array([rank[w] for w in words], dtype=np.int64), sentence, word)
         if len(usable) > len(best[1]):
             best = offset, usable
         if len(usable) == WORDS:
@@ -62,7 +64,7 @@ def word_content(sentences: Sequence[Sentence], rng: np.random.Generator, option
             f"too small: fewer than two words from rank 31 on have {WORD_LEAST} sentences of their own; give a larger corpus"
         )
     seeded = replace(options, official=False, min_per_split=1)
-    candidates = [Candidate(sentences[i].tokens, word, group=sentences[i].document or "") for word in usable for i in usable[word]]
+    candidates = [Row.of(sentences[i], ranked[k]) for k, rows in usable.items() for i in rows]
     rows = balanced(by_class(candidates, seeded, rng), seeded, rng)
     split, n = min(Counter(row.split for row in rows).items(), key=lambda item: item[1])
     if n < 2 * options.min_per_split:
@@ -86,38 +88,24 @@ def word_content(sentences: Sequence[Sentence], rng: np.random.Generator, option
     )
 
 
-@dataclass(frozen=True)
-class TokenTable:
-    """All tokens of a corpus as pairs (sentence, word): shape (tokens,) each; a word's number is its frequency rank."""
+def usable_words(targets: np.ndarray, sentence: np.ndarray, word: np.ndarray) -> dict[int, list[int]]:
+    """Target word -> sentences that hold it once and no other; words with fewer than `WORD_LEAST` drop out, rarest first.
 
-    sentence: np.ndarray
-    word: np.ndarray
-    ranked: Sequence[str]
-    number: dict[str, int]
-    sentences: int
-
-
-def token_table(lowered: Sequence[tuple[str, ...]], ranked: Sequence[str]) -> TokenTable:
-    number = {word: k for k, word in enumerate(ranked)}
-    sentence = np.repeat(np.arange(len(lowered)), [len(tokens) for tokens in lowered])
-    word = np.array([number[token] for tokens in lowered for token in tokens], dtype=np.int64)
-    return TokenTable(sentence, word, ranked, number, len(lowered))
-
-
-def usable_words(words: Sequence[str], tokens: TokenTable) -> dict[str, list[int]]:
-    """Word -> sentences that hold it once and no other target; words with fewer than `WORD_LEAST` drop out, rarest first."""
-    order = np.array([tokens.number[word] for word in words], dtype=np.int64)  # (w,)
-    target = np.zeros(len(tokens.number), dtype=bool)
-    target[order] = True
+    Args:
+        targets: ranks of words, shape (w,).
+        sentence, word: the sentence and the rank of every token of the corpus, shape (tokens,) each.
+    """
+    is_target = np.zeros(word.max(initial=-1) + 1, dtype=bool)
+    is_target[targets] = True
     while True:
-        hit = target[tokens.word]
-        sentence, word = tokens.sentence[hit], tokens.word[hit]
-        alone = np.bincount(sentence, minlength=tokens.sentences)[sentence] == 1
-        held = np.bincount(word[alone], minlength=len(target))[order]  # (w,)
-        poor = [k for k in np.lexsort((order, held)) if target[order[k]] and held[k] < WORD_LEAST]
+        hit = is_target[word]
+        alone = np.bincount(sentence[hit], minlength=1)[sentence[hit]] == 1
+        held = sentence[hit][alone], word[hit][alone]
+        counts = np.bincount(held[1], minlength=len(is_target))[targets]  # (w,)
+        poor = [k for k in np.lexsort((targets, counts)) if is_target[targets[k]] and counts[k] < WORD_LEAST]
         if not poor:
-            sentences_of: dict[str, list[int]] = {w: [] for w in words if target[tokens.number[w]]}
-            for i, k in zip(sentence[alone].tolist(), word[alone].tolist(), strict=True):
-                sentences_of[tokens.ranked[k]].append(i)
+            sentences_of: dict[int, list[int]] = {k: [] for k in targets[is_target[targets]].tolist()}
+            for i, k in zip(*(part.tolist() for part in held), strict=True):
+                sentences_of[k].append(i)
             return sentences_of
-        target[order[poor[: max(1, len(poor) // 4)]]] = False
+        is_target[targets[poor[: max(1, len(poor) // 4)]]] = False

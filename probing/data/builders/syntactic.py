@@ -20,9 +20,9 @@ import numpy as np
 
 from probing.data.builders.sampling import (
     Built,
-    Candidate,
     LeftOut,
     Options,
+    Row,
     balanced,
     by_class,
     check_size,
@@ -65,8 +65,7 @@ def depth_task(
         for depth, pair in np.argwhere(wanted > 0):
             cell = [i for i, (d, n) in enumerate(zip(depths, lengths, strict=True)) if d == depth and (n - 5) // 2 == pair]
             chosen += [cell[i] for i in rng.permutation(len(cell))[: wanted[depth, pair]]]
-        candidates = [Candidate(s.tokens, str(depths[i]), s.split, s.document or "") for i in chosen for s in [sentences[i]]]
-        rows = by_class(candidates, options, rng)
+        rows = by_class([Row.of(sentences[i], str(depths[i])) for i in chosen], options, rng)
         try:
             check_size(rows, [str(d) for d in target["values"]], options)
             break
@@ -125,7 +124,7 @@ def frequent_task(labelled: Sequence[tuple[Sentence, str]], rng: np.random.Gener
         classes = [k if k in frequent else "OTHER" for _, k in labelled]
         if large_classes(((k, s) for k, (s, _) in zip(classes, labelled, strict=True)), options)[1]:
             continue
-        candidates = [Candidate(s.tokens, k, s.split, s.document or "") for k, (s, _) in zip(classes, labelled, strict=True)]
+        candidates = [Row.of(s, k) for k, (s, _) in zip(classes, labelled, strict=True)]
         rows = balanced(by_class(candidates, options, rng), options, rng)
         details = {"classes": len({row.label for row in rows}), "classes in the paper": FREQUENT + 1}
         most = {k: counts[k] for k in ranked[: FREQUENT + 6]}
@@ -149,7 +148,7 @@ def bigram_shift(sentences: Sequence[Sentence], rng: np.random.Generator, option
     )
 
 
-def halves(able: Sequence[tuple[Sentence, list[int]]], rng: np.random.Generator, options: Options) -> list[Candidate]:
+def halves(able: Sequence[tuple[Sentence, list[int]]], rng: np.random.Generator, options: Options) -> list[Row]:
     """Half of the sentences of each split swapped at one position; swaps that make a known sentence are dropped."""
     taken = {s.tokens for s, _ in able}
     candidates = []
@@ -157,15 +156,15 @@ def halves(able: Sequence[tuple[Sentence, list[int]]], rng: np.random.Generator,
     turn: Counter[str | None] = Counter()
     for i in order:
         sentence, where = able[i]
-        given = sentence.split if options.official else None
-        turn[given] += 1
+        split = sentence.split if options.official else None
+        turn[split] += 1
         tokens = sentence.tokens
-        if turn[given] % 2:
+        if turn[split] % 2:
             tokens = shifted(tokens, where[int(rng.integers(len(where)))])
             if tokens in taken:
                 continue
             taken.add(tokens)
-        candidates.append(Candidate(tokens, "I" if turn[given] % 2 else "O", sentence.split, sentence.document or ""))
+        candidates.append(Row.of(sentence, "I" if turn[split] % 2 else "O", tokens))
     return candidates
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -99,22 +100,6 @@ def top_relations(tree: Dependencies) -> str | None:
     return "_".join(name for name in names if name == "ROOT" or name in CLAUSAL)
 
 
-def ud_past_present(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Tense of the main clause's finite word."""
-    about = "Tense of the main clause's finite word: the root, its copula or passive auxiliary, with no other auxiliary"
-    return feature_task(sentences, finite_word, "Tense", TENSES, about, rng, options)
-
-
-def ud_subj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Number of the root's nominal subject."""
-    return feature_task(sentences, subject, "Number", NUMBERS, "Number of the root's subject noun", rng, options)
-
-
-def ud_obj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Number of the root's object."""
-    return feature_task(sentences, direct_object, "Number", NUMBERS, "Number of the root's object noun", rng, options)
-
-
 def finite_word(tree: Dependencies) -> int | None:
     """The one finite word among the root, its copulas and its passive auxiliaries, if indicative; None with another auxiliary."""
     root = root_of(tree)
@@ -143,12 +128,13 @@ def only_noun(tree: Dependencies, relation: str) -> int | None:
 
 def feature_task(
     sentences: Sequence[Sentence],
+    rng: np.random.Generator,
+    options: Options,
+    *,
     target: Callable[[Dependencies], int | None],
     feature: str,
     labels: dict[str, str],
     about: str,
-    rng: np.random.Generator,
-    options: Options,
 ) -> Built:
     """The label of one word by one of its features.
 
@@ -171,6 +157,18 @@ def feature_task(
             "not mark the contrast there"
         )
     return form_task(labelled, frequency, about, rng, options)
+
+
+ud_past_present = partial(
+    feature_task,
+    target=finite_word,
+    feature="Tense",
+    labels=TENSES,
+    about="Tense of the main clause's finite word: the root, its copula or passive auxiliary, with no other auxiliary",
+)
+_number_task = partial(feature_task, feature="Number", labels=NUMBERS)
+ud_subj_number = partial(_number_task, target=subject, about="Number of the root's subject noun")
+ud_obj_number = partial(_number_task, target=direct_object, about="Number of the root's object noun")
 
 
 def ud_odd_man_out(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
