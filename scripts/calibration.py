@@ -172,13 +172,10 @@ def control_tasks(share: float) -> dict[str, Any]:
             line |= {name: frame[name].mean(), f"{name}_sd": frame[name].std()}
         means.append(line)
     runs, lines = max(1, round(150 * share)), []
-    for alpha, about in (
-        (LEAK_ALPHA, f"at the level of the mark, {LEAK_ALPHA:g}"),
-        (0.05, "at 0.05, to see that the test keeps its level"),
-    ):
+    for alpha, about in ((LEAK_ALPHA, f"level of the mark, {LEAK_ALPHA:g}"), (0.05, "level 0.05 of the test")):
         alarms = leak_check(runs, alpha=alpha)
-        lines.append({"statement": f"leak check, false alarms {about}", "setting": "tables of three tasks without a leak", "runs": runs,
-                      "kind": ERROR, "share": alarms.value, "low": alarms.lower, "high": alarms.upper})  # fmt: skip
+        line = {"statement": f"leak check, false alarms, {about}", "setting": "tables of three tasks without a leak", "runs": runs}
+        lines.append(line | {"kind": ERROR, "share": alarms.value, "low": alarms.lower, "high": alarms.upper})
     return {"lines": lines, "selectivity": means}
 
 
