@@ -149,7 +149,7 @@ def _interact_job(config: DictConfig) -> None:
 
 
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
-    """Runs a job and reports its errors where they happen; the other jobs of a multirun go on. In a launcher's worker it raises too.
+    """Runs a job and reports its errors at once; other jobs of a multirun go on. In a launcher's worker it raises too.
 
     Exit codes: see `main`; an exception that is not the user's is 1, with a traceback only where this package is at fault.
     """
