@@ -17,7 +17,7 @@ from probing.data.task import Split
 from probing.evaluation.engine import plan
 from probing.evaluation.request import Request
 from probing.probes.controls import CEILINGS, FLOORS, MINIMUM, SHARE, control_task, deciding_words, naive_bayes, unsuited
-from probing.probes.protocols import LogisticPath
+from probing.probes.path import LogisticPath
 
 
 @pytest.fixture

@@ -13,10 +13,12 @@ from probing import Store, evaluate, load_probe, load_task
 from probing.errors import ConfigError
 from probing.evaluation.engine import plan
 from probing.evaluation.fitting import FoldData
+from probing.evaluation.paired_tests import mcnemar
 from probing.evaluation.request import Request
-from probing.evaluation.statistics import macro_f1, mcnemar, mean_accuracy
+from probing.evaluation.statistics import macro_f1, mean_accuracy
 from probing.evaluation.table import merge
-from probing.probes.protocols import LogisticPath, ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.base import ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.path import LogisticPath
 from probing.store.results import ResultStore
 from probing.types import Representation
 

@@ -186,7 +186,7 @@ def test_too_little_memory_is_a_failed_cell_that_says_what_to_do(tasks, tmp_path
 
 
 def test_too_little_memory_of_a_fit_is_a_failed_cell(tasks, tmp_path, monkeypatch):
-    from probing.store.vectors import Rows
+    from probing.store.reading import Rows
 
     def full(self, column):
         raise MemoryError("Unable to allocate 9 GiB")

@@ -16,8 +16,9 @@ from probing import Store, evaluate
 from probing.data.task import Split, Task
 from probing.errors import DataError
 from probing.evaluation.fitting import pooled as _pooled
+from probing.probes.base import Fold, ProbeResult, SplitFeatures, SplitLabels
 from probing.probes.logistic import Design, fit_path, fit_paths
-from probing.probes.protocols import Fold, LogisticPath, ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.path import LogisticPath
 from probing.store.results import ResultStore
 
 

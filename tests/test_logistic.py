@@ -12,8 +12,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from probing import load_probe
 from probing.errors import DataError
+from probing.probes.base import SplitFeatures, SplitLabels
 from probing.probes.logistic import Design, LogisticProbe, best, fit_path, fit_paths
-from probing.probes.protocols import SplitFeatures, SplitLabels
 from probing.probes.solver import lbfgs, passes, preconditioner
 from probing.types import Representation
 

@@ -13,8 +13,9 @@ from probing import evaluate, load_encoder
 from probing.data.task import Split, Task
 from probing.errors import ConfigError
 from probing.probes import mlp
+from probing.probes.base import SplitFeatures, SplitLabels
 from probing.probes.mlp import MLPProbe, Recipe, train, train_batch
-from probing.probes.protocols import SentEvalLogReg, SentEvalTorch, SplitFeatures, SplitLabels
+from probing.probes.senteval import SentEvalLogReg, SentEvalTorch
 from probing.types import Representation
 
 

@@ -15,22 +15,8 @@ from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from probing.evaluation.statistics import (
-    compare,
-    holm,
-    letters,
-    macro_f1,
-    mcnemar,
-    mcnemar_power,
-    mean_accuracy,
-    mean_ci,
-    mean_score,
-    median_ci,
-    paired_difference,
-    smallest_difference,
-    standard_error,
-    wilson,
-)
+from probing.evaluation.paired_tests import compare, holm, letters, mcnemar, mcnemar_power, paired_difference, smallest_difference
+from probing.evaluation.statistics import macro_f1, mean_accuracy, mean_ci, mean_score, median_ci, standard_error, wilson
 from probing.types import Estimate
 
 labellings = st.integers(2, 6).flatmap(

@@ -55,11 +55,12 @@ from probing.encoders.base import Encoder
 from probing.errors import ConfigError
 from probing.evaluation.engine import compute, plan, table_of
 from probing.evaluation.evaluate import stores
+from probing.evaluation.paired_tests import holm, paired_difference
 from probing.evaluation.request import Request
-from probing.evaluation.statistics import holm, mean_of, paired_difference, wilson
+from probing.evaluation.statistics import mean_of, wilson
 from probing.evaluation.table import ResultTable
 from probing.log import info
-from probing.probes.protocols import ProbeProtocol
+from probing.probes.base import ProbeProtocol
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 

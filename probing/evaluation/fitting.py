@@ -9,8 +9,8 @@ import numpy as np
 
 from probing.data.task import Task
 from probing.errors import foreign
+from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, SplitLabels
 from probing.probes.controls import control_task
-from probing.probes.protocols import Fold, ProbeProtocol, ProbeResult, SplitFeatures, SplitLabels
 from probing.types import Labels, Representation
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from probing.config import build, read
-from probing.probes.protocols import ProbeProtocol
+from probing.probes.base import ProbeProtocol
 
 
 def load(preset: str, /, **options: Any) -> ProbeProtocol:

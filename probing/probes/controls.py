@@ -37,7 +37,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from probing.data.task import Split, Task
-from probing.probes.protocols import liblinear
+from probing.probes.senteval import liblinear
 from probing.types import Labels
 
 CONTROL_VERSIONS = {"permuted": 1, "word": 2}

@@ -1,27 +1,22 @@
-"""The representation store: every sentence's vectors, computed once per encoder, on disk, memory-mapped.
+"""The store of vectors: every sentence's vectors, computed once per encoder, on disk.
 
-    ROOT/<fingerprint>/encoder.json                      name and Encoder.description of what made the vectors, and what
-                                                         running it told (layers, company)
+    ROOT/<fingerprint>/encoder.json                      name and `Encoder.description` of the encoder, and its inspection
     ROOT/<fingerprint>/<poolings>/<segment>/sentences.json   the sentences of a segment, in row order
                                            /00000.safetensors  rows 0.. : one tensor `layer.pooling` (rows, dim), float32
                                            /00000.json         its receipt, written after it: present = finished
     ROOT/<fingerprint>/<poolings>@float16/…                  the same in float16, with offset and scale (`probing.store.float16`)
 
-A segment is the set of sentences that one request found missing, ordered by token length and cut into shards; its name is the
-hash of that list, so that it is planned once whoever asks. Sentences are shared by all tasks, splits and probes.
+A segment holds the sentences that one request lacked, ordered by token length and cut into shards; its name is the hash of that
+list. Sentences are shared by all tasks, splits and probes.
 
 float16 halves the size; a column whose error would pass 1 % of a feature's deviation stays in float32, and the receipt of each
-shard says what float16 cost. A sentence that the encoder fails on has no vectors: the receipt names it, the next process that asks
-for its shard tries it again, and whoever asks for others only is served. Who asks for float32 never reads float16; who asks for
-float16 reads float32 where all of it is there.
+shard records the error. float32 requests never read float16 files; float16 requests read float32 files if they are complete. A
+sentence that the encoder fails on has no vectors: the receipt names it, and the next process that asks for it tries again.
 
-What must hold, and how. *Killed at any moment, the same bytes in the end*: a shard is written to a temporary file and renamed,
-and its batches depend on nothing but its own sentences. *Computed once*: a lock on each shard; locks are the kernel's (flock), so
-they die with the process that held them. *Never another model's vectors*: the folder is the hash of everything that determines
-them. *Never damaged vectors*: each shard's hash is checked when a process first touches it; a shard that fails is computed again;
-a list of sentences is named by its own hash, and encoder.json bears its hash. No pickle.
-
-Left out: eviction by age.
+Guarantees. A process killed at any moment leaves whole files only (temporary name, then renamed), and the resumed run writes the
+same bytes: batches depend only on the sentences of their shard. A shard is computed once: the kernel's locks (flock) end with their
+process. Vectors of another model are never read: the folder is the hash of everything that determines them. Damaged vectors are
+never read: each shard's hash is checked when a process first touches it, and a shard that fails is computed again. No pickle.
 """
 
 from __future__ import annotations
@@ -33,30 +28,29 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from probing.encoders.base import POOLINGS, Encoder, fingerprint, hash_description
+from probing.encoders.base import POOLINGS, Encoder, fingerprint
 from probing.errors import ConfigError, StatesError, StoreError, did_you_mean
 from probing.files import os_errors_as_store_error, read_sealed, replace_file, sealed
 from probing.log import bar, human_bytes, info
+from probing.store import upkeep
 from probing.store.extraction import extract, give_back, peak_memory, token_budget, tokenized
 from probing.store.locks import gone, locked
+from probing.store.reading import Vectors
 from probing.store.segments import (
     DTYPES,
     Segment,
     contents_of,
     folder_name,
-    read_rows,
     read_segment,
     segment_folders,
     write_plan,
     write_shard,
 )
-from probing.types import Features, Representation
 
 SHARD_BYTES = 64_000_000
 """Target size of a shard: bounds the memory of extraction, and the work that a kill can lose."""
@@ -67,7 +61,7 @@ PLANNING_SECONDS = 3600
 
 @dataclass(frozen=True)
 class ExtractionCost:
-    """What a request would cost: sentences missing, their tokens, bytes on disk; seconds and bytes of memory (from a sample)."""
+    """The cost of a request: sentences missing, their tokens, bytes on disk; seconds and bytes of memory (from a sample)."""
 
     sentences: int
     tokens: int
@@ -180,13 +174,13 @@ class Store:
 
     def _segments(self, folder: Path) -> list[Segment]:
         """The segments of a folder whose lists are whole, each read once in the life of this object."""
-        found = []
+        segments = []
         for path in segment_folders(folder):
             segment = self._read.get(path) or read_segment(path)
             if segment:
                 self._read[path] = segment
-                found.append(segment)
-        return found
+                segments.append(segment)
+        return segments
 
     def _unfinished(self, folder: Path, texts: Sequence[str]) -> list[str]:
         """The texts without a finished shard in this folder."""
@@ -264,144 +258,17 @@ class Store:
                 self._checked.add(segment.data(shard))
             return held
 
-    # Upkeep.
-
     def entries(self) -> list[dict[str, Any]]:
-        """One record per encoder and folder: name, fingerprint, poolings, dtype, sentences, shards done and planned, bytes, and
-        what float16 cost at worst (`storage_error`)."""
-        found = []
-        for folder in sorted(self.root.glob("*/*/")):
-            segments = self._segments(folder)
-            said = read_encoder(folder.parent) or {"name": "?"}
-            poolings, dtype = contents_of(folder)
-            done = [(s, k) for s in segments for k in range(s.n_shards) if s.receipt(k).exists()]
-            costs = [cost for s, k in done if (cost := s.storage_error(k))]
-            found.append(
-                {
-                    "encoder": said["name"],
-                    "fingerprint": folder.parent.name,
-                    "poolings": "+".join(poolings),
-                    "dtype": dtype,
-                    "sentences": sum(len(s.sentences) for s in segments),
-                    "shards": sum(s.n_shards for s in segments),
-                    "done": len(done),
-                    "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
-                    "storage_error": {key: max(cost[key] for cost in costs) for key in costs[0]} if costs else None,
-                }
-            )
-        return found
+        """See `probing.store.upkeep.entries`."""
+        return upkeep.entries(self.root)
 
     def verify(self) -> tuple[int, list[Path]]:
-        """Hashes everything: how many shards are intact, and the files that are damaged (the next run that needs them mends them).
-
-        A shard without its receipt is not finished, and counted as neither.
-        """
-        intact, damaged = 0, []
-        for home in sorted(self.root.glob("*/")):
-            folders = [folder for poolings in sorted(home.glob("*/")) for folder in segment_folders(poolings)]
-            if folders and read_encoder(home) is None:
-                damaged.append(home / "encoder.json")
-            for folder in folders:
-                segment = read_segment(folder)
-                if segment is None:
-                    damaged.append(folder / "sentences.json")
-                    continue
-                for shard in range(segment.n_shards):
-                    if segment.intact(shard):
-                        intact += 1
-                    elif segment.receipt(shard).exists():
-                        damaged.append(segment.data(shard))
-        return intact, damaged
+        """See `probing.store.upkeep.verify`."""
+        return upkeep.verify(self.root)
 
     def prune(self, prefixes: Sequence[str]) -> int:
-        """Deletes the encoders whose fingerprint starts with one of `prefixes`; returns the bytes freed.
-
-        Raises:
-            StoreError: a prefix that no encoder of the store has.
-        """
-        freed = 0
-        for prefix in prefixes:
-            known = sorted(path.parent for path in self.root.glob("*/encoder.json"))
-            homes = [home for home in known if prefix and home.name.startswith(prefix)]
-            if len(homes) != 1:
-                have = ", ".join(home.name for home in known) or "none"
-                raise StoreError(f"{len(homes) or 'no'} encoder {prefix!r} in {self.root} (there are: {have})")
-            freed += sum(f.stat().st_size for f in homes[0].rglob("*") if f.is_file())
-            shutil.rmtree(homes[0])
-        return freed
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """Vectors of one encoder on disk; `get` reads rows of one layer and pooling through a memory map."""
-
-    segments: tuple[Segment, ...]
-    dims: tuple[int, ...]
-
-    @property
-    def reading(self) -> dict[str, int]:
-        """How the encoder reads the sentences of these segments (see `Segment.reading`)."""
-        total: Counter[str] = Counter()
-        for segment in self.segments:
-            total.update(segment.reading)
-        return dict(total)
-
-    def rows(self, texts: Sequence[str]) -> Rows:
-        """Where the sentences lie; look them up once, then read any number of columns.
-
-        Raises:
-            KeyError: a sentence that was not asked for in `Store.vectors`.
-        """
-        segment, row = np.full((2, len(texts)), -1)  # (n,) each
-        for g, one in enumerate(self.segments):
-            found = np.fromiter((one.place.get(text, -1) for text in texts), np.int64, len(texts))
-            segment[found >= 0], row[found >= 0] = g, found[found >= 0]
-        if (row < 0).any():
-            raise KeyError(texts[int(np.flatnonzero(row < 0)[0])])
-        return Rows(self, segment, row)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The places of n sentences in the store: segment and row in it, each (n,)."""
-
-    vectors: Vectors
-    segment: np.ndarray
-    row: np.ndarray
-
-    def get(self, column: Representation) -> Features:
-        """Shape (n, dims[layer]), float32, rows in the order of the sentences asked for."""
-        out = np.empty((len(self.row), self.vectors.dims[column.layer]), np.float32)
-        for path, rows, here in self._by_shard:
-            out[here] = read_rows(path, column, rows)
-        return out
-
-    @property
-    def made_with(self) -> list[dict[str, Any]]:
-        """The versions and processors that the shards of these sentences were made with, each once."""
-        sets = [(read_sealed(path.with_suffix(".json")) or {}).get("made_with") for path, _, _ in self._by_shard]
-        return [made for k, made in enumerate(sets) if made and made not in sets[:k]]
-
-    @cached_property
-    def _by_shard(self) -> list[tuple[Path, np.ndarray, np.ndarray]]:
-        """For each shard: its file, which of its rows are asked for, and where they go."""
-        found = []
-        for g, segment in enumerate(self.vectors.segments):
-            places = np.flatnonzero(self.segment == g)
-            shard = self.row[places] // segment.shard_rows
-            order = np.argsort(shard, kind="stable")
-            for here in np.split(places[order], np.flatnonzero(np.diff(shard[order])) + 1):
-                if len(here):
-                    found.append(
-                        (segment.data(int(self.row[here[0]]) // segment.shard_rows), self.row[here] % segment.shard_rows, here)
-                    )
-        return found
-
-
-def read_encoder(home: Path) -> dict[str, Any] | None:
-    """Name and description of the encoder whose folder this is; None if they are missing, damaged, or another encoder's."""
-    said = read_sealed(home / "encoder.json")
-    return said if said and hash_description(said["description"])[:20] == home.name else None
+        """See `probing.store.upkeep.prune`."""
+        return upkeep.prune(self.root, prefixes)
 
 
 def _refuse_failed(encoder: Encoder, segments: Sequence[Segment], texts: Sequence[str]) -> None:
@@ -428,10 +295,10 @@ def _refuse_older(home: Path) -> None:
         StoreError: the files of this encoder are those of a version that this one cannot read; they are left alone.
     """
     try:
-        said = json.loads((home / "encoder.json").read_text(encoding="utf-8"))
+        record = json.loads((home / "encoder.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return
-    if isinstance(said, dict) and "name" in said and not {"sha256", "description"} & set(said):
+    if isinstance(record, dict) and "name" in record and not {"sha256", "description"} & set(record):
         raise StoreError(
             f"{home} was written by an earlier version of probing, whose vectors this one does not read: "
             "delete it, or choose another folder with run.store=… or run.dir=…"
