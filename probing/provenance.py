@@ -1,8 +1,8 @@
-"""Versions, processor and time of a measurement; and the message for a fault of this package.
+"""Versions, processor and time of a computation, and the message for a fault of this package.
 
-Versions and processor are in the receipt of each shard (`probing.store.segments`) and in the details of each cell
-(`probing.store.results`), not in keys. Receipts hold no date and no name of a machine, so that a run that was killed and resumed on
-one machine with the same number of threads writes the same receipts.
+The record of each shard (`probing.store.segments`) and the details of each cell (`probing.store.results`) hold versions and
+processor; keys do not. They hold no date and no name of a machine, so that a run that was killed and resumed on one machine with
+one number of threads writes the same records.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PACKAGES = ("probing", "torch", "transformers", "scikit-learn", "numpy", "scipy"
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that compute the numbers."""
+    """Versions of Python and of the packages that compute the numbers."""
     known = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -33,8 +33,8 @@ def versions() -> dict[str, str]:
 
 
 def processor() -> dict[str, Any]:
-    """Return the facts on which the last digits of a number can depend: the processor's name, torch's threads, whether it
-    multiplies bfloat16, and the GPU if torch uses one."""
+    """The name, torch's threads, whether bfloat16 is multiplied, and the GPU if torch uses one: the last digits of a number can
+    depend on them."""
     import torch
 
     facts = {"name": _processor_name(), "threads": torch.get_num_threads(), "bfloat16": multiplies_bfloat16()}
@@ -42,12 +42,12 @@ def processor() -> dict[str, Any]:
 
 
 def made_with() -> dict[str, Any]:
-    """Return the versions and the processor, for the receipt of a shard."""
+    """Versions and processor, for the record of a shard."""
     return {name: versions()[name] for name in ("torch", "transformers", "numpy")} | {"processor": processor()}
 
 
 def provenance() -> dict[str, Any]:
-    """Return time, versions, machine and processor, for the details of a cell."""
+    """Time, versions, machine and processor, for the details of a cell or a manifest."""
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
@@ -58,7 +58,7 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def multiplies_bfloat16() -> bool:
-    """Whether this machine's processor multiplies bfloat16."""
+    """Whether the processor has instructions that multiply bfloat16."""
     import torch
 
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
@@ -76,7 +76,7 @@ def _processor_name() -> str:
 
 
 def own_fault() -> str:
-    """Return the message after the traceback of a fault of this package: what to report, and to whom."""
+    """The line after the traceback of a fault of this package: what to report, and where."""
     try:
         about: Mapping[str, Any] = metadata("probing")
         urls = dict(entry.split(", ", 1) for entry in about.get_all("Project-URL") or ())

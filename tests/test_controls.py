@@ -12,7 +12,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
 from probing import Store
-from probing.data.task import Split, load
+from probing.data.loading import load
+from probing.data.task import Split
 from probing.evaluation.engine import plan
 from probing.evaluation.request import Request
 from probing.probes.baselines import FLOORS, naive_bayes

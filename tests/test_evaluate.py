@@ -10,7 +10,6 @@ import pytest
 from toys import ToyEncoder, write_task
 
 from probing import Store, evaluate, load_probe, load_task
-from probing.data.task import lengths
 from probing.errors import ConfigError
 from probing.evaluation.engine import plan
 from probing.evaluation.fitting import FoldData
@@ -447,7 +446,7 @@ def test_a_half_follows_in_sentevals_order_of_its_own_sentences(tasks):
         train = tasks[0].train
         drawn = train.half(number)
         part = FoldData.of(tasks[0], tasks[0], ["true"], number)
-        alone = np.lexsort((train.labels[drawn], lengths(train)[drawn]))
+        alone = np.lexsort((train.labels[drawn], train.lengths[drawn]))
         np.testing.assert_array_equal(part.order, alone)
         assert not np.array_equal(alone, np.arange(len(drawn)))
 

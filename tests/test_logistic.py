@@ -197,7 +197,7 @@ def test_products_laid_out_for_many_columns_are_the_same_products(k, monkeypatch
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     monkeypatch.setattr(solver_loss.onednn, "pays", lambda: False)
     turned = matrix.for_columns(columns)
-    assert turned.basis is None and not turned.blocks
+    assert turned.rotated and not turned.blocks
     for a, b in zip(solver_loss.LogisticLoss(turned, targets, weights).iterate, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from probing.evaluation.table import ResultTable
 
 KEYS = ("task", "encoder", "probe", "n_train")
-"""What a family of layers and poolings has in common."""
+"""Fields that the layers and poolings of a family share."""
 
 
 class Comparison(NamedTuple):
@@ -152,8 +152,8 @@ def letters_of(best: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> 
     for key, group in groups.items():
         ranked = sorted(group)
         separated = [[(*key, *sorted((a, b))) in apart for _, _, b in ranked] for _, _, a in ranked]
-        for (_, i, _), found in zip(ranked, letters(separated) if len(ranked) > 1 else [""], strict=True):
-            given[i] = found
+        for (_, i, _), letter in zip(ranked, letters(separated) if len(ranked) > 1 else [""], strict=True):
+            given[i] = letter
     return given
 
 
@@ -171,10 +171,10 @@ def _cells_at(table: ResultTable, line: Any) -> dict[int, str]:
 def halves_of(table: ResultTable, *key: Any) -> dict[tuple[str, int], dict[int, Any]]:
     """The rows of a family's columns (pooling, layer) that were fitted on halves of the train split, by number of the half."""
     rows = table.role("resample")
-    found: dict[tuple[str, int], dict[int, Any]] = {}
+    halves: dict[tuple[str, int], dict[int, Any]] = {}
     for row in rows[(rows[list(KEYS)] == list(key)).all(axis=1)].itertuples():
-        found.setdefault((row.pooling, row.layer), {})[int(row.seed)] = row
-    return found
+        halves.setdefault((row.pooling, row.layer), {})[int(row.seed)] = row
+    return halves
 
 
 def dev_first(done: pd.DataFrame) -> pd.DataFrame:

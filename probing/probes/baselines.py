@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from probing.data.task import Task, lengths
+from probing.data.task import Task
 from probing.types import Labels
 
 
@@ -32,8 +32,8 @@ def majority(task: Task) -> tuple[Labels, Labels]:
 def length(task: Task) -> tuple[Labels, Labels]:
     """Multinomial logistic regression on the number of space-delimited tokens, nearly unregularised (C = 10,000)."""
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1e4, max_iter=5000))
-    model.fit(lengths(task.train)[:, None], task.train.labels)
-    return model.predict(lengths(task.dev)[:, None]), model.predict(lengths(task.test)[:, None])
+    model.fit(task.train.lengths[:, None], task.train.labels)
+    return model.predict(task.dev.lengths[:, None]), model.predict(task.test.lengths[:, None])
 
 
 def ngrams(n: int, task: Task) -> tuple[Labels, Labels]:

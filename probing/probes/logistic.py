@@ -175,14 +175,11 @@ def fit_paths(
     matrix = design.matrix.for_columns(columns)
     if columns > FEW_COLUMNS and not together:  # nothing is gained side by side
         devs = [None if dev is None else (dev[0], [labels]) for labels in (dev[1] if dev else ys)]
-        return [
-            _fit_paths(design, matrix, [y], n_classes, grid, own_dev, patience, False)[0]
-            for y, own_dev in zip(ys, devs, strict=True)
-        ]
-    return _fit_paths(design, matrix, ys, n_classes, grid, dev, patience, together)
+        return [_fit_paths(matrix, [y], n_classes, grid, own_dev, patience, False)[0] for y, own_dev in zip(ys, devs, strict=True)]
+    return _fit_paths(matrix, ys, n_classes, grid, dev, patience, together)
 
 
-def _fit_paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patience, together: bool) -> list[list[Fit]]:
+def _fit_paths(matrix: Matrix, ys, n_classes: int, grid, dev, patience, together: bool) -> list[list[Fit]]:
     """`fit_paths`, label sets side by side."""
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
     n, columns = count_labelled(targets), 1 if n_classes == 2 else n_classes
@@ -192,7 +189,7 @@ def _fit_paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, pa
     def solve(loss: LogisticLoss, label_sets: list[int], C: float, first_direction=None, loose=False):
         lam = 1 / (C * n)
         optima, iterations, converged = minimise(loss, lam, first_direction, loose)
-        objective, weights, fits = optima.objective(lam), optima.weights @ design.matrix.basis.T, []
+        objective, weights, fits = optima.objective(lam), optima.weights @ matrix.basis.T, []
         for row, k in enumerate(label_sets):
             fit = Fit(float(C), weights[row].T, float(objective[row]), int(iterations[row]), bool(converged[row]), exact=not loose)
             if dev is not None:

@@ -38,21 +38,23 @@ class Matrix(NamedTuple):
 
     Attributes:
         features: with a last row of ones for the intercept, sentences along the last axis, (d + 1, n).
-        basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone. None: the features are rotated themselves.
+        basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone.
         spectrum: eigenvalues of the covariance and a one for the intercept, (d + 1,).
+        rotated: whether the features are in the eigenbasis.
         blocks: for products with many columns, each block of sentences laid out twice, for logits and for gradients; or none.
     """
 
     features: torch.Tensor
-    basis: torch.Tensor | None
+    basis: torch.Tensor
     spectrum: torch.Tensor
+    rotated: bool = False
     blocks: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
 
     def for_columns(self, columns: int) -> Matrix:
         """Return this matrix, laid out for products with weights of so many logistic columns."""
         if columns <= FEW_COLUMNS:
             return self
-        rotated = self._replace(features=self.basis.T @ self.features, basis=None)
+        rotated = self._replace(features=self.basis.T @ self.features, rotated=True)
         if not onednn.pays():
             return rotated
         parts = [part.contiguous() for part in rotated.features.split(BLOCK_ROWS, 1)]
@@ -62,12 +64,12 @@ class Matrix(NamedTuple):
 
     def to_eigenbasis(self, a: torch.Tensor) -> torch.Tensor:
         """Vectors (..., d + 1) in the coordinates of `features`, rotated to the eigenbasis."""
-        return a if self.basis is None else a @ self.basis
+        return a if self.rotated else a @ self.basis
 
     def logits(self, weights: torch.Tensor) -> Iterator[torch.Tensor]:
         """Logits for weights (L, K, d + 1), one block of sentences after the other, (L, K, block)."""
         flat = weights.flatten(0, 1)
-        flat = flat if self.basis is None else flat @ self.basis.T
+        flat = flat if self.rotated else flat @ self.basis.T
         for at, block in enumerate(self.features.split(BLOCK_ROWS, 1)):
             logits = onednn.product(flat, self.blocks[at][0]) if self.blocks else flat @ block
             yield logits.view(*weights.shape[:2], -1)
