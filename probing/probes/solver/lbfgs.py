@@ -117,7 +117,7 @@ def minimise(
 
     Args:
         loss: at the start; with a single label set, at the optimum afterwards. If it is not of full precision, label sets end, not
-            converged, once the objective is too small for it, or falls by less than a hundredth of what the gradient promises.
+            converged, once the objective is too small for it, or falls by less than a hundredth of the predicted decrease.
         first_direction: of the first step, where it descends; shaped like the weights.
         loose: stop at the `LOOSE_FACTOR` tolerance.
     """
@@ -165,7 +165,7 @@ def minimise(
         stuck = _take_step(loss, value, gradient, direction, lam) == 0  # nothing lower can be found at this precision
         gradient, value = loss.iterate.objective_gradient(lam), loss.iterate.objective(lam)
         if not loss.FULL_PRECISION:
-            stuck |= last_value - value < -0.005 * _dot(last_gradient, direction).flatten()  # a hundredth of what it promised
+            stuck |= last_value - value < -0.005 * _dot(last_gradient, direction).flatten()  # a hundredth of the predicted decrease
         preconditioned = precondition(gradient)
         s, y, preconditioned_y = loss.iterate.weights - last.weights, gradient - last_gradient, preconditioned - last_preconditioned
         sy = _dot(s, y)
