@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from probing import cli
 from probing.data.builders import grammar_tasks
 from probing.encoders import load
-from probing.evaluation import evaluate as evaluation
+from probing.evaluation import engine
 from probing.evaluation.runs import Run
 from probing.report import write as report
 from probing.store import vectors as store
@@ -55,13 +55,13 @@ class Trials:
             time.sleep(0.02)
             return plain(encoder, items, *rest)
 
-        write = ResultStore.write
+        put = ResultStore.put
 
-        def slow(self, *given):
+        def slow(self, *given, **options):
             time.sleep(0.02)
-            return write(self, *given)
+            return put(self, *given, **options)
 
-        ResultStore.write = slow
+        ResultStore.put = slow
         store.extract, store.SHARD_BYTES = logged, 16 * 4 * (8 + 16)
         report._pictures, report.html = lambda *given: [], lambda *given: ""
         self.whole = home / "whole"
@@ -146,14 +146,14 @@ class Trials:
         folder, log = self.home / "at-once", self.home / "computed.log"
         shutil.rmtree(folder, ignore_errors=True)
         log.write_text("")
-        os.environ[LOG], plain, evaluation._announce = str(log), evaluation._announce, lambda *given: None
+        os.environ[LOG], plain, engine._announce = str(log), engine._announce, lambda *given: None
         pids = []
         for k in range(processes):
             pair = f"task={TASKS[k % 3]},{TASKS[(k + 1) % 3]}"
             pids.append(self.start(folder, *([] if alike else [pair]), name=f"r{k}"))
         codes = [self.wait(pid) for pid in pids]
         del os.environ[LOG]
-        evaluation._announce = plain
+        engine._announce = plain
         texts = self.sentences(self.whole)
         computed = log.read_text().splitlines()
         good = codes == [0] * processes and store.Store(folder / "store").verify()[1] == []
