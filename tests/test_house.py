@@ -105,6 +105,15 @@ def test_the_readme_names_commands_that_exist():
         assert experiment in presets.names("experiment")
 
 
+def test_results_name_scripts_that_are_there_and_every_folder_has_its_line():
+    for path in (ROOT / "results").rglob("*.*"):
+        if path.suffix in (".md", ".json"):
+            for name in re.findall(r"scripts/[\w/]+\.py", path.read_text(encoding="utf-8")):
+                assert (ROOT / name).is_file(), f"{path.relative_to(ROOT)}: {name}"
+    lines = re.findall(r"^\| ([\w-]+) \|", (ROOT / "results" / "README.md").read_text(encoding="utf-8"), re.M)
+    assert lines[1:] == sorted(path.name for path in (ROOT / "results").iterdir() if path.is_dir())
+
+
 def test_import_published_keeps_every_value(tmp_path):
     """The script reads what it wrote: the same columns and values, a status added."""
     done = processes.run(ROOT / "scripts" / "results" / "import_published.py", paths.PUBLISHED, tmp_path)
