@@ -8,7 +8,7 @@ import pytest
 
 from probing.data.builders import grammar_tasks
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts" / "benchmarks"
 
 
 def memory_of_a_run(root: str, n: int) -> tuple[int, int, int, int]:

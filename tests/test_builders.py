@@ -685,7 +685,7 @@ def test_grammar_folder_is_made_once_and_mended(tmp_path):
 
 
 def test_report_runs_on_a_small_grammar(tmp_path):
-    script = Path(__file__).parent.parent / "scripts" / "make_tasks_report.py"
+    script = Path(__file__).parent.parent / "scripts" / "results" / "make_tasks_report.py"
     done = processes.run(script, "--out", tmp_path, *"--n 1000 --only grammar --min-per-split 2 --seeds 2".split())
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "leaks.csv")

@@ -21,7 +21,8 @@ from probing.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 Checkpoint, between, compared, main, ranking = map(
-    runpy.run_path(str(ROOT / "scripts" / "architectures.py")).get, "Checkpoint between compared main ranking".split()
+    runpy.run_path(str(ROOT / "scripts" / "results" / "compare_architectures.py")).get,
+    "Checkpoint between compared main ranking".split(),
 )
 
 

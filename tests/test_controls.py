@@ -28,11 +28,11 @@ def task(toy_root):
 
 @pytest.fixture
 def calibration(monkeypatch):
-    """The planted tasks and encoders of scripts/calibration_controls.py."""
-    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "scripts")
-    import calibration_controls
+    """The planted tasks and encoders of scripts/calibration/controls.py."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "scripts" / "calibration")
+    import controls
 
-    return calibration_controls
+    return controls
 
 
 @pytest.fixture

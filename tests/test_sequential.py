@@ -25,7 +25,7 @@ from probing.evaluation.request import Request
 from probing.evaluation.table import ResultTable
 from probing.store.results import ResultStore
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "flash.py"
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "results" / "flash.py"
 
 
 def script(path):
@@ -38,8 +38,9 @@ def script(path):
 @pytest.fixture(scope="module")
 def calibration():
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPT.parent)
-        return script(SCRIPT.with_name("calibration_folds.py"))
+        folder = SCRIPT.parents[1] / "calibration"
+        patch.syspath_prepend(folder)
+        return script(folder / "folds.py")
 
 
 WORDS = [f"w{i}" for i in range(40)]
@@ -345,7 +346,7 @@ def test_the_script_that_compares_it_with_the_full_run(root, tmp_path):
     words = [root, tmp_path / "out", "--encoder", model, "--tasks", "past_present,word_content", "--precisions", "12,6"]
     words += ["--seeds", "0", "--scratch", tmp_path / "scratch", "--cold"]
     for _ in range(2):  # the second reads what the first has measured
-        done = processes.run(SCRIPT, *words, cwd=SCRIPT.parents[1])
+        done = processes.run(SCRIPT, *words, cwd=SCRIPT.parents[2])
         assert done.returncode == 0, done.stderr
     runs, lines = pd.read_csv(tmp_path / "out" / "flash.csv"), pd.read_csv(tmp_path / "out" / "tasks.csv")
     assert list(runs.precision) == [12, 6]
@@ -363,7 +364,7 @@ def test_the_script_that_compares_it_with_the_full_run(root, tmp_path):
 
 
 def test_rank_resolution_is_what_95_percent_of_the_rank_differences_do_not_exceed():
-    measured = script(SCRIPT)
+    measured = script(SCRIPT.with_name("flash_agreement.py"))
 
     def table(a, b):
         rows = [{"role": "probe", "task": t, "layer": k, "accuracy": x} for t, of in (("s", a), ("t", b)) for k, x in enumerate(of)]
@@ -384,7 +385,7 @@ def test_rank_resolution_is_what_95_percent_of_the_rank_differences_do_not_excee
 def test_the_reference_of_the_script_is_the_committed_run(shared):
     measured = script(SCRIPT)
     tasks = [load_task(name, shared / "data" / "probing" / "xprobe-en") for name in ("sentence_length", "bigram_shift")]
-    folder = SCRIPT.parents[1] / "results" / "xprobe-en-minilm"
+    folder = SCRIPT.parents[2] / "results" / "xprobe-en-minilm"
     best = measured.Reference(folder, tasks).best().set_index("task")
     assert best.layer.to_dict() == {"sentence_length": 2, "bigram_shift": 3} and best.not_separated["sentence_length"] == [
         (layer, "mean") for layer in range(4)
