@@ -16,7 +16,7 @@ lint: setup
 
 # the committed table of the eight xprobe-en tasks; DATA names the folder of their files
 table: setup
-	$(BIN)/python scripts/main_table.py $(DATA) results/xprobe-en-minilm
+	$(BIN)/python scripts/results/main_table.py $(DATA) results/xprobe-en-minilm pooling=mean twins=5
 
 setup: .venv/.done
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import processes
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "bench_probes.py"
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "benchmarks" / "bench_probes.py"
 
 
 def test_the_speed_of_probes(tmp_path):
     words = ["--synthetic", "300x12x2,300x12x4", "--grid", "8/0,0.2/1e-4", "--max-epoch", "8"]
-    done = processes.run(SCRIPT, tmp_path, *words, cwd=SCRIPT.parents[1])
+    done = processes.run(SCRIPT, tmp_path, *words, cwd=SCRIPT.parents[2])
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "probes.json").read_text())
     assert [row["classes"] for row in found["logistic"]] == [2, 4] and len(found["mlp"]) == 2

@@ -15,7 +15,7 @@ from probing.store.extraction import give_back
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "scripts")
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "scripts" / "benchmarks")
     import bench_scaling
 
     monkeypatch.setattr(bench_scaling, "fresh", lambda call, *given: call(*given))  # a process each takes seconds
@@ -28,12 +28,12 @@ def test_anonymous_memory_counts_what_is_held_and_no_file(script, tmp_path):
     give_back()  # memory that earlier tests freed would be given back meanwhile
     with script.Measured() as held:
         block = np.ones(size, np.uint8)
-    assert held.said["anonymous_bytes"] - held.said["anonymous_before"] == pytest.approx(size, rel=0.1)
+    assert held.figures["anonymous_bytes"] - held.figures["anonymous_before"] == pytest.approx(size, rel=0.1)
     block.tofile(tmp_path / "file")
     del block
     with script.Measured() as mapped:
         assert np.memmap(tmp_path / "file", np.uint8, "r").sum(dtype=np.int64) == size  # every page is read
-    assert mapped.said["anonymous_bytes"] - mapped.said["anonymous_before"] < size // 4
+    assert mapped.figures["anonymous_bytes"] - mapped.figures["anonymous_before"] < size // 4
 
 
 def test_every_curve_at_toy_size(script, tmp_path, tiny, monkeypatch):

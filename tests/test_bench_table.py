@@ -8,7 +8,7 @@ import processes
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPT = ROOT / "scripts" / "bench_table.py"
+SCRIPT = ROOT / "scripts" / "benchmarks" / "bench_table.py"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from probing.errors import ConfigError, EncoderError
 from probing.interactions.text.heads import head_of
 from probing.interactions.text.masking import published
 from probing.studies.classifiers import classifier
-from probing.training.objectives import Classification
+from probing.training.classification import Classification
 from probing.training.train import train
 
 

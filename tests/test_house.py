@@ -17,7 +17,7 @@ import yaml
 import probing
 from probing import config as presets
 from probing import paths
-from probing.data import task
+from probing.data import card as cards
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = [m.name for m in pkgutil.walk_packages(probing.__path__, "probing.") if m.name != "probing.__main__"]
@@ -50,6 +50,15 @@ def test_every_preset_names_every_option_of_its_class(group):
         assert presets.about(group, name)
 
 
+@pytest.mark.parametrize(("old", "new"), presets.MOVED.items())
+def test_a_class_that_moved_is_built_by_its_old_name(old, new):
+    module, _, name = new.rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    assert presets.first_target(cls) == old and cls.__module__ == module
+    required = {f.name: "x" for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
+    assert type(presets.build({"_target_": old, **required}, "encoder")) is cls
+
+
 @pytest.mark.parametrize("group", ["suite", "experiment"])
 def test_suites_and_experiments_say_what_they_are(group):
     for name in presets.names(group):
@@ -57,7 +66,7 @@ def test_suites_and_experiments_say_what_they_are(group):
         content = (paths.CONF / group / f"{name}.yaml").read_text()
         assert "@package _global_" in content
         tasks = yaml.safe_load(content).get("task", "all")
-        assert tasks == "all" or set(tasks) <= set(task.names())
+        assert tasks == "all" or set(tasks) <= set(cards.names())
 
 
 def test_every_preset_composes():
@@ -105,9 +114,18 @@ def test_the_readme_names_commands_that_exist():
         assert experiment in presets.names("experiment")
 
 
+def test_results_name_scripts_that_are_there_and_every_folder_has_its_line():
+    for path in (ROOT / "results").rglob("*.*"):
+        if path.suffix in (".md", ".json"):
+            for name in re.findall(r"scripts/[\w/]+\.py", path.read_text(encoding="utf-8")):
+                assert (ROOT / name).is_file(), f"{path.relative_to(ROOT)}: {name}"
+    lines = re.findall(r"^\| ([\w-]+) \|", (ROOT / "results" / "README.md").read_text(encoding="utf-8"), re.M)
+    assert lines[1:] == sorted(path.name for path in (ROOT / "results").iterdir() if path.is_dir())
+
+
 def test_import_published_keeps_every_value(tmp_path):
     """The script reads what it wrote: the same columns and values, a status added."""
-    done = processes.run(ROOT / "scripts" / "import_published.py", paths.PUBLISHED, tmp_path)
+    done = processes.run(ROOT / "scripts" / "results" / "import_published.py", paths.PUBLISHED, tmp_path)
     assert done.returncode == 0, done.stderr
     for path in paths.PUBLISHED.glob("*.csv"):
         assert (tmp_path / path.name).read_text() == path.read_text()
@@ -116,14 +134,14 @@ def test_import_published_keeps_every_value(tmp_path):
 @pytest.mark.slow
 def test_main_table_runs_on_toy_data(toy_root, tiny, tmp_path):
     words = ["encoder=hf", f"encoder.name={tiny('bert')}", "pooling=mean", "controls=none", f"run.dir={tmp_path / 'out'}"]
-    script = ROOT / "scripts" / "main_table.py"
+    script = ROOT / "scripts" / "results" / "main_table.py"
     done = processes.run(script, toy_root, tmp_path / "table", *words, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert {"table.md", "table.csv", "rows.csv", "manifest.json"} <= {path.name for path in (tmp_path / "table").iterdir()}
 
 
 def test_bad_inputs_runs_its_first_cases(tmp_path):
-    done = processes.run(ROOT / "scripts" / "bad_inputs.py", tmp_path, "2")
+    done = processes.run(ROOT / "scripts" / "trials" / "bad_inputs.py", tmp_path, "2")
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "README.md").read_text().splitlines()[-2:]
     assert all("| 2 | probing: " in row for row in rows)
@@ -131,7 +149,9 @@ def test_bad_inputs_runs_its_first_cases(tmp_path):
 
 @pytest.mark.slow
 def test_failing_models_runs(tmp_path):
-    done = subprocess.run([sys.executable, ROOT / "scripts" / "failing_models.py", tmp_path], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "trials" / "failing_models.py", tmp_path], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "failing-models.md").read_text()
     assert text.count("(exit code 1)") >= 8 and "Traceback" not in text and "§" in text
@@ -139,7 +159,7 @@ def test_failing_models_runs(tmp_path):
 
 def test_parity_runs_on_toy_data(toy_root, tiny, tmp_path):
     """Beside running, it must find parity on the toy data too."""
-    script = ROOT / "scripts" / "parity.py"
+    script = ROOT / "scripts" / "results" / "parity.py"
     words = ["--tasks", "bigram_shift", "--encoder", tiny("bert"), "--store", tmp_path / "store", "--grid", "0.01,1"]
     done = processes.run(script, toy_root, tmp_path / "parity", *words)
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ def run(name, out, *words):
 
 def test_the_speed_ratios(tmp_path):
     pytest.importorskip("shapiq")
-    found = run("bench_interactions.py", tmp_path, "--players", "4", "--repeats", "3")
+    found = run("benchmarks/bench_interactions.py", tmp_path, "--players", "4", "--repeats", "3")
     assert [row["index"] for row in found["rows"]] == ["SV", "SII", "Moebius"]
     for row in found["rows"]:
         assert row["ratio"] == pytest.approx(row["shapiq"] / row["ours"]) and len(row["repeats"]["ours"]) == 3
@@ -28,7 +28,7 @@ def test_the_speed_ratios(tmp_path):
 @pytest.mark.slow
 def test_the_study_of_estimators(tmp_path):
     pytest.importorskip("shapiq")
-    run("interaction_estimators.py", tmp_path, "--players", "12", "--seeds", "1", "--repeats", "3", "--shapiq", "1")
+    run("results/interaction_estimators.py", tmp_path, "--players", "12", "--seeds", "1", "--repeats", "3", "--shapiq", "1")
     frame, learned = pd.read_csv(tmp_path / "errors.csv"), pd.read_csv(tmp_path / "learned.csv")
     assert set(frame.method) >= {"sampled", "regression", "permutation", "permutation_told", "shapiq:KernelSHAP"}
     assert (frame["rows"] <= frame.budget + frame.m * (frame.m + 1)).all() and (frame.error >= 0).all()

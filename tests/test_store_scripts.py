@@ -18,7 +18,7 @@ def run(name, out, *words):
 
 @pytest.mark.slow
 def test_faults(tmp_path):
-    said = run("faults.py", tmp_path, *"--kills 3 --rounds 1 --processes 2 --flips 5 --full 1".split())
+    said = run("trials/faults.py", tmp_path, *"--kills 3 --rounds 1 --processes 2 --flips 5 --full 1".split())
     found = json.loads((tmp_path / "faults.json").read_text())
     assert {name: len(trials) for name, trials in found.items() if name != "full"} == {"kills": 3, "at_once": 1, "flips": 5}
     assert all(trial["good"] for trials in found.values() for trial in trials)
@@ -31,7 +31,7 @@ def test_faults(tmp_path):
 @pytest.mark.slow
 def test_the_bench_of_the_store(tmp_path, toy_root, tiny):
     words = f"--tasks bigram_shift --train 80 --rest 30 --sizes 3000 --repeats 1 --encoder {tiny('bert')}".split()
-    said = run("bench_store.py", tmp_path / "out", toy_root, *words)
+    said = run("benchmarks/bench_store.py", tmp_path / "out", toy_root, *words)
     found = json.loads((tmp_path / "out" / "store.json").read_text())
     errors = {(r["kind"], r["layer"], r["pooling"]): r for r in found["precision"]["errors"]}
     ours = [r for (kind, *_), r in errors.items() if kind == "float16 with offset and scale"]

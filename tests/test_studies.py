@@ -83,7 +83,7 @@ def test_several_runs_make_one_report(said, tmp_path):
     assert (tmp_path / "again" / "rows.csv").read_bytes() == (tmp_path / "out" / "rows.csv").read_bytes()
     with pytest.raises(ConfigError, match="say where it goes with --out DIR"):
         CliRunner().invoke(app, ["report", str(folders[0])], catch_exceptions=False)
-    script = Path(__file__).parents[1] / "scripts" / "study_results.py"
+    script = Path(__file__).parents[1] / "scripts" / "results" / "study_results.py"
     done = processes.run(script, tmp_path / "result", *folders)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "result").iterdir()} == {"table.md", "rows.csv.xz", "manifest.json"}

@@ -21,7 +21,7 @@ from probing.paths import CONF
 from probing.store import locks
 from probing.store import vectors as store
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "slurm_trial.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "trials" / "slurm_trial.py"
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_the_log_of_shards_counts_each_sentence(trial, tmp_path, monkeypatch):
 
 def test_the_trial_tells_each_start_of_a_job_what_ended_it(trial, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.import_module("slurm_sweep"), "jobs", list)
-    monkeypatch.setattr(trial, "said", lambda *command: " ".join(command) + "\n")  # `sinfo` is not everywhere
+    monkeypatch.setattr(trial, "output_of", lambda *command: " ".join(command) + "\n")  # `sinfo` is not everywhere
     sweep = trial.Sweep("limit", None, tmp_path / "home", [], 0)
     sweep.struck = {"1_0": "SIGKILL"}
     said = {"1_0": "9 cells: 4 done, 5 to compute\n", "1_1": "3 cells: 0 done, 3 to compute\nthis job is timed-out.\n" * 2}

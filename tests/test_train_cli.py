@@ -47,7 +47,7 @@ def test_networks_are_trained_probed_and_compared_in_one_table(reviews, toy_root
     assert set(rows[rows.role == "random"].twin_of) == {folder.name for folder in folders}
     assert (Path(table) / "report.html").is_file()
 
-    done = processes.run(ROOT / "scripts" / "training_table.py", out / "checkpoints", tmp_path / "training")
+    done = processes.run(ROOT / "scripts" / "results" / "training_table.py", out / "checkpoints", tmp_path / "training")
     assert done.returncode == 0, done.stderr
     said = (tmp_path / "training" / "README.md").read_text()
     assert "| cnn | 1 |" in said and "| lstm | 1 |" in said
@@ -55,7 +55,7 @@ def test_networks_are_trained_probed_and_compared_in_one_table(reviews, toy_root
 
 @pytest.mark.slow
 def test_the_report_on_encoders_finds_them_all_conforming(tmp_path):
-    done = processes.run(ROOT / "scripts" / "encoders.py", tmp_path, "--small", env=ENV)
+    done = processes.run(ROOT / "scripts" / "results" / "encoders.py", tmp_path, "--small", env=ENV)
     assert done.returncode == 0, done.stderr
     said = (tmp_path / "README.md").read_text()
     assert "**no**" not in said and "NOTHING" not in said and said.count("| yes |") >= 20
@@ -69,7 +69,7 @@ def test_check_prints_the_rules_and_their_outcome():
 
 def test_interact_prints_interactions_of_a_trained_classifier(reviews, tmp_path):
     from probing.encoders.networks.recurrent import LSTM
-    from probing.training.objectives import Classification
+    from probing.training.classification import Classification
     from probing.training.train import train as train_it
 
     folder = train_it(LSTM(embedding_dim=6, hidden=5), Classification(min_count=1, epochs=1), reviews, tmp_path / "made")

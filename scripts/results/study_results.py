@@ -1,0 +1,31 @@
+"""Writes the committed result of a study: one report of its runs, and a manifest of how they were made.
+
+Usage: python scripts/results/study_results.py OUT RUN...
+RUN: folders of `probing run +experiment=NAME` of one study. OUT: the study's report, rows.csv.xz, and manifest.json: for each run
+its configuration, encoder, seconds and versions; the commit; this command. A README.md in OUT is left as it is.
+"""
+
+import json
+import lzma
+import sys
+from pathlib import Path
+
+from probing.studies import job
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from output import manifest, write_json
+
+
+def main() -> None:
+    out, *runs = map(Path, sys.argv[1:])
+    job.together(runs, out)
+    (out / "rows.csv.xz").write_bytes(lzma.compress((out / "rows.csv").read_bytes()))
+    (out / "rows.csv").unlink()
+    made = [json.loads((run / "manifest.json").read_text(encoding="utf-8")) for run in runs]
+    seconds = round(sum(one["seconds"] for one in made), 1)
+    named = [{"name": run.name, **one} for run, one in zip(runs, made, strict=True)]
+    write_json(out / "manifest.json", manifest(seconds=seconds, runs=named))
+
+
+if __name__ == "__main__":
+    main()
