@@ -137,7 +137,7 @@ def _learned(short: pd.DataFrame) -> list[str]:
         cells = [*key, str(len(part)), f"{part.exact_rows.median():,.0f}", f"{part['rows'].median():,.0f}"]
         cells.append(f"{times.median():,.0f} [{times.min():,.0f}, {times.max():,.0f}]")
         cells += [f"{(spent * part.seconds_per_row).median():,.2f}" for spent in (part.exact_rows, part["rows"])]
-        cells += [shown(of(x.relative)) for x in (part, end) for of in (statistics.mean_ci, statistics.median_ci_ci)]
+        cells += [shown(of(x.relative)) for x in (part, end) for of in (statistics.mean_ci, statistics.median_ci)]
         rows.append([*cells, f"{end.same_partitions.astype(bool).mean():.0%}"])
     said = LEARNED.format(enough=(ratio >= 50).sum(), all=len(ratio), median=ratio.median(), least=ratio.min())
     return [said, *table([*header.split(", "), "error thresholded mean", "median", "both partitions right"], rows)]
