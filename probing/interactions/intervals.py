@@ -13,7 +13,9 @@ intervals at the cost of M + 1 model rows, and all classes or layers of the game
     permutation  the sampler of the paper: for each interval its own random prefixes of the outside players; a baseline
 
 All but `exact` give unbiased estimates with their covariance, and estimates from two halves of the sample, so that partitions can
-be chosen on one half and measured on the other. Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) for phi and the permutation sampler.
+be chosen on one half and measured on the other.
+
+Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) for phi and the permutation sampler.
 """
 
 from __future__ import annotations

@@ -162,10 +162,9 @@ def frozen_T(
 class _Seen:
     """Values of parts: sampled again at each call, with running means of all samples."""
 
-    def __init__(
-        self, game: CachedGame, segment: tuple[int, int], prefixes: int, phi: Values | None, rng: np.random.Generator
-    ):
-        self.rows, self.m, self.prefixes, self.phi, self.rng = SegmentRows(game, segment), segment[1] - segment[0], prefixes, phi, rng
+    def __init__(self, game: CachedGame, segment: tuple[int, int], prefixes: int, phi: Values | None, rng: np.random.Generator):
+        self.rows, self.m = SegmentRows(game, segment), segment[1] - segment[0]
+        self.prefixes, self.phi, self.rng = prefixes, phi, rng
         self.total, self.count = np.zeros((2, self.m, self.m))
 
     def sample(self, first: Values, last: Values) -> Values:

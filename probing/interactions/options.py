@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Masking:
-    """How absent words are made absent: a masking of `probing.interactions.text.masking`, and for `replace` the replacement."""
+    """How words are made absent: by name (`probing.interactions.text.masking`), with the replacement that `replace` puts in."""
 
     kind: str = "pad"
     replacement: str | None = None
@@ -20,7 +20,7 @@ class Masking:
 
 @dataclass(frozen=True)
 class Estimator:
-    """How interval values are estimated: a method of `probing.interactions.intervals`, model rows it may spend, seed of its contexts."""
+    """How interval values are estimated: a method of `probing.interactions.intervals`, its budget of model rows, and its seed."""
 
     method: str = "exact"
     budget: int | None = None
@@ -30,3 +30,6 @@ class Estimator:
     def of(cls, method: Estimator | str, budget: int | None = None, seed: int = 0) -> Estimator:
         """The estimator itself, or that of a method, budget and seed."""
         return method if isinstance(method, cls) else cls(method, budget, seed)
+
+
+EXACT = Estimator()

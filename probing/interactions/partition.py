@@ -10,7 +10,7 @@ phi([C]) depends on C alone, so best[p, i] = max_j phi([i..j)) + best[p - 1, j],
 optimum in O(m^3) (O(m^2) without the number of parts, which the tie-break needs).
 
 Two partitions tie if their sums differ by at most `tolerance` times the largest |phi|, beyond rounding. Of tied partitions the one
-with most parts is taken, and of those the one with the earliest cuts. Exact ties are common: all partitions of an additive game tie.
+with most parts is taken, then the one with the earliest cuts. Exact ties are common: all partitions of an additive game tie.
 
 Reference: multivariate Shapley interactions, Zhang et al. 2021 (AAAI 35, 10877-10886).
 """

@@ -2,9 +2,9 @@
 
     logits = coef x + intercept,   x the pooled vector of a layer
 
-`head_of` reads the head that `probing train objective=sst2` left in a checkpoint; `fit_head` fits one by logistic regression
-(scikit-learn, C chosen on dev) for an encoder that has none, so that class logits exist for any encoder. A fitted head is a folder
-of two files: `head.safetensors` and `head.json` (classes, layer, pooling, encoder, data, scores).
+`head_of` reads the head of a checkpoint of `probing train objective=sst2`; `fit_head` fits one by logistic regression
+(scikit-learn, C chosen on dev), so that class logits exist for any encoder. A fitted head is a folder of two files:
+`head.safetensors` and `head.json` (classes, layer, pooling, encoder, data, scores).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LinearHead:
 
     Attributes:
         coef: (classes, d); intercept: (classes,).
-        layer, pooling: what it reads.
+        layer, pooling: of the vector that it reads.
         made: encoder's fingerprint, data, scores, as plain JSON.
     """
 
@@ -54,9 +54,9 @@ class LinearHead:
 
     @property
     def sha256(self) -> str:
-        """Hash of all that decides the logits."""
-        said = json.dumps([self.coef.tolist(), self.intercept.tolist(), self.classes, self.layer, self.pooling])
-        return hashlib.sha256(said.encode()).hexdigest()
+        """Hash of everything that determines the logits."""
+        content = json.dumps([self.coef.tolist(), self.intercept.tolist(), self.classes, self.layer, self.pooling])
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def save(self, folder: str | Path) -> Path:
         """Writes the two files; returns the folder."""
@@ -93,7 +93,7 @@ def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
 
 
 def head_of(encoder: Encoder) -> LinearHead | None:
-    """The head that a checkpoint was trained with; None where there is none, or `encoder.states` shows other layers than it reads.
+    """The head that a checkpoint was trained with; None where there is none, or where `encoder.states` selects other states.
 
     Raises:
         EncoderError: the head cannot be read.
@@ -125,7 +125,7 @@ def fit_head(
 
     Args:
         layer: its number; -1 is the last.
-        grid: values of C, the best on dev is taken.
+        grid: values of C; the best on dev is taken.
 
     Raises:
         ConfigError: no such layer or pooling.
