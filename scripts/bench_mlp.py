@@ -82,4 +82,4 @@ def section(measured: list[dict]) -> list[str]:
         ]
         for r in measured
     ]  # fmt: skip
-    return ["## MLP grid against SentEval's own loop", *table(heads.split(" | "), rows)]
+    return ["## MLP grid against SentEval's own loop", "", table(rows, heads.split(" | "))]

@@ -233,7 +233,7 @@ def markdown(found: dict) -> str:
         ]
         for r in found["logistic"]
     ]  # fmt: skip
-    lines += table(heads.split(" | "), rows)[1:]
+    lines.append(table(rows, heads.split(" | ")))
     groups = {"2 classes": lambda k: k == 2, f"3-{MANY} classes": lambda k: 2 < k <= MANY, "more classes": lambda k: k > MANY}
     for label, inside in groups.items():
         rows = [r for r in found["logistic"] if inside(r["classes"])]

@@ -182,13 +182,11 @@ def markdown(found: dict) -> str:
             rows = found[part]["rows"]
             counts = [row.get("sentences", found[part].get("sentences")) for row in rows]
             lines += ["", f"## {unit.capitalize()}, through the store"]
-            lines += table(
-                [unit, "CPU-s", "CPU-ms a sentence", *memory],
-                [
-                    [r[unit], f"{r['cpu_seconds']:.1f}", f"{1000 * r['cpu_seconds'] / n:.2f}", *mb(r, *names)]
-                    for r, n in zip(rows, counts, strict=True)
-                ],
-            )
+            rows = [
+                [r[unit], f"{r['cpu_seconds']:.1f}", f"{1000 * r['cpu_seconds'] / n:.2f}", *mb(r, *names)]
+                for r, n in zip(rows, counts, strict=True)
+            ]
+            lines += ["", table(rows, [unit, "CPU-s", "CPU-ms a sentence", *memory])]
     if part := found.get("encoders"):
         lines += ["", "## Encoders of one `evaluate`"]
         heads = ["encoders", "cells", "CPU-s", "CPU-s an encoder", *memory[1:]]
@@ -196,7 +194,7 @@ def markdown(found: dict) -> str:
             [r["encoders"], r["cells"], f"{r['cpu_seconds']:.1f}", f"{r['cpu_seconds'] / r['encoders']:.1f}", *mb(r, *names[1:])]
             for r in part["rows"]
         ]
-        lines += table(heads, rows)
+        lines += ["", table(rows, heads)]
     if part := found.get("classes"):
         lines += ["", f"## Classes, probe `fast`, n = {part['n']}, d = {part['dims']}"]
         heads = ["classes", "CPU-s", "min-max", "CPU-ms a class", "C visited", "converged", "test accuracy"]
@@ -207,7 +205,7 @@ def markdown(found: dict) -> str:
             ]
             for r in part["rows"]
         ]  # fmt: skip
-        lines += table(heads, rows)
+        lines += ["", table(rows, heads)]
     if part := found.get("hooks"):
         lines += ["", f"## One batch of {part['rows'][0]['tokens']} tokens: anonymous memory above that before it"]
         names = {False: "from output_hidden_states", True: "by hooks"}
@@ -215,7 +213,7 @@ def markdown(found: dict) -> str:
             [names[r["hooks"]], f"{(r['anonymous_bytes'] - r['anonymous_before']) / 1e6:.0f}", f"{r['cpu_seconds']:.1f}"]
             for r in part["rows"]
         ]
-        lines += table(["poolings", "MB", "CPU-s"], rows)
+        lines += ["", table(rows, ["poolings", "MB", "CPU-s"])]
     return "\n".join(lines) + "\n"
 
 

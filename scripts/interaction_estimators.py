@@ -33,7 +33,7 @@ from probing.interactions.intervals import minimum_rows
 from probing.interactions.learned import learned_p
 from probing.paths import portable
 from probing.provenance import versions
-from probing.studies.accuracy_report import BASELINES, times_fewer
+from probing.studies.accuracy import BASELINES, times_fewer
 from probing.studies.baselines import APPROXIMATORS, approximated, told
 
 SEGMENTS = {12: (4, 8), 18: (6, 10), 20: (7, 12), 22: (8, 15), 24: (8, 17)}

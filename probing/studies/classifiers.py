@@ -1,6 +1,6 @@
-"""The classifier of a study's encoder: the head it was trained with on the task, a fitted one that is kept, or one in a folder.
+"""The classifier of a study's encoder: the head it was trained with on the task, a fitted one, or one in a folder.
 
-DIR/heads/<encoder>-<task>-<hash>/    heads that were fitted (`probing.interactions.text.heads`), used again by every study
+DIR/heads/<encoder>-<task>-<hash>/    fitted heads (`probing.interactions.text.heads`), shared by all studies
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from probing.store.results import key_of
 
 
 def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> LinearHead:
-    """The head of an encoder for a task; its logits are `head.logits`, and `head.made` says how good it is.
+    """The head of an encoder for a task, with its scores in `head.made`.
 
     Args:
         head: None: the one that the encoder was trained with on this task; fit: that one, or else one fitted by logistic
             regression on the mean of the last layer; or the folder of a fitted one.
-        home: run.dir, where a fitted head is kept.
+        home: run.dir.
 
     Raises:
-        ConfigError: the encoder has no head for the task, and none is to be fitted; or a folder's head has other classes.
+        ConfigError: the encoder has no head for the task, and head is None; or a folder's head has other classes.
         EncoderError: the folder holds no head of this encoder.
     """
     if head not in (None, "fit"):

@@ -1,68 +1,114 @@
-"""How studies of encoders show their numbers: estimates with intervals in Markdown tables, and a grid of panels, one an encoder."""
+"""Parts of the studies' reports: groups of rows, estimates in columns and as text, Markdown tables, and a grid of panels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from probing.report.figures import RC, legend, svg
+from probing.files import replace_file
+from probing.report.figures import PALETTE, RC, legend, svg
 from probing.report.markdown import md_table
 from probing.types import Estimate
 
 
 def short_names(frame: pd.DataFrame) -> pd.Series:
-    """Encoders without task, seed and hash of a checkpoint's folder, where that still tells them apart within a task."""
+    """Encoders without task, seed and hash of a checkpoint's folder, where these names differ within each task."""
     short = pd.Series([e.partition(f"-{t}-")[0] for e, t in zip(frame.encoder, frame.task, strict=True)], index=frame.index)
     pairs = pd.DataFrame({"task": frame.task, "encoder": frame.encoder, "short": short}).drop_duplicates()
     return short if not pairs.duplicated(["task", "short"]).any() else frame.encoder
 
 
-def shown(x: Estimate) -> str:
+def grouped(frame: pd.DataFrame, by: str | Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The groups in order of appearance, each as {column: value} and its rows; `by`: names of columns, in a list or one string."""
+    by = by.split() if isinstance(by, str) else list(by)
+    for key, part in frame.groupby(by, sort=False):
+        yield dict(zip(by, key, strict=True)), part
+
+
+def columns(name: str, x: Estimate) -> dict[str, float]:
     """
-    >>> shown(Estimate(0.12345, 0.1, 0.2))
-    '0.123 [0.1, 0.2]'
+    >>> columns("T", Estimate(0.5, 0.4, 0.6))
+    {'T': 0.5, 'T_low': 0.4, 'T_high': 0.6}
+    """
+    return {name: x.value, f"{name}_low": x.lower, f"{name}_high": x.upper}
+
+
+def estimate(row: Any, name: str) -> Estimate:
+    """The estimate that `columns` wrote into a row of `itertuples`."""
+    return Estimate(*(getattr(row, f"{name}{end}") for end in ("", "_low", "_high")))
+
+
+def shown(x: Estimate, form: str = ".3g", unit: float = 1.0, none: str = "-", zero: float = 1e-12) -> str:
+    """The value with its interval, in multiples of 1 / unit; `none` where there is no number, 0 where it is below `zero`.
+
+    >>> shown(Estimate(0.12345, 0.1, 0.2)), shown(Estimate(0.12345, 0.1, 0.2), ".1f", 100)
+    ('0.123 [0.1, 0.2]', '12.3 [10.0, 20.0]')
     """
     if np.isnan(x.value):
-        return "-"
-    value, low, high = (f"{0.0 if abs(number) < 1e-12 else number:.3g}" for number in (x.value, x.lower, x.upper))
+        return none
+    value, low, high = (format(0.0 if abs(n) < zero else unit * n, form) for n in (x.value, x.lower, x.upper))
     return value if np.isnan(x.lower) else f"{value} [{low}, {high}]"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table after an empty line."""
-    return ["", md_table(pd.DataFrame(list(rows), columns=list(header)))]
+def table(rows: Iterable[Mapping[str, Any] | Sequence[Any]], header: Sequence[str] | None = None) -> str:
+    """A Markdown table of dicts, or of lists under a header."""
+    return md_table(pd.DataFrame(list(rows), columns=header))
 
 
-def panels(made: pd.DataFrame, draw: Callable[..., None]) -> str:
-    """A grid as SVG: a row for each task and length of segments, a column for each encoder, and one legend.
+def by_encoder(part: pd.DataFrame, name: str, encoders: Sequence[str]) -> dict[str, str]:
+    """The estimate of each encoder's row as text; - where it has none."""
+    rows = {row.encoder: row for row in part.itertuples()}
+    return {encoder: shown(estimate(rows[encoder], name)) if encoder in rows else "-" for encoder in encoders}
+
+
+def length(long: bool) -> str:
+    return "long" if long else "short"
+
+
+def write(folder: Path, blocks: Iterable[str], files: Mapping[str, pd.DataFrame | str]) -> None:
+    """Writes table.md, blocks of Markdown with an empty line between two, and the files by name: frames as CSV, text as it is."""
+    for name, content in {**files, "table.md": "\n\n".join(blocks) + "\n"}.items():
+        text = content.to_csv(index=False) if isinstance(content, pd.DataFrame) else content
+        replace_file(folder / name, text.encode())
+
+
+def panels(frame: pd.DataFrame, name: str, draw: Callable[..., None]) -> str:
+    """A grid as SVG, on log axes: a row for each task and length of segments, a column for each encoder, a line for each method.
 
     Args:
-        made: columns long, task, encoder, and what `draw(panel, part)` needs of the part of one encoder.
+        frame: columns long, task, encoder, method, rows (of the model, the x-axis), and those of the estimate `name`.
+        draw: adds to `(panel, part)`, part the rows of the panel.
     """
-    kinds = list(dict.fromkeys(zip(made.long, made.task, strict=True)))
-    encoders = list(dict.fromkeys(made.encoder))
+    kinds = list(dict.fromkeys(zip(frame.long, frame.task, strict=True)))
+    encoders, methods = list(dict.fromkeys(frame.encoder)), [m for m in dict.fromkeys(frame.method) if m != "exact"]
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(2.5 * len(encoders) + 0.4, 2.4 * len(kinds) + 0.6), layout="constrained")
         grid = figure.subplots(len(kinds), len(encoders), squeeze=False, sharey="row")
         for row, (long, task) in zip(grid, kinds, strict=True):
             for panel, encoder in zip(row, encoders, strict=True):
-                part = made[(made.long == long) & (made.task == task) & (made.encoder == encoder)]
+                part = frame[(frame.long == long) & (frame.task == task) & (frame.encoder == encoder)]
                 if part.empty:
                     panel.set_visible(False)
                     continue
+                for method, colour in zip(methods, PALETTE, strict=False):
+                    _curve(panel, part[part.method == method].sort_values("rows"), name, colour, method)
                 draw(panel, part)
-                panel.set(xscale="log", yscale="log", title=f"{encoder}, {task}, {'long' if long else 'short'}")
+                panel.set(xscale="log", yscale="log", xlabel="model rows", title=f"{encoder}, {task}, {length(long)}")
         legend(figure, grid.ravel(), 6)
         return svg(figure)
 
 
-def curve(panel, x, mean, low, high, colour: str, label: str) -> None:
-    """A line with its band; values at 0 have no place on a log axis, and end it."""
-    some = np.asarray(mean) > 1e-9
-    x, mean, low, high = (np.where(some, np.asarray(values, float), np.nan) for values in (x, mean, low, high))
+def _curve(panel: Any, line: pd.DataFrame, name: str, colour: str, label: str) -> None:
+    """A line with its band; a value of 0 has no place on a log axis, and interrupts it."""
+    some = line[name].to_numpy(float) > 1e-9
+    x, mean, low, high = (
+        np.where(some, line[column].to_numpy(float), np.nan) for column in ("rows", name, f"{name}_low", f"{name}_high")
+    )
     panel.plot(x, mean, color=colour, marker="o", ms=2.5, lw=1.2, label=label)
     panel.fill_between(x, np.maximum(low, 1e-6), high, color=colour, alpha=0.15, lw=0)

@@ -1,19 +1,17 @@
-"""Segments of real sentences as tables: all values that a method can ask for, run once on the encoder, kept, and shared by studies.
+"""Segments of real sentences as tables: all values that a method can request, computed once, kept, and shared by studies.
 
 For a segment of m of n words, with k = n - m words outside and M = m (m + 1) / 2 intervals, every method of
-`probing.interactions` asks for nothing but v(S) and v(S u C), S a set of outside words and C an interval: 2^k (M + 1) model rows,
-those of the exact answer. On the table of these a method can be repeated at will, and its cost is counted as if the encoder ran.
+`probing.interactions` requests only v(S) and v(S u C), S a set of outside words and C an interval: 2^k (M + 1) model rows, those of
+the exact answer. On their table a method can be repeated at will, and its cost is counted as if the encoder ran.
 
-Two kinds of segment: short ones, in sentences where the exact answer is cheap (the settings of the released experiments); long
-ones, in longer sentences, where the segment is all but `outside` words, so that the table stays affordable.
-
-    DIR/studies/tables/     the tables, by what determines them
+There are two kinds of segment: short ones, in sentences where the exact answer is cheap (the settings of the released experiments);
+and long ones, in longer sentences, all but `outside` words of each, so that the table stays affordable.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -24,8 +22,10 @@ from probing.data.task import Task
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
 from probing.interactions.game import CachedGame, Game, all_coalitions
-from probing.interactions.intervals import check_segment, exact_rows
-from probing.interactions.text.game import CLASS_VALUES, TextGame, seconds_per_row
+from probing.interactions.intervals import SegmentRows, check_segment, exact_rows
+from probing.interactions.options import Estimator, Masking
+from probing.interactions.segment import segment_interaction
+from probing.interactions.text.game import CLASS_VALUES, TOLERANCE, TextGame, seconds_per_row
 from probing.interactions.text.heads import LinearHead
 from probing.interactions.text.many import Case, draw_cases
 from probing.interactions.text.masking import published
@@ -42,8 +42,8 @@ class SegmentTable:
     """A game that knows v(S) and v(S u C) for every set S outside a segment and every interval C in it.
 
     Args:
-        values: (2^k, 1 + M): row = bit mask of the outside players in their order, columns = nothing, then the intervals in the
-            order of np.triu_indices(m).
+        values: (2^k, 1 + M): row = bit mask of the outside players in their order; column 0 = v(S), then the intervals in the order
+            of np.triu_indices(m).
         n_players, segment: of the game; segment is (start, stop), stop excluded.
         seconds: processor seconds that the rows took.
 
@@ -74,6 +74,11 @@ class SegmentTable:
         column = np.where(count > 0, self._interval[first, np.maximum(first, last)], 0)
         return self.values[coalitions[:, self._outside] @ (1 << np.arange(self.k)), column]
 
+    def sampled(self, method: str, budget: int, seed: int) -> tuple[float, int]:
+        """T by a sampled method, and its model rows: those spent; of the paper's sampler, which has no cache, those requested."""
+        r = segment_interaction(self, self.segment, Estimator(method, budget, seed), tolerance=TOLERANCE, listed=1)
+        return r.T, r.n_requested if method == "permutation" else r.n_evaluations
+
 
 def run_table(game: Game, segment: tuple[int, int]) -> SegmentTable:
     """The table of a segment, from the model rows of the exact answer.
@@ -82,14 +87,9 @@ def run_table(game: Game, segment: tuple[int, int]) -> SegmentTable:
         GameError: values that cannot be used.
     """
     n, (start, stop) = game.n_players, check_segment(segment, game.n_players)
-    players, (first, last) = np.arange(stop - start), np.triu_indices(stop - start)
-    contexts = all_coalitions(n - (stop - start))  # (2^k, k)
-    rows = np.zeros((len(contexts), 1 + len(first), n), bool)
-    rows[:, :, np.r_[0:start, stop:n]] = contexts[:, None]
-    rows[:, 1:, start:stop] = (first[:, None] <= players) & (players <= last[:, None])
     begun = time.process_time()
-    values = CachedGame(game, keep=False)(rows.reshape(-1, n)).reshape(rows.shape[:2])
-    return SegmentTable(values, n, (start, stop), time.process_time() - begun)
+    values = SegmentRows(CachedGame(game, keep=False), (start, stop)).values(all_coalitions(n - (stop - start)))
+    return SegmentTable(values[..., 0], n, (start, stop), time.process_time() - begun)
 
 
 @dataclass
@@ -151,20 +151,25 @@ class OnSegments:
         """Rows of one segment, plain JSON."""
         raise NotImplementedError
 
+    def repeated(self, estimate: Callable[[int], tuple[float, int]]) -> tuple[Values, Values]:
+        """T and model rows of an estimate of a seed, repeated independently: both (repeats,)."""
+        T, rows = zip(*map(estimate, range(self.repeats)), strict=True)
+        return np.array(T), np.array(rows)
+
     def cases(self, task: Task, seed: int) -> list[tuple[Case, bool]]:
-        """Segments of dev sentences, and whether they are the long ones; a larger number of them begins with the same.
+        """Segments of dev sentences, and whether they are long; a larger number of them begins with the same.
 
         Raises:
             ConfigError: no sentence of such a length.
         """
         texts, labels = task.dev.texts, [task.classes[k] for k in task.dev.labels]
-        found = [(case, False) for case in draw_cases(texts, self.sentences, labels, self.words, self.lengths, seed)]
+        cases = [(case, False) for case in draw_cases(texts, self.sentences, labels, self.words, self.lengths, seed)]
         if self.long:
             for case in draw_cases(texts, self.long, labels, self.long_words, (1,), seed):
                 n = len(case.text.split())
                 start = int(np.random.default_rng([seed, n]).integers(self.outside + 1))
-                found.append((case._replace(segment=(start, start + n - self.outside)), True))
-        return found
+                cases.append((case._replace(segment=(start, start + n - self.outside)), True))
+        return cases
 
     def measure(self, context: Context) -> pd.DataFrame:
         """One row per segment, method and budget.
@@ -175,64 +180,63 @@ class OnSegments:
         """
         if len(context.seeds) != 1:
             raise ConfigError(f"seed={list(context.seeds)}: this study draws its sentences with one seed")
-        own = {key: value for key, value in asdict(self).items() if key in {field.name for field in fields(self)} - _OF_TABLES}
+        options = {name: value for name, value in asdict(self).items() if name not in _OF_TABLES}
         rows = []
         for task in context.tasks:
             head = classifier(context.encoder, task, self.head, context.home)
             tables = _Tables(self, context, head, self.cases(task, context.seeds[0]))
-            said = {"encoder": context.encoder.name, "task": task.name, "accuracy": _accuracy(head)}
+            test: float | Mapping[str, float] | None = head.made.get("test")
+            accuracy = test["accuracy"] if isinstance(test, Mapping) else test
             with bar(f"{self.name} {context.encoder.name}", len(tables.cases)) as advance:
                 for at, (case, long) in enumerate(tables.cases):
-                    asked = {"kind": self.name, "version": VERSION, "table": tables.inputs[at], "long": long, "options": own}
-                    part = context.results.get(asked) or context.results.put(asked, self.estimates(tables[at], long))
+                    part = {"kind": self.name, "version": VERSION, "table": tables.inputs[at], "long": long, "options": options}
+                    own_rows = context.finished(part, lambda at=at, long=long, tables=tables: self.estimates(tables[at], long))
                     (start, stop), n = case.segment, len(case.text.split())
-                    of = {"text": case.text, "n_words": n, "start": start, "stop": stop, "long": long}
-                    rows += [{**said, **of, **row} for row in part]
+                    shared = {"encoder": context.encoder.name, "task": task.name, "accuracy": accuracy, "text": case.text}
+                    shared |= {"n_words": n, "start": start, "stop": stop, "long": long}
+                    rows += [shared | row for row in own_rows]
                     advance(1)
         context.encoder.release()
         return pd.DataFrame(rows)
 
 
 _OF_TABLES = {field.name for field in fields(OnSegments)} - {"repeats", "steps"}
+"""Options that the tables' inputs hold."""
 
 
 class _Tables:
-    """The tables of some segments by number, computed when they are first asked for; says at the start how long that may take."""
+    """The tables of segments by number, computed when they are first read; logs at the start how long that may take."""
 
     def __init__(self, study: OnSegments, context: Context, head: LinearHead, cases: list[tuple[Case, bool]]):
-        self.encoder, self.study, self.head, self.cases = context.encoder, study, head, cases
-        self.results = context.results
-        self.masking = study.masking or published(self.encoder)
-        of = {"kind": "segment table", "version": VERSION, "encoder": fingerprint(self.encoder), "head": head.sha256}
-        of |= {"value": study.value, "masking": self.masking}
-        self.inputs = [of | {"target": self._target(case), "case": [*case.text.split(), *case.segment]} for case, _ in cases]
-        open_ = [at for at, inputs in enumerate(self.inputs) if self.results.get(inputs) is None]
-        info(f"{self.encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} tables done{self._time(open_)}")
+        self.study, self.context, self.head, self.cases = study, context, head, cases
+        self.masking = Masking(study.masking or published(context.encoder))
+        shared = {"kind": "segment table", "version": VERSION, "encoder": fingerprint(context.encoder), "head": head.sha256}
+        shared |= {"value": study.value, "masking": self.masking.kind}
+        self.inputs = [shared | {"target": self._target(case), "case": [*case.text.split(), *case.segment]} for case, _ in cases]
+        open_ = [case for (case, _), inputs in zip(cases, self.inputs, strict=True) if context.results.get(inputs) is None]
+        info(f"{context.encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} tables done{self._time(open_)}")
 
     def __getitem__(self, at: int) -> SegmentTable:
         case, _ = self.cases[at]
-        if (rows := self.results.get(self.inputs[at])) is None:
-            made = run_table(self._game(at), case.segment)
-            rows = self.results.put(self.inputs[at], [{"seconds": round(made.seconds, 4), "values": made.values.tolist()}])
-        return SegmentTable(np.array(rows[0]["values"]), len(case.text.split()), case.segment, rows[0]["seconds"])
 
-    def _game(self, at: int) -> TextGame:
-        case, _ = self.cases[at]
-        return TextGame(self.encoder, case.text, self.study.value, self.masking, target=self._target(case), head=self.head)
+        def compute() -> list[dict[str, Any]]:
+            made = run_table(self._game(case), case.segment)
+            return [{"seconds": round(made.seconds, 4), "values": made.values.tolist()}]
+
+        [row] = self.context.finished(self.inputs[at], compute)
+        return SegmentTable(np.array(row["values"]), len(case.text.split()), case.segment, row["seconds"])
+
+    def _game(self, case: Case) -> TextGame:
+        encoder, study = self.context.encoder, self.study
+        return TextGame(encoder, case.text, study.value, self.masking, target=self._target(case), head=self.head)
 
     def _target(self, case: Case) -> str:
         return str(case.label) if self.study.target == "true" else self.study.target
 
-    def _time(self, open_: list[int]) -> str:
+    def _time(self, open_: list[Case]) -> str:
         if not open_:
             return ""
-        lengths = [(case.segment[1] - case.segment[0], len(case.text.split())) for case, _ in (self.cases[at] for at in open_)]
+        lengths = [(case.segment[1] - case.segment[0], len(case.text.split())) for case in open_]
         rows = [exact_rows(m, n - m) for m, n in lengths]
-        longest = int(np.argmax(rows))  # the time of the costliest stands for all
-        return f"; {sum(rows):,} model rows, about {human_seconds(sum(rows) * seconds_per_row(self._game(open_[longest]), 128))}"
-
-
-def _accuracy(head: LinearHead) -> float | None:
-    """Test accuracy (0-1) of a classifier: how good what is explained is."""
-    test: float | Mapping[str, float] | None = head.made.get("test")
-    return test["accuracy"] if isinstance(test, Mapping) else test
+        longest = open_[int(np.argmax(rows))]  # its time a row stands for all
+        return f"; {sum(rows):,} model rows, about {human_seconds(sum(rows) * seconds_per_row(self._game(longest), 128))}"
