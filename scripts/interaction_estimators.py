@@ -29,12 +29,12 @@ import numpy as np
 import pandas as pd
 
 from probing.interactions import segment_interaction
+from probing.interactions.baselines import APPROXIMATORS, approximated, told
 from probing.interactions.intervals import minimum_rows
 from probing.interactions.learned import learned_p
 from probing.paths import portable
 from probing.provenance import versions
 from probing.studies.accuracy import BASELINES, times_fewer
-from probing.studies.baselines import APPROXIMATORS, approximated, told
 
 SEGMENTS = {12: (4, 8), 18: (6, 10), 20: (7, 12), 22: (8, 15), 24: (8, 17)}
 

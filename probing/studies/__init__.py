@@ -26,6 +26,15 @@ from probing.store.results import ResultStore
 from probing.store.vectors import Store
 
 
+def require(condition: bool, message: str) -> None:
+    """
+    Raises:
+        ConfigError: the condition on the options does not hold.
+    """
+    if not condition:
+        raise ConfigError(message)
+
+
 @dataclass(frozen=True)
 class Context:
     """The inputs of a study's run; encoder and tasks are built at their first use.

@@ -2,7 +2,7 @@
 
     sampled, regression       ours (`probing.interactions.intervals`), at multiples of the smallest budget, and at the exact one
     permutation               the paper's sampler on all intervals, and the best partitions of its estimates
-    permutation_told          the same, given the best and worst partitions (`probing.studies.baselines`)
+    permutation_told          the same, given the best and worst partitions (`probing.interactions.baselines`)
     learned_p                 the paper's method at its published settings (accuracy): T_soft after some epochs; on short segments
     learned_p, thresholded    the same, from the partitions with p >= 0.5 at the end
     shapiq:NAME               approximators of shapiq; on long segments
@@ -24,14 +24,13 @@ import pandas as pd
 
 from probing.errors import ConfigError
 from probing.evaluation.statistics import mean_ci, median_ci
+from probing.interactions.baselines import APPROXIMATORS, approximated, told
 from probing.interactions.intervals import minimum_rows
 from probing.interactions.learned import learned_p
-from probing.interactions.options import Estimator
-from probing.interactions.segment import SegmentInteraction, segment_interaction
-from probing.interactions.text.game import TOLERANCE
-from probing.studies.baselines import APPROXIMATORS, approximated, told
+from probing.interactions.segment import SegmentInteraction
+from probing.interactions.segment_table import SegmentTable
 from probing.studies.layout import by_encoder, columns, grouped, length, panels, short_names, shown, table, write
-from probing.studies.segment_tables import OnSegments, SegmentTable
+from probing.studies.segments import OnSegments, exact_of, sampled
 
 EPOCHS = (1, 2, 5, 10, 20, 50, 100)
 """Epochs of learned_p's 100 after which its T is read."""
@@ -57,11 +56,6 @@ TIMES = """## Long segments: times fewer rows at equal error
 Against the paper's sampler on all intervals (permutation), the same told the best partitions (permutation_told), and the best of
 shapiq's approximators on each game (shapiq); root mean square errors; median over games [smallest, largest]. A game is left out
 where a budget takes all its rows, and so makes no error."""
-
-
-def exact_of(table: SegmentTable) -> SegmentInteraction:
-    """The exact answer, from the table."""
-    return segment_interaction(table, table.segment, Estimator(budget=table.rows), tolerance=TOLERANCE)
 
 
 def budgets(table: SegmentTable, steps: tuple[int, ...]) -> dict[str, int]:
@@ -94,7 +88,7 @@ class InteractionAccuracy(OnSegments):
         rows = [_row("exact", "exact", [exact.T], [table.rows], exact.T)]
         for step, budget in budgets(table, self.steps).items():
             tried = {
-                method: partial(table.sampled, method, max(budget, minimum_rows(table.m, table.k, method)))
+                method: partial(sampled, table, method, max(budget, minimum_rows(table.m, table.k, method)))
                 for method in (*OURS, "permutation")
             }
             tried["permutation_told"] = partial(told, table, table.segment, exact.max_partition, exact.min_partition, budget)

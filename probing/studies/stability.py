@@ -27,9 +27,10 @@ import pandas as pd
 from probing.errors import ConfigError, did_you_mean
 from probing.evaluation.statistics import mean_ci
 from probing.interactions.learned import PUBLISHED, frozen_T, learned_p
-from probing.studies.accuracy import OURS, budgets, exact_of
+from probing.interactions.segment_table import SegmentTable
+from probing.studies.accuracy import OURS, budgets
 from probing.studies.layout import by_encoder, columns, estimate, grouped, length, panels, short_names, shown, table, write
-from probing.studies.segment_tables import OnSegments, SegmentTable
+from probing.studies.segments import OnSegments, exact_of, sampled
 
 PAPER = "learned_p"
 SEGMENT = ["text", "start", "stop"]
@@ -83,9 +84,9 @@ class InteractionStability(OnSegments):
             return frozen_T(table, table.segment, learned.p_max, learned.p_min, count, settings.prefixes, [count, seed])
 
         tried = {PAPER: [(str(count), count * settings.prefixes, partial(paper, count)) for count in self.partitions]}
-        sampled = {step: rows for step, rows in budgets(table, self.steps).items() if rows < table.rows}  # exact does not move
+        inexact = {step: rows for step, rows in budgets(table, self.steps).items() if rows < table.rows}  # exact does not move
         for method in OURS:
-            tried[method] = [(step, rows, partial(table.sampled, method, rows)) for step, rows in sampled.items()]
+            tried[method] = [(step, rows, partial(sampled, table, method, rows)) for step, rows in inexact.items()]
         rows = []
         for method, sizes in tried.items():
             repeats = [(step, samples, *self.repeated(estimate)) for step, samples, estimate in sizes]

@@ -1,8 +1,4 @@
-"""Segments of real sentences as tables: all values that a method can request, computed once, kept, and shared by studies.
-
-For a segment of m of n words, with k = n - m words outside and M = m (m + 1) / 2 intervals, every method of
-`probing.interactions` requests only v(S) and v(S u C), S a set of outside words and C an interval: 2^k (M + 1) model rows, those of
-the exact answer. On their table a method can be repeated at will, and its cost is counted as if the encoder ran.
+"""Studies of estimators on segments of real sentences, whose tables (`probing.interactions.segment_table`) they share.
 
 There are two kinds of segment: short ones, in sentences where the exact answer is cheap (the settings of the released experiments);
 and long ones, in longer sentences, all but `outside` words of each, so that the table stays affordable.
@@ -10,7 +6,6 @@ and long ones, in longer sentences, all but `outside` words of each, so that the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -21,83 +16,28 @@ import pandas as pd
 from probing.data.task import Task
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
-from probing.interactions.game import CachedGame, Game, all_coalitions
-from probing.interactions.intervals import SegmentRows, check_segment, exact_rows
+from probing.interactions.intervals import exact_rows
 from probing.interactions.options import Estimator, Masking
-from probing.interactions.segment import segment_interaction
+from probing.interactions.segment import SegmentInteraction, segment_interaction
+from probing.interactions.segment_table import SegmentTable, run_table
 from probing.interactions.text.game import CLASS_VALUES, TOLERANCE, TextGame, seconds_per_row
-from probing.interactions.text.heads import LinearHead
+from probing.interactions.text.heads import LinearHead, classifier
 from probing.interactions.text.many import Case, draw_cases
 from probing.interactions.text.masking import published
 from probing.log import bar, human_seconds, info
-from probing.studies import Context
-from probing.studies.classifiers import classifier
-from probing.types import Coalitions, Values
+from probing.studies import Context, require
+from probing.types import Values
 
 VERSION = 1
 """Raise when the same inputs would give other numbers."""
 
 
-class SegmentTable:
-    """A game that knows v(S) and v(S u C) for every set S outside a segment and every interval C in it.
-
-    Args:
-        values: (2^k, 1 + M): row = bit mask of the outside players in their order; column 0 = v(S), then the intervals in the order
-            of np.triu_indices(m).
-        n_players, segment: of the game; segment is (start, stop), stop excluded.
-        seconds: processor seconds that the rows took.
-
-    Raises:
-        ConfigError: a table of another shape; or, when called, a coalition with two pieces of the segment.
-    """
-
-    def __init__(self, values: Values, n_players: int, segment: tuple[int, int], seconds: float = 0.0):
-        start, stop = check_segment(segment, n_players)
-        self.values, self.n_players, self.segment, self.seconds = np.asarray(values, float), n_players, (start, stop), seconds
-        self.m, self.k = stop - start, n_players - (stop - start)
-        if self.values.size != self.rows or len(self.values) != 2**self.k:
-            raise ConfigError(f"a table of shape {self.values.shape} is not that of {self.m} of {n_players} players")
-        self._outside = np.r_[0:start, stop:n_players]
-        self._interval = np.zeros((self.m, self.m), int)
-        self._interval[np.triu_indices(self.m)] = np.arange(1, self.values.shape[1])
-
-    @property
-    def rows(self) -> int:
-        """Model rows of the table, and of the exact answer."""
-        return exact_rows(self.m, self.k)
-
-    def __call__(self, coalitions: Coalitions, /) -> Values:
-        inside = coalitions[:, slice(*self.segment)]
-        count, first, last = inside.sum(1), inside.argmax(1), self.m - 1 - inside[:, ::-1].argmax(1)
-        if ((count > 0) & (last - first + 1 != count)).any():
-            raise ConfigError("the table of a segment holds its intervals only, and a coalition has two pieces of the segment")
-        column = np.where(count > 0, self._interval[first, np.maximum(first, last)], 0)
-        return self.values[coalitions[:, self._outside] @ (1 << np.arange(self.k)), column]
-
-    def sampled(self, method: str, budget: int, seed: int) -> tuple[float, int]:
-        """T by a sampled method, and its model rows: those spent; of the paper's sampler, which has no cache, those requested."""
-        r = segment_interaction(self, self.segment, Estimator(method, budget, seed), tolerance=TOLERANCE, listed=1)
-        return r.T, r.n_requested if method == "permutation" else r.n_evaluations
-
-
-def run_table(game: Game, segment: tuple[int, int]) -> SegmentTable:
-    """The table of a segment, from the model rows of the exact answer.
-
-    Raises:
-        GameError: values that cannot be used.
-    """
-    n, (start, stop) = game.n_players, check_segment(segment, game.n_players)
-    begun = time.process_time()
-    values = SegmentRows(CachedGame(game, keep=False), (start, stop)).values(all_coalitions(n - (stop - start)))
-    return SegmentTable(values[..., 0], n, (start, stop), time.process_time() - begun)
-
-
 @dataclass
 class OnSegments:
-    """A study that tries estimators on the tables of segments; options of the segments, which all such studies share.
+    """A study that tries estimators on the tables of segments; the options that all such studies share.
 
     Args:
-        head: see `probing.studies.classifiers`.
+        head: see `probing.interactions.text.heads.classifier`.
         value: of the class: logit, log-odds or probability.
         target: the class: predicted, true, or a name.
         masking: null: as in the released experiments, pad where the encoder has it, else zero (`masking.published`).
@@ -128,24 +68,19 @@ class OnSegments:
     uses = ("encoder", "data")
 
     def __post_init__(self) -> None:
-        if self.value not in CLASS_VALUES:
-            raise ConfigError(f"study.value={self.value!r} is unknown (allowed: {', '.join(CLASS_VALUES)})")
+        require(self.value in CLASS_VALUES, f"study.value={self.value!r} is unknown (allowed: {', '.join(CLASS_VALUES)})")
         for option in ("words", "long_words"):
-            least, most = (*getattr(self, option), 0, 0)[:2]
-            if len(getattr(self, option)) != 2 or not 1 < least <= most:
-                raise ConfigError(
-                    f"study.{option}={list(getattr(self, option))} must be the least and the most words, such as [8, 12]"
-                )
-        if not self.lengths or not 2 <= min(self.lengths) or max(self.lengths) >= self.words[0]:
-            raise ConfigError(f"study.lengths={list(self.lengths)} must be from 2 to below {self.words[0]} words")
-        if not 1 <= self.outside <= self.long_words[0] - 2:
-            raise ConfigError(
-                f"study.outside={self.outside} must be from 1 to {self.long_words[0] - 2}: a segment has two words at least"
-            )
-        if min(self.sentences, self.long) < 0 or self.sentences + self.long == 0:
-            raise ConfigError("study.sentences and study.long must be at least 0, and not both 0")
-        if self.repeats < 2 or not self.steps or min(self.steps) < 1:
-            raise ConfigError("study.repeats must be at least 2, and study.steps numbers of at least 1")
+            words = list(getattr(self, option))
+            message = f"study.{option}={words} must be the least and the most words, such as [8, 12]"
+            require(len(words) == 2 and 1 < words[0] <= words[1], message)
+        lengths = f"study.lengths={list(self.lengths)} must be from 2 to below {self.words[0]} words"
+        require(len(self.lengths) > 0 and 2 <= min(self.lengths) and max(self.lengths) < self.words[0], lengths)
+        outside = f"study.outside={self.outside} must be from 1 to {self.long_words[0] - 2}: a segment has two words at least"
+        require(1 <= self.outside <= self.long_words[0] - 2, outside)
+        some = min(self.sentences, self.long) >= 0 and self.sentences + self.long > 0
+        require(some, "study.sentences and study.long must be at least 0, and not both 0")
+        enough = self.repeats >= 2 and len(self.steps) > 0 and min(self.steps) >= 1
+        require(enough, "study.repeats must be at least 2, and study.steps numbers of at least 1")
 
     def estimates(self, table: SegmentTable, long: bool) -> list[dict[str, Any]]:
         """Rows of one segment, plain JSON."""
@@ -181,22 +116,22 @@ class OnSegments:
         if len(context.seeds) != 1:
             raise ConfigError(f"seed={list(context.seeds)}: this study draws its sentences with one seed")
         options = {name: value for name, value in asdict(self).items() if name not in _OF_TABLES}
-        rows = []
+        encoder, rows = context.encoder, []
         for task in context.tasks:
-            head = classifier(context.encoder, task, self.head, context.home)
+            head = classifier(encoder, task, self.head, context.home)
             tables = _Tables(self, context, head, self.cases(task, context.seeds[0]))
             test: float | Mapping[str, float] | None = head.made.get("test")
             accuracy = test["accuracy"] if isinstance(test, Mapping) else test
-            with bar(f"{self.name} {context.encoder.name}", len(tables.cases)) as advance:
+            with bar(f"{self.name} {encoder.name}", len(tables.cases)) as advance:
                 for at, (case, long) in enumerate(tables.cases):
                     part = {"kind": self.name, "version": VERSION, "table": tables.inputs[at], "long": long, "options": options}
                     own_rows = context.finished(part, lambda at=at, long=long, tables=tables: self.estimates(tables[at], long))
                     (start, stop), n = case.segment, len(case.text.split())
-                    shared = {"encoder": context.encoder.name, "task": task.name, "accuracy": accuracy, "text": case.text}
+                    shared = {"encoder": encoder.name, "task": task.name, "accuracy": accuracy, "text": case.text}
                     shared |= {"n_words": n, "start": start, "stop": stop, "long": long}
                     rows += [shared | row for row in own_rows]
                     advance(1)
-        context.encoder.release()
+        encoder.release()
         return pd.DataFrame(rows)
 
 
@@ -240,3 +175,14 @@ class _Tables:
         rows = [exact_rows(m, n - m) for m, n in lengths]
         longest = open_[int(np.argmax(rows))]  # its time a row stands for all
         return f"; {sum(rows):,} model rows, about {human_seconds(sum(rows) * seconds_per_row(self._game(longest), 128))}"
+
+
+def exact_of(table: SegmentTable) -> SegmentInteraction:
+    """The exact answer, from the table."""
+    return segment_interaction(table, table.segment, Estimator(budget=table.rows), tolerance=TOLERANCE)
+
+
+def sampled(table: SegmentTable, method: str, budget: int, seed: int) -> tuple[float, int]:
+    """T by a sampled method, and its model rows: those spent; of the paper's sampler, which has no cache, those requested."""
+    r = segment_interaction(table, table.segment, Estimator(method, budget, seed), tolerance=TOLERANCE, listed=1)
+    return r.T, r.n_requested if method == "permutation" else r.n_evaluations
