@@ -56,6 +56,11 @@ def shown(x: Estimate, form: str = ".3g", unit: float = 1.0, none: str = "-", ze
     return value if np.isnan(x.lower) else f"{value} [{low}, {high}]"
 
 
+def percent(x: Estimate | float) -> str:
+    """A share, or a difference of shares, in percent with one digit; nothing where there is no number."""
+    return shown(x if isinstance(x, Estimate) else Estimate(x, np.nan, np.nan), "z.1f", 100, none="")
+
+
 def table(rows: Iterable[Mapping[str, Any] | Sequence[Any]], header: Sequence[str] | None = None) -> str:
     """A Markdown table of dicts, or of lists under a header."""
     return md_table(pd.DataFrame(list(rows), columns=header))
