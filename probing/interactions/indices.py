@@ -1,4 +1,4 @@
-"""Interaction indices of a full table of values, of all coalitions at once, by butterflies over the 2^n coalitions.
+"""Interaction indices of a full table of values, of all coalitions at once, by butterflies over the 2^n coalitions; Shapley values.
 
 Tables are (2^n,) or (2^n, k); bit i of the index = player i.
 
@@ -20,7 +20,7 @@ from math import comb
 
 import numpy as np
 
-from probing.interactions.game import players_of
+from probing.interactions.game import CachedGame, Game, players_of, table
 from probing.types import Values
 
 
@@ -43,6 +43,27 @@ def shapley(v: Values) -> Values:
     v = np.asarray(v, float)
     split = (v.reshape(2 ** (n - 1 - i), 2, 2**i, *v.shape[1:]) for i in range(n))
     return np.stack([np.tensordot(weights, (s[:, 1] - s[:, 0]).reshape(2 ** (n - 1), *v.shape[1:]), axes=1) for s in split])
+
+
+def shapley_values(game: Game, budget: int, seed: int) -> Values:
+    """Shapley values of a game's players, (n, k): exact if 2^n is within the budget, else means over random orders and their reverses.
+
+    The means are unbiased (Castro et al. 2009), and exact for games of pairs.
+
+    Args:
+        game: bool (rows, n) -> (rows, k).
+        budget: model rows, at least 2 n.
+    """
+    n = game.n_players
+    if 2**n <= budget:
+        return shapley(table(game))
+    rng = np.random.default_rng(seed)
+    orders = np.stack([rng.permutation(n) for _ in range(budget // (2 * n))])
+    places = np.concatenate([orders, orders[:, ::-1]]).argsort(1)  # (orders, n): the place of a player in an order
+    prefixes = places[:, None, :] < np.arange(n + 1)[:, None]  # (orders, n + 1, n)
+    values = CachedGame(game)(prefixes.reshape(-1, n)).reshape(*prefixes.shape[:2], -1)
+    gains = np.diff(values, axis=1)  # (orders, n, k), by place
+    return np.take_along_axis(gains, places[:, :, None], axis=1).mean(0)
 
 
 def shapley_interactions(v: Values) -> Values:

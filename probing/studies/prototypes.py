@@ -1,8 +1,8 @@
 """Prototype features: the coalitions that a classifier forms in whole sentences, against the constituents of a treebank.
 
-A sentence of n words is one segment, so phi([C]) = v(C) - v(empty) for every interval C, v the logit of the predicted class, and the
-best (and the worst) partition is exact. Its parts of 2 to n - 1 words are coalitions; the whole sentence is a constituent of any tree
-and does not count. A partition cannot hold nested constituents, so recall is bounded; only differences from chance are informative.
+A sentence of n words is one segment, so phi([C]) = v(C) - v(empty) for every interval C, v the logit of the predicted class, and
+the best (and the worst) partition is exact. Its parts of 2 to n - 1 words are coalitions; the whole sentence, a constituent of any
+tree, is none. A partition cannot hold nested constituents, so recall is bounded; only differences from chance are informative.
 
     bracket    precision, recall and F1 of coalitions as constituents, by length and in all
     whole, unbroken, cut, modifier, and the controls: `probing.studies.constituents`
