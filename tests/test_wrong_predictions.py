@@ -21,15 +21,8 @@ from probing.interactions.text.heads import LinearHead, classifier
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
-from probing.studies.wrong_predictions import (
-    WrongPredictions,
-    compared,
-    masked,
-    matched,
-    nearest,
-    scores,
-    top,
-)
+from probing.studies.flips import compared, masked, top
+from probing.studies.wrong_predictions import WrongPredictions, matched, nearest, scores
 
 
 @pytest.fixture

@@ -46,9 +46,9 @@ def shapley(v: Values) -> Values:
 
 
 def shapley_values(game: Game, budget: int, seed: int) -> Values:
-    """Shapley values of a game's players, (n, k): exact if 2^n is within the budget, else means over random orders and their reverses.
+    """Shapley values of a game's players, (n, k): exact if 2^n is within the budget, else sampled.
 
-    The means are unbiased (Castro et al. 2009), and exact for games of pairs.
+    Sampled values are means over random orders and their reverses: unbiased (Castro et al. 2009), and exact for games of pairs.
 
     Args:
         game: bool (rows, n) -> (rows, k).

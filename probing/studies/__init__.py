@@ -35,6 +35,16 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def check_words(words: Sequence[int], least: int = 1, example: str = "[8, 12]") -> None:
+    """
+    Raises:
+        ConfigError: study.words is no pair of the fewest and the most words of a sentence, `least` words at least.
+    """
+    fewest = f"the fewest ({least} at least)" if least > 1 else "the fewest"
+    message = f"study.words={words}: give {fewest} and the most words of a sentence, such as {example}"
+    require(len(words) == 2 and least <= words[0] <= words[1], message)
+
+
 @dataclass(frozen=True)
 class Context:
     """The inputs of a study's run; encoder and tasks are built at their first use.

@@ -29,7 +29,7 @@ from probing.interactions.intervals import minimum_rows
 from probing.interactions.learned import learned_p
 from probing.interactions.segment import SegmentInteraction
 from probing.interactions.segment_table import SegmentTable
-from probing.studies.layout import by_encoder, columns, grouped, length, panels, short_names, shown, table, write
+from probing.studies.layout import by_encoder, columns, grouped, length, panels, short_names, shown, table, view, write
 from probing.studies.segments import OnSegments, exact_of, sampled
 
 EPOCHS = (1, 2, 5, 10, 20, 50, 100)
@@ -104,7 +104,7 @@ class InteractionAccuracy(OnSegments):
         frame = frame.assign(encoder=short_names(frame), step=frame.step.astype(str))
         largest = frame.groupby(["task", "encoder"])["T"].transform("max")
         frame["relative"] = (frame.error / frame["T"]).where(frame["T"] > SMALLEST * largest)
-        made, blocks = summary(frame), [NOTE, table(_encoders(frame)), *_learned(frame[~frame.long])]
+        made, blocks = summary(frame), [NOTE, _encoders(frame), *_learned(frame[~frame.long])]
         files: dict[str, pd.DataFrame | str] = {"summary.csv": made.round(8), "error_rows.svg": figure(made)}
         if frame.long.any():
             times = times_fewer(frame[frame.long], ["task", "encoder", "text", "start", "stop"])
@@ -167,7 +167,7 @@ def times_fewer(frame: pd.DataFrame, by: Sequence[str], error: str = "rmse") -> 
         by: the columns that name a game.
     """
     rows = []
-    for game, part in grouped(frame, by):
+    for game, part in grouped(frame, " ".join(by)):
         inexact = part[(part[error] > 0) & (part["rows"] < part.exact_rows)]
         fits = {name: np.exp(np.log(p[error] * np.sqrt(p["rows"])).mean()) for name, p in inexact.groupby("method")}
         fits["shapiq"] = min((c for name, c in fits.items() if name.startswith("shapiq:")), default=np.nan)
@@ -188,18 +188,13 @@ def figure(made: pd.DataFrame) -> str:
     return panels(made, "relative_mean", draw)
 
 
-def _encoders(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for key, part in grouped(frame[frame.method == "exact"], "long task encoder"):
-        accuracy = part.accuracy.iloc[0]
-        yield {
-            "task": key["task"],
-            "segments": length(key["long"]),
-            "encoder": key["encoder"],
-            "classifier's test accuracy": "-" if pd.isna(accuracy) else f"{accuracy:.3f}",
-            "number": len(part),
-            "T, mean": shown(mean_ci(part["T"])),
-            "T, median": shown(median_ci(part["T"])),
-        }
+def _encoders(frame: pd.DataFrame) -> str:
+    rows = []
+    for row, part in grouped(frame[frame.method == "exact"], "long task encoder"):
+        row |= {"segments": length(row["long"]), "number": len(part), "accuracy": part.accuracy.iloc[0]}
+        rows.append(row | columns("mean", mean_ci(part["T"])) | columns("median", median_ci(part["T"])))
+    titles = {"classifier's test accuracy": "accuracy:.3f", "number": "number", "T, mean": "mean:.3g", "T, median": "median:.3g"}
+    return view(pd.DataFrame(rows).astype({"accuracy": float}), "task segments encoder", titles, "-")
 
 
 def _learned(short: pd.DataFrame) -> list[str]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +33,7 @@ from probing.interactions.text.many import draw_cases, layer_interactions
 from probing.interactions.text.masking import REREAD, possible, published
 from probing.report import figures
 from probing.store.results import ResultStore
-from probing.studies import Context, require
+from probing.studies import Context, check_words, require
 from probing.studies.layout import grouped, shown, table, write
 from probing.types import Estimate
 
@@ -55,7 +54,6 @@ T: mean of the paired differences [95 % t interval], t test; T_relative: their m
 Holm over the values and maskings of an encoder. Where T of the first layer is 0 with a masking, T cannot be smaller in a later
 layer: there the difference says that the network mixes words, and no more."""
 SHOWN = ["encoder", "paper_name", "layer", "accuracy", "accuracy_low", "accuracy_high", "majority", "probe", "n_train"]
-_shown = partial(shown, none="", zero=0.0)
 
 
 @dataclass
@@ -93,8 +91,7 @@ class InteractionLayers:
     uses: ClassVar[tuple[str, ...]] = ("encoder", "data")
 
     def __post_init__(self) -> None:
-        message = f"study.words={self.words}: give the fewest and the most words of a sentence, such as [8, 12]"
-        require(len(self.words) == 2 and self.words[0] <= self.words[1], message)
+        check_words(self.words)
         require(self.sentences >= 1, f"study.sentences={self.sentences} must be at least 1")
         require(self.split in ("train", "dev", "test"), f"study.split={self.split!r} is unknown (allowed: train, dev, test)")
         message = f"study.maskings={self.maskings} must be a list of different maskings, such as [pad, delete]"
@@ -152,7 +149,7 @@ class InteractionLayers:
         return frame.groupby(["task", "layer"], sort=False).first().reset_index()[["task", *SHOWN]]
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
-        """layers.csv, steps.csv, table.md, a figure for each data and masking; with accuracies profile.csv and figures of profiles."""
+        """layers.csv, steps.csv, table.md, a figure for each data and masking; with accuracies also profile.csv and profiles."""
         inner, outer = frame[frame.kind == "interaction"].astype({"layer": int}), frame[frame.kind == "probing"]
         means, moves = averages(inner), steps(inner)
         files: dict[str, pd.DataFrame | str] = {"layers.csv": means, "steps.csv": moves}
@@ -231,7 +228,7 @@ def _layers(means: pd.DataFrame, moves: pd.DataFrame) -> str:
         line: dict[str, Any] = {name: key[name] for name in ("encoder", "value", "masking")} | {"sentences": part.sentences.max()}
         if tuple(key.values()) in moves_of:
             line["layer to layer"] = verdict(moves_of[tuple(key.values())])
-        lines.append(line | {f"layer {x.layer}": _shown(Estimate(x.estimate, x.low, x.high)) for x in part.itertuples()})
+        lines.append(line | {f"layer {x.layer}": shown(Estimate(x.estimate, x.low, x.high), none="") for x in part.itertuples()})
     return table(pd.DataFrame(lines).fillna("").to_dict("records"))
 
 
@@ -242,7 +239,7 @@ def _ends(means: pd.DataFrame, moves: pd.DataFrame) -> list[dict[str, str]]:
     for line, part in grouped(moves[moves.whole], LINE):
         T = first[tuple(line.values())]
         for x in part.itertuples():
-            line[f"{x.measure}: last less first"] = _shown(Estimate(x.difference, x.low, x.high))
+            line[f"{x.measure}: last less first"] = shown(Estimate(x.difference, x.low, x.high), none="")
             line[f"{x.measure}: p"] = "" if math.isnan(x.p_holm) else f"{x.p_holm:.2g}"
         lines.append(line | {"T of the first layer": "0: forced to grow" if abs(T) < ROUNDING else f"{T:.3g}"})
     return lines

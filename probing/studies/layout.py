@@ -24,11 +24,10 @@ def short_names(frame: pd.DataFrame) -> pd.Series:
     return short if not pairs.duplicated(["task", "short"]).any() else frame.encoder
 
 
-def grouped(frame: pd.DataFrame, by: str | Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """The groups in order of appearance, each as {column: value} and its rows; `by`: names of columns, in a list or one string."""
-    by = by.split() if isinstance(by, str) else list(by)
-    for key, part in frame.groupby(by, sort=False):
-        yield dict(zip(by, key, strict=True)), part
+def grouped(frame: pd.DataFrame, by: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The groups of a frame by columns ("task encoder") in order of appearance, each as {column: value} and its rows."""
+    for key, part in frame.groupby(by.split(), sort=False):
+        yield dict(zip(by.split(), key, strict=True)), part
 
 
 def columns(name: str, x: Estimate) -> dict[str, float]:
@@ -39,26 +38,25 @@ def columns(name: str, x: Estimate) -> dict[str, float]:
     return {name: x.value, f"{name}_low": x.lower, f"{name}_high": x.upper}
 
 
-def estimate(row: Any, name: str) -> Estimate:
-    """The estimate that `columns` wrote into a row of `itertuples`."""
-    return Estimate(*(getattr(row, f"{name}{end}") for end in ("", "_low", "_high")))
+def estimate(row: Mapping[str, Any], name: str) -> Estimate:
+    """The estimate that `columns` wrote into a row; without an interval where the row has none."""
+    return Estimate(row[name], row.get(f"{name}_low", np.nan), row.get(f"{name}_high", np.nan))
 
 
-def shown(x: Estimate, form: str = ".3g", unit: float = 1.0, none: str = "-", zero: float = 1e-12) -> str:
-    """The value with its interval, in multiples of 1 / unit; `none` where there is no number, 0 where it is below `zero`.
+def shown(x: Estimate, form: str = ".3g", none: str = "-") -> str:
+    """The value with its interval; `form`: a format, or % for percent with one digit; `none`: where there is no number.
 
-    >>> shown(Estimate(0.12345, 0.1, 0.2)), shown(Estimate(0.12345, 0.1, 0.2), ".1f", 100)
+    >>> shown(Estimate(0.12345, 0.1, 0.2)), shown(Estimate(0.12345, 0.1, 0.2), "%")
     ('0.123 [0.1, 0.2]', '12.3 [10.0, 20.0]')
     """
     if np.isnan(x.value):
         return none
-    value, low, high = (format(0.0 if abs(n) < zero else unit * n, form) for n in (x.value, x.lower, x.upper))
+    value, low, high = (format(100 * n, "z.1f") if form == "%" else format(n, form) for n in (x.value, x.lower, x.upper))
     return value if np.isnan(x.lower) else f"{value} [{low}, {high}]"
 
 
-def percent(x: Estimate | float) -> str:
-    """A share, or a difference of shares, in percent with one digit; nothing where there is no number."""
-    return shown(x if isinstance(x, Estimate) else Estimate(x, np.nan, np.nan), "z.1f", 100, none="")
+def percent(value: float) -> str:
+    return shown(Estimate(value, np.nan, np.nan), "%", "")
 
 
 def table(rows: Iterable[Mapping[str, Any] | Sequence[Any]], header: Sequence[str] | None = None) -> str:
@@ -66,10 +64,25 @@ def table(rows: Iterable[Mapping[str, Any] | Sequence[Any]], header: Sequence[st
     return md_table(pd.DataFrame(list(rows), columns=header))
 
 
+def view(frame: pd.DataFrame, names: str, titles: Mapping[str, str] | None = None, none: str = "") -> str:
+    """A Markdown table of a frame's columns: those of `names` as they are, then others by title.
+
+    Args:
+        titles: title -> column, or column:form (`shown`), with its interval where the frame has the bounds.
+    """
+    cells = [(title, *column.partition(":")[::2]) for title, column in (titles or {}).items()]
+    return table(
+        {name: row[name] for name in names.split()}
+        | {title: shown(estimate(row, name), form, none) if form else row[name] for title, name, form in cells}
+        for row in frame.to_dict("records")
+    )
+
+
 def by_encoder(part: pd.DataFrame, name: str, encoders: Sequence[str]) -> dict[str, str]:
-    """The estimate of each encoder's row as text; - where it has none."""
-    rows = {row.encoder: row for row in part.itertuples()}
-    return {encoder: shown(estimate(rows[encoder], name)) if encoder in rows else "-" for encoder in encoders}
+    """The estimate of each encoder's row as text, 0 where it is rounding; - where there is no row."""
+    rows = {row["encoder"]: columns(name, estimate(row, name)) for row in part.to_dict("records")}
+    exact = {encoder: {key: 0.0 if abs(x) < 1e-12 else x for key, x in row.items()} for encoder, row in rows.items()}
+    return {encoder: shown(estimate(exact[encoder], name)) if encoder in exact else "-" for encoder in encoders}
 
 
 def length(long: bool) -> str:
@@ -88,7 +101,7 @@ def panels(frame: pd.DataFrame, name: str, draw: Callable[..., None]) -> str:
 
     Args:
         frame: columns long, task, encoder, method, rows (of the model, the x-axis), and those of the estimate `name`.
-        draw: adds to `(panel, part)`, part the rows of the panel.
+        draw: called on (panel, its rows).
     """
     kinds = list(dict.fromkeys(zip(frame.long, frame.task, strict=True)))
     encoders, methods = list(dict.fromkeys(frame.encoder)), [m for m in dict.fromkeys(frame.method) if m != "exact"]
@@ -111,9 +124,6 @@ def panels(frame: pd.DataFrame, name: str, draw: Callable[..., None]) -> str:
 
 def _curve(panel: Any, line: pd.DataFrame, name: str, colour: str, label: str) -> None:
     """A line with its band; a value of 0 has no place on a log axis, and interrupts it."""
-    some = line[name].to_numpy(float) > 1e-9
-    x, mean, low, high = (
-        np.where(some, line[column].to_numpy(float), np.nan) for column in ("rows", name, f"{name}_low", f"{name}_high")
-    )
+    x, mean, low, high = line[["rows", name, f"{name}_low", f"{name}_high"]].where(line[name] > 1e-9).to_numpy(float).T
     panel.plot(x, mean, color=colour, marker="o", ms=2.5, lw=1.2, label=label)
     panel.fill_between(x, np.maximum(low, 1e-6), high, color=colour, alpha=0.15, lw=0)

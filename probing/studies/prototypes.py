@@ -5,7 +5,7 @@ the best (and the worst) partition is exact. Its parts of 2 to n - 1 words are c
 tree, is none. A partition cannot hold nested constituents, so recall is bounded; only differences from chance are informative.
 
     bracket    precision, recall and F1 of coalitions as constituents, by length and in all
-    whole, unbroken, cut, modifier, and the controls: `probing.studies.constituents`
+    whole, unbroken, cut, modifier, and the controls: `probing.interactions.text.constituents`
 
 Equal sums tie within 1e-5 of the largest |phi| (float32 states), and the finest of tied partitions is taken; the table counts ties.
 Intervals are percentile bootstraps over sentences.
@@ -29,16 +29,16 @@ from probing.data.readers.parsed import Sentence
 from probing.data.readers.treebank import read_source
 from probing.evaluation.statistics import ratio
 from probing.interactions.options import Masking
+from probing.interactions.text.constituents import compared, modifiers
 from probing.interactions.text.heads import classifier
 from probing.interactions.text.many import Case, layer_interactions
 from probing.interactions.text.masking import published
-from probing.studies import Context, require
-from probing.studies.constituents import compared, modifiers
-from probing.studies.layout import columns, estimate, grouped, percent, table, write
+from probing.studies import Context, check_words, require
+from probing.studies.layout import columns, grouped, percent, table, view, write
 
 NOTE = """# Prototype features: coalitions against constituents
 
-Percent; differences in points [95 % bootstrap interval over sentences]. Definitions: probing.studies.constituents.
+Percent; differences in points [95 % bootstrap interval over sentences]. Definitions: probing.interactions.text.constituents.
 Precision and recall by length stand in table.csv."""
 
 
@@ -85,22 +85,24 @@ class Prototypes:
 
     def _draw(self, seed: int) -> list[Sentence]:
         """Sentences with a tree, each text once, in the order of the draw."""
-        least, most = self.words if len(self.words) == 2 else (0, 0)
-        message = f"study.words={self.words}: give the fewest (3 at least) and the most words, such as [8, 12]"
-        require(3 <= least <= most, message)
+        check_words(self.words, 3)
+        least, most = self.words
         parsed = [s for s in read_source(self.trees).sentences if s.tree]
         require(bool(parsed), f"study.trees={self.trees!r} has no constituency trees: give Penn brackets or GUM's table")
         fit = {s.text: s for s in parsed if least <= len(s.tokens) <= most and len(s.text.split()) == len(s.tokens)}
         message = f"study.trees={self.trees!r}: {len(fit)} sentences of {least} to {most} words, {self.sentences} asked for"
         require(bool(fit) and self.sentences >= 1, message)
-        order = np.random.default_rng(seed).permutation(len(fit))[: self.sentences]
-        texts = list(fit)
-        return [fit[texts[i]] for i in order]
+        sentences = list(fit.values())
+        return [sentences[i] for i in np.random.default_rng(seed).permutation(len(fit))[: self.sentences]]
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
         rates, blocks = scores(frame), [NOTE, "## What was found", table(_partitions(frame))]
         for key, part in grouped(rates, "data measure"):
-            blocks += [f"## {key['measure']}, {key['data']}", table(_rates(part[part.number > 0]))]
+            titles = {"of": "number", "value": "value:%", "shuffled": "shuffled:%", "difference": "above:%"}
+            if part.above_random.notna().any():
+                titles |= {"random": "random:%", "difference from random": "above_random:%"}
+            listed = part[(part.number > 0) & ((part.measure != "bracket") | (part.group == "all") | (part.score == "f1"))]
+            blocks += [f"## {key['measure']}, {key['data']}", view(listed, "encoder side group score", titles)]
         write(folder, blocks, {"table.csv": rates})
 
 
@@ -149,14 +151,3 @@ def _partitions(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "whole sentence one part": percent((rows.partition == [str(((0, n),)) for n in rows.n_words]).mean()),
             "unique optimum": percent((rows.optima == 1).mean()),
         }
-
-
-def _rates(part: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """A line per encoder, side, group and score; of brackets of one length F1 alone."""
-    for row in part.itertuples():
-        if row.measure != "bracket" or row.group == "all" or row.score == "f1":
-            line = {"encoder": row.encoder, "side": row.side, "group": row.group, "score": row.score, "of": row.number}
-            line |= {"value": percent(row.value), "shuffled": percent(row.shuffled), "difference": percent(estimate(row, "above"))}
-            if part.above_random.notna().any():
-                line |= {"random": percent(row.random), "difference from random": percent(estimate(row, "above_random"))}
-            yield line

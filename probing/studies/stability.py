@@ -15,7 +15,6 @@ The slope of log instability on log samples is fitted in each segment, where ins
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ from probing.evaluation.statistics import mean_ci
 from probing.interactions.learned import PUBLISHED, frozen_T, learned_p
 from probing.interactions.segment_table import SegmentTable
 from probing.studies.accuracy import OURS, budgets
-from probing.studies.layout import by_encoder, columns, estimate, grouped, length, panels, short_names, shown, table, write
+from probing.studies.layout import by_encoder, columns, grouped, length, panels, short_names, shown, table, view, write
 from probing.studies.segments import OnSegments, exact_of, sampled
 
 PAPER = "learned_p"
@@ -102,9 +101,9 @@ class InteractionStability(OnSegments):
         frame = frame.assign(encoder=short_names(frame))
         made, each = summary(frame), slopes(frame)
         compared = pairs(each, self.claimed)
-        blocks = [NOTE, "## Answers", answers(each, compared, self.claimed), "## Slopes", table(_slopes(each))]
+        blocks = [NOTE, "## Answers", answers(each, compared, self.claimed), "## Slopes", _slopes(each)]
         if len(compared):
-            blocks += [f"## {self.claimed} against the others, on the same segments", table(_pairs(compared))]
+            blocks += [f"## {self.claimed} against the others, on the same segments", _pairs(compared)]
         for key, part in grouped(made[made.method == PAPER], "long task"):
             encoders = part.encoder.unique()
             rows = [{"samples": f"{n:,}"} | by_encoder(same, "mean", encoders) for n, same in part.groupby("samples")]
@@ -139,7 +138,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 def slopes(frame: pd.DataFrame) -> pd.DataFrame:
     """For each segment the slope, and instability at the fewest and the most samples."""
     rows = []
-    for row, part in grouped(frame, ["long", "task", "encoder", "method", *SEGMENT]):
+    for row, part in grouped(frame, "long task encoder method text start stop"):
         part = part.sort_values("samples")
         first, last = part.instability.iloc[[0, -1]]
         rows.append(row | {"slope": slope(part.samples, part.instability), "first": first, "last": last})
@@ -192,26 +191,22 @@ def _verdict(yes: pd.Series, no: pd.Series, holds: str, fails: str) -> str:
     )
 
 
-def _slopes(each: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for key, part in grouped(each, "long task encoder method"):
+def _slopes(each: pd.DataFrame) -> str:
+    rows = []
+    for row, part in grouped(each, "long task encoder method"):
         known = part.slope.dropna()
-        yield {
-            "task": key["task"],
-            "segments": length(key["long"]),
-            "encoder": key["encoder"],
-            "method": key["method"],
-            "n": len(known),
-            "slope, mean": shown(mean_ci(known)),
-            "slope below 0": f"{(known < 0).mean():.0%}" if len(known) else "-",
-            "instability at most samples": shown(mean_ci(part["last"])),
-        }
+        row |= {"segments": length(row["long"]), "n": len(known), "below": (known < 0).mean()}
+        rows.append(row | columns("slope", mean_ci(known)) | columns("last", mean_ci(part["last"])))
+    titles = {"slope, mean": "slope:.3g", "slope below 0": "below:.0%", "instability at most samples": "last:.3g"}
+    return view(pd.DataFrame(rows), "task segments encoder method n", titles, "-")
 
 
-def _pairs(compared: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    names = {"slope": "slope", "drop": "drop from fewest to most samples", "last": "instability at most samples"}
-    for row in compared.itertuples():
-        key = {"task": row.task, "segments": length(row.long), "difference": f"{row.claimed} - {row.other}", "n": row.segments}
-        yield key | {title: shown(estimate(row, name)) for name, title in names.items()}
+def _pairs(compared: pd.DataFrame) -> str:
+    rows = compared.assign(
+        n=compared.segments, segments=compared.long.map(length), difference=compared.claimed + " - " + compared.other
+    )
+    titles = {"slope": "slope:.3g", "drop from fewest to most samples": "drop:.3g", "instability at most samples": "last:.3g"}
+    return view(rows, "task segments difference n", titles, "-")
 
 
 def figure(made: pd.DataFrame) -> str:

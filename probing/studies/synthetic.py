@@ -2,8 +2,7 @@
 
 Each formula has one random segment. Sampled methods get a quarter of the exact rows, or their minimum. Scores pool links over
 formulas, with 95 % bootstrap intervals; `*_tied_out` omits the links that are exact ties. `error` is the mean of |T - exact T| over
-formulas, `error_relative` that divided by the mean of the exact T; empty for methods that have no T. `rows` is the mean of model rows
-a formula.
+formulas, `error_relative` that divided by the mean of the exact T; empty for methods without a T. `rows`: model rows a formula.
 """
 
 from __future__ import annotations

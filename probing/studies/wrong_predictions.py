@@ -2,15 +2,11 @@
 
 For sentences that a classifier gets wrong (v the logit of the wrong, predicted class), and for as many that it gets right: the
 sentence is one segment, phi([C]) = v(C) - v(empty), the best partition is exact, and its part of 2 to n - 1 words with the largest
-phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length:
+phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length
+(`probing.studies.flips`).
 
-    flips          whether the predicted class changes without the coalition
-    flips_others   the share of the other intervals of the same length whose masking changes it
-    flips_alone    whether it changes without the interval of that length whose single words have the largest sum of phi([word])
-    flips_words    the same with the words' Shapley values, all words of the sentence being players
-
-An interval that raises a logit most also flips a prediction more often than a random interval, with or without interaction: the claim
-that the coalition says more than its words rests on flips - flips_alone and flips - flips_words. These intervals may be the
+An interval that raises a logit most also flips a prediction more often than a random interval, with or without interaction: the
+claim that the coalition says more than its words rests on flips - flips_alone and flips - flips_words. These intervals may be the
 coalition; such a sentence counts as a difference of 0. Noise in sampled Shapley values weakens the control.
 
 Right predictions have larger margins (logit of the predicted class less the next one's), so they flip less whatever is masked. Each
@@ -18,8 +14,8 @@ wrong prediction is therefore paired with one right prediction, without replacem
 margins; differences between wrong and right are those of pairs.
 
 Sentences (or pairs) are independent: means of paired differences have percentile bootstrap intervals over them, and exact McNemar
-tests compare the coalition with one of the other intervals, drawn by the seed, and with the intervals by words. Sentences whose best
-partition has no such part are counted, and take no part in comparisons.
+tests compare the coalition with one of the other intervals and with the intervals by words. Sentences whose best partition has no
+such part are counted, and take no part in comparisons.
 
 Reference: Zhang et al. 2021 (AAAI 35) show such coalitions as examples; the test is ours.
 """
@@ -28,7 +24,6 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,15 +39,16 @@ from probing.evaluation.statistics import holm, mcnemar, ratio
 from probing.interactions.game import Game
 from probing.interactions.indices import shapley_values
 from probing.interactions.options import Masking
-from probing.interactions.partition import Partition, square
+from probing.interactions.partition import square
 from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead, classifier
 from probing.interactions.text.many import Case, layer_interactions
 from probing.interactions.text.masking import published
 from probing.log import bar
 from probing.store.extraction import extract
-from probing.studies import Context, require
-from probing.studies.layout import columns, estimate, grouped, percent, shown, table, write
+from probing.studies import Context, check_words, require
+from probing.studies.flips import compared, masked, top
+from probing.studies.layout import columns, grouped, view, write
 from probing.types import Representation, Values
 
 VERSION = 2
@@ -80,18 +76,20 @@ Differences, wrong less right, in points [95 % bootstrap interval over pairs]; p
 coalition, Holm over the lines. The last column: flips less those without the interval by words, wrong less right."""
 
 
+NAMES = "data encoder predictions"
+FLIPS = {"with a coalition": "with_coalition", "words in it": "words:.1f", "coalition": "flips:%"}
+FLIPS |= {title: f"flips_{control}:%" for control, title in CONTROLS.items()} | {
+    "coalition is that by words alone, by words": "same"
+}
+TESTS = [(f"less {title}", f"p, {title}", control) for control, title in CONTROLS.items()]
+MARGINS = {"margin, wrong": "margin_wrong:.3f", "margin, right": "margin_right:.3f", "mean gap": "margin_gap:.4f"}
+MATCHED = MARGINS | {"flips, wrong (%)": "flips_wrong:%", "flips, right (%)": "flips_right:%", "difference": "difference:%"}
+MATCHED |= {"p": "p_holm:.2g", "difference, less interval by words": "difference_words:%"}
+
+
 @dataclass
 class WrongPredictions:
-    """Flips by masking the top coalition of the predicted class, against other intervals of its length.
-
-    Args:
-        sentences: at most so many wrong ones, drawn by the run's seed, each with a right one of nearly the same margin.
-        words: fewest and most words of a sentence.
-        splits: where they are drawn from.
-        head: see `probing.interactions.text.heads.classifier`.
-        masking: null: the published one, pad, or zero where the encoder has no such token.
-        budget: model rows for the Shapley values of a sentence's words.
-    """
+    """Flips by masking the top coalition of the predicted class: options as in `conf/experiment/wrong_predictions.yaml`."""
 
     sentences: int = 200
     words: list[int] = field(default_factory=lambda: [5, 20])
@@ -104,8 +102,7 @@ class WrongPredictions:
     uses: ClassVar[tuple[str, ...]] = ("encoder", "data")
 
     def __post_init__(self) -> None:
-        words = f"study.words={self.words}: give the fewest (3 at least) and the most words, such as [5, 20]"
-        require(len(self.words) == 2 and 3 <= self.words[0] <= self.words[1], words)
+        check_words(self.words, 3, "[5, 20]")
         splits = f"study.splits={self.splits} must be a list of train, dev, test"
         require(len(self.splits) > 0 and set(self.splits) <= {"train", "dev", "test"}, splits)
         require(self.sentences >= 1, f"study.sentences={self.sentences} must be at least 1")
@@ -173,16 +170,25 @@ class WrongPredictions:
         """table.csv, matched.csv, table.md."""
         within, between = scores(frame), matched(frame)
         some = within[within.with_coalition > 0]
-        blocks = [HEAD, table(_flips(some)) if len(some) else "No sentence has a coalition."]
+        blocks = [HEAD, "No sentence has a coalition."]
         if len(some):
-            blocks += [DIFFERENCES, table(_differences(some)), DROPS, table(_drops(some))]
+            same = [
+                f"{100 * alone:.0f} %, {100 * words:.0f} %" for alone, words in zip(some.same_alone, some.same_words, strict=True)
+            ]
+            blocks = [HEAD, view(some.assign(same=same), f"{NAMES} masking sentences", FLIPS)]
+            tests = dict(item for less, p, c in TESTS for item in ((less, f"difference_{c}:%"), (p, f"p_{c}_holm:.2g")))
+            drops = {less: f"drop_difference_{control}:.2f" for less, _, control in TESTS}
+            blocks += [DIFFERENCES, view(some, NAMES, tests), DROPS, view(some, NAMES, drops)]
         if len(between):
-            blocks += [PAIRS, table(_pairs(between))]
+            blocks += [PAIRS, view(between, "data encoder pairs", MATCHED)]
         flipped = frame[frame.wrong & frame.get("flips", pd.Series(index=frame.index)).eq(1)]
         if len(flipped):
-            examples = flipped.groupby(["data", "encoder"], sort=False).head(3)[["encoder", "predicted", "words", "text"]]
-            rows = examples.set_axis(["encoder", "predicted", "coalition", "sentence"], axis=1).to_dict("records")
-            blocks += ["## Wrong predictions that flip, the first three of each encoder", table(rows)]
+            examples = flipped.groupby(["data", "encoder"], sort=False).head(3)
+            titles = {"coalition": "words", "sentence": "text"}
+            blocks += [
+                "## Wrong predictions that flip, the first three of each encoder",
+                view(examples, "encoder predicted", titles),
+            ]
         write(folder, blocks, {"table.csv": within, "matched.csv": between})
 
 
@@ -193,53 +199,6 @@ def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarr
     [2, 3]
     """
     return others[linear_sum_assignment(np.abs(margins[chosen][:, None] - margins[others]))[1]]
-
-
-def top(partition: Partition, phi: Values) -> tuple[int, int] | None:
-    """The part of 2 to n - 1 words with the largest phi, (n, n) by first and last word; None where there is none.
-
-    >>> top(((0, 2), (2, 3)), np.array([[0, 5.0, 9], [0, 0, 1], [0, 0, 0]]))
-    (0, 2)
-    """
-    parts = [part for part in partition if 1 < part[1] - part[0] < len(phi)]
-    return max(parts, key=lambda part: phi[part[0], part[1] - 1], default=None)
-
-
-def masked(game: Game, coalition: tuple[int, int]) -> list[dict[str, Any]]:
-    """Logits of the whole sentence (start -1), and without each interval of the coalition's length: start, logits."""
-    n, length = game.n_players, coalition[1] - coalition[0]
-    starts = np.arange(n - length + 1)
-    present = np.ones((len(starts) + 1, n), bool)
-    for row, start in enumerate(starts, start=1):
-        present[row, start : start + length] = False
-    return [{"start": k - 1, "logits": row} for k, row in enumerate(game(present).tolist())]
-
-
-def compared(rows: list[dict[str, Any]], coalition: tuple[int, int], alone: Values, words: Values, seed: int) -> dict[str, Any]:
-    """Flips and drops of the coalition, of the other intervals of its length, and of the intervals by single words.
-
-    Flips are 0 or 1 (`flips_one`: of one of the others, drawn by the seed; `flips_others`: a share), drops in units of the logit;
-    `same_*`: whether the interval is the coalition.
-
-    Args:
-        rows: of `masked`.
-        alone: phi of the words in the value of the predicted class, (n,).
-        words: Shapley values of the words, (n, classes).
-    """
-    whole, *without = (np.array(row["logits"]) for row in rows)
-    now = int(whole.argmax())
-    flips = np.array([row.argmax() != now for row in without])
-    drops = np.array([whole[now] - row[now] for row in without])
-    start = coalition[0]
-    others = np.arange(len(without)) != start
-    one = np.random.default_rng([seed, start, len(without)]).choice(np.flatnonzero(others))
-    line = {"start": start, "stop": coalition[1], "flips": int(flips[start]), "drop": float(drops[start])}
-    line |= {"flips_one": int(flips[one]), "flips_others": float(flips[others].mean()), "drop_others": float(drops[others].mean())}
-    for name, values in (("alone", alone), ("words", words[:, now])):
-        at = int(np.convolve(values, np.ones(coalition[1] - start), "valid").argmax())
-        line |= {f"start_{name}": at, f"same_{name}": at == start}
-        line |= {f"flips_{name}": int(flips[at]), f"drop_{name}": float(drops[at])}
-    return line
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
@@ -264,12 +223,12 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
                 tested = group.flips_one if control == "others" else group[f"flips_{control}"]
                 line[f"p_{control}"] = mcnemar(group.flips == 1, tested == 1)
         lines.append(line)
-    table = pd.DataFrame(lines)
-    if "p_words" in table:
-        tested, names = table.p_words.notna(), [f"p_{control}" for control in CONTROLS]
-        corrected = holm(table.loc[tested, names].to_numpy().ravel()).reshape(-1, len(names))
-        table.loc[tested, [f"{name}_holm" for name in names]] = corrected
-    return table
+    rates = pd.DataFrame(lines)
+    if "p_words" in rates:
+        tested, names = rates.p_words.notna(), [f"p_{control}" for control in CONTROLS]
+        corrected = holm(rates.loc[tested, names].to_numpy().ravel()).reshape(-1, len(names))
+        rates.loc[tested, [f"{name}_holm" for name in names]] = corrected
+    return rates
 
 
 def matched(frame: pd.DataFrame) -> pd.DataFrame:
@@ -290,8 +249,8 @@ def matched(frame: pd.DataFrame) -> pd.DataFrame:
         line |= {"flips_wrong": float(wrong.flips.mean()), "flips_right": float(right.flips.mean())}
         line |= _mean("difference", wrong.flips - right.flips) | _mean("difference_words", wrong.excess - right.excess)
         lines.append(line | {"p": mcnemar(wrong.flips == 1, right.flips == 1)})
-    table = pd.DataFrame(lines)
-    return table.assign(p_holm=holm(table.p)) if len(table) else table
+    differences = pd.DataFrame(lines)
+    return differences.assign(p_holm=holm(differences.p)) if lines else differences
 
 
 def _with_coalition(frame: pd.DataFrame) -> pd.DataFrame:
@@ -300,41 +259,3 @@ def _with_coalition(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _mean(name: str, values: pd.Series) -> dict[str, float]:
     return columns(name, ratio(values, np.ones(len(values))))
-
-
-def _name(row: Any) -> dict[str, Any]:
-    return {"data": row.data, "encoder": row.encoder, "predictions": row.predictions}
-
-
-def _flips(within: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for row in within.itertuples():
-        line = _name(row) | {"masking": row.masking, "sentences": row.sentences, "with a coalition": row.with_coalition}
-        line |= {"words in it": f"{row.words:.1f}", "coalition": percent(row.flips)}
-        line |= {title: percent(getattr(row, f"flips_{control}")) for control, title in CONTROLS.items()}
-        yield line | {"coalition is that by words alone, by words": f"{100 * row.same_alone:.0f} %, {100 * row.same_words:.0f} %"}
-
-
-def _differences(within: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for row in within.itertuples():
-        line = _name(row)
-        for control, title in CONTROLS.items():
-            line[f"less {title}"] = percent(estimate(row, f"difference_{control}"))
-            line[f"p, {title}"] = f"{getattr(row, f'p_{control}_holm'):.2g}"
-        yield line
-
-
-def _drops(within: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for row in within.itertuples():
-        drops = {title: estimate(row, f"drop_difference_{control}") for control, title in CONTROLS.items()}
-        yield _name(row) | {f"less {title}": shown(x, ".2f") for title, x in drops.items()}
-
-
-def _pairs(between: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for row in between.itertuples():
-        yield {
-            "data": row.data, "encoder": row.encoder, "pairs": row.pairs, "margin, wrong": f"{row.margin_wrong:.3f}",
-            "margin, right": f"{row.margin_right:.3f}", "mean gap": f"{row.margin_gap:.4f}",
-            "flips, wrong (%)": percent(row.flips_wrong), "flips, right (%)": percent(row.flips_right),
-            "difference": percent(estimate(row, "difference")), "p": f"{row.p_holm:.2g}",
-            "difference, less interval by words": percent(estimate(row, "difference_words")),
-        }  # fmt: skip
