@@ -66,12 +66,7 @@ def budgets(table: SegmentTable, steps: tuple[int, ...]) -> dict[str, int]:
 
 @dataclass
 class InteractionAccuracy(OnSegments):
-    """Options of `OnSegments`, and:
-
-    Args:
-        learned: whether learned_p is tried on short segments; it requests 250,000 rows of each table.
-        shapiq: approximators of shapiq that are tried on long segments.
-    """
+    """Options as in `conf/experiment/interaction_accuracy.yaml`."""
 
     learned: bool = True
     shapiq: tuple[str, ...] = ("PermutationSamplingSV", "KernelSHAP")
@@ -105,7 +100,10 @@ class InteractionAccuracy(OnSegments):
         largest = frame.groupby(["task", "encoder"])["T"].transform("max")
         frame["relative"] = (frame.error / frame["T"]).where(frame["T"] > SMALLEST * largest)
         made, blocks = summary(frame), [NOTE, _encoders(frame), *_learned(frame[~frame.long])]
-        files: dict[str, pd.DataFrame | str] = {"summary.csv": made.round(8), "error_rows.svg": figure(made)}
+        files: dict[str, pd.DataFrame | str] = {
+            "summary.csv": made.round(8),
+            "error_rows.svg": panels(made, "relative_mean", "relative error of T", 30),
+        }
         if frame.long.any():
             times = times_fewer(frame[frame.long], ["task", "encoder", "text", "start", "stop"])
             files["times.csv"] = times.round(4)
@@ -176,16 +174,6 @@ def times_fewer(frame: pd.DataFrame, by: Sequence[str], error: str = "rmse") -> 
             kept = {name: row[name] for name in ("method", "step", "budget", "rows", "exact_rows") if name in part}
             rows.append(game | kept | times)
     return pd.DataFrame(rows)
-
-
-def figure(made: pd.DataFrame) -> str:
-    """Relative error (mean over sentences, with band) against model rows; dotted: the exact rows, at no error."""
-
-    def draw(panel, part):
-        panel.axvline(part.exact_rows.mean(), color="#777777", lw=0.9, ls=":", label="exact")
-        panel.set(ylim=(1e-4, 30), ylabel="relative error of T")
-
-    return panels(made, "relative_mean", draw)
 
 
 def _encoders(frame: pd.DataFrame) -> str:

@@ -43,7 +43,7 @@ from probing.log import bar, info
 from probing.probes.logistic import Design, best, fit_path
 from probing.store.extraction import batches
 from probing.studies import Context, require
-from probing.studies.layout import grouped, percent, write
+from probing.studies.layout import grouped, percent, shown, write
 from probing.studies.synthetic import scores, shown_links, without_nan
 from probing.types import Coalitions, Estimate, Features, Labels, Values
 
@@ -62,7 +62,7 @@ linear head fitted on them. An interval without width says that no formula had a
 
 @dataclass
 class ExpressionNetworks:
-    """Options of the study: see `conf/experiment/expression_networks.yaml`."""
+    """Options as in `conf/experiment/expression_networks.yaml`."""
 
     poolings: list[str] = field(default_factory=lambda: ["mean", "last"])
     expressions: int = 200
@@ -275,7 +275,7 @@ def pair_states(encoder: Encoder, expressions: Sequence[Expression]) -> list[Fea
 def _probe(row: pd.Series) -> str:
     if np.isnan(row.layer):
         return f"{row.game} | | | "
-    score = percent(Estimate(row.probe_accuracy, row.probe_lower, row.probe_upper))
+    score = shown(Estimate(row.probe_accuracy, row.probe_lower, row.probe_upper), "%")
     return f"{row.layer:.0f} {row.layer_name}, {row.game} | {score} | {percent(row.probe_majority)} | {percent(row.probe_control)}"
 
 

@@ -58,22 +58,7 @@ SHOWN = ["encoder", "paper_name", "layer", "accuracy", "accuracy_low", "accuracy
 
 @dataclass
 class InteractionLayers:
-    """T per layer over sentences of the data.
-
-    Args:
-        sentences: how many are drawn (by the run's seed) from `split`.
-        words: fewest and most words of a sentence.
-        lengths: of segments.
-        split: train, dev or test.
-        values: poolings of the encoder, or all; null: of cls, mean and all those that the encoder and each masking have.
-        maskings: see `probing.interactions.text.masking`; null: the published one alone, pad, or zero where the encoder has no such
-            token.
-        method, budget: see `probing.interactions.intervals`.
-        probing: accuracies to show beside T: a run folder or rows.csv of `probing run` with the same encoder, or a folder of task
-            files (measured with the store and cells of run.dir, at mean pooling, without controls and floors); null: none.
-        probe: of task files: the protocol.
-        train_size: of task files: train on a stratified subset of about this size; null: on all.
-    """
+    """Options as in `conf/experiment/interaction_layers.yaml`."""
 
     sentences: int = 100
     words: list[int] = field(default_factory=lambda: [8, 12])

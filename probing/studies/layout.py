@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,13 @@ def write(folder: Path, blocks: Iterable[str], files: Mapping[str, pd.DataFrame 
         replace_file(folder / name, text.encode())
 
 
-def panels(frame: pd.DataFrame, name: str, draw: Callable[..., None]) -> str:
-    """A grid as SVG, on log axes: a row for each task and length of segments, a column for each encoder, a line for each method.
+def panels(frame: pd.DataFrame, name: str, label: str, top: float | None = None) -> str:
+    """An estimate against model rows as SVG, on log axes: a row of panels for each task and length of segments, a column for each
+    encoder, a line with its band for each method; dotted: the exact rows.
 
     Args:
-        frame: columns long, task, encoder, method, rows (of the model, the x-axis), and those of the estimate `name`.
-        draw: called on (panel, its rows).
+        frame: columns long, task, encoder, method, rows (of the model), perhaps exact_rows, and those of the estimate `name`.
+        label, top: of the y-axis.
     """
     kinds = list(dict.fromkeys(zip(frame.long, frame.task, strict=True)))
     encoders, methods = list(dict.fromkeys(frame.encoder)), [m for m in dict.fromkeys(frame.method) if m != "exact"]
@@ -116,8 +117,10 @@ def panels(frame: pd.DataFrame, name: str, draw: Callable[..., None]) -> str:
                     continue
                 for method, colour in zip(methods, PALETTE, strict=False):
                     _curve(panel, part[part.method == method].sort_values("rows"), name, colour, method)
-                draw(panel, part)
-                panel.set(xscale="log", yscale="log", xlabel="model rows", title=f"{encoder}, {task}, {length(long)}")
+                if "exact_rows" in part:
+                    panel.axvline(part.exact_rows.mean(), color="#777777", lw=0.9, ls=":", label="exact")
+                panel.set(ylim=(1e-4, top), ylabel=label, xlabel="model rows", title=f"{encoder}, {task}, {length(long)}")
+                panel.set(xscale="log", yscale="log")
         legend(figure, grid.ravel(), 6)
         return svg(figure)
 

@@ -44,16 +44,7 @@ Precision and recall by length stand in table.csv."""
 
 @dataclass
 class Prototypes:
-    """Coalitions of the predicted class' logit against constituents.
-
-    Args:
-        trees: a treebank: brackets, or GUM's table.
-        sentences: how many are drawn, by the run's seed.
-        words: fewest and most tokens of a sentence.
-        head: see `probing.interactions.text.heads.classifier`.
-        value: logit, log-odds or probability of the predicted class.
-        masking: null: the published one, pad, or zero where the encoder has no such token.
-    """
+    """Options as in `conf/experiment/prototypes.yaml`."""
 
     trees: str
     sentences: int = 300

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,22 +35,7 @@ VERSION = 1
 
 @dataclass
 class OnSegments:
-    """A study that tries estimators on the tables of segments; the options that all such studies share.
-
-    Args:
-        head: see `probing.interactions.text.heads.classifier`.
-        value: of the class: logit, log-odds or probability.
-        target: the class: predicted, true, or a name.
-        masking: null: as in the released experiments, pad where the encoder has it, else zero (`masking.published`).
-        sentences: short sentences of the dev split, drawn by the run's seed.
-        words: their least and most words.
-        lengths: of segments in them.
-        long: long sentences.
-        long_words: their least and most words.
-        outside: words outside of the segments in them.
-        repeats: of every sampled estimate, with seeds of its own.
-        steps: budgets in model rows, as multiples of the smallest that method=sampled takes.
-    """
+    """A study that tries estimators on the tables of segments; options as in `conf/experiment/interaction_accuracy.yaml`."""
 
     head: str | None = "fit"
     value: str = "logit"
@@ -119,62 +105,73 @@ class OnSegments:
         encoder, rows = context.encoder, []
         for task in context.tasks:
             head = classifier(encoder, task, self.head, context.home)
-            tables = _Tables(self, context, head, self.cases(task, context.seeds[0]))
             test: float | Mapping[str, float] | None = head.made.get("test")
             accuracy = test["accuracy"] if isinstance(test, Mapping) else test
-            with bar(f"{self.name} {encoder.name}", len(tables.cases)) as advance:
-                for at, (case, long) in enumerate(tables.cases):
-                    part = {"kind": self.name, "version": VERSION, "table": tables.inputs[at], "long": long, "options": options}
-                    own_rows = context.finished(part, lambda at=at, long=long, tables=tables: self.estimates(tables[at], long))
-                    (start, stop), n = case.segment, len(case.text.split())
-                    shared = {"encoder": encoder.name, "task": task.name, "accuracy": accuracy, "text": case.text}
-                    shared |= {"n_words": n, "start": start, "stop": stop, "long": long}
+            segments = self._segments(context, task, head)
+            with bar(f"{self.name} {encoder.name}", len(segments)) as advance:
+                for segment in segments:
+                    part = {
+                        "kind": self.name,
+                        "version": VERSION,
+                        "table": segment.inputs,
+                        "long": segment.long,
+                        "options": options,
+                    }
+                    own_rows = context.finished(part, lambda s=segment: self.estimates(s.table(context), s.long))
+                    text, (start, stop), _ = segment.case
+                    shared = {"encoder": encoder.name, "task": task.name, "accuracy": accuracy, "text": text}
+                    shared |= {"n_words": len(text.split()), "start": start, "stop": stop, "long": segment.long}
                     rows += [shared | row for row in own_rows]
                     advance(1)
         encoder.release()
         return pd.DataFrame(rows)
+
+    def _segments(self, context: Context, task: Task, head: LinearHead) -> list[_Segment]:
+        """The segments of a task; logs how many of their tables are there, and an estimate of the time for the others."""
+        encoder, masking, segments = context.encoder, Masking(self.masking or published(context.encoder)), []
+        for case, long in self.cases(task, context.seeds[0]):
+            target = str(case.label) if self.target == "true" else self.target
+            inputs = {"kind": "segment table", "version": VERSION, "encoder": fingerprint(encoder), "head": head.sha256}
+            inputs |= {"value": self.value, "masking": masking.kind, "target": target, "case": [*case.text.split(), *case.segment]}
+            game = partial(TextGame, encoder, case.text, self.value, masking, target=target, head=head)
+            segments.append(_Segment(case, long, inputs, game))
+        open_ = [segment for segment in segments if context.results.get(segment.inputs) is None]
+        line = f"{encoder.name}: {len(segments)} segments, {len(segments) - len(open_)} tables done"
+        if open_:
+            rows, longest = sum(segment.rows for segment in open_), max(open_, key=lambda segment: segment.rows)
+            line += f"; {rows:,} model rows, about {human_seconds(rows * seconds_per_row(longest.game(), 128))}"
+        info(line)
+        return segments
 
 
 _OF_TABLES = {field.name for field in fields(OnSegments)} - {"repeats", "steps"}
 """Options that the tables' inputs hold."""
 
 
-class _Tables:
-    """The tables of segments by number, computed when they are first read; logs at the start how long that may take."""
+@dataclass(frozen=True)
+class _Segment:
+    """A segment of a sentence, the inputs of its table, and its game."""
 
-    def __init__(self, study: OnSegments, context: Context, head: LinearHead, cases: list[tuple[Case, bool]]):
-        self.study, self.context, self.head, self.cases = study, context, head, cases
-        self.masking = Masking(study.masking or published(context.encoder))
-        shared = {"kind": "segment table", "version": VERSION, "encoder": fingerprint(context.encoder), "head": head.sha256}
-        shared |= {"value": study.value, "masking": self.masking.kind}
-        self.inputs = [shared | {"target": self._target(case), "case": [*case.text.split(), *case.segment]} for case, _ in cases]
-        open_ = [case for (case, _), inputs in zip(cases, self.inputs, strict=True) if context.results.get(inputs) is None]
-        info(f"{context.encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} tables done{self._time(open_)}")
+    case: Case
+    long: bool
+    inputs: dict[str, Any]
+    game: Callable[[], TextGame]
 
-    def __getitem__(self, at: int) -> SegmentTable:
-        case, _ = self.cases[at]
+    @property
+    def rows(self) -> int:
+        """Model rows of the table."""
+        m = self.case.segment[1] - self.case.segment[0]
+        return exact_rows(m, len(self.case.text.split()) - m)
+
+    def table(self, context: Context) -> SegmentTable:
+        """The table, computed where it is not yet among the results."""
 
         def compute() -> list[dict[str, Any]]:
-            made = run_table(self._game(case), case.segment)
+            made = run_table(self.game(), self.case.segment)
             return [{"seconds": round(made.seconds, 4), "values": made.values.tolist()}]
 
-        [row] = self.context.finished(self.inputs[at], compute)
-        return SegmentTable(np.array(row["values"]), len(case.text.split()), case.segment, row["seconds"])
-
-    def _game(self, case: Case) -> TextGame:
-        encoder, study = self.context.encoder, self.study
-        return TextGame(encoder, case.text, study.value, self.masking, target=self._target(case), head=self.head)
-
-    def _target(self, case: Case) -> str:
-        return str(case.label) if self.study.target == "true" else self.study.target
-
-    def _time(self, open_: list[Case]) -> str:
-        if not open_:
-            return ""
-        lengths = [(case.segment[1] - case.segment[0], len(case.text.split())) for case in open_]
-        rows = [exact_rows(m, n - m) for m, n in lengths]
-        longest = open_[int(np.argmax(rows))]  # its time a row stands for all
-        return f"; {sum(rows):,} model rows, about {human_seconds(sum(rows) * seconds_per_row(self._game(longest), 128))}"
+        [row] = context.finished(self.inputs, compute)
+        return SegmentTable(np.array(row["values"]), len(self.case.text.split()), self.case.segment, row["seconds"])
 
 
 def exact_of(table: SegmentTable) -> SegmentInteraction:

@@ -53,13 +53,7 @@ def instability(T: np.ndarray, level: float) -> float | None:
 
 @dataclass
 class InteractionStability(OnSegments):
-    """Options of `OnSegments`, and:
-
-    Args:
-        settings: of learned_p, by name: how the link probabilities are learned, and the prefixes of each sample of links.
-        partitions: samples of links in the paper's estimate; times the prefixes, they are the numbers of samples.
-        claimed: the encoder whose instability is claimed to fall fastest: the beginning of its name.
-    """
+    """Options as in `conf/experiment/interaction_stability.yaml`."""
 
     settings: str = "instability-cnn"
     partitions: tuple[int, ...] = (10, 20, 30, 40, 50)
@@ -110,7 +104,7 @@ class InteractionStability(OnSegments):
             blocks += [f"## {key['task']}, {length(key['long'])} segments: instability of {PAPER}", table(rows)]
         named = made.rename(columns={"mean_low": "low", "mean_high": "high"})
         frames = {f"{name}.csv": x.round(8) for name, x in (("summary", named), ("slopes", each), ("pairs", compared))}
-        write(folder, blocks, frames | {"instability.svg": figure(made)})
+        write(folder, blocks, frames | {"instability.svg": panels(made, "mean", "instability of T")})
 
 
 def slope(samples: np.ndarray, values: np.ndarray) -> float:
@@ -207,13 +201,3 @@ def _pairs(compared: pd.DataFrame) -> str:
     )
     titles = {"slope": "slope:.3g", "drop from fewest to most samples": "drop:.3g", "instability at most samples": "last:.3g"}
     return view(rows, "task segments difference n", titles, "-")
-
-
-def figure(made: pd.DataFrame) -> str:
-    """Instability (mean over segments, with band) against model rows."""
-
-    def draw(panel, part):
-        panel.set(ylabel="instability of T")
-        panel.set_ylim(bottom=1e-4)
-
-    return panels(made, "mean", draw)

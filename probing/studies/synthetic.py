@@ -24,7 +24,7 @@ from probing.interactions.scoring import METHODS, count, find_links, pooled
 from probing.interactions.segment import segment_interaction
 from probing.log import bar, info
 from probing.studies import Context, require
-from probing.studies.layout import grouped, percent, table, write
+from probing.studies.layout import grouped, percent, shown, table, write
 from probing.types import Estimate, Values
 
 VERSION = 1
@@ -43,7 +43,7 @@ learned_p has the first formulas of a cell only; table.csv has all scores (preci
 
 @dataclass
 class Synthetic:
-    """Options of the formula table: see `conf/experiment/synthetic.yaml`."""
+    """Options of the formula table, as in `conf/experiment/synthetic.yaml`."""
 
     families: list[str] | None = None
     variables: list[list[int]] = field(default_factory=lambda: [[5, 7], [8, 12], [13, 20]])
@@ -181,11 +181,9 @@ def without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def shown_links(row: Mapping[str, Any], column: str, prefix: str = "") -> str:
     """Accuracy of links in % with its interval, and F1."""
-    value, *bounds, f1 = (
-        row[f"{prefix}{name}"]
-        for name in (f"accuracy{column}", f"accuracy{column}_lower", f"accuracy{column}_upper", f"f1{column}")
-    )
-    return "-" if np.isnan(value) else percent(Estimate(value, *bounds)) + ("" if np.isnan(f1) else f" · {percent(f1)}")
+    accuracy = Estimate(*(row[f"{prefix}accuracy{column}{end}"] for end in ("", "_lower", "_upper")))
+    f1 = percent(row[f"{prefix}f1{column}"])
+    return shown(accuracy, "%") + (f" · {f1}" if f1 else "")
 
 
 def _error(row: pd.Series) -> str:

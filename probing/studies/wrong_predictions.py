@@ -81,7 +81,12 @@ FLIPS = {"with a coalition": "with_coalition", "words in it": "words:.1f", "coal
 FLIPS |= {title: f"flips_{control}:%" for control, title in CONTROLS.items()} | {
     "coalition is that by words alone, by words": "same"
 }
-TESTS = [(f"less {title}", f"p, {title}", control) for control, title in CONTROLS.items()]
+TESTS = {
+    title: column
+    for control, name in CONTROLS.items()
+    for title, column in ((f"less {name}", f"difference_{control}:%"), (f"p, {name}", f"p_{control}_holm:.2g"))
+}
+FALLS = {f"less {title}": f"drop_difference_{control}:.2f" for control, title in CONTROLS.items()}
 MARGINS = {"margin, wrong": "margin_wrong:.3f", "margin, right": "margin_right:.3f", "mean gap": "margin_gap:.4f"}
 MATCHED = MARGINS | {"flips, wrong (%)": "flips_wrong:%", "flips, right (%)": "flips_right:%", "difference": "difference:%"}
 MATCHED |= {"p": "p_holm:.2g", "difference, less interval by words": "difference_words:%"}
@@ -89,7 +94,7 @@ MATCHED |= {"p": "p_holm:.2g", "difference, less interval by words": "difference
 
 @dataclass
 class WrongPredictions:
-    """Flips by masking the top coalition of the predicted class: options as in `conf/experiment/wrong_predictions.yaml`."""
+    """Options as in `conf/experiment/wrong_predictions.yaml`."""
 
     sentences: int = 200
     words: list[int] = field(default_factory=lambda: [5, 20])
@@ -176,9 +181,7 @@ class WrongPredictions:
                 f"{100 * alone:.0f} %, {100 * words:.0f} %" for alone, words in zip(some.same_alone, some.same_words, strict=True)
             ]
             blocks = [HEAD, view(some.assign(same=same), f"{NAMES} masking sentences", FLIPS)]
-            tests = dict(item for less, p, c in TESTS for item in ((less, f"difference_{c}:%"), (p, f"p_{c}_holm:.2g")))
-            drops = {less: f"drop_difference_{control}:.2f" for less, _, control in TESTS}
-            blocks += [DIFFERENCES, view(some, NAMES, tests), DROPS, view(some, NAMES, drops)]
+            blocks += [DIFFERENCES, view(some, NAMES, TESTS), DROPS, view(some, NAMES, FALLS)]
         if len(between):
             blocks += [PAIRS, view(between, "data encoder pairs", MATCHED)]
         flipped = frame[frame.wrong & frame.get("flips", pd.Series(index=frame.index)).eq(1)]
