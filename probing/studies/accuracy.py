@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probing.errors import ConfigError
 from probing.evaluation.statistics import mean_ci, median_ci
 from probing.interactions.baselines import APPROXIMATORS, approximated, told
 from probing.interactions.intervals import minimum_rows
 from probing.interactions.learned import learned_p
 from probing.interactions.segment import SegmentInteraction
 from probing.interactions.segment_table import SegmentTable
-from probing.studies.layout import by_encoder, columns, grouped, length, panels, short_names, shown, table, view, write
+from probing.studies import require
+from probing.studies.layout import by_encoder, columns, grouped, length, panels, short_names, shown, summarised, table, view, write
 from probing.studies.segments import OnSegments, exact_of, sampled
 
 EPOCHS = (1, 2, 5, 10, 20, 50, 100)
@@ -75,8 +75,8 @@ class InteractionAccuracy(OnSegments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if unknown := sorted(set(self.shapiq) - set(APPROXIMATORS)):
-            raise ConfigError(f"study.shapiq: {', '.join(unknown)} is unknown (allowed: {', '.join(APPROXIMATORS)})")
+        unknown = sorted(set(self.shapiq) - set(APPROXIMATORS))
+        require(not unknown, f"study.shapiq: {', '.join(unknown)} is unknown (allowed: {', '.join(APPROXIMATORS)})")
 
     def estimates(self, table: SegmentTable, long: bool) -> list[dict[str, Any]]:
         exact = exact_of(table)
@@ -118,16 +118,8 @@ class InteractionAccuracy(OnSegments):
 def _row(method: str, step: str, estimates: Sequence[float], rows: Sequence[float], T: float) -> dict[str, Any]:
     """Errors of the estimates of T; `rmse` and `bias` in the unit of T."""
     off = np.asarray(estimates, float) - T
-    return {
-        "method": method,
-        "step": step,
-        "rows": float(np.mean(rows)),
-        "T": T,
-        "error": float(np.abs(off).mean()),
-        "rmse": float(np.sqrt(np.mean(off**2))),
-        "bias": float(off.mean()),
-        "repeats": len(off),
-    }
+    row = {"method": method, "step": step, "rows": float(np.mean(rows)), "T": T, "error": float(np.abs(off).mean())}
+    return row | {"rmse": float(np.sqrt(np.mean(off**2))), "bias": float(off.mean()), "repeats": len(off)}
 
 
 def _learned_rows(table: SegmentTable, exact: SegmentInteraction) -> list[dict[str, Any]]:
@@ -145,13 +137,14 @@ def _learned_rows(table: SegmentTable, exact: SegmentInteraction) -> list[dict[s
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean and median over segments of error and relative error, with intervals, by method and step."""
-    rows = []
-    for row, part in grouped(frame, "long task encoder method step"):
-        row |= {"segments": len(part), "rows": part["rows"].mean(), "exact_rows": part.exact_rows.mean(), "T": part["T"].mean()}
+
+    def numbers(part: pd.DataFrame) -> dict[str, float]:
+        row = {"segments": len(part), "rows": part["rows"].mean(), "exact_rows": part.exact_rows.mean(), "T": part["T"].mean()}
         for name in ("error", "relative"):
             row |= columns(f"{name}_mean", mean_ci(part[name])) | columns(f"{name}_median", median_ci(part[name]))
-        rows.append(row)
-    return pd.DataFrame(rows)
+        return row
+
+    return summarised(frame, "long task encoder method step", numbers)
 
 
 def times_fewer(frame: pd.DataFrame, by: Sequence[str], error: str = "rmse") -> pd.DataFrame:
@@ -177,12 +170,14 @@ def times_fewer(frame: pd.DataFrame, by: Sequence[str], error: str = "rmse") -> 
 
 
 def _encoders(frame: pd.DataFrame) -> str:
-    rows = []
-    for row, part in grouped(frame[frame.method == "exact"], "long task encoder"):
-        row |= {"segments": length(row["long"]), "number": len(part), "accuracy": part.accuracy.iloc[0]}
-        rows.append(row | columns("mean", mean_ci(part["T"])) | columns("median", median_ci(part["T"])))
+    def numbers(part: pd.DataFrame) -> dict[str, float]:
+        row = {"accuracy": part.accuracy.astype(float).iloc[0], "number": len(part)}
+        return row | columns("mean", mean_ci(part["T"])) | columns("median", median_ci(part["T"]))
+
     titles = {"classifier's test accuracy": "accuracy:.3f", "number": "number", "T, mean": "mean:.3g", "T, median": "median:.3g"}
-    return view(pd.DataFrame(rows).astype({"accuracy": float}), "task segments encoder", titles, "-")
+    exact = frame[frame.method == "exact"]
+    rows = summarised(exact.assign(segments=exact.long.map(length)), "long task segments encoder", numbers)
+    return view(rows, "task segments encoder", titles, "-")
 
 
 def _learned(short: pd.DataFrame) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ def grouped(frame: pd.DataFrame, by: str) -> Iterator[tuple[dict[str, Any], pd.D
     """The groups of a frame by columns ("task encoder") in order of appearance, each as {column: value} and its rows."""
     for key, part in frame.groupby(by.split(), sort=False):
         yield dict(zip(by.split(), key, strict=True)), part
+
+
+def summarised(frame: pd.DataFrame, by: str, numbers: Callable[[pd.DataFrame], Mapping[str, Any]]) -> pd.DataFrame:
+    """One row a group: its key, and the numbers of its rows."""
+    return pd.DataFrame([key | dict(numbers(part)) for key, part in grouped(frame, by)])
 
 
 def columns(name: str, x: Estimate) -> dict[str, float]:

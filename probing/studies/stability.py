@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probing.errors import ConfigError, did_you_mean
+from probing.errors import did_you_mean
 from probing.evaluation.statistics import mean_ci
 from probing.interactions.learned import PUBLISHED, frozen_T, learned_p
 from probing.interactions.segment_table import SegmentTable
+from probing.studies import require
 from probing.studies.accuracy import OURS, budgets
-from probing.studies.layout import by_encoder, columns, grouped, length, panels, short_names, shown, table, view, write
+from probing.studies.layout import by_encoder, columns, grouped, length, panels, short_names, shown, summarised, table, view, write
 from probing.studies.segments import OnSegments, exact_of, sampled
 
 PAPER = "learned_p"
@@ -63,11 +64,10 @@ class InteractionStability(OnSegments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.settings not in PUBLISHED:
-            hint = did_you_mean(self.settings, PUBLISHED)
-            raise ConfigError(f"study.settings={self.settings!r} is unknown{hint} (allowed: {', '.join(PUBLISHED)})")
-        if len(self.partitions) < 2 or min(self.partitions) < 1:
-            raise ConfigError(f"study.partitions={list(self.partitions)} must be at least two numbers of at least 1")
+        hint = f"{did_you_mean(self.settings, PUBLISHED)} (allowed: {', '.join(PUBLISHED)})"
+        require(self.settings in PUBLISHED, f"study.settings={self.settings!r} is unknown{hint}")
+        several = len(self.partitions) >= 2 and min(self.partitions) >= 1
+        require(several, f"study.partitions={list(self.partitions)} must be at least two numbers of at least 1")
 
     def estimates(self, table: SegmentTable, long: bool) -> list[dict[str, Any]]:
         exact, settings = exact_of(table), PUBLISHED[self.settings]
@@ -122,21 +122,23 @@ def slope(samples: np.ndarray, values: np.ndarray) -> float:
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean instability over segments with its interval, by the rank of the number of samples (ours differ between segments)."""
-    rows = []
-    for row, part in grouped(frame.assign(step=frame.step.astype(str)), "long task encoder method step"):
-        row |= {"segments": len(part), "samples": round(part.samples.mean()), "rows": part["rows"].mean()}
-        rows.append(row | columns("mean", mean_ci(part.instability)))
-    return pd.DataFrame(rows)
+
+    def numbers(part: pd.DataFrame) -> dict[str, float]:
+        row = {"segments": len(part), "samples": round(part.samples.mean()), "rows": part["rows"].mean()}
+        return row | columns("mean", mean_ci(part.instability))
+
+    return summarised(frame.assign(step=frame.step.astype(str)), "long task encoder method step", numbers)
 
 
 def slopes(frame: pd.DataFrame) -> pd.DataFrame:
     """For each segment the slope, and instability at the fewest and the most samples."""
-    rows = []
-    for row, part in grouped(frame, "long task encoder method text start stop"):
+
+    def numbers(part: pd.DataFrame) -> dict[str, float]:
         part = part.sort_values("samples")
         first, last = part.instability.iloc[[0, -1]]
-        rows.append(row | {"slope": slope(part.samples, part.instability), "first": first, "last": last})
-    return pd.DataFrame(rows)
+        return {"slope": slope(part.samples, part.instability), "first": first, "last": last}
+
+    return summarised(frame, "long task encoder method text start stop", numbers)
 
 
 def pairs(each: pd.DataFrame, claimed: str) -> pd.DataFrame:
@@ -186,13 +188,14 @@ def _verdict(yes: pd.Series, no: pd.Series, holds: str, fails: str) -> str:
 
 
 def _slopes(each: pd.DataFrame) -> str:
-    rows = []
-    for row, part in grouped(each, "long task encoder method"):
+    def numbers(part: pd.DataFrame) -> dict[str, float]:
         known = part.slope.dropna()
-        row |= {"segments": length(row["long"]), "n": len(known), "below": (known < 0).mean()}
-        rows.append(row | columns("slope", mean_ci(known)) | columns("last", mean_ci(part["last"])))
+        row = {"n": len(known), "below": (known < 0).mean()}
+        return row | columns("slope", mean_ci(known)) | columns("last", mean_ci(part["last"]))
+
+    rows = summarised(each.assign(segments=each.long.map(length)), "long task segments encoder method", numbers)
     titles = {"slope, mean": "slope:.3g", "slope below 0": "below:.0%", "instability at most samples": "last:.3g"}
-    return view(pd.DataFrame(rows), "task segments encoder method n", titles, "-")
+    return view(rows, "task segments encoder method n", titles, "-")
 
 
 def _pairs(compared: pd.DataFrame) -> str:
