@@ -17,11 +17,11 @@ from probing.evaluation.statistics import mcnemar
 from probing.interactions import TableGame
 from probing.interactions.game import all_coalitions
 from probing.interactions.indices import shapley, shapley_values
+from probing.interactions.text.flips import compared, masked, top
 from probing.interactions.text.heads import LinearHead, classifier
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
-from probing.studies.flips import compared, masked, top
 from probing.studies.wrong_predictions import WrongPredictions, matched, nearest, scores
 
 

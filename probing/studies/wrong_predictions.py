@@ -3,7 +3,7 @@
 For sentences that a classifier gets wrong (v the logit of the wrong, predicted class), and for as many that it gets right: the
 sentence is one segment, phi([C]) = v(C) - v(empty), the best partition is exact, and its part of 2 to n - 1 words with the largest
 phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length
-(`probing.studies.flips`).
+(`probing.interactions.text.flips`).
 
 An interval that raises a logit most also flips a prediction more often than a random interval, with or without interaction: the
 claim that the coalition says more than its words rests on flips - flips_alone and flips - flips_words. These intervals may be the
@@ -40,6 +40,7 @@ from probing.interactions.game import Game
 from probing.interactions.indices import shapley_values
 from probing.interactions.options import Masking
 from probing.interactions.partition import square
+from probing.interactions.text.flips import compared, masked, top
 from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead, classifier
 from probing.interactions.text.many import Case, layer_interactions
@@ -47,7 +48,6 @@ from probing.interactions.text.masking import published
 from probing.log import bar
 from probing.store.extraction import extract
 from probing.studies import Context, check_words, require
-from probing.studies.flips import compared, masked, top
 from probing.studies.layout import columns, grouped, view, write
 from probing.types import Representation, Values
 
