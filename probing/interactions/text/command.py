@@ -87,11 +87,11 @@ def segment_of(text: str | None, n_words: int) -> tuple[int, int]:
 
 
 def _table(columns: str, interactions: list[TextInteraction]) -> list[str]:
-    sampled = interactions[0].found.method != "exact"
+    sampled = interactions[0].interaction.method != "exact"
     split = ["T split"] if sampled else []
     rows = [[columns, "v(N)", "v(empty)", "B", "B_max", "B_min", "T", *split, "T/|v(N)-v(empty)|"]]
     for one in interactions:
-        r = one.found
+        r = one.interaction
         pairs = ((r.B, r.B_stderr), (r.B_max, r.B_max_stderr), (r.B_min, r.B_min_stderr), (r.T, r.T_stderr))
         numbers = [f"{x + 0.0:.4g}" + (f" ± {error:.2g}" if sampled else "") for x, error in pairs]
         numbers += [f"{r.T_split:.4g}"] * sampled
@@ -106,7 +106,7 @@ def _partitions(words: tuple[str, ...], interactions: list[TextInteraction], nam
     lines: dict[str, list[str]] = {}
     for name, which in (("B_max", "max_partitions"), ("B_min", "min_partitions")):
         for one, column in zip(interactions, names, strict=True):
-            partitions = getattr(one.found, which)
+            partitions = getattr(one.interaction, which)
             ties = f" (the finest of {len(partitions)} that tie)" if len(partitions) > 1 else ""
             lines.setdefault(f"{name}  {drawn(words, partitions[0])}{ties}", []).append(column)
     return [f"{line}   {', '.join(columns)}" if len(names) > 1 else line for line, columns in lines.items()]

@@ -73,6 +73,7 @@ class TextGame:
         value: str | None = None,
         masking: Masking | str = "pad",
         replacement: str | None = None,
+        *,
         layers: tuple[int, ...] | None = None,
         target: str = "predicted",
         head: LinearHead | None = None,
@@ -204,20 +205,20 @@ class TextInteraction:
         column: class or layer.
         value: logit, …, or a pooling.
         whole, empty: v(N) and v(empty).
-        found: B, B_max, B_min, T, partitions, in the unit of v.
+        interaction: B, B_max, B_min, T, partitions, in the unit of v.
     """
 
     column: str
     value: str
     whole: float
     empty: float
-    found: SegmentInteraction
+    interaction: SegmentInteraction
 
     @property
     def T_relative(self) -> float:
         """T / |v(N) - v(empty)|; NaN where that difference is below 1e-5 of the values."""
         change = abs(self.whole - self.empty)
-        return self.found.T / change if change > 1e-5 * max(abs(self.whole), abs(self.empty)) else float("nan")
+        return self.interaction.T / change if change > 1e-5 * max(abs(self.whole), abs(self.empty)) else float("nan")
 
 
 def text_interactions(

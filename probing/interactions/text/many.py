@@ -84,6 +84,7 @@ def layer_interactions(
     value: str | Sequence[str] | None = None,
     masking: Masking | str = "pad",
     replacement: str | None = None,
+    *,
     layers: tuple[int, ...] | None = None,
     target: str = "predicted",
     head: LinearHead | None = None,
@@ -158,7 +159,7 @@ def layer_interactions(
 
 def _row(encoder: Encoder, case: Case, game: TextGame | JointGame, one: TextInteraction) -> dict[str, Any]:
     """The row of a case and column, as it is kept."""
-    r, names = one.found, ("B", "B_max", "B_min", "T")
+    r, names = one.interaction, ("B", "B_max", "B_min", "T")
     return {
         "encoder": encoder.name,
         "text": case.text,
