@@ -10,7 +10,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 _PUBLIC = {
-    "load_task": ("probing.data.task", "load"),
+    "load_task": ("probing.data.loading", "load"),
     "load_encoder": ("probing.encoders", "load"),
     "load_probe": ("probing.probes", "load"),
     "Store": ("probing.store.vectors", "Store"),

@@ -1,4 +1,4 @@
-"""The command `probing`: one word says what to do. Torch and Hydra are imported only by the commands that need them."""
+"""The command `probing` and its subcommands. Torch and Hydra are imported only by the commands that need them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from probing import config as presets
+from probing import config
 from probing.errors import ConfigError, ForeignError, ProbingError, did_you_mean
 from probing.log import human_bytes, info
 
@@ -80,17 +80,17 @@ def interact(context: typer.Context) -> None:
 
 @app.command("list")
 def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
-    """What there is: tasks, encoders, probes, data, experiments."""
+    """List tasks, encoders, probes, data, suites, experiments or objectives."""
     if kind == "tasks":
-        from probing.data import task
+        from probing.data.card import load_card, names
 
-        for name in task.names():
-            card = task.load_card(name)
+        for name in names():
+            card = load_card(name)
             typer.echo(f"{name:24} {card.get('paper_name', ''):10} {card.get('group', ''):10} {card.get('about', '')}")
     elif kind in KINDS:
         group = kind.removesuffix("s")
-        for name in presets.names(group):
-            typer.echo(f"{name:24} {presets.about(group, name)}")
+        for name in config.names(group):
+            typer.echo(f"{name:24} {config.about(group, name)}")
     else:
         raise ConfigError(f"list what? {kind!r} is unknown{did_you_mean(kind, KINDS)} (allowed: {', '.join(KINDS)})")
 
@@ -102,11 +102,11 @@ def status(runs: list[Path]) -> None:
 
     open_ = 0
     for folder in runs:
-        found = Run.read(folder)
-        state = found.state()
+        recorded = Run.read(folder)
+        state = recorded.state()
         counts = ", ".join(f"{len(cells)} {name}" for name, cells in state.items())
-        typer.echo(f"{found.folder}: {len(found.keys)} cells: {counts}")
-        shown = {row.cell: row for row in reversed(found.rows)}
+        typer.echo(f"{recorded.folder}: {len(recorded.keys)} cells: {counts}")
+        shown = {row.cell: row for row in reversed(recorded.rows)}
         for record in state["failed"]:
             row = shown[record["key"]]
             place = (
@@ -144,15 +144,15 @@ def report(
         job.together([folder.expanduser() for folder in runs], out)
         info(f"{out}: one report of {len(runs)} runs")
         return
-    found = [Run.read(folder) for folder in runs]
+    recorded = [Run.read(folder) for folder in runs]
     if against is not None:
-        typer.echo(published.compare(merge(run.table() for run in found), against))
+        typer.echo(published.compare(merge(run.table() for run in recorded), against))
         if out is None:
             return
-    elif out is None and len(found) > 1:
+    elif out is None and len(recorded) > 1:
         raise ConfigError("several runs make one table: say where it goes with --out DIR")
-    folder = out or found[0].folder
-    write(found, folder, against=against)
+    folder = out or recorded[0].folder
+    write(recorded, folder, against=against)
     info(f"wrote {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))} in {folder}")
 
 
@@ -166,7 +166,9 @@ def explain(
     from probing.store.results import ResultStore
 
     record = ResultStore(dir / "cells").find(cell)
-    typer.echo(json.dumps(record | {"rows": rows_that_show(record["key"], dir)}, indent=1, ensure_ascii=False))
+    measured = record.pop("rows", None) or [record.pop("row")]  # `row`: of an earlier version
+    shown = rows_that_show(record["key"], dir)
+    typer.echo(json.dumps(record | {"measured": measured, "rows": shown}, indent=1, ensure_ascii=False))
 
 
 @app.command()
@@ -177,8 +179,8 @@ def fetch(
     """Download data, pinned to a commit and verified by git blob id."""
     if what != "senteval":
         raise ConfigError(f"fetch what? {what!r} is unknown{did_you_mean(what, ['senteval'])} (allowed: senteval)")
+    from probing.data.card import SENTEVAL, load_card
     from probing.data.readers.download import fetch as download
-    from probing.data.task import SENTEVAL, load_card
 
     download([load_card(name) for name in SENTEVAL], root)
     info(f"next: probing run data=senteval data.root={root} encoder=minilm")

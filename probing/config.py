@@ -1,7 +1,7 @@
 """Presets: the YAML files of `conf/`, turned into the dataclass that their `_target_` names.
 
-One way for the Python API and for Hydra: every encoder, probe and data source is a dataclass whose fields are its options, so
-a preset is checked against them, key by key and type by type, before anything is built.
+The Python API and Hydra share it: every encoder, probe, objective, study and data source is a dataclass whose fields are its
+options, and a preset is checked against them, key by key and type by type, before anything is built.
 """
 
 from __future__ import annotations
@@ -16,6 +16,29 @@ import yaml
 from probing.errors import ConfigError, did_you_mean
 from probing.paths import CONF
 
+MOVED = {
+    "probing.encoders.checkpoint.CheckpointEncoder": "probing.encoders.networks.checkpoint.CheckpointEncoder",
+    "probing.encoders.convolutional.CNN": "probing.encoders.networks.convolutional.CNN",
+    "probing.encoders.convolutional.GatedCNN": "probing.encoders.networks.convolutional.GatedCNN",
+    "probing.encoders.elmo.ELMoEncoder": "probing.encoders.elmo.elmo.ELMoEncoder",
+    "probing.encoders.elmo_style.ELMoStyle": "probing.encoders.elmo.elmo_style.ELMoStyle",
+    "probing.encoders.embeddings.InputEmbeddings": "probing.encoders.hf.embeddings.InputEmbeddings",
+    "probing.encoders.huggingface.HuggingFaceEncoder": "probing.encoders.hf.huggingface.HuggingFaceEncoder",
+    "probing.encoders.python.PythonEncoder": "probing.encoders.user.python.PythonEncoder",
+    "probing.encoders.recurrent.LSTM": "probing.encoders.networks.recurrent.LSTM",
+    "probing.encoders.textgenrnn.TextgenrnnEncoder": "probing.encoders.elmo.textgenrnn.TextgenrnnEncoder",
+    "probing.encoders.transformer.Transformer": "probing.encoders.networks.transformer.Transformer",
+    "probing.objectives.Classification": "probing.training.classification.Classification",
+    "probing.objectives.LanguageModel": "probing.training.language_model.LanguageModel",
+    "probing.probes.protocols.LogisticPath": "probing.probes.path.LogisticPath",
+    "probing.probes.protocols.SentEvalLogReg": "probing.probes.senteval.SentEvalLogReg",
+    "probing.probes.protocols.SentEvalTorch": "probing.probes.senteval.SentEvalTorch",
+    "probing.sources.Expressions": "probing.data.sources.ExpressionCorpus",
+    "probing.sources.Folder": "probing.data.sources.SentEvalFolder",
+    "probing.sources.Grammar": "probing.data.sources.GrammarCorpus",
+}
+"""Old `_target_` -> new one, for classes that have moved: checkpoints, manifests and presets of users name the old ones."""
+
 
 def names(group: str) -> list[str]:
     """Names of the presets of a group: encoder, probe, data, objective, suite or experiment."""
@@ -23,7 +46,7 @@ def names(group: str) -> list[str]:
 
 
 def about(group: str, name: str) -> str:
-    """The preset's first comment line that is not a Hydra directive: what it is, in one line."""
+    """The preset's description: its first comment line that is not a Hydra directive."""
     for line in (CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
         if line.startswith("# ") and "@package" not in line:
             return line[2:].strip()
@@ -41,8 +64,14 @@ def read(group: str, name: str) -> dict[str, Any]:
     return yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
+def first_target(cls: type) -> str:
+    """The `_target_` of a class before it moved: keys use it, so that a move changes no key."""
+    target = f"{cls.__module__}.{cls.__qualname__}"
+    return next((old for old, new in MOVED.items() if new == target), target)
+
+
 def build(options: Mapping[str, Any], what: str) -> Any:
-    """The dataclass that `_target_` names, made from the other keys.
+    """The dataclass that `_target_` names (or named before it moved, see `MOVED`), made from the other keys.
 
     Raises:
         ConfigError: `_target_` missing or not found, a key that the dataclass has not, a value missing or of the wrong type.
@@ -54,15 +83,10 @@ def build(options: Mapping[str, Any], what: str) -> Any:
     target = values.pop("_target_", None)
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(f"{what}: _target_ must name a class, such as probing.encoders.hf.huggingface.HuggingFaceEncoder")
-    module, _, attribute = target.rpartition(".")
+    module, _, attribute = MOVED.get(target, target).rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), attribute)
-    except (
-        ImportError,
-        AttributeError,
-        TypeError,
-        ValueError,
-    ) as error:  # the last two: a name that begins with a dot
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: a name that begins with a dot
         raise ConfigError(f"{what}: _target_ {target!r} cannot be found: {error}") from None
     if not dataclasses.is_dataclass(cls):
         raise ConfigError(f"{what}: _target_ {target!r} is not a dataclass, so its options cannot be checked")
@@ -70,14 +94,11 @@ def build(options: Mapping[str, Any], what: str) -> Any:
     group = what.split()[0]
     try:
         node = OmegaConf.merge(OmegaConf.structured(cls), values)
-        missing = sorted(OmegaConf.missing_keys(node))
-        if missing:
+        if missing := sorted(OmegaConf.missing_keys(node)):
             raise ConfigError(f"set {' '.join(f'{group}.{key}=…' for key in missing)} (options: {', '.join(fields)})")
         return cls(**OmegaConf.to_container(node, resolve=True))
     except ConfigKeyError as error:
-        key = error.key
-        raise ConfigError(
-            f"{what}: unknown option {key!r}{did_you_mean(str(key), fields)} (options: {', '.join(fields)})"
-        ) from None
+        near = did_you_mean(str(error.key), fields)
+        raise ConfigError(f"{what}: unknown option {error.key!r}{near} (options: {', '.join(fields)})") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{what}: {error.full_key or 'value'}: {str(error).splitlines()[0]}") from None

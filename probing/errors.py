@@ -1,12 +1,12 @@
 """The errors a user can meet. Each message says what was given, what is allowed, and what to do.
 
-Whose fault an exception is:
+An exception has one of three causes:
 
-- `ProbingError`, but for `ForeignError`: a mistake in what was given, or a condition of the machine. It ends the command with exit
-  code 2 and its text.
-- `ForeignError`: any other exception while code that is not ours is at work (a method of an encoder, a probe, a floor, a user's
-  function), or while its result is read (`foreign`). The cells that need the result fail, the others go on; exit code 1.
-- Anything else is a fault of this package: a traceback, and where to report it (`probing.provenance.own_fault`).
+- `ProbingError`, except `ForeignError`: a mistake in the input, or a condition of the machine. It ends the command with its text
+  and exit code 2.
+- `ForeignError`: any other exception while code of others runs (a method of an encoder, a probe, a floor, a user's function), or
+  while its result is read (see `foreign`). The cells that need the result fail, the others go on; exit code 1.
+- Anything else is a fault of this package: it ends with a traceback and `probing.provenance.own_fault`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 class ProbingError(Exception):
-    """A mistake in what the user gave, or a condition of the machine that the user must mend."""
+    """A mistake in the user's input, or a condition of the machine that the user must mend."""
 
 
 class DataError(ProbingError):
@@ -36,21 +36,18 @@ class EncoderError(ProbingError):
 
 
 class StatesError(EncoderError):
-    """An encoder that was loaded, and returned states that cannot be used for a sentence."""
+    """States that a loaded encoder returned and that cannot be used for a sentence."""
 
 
 class ForeignError(StatesError):
-    """An exception raised by code or files that are not ours (a model, a tokenizer, a library, a user's function).
-
-    The cells that need its result fail and are recorded; the other cells of the run go on.
-    """
+    """An exception raised by code or files of others (a model, a tokenizer, a library, a user's function)."""
 
     @classmethod
     def of(cls, doing: str, error: BaseException) -> ForeignError:
-        """The error for `error`, which was raised while `doing` (a phrase such as "bert: running the model").
+        """Wrap `error`, which was raised while `doing` (a phrase such as "bert: running the model").
 
         Raises:
-            error itself: the disk is full, or it is the end of a Slurm job, which submitit raises wherever the job is.
+            error itself: the disk is full, or a Slurm job ends (submitit raises that at any place).
         """
         if ends_job(error) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
             raise error
@@ -69,12 +66,12 @@ def first_line(error: BaseException) -> str:
     """The first line of an exception's text."""
     try:
         return next(iter(str(error).strip().splitlines()), "")
-    except Exception:  # its text may be somebody else's code, too
+    except Exception:  # __str__ may be code of others, too
         return "(its text cannot be had)"
 
 
 def described(error: BaseException) -> str:
-    """Class, first line and place of an exception.
+    """Describe an exception by its class, first line and place.
 
     >>> try:
     ...     [].pop()
@@ -96,23 +93,22 @@ NO_MEMORY = (
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that the machine or its GPU has too little memory (Python's, numpy's or torch's)."""
+    """Whether an exception of Python, numpy or torch says that the machine or its GPU has too little memory."""
     refused = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or refused
 
 
 def ends_job(error: BaseException) -> bool:
-    """Whether an exception is the end of a Slurm job (time limit, preemption): submitit's signal handler raised it."""
+    """Whether submitit's signal handler raised the exception: a Slurm job ends (time limit, preemption)."""
     frames = traceback.extract_tb(error.__traceback__)
     return type(error).__module__.startswith("submitit") or any("submitit" in Path(frame.filename).parts for frame in frames)
 
 
 @contextmanager
 def foreign(doing: str) -> Iterator[None]:
-    """Turns an exception of the block, which runs code that is not ours or reads its result, into a `ForeignError`.
+    """Turn an exception of the block, which runs code of others or reads its result, into a `ForeignError`.
 
-    Raises:
-        ForeignError: see there; a `ProbingError` is passed on.
+    A `ProbingError` passes unchanged.
     """
     try:
         yield

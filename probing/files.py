@@ -1,4 +1,4 @@
-"""Writes files that are whole or absent, with a checksum where a damaged one must be noticed; the hash and the errors of files."""
+"""Files that are whole or absent, some with a checksum; hashes and errors of files."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from probing.errors import StoreError
 
 
 def process() -> str:
-    """A name that no other running process has, on this machine or another."""
+    """Return a name that no other running process has, on this machine or another."""
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def writer() -> str:
-    """A name that no other running thread has, of this process or another."""
+    """Return a name that no other running thread has, of this process or another."""
     return f"{process()}.{threading.get_ident()}"
 
 
 @contextmanager
 def atomic(path: Path, clear: bool = False) -> Iterator[Path]:
-    """A temporary name beside `path`, for a file or a folder; renamed to `path` when the block ends, removed when it raises.
+    """Yield a temporary name beside `path`, for a file or a folder; rename it to `path` at the end, remove it after an exception.
 
     Args:
-        clear: also remove what killed writers of the same file left. If a writer that shares no lock with us did so first, and
-            removed ours, its file stays: it is the same one.
+        clear: also remove the temporary files that killed writers of the same file left. If a writer that shares no lock with this
+            one has removed its temporary file, the other writer's `path` stays: it has the same content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{writer()}.tmp")
@@ -50,7 +50,7 @@ def atomic(path: Path, clear: bool = False) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder; nothing happens where there is none."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -58,7 +58,7 @@ def remove(path: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file that is whole or absent."""
+    """Write a file that is whole or absent."""
     with atomic(path) as temporary:
         temporary.write_bytes(content)
 
@@ -69,7 +69,7 @@ def file_sha256(path: Path) -> str:
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header of a safetensors file, and where its data begin.
+    """Return the header of a safetensors file, and the position of its data.
 
     The format: 8 bytes little-endian header length, a JSON header with `dtype`, `shape`, `data_offsets`, then the data.
     """
@@ -79,13 +79,13 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def sealed(record: Mapping[str, Any]) -> bytes:
-    """A record as JSON whose first entry is the sha256 of all bytes after it."""
+    """Return a record as JSON whose first entry is the sha256 of all bytes after it."""
     body = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)[1:].encode()
     return _seal(body) + body
 
 
 def read_sealed(path: Path) -> dict[str, Any] | None:
-    """The record of a sealed file; None if it is missing, or a single byte differs from the one that was sealed."""
+    """Read the record of a sealed file; None if it is missing, or any byte has changed."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -104,7 +104,7 @@ def _seal(body: bytes) -> bytes:
 
 @contextmanager
 def os_errors_as_store_error(folder: Path) -> Iterator[None]:
-    """Converts OS errors (disk full, no permission, read-only) to a `StoreError` that says what to do."""
+    """Convert OS errors (disk full, no permission, read-only) to a `StoreError` with advice."""
     try:
         yield
     except OSError as error:

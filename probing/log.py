@@ -1,6 +1,6 @@
 """Progress of long work: messages of the logger "probing" on stderr, and progress bars where stderr is a terminal or a notebook.
 
-Quiet: `logging.getLogger("probing").setLevel("WARNING")`. Own handlers: add them to that logger; ours is left out once it has one.
+Quiet: `logging.getLogger("probing").setLevel("WARNING")`. Our handler is not added to a logger that already has one at import.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ logger = logging.getLogger("probing")
 
 
 class _Stderr(logging.Handler):
-    """Writes each message to the stderr of the moment, above a progress bar that is shown there."""
+    """Writes each message to the current stderr, above a progress bar that is shown there."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
@@ -29,16 +29,17 @@ if not logger.handlers:
 
 
 def info(message: str) -> None:
-    """Logs one message at level INFO."""
+    """Log one message at level INFO."""
     logger.info("%s", message)
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar of `total` steps, on a terminal or in a notebook, at level INFO; yields the function that advances it."""
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    with tqdm(total=total, desc=what, leave=False, disable=not (watched and logger.isEnabledFor(logging.INFO))) as progress:
-        yield lambda steps: progress.update(steps)
+def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar of `total` steps, on a terminal or in a notebook, at level INFO; yield the function that advances it."""
+    interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
+    disable = not (interactive and logger.isEnabledFor(logging.INFO))
+    with tqdm(total=total, desc=description, leave=False, disable=disable) as progress:
+        yield progress.update
 
 
 def human_bytes(n: float) -> str:

@@ -1,4 +1,4 @@
-"""Where the data folders are: beside this package in a wheel, one level up in a checkout; and how a record names a path."""
+"""The data folders (inside the package in a wheel, one level up in a checkout), and paths as records name them."""
 
 import os
 import re
@@ -6,22 +6,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_here = Path(__file__).resolve().parent
-_root = _here if (_here / "conf").is_dir() else _here.parent
+_PACKAGE = Path(__file__).resolve().parent
+_ROOT = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
 
-CONF = _root / "conf"
-TASKS = _root / "tasks"
-PUBLISHED = _here / "published" if (_here / "published").is_dir() else _here.parent / "results" / "published"
+CONF = _ROOT / "conf"
+TASKS = _ROOT / "tasks"
+PUBLISHED = _PACKAGE / "published" if (_PACKAGE / "published").is_dir() else _PACKAGE.parent / "results" / "published"
 
 _ABSOLUTE = re.compile(r"""(?<![^\s"'=:,;(\[{])/(?!/)[^\s"',;:)\]}]+""")
-"""A path from the root, alone or inside a command; not the `//` of an address, and not the slash of `</s>` or `and/or`."""
+"""An absolute path, alone or inside a command; not the `//` of an address, and not the slash of `</s>` or `and/or`."""
 
 
 def portable(value: Any) -> Any:
-    """The value with no path of this machine in its texts: what a manifest records, so that it means the same elsewhere.
+    """Return the value with all absolute paths in its texts shortened, so that a manifest means the same on another machine.
 
-    A path inside the repository is given relative to it; one inside the folder that PROBING_SHARED names, the temporary folder or
-    the home folder begins with `$PROBING_SHARED`, `$TMPDIR` or `$HOME`; of any other only the last part is kept.
+    A path inside the repository becomes relative to it; one inside the folder that PROBING_SHARED names, the temporary folder or
+    the home folder begins with `$PROBING_SHARED`, `$TMPDIR` or `$HOME`; any other keeps its last part only.
 
     >>> portable({"command": "python scripts/flash.py /srv/corpora/sst --seeds 0", "sizes": [1, 2]})
     {'command': 'python scripts/flash.py …/sst --seeds 0', 'sizes': [1, 2]}
@@ -47,9 +47,9 @@ def _shortened(match: re.Match[str]) -> str:
 
 
 def _named_folders() -> list[tuple[str, str]]:
-    """Folders of this machine, and what stands for them; an inner folder before the one around it."""
+    """Folders of this machine with the names that replace them; an inner folder before the one around it."""
     named = [
-        ("" if _root != _here else "$SITE_PACKAGES/probing", _root),
+        ("" if _ROOT != _PACKAGE else "$SITE_PACKAGES/probing", _ROOT),
         ("$PROBING_SHARED", os.environ.get("PROBING_SHARED") or None),
         ("$HOME", Path.home()),
         ("$TMPDIR", tempfile.gettempdir()),

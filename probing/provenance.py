@@ -1,8 +1,8 @@
-"""What made a number, beside its inputs: versions, processor, time. And what to say when this package itself is at fault.
+"""Versions, processor and time of a computation, and the message for a fault of this package.
 
-Versions and processor stand in the receipt of each shard (`probing.store.segments`) and in the details of each cell
-(`probing.store.results`), not in keys. They hold no date and no name of a machine, so that a run that was killed and resumed on one
-machine with one number of threads writes the same receipts.
+The record of each shard (`probing.store.segments`) and the details of each cell (`probing.store.results`) hold versions and
+processor; keys do not. They hold no date and no name of a machine, so that a run that was killed and resumed on one machine with
+one number of threads writes the same records.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PACKAGES = ("probing", "torch", "transformers", "scikit-learn", "numpy", "scipy"
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of what computes the numbers."""
+    """Versions of Python and of the packages that compute the numbers."""
     known = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -33,8 +33,8 @@ def versions() -> dict[str, str]:
 
 
 def processor() -> dict[str, Any]:
-    """What the last digits of a number can depend on: the processor's name, torch's threads, whether it multiplies bfloat16, and
-    the GPU where torch uses one."""
+    """The name, torch's threads, whether bfloat16 is multiplied, and the GPU if torch uses one: the last digits of a number can
+    depend on them."""
     import torch
 
     facts = {"name": _processor_name(), "threads": torch.get_num_threads(), "bfloat16": multiplies_bfloat16()}
@@ -42,12 +42,12 @@ def processor() -> dict[str, Any]:
 
 
 def made_with() -> dict[str, Any]:
-    """Versions and processor of a shard: what its receipt says."""
+    """Versions and processor, for the record of a shard."""
     return {name: versions()[name] for name in ("torch", "transformers", "numpy")} | {"processor": processor()}
 
 
 def provenance() -> dict[str, Any]:
-    """When and with what a cell was made."""
+    """Time, versions, machine and processor, for the details of a cell or a manifest."""
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
@@ -58,7 +58,7 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def multiplies_bfloat16() -> bool:
-    """Whether this machine's processor multiplies bfloat16, twice as fast as float32."""
+    """Whether the processor has instructions that multiply bfloat16."""
     import torch
 
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
@@ -76,7 +76,7 @@ def _processor_name() -> str:
 
 
 def own_fault() -> str:
-    """The line after the traceback of an exception that is a fault of this package: what to keep, and where to report it."""
+    """The line after the traceback of a fault of this package: what to report, and where."""
     try:
         about: Mapping[str, Any] = metadata("probing")
         urls = dict(entry.split(", ", 1) for entry in about.get_all("Project-URL") or ())

@@ -26,8 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from probing import config as presets
-from probing import jobs
+from probing import config, jobs
 from probing.errors import ForeignError, ProbingError, described, did_you_mean, ends_job, out_of_memory
 from probing.evaluation.runs import Run
 from probing.files import process
@@ -59,7 +58,7 @@ class Sweep(Callback):
 
 
 class JobFailed(ProbingError):
-    """A job in a launcher's worker failed, which has said why; its argument is the exit code. An ordinary exception, so that
+    """A job in a launcher's worker failed and has reported why; its argument is the exit code. An ordinary exception, so that
     the launcher lets the other jobs finish."""
 
 
@@ -150,7 +149,7 @@ def _interact_job(config: DictConfig) -> None:
 
 
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
-    """A job whose errors are said where they happen; the other jobs of a multirun go on. In a launcher's worker it raises as well.
+    """Runs a job and reports its errors at once; other jobs of a multirun go on. In a launcher's worker it raises too.
 
     Exit codes: see `main`; an exception that is not the user's is 1, with a traceback only where this package is at fault.
     """
@@ -234,23 +233,23 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
         typed = _to_type(word, False)
         return f"{word!r} has a comma: for a sweep over its parts put -m after 'probing {verb}'; for one text type {typed}"
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
-    if found := re.search(r"'hydra/launcher/(submitit|joblib)", text):
-        return f"this launcher is not installed: pip install 'probing[{'slurm' if found[1] == 'submitit' else 'sweep'}]'"
-    if (found := re.search(r"Could not find '(\w+)/([^']*)'", text)) and presets.names(found[1]):
-        group, name = found.groups()
-        have = presets.names(group)
+    if match := re.search(r"'hydra/launcher/(submitit|joblib)", text):
+        return f"this launcher is not installed: pip install 'probing[{'slurm' if match[1] == 'submitit' else 'sweep'}]'"
+    if (match := re.search(r"Could not find '(\w+)/([^']*)'", text)) and config.names(match[1]):
+        group, name = match.groups()
+        have = config.names(group)
         return f"unknown {group} {name!r}{did_you_mean(name, have)} (allowed: {', '.join(have)})"
-    if found := re.search(r"Could not override '([\w.]+)'", text):
-        key = found[1]
+    if match := re.search(r"Could not override '([\w.]+)'", text):
+        key = match[1]
         if key == "data" and verb == "train":
             return "set data.root=… (the folder of the data, or one text file); a training has no data preset"
         if key in _known_keys(arguments, verb):  # Hydra composes a sweep once with the default of the group
             return f"{key} is no option of the default {key.split('.')[0]}: in a sweep over the group write ++{key}=…"
         return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments, verb))}"
-    if found := re.search(r"Missing mandatory value: ([\w.]+)", text):
-        return f"set {found[1]}=…"
-    if found := re.search(r"Key '([\w.]+)' is not in struct", text):
-        key = found[1]
+    if match := re.search(r"Missing mandatory value: ([\w.]+)", text):
+        return f"set {match[1]}=…"
+    if match := re.search(r"Key '([\w.]+)' is not in struct", text):
+        key = match[1]
         return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments, verb))}"
     if "sweep" in text:
         return f"{text} (for a sweep put -m after 'probing {verb}')"
@@ -266,6 +265,6 @@ def _known_keys(arguments: list[str], verb: str) -> list[str]:
     keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
     for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():
         chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
-        if chosen in presets.names(group):
-            keys += [f"{group}.{option}" for option in presets.read(group, chosen)]
+        if chosen in config.names(group):
+            keys += [f"{group}.{option}" for option in config.read(group, chosen)]
     return keys

@@ -1,4 +1,4 @@
-"""Array aliases with their shapes, and the small frozen results that many files pass on. Imports nothing of ours."""
+"""Array aliases with their shapes, and small frozen results that many modules share. Imports no other module of this package."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 """Class indices 0..k-1 into a task's `classes`: shape (n,)."""
 
-Probabilities = NDArray[np.floating]
-"""Class probabilities, rows sum to 1: shape (n, k)."""
-
 Coalitions = NDArray[np.bool_]
 """m coalitions of n players, True where a player is present: shape (m, n)."""
 
 Values = NDArray[np.float64]
-"""What a game gives for m coalitions: shape (m,), or (m, k) for k classes or layers at once."""
+"""Values of a game for m coalitions: shape (m,), or (m, k) for k classes or layers at once."""
 
 
 @dataclass(frozen=True)

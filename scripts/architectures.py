@@ -29,8 +29,9 @@ from scipy.optimize import brentq
 from scipy.stats import t
 
 from probing.encoders.base import CONTEXTUAL
+from probing.evaluation.paired_tests import compare, holm, letters
 from probing.evaluation.runs import Run
-from probing.evaluation.statistics import compare, holm, letters, mean_accuracy, standard_error
+from probing.evaluation.statistics import mean_accuracy, standard_error
 from probing.evaluation.table import ResultTable, merge
 from probing.paths import portable
 from probing.provenance import versions

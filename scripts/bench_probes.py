@@ -43,7 +43,7 @@ from timing import Timed, spent
 from probing import Store, load_encoder, load_task
 from probing.paths import portable
 from probing.probes.logistic import Design, best, fit_paths
-from probing.probes.protocols import LogisticPath
+from probing.probes.path import LogisticPath
 from probing.provenance import versions
 from probing.studies.layout import table
 from probing.types import Representation

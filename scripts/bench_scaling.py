@@ -29,8 +29,8 @@ from probing import evaluate
 from probing.data.sources import SentEvalFolder
 from probing.encoders.base import pooled
 from probing.probes import load as load_probe
-from probing.probes.protocols import SplitFeatures, SplitLabels
-from probing.store.extraction import peak_memory
+from probing.probes.base import SplitFeatures, SplitLabels
+from probing.store.cost import peak_memory
 from probing.store.vectors import Store
 from probing.studies.layout import table
 from probing.types import Representation

@@ -29,7 +29,7 @@ from probing import Store, load_encoder, load_probe, load_task
 from probing.encoders.base import States
 from probing.log import human_bytes
 from probing.paths import portable
-from probing.probes.protocols import SplitFeatures, SplitLabels
+from probing.probes.base import SplitFeatures, SplitLabels
 from probing.provenance import versions
 from probing.store import vectors as store_module
 from probing.types import Representation

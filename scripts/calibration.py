@@ -29,6 +29,7 @@ from calibration_tables import SETTINGS as TABLES
 from probing.evaluation.statistics import wilson
 from probing.files import replace_file
 from probing.paths import portable
+from probing.probes.controls import LEAK_ALPHA
 from probing.provenance import processor, versions
 
 ERROR, COVERED = "error", "coverage"
@@ -105,7 +106,7 @@ SETTINGS = [
     )),
     *(Setting(f"{k} encoders as good as each other on {t} tasks, 500/300/500, d = 40", encoders, 100,
               {"encoders separated": (ERROR, "false")}, {"n_encoders": k, "n_tasks": t}) for k, t in ((2, 1), (4, 2))),
-    *(Setting(f"tables of drawn answers: {about}", counted, 1000, {"statements of tables of drawn answers": (ERROR, "false")},
+    *(Setting(f"tables of drawn answers: {about}", counted, 300, {"statements of tables of drawn answers": (ERROR, "false")},
               {"work": work, "more": more}) for about, (work, more) in TABLES.items()),
 ]  # fmt: skip
 """Without the control tasks, whose figures are means and not shares."""
@@ -170,11 +171,12 @@ def control_tasks(share: float) -> dict[str, Any]:
         for name in ("accuracy", "majority", "control_word", "ceiling", "selectivity"):
             line |= {name: frame[name].mean(), f"{name}_sd": frame[name].std()}
         means.append(line)
-    runs = max(1, round(150 * share))
-    alarms = leak_check(runs)
-    line = {"statement": "leak check, false alarms", "setting": "tables of three tasks without a leak", "runs": runs, "kind": ERROR,
-            "share": alarms.value, "low": alarms.lower, "high": alarms.upper}  # fmt: skip
-    return {"lines": [line], "selectivity": means}
+    runs, lines = max(1, round(150 * share)), []
+    for alpha, about in ((LEAK_ALPHA, f"level of the mark, {LEAK_ALPHA:g}"), (0.05, "level 0.05 of the test")):
+        alarms = leak_check(runs, alpha=alpha)
+        line = {"statement": f"leak check, false alarms, {about}", "setting": "tables of three tasks without a leak", "runs": runs}
+        lines.append(line | {"kind": ERROR, "share": alarms.value, "low": alarms.lower, "high": alarms.upper})
+    return {"lines": lines, "selectivity": means}
 
 
 def page(frame: pd.DataFrame, selective: pd.DataFrame) -> str:

@@ -27,7 +27,7 @@ from calibration_planted import Planted, balanced, directions, features
 from probing import Store, evaluate, flash
 from probing.data.task import Split, Task
 from probing.evaluation.statistics import wilson
-from probing.probes.protocols import ProbeProtocol, ProbeResult
+from probing.probes.base import ProbeProtocol, ProbeResult
 
 
 @dataclass

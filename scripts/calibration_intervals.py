@@ -17,7 +17,7 @@ import numpy as np
 from calibration_planted import Planted, balanced, binary_task, directions, features, parts
 
 from probing import evaluate
-from probing.probes.protocols import ProbeResult
+from probing.probes.base import ProbeResult
 
 LAYERS = 7
 QUIET = {"poolings": ["mean"], "controls": (), "floors": ()}

@@ -20,7 +20,7 @@ from probing import load_encoder
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.conformance import TEXTS, check
 from probing.errors import ProbingError
-from probing.training.objectives import Classification
+from probing.training.classification import Classification
 from probing.training.train import train
 
 ARCHITECTURES = ("lstm", "bilstm", "bilstm-last", "cnn", "gated-cnn", "transformer", "elmo-style")

@@ -27,7 +27,7 @@ from transformers.models.bert.modeling_bert import BertEmbeddings
 from probing import cli
 from probing.data.builders import grammar_tasks
 from probing.encoders.user.behaviour import SENTENCES
-from probing.probes.protocols import SentEvalTorch
+from probing.probes.senteval import SentEvalTorch
 from probing.provenance import processor, versions
 from probing.report import write as report
 

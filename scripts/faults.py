@@ -58,7 +58,7 @@ KINDS = {
     "plan": "store/*/*/*/sentences.json",
     "encoder.json": "store/*/encoder.json",
     "cell": "cells/*.json",
-    "predictions": "cells/*.npy",
+    "predictions": "cells/*.npz",
 }
 
 

@@ -21,6 +21,7 @@ import pandas as pd
 import sklearn
 
 from probing.data import builders
+from probing.data.builders import make
 from probing.data.grammar import grammar
 from probing.data.readers.parsed import Corpus
 
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/builders"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n", type=int, default=20_000, help="sentences of the grammar")
-    parser.add_argument("--min-per-split", type=int, default=builders.MIN_PER_SPLIT)
+    parser.add_argument("--min-per-split", type=int, default=make.MIN_PER_SPLIT)
     parser.add_argument("--seeds", type=int, default=8, help="of odd man out, for the table of chance")
     parser.add_argument("--only", nargs="*", default=["grammar", *TREEBANKS])
     given = parser.parse_args()
@@ -142,7 +143,7 @@ def main() -> None:
         **options,
         "versions": versions,
         "sources": used,
-        "code_sha256": builders.code_sha256(),
+        "code_sha256": make.code_sha256(),
     }
     (given.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     text = ABOUT + markdown(table)

@@ -21,8 +21,8 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from probing import Store, load_encoder, load_probe, load_task
 from probing.paths import portable
+from probing.probes.base import SplitFeatures, SplitLabels
 from probing.probes.logistic import Design, fit_path
-from probing.probes.protocols import SplitFeatures, SplitLabels
 from probing.provenance import versions
 from probing.types import Representation
 

@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probing.data import builders, task
-from probing.data.builders import clause, semantic, surface, syntactic, ud
+from probing.data import builders, loading
+from probing.data import card as cards
+from probing.data.builders import clause, make, semantic, surface, syntactic, ud
 from probing.data.builders.coordination import Clause, Coordination, coordination
-from probing.data.builders.sampling import Candidate, LeftOut, Row, by_form, decorrelated, held_out, shares_of
+from probing.data.builders.sampling import LeftOut, Options, Row, by_form, decorrelated, held_out, shares_of
 from probing.data.grammar import grammar
 from probing.data.readers import treebank
 from probing.data.readers.brackets import converted, from_tree
@@ -75,7 +76,7 @@ def test_ten_tasks_with_cards_that_say_what_the_files_hold(made, rows):
 
 @pytest.mark.parametrize("name", builders.PENN)
 def test_what_was_made_is_read_like_the_official_files(made, name):
-    loaded = task.load(name, made[0])
+    loaded = loading.load(name, made[0])
     texts = Counter(text for split in loaded.splits.values() for text in split.texts)
     assert max(texts.values()) == 1
     train, dev, test = (len(split) / sum(map(len, loaded.splits.values())) for split in loaded.splits.values())
@@ -86,7 +87,7 @@ def test_what_was_made_is_read_like_the_official_files(made, name):
 
 def test_cards_of_all_builders_are_there():
     for name in builders.BUILDERS:
-        assert task.load_card(name)["file"] == f"{name}.txt"
+        assert cards.load_card(name)["file"] == f"{name}.txt"
     assert len(builders.PENN) == len(builders.UD) == 10
     assert set(builders.PENN) & set(builders.UD) == {"sentence_length", "word_content", "bigram_shift"}
 
@@ -160,14 +161,14 @@ def test_groups_are_documents_where_the_corpus_names_them(corpus, tmp_path):
 
 def test_a_run_cut_short_leaves_no_task_beside_other_groups(corpus, tmp_path, monkeypatch):
     builders.make_tasks(corpus, tmp_path, tasks=["past_present"])
-    whole = builders.replace_file
+    whole = make.replace_file
 
     def cut(path, content):
         if path.name.endswith("groups.txt"):
             raise OSError(28, "No space left on device")
         whole(path, content)
 
-    monkeypatch.setattr(builders, "replace_file", cut)
+    monkeypatch.setattr(make, "replace_file", cut)
     with pytest.raises(OSError):
         builders.make_tasks(corpus, tmp_path, tasks=["past_present"], seed=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["past_present.card.json"]
@@ -404,8 +405,8 @@ def test_leaks_that_are_there_are_found(corpus, rows):
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(["X", "Y"])), max_size=60), st.integers(0, 99))
 def test_split_by_form_keeps_forms_together(pairs, seed):
-    candidates = [Candidate((form, str(i)), label, group=form) for i, (form, label) in enumerate(pairs)]
-    split = by_form(candidates, builders.Options(3, False), np.random.default_rng(seed))
+    candidates = [Row(None, label, (form, str(i)), form) for i, (form, label) in enumerate(pairs)]
+    split = by_form(candidates, Options(3, False), np.random.default_rng(seed))
     assert not leaks.shared((row.split, row.tokens[0]) for row in split)
     assert [row.tokens for row in split] == [c.tokens for c in candidates]
     assert [row.group for row in split] == [c.group for c in candidates]
@@ -417,9 +418,9 @@ def test_small_classes_give_dev_and_test_what_they_need_and_train_half(n, least,
     assert counts.total() == n and counts["va"] == counts["te"] == held_out(n, least)
     assert counts["tr"] >= n / 2 or n == 3
     assert counts["te"] == round(n / 10) or round(n / 10) < counts["te"] <= max(least, 1)
-    options = builders.Options(least, False)
+    options = Options(least, False)
     assert options.suffices(Counter({None: n})) == (counts["te"] >= least)
-    assert builders.Options(least, True).suffices(Counter(counts)) == (min(counts[s] for s in ("tr", "va", "te")) >= least)
+    assert Options(least, True).suffices(Counter(counts)) == (min(counts[s] for s in ("tr", "va", "te")) >= least)
 
 
 def test_decorrelation_takes_length_out_of_depth():
@@ -645,7 +646,7 @@ def test_small_corpus_leaves_tasks_out_with_the_reason_and_makes_the_others(corp
 @pytest.mark.parametrize("name", builders.BUILDERS)
 def test_no_sentence_at_all_is_a_reason(name):
     with pytest.raises(LeftOut):
-        builders.BUILDERS[name]([], np.random.default_rng(0), builders.Options(30, False))
+        builders.BUILDERS[name]([], np.random.default_rng(0), Options(30, False))
 
 
 def test_files_not_made_here_are_never_replaced(corpus, tmp_path):
@@ -665,7 +666,7 @@ def test_wrong_arguments(tmp_path):
 def test_length_duplicates_and_blanks_are_filtered_and_counted(tmp_path):
     five = tuple("A b c d .".split())
     sentences = [Sentence(five), Sentence(tuple(t.lower() for t in five)), Sentence(five[:4]), Sentence((*five, "e f"))]
-    kept, counts = builders.prepared(sentences)
+    kept, counts = make.prepared(sentences)
     assert [s.tokens for s in kept] == [five]
     assert counts == {"sentences": 4, "duplicates": 1, "not of 5-28 tokens": 1, "blank inside a token": 1, "used": 1}
 

@@ -6,10 +6,13 @@ import zipfile
 import pytest
 
 from probing import load_task
+from probing.data.card import load_card, names
+from probing.data.readers.formats import FORMATS
+from probing.data.readers.line import Line
 from probing.data.readers.text import cut, sentences
-from probing.data.task import load_card, names
 from probing.errors import DataError
 
+ROWS_CSV = ["a film;good", "no film;bad"]
 ROWS = [("1", "a stirring , funny film"), ("0", "a dull film"), ("1", "so good"), ("0", "so bad")]
 
 
@@ -91,6 +94,23 @@ def test_a_folder_without_them_is_refused(tmp_path):
 def test_a_card_of_files_is_checked(tmp_path, text, message):
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(DataError, match=message):
+        load_card(str(tmp_path / "mine.yaml"))
+
+
+def test_a_format_is_one_function_and_one_entry_of_the_table(tmp_path, monkeypatch):
+    """A format with a column for the split needs one file, one without needs a file for each split."""
+    monkeypatch.setitem(
+        FORMATS, "csv", lambda path: (Line(path, 1 + k, *reversed(row.split(";"))) for k, row in enumerate(ROWS_CSV))
+    )
+    (tmp_path / "own.csv").write_text("unused")
+    (tmp_path / "mine.yaml").write_text("name: mine\nfile: own.csv\nformat: csv\n")
+    with pytest.raises(DataError, match="own.csv: the format csv has no column for the split"):
+        load_task(str(tmp_path / "mine.yaml"), tmp_path)
+    (tmp_path / "mine.yaml").write_text("name: mine\nfiles: {train: own.csv, dev: own.csv, test: own.csv}\nformat: csv\n")
+    task = load_task(str(tmp_path / "mine.yaml"), tmp_path)
+    assert task.test.texts == ("a film", "no film") and task.classes == ("bad", "good")
+    (tmp_path / "mine.yaml").write_text("name: mine\nfile: own.csv\nformat: xml\n")
+    with pytest.raises(DataError, match=r"format='xml' is unknown \(allowed: senteval, label-sentence, glue, cola, csv"):
         load_card(str(tmp_path / "mine.yaml"))
 
 

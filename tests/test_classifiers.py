@@ -9,7 +9,7 @@ from probing.encoders.networks.convolutional import CNN
 from probing.errors import ConfigError, EncoderError
 from probing.interactions.text.heads import classifier, head_of
 from probing.interactions.text.masking import published
-from probing.training.objectives import Classification
+from probing.training.classification import Classification
 from probing.training.train import train
 
 

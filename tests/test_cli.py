@@ -79,7 +79,7 @@ def test_a_run_from_end_to_end(here):
     key = json.loads((folder / "run.json").read_text())["rows"][-1]["cell"]
     explained = json.loads(probing("explain", key[:10], "--dir", out).stdout)
     assert explained["key"] == key
-    assert {"inputs", "row", "details"} <= set(explained)
+    assert {"inputs", "measured", "details"} <= set(explained)
     assert {"made", "versions", "data", "encoder", "tried", "seconds"} <= set(explained["details"])
     listed = probing("store", "list", "--root", out / "store").stdout
     assert "tiny-bert" in listed and "tiny-bert (random 0)" in listed

@@ -16,7 +16,7 @@ from statsmodels.stats.multitest import multipletests
 from probing import load_encoder
 from probing.evaluation.rows import Row
 from probing.evaluation.table import ResultTable
-from probing.training.objectives import LanguageModel
+from probing.training.language_model import LanguageModel
 from probing.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,11 +12,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
 from probing import Store
-from probing.data.task import Split, load
+from probing.data.loading import load
+from probing.data.task import Split
 from probing.evaluation.engine import plan
 from probing.evaluation.request import Request
-from probing.probes.controls import CEILINGS, FLOORS, MINIMUM, SHARE, control_task, deciding_words, naive_bayes, unsuited
-from probing.probes.protocols import LogisticPath
+from probing.probes.baselines import FLOORS, naive_bayes
+from probing.probes.controls import CEILINGS, MINIMUM, SHARE, control_task, deciding_words, unsuited
+from probing.probes.path import LogisticPath
 
 
 @pytest.fixture
@@ -48,8 +50,8 @@ def test_naive_bayes_is_scikit_learns(seed, k):
     x, fresh = (rng.random((n, 12)) * (rng.random((n, 12)) < 0.3) for n in (40, 15))
     y = np.r_[np.arange(k), rng.integers(0, k, 40 - k)]
     expected = MultinomialNB().fit(x, y).predict_joint_log_proba(fresh)
-    found = naive_bayes(csr_matrix(x), y, csr_matrix(fresh))
-    np.testing.assert_allclose(expected[np.arange(15), found], expected.max(1), atol=1e-12)
+    predicted = naive_bayes(csr_matrix(x), y, csr_matrix(fresh))
+    np.testing.assert_allclose(expected[np.arange(15), predicted], expected.max(1), atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "n"), [("nb-unigram", 1), ("nb-bigram", 2)])
@@ -70,8 +72,8 @@ def test_majority_is_the_most_frequent_train_class(task):
 def test_length_reads_the_length_and_nothing_else(task):
     dev, test = FLOORS["length"](task)
     by_length = {}
-    for text, said in zip((*task.dev.texts, *task.test.texts), (*dev, *test), strict=True):
-        assert by_length.setdefault(len(text.split()), said) == said
+    for text, predicted in zip((*task.dev.texts, *task.test.texts), (*dev, *test), strict=True):
+        assert by_length.setdefault(len(text.split()), predicted) == predicted
 
 
 def test_length_solves_length_bins(tmp_path):
@@ -217,12 +219,12 @@ def test_the_seed_and_the_version_of_a_control_are_in_the_keys_of_its_cells(zipf
 )  # fmt: skip
 def test_selectivity_is_zero_for_memory_of_words_and_for_noise_and_high_for_a_signal(calibration, kind, d, low, high):
     """Mean of three runs: labels of word types and vectors that hold words; a linear signal beside the words; noise."""
-    found = calibration.selectivity(kind, d, runs=3)
-    assert low < found.selectivity.mean() < high
-    np.testing.assert_allclose(found.selectivity, found.accuracy - found.control_word)
+    runs = calibration.selectivity(kind, d, runs=3)
+    assert low < runs.selectivity.mean() < high
+    np.testing.assert_allclose(runs.selectivity, runs.accuracy - runs.control_word)
     if kind in ("target", "deciding"):
-        assert found.accuracy.mean() > 0.7 > 0.6 > found.control_permuted.mean()
-    assert found.ceiling_lookup.min() > 0.99 and found.ceiling.min() > 0.8
+        assert runs.accuracy.mean() > 0.7 > 0.6 > runs.control_permuted.mean()
+    assert runs.ceiling_lookup.min() > 0.99 and runs.ceiling.min() > 0.8
 
 
 def test_an_unknown_control_is_refused(task):

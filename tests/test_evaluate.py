@@ -10,14 +10,15 @@ import pytest
 from toys import ToyEncoder, write_task
 
 from probing import Store, evaluate, load_probe, load_task
-from probing.data.task import lengths
 from probing.errors import ConfigError
 from probing.evaluation.engine import plan
 from probing.evaluation.fitting import FoldData
+from probing.evaluation.paired_tests import mcnemar
 from probing.evaluation.request import Request
-from probing.evaluation.statistics import macro_f1, mcnemar, mean_accuracy
+from probing.evaluation.statistics import macro_f1, mean_accuracy
 from probing.evaluation.table import merge
-from probing.probes.protocols import LogisticPath, ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.base import ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.path import LogisticPath
 from probing.store.results import ResultStore
 from probing.types import Representation
 
@@ -207,7 +208,7 @@ def test_a_failing_cell_is_recorded_and_tried_again_and_the_rest_goes_on(tasks, 
 
 @pytest.mark.parametrize("place", ["probe", "floor"])
 def test_a_time_limit_of_slurm_ends_the_job_and_is_no_failed_cell(tasks, tmp_path, monkeypatch, place):
-    from probing.probes import controls, logistic
+    from probing.probes import baselines, logistic
 
     end = type("UncompletedJobError", (RuntimeError,), {"__module__": "submitit.core.utils"})
 
@@ -217,7 +218,7 @@ def test_a_time_limit_of_slurm_ends_the_job_and_is_no_failed_cell(tasks, tmp_pat
     if place == "probe":
         monkeypatch.setattr(logistic, "fit_paths", signalled)
     else:
-        monkeypatch.setitem(controls.FLOORS, "length", signalled)
+        monkeypatch.setitem(baselines.FLOORS, "length", signalled)
     with pytest.raises(end):
         run(tasks, tmp_path)
     states = [json.loads(path.read_text())["status"] for path in (tmp_path / "cells").glob("*.json")]
@@ -445,7 +446,7 @@ def test_a_half_follows_in_sentevals_order_of_its_own_sentences(tasks):
         train = tasks[0].train
         drawn = train.half(number)
         part = FoldData.of(tasks[0], tasks[0], ["true"], number)
-        alone = np.lexsort((train.labels[drawn], lengths(train)[drawn]))
+        alone = np.lexsort((train.labels[drawn], train.lengths[drawn]))
         np.testing.assert_array_equal(part.order, alone)
         assert not np.array_equal(alone, np.arange(len(drawn)))
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from probing import config as presets
 from probing.cli import app
-from probing.data import task
+from probing.data import loading
 from probing.data.expressions import BINDING, Expression, chain, generate, read
 from probing.data.expressions.tasks import SPLITS, distinct, make_task, sentences, split, values
 from probing.data.sources import ExpressionCorpus, SentEvalFolder
@@ -59,7 +59,7 @@ def test_a_task_file_holds_values_of_formulas_and_no_formula_twice(family, tmp_p
     assert {e.text for e in listed} == set.union(*of_split.values()) and all(chain(family, e.text) == e for e in listed)
     texts = [text for _, _, text in rows]
     assert len(set(texts)) == len(texts) and {e.text for e in listed} <= set(texts)  # every input of all ones, none twice
-    made = task.load(family, tmp_path)
+    made = loading.load(family, tmp_path)
     assert set(made.classes) == {value for code, value, _ in rows if code == "tr"}
     duplicates = made.data_card["duplicates"]
     assert not any(duplicates["within"].values()) and not any(duplicates["across"].values()) and not duplicates["two_labels"]

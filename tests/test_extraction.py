@@ -15,9 +15,9 @@ from probing.types import Representation
 
 @given(st.lists(st.integers(1, 60), max_size=80), st.integers(1, 200))
 def test_batches_hold_every_sentence_once_within_the_budget(lengths, budget):
-    found = batches(lengths, budget)
-    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
-    for batch in found:
+    cut = batches(lengths, budget)
+    assert sorted(i for batch in cut for i in batch) == list(range(len(lengths)))
+    for batch in cut:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
 
 
@@ -44,8 +44,8 @@ def test_pooling_equals_a_loop_over_real_tokens(seed, n, longest):
 def test_last_of_features_that_read_backwards_is_the_state_at_the_first_token():
     states = torch.arange(2 * 3 * 2.0).reshape(2, 3, 2)
     mask = torch.tensor([[True, True, False], [False, True, True]])
-    [found] = pool(States([states], mask, [torch.tensor([False, True])]), "last")
-    assert found.tolist() == [[states[0, 1, 0], states[0, 0, 1]], [states[1, 2, 0], states[1, 1, 1]]]
+    [last] = pool(States([states], mask, [torch.tensor([False, True])]), "last")
+    assert last.tolist() == [[states[0, 1, 0], states[0, 0, 1]], [states[1, 2, 0], states[1, 1, 1]]]
 
 
 def test_vectors_do_not_depend_on_the_company_of_a_sentence():
@@ -72,6 +72,6 @@ def test_a_sentence_without_tokens_is_refused():
 
 def test_every_layer_and_pooling_comes_from_one_pass():
     encoder = ToyEncoder()
-    found = extract(encoder, encoder.tokenize(["a b", "c d"])[0], POOLINGS)
-    assert set(found) == {Representation(layer, p) for layer in range(3) for p in POOLINGS}
+    vectors = extract(encoder, encoder.tokenize(["a b", "c d"])[0], POOLINGS)
+    assert set(vectors) == {Representation(layer, p) for layer in range(3) for p in POOLINGS}
     assert encoder.calls == 1

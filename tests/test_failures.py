@@ -16,7 +16,7 @@ from probing.evaluation.engine import compute, plan
 from probing.evaluation.request import Request
 from probing.evaluation.runs import Run, rows_that_show
 from probing.evaluation.table import merge
-from probing.probes import controls
+from probing.probes.baselines import FLOORS
 from probing.report.write import write
 from probing.store.extraction import HOPELESS
 from probing.store.results import ResultStore
@@ -186,7 +186,7 @@ def test_too_little_memory_is_a_failed_cell_that_says_what_to_do(tasks, tmp_path
 
 
 def test_too_little_memory_of_a_fit_is_a_failed_cell(tasks, tmp_path, monkeypatch):
-    from probing.store.vectors import Rows
+    from probing.store.reading import Rows
 
     def full(self, column):
         raise MemoryError("Unable to allocate 9 GiB")
@@ -283,7 +283,7 @@ def test_a_floor_that_raises_fails_alone_and_the_line_says_so(tasks, tmp_path, m
     def broken(task):
         raise ValueError("empty vocabulary")
 
-    monkeypatch.setitem(controls.FLOORS, "length", broken)
+    monkeypatch.setitem(FLOORS, "length", broken)
     table = measure(tasks[:1], tmp_path, ToyEncoder(), floors=["majority", "length"])
     assert by_role(table.frame) == {("bigram_shift", "floor"): 1}
     assert table.best().missing.tolist() == ["floor length: 1 of 1"]

@@ -16,8 +16,9 @@ from probing import Store, evaluate
 from probing.data.task import Split, Task
 from probing.errors import DataError
 from probing.evaluation.fitting import pooled as _pooled
+from probing.probes.base import Fold, ProbeResult, SplitFeatures, SplitLabels
 from probing.probes.logistic import Design, fit_path, fit_paths
-from probing.probes.protocols import Fold, LogisticPath, ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.path import LogisticPath
 from probing.store.results import ResultStore
 
 
@@ -106,8 +107,8 @@ def test_groups_stay_whole_in_parts_of_equal_size_and_folds_side_by_side_can_be_
         assert not train & test and not dev & test and not train & dev, "no group is on two sides"
     assert len({tuple(map(len, fold.splits.values())) for fold in whole.folds}) == 1
     assert len({*whole.dev.texts, *whole.test.texts}) >= 0.9 * len(group)
-    found = evaluate([whole], [ToyEncoder()], store=tmp_path / "s", layers=[0], poolings=["mean"], controls=(), floors=())
-    assert set(found.frame.status) == {"done"}
+    table = evaluate([whole], [ToyEncoder()], store=tmp_path / "s", layers=[0], poolings=["mean"], controls=(), floors=())
+    assert set(table.frame.status) == {"done"}
 
 
 @dataclass
@@ -153,8 +154,8 @@ def test_labels_of_sentences_that_report_choose_nothing(tmp_path):
     rows = []
     for number, variant in enumerate((task, flipped("test"), flipped("dev"))):
         out = {"store": tmp_path / "s", "cells": tmp_path / f"c{number}"}
-        found = evaluate([variant], [ToyEncoder()], probe=Constant(), layers=[0], poolings=["mean"], controls=(), floors=(), **out)
-        rows.append(found.frame.iloc[0])
+        table = evaluate([variant], [ToyEncoder()], probe=Constant(), layers=[0], poolings=["mean"], controls=(), floors=(), **out)
+        rows.append(table.frame.iloc[0])
     plain, other_report, other_choice = rows
     assert json.loads(plain.chosen) == {"class": [0, 0, 0]} and plain.accuracy == pytest.approx(2 / 3, abs=0.04)
     assert (other_report.chosen, other_report.dev_accuracy) == (plain.chosen, plain.dev_accuracy)
@@ -209,20 +210,20 @@ def folds_of(y, k, seed=0):
 def test_folds_in_one_go_are_folds_alone_at_the_c_that_their_dev_sentences_choose_together():
     x, y = features(400, 10, 3, seed=1, signal=0.4)
     folds, probe = folds_of(y, 5), LogisticPath(patience=9)
-    found = probe.fit_folds(x, folds, 3)
+    results = probe.fit_folds(x, folds, 3)
     z = StandardScaler().fit_transform(x.astype(np.float64))
     models = {
         C: [LogisticRegression(C=C, tol=1e-8, max_iter=5000).fit(z[fold.train], fold.labels.train) for fold in folds]
         for C in probe.grid
     }
     dev = {C: np.mean([m.score(z[f.dev], f.labels.dev) for m, f in zip(own, folds, strict=True)]) for C, own in models.items()}
-    assert len({result.chosen["C"] for result in found}) == 1 and dev[found[0].chosen["C"]] >= max(dev.values()) - 0.011
-    chosen = models[found[0].chosen["C"]]
-    for result, model, fold in zip(found, chosen, folds, strict=True):
+    assert len({result.chosen["C"] for result in results}) == 1 and dev[results[0].chosen["C"]] >= max(dev.values()) - 0.011
+    chosen = models[results[0].chosen["C"]]
+    for result, model, fold in zip(results, chosen, folds, strict=True):
         assert (result.predictions == model.predict(z[fold.test])).mean() >= 0.98 and result.converged
         assert result.dev_accuracy == pytest.approx(model.score(z[fold.dev], fold.labels.dev), abs=0.051)
     assert LogisticPath(solver="sklearn").fit_folds(x, folds, 3) is None
-    alone = fit_path(Design.prepare(x[folds[0].train]), y[folds[0].train], 3, [found[0].chosen["C"]])
+    alone = fit_path(Design.prepare(x[folds[0].train]), y[folds[0].train], 3, [results[0].chosen["C"]])
     assert alone[0].converged
 
 
@@ -231,8 +232,8 @@ def test_a_grid_by_classes_is_times_the_classes_less_one(solver):
     x, y = features(200, 5, 3, seed=1)
     probe = LogisticPath(grid=[0.2], by_classes=True, solver=solver)
     blocks = SplitFeatures(x[:100], x[100:150], x[150:])
-    [(_, _, found)] = probe.fit(lambda column: blocks, [0], {"true": SplitLabels(y[:100], y[100:150])}, "made", 3, None)
-    assert found.chosen["C"] == 0.2 * 2
+    [(_, _, result)] = probe.fit(lambda column: blocks, [0], {"true": SplitLabels(y[:100], y[100:150])}, "made", 3, None)
+    assert result.chosen["C"] == 0.2 * 2
     folds = probe.fit_folds(x, folds_of(y, 5), 3)
     assert folds is None or {result.chosen["C"] for result in folds} == {0.2 * 2}
 
@@ -242,7 +243,7 @@ def test_a_cross_validated_task_gives_one_row_a_column_over_the_half_that_report
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice([f"w{i}" for i in range(20)], 6)) + f" n{i}" for i in range(480)]
     task = made([int("w1 " in text) for text in texts], texts).cross_validated(10, 0)
-    found = evaluate(
+    table = evaluate(
         [task],
         [DeadEncoder()],
         store=Store(tmp_path / "s"),
@@ -251,11 +252,11 @@ def test_a_cross_validated_task_gives_one_row_a_column_over_the_half_that_report
         poolings=["mean"],
         floors=["majority", "nb-unigram"],
     )
-    frame = found.frame
+    frame = table.frame
     assert set(frame.status) == {"done"} and set(frame.n_test) == set(frame.n_dev) == {240} and set(frame.n_train) == {384}
     assert frame.groupby("role").size().to_dict() == {"control": 3, "floor": 2, "probe": 3}
     for row in frame.itertuples():
-        gold, predicted = found.predictions(row.cell)
+        gold, predicted = table.predictions(row.cell)
         assert len(gold) == 240 and row.accuracy == pytest.approx((gold == predicted).mean())
         if row.role == "probe":
             assert (gold == task.test.labels).all() and len(json.loads(row.chosen)["C"]) == 5

@@ -17,7 +17,7 @@ import yaml
 import probing
 from probing import config as presets
 from probing import paths
-from probing.data import task
+from probing.data import card as cards
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = [m.name for m in pkgutil.walk_packages(probing.__path__, "probing.") if m.name != "probing.__main__"]
@@ -50,6 +50,15 @@ def test_every_preset_names_every_option_of_its_class(group):
         assert presets.about(group, name)
 
 
+@pytest.mark.parametrize(("old", "new"), presets.MOVED.items())
+def test_a_class_that_moved_is_built_by_its_old_name(old, new):
+    module, _, name = new.rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    assert presets.first_target(cls) == old and cls.__module__ == module
+    required = {f.name: "x" for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
+    assert type(presets.build({"_target_": old, **required}, "encoder")) is cls
+
+
 @pytest.mark.parametrize("group", ["suite", "experiment"])
 def test_suites_and_experiments_say_what_they_are(group):
     for name in presets.names(group):
@@ -57,7 +66,7 @@ def test_suites_and_experiments_say_what_they_are(group):
         content = (paths.CONF / group / f"{name}.yaml").read_text()
         assert "@package _global_" in content
         tasks = yaml.safe_load(content).get("task", "all")
-        assert tasks == "all" or set(tasks) <= set(task.names())
+        assert tasks == "all" or set(tasks) <= set(cards.names())
 
 
 def test_every_preset_composes():

@@ -14,7 +14,8 @@ from probing import config as presets
 from probing import evaluate
 from probing.data.sources import SentEvalFolder
 from probing.errors import ConfigError
-from probing.evaluation.statistics import paired, ratio
+from probing.evaluation.paired_tests import paired
+from probing.evaluation.statistics import ratio
 from probing.interactions.game import all_coalitions
 from probing.interactions.text.game import JointGame, TextGame
 from probing.interactions.text.many import draw_cases, layer_interactions

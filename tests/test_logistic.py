@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from probing import load_probe
 from probing.errors import DataError
-from probing.probes.logistic import Design, LogisticProbe, best, fit_path, fit_paths
-from probing.probes.protocols import SplitFeatures, SplitLabels
-from probing.probes.solver import lbfgs, passes, preconditioner
+from probing.probes.base import SplitFeatures, SplitLabels
+from probing.probes.logistic import Design, best, fit_path, fit_paths
+from probing.probes.solver import lbfgs, preconditioner
+from probing.probes.solver import loss as solver_loss
 from probing.types import Representation
 
 
@@ -25,6 +25,12 @@ def made(n, d, k, seed, signal=1.0, spread=2.0):
     x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) / np.sqrt(d)
     logits = signal * x @ rng.normal(size=(d, k)) + rng.gumbel(size=(n, k))
     return (x * scales + 3 * scales * rng.normal(size=d)).astype(np.float32), logits.argmax(1)
+
+
+def accuracy(x, y, fresh, labels, C):
+    """Of one fit on standardised features, on other rows."""
+    design = Design.prepare(x)
+    return (fit_path(design, y, int(y.max()) + 1, [C])[0].predict(design.transform(fresh)) == labels).mean()
 
 
 def reference(x, y, C):
@@ -42,13 +48,14 @@ def test_the_optimum_is_scikit_learns(k, C):
     x = StandardScaler().fit(x[:600].astype(np.float64)).transform(x).astype(np.float32)
     x, y, fresh, labels = x[:600], y[:600], x[600:], y[600:]
     model, objective = reference(x, y, C)
-    ours = fit_path(Design.prepare(x, standardize=False), y, k, [C])[0]
+    design = Design.prepare(x, standardize=False)
+    ours = fit_path(design, y, k, [C])[0]
     assert ours.converged
     assert abs(ours.objective - objective) <= 1e-3 * objective
     assert ours.objective >= objective - 1e-6
-    same = LogisticProbe(C=C).fit(x, y)
-    assert abs(same.score(fresh, labels) - model.score(fresh, labels)) <= 0.003
-    assert np.abs(same.predict_proba(fresh) - model.predict_proba(fresh)).max() < 0.02
+    z = design.transform(fresh)
+    assert abs((ours.predict(z) == labels).mean() - model.score(fresh, labels)) <= 0.003
+    assert np.abs(torch.softmax(ours.scores(z).double(), 1).numpy() - model.predict_proba(fresh)).max() < 0.02
 
 
 def test_standardising_inside_is_standardising_before():
@@ -143,7 +150,7 @@ def test_any_problem_has_scikit_learns_optimum(seed, k, C, absent):
     x[:, 3], x[:, 7] = 0.0, 1e6
     y = np.where(y == k - 1, 0, y) if absent and k > 2 else y
     design = Design.prepare(x)
-    assert torch.isfinite(design.matrix.rows).all()
+    assert torch.isfinite(design.matrix.features).all()
     [fit] = fit_path(design, y, k, [C])
     assert fit.converged
     if len(np.unique(y)) < k:  # scikit-learn leaves the class out, and with it a column
@@ -158,17 +165,17 @@ def test_any_problem_has_scikit_learns_optimum(seed, k, C, absent):
 @pytest.mark.parametrize("blocks", ["none", "dense", "low"])
 @pytest.mark.parametrize("k", [2, 5])
 def test_every_preconditioner_leads_to_the_same_optimum(k, blocks, monkeypatch):
-    """SplitFeatures from the first pass on: dense ones, and those of the sentences that matter most."""
+    """Blocks from the first iteration on: dense ones, and those of the sentences of the largest weights."""
     x, y = made(400, 24, k, seed=k, signal=1.0)
     _, objective = reference(StandardScaler().fit_transform(x.astype(np.float64)), y, 3.0)
     made_blocks = []
-    real = lbfgs.blocks
-    monkeypatch.setattr(preconditioner, "DENSE", {"none": 0, "dense": 64, "low": 0}[blocks])
-    monkeypatch.setattr(lbfgs, "passes_before_blocks", lambda *given: (10_000,) if blocks == "none" else (1, 4))
-    monkeypatch.setattr(lbfgs, "blocks", lambda *given: made_blocks.append(real(*given)) or made_blocks[-1])
+    real = lbfgs.block_preconditioner
+    monkeypatch.setattr(preconditioner, "FEW_COLUMNS", {"none": 0, "dense": 64, "low": 0}[blocks])
+    monkeypatch.setattr(lbfgs, "block_iterations", lambda *given: (10_000,) if blocks == "none" else (1, 4))
+    monkeypatch.setattr(lbfgs, "block_preconditioner", lambda *given: made_blocks.append(real(*given)) or made_blocks[-1])
     fit = fit_path(Design.prepare(x), y, k, [3.0])[0]
     assert fit.converged and fit.objective == pytest.approx(objective, rel=1e-3)
-    assert [(b.dense is not None, b.low is not None) for b in made_blocks[:1]] == {
+    assert [(b.dense is not None, b.factor is not None) for b in made_blocks[:1]] == {
         "none": [], "dense": [(True, False)], "low": [(False, True)]
     }[blocks]  # fmt: skip
 
@@ -179,39 +186,39 @@ def test_products_laid_out_for_many_columns_are_the_same_products(k, monkeypatch
     matrix, targets = Design.prepare(x).matrix, torch.from_numpy(y)[None]
     columns = 1 if k == 2 else k
     assert not matrix.for_columns(columns).blocks, "few columns stay with torch's own product"
-    monkeypatch.setattr(passes, "DENSE", 0)
-    monkeypatch.setattr(passes, "ROWS", 300)
-    monkeypatch.setattr(passes.Passes, "BLOCK", 300)
+    monkeypatch.setattr(solver_loss, "FEW_COLUMNS", 0)
+    monkeypatch.setattr(solver_loss, "BLOCK_ROWS", 300)
+    monkeypatch.setattr(solver_loss.LogisticLoss, "BLOCK", 300)
     weights = torch.randn(1, columns, 13, generator=torch.Generator().manual_seed(0))
     laid_out = matrix.for_columns(columns)
-    assert len(laid_out.blocks) == (3 if passes.onednn.pays() else 0)
-    expected = passes.Passes(matrix, targets, weights).point
-    for a, b in zip(passes.Passes(laid_out, targets, weights).point, expected, strict=True):
+    assert len(laid_out.blocks) == (3 if solver_loss.onednn.pays() else 0)
+    expected = solver_loss.LogisticLoss(matrix, targets, weights).iterate
+    for a, b in zip(solver_loss.LogisticLoss(laid_out, targets, weights).iterate, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr(passes.onednn, "pays", lambda: False)
+    monkeypatch.setattr(solver_loss.onednn, "pays", lambda: False)
     turned = matrix.for_columns(columns)
-    assert turned.basis is None and not turned.blocks
-    for a, b in zip(passes.Passes(turned, targets, weights).point, expected, strict=True):
+    assert turned.rotated and not turned.blocks
+    for a, b in zip(solver_loss.LogisticLoss(turned, targets, weights).iterate, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(params=[4096, 128])
 def rows(request, monkeypatch):
     """Sentences in a block: all of a small problem, or a part."""
-    for module in (passes, preconditioner):
-        monkeypatch.setattr(module, "ROWS", request.param)
-    monkeypatch.setattr(passes.Passes, "BLOCK", request.param)
-    monkeypatch.setattr(passes, "PART", 64)
-    monkeypatch.setattr(passes.MixedPasses, "BLOCK", 64)
+    for module in (solver_loss, preconditioner):
+        monkeypatch.setattr(module, "BLOCK_ROWS", request.param)
+    monkeypatch.setattr(solver_loss.LogisticLoss, "BLOCK", request.param)
+    monkeypatch.setattr(solver_loss, "MIXED_PRECISION_ROWS", 64)
+    monkeypatch.setattr(solver_loss.MixedPrecisionLoss, "BLOCK", 64)
 
 
 @pytest.mark.parametrize("k", [2, 4])
 def test_a_pass_is_the_loss_and_its_derivatives(k, rows):
-    """Against autograd in float64: at the start, at looks, where it stays, and of one label set taken from two; rows left out."""
+    """Against autograd in float64: at the start, at step sizes, where it goes, for one of two label sets, without some labels."""
     x, y = made(500, 8, k, seed=3)
     design, draw = Design.prepare(x), torch.Generator().manual_seed(0)
     targets = torch.from_numpy(np.stack([y, np.roll(y, 7)]))
-    targets[0, :100] = targets[1, 50:150] = passes.LEFT_OUT
+    targets[0, :100] = targets[1, 50:150] = solver_loss.NO_LABEL
     columns, z = 1 if k == 2 else k, torch.cat([design.z, torch.ones(500, 1)], 1).double()
     weights, way = 0.3 * torch.randn(2, 2, columns, 9, generator=draw)
 
@@ -219,39 +226,39 @@ def test_a_pass_is_the_loss_and_its_derivatives(k, rows):
         at = at.double().requires_grad_()
         logits = z @ (at @ design.matrix.basis.T.double()).T
         logits = torch.cat([torch.zeros_like(logits), logits], 1) if columns == 1 else logits
-        loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=passes.LEFT_OUT)
-        p = torch.softmax(logits, 1)[:, k - columns :] * (labels != passes.LEFT_OUT)[:, None]
+        loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=solver_loss.NO_LABEL)
+        p = torch.softmax(logits, 1)[:, k - columns :] * (labels != solver_loss.NO_LABEL)[:, None]
         return loss.item(), torch.autograd.grad(loss, at)[0], (p - p * p).T
 
-    def check(here, at, targets):
-        spreads = torch.cat([*here.uncertainty()], 2)
-        for own, labels, loss, gradient, sure in zip(at, targets, *here.point[1:], spreads, strict=True):
+    def check(side, at, targets):
+        spreads = torch.cat([*side.hessian_weights()], 2)
+        for own, labels, loss, gradient, sure in zip(at, targets, *side.iterate[1:], spreads, strict=True):
             value, slope, spread = expected(own, labels)
             assert loss.item() == pytest.approx(value, rel=1e-6)
             torch.testing.assert_close(gradient.double(), slope, rtol=1e-4, atol=1e-6)
-            kept = labels != passes.LEFT_OUT
+            kept = labels != solver_loss.NO_LABEL
             torch.testing.assert_close(sure.double(), spread * kept, rtol=1e-4, atol=1e-6)
 
-    here = passes.Passes(design.matrix, targets, weights)
-    assert here.n == 400
-    check(here, weights, targets)
-    assert torch.equal(here.along(way), way)
+    both = solver_loss.LogisticLoss(design.matrix, targets, weights)
+    assert both.n == 400
+    check(both, weights, targets)
+    assert torch.equal(both.set_direction(way), way)
     for sizes in ([0.5, 2.0], [1.0, 0.0], [0.3, -1.0]):
-        loss, rise = here.look(torch.tensor(sizes))
+        loss, rise = both.evaluate(torch.tensor(sizes))
         for at in range(2):
             value, slope, _ = expected(weights[at] + sizes[at] * way[at], targets[at])
             assert loss[at].item() == pytest.approx(value, rel=1e-6)
             assert rise[at].item() == pytest.approx((slope * way[at]).sum().item(), rel=1e-4)
     weights = weights + torch.tensor([0.3, -1.0])[:, None, None] * way
-    here.stay(weights, loss)
-    check(here, weights, targets)
-    alone = here.take(torch.tensor([False, True]))
+    both.accept(weights, loss)
+    check(both, weights, targets)
+    alone = both.take(torch.tensor([False, True]))
     check(alone, weights[1:], targets[1:])
-    alone.along(way[:1])
-    loss, _ = alone.look(torch.tensor([1.0]))
-    alone.stay(weights[1:] + way[:1], loss)
+    alone.set_direction(way[:1])
+    loss, _ = alone.evaluate(torch.tensor([1.0]))
+    alone.accept(weights[1:] + way[:1], loss)
     check(alone, weights[1:] + way[:1], targets[1:])
-    check(here, weights, targets)  # those that were left are where they were
+    check(both, weights, targets)  # those that were left are where they were
 
 
 @given(st.integers(0, 10_000), st.floats(-4, 4), st.floats(0.5, 8))
@@ -264,33 +271,33 @@ def test_a_line_search_ends_at_a_lower_and_flatter_place(seed, steps, steep):
         slopes = -slopes
     slopes *= 10**steps
 
-    def look(size):
+    def at(size):
         t = offsets - slopes * size
         if np.abs(t).max() > 700:
             return np.inf, np.nan
         return np.logaddexp(0, t).sum() + 1e-3 * size**2, 2e-3 * size - (slopes / (1 + np.exp(-t))).sum()
 
-    value, slope = look(0.0)
+    value, slope = at(0.0)
     assume(slope < -1e-6)
-    search, looks = lbfgs.Search(value, slope), 0
-    while not search.done and looks < lbfgs.LOOKS:
-        search.learn(*look(search.size))
-        looks += 1
-    there, rise = look(search.size)
-    assert search.done and there <= value + 1e-4 * search.size * slope + 1e-7 * value and abs(rise) <= -lbfgs.FLAT * slope
+    search, evaluations = lbfgs.LineSearch(value, slope), 0
+    while not search.done and evaluations < lbfgs.MAX_LINE_SEARCH:
+        search.update(*at(search.size))
+        evaluations += 1
+    end, rise = at(search.size)
+    assert search.done and end <= value + 1e-4 * search.size * slope + 1e-7 * value and abs(rise) <= -lbfgs.WOLFE_C2 * slope
     taken = search.size
-    search.learn(*look(0.0))
+    search.update(*at(0.0))
     search.give_up()
     assert search.size == taken, "what is done stays"
 
 
 def test_a_line_search_that_ends_nowhere_takes_the_lowest_place_it_saw():
-    nothing, something = lbfgs.Search(1.0, -1.0), lbfgs.Search(1.0, -1.0)
+    nothing, something = lbfgs.LineSearch(1.0, -1.0), lbfgs.LineSearch(1.0, -1.0)
     for value in (2.0, 2.0, np.nan):
-        nothing.learn(value, 1.0)
+        nothing.update(value, 1.0)
     first = something.size
     for value in (0.5, 0.7, np.inf):
-        something.learn(value, 3.0)
+        something.update(value, 3.0)
     for search in (nothing, something):
         search.give_up()
     assert nothing.done and nothing.size == 0.0
@@ -300,22 +307,22 @@ def test_a_line_search_that_ends_nowhere_takes_the_lowest_place_it_saw():
 @pytest.mark.parametrize("kind", ["dense", "low"])
 def test_a_block_is_the_inverse_of_the_columns_hessian(kind, rows, monkeypatch):
     """Up to what each kind leaves out by design: sentences of a hundredth of the mean weight; a hundredth of it on the diagonal."""
-    monkeypatch.setattr(preconditioner, "DENSE", 64 if kind == "dense" else 0)
-    monkeypatch.setattr(passes, "DENSE", 64 if kind == "dense" else 0)
-    monkeypatch.setattr(preconditioner, "TOP", 300)
+    monkeypatch.setattr(preconditioner, "FEW_COLUMNS", 64 if kind == "dense" else 0)
+    monkeypatch.setattr(solver_loss, "FEW_COLUMNS", 64 if kind == "dense" else 0)
+    monkeypatch.setattr(preconditioner, "TOP_ROWS", 300)
     x, y = made(300, 6, 3, seed=1)
     design, lam, draw = Design.prepare(x), 0.01, torch.Generator().manual_seed(0)
     weights, slope = 0.3 * torch.randn(1, 3, 7, generator=draw), torch.randn(1, 3, 7, generator=draw)
-    turned = design.matrix.basis.T @ design.matrix.rows  # weights and slopes are written in the covariance's basis
+    turned = design.matrix.basis.T @ design.matrix.features  # weights and slopes are written in the covariance's basis
     p = torch.softmax(weights[0] @ turned, 0)
     for k, w in enumerate(p * (1 - p)):
         extra = 0.01 * w.mean() * design.matrix.spectrum if kind == "low" else torch.zeros(7)
         hessian = (turned * w) @ turned.T / 300 + torch.diag(torch.tensor([lam] * 6 + [0.0]) + extra)
         expected = torch.linalg.solve(hessian.double(), slope[0, k].double()).float()
         for matrix in (design.matrix, design.matrix.for_columns(3)):  # as they are, and turned
-            here = passes.Passes(matrix, torch.from_numpy(y)[None], weights)
-            found = preconditioner.blocks(here, lam)(slope)[0, k]
-            torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
+            model = solver_loss.LogisticLoss(matrix, torch.from_numpy(y)[None], weights)
+            product = preconditioner.block_preconditioner(model, lam)(slope)[0, k]
+            torch.testing.assert_close(product, expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("k", [2, 4])
@@ -376,12 +383,12 @@ def many():
 
 @pytest.fixture
 def in_bfloat16(monkeypatch):
-    """Says whether the processor multiplies bfloat16; lists the directions in which such passes then went."""
-    ways, real = [], passes.MixedPasses.along
-    monkeypatch.setattr(passes.MixedPasses, "along", lambda self, way: ways.append(way) or real(self, way))
+    """Sets whether the processor multiplies bfloat16; lists the directions that bfloat16 then took."""
+    ways, real = [], solver_loss.MixedPrecisionLoss.set_direction
+    monkeypatch.setattr(solver_loss.MixedPrecisionLoss, "set_direction", lambda self, way: ways.append(way) or real(self, way))
 
     def can(so: bool) -> list:
-        monkeypatch.setattr(passes, "multiplies_bfloat16", lambda: so)
+        monkeypatch.setattr(solver_loss, "multiplies_bfloat16", lambda: so)
         return ways
 
     return can
@@ -392,16 +399,18 @@ def in_bfloat16(monkeypatch):
 def test_many_classes_have_scikit_learns_optimum_too(many, bfloat16, small, in_bfloat16, monkeypatch):
     """Also where objectives become small on the way: float32 takes over."""
     design, y, dev, scaled = many
-    ways, real, made_blocks = in_bfloat16(bfloat16), lbfgs.blocks, []
-    monkeypatch.setattr(passes.MixedPasses, "LEAST", small)
-    monkeypatch.setattr(lbfgs, "blocks", lambda *given: made_blocks.append(given) or real(*given))
+    ways, real, made_blocks = in_bfloat16(bfloat16), lbfgs.block_preconditioner, []
+    monkeypatch.setattr(solver_loss.MixedPrecisionLoss, "MIN_OBJECTIVE", small)
+    monkeypatch.setattr(lbfgs, "block_preconditioner", lambda *given: made_blocks.append(given) or real(*given))
     every = fit_path(design, y, MANY, GRID)
     assert not ways and all(fit.exact and fit.converged for fit in every), "what is solved to the end is solved in float32"
     made_blocks.clear()
     path = fit_path(design, y, MANY, GRID, dev)
     assert bool(ways) == bfloat16 and made_blocks
-    kinds = [type(here) for here, _ in made_blocks]
-    assert not ways or (kinds.count(passes.Passes) >= kinds.count(passes.MixedPasses)) == (small > 1), "who comes when"
+    kinds = [type(model) for model, _ in made_blocks]
+    assert not ways or (kinds.count(solver_loss.LogisticLoss) >= kinds.count(solver_loss.MixedPrecisionLoss)) == (small > 1), (
+        "who comes when"
+    )
     chosen = path[best(path)]
     assert chosen.exact and chosen.converged and not all(fit.exact for fit in path)
     _, objective = reference(scaled, y, chosen.C)
@@ -424,10 +433,10 @@ def test_many_classes_are_fitted_one_label_set_after_the_other(many, in_bfloat16
 def test_more_than_fits_into_memory_is_solved_in_float32(many, in_bfloat16, monkeypatch):
     design, y, dev, _ = many
     plain = (in_bfloat16(False), fit_path(design, y, MANY, GRID[:2], dev))[1]
-    ways, pay, most = in_bfloat16(True), passes.MixedPasses.pay, passes.LIMIT // (16 * MANY)
-    assert pay(most, MANY) and not pay(most + 1, MANY)
-    assert not pay(900, passes.DENSE), "few columns"
-    monkeypatch.setattr(passes, "LIMIT", 16 * MANY * len(y) - 1)
+    ways, pays, most = in_bfloat16(True), solver_loss.MixedPrecisionLoss.pays, solver_loss.MIXED_PRECISION_BYTES // (16 * MANY)
+    assert pays(most, MANY) and not pays(most + 1, MANY)
+    assert not pays(900, solver_loss.FEW_COLUMNS), "few columns"
+    monkeypatch.setattr(solver_loss, "MIXED_PRECISION_BYTES", 16 * MANY * len(y) - 1)
     path = fit_path(design, y, MANY, GRID[:2], dev)
     assert not ways and all(torch.equal(a.weights, b.weights) for a, b in zip(path, plain, strict=True))
 
@@ -436,42 +445,42 @@ def test_a_pass_in_bfloat16_is_off_by_a_part_of_what_changed(many, rows):
     design, y, _, _ = many
     matrix, targets, draw = design.matrix.for_columns(MANY), torch.from_numpy(y)[None], torch.Generator().manual_seed(0)
     at, way = (scale * torch.randn(1, MANY, 25, generator=draw) for scale in (0.3, 0.1))
-    here = passes.MixedPasses(matrix, targets, at)
-    start = passes.Passes(matrix, targets, at).point
-    torch.testing.assert_close(here.point, start, rtol=1e-5, atol=1e-7)
+    mixed = solver_loss.MixedPrecisionLoss(matrix, targets, at)
+    start = solver_loss.LogisticLoss(matrix, targets, at).iterate
+    torch.testing.assert_close(mixed.iterate, start, rtol=1e-5, atol=1e-7)
     for size in (0.0, 0.01, 1.0, 1.0):  # the last two go on from where they are
-        taken = here.along(way)
+        taken = mixed.set_direction(way)
         torch.testing.assert_close(taken, way, rtol=2**-8, atol=0)
-        loss, _ = here.look(torch.tensor([size]))
-        at = here.point.weights + size * taken
-        here.stay(at, loss)
-        exact = passes.Passes(matrix, targets, at).point
+        loss, _ = mixed.evaluate(torch.tensor([size]))
+        at = mixed.iterate.weights + size * taken
+        mixed.accept(at, loss)
+        exact = solver_loss.LogisticLoss(matrix, targets, at).iterate
         changed = (exact.gradient - start.gradient).norm()
-        sure = (torch.cat([*one.uncertainty()], 2) for one in (here, passes.Passes(matrix, targets, at)))
+        sure = (torch.cat([*one.hessian_weights()], 2) for one in (mixed, solver_loss.LogisticLoss(matrix, targets, at)))
         torch.testing.assert_close(*sure, rtol=0.05, atol=1e-3)
-        assert (here.point.gradient - exact.gradient).norm() <= 0.01 * changed + 1e-6 * start.gradient.norm()
-        assert abs(here.point.loss - exact.loss) <= 0.01 * abs(exact.loss - start.loss) + 1e-6 * exact.loss
+        assert (mixed.iterate.gradient - exact.gradient).norm() <= 0.01 * changed + 1e-6 * start.gradient.norm()
+        assert abs(mixed.iterate.loss - exact.loss) <= 0.01 * abs(exact.loss - start.loss) + 1e-6 * exact.loss
 
 
-@pytest.mark.parametrize("looks", [0, 4])
-def test_where_bfloat16_gets_stuck_float32_goes_on(many, in_bfloat16, looks, monkeypatch):
-    """At once, or on the way, after so many looks."""
+@pytest.mark.parametrize("evaluations", [0, 4])
+def test_where_bfloat16_gets_stuck_float32_goes_on(many, in_bfloat16, evaluations, monkeypatch):
+    """At once, or on the way, after so many evaluations."""
     design, y, dev, _ = many
     in_bfloat16(False)
     plain = fit_path(design, y, MANY, GRID[:3], dev)
-    ways, real, seen = in_bfloat16(True), passes.MixedPasses.look, []
+    ways, real, seen = in_bfloat16(True), solver_loss.MixedPrecisionLoss.evaluate, []
 
     def never_lower(self, sizes):
         loss, slope = real(self, sizes)
         seen.extend(sizes[sizes != 0])
-        return (loss + 1000 if len(seen) > looks and (sizes != 0).all() else loss), slope
+        return (loss + 1000 if len(seen) > evaluations and (sizes != 0).all() else loss), slope
 
-    monkeypatch.setattr(passes.MixedPasses, "look", never_lower)
+    monkeypatch.setattr(solver_loss.MixedPrecisionLoss, "evaluate", never_lower)
     path = fit_path(design, y, MANY, GRID[:3], dev)
     for fit, other in zip(path, plain, strict=True):
         assert fit.converged and fit.objective == pytest.approx(other.objective, rel=5e-5 if fit.exact and other.exact else 3e-3)
     assert len(ways) > 1 or path[0].iterations == plain[0].iterations + 1, "the vain attempt is counted"
-    assert len(seen) == looks + lbfgs.LOOKS and (len(ways) > 1) == bool(looks), "and it was the last"
+    assert len(seen) == evaluations + lbfgs.MAX_LINE_SEARCH and (len(ways) > 1) == bool(evaluations), "and it was the last"
 
 
 @pytest.mark.parametrize("left_out", [False, True])
@@ -480,7 +489,7 @@ def test_a_sentence_far_from_all_others_is_no_obstacle(k, left_out):
     """Its logits move by thousands where the others' move by one: softmax and its logarithm must bear that."""
     x, y = made(300, 10, k, seed=2, spread=0.2)
     x[0] *= 1e4
-    train = np.where(np.arange(300) == 0, passes.LEFT_OUT, y) if left_out else y
+    train = np.where(np.arange(300) == 0, solver_loss.NO_LABEL, y) if left_out else y
     [fit] = fit_path(Design.prepare(x, standardize=False), train, k, [1.0])
     x, y = (x[1:], y[1:]) if left_out else (x, y)
     centred = x.astype(np.float64) - x.astype(np.float64).mean(0)
@@ -498,13 +507,13 @@ def test_a_nearly_separable_problem_is_solved_to_the_end_too():
     assert chosen.converged and chosen.objective == pytest.approx(objective, rel=1e-3)
 
 
-def test_going_on_in_the_same_direction_saves_passes(monkeypatch):
+def test_going_on_in_the_same_direction_saves_iterations(monkeypatch):
     """Classes that can be told apart: from one C to the next the optimum moves far, and about as far again."""
     x, y = made(900, 40, 6, seed=0, signal=8.0)
     design, grid = Design.prepare(x), [1e-3, 1e-2, 1e-1, 1.0, 10.0]
     with_it = fit_path(design, y, 6, grid)
     real = lbfgs.minimise
-    monkeypatch.setattr("probing.probes.logistic.minimise", lambda here, lam, along, *rest: real(here, lam, None, *rest))
+    monkeypatch.setattr("probing.probes.logistic.minimise", lambda loss, lam, direction, *rest: real(loss, lam, None, *rest))
     without = fit_path(design, y, 6, grid)
     assert sum(fit.iterations for fit in with_it) < 0.8 * sum(fit.iterations for fit in without)
     for a, b in zip(with_it, without, strict=True):
@@ -530,8 +539,7 @@ def test_a_dead_feature_that_holds_the_label_is_no_feature_beside_others(spread)
         assert 0.4 < (result.predictions == y[600:]).mean() < 0.6 and result.left_out == left_out, name
     design = Design.prepare(x)
     assert design.left_out == 1 and (design.transform(x)[:, 4] == 0).all()
-    estimator = LogisticProbe(C=10.0, standardize=True).fit(x[:600], y[:600])
-    assert 0.4 < estimator.score(x[600:], y[600:]) < 0.6
+    assert 0.4 < accuracy(x[:600], y[:600], x[600:], y[600:], C=10.0) < 0.6
 
 
 @given(st.integers(0, 10_000), st.floats(-30, 30), st.integers(1, 4), st.floats(-12, -7))
@@ -564,9 +572,9 @@ def test_the_same_call_gives_the_same_bits():
 def test_a_planted_signal_is_found_and_noise_is_not():
     x, y = made(4000, 20, 2, seed=0, signal=3.0)
     noise = np.random.default_rng(0).permutation(y)
-    found, missed = (LogisticProbe(C=0.1, standardize=True).fit(x[:2000], t[:2000]).score(x[2000:], t[2000:]) for t in (y, noise))
-    assert found > 0.85
-    assert abs(missed - 0.5) < 0.05
+    planted, random = (accuracy(x[:2000], t[:2000], x[2000:], t[2000:], C=0.1) for t in (y, noise))
+    assert planted > 0.85
+    assert abs(random - 0.5) < 0.05
 
 
 def test_vectors_that_are_not_finite_are_refused():
@@ -580,13 +588,3 @@ def test_too_few_iterations_are_marked(monkeypatch):
     x, y = made(500, 20, 3, seed=0)
     monkeypatch.setattr("probing.probes.solver.lbfgs.MAX_ITERATIONS", 1)
     assert not fit_path(Design.prepare(x), y, 3, [10.0])[0].converged
-
-
-CHECKS = [
-    c for c in estimator_checks_generator(LogisticProbe()) if "array_api" not in c[1].func.__name__
-]  # needs an optional mode of SciPy
-
-
-@pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=[c[1].func.__name__ for c in CHECKS])
-def test_it_is_a_scikit_learn_classifier(estimator, check):
-    check(estimator)

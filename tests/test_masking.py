@@ -22,7 +22,7 @@ from probing.interactions.text.command import Interact
 from probing.interactions.text.game import TextGame, drawn, text_interactions
 from probing.interactions.text.heads import fit_head, head_of, load_head
 from probing.interactions.text.masking import MaskedSentence, possible
-from probing.training.objectives import Classification
+from probing.training.classification import Classification
 from probing.training.train import load_model, train
 
 TEXT = "the cat's dog sees it"

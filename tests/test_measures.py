@@ -1,5 +1,8 @@
 """A measure of one's own: one file, and it appears in run, status, report, comparisons and explain."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import processes
@@ -12,20 +15,8 @@ from probing.evaluation.measure import LayerMeasure, load_measures
 
 QUIET = {"poolings": ["mean"], "floors": (), "controls": ()}
 
-NORM = '''
-import numpy as np
-
-from probing.evaluation.measure import LayerMeasure
-
-
-class Norm(LayerMeasure):
-    """The Euclidean norm of a test sentence's vector."""
-
-    name, version = "norm", 1
-
-    def score(self, vectors, task):
-        return {"norm": np.linalg.norm(vectors.test, axis=1), "dimensions": vectors.test.shape[1]}
-'''
+ROOT = Path(__file__).resolve().parents[1]
+[NORM] = re.findall(r"~~~py\n(.*?)~~~", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 
 
 class Norm(LayerMeasure):
@@ -61,7 +52,7 @@ def test_a_measure_in_a_file_appears_in_every_command(norm, tmp_path):
     assert done.returncode == 0, done.stderr
     [folder] = (out / "runs").iterdir()
     rows = pd.read_csv(folder / "rows.csv")
-    assert set(rows.measure) == {"norm"} and set(rows.metric) == {"norm", "dimensions"} and set(rows.role) == {"probe"}
+    assert set(rows.measure) == {"norm"} and set(rows.metric) == {"norm"} and set(rows.role) == {"probe"}
     one = rows[(rows.metric == "norm") & (rows.role == "probe")].iloc[0]
     assert one.low < one.value < one.high and one.n == rows.n_test.iloc[0]
     assert (
@@ -75,8 +66,8 @@ def test_a_measure_in_a_file_appears_in_every_command(norm, tmp_path):
     both = next(path for path in (out / "runs").iterdir() if path != folder)
     text = (both / "table.md").read_text()
     assert "Test accuracy in percent" in text and "norm: norm, lstm (untrained 0), mean" in text
-    assert set(pd.read_csv(both / "rows.csv").metric) == {"accuracy", "dev_accuracy", "macro_f1", "norm", "dimensions"}
-    norm.write_text(NORM.replace("axis=1)", "axis=1) / 2"))
+    assert set(pd.read_csv(both / "rows.csv").metric) == {"accuracy", "dev_accuracy", "macro_f1", "norm"}
+    norm.write_text(NORM.replace("axis=1)}", "axis=1) / 2}"))
     halved = command(*words, f"measures={norm}")
     assert "0 done" in halved.stderr, "a changed file is measured again"
 

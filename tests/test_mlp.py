@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
-from sklearn.utils.estimator_checks import estimator_checks_generator
 from torch import nn
 
 from probing import evaluate, load_encoder
 from probing.data.task import Split, Task
 from probing.errors import ConfigError
 from probing.probes import mlp
-from probing.probes.mlp import MLPProbe, Recipe, train, train_batch
-from probing.probes.protocols import SentEvalLogReg, SentEvalTorch, SplitFeatures, SplitLabels
+from probing.probes.base import SplitFeatures, SplitLabels
+from probing.probes.mlp import Recipe, train_batch
+from probing.probes.senteval import SentEvalLogReg, SentEvalTorch
 from probing.types import Representation
 
 
@@ -23,6 +23,10 @@ def data(seed=0, n=300, d=10, k=3):
     x = rng.normal(size=(n, d)).astype(np.float32)
     y = (x @ rng.normal(size=(d, k)) + 2 * rng.gumbel(size=(n, k))).argmax(1)
     return x[:200], y[:200], x[200:], y[200:]
+
+
+def train(recipe, x, y, dev_x, dev_y, k, seed):
+    return train_batch([recipe], x, [y], dev_x, [dev_y], k, seed)[0]
 
 
 def senteval(x, y, dev_x, dev_y, k, nhid, dropout, l2, seed, tenacity, epoch_size, max_epoch, batch=64):
@@ -72,8 +76,8 @@ def test_the_dev_curve_and_the_kept_model_are_the_originals(nhid, dropout, tenac
     recipe = Recipe(nhid, dropout, 1e-3, 64, tenacity, epoch_size, max_epoch)
     run = train(recipe, x, y, dev_x, dev_y, 3, 1111)
     assert run.curve == pytest.approx(expected, abs=1e-12)
-    for mine, theirs in zip(run.model.state_dict().values(), kept.values(), strict=True):
-        torch.testing.assert_close(mine, theirs)
+    for ours, original in zip(run.model.state_dict().values(), kept.values(), strict=True):
+        torch.testing.assert_close(ours, original)
 
 
 def test_a_batch_holds_the_originals_models():
@@ -90,8 +94,8 @@ def test_a_batch_holds_the_originals_models():
         p = recipe.dropout if recipe.nhid else 0.0
         expected, kept = senteval(x, labels, dev_x, dev, 3, recipe.nhid, p, recipe.l2, 7, 2, 1, 30)
         assert run.curve == pytest.approx(expected, abs=1e-12)
-        for mine, theirs in zip(run.model.state_dict().values(), kept.values(), strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+        for ours, original in zip(run.model.state_dict().values(), kept.values(), strict=True):
+            torch.testing.assert_close(ours, original, rtol=1e-4, atol=1e-5)
 
 
 def test_the_gradient_is_autograds():
@@ -150,21 +154,11 @@ def test_the_seed_matters_and_is_reproducible():
     assert one == again != other
 
 
-CHECKS = [
-    c for c in estimator_checks_generator(MLPProbe(nhid=20)) if "array_api" not in c[1].func.__name__
-]  # needs an optional mode of SciPy
-
-
-@pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=[c[1].func.__name__ for c in CHECKS])
-def test_it_is_a_scikit_learn_classifier(estimator, check):
-    check(estimator)
-
-
-# The protocols that are made of it: SentEval's order of the sentences, and what it takes of equal dev accuracies.
+# The protocols: SentEval's order of the sentences, and its choice of equal dev accuracies.
 
 
 def sentences(n, seed, longest=12):
-    """Sentences of random lengths, with labels that two random features tell in part: texts, labels, features."""
+    """Sentences of random lengths, with labels that the features predict in part: texts, labels, features."""
     rng = np.random.default_rng(seed)
     texts = [" ".join(f"w{k}" for k in rng.integers(10_000, size=rng.integers(2, longest))) for _ in range(n)]
     labels = rng.integers(3, size=n)
@@ -214,14 +208,14 @@ def test_with_order_senteval_the_order_of_the_file_is_nothing(tmp_path, numbered
     labels[:90] = np.arange(90) % 3
     features[:90] += 2 * np.eye(6, dtype=np.float32)[labels[:90]]
     shuffled = np.r_[rng.permutation(90), np.arange(90, 300)]
-    found = {}
+    predicted = {}
     for order in ("senteval", "file"):
         probe = SentEvalTorch(nhid=[8], l2=[1e-5], batch_size=8, max_epoch=20, first_appearance=numbered, order=order)
         for name, rows in (("as it is", np.arange(300)), ("shuffled", shuffled)):
             given = [texts[i] for i in rows], labels[rows], features[rows]
-            found[order, name] = measured(tmp_path / f"{order} {name}", *given, (90, 190, 300), probe)[0]
-    np.testing.assert_array_equal(found["senteval", "as it is"], found["senteval", "shuffled"])
-    assert (found["file", "as it is"] != found["file", "shuffled"]).any()
+            predicted[order, name] = measured(tmp_path / f"{order} {name}", *given, (90, 190, 300), probe)[0]
+    np.testing.assert_array_equal(predicted["senteval", "as it is"], predicted["senteval", "shuffled"])
+    assert (predicted["file", "as it is"] != predicted["file", "shuffled"]).any()
 
 
 @pytest.mark.parametrize("grid", [[1e-2, 1e-3, 1e-4], [1e-4, 1e-3, 1e-2]])

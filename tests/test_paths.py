@@ -17,7 +17,7 @@ def folders(tmp_path, monkeypatch):
     """A repository, a shared folder and a home, all inside the temporary folder."""
     for name in ("repository", "shared", "home"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(paths, "_root", tmp_path / "repository")
+    monkeypatch.setattr(paths, "_ROOT", tmp_path / "repository")
     monkeypatch.setattr(paths.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setenv("PROBING_SHARED", str(tmp_path / "shared"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from planted import PlantedEncoder
 
+from probing.data.loading import load
 from probing.data.readers.brackets import penn_sentence
-from probing.data.task import load
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError, DataError
 from probing.interactions.text.constituents import boundary_kinds, compared, constituents, modifiers

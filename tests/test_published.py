@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from probing import paths
-from probing.data import task
+from probing.data import card as cards
 from probing.errors import ConfigError
 from probing.evaluation.rows import Row
 from probing.evaluation.table import ResultTable
@@ -79,7 +79,7 @@ def test_scores_are_fractions(name):
     expected = [float(entry["value"]) / (100 if "%" in entry["metric"] else 1) for entry in plain]
     assert frame.score.tolist() == pytest.approx(expected)
     assert frame.layer.tolist() == [entry["layer"] for entry in plain]
-    ours = {task.load_card(card)["paper_name"] for card in task.SENTEVAL}
+    ours = {cards.load_card(card)["paper_name"] for card in cards.SENTEVAL}
     assert set(frame.task) & ours  # else nothing could ever be compared with it
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probing.evaluation.paired_tests import smallest_difference
 from probing.evaluation.rows import Row
 from probing.evaluation.runs import Run
-from probing.evaluation.statistics import smallest_difference, wilson
+from probing.evaluation.statistics import wilson
 from probing.evaluation.table import ResultTable, merge
 from probing.report import notes
 from probing.report.write import write

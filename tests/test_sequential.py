@@ -83,49 +83,49 @@ def tasks(root):
 
 def test_its_layer_is_the_one_that_all_data_choose_and_less_is_extracted(tasks, tmp_path):
     encoder = ToyEncoder(width=20)
-    found = flash(tasks, [encoder], store=tmp_path / "s", precision=2.5)
+    result = flash(tasks, [encoder], store=tmp_path / "s", precision=2.5)
     whole = evaluate(
         tasks, [encoder], store=tmp_path / "whole", cells=tmp_path / "whole-c", poolings=["mean"], controls=[], floors=[]
     )
     best = whole.best().set_index("task")
-    mean = found.answers.iloc[-1]
+    mean = result.answers.iloc[-1]
     assert mean.task == "mean of 2 tasks" and mean.why in ("separated", "within precision") and mean.share < 0.6
-    for row in found.answers.iloc[:-1].itertuples():
+    for row in result.answers.iloc[:-1].itertuples():
         assert (row.layer, "mean") in best.not_separated[row.task]
-    distinct = {text for task in found.tasks for split in task.splits.values() for text in split.texts}
+    distinct = {text for task in result.tasks for split in task.splits.values() for text in split.texts}
     [entry] = Store(tmp_path / "s").entries()
     assert entry["sentences"] == len(distinct), "samples are nested: nothing was extracted that the last round does not use"
 
 
 @pytest.mark.parametrize("precision", [5.0, 3.0])
 def test_it_stops_where_every_layer_is_told_apart_or_known_to_the_precision(tasks, tmp_path, precision):
-    found = flash(tasks, [ToyEncoder(), ToyEncoder("other", seed=3)], store=tmp_path / "s", precision=precision)
-    rounds = found.rounds
+    result = flash(tasks, [ToyEncoder(), ToyEncoder("other", seed=3)], store=tmp_path / "s", precision=precision)
+    rounds = result.rounds
     last = rounds[rounds["round"] == rounds["round"].max()]
     assert last["round"].iloc[0] >= 2, "one size says nothing of how the ranking moves"
     assert ((last.half_width <= precision) | last.separated).all()
     assert (rounds.groupby("round").n.first().diff().dropna() > 0).all()
-    assert set(found.answers.why) <= {"separated", "within precision", "mean separated", "mean within precision"}
+    assert set(result.answers.why) <= {"separated", "within precision", "mean separated", "mean within precision"}
     assert last.family.value_counts().to_dict() == {"toy": 3, "other": 3, "encoders": 1}
     [pair] = last[last.family == "encoders"].itertuples()
     assert {pair.encoder, pair.against.split()[0]} == {"toy", "other"}, "the best of one encoder against the best of the other"
-    found.write(tmp_path)
-    said = f"{pair.difference:.1f} points below {pair.against} in the mean, ± {pair.half_width:.1f}: "
-    said = f"{pair.encoder} mean {pair.layer}: {said}" + ("separated." if pair.separated else "not separated.")
-    assert said in (tmp_path / "flash.md").read_text()
+    result.write(tmp_path)
+    sentence = f"{pair.difference:.1f} points below {pair.against} in the mean, ± {pair.half_width:.1f}: "
+    sentence = f"{pair.encoder} mean {pair.layer}: {sentence}" + ("separated." if pair.separated else "not separated.")
+    assert sentence in (tmp_path / "flash.md").read_text()
 
 
 def test_what_cannot_be_told_apart_runs_out_of_sentences_and_says_so(root, tmp_path):
     task = load_task("tree_depth", root)
-    found = flash([task], [ToyEncoder()], store=tmp_path / "s", precision=0.01, floors=["majority"])
-    [line] = found.answers.itertuples()
+    result = flash([task], [ToyEncoder()], store=tmp_path / "s", precision=0.01, floors=["majority"])
+    [line] = result.answers.itertuples()
     assert line.why == "data exhausted" and 4 * line.n_dev == line.n_test == 1920 and line.half_width > 0.01
     assert line.tied == [0, 1, 2], "labels are noise: no layer is better"
-    assert set(found.table.frame.role) == {"probe", "floor"}
-    found.write(tmp_path)
+    assert set(result.table.frame.role) == {"probe", "floor"}
+    result.write(tmp_path)
     text = (tmp_path / "flash.md").read_text()
     assert re.search(rf"\| tree_depth \| toy \| {line.layer} mean \| 0 1 2 \|.*\| data exhausted \|", text)
-    assert len(pd.read_csv(tmp_path / "flash-rounds.csv")) == len(found.rounds)
+    assert len(pd.read_csv(tmp_path / "flash-rounds.csv")) == len(result.rounds)
 
 
 def test_a_precise_answer_needs_more_than_a_rough_one_and_both_share_their_cells(root, tmp_path, monkeypatch):
@@ -165,9 +165,9 @@ def test_interrupted_it_goes_on_and_finds_the_same(tasks, tmp_path, monkeypatch)
         run("broken")
     monkeypatch.undo()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "broken-cells").glob("*.json")}
-    found = run("broken")
+    result = run("broken")
     assert len(before) == 8 and all(path.stat().st_mtime_ns == t for path, t in before.items())
-    assert found.answers.equals(whole.answers) and found.rounds.equals(whole.rounds)
+    assert result.answers.equals(whole.answers) and result.rounds.equals(whole.rounds)
 
 
 def test_many_classes_are_drawn_so_that_each_keeps_some_sentences(root):
@@ -233,7 +233,7 @@ def test_a_round_spends_half_of_what_the_round_before_spent():
     assert NormalDist().inv_cdf(1 - 0.025 / 2) < z < NormalDist().inv_cdf(1 - 0.0125 / 2)
     first, second = (Round.of(bare([0.9, 0.8], correct.mean(1), correct), number, 1.0) for number in (1, 2))
     assert [line["separated"] for line in (*first.lines, *second.lines)] == [False, True, False, False]
-    assert [len(found.ties) for found in (first, second)] == [1, 2], "of a task too"
+    assert [len(state.ties) for state in (first, second)] == [1, 2], "of a task too"
     other = Round.of(bare([0.8, 0.9], correct.mean(1), correct), 1, 1.0)
     assert other.best == (("e", "mean", 1),) and other.leaders == {("t", "e", "mean", 1)}, "dev chooses, not test"
 
@@ -254,46 +254,46 @@ def test_layers_are_tied_by_holm_over_the_tasks_own(ahead, tied):
     correct = np.ones((4, 400), bool)
     for layer, n in enumerate(ahead):
         correct[layer, : 2 * n : 2] = False
-    found = Round.of(bare([0.9, 0.8, 0.7, 0.6], correct.mean(1), correct), 1, 1.0)
+    state = Round.of(bare([0.9, 0.8, 0.7, 0.6], correct.mean(1), correct), 1, 1.0)
     z = sorted((n / np.sqrt(n + 1 - n**2 / 402) / 1.25 for n in ahead[1:]), reverse=True)
     expected = 0
     for step, one in enumerate(z):
         if one <= NormalDist().inv_cdf(1 - 0.025 / (3 - step) / 2):
             break
         expected += 1
-    assert len(found.ties) == 4 - expected == tied
+    assert len(state.ties) == 4 - expected == tied
 
 
 def test_the_answer_of_flash_is_right_where_no_layer_is_better_than_another(calibration, monkeypatch):
     """The public function: what it says is separated, tied and inside an interval, at two looks, 25 layers."""
     monkeypatch.setattr("probing.evaluation.adaptive.START", 200)
     runs = 16
-    found = calibration.flash_null(25, runs, 16, 0, sentences=400)
+    counts = calibration.flash_null(25, runs, 16, 0, sentences=400)
     few = 0.05 * runs + 2 * np.sqrt(0.05 * 0.95 * runs)
-    assert found["runs"] == runs and found["looks"] == 2
-    assert max(found["any_look"], found["answer"], found["tied"]) <= few and found["covered"] >= runs - few
-    assert found["differences_covered"] >= 0.93 * found["differences"] == 0.93 * 24 * runs
+    assert counts["runs"] == runs and counts["looks"] == 2
+    assert max(counts["any_look"], counts["answer"], counts["tied"]) <= few and counts["covered"] >= runs - few
+    assert counts["differences_covered"] >= 0.93 * counts["differences"] == 0.93 * 24 * runs
 
 
 def test_a_task_that_is_cross_validated_reports_what_its_layers_reach(calibration):
-    found = calibration.folds_null(20, 20, 16, 0, sentences=200, probe=calibration.Ridge())
-    assert found["tied"] <= 3 and found["covered"] >= 17 and abs(found["bias"]) < 300 * np.sqrt(0.25 / 100 / 20)
+    counts = calibration.folds_null(20, 20, 16, 0, sentences=200, probe=calibration.Ridge())
+    assert counts["tied"] <= 3 and counts["covered"] >= 17 and abs(counts["bias"]) < 300 * np.sqrt(0.25 / 100 / 20)
 
 
 def test_statements_of_the_answer_are_at_the_level_of_its_round(tasks, tmp_path):
     """Intervals, from the predictions by statsmodels; of the mean line by hand."""
-    found = flash(tasks, [ToyEncoder()], store=tmp_path / "s", precision=4, floors=[])
-    alpha = 0.05 / 2 ** found.rounds["round"].max()
-    cells = found.table.frame.set_index(["task", "layer"])
+    result = flash(tasks, [ToyEncoder()], store=tmp_path / "s", precision=4, floors=[])
+    alpha = 0.05 / 2 ** result.rounds["round"].max()
+    cells = result.table.frame.set_index(["task", "layer"])
     sums = []
-    for line in found.answers.iloc[:-1].itertuples():
+    for line in result.answers.iloc[:-1].itertuples():
         assert line.layer == cells.loc[line.task].dev_accuracy.idxmax()
-        right = np.equal(*found.table.predictions(cells.cell[line.task, line.layer]))
+        right = np.equal(*result.table.predictions(cells.cell[line.task, line.layer]))
         low, high = proportion_confint(right.sum(), len(right), alpha, "wilson")
         assert (line.accuracy, line.accuracy_low, line.accuracy_high) == pytest.approx((right.mean(), low, high))
-    mean = found.answers.iloc[-1]
+    mean = result.answers.iloc[-1]
     for task in tasks:
-        right = np.equal(*found.table.predictions(cells.cell[task.name, mean.layer]))
+        right = np.equal(*result.table.predictions(cells.cell[task.name, mean.layer]))
         low, high = proportion_confint(right.sum(), len(right), alpha, "wilson")
         sums.append([right.mean(), (right.mean() - low) ** 2, (high - right.mean()) ** 2])
     value, below, above = np.sum(sums, 0)
@@ -317,8 +317,8 @@ def test_sizes_and_several_seeds_are_not_given_beside_a_precision(options, messa
 
 
 def test_a_round_with_failed_cells_ends_the_search_and_is_said(tasks, tmp_path):
-    found = flash(tasks, [ToyEncoder(poison="w7")], store=tmp_path / "s", precision=2, floors=[])
-    assert (found.table.frame.status == "failed").all() and found.answers.empty
+    result = flash(tasks, [ToyEncoder(poison="w7")], store=tmp_path / "s", precision=2, floors=[])
+    assert (result.table.frame.status == "failed").all() and result.answers.empty
 
 
 @pytest.mark.slow
@@ -351,7 +351,9 @@ def test_the_script_that_compares_it_with_the_full_run(root, tmp_path):
     assert list(runs.precision) == [12, 6]
     full = json.loads((tmp_path / "out" / "manifest.json").read_text())["full_run"]
     [times] = full.values()
-    assert runs.full_seconds[0] == pytest.approx(sum(said["extraction"] + said["fits"] for said in times.values()), abs=1e-3)
+    assert runs.full_seconds[0] == pytest.approx(
+        sum(seconds["extraction"] + seconds["fits"] for seconds in times.values()), abs=1e-3
+    )
     assert (runs.ratio - runs.full_seconds / runs.seconds).abs().max() < 0.01 and (runs.sentences <= runs.of).all()
     assert len(lines) == 2 * 2 and lines.tau[lines.task == "past_present"].between(-1, 1).all()
     assert f"| {runs.encoder[0]} | 12 |" in (tmp_path / "out" / "table.md").read_text()

@@ -15,22 +15,8 @@ from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from probing.evaluation.statistics import (
-    compare,
-    holm,
-    letters,
-    macro_f1,
-    mcnemar,
-    mcnemar_power,
-    mean_accuracy,
-    mean_ci,
-    mean_score,
-    median_ci,
-    paired_difference,
-    smallest_difference,
-    standard_error,
-    wilson,
-)
+from probing.evaluation.paired_tests import compare, holm, letters, mcnemar, mcnemar_power, paired_difference, smallest_difference
+from probing.evaluation.statistics import macro_f1, mean_accuracy, mean_ci, mean_score, median_ci, standard_error, wilson
 from probing.types import Estimate
 
 labellings = st.integers(2, 6).flatmap(
@@ -47,10 +33,10 @@ def arrays(pairs):
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_accuracy_is_scipys_wilson_interval(case):
     correct, n = case
-    found, expected = wilson(correct, n), binomtest(correct, n).proportion_ci(0.95, method="wilson")
-    assert found.value == correct / n
-    assert (found.lower, found.upper) == pytest.approx((expected.low, expected.high), abs=1e-9)
-    assert -1e-12 <= found.lower <= found.value + 1e-12 and found.value - 1e-12 <= found.upper <= 1 + 1e-12
+    estimate, expected = wilson(correct, n), binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    assert estimate.value == correct / n
+    assert (estimate.lower, estimate.upper) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert -1e-12 <= estimate.lower <= estimate.value + 1e-12 and estimate.value - 1e-12 <= estimate.upper <= 1 + 1e-12
 
 
 def test_the_interval_covers_the_true_rate_nineteen_times_of_twenty():
@@ -67,12 +53,12 @@ def test_macro_f1_is_scikit_learns(case):
     """Whatever the labels: over the classes that occur in gold or predicted, also when a class is never right."""
     k, pairs = case
     gold, predicted = arrays(pairs)
-    found = macro_f1(gold, predicted, k, draws=20)
-    assert found.value == pytest.approx(f1_score(gold, predicted, average="macro", zero_division=0), abs=1e-12)
-    assert 0 <= found.lower <= found.value <= found.upper <= 1
-    assert macro_f1(gold, predicted, k + 3, draws=20).value == pytest.approx(found.value)  # unused classes do not count
+    estimate = macro_f1(gold, predicted, k, draws=20)
+    assert estimate.value == pytest.approx(f1_score(gold, predicted, average="macro", zero_division=0), abs=1e-12)
+    assert 0 <= estimate.lower <= estimate.value <= estimate.upper <= 1
+    assert macro_f1(gold, predicted, k + 3, draws=20).value == pytest.approx(estimate.value)  # unused classes do not count
     order = np.random.default_rng(0).permutation(len(gold))
-    assert macro_f1(gold[order], predicted[order], k, draws=20) == found
+    assert macro_f1(gold[order], predicted[order], k, draws=20) == estimate
 
 
 def test_macro_f1_by_hand():
@@ -90,9 +76,9 @@ def test_the_bootstrap_interval_is_that_of_resampled_items():
     for _ in range(1500):
         items = rng.integers(0, 150, 150)
         draws.append(f1_score(gold[items], predicted[items], labels=present, average="macro", zero_division=0))
-    found = macro_f1(gold, predicted, 4, draws=4000)
-    assert (found.lower, found.upper) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.015)
-    assert found.upper - found.lower > 0.1
+    estimate = macro_f1(gold, predicted, 4, draws=4000)
+    assert (estimate.lower, estimate.upper) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.015)
+    assert estimate.upper - estimate.lower > 0.1
 
 
 def test_the_bootstrap_is_seeded_and_narrows_with_items():
@@ -108,8 +94,8 @@ def test_the_bootstrap_is_seeded_and_narrows_with_items():
 
 def test_without_errors_there_is_nothing_to_resample():
     gold = np.array([0, 1, 0, 1, 1])
-    found = macro_f1(gold, gold, 2, draws=50)
-    assert found.value == found.upper == 1 and found.lower <= 1
+    estimate = macro_f1(gold, gold, 2, draws=50)
+    assert estimate.value == estimate.upper == 1 and estimate.lower <= 1
     one = np.zeros(5, dtype=np.int64)
     assert macro_f1(one, one, 2, draws=50).lower == 1
 
@@ -142,12 +128,12 @@ def test_mcnemar_keeps_its_level():
 
 def rejections(n: int, discordance: float, difference: float, alpha: float, draws: int) -> float:
     """Share of drawn pairs of classifiers that the exact McNemar test separates; items are drawn one by one."""
-    rng, found = np.random.default_rng(0), []
+    rng, rejected = np.random.default_rng(0), []
     for _ in range(draws):
         u = rng.random(n)
         only_a = u < (discordance + difference) / 2
-        found.append(mcnemar(only_a, ~only_a & (u < discordance)) <= alpha)
-    return float(np.mean(found))
+        rejected.append(mcnemar(only_a, ~only_a & (u < discordance)) <= alpha)
+    return float(np.mean(rejected))
 
 
 @pytest.mark.parametrize(
@@ -183,17 +169,17 @@ def test_letters_are_the_largest_sets_of_which_no_two_are_separated(case):
     subsets = chain.from_iterable(combinations(range(n), k) for k in range(1, n + 1))
     free = [set(subset) for subset in subsets if not apart[np.ix_(subset, subset)].any()]
     largest = [group for group in free if not any(group < other for other in free)]
-    found = letters(apart)
-    names = sorted(set("".join(found)))
-    assert sorted(sorted(k for k in range(n) if name in found[k]) for name in names) == sorted(map(sorted, largest))
-    assert all(bool(set(found[i]) & set(found[j])) != apart[i, j] for i, j in combinations(range(n), 2))
-    assert not n or "a" in found[0]
+    named = letters(apart)
+    names = sorted(set("".join(named)))
+    assert sorted(sorted(k for k in range(n) if name in named[k]) for name in names) == sorted(map(sorted, largest))
+    assert all(bool(set(named[i]) & set(named[j])) != apart[i, j] for i, j in combinations(range(n), 2))
+    assert not n or "a" in named[0]
     assert names == list("abcdefghijklm")[: len(names)]
 
 
 def test_letters_of_more_sets_than_the_alphabet_has_stay_apart():
-    found = letters(~np.eye(60, dtype=bool))
-    assert len(set(found)) == 60 and found[51:53] == ["Z", "a'"]
+    named = letters(~np.eye(60, dtype=bool))
+    assert len(set(named)) == 60 and named[51:53] == ["Z", "a'"]
 
 
 def test_mcnemar_refuses_other_items():
@@ -213,9 +199,9 @@ def holm_by_hand(p):
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_the_step_down_rule(p):
-    found = holm(p)
-    assert found == pytest.approx(holm_by_hand(np.array(p)), abs=1e-12)
-    assert np.all(found >= np.array(p) - 1e-12)
+    adjusted = holm(p)
+    assert adjusted == pytest.approx(holm_by_hand(np.array(p)), abs=1e-12)
+    assert np.all(adjusted >= np.array(p) - 1e-12)
 
 
 def test_holm_by_hand_and_of_nothing():
@@ -250,17 +236,17 @@ def test_a_paired_difference_by_hand_and_its_coverage():
 
 def test_the_interval_of_a_mean_is_students_and_leaves_nan_out():
     x = [1.0, 4.0, 2.0, 7.0]
-    found = mean_ci([*x, np.nan])
-    assert (found.lower, found.upper) == pytest.approx(t.interval(0.95, 3, loc=np.mean(x), scale=sem(x)))
-    assert found.value == 3.5 and mean_ci([2.0]).value == 2 and np.isnan(mean_ci([2.0]).lower)
+    estimate = mean_ci([*x, np.nan])
+    assert (estimate.lower, estimate.upper) == pytest.approx(t.interval(0.95, 3, loc=np.mean(x), scale=sem(x)))
+    assert estimate.value == 3.5 and mean_ci([2.0]).value == 2 and np.isnan(mean_ci([2.0]).lower)
     assert np.isnan(mean_ci([np.nan]).value) and np.isnan(median_ci([]).value)
 
 
 def test_the_interval_of_a_median_holds_it_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    found = [median_ci(rng.exponential(size=25), draws=300, seed=seed) for seed in range(300)]
-    held = np.mean([x.lower <= np.log(2) <= x.upper for x in found])
-    assert 0.9 < held < 0.99 and all(x.lower <= x.value <= x.upper for x in found)
+    estimates = [median_ci(rng.exponential(size=25), draws=300, seed=seed) for seed in range(300)]
+    held = np.mean([x.lower <= np.log(2) <= x.upper for x in estimates])
+    assert 0.9 < held < 0.99 and all(x.lower <= x.value <= x.upper for x in estimates)
     assert median_ci([1.0, np.nan, 3.0, 100.0]).value == 3
 
 
@@ -326,8 +312,8 @@ def test_groups_of_one_item_change_little_and_repeated_items_add_nothing():
 def test_groups_whose_items_cancel_are_not_taken_for_more_items_than_there_are():
     """Of each pair one is right: there is no variance between groups, and the interval stays that of the items."""
     right, groups = np.arange(100) % 2, np.repeat(np.arange(50), 2)
-    found, alone = mean_accuracy(right, groups), wilson(50, 100)
-    assert found.lower <= alone.lower and alone.upper <= found.upper < alone.upper + 0.01
+    grouped, alone = mean_accuracy(right, groups), wilson(50, 100)
+    assert grouped.lower <= alone.lower and alone.upper <= grouped.upper < alone.upper + 0.01
     whole = mean_accuracy(np.ones(100), groups)
     assert whole.lower < wilson(50, 50).lower and whole.upper == pytest.approx(1), "all right: as many items as groups"
     assert mean_accuracy([1, 0], [0, 0]) == Estimate(0.5, 0.0, 1.0) and compare([1, 1], [0, 0], [0, 0])[1] == 1
@@ -361,10 +347,10 @@ def test_the_f1_of_groups_is_resampled_by_whole_groups():
     for _ in range(400):
         items = np.concatenate([np.flatnonzero(groups == g) for g in rng.integers(0, 40, 40)])
         draws.append(f1_score(gold[items], predicted[items], labels=[0, 1, 2], average="macro", zero_division=0))
-    found, alone = macro_f1(gold, predicted, 3, groups, draws=4000), macro_f1(gold, predicted, 3)
-    assert found.value == alone.value
-    assert (found.lower, found.upper) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.025)
-    assert found.upper - found.lower > 1.3 * (alone.upper - alone.lower)
+    grouped, alone = macro_f1(gold, predicted, 3, groups, draws=4000), macro_f1(gold, predicted, 3)
+    assert grouped.value == alone.value
+    assert (grouped.lower, grouped.upper) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.025)
+    assert grouped.upper - grouped.lower > 1.3 * (alone.upper - alone.lower)
     mixed = rng.permutation(len(groups))
     assert macro_f1(gold[mixed], predicted[mixed], 3, groups[mixed], draws=50) == macro_f1(gold, predicted, 3, groups, draws=50)
 
@@ -376,19 +362,19 @@ def test_an_interval_over_seeds_and_halves_by_hand():
     """Half-widths add as squares: Wilson's over items, t_1 s / sqrt(2) over two seeds, t_2 s over three halves."""
     one, other = Estimate(0.6, 0.5, 0.69), Estimate(0.7, 0.6, 0.79)
     assert mean_score([one]) == one
-    found = mean_score([one, other])
+    estimate = mean_score([one, other])
     seeds = t.ppf(0.975, 1) * np.std([0.6, 0.7], ddof=1) / np.sqrt(2)
-    assert found.value == pytest.approx(0.65) and (found.lower, found.upper) == pytest.approx(
+    assert estimate.value == pytest.approx(0.65) and (estimate.lower, estimate.upper) == pytest.approx(
         (max(0, 0.65 - np.hypot(0.1, seeds)), 1)
     )
-    found = mean_score([one], [0.58, 0.60, 0.62])
+    estimate = mean_score([one], [0.58, 0.60, 0.62])
     halves = t.ppf(0.975, 2) * 0.02
-    assert (found.lower, found.upper) == pytest.approx((0.6 - np.hypot(0.1, halves), 0.6 + np.hypot(0.09, halves)))
+    assert (estimate.lower, estimate.upper) == pytest.approx((0.6 - np.hypot(0.1, halves), 0.6 + np.hypot(0.09, halves)))
     right = np.arange(100) < 60
     interval = wilson(60, 100)
     assert mean_accuracy(right) == interval == mean_accuracy([right])
-    found = mean_accuracy(right, halves=[0.58, 0.60, 0.62])
-    assert (0.6 - found.lower, found.upper - 0.6) == pytest.approx(
+    estimate = mean_accuracy(right, halves=[0.58, 0.60, 0.62])
+    assert (0.6 - estimate.lower, estimate.upper - 0.6) == pytest.approx(
         (np.hypot(0.6 - interval.lower, halves), np.hypot(interval.upper - 0.6, halves))
     )
     assert mean_accuracy(right, halves=[0.3]) == interval, "one fit has no variance"
@@ -443,8 +429,8 @@ def test_intervals_over_seeds_hold_the_expected_accuracy(n_seeds, deviation):
             for _ in range(2)
         )
         truth = norm.cdf(0.8 / np.sqrt(1 + deviation**2 + 0.3**2))
-        found = mean_accuracy(a)
-        covered += found.lower <= truth <= found.upper
+        estimate = mean_accuracy(a)
+        covered += estimate.lower <= truth <= estimate.upper
         separated += compare(a, b)[1] < 0.05
         alone += wilson(int(a[0].sum()), n).lower <= truth <= wilson(int(a[0].sum()), n).upper
     assert covered / runs >= 0.93 and separated / runs <= 0.08

@@ -51,9 +51,9 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def test_vectors_come_back_in_the_order_asked_for(tmp_path, toy_encoder):
     vectors = Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
-    asked = [TEXTS[5], TEXTS[90], TEXTS[5], TEXTS[0]]
+    requested = [TEXTS[5], TEXTS[90], TEXTS[5], TEXTS[0]]
     for column in (Representation(0, "cls"), Representation(1, "max"), Representation(2, "mean"), Representation(2, "last")):
-        np.testing.assert_allclose(vectors.rows(asked).get(column), direct(toy_encoder, asked, column), atol=1e-6)
+        np.testing.assert_allclose(vectors.rows(requested).get(column), direct(toy_encoder, requested, column), atol=1e-6)
 
 
 def test_a_sentence_goes_through_the_encoder_once(tmp_path, toy_encoder):
@@ -71,8 +71,8 @@ def test_a_sentence_goes_through_the_encoder_once(tmp_path, toy_encoder):
 
 def test_another_encoder_of_the_same_width_never_shares_vectors(tmp_path):
     one, other = ToyEncoder(seed=0), ToyEncoder(seed=1)
-    found = [Store(tmp_path).vectors(e, TEXTS, ["mean"]).rows(TEXTS).get(Representation(1, "mean")) for e in (one, other)]
-    assert np.abs(found[0] - found[1]).max() > 0.1
+    features = [Store(tmp_path).vectors(e, TEXTS, ["mean"]).rows(TEXTS).get(Representation(1, "mean")) for e in (one, other)]
+    assert np.abs(features[0] - features[1]).max() > 0.1
 
 
 def test_fewer_poolings_are_read_from_a_folder_that_has_them(tmp_path, toy_encoder):
@@ -269,8 +269,8 @@ def test_a_plan_that_says_other_shard_sizes_is_not_believed(tmp_path, toy_encode
     [plan] = tmp_path.glob("*/*/*/sentences.json")
     plan.write_text(plan.read_text().replace('"shard_rows": 16', '"shard_rows": 15'))
     column = Representation(1, "mean")
-    found = Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS).rows(TEXTS).get(column)
-    np.testing.assert_allclose(found, direct(toy_encoder, TEXTS, column), atol=1e-6)
+    features = Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS).rows(TEXTS).get(column)
+    np.testing.assert_allclose(features, direct(toy_encoder, TEXTS, column), atol=1e-6)
     assert contents(tmp_path) == before
 
 
@@ -320,8 +320,8 @@ def test_every_flipped_bit_is_found_and_mended(tmp_path):
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
         path.write_bytes(content)
         assert len(Store(tmp_path).verify()[1]) == 1
-        found = Store(tmp_path).vectors(ToyEncoder(), few, POOLINGS).rows(few).get(column)
-        np.testing.assert_allclose(found, direct(ToyEncoder(), few, column), atol=1e-6)
+        features = Store(tmp_path).vectors(ToyEncoder(), few, POOLINGS).rows(few).get(column)
+        np.testing.assert_allclose(features, direct(ToyEncoder(), few, column), atol=1e-6)
         assert contents(tmp_path) == whole and Store(tmp_path).verify()[1] == []
 
 
@@ -378,15 +378,15 @@ def test_who_asks_for_float32_never_reads_float16_and_who_asks_for_float16_reads
     encoder = ToyEncoder()
     half, exact = Store(tmp_path, "float16"), Store(tmp_path)
     half.vectors(encoder, TEXTS, POOLINGS)
-    found = exact.vectors(encoder, TEXTS, POOLINGS).rows(TEXTS).get(Representation(1, "mean"))
+    exact_rows = exact.vectors(encoder, TEXTS, POOLINGS).rows(TEXTS).get(Representation(1, "mean"))
     assert encoder.sentences == 2 * len(TEXTS)
-    np.testing.assert_allclose(found, direct(ToyEncoder(), TEXTS, Representation(1, "mean")), atol=1e-6)
+    np.testing.assert_allclose(exact_rows, direct(ToyEncoder(), TEXTS, Representation(1, "mean")), atol=1e-6)
     half.vectors(encoder, [*TEXTS, "another"], POOLINGS)
     assert encoder.sentences == 2 * len(TEXTS) + 1, "float32 has not all of it: float16 goes on"
     shutil.rmtree(next(tmp_path.glob("*/*@float16")))
     served = Store(tmp_path, "float16").vectors(encoder, TEXTS, POOLINGS).rows(TEXTS).get(Representation(1, "mean"))
     assert encoder.sentences == 2 * len(TEXTS) + 1
-    np.testing.assert_array_equal(served, found)
+    np.testing.assert_array_equal(served, exact_rows)
 
 
 def test_a_column_that_float16_would_ruin_stays_in_float32_and_that_is_said(tmp_path, capsys):
@@ -398,8 +398,8 @@ def test_a_column_that_float16_would_ruin_stays_in_float32_and_that_is_said(tmp_
             return states
 
     store = Store(tmp_path, "float16")
-    found = store.vectors(Wild(), TEXTS, ["max"]).rows(TEXTS).get(Representation(1, "max"))
-    np.testing.assert_array_equal(found[:, 0], direct(Wild(), TEXTS, Representation(1, "max"))[:, 0])
+    features = store.vectors(Wild(), TEXTS, ["max"]).rows(TEXTS).get(Representation(1, "max"))
+    np.testing.assert_array_equal(features[:, 0], direct(Wild(), TEXTS, Representation(1, "max"))[:, 0])
     assert "1 columns stay in float32: float16 would err by more than 1% of a deviation" in capsys.readouterr().err.replace(
         "\n", " "
     )
@@ -418,8 +418,8 @@ def test_plans_that_were_begun_and_never_finished_are_cleared_once_their_writer_
     [folder] = {path.parent.parent for path in tmp_path.glob("*/*/*/sentences.json")}
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    here = socket.gethostname()
-    begun = {name: folder / f".0123.{name}" for name in (f"{here}-{ended.pid}", writer(), "elsewhere-1", "elsewhere-2")}
+    host = socket.gethostname()
+    begun = {name: folder / f".0123.{name}" for name in (f"{host}-{ended.pid}", writer(), "elsewhere-1", "elsewhere-2")}
     for path in begun.values():
         path.mkdir()
     os.utime(begun["elsewhere-2"], (0, 0))

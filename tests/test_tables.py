@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from probing.errors import ConfigError
 from probing.evaluation.comparisons import letters_of
+from probing.evaluation.paired_tests import compare, mcnemar, smallest_difference
 from probing.evaluation.rows import COLUMNS, IDENTITY, Row
-from probing.evaluation.statistics import compare, mcnemar, mean_accuracy, smallest_difference
+from probing.evaluation.statistics import mean_accuracy
 from probing.evaluation.table import ResultTable, merge
 from probing.types import Estimate
 

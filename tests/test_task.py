@@ -16,7 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from probing.data import task
+from probing.data import card as cards
+from probing.data import loading, task
 from probing.errors import DataError
 from probing.paths import TASKS
 
@@ -68,40 +69,40 @@ def made(labels: list[int], name: str = "toy") -> task.Task:
 @pytest.mark.parametrize("path", sorted(TASKS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_card_loads_and_says_what_it_is(path):
     """By name and by path alike; the name is the file's, and SentEval's ten say which file is the official one."""
-    found = task.load_card(path.stem)
-    assert found == task.load_card(str(path))
-    assert found["name"] == path.stem and set(found) <= set(task.CARD_FIELDS)
+    found = cards.load_card(path.stem)
+    assert found == cards.load_card(str(path))
+    assert found["name"] == path.stem and set(found) <= set(cards.CARD_FIELDS)
     assert found["about"].endswith(".") and found["licence"]
     if "files" in found:
         assert found["group"] == "classification" and found["source"].startswith("https://") and found["classes"]
         return
     assert found["file"] == f"{path.stem}.txt" and found["group"] in ("surface", "syntactic", "semantic", "classification")
-    assert ("git_blob" in found) == ("source" in found) == (path.stem in task.SENTEVAL)
-    if path.stem in task.SENTEVAL:
+    assert ("git_blob" in found) == ("source" in found) == (path.stem in cards.SENTEVAL)
+    if path.stem in cards.SENTEVAL:
         assert len(bytes.fromhex(found["git_blob"])) == 20
         assert found["source"].startswith("https://") and found["source"].endswith(f"/{found['file']}")
 
 
 def test_the_ten_tasks_are_the_papers():
     assert {
-        name: (c["paper_name"], c.get("n_classes") or len(c["classes"])) for name in PAPER if (c := task.load_card(name))
+        name: (c["paper_name"], c.get("n_classes") or len(c["classes"])) for name in PAPER if (c := cards.load_card(name))
     } == PAPER
-    assert task.SENTEVAL == list(PAPER) == task.names()[:10]
-    assert len({task.load_card(name)["git_blob"] for name in PAPER}) == 10
+    assert cards.SENTEVAL == list(PAPER) == cards.names()[:10]
+    assert len({cards.load_card(name)["git_blob"] for name in PAPER}) == 10
 
 
 def test_an_unknown_task_gets_the_nearest_name_and_all_of_them():
-    message = said(task.load_card, "tree_dept")
+    message = said(cards.load_card, "tree_dept")
     assert "unknown task 'tree_dept'" in message and "did you mean 'tree_depth'?" in message
-    assert all(name in message for name in task.names()) and "card.yaml" in message
-    assert "did you mean" not in said(task.load_card, "zzzzzz")
+    assert all(name in message for name in cards.names()) and "card.yaml" in message
+    assert "did you mean" not in said(cards.load_card, "zzzzzz")
 
 
 def test_a_card_of_ones_own_works_by_path(tmp_path):
     """Relative file names are found in the data folder, and the labels come from the file."""
     path = card(tmp_path, "name: mine\nfile: own.txt\n")
     write(tmp_path, GOOD.replace("\tI\t", "\tyes\t").replace("\tO\t", "\tno\t"), "own.txt")
-    loaded = task.load(path, tmp_path)
+    loaded = loading.load(path, tmp_path)
     assert (loaded.name, loaded.paper_name, loaded.classes) == ("mine", "mine", ("no", "yes"))
     assert loaded.train.texts == ("one", "two") and loaded.train.labels.tolist() == [1, 0]
     assert (loaded.dev.texts, loaded.dev.labels.tolist()) == (("three",), [0])
@@ -113,36 +114,36 @@ def test_a_card_of_ones_own_works_by_path(tmp_path):
     [
         ("name: mine\nfile: f.txt\nmetrics: accuracy\n", ["unknown field 'metrics'", "did you mean 'metric'?"]),
         ("name: mine\nfile: f.txt\n7: x\n", ["unknown field 7"]),
-        ("name: mine\n", ["the field 'file' is missing", task.CARD_FIELDS["file"]]),
+        ("name: mine\n", ["the field 'file' is missing", cards.CARD_FIELDS["file"]]),
         ("file: f.txt\n", ["the field 'name' is missing"]),
         ("name: mine\nfile:\n", ["the field 'file' is missing"]),
         ("name: mine\nfile: f.txt\nmetric: bleu\n", ["'bleu'", "allowed: accuracy"]),
         ("name: [mine\nfile: f.txt\n", ["not valid YAML", "line"]),
         ("name: a: b\n", ["not valid YAML"]),
-        ("- name\n- file\n", ["must be a mapping", *task.CARD_FIELDS]),
+        ("- name\n- file\n", ["must be a mapping", *cards.CARD_FIELDS]),
         ("", ["must be a mapping"]),
         (b"name: mine\nfile: caf\xe9.txt\n", ["UTF-8"]),
     ],
 )
 def test_a_wrong_card_is_named_with_what_is_allowed(tmp_path, content, parts):
     path = card(tmp_path, content)
-    message = said(task.load_card, path)
+    message = said(cards.load_card, path)
     for part in (path, *parts):
         assert part in message
 
 
 def test_a_missing_card_file_is_named(tmp_path):
     path = str(tmp_path / "nothing.yaml")
-    assert said(task.load_card, path) == f"no card {path}"
+    assert said(cards.load_card, path) == f"no card {path}"
 
 
 # Loading.
 
 
 def test_a_missing_folder_and_a_missing_file_are_named(tmp_path):
-    message = said(task.load, "bigram_shift", tmp_path / "nowhere")
+    message = said(loading.load, "bigram_shift", tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in message and "data.root" in message and "bigram_shift.txt" in message
-    message = said(task.load, "bigram_shift", tmp_path)
+    message = said(loading.load, "bigram_shift", tmp_path)
     for part in ("task bigram_shift", "no bigram_shift.txt", ".gz, .xz", str(tmp_path), "data.root"):
         assert part in message
 
@@ -150,7 +151,7 @@ def test_a_missing_folder_and_a_missing_file_are_named(tmp_path):
 @pytest.mark.parametrize("code,name", [("tr", "train"), ("va", "dev"), ("te", "test")])
 def test_a_missing_split_is_named(tmp_path, code, name):
     path = write(tmp_path, "".join(line for line in GOOD.splitlines(True) if not line.startswith(code)))
-    message = said(task.load, "bigram_shift", tmp_path)
+    message = said(loading.load, "bigram_shift", tmp_path)
     for part in (str(path), f"the {name} split ({code})", "bigram_shift", "tr, va and te"):
         assert part in message
 
@@ -158,7 +159,7 @@ def test_a_missing_split_is_named(tmp_path, code, name):
 @pytest.mark.parametrize("code,name", [("va", "dev"), ("te", "test")])
 def test_a_label_that_train_does_not_know_is_named_with_line_and_nearest(tmp_path, code, name):
     path = write(tmp_path, f"tr\tPAST\tone\ntr\tPRES\ttwo\nva\tPAST\t3\nte\tPRES\t4\n{code}\tPASTT\t5\n", "past_present.txt")
-    message = said(task.load, "past_present", tmp_path)
+    message = said(loading.load, "past_present", tmp_path)
     for part in (f"{path}, line 5", "'PASTT'", f"of the {name} split", "does not occur in train", "did you mean 'PAST'?"):
         assert part in message
 
@@ -166,14 +167,14 @@ def test_a_label_that_train_does_not_know_is_named_with_line_and_nearest(tmp_pat
 def test_a_label_that_only_train_has_is_allowed_and_noted(tmp_path):
     """The negative control: the other direction is no error, but the data card says so."""
     write(tmp_path, GOOD)
-    loaded = task.load("bigram_shift", tmp_path)
+    loaded = loading.load("bigram_shift", tmp_path)
     assert "1 of 2 classes have no sentence in dev" in loaded.data_card["notes"]
     assert not any("in train" in note for note in loaded.data_card["notes"])
 
 
 def test_one_label_only_is_refused(tmp_path):
     path = write(tmp_path, "tr\tI\tone\nva\tI\ttwo\nte\tI\tthree\n")
-    message = said(task.load, "bigram_shift", tmp_path)
+    message = said(loading.load, "bigram_shift", tmp_path)
     assert str(path) in message and "'I'" in message and "one label only" in message
 
 
@@ -181,14 +182,14 @@ def test_rows_of_other_tasks_are_left_out(tmp_path):
     """In a file with a task column each card reads its own rows, and the labels of the others do not leak in."""
     mine, other = ("".join(f"{name}\t{row}" for row in GOOD.splitlines(True)) for name in ("bigram_shift", "other"))
     write(tmp_path, other.replace("\tI\t", "\tZ\t") + mine)
-    loaded = task.load("bigram_shift", tmp_path)
+    loaded = loading.load("bigram_shift", tmp_path)
     assert loaded.classes == ("I", "O") and loaded.train.texts == ("one", "two")
 
 
 def test_labels_are_the_sorted_strings_of_train(tmp_path):
     """As strings, as in SentEval: '10' stands before '5'."""
     write(tmp_path, "tr\t5\ta\ntr\t10\tb\ntr\t9\tc\nva\t9\td\nte\t10\te\n", "tree_depth.txt")
-    loaded = task.load("tree_depth", tmp_path)
+    loaded = loading.load("tree_depth", tmp_path)
     assert loaded.classes == ("10", "5", "9") and loaded.train.labels.tolist() == [1, 0, 2]
     assert [loaded.classes[k] for k in (*loaded.dev.labels, *loaded.test.labels)] == ["9", "10"]
 
@@ -198,7 +199,7 @@ def test_labels_are_the_sorted_strings_of_train(tmp_path):
 
 def test_the_hash_tells_every_change_a_probe_can_see(tmp_path):
     """Sentence, label, order, split and class name change it; packing, in-between fields and the file's place do not."""
-    base = task.load("bigram_shift", write(tmp_path).parent)
+    base = loading.load("bigram_shift", write(tmp_path).parent)
     hashes = {base.sha256}
     for k, other in enumerate(
         [
@@ -212,12 +213,12 @@ def test_the_hash_tells_every_change_a_probe_can_see(tmp_path):
     ):
         folder = tmp_path / str(k)
         folder.mkdir()
-        hashes.add(task.load("bigram_shift", write(folder, other).parent).sha256)
+        hashes.add(loading.load("bigram_shift", write(folder, other).parent).sha256)
     assert len(hashes) == 7
     same = tmp_path / "same"
     same.mkdir()
     (same / "bigram_shift.txt.xz").write_bytes(lzma.compress(GOOD.replace("\tI\t", "\tI\tx\t").encode()))
-    again = task.load("bigram_shift", same)
+    again = loading.load("bigram_shift", same)
     assert again.sha256 == base.sha256 and again.file_sha256 != base.file_sha256
 
 
@@ -252,7 +253,7 @@ def test_the_data_card_counts(tmp_path):
         tmp_path,
         "tr\tI\ta a a\ntr\tI\ta a a\ntr\tO\tb\ntr\tO\tc c\nva\tI\tb\nva\tO\td\nva\tO\te\nte\tI\tb\nte\tI\tx\nte\tI\ty\nte\tO\tz\n",
     )
-    found = task.load("bigram_shift", tmp_path).data_card
+    found = loading.load("bigram_shift", tmp_path).data_card
     assert found["n"] == {"train": 4, "dev": 3, "test": 4} and found["n_classes"] == 2
     assert found["classes"] == {"train": {"I": 2, "O": 2}, "dev": {"I": 1, "O": 2}, "test": {"I": 3, "O": 1}}
     assert found["majority"] == {"train": 0.5, "dev": 2 / 3, "test": 0.75}
@@ -275,7 +276,7 @@ def test_the_official_file_is_known_by_its_blob(tmp_path):
     write(tmp_path, content, "own.txt")
     for blob, official in ((git_blob_id(content.encode()), True), ("0" * 40, False)):
         path = card(tmp_path, f"name: mine\nfile: own.txt\ngit_blob: '{blob}'\n")
-        found = task.load(path, tmp_path).data_card
+        found = loading.load(path, tmp_path).data_card
         assert found["official"] is official
         assert bool(found["notes"]) is not official
 
@@ -283,10 +284,10 @@ def test_the_official_file_is_known_by_its_blob(tmp_path):
 @pytest.mark.parametrize("said_classes", ["classes: [a, b]", "n_classes: 3"])
 def test_other_classes_than_the_cards_are_noted(tmp_path, said_classes):
     write(tmp_path, GOOD, "own.txt")
-    notes = task.load(card(tmp_path, f"name: mine\nfile: own.txt\n{said_classes}\n"), tmp_path).data_card["notes"]
+    notes = loading.load(card(tmp_path, f"name: mine\nfile: own.txt\n{said_classes}\n"), tmp_path).data_card["notes"]
     assert any("classes" in note and "card" in note for note in notes)
     right = "classes: [O, I]" if "[" in said_classes else "n_classes: 2"
-    notes = task.load(card(tmp_path, f"name: mine\nfile: own.txt\n{right}\n"), tmp_path).data_card["notes"]
+    notes = loading.load(card(tmp_path, f"name: mine\nfile: own.txt\n{right}\n"), tmp_path).data_card["notes"]
     assert not any("card" in note for note in notes)
 
 
@@ -386,9 +387,9 @@ def test_classes_are_drawn_with_all_their_sentences():
 
 def test_load_draws_the_subset(tmp_path):
     write(tmp_path, "".join(f"tr\t{'IO'[k % 2]}\tw{k}\n" for k in range(40)) + "va\tI\tx\nte\tO\ty\n")
-    small = task.load("bigram_shift", tmp_path, train_size=10, seed=3)
+    small = loading.load("bigram_shift", tmp_path, train_size=10, seed=3)
     assert np.bincount(small.train.labels).tolist() == [5, 5]
-    assert small.train.texts == task.load("bigram_shift", tmp_path).subset(10, 3).train.texts
+    assert small.train.texts == loading.load("bigram_shift", tmp_path).subset(10, 3).train.texts
 
 
 @pytest.mark.shared
@@ -403,7 +404,7 @@ def test_eight_real_files_load_with_independent_counts():
             if line:
                 split, label, *_ = line.split(b"\t")
                 counts[split.decode()][label.decode()] += 1
-        loaded = task.load(path.name.removesuffix(".txt.xz"), root)
+        loaded = loading.load(path.name.removesuffix(".txt.xz"), root)
         assert loaded.classes == tuple(sorted(counts["tr"]))
         for code, part in zip(counts, loaded.splits.values(), strict=True):
             assert Counter(loaded.classes[k] for k in part.labels) == counts[code]
@@ -420,7 +421,7 @@ def test_a_file_of_groups_names_the_group_of_every_line(tmp_path):
     groups = "a\nb\nb\nc\nb\nd\n"
     write(tmp_path, content)
     write(tmp_path, groups, "bigram_shift.groups.txt")
-    loaded = task.load("bigram_shift", tmp_path)
+    loaded = loading.load("bigram_shift", tmp_path)
     assert (loaded.train.groups, loaded.dev.groups, loaded.test.groups) == (None, None, ("b", "b", "d"))
     assert loaded.test.clusters.tolist() == [0, 0, 1] and (loaded.train.n_groups, loaded.test.n_groups) == (2, 2)
     found = loaded.data_card
@@ -431,35 +432,35 @@ def test_a_file_of_groups_names_the_group_of_every_line(tmp_path):
     packed.mkdir()
     (packed / "bigram_shift.txt.gz").write_bytes(gzip.compress(content.encode()))
     (packed / "bigram_shift.groups.txt.xz").write_bytes(lzma.compress(groups.encode()))
-    again = task.load("bigram_shift", packed)
+    again = loading.load("bigram_shift", packed)
     assert again.test.groups == loaded.test.groups and again.sha256 == loaded.sha256
     several = tmp_path / "several"
     several.mkdir()
     write(several, "".join(f"{name}\t{line}\n" for line in content.splitlines() for name in ("bigram_shift", "tree_depth")))
     write(several, "".join(f"{g}\nother\n" for g in groups.split()), "bigram_shift.groups.txt")
-    assert task.load("bigram_shift", several).test.groups == ("b", "b", "d")
+    assert loading.load("bigram_shift", several).test.groups == ("b", "b", "d")
 
 
 def test_groups_that_do_not_fit_the_file_are_refused(tmp_path):
     write(tmp_path)
     write(tmp_path, "a\nb\nc\n", "bigram_shift.groups.txt")
-    message = said(task.load, "bigram_shift", tmp_path)
+    message = said(loading.load, "bigram_shift", tmp_path)
     for part in ("bigram_shift.groups.txt holds 3 lines", "bigram_shift.txt 4", "line i names the group of line i"):
         assert part in message
     write(tmp_path, "a\nb\n \nd\n", "bigram_shift.groups.txt")
-    assert "bigram_shift.groups.txt, line 3: empty" in said(task.load, "bigram_shift", tmp_path)
+    assert "bigram_shift.groups.txt, line 3: empty" in said(loading.load, "bigram_shift", tmp_path)
 
 
 def test_without_a_file_sentences_of_the_same_words_are_a_group(tmp_path):
     """In another order or letter case, in one split; a word more makes another sentence."""
     rows = ["tr\tI\ta b c", "tr\tO\tc B a", "va\tO\tb a", "te\tI\tone two", "te\tO\ttwo One", "te\tO\tone two two", "te\tI\tx"]
     write(tmp_path, "\n".join(rows) + "\n")
-    loaded = task.load("bigram_shift", tmp_path)
+    loaded = loading.load("bigram_shift", tmp_path)
     assert loaded.train.clusters.tolist() == [0, 0] and loaded.dev.groups is None
     assert loaded.test.n_groups == 3 and loaded.test.clusters[0] == loaded.test.clusters[1]
     assert "(sentences of the same words)" in " ".join(loaded.data_card["notes"])
     write(tmp_path)
-    assert all(split.groups is None for split in task.load("bigram_shift", tmp_path).splits.values())
+    assert all(split.groups is None for split in loading.load("bigram_shift", tmp_path).splits.values())
 
 
 def grouped(labels, groups) -> task.Task:

@@ -69,7 +69,7 @@ def test_check_prints_the_rules_and_their_outcome():
 
 def test_interact_prints_interactions_of_a_trained_classifier(reviews, tmp_path):
     from probing.encoders.networks.recurrent import LSTM
-    from probing.training.objectives import Classification
+    from probing.training.classification import Classification
     from probing.training.train import train as train_it
 
     folder = train_it(LSTM(embedding_dim=6, hidden=5), Classification(min_count=1, epochs=1), reviews, tmp_path / "made")

@@ -17,9 +17,12 @@ from probing.encoders import conformance
 from probing.encoders.base import fingerprint
 from probing.encoders.networks.checkpoint import CheckpointEncoder
 from probing.encoders.networks.network import run
+from probing.encoders.networks.recurrent import LSTM
 from probing.errors import ConfigError, DataError, EncoderError
-from probing.training.objectives import Classification, LanguageModel
-from probing.training.train import batched, load_model, train
+from probing.training.classification import Classification
+from probing.training.language_model import HIDDEN_SHARE, LanguageModel
+from probing.training.loop import batched
+from probing.training.train import load_model, train
 
 WORDS = list("abcdefghijklmnopqrst")
 
@@ -246,6 +249,22 @@ def test_perplexity_is_the_mean_over_words_of_an_independent_sum(cycle, tmp_path
     assert said["perplexity"] == pytest.approx(math.exp(-np.mean(sums["forward"] + sums["backward"])), rel=1e-4)
 
 
+def test_a_checkpoint_has_the_key_and_the_names_of_the_first_layout(tmp_path):
+    """The folder's name as commit 071aa5f gave it, before the modules moved; and its config and manifest with the names of then."""
+    rows = [f"{s}\t{'IO'[k % 2]}\tword{k} and word{k % 7}\n" for s in ("tr", "va", "te") for k in range(40)]
+    (tmp_path / "bigram_shift.txt").write_text("".join(rows))
+    objective = Classification(task="bigram_shift", epochs=1, vocabulary=200, min_count=1)
+    folder = train(LSTM(embedding_dim=6, hidden=6), objective, tmp_path, tmp_path / "home")
+    assert folder.name == "lstm-bigram_shift-seed0-0f028e4e"
+    for name in ("config.json", "manifest.json"):
+        text = (folder / name).read_text()
+        text = text.replace("probing.encoders.networks.recurrent.LSTM", "probing.encoders.recurrent.LSTM")
+        text = text.replace("probing.training.classification.Classification", "probing.objectives.Classification")
+        (folder / name).write_text(text)
+    _, prepared = load_model(folder, tmp_path)
+    assert prepared.objective == objective
+
+
 def test_masks_hide_fifteen_percent_and_change_nothing_else(cycle):
     objective = LanguageModel(**LM)
     prepared = objective.prepare(cycle, small("lstm"))
@@ -254,7 +273,7 @@ def test_masks_hide_fifteen_percent_and_change_nothing_else(cycle):
 
     model = prepared.model(Network(architecture, prepared.vocabulary.size, 0), architecture)
     ids = torch.full((40, 30), 5)
-    hidden = model._drawn(ids.shape, 0.15, 0)
+    hidden = torch.from_numpy(np.random.default_rng([0, 0]).random(ids.shape) < HIDDEN_SHARE)
     shown = model._masked(ids, hidden, 0)
     assert 0.1 < hidden.float().mean() < 0.2
     assert torch.equal(shown[~hidden], ids[~hidden])
@@ -318,7 +337,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_says_why(separable, tmp_p
     config.write_text(json.dumps(said | {"hiden": 3}))
     with pytest.raises(EncoderError, match="config.json is not a checkpoint of this version: .*hiden"):
         load()
-    config.write_text(json.dumps({"_target_": "probing.training.objectives.Classification"}))
+    config.write_text(json.dumps({"_target_": "probing.training.classification.Classification"}))
     with pytest.raises(EncoderError, match="is not an architecture that probing train makes"):
         load()
     config.write_text("[")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nltk
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probing.data.readers import treebank
@@ -57,10 +57,12 @@ nodes = st.recursive(
 )
 
 
-@given(nodes)
-def test_bracket_reader_and_depth_agree_with_nltk(node):
+@settings(deadline=None)
+@given(node=nodes)
+def test_bracket_reader_and_depth_agree_with_nltk(tmp_path_factory, node):
     tree = Node("ROOT", (node,))
-    (sentence,) = treebank.read_penn(Path("none.mrg"), "\n\n" + str(tree).replace(" (", "\n  ("))
+    path = written(tmp_path_factory.getbasetemp() / "drawn.mrg", "\n\n" + str(tree).replace(" (", "\n  ("))
+    (sentence,) = treebank.read_penn(path)
     theirs = nltk.Tree.fromstring(str(tree))
     assert sentence.tree == tree
     assert sentence.tree.depth == theirs.height() - 1

@@ -10,10 +10,11 @@ import pytest
 from planted import PlantedEncoder
 from statsmodels.stats.multitest import multipletests
 
-from probing.data.task import Split, load
+from probing.data.loading import load
+from probing.data.task import Split
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
-from probing.evaluation.statistics import mcnemar
+from probing.evaluation.paired_tests import mcnemar
 from probing.interactions import TableGame
 from probing.interactions.game import all_coalitions
 from probing.interactions.indices import shapley, shapley_values

@@ -1,4 +1,4 @@
-"""Where tasks come from: a folder of three-column files, the built-in grammar, or formulas. What a preset of `conf/data` names."""
+"""The sources of tasks that a preset of `conf/data` names: a folder of files, the built-in grammar, or random expressions."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from probing.data import task
+from probing.data.card import SENTEVAL, load_card
+from probing.data.card import names as names_of_cards
 from probing.data.expressions import BINDING
 from probing.data.expressions.tasks import make_task
+from probing.data.loading import file_names, find_files, load
+from probing.data.task import Task
 from probing.errors import ConfigError, DataError
 from probing.log import info
 
 
 @dataclass
 class SentEvalFolder:
-    """SentEval's files, or any in their format, in one folder.
+    """SentEval's files, or any files that cards name, in one folder.
 
     Args:
         root: the folder.
         train_size: train on a stratified subset of about this size, drawn with the run's seed; null: on all.
-        name: how runs on it are called.
-        default: the tasks where none is named; null: the probing tasks whose file is there.
+        name: name of the source in the names of runs.
+        default: the tasks where none is named; null: the probing tasks whose file is in the folder.
     """
 
     root: str
@@ -29,37 +32,37 @@ class SentEvalFolder:
     name: str = "senteval"
     default: list[str] | None = None
 
-    def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
-        """The tasks by name or card path; None: `default`, or the probing tasks among the project's cards whose file is there.
+    def tasks(self, names: Sequence[str] | None) -> list[Task]:
+        """The tasks by name or card path; None: `default`, or the tasks of `tasks/` whose single file is in the folder.
 
         Raises:
-            DataError: see `probing.data.task.load`; or no file of any task is there.
+            DataError: see `probing.data.loading.load`; or the folder has no file of any task.
         """
         root = Path(self.root).expanduser()
         names = names or self.default
         if names is None:
             if not root.is_dir():
                 raise DataError(f"no folder {root} (data.root must name the folder that holds the task files)")
-            cards = [card for card in map(task.load_card, task.names()) if "file" in card]  # SST-2 and CoLA by name only
-            names = [card["name"] for card in cards if task.find(card, root)]
+            cards = [card for card in map(load_card, names_of_cards()) if "file" in card]  # SST-2 and CoLA by name only
+            names = [card["name"] for card in cards if find_files(card, root)]
             if not names:
-                files = ", ".join(map(task.file_names, cards))
+                files = ", ".join(map(file_names, cards))
                 raise DataError(f"{root} holds none of the task files ({files}; plain, .gz or .xz)")
-            if absent := [name for name in task.SENTEVAL if name not in names]:
+            if absent := [name for name in SENTEVAL if name not in names]:
                 info(f"{root} has no file for {', '.join(absent)}: left out")
-        return [task.load(name, root) for name in names]
+        return [load(name, root) for name in names]
 
 
 @dataclass
 class GrammarCorpus:
-    """The ten tasks made from the built-in English grammar: no download, and no number comparable with a paper's.
+    """The ten tasks made from the built-in English grammar, without a download; their numbers compare with no paper's.
 
     Args:
         root: folder in which the files are made, once.
         n: distinct sentences that the grammar yields.
         grammar_seed: of the grammar and the splits.
         train_size: train on a stratified subset of about this size; null: on all.
-        name: how runs on it are called.
+        name: name of the source in the names of runs.
     """
 
     root: str = "probing-out/grammar"
@@ -68,7 +71,7 @@ class GrammarCorpus:
     train_size: int | None = None
     name: str = "grammar"
 
-    def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
+    def tasks(self, names: Sequence[str] | None) -> list[Task]:
         """The tasks by name; None: all that the grammar's sentences allow."""
         from probing.data.builders import grammar_tasks
 
@@ -77,17 +80,17 @@ class GrammarCorpus:
 
 @dataclass
 class ExpressionCorpus:
-    """The three families of expressions as tasks (`probing.data.expressions.tasks`): the value of a formula from its tokens.
+    """The first three families of expressions as tasks (`probing.data.expressions.tasks`): the value of a formula from its tokens.
 
     Args:
         root: folder in which the files are made, once; `probing train objective=add_multiply data.root=…` reads them there.
         count: distinct expressions of a family.
         variables: fewest and most variables.
         inputs: sentences of an expression, at most.
-        operators: of the family asked for, e.g. [*, +, +]; null: its own.
+        operators: of the requested family, e.g. [*, +, +]; null: its own.
         expressions_seed: of the draw.
         train_size: train on a stratified subset of about this size; null: on all.
-        name: how runs on it are called.
+        name: name of the source in the names of runs.
     """
 
     root: str = "probing-out/expressions"
@@ -99,7 +102,7 @@ class ExpressionCorpus:
     train_size: int | None = None
     name: str = "expressions"
 
-    def tasks(self, names: Sequence[str] | None) -> list[task.Task]:
+    def tasks(self, names: Sequence[str] | None) -> list[Task]:
         """The tasks by name; None: all three.
 
         Raises:
@@ -108,8 +111,8 @@ class ExpressionCorpus:
         if len(self.variables) != 2:
             raise ConfigError(f"data.variables={self.variables} must be two numbers, fewest and most")
         least, most = self.variables
-        found = []
+        tasks = []
         for name in names or BINDING:
             make_task(name, self.root, self.count, (least, most), self.inputs, self.operators, self.expressions_seed)
-            found.append(task.load(name, Path(self.root).expanduser()))
-        return found
+            tasks.append(load(name, Path(self.root).expanduser()))
+        return tasks

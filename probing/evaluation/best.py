@@ -1,4 +1,4 @@
-"""The dev-best layer of each task and encoder, and what stands beside it: floors, controls, layers not separated, power."""
+"""The dev-best layer of each task and encoder, with floors, controls, the layers not separated from it, and power."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from scipy.stats import binomtest, norm
 
 from probing.encoders.base import CONTEXTUAL
 from probing.evaluation.comparisons import KEYS, cells_of, dev_first, families, halves_of, same_seeds
+from probing.evaluation.paired_tests import holm, smallest_difference
 from probing.evaluation.rows import IDENTITY
-from probing.evaluation.statistics import holm, mean_accuracy, mean_score, smallest_difference
+from probing.evaluation.statistics import mean_accuracy, mean_score
 from probing.types import Estimate
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _contextual(table: ResultTable, encoder: str) -> bool:
 
 
 def _over(row: Any, seeds: int, halves: int) -> str:
-    """What the intervals and tests of a column go over, in words."""
+    """What the intervals and tests of a column are over, in words."""
     grouped = pd.notna(row.n_groups) and row.n_groups < row.n_test
     parts = ["test items" + (f" in {row.n_groups} groups" if grouped else "")]
     parts += ["seeds"] * (seeds > 1) + ["train halves"] * (halves > 1)

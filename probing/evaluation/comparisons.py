@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from probing.evaluation.statistics import holm, letters, paired
+from probing.evaluation.paired_tests import holm, letters, paired
 
 if TYPE_CHECKING:
     from probing.evaluation.table import ResultTable
 
 KEYS = ("task", "encoder", "probe", "n_train")
-"""What a family of layers and poolings has in common."""
+"""Fields that the layers and poolings of a family share."""
 
 
 class Comparison(NamedTuple):
@@ -41,7 +41,7 @@ def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     poolings of this task, encoder, probe and size of the train split (other lines of the table change nothing),
     `not_separated` (p_holm >= alpha) and `better` (separated, and better on test than the best). A layer that has no finished
     seed in common with the best has no p-value, is neither, and says why in `missing`. Tests and intervals go over what
-    `interval_over` of `best` says; test and interval: `probing.evaluation.statistics.compare`.
+    `interval_over` of `best` says; test and interval: `probing.evaluation.paired_tests.compare`.
     """
     lines = []
     for key, family in families(table):
@@ -152,8 +152,8 @@ def letters_of(best: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> 
     for key, group in groups.items():
         ranked = sorted(group)
         separated = [[(*key, *sorted((a, b))) in apart for _, _, b in ranked] for _, _, a in ranked]
-        for (_, i, _), found in zip(ranked, letters(separated) if len(ranked) > 1 else [""], strict=True):
-            given[i] = found
+        for (_, i, _), letter in zip(ranked, letters(separated) if len(ranked) > 1 else [""], strict=True):
+            given[i] = letter
     return given
 
 
@@ -171,10 +171,10 @@ def _cells_at(table: ResultTable, line: Any) -> dict[int, str]:
 def halves_of(table: ResultTable, *key: Any) -> dict[tuple[str, int], dict[int, Any]]:
     """The rows of a family's columns (pooling, layer) that were fitted on halves of the train split, by number of the half."""
     rows = table.role("resample")
-    found: dict[tuple[str, int], dict[int, Any]] = {}
+    halves: dict[tuple[str, int], dict[int, Any]] = {}
     for row in rows[(rows[list(KEYS)] == list(key)).all(axis=1)].itertuples():
-        found.setdefault((row.pooling, row.layer), {})[int(row.seed)] = row
-    return found
+        halves.setdefault((row.pooling, row.layer), {})[int(row.seed)] = row
+    return halves
 
 
 def dev_first(done: pd.DataFrame) -> pd.DataFrame:

@@ -21,17 +21,18 @@ from probing.evaluation.rows import IDENTITY, Row, scores_of
 from probing.evaluation.table import ResultTable
 from probing.files import os_errors_as_store_error
 from probing.log import bar, human_bytes, human_seconds, info
+from probing.store.reading import Rows, Vectors
 from probing.store.results import ResultStore, key_of
-from probing.store.vectors import Rows, Store, Vectors
+from probing.store.vectors import Store
 
 
 def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, store: Store | None = None) -> list[Cell]:
     """Every row of the request, each once, with its cell; several rows may show one cell (`probing.evaluation.rows.IDENTITY`).
 
-    An encoder that cannot say its layers, because its own code raises an exception, has one cell per task and measure, which fails.
+    An encoder whose own code raises an exception when its layers are listed has one cell per task and measure, which fails.
 
     Args:
-        store: remembers what earlier runs learned of an encoder, so that its weights need not be loaded to plan.
+        store: holds the inspection of encoders by earlier runs, so that their weights need not be loaded to plan.
 
     Raises:
         ConfigError: layers, poolings or a probe that do not fit the encoder.
@@ -57,13 +58,13 @@ def measures_of(request: Request) -> list[Measure]:
 
 
 def request_key(tasks: Sequence[Task], planned: Sequence[Cell], request: Request) -> str:
-    """A hash of what was asked for: the same before and after an encoder can say its layers, so that the run keeps its name."""
+    """A hash of the request, which names the run; it does not depend on whether an encoder can list its layers yet."""
     marks = [cell.row.encoder_fingerprint for cell in planned if cell.row.role == "probe"]
-    asked = {one.name: getattr(request, one.name) for one in fields(request) if one.name not in ("probe", "measures")}
+    options = {one.name: getattr(request, one.name) for one in fields(request) if one.name not in ("probe", "measures")}
     probes = [request.probe.settings(task.name) for task in tasks] if request.probe else []
     if request.measures:
-        asked["measures"] = [dict(measure.group(task)) for measure in request.measures for task in tasks]
-    return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **asked})
+        options["measures"] = [dict(measure.group(task)) for measure in request.measures for task in tasks]
+    return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **options})
 
 
 def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
@@ -92,7 +93,7 @@ def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: 
 
 
 class EncoderJob(NamedTuple):
-    """What one encoder is still needed for: its open cells, their tasks by hash, the sentences and the poolings."""
+    """The open cells of one encoder, their tasks by hash, the sentences and the poolings."""
 
     encoder: Encoder
     cells: list[Cell]
@@ -172,11 +173,11 @@ def _fail(failed: Sequence[Cell], results: ResultStore, reason: str) -> None:
 
 
 def _identity(row: Row) -> dict[str, Any]:
-    """What the record of a cell says of the row that it was first measured for."""
-    return {name: x for name, x in row.entries().items() if name in _SAID}
+    """The row that a cell was first measured for, as its record holds it."""
+    return {name: x for name, x in row.entries().items() if name in _RECORDED}
 
 
-_SAID = (
+_RECORDED = (
     *(
         "measure",
         "role",
@@ -220,7 +221,7 @@ def _texts(tasks: Iterable[Task]) -> list[str]:
 
 
 def _about(encoder: Encoder) -> dict[str, Any]:
-    """What a cell's record says of its encoder."""
+    """The part of a cell's record that describes the encoder."""
     layers = list(encoder.layer_names)
     return {"name": encoder.name, "origin": encoder.origin, "description": dict(encoder.description), "layers": layers}
 

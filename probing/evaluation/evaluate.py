@@ -11,8 +11,8 @@ from probing.encoders.base import Encoder
 from probing.evaluation.engine import compute, plan, table_of
 from probing.evaluation.request import ALL_FLOORS, Request
 from probing.evaluation.table import ResultTable
+from probing.probes.base import ProbeProtocol
 from probing.probes.controls import CONTROLS
-from probing.probes.protocols import ProbeProtocol
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probing.data.task import Task, lengths
+from probing.data.task import Task
 from probing.errors import foreign
+from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, SplitLabels
 from probing.probes.controls import control_task
-from probing.probes.protocols import Fold, ProbeProtocol, ProbeResult, SplitFeatures, SplitLabels
 from probing.types import Labels, Representation
 
 
@@ -36,7 +36,7 @@ class FoldData(NamedTuple):
             gold[name] = labelled.test.labels
         place = {text: row for row, text in enumerate((*whole.dev.texts, *whole.test.texts))} if whole.folds else {}
         rows = [np.array([place[text] for text in split.texts]) for split in part.splits.values()] if place else []
-        order = np.lexsort((part.train.labels, lengths(part.train)))
+        order = np.lexsort((part.train.labels, part.train.lengths))
         if half is not None:
             drawn = part.train.half(half)
             label_sets = {name: SplitLabels(labels.train[drawn], labels.dev) for name, labels in label_sets.items()}

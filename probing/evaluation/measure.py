@@ -1,4 +1,4 @@
-"""Measures: what can be measured of tasks and encoders. A measure says which cells a request has, and computes them.
+"""Measures: a measure lists the cells of a request and computes them.
 
 The probe is one (`probing.evaluation.probe`). A measure of the vectors of one layer and pooling is a subclass of `LayerMeasure`
 with a `name`, a `version` and a method `score`; `measure=FILE.py` runs the one in a file:
@@ -27,9 +27,9 @@ from probing.errors import ConfigError, ProbingError, StoreError, described, for
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.rows import Row
 from probing.evaluation.statistics import mean_ci, mean_score, standard_error
-from probing.probes.protocols import SplitFeatures
+from probing.probes.base import SplitFeatures
+from probing.store.reading import Vectors
 from probing.store.results import key_of
-from probing.store.vectors import Vectors
 from probing.types import Estimate, Representation
 
 
@@ -41,8 +41,8 @@ class Cell:
         inputs: everything that determines its numbers; the key is their hash.
         row: the row it fills, as far as that is known.
         encoder, column: None where the text alone is measured.
-        own: what only its measure knows.
-        failure: why it cannot be measured, where that is known already.
+        own: data of its measure.
+        failure: why it cannot be measured, if that is known when it is planned.
     """
 
     inputs: Mapping[str, Any]
@@ -61,7 +61,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """What measuring a cell gives.
+    """The result of a cell.
 
     Attributes:
         scores: metric -> value with its 95 % interval.
@@ -94,7 +94,7 @@ class Measure(Protocol):
         ...
 
     def group(self, task: Task) -> Mapping[str, Any]:
-        """What the cells have in common that jobs side by side should share out by layer; part of a lock's name."""
+        """What identifies the measure on this task; jobs side by side lock its layers under this name."""
         ...
 
 

@@ -18,15 +18,16 @@ from probing.evaluation.request import Measured, Request
 from probing.evaluation.statistics import VERSION as SCORES_VERSION
 from probing.evaluation.statistics import macro_f1, mean_accuracy
 from probing.log import info
-from probing.probes.controls import CEILINGS, CONTROL_VERSIONS, FLOORS, control_task, unsuited
-from probing.probes.protocols import ProbeProtocol, label
+from probing.probes.base import ProbeProtocol, label
+from probing.probes.baselines import FLOORS
+from probing.probes.controls import CEILINGS, CONTROL_VERSIONS, control_task, unsuited
+from probing.store.reading import Vectors
 from probing.store.results import key_of
-from probing.store.vectors import Vectors
 from probing.types import Estimate, Labels
 
 
 class Fit(NamedTuple):
-    """What a cell of the probe fits.
+    """How a cell of the probe is fitted.
 
     Attributes:
         control_seed: of the control task; None: true labels.
@@ -72,14 +73,14 @@ class Probe:
         return Cell(inputs, row, task, self)
 
     def _ceiling(self, task: Task, name: str, seed: int) -> Cell:
-        """What the words alone reach on the control task of `seed`."""
+        """Accuracy of a classifier of words on the control task of `seed`."""
         inputs = {"data": task.sha256, "role": "ceiling", "ceiling": name, "version": 1, "scores": SCORES_VERSION}
         inputs |= {"control": "word", "control_seed": seed, "control_version": CONTROL_VERSIONS["word"]}
         row = replace(row_of(task), role="ceiling", encoder=name, control="word", seed=seed, cell=key_of(inputs))
         return Cell(inputs, row, task, self, own=Fit(seed))
 
     def _unnamed(self, task: Task, measured: Measured, request: Request) -> Cell:
-        """What stands for all cells of an encoder that cannot say its layers."""
+        """One cell that stands for all layers of an encoder whose layers cannot be listed."""
         inputs = {
             "data": task.sha256,
             "role": "probe",
@@ -126,7 +127,7 @@ class Probe:
                     inputs["control_version"] = CONTROL_VERSIONS[control]
                 if half is not None:
                     inputs["half"] = halves[half]
-                if request.store_dtype != "float32":  # its numbers differ in the last digits: other cells, under another name
+                if request.store_dtype != "float32":  # numbers differ in the last digits: other cells
                     inputs["store_dtype"] = request.store_dtype
                 of_true_labels = "random" if twin_of else "static" if column == static else "probe"
                 row = replace(
@@ -199,7 +200,7 @@ def _suited(task: Task, request: Request, aloud: bool) -> tuple[str, ...]:
 
 
 def _from_text(cell: Cell) -> Result | str:
-    """A floor, or a ceiling of a control task: what the text alone tells of the labels."""
+    """A floor, or a ceiling of a control task: a classifier that reads the text alone."""
     start, row, parts = time.perf_counter(), cell.row, cell.task.parts
     if row.control:
         parts = [control_task(part, row.control, cell.own.control_seed) for part in parts]

@@ -1,4 +1,4 @@
-"""What is asked for, apart from tasks and encoders, in one object that travels whole; and the encoders as they are measured."""
+"""A request: all options of a measurement in one object; and the encoders with the layers and poolings that it selects."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from probing.encoders.base import POOLINGS, Encoder, fingerprint
 from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
 from probing.log import info
 from probing.probes import load as load_probe
-from probing.probes.controls import CONTROLS, FLOORS
-from probing.probes.protocols import ProbeProtocol
+from probing.probes.base import ProbeProtocol
+from probing.probes.baselines import FLOORS
+from probing.probes.controls import CONTROLS
 from probing.store.vectors import Store
 from probing.types import Representation
 
@@ -21,7 +22,7 @@ ALL_FLOORS = (*FLOORS, "static", "random-weights")
 
 @dataclass(frozen=True)
 class Request:
-    """What is measured (see `evaluate`); `measures`: other measures beside the probe, or in place of it where `probe` is None."""
+    """Options of `evaluate`; `measures` run beside the probe, or alone if `probe` is None."""
 
     probe: ProbeProtocol | None
     layers: tuple[int, ...] | None = None
@@ -147,12 +148,12 @@ def _columns(
                 f"pooling={pooling}: {name} allows {', '.join(poolings)}"
                 + (" (its tokenizer puts no classification token first)" if pooling == "cls" else "")
             )
-    asked = [Representation(layer, p) for p in request.poolings or poolings for layer in layers]
+    wanted = [Representation(layer, p) for p in request.poolings or poolings for layer in layers]
     if request.probe is None:
-        return asked, None
-    columns = request.probe.columns(asked)
+        return wanted, None
+    columns = request.probe.columns(wanted)
     if not columns:
-        raise ConfigError(f"probe={request.probe.name} probes none of the layers and poolings asked for ({len(asked)} of them)")
+        raise ConfigError(f"probe={request.probe.name} probes none of the layers and poolings asked for ({len(wanted)} of them)")
     static = Representation(0, "mean")
     if "static" not in request.floors or "mean" not in poolings or static in columns or not request.probe.columns([static]):
         return columns, None

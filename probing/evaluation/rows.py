@@ -1,4 +1,4 @@
-"""Rows: what was measured on what, and its scores; in memory a row a cell, in rows.csv a line for each of its metrics.
+"""Rows: one for each cell in memory, one line for each of its metrics in rows.csv.
 
 A new metric is a new name in `Row.scores`, never a new field. A table's frame (`frame_of`) has three columns for each metric: its
 name for the value, and the name with `_low` and `_high` for the 95 % interval.
@@ -22,7 +22,7 @@ for · random: random weights · control: control labels · resample: as probe, 
 its number, `n_train` the size of the whole) · floor: no encoder · ceiling: no encoder, on control labels."""
 
 IDENTITY = ("role", "task", "encoder", "twin_of", "cell")
-"""What tells rows apart. Several rows may show one cell: the same weights under two labels, or as a twin and as an encoder."""
+"""The key of a row. Several rows may show one cell: the same weights under two labels, or as a twin and as an encoder."""
 
 STATES = ("done", "failed", "missing")
 """Of a cell, the better first: finished; failed, with the reason in `error`; planned, and not measured yet."""
@@ -41,7 +41,7 @@ class Row:
     Attributes:
         scores: metric -> value with its 95 % interval over the test items of this one fit (over groups of items where `n_groups`
             is below `n_test`); accuracies and F1 0-1.
-        facets: what only its measure says.
+        facets: entries that only its measure has.
     """
 
     role: str
@@ -90,7 +90,7 @@ class Row:
         return entries | dict(self.facets)
 
     def measured(self) -> dict[str, Any]:
-        """What the record of a cell holds of the row: scores and facets, as plain JSON."""
+        """The part of the row that is measured, as plain JSON."""
         scores = {name: [None if np.isnan(x) else x for x in (s.value, s.lower, s.upper)] for name, s in self.scores.items()}
         return {"layer_name": self.layer_name, "scores": scores, "facets": dict(self.facets)}
 

@@ -1,4 +1,4 @@
-"""A run on disk: which cells were asked for, with which configuration, and the tables made of them.
+"""A run on disk: its configuration, the planned rows, and the tables made of them.
 
 DIR/runs/<name>/run.json    configuration and planned rows (no date: the same request writes the same bytes)
                /rows.csv …  what `probing.report.write.write` makes
@@ -28,7 +28,7 @@ _MEASURED = ("layer_name", "status", "error")
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was asked for; its cells may be finished, failed or missing."""
+    """A planned run; its cells may be finished, failed or missing."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -106,11 +106,11 @@ class Run:
 
     def versions(self) -> list[dict[str, str]]:
         """The versions that computed the cells, each set once."""
-        found: list[dict[str, str]] = []
+        versions: list[dict[str, str]] = []
         for record in self.state()["done"]:
-            if (said := record["details"]["versions"]) not in found:
-                found.append(said)
-        return found
+            if (made_with := record["details"]["versions"]) not in versions:
+                versions.append(made_with)
+        return versions
 
 
 def rows_that_show(key: str, home: Path) -> list[dict[str, Any]]:

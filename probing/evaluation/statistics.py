@@ -1,33 +1,24 @@
-"""Uncertainty of test scores, and comparisons on the same items.
+"""Uncertainty of test scores: intervals over test items, groups of items, seeds and train halves.
 
-Intervals of one score say how it would move with other test sentences of the same kind; they do not contain the variance of
-training. Accuracy: Wilson's 95 % interval (Wilson 1927). Macro F1 and ratios of sums: percentile bootstrap over test items. Paired
-comparison of two classifiers on the same items: exact McNemar test (McNemar 1947) on the items that one has right and the other
-wrong, and the interval of their difference (Agresti & Min 2005).
+The interval of one score covers other test sentences of the same kind, not the variance of training. Accuracy: Wilson's 95 %
+interval (Wilson 1927). Macro F1 and ratios of sums: percentile bootstrap over test items.
 
-Items that share a source are a group (cluster), and no evidence on their own: intervals use the variance between groups, tests and
-bootstraps flip or draw whole groups. The mean over seeds varies with the seeds too, and a score with the train split: where the
-probe was fitted again on random halves of it, the variance between these fits is that of the score over train splits of the full
-size (delete-half jackknife, Shao & Wu 1989). The half-widths t_k s_k of the sources add as squares (Howe 1974; Zou & Donner 2008).
-With two seeds, one t at Satterthwaite's degrees of freedom would err in up to 13 % instead of 5 %.
-
-Means of other numbers: t interval; medians: percentile bootstrap; paired differences: the t test, or that of Wilcoxon (1945).
-Families of comparisons: Holm's correction (Holm 1979), all pairs shown by letters (Piepho 2004). Power of the exact McNemar test:
-Duffy (1984).
+Items that share a source are a group (cluster): intervals use the variance between groups, bootstraps draw whole groups. The mean
+over seeds varies with the seeds too, and a score with the train split: if the probe was fitted again on random halves of it, the
+variance between these fits is that of the score over train splits of the full size (delete-half jackknife, Shao & Wu 1989). The
+half-widths t_k s_k of the sources add as squares (Howe 1974; Zou & Donner 2008). With two seeds, one t at Satterthwaite's degrees
+of freedom would err in up to 13 % instead of 5 %. Means of other numbers: t interval; medians: percentile bootstrap.
 """
 
 from __future__ import annotations
 
-import string
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.sparse import coo_array
-from scipy.stats import binom, norm, t, wilcoxon
+from scipy.stats import norm, t
 from statsmodels.stats.proportion import proportion_confint
 
 from probing.types import Estimate, Labels
@@ -36,12 +27,10 @@ VERSION = 2
 """Part of a cell's key: raise it when the same predictions would give other scores or intervals, or a row gets a new field."""
 
 _Z = norm.ppf(0.975)
-_LEAST_P = 1e-30
-"""Of a p-value that is found by bisection."""
 
 
 def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
-    """Accuracy (0-1) of `correct` out of `n` with Wilson's interval, of 95 % at the default alpha.
+    """Return the accuracy (0-1) of `correct` out of `n` with Wilson's interval, of 95 % at the default alpha.
 
     >>> wilson(50, 100)
     Estimate(value=0.5, lower=0.4038..., upper=0.5961...)
@@ -51,10 +40,10 @@ def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
 
 
 def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
-    """Standard error of the mean of n values; infinite where they are of one group (or one value).
+    """Return the standard error of the mean of n values; infinite for a single group (or value).
 
     Args:
-        groups: numbers 0..m-1 of the values' groups, (n,); None: each value is its own. With them the error is cluster-robust:
+        groups: numbers 0..m-1 of the values' groups, (n,), or None. With groups the error is cluster-robust:
             sqrt(m / (m - 1) * sum_g e_g^2) / n, e_g the sum over group g of value less mean (linearised ratio estimator).
 
     >>> standard_error([1, 1, 0, 0], [0, 0, 1, 1])
@@ -66,33 +55,33 @@ def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
 
 
 def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = ()) -> Estimate:
-    """Accuracy (0-1), mean over seeds, with one 95 % interval over items and over whatever else is given.
+    """Return the accuracy (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
 
     One seed without groups and halves: `wilson`. Else Wilson's interval at the effective number of items, p (1 - p) / variance,
-    at most items times seeds, times (1.96 / t)^2 (Korn & Graubard 1998, who have it for surveys in clusters; Dean & Pagano 2015).
-    Where all is right, or all wrong, the effective number is that of the groups.
+    at most items times seeds, times (1.96 / t)^2 (Korn & Graubard 1998, for surveys in clusters; Dean & Pagano 2015). If all items
+    are right, or all wrong, the effective number is that of the groups.
 
     Args:
         correct: whether each item is right, seed by seed: (n_seeds, n), or (n,) for one.
         groups: numbers 0..m-1 of the items' groups, (n,), or None.
         halves: accuracies of the same column fitted on random halves of the train split; fewer than two add nothing.
     """
-    right = np.atleast_2d(np.asarray(correct, float))
-    n, p = right.shape[1], float(right.mean())
+    x = np.atleast_2d(np.asarray(correct, float))
+    n, p = x.shape[1], float(x.mean())
     m = n if groups is None else int(np.max(groups)) + 1
-    if len(right) == 1 and groups is None:
-        items = wilson(int(right.sum()), n)
+    if len(x) == 1 and groups is None:
+        items = wilson(int(x.sum()), n)
     elif m < 2:
         items = Estimate(p, 0.0, 1.0)
     else:
-        variance = max(standard_error(right.mean(0), groups) ** 2, p * (1 - p) / right.size)
+        variance = max(standard_error(x.mean(0), groups) ** 2, p * (1 - p) / x.size)
         effective = (p * (1 - p) / variance if 0 < p < 1 else m) * (_Z / t.ppf(0.975, m - 1)) ** 2
         items = Estimate(p, *map(float, proportion_confint(p * effective, effective, alpha=0.05, method="wilson")))
-    return _widened(items, _beyond_items(right.mean(1), halves))
+    return _widened(items, beyond_items(x.mean(1), halves))
 
 
 def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Estimate:
-    """A score (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
+    """Return a score (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
 
     Over items the bounds are the means of the seeds' bounds, as if all seeds erred on the same items: an upper bound of the width.
 
@@ -100,18 +89,18 @@ def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Esti
         single: the score of each seed, with its interval over items.
         halves: as in `mean_accuracy`.
     """
-    values = np.array([(one.value, one.lower, one.upper) for one in single], float)
-    return _widened(Estimate(*map(float, values.mean(0))), _beyond_items(values[:, 0], halves))
+    values = np.array([(score.value, score.lower, score.upper) for score in single], float)
+    return _widened(Estimate(*map(float, values.mean(0))), beyond_items(values[:, 0], halves))
 
 
-def _beyond_items(seeds: ArrayLike, halves: Sequence[float]) -> list[tuple[float, float]]:
-    """Variances, with their degrees of freedom: of the mean over seeds, and of the fit, over train halves."""
-    parts = [(float(np.var(seeds, ddof=1)) / len(seeds), len(seeds) - 1)] if len(seeds) > 1 else []
-    return parts + ([(float(np.var(halves, ddof=1)), len(halves) - 1)] if len(halves) > 1 else [])
+def beyond_items(seeds: ArrayLike, halves: Sequence[float]) -> list[tuple[float, float]]:
+    """Return variances and degrees of freedom: of the mean over seeds, and of the fit over train halves (two of each at least)."""
+    variances = [(float(np.var(seeds, ddof=1)) / len(seeds), len(seeds) - 1)] if len(seeds) > 1 else []
+    return variances + ([(float(np.var(halves, ddof=1)), len(halves) - 1)] if len(halves) > 1 else [])
 
 
 def _widened(items: Estimate, beyond: Sequence[tuple[float, float]]) -> Estimate:
-    """The interval of a score (0-1) over its items and over other, independent sources: the squares of the half-widths add.
+    """Return the interval of a score (0-1) over its items and other, independent sources: the squares of the half-widths add.
 
     Args:
         beyond: variance and degrees of freedom of each other source.
@@ -127,11 +116,11 @@ def _widened(items: Estimate, beyond: Sequence[tuple[float, float]]) -> Estimate
 def macro_f1(
     gold: Labels, predicted: Labels, n_classes: int, groups: Labels | None = None, draws: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Macro F1 (0-1) over the classes that occur in gold or predicted, with a 95 % bootstrap interval over items, or over groups.
+    """Return macro F1 (0-1) over the classes in gold or predicted, with a 95 % bootstrap interval over items, or over groups.
 
-    A resample of the items is a multinomial draw of the cells of the confusion matrix, so one draw costs its non-empty cells
-    only; one of groups is a draw of the compositions that occur. The classes of the average stay those of the full sample; a
-    class without an item in a resample counts 0.
+    A resample of the items is a multinomial draw of the non-empty cells of the confusion matrix; a resample of groups is a draw of
+    the distinct compositions of groups. The classes of the average stay those of the full sample; a class without an item in a
+    resample counts 0.
     """
     cells, cell_of, counts = np.unique(gold * n_classes + predicted, return_inverse=True, return_counts=True)
     row, column = np.divmod(cells, n_classes)
@@ -141,17 +130,16 @@ def macro_f1(
     else:
         order = np.lexsort((cell_of, groups))
         parts = np.split(cell_of[order], np.flatnonzero(np.diff(np.asarray(groups)[order])) + 1)
-        kinds = Counter(tuple(part.tolist()) for part in parts)
-        holds = coo_array(
-            (np.ones(sum(map(len, kinds)), int), (np.repeat(np.arange(len(kinds)), [*map(len, kinds)]), np.concatenate([*kinds]))),
-            shape=(len(kinds), len(cells)),
-        )
-        resampled = rng.multinomial(len(parts), np.array([*kinds.values()]) / len(parts), size=draws) @ holds.tocsr()
-    samples = np.vstack([counts, resampled])  # (1 + draws, cells); the first is what was observed
+        compositions = Counter(tuple(part.tolist()) for part in parts)
+        index = np.repeat(np.arange(len(compositions)), [*map(len, compositions)]), np.concatenate([*compositions])
+        cell_counts = coo_array((np.ones(len(index[0]), int), index), shape=(len(compositions), len(cells)))
+        share = np.array([*compositions.values()]) / len(parts)
+        resampled = rng.multinomial(len(parts), share, size=draws) @ cell_counts.tocsr()
+    samples = np.vstack([counts, resampled])  # (1 + draws, cells); the first is the observed one
     total = np.zeros((len(samples), n_classes))
     hits = np.zeros_like(total)
-    for where in (row, column):  # F1 = 2 hits / (gold + predicted)
-        incidence = coo_array((np.ones(len(cells)), (np.arange(len(cells)), where)), shape=(len(cells), n_classes))
+    for classes in (row, column):  # F1 = 2 hits / (gold + predicted)
+        incidence = coo_array((np.ones(len(cells)), (np.arange(len(cells)), classes)), shape=(len(cells), n_classes))
         total += samples @ incidence.tocsr()
     diagonal = row == column
     hits[:, row[diagonal]] = samples[:, diagonal]
@@ -162,7 +150,7 @@ def macro_f1(
 
 
 def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0) -> Estimate:
-    """sum(parts) / sum(wholes) with a 95 % percentile bootstrap over items; NaN where nothing is to be divided by.
+    """Return sum(parts) / sum(wholes) with a 95 % percentile bootstrap interval over items; NaN if the divisor is 0.
 
     A rate, a precision, an F1, or a paired difference of two of them (parts: the differences) is such a ratio.
 
@@ -175,204 +163,26 @@ def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0)
     a, b = np.asarray(parts, float), np.asarray(wholes, float)
     if not b.sum() > 0:
         return Estimate(np.nan, np.nan, np.nan)
-    drawn = np.random.default_rng(seed).multinomial(len(a), np.full(len(a), 1 / len(a)), size=draws)
-    below = drawn @ b
-    lower, upper = np.quantile((drawn @ a)[below > 0] / below[below > 0], [0.025, 0.975])
+    weights = np.random.default_rng(seed).multinomial(len(a), np.full(len(a), 1 / len(a)), size=draws)
+    divisors = weights @ b
+    lower, upper = np.quantile((weights @ a)[divisors > 0] / divisors[divisors > 0], [0.025, 0.975])
     return Estimate(float(a.sum() / b.sum()), float(lower), float(upper))
 
 
-def paired(differences: ArrayLike, robust: bool = False) -> tuple[Estimate, float]:
-    """The mean of paired differences, and the two-sided p-value of the t test (1 where all are zero).
-
-    Args:
-        robust: the median and Wilcoxon's signed-rank test, for differences with far outliers.
-    """
-    d = np.asarray(differences, float)
-    if len(d) < 2 or not d.any():
-        return (median_ci if robust else mean_ci)(d), 1.0 if len(d) > 1 else np.nan
-    if robust:
-        return median_ci(d), float(wilcoxon(d).pvalue)
-    error = float(d.std(ddof=1) / np.sqrt(len(d)))
-    return mean_ci(d), 2 * float(t.sf(abs(d.mean()) / error, len(d) - 1)) if error else 0.0
-
-
-def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool], groups: Labels | None = None) -> float:
-    """Two-sided p-value of the exact McNemar test; 1 where the two never differ in correctness.
-
-    With groups it is the exact sign-flip test: each group's difference in right items is as likely to be of either sign where the
-    two are equal, and p is the share of all sign patterns whose sum is as far from 0 as the one at hand. With groups of one item
-    that is McNemar's test; its large-sample form is the statistic of Durkalski et al. (2003), without weights.
-
-    Args:
-        correct_a, correct_b: whether each classifier is right, item by item, both (n,).
-        groups: numbers 0..m-1 of the items' groups, (n,), or None.
-    """
-    a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
-    _check_same(a, b)
-    d = a.astype(int) - b
-    d = d if groups is None else np.bincount(groups, d).astype(int)
-    sizes, counts = np.unique(np.abs(d[d != 0]), return_counts=True)
-    below = np.ones(1)  # probabilities of the sums of what is flipped to minus: 0, 1, 2, …
-    for size, count in zip(sizes, counts, strict=True):
-        pmf = np.zeros(size * count + 1)
-        pmf[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        below = np.convolve(below, pmf)
-    total = len(below) - 1  # a sum of signed differences is total less twice what is flipped
-    far = np.abs(total - 2 * np.arange(total + 1)) >= abs(int(d.sum()))
-    return float(min(1.0, below[far].sum()))
-
-
-def compare(
-    correct_a: ArrayLike, correct_b: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = ()
-) -> tuple[Estimate, float]:
-    """Difference of two accuracies on the same items (a - b, 0-1), mean over common seeds: its 95 % interval and p-value.
-
-    One seed without train halves: the p-value is `mcnemar`'s. Else it is the level at which the interval ends at 0, an interval
-    over items (or groups), seeds and train halves; to the variance over items 1 / n^2 is added, the half items of Agresti & Min
-    (2005), so that two columns that never differ are not known to be equal.
-
-    Args:
-        correct_a, correct_b: whether each is right: (n_seeds, n), seeds and items in the same order, or (n,) for one seed.
-        groups: numbers 0..m-1 of the items' groups, (n,), or None.
-        halves: differences of the same two columns, both fitted on the same random half of the train split, half by half.
-
-    Raises:
-        ValueError: the two were scored on different items or seeds.
-    """
-    a, b = (np.atleast_2d(np.asarray(correct, float)) for correct in (correct_a, correct_b))
-    _check_same(a, b)
-    d, n = a - b, a.shape[1]
-    value, m = float(d.mean()), n if groups is None else int(np.max(groups)) + 1
-    if m < 2:
-        return Estimate(value, -1.0, 1.0), 1.0
-    beyond = _beyond_items(d.mean(1), halves)
-    variances, degrees = np.array([(standard_error(d.mean(0), groups) ** 2 + 1 / n**2, m - 1), *beyond]).T
-
-    def half(level: float) -> float:
-        return float(np.sqrt(variances @ t.isf(level / 2, degrees) ** 2))
-
-    interval = Estimate(value, max(-1.0, value - half(0.05)), min(1.0, value + half(0.05)))
-    if not beyond:
-        return interval, mcnemar(a[0], b[0], groups)
-    if abs(value) >= half(_LEAST_P):
-        return interval, _LEAST_P
-    return interval, float(np.exp(brentq(lambda p: half(np.exp(p)) - abs(value), np.log(_LEAST_P), 0.0)))
-
-
-def _check_same(a: np.ndarray, b: np.ndarray) -> None:
-    if a.shape != b.shape:
-        raise ValueError(f"the classifiers were scored on different items: {a.shape} and {b.shape}")
-
-
-def mcnemar_power(n: int, discordance: float, difference: float, alpha: float) -> float:
-    """Probability that the exact McNemar test gives a two-sided p-value of at most `alpha` (Duffy 1984, exact power).
-
-    The number of items on which exactly one of the two is right is binomial, with probability `discordance`; the test looks at
-    those alone, and the better one is right in (1 + difference / discordance) / 2 of them.
-
-    Args:
-        n: test items.
-        discordance: probability that exactly one of the two is right; taken as `difference` where that is larger.
-        difference: of the two accuracies (0-1).
-    """
-    discordance = max(discordance, difference)
-    least, most = binom.ppf([1e-9, 1 - 1e-9], n, discordance)
-    m = np.arange(least, most + 1)
-    critical = binom.isf(alpha / 2, m, 0.5) + 1  # the smallest count x with P(X >= x) <= alpha / 2
-    better = (1 + difference / discordance) / 2
-    rejected = binom.sf(critical - 1, m, better) + binom.cdf(m - critical, m, better)
-    return float(binom.pmf(m, n, discordance) @ rejected)
-
-
-@cache
-def smallest_difference(n: int, discordance: float, alpha: float, power: float = 0.8) -> float:
-    """The difference of two accuracies (0-1) that the exact McNemar test on `n` items shows with probability `power`.
-
-    inf where no difference is shown that often. Arguments: see `mcnemar_power`.
-
-    >>> round(smallest_difference(1000, 0.1, 0.05), 3)
-    0.029
-    """
-    if mcnemar_power(n, discordance, 1.0, alpha) < power:
-        return np.inf
-    return float(brentq(lambda d: mcnemar_power(n, discordance, d, alpha) - power, 1e-9, 1.0, xtol=1e-6))
-
-
-def letters(separated: ArrayLike) -> list[str]:
-    """All pairwise comparisons as letters: two share one if and only if they are not separated.
-
-    A letter is a largest set of which no two are separated. Insert-and-absorb algorithm (Piepho 2004): sets that hold a separated
-    pair are split in two, and sets within others are dropped.
-
-    Args:
-        separated: (n, n), symmetric; order the n from best to worst, and the best has an a.
-
-    >>> letters([[0, 0, 1], [0, 0, 0], [1, 0, 0]])
-    ['a', 'ab', 'b']
-    """
-    apart = np.asarray(separated, bool)
-    groups = {frozenset(range(len(apart)))}
-    for pair in map(frozenset, np.argwhere(np.triu(apart, 1)).tolist()):
-        split = {group - {one} for group in groups for one in (pair if pair <= group else (-1,))}
-        groups = {group for group in split if not any(group < other for other in split)}
-    names = [string.ascii_letters[k % 52] + "'" * (k // 52) for k in range(len(groups))]
-    named = list(zip(names, sorted(groups, key=sorted), strict=True))
-    return ["".join(name for name, group in named if k in group) for k in range(len(apart))]
-
-
-def paired_difference(
-    correct_a: Sequence[np.ndarray], correct_b: Sequence[np.ndarray], groups: Sequence[Labels | None] | None = None
-) -> tuple[float, float]:
-    """Mean over tasks of the difference of two accuracies on the same items (a - b, 0-1), and its standard error.
-
-    Of one task the adjusted estimate of Agresti & Min (2005): half an item is added to each cell of the 2 x 2 table, so that the
-    error is above 0 where the two never differ. Tasks are independent: their variances add.
-
-    Args:
-        correct_a, correct_b: for every task, whether each classifier is right, item by item.
-        groups: for every task the numbers of its items' groups, or None; with them the error is that between groups.
-    """
-    differences, variances = [], []
-    for a, b, own in zip(correct_a, correct_b, groups or [None] * len(correct_a), strict=True):
-        _check_same(a, b)
-        n, only_a, only_b = len(a) + 2, (a & ~b).sum() + 0.5, (~a & b).sum() + 0.5
-        differences.append((only_a - only_b) / n)
-        if own is None:
-            variances.append(((only_a + only_b) / n - differences[-1] ** 2) / n)
-        else:
-            variances.append(standard_error(a.astype(int) - b, own) ** 2 + 1 / n**2)
-    return float(np.mean(differences)), float(np.sqrt(np.sum(variances)) / len(variances))
-
-
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of independent estimates, with the interval that theirs give (Zou & Donner 2008); of one estimate, its own.
+    """Return the mean of independent estimates, with an interval from their intervals (Zou & Donner 2008).
 
     >>> mean_of([Estimate(0.6, 0.57, 0.64), Estimate(0.8, 0.76, 0.83)])
     Estimate(value=0.7, lower=0.67..., upper=0.725)
     """
-    value, lower, upper = np.array([(one.value, one.lower, one.upper) for one in estimates]).T
+    value, lower, upper = np.array([(estimate.value, estimate.lower, estimate.upper) for estimate in estimates]).T
     below, above = np.sqrt(np.square(value - lower).sum()), np.sqrt(np.square(upper - value).sum())
     mean = float(value.mean())
     return Estimate(mean, mean - float(below) / len(value), mean + float(above) / len(value))
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm-adjusted p-values, in the order given; an empty family stays empty.
-
-    As statsmodels' `multipletests`, which collects all garbage in every call: a third of a second in this package.
-
-    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    p = np.asarray(p_values, float)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
-    return adjusted
-
-
 def mean_ci(values: Sequence[float]) -> Estimate:
-    """Mean with its 95 % t interval, which is NaN below two values; NaN among the values are left out.
+    """Return the mean of the values that are not NaN, with its 95 % t interval, which is NaN below two values.
 
     >>> mean_ci([1.0, 2.0, 3.0])
     Estimate(value=2.0, lower=-0.48..., upper=4.48...)
@@ -386,7 +196,7 @@ def mean_ci(values: Sequence[float]) -> Estimate:
 
 
 def median_ci(values: Sequence[float], draws: int = 2000, seed: int = 0) -> Estimate:
-    """Median with its 95 % percentile bootstrap interval, which is NaN below two values; NaN among the values are left out.
+    """Return the median of the values that are not NaN, with its 95 % percentile bootstrap interval, NaN below two values.
 
     >>> median_ci([1.0, 1.0, 1.0])
     Estimate(value=1.0, lower=1.0, upper=1.0)

@@ -17,8 +17,8 @@ import pandas as pd
 from probing.errors import ConfigError
 from probing.evaluation import best, comparisons
 from probing.evaluation.comparisons import Comparison
+from probing.evaluation.paired_tests import compare
 from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, metrics_of, to_lines, value
-from probing.evaluation.statistics import compare
 
 _OLD = ("error", "edge", "n_groups", "measure")
 """Fields that the rows of some earlier versions lack."""
@@ -154,12 +154,12 @@ class ResultTable:
         """Layers and encoders compared in the metrics of a measure; see `probing.evaluation.comparisons.compare_measure`."""
         return comparisons.compare_measure(self.of_measure(measure))
 
-    def _once(self, question: str, *asked: Any) -> pd.DataFrame:
+    def _once(self, question: str, *options: Any) -> pd.DataFrame:
         """The answer, computed once for a table."""
         ask = {"best": best.best, "layers": comparisons.compare_layers, "encoders": comparisons.compare_encoders}[question]
-        if (question, *asked) not in self._answers:
-            self._answers[question, *asked] = ask(self, *asked)
-        return self._answers[question, *asked].copy()
+        if (question, *options) not in self._answers:
+            self._answers[question, *options] = ask(self, *options)
+        return self._answers[question, *options].copy()
 
     def compare_cells(self, cells: Sequence[str], others: Sequence[str], halves: Sequence[float] = ()) -> Comparison:
         """Two columns, cell by cell of the same seeds. Once for a table.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from probing.config import build, read
-from probing.probes.protocols import ProbeProtocol
+from probing.probes.base import ProbeProtocol
 
 
 def load(preset: str, /, **options: Any) -> ProbeProtocol:
-    """The protocol of a preset (`probing list probes`), with options replaced.
+    """Return the protocol of a preset (`probing list probes`), with options replaced.
 
     Raises:
         ConfigError: unknown preset or option, or an option of the wrong type.

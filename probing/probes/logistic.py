@@ -9,15 +9,13 @@ mean in nats and the penalty weighs lambda = 1 / (C n).
 
 The solver (probing.probes.solver.lbfgs) works in the eigenbasis of the features' covariance; rotation and centring leave the
 optimum unchanged. The path goes from strong to weak regularisation, each C starting at the last optimum, and may stop when the dev
-accuracy has stopped rising. The covariance and its basis serve every C and every label set, and all label sets (true and control)
-go through the data together.
+accuracy has stopped rising. All values of C and all label sets (true and control) share the covariance and its basis, and all label
+sets share the products with the data. Layers share nothing, so they are fitted one after the other.
 
-Where dev chooses, every C of the path is solved roughly first (`lbfgs.ROUGH`); then what is best on dev is solved to the end, until
-the best on dev is an optimum. With many classes the rough solutions are made in bfloat16 where the processor multiplies it
-(`passes.MixedPasses`), one label set after the other. What roughness does to dev accuracies is measured in
-results/benchmarks/probes.md.
-
-Left out: sample weights, other penalties; layers go one after the other, since they have no matrix in common.
+With dev labels every C is solved to a loose tolerance first (`lbfgs.LOOSE_FACTOR`); then the C that is best on dev is solved
+exactly, until the best one is an exact optimum. With many classes the loose solutions use bfloat16 where the processor multiplies
+it (`solver.loss.MixedPrecisionLoss`), one label set after the other. results/benchmarks/probes.md compares the dev accuracies of
+both tolerances.
 """
 
 from __future__ import annotations
@@ -29,29 +27,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy.linalg.blas import ssyrk
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.errors import DataError
 from probing.probes.solver.lbfgs import minimise
-from probing.probes.solver.passes import DENSE, LEFT_OUT, Matrix, MixedPasses, Passes, labelled
-from probing.types import Features, Labels, Probabilities
+from probing.probes.solver.loss import FEW_COLUMNS, NO_LABEL, LogisticLoss, Matrix, MixedPrecisionLoss, count_labelled
+from probing.types import Features, Labels
 
-FAR = 3
-"""With few columns: after more passes than this an optimum was far from the last one, and the next lies about that way too."""
+EXTRAPOLATE_AFTER = 3
+"""With few columns: if an optimum took more iterations than this, the next C starts in the direction that led to it."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """Train features centred, optionally standardised, with their covariance: what every C and label set of a layer share.
+    """The train features of a layer, centred and optionally standardised, with their covariance.
 
     Attributes:
-        mean, scale: of the train features, (d,); scale is 1 unless standardised, and infinite marks a constant feature, left out.
-            Constant: its standard deviation is at most 1e-6 of its own |mean| (rounding), or 1e-6 of the layer's scale, the lower
-            median of the standard deviations of the features that are not constant by the first rule (a dead output of a layer,
-            which standardising would blow up to the size of the others).
-        matrix: the features as the solver wants them.
+        mean, scale: of the train features, (d,); scale is 1 unless standardised, and infinite for a constant feature, which is 0
+            afterwards. Constant: its standard deviation is at most 1e-6 of its own |mean| (rounding), or 1e-6 of the lower median
+            of the standard deviations of the features that are not constant by the first rule (a dead output of a layer, which
+            standardising would blow up to the size of the others).
+        matrix: the features as the solver reads them.
     """
 
     mean: torch.Tensor
@@ -60,7 +55,7 @@ class Design:
 
     @classmethod
     def prepare(cls, x: Features, standardize: bool = True) -> Design:
-        """From train features (n, d), and from nothing else.
+        """Return the design of train features (n, d).
 
         Raises:
             DataError: the features are not finite.
@@ -84,16 +79,16 @@ class Design:
 
     @property
     def left_out(self) -> int:
-        """How many features are constant, and so left out."""
+        """The number of constant features."""
         return int(self.scale.isinf().sum())
 
     @property
     def z(self) -> torch.Tensor:
         """The train features, centred and scaled, (n, d)."""
-        return self.matrix.rows[:-1].T
+        return self.matrix.features[:-1].T
 
     def transform(self, x: Features) -> torch.Tensor:
-        """Other features of the same layer, centred and scaled as the train features: (m, d).
+        """Return other features (m, d) of the same layer, centred and scaled as the train features.
 
         Raises:
             DataError: the features are not finite.
@@ -110,22 +105,22 @@ def _check_finite(x: Features, which: str) -> None:
 
 
 def _centre(features: torch.Tensor, mean: torch.Tensor) -> None:
-    """Takes a float64 mean from (d, n), in place, in two steps: the first is exact where a feature varies little around it."""
-    rough = mean.float()
-    features.sub_(rough[:, None]).sub_((mean - rough).float()[:, None])
+    """Subtract a float64 mean from (d, n), in place, in two steps: the first is exact where a feature varies little around it."""
+    rounded = mean.float()
+    features.sub_(rounded[:, None]).sub_((mean - rounded).float()[:, None])
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One optimum, for features that the design has transformed.
+    """The optimum of one label set at one C, for features that the design has transformed.
 
     Attributes:
         weights: (d + 1, 1) for two classes, (d + 1, K) for more; the last row is the intercept.
         objective: the minimised value of scikit-learn's objective divided by C n, in nats; to about 1e-5 in bfloat16.
-        iterations: passes over the data, after the one at the start.
+        iterations: of the solver, each two products with the data.
         converged: whether the solver's tolerance was met.
         dev_accuracy: 0-1, or None without a dev set.
-        exact: solved to the end; False for the rough solution of a C that dev did not choose.
+        exact: False for the loose solution of a C that dev did not choose.
     """
 
     C: float
@@ -166,125 +161,93 @@ def fit_paths(
     patience: int | None = None,
     together: bool = False,
 ) -> list[list[Fit]]:
-    """For every label set, optima for the values of C in `grid`, smallest first; one matrix product serves all label sets.
+    """Return for every label set its optima for the values of C in `grid`, smallest first.
 
     Args:
-        ys: class indices of the design's rows, (n,) each; where `LEFT_OUT`, the row is left out (by as many rows in each).
+        ys: class indices of the design's rows, (n,) each; rows labelled `NO_LABEL` are not used (as many in each).
         n_classes: K; classes that do not occur in a label set are allowed.
         dev: transformed features, and labels for each label set, on which each optimum is scored. With it, only the fit that is
-            best on dev (`best`) is sure to be exact. Rows labelled `LEFT_OUT` are not scored.
+            best on dev (`best`) is sure to be exact. Rows labelled `NO_LABEL` are not scored.
         patience: a label set's path ends after this many values of C without a higher dev accuracy; None: never.
         together: the label sets are folds, for which dev chooses one C: by the mean of their accuracies.
     """
     columns = 1 if n_classes == 2 else n_classes
     matrix = design.matrix.for_columns(columns)
-    if columns > DENSE and not together:  # nothing is gained side by side
+    if columns > FEW_COLUMNS and not together:  # nothing is gained side by side
         devs = [None if dev is None else (dev[0], [labels]) for labels in (dev[1] if dev else ys)]
-        return [_paths(design, matrix, [y], n_classes, grid, own, patience, False)[0] for y, own in zip(ys, devs, strict=True)]
-    return _paths(design, matrix, ys, n_classes, grid, dev, patience, together)
+        return [_fit_paths(matrix, [y], n_classes, grid, own_dev, patience, False)[0] for y, own_dev in zip(ys, devs, strict=True)]
+    return _fit_paths(matrix, ys, n_classes, grid, dev, patience, together)
 
 
-def _paths(design: Design, matrix: Matrix, ys, n_classes: int, grid, dev, patience, together: bool) -> list[list[Fit]]:
+def _fit_paths(matrix: Matrix, ys, n_classes: int, grid, dev, patience, together: bool) -> list[list[Fit]]:
     """`fit_paths`, label sets side by side."""
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
-    n, columns = labelled(targets), 1 if n_classes == 2 else n_classes
-    weights = torch.zeros(len(ys), columns, len(matrix.rows))
-    for own, labels in zip(weights, targets, strict=True):
-        share = (torch.bincount(labels[labels != LEFT_OUT], minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
-        own[:, -1] = torch.log(share[1] / share[0]) if columns == 1 else torch.log(share)
-
-    def solve(passes: Passes, label_sets: list[int], C: float, along=None, rough=False):
-        lam = 1 / (C * n)
-        point, counts, converged = minimise(passes, lam, along, rough)
-        objective, weights, fits = point.objective(lam), point.weights @ design.matrix.basis.T, []
-        for at, which in enumerate(label_sets):
-            fit = Fit(float(C), weights[at].T, float(objective[at]), int(counts[at]), bool(converged[at]), exact=not rough)
-            if dev is not None:
-                scored = dev[1][which] != LEFT_OUT
-                fit = replace(fit, dev_accuracy=float((fit.predict(dev[0]) == dev[1][which])[scored].mean()))
-            fits.append(fit)
-        return point.weights, fits
-
-    alive, along, chooses = list(range(len(ys))), None, dev is not None
-    mixed = chooses and len(ys) == 1 and MixedPasses.pay(targets.shape[1], columns)
-    passes = None
+    n, columns = count_labelled(targets), 1 if n_classes == 2 else n_classes
     paths: list[list[Fit]] = [[] for _ in ys]
-    solved: list[list[torch.Tensor]] = [[] for _ in ys]
+    solutions: list[list[torch.Tensor]] = [[] for _ in ys]  # weights of the paths' fits, in the eigenbasis
 
-    def chosen(which: int) -> int:
-        return best(*paths) if together else best(paths[which])
+    def solve(loss: LogisticLoss, label_sets: list[int], C: float, first_direction=None, loose=False):
+        lam = 1 / (C * n)
+        optima, iterations, converged = minimise(loss, lam, first_direction, loose)
+        objective, weights, fits = optima.objective(lam), optima.weights @ matrix.basis.T, []
+        for row, k in enumerate(label_sets):
+            fit = Fit(float(C), weights[row].T, float(objective[row]), int(iterations[row]), bool(converged[row]), exact=not loose)
+            if dev is not None:
+                scored = dev[1][k] != NO_LABEL
+                fit = replace(fit, dev_accuracy=float((fit.predict(dev[0]) == dev[1][k])[scored].mean()))
+            fits.append(fit)
+        return optima.weights, fits
 
+    def chosen(k: int) -> int:
+        return best(*paths) if together else best(paths[k])
+
+    weights = _class_frequencies(targets, n, n_classes, len(matrix.features))
+    active, first_direction, loss = list(range(len(ys))), None, None  # active: label sets whose path goes on
+    loose = dev is not None
+    mixed = loose and len(ys) == 1 and MixedPrecisionLoss.pays(targets.shape[1], columns)
     for C in sorted(grid):
-        if passes is None or len(ys) > 1:
-            passes = None  # so that what it held is free
-            passes = (MixedPasses if mixed else Passes)(matrix, targets[alive], weights)
-        before = weights
-        weights, fits = solve(passes, alive, C, along, chooses)
-        if mixed and not fits[0].converged:  # the objective is small now, or rounding was in the way
-            mixed, passes, spent = False, None, fits[0].iterations
-            passes = Passes(matrix, targets, weights)
-            weights, [fit] = solve(passes, alive, C, None if spent else along, rough=True)
+        if loss is None or len(ys) > 1:
+            loss = None  # frees its memory
+            loss = (MixedPrecisionLoss if mixed else LogisticLoss)(matrix, targets[active], weights)
+        start = weights
+        weights, fits = solve(loss, active, C, first_direction, loose)
+        if mixed and not fits[0].converged:  # the objective is too small for bfloat16, or rounding was in the way
+            mixed, loss, spent = False, None, fits[0].iterations
+            loss = LogisticLoss(matrix, targets, weights)
+            weights, [fit] = solve(loss, active, C, None if spent else first_direction, loose=True)
             fits = [replace(fit, iterations=fit.iterations + spent)]
-        for which, fit, own in zip(alive, fits, weights, strict=True):
-            paths[which].append(fit)
-            solved[which].append(own)
-        unlimited = not chooses or patience is None
-        on = [at for at, which in enumerate(alive) if unlimited or len(paths[which]) - 1 - chosen(which) < patience]
-        if not on:
+        for k, fit, solution in zip(active, fits, weights, strict=True):
+            paths[k].append(fit)
+            solutions[k].append(solution)
+        unlimited = not loose or patience is None
+        rows = [row for row, k in enumerate(active) if unlimited or len(paths[k]) - 1 - chosen(k) < patience]
+        if not rows:
             break
-        far = torch.tensor([columns > DENSE or fits[at].iterations > FAR for at in on])[:, None, None]
-        alive, along, weights = [alive[at] for at in on], far * (weights - before)[on], weights[on]
-    while chooses:
-        rough = {which: chosen(which) for which, path in enumerate(paths) if not path[chosen(which)].exact}
-        if not rough:
+        far = torch.tensor([columns > FEW_COLUMNS or fits[row].iterations > EXTRAPOLATE_AFTER for row in rows])[:, None, None]
+        active, first_direction, weights = [active[row] for row in rows], far * (weights - start)[rows], weights[rows]
+    while loose:
+        inexact = {k: chosen(k) for k, path in enumerate(paths) if not path[chosen(k)].exact}
+        if not inexact:
             break
-        step = min(rough.values())
-        group = [which for which, at in rough.items() if at == step]
-        passes = None
-        passes = Passes(matrix, targets[group], torch.stack([solved[which][step] for which in group]))
-        _, fits = solve(passes, group, paths[group[0]][step].C)
-        for which, fit in zip(group, fits, strict=True):
-            paths[which][step] = replace(fit, iterations=paths[which][step].iterations + fit.iterations)
+        step = min(inexact.values())
+        group = [k for k, own_step in inexact.items() if own_step == step]
+        loss = None
+        loss = LogisticLoss(matrix, targets[group], torch.stack([solutions[k][step] for k in group]))
+        _, fits = solve(loss, group, paths[group[0]][step].C)
+        for k, fit in zip(group, fits, strict=True):
+            paths[k][step] = replace(fit, iterations=paths[k][step].iterations + fit.iterations)
     return paths
 
 
+def _class_frequencies(targets: torch.Tensor, n: int, n_classes: int, p: int) -> torch.Tensor:
+    """Return start weights (L, K, p): intercepts that predict the smoothed class frequencies of each label set, and zeros."""
+    weights = torch.zeros(len(targets), 1 if n_classes == 2 else n_classes, p)
+    for own_weights, labels in zip(weights, targets, strict=True):
+        share = (torch.bincount(labels[labels != NO_LABEL], minlength=n_classes).float() + 0.5) / (n + 0.5 * n_classes)
+        own_weights[:, -1] = torch.log(share[1] / share[0]) if n_classes == 2 else torch.log(share)
+    return weights
+
+
 def best(*paths: Sequence[Fit]) -> int:
-    """Where the highest dev accuracy is, of several paths their mean; the first, so the strongest penalty, of equals."""
+    """Return the index of the highest dev accuracy, of several paths their mean; of equals the first, so the strongest penalty."""
     return int(np.argmax(np.mean([[fit.dev_accuracy or 0.0 for fit in path] for path in paths], axis=0)))
-
-
-class LogisticProbe(ClassifierMixin, BaseEstimator):
-    """One fit at one C as a scikit-learn classifier; agrees with `LogisticRegression(C=C)` on the same features.
-
-    >>> import numpy as np
-    >>> x = np.array([[0.0], [1.0], [2.0], [3.0]])
-    >>> LogisticProbe(C=1.0).fit(x, ["a", "a", "b", "b"]).predict([[0.2], [2.9]]).tolist()
-    ['a', 'b']
-    """
-
-    def __init__(self, C: float = 1.0, standardize: bool = False):
-        self.C = C
-        self.standardize = standardize
-
-    def fit(self, X: Features, y: Sequence) -> LogisticProbe:
-        """X: (n, d); y: (n,) labels of any type with at least two values."""
-        X, y = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
-        self.classes_, index = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"LogisticProbe needs samples of at least 2 classes, but the data has one class: {self.classes_[0]!r}")
-        self._design = Design.prepare(X, self.standardize)
-        self._fit = fit_path(self._design, index, len(self.classes_), [self.C])[0]
-        self.n_iter_, self.converged_ = self._fit.iterations, self._fit.converged
-        return self
-
-    def predict_proba(self, X: Features) -> Probabilities:
-        """Shape (m, K), columns in the order of `classes_`."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
-        return torch.softmax(self._fit.scores(self._design.transform(X)).double(), 1).numpy()
-
-    def predict(self, X: Features):
-        """Shape (m,), values of `classes_`."""
-        check_is_fitted(self)
-        return self.classes_[self.predict_proba(X).argmax(1)]

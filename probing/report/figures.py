@@ -25,19 +25,19 @@ RC = {"svg.hashsalt": "probing", "font.size": 8, "axes.spines.top": False, "axes
 def curves(table: ResultTable, probe: str, pooling: str) -> str:
     """Accuracy (percent) by layer, a panel per task: encoders with 95 % bands, their random twins, the control, and the floors."""
     frame = table.frame[(table.frame.status == "done")]
-    here = frame[(frame.probe == probe) & (frame.pooling == pooling)]
+    part = frame[(frame.probe == probe) & (frame.pooling == pooling)]
     floors = table.floors()
-    tasks = [t for t in table.tasks if t in set(here.task)]
+    tasks = [t for t in table.tasks if t in set(part.task)]
     columns = min(4, len(tasks))
     rows = -(-len(tasks) // columns)
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(2.7 * columns, 2.1 * rows + 0.6), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for panel, task in zip(panels, tasks, strict=False):
-            mine = here[here.task == task]
+            rows_ = part[part.task == task]
             for k, encoder in enumerate(table.encoders):
                 colour = PALETTE[k % len(PALETTE)]
-                trained = _by_layer(mine[(mine.role == "probe") & (mine.encoder == encoder)])
+                trained = _by_layer(rows_[(rows_.role == "probe") & (rows_.encoder == encoder)])
                 if trained.empty:
                     continue
                 panel.plot(trained.index, 100 * trained.accuracy, color=colour, marker="o", ms=3, lw=1.6, label=encoder)
@@ -49,12 +49,12 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
                     ("control", "encoder", kind, (0, (1, 1 + i)), f"control ({kind})") for i, kind in enumerate(table.controls)
                 ]
                 for role, column, kind, style, name in beside:
-                    other = _by_layer(mine[(mine.role == role) & (mine[column] == encoder) & (mine.control == kind)])
+                    other = _by_layer(rows_[(rows_.role == role) & (rows_[column] == encoder) & (rows_.control == kind)])
                     if len(other):
                         panel.plot(other.index, 100 * other.accuracy, color=colour, ls=style, lw=1, label=f"{encoder}, {name}")
             for name in floors.columns if task in floors.index else ():
                 panel.axhline(100 * floors.loc[task, name], color="#777777", lw=0.9, ls=FLOOR_STYLES.get(name, "-"), label=name)
-            panel.set_title(mine.paper_name.iloc[0], fontsize=9)
+            panel.set_title(rows_.paper_name.iloc[0], fontsize=9)
             panel.xaxis.get_major_locator().set_params(integer=True)
             panel.set_xlabel("layer")
         for panel in panels[len(tasks) :]:
@@ -79,9 +79,9 @@ def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[st
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for panel, pooling in zip(panels, poolings, strict=False):
-            here = frame[frame.pooling == pooling]
-            value = here.pivot_table("accuracy", "layer", "task").reindex(index=layers, columns=tasks)
-            floor = here.groupby("task").majority.first().reindex(tasks)
+            part = frame[frame.pooling == pooling]
+            value = part.pivot_table("accuracy", "layer", "task").reindex(index=layers, columns=tasks)
+            floor = part.groupby("task").majority.first().reindex(tasks)
             gain = ((value - floor) / (1 - floor)).astype(float).to_numpy()
             panel.imshow(gain, cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower")
             for (i, j), score in np.ndenumerate(value.to_numpy(float)):
@@ -121,8 +121,8 @@ def strengths(means: pd.DataFrame) -> str:
         for value, row in zip(values, panels, strict=True):
             for measure, panel in zip(_TITLES, row, strict=True):
                 for k, encoder in enumerate(encoders):
-                    mine = means[(means.value == value) & (means.measure == measure) & (means.encoder == encoder)]
-                    _band(panel, mine, PALETTE[k % len(PALETTE)], encoder)
+                    rows_ = means[(means.value == value) & (means.measure == measure) & (means.encoder == encoder)]
+                    _band(panel, rows_, PALETTE[k % len(PALETTE)], encoder)
                 panel.set_title(f"{value}: {_TITLES[measure]}", fontsize=9)
                 panel.set_xlabel("layer")
                 panel.xaxis.get_major_locator().set_params(integer=True)
@@ -145,15 +145,15 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
         panels = figure.subplots(3, len(encoders), squeeze=False, sharex="col", height_ratios=[2, 1, 1])
         for encoder, (top, *below) in zip(encoders, panels.T, strict=True):
             for k, task in enumerate(tasks):
-                mine = accuracies[(accuracies.encoder == encoder) & (accuracies.paper_name == task)].sort_values("layer")
+                rows_ = accuracies[(accuracies.encoder == encoder) & (accuracies.paper_name == task)].sort_values("layer")
                 style = {"color": PALETTE[k % len(PALETTE)], "ls": "-" if k < len(PALETTE) else "--"}
-                top.plot(mine.layer, 100 * mine.accuracy, marker="o", ms=2.5, lw=1.3, label=task, **style)
+                top.plot(rows_.layer, 100 * rows_.accuracy, marker="o", ms=2.5, lw=1.3, label=task, **style)
             top.set_title(encoder, fontsize=9)
             top.set_ylim(0, 100)
             for measure, panel in zip(_TITLES, below, strict=True):
                 for k, value in enumerate(values):
-                    mine = means[(means.encoder == encoder) & (means.measure == measure) & (means.value == value)]
-                    _band(panel, mine, "black", f"interaction, {value}", ("-", "--", ":")[k % 3])
+                    rows_ = means[(means.encoder == encoder) & (means.measure == measure) & (means.value == value)]
+                    _band(panel, rows_, "black", f"interaction, {value}", ("-", "--", ":")[k % 3])
             below[-1].set_xlabel("layer")
             below[-1].xaxis.get_major_locator().set_params(integer=True)
         for panel, name in zip(panels[:, 0], ("test accuracy (%)", *_TITLES.values()), strict=True):
@@ -162,11 +162,11 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
         return svg(figure)
 
 
-def _band(panel: Axes, mine: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:
-    mine = mine.sort_values("layer")
-    if mine.estimate.notna().any():
-        panel.plot(mine.layer, mine.estimate, color=colour, ls=style, marker="o", ms=3, lw=1.6, label=label)
-        panel.fill_between(mine.layer, mine.low, mine.high, color=colour, alpha=0.2, lw=0)
+def _band(panel: Axes, rows_: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:
+    rows_ = rows_.sort_values("layer")
+    if rows_.estimate.notna().any():
+        panel.plot(rows_.layer, rows_.estimate, color=colour, ls=style, marker="o", ms=3, lw=1.6, label=label)
+        panel.fill_between(rows_.layer, rows_.low, rows_.high, color=colour, alpha=0.2, lw=0)
 
 
 def legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from probing.evaluation.table import ResultTable
-from probing.probes.controls import FLOORS
+from probing.probes.baselines import FLOORS
 from probing.report.notes import interval_over
 
 
@@ -18,9 +18,9 @@ def latex(table: ResultTable, best: pd.DataFrame, foot: Sequence[str]) -> str:
     wide = table.floors()
     marked: list[tuple[str, str]] = []
     several = best.probe.nunique() > 1
-    for (encoder, probe), here in best.groupby(["encoder", "probe"], sort=False):
+    for (encoder, probe), part in best.groupby(["encoder", "probe"], sort=False):
         title = f"{encoder}, {probe}" if several else encoder
-        scores = here.set_index("task")
+        scores = part.set_index("task")
         marked += [(names[task], title) for task in scores.index[scores.missing != ""]]
         for column, name in (("static", f"{title} static"), ("random", f"{title} random"), ("accuracy", title)):
             if column == "accuracy" or scores[column].notna().any():

@@ -39,7 +39,7 @@ def summary_table(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
 
 
 def _controls(table: ResultTable, row: Any) -> dict[str, str]:
-    """The columns of the control tasks; "n/a" where the encoder has the word control on other tasks, and none is planned here."""
+    """The columns of the control tasks; "n/a" if the encoder has the word control on other tasks only."""
     line = {}
     if "word" in table.controls:
         names = ("control (word)", "ceiling (bag of words)", "selectivity")
@@ -86,12 +86,12 @@ def _columns(row: Any) -> str:
 
 def views(table: ResultTable) -> list[tuple[str, str, list[str]]]:
     """(encoder, probe, poolings) of every group of layer tables."""
-    found = []
+    views = []
     frame = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
-    for (encoder, probe), here in frame.groupby(["encoder", "probe"], sort=False):
-        layers = here.groupby("pooling").layer.nunique()
-        found.append((encoder, probe, [p for p in POOLINGS if p in layers]))
-    return found
+    for (encoder, probe), part in frame.groupby(["encoder", "probe"], sort=False):
+        layers = part.groupby("pooling").layer.nunique()
+        views.append((encoder, probe, [p for p in POOLINGS if p in layers]))
+    return views
 
 
 def layer_table(table: ResultTable, encoder: str, probe: str, pooling: str) -> pd.DataFrame:
@@ -128,8 +128,8 @@ def markdown(
     if len(summary) and summary.encoder.nunique() > 1:
         lettered = summary.assign(accuracy=[f"{a} {b}".strip() for a, b in zip(summary.accuracy, letters, strict=True)])
         wide = lettered.pivot_table("accuracy", "task", "encoder", aggfunc=" / ".join, sort=False).fillna("").reset_index()
-        said = "Encoders of a task that share a letter are not separated (0.05; tests of the next table)."
-        parts += ["## Task × encoder", "", said, "", md_table(wide), ""]
+        note = "Encoders of a task that share a letter are not separated (0.05; tests of the next table)."
+        parts += ["## Task × encoder", "", note, "", md_table(wide), ""]
     if len(pairs):
         shown = pairs.assign(**{c: [percent(v) for v in pairs[c]] for c in ("a_accuracy", "b_accuracy", "difference")})
         shown = shown.assign(p=[f"{p:.2g}" for p in pairs.p], p_holm=[f"{p:.2g}" for p in pairs.p_holm])

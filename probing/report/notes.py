@@ -1,4 +1,4 @@
-"""Notes below the tables: what the numbers are over, which tests, controls, power, data, encoders and versions made them."""
+"""Notes below the tables: intervals, tests, controls, power, data, encoders and versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOST = (("failed", "failed and are missing from the tables"), ("missing", "are 
 
 
 def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
-    """What the numbers of the probes are, line by line."""
+    """Notes on the numbers of the probes, line by line."""
     frame = table.frame
     probes = ", ".join(dict.fromkeys(p for p in frame.probe if p))
     seeds = sorted({int(s) for s in frame.seed[frame.role != "resample"].dropna()})
@@ -50,7 +50,7 @@ def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
     if not_converged := table.not_converged():
         lines.append(f"{not_converged} of {len(frame)} cells did not converge (column converged of rows.csv).")
     counts = frame.drop_duplicates("cell").status.value_counts()
-    if lost := [f"{counts[status]} cells {said}" for status, said in _LOST if status in counts]:
+    if lost := [f"{counts[status]} cells {reason}" for status, reason in _LOST if status in counts]:
         lines.append(
             f"§ {' and '.join(lost)}: see the column missing, and rows.csv for the reasons. Best layers are chosen and compared "
             "among the others."
@@ -74,7 +74,7 @@ def made_of(cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Seq
 
 
 def over(best: pd.DataFrame) -> list[str]:
-    """What intervals and tests go over, and what is not in them."""
+    """The sources of variance that intervals and tests contain, and those that they do not."""
     names = best.interval_over[best.seeds > 0].unique()
     if not len(names):
         return []

@@ -59,16 +59,16 @@ def beside(table: ResultTable, name: str) -> pd.DataFrame:
             layer = int(row.layer) if row.layer.isdigit() else int(ours.layer.max()) if row.layer == "last" else int(top.layer)
             if not row.layer.isdigit() and row.layer != "last":
                 pooling = top.pooling
-            here = ours[(ours.layer == layer) & (ours.pooling == pooling)]
-            if here.empty:
+            measured = ours[(ours.layer == layer) & (ours.pooling == pooling)]
+            if measured.empty:
                 continue
-            score = here.macro_f1.mean() if "F1" in row.metric else here.accuracy.mean()
+            score = measured.macro_f1.mean() if "F1" in row.metric else measured.accuracy.mean()
             lines.append(
                 {
                     "task": task, "their_encoder": row.encoder, "training": row.pretraining, "their_layer": row.layer or "-",
                     "theirs": row.score, "status": row.status, "our_encoder": encoder, "our_layer": f"{layer}/{pooling}",
                     "ours": score, "difference": score - row.score, "metric": "macro F1" if "F1" in row.metric else "accuracy",
-                    "differs": "; ".join(_differences(source, row, here.iloc[0], probe)),
+                    "differs": "; ".join(_differences(source, row, measured.iloc[0], probe)),
                 }
             )  # fmt: skip
     return pd.DataFrame(lines)
@@ -76,18 +76,18 @@ def beside(table: ResultTable, name: str) -> pd.DataFrame:
 
 def _differences(source: dict[str, str], theirs: Any, ours: pd.Series, probe: str) -> list[str]:
     """What a reader must know before comparing two numbers."""
-    found = []
+    reasons = []
     if theirs.encoder.split("/")[-1] != ours.encoder:
-        found.append(f"encoder: {ours.encoder} against {theirs.encoder}")
+        reasons.append(f"encoder: {ours.encoder} against {theirs.encoder}")
     if probe != source["probe"]:
-        found.append(f"probe: {probe} against {source['probe']}")
+        reasons.append(f"probe: {probe} against {source['probe']}")
     if ours.pooling != source["pooling"]:
-        found.append(f"pooling: {ours.pooling} against {source['pooling']}")
+        reasons.append(f"pooling: {ours.pooling} against {source['pooling']}")
     if not ours.official_data:
-        found.append(f"data: other files, {ours.n_train} train sentences, {ours.n_classes} classes, against {source['data']}")
+        reasons.append(f"data: other files, {ours.n_train} train sentences, {ours.n_classes} classes, against {source['data']}")
     elif ours.n_train < OFFICIAL_TRAIN or "per class" in source["data"]:
-        found.append(f"data: {ours.n_train} train sentences, against {source['data']}")
-    return found
+        reasons.append(f"data: {ours.n_train} train sentences, against {source['data']}")
+    return reasons
 
 
 def compare(table: ResultTable, name: str) -> str:

@@ -65,15 +65,15 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
 
 
 def _pictures(table: ResultTable, folder: Path) -> list[tuple[str, str]]:
-    found = []
+    pictures = []
     for k, (encoder, probe, poolings) in enumerate(markdown.views(table), start=1):
         slug = "".join(c if c.isalnum() else "-" for c in f"{k}-{encoder}-{probe}")
-        found.append((f"Layer × task, {encoder}, {probe}", figures.heat_map(table, encoder, probe, poolings)))
-        (folder / f"figure-{slug}.svg").write_text(found[-1][1], encoding="utf-8")
+        pictures.append((f"Layer × task, {encoder}, {probe}", figures.heat_map(table, encoder, probe, poolings)))
+        (folder / f"figure-{slug}.svg").write_text(pictures[-1][1], encoding="utf-8")
     frame = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
     for probe in dict.fromkeys(frame.probe):
         for pooling in [p for p in POOLINGS if frame[(frame.probe == probe) & (frame.pooling == p)].layer.nunique() > 1]:
-            found.append((f"Layer curves, {pooling}, {probe}", figures.curves(table, probe, pooling)))
+            pictures.append((f"Layer curves, {pooling}, {probe}", figures.curves(table, probe, pooling)))
             slug = "".join(c if c.isalnum() else "-" for c in f"curves-{pooling}-{probe}")
-            (folder / f"figure-{slug}.svg").write_text(found[-1][1], encoding="utf-8")
-    return found
+            (folder / f"figure-{slug}.svg").write_text(pictures[-1][1], encoding="utf-8")
+    return pictures

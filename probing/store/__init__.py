@@ -1,1 +1,1 @@
-"""What is kept on disk: vectors of sentences in shards, results of cells, locks."""
+"""Files on disk: vectors of sentences in shards, results of cells, locks."""

@@ -1,13 +1,12 @@
-"""Locks between processes and between machines: an economy, never a condition.
+"""Locks between processes and machines. They avoid duplicate work; correctness does not depend on them.
 
-A lock keeps two processes from computing the same thing. What they write is right without it: a file is written under a name of
-its writer, which is one thread, and renamed, and equal requests write equal files. The locks are the kernel's (flock): they die
-with the process that held them, so that no stale lock exists. Linux passes flock on to the server on NFS (version 4, or 3 with
-lockd) and on Lustre mounted with `-o flock`. Where locks are refused (Lustre without the option) or hold on one machine only
-(`local_lock`, `localflock`), jobs on several machines may do the same work; the jobs of a Slurm array start at different places,
-which makes that rare, and nothing gets damaged.
+Files are right without locks: each thread writes under a name of its own, then renames, and equal requests write equal files. The
+locks are the kernel's (flock): they end with the process that held them, so that no stale lock exists. Linux passes flock on to the
+server on NFS (version 4, or 3 with lockd) and on Lustre mounted with `-o flock`. If locks are refused (Lustre without the option)
+or hold on one machine only (`local_lock`, `localflock`), jobs on several machines may do the same work; the jobs of a Slurm array
+start at different shards, which makes that rare.
 
-Left out: lock files with heartbeats. They need a guess when their owner is dead; a wrong guess costs what a lost lock costs.
+Lock files with heartbeats would need a guess when their owner is dead; a wrong guess costs as much as a lost lock.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from filelock import FileLock, Timeout
 from probing.log import info
 
 POLL_SECONDS = 0.2
-"""How often a waiting process asks again: five small requests a second to the server of a shared folder."""
+"""Time between the attempts of a waiting process: five small requests a second to the server of a shared folder."""
 
 _REFUSED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def gone(name: str) -> bool:
-    """Whether the writer of this name is known to have ended: its process is of this machine, and no more."""
+    """Whether the writer of this name (`probing.files.writer`) has ended, as far as this machine can know."""
     host, _, pid = name.rpartition("-")
     pid = pid.partition(".")[0]
     if host != socket.gethostname() or not pid.isdigit():
@@ -47,7 +46,7 @@ def gone(name: str) -> bool:
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Holds the lock while the block runs; False, and no lock, if another process holds it and `wait` is false."""
+    """Hold the lock while the block runs; yield False, without the lock, if another process holds it and `wait` is false."""
     lock = FileLock(path, fallback_to_soft=False)  # a lock file that outlives its process would block the others for ever
     held = True
     try:
@@ -57,7 +56,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
-        _say_refused(path.parent)
+        _report_refused(path.parent)
     try:
         yield held
     finally:
@@ -65,22 +64,22 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
 
 
 def claims(path_of: Callable[[int], Path], items: Sequence[int]) -> Iterator[list[int]]:
-    """The items in groups, each once, while the locks of its group are held: first all that are free, then what others held.
+    """Yield the items in groups while this process holds the locks of the group; items that other processes hold come last.
 
     Never waits for a lock while it holds one, so two processes cannot block each other.
     """
-    left, wait = list(items), False
-    while left:
-        with ExitStack() as held:
-            mine: list[int] = []
-            for item in left:
-                if held.enter_context(locked(path_of(item), wait and not mine)):
-                    mine.append(item)
-            if mine:
-                yield mine
-        left, wait = [item for item in left if item not in mine], True
+    remaining, wait = list(items), False
+    while remaining:
+        with ExitStack() as locks:
+            group: list[int] = []
+            for item in remaining:
+                if locks.enter_context(locked(path_of(item), wait and not group)):
+                    group.append(item)
+            if group:
+                yield group
+        remaining, wait = [item for item in remaining if item not in group], True
 
 
 @cache
-def _say_refused(folder: Path) -> None:
+def _report_refused(folder: Path) -> None:
     info(f"{folder}: its file system has no locks; several jobs at once may do the same work, the results are the same")

@@ -1,12 +1,12 @@
-"""The result store: one finished measurement a file, so that nothing is computed twice and any number can be traced.
+"""The result store: one finished measurement per file, so that nothing is computed twice and any number can be traced.
 
     ROOT/<key>.json   its own sha256, inputs (everything that determines the numbers; the key is their hash), status, rows, details
-    ROOT/<key>.npz    arrays by test item, where the measurement has some: of a probe gold and predicted class, and where items
-                      have groups the number of each one's
+    ROOT/<key>.npz    arrays by test item, if there are any: for a probe gold and predicted classes, and the group numbers of items
+                      that have groups
 
-Both are written to a temporary file and renamed, the JSON last: it is there, whole, or absent. A damaged file counts as absent. A
-failed measurement is recorded with its message and tried again by the next run. Times, dates and versions stand in the details,
-outside of what determines the numbers. Files of earlier versions, with one row and predictions in <key>.npy, are read as well.
+Both are written to a temporary file and renamed, the JSON last, so that it is whole or absent. A damaged file counts as absent. A
+failed measurement is recorded with its message, and the next run tries it again. Times, dates and versions are in the details, not
+in the inputs. Files of earlier versions, with one row and predictions in <key>.npy, are read as well.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCHEMA = 1
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
-    """The name of a result: a hash of its inputs (20 hex digits)."""
+    """Return the name of a result: a hash of its inputs (20 hex digits)."""
     return hashlib.sha256(json.dumps({"schema": SCHEMA, **inputs}, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -41,12 +41,12 @@ class ResultStore:
         self.root = Path(root).expanduser()
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """The record of a result, or None where there is none that can be read."""
+        """Return the record of a result; None if it is missing or damaged."""
         record = read_sealed(self.root / f"{key}.json")
         return record if record and record["key"] == key == key_of(record["inputs"]) else None
 
     def get(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-        """The rows of a finished result; None where it is not finished."""
+        """Return the rows of a finished result; None if it is not finished."""
         status, record = self.state(key_of(inputs))
         return record["rows"] if status == "done" else None
 
@@ -57,7 +57,7 @@ class ResultStore:
         details: Mapping[str, Any] | None = None,
         items: Mapping[str, np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
-        """Records a finished result; returns its rows as they will be read."""
+        """Record a finished result; return its rows as they will be read."""
         record: dict[str, Any] = {"key": key_of(inputs), "status": "done", "inputs": inputs, "rows": rows}
         record["details"] = dict(details or {}) | provenance()
         if items:
@@ -69,30 +69,30 @@ class ResultStore:
         return json.loads(content)["rows"]
 
     def put_failure(self, inputs: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], message: str) -> None:
-        """Records a measurement that failed, with the reason."""
+        """Record a measurement that failed, with the reason."""
         key = key_of(inputs)
         record = {"key": key, "status": "failed", "inputs": inputs, "rows": rows, "details": provenance(), "error": message}
         replace_file(self.root / f"{key}.json", sealed(record))
 
     def done(self, key: str) -> bool:
-        """Whether the result is finished, and its arrays are the ones that were written."""
+        """Whether the result is finished, and its arrays are undamaged."""
         return self.state(key)[0] == "done"
 
     def pending(self, keys: Iterable[str]) -> list[str]:
-        """Those of the results that are not finished."""
+        """Return the keys of the results that are not finished."""
         return [key for key in keys if not self.done(key)]
 
     def state(self, key: str) -> tuple[str, dict[str, Any]]:
-        """ "done", "failed" or "missing", and the record (empty for a missing result); damaged arrays make it missing."""
+        """Return "done", "failed" or "missing", and the record (empty if missing); a result with damaged arrays is missing."""
         record = self.read(key)
         if record is None or (record.get("status") == "done" and self._items_of(record) is None):
             return "missing", {}
-        if "row" in record:  # of an earlier version
+        if "row" in record:  # an earlier version
             record["rows"] = [record.pop("row")]
         return record["status"], record
 
     def items(self, key: str) -> dict[str, np.ndarray]:
-        """The arrays by test item, by name.
+        """Return the arrays by test item, by name.
 
         Raises:
             DataError: the result is not finished, or its arrays are damaged.
@@ -104,16 +104,16 @@ class ResultStore:
         return _unpacked(content) if content else {}
 
     def predictions(self, key: str) -> tuple[Labels, Labels]:
-        """Gold and predicted class indices of a probe's test sentences, each (n_test,). Raises as `items`."""
+        """Return gold and predicted class indices of a probe's test sentences, each (n_test,). Raises as `items`."""
         items = self.items(key)
         return items["gold"], items["predicted"]
 
     def groups(self, key: str) -> Labels | None:
-        """Numbers 0..m-1 of the test items' groups, (n_test,); None where each has its own. Raises as `items`."""
+        """Return the numbers 0..m-1 of the test items' groups, (n_test,); None if there are no groups. Raises as `items`."""
         return self.items(key).get("groups")
 
     def _items_of(self, record: Mapping[str, Any]) -> bytes | None:
-        """The bytes of a result's arrays, empty where it has none; None where they are missing or damaged."""
+        """Return the bytes of a result's arrays, empty if it has none; None if they are missing or damaged."""
         ending, sha256 = ("npz", record.get("items_sha256")) if "rows" in record else ("npy", record.get("predictions_sha256"))
         if sha256 is None:
             return b""
@@ -124,16 +124,16 @@ class ResultStore:
         return content if hashlib.sha256(content).hexdigest() == sha256 else None
 
     def claims(self, name: str, layers: Iterable[int]) -> Iterator[list[int]]:
-        """The layers in groups, while this process alone computes their results of `name` (`probing.store.locks.claims`)."""
+        """Yield the layers in groups while this process holds the locks of their results (`probing.store.locks.claims`)."""
         folder = self.root / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
         return claims(lambda layer: folder / f"{name}-{layer}.lock", sorted(layers))
 
     def find(self, prefix: str) -> dict[str, Any]:
-        """The one result whose key starts with `prefix`.
+        """Return the record of the one result whose key starts with `prefix`.
 
         Raises:
-            DataError: none, or several.
+            DataError: no key starts with it, or several do, or the file is damaged.
         """
         keys = sorted(path.stem for path in self.root.glob("*.json"))
         matches = [key for key in keys if key.startswith(prefix)] if prefix.isalnum() else []
@@ -148,7 +148,7 @@ class ResultStore:
 
 
 def _packed(items: Mapping[str, np.ndarray]) -> bytes:
-    """Arrays as the bytes of an .npz; whole numbers in the narrowest type that holds them."""
+    """Return the bytes of an .npz; integers take the narrowest type that holds them."""
     buffer = BytesIO()
     np.savez(
         buffer, **{name: x.astype(np.min_scalar_type(x.max(initial=0))) if x.dtype.kind in "iu" else x for name, x in items.items()}
@@ -158,6 +158,6 @@ def _packed(items: Mapping[str, np.ndarray]) -> bytes:
 
 def _unpacked(content: bytes) -> dict[str, np.ndarray]:
     loaded = np.load(BytesIO(content), allow_pickle=False)
-    if isinstance(loaded, np.ndarray):  # of an earlier version
+    if isinstance(loaded, np.ndarray):  # an earlier version
         loaded = dict(zip(("gold", "predicted", "groups"), loaded, strict=False))
     return {name: x.astype(np.int64) if x.dtype.kind in "iu" else x for name, x in loaded.items()}

@@ -1,7 +1,7 @@
 """Segments and shards: the files of the representation store, each whole or absent, each with its hash.
 
 A segment is a planned list of sentences, `sentences.json`; its folder is the hash of that file's bytes. Row r lies in shard r //
-shard_rows. A shard is one safetensors file, finished when its receipt lies beside it: its sha256, its rows, what float16 cost,
+shard_rows. A shard is one safetensors file, finished when its receipt lies beside it: its sha256, its rows, the error of float16,
 versions and processor that made it (`probing.provenance`), and the rows that the encoder failed on. Receipts, and other small JSON
 files, are sealed: they begin with the hash of the rest of their bytes. Layout: `probing.store.vectors`.
 """
@@ -39,7 +39,7 @@ def folder_name(poolings: Sequence[str], dtype: str) -> str:
 
 
 def contents_of(folder: Path) -> tuple[list[str], str]:
-    """Poolings and dtype of a folder of segments, from its name."""
+    """Return poolings and dtype of a folder of segments, from its name."""
     poolings, _, dtype = folder.name.partition("@")
     return poolings.split("+"), dtype or "float32"
 
@@ -52,8 +52,8 @@ class Segment:
     sentences: tuple[str, ...]
     shard_rows: int
     reading: Mapping[str, int]
-    """How the encoder reads the sentences: `truncated`, `alike` (with the tokens of another), and, where it tells unknown tokens,
-    `tokens` and `unknown`."""
+    """Counts: sentences `truncated` and `alike` (with the tokens of another one); of an encoder that knows its unknown tokens, also
+    `tokens` and `unknown` ones."""
 
     @property
     def n_shards(self) -> int:
@@ -65,7 +65,7 @@ class Segment:
         return {sentence: row for row, sentence in enumerate(self.sentences)}
 
     def shards_of(self, texts: Iterable[str]) -> list[int]:
-        """The shards that hold those of the texts that are in this segment."""
+        """Return the shards that hold the texts; texts outside this segment are ignored."""
         return sorted({self.place[text] // self.shard_rows for text in texts if text in self.place})
 
     def rows(self, shard: int) -> slice:
@@ -79,25 +79,25 @@ class Segment:
 
     def intact(self, shard: int) -> bool:
         """Whether the shard is finished and its bytes are the ones that were written."""
-        said = read_sealed(self.receipt(shard))
+        receipt = read_sealed(self.receipt(shard))
         try:
-            return said is not None and said["data_sha256"] == file_sha256(self.data(shard))
+            return receipt is not None and receipt["data_sha256"] == file_sha256(self.data(shard))
         except OSError:
             return False
 
     def failed(self, shard: int) -> dict[str, str]:
-        """The sentences of a finished shard that the encoder failed on, with the reason; they have no vectors."""
+        """Return the sentences of a finished shard that have no vectors, with the reason why the encoder failed on them."""
         rows = (read_sealed(self.receipt(shard)) or {}).get("failed", {})
         return {self.sentences[shard * self.shard_rows + int(row)]: reason for row, reason in rows.items()}
 
     def storage_error(self, shard: int) -> dict[str, float] | None:
-        """What float16 cost in this shard: `rms` and `max` of its worst feature, in its standard deviations; and `float32`, the
-        number of columns that were kept in float32. None for a shard of float32, and for one that is not finished."""
+        """Return the error of float16 in this shard: `rms` and `max` of its worst feature, in its standard deviations; and
+        `float32`, the number of columns that were kept in float32. None for a float32 shard and for one that is not finished."""
         return (read_sealed(self.receipt(shard)) or {}).get("storage_error")
 
 
 def memory_map(path: Path, name: str, header: tuple[dict[str, Any], int] | None = None) -> np.ndarray:
-    """One tensor of a safetensors file as a read-only memory map: float32 or float16, as it was stored."""
+    """Open one tensor of a safetensors file as a read-only memory map: float32 or float16, as it was stored."""
     entries, start = header or read_header(path)
     entry = entries[name]
     kinds = {"F32": np.float32, "F16": np.float16}
@@ -107,27 +107,27 @@ def memory_map(path: Path, name: str, header: tuple[dict[str, Any], int] | None 
 
 
 def read_rows(path: Path, column: Representation, rows: np.ndarray) -> Features:
-    """Rows of one column of a shard, float32, shape (len(rows), dim)."""
+    """Read rows of one column of a shard, float32, shape (len(rows), dim)."""
     header, name = read_header(path), _name(column)
-    found = memory_map(path, name, header)[rows]
-    if found.dtype == np.float32:
-        return found
-    return decode(found, memory_map(path, f"{name}.offset", header), memory_map(path, f"{name}.scale", header))
+    stored = memory_map(path, name, header)[rows]
+    if stored.dtype == np.float32:
+        return stored
+    return decode(stored, memory_map(path, f"{name}.offset", header), memory_map(path, f"{name}.scale", header))
 
 
 def write_shard(
     segment: Segment, shard: int, vectors: dict[Representation, Features], failed: Mapping[int, str] | None = None
 ) -> None:
-    """Writes a shard and its receipt; `failed`: the rows of the shard that have no vectors, with the reason."""
+    """Write a shard and its receipt; `failed`: the rows of the shard that have no vectors, with the reason."""
     from safetensors.numpy import save_file
 
     tensors: dict[str, np.ndarray] = {_name(column): x for column, x in sorted(vectors.items())}
-    said: dict[str, Any] = {"rows": len(next(iter(vectors.values()))), "made_with": made_with()}
+    receipt: dict[str, Any] = {"rows": len(next(iter(vectors.values()))), "made_with": made_with()}
     if failed:
-        said["failed"] = {str(row): reason for row, reason in sorted(failed.items())}
+        receipt["failed"] = {str(row): reason for row, reason in sorted(failed.items())}
     if contents_of(segment.folder.parent)[1] == "float16":
-        tensors, error = _halved(tensors)
-        said["storage_error"] = error
+        tensors, error = _as_float16(tensors)
+        receipt["storage_error"] = error
         if error["float32"]:
             info(
                 f"{segment.data(shard)}: {error['float32']} columns stay in float32: "
@@ -140,30 +140,30 @@ def write_shard(
         if "No space left" in str(error):  # safetensors wraps the errno in its own exception
             raise OSError(errno.ENOSPC, "No space left on device") from None
         raise
-    receipt = sealed(said | {"data_sha256": file_sha256(segment.data(shard))})
+    receipt["data_sha256"] = file_sha256(segment.data(shard))
     with atomic(segment.receipt(shard), clear=True) as temporary:
-        temporary.write_bytes(receipt)
+        temporary.write_bytes(sealed(receipt))
 
 
-def _halved(tensors: Mapping[str, Features]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """The columns in float16 with offset and scale, those that would suffer in float32; and what that cost."""
-    made: dict[str, np.ndarray] = {}
+def _as_float16(tensors: Mapping[str, Features]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Return the columns in float16 with offset and scale, or in float32 if the error would pass `LIMIT`; and the error."""
+    stored: dict[str, np.ndarray] = {}
     errors, kept = [(0.0, 0.0)], 0
     for name, x in tensors.items():
-        half = encode(x)
-        if half.rms > LIMIT:
-            made[name], kept = x, kept + 1
+        encoded = encode(x)
+        if encoded.rms > LIMIT:
+            stored[name], kept = x, kept + 1
         else:
-            made |= {name: half.code, f"{name}.offset": half.offset, f"{name}.scale": half.scale}
-            errors.append((half.rms, half.largest))
-    rms, largest = (_upwards(max(part)) for part in zip(*errors, strict=True))
-    return made, {"rms": rms, "max": largest, "float32": kept}
+            stored |= {name: encoded.code, f"{name}.offset": encoded.offset, f"{name}.scale": encoded.scale}
+            errors.append((encoded.rms, encoded.largest))
+    rms, largest = (_rounded_up(max(part)) for part in zip(*errors, strict=True))
+    return stored, {"rms": rms, "max": largest, "float32": kept}
 
 
-def _upwards(x: float) -> float:
-    """x to three digits, rounded up.
+def _rounded_up(x: float) -> float:
+    """Round x up to three digits.
 
-    >>> _upwards(0.00021312)
+    >>> _rounded_up(0.00021312)
     0.000214
     """
     if x == 0:
@@ -177,19 +177,18 @@ def _name(column: Representation) -> str:
 
 
 def write_plan(folder: Path, sentences: Sequence[str], shard_rows: int, reading: Mapping[str, int]) -> Segment:
-    """A new segment in `folder`, whole or absent; to be called under the folder's plan lock."""
+    """Write a new segment in `folder`, whole or absent; the caller holds the folder's plan lock."""
     plan = {"shard_rows": shard_rows, "reading": dict(reading), "sentences": sentences}
-    text = json.dumps(plan, ensure_ascii=False).encode()
-    name = hashlib.sha256(text).hexdigest()[:20]
-    final = folder / name
+    content = json.dumps(plan, ensure_ascii=False).encode()
+    path = folder / hashlib.sha256(content).hexdigest()[:20]
     try:
-        with atomic(final) as temporary:
+        with atomic(path) as temporary:
             temporary.mkdir()
-            (temporary / "sentences.json").write_bytes(text)
-    except OSError:  # where the lock holds on one machine only, another one may have made the same plan
-        if read_segment(final) is None:
+            (temporary / "sentences.json").write_bytes(content)
+    except OSError:  # if the lock holds on one machine only, another one may have made the same plan
+        if read_segment(path) is None:
             raise
-    return Segment(final, tuple(sentences), shard_rows, reading)
+    return Segment(path, tuple(sentences), shard_rows, reading)
 
 
 def segment_folders(folder: Path) -> list[Path]:
@@ -197,12 +196,12 @@ def segment_folders(folder: Path) -> list[Path]:
 
 
 def read_segment(folder: Path) -> Segment | None:
-    """The segment of a folder; None if its list is missing or not, byte for byte, the one that gave the folder its name."""
+    """Read the segment of a folder; None if its list is missing, or its hash is not the folder's name."""
     try:
-        text = (folder / "sentences.json").read_bytes()
+        content = (folder / "sentences.json").read_bytes()
     except OSError:
         return None
-    if hashlib.sha256(text).hexdigest()[:20] != folder.name:
+    if hashlib.sha256(content).hexdigest()[:20] != folder.name:
         return None
-    said = json.loads(text)
-    return Segment(folder, tuple(said["sentences"]), said["shard_rows"], said["reading"])
+    plan = json.loads(content)
+    return Segment(folder, tuple(plan["sentences"]), plan["shard_rows"], plan["reading"])

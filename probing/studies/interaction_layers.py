@@ -26,7 +26,8 @@ from probing.data.sources import SentEvalFolder
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
 from probing.evaluation.evaluate import evaluate
-from probing.evaluation.statistics import holm, mean_ci, median_ci, paired
+from probing.evaluation.paired_tests import holm, paired
+from probing.evaluation.statistics import mean_ci, median_ci
 from probing.evaluation.table import ResultTable
 from probing.interactions.options import Estimator, Masking
 from probing.interactions.text.many import draw_cases, layer_interactions

@@ -35,7 +35,8 @@ from scipy.optimize import linear_sum_assignment
 
 from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
-from probing.evaluation.statistics import holm, mcnemar, ratio
+from probing.evaluation.paired_tests import holm, mcnemar
+from probing.evaluation.statistics import ratio
 from probing.interactions.game import Game
 from probing.interactions.indices import shapley_values
 from probing.interactions.options import Masking

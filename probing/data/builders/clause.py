@@ -1,6 +1,6 @@
 """The main clause of a constituency tree: its finite verb, the head of its subject and of its direct object.
 
-The main clause is the one phrase under ROOT if it is S, SINV, SQ, or SBARQ with its SQ; two coordinated clauses have
+The main clause is the one phrase under ROOT if it is S, SINV, SQ, or SBARQ with its SQ; a coordination of two clauses has
 none. Its finite verb is the first verb or modal of its VP (of the first VP where VPs are coordinated), or of SQ
 itself. The subject is the NP with the function SBJ, or, where a corpus marks no functions, the last NP before the VP.
 The object is the one NP, or the last of two, that the last verb of the chain governs, if that verb is not a form of
@@ -8,8 +8,8 @@ be, become, seem, remain, or a passive. Heads of noun phrases: the last noun of 
 where it is made of phrases (Collins 1999, appendix A, reduced to what number needs); a coordination of NPs has no
 single number and none.
 
-Left out: SBAR and infinitive subjects, vocatives, NPs of time and manner (functions TMP, ADV, EXT, LOC, MNR, DIR, VOC,
-PRD, LGS, and, where functions are not marked, a short list of nouns of time).
+Neither subject nor object: SBAR and infinitives, vocatives, NPs of time and manner (functions TMP, ADV, EXT, LOC, MNR, DIR,
+VOC, PRD, LGS, and, where functions are not marked, a short list of nouns of time).
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ COPULAS = set("be am is are was were been being 's 're 'm become becomes became 
 BE = {"be", "am", "is", "are", "was", "were", "been", "being", "'s", "'re", "'m", "get", "gets", "got"}
 NO_OBJECT = {"TMP", "ADV", "EXT", "LOC", "MNR", "DIR", "VOC", "PRD", "LGS", "SBJ", "CLR"}
 TIMES = set(
-    "second minute hour day night week month year decade century time morning afternoon evening moment way monday "
-    "tuesday "
-    "wednesday thursday friday saturday sunday".split()
+    "second minute hour day night week month year decade century time morning afternoon evening moment way "
+    "monday tuesday wednesday thursday friday saturday sunday".split()
 )
 
 
@@ -49,7 +48,7 @@ def verb_phrase(clause: Node) -> Node | None:
 
 
 def first_of_coordination(phrase: Node) -> Node:
-    """Down to the first VP as long as the phrase has VPs and no verb of its own."""
+    """Descend to the first VP while the phrase has VPs and no verb of its own."""
     while not any(child.category in VERBAL for child in phrase.children):
         inner = [child for child in phrase.children if child.category == "VP"]
         if not inner:
@@ -109,7 +108,7 @@ def object_head(tree: Node) -> Node | None:
 
 
 def noun_head(phrase: Node) -> Node | None:
-    """The last noun of a noun phrase, None for coordinations and for phrases without a noun of their own."""
+    """The last noun of a noun phrase; None for coordinations and for phrases without a noun of their own."""
     if any(child.category in ("CC", "CONJP") for child in phrase.children):
         return None
     words = [child for child in phrase.children if child.word is not None]

@@ -1,4 +1,4 @@
-"""Coordination inversion: the two clauses of a top coordination, in their order (O) or the other one (I).
+"""Coordination inversion: the two clauses of a top coordination, in their order (O) or exchanged (I).
 
 CoordInv (coordination_inversion): sentences with exactly one coordinating conjunction, which joins two clauses
 directly under the root: `S [,] CC S .` in constituents, root and conj, each with a subject of its own, in Universal
@@ -8,14 +8,14 @@ capitals. In both classes and in every split as many sentences have the longer c
 clauses of equal length are halved. No sentence comes in both orders. Definition: facebookresearch/SentEval,
 data/probing/README.md; Conneau et al. 2018.
 
-Left out: sentences with double quotes, and those whose capitals cannot be restored (inverting twice must be the
+Excluded are sentences with double quotes, and those whose capitals cannot be restored (inverting twice must be the
 identity).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +29,7 @@ PROPER = ("NNP", "NNPS")
 
 @dataclass(frozen=True)
 class Clause:
-    """Tokens of a clause; `fixed`: its first word keeps its case wherever it stands."""
+    """Tokens of a clause; `fixed`: its first word keeps its case at any place in the sentence."""
 
     tokens: tuple[str, ...]
     fixed: bool
@@ -50,11 +50,11 @@ class Coordination:
 
     @property
     def longer(self) -> int:
-        """1 where the first clause is longer, -1 where the second is, 0 where they are equal."""
+        """1 if the first clause is longer, -1 if the second is, 0 if they are equal."""
         return int(np.sign(len(self.first.tokens) - len(self.second.tokens)))
 
     def inverted(self) -> Coordination:
-        """The clauses in the other order, capitals mended."""
+        """The clauses in the other order, with the capital moved."""
         return Coordination(capital(self.second), self.joint, small(self.first), self.end)
 
     @property
@@ -73,7 +73,7 @@ def small(clause: Clause) -> Clause:
 
 
 def keeps_case(word: str, proper: bool) -> bool:
-    """Whether a word is written alike at the start and inside of a sentence: proper nouns, I, words in capitals."""
+    """Whether a word has the same case at the start and inside of a sentence: proper nouns, I, words in capitals."""
     return proper or word == "I" or word.startswith("I'") or (len(word) > 1 and word.isupper())
 
 
@@ -102,42 +102,46 @@ def coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Generat
     """Clauses of a top coordination inverted (I) or not (O), from constituents."""
     if not any(s.tree for s in sentences):
         raise LeftOut("no constituency trees in this corpus; a dependency treebank has ud_coordination_inversion instead")
-    found = [(s, c) for s in sentences if (c := coordination(s)) is not None]
-    return inversion_task(found, len(sentences), rng, options)
+    coordinations = [(s, c) for s in sentences if (c := coordination(s)) is not None]
+    return inversion_task(coordinations, len(sentences), rng, options)
 
 
-def inversion_task(found: Sequence[tuple[Sentence, Coordination]], n: int, rng: np.random.Generator, options: Options) -> Built:
-    """Halves the coordinations by order, balanced by which clause is longer; for constituents and dependencies."""
-    originals = {c.tokens for _, c in found}
+def inversion_task(
+    coordinations: Sequence[tuple[Sentence, Coordination]], n: int, rng: np.random.Generator, options: Options
+) -> Built:
+    """Invert half of the coordinations, balanced by which clause is longer; for constituents and dependencies.
+
+    `n` is the number of sentences in the corpus.
+    """
+    originals = {c.tokens for _, c in coordinations}
     able = [
         (s, c)
-        for s, c in found
+        for s, c in coordinations
         if c.restorable and not QUOTES & set(c.tokens) and c.inverted().tokens not in originals and s.tokens == c.tokens
     ]
     rows: list[Row] = []
     groups = {sign: [(s, c) for s, c in able if c.longer == sign] for sign in (1, -1, 0)}
     split_of: dict[tuple[str, ...], str] = {}
-    each_class = min(len(groups[1]), len(groups[-1])) + len(groups[0]) / 2  # sentences that a class can have
+    each_class = min(len(groups[1]), len(groups[-1])) + len(groups[0]) / 2  # the most sentences that a class can have
     for members in groups.values():
         share = len(members) / each_class if each_class else 0.0
         least = round(options.min_per_split * share) + 1  # one is lost where a half is rounded
         for (s, _), split in zip(members, shares_of(len(members), rng, least), strict=True):
             split_of[s.tokens] = s.split or "tr" if options.official else split
     for split in SHARES:
-        mine = {sign: [(s, c) for s, c in members if split_of[s.tokens] == split] for sign, members in groups.items()}
-        each = min(len(mine[1]), len(mine[-1])) // 2
-        for sign, members in mine.items():
+        in_split = {sign: [(s, c) for s, c in members if split_of[s.tokens] == split] for sign, members in groups.items()}
+        each = min(len(in_split[1]), len(in_split[-1])) // 2
+        for sign, members in in_split.items():
             order = [members[i] for i in rng.permutation(len(members))]
             half = each if sign else len(order) // 2
-            rows += [Row(split, "O", c.tokens, s.document or "") for s, c in order[:half]]
-            rows += [Row(split, "I", c.inverted().tokens, s.document or "") for s, c in order[half : 2 * half]]
+            rows += [replace(Row.of(s, "O"), split=split) for s, _ in order[:half]]
+            rows += [replace(Row.of(s, "I", c.inverted().tokens), split=split) for s, c in order[half : 2 * half]]
     check_size(rows, ["I", "O"], options)
     return Built(
         rows=tuple(shuffled(rows, rng)),
-        definition="The only coordinating conjunction joins two clauses under the root; clauses in their order (O) "
-        "or inverted (I); "
-        "in both classes the first clause is longer as often as the second.",
+        definition="The only coordinating conjunction joins two clauses under the root; clauses in their order (O) or inverted "
+        "(I); in both classes the first clause is longer as often as the second.",
         split=options.split,
-        filters={"sentences": n, "top coordinations": len(found), "eligible (no quotes, case restorable)": len(able)},
+        filters={"sentences": n, "top coordinations": len(coordinations), "eligible (no quotes, case restorable)": len(able)},
         details={"first longer, second longer, equal": [len(groups[k]) for k in (1, -1, 0)]},
     )

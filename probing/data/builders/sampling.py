@@ -1,20 +1,21 @@
-"""Seeded splits and balance: what all builders do with their labelled sentences.
+"""Seeded splits and balance, for all builders.
 
-A builder yields `Candidate`s; here they are given a split and thinned out until the classes are of equal size in every
-split. Splits: the corpus' own where it has all three, else 80/10/10 within each class, drawn with the seed; or by
-target form, so that a form is met in one split only (Conneau et al. 2018: "a verb form can only occur in one of the
-partitions"). Where a tenth of a class is less than `min_per_split`, dev and test get `min_per_split` of it each, and
-train the rest, which is never less than half.
+A builder makes labelled rows; the functions of this module give them a split and drop some until the classes have equal size in
+every split. Splits: the corpus' own where it has all three, else 80/10/10 within each class, drawn with the seed; or by target
+form, so that a form occurs in one split only (Conneau et al. 2018: "a verb form can only occur in one of the partitions"). Where a
+tenth of a class is less than `min_per_split`, dev and test get `min_per_split` of it each, and train the rest, which is never less
+than half.
 
-Frequency limits of the paper (100-5,000 for target forms, 40-400 for odd man out) belong to 120,000 sentences a task;
-for n eligible sentences below that they are scaled by n / 120,000, never below 2 occurrences.
+The frequency limits of the paper (100-5,000 for target forms, 40-400 for odd man out) apply to 120,000 sentences a task; for n
+eligible sentences below that they are scaled by n / 120,000, never below 2 occurrences.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -31,28 +32,26 @@ class LeftOut(DataError):
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A labelled sentence; `group` names what it shares with others: its target form, or its document."""
-
-    tokens: tuple[str, ...]
-    label: str
-    split: str | None = None
-    group: str = ""
-
-
-@dataclass(frozen=True)
 class Row:
-    """A line of a task's file."""
+    """A line of a task's file, or a candidate for one; `group` names its target form or its document.
 
-    split: str
+    The split of a candidate is the corpus' own, if it has one, until `by_class` or `by_form` gives it another.
+    """
+
+    split: str | None
     label: str
     tokens: tuple[str, ...]
     group: str = ""
+
+    @classmethod
+    def of(cls, sentence: Sentence, label: str, tokens: tuple[str, ...] | None = None) -> Row:
+        """The candidate of a sentence, whose group is its document; `tokens`: the changed ones."""
+        return cls(sentence.split, label, sentence.tokens if tokens is None else tokens, sentence.document or "")
 
 
 @dataclass(frozen=True)
 class Built:
-    """A task: its rows, and what a reader of the card must know; `groups` says in words what a row's group is."""
+    """A task: its rows, and the contents of its card; `groups` says in words what the group of a row is."""
 
     rows: tuple[Row, ...]
     definition: str
@@ -64,7 +63,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Options:
-    """What all builders are told: the fewest sentences of a class in a split, and whether the corpus' own splits hold."""
+    """Options of all builders: the fewest sentences of a class in a split, and whether the corpus' own splits are used."""
 
     min_per_split: int
     official: bool
@@ -115,30 +114,29 @@ def large_classes(labelled: Iterable[tuple[str, Sentence]], options: Options) ->
     return large, {label: count.total() for label, count in sorted(counts.items()) if label not in large}
 
 
-def by_class(candidates: Sequence[Candidate], options: Options, rng: np.random.Generator) -> list[Row]:
-    """Gives every candidate its split: the corpus' own, or drawn within its class."""
+def by_class(candidates: Sequence[Row], options: Options, rng: np.random.Generator) -> list[Row]:
+    """Give every candidate a split: the corpus' own, or one drawn within its class."""
     if options.official:
-        return [Row(c.split or "tr", c.label, c.tokens, c.group) for c in candidates]
+        return [replace(row, split=row.split or "tr") for row in candidates]
     rows: list[Row] = []
-    for label in sorted({c.label for c in candidates}):
-        members = [c for c in candidates if c.label == label]
+    for label in sorted({row.label for row in candidates}):
+        members = [row for row in candidates if row.label == label]
         splits = shares_of(len(members), rng, options.min_per_split)
-        rows += [Row(s, label, c.tokens, c.group) for s, c in zip(splits, members, strict=True)]
+        rows += [replace(row, split=split) for row, split in zip(members, splits, strict=True)]
     return rows
 
 
-def by_form(candidates: Sequence[Candidate], options: Options, rng: np.random.Generator) -> list[Row]:
-    """Gives every target form (`group`), with all its sentences, one split: in random order, to the split that lacks
-    most, by chance.
+def by_form(candidates: Sequence[Row], options: Options, rng: np.random.Generator) -> list[Row]:
+    """Give every target form (`group`), with all its sentences, one split, drawn in proportion to what each split still lacks.
 
-    A form with both labels (`read`) is one form; the lack is counted for the label it has most often. Since chance
-    leaves some splits smaller than wanted, dev and test ask for a quarter more than `min_per_split`.
+    A form with both labels (`read`) is one form; the lack is counted for the label it has most often. Since chance makes some
+    splits smaller than their target, the target of dev and test is a quarter more than `min_per_split`.
     """
     forms: dict[str, Counter[str]] = defaultdict(Counter)
-    for c in candidates:
-        forms[c.group][c.label] += 1
+    for row in candidates:
+        forms[row.group][row.label] += 1
     lack: dict[str, dict[str, float]] = {}
-    for label, n in Counter(c.label for c in candidates).items():
+    for label, n in Counter(row.label for row in candidates).items():
         small = held_out(n, -(-5 * options.min_per_split // 4))
         lack[label] = {"tr": n - 2 * small, "va": small, "te": small}
     split_of: dict[str, str] = {}
@@ -149,20 +147,19 @@ def by_form(candidates: Sequence[Candidate], options: Options, rng: np.random.Ge
         split_of[str(form)] = list(SHARES)[int(rng.choice(3, p=weights / weights.sum()))]
         for name, n in forms[form].items():
             lack[name][split_of[str(form)]] -= n
-    return [Row(split_of[c.group], c.label, c.tokens, c.group) for c in candidates]
+    return [replace(row, split=split_of[row.group]) for row in candidates]
 
 
 def balanced(rows: Sequence[Row], options: Options, rng: np.random.Generator) -> list[Row]:
-    """In every split as many rows of each class as its smallest class has, in random order, splits in the order tr,
-    va, te.
+    """Keep as many rows of each class in every split as its smallest class has; in random order, splits in the order tr, va, te.
 
     Raises:
         LeftOut: fewer than two classes, or a class with fewer than `min_per_split` sentences in a split.
     """
     classes = sorted({row.label for row in rows})
     if len(classes) < 2:
-        found = f"only {classes[0]!r}" if classes else "no sentence"
-        raise LeftOut(f"{found} qualifies, and a task needs two classes; give a larger or other corpus")
+        qualified = f"only {classes[0]!r}" if classes else "no sentence"
+        raise LeftOut(f"{qualified} qualifies, and a task needs two classes; give a larger or other corpus")
     members: dict[tuple[str, str], list[Row]] = {(split, label): [] for split in SHARES for label in classes}
     for row in rows:
         members[row.split, row.label].append(row)
@@ -177,7 +174,11 @@ def balanced(rows: Sequence[Row], options: Options, rng: np.random.Generator) ->
 
 
 def check_size(rows: Sequence[Row], classes: Sequence[str], options: Options) -> None:
-    """Raises LeftOut where a class has fewer than `min_per_split` rows in a split."""
+    """Check that every class has `min_per_split` rows in every split.
+
+    Raises:
+        LeftOut: a class has fewer.
+    """
     counts = Counter((row.split, row.label) for row in rows)
     least, split, label = min((counts[split, label], split, label) for split in SHARES for label in classes)
     if least < options.min_per_split:
@@ -188,7 +189,7 @@ def check_size(rows: Sequence[Row], classes: Sequence[str], options: Options) ->
 
 
 def shuffled(rows: Sequence[Row], rng: np.random.Generator) -> list[Row]:
-    """Splits in the order tr, va, te, random within (as in SentEval's files)."""
+    """The rows in random order within each split, splits in the order tr, va, te (as in SentEval's files)."""
     mixed = [rows[i] for i in rng.permutation(len(rows))]
     return [row for split in SHARES for row in mixed if row.split == split]
 
@@ -196,9 +197,9 @@ def shuffled(rows: Sequence[Row], rng: np.random.Generator) -> list[Row]:
 def decorrelated(values: Sequence[int], lengths: Sequence[int], allowed: range, least: int) -> tuple[np.ndarray, dict[str, Any]]:
     """Numbers to draw per (value, length) so that value and length are independent.
 
-    The target is a bivariate Gaussian with diagonal covariance, as in the tasks' README, over the widest run of values
-    in `allowed` that leaves each with at least `least` sentences; its means and spreads are those that draw most
-    sentences. Lengths are met in pairs (5-6, 7-8, ...); at most 2 % of the target, and 20 % of a value, may be missing.
+    The target is a bivariate Gaussian with diagonal covariance, as in the tasks' README, over the longest run of values in
+    `allowed` in which each has at least `least` sentences; its means and spreads are those that draw the most sentences. Lengths
+    are counted in pairs (5-6, 7-8, ...); at most 2 % of the target, and 20 % of a value, may be missing.
 
     Returns:
         counts, shape (values, length pairs), and the fitted target for the card.
@@ -207,40 +208,37 @@ def decorrelated(values: Sequence[int], lengths: Sequence[int], allowed: range, 
         LeftOut: no run of three values is large enough.
     """
     pairs = np.arange(12)  # lengths 5-28
-    found = np.zeros((max(allowed) + 1, 12))
+    available = np.zeros((max(allowed) + 1, 12))  # (values, length pairs)
     for value, length in zip(values, lengths, strict=True):
         if value in allowed:
-            found[value, (length - 5) // 2] += 1
+            available[value, (length - 5) // 2] += 1
     for width in range(len(allowed), 2, -1):
         best: tuple[float, np.ndarray, dict[str, Any]] | None = None
         for first in range(allowed.start, allowed.stop - width + 1):
             run = np.arange(first, first + width)
-            have = found[run]
+            have = available[run]
             if have.sum(1).min() < least:
                 continue
-            for middle in np.arange(run[0], run[-1] + 0.1, 0.5):
-                for spread in (2.0, 2.5, 3.0):
-                    over_values = np.exp(-0.5 * ((run - middle) / spread) ** 2)
-                    for centre in pairs:
-                        for width_of in (0.8, 1.2, 1.6, 2.2, 3.0):
-                            over_pairs = np.exp(-0.5 * ((pairs - centre) / width_of) ** 2)
-                            over_pairs[over_pairs < 0.05] = 0
-                            target = np.outer(over_values / over_values.sum(), over_pairs / over_pairs.sum())
-                            size = largest(target, have)
-                            rarest = size * target.sum(1).min() + len(pairs) / 2  # no less than its counts, which are rounded
-                            if rarest < least or (best is not None and size <= best[0]):
-                                continue
-                            rows = (largest(t, h, 0.2 * t.sum()) for t, h in zip(target, have, strict=True))
-                            size = min(size, *rows)
-                            if best is not None and size <= best[0]:
-                                continue
-                            counts = np.minimum(have, np.rint(size * target)).astype(int)
-                            if counts.sum(1).min() >= least:
-                                centred = {"mean": float(middle), "sd": spread}
-                                tokens = {"mean": float(2 * centre + 5.5), "sd": 2 * width_of}
-                                best = size, counts, {"values": run.tolist(), "value": centred, "length": tokens}
+            middles = np.arange(run[0], run[-1] + 0.1, 0.5)
+            for middle, spread, centre, deviation in product(middles, (2.0, 2.5, 3.0), pairs, (0.8, 1.2, 1.6, 2.2, 3.0)):
+                over_values = np.exp(-0.5 * ((run - middle) / spread) ** 2)
+                over_pairs = np.exp(-0.5 * ((pairs - centre) / deviation) ** 2)
+                over_pairs[over_pairs < 0.05] = 0
+                target = np.outer(over_values / over_values.sum(), over_pairs / over_pairs.sum())
+                size = largest(target, have)
+                bound = size * target.sum(1).min() + len(pairs) / 2  # of the counts of the rarest value, which are rounded
+                if bound < least or (best is not None and size <= best[0]):
+                    continue
+                size = min(size, *(largest(t, h, 0.2 * t.sum()) for t, h in zip(target, have, strict=True)))
+                if best is not None and size <= best[0]:
+                    continue
+                counts = np.minimum(have, np.rint(size * target)).astype(int)
+                if counts.sum(1).min() >= least:
+                    fitted = {"values": run.tolist(), "value": {"mean": float(middle), "sd": spread}}
+                    fitted["length"] = {"mean": float(2 * centre + 5.5), "sd": 2 * deviation}
+                    best = size, counts, fitted
         if best is not None:
-            full = np.zeros(found.shape, dtype=int)
+            full = np.zeros(available.shape, dtype=int)
             full[best[2]["values"]] = best[1]
             return full, best[2]
     raise LeftOut(f"too small: no three values with {least} sentences each at like lengths; give a larger corpus")
@@ -251,7 +249,7 @@ def largest(target: np.ndarray, have: np.ndarray, tolerance: float = 0.02) -> fl
     used = target > 0
     t, h = target[used], have[used]
     order = np.argsort(h / t)
-    # the cells that run short at a size are those with have/target below it, a prefix of this order
+    # at a given size, the cells with have/target below it are short: a prefix of this order
     short_t, short_h, ratio = np.cumsum(t[order]), np.cumsum(h[order]), (h / t)[order]
     excess = short_t - tolerance
     sizes = np.where(excess > 0, short_h / np.where(excess > 0, excess, 1.0), np.inf)

@@ -2,24 +2,21 @@
 
 Tense (past_present): PAST where the main clause's finite verb is VBD, PRES where it is VBP or VBZ. SubjNum, ObjNum
 (subj_number, obj_number): NN or NNS of the head of the main clause's subject or direct object, common nouns only
-(`probing.data.builders.clause` says which word that is). Target forms have a corpus frequency of 100-5,000 and each is met
-in one split only. SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the
-same tag, such that the two bigrams with the neighbours are attested with frequencies comparable to the original's,
-here: each within a factor of two. Target and replacement have a corpus frequency of 40-400; a form serves as
-replacement in one split only; no sentence comes in both versions.
+(see `probing.data.builders.clause`). Target forms have a corpus frequency of 100-5,000 and each occurs in one split only.
+SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the same tag, such that the two
+bigrams with the neighbours are attested with frequencies comparable to the original's, here: each within a factor of two. Target
+and replacement have a corpus frequency of 40-400; a form serves as replacement in one split only; no sentence occurs in both
+versions.
 
-Words are replaced by exchange: two sentences, one with x and one with y, each of which may hold the other's word, are
-both changed (C) or both left as they are (O), by lot. So each form is put in as often as it is taken out in the C
-sentences of a split, these hold the words that they would hold unchanged, and no count of words can tell C from O,
-in either direction. Where words are drawn freely, a form that replaces in train only stands in test only where it
-belongs, and a classifier of words is below chance. Each form is exchanged with one other form only, both in the same
-split; the pairs of forms are chosen, largest first, by the number of pairs of sentences that they give.
+Words are replaced by exchange: of two sentences, one with x and one with y, each of which may hold the other's word, both are
+changed (C) or neither (O), at random. So the C sentences of a split hold the same words as without the changes, and no count of
+words separates C from O. (If replacements were drawn freely, a form that replaces in train would occur in test only where it
+belongs, and a classifier of words would be below chance.) Each form is exchanged with one other form only, both in the same split;
+the pairs of forms are chosen, largest first, by the number of pairs of sentences that they give.
 
-Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.data.builders.sampling`). Definitions:
-facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
-
-Left out: a corpus' own splits, which would leave next to nothing beside the split by form. Frequencies are of the
-forms as they stand (odd man out) or lower-cased, per tag, in the corpus that is given.
+Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.data.builders.sampling`). Frequencies are of the forms
+as they are (odd man out) or lower-cased, per tag, in the given corpus. A corpus' own splits are not used: few sentences fit both
+those and the split by form. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 """
 
 from __future__ import annotations
@@ -27,6 +24,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from heapq import heapify, heappop, heappush
 
 import numpy as np
@@ -35,7 +33,6 @@ from probing.data.builders import clause
 from probing.data.builders.sampling import (
     SHARES,
     Built,
-    Candidate,
     LeftOut,
     Options,
     Row,
@@ -52,34 +49,17 @@ NUMBERS = {"NN": "NN", "NNS": "NNS"}
 REPLACED = {"NN", "NNS", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ"}
 
 
-def past_present(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Tense of the main clause's finite verb."""
-    about = "Main verb past (VBD) or present (VBP, VBZ)"
-    return tag_task(sentences, clause.finite_verb, TENSES, "ud_past_present", about, rng, options)
-
-
-def subj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Number of the main clause's subject."""
-    about = "Subject of the main clause singular (NN) or plural (NNS)"
-    return tag_task(sentences, clause.subject_head, NUMBERS, "ud_subj_number", about, rng, options)
-
-
-def obj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Number of the main clause's direct object."""
-    about = "Direct object of the main clause singular (NN) or plural (NNS)"
-    return tag_task(sentences, clause.object_head, NUMBERS, "ud_obj_number", about, rng, options)
-
-
 def tag_task(
     sentences: Sequence[Sentence],
+    rng: np.random.Generator,
+    options: Options,
+    *,
     target: Callable[[Node], Node | None],
     labels: dict[str, str],
     instead: str,
     about: str,
-    rng: np.random.Generator,
-    options: Options,
 ) -> Built:
-    """The label of one word of the tree, by its tag."""
+    """The label of one word of the tree, by its tag; `instead` names the task for dependencies."""
     if not any(s.tree for s in sentences):
         raise LeftOut(f"no constituency trees in this corpus; a dependency treebank has {instead} instead")
     labelled = []
@@ -91,6 +71,29 @@ def tag_task(
     return form_task(labelled, frequency, about, rng, options)
 
 
+past_present = partial(
+    tag_task,
+    target=clause.finite_verb,
+    labels=TENSES,
+    instead="ud_past_present",
+    about="Main verb past (VBD) or present (VBP, VBZ)",
+)
+subj_number = partial(
+    tag_task,
+    target=clause.subject_head,
+    labels=NUMBERS,
+    instead="ud_subj_number",
+    about="Subject of the main clause singular (NN) or plural (NNS)",
+)
+obj_number = partial(
+    tag_task,
+    target=clause.object_head,
+    labels=NUMBERS,
+    instead="ud_obj_number",
+    about="Direct object of the main clause singular (NN) or plural (NNS)",
+)
+
+
 def form_task(
     labelled: Sequence[tuple[Sentence, str, str]],
     frequency: Counter[tuple[str, str]],
@@ -98,9 +101,9 @@ def form_task(
     rng: np.random.Generator,
     options: Options,
 ) -> Built:
-    """Sentences with a target form of middling frequency, split by form, balanced; for constituents and UD."""
+    """Sentences whose target form has a frequency within the limits, split by form, balanced; for constituents and UD."""
     low, high = scaled(100, 5000, len(labelled))
-    kept = [Candidate(s.tokens, k, group=form) for s, k, form in labelled if low <= frequency[form, k] <= high]
+    kept = [Row(None, k, s.tokens, form) for s, k, form in labelled if low <= frequency[form, k] <= high]
     rows = balanced(by_form(kept, options, rng), options, rng)
     return Built(
         rows=tuple(rows),
@@ -110,7 +113,7 @@ def form_task(
         details={
             "frequency limits": [low, high],
             "frequency limits in the paper": [100, 5000],
-            "target forms": len({c.group for c in kept}),
+            "target forms": len({row.group for row in kept}),
         },
         groups="target form",
     )
@@ -131,11 +134,11 @@ def replacement_task(
     rng: np.random.Generator,
     options: Options,
 ) -> Built:
-    """Exchanges words between sentences in half of the pairs; `tags` is empty where a word may not be replaced."""
+    """Exchange words between sentences in half of the pairs; a word with an empty tag is never replaced."""
     low, high = scaled(40, 400, len(sentences))
-    choices = replacements(sentences, tags, low, high)
-    pairs = exchanges([s.tokens for s in sentences], tags, choices, rng)
-    splits = by_form([Candidate((), "", group=" ".join(sorted(pair))) for pair, _ in pairs], options, rng)
+    candidates = replacements(sentences, tags, low, high)
+    pairs = exchanges([s.tokens for s in sentences], tags, candidates, rng)
+    splits = by_form([Row(None, "", (), " ".join(sorted(pair))) for pair, _ in pairs], options, rng)
     rows: list[Row] = []
     for split in SHARES:
         inside = [(row.group, pair) for row, (_, pair) in zip(splits, pairs, strict=True) if row.split == split]
@@ -151,13 +154,13 @@ def replacement_task(
     check_size(rows, ["C", "O"], options)
     return Built(
         rows=tuple(shuffled(rows, rng)),
-        definition=f"{about}, or not (O); both bigrams attested and within a factor of two of the original's "
-        f"frequency, forms with a corpus frequency of {low}-{high}; two sentences exchange their words, so that a form is put in "
-        "as often as taken out; a form replaces in one split only, no sentence comes in both versions.",
+        definition=f"{about}, or not (O); both bigrams attested and within a factor of two of the original's frequency, forms with "
+        f"a corpus frequency of {low}-{high}; two sentences exchange their words, so that a form is put in as often as taken out; "
+        "a form replaces in one split only, no sentence comes in both versions.",
         split=f"by replacement form, a form replaces in one split only; about {options.shares}",
         filters={
             "sentences": len(sentences),
-            "eligible (a replacement exists)": len(choices),
+            "eligible (a replacement exists)": len(candidates),
             "eligible (another sentence to exchange with)": 2 * len(pairs),
         },
         details={
@@ -171,7 +174,7 @@ def replacement_task(
 
 @dataclass(frozen=True)
 class Exchange:
-    """Two sentences as they stand, and with one word of each in place of the other's."""
+    """Two sentences, and both with one word of each in place of the other's."""
 
     original: tuple[tuple[str, ...], tuple[str, ...]]
     changed: tuple[tuple[str, ...], tuple[str, ...]]
@@ -180,12 +183,15 @@ class Exchange:
 def exchanges(
     texts: Sequence[tuple[str, ...]],
     tags: Sequence[tuple[str, ...]],
-    choices: dict[int, dict[int, list[str]]],
+    candidates: dict[int, dict[int, list[str]]],
     rng: np.random.Generator,
 ) -> list[tuple[tuple[str, str], Exchange]]:
-    """Pairs of forms, each form in one pair, and pairs of sentences that can exchange them, each sentence in one pair."""
+    """Pairs of forms, each form in one pair, and pairs of sentences that can exchange them, each sentence in one pair.
+
+    `candidates` is the result of `replacements`.
+    """
     places: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)  # (old, new, tag) -> (sentence, position)
-    for number, options in choices.items():
+    for number, options in candidates.items():
         for position, forms in options.items():
             for new in forms:
                 places[texts[number][position], new, tags[number][position]].append((number, position))
@@ -194,7 +200,7 @@ def exchanges(
     taken_forms: set[str] = set()
     taken: set[int] = set()
     known = set(texts)
-    found: list[tuple[tuple[str, str], Exchange]] = []
+    pairs: list[tuple[tuple[str, str], Exchange]] = []
     heapify(queue)
     while queue:
         most, x, y, tag = heappop(queue)
@@ -213,16 +219,16 @@ def exchanges(
                 if i != j and not {i, j} & taken and changed[0] != changed[1] and not known & set(changed):
                     taken |= {i, j}
                     known |= set(changed)
-                    found.append(((x, y), Exchange((texts[i], texts[j]), changed)))
+                    pairs.append(((x, y), Exchange((texts[i], texts[j]), changed)))
                     back.remove((j, q))
                     break
-    return found
+    return pairs
 
 
 def replacements(
     sentences: Sequence[Sentence], tags: Sequence[tuple[str, ...]], low: int, high: int
 ) -> dict[int, dict[int, list[str]]]:
-    """Sentence -> position (never the first) -> the forms that may stand there instead, sorted."""
+    """Sentence -> position (never the first) -> the forms that may replace the word, sorted."""
     frequency = Counter((t, k) for s, ks in zip(sentences, tags, strict=True) for t, k in zip(s.tokens, ks, strict=True) if k)
     bigrams: Counter[tuple[str, str]] = Counter()
     after: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -236,7 +242,7 @@ def replacements(
                 after[padded[i - 1], ks[i]].add(padded[i])
                 before[padded[i + 1], ks[i]].add(padded[i])
                 places.append((number, i, padded[i - 1 : i + 2], ks[i]))
-    found: dict[int, dict[int, list[str]]] = defaultdict(dict)
+    forms: dict[int, dict[int, list[str]]] = defaultdict(dict)
     for number, i, (left, old, right), tag in places:
         pair = bigrams[left, old], bigrams[old, right]
         likely = [
@@ -245,12 +251,12 @@ def replacements(
             if new.lower() != old.lower() and comparable(pair, (bigrams[left, new], bigrams[new, right]))
         ]
         if likely:
-            found[number][i] = sorted(likely)
-    return dict(found)
+            forms[number][i] = sorted(likely)
+    return dict(forms)
 
 
 def comparable(old: tuple[int, int], new: tuple[int, int]) -> bool:
-    """Whether both bigram frequencies lie within a factor of two of one another."""
+    """Whether both bigram frequencies lie within a factor of two of each other."""
     return all(a <= 2 * b and b <= 2 * a for a, b in zip(old, new, strict=True))
 
 

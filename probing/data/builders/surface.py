@@ -1,25 +1,24 @@
-"""Surface tasks: sentence length and word content. They need tokens only, so any text will do.
+"""Surface tasks: sentence length and word content. They need tokens only, so any text serves.
 
 SentLen (sentence_length): six bins of 5-8, 9-12, 13-16, 17-20, 21-25, 26-28 tokens, labelled 0-5.
 WC (word_content): 1,000 lower-cased words of at least four characters, taken by frequency rank from position 2,001
 onwards; a sentence holds exactly one of them, exactly once. A small corpus has neither that rank nor that many
 sentences a word: then the offset is lowered to the one that gives most words with ten sentences each (eight in train,
-one in dev, one in test), and the card says how many there are. So many classes cannot each have `min_per_split`
+one in dev, one in test), and the card records their number. So many classes cannot each have `min_per_split`
 sentences in a split: instead every split must hold as many sentences as that of a task of two classes, 2 ×
-`min_per_split`. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
-
-Left out: WC does not keep a corpus' own splits, since each of its words must be met in all three.
+`min_per_split`. WC does not use a corpus' own splits, since each of its words must occur in all three. Definitions:
+facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from probing.data.builders.sampling import Built, Candidate, LeftOut, Options, balanced, by_class, large_classes
+from probing.data.builders.sampling import Built, LeftOut, Options, Row, balanced, by_class, large_classes
 from probing.data.readers.parsed import Sentence
 
 BINS = ((5, 8), (9, 12), (13, 16), (17, 20), (21, 25), (26, 28))
@@ -29,10 +28,10 @@ OFFSETS = (2000, 1500, 1000, 700, 500, 400, 300, 200, 150, 100, 70, 50, 30)
 
 
 def sentence_length(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Six bins of length; a bin too small for `min_per_split` sentences in every split is left out and named in the card."""
+    """Six bins of length; a bin too small for `min_per_split` sentences in every split is dropped and named in the card."""
     labels = [next(str(k) for k, (low, high) in enumerate(BINS) if low <= len(s.tokens) <= high) for s in sentences]
     kept, dropped = large_classes(zip(labels, sentences, strict=True), options)
-    candidates = [Candidate(s.tokens, k, s.split, s.document or "") for s, k in zip(sentences, labels, strict=True) if k in kept]
+    candidates = [Row.of(s, k) for s, k in zip(sentences, labels, strict=True) if k in kept]
     rows = by_class(candidates, options, rng)
     return Built(
         rows=tuple(balanced(rows, options, rng)),
@@ -44,81 +43,69 @@ def sentence_length(sentences: Sequence[Sentence], rng: np.random.Generator, opt
 
 
 def word_content(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Which of the target words a sentence holds; a word has ten sentences of its own at least."""
-    least = WORD_LEAST
+    """Which of the target words a sentence holds; a word has at least `WORD_LEAST` sentences of its own."""
     lowered = [tuple(token.lower() for token in s.tokens) for s in sentences]
     counts = Counter(token for tokens in lowered for token in tokens)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    table = token_table(lowered, ranked)
-    best: tuple[int, dict[str, list[int]]] = (0, {})
+    rank = {word: k for k, word in enumerate(ranked)}
+    sentence = np.repeat(np.arange(len(lowered)), [len(tokens) for tokens in lowered])  # of each token of the corpus
+    word = np.array([rank[token] for tokens in lowered for token in tokens], dtype=np.int64)  # its rank
+    best: tuple[int, dict[int, list[int]]] = (0, {})
     for offset in OFFSETS:
-        words = [w for w in ranked[offset:] if len(w) >= 4 and any(map(str.isalpha, w)) and counts[w] >= least][:WORDS]
-        found = usable(words, table, least)
-        if len(found) > len(best[1]):
-            best = offset, found
-        if len(found) == WORDS:
+        words = [w for w in ranked[offset:] if len(w) >= 4 and any(map(str.isalpha, w)) and counts[w] >= WORD_LEAST][:WORDS]
+        usable = usable_words(np.array([rank[w] for w in words], dtype=np.int64), sentence, word)
+        if len(usable) > len(best[1]):
+            best = offset, usable
+        if len(usable) == WORDS:
             break
-    offset, found = best
-    if len(found) < 2:
-        raise LeftOut(f"too small: fewer than two words from rank 31 on have {least} sentences of their own; give a larger corpus")
+    offset, usable = best
+    if len(usable) < 2:
+        raise LeftOut(
+            f"too small: fewer than two words from rank 31 on have {WORD_LEAST} sentences of their own; give a larger corpus"
+        )
     seeded = replace(options, official=False, min_per_split=1)
-    candidates = [Candidate(sentences[i].tokens, word, group=sentences[i].document or "") for word in found for i in found[word]]
+    candidates = [Row.of(sentences[i], ranked[k]) for k, rows in usable.items() for i in rows]
     rows = balanced(by_class(candidates, seeded, rng), seeded, rng)
     split, n = min(Counter(row.split for row in rows).items(), key=lambda item: item[1])
     if n < 2 * options.min_per_split:
         raise LeftOut(
-            f"too small: {n} sentences ({len(found)} words) in the split {split}, at least {2 * options.min_per_split} (2 × "
+            f"too small: {n} sentences ({len(usable)} words) in the split {split}, at least {2 * options.min_per_split} (2 × "
             "min_per_split) are needed; give a larger corpus or lower min_per_split"
         )
     return Built(
         rows=tuple(rows),
-        definition=f"Which of {len(found)} target words (lower-cased, four characters or more, by frequency rank "
-        f"from {offset + 1} "
-        "on) the sentence holds; exactly one of them, exactly once.",
+        definition=f"Which of {len(usable)} target words (lower-cased, four characters or more, by frequency rank from "
+        f"{offset + 1} on) the sentence holds; exactly one of them, exactly once.",
         split=seeded.split,
-        filters={"sentences": len(sentences), "eligible (one target, once)": sum(map(len, found.values()))},
+        filters={"sentences": len(sentences), "eligible (one target, once)": sum(map(len, usable.values()))},
         details={
-            "classes": len(found),
+            "classes": len(usable),
             "classes in the paper": WORDS,
             "rank offset": offset,
             "rank offset in the paper": OFFSET,
-            "sentences per word, at least": least,
+            "sentences per word, at least": WORD_LEAST,
         },
     )
 
 
-@dataclass(frozen=True)
-class TokenTable:
-    """All tokens of a corpus as pairs (sentence, word): shape (tokens,) each; a word's number is its frequency rank."""
+def usable_words(targets: np.ndarray, sentence: np.ndarray, word: np.ndarray) -> dict[int, list[int]]:
+    """Target word -> sentences that hold it once and no other; words with fewer than `WORD_LEAST` drop out, rarest first.
 
-    sentence: np.ndarray
-    word: np.ndarray
-    ranked: Sequence[str]
-    number: dict[str, int]
-    sentences: int
-
-
-def token_table(lowered: Sequence[tuple[str, ...]], ranked: Sequence[str]) -> TokenTable:
-    number = {word: k for k, word in enumerate(ranked)}
-    sentence = np.repeat(np.arange(len(lowered)), [len(tokens) for tokens in lowered])
-    word = np.array([number[token] for tokens in lowered for token in tokens], dtype=np.int64)
-    return TokenTable(sentence, word, ranked, number, len(lowered))
-
-
-def usable(words: Sequence[str], tokens: TokenTable, least: int) -> dict[str, list[int]]:
-    """Word -> sentences with it, once, and no other target; words with fewer than `least` drop out, rarest first."""
-    order = np.array([tokens.number[word] for word in words], dtype=np.int64)  # (w,)
-    target = np.zeros(len(tokens.number), dtype=bool)
-    target[order] = True
+    Args:
+        targets: ranks of words, shape (w,).
+        sentence, word: the sentence and the rank of every token of the corpus, shape (tokens,) each.
+    """
+    is_target = np.zeros(word.max(initial=-1) + 1, dtype=bool)
+    is_target[targets] = True
     while True:
-        hit = target[tokens.word]
-        sentence, word = tokens.sentence[hit], tokens.word[hit]
-        alone = np.bincount(sentence, minlength=tokens.sentences)[sentence] == 1
-        held = np.bincount(word[alone], minlength=len(target))[order]  # (w,)
-        poor = [k for k in np.lexsort((order, held)) if target[order[k]] and held[k] < least]
+        hit = is_target[word]
+        alone = np.bincount(sentence[hit], minlength=1)[sentence[hit]] == 1
+        held = sentence[hit][alone], word[hit][alone]
+        counts = np.bincount(held[1], minlength=len(is_target))[targets]  # (w,)
+        poor = [k for k in np.lexsort((targets, counts)) if is_target[targets[k]] and counts[k] < WORD_LEAST]
         if not poor:
-            found: dict[str, list[int]] = {w: [] for w in words if target[tokens.number[w]]}
-            for i, k in zip(sentence[alone].tolist(), word[alone].tolist(), strict=True):
-                found[tokens.ranked[k]].append(i)
-            return found
-        target[order[poor[: max(1, len(poor) // 4)]]] = False
+            sentences_of: dict[int, list[int]] = {k: [] for k in targets[is_target[targets]].tolist()}
+            for i, k in zip(*(part.tolist() for part in held), strict=True):
+                sentences_of[k].append(i)
+            return sentences_of
+        is_target[targets[poor[: max(1, len(poor) // 4)]]] = False

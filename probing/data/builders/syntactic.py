@@ -1,15 +1,13 @@
 """Syntactic tasks: tree depth, top constituents (both from Penn-style trees) and bigram shift (from tokens alone).
 
-TreeDepth (tree_depth): nodes on the longest path, ROOT and the tag node included, values 5-12; sentences are drawn to a
-bivariate Gaussian with diagonal covariance, so that depth cannot be told from length.
-TopConst (top_constituents): the labels of the children of the phrase under ROOT, function tags stripped, joined by
-`_`; the 19 most frequent and OTHER; sequences with punctuation or quotes inside, or that do not end in `.`, are left
-out (also of OTHER). BShift (bigram_shift): in half of the sentences (I) two adjacent tokens are swapped, neither the
-first of the sentence, neither punctuation, and not the same word; sentences with double quotes are left out. Those
-left as they are (O) could be swapped too. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et
-al. 2018.
+TreeDepth (tree_depth): nodes on the longest path, ROOT and the tag node included, values 5-12; sentences are drawn to a bivariate
+Gaussian with diagonal covariance, so that length does not reveal depth. TopConst (top_constituents): the labels of the children of
+the phrase under ROOT, function tags stripped, joined by `_`; the 19 most frequent and OTHER; sequences with punctuation or quotes
+inside, or that do not end in `.`, are excluded (also from OTHER). BShift (bigram_shift): in half of the sentences (I) two adjacent
+tokens are swapped, neither the first of the sentence, neither punctuation, and not the same word; sentences with double quotes are
+excluded. The others (O) could be swapped, too. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 
-Left out: the original's Moses tokenisation; the tokens are the corpus'. Punctuation is a token without letter or digit.
+Tokens are those of the corpus, not Moses' as in the original. Punctuation is a token without letter or digit.
 """
 
 from __future__ import annotations
@@ -22,9 +20,9 @@ import numpy as np
 
 from probing.data.builders.sampling import (
     Built,
-    Candidate,
     LeftOut,
     Options,
+    Row,
     balanced,
     by_class,
     check_size,
@@ -56,7 +54,7 @@ def depth_task(
     rng: np.random.Generator,
     options: Options,
 ) -> Built:
-    """Draws sentences so that depth and length are independent; shared by constituents and dependencies."""
+    """Draw sentences so that depth and length are independent; for constituents and dependencies."""
     lengths = [len(s.tokens) for s in sentences]
     least = 4 * options.min_per_split  # see `held_out`
     if options.official:
@@ -67,8 +65,7 @@ def depth_task(
         for depth, pair in np.argwhere(wanted > 0):
             cell = [i for i, (d, n) in enumerate(zip(depths, lengths, strict=True)) if d == depth and (n - 5) // 2 == pair]
             chosen += [cell[i] for i in rng.permutation(len(cell))[: wanted[depth, pair]]]
-        candidates = [Candidate(s.tokens, str(depths[i]), s.split, s.document or "") for i in chosen for s in [sentences[i]]]
-        rows = by_class(candidates, options, rng)
+        rows = by_class([Row.of(sentences[i], str(depths[i])) for i in chosen], options, rng)
         try:
             check_size(rows, [str(d) for d in target["values"]], options)
             break
@@ -99,8 +96,7 @@ def top_constituents(sentences: Sequence[Sentence], rng: np.random.Generator, op
     built = frequent_task(kept, rng, options)
     return replace(
         built,
-        definition="Labels of the children of the phrase under ROOT, function tags stripped: the most frequent and "
-        "OTHER; "
+        definition="Labels of the children of the phrase under ROOT, function tags stripped: the most frequent and OTHER; "
         "sequences with punctuation or quotes inside, or that do not end in '.', are left out.",
         filters={"trees": len(parsed), **built.filters},
     )
@@ -113,7 +109,7 @@ def top_sequence(tree: Node) -> list[str]:
 
 
 def proper_sequence(labels: Sequence[str]) -> bool:
-    """Ends in `.`, has more than it, and only names of phrases and words before it."""
+    """Whether a sequence ends in `.`, and has only labels of phrases and words, at least one, before it."""
     return (
         len(labels) > 1 and labels[-1] == "." and all(label[:1].isalpha() and label not in ("HYPH", "NFP") for label in labels[:-1])
     )
@@ -128,7 +124,7 @@ def frequent_task(labelled: Sequence[tuple[Sentence, str]], rng: np.random.Gener
         classes = [k if k in frequent else "OTHER" for _, k in labelled]
         if large_classes(((k, s) for k, (s, _) in zip(classes, labelled, strict=True)), options)[1]:
             continue
-        candidates = [Candidate(s.tokens, k, s.split, s.document or "") for k, (s, _) in zip(classes, labelled, strict=True)]
+        candidates = [Row.of(s, k) for k, (s, _) in zip(classes, labelled, strict=True)]
         rows = balanced(by_class(candidates, options, rng), options, rng)
         details = {"classes": len({row.label for row in rows}), "classes in the paper": FREQUENT + 1}
         most = {k: counts[k] for k in ranked[: FREQUENT + 6]}
@@ -145,15 +141,14 @@ def bigram_shift(sentences: Sequence[Sentence], rng: np.random.Generator, option
     rows = balanced(by_class(halves(able, rng, options), options, rng), options, rng)
     return Built(
         rows=tuple(rows),
-        definition="Two adjacent tokens swapped (I) or not (O): not at the start of the sentence, no punctuation, "
-        "two different "
+        definition="Two adjacent tokens swapped (I) or not (O): not at the start of the sentence, no punctuation, two different "
         "words; no sentence with double quotes.",
         split=options.split,
         filters={"sentences": len(sentences), "eligible": len(able)},
     )
 
 
-def halves(able: Sequence[tuple[Sentence, list[int]]], rng: np.random.Generator, options: Options) -> list[Candidate]:
+def halves(able: Sequence[tuple[Sentence, list[int]]], rng: np.random.Generator, options: Options) -> list[Row]:
     """Half of the sentences of each split swapped at one position; swaps that make a known sentence are dropped."""
     taken = {s.tokens for s, _ in able}
     candidates = []
@@ -161,15 +156,15 @@ def halves(able: Sequence[tuple[Sentence, list[int]]], rng: np.random.Generator,
     turn: Counter[str | None] = Counter()
     for i in order:
         sentence, where = able[i]
-        given = sentence.split if options.official else None
-        turn[given] += 1
+        split = sentence.split if options.official else None
+        turn[split] += 1
         tokens = sentence.tokens
-        if turn[given] % 2:
+        if turn[split] % 2:
             tokens = shifted(tokens, where[int(rng.integers(len(where)))])
             if tokens in taken:
                 continue
             taken.add(tokens)
-        candidates.append(Candidate(tokens, "I" if turn[given] % 2 else "O", sentence.split, sentence.document or ""))
+        candidates.append(Row.of(sentence, "I" if turn[split] % 2 else "O", tokens))
     return candidates
 
 

@@ -1,31 +1,30 @@
-"""The tasks from Universal Dependencies: substitutes under names of their own, never to be shown as the originals.
+"""The tasks from Universal Dependencies: substitutes under their own names, not comparable with the originals.
 
 ud_tree_depth: words on the longest path from the root, punctuation not counted, drawn independent of length as in
 TreeDepth. ud_top_relations: the clause-level relations of the root's dependents (`CLAUSAL`: arguments, adverbials,
 clauses, conjuncts) in their order, ROOT at its own place, subtypes stripped; sentences that end in punctuation and
 have none among the dependents before; the 19 most frequent and OTHER (TopConst).
 ud_past_present: tense of the one finite word of the main clause, if it is the root, its copula or its auxiliary of the
-passive, and in no other mood than the indicative (Tense): PRES for Tense=Pres, PAST for Tense=Past, Imp, Pqp. Left out,
-whatever the finite word, are clauses with another auxiliary (`aux`, and its subtypes but aux:pass): the tense of an
-auxiliary is not that of the clause (perfect "hat gesehen", "a vu", "has seen"; future "wird sehen"), and if only those
-in the present were left out, an auxiliary would tell the class. Out too are subjunctive and conditional ("wäre" is
-Tense=Past, "serait" Tense=Pres, and neither says when). A main verb that governs an infinitive is labelled by its own
-tense: French "va arriver" is PRES.
+passive, and in no other mood than the indicative (Tense): PRES for Tense=Pres, PAST for Tense=Past, Imp, Pqp. All clauses
+with another auxiliary (`aux`, and its subtypes except aux:pass) are excluded: the tense of an auxiliary is not that of the
+clause (perfect "hat gesehen", "a vu", "has seen"; future "wird sehen"), and if only those in the present were excluded, an
+auxiliary would reveal the class. Subjunctive and conditional are excluded, too ("wäre" is Tense=Past, "serait" Tense=Pres,
+and neither is about that time). A main verb that governs an infinitive has the label of its own tense: French "va arriver"
+is PRES.
 ud_subj_number, ud_obj_number: Number=Sing or Number=Plur of the nominal subject or the object of the root, common nouns
 only (SubjNum, ObjNum). Forms are split and filtered as in the originals.
 ud_odd_man_out: same universal tag and same features in place of the same Penn tag (SOMO). ud_coordination_inversion:
 root and conj joined by the only CCONJ, each with a subject (CoordInv); a first word keeps its case where the corpus
-writes it so mid-sentence. Relations and features: universaldependencies.org/u; the originals:
-facebookresearch/SentEval, data/probing/README.md.
-
-Left out: enhanced dependencies. Words inside a multiword token are never replaced, and never stand at a clause's edge.
+has that case mid-sentence. Words inside a multiword token are never replaced, and never stand at a clause's edge.
+Relations and features: universaldependencies.org/u; the originals: facebookresearch/SentEval, data/probing/README.md.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -42,16 +41,16 @@ NUMBERS = {"Sing": "Sing", "Plur": "Plur"}
 TENSES = {"Past": "PAST", "Imp": "PAST", "Pqp": "PAST", "Pres": "PRES"}
 
 
-def parsed(sentences: Sequence[Sentence]) -> Iterator[tuple[Sentence, Dependencies]]:
+def parsed(sentences: Sequence[Sentence]) -> list[tuple[Sentence, Dependencies]]:
     """Sentences with their dependencies.
 
     Raises:
         LeftOut: no sentence has any.
     """
-    found = [(s, s.dependencies) for s in sentences if s.dependencies is not None]
-    if not found:
+    pairs = [(s, s.dependencies) for s in sentences if s.dependencies is not None]
+    if not pairs:
         raise LeftOut("no dependencies in this corpus; give CoNLL-U")
-    return iter(found)
+    return pairs
 
 
 def root_of(tree: Dependencies) -> int:
@@ -60,13 +59,13 @@ def root_of(tree: Dependencies) -> int:
 
 def ud_tree_depth(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Depth of the dependency tree, independent of length."""
-    pairs = list(parsed(sentences))
+    pairs = parsed(sentences)
     about = "Words on the longest path from the root of the dependency tree, punctuation not counted"
     return depth_task([s for s, _ in pairs], [depth(tree) for _, tree in pairs], DEPTHS, about, rng, options)
 
 
 def depth(tree: Dependencies) -> int:
-    """Words on the longest path from the root, the root included, punctuation not."""
+    """Words on the longest path from the root, the root included, punctuation not counted."""
     longest = 1
     for word, tag in enumerate(tree.upos):
         steps = 0
@@ -78,19 +77,18 @@ def depth(tree: Dependencies) -> int:
 
 def ud_top_relations(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """The sequence of relations below the root."""
-    pairs = list(parsed(sentences))
+    pairs = parsed(sentences)
     labelled = [(s, sequence) for s, tree in pairs if (sequence := top_relations(tree)) is not None]
     return replace(
         frequent_task(labelled, rng, options),
-        definition="Clause-level relations of the root's dependents in order, with ROOT at its place, subtypes "
-        "stripped: the most "
+        definition="Clause-level relations of the root's dependents in order, with ROOT at its place, subtypes stripped: the most "
         "frequent and OTHER; sentences end in punctuation and have none among these dependents before.",
         filters={"trees": len(pairs), "eligible": len(labelled)},
     )
 
 
 def top_relations(tree: Dependencies) -> str | None:
-    """nsubj_ROOT_obj, or None where punctuation stands inside or not at the end."""
+    """The relations as in nsubj_ROOT_obj; None where punctuation stands inside or not at the end."""
     root = root_of(tree)
     around = sorted([root, *tree.children(root)])
     if tree.upos[-1] != "PUNCT" or around[-1] != len(tree.heads) - 1:
@@ -100,22 +98,6 @@ def top_relations(tree: Dependencies) -> str | None:
         return None
     names = ["ROOT" if word == root else tree.relation(word) for word in inside]
     return "_".join(name for name in names if name == "ROOT" or name in CLAUSAL)
-
-
-def ud_past_present(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Tense of the main clause's finite word."""
-    about = "Tense of the main clause's finite word: the root, its copula or passive auxiliary, with no other auxiliary"
-    return feature_task(sentences, finite_word, "Tense", TENSES, about, rng, options)
-
-
-def ud_subj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Number of the root's nominal subject."""
-    return feature_task(sentences, subject, "Number", NUMBERS, "Number of the root's subject noun", rng, options)
-
-
-def ud_obj_number(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Number of the root's object."""
-    return feature_task(sentences, direct_object, "Number", NUMBERS, "Number of the root's object noun", rng, options)
 
 
 def finite_word(tree: Dependencies) -> int | None:
@@ -146,17 +128,18 @@ def only_noun(tree: Dependencies, relation: str) -> int | None:
 
 def feature_task(
     sentences: Sequence[Sentence],
+    rng: np.random.Generator,
+    options: Options,
+    *,
     target: Callable[[Dependencies], int | None],
     feature: str,
     labels: dict[str, str],
     about: str,
-    rng: np.random.Generator,
-    options: Options,
 ) -> Built:
     """The label of one word by one of its features.
 
     Raises:
-        LeftOut: the corpus does not mark the feature, or with one value only (a language without tense).
+        LeftOut: the corpus does not mark the feature, or only one value of it (a language without tense).
     """
     labelled, frequency = [], Counter()
     for sentence, tree in parsed(sentences):
@@ -166,20 +149,31 @@ def feature_task(
         word = target(tree)
         if word is not None and (value := labels.get(tree.features[word].get(feature, ""))):
             labelled.append((sentence, value, tree.forms[word].lower()))
-    given = {label for _, label, _ in labelled}
-    missing = [value for value, label in labels.items() if label not in given]
+    present = {label for _, label, _ in labelled}
+    missing = [value for value, label in labels.items() if label not in present]
     if missing:
         raise LeftOut(
-            f"no such word carries {' or '.join(f'{feature}={value}' for value in missing)}: this corpus, or its "
-            f"language, does not "
-            "mark the contrast there"
+            f"no such word carries {' or '.join(f'{feature}={value}' for value in missing)}: this corpus, or its language, does "
+            "not mark the contrast there"
         )
     return form_task(labelled, frequency, about, rng, options)
 
 
+ud_past_present = partial(
+    feature_task,
+    target=finite_word,
+    feature="Tense",
+    labels=TENSES,
+    about="Tense of the main clause's finite word: the root, its copula or passive auxiliary, with no other auxiliary",
+)
+_number_task = partial(feature_task, feature="Number", labels=NUMBERS)
+ud_subj_number = partial(_number_task, target=subject, about="Number of the root's subject noun")
+ud_obj_number = partial(_number_task, target=direct_object, about="Number of the root's object noun")
+
+
 def ud_odd_man_out(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """One noun or verb replaced (C) or not (O), by universal tag and features."""
-    pairs = list(parsed(sentences))
+    pairs = parsed(sentences)
     tags = []
     for sentence, tree in pairs:
         held = Counter(tree.token)
@@ -194,10 +188,10 @@ def ud_odd_man_out(sentences: Sequence[Sentence], rng: np.random.Generator, opti
 
 def ud_coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Clauses of a top coordination inverted (I) or not (O), from dependencies."""
-    pairs = list(parsed(sentences))
+    pairs = parsed(sentences)
     inside = Counter(token for s, _ in pairs for token in s.tokens[1:])
-    found = [(s, c) for s, tree in pairs if (c := ud_coordination(s, tree, inside)) is not None]
-    return inversion_task(found, len(pairs), rng, options)
+    coordinations = [(s, c) for s, tree in pairs if (c := ud_coordination(s, tree, inside)) is not None]
+    return inversion_task(coordinations, len(pairs), rng, options)
 
 
 def ud_coordination(sentence: Sentence, tree: Dependencies, inside: Counter[str]) -> Coordination | None:
@@ -229,9 +223,9 @@ def ud_coordination(sentence: Sentence, tree: Dependencies, inside: Counter[str]
 
 
 def path(tree: Dependencies, word: int) -> list[int]:
-    """The word and all above it."""
-    found = []
+    """The word, its head, the head of that, up to the root."""
+    words = []
     while word >= 0:
-        found.append(word)
+        words.append(word)
         word = tree.heads[word]
-    return found
+    return words

@@ -1,4 +1,4 @@
-"""Expressions with known interactions: formulas, random families of them, and their files.
+"""Expressions with known interactions: formulas, random families of formulas, and their files.
 
 >>> from probing.data.expressions import generate
 >>> [e.text for e in generate("and_or", 2, variables=(5, 5), seed=1)]

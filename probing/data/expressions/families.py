@@ -1,4 +1,4 @@
-"""Random expressions whose interactions are known: the three families of the paper, and harder ones.
+"""Random expressions with known interactions: the three families of the paper, and harder ones.
 
     add_multiply     y = x1 + x2 * x3 + ..        each operator * or +; * binds
     and_or           y = x1 | x2 & x3 | ..        each operator & or |; & binds
@@ -9,8 +9,8 @@
     noisy            signed_products with noise, fixed for each coalition, on top
     null_additive, null_noisy    a sum with real coefficients, without and with noise: no interaction at all
 
-The truth of the first three is about the best partition only, as published. In families with noise those links are free that are
-exact ties without it. References: Zhang et al. 2021 (AAAI 35) for the first three families; the others are ours.
+The truth of the first three is about the best partition only, as published. In families with noise a link is free if it is an exact
+tie without noise. The first three families are those of Zhang et al. 2021 (AAAI 35); the others were made for this package.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from probing.data.expressions.formula import MAX_VARIABLES, Expression, Group
 from probing.errors import ConfigError, DataError, did_you_mean
 
 BINDING = {"add_multiply": ("*",), "and_or": ("&",), "exponential": ("**", "*")}
-"""The operators that bind, in the families that are chains of variables with an operator between two."""
+"""The operators that bind, in the families that are chains: variables with an operator between each two."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """How a family's formulas are made: (generator, n, operators) -> text and groups."""
+    """A family; `make` maps (generator, number of variables, operators) to the text and the groups of a formula."""
 
     make: Callable[[np.random.Generator, int, Sequence[str]], tuple[str, list[Group]]]
     operators: tuple[str, ...] = ()
@@ -46,14 +46,14 @@ def generate(
     operators: Sequence[str] | None = None,
     noise: float | None = None,
 ) -> list[Expression]:
-    """Random expressions of a family; the first ones are the same whatever `count` is.
+    """Random expressions of a family; a larger `count` only appends more.
 
     Args:
         family: a key of `FAMILIES`.
-        count: how many.
+        count: number of expressions.
         variables: fewest and most variables, drawn uniformly.
         operators: of the first three families; one named twice is drawn twice as often.
-        noise: standard deviation of the noise, where it is not to be the family's.
+        noise: standard deviation of the noise; None: the family's.
 
     Raises:
         ConfigError: an unknown family or operator, or numbers out of range.
@@ -75,21 +75,21 @@ def generate(
         )
     if family == "exponential" and "+" not in drawn:
         raise ConfigError("operators of exponential: + must be one, it alone can follow **")
-    found = []
+    expressions = []
     for i in range(count):
         rng = np.random.default_rng([seed, i, *family.encode()])
         text, groups = known.make(rng, int(rng.integers(low, high + 1)), drawn)
         amount = known.noise if noise is None else float(noise)
         noise_seed = int(rng.integers(2**31)) if amount else 0
-        found.append(Expression(family, text, tuple(groups), known.ties, known.sides, amount, noise_seed))
-    return found
+        expressions.append(Expression(family, text, tuple(groups), known.ties, known.sides, amount, noise_seed))
+    return expressions
 
 
 def chain(family: str, text: str) -> Expression:
-    """The expression of a text that one of the first three families could have made: `BINDING` says what is bound.
+    """The expression of a text that one of the families of `BINDING` could have made.
 
     Raises:
-        DataError: another family, variables out of order, or an operator that the family has not.
+        DataError: another family, variables out of order, or an operator that the family lacks.
 
     >>> chain("and_or", "x1 | x2 & x3").groups
     ((1, (1, 2)),)
@@ -111,7 +111,7 @@ def random_segment(n: int, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _runs(binding: Mapping[str, bool], operators: Sequence[str]) -> list[Group]:
-    """The groups of neighbours between which only binding operators stand."""
+    """The groups of neighbours that only binding operators join."""
     groups, first = [], 0
     for i, operator in enumerate([*operators, None]):
         if operator is None or not binding[operator]:
@@ -157,7 +157,7 @@ def _coefficient(rng: np.random.Generator, signed: bool) -> float:
 
 
 def _blocks(rng: np.random.Generator, n: int, sizes: Sequence[int]) -> list[range]:
-    """Neighbours in blocks of random sizes, the last one cut at n."""
+    """0..n-1 in blocks of random sizes, the last one cut at n."""
     blocks, start = [], 0
     while start < n:
         stop = min(n, start + int(rng.choice(sizes)))
@@ -176,18 +176,17 @@ def _overlapping(rng: np.random.Generator, n: int, operators: Sequence[str]) -> 
     for block in _blocks(rng, n, (1, 2, 3)):
         shared = block.start > 0 and rng.random() < 0.6
         groups.append(tuple(range(block.start - shared, block.stop)))
-    return _sum([(_coefficient(rng, False), players) for players in groups]), [
-        (1, players) for players in groups if len(players) > 1
-    ]
+    terms = [(_coefficient(rng, signed=False), players) for players in groups]
+    return _sum(terms), [(1, players) for players in groups if len(players) > 1]
 
 
 def _nonadjacent(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
     terms: list[tuple[float, tuple[int, ...]]] = []
     for block in _blocks(rng, n, (1, 3, 4, 5)):
-        inner = block[1:-1]  # the ends stay, one at least between them is left out
-        left_out = {i for i in inner if rng.random() < 0.3} | ({int(rng.choice(inner))} if inner else set(block[1:]))
-        terms.append((_coefficient(rng, signed=True), tuple(i for i in block if i not in left_out)))
-        terms += [(_coefficient(rng, signed=True), (i,)) for i in sorted(left_out)]
+        inner = block[1:-1]  # both ends are in the product, and at least one variable between them is not
+        excluded = {i for i in inner if rng.random() < 0.3} | ({int(rng.choice(inner))} if inner else set(block[1:]))
+        terms.append((_coefficient(rng, signed=True), tuple(i for i in block if i not in excluded)))
+        terms += [(_coefficient(rng, signed=True), (i,)) for i in sorted(excluded)]
     return _sum(terms), [(1 if c > 0 else -1, players) for c, players in terms if len(players) > 1]
 
 
@@ -206,4 +205,4 @@ FAMILIES = {
     "null_additive": Family(_additive),
     "null_noisy": Family(_additive, noise=0.05),
 }
-"""The families, the three of the paper first."""
+"""All families, the three of the paper first."""

@@ -1,14 +1,15 @@
-"""A formula as text, as a game, and with the links that it binds.
+"""A formula: its text, its values as a game, the links that it binds, and the file format of lists of formulas.
 
-As a game, every variable is 1 where its player is present and 0 where absent (player i is x(i+1)). A link between neighbours is
-bound if one of the formula's groups spans it; a group is a set of variables that one product (conjunction, power) joins. Groups of
-positive sign belong to the best partition, those of negative sign to the worst.
+As a game, a variable is 1 if its player is present and 0 if absent (player i is x(i+1)). A link between neighbours is bound if one
+of the formula's groups spans it; a group is a set of variables that one product (conjunction, power) joins. Groups of positive sign
+belong to the best partition, those of negative sign to the worst.
 
-Ties: where a formula is exactly additive across a link, joining and cutting give the same sum, and no method can know better. Such
-links are free (a second way of scoring leaves them out). Of a group that must be broken (a positive one in the worst partition)
-one cut suffices, so all its links are free unless it has just one. AND-OR has no ties: an OR link is strictly negative.
+Ties: where a formula is exactly additive across a link, joining and cutting give the same sum, and no method can decide. Such links
+are free (one of two scores ignores them). Of a group that must be broken (a positive one in the worst partition) one cut suffices,
+so all its links are free unless it has just one. AND-OR has no ties: an OR link is strictly negative.
 
-Formulas are parsed from their tokens, never run as code. Left out: parentheses, division, unary minus but at the start.
+Formulas are parsed from their tokens, never run as code. There are no parentheses, no division, and no unary minus except at the
+start.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from probing.errors import DataError
 from probing.types import Coalitions, Values
 
 Group = tuple[int, tuple[int, ...]]
-"""Sign (1 or -1) and players (from 0, ascending) of what a formula binds."""
+"""Sign (1 or -1) and players (from 0, ascending) of a group."""
 
 MAX_VARIABLES = 64
 _PRECEDENCE = {"|": 0, "&": 1, "+": 2, "-": 2, "*": 3, "**": 4}
@@ -44,7 +45,7 @@ _SIDES = {"max": ("max",), "both": ("max", "min")}
 
 @dataclass(frozen=True)
 class LinkTruth:
-    """The links of a segment of m players, bool (m - 1,) each: bound in the best and in the worst partition, and which are free."""
+    """The links of a segment of m players, bool (m - 1,) each: bound in the best and the worst partition, and free in each."""
 
     max: np.ndarray
     min: np.ndarray
@@ -54,17 +55,17 @@ class LinkTruth:
 
 @dataclass(frozen=True)
 class Expression:
-    """A formula; called on coalitions, bool (m, n), it gives its values, (m,).
+    """A formula; called on coalitions, bool (m, n), it returns its values, (m,).
 
     Attributes:
         text: tokens with spaces between.
-        groups: what is bound.
+        groups: the sets of variables that it binds.
         ties: whether links outside the groups are exact ties.
-        sides: which partitions the truth is about, ("max",) or ("max", "min").
-        noise: standard deviation of what is added to each coalition's value, drawn from `seed`.
+        sides: the partitions that the truth is about, ("max",) or ("max", "min").
+        noise: standard deviation of the noise on each coalition's value, drawn from `seed`.
 
     Raises:
-        DataError: the text is no formula, or the groups are none of its variables.
+        DataError: the text is not a formula, or a group is not made of its variables.
     """
 
     family: str
@@ -115,29 +116,29 @@ class Expression:
         return stack[0] + self.noise * _normal(coalitions, self.seed) if self.noise else stack[0]
 
     def truth(self, segment: tuple[int, int]) -> LinkTruth:
-        """The truth about the links of the segment [start, stop), from the parts of the groups that lie in it."""
+        """The truth about the links of the segment [start, stop), from the parts of the groups inside of it."""
         start, stop = segment
         spans: dict[int, list[tuple[int, int]]] = {1: [], -1: []}
         for sign, players in self.groups:
             inside = [i - start for i in players if start <= i < stop]
             if len(inside) > 1:
                 spans[sign].append((inside[0], inside[-1]))
-        found = {}
+        links = {}
         for side, sign in (("max", 1), ("min", -1)):
             bound, forced = np.zeros((2, stop - start - 1), bool)
             for first, last in spans[sign]:
                 bound[first:last] = True
             for first, last in spans[-sign]:
                 forced[first] |= last == first + 1
-            found[side], found[f"{side}_free"] = bound, ~bound & ~forced & self.ties
-        return LinkTruth(**found)
+            links[side], links[f"{side}_free"] = bound, ~bound & ~forced & self.ties
+        return LinkTruth(**links)
 
 
 def parse(text: str) -> tuple[list[str | int | float], int]:
     """A formula in postfix order (player numbers, numbers, operators) and its number of variables.
 
     Raises:
-        DataError: no formula of variables x1..xn, each there, numbers, and + - * ** (or & |); says at which token.
+        DataError: not a formula of variables x1..xn without a gap, numbers, and + - * ** (or & |); the message names the token.
 
     >>> parse("x1 + x2 * x3")
     ([0, 1, 2, '*', '+'], 3)
@@ -183,7 +184,7 @@ def _operand(token: str, at: int) -> int | float:
 
 
 def _normal(coalitions: Coalitions, seed: int) -> Values:
-    """A standard normal number for each coalition, always the same: splitmix64 (Steele et al. 2014) of bit mask and seed."""
+    """A standard normal number for each coalition, a function of its bit mask and `seed`: splitmix64 (Steele et al. 2014)."""
     bits = np.uint64(1) << np.arange(coalitions.shape[1], dtype=np.uint64)
     mixed = (coalitions * bits).sum(1, dtype=np.uint64) + np.random.default_rng(seed).integers(2**63, dtype=np.uint64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
@@ -192,7 +193,7 @@ def _normal(coalitions: Coalitions, seed: int) -> Values:
 
 
 def write(path: str | Path, expressions: Iterable[Expression]) -> None:
-    """One expression a line, tabs between: family, text, groups (+x2,x3 -x5,x6), tie or strict, side (max or both), noise, seed."""
+    """Write one expression a line: family, text, groups (+x2,x3 -x5,x6), tie or strict, sides (max or both), noise, seed."""
     lines = []
     for e in expressions:
         groups = " ".join("+-"[sign < 0] + ",".join(f"x{i + 1}" for i in players) for sign, players in e.groups)
@@ -202,13 +203,13 @@ def write(path: str | Path, expressions: Iterable[Expression]) -> None:
 
 
 def read(path: str | Path) -> list[Expression]:
-    """The expressions of a file that `write` made, or that looks the same.
+    """The expressions of a file in the format of `write`.
 
     Raises:
-        DataError: the file cannot be read, or a line is not what `write` writes; names file and line.
+        DataError: the file cannot be read, or a line is not of the format; file and line are named.
     """
     *lines, rest = read_text(Path(path)).split("\n")
-    found = []
+    expressions = []
     for number, line in enumerate([*lines, rest] if rest else lines, 1):
         fields = line.split("\t")
         try:
@@ -220,7 +221,7 @@ def read(path: str | Path) -> list[Expression]:
             if not all(re.fullmatch(r"[+-]x\d+(,x\d+)+", group, re.ASCII) for group in groups.split()):
                 raise DataError(f"groups={groups!r}: each is a sign and variables, as in +x2,x3")
             made = tuple((1 if g[0] == "+" else -1, tuple(int(x[1:]) - 1 for x in g[1:].split(","))) for g in groups.split())
-            found.append(Expression(family, text, made, ties == "tie", _SIDES[side], float(noise), int(seed)))
+            expressions.append(Expression(family, text, made, ties == "tie", _SIDES[side], float(noise), int(seed)))
         except (DataError, ValueError) as error:
             raise DataError(f"{path}:{number}: {error}") from None
-    return found
+    return expressions

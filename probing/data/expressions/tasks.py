@@ -1,13 +1,13 @@
-"""The first three families as files: expressions, and tasks in SentEval's format whose sentences are expressions with inputs.
+"""The first three families as tasks in SentEval's format, whose sentences are expressions with inputs.
 
     x1 + 0 * x3    the expression x1 + x2 * x3 where x2 is absent (0); the label is the value, a whole number
 
-A present variable is written by its name and an absent one as 0, so the sentence is a formula of that value, inputs need no tokens
-of their own, and masking a variable is replacing its word by 0. The input of all ones keeps the expression's own text.
+A present variable is written as its name and an absent one as 0, so that the sentence is a formula of that value, and masking a
+variable replaces its word by 0. The input of all ones keeps the expression's own text.
 
 Every expression is drawn once and lies in one split (70, 10 and 20 %). Of its 2^n inputs `inputs` are drawn, each once: that of all
-ones always, the others so that each value the expression has is drawn about as often, however few inputs give it. A dev or test
-expression with a value that train lacks (the largest sums) goes to train, so that a classifier knows every class.
+ones always, the others so that each value of the expression is drawn about as often, even if few inputs give it. A dev or test
+expression with a value that train lacks (the largest sums) moves to train, so that a classifier knows every class.
 
     ROOT/<family>.txt               split, value, sentence
         /<family>.expressions.tsv   the expressions as `write` writes them: train, dev, test in this order
@@ -32,7 +32,7 @@ from probing.types import Coalitions, Labels
 
 SPLITS = {"tr": 0.7, "va": 0.1, "te": 0.2}
 MAX_VARIABLES = 16
-"""All inputs of an expression are listed to draw from them."""
+"""The limit exists because all 2^n inputs of an expression are listed to draw from them."""
 
 
 def make_task(
@@ -44,7 +44,7 @@ def make_task(
     operators: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Path:
-    """The task file of a family in `root`, made unless it is there; the other two files lie beside it.
+    """Make the three files of a family in `root` unless they are there; returns the path of the task file.
 
     Args:
         family: a key of `BINDING`.
@@ -54,8 +54,8 @@ def make_task(
         operators: of the family; one named twice is drawn twice as often; None: its own.
 
     Raises:
-        ConfigError: options out of range, fewer distinct expressions than asked for, or files of other options there.
-        DataError: a file there was changed.
+        ConfigError: options out of range, fewer distinct expressions than `count`, or files of other options in `root`.
+        DataError: a file in `root` was changed.
     """
     if family not in BINDING:
         raise ConfigError(
@@ -72,7 +72,7 @@ def make_task(
     path, card = root / f"{family}.txt", root / f"{family}.card.json"
     listed = root / f"{family}.expressions.tsv"
     if card.is_file():
-        _same(card, options)
+        _check_made(card, options)
         return path
     splits = split(distinct(family, count, variables, seed, operators), seed)
     rng = np.random.default_rng([seed, 2, *family.encode()])
@@ -84,7 +84,7 @@ def make_task(
     made["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (path, listed)}
     replace_file(
         card, json.dumps({"options": options, **made}, indent=1).encode() + b"\n"
-    )  # last: where it is, the others are whole
+    )  # last: it proves that the others are whole
     return path
 
 
@@ -96,46 +96,45 @@ def distinct(
     Raises:
         ConfigError: there are too few, or an option of `generate` is out of range.
     """
-    found: list[Expression] = []
     for times in (2, 8):
-        found = list({e.text: e for e in generate(family, times * count, variables, seed, operators)}.values())
-        if len(found) >= count:
-            return found[:count]
+        expressions = list({e.text: e for e in generate(family, times * count, variables, seed, operators)}.values())
+        if len(expressions) >= count:
+            return expressions[:count]
     raise ConfigError(
-        f"{family} of {variables[0]} to {variables[1]} variables: {len(found)} different expressions in {8 * count} draws, "
+        f"{family} of {variables[0]} to {variables[1]} variables: {len(expressions)} different expressions in {8 * count} draws, "
         f"{count} were asked for; lower count or raise variables"
     )
 
 
 def split(expressions: Sequence[Expression], seed: int = 0) -> dict[str, list[Expression]]:
-    """The expressions by split, in a drawn order; every value of a dev or test expression occurs in train."""
+    """The expressions by split, in random order; every value of a dev or test expression occurs in train."""
     order = np.random.default_rng([seed, 1]).permutation(len(expressions))
     ends = np.round(np.cumsum(list(SPLITS.values())) * len(order)).astype(int)
     train, *rest = ([expressions[i] for i in part] for part in np.split(order, ends[:-1]))
     known = {v for e in train for v in values(e)[1]}
-    found: dict[str, list[Expression]] = {"tr": train, "va": [], "te": []}
+    splits: dict[str, list[Expression]] = {"tr": train, "va": [], "te": []}
     for name, part in zip(("va", "te"), rest, strict=True):
         for e in part:
             new = set(values(e)[1]) - known
-            found["tr" if new else name].append(e)
+            splits["tr" if new else name].append(e)
             known |= new
-    return found
+    return splits
 
 
 def values(e: Expression) -> tuple[Coalitions, Labels]:
-    """All inputs of an expression, bool (2^n, n), and its values there, whole numbers (2^n,)."""
+    """All inputs of an expression, bool (2^n, n), and its values, whole numbers (2^n,)."""
     rows = (np.arange(2**e.n_players)[:, None] >> np.arange(e.n_players) & 1).astype(bool)
     return rows, e(rows).astype(np.int64)
 
 
 def sentences(e: Expression, inputs: int, rng: np.random.Generator) -> list[tuple[int, str]]:
-    """Values and sentences of drawn inputs, that of all ones first."""
-    rows, found = values(e)
-    _, which, counts = np.unique(found, return_inverse=True, return_counts=True)
+    """Values and sentences of the drawn inputs, that of all ones first."""
+    rows, value = values(e)
+    _, which, counts = np.unique(value, return_inverse=True, return_counts=True)
     weights = 1 / counts[which]
-    weights[-1] = 0  # all ones, taken in any case
+    weights[-1] = 0  # all ones: drawn in any case
     drawn = rng.choice(len(rows), size=min(inputs, len(rows)) - 1, replace=False, p=weights / weights.sum())
-    return [(int(found[i]), sentence(e, rows[i])) for i in (len(rows) - 1, *drawn)]
+    return [(int(value[i]), sentence(e, rows[i])) for i in (len(rows) - 1, *drawn)]
 
 
 def sentence(e: Expression, present: np.ndarray) -> str:
@@ -147,15 +146,16 @@ def sentence(e: Expression, present: np.ndarray) -> str:
     return " ".join(token if i % 2 or present[i // 2] else "0" for i, token in enumerate(e.tokens))
 
 
-def _same(card: Path, options: dict[str, Any]) -> None:
+def _check_made(card: Path, options: dict[str, Any]) -> None:
+    """Check that the files beside `card` are unchanged and were made with these options."""
     try:
         made = json.loads(card.read_text(encoding="utf-8"))
-        there, hashes = made["options"], made["sha256"]
+        old, hashes = made["options"], made["sha256"]
         changed = [name for name, sha in hashes.items() if hashlib.sha256((card.parent / name).read_bytes()).hexdigest() != sha]
-        differ = [f"{key}={there.get(key)!r}, not {options[key]!r}" for key in options if there.get(key) != options[key]]
+        differ = [f"{key}={old.get(key)!r}, not {options[key]!r}" for key in options if old.get(key) != options[key]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{card} cannot be used ({error}): remove it, and the file is made again") from None
-    if there != options:
+    if old != options:
         raise ConfigError(
             f"{card.parent} holds {options['family']} of other options ({', '.join(differ)}): give those, or another folder"
         )

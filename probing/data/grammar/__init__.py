@@ -1,1 +1,1 @@
-"""A small English grammar with a lexicon: sentences with their trees, for the tasks that need no files."""
+"""A small English grammar with a lexicon, which yields sentences with their trees."""

@@ -1,17 +1,14 @@
-"""The built-in corpus: a seeded English grammar that yields sentences of 5-28 tokens with their Penn-style trees,
-without any file.
+"""The built-in corpus: a seeded English grammar that yields sentences of 5-28 tokens with their Penn-style trees.
 
-It has number and tense with agreement, transitive, ditransitive, intransitive and copular verbs, passives, perfect,
-progressive, modals and negation, complement clauses, questions and infinitives, relative clauses, adverbial clauses,
-coordination of clauses and of noun phrases, prepositional phrases, adverbs, imperatives, questions and fragments:
-every one of the ten tasks finds its classes. Verbs choose subjects and objects by class, and a second clause often
-speaks of the first one's subject by a pronoun, so that odd man out and coordination inversion can be answered at all.
-How deep a sentence nests is drawn apart from its length.
+It has number and tense with agreement, transitive, ditransitive, intransitive and copular verbs, passives, perfect, progressive,
+modals and negation, complement clauses, questions and infinitives, relative clauses, adverbial clauses, coordination of clauses and
+of noun phrases, prepositional phrases, adverbs, imperatives, questions and fragments: all classes of the ten tasks occur. Verbs
+choose subjects and objects by class, and the second of two clauses often refers to the subject of the first by a pronoun, so that
+odd man out and coordination inversion can be answered. The depth of a sentence is drawn independently of its length.
 
-Lengths are drawn evenly over the six bins of the length task. No two sentences differ in a single token only, and none
-in case. Any number from it is named `grammar`, and never stands beside a paper's.
-
-Left out: meaning beyond word classes; punctuation inside of sentences but one comma; contractions.
+Lengths are drawn evenly over the six bins of the length task. No two sentences differ in a single token or in case only. There is
+no meaning beyond word classes, no contraction, and no punctuation inside of a sentence except one comma. Results on this corpus are
+named `grammar` and compare with no paper's.
 """
 
 from __future__ import annotations
@@ -28,30 +25,31 @@ from probing.errors import DataError
 BINS = ((5, 8), (9, 12), (13, 16), (17, 20), (21, 25), (26, 28))
 PATTERNS = {
     "plain": 22, "clauses": 9, "clauses_comma": 8, "PP": 4, "ADVP": 4, "CC": 3, "CC ADVP": 2.5, "adverb": 4,
-    "SBAR": 4, "SBAR ,": 2,     "IN": 2.5, "RB": 2.5, "imperative": 4, "why": 3.5, "who": 3.5, "VBD": 3, "VBZ": 2.5,
-    "MD": 2.5, "fragment": 2.5, "NP": 3, "gerund": 2.5,     "SBAR imperative": 2.5, "ADVP imperative": 2, "INTJ": 1,
+    "SBAR": 4, "SBAR ,": 2, "IN": 2.5, "RB": 2.5, "imperative": 4, "why": 3.5, "who": 3.5, "VBD": 3, "VBZ": 2.5,
+    "MD": 2.5, "fragment": 2.5, "NP": 3, "gerund": 2.5, "SBAR imperative": 2.5, "ADVP imperative": 2, "INTJ": 1,
     "VBP": 1.5, "CC PP": 1, "PP imperative": 1, "CC imperative": 1,
 }  # fmt: skip
+"""Patterns of sentences and their weights in the draw."""
 
 
 def sentences(n: int = 20_000, seed: int = 0) -> list[Sentence]:
     """n distinct sentences in random order, each with its tree.
 
     Raises:
-        DataError: more are asked for than the lexicon can give without near-duplicates.
+        DataError: `n` is more than the lexicon gives without near-duplicates.
     """
     if n < 1:
         raise DataError(f"n={n}: ask the grammar for one sentence or more")
     grammar = Grammar(np.random.default_rng(seed))
     room = [n // 6 + (k < n % 6) for k in range(6)]
-    found: list[Sentence] = []
+    drawn: list[Sentence] = []
     seen: set[tuple[str, ...]] = set()
     tries = 0
-    while len(found) < n:
+    while len(drawn) < n:
         tries += 1
         if tries > 50 * n + 1000:
             raise DataError(
-                f"n={n} is more than the grammar gives without near-duplicates ({len(found)} were found); ask for fewer"
+                f"n={n} is more than the grammar gives without near-duplicates ({len(drawn)} were found); ask for fewer"
             )
         bins = [k for k in range(6) if room[k]]
         low, high = BINS[grammar.pick(bins)]
@@ -67,8 +65,8 @@ def sentences(n: int = 20_000, seed: int = 0) -> list[Sentence]:
         if seen.isdisjoint(masked):
             seen.update(masked)
             room[k] -= 1
-            found.append(sentence)
-    return found
+            drawn.append(sentence)
+    return drawn
 
 
 def corpus(n: int = 20_000, seed: int = 0) -> Corpus:
@@ -119,7 +117,7 @@ class Grammar(Phrases):
         return capitalised(phrase("ROOT", top))
 
     def opening(self, pattern: str, budget: int) -> list[Node]:
-        """What stands before the subject, or before the verb of an imperative."""
+        """The words before the subject, or before the verb of an imperative."""
         share = max(4, budget // 2)
         made = {
             "PP": lambda: self.location(max(3, budget // 3)),
@@ -133,10 +131,6 @@ class Grammar(Phrases):
             "NP": self.time,
         }
         return [made[part]() for part in pattern.split()]
-
-    def time(self) -> Node:
-        first, last = self.pick(lexicon.PAST_TIME if self.past else lexicon.PRESENT_TIME).split()
-        return phrase("NP-TMP", leaf("JJ" if first == "last" else "DT", first), leaf("NN", last))
 
     def two_clauses(self, budget: int, comma: bool) -> Node:
         """Two clauses under one root; the second often has a pronoun for the first one's subject."""

@@ -1,10 +1,8 @@
 """Noun and verb phrases of the built-in grammar (`probing.data.grammar.grammar`): agreement, government, adjuncts, nesting.
 
-Every method draws a phrase of about `budget` tokens. Verbs choose subjects and objects by class
-(`probing.data.grammar.lexicon`), so that a word that does not belong can be told; `deep` (0-1) says how readily phrases
-nest rather than grow side by side.
-
-Left out: object relatives, particles, quantifier scope, and all meaning beyond word classes.
+Every method draws a phrase of about `budget` tokens. Verbs choose subjects and objects by class (`probing.data.grammar.lexicon`);
+`deep` (0-1) is the tendency of phrases to nest rather than to grow side by side. There are no object relatives, no particles and no
+quantifier scope.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ def leaf(tag: str, word: str) -> Node:
 
 
 class Phrases:
-    """Draws phrases; `past`: the tense, `conjoin`: noun phrases may be coordinated, `flat`: they hold no phrases."""
+    """Draws phrases; `past` is the tense, `conjoin` permits coordinated noun phrases, `flat` forbids phrases inside of them."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
@@ -59,16 +57,16 @@ class Phrases:
         return low + int(self.uniform() * (high - low + 1)) if high > low else low
 
     def pick(self, items: Sequence, skew: float = 1.0):
-        """One of the items; with a skew above 1 rather an early one."""
+        """One of the items; a skew above 1 favours early ones."""
         return items[int(self.uniform() ** skew * len(items))]
 
     def word(self, words: str, skew: float = 1.4) -> str:
         return self.pick(words.split(), skew)
 
-    # noun phrases: (node, class, number), number is the tag NN or NNS, or a pronoun's person for agreement
+    # noun phrases: (node, class, number); number is the tag NN or NNS, or the pronoun, for agreement
 
     def noun_phrase(self, kind: str, budget: int, bare: bool = True) -> tuple[Node, str, str]:
-        """A noun phrase of a class or group of classes; `bare`: names and pronouns may do."""
+        """A noun phrase of a class or group of classes; `bare` permits a name or a pronoun."""
         kind = self.pick(lexicon.GROUPS.get(kind, (kind,)))
         if bare and kind in BEING[:3] and budget <= 3 and self.chance(0.5):
             if self.chance(0.5):
@@ -129,9 +127,9 @@ class Phrases:
     def relative(self, kind: str, number: str, budget: int) -> Node:
         """A relative clause whose subject is the noun."""
         who = ("WP", "who") if kind in BEING[:3] else ("WDT", self.pick(("that", "which")))
-        now, self.past = self.past, self.past ^ self.chance(0.35)
+        outer, self.past = self.past, self.past ^ self.chance(0.35)
         inner = self.predicate(kind, number, budget - 1)
-        self.past = now
+        self.past = outer
         return phrase("SBAR", phrase("WHNP", leaf(*who)), phrase("S", inner))
 
     # verb phrases
@@ -145,9 +143,9 @@ class Phrases:
             return leaf("VBD", "was" if number in ("NN", "I") else "were")
         return leaf("VBZ", "is") if number == "NN" else leaf("VBP", "am" if number == "I" else "are")
 
-    def predicate(self, kind: str, number: str, budget: int, plain: bool = False) -> Node:
-        """A finite verb phrase that agrees with its subject, with or without an auxiliary; `plain` has none."""
-        if budget >= 3 and not plain and self.chance(0.3):
+    def predicate(self, kind: str, number: str, budget: int) -> Node:
+        """A finite verb phrase that agrees with its subject."""
+        if budget >= 3 and self.chance(0.3):
             way = self.between(0, 3)
             if way == 0:
                 modal = self.pick("could would might should".split() if self.past else "can will must may".split())
@@ -157,13 +155,13 @@ class Phrases:
             if way == 2:
                 return phrase("VP", self.be(number), self.verb_phrase("VBG", kind, budget - 1))
             return phrase("VP", self.finite(DO, number), leaf("RB", "not"), self.verb_phrase("VB", kind, budget - 2))
-        if budget >= 2 and not plain and self.chance(0.12):
+        if budget >= 2 and self.chance(0.12):
             return self.copula(kind, number, budget)
         tag = "VBD" if self.past else ("VBZ" if number == "NN" else "VBP")
         return self.verb_phrase(tag, kind, budget)
 
     def copula(self, kind: str, number: str, budget: int) -> Node:
-        """To be with an adjective, or somewhere, or done to."""
+        """A form of to be with an adjective, with a place, or in a passive."""
         quality = leaf("JJ", self.word(lexicon.ADJECTIVES[lexicon.ADJECTIVE_OF.get(kind, "object")]))
         if budget >= 4 and self.chance(0.4):
             verbs = TRANSITIVE["person"].get(kind, TRANSITIVE["person"]["person"])
@@ -177,7 +175,7 @@ class Phrases:
         return phrase("VP", self.be(number), phrase("ADJP", *degree, quality), *self.adjuncts(budget - 3))
 
     def verb_phrase(self, tag: str, kind: str, budget: int) -> Node:
-        """A verb in the form of the tag with what it governs, and adjuncts for what the budget leaves."""
+        """A verb in the form of the tag with its complements, and adjuncts for the rest of the budget."""
         subject = "person" if kind in (*BEING[:3], "person") else kind
         head = INTRANSITIVE.get(subject, INTRANSITIVE["thing"])
         inner, parts, spent = budget - 1, (), 0
@@ -200,13 +198,13 @@ class Phrases:
         return phrase("VP", verb, *parts, *self.adjuncts(inner - spent))
 
     def complement(self, budget: int) -> tuple[tuple[lexicon.Verb, ...], tuple[Node, ...]]:
-        """that-clause, indirect question, or infinitive, with the verbs that take it."""
+        """A that-clause, an indirect question or an infinitive, with the verbs that govern it."""
         way = self.uniform()
         if way < 0.3:
             return WANTING, (phrase("S", phrase("VP", leaf("TO", "to"), self.verb_phrase("VB", "person", budget - 1))),)
-        now, self.past = self.past, self.past ^ self.chance(0.35)
+        outer, self.past = self.past, self.past ^ self.chance(0.35)
         inner = phrase("S", *self.clause(budget - 1))
-        self.past = now
+        self.past = outer
         if way < 0.45:
             return ASKING, (phrase("SBAR", leaf("IN", self.pick(("whether", "if"))), inner),)
         if way < 0.6:
@@ -215,43 +213,45 @@ class Phrases:
         return SAYING, (phrase("SBAR", leaf("IN", "that"), inner),)
 
     def adjuncts(self, budget: int) -> list[Node]:
-        """Places, manners, times and adverbial clauses, one beside the other."""
-        found: list[Node] = []
+        """Places, manners, times and adverbial clauses, side by side."""
+        nodes: list[Node] = []
         manner = time = False
         while budget > 0:
             if budget >= 6 and self.chance(0.05 + 0.4 * self.deep):
-                found.append(self.adverbial(budget))
+                nodes.append(self.adverbial(budget))
                 break
             if budget >= 3 and self.chance(0.2 if self.flat else 0.75):
                 node = self.location(budget if self.chance(self.deep) else self.between(3, min(5, budget)))
-                found.append(node)
+                nodes.append(node)
                 budget -= len(node.leaves())
             elif budget >= 2 and not time and self.chance(0.5):
-                first, last = self.pick(lexicon.PAST_TIME if self.past else lexicon.PRESENT_TIME).split()
-                tag = "JJ" if first == "last" else "DT"
-                found.append(phrase("NP-TMP", leaf(tag, first), leaf("NN", last)))
+                nodes.append(self.time())
                 budget, time = budget - 2, True
             elif budget >= 2 and not manner and self.chance(0.4):
                 degree = leaf("RB", self.pick(("very", "so", "quite", "rather")))
-                found.append(phrase("ADVP", degree, leaf("RB", self.word(lexicon.MANNER))))
+                nodes.append(phrase("ADVP", degree, leaf("RB", self.word(lexicon.MANNER))))
                 budget, manner = budget - 2, True
             elif not manner:
-                found.append(phrase("ADVP", leaf("RB", self.word(lexicon.MANNER))))
+                nodes.append(phrase("ADVP", leaf("RB", self.word(lexicon.MANNER))))
                 budget, manner = budget - 1, True
             else:
                 budget -= 1
-        return found
+        return nodes
+
+    def time(self) -> Node:
+        first, last = self.pick(lexicon.PAST_TIME if self.past else lexicon.PRESENT_TIME).split()
+        return phrase("NP-TMP", leaf("JJ" if first == "last" else "DT", first), leaf("NN", last))
 
     def adverbial(self, budget: int) -> Node:
-        """because, although, before ... and a clause; when is an adverb in it."""
+        """A clause after because, although, before and the like; when is an adverb inside of the clause."""
         word = self.pick("because when although while before after if until".split())
         first = phrase("WHADVP", leaf("WRB", word)) if word == "when" else leaf("IN", word)
         return phrase("SBAR", first, phrase("S", *self.clause(budget - 1)))
 
-    def clause(self, budget: int, plain: bool = False) -> tuple[Node, Node]:
+    def clause(self, budget: int) -> tuple[Node, Node]:
         """Subject and predicate."""
         subject, kind, number = self.subject(budget)
-        return subject, self.predicate(kind, number, budget - len(subject.leaves()), plain)
+        return subject, self.predicate(kind, number, budget - len(subject.leaves()))
 
     def subject(self, budget: int) -> tuple[Node, str, str]:
         kind = self.pick(("person", "person", "person", "being", "thing", "abstract"))

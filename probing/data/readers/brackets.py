@@ -1,11 +1,9 @@
-"""Reads trees in Penn brackets, from files of them and from GUM's table.
+"""Reads trees in Penn brackets: from files of trees, and from GUM's table.
 
 Penn brackets (Marcus et al. 1993): the outer bracket is called ROOT; traces (-NONE-) and the phrases that they leave
-empty are removed; -LRB- and the like become brackets, `` and '' become ". GUM's table: `document-index TAB tree`, one
-a line, with the corpus' own list of documents per split (splits.md); its out-of-domain test2 (GENTLE) counts as test.
-nltk parses the brackets.
-
-Left out: no re-tokenisation to Moses' conventions (`ca n't` stays as it is).
+empty are removed; -LRB- and the like become brackets, `` and '' become ". Tokens stay as they are (`ca n't`). GUM's table:
+`document-index TAB tree`, one a line, with the corpus' own list of documents per split (splits.md); its out-of-domain test2
+(GENTLE) counts as test. nltk parses the brackets.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{"
 
 
 def from_tree(tree: Node, split: str | None = None) -> Sentence | None:
-    """The sentence of a tree under ROOT, or None where nothing but traces is in it."""
+    """The sentence of a tree under ROOT, or None where the tree holds traces only."""
     bare = without_traces(tree if tree.label in ("ROOT", "TOP", "S1", "") else Node("ROOT", (tree,)))
     if bare is None:
         return None
@@ -34,7 +32,7 @@ def from_tree(tree: Node, split: str | None = None) -> Sentence | None:
 
 
 def without_traces(node: Node) -> Node | None:
-    """The tree without -NONE- and without phrases that held nothing else."""
+    """The tree without -NONE- and without the phrases that hold nothing else; None where no word remains."""
     if node.word is not None:
         word = BRACKETS.get(node.word, node.word).replace("\\/", "/").replace("\\*", "*")
         return None if node.label == "-NONE-" else Node(node.label, word=word)
@@ -42,14 +40,14 @@ def without_traces(node: Node) -> Node | None:
     return Node(node.label, children) if children else None
 
 
-def read_penn(path: Path, text: str | None = None) -> Iterator[Sentence]:
-    """Trees in brackets, each on one line or over many.
+def read_penn(path: Path) -> Iterator[Sentence]:
+    """The sentences of a file of trees in brackets; a tree may span several lines.
 
     Raises:
         DataError: brackets that do not match, or a node that is neither phrase nor tag; file and line are named.
     """
     begun, level, parts = 0, 0, []
-    for number, line in enumerate((read_text(path) if text is None else text).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         for part in re.findall(r"[()]|[^()]+", line):
             if level == 0 and part.isspace():
                 continue
@@ -68,7 +66,7 @@ def read_penn(path: Path, text: str | None = None) -> Iterator[Sentence]:
 
 
 def read_gum(path: Path, split_file: Path | None = None) -> Iterator[Sentence]:
-    """GUM's table; with `split_file` every document must be listed there."""
+    """The sentences of GUM's table; every document must be listed in `split_file`, if one is given."""
     splits = document_splits(split_file) if split_file else None
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
@@ -87,17 +85,17 @@ def read_gum(path: Path, split_file: Path | None = None) -> Iterator[Sentence]:
 
 
 def penn_sentence(tree: str, where: str, split: str | None = None) -> Iterator[Sentence]:
-    """The sentence of one bracketed tree, if there is more than traces in it."""
+    """Yield the sentence of one bracketed tree, or nothing where the tree holds traces only."""
     try:
         sentence = from_tree(converted(library("nltk").Tree.fromstring(tree), where), split)
-    except (ValueError, RecursionError) as error:  # hundreds of brackets, one in the other, end in the latter
+    except (ValueError, RecursionError) as error:  # a RecursionError: hundreds of nested brackets
         raise DataError(f"{where}: not a tree in brackets: {' '.join(str(error).split())[:160]}") from None
     if sentence is not None:
         yield sentence
 
 
 def converted(tree: Any, where: str) -> Node:
-    """nltk's tree as ours."""
+    """Convert nltk's tree to a `Node`."""
     if len(tree) == 1 and isinstance(tree[0], str):
         return Node(tree.label(), word=tree[0])
     if not len(tree) or any(isinstance(child, str) for child in tree):
@@ -106,7 +104,7 @@ def converted(tree: Any, where: str) -> Node:
 
 
 def document_splits(path: Path) -> dict[str, str]:
-    """Document -> split from GUM's splits.md: headings `## dev`, one `* document` a line."""
+    """Document -> split, from GUM's splits.md: headings `## dev`, one `* document` a line."""
     splits, current = {}, None
     for line in read_text(path).split("\n"):
         if line.startswith("#"):

@@ -1,69 +1,50 @@
-"""Reads sentence classification as it was published: SST-2 (two formats) and CoLA. A card says which files and which format.
+"""Reads published files of sentence classification, one file for each split: SST-2 in two formats, and CoLA.
 
     label-sentence   `1 a stirring , funny ...`: label, blank, sentence (sentence-level SST-2, as in Kim 2014)
     glue             a header `sentence<TAB>label`, then rows (GLUE's SST-2: phrases in train)
     cola             `source<TAB>label<TAB>mark<TAB>sentence` (Warstadt et al. 2019, the raw files)
 
-A card without dev files takes as dev one in twenty sentences of train, by the hash of the sentence.
-
-Left out: files without labels, such as GLUE's test.
+A label is a whole number. Files without labels, such as GLUE's test, cannot be read.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from probing.data.readers.files import read_text
-from probing.data.readers.senteval import Line, find_file
+from probing.data.readers.line import Line
 from probing.errors import DataError
 
-FORMATS = ("label-sentence", "glue", "cola")
-DEV_SHARE = 20
+
+def read_label_sentence(path: Path) -> Iterator[Line]:
+    for number, row in _rows(path):
+        label, _, sentence = row.partition(" ")
+        yield _line(path, number, row, label, sentence, "label, blank, sentence")
 
 
-def find_files(root: Path, card: Mapping) -> dict[str, Path] | None:
-    """The card's files by split, from the first of its folders (`folders`, below `root`) that holds them all; else None."""
-    for folder in card.get("folders", ["."]):
-        found = {split: find_file(root / folder, name) for split, name in card["files"].items()}
-        if all(found.values()):
-            return found
-    return None
+def read_glue(path: Path) -> Iterator[Line]:
+    for number, row in _rows(path):
+        if number > 1:
+            sentence, _, label = row.rpartition("\t")
+            yield _line(path, number, row, label, sentence, "sentence<TAB>label")
+        elif row != "sentence\tlabel":
+            raise DataError(f"{path}, line 1: {row[:60]!r}, but GLUE's file begins with 'sentence<TAB>label'")
 
 
-def read(files: Mapping[str, Path], form: str) -> Iterator[Line]:
-    """The rows of the files (split: path), in their order.
-
-    Raises:
-        DataError: a row that is not of the format; file and line are named.
-    """
-    for split, path in files.items():
-        lines = read_text(path).removesuffix("\n").split("\n")
-        header = form == "glue"
-        if header and lines[0] != "sentence\tlabel":
-            raise DataError(f"{path}, line 1: {lines[0][:60]!r}, but GLUE's file begins with 'sentence<TAB>label'")
-        for number, line in enumerate(lines[header:], start=1 + header):
-            label, sentence = _fields(line, form, f"{path}, line {number}")
-            here = split
-            if split == "train" and "dev" not in files:
-                digest = hashlib.blake2b(sentence.encode(), digest_size=8).digest()
-                here = "train" if int.from_bytes(digest, "little") % DEV_SHARE else "dev"
-            yield Line(number, None, here, label, sentence, path)
-
-
-def _fields(line: str, form: str, where: str) -> tuple[str, str]:
-    if form == "label-sentence":
-        label, _, sentence = line.partition(" ")
-        shape = "label, blank, sentence"
-    elif form == "glue":
-        sentence, _, label = line.rpartition("\t")
-        shape = "sentence<TAB>label"
-    else:
-        fields = line.split("\t")
+def read_cola(path: Path) -> Iterator[Line]:
+    for number, row in _rows(path):
+        fields = row.split("\t")
         label, sentence = (fields[1], fields[3]) if len(fields) == 4 else ("", "")
-        shape = "source<TAB>label<TAB>mark<TAB>sentence"
+        yield _line(path, number, row, label, sentence, "source<TAB>label<TAB>mark<TAB>sentence")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str]]:
+    return enumerate(read_text(path).removesuffix("\n").split("\n"), start=1)
+
+
+def _line(path: Path, number: int, row: str, label: str, sentence: str, shape: str) -> Line:
     sentence = sentence.strip()
     if not label.isdigit() or not sentence:
-        raise DataError(f"{where}: a row is '{shape}' with a whole number as label, but this is {line[:80]!r}")
-    return label, sentence
+        raise DataError(f"{path}, line {number}: a row is '{shape}' with a whole number as label, but this is {row[:80]!r}")
+    return Line(path, number, label, sentence)

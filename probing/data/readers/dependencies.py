@@ -2,9 +2,7 @@
 
 A multiword token (`3-4`) is one token of the text whose words keep their arcs; empty nodes (`5.1`) are skipped. File
 names with -train, -dev, -test carry the split, comments `# newdoc id = …` the document. Every line of a word must have
-ten columns, and every sentence one tree.
-
-Left out: enhanced dependencies, lemmas, other comments.
+ten columns, and every sentence one tree. Enhanced dependencies, lemmas and other comments are ignored.
 """
 
 from __future__ import annotations
@@ -47,12 +45,12 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
 
 def file_split(path: Path) -> str | None:
     """tr, va or te of UD file names (de_gsd-ud-dev.conllu.xz), else None."""
-    found = re.search(r"[-_.](train|dev|test2|test)\.conllu", path.name)
-    return SPLIT_NAMES[found[1]] if found else None
+    match = re.search(r"[-_.](train|dev|test2|test)\.conllu", path.name)
+    return SPLIT_NAMES[match[1]] if match else None
 
 
 def conllu_sentence(block: str, where: str, split: str | None) -> Sentence:
-    """One sentence from its lines."""
+    """The sentence of the lines of one block."""
     conllu = library("conllu")
     try:
         (rows,) = conllu.parse(block + "\n\n")
@@ -85,7 +83,7 @@ def conllu_sentence(block: str, where: str, split: str | None) -> Sentence:
 
 
 def reaches_root(heads: list[int]) -> bool:
-    """Whether every word comes to -1 by its heads, so that there is no cycle."""
+    """Whether the heads of every word lead to -1: there is no cycle."""
     for word in range(len(heads)):
         steps = 0
         while word >= 0 and steps <= len(heads):

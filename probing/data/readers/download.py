@@ -1,4 +1,4 @@
-"""Downloads a task's official file from its pinned commit and verifies it by git blob id before it is kept."""
+"""Downloads the official files of tasks from a pinned commit; a file is kept only if its git blob id is the pinned one."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from probing.data.readers.files import read_bytes
-from probing.data.readers.senteval import find_file
+from probing.data.readers.files import find_file, read_bytes
 from probing.errors import DataError
 from probing.files import replace_file
 from probing.log import bar, info
 
 
 def git_blob_id(content: bytes) -> str:
-    """Git's name for a file's content: sha1 of `blob <length>\\0` and the bytes."""
+    """Git's id of a file's content: sha1 of `blob <length>\\0` and the bytes."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def fetch(cards: Sequence[Mapping[str, Any]], root: Path) -> None:
-    """Every card's file into `root`; files that are there and verified are left alone.
+    """Download the file of every card into `root`, unless the verified file is there.
 
     Raises:
-        DataError: no network, or a file whose content is not the pinned one; what was verified before stays.
+        DataError: no network, or a file whose content is not the pinned one; files verified before stay.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -35,10 +34,10 @@ def fetch(cards: Sequence[Mapping[str, Any]], root: Path) -> None:
     info(f"{len(cards)} files of the pinned commit into {root}, about 80 MB in all; licence: {cards[0]['licence']}")
     with bar("downloading", len(cards)) as advance:
         for card in cards:
-            here = find_file(root, card["file"])
-            if here is None or git_blob_id(read_bytes(here)) != card["git_blob"]:
-                if here is not None and here.name != card["file"]:
-                    raise DataError(f"{here} is not the official file (git blob id differs); move it away, or take another --root")
+            path = find_file(root, card["file"])
+            if path is None or git_blob_id(read_bytes(path)) != card["git_blob"]:
+                if path is not None and path.name != card["file"]:
+                    raise DataError(f"{path} is not the official file (git blob id differs); move it away, or take another --root")
                 _download(card, root / card["file"])
             advance(1)
     info(f"{len(cards)} files verified by git blob id")
@@ -55,9 +54,9 @@ def _download(card: Mapping[str, Any], path: Path) -> None:
             f"{card['source']} cannot be reached ({getattr(error, 'reason', error)}).\nWithout a network, copy {card['file']} "
             f"from someone who has it into a folder (plain, .gz or .xz) and give data.root=FOLDER"
         ) from None
-    if (found := git_blob_id(content)) != card["git_blob"]:
+    if (blob := git_blob_id(content)) != card["git_blob"]:
         raise DataError(
-            f"{card['source']}: the content has the git blob id {found}, the official file {card['git_blob']}; nothing was kept"
+            f"{card['source']}: the content has the git blob id {blob}, the official file {card['git_blob']}; nothing was kept"
         )
     try:
         replace_file(path, content)

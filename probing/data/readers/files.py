@@ -1,11 +1,11 @@
-"""Reads files: the one way from a path to bytes, text, lines or JSON, whatever the format above it; and the libraries for some.
+"""Reads bytes, text, lines or JSON from a path; every reader of a format goes through this module.
 
-Text is UTF-8, plain, .gz or .xz. A byte order mark at the head of a file is no text and is left out; a file in UTF-16 or UTF-32, an
-archive or another binary file is refused by its kind. A line ends at LF or CRLF, and in a file without any LF at CR; any
-other CR is a blank within its line, as U+2028 and the like are characters.
+Text is UTF-8, plain, .gz or .xz. A byte order mark at the head of a file is dropped; a file in UTF-16 or UTF-32, an archive or
+another binary file raises an error that names its kind. A line ends at LF or CRLF, and in a file without any LF at CR; any other CR
+is a blank within its line, and U+2028 and the like are characters.
 
-A mark at the head of a *later* line is refused, with the line: there files were joined, and what follows may be a second header
-too, which nobody but the user can judge. Within a line U+FEFF is a character, as Unicode says.
+A mark at the head of a *later* line is an error, too: files were joined there, and only the user can judge whether that line is a
+second header. Within a line U+FEFF is a character, as Unicode says.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from probing.errors import DataError, EncoderError, ProbingError
 MARK = b"\xef\xbb\xbf"
 """The byte order mark of UTF-8: U+FEFF."""
 SUFFIXES = ("", ".gz", ".xz")
-"""Endings of a file's name, after the one of its format, that are unpacked while it is read."""
+"""Endings of file names that are unpacked while reading, after the ending of the format; none for a plain file."""
 
 _OPEN = {"": open, ".gz": gzip.open, ".xz": lzma.open}
 _UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)
@@ -54,11 +54,24 @@ _KINDS = {
 }
 
 
+def find_file(root: Path, name: str) -> Path | None:
+    """The file `name` in `root`, plain or compressed (.gz, .xz), or None.
+
+    Raises:
+        DataError: there is more than one copy of it.
+    """
+    copies = [path for suffix in SUFFIXES if (path := root / f"{name}{suffix}").is_file()]
+    if len(copies) > 1:
+        names = " and ".join(path.name for path in copies)
+        raise DataError(f"{root} holds {names}: keep one of them, so that it is clear which one is read")
+    return copies[0] if copies else None
+
+
 def read_bytes(path: Path, error: type[ProbingError] = DataError) -> bytes:
     """The file's content, unpacked.
 
     Raises:
-        error: the file is missing, a folder, unreadable, cut short, or not what its suffix says.
+        error: the file is missing, a folder, unreadable, cut short, or not packed as its suffix says.
     """
     try:
         with _opened(path) as file:
@@ -77,7 +90,7 @@ def read_text(path: Path, error: type[ProbingError] = DataError) -> str:
 
 
 def decoded(content: bytes, where: object, error: type[ProbingError] = DataError) -> str:
-    r"""The text of what `read_bytes` gave, lines ended by "\n"; `where` is the file in words.
+    r"""The text of a file's bytes, lines ended by "\n"; `where` names the file in error messages.
 
     Raises:
         error: it is not UTF-8 (the byte is named), another kind of file, or has a byte order mark at the head of a later line.
@@ -105,7 +118,7 @@ def decoded(content: bytes, where: object, error: type[ProbingError] = DataError
 
 
 def read_lines(path: Path, error: type[ProbingError] = DataError) -> Iterator[bytes]:
-    r"""The lines of a long text file, each ended by b"\n" but perhaps the last, read as they are asked for; not decoded.
+    r"""The lines of a long text file one by one, not decoded; each ends with b"\n", except perhaps the last.
 
     Raises:
         error: see `read_bytes`; or another kind of file than text in UTF-8.
@@ -120,7 +133,7 @@ def read_lines(path: Path, error: type[ProbingError] = DataError) -> Iterator[by
 
 
 def read_json(path: Path, what: str, hint: str) -> Any:
-    """The content of a JSON file that an encoder needs; `what` is its option in words, `hint` what to give.
+    """The content of a JSON file that an encoder needs; `what` names its option, `hint` says what to give.
 
     Raises:
         EncoderError: there is no such file, it cannot be read, or it is not JSON.
@@ -133,7 +146,7 @@ def read_json(path: Path, what: str, hint: str) -> Any:
 
 
 def require_file(path: Path, what: str, hint: str = "") -> None:
-    """Checks that an encoder's file can be opened; `what` is its option in words, `hint` what to give.
+    """Check that an encoder's file can be opened; `what` names its option, `hint` says what to give.
 
     Raises:
         EncoderError: it is missing, a folder, or closed to this user.
@@ -148,7 +161,7 @@ def require_file(path: Path, what: str, hint: str = "") -> None:
 
 
 def library(name: str) -> Any:
-    """nltk or conllu, which only the readers of brackets and CoNLL-U need.
+    """Import nltk or conllu, which only the readers of brackets and CoNLL-U need.
 
     Raises:
         ProbingError: it is not installed.
@@ -160,7 +173,7 @@ def library(name: str) -> Any:
 
 
 def kind_of_file(head: bytes) -> str:
-    """A file's kind and what to do, by its first bytes; empty for text in UTF-8 and whatever else is not known.
+    """A file's kind and what to do, by its first bytes; empty for text in UTF-8 and unknown kinds.
 
     >>> kind_of_file(b"BZh91AY&SY")
     'a file packed by bzip2; unpack it and give the text file that is in it'

@@ -1,8 +1,6 @@
-"""A parsed sentence: tokens as they stand in running text, with a constituency tree, with dependencies, or with
-neither.
+"""A parsed sentence: its tokens in running text, with a constituency tree, with dependencies, or with neither.
 
-Depth and labels are those of Penn-style trees (Marcus et al. 1993); dependencies are Universal Dependencies' basic
-ones. Left out: enhanced dependencies, lemmas, and anything that the builders do not ask for.
+Depth and labels are those of Penn-style trees (Marcus et al. 1993); dependencies are the basic ones of Universal Dependencies.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ class Node:
 
     @property
     def depth(self) -> int:
-        """Nodes on the longest way down, this one and the tag included and the word not: nltk's height less one."""
+        """Nodes on the longest path down, this one and the tag included and the word not: nltk's height less one."""
         return 1 + max((child.depth for child in self.children), default=0)
 
     def leaves(self) -> list[Node]:
@@ -49,7 +47,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Dependencies:
-    """A dependency tree over words 0..w-1: `heads` are words, -1 at the root; `token`: the token it is in."""
+    """A dependency tree over words 0..w-1: `heads` holds words, -1 for the root; `token` the index of each word's token."""
 
     heads: tuple[int, ...]
     relations: tuple[str, ...]
@@ -68,7 +66,7 @@ class Dependencies:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Tokens with tags (one each), a tree or dependencies, a split (tr, va, te) and a document, as far as the source has them."""
+    """Tokens, and as far as the source has them: a tag for each, a tree or dependencies, a split (tr, va, te), a document."""
 
     tokens: tuple[str, ...]
     tags: tuple[str, ...] = ()
@@ -84,7 +82,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences with the name of the files they came from and the sha256 of the files' unpacked content."""
+    """Sentences, with the names of their files and the sha256 of the files' unpacked content."""
 
     name: str
     sha256: str

@@ -1,7 +1,7 @@
 """Sentences for a language model: plain text, CoNLL-U (its word forms), or the Brown corpus as NLTK's zip of word/tag files.
 
-Plain text is read line by line; tokens stand between blanks. A line longer than `longest` is a paragraph: it is cut after
-the tokens . ! ? and, where a piece is still longer, after `longest` tokens. Wikitext's headings (= Title =) are skipped.
+Plain text is read line by line; blanks separate tokens. A line longer than `longest` is a paragraph: it is cut after the tokens
+. ! ? and, where a piece is still longer, after `longest` tokens. Wikitext's headings (= Title =) are skipped.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from probing.errors import DataError
 
 
 def sentences(path: Path, longest: int = 64) -> Iterator[str]:
-    """The sentences of a file, plain or compressed (.gz, .xz), tokens joined by single blanks.
+    """The sentences of a file, plain or compressed (.gz, .xz); single blanks join their tokens.
 
     Raises:
-        DataError: a file that is missing or cannot be read, a zip without word/tag files, or a row of a task's file.
+        DataError: a file that is missing or cannot be read, a zip with other files than word/tag, or a row of a task's file.
     """
     name = path.name.lower().removesuffix(".gz").removesuffix(".xz")
     if name.endswith(".zip"):
-        found = _brown(path)
+        lines = _brown(path)
     elif name.endswith((".conllu", ".conll")):
-        found = _conllu(path)
+        lines = _conllu(path)
     else:
-        found = _plain(path)
-    for tokens in found:
+        lines = _plain(path)
+    for tokens in lines:
         for piece in cut(tokens, longest):
             yield " ".join(piece)
 

@@ -1,47 +1,30 @@
-"""Reads parsed text: Penn brackets, CoNLL-U, GUM's table of trees, and plain sentences, plain or compressed (.gz, .xz).
+"""Reads a corpus: Penn brackets, CoNLL-U, GUM's table of trees, or plain sentences, plain or compressed (.gz, .xz).
 
-One door, `read_source`, picks the reader from the file's name or its first line; the readers are in
-`probing.data.readers.brackets` and `probing.data.readers.dependencies`, what they yield in `probing.data.readers.parsed`. Plain
-text is one sentence a line, tokens between blanks: enough for the tasks that need no parse. A table is no plain text: a line with a
-tab is refused, and so is a file that is called one (`TABLES`).
-
-Left out: no parsing and no tokenisation.
+`read_source` picks the reader by the file's name or its first line. Plain text is one sentence a line, blanks between tokens, for
+the tasks that need no parse; a table is an error: a line with a tab, or a file with an ending of `TABLES`. Nothing is parsed or
+tokenised.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from probing.data.readers.brackets import read_gum, read_penn
 from probing.data.readers.dependencies import read_conllu
 from probing.data.readers.files import read_bytes, read_text
-from probing.data.readers.parsed import Corpus, Dependencies, Node, Sentence
+from probing.data.readers.parsed import Corpus, Sentence
 from probing.data.readers.senteval import is_row
 from probing.errors import DataError
 
-__all__ = [
-    "Corpus",
-    "Dependencies",
-    "Node",
-    "Sentence",
-    "kind_of",
-    "read_conllu",
-    "read_gum",
-    "read_penn",
-    "read_plain",
-    "read_source",
-]
 KINDS = {".mrg": "penn", ".ptb": "penn", ".penn": "penn", ".conllu": "conllu", ".conll": "conllu"}
-
-
 TABLES = (".csv", ".tsv", ".json", ".jsonl")
 
 
 def read_plain(path: Path) -> Iterator[Sentence]:
-    """One sentence a line, tokens between blanks; no tags and no parse.
+    """The sentences of a plain file, one a line, blanks between tokens; without tags and parse.
 
     Raises:
         DataError: a line with a tab, or a file whose name is that of a table; file and line are named.
@@ -64,12 +47,12 @@ def read_plain(path: Path) -> Iterator[Sentence]:
 
 
 def bare_suffix(path: Path) -> str:
-    """The ending of the file's name in small letters, without .gz and .xz."""
+    """The ending of the file's name in lower case, without .gz and .xz."""
     return Path(path.name.removesuffix(".gz").removesuffix(".xz")).suffix.lower()
 
 
 def kind_of(path: Path) -> str:
-    """penn, gum, conllu or plain, by the name without .gz and .xz, else by the first line that says something."""
+    """penn, gum, conllu or plain: by the ending of the name, else by the first line that is neither blank nor a comment."""
     suffix = bare_suffix(path)
     if suffix in KINDS:
         return KINDS[suffix]
@@ -82,37 +65,31 @@ def kind_of(path: Path) -> str:
 
 
 def read_source(path: str | Path, split_file: str | Path | None = None) -> Corpus:
-    """Reads a file, or all files of a folder of one kind, with the reader that its name or content asks for.
+    """Read a file, or all files of a folder, which must be of one kind.
 
     Args:
         path: brackets (.mrg, .ptb), CoNLL-U (.conllu), GUM's table, or plain sentences; .gz and .xz of them.
-        split_file: GUM's splits.md; without it a splits.md beside the table is taken.
+        split_file: GUM's splits.md; None: the splits.md beside the table, if there is one.
 
     Raises:
-        DataError: nothing there, an empty file, or a line that cannot be read; file and line are named.
+        DataError: no file, an empty file, or a line that cannot be read; file and line are named.
     """
     path = Path(path).expanduser()
     files = [path]
     if path.is_dir():
-        bare = {file: bare_suffix(file) for file in sorted(path.rglob("*"))}
-        files = [file for file, suffix in bare.items() if suffix in KINDS]
-        if not files or len({KINDS[bare[file]] for file in files}) > 1:
+        files = [file for file in sorted(path.rglob("*")) if bare_suffix(file) in KINDS]
+        if len({KINDS[bare_suffix(file)] for file in files}) != 1:
             raise DataError(f"{path} must hold treebank files of one kind ({', '.join(KINDS)}); name one file instead")
     sentences: list[Sentence] = []
     for file in files:
-        kind = kind_of(file)
-        beside = file.parent / "splits.md"
-        splits = Path(split_file) if split_file else (beside if kind == "gum" and beside.is_file() else None)
-        readers = {"penn": read_penn, "conllu": read_conllu, "plain": read_plain}
-        sentences.extend(read_gum(file, splits) if kind == "gum" else readers[kind](file))
+        if (kind := kind_of(file)) == "gum":
+            beside = file.parent / "splits.md"
+            sentences.extend(read_gum(file, Path(split_file) if split_file else beside if beside.is_file() else None))
+        else:
+            sentences.extend({"penn": read_penn, "conllu": read_conllu, "plain": read_plain}[kind](file))
     if not sentences:
         raise DataError(f"{path} holds no sentence; give brackets, CoNLL-U, or one sentence a line")
-    return Corpus("+".join(file.name for file in files[:4]), sha256_of(files), tuple(sentences))
-
-
-def sha256_of(files: Iterable[Path]) -> str:
-    """Of the unpacked content of the files, one after the other."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(read_bytes(file))
-    return digest.hexdigest()
+    return Corpus("+".join(file.name for file in files[:4]), digest.hexdigest(), tuple(sentences))

@@ -1,1 +1,1 @@
-"""The solver of the logistic probes: L-BFGS for many label sets and penalties on one matrix of features."""
+"""L-BFGS for the logistic probes: many label sets on one matrix of features."""

@@ -1,0 +1,175 @@
+"""Cards: the YAML file that describes a task, and the data card that describes the data found for it.
+
+A task's card is a file in `tasks/`, or a user's own by path; its fields are `CARD_FIELDS`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from probing.data.readers.files import read_text
+from probing.data.readers.formats import FORMATS
+from probing.errors import DataError, did_you_mean
+from probing.paths import TASKS
+
+if TYPE_CHECKING:
+    from probing.data.task import Task
+
+CARD_FIELDS = {
+    "name": "short name, the one used on the command line",
+    "paper_name": "name in the paper's tables",
+    "group": "surface, syntactic, semantic or classification",
+    "about": "one sentence: what is asked",
+    "file": "file name in the data folder, without .gz or .xz",
+    "files": "instead of file: split to file name (train, dev, test; without dev a part of train is taken)",
+    "folders": "with files: folders below the data folder, tried in this order",
+    "format": f"{', '.join(FORMATS)} (default of file: senteval)",
+    "classes": "labels of the official file",
+    "n_classes": "their number, where they are too many to list",
+    "metric": "accuracy",
+    "reference": "paper",
+    "source": "address of the official file",
+    "git_blob": "git blob id (sha1) of the official file",
+    "licence": "licence of the official file",
+}
+_KINDS = {
+    "files": (dict, "a mapping of splits to file names"),
+    "folders": (list, "a list of names"),
+    "classes": (list, "a list of labels (a number goes into n_classes)"),
+    "n_classes": (int, "a whole number"),
+}
+SENTEVAL = (
+    "sentence_length word_content tree_depth top_constituents bigram_shift past_present subj_number obj_number odd_man_out "
+    "coordination_inversion"
+).split()
+"""The ten tasks of Conneau et al. 2018, in the order of the paper's table."""
+
+
+def names() -> list[str]:
+    """Names of the cards in `tasks/`; SentEval's ten first, in the order of the paper's table."""
+    return [*SENTEVAL, *sorted({path.stem for path in TASKS.glob("*.yaml")} - set(SENTEVAL))]
+
+
+def load_card(name: str) -> dict[str, Any]:
+    """The card of a task, by its name or by the path of a YAML file.
+
+    Raises:
+        DataError: no such card, an unknown or missing field, or a file that is not a YAML mapping.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else TASKS / f"{name}.yaml"
+    if not path.is_file():
+        if path.parent != TASKS:
+            raise DataError(f"no card {path}")
+        raise DataError(
+            f"unknown task {name!r}{did_you_mean(name, names())} (allowed: {', '.join(names())}, or the path of a card.yaml)"
+        )
+    try:
+        card = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: an impossible date
+        raise DataError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(card, dict):
+        raise DataError(f"{path} must be a mapping with the fields {', '.join(CARD_FIELDS)}")
+    for key in card:
+        if key not in CARD_FIELDS:
+            raise DataError(f"{path}: unknown field {key!r}{did_you_mean(str(key), CARD_FIELDS)}")
+    card = {key: value for key, value in card.items() if value is not None}
+    for key, value in card.items():
+        kind, parts = _KINDS.get(key, (str, ""))
+        inner = value.values() if kind is dict and isinstance(value, dict) else value if kind is list else ()
+        if not isinstance(value, kind) or any(type(part) not in (str, int)[: 1 + (key == "classes")] for part in inner):
+            hint = "; in YAML, put quotes around text that looks like a number, yes, no, on or off"
+            raise DataError(f"{path}: {key} must be {parts or 'text'}, not {value!r} ({CARD_FIELDS[key]}){hint}")
+    for key in ("name", *(() if card.get("files") else ("file",))):
+        if not card.get(key):
+            raise DataError(f"{path}: the field {key!r} is missing ({CARD_FIELDS[key]})")
+    files = card.get("files")
+    if files and not {"train", "test"} <= set(files) <= {"train", "dev", "test"}:
+        raise DataError(f"{path}: files must be a mapping with train and test, and dev if there is one, not {files!r}")
+    if (form := card.get("format", None if files else "senteval")) not in FORMATS:
+        raise DataError(f"{path}: format={form!r} is unknown (allowed: {', '.join(FORMATS)})")
+    if card.get("metric", "accuracy") != "accuracy":
+        raise DataError(f"{path}: metric {card['metric']!r} is unknown (allowed: accuracy; macro F1 is reported with it)")
+    return card
+
+
+def data_card(task: Task) -> dict[str, Any]:
+    """The facts about a task's data, as plain JSON: counts per class and split, majority rates (0-1), duplicates, identity.
+
+    `notes` warns readers of a table in words: a file that is not the official one, other classes than the card's, classes missing
+    from a split, sentences in two splits, sentences with two labels. For a cross-validated task, all but `n` is about its first
+    fold.
+    """
+    if task.folds:
+        n = {name: len(split) for name, split in task.splits.items()}
+        first = task.folds[0].data_card
+        note = (
+            f"cross-validated on sentences of the train split in {len(task.folds)} folds: {n['dev']} sentences choose (dev), "
+            f"{n['test']} others report (test); train is the first fold's"
+        )
+        return first | {"sha256": task.sha256, "n": n, "folds": len(task.folds), "notes": [note, *first["notes"]]}
+    counts = {s: np.bincount(split.labels, minlength=len(task.classes)) for s, split in task.splits.items()}
+    texts = {s: set(split.texts) for s, split in task.splits.items()}
+    overlaps = {f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}
+    labels_of: dict[str, set[int]] = {}
+    for split in task.splits.values():
+        for text, label in zip(split.texts, split.labels, strict=True):
+            labels_of.setdefault(text, set()).add(int(label))
+    contradictory = sum(len(labels) > 1 for labels in labels_of.values())
+    official = bool(task.card.get("git_blob")) and task.git_blob == task.card["git_blob"]
+
+    notes = []
+    if task.card.get("git_blob") and not official:
+        notes.append("not the official file (git blob id differs): its numbers are not comparable with the paper's")
+    if expected := task.card.get("classes"):
+        if sorted(map(str, expected)) != list(task.classes):
+            notes.append(f"classes {list(task.classes)} differ from the card's {list(expected)}")
+    elif (n := task.card.get("n_classes")) and n != len(task.classes):
+        notes.append(f"{len(task.classes)} classes, the card says {n}")
+    for s, count in counts.items():
+        if missing := int((count == 0).sum()):
+            notes.append(f"{missing} of {len(task.classes)} classes have no sentence in {s}")
+    for pair, n in overlaps.items():
+        if n:
+            notes.append(f"{n} sentence(s) occur in both {pair}")
+    if contradictory:
+        notes.append(f"{contradictory} sentence(s) carry two labels")
+    if task.test.groups is not None:
+        notes.append(
+            f"the {len(task.test)} test sentences are of {task.test.n_groups} groups ({task.groups_from or 'given'}): "
+            "intervals and tests go over groups"
+        )
+    return {
+        "task": task.name,
+        "source": task.source,
+        "file_sha256": task.file_sha256,
+        "git_blob": task.git_blob,
+        "official": official,
+        "sha256": task.sha256,
+        "train_size": task.train_size,
+        "n": {s: len(split) for s, split in task.splits.items()},
+        "n_groups": {s: split.n_groups for s, split in task.splits.items()},
+        "groups_from": task.groups_from,
+        "n_classes": len(task.classes),
+        "classes": {
+            s: {c: int(k) for c, k in zip(task.classes, count, strict=True)}
+            if len(task.classes) <= 30
+            else {"smallest": int(count.min()), "largest": int(count.max())}
+            for s, count in counts.items()
+        },
+        "majority": {s: float(count.max() / count.sum()) for s, count in counts.items()},
+        "tokens": {
+            s: dict(zip(("min", "median", "max"), (int(q) for q in np.quantile(split.lengths, (0, 0.5, 1))), strict=True))
+            for s, split in task.splits.items()
+        },
+        "duplicates": {
+            "within": {s: sum(n - 1 for n in Counter(split.texts).values()) for s, split in task.splits.items()},
+            "across": overlaps,
+            "two_labels": contradictory,
+        },
+        "notes": notes,
+    }

@@ -1,0 +1,202 @@
+"""Comparisons on the same test items, families of comparisons, and power.
+
+Two classifiers: exact McNemar test (McNemar 1947) on the items that one has right and the other wrong, with the interval of their
+difference (Agresti & Min 2005). Groups of items that share a source flip together. Means over seeds or train halves: t test with
+the variance between them. Other numbers: paired t test, or Wilcoxon's (1945). Families: Holm's correction (Holm 1979); letters show
+all pairs (Piepho 2004). Power of the exact McNemar test: Duffy (1984).
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.stats import binom, t, wilcoxon
+
+from probing.evaluation.statistics import beyond_items, mean_ci, median_ci, standard_error
+from probing.types import Estimate, Labels
+
+_MIN_P = 1e-30
+"""The smallest p-value of the root search."""
+
+
+def paired(differences: ArrayLike, robust: bool = False) -> tuple[Estimate, float]:
+    """Return the mean of paired differences, and the two-sided p-value of the t test (1 if all are zero).
+
+    Args:
+        robust: the median and Wilcoxon's signed-rank test, for differences with far outliers.
+    """
+    d = np.asarray(differences, float)
+    if len(d) < 2 or not d.any():
+        return (median_ci if robust else mean_ci)(d), 1.0 if len(d) > 1 else np.nan
+    if robust:
+        return median_ci(d), float(wilcoxon(d).pvalue)
+    error = float(d.std(ddof=1) / np.sqrt(len(d)))
+    return mean_ci(d), 2 * float(t.sf(abs(d.mean()) / error, len(d) - 1)) if error else 0.0
+
+
+def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool], groups: Labels | None = None) -> float:
+    """Return the two-sided p-value of the exact McNemar test; 1 if the two never differ in correctness.
+
+    With groups it is the exact sign-flip test: if the two are equal, each group's difference in right items is as likely to be of
+    either sign, and p is the share of all sign patterns whose sum is at least as far from 0 as the observed one. With groups of one
+    item that is McNemar's test; its large-sample form is the statistic of Durkalski et al. (2003), without weights.
+
+    Args:
+        correct_a, correct_b: whether each classifier is right, item by item, both (n,).
+        groups: numbers 0..m-1 of the items' groups, (n,), or None.
+    """
+    a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
+    _check_same(a, b)
+    d = a.astype(int) - b
+    d = d if groups is None else np.bincount(groups, d).astype(int)
+    sizes, counts = np.unique(np.abs(d[d != 0]), return_counts=True)
+    negative = np.ones(1)  # probabilities of the sums 0, 1, 2, … of the differences with a minus
+    for size, count in zip(sizes, counts, strict=True):
+        pmf = np.zeros(size * count + 1)
+        pmf[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        negative = np.convolve(negative, pmf)
+    total = len(negative) - 1  # the sum of signed differences is the total less twice the negative sum
+    far = np.abs(total - 2 * np.arange(total + 1)) >= abs(int(d.sum()))
+    return float(min(1.0, negative[far].sum()))
+
+
+def compare(
+    correct_a: ArrayLike, correct_b: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = ()
+) -> tuple[Estimate, float]:
+    """Return the difference of two accuracies on the same items (a - b, 0-1), mean over seeds, with 95 % interval; and its p-value.
+
+    One seed without train halves: the p-value is `mcnemar`'s. Else it is the level at which the interval over items (or groups),
+    seeds and train halves ends at 0. To the variance over items 1 / n^2 is added, from the half items of Agresti & Min (2005), so
+    that two columns that never differ have an interval of some width.
+
+    Args:
+        correct_a, correct_b: whether each is right: (n_seeds, n), seeds and items in the same order, or (n,) for one seed.
+        groups: numbers 0..m-1 of the items' groups, (n,), or None.
+        halves: differences of the same two columns, both fitted on the same random half of the train split, half by half.
+
+    Raises:
+        ValueError: the two were scored on different items or seeds.
+    """
+    a, b = (np.atleast_2d(np.asarray(correct, float)) for correct in (correct_a, correct_b))
+    _check_same(a, b)
+    d, n = a - b, a.shape[1]
+    value, m = float(d.mean()), n if groups is None else int(np.max(groups)) + 1
+    if m < 2:
+        return Estimate(value, -1.0, 1.0), 1.0
+    beyond = beyond_items(d.mean(1), halves)
+    variances, degrees = np.array([(standard_error(d.mean(0), groups) ** 2 + 1 / n**2, m - 1), *beyond]).T
+
+    def half(level: float) -> float:
+        return float(np.sqrt(variances @ t.isf(level / 2, degrees) ** 2))
+
+    interval = Estimate(value, max(-1.0, value - half(0.05)), min(1.0, value + half(0.05)))
+    if not beyond:
+        return interval, mcnemar(a[0], b[0], groups)
+    if abs(value) >= half(_MIN_P):
+        return interval, _MIN_P
+    return interval, float(np.exp(brentq(lambda p: half(np.exp(p)) - abs(value), np.log(_MIN_P), 0.0)))
+
+
+def _check_same(a: np.ndarray, b: np.ndarray) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"the classifiers were scored on different items: {a.shape} and {b.shape}")
+
+
+def mcnemar_power(n: int, discordance: float, difference: float, alpha: float) -> float:
+    """Return the probability that the exact McNemar test gives a two-sided p-value of at most `alpha` (Duffy 1984, exact power).
+
+    The number of items on which exactly one of the two is right is binomial, with probability `discordance`; the test uses only
+    those, and the better one is right in (1 + difference / discordance) / 2 of them.
+
+    Args:
+        n: test items.
+        discordance: probability that exactly one of the two is right, at least `difference`.
+        difference: of the two accuracies (0-1).
+    """
+    discordance = max(discordance, difference)
+    lowest, highest = binom.ppf([1e-9, 1 - 1e-9], n, discordance)
+    m = np.arange(lowest, highest + 1)
+    critical = binom.isf(alpha / 2, m, 0.5) + 1  # the smallest count x with P(X >= x) <= alpha / 2
+    better = (1 + difference / discordance) / 2
+    rejected = binom.sf(critical - 1, m, better) + binom.cdf(m - critical, m, better)
+    return float(binom.pmf(m, n, discordance) @ rejected)
+
+
+@cache
+def smallest_difference(n: int, discordance: float, alpha: float, power: float = 0.8) -> float:
+    """Return the difference of two accuracies (0-1) that the exact McNemar test on `n` items detects with probability `power`.
+
+    inf if no difference is detected that often. Arguments: see `mcnemar_power`.
+
+    >>> round(smallest_difference(1000, 0.1, 0.05), 3)
+    0.029
+    """
+    if mcnemar_power(n, discordance, 1.0, alpha) < power:
+        return np.inf
+    return float(brentq(lambda d: mcnemar_power(n, discordance, d, alpha) - power, 1e-9, 1.0, xtol=1e-6))
+
+
+def letters(separated: ArrayLike) -> list[str]:
+    """Return all pairwise comparisons as letters: two share a letter if and only if they are not separated.
+
+    A letter is a largest set of which no two are separated. Insert-and-absorb algorithm (Piepho 2004): sets that hold a separated
+    pair are split in two, and sets within others are dropped.
+
+    Args:
+        separated: (n, n), symmetric; order the n from best to worst, and the best has an a.
+
+    >>> letters([[0, 0, 1], [0, 0, 0], [1, 0, 0]])
+    ['a', 'ab', 'b']
+    """
+    x = np.asarray(separated, bool)
+    groups = {frozenset(range(len(x)))}
+    for pair in map(frozenset, np.argwhere(np.triu(x, 1)).tolist()):
+        split = {group - {member} for group in groups for member in (pair if pair <= group else (-1,))}
+        groups = {group for group in split if not any(group < other for other in split)}
+    names = [string.ascii_letters[k % 52] + "'" * (k // 52) for k in range(len(groups))]
+    named = list(zip(names, sorted(groups, key=sorted), strict=True))
+    return ["".join(name for name, group in named if k in group) for k in range(len(x))]
+
+
+def paired_difference(
+    correct_a: Sequence[np.ndarray], correct_b: Sequence[np.ndarray], groups: Sequence[Labels | None] | None = None
+) -> tuple[float, float]:
+    """Return the mean over tasks of the difference of two accuracies on the same items (a - b, 0-1), and its standard error.
+
+    Each task has the adjusted estimate of Agresti & Min (2005): half an item is added to each cell of the 2 x 2 table, so that the
+    error is above 0 even if the two never differ. Tasks are independent: their variances add.
+
+    Args:
+        correct_a, correct_b: for every task, whether each classifier is right, item by item.
+        groups: for every task the numbers of its items' groups, or None; with them the error is that between groups.
+    """
+    differences, variances = [], []
+    for a, b, task_groups in zip(correct_a, correct_b, groups or [None] * len(correct_a), strict=True):
+        _check_same(a, b)
+        n, only_a, only_b = len(a) + 2, (a & ~b).sum() + 0.5, (~a & b).sum() + 0.5
+        differences.append((only_a - only_b) / n)
+        if task_groups is None:
+            variances.append(((only_a + only_b) / n - differences[-1] ** 2) / n)
+        else:
+            variances.append(standard_error(a.astype(int) - b, task_groups) ** 2 + 1 / n**2)
+    return float(np.mean(differences)), float(np.sqrt(np.sum(variances)) / len(variances))
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Return Holm-adjusted p-values, in the given order; an empty family stays empty.
+
+    The same as statsmodels' `multipletests`, which runs the garbage collector in every call, a third of a second here.
+
+    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return adjusted

@@ -1,0 +1,182 @@
+"""Named protocols: each says how a probe is fitted, tuned on dev, and scored on test.
+
+    fast            logistic regression on standardised features, L2 path over `grid`, best C on dev (ours, the default)
+    sklearn         the same estimator, solved by scikit-learn: the reference of `fast`
+    senteval        SentEval's torch loop: L2 grid on dev, MLP or linear (probing.probes.mlp)
+    senteval-logreg SentEval's scikit-learn path: raw features, liblinear, one-vs-rest, C in 2^-2 .. 2^3 on dev
+    senteval-logreg-lbfgs   the same with today's library default, lbfgs and softmax
+    jawahar2019     the released probe of Jawahar et al. 2019: [CLS], 50 hidden units, four passes, no early stop
+
+Numbers of different protocols are different measurements: every row holds the `label` of its protocol, with every option that was
+changed. One call fits many layers and poolings of a task to several label sets (the true labels and the control task's), so that
+they share work; results come one by one, as they are ready.
+
+SentEval sorts the train sentences by length and label before the seeded shuffling; `order=senteval` does so (see
+`SplitFeatures.order`). By default the order is the file's, so that the same seed gives other minibatches.
+
+Two deviations from the originals' code: SentEval's final refit is not made (with its seed it repeats, on deterministic hardware, a
+run of the grid), and features are not rounded to 6 decimals as in Jawahar et al.'s files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from probing import config
+from probing.errors import ConfigError
+from probing.types import Features, Labels, Representation
+
+ORDERS = ("file", "senteval")
+
+
+class SplitFeatures(NamedTuple):
+    """Features of one column, split by split.
+
+    `order` holds the rows of train in SentEval's order: by length in tokens, then by the task's label, then as in the file
+    (senteval/probing.py). Only protocols with order=senteval need it.
+    """
+
+    train: Features
+    dev: Features
+    test: Features
+    order: np.ndarray | None = None
+
+
+class SplitLabels(NamedTuple):
+    """Class indices of train and dev; protocols never see those of test."""
+
+    train: Labels
+    dev: Labels
+
+
+class Fold(NamedTuple):
+    """One fold of a cross-validation: rows of its train, dev and test sentences, and the labels of train and dev."""
+
+    train: np.ndarray
+    dev: np.ndarray
+    test: np.ndarray
+    labels: SplitLabels
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """The result of one fit.
+
+    Attributes:
+        predictions: class indices of the test sentences, (n_test,).
+        dev_accuracy: of the chosen hyperparameters, 0-1.
+        chosen: the hyperparameters chosen on dev; for a cross-validated task lists, fold by fold.
+        tried: every setting, with its dev accuracy, and whether it converged; `exact` is False for a setting that dev did not
+            choose and that was solved to a loose tolerance.
+        converged: of the chosen fit; True for a protocol that stops by rule.
+        edge: "lower end" or "upper end" if the chosen C (or L2, if nothing else is tuned) is the smallest or the largest of
+            several that were allowed, in any fold; else empty.
+        left_out: the number of features that the protocol ignored because they are constant.
+    """
+
+    predictions: Labels
+    dev_accuracy: float
+    chosen: Mapping[str, Any]
+    tried: tuple[Mapping[str, Any], ...]
+    converged: bool
+    edge: str = ""
+    left_out: int = 0
+
+
+class ProbeProtocol(Protocol):
+    """A way of fitting probes. `name` is the preset's; `label` adds the options that differ from it."""
+
+    name: str
+
+    def settings(self, task: str) -> dict[str, Any]:
+        """Return everything that determines the numbers for this task, as plain JSON: part of a cell's key."""
+        ...
+
+    def seed(self, seed: int) -> int | None:
+        """Return the seed that is used when the run's is `seed`; None if no seed can change a number."""
+        ...
+
+    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
+        """Return the columns that the protocol probes."""
+        ...
+
+    def fit(
+        self,
+        load: Callable[[Representation], SplitFeatures],
+        columns: Sequence[Representation],
+        label_sets: Mapping[str, SplitLabels],
+        task: str,
+        n_classes: int,
+        seed: int,
+    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
+        """Fit every column to every label set; yield each result when it is ready.
+
+        Raises:
+            DataError: features that are not finite.
+        """
+        ...
+
+
+def label(protocol: ProbeProtocol) -> str:
+    """Return the preset's name and the options in which the protocol differs from it, e.g. `senteval[nhid=[100]]`."""
+    if protocol.name not in config.names("probe"):  # a protocol of the user's own
+        return protocol.name
+    preset = config.read("probe", protocol.name)
+    changed = []
+    for option in fields(protocol):  # type: ignore[arg-type]
+        value = getattr(protocol, option.name)
+        if value != preset[option.name]:
+            changed.append(f"{option.name}={value}".replace(" ", ""))
+    return protocol.name + (f"[{','.join(changed)}]" if changed else "")
+
+
+def edge_of(chosen: float, tried: Sequence[float]) -> str:
+    """Return "lower end" or "upper end" if the chosen value is the smallest or the largest of several, else "".
+
+    >>> edge_of(10.0, [0.1, 1.0, 10.0]), edge_of(1.0, [0.1, 1.0, 10.0]), edge_of(1.0, [1.0])
+    ('upper end', '', '')
+    """
+    smallest, largest = min(tried), max(tried)
+    return "" if smallest == largest or smallest < chosen < largest else "lower end" if chosen == smallest else "upper end"
+
+
+def check_grid(name: str, values: Sequence[float], above: float, below: float = float("inf")) -> None:
+    """Raise a `ConfigError` if there is no value, or one that is not between the bounds."""
+    if not values or not all(above < value < below for value in values):
+        bound = f"above {above:g}" + (f" and below {below:g}" if below < float("inf") else "")
+        raise ConfigError(f"probe.{name}={list(values)} must hold at least one value, all {bound}")
+
+
+def check_order(order: str) -> None:
+    """Raise a `ConfigError` if the order is not one of `ORDERS`."""
+    if order not in ORDERS:
+        raise ConfigError(f"probe.order={order!r} is unknown (allowed: {', '.join(ORDERS)})")
+
+
+def ordered_rows(order: str, blocks: SplitFeatures) -> np.ndarray | slice:
+    """Return the rows of train in the order in which a probe reads them."""
+    if order == "file":
+        return slice(None)
+    if blocks.order is None:
+        raise ConfigError(
+            "probe.order=senteval needs the lengths of the sentences: give SplitFeatures their order, or use order=file"
+        )
+    return blocks.order
+
+
+def tried(C: float, dev_accuracy: float, converged: bool) -> dict[str, Any]:
+    """Return an entry of `ProbeResult.tried`."""
+    return {"C": C, "dev_accuracy": dev_accuracy, "converged": converged}
+
+
+def best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, left_out: int = 0) -> ProbeResult:
+    """Return the result of the model with the highest dev accuracy; on ties the first, so the smallest C."""
+    chosen, model = max(path, key=lambda pair: pair[0]["dev_accuracy"])
+    settings = tuple(setting for setting, _ in path)
+    edge = edge_of(chosen["C"], [setting["C"] for setting in settings])
+    predicted = np.asarray(model.predict(x_test))
+    return ProbeResult(predicted, chosen["dev_accuracy"], {"C": chosen["C"]}, settings, chosen["converged"], edge, left_out)

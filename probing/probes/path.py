@@ -1,0 +1,128 @@
+"""`fast` and `sklearn`: L2 logistic regression over a path of C."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from probing.errors import ConfigError
+from probing.probes.base import (
+    Fold,
+    ProbeResult,
+    SplitLabels,
+    best_of,
+    check_grid,
+    edge_of,
+    tried,
+)
+from probing.types import Features, Representation
+
+
+@dataclass
+class LogisticPath:
+    """`fast` and `sklearn`: L2 logistic regression over a path of C, chosen on dev (first maximum: the strongest penalty).
+
+    Args:
+        grid: values of C, in scikit-learn's scale.
+        standardize: zero mean and unit variance, fitted on train alone; constant features are ignored either way
+            (`probing.probes.logistic.Design`).
+        solver: "lbfgs" (probing.probes.logistic) or "sklearn".
+        patience: stop the path after this many values of C without a higher dev accuracy.
+        by_classes: multiply each value by K - 1 for K classes, since more classes leave fewer sentences for the weights of each.
+    """
+
+    name: str = "fast"
+    grid: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0])
+    standardize: bool = True
+    solver: str = "lbfgs"
+    patience: int = 2
+    by_classes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.solver not in ("lbfgs", "sklearn"):
+            raise ConfigError(f"probe.solver={self.solver!r} is unknown (allowed: lbfgs, sklearn)")
+        check_grid("grid", self.grid, above=0)
+        if self.patience < 1:
+            raise ConfigError(f"probe.patience={self.patience} must be at least 1")
+
+    def settings(self, task: str) -> dict[str, Any]:
+        settings = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
+        return settings | {"solver": self.solver, "patience": self.patience, "by_classes": self.by_classes, "version": 6}
+
+    def _values_of_C(self, n_classes: int) -> list[float]:
+        return [C * (n_classes - 1) if self.by_classes else C for C in sorted(self.grid)]
+
+    def seed(self, seed: int) -> int | None:
+        return None  # the optimum is unique
+
+    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
+        return list(columns)
+
+    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Representation, str, ProbeResult]]:
+        from probing.probes.logistic import Design, fit_paths
+
+        for column in columns:
+            blocks = load(column)
+            design = Design.prepare(blocks.train, self.standardize)
+            z_dev, z_test = design.transform(blocks.dev), design.transform(blocks.test)
+            if self.solver == "sklearn":
+                for name, labels in label_sets.items():
+                    path = self._sklearn_path(design, labels, z_dev.double().numpy(), self._values_of_C(n_classes))
+                    yield column, name, best_of(path, z_test.double().numpy(), design.left_out)
+                continue
+            train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
+            paths = fit_paths(design, train, n_classes, self._values_of_C(n_classes), (z_dev, dev), self.patience)
+            for name, fits in zip(label_sets, paths, strict=True):
+                yield column, name, best_of(self._tried(fits), z_test, design.left_out)
+
+    def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
+        """Fit all folds of a cross-validation at once; return a result for each, or None if the solver is scikit-learn's.
+
+        The folds share one C, the best on their dev sentences together (those of one fold are too few to choose by); no dev
+        sentence is tested in any fold (`Task.cross_validated`). They share the centring and scaling over all of x, too.
+
+        Args:
+            x: (n, d).
+        """
+        from probing.probes.logistic import Design, best, fit_paths
+        from probing.probes.solver.loss import NO_LABEL
+
+        if self.solver != "lbfgs":
+            return None
+        design = Design.prepare(x, self.standardize)
+        z = design.transform(x)
+        train, dev = np.full((2, len(folds), len(x)), NO_LABEL)
+        for k, fold in enumerate(folds):
+            train[k, fold.train], dev[k, fold.dev] = fold.labels
+        paths = fit_paths(
+            design, list(train), n_classes, self._values_of_C(n_classes), (z, list(dev)), self.patience, together=True
+        )
+        chosen = best(*paths)
+        results = []
+        for fold, fits in zip(folds, paths, strict=True):
+            fit = fits[chosen]
+            settings = tuple(setting for setting, _ in self._tried(fits))
+            edge = edge_of(fit.C, self._values_of_C(n_classes))
+            predicted = fit.predict(z[fold.test])
+            results.append(ProbeResult(predicted, fit.dev_accuracy, {"C": fit.C}, settings, fit.converged, edge, design.left_out))
+        return results
+
+    @staticmethod
+    def _tried(fits) -> list[tuple[dict[str, Any], Any]]:
+        return [(tried(fit.C, fit.dev_accuracy, fit.converged) | {"exact": fit.exact}, fit) for fit in fits]
+
+    def _sklearn_path(self, design, labels: SplitLabels, z_dev: Features, grid) -> list[tuple[dict[str, Any], Any]]:
+        from sklearn.linear_model import LogisticRegression
+
+        path: list[tuple[dict[str, Any], Any]] = []
+        z = design.z.double().numpy()
+        for C in grid:
+            model = LogisticRegression(C=C, tol=1e-5, max_iter=2000).fit(z, labels.train)
+            dev = float((model.predict(z_dev) == labels.dev).mean())
+            path.append((tried(C, dev, bool(model.n_iter_.max() < 2000)), model))
+            if np.argmax([setting["dev_accuracy"] for setting, _ in path]) + self.patience < len(path):
+                break
+        return path

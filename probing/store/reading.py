@@ -1,0 +1,82 @@
+"""Reads vectors from the store: finds the rows of sentences, and reads one layer and pooling through a memory map."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probing.files import read_sealed
+from probing.store.segments import Segment, read_rows
+from probing.types import Features, Representation
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors of one encoder on disk."""
+
+    segments: tuple[Segment, ...]
+    dims: tuple[int, ...]
+
+    @property
+    def reading(self) -> dict[str, int]:
+        """Counts over the sentences of these segments (see `Segment.reading`)."""
+        total: Counter[str] = Counter()
+        for segment in self.segments:
+            total.update(segment.reading)
+        return dict(total)
+
+    def rows(self, texts: Sequence[str]) -> Rows:
+        """Find the rows of the sentences, from which any number of columns can be read.
+
+        Raises:
+            KeyError: a sentence that was not in the request to `Store.vectors`.
+        """
+        segment_of, row_of = np.full((2, len(texts)), -1)  # (n,) each
+        for g, segment in enumerate(self.segments):
+            rows = np.fromiter((segment.place.get(text, -1) for text in texts), np.int64, len(texts))
+            segment_of[rows >= 0], row_of[rows >= 0] = g, rows[rows >= 0]
+        if (row_of < 0).any():
+            raise KeyError(texts[int(np.flatnonzero(row_of < 0)[0])])
+        return Rows(self, segment_of, row_of)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The places of n sentences in the store: segment and row in it, each (n,)."""
+
+    vectors: Vectors
+    segment: np.ndarray
+    row: np.ndarray
+
+    def get(self, column: Representation) -> Features:
+        """Read one layer and pooling: (n, dims[layer]), float32, in the order of the sentences."""
+        out = np.empty((len(self.row), self.vectors.dims[column.layer]), np.float32)
+        for path, rows, places in self._by_shard:
+            out[places] = read_rows(path, column, rows)
+        return out
+
+    @property
+    def made_with(self) -> list[dict[str, Any]]:
+        """The distinct versions and processors that made the shards of these sentences."""
+        records = [(read_sealed(path.with_suffix(".json")) or {}).get("made_with") for path, _, _ in self._by_shard]
+        return [record for k, record in enumerate(records) if record and record not in records[:k]]
+
+    @cached_property
+    def _by_shard(self) -> list[tuple[Path, np.ndarray, np.ndarray]]:
+        """For each shard: its file, the rows to read from it, and their indices among the sentences."""
+        shards = []
+        for g, segment in enumerate(self.vectors.segments):
+            places = np.flatnonzero(self.segment == g)
+            shard = self.row[places] // segment.shard_rows
+            order = np.argsort(shard, kind="stable")
+            for part in np.split(places[order], np.flatnonzero(np.diff(shard[order])) + 1):
+                if len(part):
+                    rows = self.row[part]
+                    shards.append((segment.data(int(rows[0]) // segment.shard_rows), rows % segment.shard_rows, part))
+        return shards

@@ -1,0 +1,94 @@
+"""Sentence classification: cross-entropy of a linear map of the pooled top layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from probing.data.loading import load
+from probing.data.task import Task
+from probing.encoders.base import Item, States, pool
+from probing.encoders.networks.network import Architecture, Network, run
+from probing.errors import ConfigError
+from probing.training.objective import Objective
+
+
+@dataclass
+class Classification(Objective):
+    """Options of `Objective`, and:
+
+    Args:
+        task: name of a card, or its path.
+        select: the dev score that decides: accuracy or matthews.
+    """
+
+    task: str = "sst2"
+    select: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.select not in ("accuracy", "matthews"):
+            raise ConfigError(f"objective.select={self.select!r} is unknown (allowed: accuracy, matthews)")
+
+    @property
+    def name(self) -> str:
+        return Path(self.task).stem
+
+    def prepare(self, root: Path, architecture: Architecture) -> LabelledSentences:
+        return LabelledSentences(self, load(self.task, root), architecture)
+
+
+class LabelledSentences:
+    """The three splits of a task, prepared for a classifier."""
+
+    def __init__(self, objective: Classification, task: Task, architecture: Architecture):
+        self.objective, self.select = objective, objective.select
+        self.vocabulary = objective.count(task.train.texts, ends=False)
+        reader = architecture.reader(self.vocabulary)
+        longest = objective.max_length
+        self.items = {name: [item[:longest] for item in reader.ids(split.texts)] for name, split in task.splits.items()}
+        self.labels = {name: torch.from_numpy(split.labels) for name, split in task.splits.items()}
+        self.classes = task.classes
+        self.data = {"task": task.name, "sha256": task.sha256, "n": {k: len(s) for k, s in task.splits.items()}}
+        self.data |= {"classes": list(task.classes), "majority": task.data_card["majority"]}
+
+    def model(self, network: Network, architecture: Architecture) -> Classifier:
+        return Classifier(network, architecture, len(self.classes), self.objective.dropout)
+
+    def loss(self, model: nn.Module, rows: Sequence[int], split: str, seed: int) -> tuple[torch.Tensor, int]:
+        logits = model([self.items[split][i] for i in rows])
+        return F.cross_entropy(logits, self.labels[split][list(rows)].to(logits.device), reduction="sum"), len(rows)
+
+    def scores(self, model: nn.Module, split: str, batches: Sequence[Sequence[int]]) -> dict[str, float]:
+        """accuracy (0-1), Matthews correlation (-1 to 1), loss (nats a sentence)."""
+        from sklearn.metrics import accuracy_score, matthews_corrcoef
+
+        logits = torch.empty(len(self.items[split]), len(self.classes))
+        for rows in batches:
+            logits[list(rows)] = model([self.items[split][i] for i in rows]).cpu()
+        gold, predicted = self.labels[split].numpy(), logits.argmax(1).numpy()
+        return {
+            "accuracy": float(accuracy_score(gold, predicted)),
+            "matthews": float(matthews_corrcoef(gold, predicted)),
+            "loss": float(F.cross_entropy(logits, self.labels[split])),
+        }
+
+
+class Classifier(nn.Module):
+    """A linear map of the pooled top layer: items to logits (batch, classes)."""
+
+    def __init__(self, network: Network, architecture: Architecture, classes: int, dropout: float):
+        super().__init__()
+        self.network, self.pooling = network, architecture.pooling
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(architecture.dims[-1], classes))
+
+    def forward(self, items: Sequence[Item]) -> torch.Tensor:
+        states = run(self.network, items)
+        backward = None if states.backward is None else states.backward[-1:]
+        [pooled] = pool(States(states.layers[-1:], states.mask, backward), self.pooling)  # (batch, width)
+        return self.head(pooled)
