@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from probing.paths import portable
-from probing.provenance import versions
+from probing.provenance import processor, versions
 
 COMMAND = " ".join(["python", *sys.argv])  # read at the start: some scripts change sys.argv, and HEAD can move while they run
 COMMIT = subprocess.run(["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -18,7 +17,7 @@ COMMIT = subprocess.run(["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"
 
 def manifest(**more: Any) -> dict[str, Any]:
     """The record of how a result was made: command, commit, machine, versions, and what the script adds."""
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
+    machine = f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
     return {"command": COMMAND, "commit": COMMIT, "machine": machine, "versions": versions()} | more
 
 

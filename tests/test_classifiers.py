@@ -7,9 +7,8 @@ from probing import load_encoder, load_task
 from probing.encoders.networks.checkpoint import CheckpointEncoder
 from probing.encoders.networks.convolutional import CNN
 from probing.errors import ConfigError, EncoderError
-from probing.interactions.text.heads import head_of
+from probing.interactions.text.heads import classifier, head_of
 from probing.interactions.text.masking import published
-from probing.studies.classifiers import classifier
 from probing.training.classification import Classification
 from probing.training.train import train
 

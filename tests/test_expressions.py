@@ -9,7 +9,7 @@ from probing.data.expressions import FAMILIES, Expression, generate, parse, rand
 from probing.errors import ConfigError, DataError
 from probing.interactions import segment_interaction
 from probing.interactions.game import all_coalitions
-from probing.interactions.partition import links, tied_links
+from probing.interactions.partition import best_partition, links
 from probing.interactions.scoring import METHODS, FoundLinks, count, find_links, pooled
 
 TIED = [name for name in FAMILIES if FAMILIES[name].ties and not FAMILIES[name].noise]
@@ -126,6 +126,12 @@ def test_options_of_families():
     ]:
         with pytest.raises(ConfigError, match=message):
             generate(**words)
+
+
+def tied_links(phi, sign):
+    """Links that one optimal partition cuts and another keeps, (m - 1,)."""
+    kept = np.array([links(partition) for partition in best_partition(phi, sign, listed=2 ** len(phi)).all])
+    return kept.any(0) & ~kept.all(0)
 
 
 @pytest.mark.parametrize("family", TIED + ["and_or"])

@@ -29,9 +29,8 @@ def oracle(request):
     return json.loads(path.read_text())["games"]
 
 
-def mask(names, order=None):
-    players = [int(i) for i in names.split(",")]
-    return sum(1 << (order.index(i) if order else i) for i in players)
+def mask(names):
+    return sum(1 << int(i) for i in names.split(","))
 
 
 @pytest.mark.shared
@@ -54,10 +53,6 @@ def test_segments_of_the_oracle(oracle):
                 wanted = {tuple((part[0], part[-1] + 1) for part in partition) for partition in want[name]}
                 assert set(found) == wanted and len(found) == len(wanted), (game["name"], players, name)
                 assert len(found[0]) == max(map(len, wanted))
-            for found, name in ((ix.elementary_reduced, "I_reduced_game"), (ix.elementary_full, "I_full_game")):
-                values = found(np.array(game["v"]), players)
-                for names, value in want[name].items():
-                    assert values[mask(names, players)] == pytest.approx(value, abs=1e-9), (game["name"], names)
             traps = max(traps, abs(want["B_with_singles_in_full_game"] - r.B))
     assert traps > 0.1
 
@@ -68,13 +63,9 @@ def test_indices_of_the_oracle(oracle):
         v = np.array(game["v"])
         assert ix.shapley(v) == pytest.approx(game["shapley"], abs=1e-9)
         assert ix.harsanyi(v) == pytest.approx(game["harsanyi"], abs=1e-9)
-        assert ix.or_interactions(v) == pytest.approx(game["or_interactions"], abs=1e-9)
         sii = ix.shapley_interactions(v)
         for names, value in game["sii_pairs"].items():
             assert sii[mask(names)] == pytest.approx(value, abs=1e-9)
-        for names, value in game["multi_order_adjacent"].items():
-            i, j = map(int, names.split(","))
-            assert ix.multi_order(v)[i, j] == pytest.approx(value, abs=1e-9)
 
 
 @quick
@@ -108,18 +99,6 @@ def test_indices_are_what_the_definition_says(case):
         at = sum(1 << i for i in coalition)
         assert h[at] == pytest.approx(brute.dividend(v, coalition), abs=1e-9)
         assert sii[at] == pytest.approx(brute.interaction_index(v, everyone, coalition), abs=1e-9)
-    assert ix.sum_of_subsets(h) == pytest.approx(v, abs=1e-9)
-    meets = np.array([[bool(s & other) for other in range(2**n)] for s in range(2**n)])
-    assert meets @ np.r_[0, ix.or_interactions(v)[1:]] + v[0] == pytest.approx(v, abs=1e-9)
-    players = sorted(np.random.default_rng(seed).permutation(n)[: max(1, n - 2)].tolist())
-    blocks, reduced, full = (f(v, players) for f in (ix.block_values, ix.elementary_reduced, ix.elementary_full))
-    outside = [i for i in everyone if i not in players]
-    for inside in brute.subsets(players):
-        at = sum(1 << players.index(i) for i in inside)
-        assert blocks[at] == pytest.approx(brute.block(v, n, players, inside), abs=1e-9)
-        if inside:
-            assert reduced[at] == pytest.approx(brute.interaction_index(v, [*outside, *inside], inside), abs=1e-9)
-            assert full[at] == pytest.approx(brute.interaction_index(v, everyone, inside), abs=1e-9)
 
 
 def test_identities_that_hold():
@@ -127,17 +106,12 @@ def test_identities_that_hold():
         n = 5 + seed % 3
         v, (start, stop) = random_table(n, seed), segment_in(n, seed, 3)
         players, sii = list(range(start, stop)), ix.shapley_interactions(v)
-        r, reduced = segment_interaction(TableGame(v), (start, stop)), ix.elementary_reduced(v, players)
-        sizes = np.array([at.bit_count() for at in range(2 ** len(players))])
-        assert reduced[sizes > 1].sum() == pytest.approx(r.B, abs=1e-9)
-        assert reduced[-1] == pytest.approx(ix.elementary_full(v, players)[-1], abs=1e-9)
-        assert r.T <= np.abs(reduced[sizes > 1]).sum() + 1e-9
+        r, outside = segment_interaction(TableGame(v), (start, stop)), [i for i in range(n) if i not in players]
+        several = [inside for inside in brute.subsets(players) if len(inside) > 1]
+        reduced = np.array([brute.interaction_index(v, [*outside, *inside], inside) for inside in several])  # the rest is absent
+        assert reduced.sum() == pytest.approx(r.B, abs=1e-9)
+        assert r.T <= np.abs(reduced).sum() + 1e-9
         assert segment_interaction(TableGame(v), (start, start + 2)).B == pytest.approx(sii[0b11 << start], abs=1e-9)
-        orders = ix.multi_order(v)
-        assert orders.mean(2) == pytest.approx(ix.pairs(sii), abs=1e-9)
-        alone = sum(v[1 << i] - v[0] for i in range(n))
-        weights = (n - 1 - np.arange(n - 1)) / (n * (n - 1))
-        assert alone + (orders @ weights).sum() == pytest.approx(v[-1] - v[0], abs=1e-9)
         assert ix.shapley(v).sum() == pytest.approx(v[-1] - v[0], abs=1e-9)
         inner = v.reshape(2 ** (n - stop), -1, 2**start)  # for any C in A: sum of phi minus singles is B in the game of R u C
         part = TableGame(inner[:, : 2 ** (len(players) - 1)].reshape(-1))
@@ -150,8 +124,8 @@ def test_identities_that_are_false():
     for seed in range(10):
         v, w, game = random_table(6, seed), random_table(6, 100 + seed), (1, 5)
         r = segment_interaction(TableGame(v), game)
-        full = ix.elementary_full(v, range(1, 5))
-        gaps["full_game"] = max(gaps["full_game"], abs(sum(full[at] for at in range(16) if at.bit_count() > 1) - r.B))
+        full = ix.shapley_interactions(v)  # of the players 1 to 4, in the game of all players
+        gaps["full_game"] = max(gaps["full_game"], abs(sum(full[at << 1] for at in range(16) if at.bit_count() > 1) - r.B))
         singles = ix.shapley(v)[1:5].sum()
         gaps["singles_in_full_game"] = max(gaps["singles_in_full_game"], abs(r.phi[0, -1] - singles - r.B))
         both = segment_interaction(TableGame(v + w), game).T
@@ -262,9 +236,6 @@ def test_tables_of_games():
     assert np.array_equal(table(TableGame(v)), v)
     assert ix.shapley(v) == pytest.approx(np.stack([ix.shapley(v[:, c]) for c in range(3)], axis=1))
     assert ix.shapley_interactions(v)[:, 1] == pytest.approx(ix.shapley_interactions(v[:, 1]))
-    assert ix.multi_order(v)[..., 2] == pytest.approx(ix.multi_order(v[:, 2]))
-    assert ix.block_values(v, [3, 1])[:, 0] == pytest.approx(ix.block_values(v[:, 0], [3, 1]))
-    assert ix.or_interactions(v)[:, 0] == pytest.approx(ix.or_interactions(v[:, 0]))
 
 
 @pytest.mark.parametrize("n", range(2, 11, 2))
@@ -369,14 +340,8 @@ def test_a_table_that_is_none(v, message):
 
 
 def test_bad_input_of_indices_and_cache():
-    with pytest.raises(ConfigError, match="name different players from 0 to 2"):
-        ix.block_values(random_table(3, 0), [1, 1])
-    with pytest.raises(ConfigError, match="name different players from 0 to 2"):
-        ix.elementary_full(random_table(3, 0), [3])
     with pytest.raises(ConfigError, match=r"shape \(6,\) is not one of 2\^n"):
         ix.shapley(np.ones(6))
-    with pytest.raises(ConfigError, match="has no pairs"):
-        ix.multi_order(np.ones(2))
     with pytest.raises(ConfigError, match="boolean matrix with 3 columns"):
         CachedGame(TableGame(random_table(3, 0)))(np.ones((2, 3)))
     with pytest.raises(ConfigError, match="chunk=0"):

@@ -1,18 +1,15 @@
-"""Interactions of many sentences: drawn segments, tidy rows, means with intervals, and going on after a kill."""
-
-import math
+"""Interactions of many sentences: drawn segments, tidy rows, and going on after a kill."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from probing.errors import ConfigError
 from probing.interactions.intervals import planned_rows
 from probing.interactions.segment import segment_interactions
 from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead
-from probing.interactions.text.many import Case, draw_cases, layer_interactions, summary
+from probing.interactions.text.many import Case, draw_cases, layer_interactions
 
 TEXTS = ["a b c d e f", "b c a f e d", "c c c d d d", "a b"]
 CASES = draw_cases(TEXTS[:3], 3, words=(6, 6), lengths=(2, 3))
@@ -93,18 +90,6 @@ def test_the_planned_rows_are_the_most_that_are_spent(toy_encoder):
         planned = planned_rows(3, 5, method, budget)
         spent = segment_interactions(game, (2, 5), method, budget)[0].n_evaluations
         assert spent <= planned <= (budget or 224) and spent > planned / 2
-
-
-def test_means_are_over_sentences_with_a_t_interval():
-    frame = pd.DataFrame(
-        {"text": ["a", "a", "b", "c"], "column": "1", "T": [1.0, 3.0, 4.0, 6.0], "T_relative": [0.1, math.nan, math.nan, math.nan]}
-    )
-    frame = frame.assign(encoder="e", value="mean", masking="pad", method="exact")
-    [row] = summary(frame).to_dict("records")
-    low, high = stats.t.interval(0.95, 2, loc=4, scale=stats.sem([2, 4, 6]))
-    assert (row["mean"], row["sentences"]) == (4.0, 3) and (row["low"], row["high"]) == pytest.approx((low, high))
-    [row] = summary(frame, "T_relative").to_dict("records")
-    assert row["mean"] == 0.1 and row["sentences"] == 1 and math.isnan(row["low"])
 
 
 def test_a_case_that_cannot_be_measured_is_named(toy_encoder, tmp_path):

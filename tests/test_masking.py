@@ -215,7 +215,7 @@ def test_word_vectors_alone_interact_nowhere():
     assert abs(found.T) < 1e-6 and abs(found.B) < 1e-6
     [result], rows = text_interactions(game, (1, 4))
     assert rows == 4 * 7 and result.T_relative < 1e-6
-    assert result.found.max_partition == ((1, 2), (2, 3), (3, 4)) and len(result.found.max_partitions) == 4
+    assert result.interaction.max_partition == ((1, 2), (2, 3), (3, 4)) and len(result.interaction.max_partitions) == 4
     x = encoder.network.embedding(torch.tensor(game.sentence.item)).double().numpy()
     values = [x[row].mean(0) @ x.mean(0) / (x.mean(0) @ x.mean(0)) if row.any() else 0.0 for row in ALL]
     deleted = segment_interaction(TextGame(encoder, "the dog sees it again", "mean", "delete", layers=(0,)), (1, 4))
@@ -254,10 +254,10 @@ def test_two_words_that_decide_together_interact(xor):
     assert head_of(encoder).made["test"]["accuracy"] == 1.0
     [found], rows = text_interactions(TextGame(encoder, "yes no p", "log-odds"), (0, 3))
     assert found.column == "1" and found.T_relative > 0.2 and rows == 7
-    assert found.found.max_partition == ((0, 2), (2, 3))  # yes and no, without the third word
+    assert found.interaction.max_partition == ((0, 2), (2, 3))  # yes and no, without the third word
     [deeper], _ = text_interactions(TextGame(encoder, "yes no p", "mean", layers=(1,)), (0, 2))
     [words], _ = text_interactions(TextGame(encoder, "yes no p", "mean", layers=(0,)), (0, 2))
-    assert deeper.found.T > 1e-2 > 1e-6 > words.found.T
+    assert deeper.interaction.T > 1e-2 > 1e-6 > words.interaction.T
 
 
 def test_class_values_are_those_of_the_trained_model(xor):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probing.errors import ConfigError
-from probing.interactions.partition import best_partition, coefficients, links, partition_of, tied_links
+from probing.interactions.partition import best_partition, coefficients, links, partition_of
 from probing.interactions.tree import interaction_tree
 
 
@@ -28,15 +28,12 @@ def test_the_best_partition_is_that_of_brute_force(m, seed, ties, sign):
     assert set(found.all) == wanted and len(found.all) == len(wanted)
     assert found.finest == found.all[0] and len(found.finest) == max(map(len, wanted))
     assert coefficients(found.finest, m) @ phi[np.triu_indices(m)] == pytest.approx(found.value, abs=1e-9)
-    kept = np.array([links(p) for p in wanted]).reshape(len(wanted), m - 1)
-    assert np.array_equal(tied_links(phi, sign), kept.any(0) & ~kept.all(0))
 
 
 def test_ties_go_to_the_finest_and_then_to_the_earliest_cut():
     additive = np.triu(np.subtract.outer(-np.arange(5.0), -np.arange(5.0)) + 1)  # phi = number of players: every partition ties
     found = best_partition(additive)
     assert found.finest == tuple((i, i + 1) for i in range(5)) and len(found.all) == 16
-    assert tied_links(additive).all()
     phi = np.zeros((3, 3))
     phi[0, 1] = phi[1, 2] = 1.0  # either pair, not both
     assert best_partition(phi).finest == ((0, 1), (1, 3)) and set(best_partition(phi).all) == {((0, 1), (1, 3)), ((0, 2), (2, 3))}

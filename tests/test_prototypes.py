@@ -9,11 +9,11 @@ from probing.data.loading import load
 from probing.data.readers.brackets import penn_sentence
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError, DataError
+from probing.interactions.text.constituents import boundary_kinds, compared, constituents, modifiers
 from probing.interactions.text.heads import LinearHead
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
-from probing.studies.constituents import boundary_kinds, compared, constituents, modifiers
 from probing.studies.prototypes import Prototypes, scores
 
 

@@ -1,5 +1,7 @@
 """Studies of estimators on real sentences, at toy size: tables of segments, metrics by hand, controls, going on after a kill."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import processes
@@ -8,20 +10,18 @@ import pytest
 from probing.config import build, read
 from probing.data.task import Split, Task
 from probing.errors import ConfigError
+from probing.interactions.baselines import approximated, told
 from probing.interactions.game import CachedGame, TableGame
 from probing.interactions.intervals import METHODS, exact_rows
 from probing.interactions.learned import frozen_T, learned_p
 from probing.interactions.segment import segment_interaction
+from probing.interactions.segment_table import SegmentTable, run_table
 from probing.interactions.text.game import TextGame
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
-from probing.studies.accuracy import InteractionAccuracy, budgets
-from probing.studies.accuracy_report import times_fewer
-from probing.studies.baselines import approximated, told
-from probing.studies.segment_tables import SegmentTable, run_table
-from probing.studies.stability import InteractionStability, instability
-from probing.studies.stability_report import answers, pairs, slope, slopes
+from probing.studies.accuracy import InteractionAccuracy, budgets, times_fewer
+from probing.studies.stability import InteractionStability, answers, instability, pairs, slope, slopes
 
 SEGMENT = (2, 5)
 QUICK = {"words": [6, 7], "lengths": [2, 3], "sentences": 3, "repeats": 3, "steps": [1, 2]}
@@ -168,8 +168,9 @@ def test_accuracy_runs_goes_on_and_is_exact_at_the_exact_budget(context, toy_enc
 
     before = toy_encoder.calls
     pd.testing.assert_frame_equal(study.measure(context(study)), frame)
-    assert toy_encoder.calls == before and len(list((tmp_path / "studies" / "tables").iterdir())) == 4
-    next((tmp_path / study.name).iterdir()).unlink()  # a part that was not finished: its table is there
+    kept = {path: json.loads(path.read_text())["inputs"]["kind"] for path in (tmp_path / study.name).glob("*.json")}
+    assert toy_encoder.calls == before and list(kept.values()).count("segment table") == 4
+    next(path for path, kind in kept.items() if kind == study.name).unlink()  # a part that was not finished: its table is there
     pd.testing.assert_frame_equal(study.measure(context(study)), frame)
     assert toy_encoder.calls == before
     more = InteractionAccuracy(**QUICK | {"sentences": 4}, long=1, long_words=[8, 9], outside=4).measure(context(study))

@@ -17,22 +17,13 @@ from probing.errors import ConfigError
 from probing.evaluation.paired_tests import mcnemar
 from probing.interactions import TableGame
 from probing.interactions.game import all_coalitions
-from probing.interactions.indices import shapley
-from probing.interactions.text.heads import LinearHead
+from probing.interactions.indices import shapley, shapley_values
+from probing.interactions.text.flips import compared, masked, top
+from probing.interactions.text.heads import LinearHead, classifier
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
-from probing.studies.classifiers import classifier
-from probing.studies.wrong_predictions import (
-    WrongPredictions,
-    compared,
-    masked,
-    matched,
-    nearest,
-    scores,
-    top,
-    word_values,
-)
+from probing.studies.wrong_predictions import WrongPredictions, matched, nearest, scores
 
 
 @pytest.fixture
@@ -142,14 +133,14 @@ def test_values_of_words_are_shapleys_and_orders_with_their_reverses_are_exact_u
     rng = np.random.default_rng(0)
     game = TableGame(rng.normal(size=(2**6, 2)))
     exact = shapley(game.v)
-    np.testing.assert_allclose(word_values(game, 64, 0), exact)
-    drawn = np.stack([word_values(game, 24, seed) for seed in range(400)])
+    np.testing.assert_allclose(shapley_values(game, 64, 0), exact)
+    drawn = np.stack([shapley_values(game, 24, seed) for seed in range(400)])
     np.testing.assert_allclose(drawn.sum(1), np.tile(game.v[-1] - game.v[0], (400, 1)))
     error = drawn.std(0, ddof=1) / 20
     assert (error > 0.01).all() and (abs(drawn.mean(0) - exact) < 4 * error).all()
     present = all_coalitions(6).astype(float)
     pairwise = TableGame(present @ rng.normal(size=6) + np.einsum("ci,ij,cj->c", present, rng.normal(size=(6, 6)), present))
-    np.testing.assert_allclose(word_values(pairwise, 12, 0)[:, 0], shapley(pairwise.v))
+    np.testing.assert_allclose(shapley_values(pairwise, 12, 0)[:, 0], shapley(pairwise.v))
 
 
 def test_pairs_have_the_smallest_sum_of_differences_of_margins():

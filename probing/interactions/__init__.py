@@ -4,6 +4,17 @@
 """
 
 from probing.interactions.game import CachedGame, Game, TableGame, table
+from probing.interactions.options import Estimator, Masking
 from probing.interactions.segment import SegmentInteraction, segment_interaction, segment_interactions
 
-__all__ = ["CachedGame", "Game", "SegmentInteraction", "TableGame", "segment_interaction", "segment_interactions", "table"]
+__all__ = [
+    "CachedGame",
+    "Estimator",
+    "Game",
+    "Masking",
+    "SegmentInteraction",
+    "TableGame",
+    "segment_interaction",
+    "segment_interactions",
+    "table",
+]

@@ -1,4 +1,4 @@
-"""Contexts of a segment: which subsets S of the other players a sampled estimate looks at, and with what weight.
+"""Contexts of a segment: the subsets S of the other players that a sampled estimate uses, and their weights.
 
 phi([C]) is the mean over sizes s = 0..k, each with weight 1/(k + 1), of the mean of D(S) = v(S u C) - v(S) over |S| = s. Contexts
 are drawn as antithetic pairs (S, R \\ S), without replacement. A stratum holds the pairs of sizes {s, k - s}; small strata are
@@ -19,7 +19,7 @@ from probing.types import Coalitions
 
 @dataclass(frozen=True)
 class Stratum:
-    """The antithetic pairs of sizes {size, k - size}: how many there are, and their share of the mean over sizes."""
+    """The antithetic pairs of sizes {size, k - size}: their number, and their share of the mean over sizes."""
 
     size: int
     pairs: int
@@ -37,7 +37,7 @@ def strata(k: int) -> list[Stratum]:
 
 
 def allocate(parts: list[Stratum], pairs: int) -> list[int]:
-    """How many pairs to draw from each stratum: in proportion to its weight, at least two, at most all there are.
+    """The number of pairs to draw from each stratum: in proportion to its weight, at least two, at most all of its pairs.
 
     Two are the fewest that give a standard error. The sum is `pairs`, or all pairs if these are fewer; never below the minimum.
     """
@@ -57,25 +57,25 @@ def allocate(parts: list[Stratum], pairs: int) -> list[int]:
 
 def draw(part: Stratum, count: int, k: int, rng: np.random.Generator) -> Coalitions:
     """One side S of `count` different pairs of a stratum, (count, k), in random order."""
-    middle = 2 * part.size == k > 0  # here both sides have the same size: S is the side with player 0
+    middle = 2 * part.size == k > 0  # both sides have the same size: S is the side with player 0
     players, size = (k - 1, part.size - 1) if middle else (k, part.size)
     if 2 * count > part.pairs:
-        found = rng.permutation(_subsets(players, size))[:count]
+        sides = rng.permutation(_subsets(players, size))[:count]
     else:
-        found = np.zeros((0, players), bool)
-        while len(found) < count:
+        sides = np.zeros((0, players), bool)
+        while len(sides) < count:
             more = rng.random((count + 8, players)).argsort(1) < size
-            found = np.concatenate([found, more])
-            _, first = np.unique(np.packbits(found, axis=1), axis=0, return_index=True)
-            found = found[np.sort(first)]
-        found = found[:count]
-    return np.concatenate([np.ones((count, 1), bool), found], axis=1) if middle else found
+            sides = np.concatenate([sides, more])
+            _, first = np.unique(np.packbits(sides, axis=1), axis=0, return_index=True)
+            sides = sides[np.sort(first)]
+        sides = sides[:count]
+    return np.concatenate([np.ones((count, 1), bool), sides], axis=1) if middle else sides
 
 
 def prefixes(shape: tuple[int, ...], k: int, rng: np.random.Generator) -> Coalitions:
-    """What stands before one more player in random orders of k + 1: (*shape, k).
+    """The players before an added one in random orders of k + 1 players: (*shape, k).
 
-    Each player is at a uniform time, and in the prefix if before the one more; no order has to be sorted.
+    Each player has a uniform time, and is in the prefix if that is before the added player's; no order has to be sorted.
     """
     return rng.random((*shape, k)) < rng.random((*shape, 1))
 
@@ -83,6 +83,6 @@ def prefixes(shape: tuple[int, ...], k: int, rng: np.random.Generator) -> Coalit
 def _subsets(players: int, size: int) -> Coalitions:
     """All subsets of one size, (C(players, size), players)."""
     members = np.array(list(combinations(range(players), size)), dtype=np.int64).reshape(comb(players, size), size)
-    made = np.zeros((len(members), players), bool)
-    np.put_along_axis(made, members, True, axis=1)
-    return made
+    subsets = np.zeros((len(members), players), bool)
+    np.put_along_axis(subsets, members, True, axis=1)
+    return subsets

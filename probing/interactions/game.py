@@ -3,8 +3,6 @@
 A game gives each coalition S of players 0..n-1 a value v(S). It is called on a boolean matrix (m, n), True where a player is
 present, and returns (m,), or (m, k) where k classes or layers come out of the same rows. The cost of every method is counted in
 model rows, the distinct coalitions on which the model had to run.
-
-Left out: what a player and its absence are in a text (masking); that is the business of the game.
 """
 
 from __future__ import annotations
@@ -47,28 +45,25 @@ class TableGame:
             self.v = np.array(v, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"a table of values must be numbers, one for each coalition: {error}") from None
-        size = len(self.v) if self.v.ndim in (1, 2) else 0
-        if size < 2 or size & (size - 1):
-            raise ConfigError(f"a table of shape {self.v.shape} is not one of 2^n coalitions: give 2^n rows, n at least 1")
+        self.n_players = players_of(self.v)
         if not np.isfinite(self.v).all():
             raise ConfigError(f"the table holds {int((~np.isfinite(self.v)).sum())} value(s) that are not finite")
-        self.n_players = size.bit_length() - 1
 
     def __call__(self, coalitions: Coalitions, /) -> Values:
         return self.v[keys(coalitions).astype(np.int64)]
 
 
 class CachedGame:
-    """Runs a game on each distinct coalition once, in chunks, and verifies and counts what comes back.
+    """Runs a game on each distinct coalition once, in chunks; verifies and counts the values.
 
     Args:
         game: the game that costs something.
         chunk: rows handed to the game at once.
-        keep: whether values are remembered between calls; without it, only repetitions within one call are spared.
+        keep: whether values are kept between calls; if not, only repetitions within one call are spared.
 
     Attributes:
         n_evaluations: model rows spent.
-        n_requested: rows asked for, repetitions included: what a method costs that keeps nothing.
+        n_requested: rows requested, repetitions included: the cost of a method without a cache.
 
     Raises:
         GameError (when called): a wrong number of values, not real numbers, or not finite.
@@ -144,8 +139,20 @@ class CachedGame:
         return values
 
 
+def players_of(v: Values) -> int:
+    """The number of players of a table (2^n,) or (2^n, k).
+
+    Raises:
+        ConfigError: the table has not 2^n rows, n at least 1.
+    """
+    size = np.shape(v)[0] if np.ndim(v) in (1, 2) else 0
+    if size < 2 or size & (size - 1):
+        raise ConfigError(f"a table of shape {np.shape(v)} is not one of 2^n coalitions: give 2^n rows, n at least 1")
+    return size.bit_length() - 1
+
+
 def keys(coalitions: Coalitions) -> NDArray:
-    """A sortable name of each coalition, (m,): its bit mask (bit i = player i) up to 64 players, else the mask's bytes."""
+    """A sortable key of each coalition, (m,): its bit mask (bit i = player i) up to 64 players, else the mask's bytes."""
     packed = np.packbits(coalitions, axis=1, bitorder="little")
     width = packed.shape[1]
     if width > 8:
@@ -174,4 +181,4 @@ def table(game: Game) -> Values:
             f"a full table of {n} players takes 2^{n} = {2**n:,} model rows, the limit is 2^{MAX_TABLE}; "
             "segment_interaction(method='sampled') does without a table"
         )
-    return verified._run(all_coalitions(n))  # all different: nothing to look up
+    return verified._run(all_coalitions(n))  # all different, so the cache is not needed

@@ -5,15 +5,17 @@ For a segment A = [start, stop) of the players N, R = N \\ A with k players, and
     phi([C]) = mean over s = 0..k of the mean over S in R, |S| = s, of v(S u C) - v(S)
 
 the Shapley value of C as one player in the game where the rest of A is absent. One context S serves all M = m (m + 1) / 2
-intervals, so it costs M + 1 model rows, and all classes or layers of the game come from the same rows.
+intervals at the cost of M + 1 model rows, and all classes or layers of the game come from the same rows.
 
     exact        all 2^k contexts: 2^k (M + 1) rows
     sampled      stratified antithetic pairs of contexts, without replacement (`contexts`)
     regression   the same pairs, adjusted by a quadratic model (`regression`)
     permutation  the sampler of the paper: for each interval its own random prefixes of the outside players; a baseline
 
-All but `exact` give unbiased estimates with their covariance, and two halves of the sample, for choosing on one and measuring
-on the other. Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) for phi and the permutation sampler.
+All but `exact` give unbiased estimates with their covariance, and estimates from two halves of the sample, so that partitions can
+be chosen on one half and measured on the other.
+
+Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) for phi and the permutation sampler.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import numpy as np
 from probing.errors import ConfigError, did_you_mean
 from probing.interactions.contexts import allocate, draw, prefixes, strata
 from probing.interactions.game import CachedGame, Game
+from probing.interactions.options import Estimator
 from probing.interactions.regression import adjust
 from probing.types import Coalitions, Values
 
@@ -45,7 +48,7 @@ class IntervalValues:
         phi: (M, K).
         covariance: of the estimates, (K, M, M); 0 where exact.
         halves: estimates from two halves of the sample, (2, M, K); each phi where exact.
-        n_evaluations, n_requested: model rows spent, and asked for.
+        n_evaluations, n_requested: model rows spent, and requested.
     """
 
     segment: tuple[int, int]
@@ -58,14 +61,14 @@ class IntervalValues:
 
 
 def interval_values(
-    game: Game, segment: tuple[int, int], method: str = "exact", budget: int | None = None, seed: int = 0
+    game: Game, segment: tuple[int, int], method: Estimator | str = "exact", budget: int | None = None, seed: int = 0
 ) -> IntervalValues:
     """The values of all intervals of a segment.
 
     Args:
         game: bool (rows, n) -> (rows,) or (rows, K).
         segment: (start, stop) in player numbers, stop excluded.
-        method: one of `METHODS`.
+        method: one of `METHODS`, or an estimator with its budget and seed.
         budget: model rows that may be spent; by default `EXACT_ROWS` for exact, `BUDGET` (or the minimum) for the others.
         seed: of the sampled contexts.
 
@@ -73,6 +76,8 @@ def interval_values(
         ConfigError: the segment is out of range, the method unknown, the budget too small for the method.
         GameError: the game's values cannot be used.
     """
+    estimator = Estimator.of(method, budget, seed)
+    method, budget = estimator.method, estimator.budget
     if method not in METHODS:
         raise ConfigError(f"no method {method!r}{did_you_mean(str(method), METHODS)}; known: {', '.join(METHODS)}")
     counted = game if isinstance(game, CachedGame) else CachedGame(game, keep=method == "permutation")
@@ -89,10 +94,10 @@ def interval_values(
     rows = max(BUDGET, least) if budget is None else int(budget)
     if rows < least:
         raise ConfigError(f"budget={rows}: method={method} needs at least {least:,} model rows for {m} of {m + k} players")
-    spent, asked = counted.n_evaluations, counted.n_requested
-    phi, covariance, halves = METHODS[method](_Rows(counted, start, stop), rows, seed)
-    spent, asked = counted.n_evaluations - spent, counted.n_requested - asked
-    return IntervalValues((start, stop), method, phi, covariance, halves, spent, asked)
+    spent, requested = counted.n_evaluations, counted.n_requested
+    phi, covariance, halves = METHODS[method](SegmentRows(counted, (start, stop)), rows, estimator.seed)
+    spent, requested = counted.n_evaluations - spent, counted.n_requested - requested
+    return IntervalValues((start, stop), method, phi, covariance, halves, spent, requested)
 
 
 def check_segment(segment: tuple[int, int], n: int) -> tuple[int, int]:
@@ -132,48 +137,56 @@ def minimum_rows(m: int, k: int, method: str) -> int:
     return min(2 * pairs * (m * (m + 1) // 2 + 1), exact_rows(m, k))
 
 
-def planned_rows(m: int, k: int, method: str, budget: int | None = None) -> int:
+def planned_rows(m: int, k: int, method: Estimator | str, budget: int | None = None) -> int:
     """The most model rows that `interval_values` spends: m players in the segment, k outside."""
-    if method == "exact":
+    estimator = Estimator.of(method, budget)
+    if estimator.method == "exact":
         return exact_rows(m, k)
-    asked = max(BUDGET, minimum_rows(m, k, method)) if budget is None else budget
-    return min(asked, exact_rows(m, k))
+    rows = max(BUDGET, minimum_rows(m, k, estimator.method)) if estimator.budget is None else estimator.budget
+    return min(rows, exact_rows(m, k))
 
 
-class _Rows:
-    """Builds the coalitions of contexts and intervals, and runs the game on them."""
+class SegmentRows:
+    """The coalitions of contexts and intervals of a segment, and their values in the game.
 
-    def __init__(self, game: CachedGame, start: int, stop: int):
-        self.game, self.n, self.start, self.stop = game, game.n_players, start, stop
-        self.outside = np.r_[0:start, stop : self.n]
-        first, last = np.triu_indices(stop - start)
-        players = np.arange(stop - start)
-        self.intervals = (first[:, None] <= players) & (players <= last[:, None])  # (M, m)
+    Attributes:
+        outside: numbers of the players outside the segment, (k,).
+        intervals: players of the segment in each interval, (M, m).
+    """
+
+    def __init__(self, game: CachedGame, segment: tuple[int, int]):
+        self.game, self.n, (self.start, self.stop) = game, game.n_players, segment
+        self.outside = np.r_[0 : self.start, self.stop : self.n]
+        self.intervals = self.between(*np.triu_indices(self.stop - self.start))
+
+    def between(self, first: Values, last: Values) -> Coalitions:
+        """Players of the segment in the intervals first..last (inclusive), both (parts,): (parts, m)."""
+        players = np.arange(self.stop - self.start)
+        return (first[:, None] <= players) & (players <= last[:, None])
+
+    def values(self, contexts: Coalitions) -> Values:
+        """v(S) and v(S u C) of contexts S and all intervals C, (contexts, 1 + M, K)."""
+        rows = np.zeros((len(contexts), len(self.intervals) + 1, self.n), bool)
+        rows[:, :, self.outside] = contexts[:, None, :]
+        rows[:, 1:, self.start : self.stop] = self.intervals
+        return self.game(rows.reshape(-1, self.n)).reshape(*rows.shape[:2], -1)
 
     def differences(self, contexts: Coalitions) -> Values:
         """v(S u C) - v(S) for all intervals, (contexts, M, K)."""
         step = max(1, _CHUNK // (len(self.intervals) + 1))
-        return np.concatenate([self._differences(contexts[i : i + step]) for i in range(0, len(contexts), step)])
+        values = [self.values(contexts[i : i + step]) for i in range(0, len(contexts), step)]
+        return np.concatenate([part[:, 1:] - part[:, :1] for part in values])
 
-    def _differences(self, contexts: Coalitions) -> Values:
-        rows = np.zeros((len(contexts), len(self.intervals) + 1, self.n), bool)
-        rows[:, :, self.outside] = contexts[:, None, :]
-        rows[:, 1:, self.start : self.stop] = self.intervals
-        values = self.game(rows.reshape(-1, self.n))
-        values = values.reshape(len(contexts), len(self.intervals) + 1, -1)  # (contexts, 1 + M, K)
-        return values[:, 1:] - values[:, :1]
-
-    def own_differences(self, contexts: Coalitions) -> Values:
-        """The same with contexts (M, count, k) of each interval's own, (count, M, K)."""
+    def own_differences(self, contexts: Coalitions, intervals: Coalitions) -> Values:
+        """v(S u C) - v(S) where each interval has contexts of its own, (parts, count, k) and (parts, m): (parts, count, K)."""
         rows = np.zeros((2, *contexts.shape[:2], self.n), bool)
         rows[:, :, :, self.outside] = contexts
-        rows[1, :, :, self.start : self.stop] = self.intervals[:, None, :]
-        values = self.game(rows.reshape(-1, self.n))
-        values = values.reshape(2, *contexts.shape[:2], -1)  # (2, M, count, K)
-        return (values[1] - values[0]).swapaxes(0, 1)
+        rows[1, :, :, self.start : self.stop] = intervals[:, None, :]
+        absent, present = self.game(rows.reshape(-1, self.n)).reshape(*rows.shape[:3], -1)
+        return present - absent
 
 
-def _exact(rows: _Rows, budget: int, seed: int) -> tuple[Values, Values, Values]:
+def _exact(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, Values]:
     k = len(rows.outside)
     size_weight = np.array([1 / ((k + 1) * comb(k, s)) for s in range(k + 1)])
     phi: Values | float = 0.0
@@ -184,8 +197,8 @@ def _exact(rows: _Rows, budget: int, seed: int) -> tuple[Values, Values, Values]
     return phi, np.zeros((phi.shape[1], len(phi), len(phi))), np.stack([phi, phi])
 
 
-def _stratified(adjusted: bool) -> Callable[[_Rows, int, int], tuple[Values, Values, Values]]:
-    def estimate(rows: _Rows, budget: int, seed: int) -> tuple[Values, Values, Values]:
+def _stratified(adjusted: bool) -> Callable[[SegmentRows, int, int], tuple[Values, Values, Values]]:
+    def estimate(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, Values]:
         k = len(rows.outside)
         rng = np.random.default_rng(seed)
         parts = strata(k)
@@ -215,17 +228,16 @@ def _stratified(adjusted: bool) -> Callable[[_Rows, int, int], tuple[Values, Val
     return estimate
 
 
-def _permutation(rows: _Rows, budget: int, seed: int) -> tuple[Values, Values, Values]:
-    k, intervals = len(rows.outside), len(rows.intervals)
-    count = budget // (2 * intervals)
-    rng = np.random.default_rng(seed)
-    values = rows.own_differences(prefixes((intervals, count), k, rng))  # (count, M, K)
+def _permutation(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, Values]:
+    count = budget // (2 * len(rows.intervals))
+    contexts = prefixes((len(rows.intervals), count), len(rows.outside), np.random.default_rng(seed))
+    values = rows.own_differences(contexts, rows.intervals).swapaxes(0, 1)  # (count, M, K)
     variance = values.var(0, ddof=1) / count  # (M, K); intervals are sampled apart, so nothing off the diagonal
     covariance = np.stack([np.diag(column) for column in variance.T])
     return values.mean(0), covariance, np.stack([values[0::2].mean(0), values[1::2].mean(0)])
 
 
-METHODS: dict[str, Callable[[_Rows, int, int], tuple[Values, Values, Values]]] = {
+METHODS: dict[str, Callable[[SegmentRows, int, int], tuple[Values, Values, Values]]] = {
     "exact": _exact,
     "sampled": _stratified(adjusted=False),
     "regression": _stratified(adjusted=True),

@@ -1,4 +1,4 @@
-"""`learned_p`: the partition learned by gradient steps, as the released experiments do it. The reproduction baseline.
+"""`learned_p`: the partition learned by gradient steps, as in the released experiments; a baseline for reproduction.
 
 Each link i of a segment is kept with probability p_i = sigmoid(theta_i), theta = 0 at first. An epoch draws `partitions` samples g
 of links; every part C of a sample gets the mean of v(S u C) - v(S) over `prefixes` random prefixes S of the outside players (each
@@ -10,12 +10,12 @@ part its own), and F(g) is the sum over parts. The surrogate and its gradient ar
 partition and, in a second run, downwards for the worst. T_soft, the one reported there, is the difference of the two surrogates at
 the last epoch; T_thresholded that of the two partitions with p >= 0.5, each part with the mean of all its samples.
 
-Differences from the released code: its conditional means leave out scores that are exactly 0, ours do not; where no sample has a
-link on (or off), that link rests for an epoch. With `phi` given, F(g) is exact and only the optimisation is on trial.
-`frozen_T` samples T anew from probabilities that were learned, as the released experiment on instability does.
+Differences from the released code: its conditional means omit scores that are exactly 0, ours do not; a link that is on (or off)
+in no sample does not move in that epoch. With `phi` given, F(g) is exact and only the optimisation is tested.
+`frozen_T` samples T again from learned probabilities, as the released experiment on instability does.
 
-Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) and the settings of its released experiments. Left out: nothing is cached, as
-there: `n_requested` is the method's cost, `n_evaluations` what it would be with a perfect cache.
+The released code caches nothing: `n_requested` is its cost, `n_evaluations` the cost with a perfect cache.
+Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) and the settings of its released experiments.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from numpy.typing import NDArray
 from probing.errors import ConfigError, did_you_mean
 from probing.interactions.contexts import prefixes
 from probing.interactions.game import CachedGame, Game
-from probing.interactions.intervals import check_segment
+from probing.interactions.intervals import SegmentRows, check_segment
 from probing.interactions.partition import Partition, partition_of
 from probing.types import Values
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Samples of links and prefixes an epoch, epochs, step, momentum, decay every 10 epochs, and when to stop early.
+    """Samples of links and prefixes an epoch, epochs, step, momentum, decay every 10 epochs, and the rule to stop early.
 
-    `stop`: all p below this or above 1 - this; 0 never stops.
+    `stop`: a run ends when every p is below this or above 1 - this; 0: never.
     """
 
     partitions: int
@@ -67,14 +67,14 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Learned:
-    """What was learned about a segment, in the unit of the game's values.
+    """Learned partitions of a segment and their T, in the unit of the game's values.
 
     Attributes:
-        T_soft: difference of the surrogates at the last epochs. `T_history`: the same after each epoch (a run that stopped stays).
+        T_soft: difference of the surrogates at the last epochs. `T_history`: the same after each epoch (constant after a stop).
         T_thresholded: difference of the sums over the two partitions' parts, with the mean of all samples seen of each part.
         p_max, p_min: probability of each link, (m - 1,).
         max_partition, min_partition: parts (start, stop) of the links with p >= 0.5.
-        n_requested, n_evaluations: model rows as published (nothing cached), and different ones among them.
+        n_requested, n_evaluations: model rows as published (nothing cached), and distinct ones among them.
     """
 
     segment: tuple[int, int]
@@ -116,9 +116,9 @@ def learned_p(
         raise ConfigError(f"segment={segment}: a segment of one player has no links to learn")
     if phi is not None and np.shape(phi) != (m, m):
         raise ConfigError(f"phi of shape {np.shape(phi)} is not that of {m} players: ({m}, {m})")
-    spent, asked = counted.n_evaluations, counted.n_requested
+    spent, requested = counted.n_evaluations, counted.n_requested
     rng = np.random.default_rng(seed)
-    seen = _Seen(counted, start, stop, settings.prefixes, phi, rng)
+    seen = _Seen(counted, (start, stop), settings.prefixes, phi, rng)
     runs = [_climb(seen, sign, settings, rng) for sign in (1, -1)]
     histories = np.stack([np.pad(h, (0, settings.epochs - len(h)), mode="edge") for _, h in runs])
     partitions = [partition_of(p >= 0.5, start) for p, _ in runs]
@@ -132,7 +132,7 @@ def learned_p(
         p_min=runs[1][0],
         max_partition=partitions[0],
         min_partition=partitions[1],
-        n_requested=counted.n_requested - asked,
+        n_requested=counted.n_requested - requested,
         n_evaluations=counted.n_evaluations - spent,
     )
 
@@ -146,47 +146,42 @@ def frozen_T(
     prefixes: int,
     seed: int | Sequence[int] = 0,
 ) -> tuple[float, int]:
-    """T of link probabilities that are learned no more, and its model rows (nothing cached): E F(g | p_max) - E F(g | p_min).
+    """T of fixed link probabilities, E F(g | p_max) - E F(g | p_min), and its model rows (nothing cached).
 
     Args:
         p_max, p_min: (m - 1,).
         partitions, prefixes: samples of links, and of prefixes for each of their parts; their product is the number of samples.
     """
     counted = game if isinstance(game, CachedGame) else CachedGame(game, keep=False)
-    start, stop = check_segment(segment, counted.n_players)
-    asked, rng = counted.n_requested, np.random.default_rng(seed)
-    seen = _Seen(counted, start, stop, prefixes, None, rng)
+    requested, rng = counted.n_requested, np.random.default_rng(seed)
+    seen = _Seen(counted, check_segment(segment, counted.n_players), prefixes, None, rng)
     high, low = (_scores(seen, p, partitions, rng)[1].mean() for p in (p_max, p_min))
-    return float(high - low), counted.n_requested - asked
+    return float(high - low), counted.n_requested - requested
 
 
 class _Seen:
-    """Values of parts: sampled anew each time, and remembered as running means."""
+    """Values of parts: sampled again at each call, with running means of all samples."""
 
-    def __init__(self, game: CachedGame, start: int, stop: int, prefixes: int, phi: Values | None, rng: np.random.Generator):
-        self.game, self.start, self.stop, self.prefixes, self.phi, self.rng = game, start, stop, prefixes, phi, rng
-        self.outside = np.r_[0:start, stop : game.n_players]
-        self.total, self.count = np.zeros((2, stop - start, stop - start))
+    def __init__(self, game: CachedGame, segment: tuple[int, int], prefixes: int, phi: Values | None, rng: np.random.Generator):
+        self.rows, self.m = SegmentRows(game, segment), segment[1] - segment[0]
+        self.prefixes, self.phi, self.rng = prefixes, phi, rng
+        self.total, self.count = np.zeros((2, self.m, self.m))
 
     def sample(self, first: Values, last: Values) -> Values:
         """One fresh estimate for each part first..last (inclusive), both (parts,): (parts,)."""
         if self.phi is not None:
             return self.phi[first, last]
-        k, players = len(self.outside), np.arange(self.stop - self.start)
-        rows = np.zeros((2, len(first), self.prefixes, self.game.n_players), bool)
-        rows[:, :, :, self.outside] = prefixes((len(first), self.prefixes), k, self.rng)
-        rows[1, :, :, self.start : self.stop] = ((first[:, None] <= players) & (players <= last[:, None]))[:, None]
-        values = self.game(rows.reshape(-1, self.game.n_players))
-        if values.size != 2 * len(first) * self.prefixes:
-            raise ConfigError(f"learned_p takes a game of one column; this one has {values.shape[1]}")
-        values = values.reshape(2, len(first), self.prefixes)
-        found = (values[1] - values[0]).mean(1)
-        np.add.at(self.total, (first, last), found)
+        contexts = prefixes((len(first), self.prefixes), len(self.rows.outside), self.rng)
+        differences = self.rows.own_differences(contexts, self.rows.between(first, last))
+        if differences.shape[2] > 1:
+            raise ConfigError(f"learned_p takes a game of one column; this one has {differences.shape[2]}")
+        values = differences[..., 0].mean(1)
+        np.add.at(self.total, (first, last), values)
         np.add.at(self.count, (first, last), 1)
-        return found
+        return values
 
     def mean(self, first: int, last: int) -> float:
-        """Mean of all estimates of a part; one is made if there is none."""
+        """Mean of all estimates of a part, at least one."""
         if self.phi is not None:
             return float(self.phi[first, last])
         if not self.count[first, last]:
@@ -196,7 +191,7 @@ class _Seen:
 
 def _climb(seen: _Seen, sign: int, settings: Settings, rng: np.random.Generator) -> tuple[Values, Values]:
     """Link probabilities at the end, and the surrogate at each epoch."""
-    m = seen.stop - seen.start
+    m = seen.m
     theta, speed, history = np.zeros(m - 1), np.zeros(m - 1), []
     p = np.full(m - 1, 0.5)
     for epoch in range(settings.epochs):

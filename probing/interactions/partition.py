@@ -6,14 +6,13 @@ Omega of A:
     B     = phi([A]) - sum_i phi({i})
     B_max = max_Omega sum_{C in Omega} phi([C]) - sum_i phi({i}),   B_min with min,   T = B_max - B_min
 
-phi([C]) depends on C alone, never on the rest of Omega, so best[p, i] = max_j phi([i..j)) + best[p - 1, j], the best p parts from
-player i on, gives the optimum in O(m^3) (O(m^2) without the number of parts, which the tie-break needs).
+phi([C]) depends on C alone, so best[p, i] = max_j phi([i..j)) + best[p - 1, j], the best p parts from player i on, gives the
+optimum in O(m^3) (O(m^2) without the number of parts, which the tie-break needs).
 
-Ties: two partitions tie if their sums differ by at most `tolerance` times the largest |phi|, beyond rounding. Of the tied ones that
-with most parts is taken, and of those that with the earliest cuts. Exact ties are common: all partitions of an additive game tie.
+Two partitions tie if their sums differ by at most `tolerance` times the largest |phi|, beyond rounding. Of tied partitions the one
+with most parts is taken, then the one with the earliest cuts. Exact ties are common: all partitions of an additive game tie.
 
-Reference: multivariate Shapley interactions, Zhang et al. 2021 (AAAI 35, 10877-10886). Left out: partitions that are not
-contiguous; they have no such structure.
+Reference: multivariate Shapley interactions, Zhang et al. 2021 (AAAI 35, 10877-10886).
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ def best_partition(phi: Values, sign: int = 1, tolerance: float = TOLERANCE, lis
     """The partition with the largest (sign=1) or smallest (sign=-1) sum of its parts' values.
 
     Args:
-        phi: interval values, (m, m); phi[i, j] belongs to the positions i..j inclusive, what is below the diagonal is not read.
-        tolerance: what counts as a tie, relative to the largest |phi|.
+        phi: interval values, (m, m); phi[i, j] belongs to the positions i..j inclusive, and the lower triangle is not read.
+        tolerance: largest difference of tied sums, relative to the largest |phi|.
         listed: at most so many tied partitions are listed.
 
     Raises:
@@ -78,7 +77,7 @@ def best_partition(phi: Values, sign: int = 1, tolerance: float = TOLERANCE, lis
 
 
 def _slack(phi: Values, tolerance: float) -> tuple[float, float]:
-    """How far below the optimum a sum may lie and be a tie, and how far two ways of adding m values may differ by rounding."""
+    """The largest distance of a tied sum from the optimum, and the part of it that is rounding of sums of m values."""
     scale = np.abs(phi[np.triu_indices(len(phi))]).max()
     rounding = 4 * len(phi) * np.finfo(float).eps * scale
     return tolerance * scale + rounding, rounding
@@ -97,23 +96,6 @@ def _reaching(gain: Values, rest: Values, floor: float) -> Iterator[Partition]:
                 total = so_far + gain[i, j - 1]
                 if total + rest[len(parts), j] >= floor:
                     stack.append(((*parts, (i, j)), j, total))
-
-
-def tied_links(phi: Values, sign: int = 1, tolerance: float = TOLERANCE) -> np.ndarray:
-    """Whether link i, between positions i and i + 1, is cut by one optimal partition and kept by another: bool (m - 1,)."""
-    m, gain = len(phi), sign * phi
-    slack, _ = _slack(phi, tolerance)
-    before, after = np.zeros(m + 1), np.zeros(m + 1)  # best sum of the positions before i, and from i on
-    for i in range(1, m + 1):
-        before[i] = (before[:i] + gain[:i, i - 1]).max()
-        after[m - i] = (gain[m - i, m - i :] + after[m - i + 1 :]).max()
-    through = before[:-1, None] + gain + after[None, 1:]  # best sum of a partition that has the part i..j
-    tied = np.zeros(m - 1, bool)
-    for link in range(m - 1):
-        cut = before[link + 1] + after[link + 1]
-        kept = through[: link + 1, link + 1 :].max()
-        tied[link] = min(cut, kept) >= before[m] - slack
-    return tied
 
 
 def links(partition: Partition) -> np.ndarray:
@@ -144,3 +126,10 @@ def coefficients(partition: Partition, m: int) -> np.ndarray:
     for i, j in partition:
         chosen[i, j - 1] = 1.0
     return chosen[np.triu_indices(m)]
+
+
+def square(values: Values, m: int) -> Values:
+    """(M,) in the order of np.triu_indices(m) as an upper triangular matrix (m, m)."""
+    matrix = np.zeros((m, m))
+    matrix[np.triu_indices(m)] = values
+    return matrix

@@ -1,16 +1,16 @@
-"""Regression adjustment: what a quadratic model of the contexts explains is known exactly, only the rest is sampled.
+"""Regression adjustment: the mean of a quadratic model of the contexts is known exactly, so only its residuals are sampled.
 
-Of an antithetic pair only the even part of D(S) is left, and the even quadratic features are z_i z_j with z = +1 for a player in S,
--1 for one outside. Their mean over all S of size s is ((k - 2s)^2 - k) / (k (k - 1)), so a fit f of D on them has a known mean, and
-only D - f must be sampled.
+The mean over an antithetic pair keeps only the even part of D(S), and the even quadratic features are z_i z_j with z = +1 for a
+player in S, -1 for one outside. Their mean over all S of size s is ((k - 2s)^2 - k) / (k (k - 1)), so a fit f of D on them has a
+known mean, and only D - f must be sampled.
 
 The fit is a ridge regression within strata, weighted so that it minimises the estimated variance of the estimate; its strength,
-which may be infinite (no adjustment), has the least leave-one-out error. It is cross-fitted: a pair is adjusted by fits that never
-saw it, and a fit's own pairs enter as known, so that the estimate is unbiased at any sample size and exact when all pairs are
-drawn. Below some 50 pairs there is little to fit, and the error can be up to a fifth larger than without. The same fit serves all
-intervals of a column, which keeps the estimate linear in the interval: exact ties stay exact.
+which may be infinite (no adjustment), has the least leave-one-out error. It is cross-fitted: a pair is adjusted by fits without
+it, and a fit's own pairs enter as known, so that the estimate is unbiased at any sample size and exact when all pairs are drawn.
+Below some 50 pairs the error can be up to a fifth larger than without adjustment. One penalty serves all intervals of a column,
+which keeps the estimate linear in the interval: exact ties stay exact.
 
-Reference: model-assisted difference estimator, Särndal, Swensson, Wretman 1992, with cross-fitting. Left out: products of four.
+Reference: model-assisted difference estimator, Särndal, Swensson, Wretman 1992, with cross-fitting.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def adjust(parts: list[Stratum], sides: list[Coalitions], values: list[Values]) 
         values: pair means of D, (n_p, M, K) for each stratum: M intervals, K columns.
 
     Returns:
-        For each stratum its estimated mean (M, K), and residuals of the pairs (n_p, M, K), whose spread is the uncertainty left.
+        For each stratum its estimated mean (M, K), and residuals of the pairs (n_p, M, K), whose spread is the sampling error.
     """
     k = sides[0].shape[1]
     open_ = [p for p, part in enumerate(parts) if len(sides[p]) < part.pairs]
@@ -87,7 +87,7 @@ def _fit(parts, features, flat, trained, shape) -> Values:
         return np.zeros((width, targets))
     x, y, centring = np.concatenate(x), np.concatenate(y), np.concatenate(centring)
     u, s, vt = np.linalg.svd(x, full_matrices=False)
-    rank = int((s > 1e-10 * s[0]).sum())  # beyond it lie the stratum means, which are taken out
+    rank = int((s > 1e-10 * s[0]).sum())  # the other directions are the stratum means, which are subtracted
     if rank == 0:
         return np.zeros((width, targets))
     u, s, vt = u[:, :rank], s[:rank], vt[:rank]

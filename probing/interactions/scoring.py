@@ -1,9 +1,9 @@
-"""Which links between neighbours a method calls bound, and how often it is right.
+"""Methods that call links between neighbours bound, and scores of their calls against known links.
 
 A link of a segment is bound upwards if the best partition keeps it, downwards if the worst does. Methods:
 
     exact, sampled, regression    the partitions of `segment_interaction` (of ties the finest)
-    exact_tolerant  the same, exact, where sums within 0.1 of the largest |phi| count as ties: for values with noise
+    exact_tolerant  exact, where sums within 0.1 of the largest |phi| count as ties: for values with noise
     learned_p       the thresholded partitions of `learned_p` at the published toy settings
     pairwise_sii    the Shapley interaction index of each pair of neighbours, by its sign
     pair_dividend   the Harsanyi dividend of each pair of neighbours, by its sign
@@ -11,7 +11,7 @@ A link of a segment is bound upwards if the best partition keeps it, downwards i
     random          each link by the toss of a coin
 
 Scores pool links over expressions; intervals are percentile bootstraps over expressions, as links of one expression depend on
-each other. Left out: methods that name coalitions which are no intervals.
+each other.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SCORES = ("accuracy", "accuracy_on_1_links", "accuracy_on_0_links", "precision",
 
 @dataclass(frozen=True)
 class FoundLinks:
-    """Links of a segment called bound in the best and in the worst partition, bool (m - 1,), and the model rows it took.
+    """Links of a segment called bound in the best and in the worst partition, bool (m - 1,), and the model rows spent.
 
-    `T` is the method's own, NaN where it has none: of `learned_p` that of the last epochs' soft p, as published.
+    `T` is the method's own, NaN where it has none; of `learned_p` it is T_soft, as published.
     """
 
     max: np.ndarray
@@ -87,8 +87,8 @@ def _by_sign(values: Values, scale: float, rows: int) -> FoundLinks:
 
 def _pairwise_sii(game: CachedGame, segment: tuple[int, int], budget: int | None, seed: int) -> FoundLinks:
     v = table(game)
-    found = shapley_interactions(v)
-    return _by_sign(np.array([found[0b11 << i] for i in range(segment[0], segment[1] - 1)]), np.abs(v).max(), len(v))
+    interactions = shapley_interactions(v)
+    return _by_sign(np.array([interactions[0b11 << i] for i in range(segment[0], segment[1] - 1)]), np.abs(v).max(), len(v))
 
 
 def _pair_dividend(game: CachedGame, segment: tuple[int, int], budget: int | None, seed: int) -> FoundLinks:
@@ -133,22 +133,22 @@ METHODS: dict[str, Callable[[CachedGame, tuple[int, int], int | None, int], Foun
 }
 
 
-def count(found: FoundLinks, truth: LinkTruth, sides: tuple[str, ...] = ("max", "min"), free: bool = True) -> Values:
+def count(called: FoundLinks, truth: LinkTruth, sides: tuple[str, ...] = ("max", "min"), free: bool = True) -> Values:
     """Links of one expression as (bound and called so, called only, bound only, neither): (4,).
 
     Args:
-        free: whether links count that exact ties leave open.
+        free: whether links that differ between tied partitions count.
     """
     total = np.zeros(4)
     for side in sides:
-        called, bound = getattr(found, side), getattr(truth, side)
-        counted = np.ones(len(bound), bool) if free else ~getattr(truth, f"{side}_free")
-        total += [(counted & a & b).sum() for a, b in ((called, bound), (called, ~bound), (~called, bound), (~called, ~bound))]
+        a, b = getattr(called, side), getattr(truth, side)
+        counted = np.ones(len(b), bool) if free else ~getattr(truth, f"{side}_free")
+        total += [(counted & x & y).sum() for x, y in ((a, b), (a, ~b), (~a, b), (~a, ~b))]
     return total
 
 
 def pooled(counts: Values, draws: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Scores (0-1) over all links, with 95 % bootstrap intervals over expressions; NaN where a score has nothing to count.
+    """Scores (0-1) over all links, with 95 % bootstrap intervals over expressions; NaN where a score counts no link.
 
     Args:
         counts: of `count`, (expressions, 4).
@@ -167,10 +167,10 @@ def pooled(counts: Values, draws: int = 1000, seed: int = 0) -> dict[str, Estima
         (hit, hit + missed),
         (2 * hit, 2 * hit + false + missed),
     )
-    found = {}
+    estimates = {}
     for name, (top, bottom) in zip(SCORES, parts, strict=True):
         scores = np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
         drawn = scores[1:][~np.isnan(scores[1:])]
         lower, upper = np.quantile(drawn, [0.025, 0.975]) if len(drawn) and bottom[0] else (np.nan, np.nan)
-        found[name] = Estimate(float(scores[0]), float(lower), float(upper))
-    return found
+        estimates[name] = Estimate(float(scores[0]), float(lower), float(upper))
+    return estimates

@@ -3,9 +3,9 @@
 Interval values come from `intervals`, partitions from `partition`, where the definitions stand. The standard errors of B, B_max,
 B_min and T are those of the sums over the intervals that the chosen partitions name (from the covariance of the interval values).
 
-An optimum over noisy values is biased: B_max and T upwards, B_min downwards. `T_split` shows by how much: the partitions are
-chosen on one half of the sample and measured on the other, both ways. Its error is downwards, as the choice may be wrong and the
-measurement has no bias of selection (with `regression` the halves share their fits, so that this holds nearly).
+An optimum over noisy values is biased: B_max and T upwards, B_min downwards. `T_split` bounds the bias from the other side: the
+partitions are chosen on one half of the sample and measured on the other, both ways, so a wrong choice makes it too small and there
+is no bias of selection (with `regression` the halves share their fits, so this holds nearly).
 T and T_split are equal where exact, and far apart where the budget is too small.
 """
 
@@ -18,7 +18,8 @@ import numpy as np
 from probing.errors import ConfigError
 from probing.interactions.game import Game
 from probing.interactions.intervals import IntervalValues, interval_values
-from probing.interactions.partition import LISTED, TOLERANCE, Partition, best_partition, coefficients
+from probing.interactions.options import Estimator
+from probing.interactions.partition import LISTED, TOLERANCE, Partition, best_partition, coefficients, square
 from probing.types import Values
 
 
@@ -33,7 +34,7 @@ class SegmentInteraction:
         T_split: T with partitions chosen on one half of the sample and measured on the other.
         max_partition, min_partition: parts (start, stop) in player numbers; of tied partitions the finest.
         max_partitions, min_partitions: all tied partitions, at most `listed`, the finest first.
-        n_evaluations, n_requested: model rows spent, and asked for; of all columns together.
+        n_evaluations, n_requested: model rows spent, and requested; of all columns together.
     """
 
     segment: tuple[int, int]
@@ -60,7 +61,7 @@ class SegmentInteraction:
 def segment_interaction(
     game: Game,
     segment: tuple[int, int],
-    method: str = "exact",
+    method: Estimator | str = "exact",
     budget: int | None = None,
     seed: int = 0,
     tolerance: float = TOLERANCE,
@@ -71,9 +72,7 @@ def segment_interaction(
     Args:
         game: bool (rows, n) -> (rows,).
         segment: (start, stop) in player numbers, stop excluded.
-        method: exact, sampled, regression or permutation; see `intervals`.
-        budget: model rows that may be spent; see `interval_values`.
-        seed: of the sampled contexts.
+        method, budget, seed: exact, sampled, regression or permutation, or an estimator; see `interval_values`.
         tolerance: sums of two partitions that differ by less, relative to the largest |phi|, tie.
         listed: at most so many tied partitions are listed.
 
@@ -86,16 +85,16 @@ def segment_interaction(
     >>> both.T, both.max_partition, both.min_partition
     (1.0, ((0, 2),), ((0, 1), (1, 2)))
     """
-    found = segment_interactions(game, segment, method, budget, seed, tolerance, listed)
-    if len(found) > 1:
-        raise ConfigError(f"the game has {len(found)} columns: segment_interactions gives one result for each")
-    return found[0]
+    results = segment_interactions(game, segment, method, budget, seed, tolerance, listed)
+    if len(results) > 1:
+        raise ConfigError(f"the game has {len(results)} columns: segment_interactions gives one result for each")
+    return results[0]
 
 
 def segment_interactions(
     game: Game,
     segment: tuple[int, int],
-    method: str = "exact",
+    method: Estimator | str = "exact",
     budget: int | None = None,
     seed: int = 0,
     tolerance: float = TOLERANCE,
@@ -110,13 +109,13 @@ def _result(values: IntervalValues, column: int, tolerance: float, listed: int) 
     start, stop = values.segment
     m = stop - start
     covariance = values.covariance[column]
-    phi = _square(values.phi[:, column], m)
+    phi = square(values.phi[:, column], m)
     high, low = best_partition(phi, 1, tolerance, listed), best_partition(phi, -1, tolerance, listed)
     singles = float(np.trace(phi))
     whole, alone = coefficients(((0, m),), m), coefficients(tuple((i, i + 1) for i in range(m)), m)
     top, bottom = coefficients(high.finest, m), coefficients(low.finest, m)
     if covariance.any():
-        split = _split([_square(half, m) for half in values.halves[:, :, column]], tolerance)
+        split = _split([square(half, m) for half in values.halves[:, :, column]], tolerance)
     else:
         split = high.value - low.value
 
@@ -130,7 +129,7 @@ def _result(values: IntervalValues, column: int, tolerance: float, listed: int) 
         segment=values.segment,
         method=values.method,
         phi=phi,
-        stderr=_square(np.sqrt(np.diag(covariance)), m),
+        stderr=square(np.sqrt(np.diag(covariance)), m),
         B=float(phi[0, -1]) - singles,
         B_max=high.value - singles,
         B_min=low.value - singles,
@@ -151,15 +150,8 @@ def _result(values: IntervalValues, column: int, tolerance: float, listed: int) 
 
 def _split(halves: list[Values], tolerance: float) -> float:
     m = len(halves[0])
-    found = []
+    sums = []
     for chosen, measured in (halves, halves[::-1]):
         top, bottom = (coefficients(best_partition(chosen, sign, tolerance, 1).finest, m) for sign in (1, -1))
-        found.append((top - bottom) @ measured[np.triu_indices(m)])
-    return float(np.mean(found))
-
-
-def _square(values: Values, m: int) -> Values:
-    """(M,) in the order of np.triu_indices(m) as an upper triangular matrix (m, m)."""
-    square = np.zeros((m, m))
-    square[np.triu_indices(m)] = values
-    return square
+        sums.append((top - bottom) @ measured[np.triu_indices(m)])
+    return float(np.mean(sums))

@@ -7,8 +7,7 @@ Two neighbouring parts l and r of a segment gain, when they become one,
 each phi with the rest of the segment absent. In any tree the gains sum to B of the whole segment; a tree says where they arise.
 It grows bottom up: the pair with the largest density |between| / (|phi([l])| + |phi([r])| + |between|) is joined first.
 
-Reference: interaction trees, Zhang et al. 2021 (AAAI 35), for gains and order; the form of the density is ours. Left out: the tree
-with the largest sum of gains, since that sum is the same in all trees.
+Reference: interaction trees, Zhang et al. 2021 (AAAI 35), for gains and order; the form of the density is ours.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from probing.types import Values
 
 @dataclass(frozen=True)
 class Node:
-    """Players start..stop-1; a leaf has no parts. `between` is what the two parts gain by being one, in the unit of phi."""
+    """Players start..stop-1; a leaf has no parts. `between` is the gain of joining the two parts, in the unit of phi."""
 
     start: int
     stop: int

@@ -1,21 +1,21 @@
-"""Studies: measurements that are no probing table. `probing run +experiment=NAME` runs the one that the preset's `study` names.
+"""Studies: measurements other than probing tables. `probing run +experiment=NAME` runs the one that the preset's `study` names.
 
 A study is a dataclass; its fields are its options, written in `conf/experiment/NAME.yaml` under `study`. It makes tidy rows, and a
-report from nothing but rows, so that the runs of a multirun (one an encoder, say) end in one report.
+report from rows alone, so that the runs of a multirun (one an encoder, say) end in one report.
 
-    DIR/runs/<study>-<data>-<encoder>-<hash>/rows.csv       what was measured
+    DIR/runs/<study>-<data>-<encoder>-<hash>/rows.csv       measured rows
                                             /manifest.json  configuration, encoder, versions, seconds
-                                            /table.md …     what the study's `report` makes
+                                            /table.md …     the study's report
     DIR/cells/                                              finished parts (probing.store.results), shared by all runs
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pandas as pd
 
@@ -26,9 +26,28 @@ from probing.store.results import ResultStore
 from probing.store.vectors import Store
 
 
+def require(condition: bool, message: str) -> None:
+    """
+    Raises:
+        ConfigError: the condition on the options does not hold.
+    """
+    if not condition:
+        raise ConfigError(message)
+
+
+def check_words(words: Sequence[int], least: int = 1, example: str = "[8, 12]") -> None:
+    """
+    Raises:
+        ConfigError: study.words is no pair of the fewest and the most words of a sentence, `least` words at least.
+    """
+    fewest = f"the fewest ({least} at least)" if least > 1 else "the fewest"
+    message = f"study.words={words}: give {fewest} and the most words of a sentence, such as {example}"
+    require(len(words) == 2 and least <= words[0] <= words[1], message)
+
+
 @dataclass(frozen=True)
 class Context:
-    """What a run gives to a study; encoder and tasks are built when they are first asked for.
+    """The inputs of a study's run; encoder and tasks are built at their first use.
 
     Attributes:
         results: finished parts.
@@ -54,6 +73,11 @@ class Context:
             raise ConfigError(f"seed={list(self.seeds)}: this study draws once, give one number (and -m for several runs)")
         return self.seeds[0]
 
+    def finished(self, part: Mapping[str, Any], compute: Callable[[], Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+        """The rows of a part, which are computed and kept where they are not yet among the results."""
+        rows = self.results.get(part)
+        return self.results.put(part, compute()) if rows is None else rows
+
     @cached_property
     def encoder(self) -> Encoder:
         return self.make_encoder()
@@ -64,13 +88,13 @@ class Context:
 
 
 class Study(Protocol):
-    """A measurement by name. `uses` says which groups of the configuration it reads (encoder, data): they name its folder."""
+    """A measurement by name. `uses`: the groups of the configuration that it reads (encoder, data) and its folder is named by."""
 
     name: ClassVar[str]
     uses: ClassVar[tuple[str, ...]]
 
     def measure(self, context: Context) -> pd.DataFrame:
-        """Tidy rows; what was finished before is read, not computed again.
+        """Tidy rows; finished parts are read, not computed again.
 
         Raises:
             ProbingError: options or inputs that cannot be used. Finished parts stay.

@@ -1,4 +1,4 @@
-"""One study as a run: its folder, its rows, and what they were made with; and one report of several runs."""
+"""One study as a run: its folder, rows and manifest; and one report of several runs."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from probing.store.vectors import Store
 from probing.studies import Context
 
 
-def run(said: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...] | None, seeds: tuple[int, ...]) -> Path:
+def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...] | None, seeds: tuple[int, ...]) -> Path:
     """Measures, and writes rows, manifest and report; returns the folder.
 
     Args:
-        said: the whole configuration, plain.
+        config: the whole configuration, plain.
         tasks: names; None: the default of the data.
 
     Raises:
         ProbingError: a mistake in the options, or a part that cannot be measured; finished parts are kept.
     """
-    study = presets.build(said["study"], "study")
+    study = presets.build(config["study"], "study")
     context = Context(
-        lambda: presets.build(said["encoder"], "encoder"),
-        lambda: presets.build(said["data"], "data").tasks(tasks),
+        lambda: presets.build(config["encoder"], "encoder"),
+        lambda: presets.build(config["data"], "data").tasks(tasks),
         seeds,
         ResultStore(home / "cells"),
         store,
         home,
     )
-    asked = {key: said[key] for key in ("study", *study.uses, "task", "seed")}
-    short = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
-    parts = [said["data"]["name"]] * ("data" in study.uses) + [context.encoder.name] * ("encoder" in study.uses)
-    name = said["run"]["name"] or "-".join(re.sub(r"\W+", "_", part) for part in (study.name, *parts)) + f"-{short}"
+    options = {key: config[key] for key in ("study", *study.uses, "task", "seed")}
+    short = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
+    parts = [config["data"]["name"]] * ("data" in study.uses) + [context.encoder.name] * ("encoder" in study.uses)
+    name = config["run"]["name"] or "-".join(re.sub(r"\W+", "_", part) for part in (study.name, *parts)) + f"-{short}"
     folder, start = home / "runs" / name, time.perf_counter()
     frame = study.measure(context)
-    manifest = {"config": said, "seconds": round(time.perf_counter() - start, 1), **provenance()}
+    manifest = {"config": config, "seconds": round(time.perf_counter() - start, 1), **provenance()}
     if "encoder" in study.uses:
         manifest["encoder"] = {"name": context.encoder.name, **dict(context.encoder.description)}
     replace_file(folder / "manifest.json", json.dumps(portable(manifest), indent=1, ensure_ascii=False, default=str).encode())
@@ -69,13 +69,13 @@ def together(folders: Sequence[Path], out: Path) -> None:
     Raises:
         ConfigError: runs of different studies.
     """
-    said = [json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["config"]["study"] for folder in folders]
-    if len(kinds := sorted({one["_target_"].rpartition(".")[2] for one in said})) > 1:
+    studies = [json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["config"]["study"] for folder in folders]
+    if len(kinds := sorted({options["_target_"].rpartition(".")[2] for options in studies})) > 1:
         raise ConfigError(f"these are runs of several studies ({', '.join(kinds)}): report them one by one")
-    study = presets.build(said[0], "study")
+    study = presets.build(studies[0], "study")
     _write(study, pd.concat([pd.read_csv(folder / "rows.csv") for folder in folders], ignore_index=True), out)
 
 
 def _write(study: Any, frame: pd.DataFrame, folder: Path) -> None:
     replace_file(folder / "rows.csv", frame.to_csv(index=False).encode())
-    study.report(pd.read_csv(folder / "rows.csv"), folder)  # from the rows as they were written, whichever run they are of
+    study.report(pd.read_csv(folder / "rows.csv"), folder)  # from the written rows, in all cases

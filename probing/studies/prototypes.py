@@ -1,15 +1,14 @@
 """Prototype features: the coalitions that a classifier forms in whole sentences, against the constituents of a treebank.
 
-A sentence of n words is one segment, so phi([C]) = v(C) - v(empty) for every interval C, v the logit of the predicted class; the
-best (and the worst) partition of the n (n + 1) / 2 intervals is exact. Its parts of 2 to n - 1 words are coalitions; the whole
-sentence is left out, since it is a constituent wherever it stands. A partition cannot hold nested constituents, so recall is
-bounded; only differences from chance say something.
+A sentence of n words is one segment, so phi([C]) = v(C) - v(empty) for every interval C, v the logit of the predicted class, and
+the best (and the worst) partition is exact. Its parts of 2 to n - 1 words are coalitions; the whole sentence, a constituent of any
+tree, is none. A partition cannot hold nested constituents, so recall is bounded; only differences from chance are informative.
 
     bracket    precision, recall and F1 of coalitions as constituents, by length and in all
-    whole, unbroken, cut, modifier, and the controls: `probing.studies.constituents`
+    whole, unbroken, cut, modifier, and the controls: `probing.interactions.text.constituents`
 
-Equal sums tie within 1e-5 of the largest |phi| (float32 states), and the finest of tied partitions is taken; how often is in the
-table. Intervals are percentile bootstraps over sentences.
+Equal sums tie within 1e-5 of the largest |phi| (float32 states), and the finest of tied partitions is taken; the table counts ties.
+Intervals are percentile bootstraps over sentences.
 
 Reference: Zhang et al. 2021 (AAAI 35) show prototype features as examples; the measures are ours.
 """
@@ -18,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,28 +27,24 @@ import pandas as pd
 
 from probing.data.readers.parsed import Sentence
 from probing.data.readers.treebank import read_source
-from probing.errors import ConfigError
 from probing.evaluation.statistics import ratio
+from probing.interactions.options import Masking
+from probing.interactions.text.constituents import compared, modifiers
+from probing.interactions.text.heads import classifier
 from probing.interactions.text.many import Case, layer_interactions
 from probing.interactions.text.masking import published
-from probing.report.markdown import md_table
-from probing.studies import Context
-from probing.studies.classifiers import classifier
-from probing.studies.constituents import compared, modifiers
+from probing.studies import Context, check_words, require
+from probing.studies.layout import columns, grouped, percent, table, view, write
+
+NOTE = """# Prototype features: coalitions against constituents
+
+Percent; differences in points [95 % bootstrap interval over sentences]. Definitions: probing.interactions.text.constituents.
+Precision and recall by length stand in table.csv."""
 
 
 @dataclass
 class Prototypes:
-    """Coalitions of the predicted class' logit against constituents.
-
-    Args:
-        trees: a treebank: brackets, or GUM's table.
-        sentences: how many are drawn, by the run's seed.
-        words: fewest and most tokens of a sentence.
-        head: see `probing.studies.classifiers.classifier`.
-        value: logit, log-odds or probability of the predicted class.
-        masking: null: the published one, pad, or zero where the encoder has no such token.
-    """
+    """Options as in `conf/experiment/prototypes.yaml`."""
 
     trees: str
     sentences: int = 300
@@ -62,49 +58,43 @@ class Prototypes:
 
     def measure(self, context: Context) -> pd.DataFrame:
         sentences = self._draw(context.seed)
-        encoder, found = context.encoder, []
+        encoder, lines = context.encoder, []
+        masking, cases = Masking(self.masking or published(encoder)), [Case(s.text, (0, len(s.tokens))) for s in sentences]
         for task in context.tasks:
             head = classifier(encoder, task, self.head, context.home)
-            rows = layer_interactions(
-                encoder, [Case(s.text, (0, len(s.tokens))) for s in sentences], context.results.root, self.value,
-                self.masking or published(encoder), head=head,
-            )  # fmt: skip
+            rows = layer_interactions(encoder, cases, context.results.root, self.value, masking, head=head)
             rng = np.random.default_rng(context.seed)
             for sentence, row in zip(sentences, rows.to_dict("records"), strict=True):
-                same = {name: row[name] for name in ("encoder", "text", "n_words", "value", "masking", "predicted")}
-                same["data"] = task.name
+                shared = {name: row[name] for name in ("encoder", "text", "n_words", "value", "masking", "predicted")}
+                shared["data"] = task.name
                 for side in ("max", "min"):
                     partition = row[f"{side}_partition"]
-                    here = same | {"side": side, "partition": partition, "optima": row[f"{side}_optima"]}
-                    found += [here | line for line in compared(sentence, ast.literal_eval(partition), rng)]
-                found += [same | {"side": "tree"} | line for line in modifiers(sentence, json.loads(row["phi"]))]
-        return pd.DataFrame(found)
+                    found_on = shared | {"side": side, "partition": partition, "optima": row[f"{side}_optima"]}
+                    lines += [found_on | line for line in compared(sentence, ast.literal_eval(partition), rng)]
+                lines += [shared | {"side": "tree"} | line for line in modifiers(sentence, json.loads(row["phi"]))]
+        return pd.DataFrame(lines)
 
     def _draw(self, seed: int) -> list[Sentence]:
         """Sentences with a tree, each text once, in the order of the draw."""
-        least, most = self.words if len(self.words) == 2 else (0, 0)
-        if not 3 <= least <= most:
-            raise ConfigError(f"study.words={self.words}: give the fewest (3 at least) and the most words, such as [8, 12]")
-        corpus = read_source(self.trees)
-        if not any(s.tree for s in corpus.sentences):
-            raise ConfigError(f"study.trees={self.trees!r} has no constituency trees: give Penn brackets or GUM's table")
-        fit = {
-            s.text: s
-            for s in corpus.sentences
-            if s.tree and least <= len(s.tokens) <= most and len(s.text.split()) == len(s.tokens)
-        }
-        if not fit or self.sentences < 1:
-            raise ConfigError(
-                f"study.trees={self.trees!r}: {len(fit)} sentences of {least} to {most} words, {self.sentences} asked for"
-            )
-        order = np.random.default_rng(seed).permutation(len(fit))[: self.sentences]
-        texts = list(fit)
-        return [fit[texts[i]] for i in order]
+        check_words(self.words, 3)
+        least, most = self.words
+        parsed = [s for s in read_source(self.trees).sentences if s.tree]
+        require(bool(parsed), f"study.trees={self.trees!r} has no constituency trees: give Penn brackets or GUM's table")
+        fit = {s.text: s for s in parsed if least <= len(s.tokens) <= most and len(s.text.split()) == len(s.tokens)}
+        message = f"study.trees={self.trees!r}: {len(fit)} sentences of {least} to {most} words, {self.sentences} asked for"
+        require(bool(fit) and self.sentences >= 1, message)
+        sentences = list(fit.values())
+        return [sentences[i] for i in np.random.default_rng(seed).permutation(len(fit))[: self.sentences]]
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
-        table = scores(frame)
-        table.to_csv(folder / "table.csv", index=False)
-        (folder / "table.md").write_text(_markdown(frame, table), encoding="utf-8")
+        rates, blocks = scores(frame), [NOTE, "## What was found", table(_partitions(frame))]
+        for key, part in grouped(rates, "data measure"):
+            titles = {"of": "number", "value": "value:%", "shuffled": "shuffled:%", "difference": "above:%"}
+            if part.above_random.notna().any():
+                titles |= {"random": "random:%", "difference from random": "above_random:%"}
+            listed = part[(part.number > 0) & ((part.measure != "bracket") | (part.group == "all") | (part.score == "f1"))]
+            blocks += [f"## {key['measure']}, {key['data']}", view(listed, "encoder side group score", titles)]
+        write(folder, blocks, {"table.csv": rates})
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
@@ -114,67 +104,41 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
     `above_random` with bounds. Scores: rate; for bracket precision, recall and f1, by length and for all lengths.
     """
     lines = []
-    for (data, encoder), here in frame.groupby(["data", "encoder"], sort=False):
-        texts = here.text.unique()
-        for (side, measure), part in here.groupby(["side", "measure"], sort=False):
-            for group in [*(["all"] if measure == "bracket" else []), *sorted(part.group.unique(), key=lambda g: (len(g), g))]:
-                mine = part if group == "all" else part[part.group == group]
-                sums = mine.groupby("text")[["number", "gold", "observed", "shuffled", "random"]].sum().reindex(texts, fill_value=0)
+    for key, of_encoder in grouped(frame, "data encoder"):
+        texts = of_encoder.text.unique()
+        for inner, part in grouped(of_encoder, "side measure"):
+            groups = [(group, part[part.group == group]) for group in sorted(part.group.unique(), key=lambda g: (len(g), g))]
+            if inner["measure"] == "bracket":
+                groups.insert(0, ("all", part))
+            for group, rows in groups:
+                sums = rows.groupby("text")[["number", "gold", "observed", "shuffled", "random"]].sum().reindex(texts, fill_value=0)
                 kinds = {"rate": (1, sums.number)}
-                if measure == "bracket":
+                if inner["measure"] == "bracket":
                     kinds = {"precision": (1, sums.number), "recall": (1, sums.gold), "f1": (2, sums.number + sums.gold)}
                 for kind, (factor, whole) in kinds.items():
-                    line = {"data": data, "encoder": encoder, "side": side, "measure": measure, "group": group, "score": kind}
-                    line |= {"number": int(whole.sum()), "sentences": int((whole > 0).sum())}
                     value = ratio(factor * sums.observed, whole)
-                    line |= {"value": value.value, "low": value.lower, "high": value.upper}
+                    line = key | inner | {"group": group, "score": kind, "number": int(whole.sum())}
+                    line |= {"sentences": int((whole > 0).sum()), "value": value.value, "low": value.lower, "high": value.upper}
                     for control, name in (("shuffled", "above"), ("random", "above_random")):
-                        if mine[control].notna().any():
+                        if rows[control].notna().any():
                             above = ratio(factor * (sums.observed - sums[control]), whole)
-                            line |= {control: value.value - above.value, name: above.value}
-                            line |= {f"{name}_low": above.lower, f"{name}_high": above.upper}
+                            line |= {control: value.value - above.value} | columns(name, above)
                     lines.append(line)
     return pd.DataFrame(lines)
 
 
-def _markdown(frame: pd.DataFrame, table: pd.DataFrame) -> str:
-    parts = ["# Prototype features: coalitions against constituents", ""]
-    parts.append(
-        "Percent; differences in points [95 % bootstrap interval over sentences]. Definitions: probing.studies.constituents."
-    )
-    parts.append("Precision and recall by length stand in table.csv.")
+def _partitions(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """A line per data, encoder and side: sizes of the parts, and ties."""
     single = frame[frame.side.isin(("max", "min"))].drop_duplicates(["data", "encoder", "side", "text"])
-    lines = []
-    for (data, encoder, side), here in single.groupby(["data", "encoder", "side"], sort=False):
-        sizes = [stop - start for p in here.partition for start, stop in ast.literal_eval(p)]
-        lines.append(
-            {
-                "data": data, "encoder": encoder, "partition": side, "sentences": len(here),
-                "parts a sentence": f"{len(sizes) / len(here):.2f}",
-                "coalitions a sentence": f"{sum(size > 1 for size in sizes) / len(here):.2f}",
-                "whole sentence one part": _pc((here.partition == [str(((0, n),)) for n in here.n_words]).mean()),
-                "unique optimum": _pc((here.optima == 1).mean()),
-            }
-        )  # fmt: skip
-    parts += ["", "## What was found", "", md_table(pd.DataFrame(lines))]
-    for (data, measure), part in table.groupby(["data", "measure"], sort=False):
-        shown = [
-            {
-                "encoder": row.encoder, "side": row.side, "group": row.group, "score": row.score, "of": row.number,
-                "value": _pc(row.value), "shuffled": _pc(row.shuffled),
-                "difference": f"{_pc(row.above)} [{_pc(row.above_low)}, {_pc(row.above_high)}]",
-            }
-            | ({"random": _pc(row.random), "difference from random": _interval(row)} if part.above_random.notna().any() else {})
-            for row in part[part.number > 0].itertuples()
-            if measure != "bracket" or row.group == "all" or row.score == "f1"
-        ]  # fmt: skip
-        parts += ["", f"## {measure}, {data}", "", md_table(pd.DataFrame(shown))]
-    return "\n".join(parts) + "\n"
-
-
-def _interval(row: Any) -> str:
-    return f"{_pc(row.above_random)} [{_pc(row.above_random_low)}, {_pc(row.above_random_high)}]"
-
-
-def _pc(value: float) -> str:
-    return "" if pd.isna(value) else f"{round(100 * value, 1) + 0.0:.1f}"
+    for key, rows in grouped(single, "data encoder side"):
+        sizes = [stop - start for p in rows.partition for start, stop in ast.literal_eval(p)]
+        yield {
+            "data": key["data"],
+            "encoder": key["encoder"],
+            "partition": key["side"],
+            "sentences": len(rows),
+            "parts a sentence": f"{len(sizes) / len(rows):.2f}",
+            "coalitions a sentence": f"{sum(size > 1 for size in sizes) / len(rows):.2f}",
+            "whole sentence one part": percent((rows.partition == [str(((0, n),)) for n in rows.n_words]).mean()),
+            "unique optimum": percent((rows.optima == 1).mean()),
+        }

@@ -2,28 +2,22 @@
 
 For sentences that a classifier gets wrong (v the logit of the wrong, predicted class), and for as many that it gets right: the
 sentence is one segment, phi([C]) = v(C) - v(empty), the best partition is exact, and its part of 2 to n - 1 words with the largest
-phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length:
+phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length
+(`probing.interactions.text.flips`).
 
-    flips          whether the predicted class changes without the coalition
-    flips_others   the share of the other intervals of the same length whose masking changes it
-    flips_alone    whether it changes without the interval of that length whose single words have the largest sum of phi([word])
-    flips_words    the same with the words' Shapley values, all words of the sentence being players
-
-What raises a logit most also flips a prediction more often than an interval at random does, with or without an interaction: the
-claim that the coalition says more than its words rests on flips - flips_alone (words valued as the coalition is, beside nothing)
-and flips - flips_words (words valued in all contexts). These intervals may be the coalition; such a sentence counts as a difference
-of 0. Shapley values are exact where 2^n model rows are within the budget, else means over random orders and their reverses, which
-is unbiased (Castro et al. 2009); noise in them weakens the control.
+An interval that raises a logit most also flips a prediction more often than a random interval, with or without interaction: the
+claim that the coalition says more than its words rests on flips - flips_alone and flips - flips_words. These intervals may be the
+coalition; such a sentence counts as a difference of 0. Noise in sampled Shapley values weakens the control.
 
 Right predictions have larger margins (logit of the predicted class less the next one's), so they flip less whatever is masked. Each
-wrong prediction is therefore paired with one right prediction, without replacement, so that the sum of the differences of their
-margins is as small as it can be; differences between wrong and right are those of pairs.
+wrong prediction is therefore paired with one right prediction, without replacement, with the smallest sum of the differences of
+margins; differences between wrong and right are those of pairs.
 
-A sentence has one coalition, so sentences (or pairs) are independent: means of paired differences have percentile bootstrap
-intervals over them, and exact McNemar tests compare the coalition with one of the other intervals, drawn by the seed, and with the
-intervals by words. Sentences whose best partition has no such part are counted and left out, and so are their pairs.
+Sentences (or pairs) are independent: means of paired differences have percentile bootstrap intervals over them, and exact McNemar
+tests compare the coalition with one of the other intervals and with the intervals by words. Sentences whose best partition has no
+such part are counted, and take no part in comparisons.
 
-Reference: Zhang et al. 2021 (AAAI 35) show such coalitions as examples; the test is ours. Left out: coalitions against the class.
+Reference: Zhang et al. 2021 (AAAI 35) show such coalitions as examples; the test is ours.
 """
 
 from __future__ import annotations
@@ -41,28 +35,28 @@ from scipy.optimize import linear_sum_assignment
 
 from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
-from probing.errors import ConfigError
 from probing.evaluation.paired_tests import holm, mcnemar
 from probing.evaluation.statistics import ratio
-from probing.interactions.game import CachedGame, Game, table
-from probing.interactions.indices import shapley
-from probing.interactions.partition import Partition
+from probing.interactions.game import Game
+from probing.interactions.indices import shapley_values
+from probing.interactions.options import Masking
+from probing.interactions.partition import square
+from probing.interactions.text.flips import compared, masked, top
 from probing.interactions.text.game import TextGame
-from probing.interactions.text.heads import LinearHead
+from probing.interactions.text.heads import LinearHead, classifier
 from probing.interactions.text.many import Case, layer_interactions
 from probing.interactions.text.masking import published
 from probing.log import bar
-from probing.report.markdown import md_table
 from probing.store.extraction import extract
-from probing.studies import Context
-from probing.studies.classifiers import classifier
+from probing.studies import Context, check_words, require
+from probing.studies.layout import columns, grouped, view, write
 from probing.types import Representation, Values
 
 VERSION = 2
 """Raise when the same inputs would give other numbers."""
 
 CONTROLS = {"others": "other intervals", "alone": "interval by words alone", "words": "interval by words"}
-"""What the coalition is compared with, and its name in tables."""
+"""The intervals that the coalition is compared with, and their names in tables."""
 
 HEAD = """# Wrong predictions: masking the top coalition of the predicted class
 
@@ -83,18 +77,25 @@ Differences, wrong less right, in points [95 % bootstrap interval over pairs]; p
 coalition, Holm over the lines. The last column: flips less those without the interval by words, wrong less right."""
 
 
+NAMES = "data encoder predictions"
+FLIPS = {"with a coalition": "with_coalition", "words in it": "words:.1f", "coalition": "flips:%"}
+FLIPS |= {title: f"flips_{control}:%" for control, title in CONTROLS.items()} | {
+    "coalition is that by words alone, by words": "same"
+}
+TESTS = {
+    title: column
+    for control, name in CONTROLS.items()
+    for title, column in ((f"less {name}", f"difference_{control}:%"), (f"p, {name}", f"p_{control}_holm:.2g"))
+}
+FALLS = {f"less {title}": f"drop_difference_{control}:.2f" for control, title in CONTROLS.items()}
+MARGINS = {"margin, wrong": "margin_wrong:.3f", "margin, right": "margin_right:.3f", "mean gap": "margin_gap:.4f"}
+MATCHED = MARGINS | {"flips, wrong (%)": "flips_wrong:%", "flips, right (%)": "flips_right:%", "difference": "difference:%"}
+MATCHED |= {"p": "p_holm:.2g", "difference, less interval by words": "difference_words:%"}
+
+
 @dataclass
 class WrongPredictions:
-    """Flips by masking the top coalition of the predicted class, against other intervals of its length.
-
-    Args:
-        sentences: at most so many wrong ones, drawn by the run's seed, each with a right one of nearly the same margin.
-        words: fewest and most words of a sentence.
-        splits: where they are drawn from.
-        head: see `probing.studies.classifiers.classifier`.
-        masking: null: the published one, pad, or zero where the encoder has no such token.
-        budget: model rows for the Shapley values of a sentence's words.
-    """
+    """Options as in `conf/experiment/wrong_predictions.yaml`."""
 
     sentences: int = 200
     words: list[int] = field(default_factory=lambda: [5, 20])
@@ -107,41 +108,34 @@ class WrongPredictions:
     uses: ClassVar[tuple[str, ...]] = ("encoder", "data")
 
     def __post_init__(self) -> None:
-        if len(self.words) != 2 or not 3 <= self.words[0] <= self.words[1]:
-            raise ConfigError(f"study.words={self.words}: give the fewest (3 at least) and the most words, such as [5, 20]")
-        if not self.splits or set(self.splits) - {"train", "dev", "test"}:
-            raise ConfigError(f"study.splits={self.splits} must be a list of train, dev, test")
-        if self.sentences < 1:
-            raise ConfigError(f"study.sentences={self.sentences} must be at least 1")
-        if self.budget < 2 * self.words[1]:
-            raise ConfigError(f"study.budget={self.budget} must be at least {2 * self.words[1]}: a random order and its reverse")
+        check_words(self.words, 3, "[5, 20]")
+        splits = f"study.splits={self.splits} must be a list of train, dev, test"
+        require(len(self.splits) > 0 and set(self.splits) <= {"train", "dev", "test"}, splits)
+        require(self.sentences >= 1, f"study.sentences={self.sentences} must be at least 1")
+        least = 2 * self.words[1]
+        require(self.budget >= least, f"study.budget={self.budget} must be at least {least}: a random order and its reverse")
 
     def measure(self, context: Context) -> pd.DataFrame:
-        encoder, lines = context.encoder, []
-        masking, seed = self.masking or published(encoder), context.seed
+        encoder, seed, lines = context.encoder, context.seed, []
+        masking = Masking(self.masking or published(encoder))
         for task in context.tasks:
             head = classifier(encoder, task, self.head, context.home)
             cases, drawn = self._draw(encoder, task, head, seed)
             rows = layer_interactions(encoder, cases, context.results.root, "logit", masking, head=head)
-            settings = {"version": VERSION, "encoder": fingerprint(encoder), "head": head.sha256, "masking": masking}
+            settings = {"version": VERSION, "encoder": fingerprint(encoder), "head": head.sha256, "masking": masking.kind}
             with bar(f"masking {encoder.name}", len(rows)) as advance:
                 for row, pair in zip(rows.to_dict("records"), drawn, strict=True):
-                    text = row["text"]
                     line = {name: row[name] for name in ("encoder", "text", "n_words", "masking", "predicted", "label")}
                     line |= {"data": task.name, "wrong": row["predicted"] != row["label"], "seed": seed, **pair}
-                    phi = _square(json.loads(row["phi"]), row["n_words"])
+                    phi = square(json.loads(row["phi"]), row["n_words"])
                     coalition = top(ast.literal_eval(row["max_partition"]), phi)
                     if coalition is not None:
+                        text = row["text"]
                         game = partial(TextGame, encoder, text, "logit", masking, target="all", head=head)
-                        asked = {"kind": "masked coalitions", **settings, "text": text, "coalition": list(coalition)}
-                        intervals = context.results.get(asked)
-                        if intervals is None:
-                            intervals = context.results.put(asked, masked(game(), coalition))
-                        asked = {"kind": "words", **settings, "text": text, "budget": self.budget, "seed": seed}
-                        words = context.results.get(asked)
-                        if words is None:
-                            values = word_values(game(), self.budget, seed)
-                            words = context.results.put(asked, [{"values": value} for value in values.tolist()])
+                        part = {"kind": "masked coalitions", **settings, "text": text, "coalition": list(coalition)}
+                        intervals = context.finished(part, lambda game=game, coalition=coalition: masked(game(), coalition))
+                        part = {"kind": "words", **settings, "text": text, "budget": self.budget, "seed": seed}
+                        words = context.finished(part, lambda game=game: self._words(game(), seed))
                         line |= compared(intervals, coalition, phi.diagonal(), np.array([word["values"] for word in words]), seed)
                         line["words"] = " ".join(text.split()[slice(*coalition)])
                     lines.append(line)
@@ -149,46 +143,57 @@ class WrongPredictions:
             encoder.release()
         return pd.DataFrame(lines)
 
+    def _words(self, game: Game, seed: int) -> list[dict[str, Any]]:
+        return [{"values": values} for values in shapley_values(game, self.budget, seed).tolist()]
+
     def _draw(self, encoder: Encoder, task: Task, head: LinearHead, seed: int) -> tuple[list[Case], list[dict[str, Any]]]:
         """Wrong sentences of the splits and their right partners, each text once, as whole segments; with margin and pair of each.
 
         Raises:
             ConfigError: no sentence of that length, or none that the classifier gets wrong, or none that it gets right.
         """
-        least, most = self.words
-        labels = {
-            text: task.classes[label]
-            for split in self.splits
-            for text, label in zip(task.splits[split].texts, task.splits[split].labels, strict=True)
-            if least <= len(text.split()) <= most
-        }
-        if not labels:
-            raise ConfigError(f"study.words={self.words}: {', '.join(self.splits)} of {task.name} have no sentence of that length")
-        texts = list(labels)
+        parts = [task.splits[split] for split in self.splits]
+        labels = {text: task.classes[k] for part in parts for text, k in zip(part.texts, part.labels, strict=True)}
+        texts = [text for text in labels if self.words[0] <= len(text.split()) <= self.words[1]]
+        nothing = f"study.words={self.words}: {', '.join(self.splits)} of {task.name} have no sentence of that length"
+        require(bool(texts), nothing)
         vectors = extract(encoder, encoder.tokenize(texts)[0], [head.pooling])[Representation(head.layer, head.pooling)]
         logits = head.logits(vectors.astype(np.float64))
         wrong = np.array([head.classes[k] != labels[text] for k, text in zip(logits.argmax(1), texts, strict=True)])
-        if wrong.all() or not wrong.any():
-            raise ConfigError(
-                f"{encoder.name} gets {'none' if wrong.all() else 'all'} of {len(texts)} sentences of {task.name} right: there is "
-                "nothing to compare; give more sentences by study.splits and study.words"
-            )
+        message = (
+            f"{encoder.name} gets {'none' if wrong.all() else 'all'} of {len(texts)} sentences of {task.name} right: there is "
+            "nothing to compare; give more sentences by study.splits and study.words"
+        )
+        require(0 < wrong.sum() < len(wrong), message)
         *_, second, first = np.sort(logits, 1).T
-        margins = first - second
-        chosen = np.random.default_rng(seed).permutation(np.flatnonzero(wrong))[: min(self.sentences, int((~wrong).sum()))]
-        drawn = [
-            (i, {"pair": pair, "margin": float(margins[i])})
-            for pair, both in enumerate(zip(chosen, nearest(margins, chosen, np.flatnonzero(~wrong)), strict=True))
-            for i in both
-        ]
+        margins, right = first - second, np.flatnonzero(~wrong)
+        chosen = np.random.default_rng(seed).permutation(np.flatnonzero(wrong))[: min(self.sentences, len(right))]
+        drawn = [(i, n) for n, both in enumerate(zip(chosen, nearest(margins, chosen, right), strict=True)) for i in both]
         cases = [Case(texts[i], (0, len(texts[i].split())), labels[texts[i]]) for i, _ in drawn]
-        return cases, [pair for _, pair in drawn]
+        return cases, [{"pair": n, "margin": float(margins[i])} for i, n in drawn]
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
+        """table.csv, matched.csv, table.md."""
         within, between = scores(frame), matched(frame)
-        within.to_csv(folder / "table.csv", index=False)
-        between.to_csv(folder / "matched.csv", index=False)
-        (folder / "table.md").write_text(_markdown(within, between, frame), encoding="utf-8")
+        some = within[within.with_coalition > 0]
+        blocks = [HEAD, "No sentence has a coalition."]
+        if len(some):
+            same = [
+                f"{100 * alone:.0f} %, {100 * words:.0f} %" for alone, words in zip(some.same_alone, some.same_words, strict=True)
+            ]
+            blocks = [HEAD, view(some.assign(same=same), f"{NAMES} masking sentences", FLIPS)]
+            blocks += [DIFFERENCES, view(some, NAMES, TESTS), DROPS, view(some, NAMES, FALLS)]
+        if len(between):
+            blocks += [PAIRS, view(between, "data encoder pairs", MATCHED)]
+        flipped = frame[frame.wrong & frame.get("flips", pd.Series(index=frame.index)).eq(1)]
+        if len(flipped):
+            examples = flipped.groupby(["data", "encoder"], sort=False).head(3)
+            titles = {"coalition": "words", "sentence": "text"}
+            blocks += [
+                "## Wrong predictions that flip, the first three of each encoder",
+                view(examples, "encoder predicted", titles),
+            ]
+        write(folder, blocks, {"table.csv": within, "matched.csv": between})
 
 
 def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -200,111 +205,34 @@ def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarr
     return others[linear_sum_assignment(np.abs(margins[chosen][:, None] - margins[others]))[1]]
 
 
-def top(partition: Partition, phi: Values) -> tuple[int, int] | None:
-    """The part of 2 to n - 1 words with the largest phi, (n, n) by first and last word; None where there is none.
-
-    >>> top(((0, 2), (2, 3)), np.array([[0, 5.0, 9], [0, 0, 1], [0, 0, 0]]))
-    (0, 2)
-    """
-    parts = [part for part in partition if 1 < part[1] - part[0] < len(phi)]
-    return max(parts, key=lambda part: phi[part[0], part[1] - 1], default=None)
-
-
-def _square(phi: list[float], n: int) -> Values:
-    """Values in the order of np.triu_indices as an upper triangular matrix (n, n)."""
-    square = np.zeros((n, n))
-    square[np.triu_indices(n)] = phi
-    return square
-
-
-def masked(game: Game, coalition: tuple[int, int]) -> list[dict[str, Any]]:
-    """Logits of the whole sentence (start -1), and without each interval of the coalition's length: start, logits."""
-    n, length = game.n_players, coalition[1] - coalition[0]
-    starts = np.arange(n - length + 1)
-    present = np.ones((len(starts) + 1, n), bool)
-    for row, start in enumerate(starts, start=1):
-        present[row, start : start + length] = False
-    return [{"start": k - 1, "logits": row} for k, row in enumerate(game(present).tolist())]
-
-
-def word_values(game: Game, budget: int, seed: int) -> Values:
-    """Shapley values of the words, (n, classes): exact if 2^n is within the budget, else means over random orders and reverses.
-
-    Args:
-        game: bool (rows, n) -> (rows, classes).
-        budget: model rows, at least 2 n.
-    """
-    n = game.n_players
-    if 2**n <= budget:
-        return shapley(table(game))
-    rng = np.random.default_rng(seed)
-    orders = np.stack([rng.permutation(n) for _ in range(budget // (2 * n))])
-    places = np.concatenate([orders, orders[:, ::-1]]).argsort(1)  # (orders, n): where a word stands in an order
-    prefixes = places[:, None, :] < np.arange(n + 1)[:, None]  # (orders, n + 1, n)
-    values = CachedGame(game)(prefixes.reshape(-1, n)).reshape(*prefixes.shape[:2], -1)
-    gains = np.diff(values, axis=1)  # (orders, n, classes), by place
-    return np.take_along_axis(gains, places[:, :, None], axis=1).mean(0)
-
-
-def compared(rows: list[dict[str, Any]], coalition: tuple[int, int], alone: Values, words: Values, seed: int) -> dict[str, Any]:
-    """Flips and drops of the coalition, of the other intervals of its length, and of the intervals by single words.
-
-    Args:
-        rows: what `masked` gave.
-        alone: phi of the words in the value of the predicted class, (n,).
-        words: Shapley values of the words, (n, classes).
-
-    Flips are 0 or 1 (`flips_one`: of one of the others, drawn by the seed; `flips_others`: a share), drops in units of the logit;
-    `same_*`: whether the interval is the coalition.
-    """
-    whole, *without = (np.array(row["logits"]) for row in rows)
-    now = int(whole.argmax())
-    flips = np.array([row.argmax() != now for row in without])
-    drops = np.array([whole[now] - row[now] for row in without])
-    start = coalition[0]
-    others = np.arange(len(without)) != start
-    one = np.random.default_rng([seed, start, len(without)]).choice(np.flatnonzero(others))
-    line = {"start": start, "stop": coalition[1], "flips": int(flips[start]), "drop": float(drops[start])}
-    line |= {"flips_one": int(flips[one]), "flips_others": float(flips[others].mean()), "drop_others": float(drops[others].mean())}
-    for name, values in (("alone", alone), ("words", words[:, now])):
-        at = int(np.convolve(values, np.ones(coalition[1] - start), "valid").argmax())
-        line |= {
-            f"start_{name}": at,
-            f"same_{name}": at == start,
-            f"flips_{name}": int(flips[at]),
-            f"drop_{name}": float(drops[at]),
-        }
-    return line
-
-
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line per data, encoder and kind of prediction (wrong, right): flips, and their paired differences from both controls.
+    """One line per data, encoder and kind of prediction (wrong, right): flips, and their paired differences from the controls.
 
     Differences (shares of sentences, drops in units of the logit) have 95 % bootstrap bounds over sentences; `p_CONTROL`: exact
     McNemar tests, and with `_holm` Holm's over all tests of the frame.
     """
     lines = []
-    for (data, encoder, wrong), group in frame.groupby(["data", "encoder", "wrong"], sort=False):
-        line = {"data": data, "encoder": encoder, "predictions": "wrong" if wrong else "right", "masking": group.masking.iloc[0]}
-        line |= {"sentences": len(group)}
+    for key, group in grouped(frame, "data encoder wrong"):
+        line = {"data": key["data"], "encoder": key["encoder"], "predictions": "wrong" if key["wrong"] else "right"}
+        line |= {"masking": group.masking.iloc[0], "sentences": len(group)}
         group = _with_coalition(group)
         line["with_coalition"] = len(group)
         if len(group):
             line["words"] = float((group.stop - group.start).mean())
-            line |= {f"same_{name}": float(group[f"same_{name}"].astype(float).mean()) for name in ("alone", "words")}
-            line |= {name: float(group[name].mean()) for name in ("margin", "flips", *(f"flips_{name}" for name in CONTROLS))}
+            names = ("same_alone", "same_words", "margin", "flips", *(f"flips_{control}" for control in CONTROLS))
+            line |= {name: float(group[name].astype(float).mean()) for name in names}
             for control in CONTROLS:
                 line |= _mean(f"difference_{control}", group.flips - group[f"flips_{control}"])
                 line |= _mean(f"drop_difference_{control}", group["drop"] - group[f"drop_{control}"])
                 tested = group.flips_one if control == "others" else group[f"flips_{control}"]
                 line[f"p_{control}"] = mcnemar(group.flips == 1, tested == 1)
         lines.append(line)
-    found = pd.DataFrame(lines)
-    if "p_words" in found:
-        tested, names = found.p_words.notna(), [f"p_{control}" for control in CONTROLS]
-        corrected = holm(found.loc[tested, names].to_numpy().ravel()).reshape(-1, len(names))
-        found.loc[tested, [f"{name}_holm" for name in names]] = corrected
-    return found
+    rates = pd.DataFrame(lines)
+    if "p_words" in rates:
+        tested, names = rates.p_words.notna(), [f"p_{control}" for control in CONTROLS]
+        corrected = holm(rates.loc[tested, names].to_numpy().ravel()).reshape(-1, len(names))
+        rates.loc[tested, [f"{name}_holm" for name in names]] = corrected
+    return rates
 
 
 def matched(frame: pd.DataFrame) -> pd.DataFrame:
@@ -314,19 +242,19 @@ def matched(frame: pd.DataFrame) -> pd.DataFrame:
     pairs with 95 % bootstrap bounds over pairs; `p`: exact McNemar test of flips, `p_holm`: Holm's over the lines.
     """
     lines = []
-    for (data, encoder), group in _with_coalition(frame).groupby(["data", "encoder"], sort=False):
+    for line, group in grouped(_with_coalition(frame), "data encoder"):
         group = group.assign(excess=group.flips - group.flips_words)
         wide = group.pivot(index=["seed", "pair"], columns="wrong", values=["margin", "flips", "excess"]).astype(float).dropna()
         if wide.empty or group.wrong.nunique() < 2:
             continue
         wrong, right = wide.xs(True, axis=1, level=1), wide.xs(False, axis=1, level=1)
-        line = {"data": data, "encoder": encoder, "pairs": len(wide), "margin_wrong": float(wrong.margin.mean())}
-        line |= {"margin_right": float(right.margin.mean()), "margin_gap": float((wrong.margin - right.margin).abs().mean())}
+        line |= {"pairs": len(wide), "margin_wrong": float(wrong.margin.mean()), "margin_right": float(right.margin.mean())}
+        line |= {"margin_gap": float((wrong.margin - right.margin).abs().mean())}
         line |= {"flips_wrong": float(wrong.flips.mean()), "flips_right": float(right.flips.mean())}
         line |= _mean("difference", wrong.flips - right.flips) | _mean("difference_words", wrong.excess - right.excess)
         lines.append(line | {"p": mcnemar(wrong.flips == 1, right.flips == 1)})
-    found = pd.DataFrame(lines)
-    return found.assign(p_holm=holm(found.p)) if len(found) else found
+    differences = pd.DataFrame(lines)
+    return differences.assign(p_holm=holm(differences.p)) if lines else differences
 
 
 def _with_coalition(frame: pd.DataFrame) -> pd.DataFrame:
@@ -334,50 +262,4 @@ def _with_coalition(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(name: str, values: pd.Series) -> dict[str, float]:
-    value = ratio(values, np.ones(len(values)))
-    return {name: value.value, f"{name}_low": value.lower, f"{name}_high": value.upper}
-
-
-def _markdown(within: pd.DataFrame, between: pd.DataFrame, frame: pd.DataFrame) -> str:
-    def points(row: Any, name: str) -> str:
-        return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * getattr(row, name + end) for end in ("", "_low", "_high")))
-
-    def units(row: Any, name: str) -> str:
-        return "{:.2f} [{:.2f}, {:.2f}]".format(*(getattr(row, name + end) for end in ("", "_low", "_high")))
-
-    flips, differences, drops = [], [], []
-    for row in within[within.with_coalition > 0].itertuples():
-        name = {"data": row.data, "encoder": row.encoder, "predictions": row.predictions}
-        line = {"masking": row.masking, "sentences": row.sentences, "with a coalition": row.with_coalition}
-        line |= {"words in it": f"{row.words:.1f}", "coalition": f"{100 * row.flips:.1f}"}
-        line |= {title: f"{100 * getattr(row, f'flips_{control}'):.1f}" for control, title in CONTROLS.items()}
-        same = [f"{100 * getattr(row, f'same_{control}'):.0f} %" for control in ("alone", "words")]
-        flips.append(name | line | {"coalition is that by words alone, by words": ", ".join(same)})
-        differences.append(dict(name))
-        for control, title in CONTROLS.items():
-            p = getattr(row, f"p_{control}_holm")
-            differences[-1] |= {f"less {title}": points(row, f"difference_{control}"), f"p, {title}": f"{p:.2g}"}
-        drops.append(name | {f"less {title}": units(row, f"drop_difference_{control}") for control, title in CONTROLS.items()})
-    pairs = [
-        {
-            "data": row.data, "encoder": row.encoder, "pairs": row.pairs, "margin, wrong": f"{row.margin_wrong:.3f}",
-            "margin, right": f"{row.margin_right:.3f}", "mean gap": f"{row.margin_gap:.4f}",
-            "flips, wrong (%)": f"{100 * row.flips_wrong:.1f}", "flips, right (%)": f"{100 * row.flips_right:.1f}",
-            "difference": points(row, "difference"), "p": f"{row.p_holm:.2g}",
-            "difference, less interval by words": points(row, "difference_words"),
-        }
-        for row in between.itertuples()
-    ]  # fmt: skip
-    flipped = frame[frame.wrong & frame.get("flips", pd.Series(index=frame.index)).eq(1)]
-    examples = [
-        {"encoder": row.encoder, "predicted": row.predicted, "coalition": row.words, "sentence": row.text}
-        for row in flipped.groupby(["data", "encoder"], sort=False).head(3).itertuples()
-    ]
-    parts = [HEAD, md_table(pd.DataFrame(flips)) if flips else "No sentence has a coalition."]
-    if flips:
-        parts += [DIFFERENCES, md_table(pd.DataFrame(differences)), DROPS, md_table(pd.DataFrame(drops))]
-    if pairs:
-        parts += [PAIRS, md_table(pd.DataFrame(pairs))]
-    if examples:
-        parts += ["## Wrong predictions that flip, the first three of each encoder", md_table(pd.DataFrame(examples))]
-    return "\n\n".join(parts) + "\n"
+    return columns(name, ratio(values, np.ones(len(values))))

@@ -25,11 +25,11 @@ import numpy as np
 import pandas as pd
 
 from probing.interactions import segment_interaction
+from probing.interactions.baselines import APPROXIMATORS, approximated, told
 from probing.interactions.intervals import minimum_rows
 from probing.interactions.learned import learned_p
 from probing.provenance import versions
-from probing.studies.accuracy_report import BASELINES, times_fewer
-from probing.studies.baselines import APPROXIMATORS, approximated, told
+from probing.studies.accuracy import BASELINES, times_fewer
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from output import manifest, table, write_json

@@ -1,17 +1,17 @@
-"""The game of a sentence: words are players, an encoder gives the value of what is left of them.
+"""The game of a sentence: words are players, and an encoder gives the value of the words that are present.
 
 For a classifier, v(S) is a class's logit z_c, its log-odds log p_c / (1 - p_c), or its probability p_c. For the layers of an
 encoder (f the pooled vector of a layer, or the states of all tokens side by side):
 
     v_f(S) = <f(S), f(N)> / ||f(N)||^2,   so that v_f(N) = 1
 
-All classes, or all layers, come from the same forward passes. A sentence of which nothing is left
-(`probing.interactions.text.masking`) has f = 0, so v_f = 0, and a classifier gives what its head gives for the zero vector.
+All classes, or all layers, come from the same forward passes. A sentence without any token left
+(`probing.interactions.text.masking`) has f = 0, so v_f = 0, and a classifier applies its head to the zero vector.
 
 T of a layer that hardly reacts to words is tiny; `T_relative` = T / |v(N) - v(empty)| is comparable between layers. States are
 float32, so interactions below about 1e-6 of v are rounding; T_relative is NaN where v(N) - v(empty) is below ten times that.
 
-Reference: Zhang et al. 2021 (AAAI 35, 10877-10886). Left out: the largest coordinate of f, which their code took for v_f.
+Reference: Zhang et al. 2021 (AAAI 35, 10877-10886); their code takes the largest coordinate of f for v_f, ours does not.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from scipy.special import logsumexp
 from probing.encoders.base import Encoder, States, pool
 from probing.errors import ConfigError, GameError, did_you_mean
 from probing.interactions.game import CachedGame
+from probing.interactions.options import EXACT, Estimator, Masking
 from probing.interactions.partition import Partition
 from probing.interactions.segment import SegmentInteraction, segment_interactions
 from probing.interactions.text.heads import LinearHead, head_of
@@ -36,7 +37,7 @@ from probing.types import Coalitions, Values
 
 CLASS_VALUES = ("logit", "log-odds", "probability")
 TOLERANCE = 1e-5
-"""Partitions tie if their sums differ by less than this share of the largest |phi|: float32 values do not tell them apart."""
+"""Partitions tie if their sums differ by less than this share of the largest |phi|, which is the precision of float32 values."""
 
 
 class TextGame:
@@ -47,7 +48,7 @@ class TextGame:
         text: its words are the players.
         value: of a class: logit, log-odds, probability; of layers: a pooling of the encoder (cls, mean, …), or all (tokens);
             None: logit where there is a head, else mean.
-        masking, replacement: see `probing.interactions.text.masking`.
+        masking, replacement: a `Masking`, or the name of one; see `probing.interactions.text.masking`.
         layers: numbers of the layers to value; None: all. A class's value reads the head's layer.
         target: the class: predicted (of the whole sentence), all (a column each), or its name.
         head: None: the one that the encoder's checkpoint was trained with.
@@ -57,11 +58,11 @@ class TextGame:
         n_players: words.
         advance: called with the number of rows after each batch; for a progress bar.
         columns: names of the value columns.
-        values: what each column is a value of: logit, …, or a pooling.
+        values: the value of each column: logit, …, or a pooling.
         predicted: the class of the whole sentence, or None without a head.
 
     Raises:
-        ConfigError: a value, layer, class or masking that does not exist here, or a sentence too long.
+        ConfigError: a value, layer, class or masking that the encoder does not have, or a sentence too long.
         GameError: a layer whose f(N) is zero.
     """
 
@@ -70,8 +71,9 @@ class TextGame:
         encoder: Encoder,
         text: str,
         value: str | None = None,
-        masking: str = "pad",
+        masking: Masking | str = "pad",
         replacement: str | None = None,
+        *,
         layers: tuple[int, ...] | None = None,
         target: str = "predicted",
         head: LinearHead | None = None,
@@ -90,9 +92,10 @@ class TextGame:
                 "objective=sst2, fit a head (probing.interactions.text.heads.fit_head), or a value of layers (mean, cls, all)"
             )
         self.head = head if self.value in CLASS_VALUES else None
-        self.sentence = MaskedSentence(encoder, text, masking, replacement)
+        masking = Masking.of(masking, replacement)
+        self.sentence = MaskedSentence(encoder, text, masking.kind, masking.replacement)
         if self.value == "all" and not self.sentence.keeps_tokens:
-            raise ConfigError(f"value=all compares token by token, and masking={masking} moves tokens; use value=mean")
+            raise ConfigError(f"value=all compares token by token, and masking={masking.kind} moves tokens; use value=mean")
         self.n_players = len(self.sentence.words)
         self.predicted: str | None = None
         whole = next((states for _, states in self.sentence.run(np.ones((1, self.n_players), bool))), None)
@@ -132,8 +135,8 @@ class TextGame:
 
     def _read(self, states: States) -> Values:
         if self.head is None:
-            found = [f @ whole for f, whole in zip(self._features(states), self._whole, strict=True)]
-            return (torch.stack(found, 1) / self._norms).cpu().numpy()
+            products = [f @ whole for f, whole in zip(self._features(states), self._whole, strict=True)]
+            return (torch.stack(products, 1) / self._norms).cpu().numpy()
         [x] = _pooled([states.layers[self.head.layer]], states, [self.head.layer], self.head.pooling)
         return self._of_logits(self.head.logits(x.cpu().numpy()))
 
@@ -200,41 +203,38 @@ class TextInteraction:
 
     Attributes:
         column: class or layer.
-        value: what it is a value of: logit, …, or a pooling.
+        value: logit, …, or a pooling.
         whole, empty: v(N) and v(empty).
-        found: B, B_max, B_min, T, partitions, in the unit of v.
+        interaction: B, B_max, B_min, T, partitions, in the unit of v.
     """
 
     column: str
     value: str
     whole: float
     empty: float
-    found: SegmentInteraction
+    interaction: SegmentInteraction
 
     @property
     def T_relative(self) -> float:
         """T / |v(N) - v(empty)|; NaN where that difference is below 1e-5 of the values."""
         change = abs(self.whole - self.empty)
-        return self.found.T / change if change > 1e-5 * max(abs(self.whole), abs(self.empty)) else float("nan")
+        return self.interaction.T / change if change > 1e-5 * max(abs(self.whole), abs(self.empty)) else float("nan")
 
 
 def text_interactions(
     game: TextGame | JointGame,
     segment: tuple[int, int] | None = None,
-    method: str = "exact",
-    budget: int | None = None,
-    seed: int = 0,
+    estimator: Estimator = EXACT,
 ) -> tuple[list[TextInteraction], int]:
     """One result per column of the game, from the same model rows, and the number of those rows, v(N) and v(empty) included.
 
     Args:
         segment: (start, stop) in words; None: the whole sentence.
-        method, budget, seed: see `segment_interaction`.
     """
     counted = CachedGame(game)
-    found = segment_interactions(counted, segment or (0, game.n_players), method, budget, seed, TOLERANCE)
+    results = segment_interactions(counted, segment or (0, game.n_players), estimator, tolerance=TOLERANCE)
     whole, empty = counted(np.array([[True], [False]]).repeat(game.n_players, 1)).reshape(2, -1)
-    columns = zip(game.columns, game.values, map(float, whole), map(float, empty), found, strict=True)
+    columns = zip(game.columns, game.values, map(float, whole), map(float, empty), results, strict=True)
     return [TextInteraction(*column) for column in columns], counted.n_evaluations
 
 

@@ -2,15 +2,16 @@
 
     logits = coef x + intercept,   x the pooled vector of a layer
 
-`head_of` reads the head that `probing train objective=sst2` left in a checkpoint; `fit_head` fits one by logistic regression
-(scikit-learn, C chosen on dev) for an encoder that has none, so that class logits exist for any encoder. A fitted head is a folder
-of two files: `head.safetensors` and `head.json` (classes, layer, pooling, encoder, data, scores).
+`head_of` reads the head of a checkpoint of `probing train objective=sst2`; `fit_head` fits one by logistic regression
+(scikit-learn, C chosen on dev), so that class logits exist for any encoder. A fitted head is a folder of two files:
+`head.safetensors` and `head.json` (classes, layer, pooling, encoder, data, scores).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,9 @@ from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.networks.checkpoint import MANIFEST, CheckpointEncoder
 from probing.errors import ConfigError, DataError, EncoderError
+from probing.log import info
 from probing.store.extraction import extract
+from probing.store.results import key_of
 from probing.types import Representation, Values
 
 WEIGHTS, CARD = "head.safetensors", "head.json"
@@ -37,7 +40,7 @@ class LinearHead:
 
     Attributes:
         coef: (classes, d); intercept: (classes,).
-        layer, pooling: what it reads.
+        layer, pooling: of the vector that it reads.
         made: encoder's fingerprint, data, scores, as plain JSON.
     """
 
@@ -54,9 +57,9 @@ class LinearHead:
 
     @property
     def sha256(self) -> str:
-        """Hash of all that decides the logits."""
-        said = json.dumps([self.coef.tolist(), self.intercept.tolist(), self.classes, self.layer, self.pooling])
-        return hashlib.sha256(said.encode()).hexdigest()
+        """Hash of everything that determines the logits."""
+        content = json.dumps([self.coef.tolist(), self.intercept.tolist(), self.classes, self.layer, self.pooling])
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def save(self, folder: str | Path) -> Path:
         """Writes the two files; returns the folder."""
@@ -93,7 +96,7 @@ def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
 
 
 def head_of(encoder: Encoder) -> LinearHead | None:
-    """The head that a checkpoint was trained with; None where there is none, or `encoder.states` shows other layers than it reads.
+    """The head that a checkpoint was trained with; None where there is none, or where `encoder.states` selects other states.
 
     Raises:
         EncoderError: the head cannot be read.
@@ -125,7 +128,7 @@ def fit_head(
 
     Args:
         layer: its number; -1 is the last.
-        grid: values of C, the best on dev is taken.
+        grid: values of C; the best on dev is taken.
 
     Raises:
         ConfigError: no such layer or pooling.
@@ -166,3 +169,37 @@ def fit_head(
         "test": float(best.score(z["test"], task.test.labels)),
     }
     return LinearHead(coef, intercept - coef @ mean, task.classes, layer, pooling, made)
+
+
+def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> LinearHead:
+    """The head of an encoder for a task, with its scores in `head.made`.
+
+    Args:
+        head: None: the one that the encoder was trained with on this task; fit: that one, or else one fitted by logistic
+            regression on the mean of the last layer; or the folder of a fitted one.
+        home: run.dir; fitted heads are kept in DIR/heads/<encoder>-<task>-<hash>/, shared by all studies.
+
+    Raises:
+        ConfigError: the encoder has no head for the task, and head is None; or a folder's head has other classes.
+        EncoderError: the folder holds no head of this encoder.
+    """
+    if head not in (None, "fit"):
+        given = load_head(head, encoder)
+        if given.classes != task.classes:
+            raise ConfigError(f"head={head!r} has the classes {', '.join(given.classes)}; {task.name}: {', '.join(task.classes)}")
+        return given
+    own = head_of(encoder)
+    if own is not None and own.classes == task.classes and own.made["data"]["task"] == task.name:
+        return own
+    if head is None:
+        has = "no head" if own is None else f"a head of {own.made['data']['task']}"
+        raise ConfigError(f"{encoder.name} has {has}: for {task.name} take a checkpoint trained on it, or set study.head=fit")
+    short = key_of({"encoder": fingerprint(encoder), "task": task.sha256, "version": VERSION})[:8]
+    folder = home / "heads" / "-".join((re.sub(r"\W+", "_", encoder.name), task.name, short))
+    if (folder / CARD).is_file():
+        return load_head(folder, encoder)
+    info(f"{encoder.name}: fitting a head on {task.name}, {sum(len(part.texts) for part in task.splits.values()):,} sentences")
+    fitted = fit_head(encoder, task)
+    fitted.save(folder)
+    info(f"{folder}: accuracy {fitted.made['dev']:.4f} on dev, {fitted.made['test']:.4f} on test")
+    return fitted

@@ -1,10 +1,7 @@
-"""Interactions of words in many sentences, per layer or class: tidy rows, and their mean over sentences.
+"""Interactions of words in many sentences, per layer or class, as tidy rows.
 
 One job is a segment of a sentence. Its columns (layers or classes) come from the same model rows, and give one row each. Finished
 jobs are kept (`probing.store.results`), so a killed run goes on.
-
-The mean over sentences has a 95 % t interval: it says how the mean would move with other sentences of the same kind. Segments of
-one sentence are averaged first. Left out: comparisons between layers, figures.
 """
 
 from __future__ import annotations
@@ -13,17 +10,25 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError, ProbingError
 from probing.interactions.intervals import check_segment, planned_rows
-from probing.interactions.text.game import CLASS_VALUES, JointGame, TextGame, seconds_per_row, text_interactions
+from probing.interactions.options import Estimator, Masking
+from probing.interactions.text.game import (
+    CLASS_VALUES,
+    JointGame,
+    TextGame,
+    TextInteraction,
+    seconds_per_row,
+    text_interactions,
+)
 from probing.interactions.text.heads import LinearHead, head_of
 from probing.log import bar, human_seconds, info
 from probing.store.results import ResultStore
@@ -33,7 +38,7 @@ VERSION = 2
 
 
 class Case(NamedTuple):
-    """A segment (start, stop) of a sentence's words; `label` is the class that target=true means."""
+    """A segment (start, stop) of a sentence's words; `label` is its class, for target=true."""
 
     text: str
     segment: tuple[int, int]
@@ -51,7 +56,7 @@ def draw_cases(
     """Sentences of `words` (least, most) words, each with one segment at random.
 
     Args:
-        count: sentences, drawn without replacement; all that there are if fewer.
+        count: sentences, drawn without replacement; all of them if there are fewer.
         labels: of the texts, one each.
         lengths: of segments, drawn uniformly, then the start among all that fit.
 
@@ -77,52 +82,55 @@ def layer_interactions(
     cases: Iterable[Case],
     folder: str | Path,
     value: str | Sequence[str] | None = None,
-    masking: str = "pad",
+    masking: Masking | str = "pad",
     replacement: str | None = None,
+    *,
     layers: tuple[int, ...] | None = None,
     target: str = "predicted",
     head: LinearHead | None = None,
-    method: str = "exact",
+    method: Estimator | str = "exact",
     budget: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions, rows.
 
-    `phi`: interval values in the order of np.triu_indices, as JSON; `max_optima`, `min_optima`: how many partitions tie.
+    `phi`: interval values in the order of np.triu_indices, as JSON; `max_optima`, `min_optima`: number of tied partitions.
 
     Args:
-        folder: where finished cases are kept.
+        folder: of the finished cases.
         value: see `TextGame`; several values of layers come from the same forward passes.
+        masking, replacement, layers, head: see `TextGame`.
         target: of class values: predicted, true (the case's label), all, or a name.
-        The others: see `TextGame` and `segment_interaction`.
+        method, budget, seed: see `segment_interaction`.
 
     Raises:
         ConfigError, GameError, EncoderError: a case that cannot be measured, named by its sentence; finished ones stay.
     """
+    masking, estimator = Masking.of(masking, replacement), Estimator.of(method, budget, seed)
     cases = [Case(*case) for case in cases]
     several = [] if value is None or isinstance(value, str) else list(value)
     head = (head or head_of(encoder)) if not several and value in (None, *CLASS_VALUES) else None
     value = several or value or ("logit" if head else "mean")
-    asked = {"value": value, "masking": masking, "replacement": replacement, "layers": layers}
     settings = {
         "kind": "text interactions",
         "version": VERSION,
         "encoder": fingerprint(encoder),
         "head": None if head is None else head.sha256,
-        **asked,
-        "method": method,
-        "budget": budget,
-        "seed": seed,
+        "value": value,
+        "masking": masking.kind,
+        "replacement": masking.replacement,
+        "layers": layers,
+        **asdict(estimator),
     }
     targets = [case.label if target == "true" else target for case in cases]
-    for case, wanted in zip(cases, targets, strict=True):
+    for case, name in zip(cases, targets, strict=True):
         with _named(case):
             check_segment(case.segment, len(case.text.split()))
-            if wanted is None and head:
+            if name is None and head:
                 raise ConfigError("target=true needs a label, and the case has none")
     parts = [
-        {**settings, "target": wanted if head else None, "case": [*case.text.split(), *case.segment]}
-        for case, wanted in zip(cases, targets, strict=True)
+        {**settings, "target": name if head else None, "case": [*case.text.split(), *case.segment]}
+        for case, name in zip(cases, targets, strict=True)
     ]
     results = ResultStore(folder)
     finished = [results.get(part) for part in parts]
@@ -130,69 +138,50 @@ def layer_interactions(
 
     def game_of(i: int) -> TextGame | JointGame:
         games = [
-            TextGame(encoder, cases[i].text, **{**asked, "value": one}, target=str(targets[i]), head=head)
+            TextGame(encoder, cases[i].text, one, masking, layers=layers, target=str(targets[i]), head=head)
             for one in several or [value]
         ]
         return JointGame(games) if several else games[0]
 
-    _announce(encoder, cases, open_, game_of, method, budget)
+    _announce(encoder, cases, open_, game_of, estimator)
     with bar(f"interactions {encoder.name}", len(open_)) as advance:
         for i in open_:
-            case = cases[i]
-            with _named(case):
+            with _named(cases[i]):
                 game = game_of(i)
-                found, rows = text_interactions(game, case.segment, method, budget, seed)
-            finished[i] = results.put(
-                parts[i],
-                [
-                    {
-                        "encoder": encoder.name,
-                        "text": case.text,
-                        "n_words": game.n_players,
-                        "start": case.segment[0],
-                        "stop": case.segment[1],
-                        "value": one.value,
-                        "masking": game.sentence.masking,
-                        "method": method,
-                        "column": one.column,
-                        "predicted": game.predicted,
-                        "label": case.label,
-                        "v_whole": one.whole,
-                        "v_empty": one.empty,
-                        **{name: getattr(one.found, name) for name in ("B", "B_max", "B_min", "T")},
-                        **{f"{name}_stderr": getattr(one.found, f"{name}_stderr") for name in ("B", "B_max", "B_min", "T")},
-                        "T_split": one.found.T_split,
-                        "T_relative": None if math.isnan(one.T_relative) else one.T_relative,
-                        "max_partition": str(one.found.max_partition),
-                        "min_partition": str(one.found.min_partition),
-                        "max_optima": len(one.found.max_partitions),
-                        "min_optima": len(one.found.min_partitions),
-                        "phi": json.dumps(one.found.phi[np.triu_indices(len(one.found.phi))].tolist()),
-                        "model_rows": rows,
-                    }
-                    for one in found
-                ],
-            )
+                interactions, n_rows = text_interactions(game, cases[i].segment, estimator)
+            rows = [_row(encoder, cases[i], game, one) | {"model_rows": n_rows} for one in interactions]
+            finished[i] = results.put(parts[i], rows)
             advance(1)
     encoder.release()
     rows = [row for part in finished for row in part or []]
     return pd.DataFrame(rows).astype({"T_relative": float}) if rows else pd.DataFrame()
 
 
-def summary(frame: pd.DataFrame, of: str = "T") -> pd.DataFrame:
-    """Mean of a number over sentences, per encoder, value, masking and column, with its 95 % t interval.
-
-    Columns: mean, low, high, sentences (those where the number exists); low and high are NaN below two sentences.
-    """
-    by = ["encoder", "value", "masking", "method", "column"]
-    found = []
-    for key, group in frame.groupby(by, sort=False):
-        values = group.groupby("text")[of].mean().dropna().to_numpy()
-        n = len(values)
-        mean = values.mean() if n else math.nan
-        half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
-        found.append((*key, mean, mean - half, mean + half, n))
-    return pd.DataFrame(found, columns=[*by, "mean", "low", "high", "sentences"])
+def _row(encoder: Encoder, case: Case, game: TextGame | JointGame, one: TextInteraction) -> dict[str, Any]:
+    """The row of a case and column, as it is kept."""
+    r, names = one.interaction, ("B", "B_max", "B_min", "T")
+    return {
+        "encoder": encoder.name,
+        "text": case.text,
+        "n_words": game.n_players,
+        "start": case.segment[0],
+        "stop": case.segment[1],
+        "value": one.value,
+        "masking": game.sentence.masking,
+        "method": r.method,
+        "column": one.column,
+        "predicted": game.predicted,
+        "label": case.label,
+        "v_whole": one.whole,
+        "v_empty": one.empty,
+        **{name: getattr(r, name) for name in (*names, *(f"{name}_stderr" for name in names), "T_split")},
+        "T_relative": None if math.isnan(one.T_relative) else one.T_relative,
+        "max_partition": str(r.max_partition),
+        "min_partition": str(r.min_partition),
+        "max_optima": len(r.max_partitions),
+        "min_optima": len(r.min_partitions),
+        "phi": json.dumps(r.phi[np.triu_indices(len(r.phi))].tolist()),
+    }
 
 
 @contextmanager
@@ -205,22 +194,17 @@ def _named(case: Case) -> Iterator[None]:
 
 
 def _announce(
-    encoder: Encoder,
-    cases: list[Case],
-    open_: list[int],
-    game_of: Callable[[int], TextGame | JointGame],
-    method: str,
-    budget: int | None,
+    encoder: Encoder, cases: list[Case], open_: list[int], game_of: Callable[[int], TextGame | JointGame], estimator: Estimator
 ) -> None:
-    """Says what is done and how long the rest will take, from a few rows of the first open case."""
+    """Logs the number of finished cases, and an estimate of the remaining time from a few rows of the first open case."""
     done = f"{encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} done"
     if not open_:
         info(done)
         return
     rows = 0
-    for i in open_:
-        (start, stop), n = cases[i].segment, len(cases[i].text.split())
-        rows += planned_rows(stop - start, n - (stop - start), method, budget)
+    for case in (cases[i] for i in open_):
+        m = case.segment[1] - case.segment[0]
+        rows += planned_rows(m, len(case.text.split()) - m, estimator)
     with _named(cases[open_[0]]):
         seconds = rows * seconds_per_row(game_of(open_[0]))
     info(f"{done}; about {rows:,} model rows, {human_seconds(seconds)}")

@@ -1,12 +1,12 @@
-"""What it means that words of a sentence are absent, for every encoder: the players are the words of `text.split()`.
+"""How words of a sentence are made absent, for every encoder: the players are the words of `text.split()`.
 
-A word's tokens (subwords, characters) follow it; tokens that belong to no word, such as [CLS], always stay. The choice matters: it
-changes values and best partitions, so it is part of every result's name.
+A word's tokens (subwords, characters) follow it; tokens that belong to no word, such as [CLS], always stay. The masking changes
+values and best partitions, so it is part of every result's name.
 
     mask, pad, unknown   the word vectors become that of the mask, padding or unknown token; positions and attention stay
     zero, mean           the word vectors become zero, or the mean row of the embedding matrix
-    attention            nothing attends to the tokens, and pooling leaves them out; offered where a test on one sentence shows
-                         that what stands at an absent word's place moves no state of the others
+    attention            nothing attends to the tokens, and pooling omits them; offered where a test on one sentence shows that
+                         the token at an absent word's place changes no state of the others
     delete               the tokens are removed, what follows moves up
     replace              the word is replaced in the text by a given string, and the text is read anew
 
@@ -123,15 +123,15 @@ class MaskedSentence:
             forward = self.encoder.together
         for start in range(0, len(some), step):
             rows = some[start : start + step]
-            here = torch.from_numpy(present[rows])
-            with self._way(~here):
+            tokens = torch.from_numpy(present[rows])  # (batch, tokens)
+            with self._way(~tokens):
                 states = forward([self.item] * len(rows))
             if off:
-                states = States(states.layers, states.mask & here.to(states.mask.device), states.backward)
+                states = States(states.layers, states.mask & tokens.to(states.mask.device), states.backward)
             yield rows.tolist(), states
 
     def _present(self, coalitions: Coalitions) -> Coalitions:
-        """Which tokens of the item are there, (m, tokens)."""
+        """The tokens of the item that are present, (m, tokens)."""
         always = np.array([owner is None for owner in self._owners])
         return always | coalitions[:, [owner or 0 for owner in self._owners]]
 

@@ -44,18 +44,18 @@ def constituents(tree: Node) -> dict[Span, set[str]]:
     >>> constituents(Node("S", (Node("NP-SBJ", (a, b)), Node("VP", (c,)))))
     {(0, 2): {'noun phrase'}}
     """
-    found: dict[Span, set[str]] = {}
+    labels_of: dict[Span, set[str]] = {}
 
     def walk(node: Node, start: int) -> int:
         stop = start + 1 if node.word is not None else start
         for child in node.children:
             stop = walk(child, stop)
         if stop - start > 1:
-            found.setdefault((start, stop), set()).add(LABELS.get(node.category, "other"))
+            labels_of.setdefault((start, stop), set()).add(LABELS.get(node.category, "other"))
         return stop
 
     whole = (0, walk(tree, 0))
-    return {span: labels for span, labels in sorted(found.items()) if span != whole}
+    return {span: labels for span, labels in sorted(labels_of.items()) if span != whole}
 
 
 def compared(sentence: Sentence, partition: Partition, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
@@ -87,17 +87,17 @@ def _holding(gold: dict[Span, set[str]], kinds: list[str], lengths: np.ndarray) 
     cut = np.zeros((len(lengths), n + 1), bool)  # cut[:, i]: a part begins at word i, or ends before it
     cut[:, 0] = True
     np.put_along_axis(cut, lengths.cumsum(1), True, axis=1)
-    found: Counter = Counter()
+    counts: Counter = Counter()
     for (start, stop), labels in gold.items():
         together = ~cut[:, start + 1 : stop].any(1)
         whole = float((together & cut[:, start] & cut[:, stop]).mean())
-        found["bracket", stop - start] += whole
+        counts["bracket", stop - start] += whole
         for label in labels:
-            found["whole", label] += whole
-            found["unbroken", label] += float(together.mean())
+            counts["whole", label] += whole
+            counts["unbroken", label] += float(together.mean())
     for boundary, kind in enumerate(kinds, start=1):
-        found["cut", kind] += float(cut[:, boundary].mean())
-    return found
+        counts["cut", kind] += float(cut[:, boundary].mean())
+    return counts
 
 
 def boundary_kinds(sentence: Sentence) -> list[str]:
@@ -115,12 +115,12 @@ def modifiers(sentence: Sentence, phi: list[float]) -> Iterator[dict[str, Any]]:
     square = np.zeros((n, n))
     square[np.triu_indices(n)] = phi
     joined = {start for start, stop in interaction_tree(square).spans() if stop - start == 2}
-    found: dict[str, list[int]] = {}
+    by_name: dict[str, list[int]] = {}
     for i, left, right in _siblings(sentence.tree):
         for modifier, (name, heads) in MODIFIERS.items():
             if left.startswith(modifier) and right.startswith(heads):
-                found.setdefault(name, []).append(i)
-    for group, places in found.items():
+                by_name.setdefault(name, []).append(i)
+    for group, places in by_name.items():
         yield {
             "measure": "modifier",
             "group": group,

@@ -1,13 +1,4 @@
-"""Other estimators of T, at a budget of model rows: the paper's sampler told the best partitions, and shapiq's approximators.
-
-`told` samples only the parts in which the best and the worst partition differ, each part with prefixes of its own, as Zhang et al.
-2021 do. Nobody knows these partitions before T is known: it is the most favourable reading of that sampler. Told nothing, it is
-method=permutation of `probing.interactions.intervals`.
-
-`approximated` gives every interval a game of its own, whose players are the words outside and the interval as one player, and
-takes its Shapley value there from an approximator of shapiq (extra `explain`). Left out: sharing v(S) between intervals, which its
-interface has no place for.
-"""
+"""Other estimators of T, at a budget of model rows: the paper's sampler with known best partitions, and shapiq's approximators."""
 
 from __future__ import annotations
 
@@ -16,6 +7,7 @@ import numpy as np
 from probing.errors import ConfigError
 from probing.interactions.contexts import prefixes
 from probing.interactions.game import CachedGame, Game
+from probing.interactions.intervals import SegmentRows
 from probing.interactions.partition import Partition, best_partition
 from probing.types import Coalitions, Values
 
@@ -23,7 +15,10 @@ APPROXIMATORS = ("PermutationSamplingSV", "KernelSHAP", "StratifiedSamplingSV", 
 
 
 def told(game: Game, segment: tuple[int, int], best: Partition, worst: Partition, budget: int, seed: int) -> tuple[float, int]:
-    """T from the parts of two given partitions, and the model rows asked for (at least two samples a part).
+    """T from the parts in which two given partitions differ, and the model rows requested (at least two samples a part).
+
+    Each part has prefixes of its own, as in Zhang et al. 2021. The partitions are not known before T is, so this is the most
+    favourable reading of that sampler; without them it is method=permutation of `probing.interactions.intervals`.
 
     Args:
         best, worst: parts (start, stop) in player numbers.
@@ -31,18 +26,18 @@ def told(game: Game, segment: tuple[int, int], best: Partition, worst: Partition
     signs = {part: 1 for part in set(best) - set(worst)} | {part: -1 for part in set(worst) - set(best)}
     if not signs:
         return 0.0, 0
-    outside = np.r_[0 : segment[0], segment[1] : game.n_players]
-    each = max(2, budget // (2 * len(signs)))
-    rows = np.zeros((2, len(signs), each, game.n_players), bool)
-    rows[:, :, :, outside] = prefixes((len(signs), each), len(outside), np.random.default_rng(seed))
-    for at, (start, stop) in enumerate(signs):
-        rows[1, at, :, start:stop] = True
-    values = np.asarray(game(rows.reshape(-1, game.n_players))).reshape(rows.shape[:3])  # (2, parts, each)
-    return float(np.array(list(signs.values())) @ (values[1] - values[0]).mean(1)), rows[..., 0].size
+    rows = SegmentRows(CachedGame(game, keep=False), segment)
+    contexts = prefixes((len(signs), max(2, budget // (2 * len(signs)))), len(rows.outside), np.random.default_rng(seed))
+    starts, stops = np.array(list(signs)).T - segment[0]
+    values = rows.own_differences(contexts, rows.between(starts, stops - 1))[..., 0].mean(1)  # (parts,)
+    return float(np.array(list(signs.values())) @ values), rows.game.n_requested
 
 
 def approximated(game: Game, segment: tuple[int, int], name: str, budget: int, seed: int) -> tuple[float, int]:
-    """T from an approximator of shapiq, an equal share of the budget for each interval, and the different model rows it spent.
+    """T from an approximator of shapiq, an equal share of the budget for each interval, and the distinct model rows it spent.
+
+    Each interval is a player in a game of its own, beside the words outside, and gets its Shapley value there: shapiq's interface
+    has no place for values v(S) that intervals could share.
 
     Raises:
         ConfigError: shapiq is not installed.
@@ -57,8 +52,8 @@ def approximated(game: Game, segment: tuple[int, int], name: str, budget: int, s
     for i, j in zip(*np.triu_indices(m), strict=True):
         counted = CachedGame(_Block(game, outside, (start + i, start + j + 1)))
         approximator = getattr(shapiq, name)(n=counted.n_players, random_state=seed)
-        found = approximator.approximate(2 * budget // (m * (m + 1)), lambda rows, g=counted: g(np.atleast_2d(rows).astype(bool)))
-        phi[i, j] = found[(len(outside),)]
+        values = approximator.approximate(2 * budget // (m * (m + 1)), lambda rows, g=counted: g(np.atleast_2d(rows).astype(bool)))
+        phi[i, j] = values[(len(outside),)]
         spent += counted.n_evaluations
     return best_partition(phi, 1).value - best_partition(phi, -1).value, spent
 

@@ -1,0 +1,35 @@
+"""Options that travel together: how words are made absent, and how interval values are estimated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How words are made absent: by name (`probing.interactions.text.masking`), with the replacement that `replace` puts in."""
+
+    kind: str = "pad"
+    replacement: str | None = None
+
+    @classmethod
+    def of(cls, masking: Masking | str, replacement: str | None = None) -> Masking:
+        """The masking itself, or that of a name."""
+        return masking if isinstance(masking, cls) else cls(masking, replacement)
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """How interval values are estimated: a method of `probing.interactions.intervals`, its budget of model rows, and its seed."""
+
+    method: str = "exact"
+    budget: int | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, method: Estimator | str, budget: int | None = None, seed: int = 0) -> Estimator:
+        """The estimator itself, or that of a method, budget and seed."""
+        return method if isinstance(method, cls) else cls(method, budget, seed)
+
+
+EXACT = Estimator()
