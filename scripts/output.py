@@ -17,7 +17,7 @@ COMMIT = subprocess.run(["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"
 
 def manifest(**more: Any) -> dict[str, Any]:
     """The record of how a result was made: command, commit, machine, versions, and what the script adds."""
-    machine = f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
+    machine = f"{processor()['name']}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
     return {"command": COMMAND, "commit": COMMIT, "machine": machine, "versions": versions()} | more
 
 
