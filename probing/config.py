@@ -88,7 +88,7 @@ def build(options: Mapping[str, Any], what: str) -> Any:
         cls = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: a name that begins with a dot
         raise ConfigError(f"{what}: _target_ {target!r} cannot be found: {error}") from None
-    if not dataclasses.is_dataclass(cls):
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise ConfigError(f"{what}: _target_ {target!r} is not a dataclass, so its options cannot be checked")
     fields = [field.name for field in dataclasses.fields(cls) if field.init]
     group = what.split()[0]
@@ -96,7 +96,8 @@ def build(options: Mapping[str, Any], what: str) -> Any:
         node = OmegaConf.merge(OmegaConf.structured(cls), values)
         if missing := sorted(OmegaConf.missing_keys(node)):
             raise ConfigError(f"set {' '.join(f'{group}.{key}=…' for key in missing)} (options: {', '.join(fields)})")
-        return cls(**OmegaConf.to_container(node, resolve=True))
+        complete: Any = OmegaConf.to_container(node, resolve=True)
+        return cls(**complete)
     except ConfigKeyError as error:
         near = did_you_mean(str(error.key), fields)
         raise ConfigError(f"{what}: unknown option {error.key!r}{near} (options: {', '.join(fields)})") from None

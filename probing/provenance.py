@@ -10,7 +10,6 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata, version
@@ -61,7 +60,7 @@ def multiplies_bfloat16() -> bool:
     """Whether the processor has instructions that multiply bfloat16."""
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
@@ -78,7 +77,7 @@ def _processor_name() -> str:
 def own_fault() -> str:
     """The line after the traceback of a fault of this package: what to report, and where."""
     try:
-        about: Mapping[str, Any] = metadata("probing")
+        about = metadata("probing")
         urls = dict(entry.split(", ", 1) for entry in about.get_all("Project-URL") or ())
         where = urls.get("Issues") or about["Author"] or about["Author-email"]
     except PackageNotFoundError:

@@ -105,13 +105,13 @@ def data_card(task: Task) -> dict[str, Any]:
     fold.
     """
     if task.folds:
-        n = {name: len(split) for name, split in task.splits.items()}
+        sizes = {name: len(split) for name, split in task.splits.items()}
         first = task.folds[0].data_card
         note = (
-            f"cross-validated on sentences of the train split in {len(task.folds)} folds: {n['dev']} sentences choose (dev), "
-            f"{n['test']} others report (test); train is the first fold's"
+            f"cross-validated on sentences of the train split in {len(task.folds)} folds: {sizes['dev']} sentences choose (dev), "
+            f"{sizes['test']} others report (test); train is the first fold's"
         )
-        return first | {"sha256": task.sha256, "n": n, "folds": len(task.folds), "notes": [note, *first["notes"]]}
+        return first | {"sha256": task.sha256, "n": sizes, "folds": len(task.folds), "notes": [note, *first["notes"]]}
     counts = {s: np.bincount(split.labels, minlength=len(task.classes)) for s, split in task.splits.items()}
     texts = {s: set(split.texts) for s, split in task.splits.items()}
     overlaps = {f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}

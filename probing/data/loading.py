@@ -60,14 +60,15 @@ def file_names(card: Mapping[str, Any]) -> str:
 def find_files(card: Mapping[str, Any], root: Path) -> dict[str, Path] | None:
     """The paths of a card's files by split ("" for a single file), from the first of its folders with all of them; else None."""
     for folder in card.get("folders", ["."]) if card.get("files") else ["."]:
-        paths = {split: find_file(root / folder, name) for split, name in _names(card).items()}
-        if all(paths.values()):
+        paths = {split: path for split, name in _names(card).items() if (path := find_file(root / folder, name))}
+        if len(paths) == len(_names(card)):
             return paths
     return None
 
 
 def _names(card: Mapping[str, Any]) -> dict[str, str]:
-    return card.get("files") or {"": card["file"]}
+    files: dict[str, str] = card.get("files") or {"": card["file"]}
+    return files
 
 
 def _task(card: Mapping[str, Any], files: Mapping[str, Path]) -> Task:
@@ -113,7 +114,9 @@ def _task(card: Mapping[str, Any], files: Mapping[str, Path]) -> Task:
         file_sha256=hashlib.sha256(content).hexdigest(),
         git_blob=git_blob_id(content),
         groups_from=_groups_name(path) if groups else "sentences of the same words",
-        **splits,
+        train=splits["train"],
+        dev=splits["dev"],
+        test=splits["test"],
     )
 
 

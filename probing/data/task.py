@@ -93,7 +93,8 @@ class Task:
 
     @property
     def paper_name(self) -> str:
-        return self.card.get("paper_name", self.name)
+        name: str = self.card.get("paper_name", self.name)
+        return name
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -131,7 +132,7 @@ class Task:
         Raises:
             DataError: `train_size` is below the number of classes, or another size below 1; the task is cross-validated.
         """
-        drawn = {}
+        drawn: dict[str, Any] = {}
         if self.folds and (train_size, dev_size, test_size) != (None, None, None):
             raise DataError(f"{self.name} is cross-validated: draw its sentences first, and make folds of those")
         if train_size is not None and train_size < len(self.train):
@@ -168,7 +169,8 @@ class Task:
             parts[name] = replace(part, labels=np.searchsorted(kept, part.labels))
             if not len(part):
                 raise DataError(f"none of the {n} classes drawn of {self.name} has a {name} sentence: draw more")
-        return replace(self, classes=tuple(self.classes[k] for k in kept), **parts, seed=seed)
+        classes = tuple(self.classes[k] for k in kept)
+        return replace(self, classes=classes, train=parts["train"], dev=parts["dev"], test=parts["test"], seed=seed)
 
     def cross_validated(self, folds: int, seed: int, choosing: int | None = None) -> Task:
         """A cross-validated task from the train split alone.
@@ -198,11 +200,11 @@ class Task:
             raise DataError(f"{self.name} has {pool.n_groups} groups of train sentences: too few for {folds} parts (1 each)")
         parts = resample.parts(pool.labels, pool.clusters, folds, np.random.default_rng([seed, 4]))
         each, fits = folds // choosing, []
-        for k, test in enumerate(parts):
+        for k, reports in enumerate(parts):
             if k % each:  # the first of `each` parts chooses for the others
-                dev = parts[k - k % each]
-                train = np.setdiff1d(np.concatenate(parts), np.r_[test, dev])
-                fits.append(replace(self, train=pool.take(train), dev=pool.take(dev), test=pool.take(test), seed=seed))
+                chooses = parts[k - k % each]
+                train = pool.take(np.setdiff1d(np.concatenate(parts), np.r_[reports, chooses]))
+                fits.append(replace(self, train=train, dev=pool.take(chooses), test=pool.take(reports), seed=seed))
         rows = [np.sort(part) for part in parts]  # part after part, each in the order of its fit
         dev = pool._rows(np.concatenate(rows[::each]))
         test = pool._rows(np.concatenate([part for k, part in enumerate(rows) if k % each]))

@@ -93,7 +93,7 @@ class Pooler:
 def pool(states: States, pooling: str) -> list[torch.Tensor]:
     """One vector per sentence from the states of every layer: a list of (batch, dims[l]), float32."""
     pooler = Pooler(states.mask)
-    backward = states.backward or [None] * len(states.layers)
+    backward: Sequence[torch.Tensor | None] = states.backward or [None] * len(states.layers)
     return [pooler(layer, pooling, back) for layer, back in zip(states.layers, backward, strict=True)]
 
 

@@ -202,7 +202,7 @@ class Rules:
 
     def twins(self) -> tuple[bool | None, str]:
         one, again, other = (self.encoder.random_twin(seed) for seed in (11, 11, 12))
-        if one is None or other is None:
+        if one is None or again is None or other is None:
             return None, "it has no weights to draw"
         if len({fingerprint(one), fingerprint(other), fingerprint(self.encoder)}) < 3:
             return False, "two of the fingerprints of the encoder and its twins are the same"

@@ -87,10 +87,15 @@ class ProbeResult:
     left_out: int = 0
 
 
+Load = Callable[[Representation], SplitFeatures]
+"""Gives the features of a column."""
+
+
 class ProbeProtocol(Protocol):
     """A way of fitting probes. `name` is the preset's; `label` adds the options that differ from it."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def settings(self, task: str) -> dict[str, Any]:
         """Return everything that determines the numbers for this task, as plain JSON: part of a cell's key."""
@@ -106,7 +111,7 @@ class ProbeProtocol(Protocol):
 
     def fit(
         self,
-        load: Callable[[Representation], SplitFeatures],
+        load: Load,
         columns: Sequence[Representation],
         label_sets: Mapping[str, SplitLabels],
         task: str,
@@ -126,8 +131,9 @@ def label(protocol: ProbeProtocol) -> str:
     if protocol.name not in config.names("probe"):  # a protocol of the user's own
         return protocol.name
     preset = config.read("probe", protocol.name)
+    options: Any = protocol
     changed = []
-    for option in fields(protocol):  # type: ignore[arg-type]
+    for option in fields(options):
         value = getattr(protocol, option.name)
         if value != preset[option.name]:
             changed.append(f"{option.name}={value}".replace(" ", ""))
@@ -168,7 +174,7 @@ def ordered_rows(order: str, blocks: SplitFeatures) -> np.ndarray | slice:
     return blocks.order
 
 
-def tried(C: float, dev_accuracy: float, converged: bool) -> dict[str, Any]:
+def tried(C: float, dev_accuracy: float | None, converged: bool) -> dict[str, Any]:
     """Return an entry of `ProbeResult.tried`."""
     return {"C": C, "dev_accuracy": dev_accuracy, "converged": converged}
 

@@ -69,7 +69,7 @@ def control_task(task: Task, kind: str, seed: int) -> Task:
     else:
         raise ValueError(f"unknown control {kind!r}; allowed: {', '.join(CONTROLS)}")
     splits = {name: Split(split.texts, y) for (name, split), y in zip(task.splits.items(), labels, strict=True)}
-    return replace(task, **splits)
+    return replace(task, train=splits["train"], dev=splits["dev"], test=splits["test"])
 
 
 def unsuited(task: Task, kind: str) -> str:
@@ -105,7 +105,8 @@ def deciding_words(texts: tuple[str, ...], n_classes: int) -> tuple[str, ...]:
     frequent = np.flatnonzero(np.diff(holds.indptr) >= MINIMUM)
     holds, words = holds[frequent], counter.get_feature_names_out()[frequent]
     shrunk = np.diff(holds.indptr) + len(texts) / 1000
-    undecided, chosen = np.ones(len(texts), dtype=np.float32), []
+    undecided = np.ones(len(texts), dtype=np.float32)
+    chosen: list[str] = []
     while True:
         gain = holds @ undecided
         allowed = (gain >= MINIMUM) & (gain <= min(SHARE, 1 / n_classes) * len(texts))

@@ -179,14 +179,24 @@ def fit_paths(
     return _fit_paths(matrix, ys, n_classes, grid, dev, patience, together)
 
 
-def _fit_paths(matrix: Matrix, ys, n_classes: int, grid, dev, patience, together: bool) -> list[list[Fit]]:
+def _fit_paths(
+    matrix: Matrix,
+    ys: Sequence[Labels],
+    n_classes: int,
+    grid: Sequence[float],
+    dev: tuple[torch.Tensor, Sequence[Labels]] | None,
+    patience: int | None,
+    together: bool,
+) -> list[list[Fit]]:
     """`fit_paths`, label sets side by side."""
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
     n, columns = count_labelled(targets), 1 if n_classes == 2 else n_classes
     paths: list[list[Fit]] = [[] for _ in ys]
     solutions: list[list[torch.Tensor]] = [[] for _ in ys]  # weights of the paths' fits, in the eigenbasis
 
-    def solve(loss: LogisticLoss, label_sets: list[int], C: float, first_direction=None, loose=False):
+    def solve(
+        loss: LogisticLoss, label_sets: list[int], C: float, first_direction: torch.Tensor | None = None, loose: bool = False
+    ) -> tuple[torch.Tensor, list[Fit]]:
         lam = 1 / (C * n)
         optima, iterations, converged = minimise(loss, lam, first_direction, loose)
         objective, weights, fits = optima.objective(lam), optima.weights @ matrix.basis.T, []
@@ -219,8 +229,8 @@ def _fit_paths(matrix: Matrix, ys, n_classes: int, grid, dev, patience, together
         for k, fit, solution in zip(active, fits, weights, strict=True):
             paths[k].append(fit)
             solutions[k].append(solution)
-        unlimited = not loose or patience is None
-        rows = [row for row, k in enumerate(active) if unlimited or len(paths[k]) - 1 - chosen(k) < patience]
+        limit = patience if loose and patience is not None else math.inf
+        rows = [row for row, k in enumerate(active) if len(paths[k]) - 1 - chosen(k) < limit]
         if not rows:
             break
         far = torch.tensor([columns > FEW_COLUMNS or fits[row].iterations > EXTRAPOLATE_AFTER for row in rows])[:, None, None]

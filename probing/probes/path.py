@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probing.errors import ConfigError
 from probing.probes.base import (
     Fold,
+    Load,
     ProbeResult,
     SplitLabels,
     best_of,
@@ -18,7 +19,10 @@ from probing.probes.base import (
     edge_of,
     tried,
 )
-from probing.types import Features, Representation
+from probing.types import Features, Representation, Values
+
+if TYPE_CHECKING:
+    from probing.probes.logistic import Design, Fit
 
 
 @dataclass
@@ -61,7 +65,15 @@ class LogisticPath:
     def columns(self, columns: Sequence[Representation]) -> list[Representation]:
         return list(columns)
 
-    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Representation, str, ProbeResult]]:
+    def fit(
+        self,
+        load: Load,
+        columns: Sequence[Representation],
+        label_sets: Mapping[str, SplitLabels],
+        task: str,
+        n_classes: int,
+        seed: int,
+    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
         from probing.probes.logistic import Design, fit_paths
 
         for column in columns:
@@ -104,6 +116,7 @@ class LogisticPath:
         results = []
         for fold, fits in zip(folds, paths, strict=True):
             fit = fits[chosen]
+            assert fit.dev_accuracy is not None
             settings = tuple(setting for setting, _ in self._tried(fits))
             edge = edge_of(fit.C, self._values_of_C(n_classes))
             predicted = fit.predict(z[fold.test])
@@ -111,10 +124,12 @@ class LogisticPath:
         return results
 
     @staticmethod
-    def _tried(fits) -> list[tuple[dict[str, Any], Any]]:
+    def _tried(fits: Sequence[Fit]) -> list[tuple[dict[str, Any], Any]]:
         return [(tried(fit.C, fit.dev_accuracy, fit.converged) | {"exact": fit.exact}, fit) for fit in fits]
 
-    def _sklearn_path(self, design, labels: SplitLabels, z_dev: Features, grid) -> list[tuple[dict[str, Any], Any]]:
+    def _sklearn_path(
+        self, design: Design, labels: SplitLabels, z_dev: Values, grid: Sequence[float]
+    ) -> list[tuple[dict[str, Any], Any]]:
         from sklearn.linear_model import LogisticRegression
 
         path: list[tuple[dict[str, Any], Any]] = []

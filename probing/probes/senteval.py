@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 from probing.encoders.base import POOLINGS
 from probing.errors import ConfigError
 from probing.probes.base import (
+    Load,
     ProbeResult,
+    SplitLabels,
     best_of,
     check_grid,
     check_order,
@@ -69,7 +71,15 @@ class SentEvalLogReg:
     def columns(self, columns: Sequence[Representation]) -> list[Representation]:
         return list(columns)
 
-    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Representation, str, ProbeResult]]:
+    def fit(
+        self,
+        load: Load,
+        columns: Sequence[Representation],
+        label_sets: Mapping[str, SplitLabels],
+        task: str,
+        n_classes: int,
+        seed: int,
+    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
         import warnings
 
         from sklearn.exceptions import ConvergenceWarning
@@ -161,12 +171,22 @@ class SentEvalTorch:
     def columns(self, columns: Sequence[Representation]) -> list[Representation]:
         return [c for c in columns if (self.poolings is None or c.pooling in self.poolings) and (self.embeddings or c.layer > 0)]
 
-    def fit(self, load, columns, label_sets, task, n_classes, seed) -> Iterator[tuple[Representation, str, ProbeResult]]:
+    def fit(
+        self,
+        load: Load,
+        columns: Sequence[Representation],
+        label_sets: Mapping[str, SplitLabels],
+        task: str,
+        n_classes: int,
+        seed: int,
+    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
         from probing.probes.mlp import Recipe, train_batch
 
         grid = [(nhid, p, l2) for nhid in self._nhid(task) for p in (self.dropout if nhid else [0.0]) for l2 in self.l2]
-        shape = (self.batch_size, self.tenacity, self.epoch_size, self.max_epoch, self.early_stop)
-        recipes = [Recipe(*cell, *shape) for cell in grid]
+        recipes = [
+            Recipe(nhid, p, l2, self.batch_size, self.tenacity, self.epoch_size, self.max_epoch, self.early_stop)
+            for nhid, p, l2 in grid
+        ]
         dev = [labels.dev for labels in label_sets.values()]
         for column in columns:
             blocks = load(column)

@@ -150,9 +150,10 @@ class ResultStore:
 def _packed(items: Mapping[str, np.ndarray]) -> bytes:
     """Return the bytes of an .npz; integers take the narrowest type that holds them."""
     buffer = BytesIO()
-    np.savez(
-        buffer, **{name: x.astype(np.min_scalar_type(x.max(initial=0))) if x.dtype.kind in "iu" else x for name, x in items.items()}
-    )
+    narrow: dict[str, Any] = {
+        name: x.astype(np.min_scalar_type(x.max(initial=0))) if x.dtype.kind in "iu" else x for name, x in items.items()
+    }
+    np.savez(buffer, **narrow)
     return buffer.getvalue()
 
 

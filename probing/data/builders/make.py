@@ -207,8 +207,9 @@ def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000) -> Path:
     corpus = grammar.corpus(n, seed)
     try:
         with atomic(folder) as temporary:
-            options = {"seed": seed, "min_per_split": min(MIN_PER_SPLIT, max(7, n // 160))}
-            make_tasks(corpus.sentences, temporary, source=corpus.name, source_sha256=corpus.sha256, **options)
+            least = min(MIN_PER_SPLIT, max(7, n // 160))
+            about = {"source": corpus.name, "source_sha256": corpus.sha256}
+            make_tasks(corpus.sentences, temporary, **about, seed=seed, min_per_split=least)
             files = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
             manifest = {"source": "grammar", "n": n, "seed": seed, "files": files}
             (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")

@@ -160,7 +160,7 @@ def balanced(rows: Sequence[Row], options: Options, rng: np.random.Generator) ->
     if len(classes) < 2:
         qualified = f"only {classes[0]!r}" if classes else "no sentence"
         raise LeftOut(f"{qualified} qualifies, and a task needs two classes; give a larger or other corpus")
-    members: dict[tuple[str, str], list[Row]] = {(split, label): [] for split in SHARES for label in classes}
+    members: dict[tuple[str | None, str], list[Row]] = {(split, label): [] for split in SHARES for label in classes}
     for row in rows:
         members[row.split, row.label].append(row)
     chosen: list[Row] = []

@@ -141,7 +141,8 @@ def feature_task(
     Raises:
         LeftOut: the corpus does not mark the feature, or only one value of it (a language without tense).
     """
-    labelled, frequency = [], Counter()
+    labelled = []
+    frequency: Counter[tuple[str, str]] = Counter()
     for sentence, tree in parsed(sentences):
         for form, features in zip(tree.forms, tree.features, strict=True):
             if value := labels.get(features.get(feature, "")):

@@ -125,7 +125,7 @@ def _chain(operators: Sequence[str]) -> str:
     return "x1" + "".join(f" {operator} x{i}" for i, operator in enumerate(operators, 2))
 
 
-def _uniform(family: str):
+def _uniform(family: str) -> Callable[[np.random.Generator, int, Sequence[str]], tuple[str, list[Group]]]:
     def make(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
         chosen = [operators[i] for i in rng.integers(len(operators), size=n - 1)]
         return _chain(chosen), _runs({operator: operator in BINDING[family] for operator in operators}, chosen)

@@ -76,7 +76,7 @@ class Expression:
     noise: float = 0.0
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = self.n_players
         for sign, players in self.groups:
             if sign not in (1, -1) or len(players) < 2 or list(players) != sorted(set(players) & set(range(n))):

@@ -80,8 +80,11 @@ def make_task(
     root.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{s}\t{value}\t{text}\n" for s, value, text in rows), encoding="utf-8")
     write(listed, [e for expressions in splits.values() for e in expressions])
-    made = {"expressions": {s: len(es) for s, es in splits.items()}, "sentences": {s: sum(r[0] == s for r in rows) for s in SPLITS}}
-    made["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (path, listed)}
+    made = {
+        "expressions": {s: len(es) for s, es in splits.items()},
+        "sentences": {s: sum(r[0] == s for r in rows) for s in SPLITS},
+        "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (path, listed)},
+    }
     replace_file(
         card, json.dumps({"options": options, **made}, indent=1).encode() + b"\n"
     )  # last: it proves that the others are whole

@@ -8,6 +8,7 @@ quantifier scope.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from probing.data.grammar import lexicon
 from probing.data.readers.parsed import Node
 
 WHERE = "in near behind beside outside opposite".split()
+T = TypeVar("T")
 BEING = ("woman", "man", "worker", "animal")
 
 
@@ -56,7 +58,7 @@ class Phrases:
     def between(self, low: int, high: int) -> int:
         return low + int(self.uniform() * (high - low + 1)) if high > low else low
 
-    def pick(self, items: Sequence, skew: float = 1.0):
+    def pick(self, items: Sequence[T], skew: float = 1.0) -> T:
         """One of the items; a skew above 1 favours early ones."""
         return items[int(self.uniform() ** skew * len(items))]
 
@@ -81,8 +83,8 @@ class Phrases:
             other = self.beside(node, kind, number) if extra >= 2 and self.conjoin else ()
             return phrase("NP", *node.children, *other), kind, "NNS" if other else number
         if extra >= 3 and self.conjoin and self.chance(0.5 * (1 - self.deep)):
-            other, _, _ = self.noun_phrase(kind, extra - 1, bare=False)
-            return phrase("NP", node, leaf("CC", self.pick(("and", "and", "or"))), other), kind, "NNS"
+            second, _, _ = self.noun_phrase(kind, extra - 1, bare=False)
+            return phrase("NP", node, leaf("CC", self.pick(("and", "and", "or"))), second), kind, "NNS"
         if extra >= 3 and self.chance(0.35 + 0.65 * self.deep):
             tail = self.relative(kind, number, extra) if self.chance(0.5) else self.location(extra, kind)
             node = phrase("NP", node, tail)
@@ -178,7 +180,8 @@ class Phrases:
         """A verb in the form of the tag with its complements, and adjuncts for the rest of the budget."""
         subject = "person" if kind in (*BEING[:3], "person") else kind
         head = INTRANSITIVE.get(subject, INTRANSITIVE["thing"])
-        inner, parts, spent = budget - 1, (), 0
+        inner, spent = budget - 1, 0
+        parts: tuple[Node, ...] = ()
         if subject == "person" and inner >= 5 and self.chance(0.15 + 0.55 * self.deep):
             head, parts = self.complement(inner)
             spent = inner

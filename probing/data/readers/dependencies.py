@@ -60,7 +60,8 @@ def conllu_sentence(block: str, where: str, split: str | None) -> Sentence:
     words = [row for row in rows if isinstance(row["id"], int)]
     numbers = {row["id"]: k for k, row in enumerate(words)}
     heads = [-1 if row["head"] == 0 else numbers.get(row["head"]) for row in words]
-    if None in heads or heads.count(-1) != 1 or not reaches_root(heads):
+    in_sentence = [head for head in heads if head is not None]
+    if len(in_sentence) < len(heads) or heads.count(-1) != 1 or not reaches_root(in_sentence):
         raise DataError(f"{where}: the heads do not make one tree (one word with head 0, all others below it); mend HEAD")
     tokens, tags, token = [], [], []
     for row in words:
@@ -72,7 +73,7 @@ def conllu_sentence(block: str, where: str, split: str | None) -> Sentence:
             tags[-1] += "+" + (row["xpos"] or row["upos"] or "_")
         token.append(len(tokens) - 1)
     dependencies = Dependencies(
-        heads=tuple(heads),
+        heads=tuple(in_sentence),
         relations=tuple(row["deprel"] or "_" for row in words),
         upos=tuple(row["upos"] or "_" for row in words),
         features=tuple(row["feats"] or {} for row in words),

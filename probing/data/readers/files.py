@@ -18,7 +18,7 @@ import lzma
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ MARK = b"\xef\xbb\xbf"
 SUFFIXES = ("", ".gz", ".xz")
 """Endings of file names that are unpacked while reading, after the ending of the format; none for a plain file."""
 
-_OPEN = {"": open, ".gz": gzip.open, ".xz": lzma.open}
+_OPEN: Mapping[str, Callable[..., Any]] = {"": open, ".gz": gzip.open, ".xz": lzma.open}
 _UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 _UNPACK = "unpack it and give the text file that is in it"
 _CONVERT = "text in {0}, not in UTF-8; convert it: iconv -f {0} -t UTF-8 FILE > NEW".format
@@ -110,9 +110,9 @@ def decoded(content: bytes, where: object, error: type[ProbingError] = DataError
     try:
         content.decode()
     except UnicodeDecodeError as problem:
-        line = content.count(b"\n", 0, problem.start) + 1
+        number = content.count(b"\n", 0, problem.start) + 1
         raise error(
-            f"{where} is not UTF-8: byte {problem.start}, in line {line} ({problem.reason}); convert it, e.g. with iconv"
+            f"{where} is not UTF-8: byte {problem.start}, in line {number} ({problem.reason}); convert it, e.g. with iconv"
         ) from None
     return b"".join(lines).decode()
 

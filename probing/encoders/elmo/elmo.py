@@ -20,13 +20,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from probing.encoders.base import REREAD, Item, States, check_device, name_in_tables, resolve_device
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, read_options
 from probing.encoders.elmo.hdf5 import check_file
 from probing.errors import EncoderError
 from probing.files import file_sha256
+
+if TYPE_CHECKING:
+    import torch
 
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
@@ -121,7 +124,7 @@ class ELMoEncoder:
         return network.eval().requires_grad_(False).to(resolve_device(self.device))
 
     @cached_property
-    def _memory(self) -> dict | None:
+    def _memory(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]] | None:
         return {} if self.stateful else None
 
     def release(self) -> None:

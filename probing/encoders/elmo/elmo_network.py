@@ -160,7 +160,8 @@ class ELMoNetwork(torch.nn.Module):
         if memory is not None:
             rows = torch.arange(batch, device=ends.device)
             last = out[ends - 1, rows].detach(), torch.stack(cells)[ends - 1, rows].detach()  # (batch, p), (batch, d)
-            memory[name] = tuple(torch.cat([new, old[batch:]]) for new, old in zip(last, memory.get(name, last), strict=True))
+            before = memory.get(name, last)
+            memory[name] = torch.cat([last[0], before[0][batch:]]), torch.cat([last[1], before[1][batch:]])
         return out + x if options.use_skip_connections and layer > 0 else out
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
 from probing.encoders.base import REREAD, Item
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids
 from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.elmo.hdf5 import library
 from probing.encoders.networks.architecture import Architecture
+from probing.encoders.networks.network import Readable
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import EncoderError
 
@@ -123,12 +123,13 @@ class ELMoStyle(Architecture):
     def network_of(self, size: int, seed: int) -> ELMoStyleNetwork:
         return ELMoStyleNetwork(self.options, seed)
 
-    def export(self, network: ELMoStyleNetwork, folder: Path) -> None:
+    def export(self, network: Readable, folder: Path) -> None:
+        assert isinstance(network, ELMoStyleNetwork)
         network.inner.save(folder)
 
 
-class ELMoStyleNetwork(nn.Module):
-    """ELMo's network with the members of `probing.encoders.networks.network.Network`."""
+class ELMoStyleNetwork(Readable):
+    """ELMo's network as one of the suite's own."""
 
     margin = 1
 
@@ -140,9 +141,9 @@ class ELMoStyleNetwork(nn.Module):
     def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
         return self.inner.batch(items)
 
-    def counted(self, characters: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def counted(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The mask (batch, tokens) of real words."""
-        return torch.arange(characters.shape[1], device=lengths.device)[None] < lengths[:, None]
+        return torch.arange(tokens.shape[1], device=lengths.device)[None] < lengths[:, None]
 
     def forward(self, characters: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """States (batch, tokens + 2, 2 * projection), boundary tokens included."""

@@ -38,7 +38,8 @@ class InputEmbeddings(HuggingFaceEncoder):
 
     @cached_property
     def inspection(self) -> Inspection:
-        return Inspection(("embedding matrix",), (self._text.module.weight.shape[1],), True, None, "padded", None)
+        matrix: Any = self._text.module
+        return Inspection(("embedding matrix",), (matrix.weight.shape[1],), True, None, "padded", None)
 
     @cached_property
     def _text(self) -> TextModel:

@@ -108,10 +108,10 @@ def _hooks(
 ) -> Iterator[None]:
     calls: Counter[nn.Module] = Counter()
 
-    def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         enter(module, calls[module], _tensors([*args, *kwargs.values()]))
 
-    def after(module: nn.Module, args: tuple, kwargs: dict[str, Any], out: Any) -> None:
+    def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         leave(module, calls[module], _tensors(out))
         calls[module] += 1
 

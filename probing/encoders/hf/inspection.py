@@ -38,7 +38,7 @@ class Inspection:
         """The inspection from its JSON; None where another version of this package or of the libraries wrote it."""
         if not isinstance(record, Mapping) or record.keys() != {field.name for field in fields(cls)}:
             return None
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
         return cls(**values) if values["versions"] == versions_used() else None
 
 

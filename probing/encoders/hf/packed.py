@@ -28,8 +28,9 @@ ROWS = 1024
 def pack(model: nn.Module) -> None:
     """Sends the frozen float32 linear layers of a model on the CPU, in eval mode, through oneDNN."""
     for module in model.modules():
-        if type(module) is nn.Linear and module.weight.dtype == torch.float32 and module.weight.device.type == "cpu":
-            module.forward = _Packed(module)  # an attribute of this instance: weights, names and hooks stay what they are
+        packed = _packed(module)
+        if packed is not None:
+            module.forward = packed  # an attribute of this instance: weights, names and hooks stay what they are
     shortened = False
     for module in model.modules():
         short = _short_way(module)
@@ -56,6 +57,12 @@ class _Packed:
             out = functional.linear(x, self.weight, self.bias)
             return functional.gelu(out) if gelu else out
         return product(x, self.packed, self.bias, gelu)
+
+
+def _packed(module: nn.Module) -> _Packed | None:
+    if type(module) is nn.Linear and module.weight.dtype == torch.float32 and module.weight.device.type == "cpu":
+        return _Packed(module)
+    return None
 
 
 class _Intermediate:
@@ -113,7 +120,7 @@ def _in_sixteens(
     masked = attention_mask is not None and attention_mask.dtype == torch.bool and attention_mask.shape[-1] == key.shape[2]
     usual = how.get("is_causal") is None and how.get("position_bias") is None and not query.requires_grad
     if 0 < missing < 8 and usual and (everywhere or masked):
-        if masked:
+        if attention_mask is not None:
             attention_mask = functional.pad(attention_mask, (0, missing))
         else:
             attention_mask = query.new_zeros(1, 1, 1, key.shape[2] + missing)

@@ -60,7 +60,9 @@ class TextModel:
     def rows(self) -> float:
         """Number of rows of the embedding matrix."""
         try:
-            return self.module.get_input_embeddings().weight.shape[0]
+            model: Any = self.module
+            rows: float = model.get_input_embeddings().weight.shape[0]
+            return rows
         except (AttributeError, NotImplementedError):  # CANINE hashes characters and has no such matrix
             return float("inf")
 
@@ -114,7 +116,7 @@ class TextModel:
                 inputs, mask = self.inputs([ids])
                 mask[0, hidden] = 0
                 states.append([layer[:, [k for k in range(len(ids)) if k != hidden]] for layer in self._states(inputs, mask)])
-            if not close(*states, len(whole), self.tolerance):
+            if not close(states[0], states[1], len(whole), self.tolerance):
                 return False
         return True
 
@@ -221,7 +223,9 @@ class EmbeddingMatrix(TextModel):
 
     @property
     def rows(self) -> float:
-        return self.module.weight.shape[0]
+        matrix: Any = self.module
+        rows: float = matrix.weight.shape[0]
+        return rows
 
     def _states(self, inputs: Mapping[str, torch.Tensor], mask: torch.Tensor) -> list[torch.Tensor]:
         return [self.module(inputs["input_ids"])]

@@ -18,7 +18,7 @@ from torch import nn
 from probing import config as presets
 from probing.encoders.base import REREAD, check_device
 from probing.encoders.networks.encoder import NetworkEncoder
-from probing.encoders.networks.network import Network
+from probing.encoders.networks.network import Network, Readable
 from probing.encoders.networks.vocabulary import HashedWords, TrainedVocabulary, Vocabulary
 from probing.errors import EncoderError
 
@@ -94,7 +94,7 @@ class Architecture(NetworkEncoder):
     def dims(self) -> tuple[int, ...]:
         return (self.embedding_dim, *(self.state_width * (2 if self.reads == "both" else 1),) * len(self.state_names))
 
-    def network_of(self, size: int, seed: int) -> Network:
+    def network_of(self, size: int, seed: int) -> Readable:
         """The network for a vocabulary of `size` ids, weights drawn from `seed`."""
         return Network(self, size, seed)
 
@@ -102,7 +102,7 @@ class Architecture(NetworkEncoder):
         """The vocabulary of the trained network; `counted` is the one counted on the training text."""
         return counted
 
-    def export(self, network: Network, folder: Path) -> None:
+    def export(self, network: Readable, folder: Path) -> None:
         """Writes the trained weights in another format beside the checkpoint, if the architecture has one."""
 
     def maskings(self) -> tuple[str, ...]:

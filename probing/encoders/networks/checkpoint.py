@@ -87,7 +87,8 @@ class CheckpointEncoder(NetworkEncoder):
             return built
         if "states" not in {field.name for field in fields(built)}:
             raise EncoderError(f"encoder.states={self.states}: only an LSTM has inner states, {self.folder} is a {built.KIND}")
-        return replace(built, states=self.states)
+        chosen: dict[str, Any] = {"states": self.states}  # an option of LSTM
+        return replace(built, **chosen)
 
     @property
     def layer_names(self) -> tuple[str, ...]:

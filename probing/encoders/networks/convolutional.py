@@ -116,14 +116,15 @@ class MultiWidth(nn.Module):
 
     def __init__(self, width_in: int, widths: list[int], filters: int):
         super().__init__()
+        self.widths = widths
         self.convolutions = nn.ModuleList(nn.Conv1d(width_in, filters, width) for width in widths)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         tokens = (x * inside(x, lengths)).transpose(1, 2)  # (batch, width_in, tokens)
         maps = []
-        for convolution in self.convolutions:
-            reach = convolution.kernel_size[0] - 1
-            maps.append(convolution(F.pad(tokens, (reach // 2, reach - reach // 2))))
+        for width, convolution in zip(self.widths, self.convolutions, strict=True):
+            before = (width - 1) // 2
+            maps.append(convolution(F.pad(tokens, (before, width - 1 - before))))
         return [torch.cat(maps, 1).relu().transpose(1, 2)]
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from probing.encoders.base import Item, States, resolve_device
-from probing.encoders.networks.network import run
-from probing.encoders.networks.vocabulary import CLOSE
+from probing.encoders.networks.network import Readable, run
+from probing.encoders.networks.vocabulary import CLOSE, Vocabulary
 from probing.errors import EncoderError
+
+if TYPE_CHECKING:
+    from probing.encoders.networks.architecture import Architecture
 
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
@@ -21,10 +24,25 @@ VERSION = 1
 class NetworkEncoder:
     """An `Encoder` made of an architecture, a vocabulary and weights.
 
-    Subclasses have the attributes `architecture`, `vocabulary`, `init_seed`, `max_length` and `device`, and those of `Encoder`.
+    Subclasses have the attributes of `Encoder`, and those that have no value here.
     """
 
+    init_seed: int
+    max_length: int | None
+    device: str
     poolings = ("mean", "max", "last")
+
+    @property
+    def name(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def architecture(self) -> Architecture:
+        raise NotImplementedError
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        raise NotImplementedError
 
     def _weights(self) -> Mapping[str, torch.Tensor] | None:
         """The state dict to load, or None for weights drawn from `init_seed`."""
@@ -47,7 +65,7 @@ class NetworkEncoder:
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         items = self.vocabulary.ids(texts)
-        cut = [self._cut(item, CLOSE) for item in items]
+        cut: list[Item] = [self._cut(item, CLOSE) for item in items]
         return cut, sum(len(short) < len(item) for short, item in zip(cut, items, strict=True))
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
@@ -61,7 +79,7 @@ class NetworkEncoder:
         return item[: self.max_length - len(closing)] + closing
 
     @cached_property
-    def network(self) -> nn.Module:
+    def network(self) -> Readable:
         """The network with its weights, in eval mode and without gradient."""
         network = self.architecture.network_of(self.vocabulary.size, self.init_seed)
         if (weights := self._weights()) is not None:

@@ -27,14 +27,31 @@ if TYPE_CHECKING:
     from probing.encoders.networks.architecture import Architecture
 
 
-class Network(nn.Module):
+class Readable(nn.Module):
+    """A network whose states `run` gives.
+
+    Attributes:
+        margin: number of positions that `forward` adds at each end of an item.
+        backward_dims: as in `States.backward`.
+    """
+
+    margin = 0
+    backward_dims: Sequence[torch.Tensor] | None
+
+    def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The arguments of `forward`: tokens (batch, tokens, ...) and lengths (batch,)."""
+        raise NotImplementedError
+
+    def counted(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The mask (batch, tokens) of the tokens that count."""
+        raise NotImplementedError
+
+
+class Network(Readable):
     """Token vectors and the stacks that read them.
 
     Weights are drawn from `seed` without changing torch's global generator; token vectors are normal with standard deviation 0.1.
     """
-
-    margin = 0
-    """Number of positions that `forward` adds at each end of an item."""
 
     def __init__(self, architecture: Architecture, size: int, seed: int):
         super().__init__()
@@ -57,9 +74,9 @@ class Network(nn.Module):
         """The arguments of `forward`: ids (batch, tokens) and lengths (batch,)."""
         return padded(items, self.embedding.weight.device)
 
-    def counted(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def counted(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The mask (batch, tokens): False for padding and for the marks at a sentence's ends."""
-        return (ids != PAD) & (ids != OPEN) & (ids != CLOSE)
+        return (tokens != PAD) & (tokens != OPEN) & (tokens != CLOSE)
 
     def forward(self, ids: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """States of every layer, (batch, tokens, dims[l]), from ids (batch, tokens), padded on the right, and lengths (batch,)."""
@@ -80,7 +97,7 @@ def reversed_within(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return x.gather(1, mirror[..., None].expand_as(x))
 
 
-def run(network: Network, items: Sequence[Item]) -> States:
+def run(network: Readable, items: Sequence[Item]) -> States:
     """States of a batch of items, without those of the marks at a sentence's ends."""
     inputs, lengths = network.batch(items)
     layers = [layer[:, network.margin : layer.shape[1] - network.margin] for layer in network(inputs, lengths)]

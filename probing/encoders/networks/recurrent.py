@@ -68,6 +68,7 @@ class LSTMStack(nn.Module):
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         states = []
         for k, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.LSTM)
             below = self.dropout(x) if k else x
             x, _ = layer(below)
             named = {"hidden": x} if self.states == ("hidden",) else inner_states(layer, below, x)
@@ -78,7 +79,8 @@ class LSTMStack(nn.Module):
 def inner_states(layer: nn.LSTM, x: torch.Tensor, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
     """All of `STATES` of one layer from its input (batch, tokens, d) and its hidden states (batch, tokens, hidden)."""
     before = torch.cat([torch.zeros_like(hidden[:, :1]), hidden[:, :-1]], 1)  # h_{t-1}
-    packed = x @ layer.weight_ih_l0.T + layer.bias_ih_l0 + before @ layer.weight_hh_l0.T + layer.bias_hh_l0
+    [[of_x, of_state, bias_x, bias_state]] = layer.all_weights
+    packed = x @ of_x.T + bias_x + before @ of_state.T + bias_state
     i, f, g, o = packed.chunk(4, -1)  # torch's order
     i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
     cells = [i[:, 0] * g[:, 0]]

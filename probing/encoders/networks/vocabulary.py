@@ -28,13 +28,14 @@ PAD, UNKNOWN, OPEN, CLOSE, MASK = range(5)
 class Vocabulary(Protocol):
     """Maps text to token ids. `size` counts ids, special ones included; `description` is plain JSON that determines `ids`."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     @property
     def description(self) -> Mapping[str, Any]: ...
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each sentence."""
+    def ids(self, texts: Sequence[str]) -> list[list[Any]]:
+        """Token ids of each sentence; of words made of characters, a tuple of ids each."""
         ...
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
@@ -121,7 +122,13 @@ def train_vocabulary(
     least = len(SPECIAL) + (256 if kind == "subwords" else 0)
     if size <= least:
         raise EncoderError(f"a vocabulary of {size} has no room beside its {least} special tokens{' and bytes' * (least > 5)}")
-    shared = {"vocab_size": size, "min_frequency": min_count, "special_tokens": list(SPECIAL), "show_progress": False}
+    shared: dict[str, Any] = {
+        "vocab_size": size,
+        "min_frequency": min_count,
+        "special_tokens": list(SPECIAL),
+        "show_progress": False,
+    }
+    trainer: trainers.Trainer
     if kind == "words":
         tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

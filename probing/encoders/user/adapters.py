@@ -38,13 +38,17 @@ class Adapter:
         batch_size: most sentences in one call of the user's code.
     """
 
-    form = ""
     layer_names: tuple[str, ...] = ()
     dims: tuple[int, ...] = ()
     poolings: tuple[str, ...] = ()
 
     def __init__(self, subject: str, objects: Sequence[Any], batch_size: int):
         self.subject, self.objects, self.batch_size = subject, tuple(objects), batch_size
+
+    @property
+    def form(self) -> str:
+        """What the user's objects are, in words."""
+        return ""
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         """An item is the sentence split at each blank, so that its length tells the cost and `_text` restores the sentence."""
@@ -169,7 +173,7 @@ class Batcher(Adapter):
         texts = [_text(item) for item in items]
         if not self.prepared.issuperset(texts):
             self.met.update(dict.fromkeys(texts))
-            self.params = Params(senteval_params(self.batch_size) | self.options)
+            self.params = Params(senteval_params(self.batch_size) | dict(self.options))
             if self.prepare:
                 with reraise_user_errors(f"{self.subject}: prepare(params, {len(self.met)} sentences)", ForeignError):
                     self.prepare(self.params, [text.split() for text in self.met])
@@ -182,7 +186,7 @@ class Batcher(Adapter):
         return {"output": layer}
 
 
-class Params(dict):
+class Params(dict[str, Any]):
     """A dict whose keys are attributes too, as in SentEval; an attribute that is not there is None."""
 
     __getattr__ = dict.get

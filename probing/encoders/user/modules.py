@@ -71,7 +71,7 @@ class Module(Adapter):
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         with reraise_user_errors(f"{self.subject}: tokenize", ForeignError):
-            items = [[int(token) for token in ids] for ids in self.what.tokenize(list(texts))]
+            items: list[Item] = [[int(token) for token in ids] for ids in self.what.tokenize(list(texts))]
         if len(items) != len(texts):
             raise StatesError(f"{self.subject}: tokenize gave {len(items)} lists of token ids for {len(texts)} sentence(s)")
         return items, 0
@@ -90,12 +90,12 @@ class Module(Adapter):
         import torch
 
         device = next((parameter.device for parameter in self.what.module.parameters()), torch.device("cpu"))
-        rows: Rows = {name: [None] * len(items) for name in self.what.layers}
+        rows: Rows = {name: [torch.empty(0)] * len(items) for name in self.what.layers}
         for length in sorted(set(map(len, items))):
             batch = [i for i, item in enumerate(items) if len(item) == length]
             ids = torch.tensor([items[i] for i in batch], device=device)  # (batch, tokens)
             for name, outputs in self._run(ids).items():
-                for i, states in zip(batch, self._states(name, outputs, tuple(ids.shape)), strict=True):
+                for i, states in zip(batch, self._states(name, outputs, (len(batch), length)), strict=True):
                     rows[name][i] = states
         return rows
 

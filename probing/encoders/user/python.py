@@ -127,6 +127,7 @@ class PythonEncoder:
     def _facts(self) -> Facts:
         if self._known is None:
             _ = self._adapter
+        assert self._known is not None
         return self._known
 
     @cached_property
@@ -166,9 +167,10 @@ class PythonEncoder:
         with reraise_user_errors(f"{self.subject}: making the encoder"):
             adapter = self._adapt(code)
         if self.init_seed is not None:
-            adapter = adapter.random_twin(self.init_seed)
-            if adapter is None:
+            twin = adapter.random_twin(self.init_seed)
+            if twin is None:
                 raise EncoderError(f"{self.subject}: encoder.init_seed is set, but there are no weights to draw")
+            adapter = twin
         return adapter, code
 
     def _adapt(self, code: Code) -> Adapter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -29,7 +30,7 @@ def senteval_stub() -> Iterator[None]:
             del sys.modules[name]
 
 
-class _Finder:
+class _Finder(Loader):
     """Finder and loader of the import system."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:

@@ -130,6 +130,7 @@ def _run(path: Path) -> ModuleType:
     """The module made by running the file."""
     content = path.read_bytes()
     spec = importlib.util.spec_from_file_location(f"_probing_{path.stem}", path)
+    assert spec is not None  # for a file with the suffix .py there is one
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses look there
     setattr(module, _SOURCE, content)
@@ -139,15 +140,17 @@ def _run(path: Path) -> ModuleType:
 
 def sources(code: Code) -> dict[str, str]:
     """sha256 of the target's file, and of the files of its folder, or below, that it imports at the top; by name in that folder."""
-    hashes, todo, seen = {}, [code.module] if code.folder else [], set()
+    if code.folder is None:
+        return {}
+    hashes, todo, seen = {}, [code.module], set()
     while todo:
         module = todo.pop()
-        path = Path(module.__file__).resolve()
+        path = Path(vars(module)["__file__"]).resolve()
         content = vars(module).setdefault(_SOURCE, path.read_bytes())
         hashes[path.relative_to(code.folder).as_posix()] = hashlib.sha256(content).hexdigest()
         for name in _imports(content, module.__package__) if path.suffix == ".py" else ():
             other = sys.modules.get(name)
-            if name not in seen and _is_users(getattr(other, "__file__", None), code.folder):
+            if other is not None and name not in seen and _is_users(getattr(other, "__file__", None), code.folder):
                 todo.append(other)
                 seen.add(name)
     return hashes
@@ -177,7 +180,7 @@ def _home(value: Any) -> ModuleType | None:
 
 
 def _is_users(file: str | None, folder: Path | None) -> bool:
-    return bool(file and folder) and Path(file).resolve().is_relative_to(folder) and not file.startswith(_NOT_THE_USERS)
+    return bool(file and folder and Path(file).resolve().is_relative_to(folder) and not file.startswith(_NOT_THE_USERS))
 
 
 def arrays_sha256(thing: Any, code: Code) -> str:

@@ -50,7 +50,7 @@ class CurvaturePair(NamedTuple):
     preconditioned_y: torch.Tensor
     sy: torch.Tensor
 
-    def take(self, which) -> CurvaturePair:
+    def take(self, which: torch.Tensor) -> CurvaturePair:
         return CurvaturePair(*(part[which] for part in self))
 
 

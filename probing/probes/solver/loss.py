@@ -76,7 +76,7 @@ class Matrix(NamedTuple):
 
     def weighted_sums(self, residuals: Sequence[torch.Tensor]) -> torch.Tensor:
         """Sums of sentences weighted by residuals, (L, K, block) of one block after the other: (L, K, d + 1), in the eigenbasis."""
-        total = 0.0
+        total = torch.zeros(())
         for at, (residual, block) in enumerate(zip(residuals, self.features.split(BLOCK_ROWS, 1), strict=True)):
             flat = residual.flatten(0, 1)
             total = total + (onednn.product(flat, self.blocks[at][1]) if self.blocks else flat @ block.T)
@@ -104,7 +104,7 @@ class Iterate(NamedTuple):
         gradient[..., :-1] += lam * self.weights[..., :-1]
         return gradient
 
-    def take(self, which) -> Iterate:
+    def take(self, which: torch.Tensor) -> Iterate:
         return Iterate(*(part[which] for part in self))
 
 
@@ -147,7 +147,7 @@ class LogisticLoss:
         loss, _ = self.evaluate(torch.zeros(len(weights)))
         self.iterate = Iterate(weights, loss, self._summed_gradient() / self.n)
 
-    def take(self, which) -> LogisticLoss:
+    def take(self, which: torch.Tensor) -> LogisticLoss:
         """Return the losses of these label sets alone, at the step sizes of the last evaluation."""
         subset = copy(self)
         subset.targets, subset.iterate = self.targets[which], self.iterate.take(which)
@@ -233,7 +233,7 @@ class MixedPrecisionLoss(LogisticLoss):
         return columns > FEW_COLUMNS and 16 * n * columns <= MIXED_PRECISION_BYTES and multiplies_bfloat16()
 
     def __init__(self, matrix: Matrix, targets: torch.Tensor, weights: torch.Tensor) -> None:
-        self._gradient_sum = None
+        self._gradient_sum: torch.Tensor | None = None
         super().__init__(matrix, targets, weights)
         self._features = [part.bfloat16() for part in matrix.features.split(MIXED_PRECISION_ROWS, 1)]
         self._transposed = [part.T.contiguous() for part in self._features]
@@ -249,7 +249,7 @@ class MixedPrecisionLoss(LogisticLoss):
         if self._gradient_sum is None:
             self._summed_residuals = [residual[0].clone() for residual in self._residuals]
             parts = zip(self._summed_residuals, self.matrix.features.split(MIXED_PRECISION_ROWS, 1), strict=True)
-            self._gradient_sum = sum(residual @ features.T for residual, features in parts)[None]
+            self._gradient_sum = sum((residual @ features.T for residual, features in parts), torch.zeros(()))[None]
             return self._gradient_sum
         buffer = torch.empty_like(self._summed_residuals[0])
         for residual, summed, features in zip(self._residuals, self._summed_residuals, self._features, strict=True):

@@ -37,14 +37,14 @@ class Preconditioner:
         if self.dense is not None:
             return (self.dense @ gradient[..., None])[..., 0]
         product = self.diagonal * gradient
-        if self.factor is not None:
+        if self.factor is not None and self.inner is not None:
             factor, inner = self.factor.flatten(0, 1), self.inner.flatten(0, 1)
             product -= (gradient.flatten(0, 1)[:, None] @ factor.mT @ inner @ factor).view_as(gradient)  # rows: faster than columns
         return product
 
-    def take(self, which) -> Preconditioner:
-        parts = (self.diagonal, self.factor, self.inner, self.dense)
-        return Preconditioner(*(None if part is None else part[which] for part in parts))
+    def take(self, which: torch.Tensor) -> Preconditioner:
+        parts = (self.factor, self.inner, self.dense)
+        return Preconditioner(self.diagonal[which], *(None if part is None else part[which] for part in parts))
 
 
 def _ridge(spectrum: torch.Tensor, lam: float) -> torch.Tensor:
@@ -56,7 +56,8 @@ def _ridge(spectrum: torch.Tensor, lam: float) -> torch.Tensor:
 
 def diagonal_preconditioner(loss: LogisticLoss, lam: float) -> Preconditioner:
     """Return 1 / (h s_j + lambda), h the mean of p (1 - p): exact if p (1 - p) were the same in every sentence and class."""
-    total = sum(part.sum((1, 2), dtype=torch.float64) for part in loss.hessian_weights())
+    parts = (part.sum((1, 2), dtype=torch.float64) for part in loss.hessian_weights())
+    total = sum(parts, torch.zeros((), dtype=torch.float64))
     mean = (total / loss.n / loss.iterate.weights.shape[1]).float().clamp_min(1e-8)[:, None, None]
     return Preconditioner(1 / (mean * loss.matrix.spectrum + _ridge(loss.matrix.spectrum, lam)))
 
