@@ -1,4 +1,4 @@
-"""The files that a reader passes who follows a datum: those on the call stack where it is read, run, stored, fitted and recorded."""
+"""Counts the files that a reader who follows a datum passes: those on the call stack where it is read, run, stored and fitted."""
 
 import sys
 from pathlib import Path
