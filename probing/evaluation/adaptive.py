@@ -17,7 +17,7 @@ Guarantees. Sentences that choose b are not among those on which b is compared, 
 encoder, or the bests of several encoders) has one comparison less than members. Round r tests at the level 0.05 / 2^r, 0.05 over
 all rounds: separation from b (divided by the number of comparisons of the family), ties within a task (Holm), intervals of
 accuracies. Half-widths are those of 95 %: stopping by a width needs no correction, since it does not depend on the sign of d_j
-(Chow & Robbins 1965). `scripts/calibration_folds.py` measures all this where no layer is better.
+(Chow & Robbins 1965). `scripts/calibration/folds.py` measures all this where no layer is better.
 
 Two guards against small samples that rank layers otherwise than all data: the search does not stop before the best layer of the
 round was, on every task, tied with the best of the round before; and classes are drawn instead of sentences where a class would
@@ -43,10 +43,10 @@ import pandas as pd
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
-from probing.evaluation.engine import compute, plan, table_of
-from probing.evaluation.evaluate import stores
+from probing.evaluation.evaluate import compute, stores, table_of
 from probing.evaluation.flash_result import Flash
 from probing.evaluation.paired_tests import holm, paired_difference
+from probing.evaluation.plan import plan
 from probing.evaluation.request import Request
 from probing.evaluation.statistics import mean_of, wilson
 from probing.evaluation.table import ResultTable
