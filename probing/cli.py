@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -205,8 +206,8 @@ def make_tasks_(
 
     corpus = read_source(source, split_file)
     wanted = tasks.split(",") if tasks else None
-    options = {"language": language, "seed": seed, "tasks": wanted, "min_per_split": min_per_split}
-    made = make_tasks(corpus.sentences, out, source=corpus.name, source_sha256=corpus.sha256, **options)
+    of_source = {"source": corpus.name, "source_sha256": corpus.sha256, "language": language}
+    made = make_tasks(corpus.sentences, out, **of_source, seed=seed, tasks=wanted, min_per_split=min_per_split)
     for name, card in made.items():
         typer.echo(f"{name:28} {card if isinstance(card, str) else card['n']}")
 
@@ -252,7 +253,7 @@ def store_list(root: Path = OUT / "store") -> None:
         )
 
 
-def _cost(entry: dict) -> str:
+def _cost(entry: Mapping[str, Any]) -> str:
     if not (error := entry["storage_error"]):
         return ""
     kept = f"; at most {error['float32']} columns of a shard kept in float32" if error["float32"] else ""

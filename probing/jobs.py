@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,6 +29,8 @@ from probing.log import info
 from probing.probes.controls import CONTROLS
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
+
+T = TypeVar("T")
 
 LISTS = ("task", "layer", "pooling", "seed", "controls", "floors", "measures")
 """Keys whose value is a list: loops inside one job."""
@@ -182,7 +184,7 @@ def interact_job(options: Mapping[str, Any]) -> Done:
     verbatim = {key: None if options[key] is None else str(options[key]) for key in ("text", "replacement")}
     given = {key: value for key, value in options.items() if key not in ("encoder", "run", "layer", *verbatim)}
     try:
-        request = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Interact), given))
+        request: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Interact), given))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.key}: {str(error).splitlines()[0]}") from None
     request = replace(request, layers=listed(options["layer"], int, "layer"), **verbatim)
@@ -200,12 +202,17 @@ def checked(options: Mapping[str, Any], schema: type, groups: tuple[str, ...], k
         if key not in keys:
             raise ConfigError(f"unknown key {key!r}{did_you_mean(key, keys)}")
     try:
-        return schema(**OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), options["run"])))
+        run: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), options["run"]))
+        return schema(**run)
     except OmegaConfBaseException as error:
         raise ConfigError(f"run.{error.key}: {str(error).splitlines()[0]}") from None
 
 
-def listed(value: Any, kind: type, key: str, every: tuple | None = None, none: bool = False) -> tuple | None:
+@overload
+def listed(value: Any, kind: type[T], key: str, every: tuple[T, ...], none: bool = False) -> tuple[T, ...]: ...
+@overload
+def listed(value: Any, kind: type[T], key: str) -> tuple[T, ...] | None: ...
+def listed(value: Any, kind: type[T], key: str, every: tuple[T, ...] | None = None, none: bool = False) -> tuple[T, ...] | None:
     """A value or a list of them as a tuple; `all` is `every`, and `none`, where it is allowed, is empty.
 
     Raises:

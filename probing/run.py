@@ -126,7 +126,8 @@ def _hydra(arguments: list[str], verb: str) -> int:
 
 def _done(work: Callable[[dict[str, Any]], jobs.Done], config: DictConfig) -> int:
     """Runs a job, and leaves the path of its run in the job's folder of a multirun, for the table that ends it."""
-    done = work(OmegaConf.to_container(config, resolve=True))
+    options: Any = OmegaConf.to_container(config, resolve=True)
+    done = work(options)
     if done.folder and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         Path(HydraConfig.get().runtime.output_dir, _FOLDER).write_text(str(done.folder.resolve()), encoding="utf-8")
     return done.failed

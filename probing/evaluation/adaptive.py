@@ -37,7 +37,6 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from probing.data.task import Task
@@ -68,6 +67,7 @@ test others. Where no layer is better, differences vary 1.10 to 1.24 times as mu
 CHEAP_FLOORS = ("majority", "length", "nb-unigram")
 _Z = NormalDist().inv_cdf(0.975)
 _KEY = ["encoder", "pooling", "layer"]
+Key = tuple[Any, ...]
 
 
 def flash(
@@ -116,7 +116,8 @@ def search(
     check(precision, request)
     [seed] = request.seeds
     bare = replace(request, floors=(), controls=())
-    n, records, previous = START, [], None
+    n, records = START, list[dict[str, Any]]()
+    previous: Round | None = None
     for number in range(1, 100):
         samples = tuple(sample(task, n, seed) for task in tasks)
         planned = plan(samples, encoders, bare, store)
@@ -182,11 +183,11 @@ class Round:
         ties: all that are tied with the leaders.
     """
 
-    best: tuple[tuple, ...]
+    best: tuple[Key, ...]
     lines: tuple[dict[str, Any], ...]
     growth: float
-    leaders: frozenset
-    ties: frozenset
+    leaders: frozenset[Key]
+    ties: frozenset[Key]
 
     @classmethod
     def of(cls, table: ResultTable, number: int, precision: float) -> Round:
@@ -214,29 +215,29 @@ class Round:
         return self.leaders <= previous.ties
 
 
-Cellmap = Mapping[tuple, Mapping[str, str]]
+Cellmap = Mapping[Key, Mapping[str, str]]
 """(encoder, pooling, layer) -> task -> cell."""
 
 
 def _cells(frame: pd.DataFrame) -> Cellmap:
-    cells: dict[tuple, dict[str, str]] = {}
+    cells: dict[Key, dict[str, str]] = {}
     for *key, task, cell in frame[[*_KEY, "task", "cell"]].itertuples(index=False, name=None):
         cells.setdefault(tuple(key), {})[task] = cell
     return cells
 
 
-def _difference(cells: Cellmap, table: ResultTable, first: tuple, key: tuple) -> dict[str, float]:
+def _difference(cells: Cellmap, table: ResultTable, first: Key, key: Key) -> dict[str, float]:
     """Return how much better `first` is than a column on the tasks that have both: points, 95 % half-width, two-sided p-value."""
     if key == first:
         return {"difference": 0.0, "half_width": 0.0, "p": 1.0}
     tasks = [task for task in cells[first] if task in cells[key]]
-    correct = [[np.equal(*table.predictions(cells[column][task])) for task in tasks] for column in (first, key)]
-    value, error = paired_difference(*correct, [table.groups(cells[first][task]) for task in tasks])
+    of_first, of_key = ([table.correct(cells[column][task]) for task in tasks] for column in (first, key))
+    value, error = paired_difference(of_first, of_key, [table.groups(cells[first][task]) for task in tasks])
     error *= DEPENDENCE
     return {"difference": 100 * value, "half_width": 100 * _Z * error, "p": 2 * NormalDist().cdf(-abs(value) / error)}
 
 
-def _ties(table: ResultTable, alpha: float) -> dict[tuple[str, str], tuple[tuple, list[tuple]]]:
+def _ties(table: ResultTable, alpha: float) -> dict[tuple[str, str], tuple[Key, list[Key]]]:
     """Return by task and encoder the best (encoder, pooling, layer) on dev, and those that Holm's test at `alpha` does not separate
     from it."""
     ties = {}
@@ -263,12 +264,12 @@ def _answers(
     sample_of = {task.name: task for task in samples}
 
     def interval(cells: Iterable[str]) -> dict[str, float]:
-        correct = [np.equal(*table.predictions(cell)) for cell in cells]
+        correct = [table.correct(cell) for cell in cells]
         accuracy = mean_of([wilson(int(items.sum()), len(items), alpha) for items in correct])
         return {"accuracy": accuracy.value, "accuracy_low": accuracy.lower, "accuracy_high": accuracy.upper}
 
     lines = []
-    best = table.best() if len(table.frame) else ()
+    best = table.best() if len(table.frame) else table.frame
     ties = _ties(table, alpha)
     for row in best[best.seeds > 0].itertuples() if len(best) else ():  # without a finished layer there is no answer
         part = sample_of[row.task]
@@ -283,14 +284,15 @@ def _answers(
         line["tied"] = sorted(layer for _, pooling, layer in tied if pooling == row.pooling)
         line |= interval([row.cell])
         lines.append(line | sizes | {"share": share, "half_width": max(widths), "why": reason})
-    for key in last.best if last is not None and len(tasks) > 1 else ():
+    best_of, compared = (last.best, last.lines) if last is not None and len(tasks) > 1 else ((), ())
+    for key in best_of:
         encoder, pooling, layer = key
-        tied = [line for line in last.lines if line["family"] == encoder and not line["separated"]]
+        close = [line for line in compared if line["family"] == encoder and not line["separated"]]
         line = {"task": f"mean of {len(tasks)} tasks", "encoder": encoder, "layer": layer, "pooling": pooling}
-        line["tied"] = sorted(line["layer"] for line in tied if line["pooling"] == pooling)
+        line["tied"] = sorted(line["layer"] for line in close if line["pooling"] == pooling)
         line |= interval(_cells(table.frame)[key].values())
         sizes = {f"n_{name}": sum(len(part.splits[name]) for part in samples) for name in ("train", "dev", "test")}
         sizes |= {"n_classes": sum(len(part.classes) for part in samples)}
-        sizes["share"] = (sizes["n_dev"] + sizes["n_test"]) / sum(n_sentences.values())
-        lines.append(line | sizes | {"half_width": max(line["half_width"] for line in tied), "why": why})
+        share = (sizes["n_dev"] + sizes["n_test"]) / sum(n_sentences.values())
+        lines.append(line | sizes | {"share": share, "half_width": max(line["half_width"] for line in close), "why": why})
     return pd.DataFrame(lines)

@@ -109,7 +109,7 @@ def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
     p = np.full(len(best), np.nan)
     for at, line in enumerate(best.itertuples()):
         where = {name: getattr(line, name) for name in (*KEYS, "layer", "pooling")} | {"control": "permuted"}
-        rows = table.where(role="control", **where) if line.cell else ()
+        rows = table.where(role="control", **where) if line.cell else table.frame.head(0)
         if table.predictions is None or not len(rows):
             continue
         pairs = [table.predictions(cell) for cell in rows.cell]

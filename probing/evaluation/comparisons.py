@@ -145,7 +145,7 @@ def letters_of(best: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> 
     """
     given = [""] * len(best)
     apart = {(p.task, p.probe, p.n_train, *sorted((p.a, p.b))) for p in pairs.itertuples() if p.p_holm < alpha}
-    groups: dict[tuple, list[tuple[float, int, str]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[float, int, str]]] = {}
     for i, line in enumerate(best.itertuples()):
         if line.cell:
             groups.setdefault((line.task, line.probe, line.n_train), []).append((-line.accuracy, i, line.encoder))
@@ -157,7 +157,7 @@ def letters_of(best: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> 
     return given
 
 
-def families(table: ResultTable) -> Iterable[tuple[tuple, pd.DataFrame]]:
+def families(table: ResultTable) -> Iterable[tuple[tuple[Any, ...], pd.DataFrame]]:
     """The layers and poolings, whatever their state, of each task, encoder, probe and size of the train split."""
     return table.frame[(table.frame.role == "probe") & (table.frame.measure == "probe")].groupby(list(KEYS), sort=False)
 

@@ -136,8 +136,10 @@ def _jobs(missing: Sequence[Cell]) -> list[EncoderJob]:
     jobs = []
     for group in by_encoder.values():
         tasks = {cell.task.sha256: cell.task for cell in group}
-        poolings = [p for p in POOLINGS if any(cell.column.pooling == p for cell in group)]
-        jobs.append(EncoderJob(group[0].encoder, group, tasks, _texts(tasks.values()), poolings))
+        poolings = [p for p in POOLINGS if any(cell.place.pooling == p for cell in group)]
+        encoder = group[0].encoder
+        assert encoder is not None
+        jobs.append(EncoderJob(encoder, group, tasks, _texts(tasks.values()), poolings))
     return jobs
 
 
@@ -147,19 +149,19 @@ def _compute_encoder(job: EncoderJob, store: Store, results: ResultStore, force:
     with bar(f"probing {job.encoder.name}", len(job.cells)) as advance:
         for sha256, task in job.tasks.items():
             of_task = [cell for cell in job.cells if cell.task.sha256 == sha256]
-            if isinstance(reason := vectors[sha256], str):
-                _fail(of_task, results, reason)
+            if isinstance(read := vectors[sha256], str):
+                _fail(of_task, results, read)
                 advance(len(of_task))
                 continue
             for measure in dict.fromkeys(cell.measure.name for cell in of_task):
                 cells = [cell for cell in of_task if cell.measure.name == measure]
                 group = {"data": sha256, "encoder": cells[0].row.encoder_fingerprint, **cells[0].measure.group(task)}
-                for layers in results.claims(key_of(group), {cell.column.layer for cell in cells}):
-                    own = [cell for cell in cells if cell.column.layer in layers]
+                for layers in results.claims(key_of(group), {cell.place.layer for cell in cells}):
+                    own = [cell for cell in cells if cell.place.layer in layers]
                     left = [cell for cell in own if force or not results.done(cell.key)]  # another run may have been at it
                     advance(len(own) - len(left))
                     if left:
-                        _compute_cells(left, task, job.encoder, vectors[sha256], results, advance)
+                        _compute_cells(left, task, job.encoder, read, results, advance)
 
 
 def _compute_cells(
@@ -167,12 +169,12 @@ def _compute_cells(
 ) -> None:
     rows = [vectors.rows(split.texts) for split in splits_of(task)]
     about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)}
-    names, failed = about.pop("layers"), {}
+    names, failed = about.pop("layers"), dict[str, list[Cell]]()
     for cell, result in cells[0].measure.run(cells, vectors):
         if isinstance(result, str):
             failed.setdefault(result, []).append(cell)
         else:
-            name = names[cell.column.layer] if cell.column.layer < len(names) else ""
+            name = names[cell.place.layer] if cell.place.layer < len(names) else ""
             _record(replace(cell, row=replace(cell.row, layer_name=name)), result, results, {"encoder": about})
         advance(1)
     for reason, group in failed.items():

@@ -52,7 +52,7 @@ class Flash:
                 f"{row.n_train} / {row.n_dev} / {row.n_test} | {row.n_classes} | {100 * row.share:.0f} % | {row.half_width:.1f} | "
                 f"{row.why} |"
             )
-        last = self.rounds[self.rounds["round"] == self.rounds["round"].max()] if len(self.rounds) else ()
+        last = self.rounds[self.rounds["round"] == self.rounds["round"].max()] if len(self.rounds) else self.rounds
         for row in last[last.family == "encoders"].itertuples() if len(last) else ():
             verdict = "separated" if row.separated else "not separated"
             difference = f"{row.difference:.1f} points below {row.against} in the mean, ± {row.half_width:.1f}"

@@ -37,10 +37,10 @@ class FoldData(NamedTuple):
         rows = [np.array([place[text] for text in split.texts]) for split in part.splits.values()] if place else []
         order = np.lexsort((part.train.labels, part.train.lengths))
         if half is not None:
-            drawn = part.train.half(half)
-            label_sets = {name: SplitLabels(labels.train[drawn], labels.dev) for name, labels in label_sets.items()}
-            rows = [drawn, np.arange(len(part.dev)), np.arange(len(part.test))]
-            order = np.argsort(np.argsort(order)[drawn])  # the half's rows, as they follow each other in the order of the whole
+            kept = part.train.half(half)
+            label_sets = {name: SplitLabels(labels.train[kept], labels.dev) for name, labels in label_sets.items()}
+            rows = [kept, np.arange(len(part.dev)), np.arange(len(part.test))]
+            order = np.argsort(np.argsort(order)[kept])  # the half's rows, as they follow each other in the order of the whole
         return cls(label_sets, gold, rows, order)
 
 

@@ -58,6 +58,12 @@ class Cell:
     def key(self) -> str:
         return self.row.cell
 
+    @property
+    def place(self) -> Representation:
+        """The column of a cell that has one."""
+        assert self.column is not None
+        return self.column
+
 
 @dataclass(frozen=True)
 class Result:
@@ -79,7 +85,8 @@ class Result:
 class Measure(Protocol):
     """A measure: its cells, and how they are computed."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def cells(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
         """The cells of a task and an encoder; of a task alone where `measured` is None."""
@@ -137,7 +144,7 @@ def splits_of(task: Task) -> list[Any]:
 
 
 def by_pooling(cells: Iterable[Cell]) -> list[Cell]:
-    return sorted(cells, key=lambda cell: (POOLINGS.index(cell.column.pooling), cell.column.layer))
+    return sorted(cells, key=lambda cell: (POOLINGS.index(cell.place.pooling), cell.place.layer))
 
 
 class LayerMeasure:
@@ -167,7 +174,8 @@ class LayerMeasure:
             row_of(task), measure=self.name, role=role, encoder=request.named(measured.name), twin_of=twin_of,
             seed=measured.seed if twin_of or task.seed is not None else None, encoder_fingerprint=measured.fingerprint,
         )  # fmt: skip
-        for column in [column for column in measured.columns if column != measured.static] or [None]:
+        columns: list[Representation | None] = [column for column in measured.columns if column != measured.static]
+        for column in columns or [None]:
             inputs = {"data": task.sha256, "encoder": measured.fingerprint or {"name": measured.name}, **self.group(task)}
             if column is not None:
                 inputs |= {"layer": column.layer, "pooling": column.pooling}
@@ -178,12 +186,14 @@ class LayerMeasure:
             yield Cell(inputs, placed, task, self, measured.encoder, column, failure=measured.failure)
 
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
+        assert vectors is not None
         task = cells[0].task
         rows = [vectors.rows(split.texts) for split in task.splits.values()]
         for cell in by_pooling(cells):
             try:
                 with foreign(f"measure {self.name}"):
-                    values = self.score(SplitFeatures(*(split.get(cell.column) for split in rows), None), task)
+                    train, dev, test = (split.get(cell.place) for split in rows)
+                    values = self.score(SplitFeatures(train, dev, test), task)
                     result = self._result(values, task)
             except StoreError:
                 raise

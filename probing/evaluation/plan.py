@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 from probing.data.task import Task
 from probing.encoders.base import Encoder
@@ -29,7 +30,7 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, s
         EncoderError: an encoder that cannot be loaded.
         ForeignError: the probe cannot say its settings.
     """
-    planned: dict[tuple, Cell] = {}
+    planned: dict[tuple[Any, ...], Cell] = {}
     if request.resample and (folded := [task.name for task in tasks if task.folds]):
         raise ConfigError(f"resample=train needs a train split, but {', '.join(folded)} is cross-validated: set resample=null")
     for seed in request.seeds:

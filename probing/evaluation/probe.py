@@ -21,9 +21,9 @@ from probing.log import info
 from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, label
 from probing.probes.baselines import FLOORS
 from probing.probes.controls import CEILINGS, CONTROL_VERSIONS, control_task, unsuited
-from probing.store.reading import Vectors
+from probing.store.reading import Rows, Vectors
 from probing.store.results import key_of
-from probing.types import Estimate, Labels, Representation
+from probing.types import Estimate, Features, Labels, Representation
 
 
 class Fit(NamedTuple):
@@ -155,12 +155,13 @@ class Probe:
             return
         task, probe = cells[0].task, self.protocol
         rows = [vectors.rows(split.texts) for split in splits_of(task)]
-        groups: dict[tuple, list[Cell]] = {}  # of a column, probe seed and train half; their label sets are fitted in one call
+        groups: dict[
+            tuple[Representation, int, int | None], list[Cell]
+        ] = {}  # of a column, probe seed and train half; their label sets are fitted in one call
         for cell in by_pooling(cells):
-            groups.setdefault((cell.column, cell.own.seed if cell.own.probe_seed is not None else 0, cell.own.half), []).append(
-                cell
-            )
-        parts: dict[tuple, list[FoldData]] = {}
+            probe_seed = cell.own.seed if cell.own.probe_seed is not None else 0
+            groups.setdefault((cell.place, probe_seed, cell.own.half), []).append(cell)
+        parts: dict[tuple[Any, ...], list[FoldData]] = {}
         for (column, probe_seed, half), group in groups.items():
             pending = {label_set(cell): cell for cell in group}
             wanted = (half, *sorted(pending))
@@ -191,11 +192,12 @@ class Probe:
 
 
 def fit_column(
-    column: Representation, rows: Sequence, parts: Sequence[FoldData], probe: ProbeProtocol, task: Task, seed: int
+    column: Representation, rows: Sequence[Rows], parts: Sequence[FoldData], probe: ProbeProtocol, task: Task, seed: int
 ) -> Iterator[tuple[str, ProbeResult, Labels]]:
     """Yields label set, result and test labels; of a cross-validated task the folds' result as one."""
 
-    def fit(part: FoldData, blocks: SplitFeatures):
+    def fit(part: FoldData, train: Features, dev: Features, test: Features) -> Iterator[tuple[Representation, str, ProbeResult]]:
+        blocks = SplitFeatures(train, dev, test, part.order)
         results = None
         while True:
             with foreign(f"probe {probe.name}"):
@@ -211,7 +213,7 @@ def fit_column(
         blocks = [split.get(column) for split in rows]
         if part.rows:
             blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
-        for _, which, result in fit(part, SplitFeatures(*blocks, part.order)):
+        for _, which, result in fit(part, *blocks):
             yield which, result, part.gold[which]
         return
     x = np.concatenate([split.get(column) for split in rows])
@@ -219,10 +221,11 @@ def fit_column(
     at_once = getattr(probe, "fit_folds", lambda *given: None)
     for which in parts[0].gold:
         with foreign(f"probe {probe.name}"):
-            if results := at_once(x, [Fold(*part.rows, part.label_sets[which]) for part in parts], len(task.classes)):
+            folds = [Fold(train, dev, test, part.label_sets[which]) for part in parts for train, dev, test in [part.rows]]
+            if results := at_once(x, folds, len(task.classes)):
                 by_labels[which] = results
     for part in parts if not by_labels else ():
-        for _, which, result in fit(part, SplitFeatures(*(x[own] for own in part.rows), part.order)):
+        for _, which, result in fit(part, *(x[own] for own in part.rows)):
             by_labels.setdefault(which, []).append(result)
     for which, results in by_labels.items():
         sizes = [len(part.label_sets[which].dev) for part in parts]
@@ -240,7 +243,7 @@ def _suited(task: Task, request: Request, aloud: bool) -> tuple[str, ...]:
 
 def _from_text(cell: Cell) -> Result | str:
     """A floor, or a ceiling of a control task: a classifier that reads the text alone."""
-    start, row, parts = time.perf_counter(), cell.row, cell.task.parts
+    start, row, parts = time.perf_counter(), cell.row, list(cell.task.parts)
     if row.control:
         parts = [control_task(part, row.control, cell.own.control_seed) for part in parts]
     try:

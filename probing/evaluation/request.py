@@ -61,8 +61,8 @@ class Request:
     ) -> Request:
         """A request from a probe or its name, and any iterables."""
         protocol = load_probe(probe) if isinstance(probe, str) else probe
-        given = (None if x is None else tuple(x) for x in (layers, poolings))
-        return cls(protocol, *given, *map(tuple, (seeds, controls, floors)), **more)
+        layers, poolings = (None if x is None else tuple(x) for x in (layers, poolings))
+        return cls(protocol, layers, poolings, tuple(seeds), tuple(controls), tuple(floors), **more)
 
     @property
     def more_twins(self) -> list[int]:

@@ -7,7 +7,7 @@ name for the value, and the name with `_low` and `_high` for the 95 % interval.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -161,7 +161,7 @@ def to_lines(frame: pd.DataFrame) -> pd.DataFrame:
 
 def from_lines(lines: pd.DataFrame) -> pd.DataFrame:
     """The frame whose `to_lines` these are: strings, as `read_csv(dtype=str, keep_default_na=False)` gives them."""
-    rows: dict[tuple, dict[str, Any]] = {}
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for line in lines.to_dict("records"):
         key = tuple(line[name] for name in IDENTITY)
         if key not in rows:
@@ -175,8 +175,8 @@ def value(name: str, text: str) -> Any:
     """The value of a field of `Row` that was written as text."""
     if text == "" and name in _OPTIONAL:
         return None
-    kind = {"bool": lambda v: v == "True", "float": float, "int": int}.get(_KINDS.get(name, "str"), str)
-    return kind(text)
+    kinds: dict[str, Callable[[str], Any]] = {"bool": lambda v: v == "True", "float": float, "int": int}
+    return kinds.get(_KINDS.get(name, "str"), str)(text)
 
 
 COLUMNS = tuple(frame_of([]).columns)

@@ -93,10 +93,14 @@ def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Esti
     return _widened(Estimate(*map(float, values.mean(0))), beyond_items(values[:, 0], halves))
 
 
-def beyond_items(seeds: ArrayLike, halves: Sequence[float]) -> list[tuple[float, float]]:
+def beyond_items(seeds: Sequence[float] | np.ndarray, halves: Sequence[float]) -> list[tuple[float, float]]:
     """Return variances and degrees of freedom: of the mean over seeds, and of the fit over train halves (two of each at least)."""
-    variances = [(float(np.var(seeds, ddof=1)) / len(seeds), len(seeds) - 1)] if len(seeds) > 1 else []
-    return variances + ([(float(np.var(halves, ddof=1)), len(halves) - 1)] if len(halves) > 1 else [])
+    variances: list[tuple[float, float]] = []
+    if len(seeds) > 1:
+        variances.append((float(np.var(seeds, ddof=1)) / len(seeds), len(seeds) - 1))
+    if len(halves) > 1:
+        variances.append((float(np.var(halves, ddof=1)), len(halves) - 1))
+    return variances
 
 
 def _widened(items: Estimate, beyond: Sequence[tuple[float, float]]) -> Estimate:
@@ -181,7 +185,7 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(mean, mean - float(below) / len(value), mean + float(above) / len(value))
 
 
-def mean_ci(values: Sequence[float]) -> Estimate:
+def mean_ci(values: ArrayLike) -> Estimate:
     """Return the mean of the values that are not NaN, with its 95 % t interval, which is NaN below two values.
 
     >>> mean_ci([1.0, 2.0, 3.0])
@@ -195,7 +199,7 @@ def mean_ci(values: Sequence[float]) -> Estimate:
     return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half)
 
 
-def median_ci(values: Sequence[float], draws: int = 2000, seed: int = 0) -> Estimate:
+def median_ci(values: ArrayLike, draws: int = 2000, seed: int = 0) -> Estimate:
     """Return the median of the values that are not NaN, with its 95 % percentile bootstrap interval, NaN below two values.
 
     >>> median_ci([1.0, 1.0, 1.0])

@@ -20,6 +20,9 @@ from probing.evaluation.comparisons import Comparison
 from probing.evaluation.paired_tests import compare
 from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, metrics_of, to_lines, value
 
+Key = tuple[Any, ...]
+"""Of an answer that is computed once."""
+
 _OLD = ("error", "edge", "n_groups", "measure")
 """Fields that the rows of some earlier versions lack."""
 
@@ -34,9 +37,9 @@ class ResultTable:
     groups: Callable[[str], np.ndarray | None] = lambda cell: None
     items: Callable[[str], Mapping[str, np.ndarray]] = lambda cell: {}
     _right: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _compared: dict[tuple, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _compared: dict[Key, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    _answers: dict[tuple, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _answers: dict[Key, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, rows: Iterable[Row], predictions: Any = None, groups: Any = lambda cell: None, items: Any = dict) -> ResultTable:
@@ -194,12 +197,20 @@ class ResultTable:
         frame = self.where(**where)
         return float(frame.accuracy.mean()) if len(frame) else float("nan")
 
-    def correct(self, cell: str) -> np.ndarray:
-        """Whether each test item is right; read once for a table."""
+    def predicted(self, cell: str) -> tuple[np.ndarray, np.ndarray]:
+        """Gold and predicted classes of the test items.
+
+        Raises:
+            ConfigError: the table has no predictions.
+        """
         if self.predictions is None:
             raise ConfigError("this table has no predictions to compare on: make it with evaluate(...) or from a run")
+        return self.predictions(cell)
+
+    def correct(self, cell: str) -> np.ndarray:
+        """Whether each test item is right; read once for a table."""
         if cell not in self._right:
-            gold, predicted = self.predictions(cell)
+            gold, predicted = self.predicted(cell)
             self._right[cell] = gold == predicted
         return self._right[cell]
 
@@ -219,7 +230,7 @@ def merge(tables: Iterable[ResultTable]) -> ResultTable:
             sources.setdefault(cell, t)
     return ResultTable(
         frame,
-        lambda cell: sources[cell].predictions(cell),
+        None if all(t.predictions is None for t in tables) else lambda cell: sources[cell].predicted(cell),
         lambda cell: sources[cell].groups(cell),
         lambda cell: sources[cell].items(cell),
     )

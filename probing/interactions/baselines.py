@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from probing.errors import ConfigError
 from probing.interactions.contexts import prefixes
@@ -50,7 +51,7 @@ def approximated(game: Game, segment: tuple[int, int], name: str, budget: int, s
     m, outside = stop - start, np.r_[0:start, stop : game.n_players]
     phi, spent = np.zeros((m, m)), 0
     for i, j in zip(*np.triu_indices(m), strict=True):
-        counted = CachedGame(_Block(game, outside, (start + i, start + j + 1)))
+        counted = CachedGame(_Block(game, outside, (start + int(i), start + int(j) + 1)))
         approximator = getattr(shapiq, name)(n=counted.n_players, random_state=seed)
         values = approximator.approximate(2 * budget // (m * (m + 1)), lambda rows, g=counted: g(np.atleast_2d(rows).astype(bool)))
         phi[i, j] = values[(len(outside),)]
@@ -61,7 +62,7 @@ def approximated(game: Game, segment: tuple[int, int], name: str, budget: int, s
 class _Block:
     """The game of the outside players and one interval, the last player; the rest of the segment is absent."""
 
-    def __init__(self, game: Game, outside: Values, block: tuple[int, int]):
+    def __init__(self, game: Game, outside: NDArray[np.integer], block: tuple[int, int]):
         self.game, self.outside, self.block, self.n_players = game, outside, block, len(outside) + 1
 
     def __call__(self, coalitions: Coalitions, /) -> Values:

@@ -7,7 +7,7 @@ model rows, the distinct coalitions on which the model had to run.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,8 @@ MAX_TABLE = 20
 class Game(Protocol):
     """A callable on coalitions."""
 
-    n_players: int
+    @property
+    def n_players(self) -> int: ...
 
     def __call__(self, coalitions: Coalitions, /) -> Values: ...
 
@@ -151,7 +152,7 @@ def players_of(v: Values) -> int:
     return size.bit_length() - 1
 
 
-def keys(coalitions: Coalitions) -> NDArray:
+def keys(coalitions: Coalitions) -> NDArray[Any]:
     """A sortable key of each coalition, (m,): its bit mask (bit i = player i) up to 64 players, else the mask's bytes."""
     packed = np.packbits(coalitions, axis=1, bitorder="little")
     width = packed.shape[1]

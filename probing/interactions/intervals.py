@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from math import comb
 
 import numpy as np
+from numpy.typing import NDArray
 
 from probing.errors import ConfigError, did_you_mean
 from probing.interactions.contexts import allocate, draw, prefixes, strata
@@ -159,7 +160,7 @@ class SegmentRows:
         self.outside = np.r_[0 : self.start, self.stop : self.n]
         self.intervals = self.between(*np.triu_indices(self.stop - self.start))
 
-    def between(self, first: Values, last: Values) -> Coalitions:
+    def between(self, first: NDArray[np.integer], last: NDArray[np.integer]) -> Coalitions:
         """Players of the segment in the intervals first..last (inclusive), both (parts,): (parts, m)."""
         players = np.arange(self.stop - self.start)
         return (first[:, None] <= players) & (players <= last[:, None])
@@ -189,7 +190,7 @@ class SegmentRows:
 def _exact(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, Values]:
     k = len(rows.outside)
     size_weight = np.array([1 / ((k + 1) * comb(k, s)) for s in range(k + 1)])
-    phi: Values | float = 0.0
+    phi: Values = np.zeros(())
     step = max(1, _CHUNK // (len(rows.intervals) + 1))
     for i in range(0, 2**k, step):
         contexts = (np.arange(i, min(i + step, 2**k))[:, None] >> np.arange(k) & 1).astype(bool)
@@ -213,8 +214,8 @@ def _stratified(adjusted: bool) -> Callable[[SegmentRows, int, int], tuple[Value
             means, residuals = adjust(parts, sides, values)
         else:
             means, residuals = [value.mean(0) for value in values], values
-        phi = sum(part.weight * mean for part, mean in zip(parts, means, strict=True))
-        covariance, halves = 0.0, np.zeros((2, *phi.shape))
+        phi = sum((part.weight * mean for part, mean in zip(parts, means, strict=True)), np.zeros(()))
+        covariance, halves = np.zeros((phi.shape[1], len(phi), len(phi))), np.zeros((2, *phi.shape))
         for part, count, mean, residual in zip(parts, counts, means, residuals, strict=True):
             if count == part.pairs:
                 halves += part.weight * mean
@@ -223,7 +224,7 @@ def _stratified(adjusted: bool) -> Callable[[SegmentRows, int, int], tuple[Value
             factor = part.weight**2 * (1 - count / part.pairs) / (count * (count - 1))
             covariance = covariance + factor * np.einsum("uak,ubk->kab", spread, spread)
             halves += part.weight * np.stack([residual[0::2].mean(0), residual[1::2].mean(0)])
-        return phi, covariance + np.zeros((phi.shape[1], len(phi), len(phi))), halves
+        return phi, covariance, halves
 
     return estimate
 

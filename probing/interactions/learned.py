@@ -49,7 +49,7 @@ class Settings:
     decay: float = 1.0
     stop: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if min(self.partitions, self.prefixes, self.epochs) < 1 or not self.lr > 0 or not 0 <= self.momentum < 1:
             raise ConfigError(f"{self}: counts are at least 1, lr above 0, momentum from 0 to below 1")
 
@@ -167,7 +167,7 @@ class _Seen:
         self.prefixes, self.phi, self.rng = prefixes, phi, rng
         self.total, self.count = np.zeros((2, self.m, self.m))
 
-    def sample(self, first: Values, last: Values) -> Values:
+    def sample(self, first: NDArray[np.integer], last: NDArray[np.integer]) -> Values:
         """One fresh estimate for each part first..last (inclusive), both (parts,): (parts,)."""
         if self.phi is not None:
             return self.phi[first, last]
@@ -208,9 +208,10 @@ def _climb(seen: _Seen, sign: int, settings: Settings, rng: np.random.Generator)
     return p, np.array(history)
 
 
-def _scores(seen: _Seen, p: Values, count: int, rng: np.random.Generator) -> tuple[NDArray, Values]:
+def _scores(seen: _Seen, p: Values, count: int, rng: np.random.Generator) -> tuple[NDArray[np.bool_], Values]:
     """Links of `count` samples g ~ Bernoulli(p), (count, m - 1), and F(g), (count,)."""
     kept = rng.random((count, len(p))) < p
     begins, ends = np.pad(~kept, ((0, 0), (1, 0)), constant_values=True), np.pad(~kept, ((0, 0), (0, 1)), constant_values=True)
     owner, first = np.nonzero(begins)
-    return kept, np.bincount(owner, seen.sample(first, np.nonzero(ends)[1]), count)
+    sums = np.bincount(owner, seen.sample(first, np.nonzero(ends)[1]), count)
+    return kept, sums.astype(np.float64, copy=False)

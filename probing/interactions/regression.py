@@ -15,9 +15,11 @@ Reference: model-assisted difference estimator, Särndal, Swensson, Wretman 1992
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from probing.interactions.contexts import Stratum
 from probing.types import Coalitions, Values
@@ -71,21 +73,27 @@ def _features(side: Coalitions, size: int, k: int) -> Values:
     return z[:, i] * z[:, j] - ((k - 2 * size) ** 2 - k) / (k * (k - 1))
 
 
-def _fit(parts, features, flat, trained, shape) -> Values:
+def _fit(
+    parts: list[Stratum],
+    features: Mapping[int, Values],
+    flat: Mapping[int, Values],
+    trained: Mapping[int, NDArray[np.bool_]],
+    shape: tuple[int, ...],
+) -> Values:
     """Coefficients (features, M K) from the trained pairs; one penalty a column."""
-    x, y, centring = [], [], []
+    drawn, differences, shares = [], [], []
     for p, seen in trained.items():
         n, count = parts[p].pairs, seen.sum()
         if count < 2:
             continue
         weight = parts[p].weight * np.sqrt((1 - len(seen) / n) / (len(seen) * (len(seen) - 1)))
-        x.append(weight * (features[p][seen] - features[p][seen].mean(0)))
-        y.append(weight * (flat[p][seen] - flat[p][seen].mean(0)))
-        centring.append(np.full(count, 1 / count))
+        drawn.append(weight * (features[p][seen] - features[p][seen].mean(0)))
+        differences.append(weight * (flat[p][seen] - flat[p][seen].mean(0)))
+        shares.append(np.full(count, 1 / count))
     width, targets = next(iter(features.values())).shape[1], next(iter(flat.values())).shape[1]
-    if not x:
+    if not drawn:
         return np.zeros((width, targets))
-    x, y, centring = np.concatenate(x), np.concatenate(y), np.concatenate(centring)
+    x, y, centring = np.concatenate(drawn), np.concatenate(differences), np.concatenate(shares)
     u, s, vt = np.linalg.svd(x, full_matrices=False)
     rank = int((s > 1e-10 * s[0]).sum())  # the other directions are the stratum means, which are subtracted
     if rank == 0:

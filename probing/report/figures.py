@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -44,7 +45,7 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
                 panel.fill_between(
                     trained.index, 100 * trained.accuracy_low, 100 * trained.accuracy_high, color=colour, alpha=0.2, lw=0
                 )
-                beside = [("random", "twin_of", "", "--", "random weights")]
+                beside: list[tuple[str, str, str, Any, str]] = [("random", "twin_of", "", "--", "random weights")]
                 beside += [
                     ("control", "encoder", kind, (0, (1, 1 + i)), f"control ({kind})") for i, kind in enumerate(table.controls)
                 ]

@@ -58,7 +58,7 @@ def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
     return lines
 
 
-def made_of(cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Sequence[dict]) -> list[str]:
+def made_of(cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Sequence[Mapping[str, str]]) -> list[str]:
     """Data, encoders and versions that made the numbers; no date, so that the same cells give the same bytes."""
     lines = []
     for name, card in cards.items():

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from probing.evaluation.statistics import mean_ci, median_ci
 from probing.interactions.baselines import APPROXIMATORS, approximated, told
@@ -115,10 +116,10 @@ class InteractionAccuracy(OnSegments):
         write(folder, blocks, files)
 
 
-def _row(method: str, step: str, estimates: Sequence[float], rows: Sequence[float], T: float) -> dict[str, Any]:
+def _row(method: str, step: str, estimates: ArrayLike, rows: ArrayLike, T: float) -> dict[str, Any]:
     """Errors of the estimates of T; `rmse` and `bias` in the unit of T."""
     off = np.asarray(estimates, float) - T
-    row = {"method": method, "step": step, "rows": float(np.mean(rows)), "T": T, "error": float(np.abs(off).mean())}
+    row = {"method": method, "step": step, "rows": float(np.mean(np.asarray(rows))), "T": T, "error": float(np.abs(off).mean())}
     return row | {"rmse": float(np.sqrt(np.mean(off**2))), "bias": float(off.mean()), "repeats": len(off)}
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -85,7 +86,7 @@ class ExpressionNetworks:
                 part = {"kind": self.name, "version": VERSION, "encoder": fingerprint(encoder), "task": task.sha256}
                 part |= {"family": task.name, "poolings": poolings, "expressions": self.expressions, "tolerance": self.tolerance}
                 part |= {"grid": self.grid, "head_size": self.head_size, "seed": seed}
-                own_rows = context.finished(part, lambda e=encoder, t=task, p=poolings: self._rows(e, t, p, seed))
+                own_rows = context.finished(part, partial(self._rows, encoder, task, poolings, seed))
                 rows += [{"encoder": encoder.name, "trained": context.encoder.name, "family": task.name} | row for row in own_rows]
         return pd.DataFrame(rows)
 

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from probing.data.sources import SentEvalFolder
-from probing.encoders.base import Encoder, fingerprint
+from probing.encoders.base import REREAD, Encoder, fingerprint
 from probing.errors import ConfigError
 from probing.evaluation.evaluate import evaluate
 from probing.evaluation.paired_tests import holm, paired
@@ -31,7 +31,7 @@ from probing.evaluation.statistics import mean_ci, median_ci
 from probing.evaluation.table import ResultTable
 from probing.interactions.options import Estimator, Masking
 from probing.interactions.text.many import draw_cases, layer_interactions
-from probing.interactions.text.masking import REREAD, possible, published
+from probing.interactions.text.masking import possible, published
 from probing.report import figures
 from probing.store.results import ResultStore
 from probing.studies import Context, check_words, require
@@ -89,7 +89,7 @@ class InteractionLayers:
         estimator = Estimator(self.method, self.budget, context.seed)
         for task in context.tasks:
             texts = task.splits[self.split].texts
-            cases = draw_cases(texts, self.sentences, None, tuple(self.words), self.lengths, context.seed)
+            cases = draw_cases(texts, self.sentences, None, (self.words[0], self.words[1]), self.lengths, context.seed)
             for name in values:
                 rows = layer_interactions(encoder, cases, context.results.root, values[name], Masking(name), method=estimator)
                 rows.insert(0, "layer", rows.column.str.split().str[0].astype(int))
@@ -162,8 +162,8 @@ def averages(frame: pd.DataFrame) -> pd.DataFrame:
         for measure in MEASURES:
             for key, rows in grouped(part, "encoder value masking layer column"):
                 numbers = rows.groupby("text")[measure].mean().dropna()
-                x = (median_ci if measure == "T_relative" else mean_ci)(numbers)
-                x = {"estimate": x.value, "low": x.lower, "high": x.upper, "sentences": len(numbers)}
+                mean = (median_ci if measure == "T_relative" else mean_ci)(numbers)
+                x = {"estimate": mean.value, "low": mean.lower, "high": mean.upper, "sentences": len(numbers)}
                 lines.append(data | {"measure": measure} | key | x)
     return pd.DataFrame(lines)
 

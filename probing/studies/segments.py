@@ -117,7 +117,7 @@ class OnSegments:
                         "long": segment.long,
                         "options": options,
                     }
-                    own_rows = context.finished(part, lambda s=segment: self.estimates(s.table(context), s.long))
+                    own_rows = context.finished(part, partial(self._measured, context, segment))
                     text, (start, stop), _ = segment.case
                     shared = {"encoder": encoder.name, "task": task.name, "accuracy": accuracy, "text": text}
                     shared |= {"n_words": len(text.split()), "start": start, "stop": stop, "long": segment.long}
@@ -125,6 +125,9 @@ class OnSegments:
                     advance(1)
         encoder.release()
         return pd.DataFrame(rows)
+
+    def _measured(self, context: Context, segment: _Segment) -> list[dict[str, Any]]:
+        return self.estimates(segment.table(context), segment.long)
 
     def _segments(self, context: Context, task: Task, head: LinearHead) -> list[_Segment]:
         """The segments of a task; logs how many of their tables are there, and an estimate of the time for the others."""

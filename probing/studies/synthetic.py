@@ -8,7 +8,7 @@ formulas, `error_relative` that divided by the mean of the exact T; empty for me
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +90,7 @@ class Synthetic:
         with bar("synthetic", sum(open_)) as advance:
             for cell, method, n in parts:
 
-                def compute(cell=cell, method=method, n=n) -> list[dict[str, Any]]:
+                def compute(cell: Cell = cell, method: str = method, n: int = n) -> list[dict[str, Any]]:
                     row = cell.measured(method, n)
                     advance(n)
                     return [row]
@@ -99,7 +99,7 @@ class Synthetic:
         return pd.DataFrame(rows)
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
-        tables = {
+        tables: dict[str, Callable[[Mapping[str, Any]], str]] = {
             "All links": lambda row: shown_links(row, ""),
             "Without the links that are exact ties": lambda row: shown_links(row, "_tied_out"),
             "Mean absolute error of T (and relative to the mean of the exact T)": _error,

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -133,9 +134,9 @@ class WrongPredictions:
                         text = row["text"]
                         game = partial(TextGame, encoder, text, "logit", masking, target="all", head=head)
                         part = {"kind": "masked coalitions", **settings, "text": text, "coalition": list(coalition)}
-                        intervals = context.finished(part, lambda game=game, coalition=coalition: masked(game(), coalition))
+                        intervals = context.finished(part, partial(_of_game, masked, game, coalition))
                         part = {"kind": "words", **settings, "text": text, "budget": self.budget, "seed": seed}
-                        words = context.finished(part, lambda game=game: self._words(game(), seed))
+                        words = context.finished(part, partial(_of_game, self._words, game, seed))
                         line |= compared(intervals, coalition, phi.diagonal(), np.array([word["values"] for word in words]), seed)
                         line["words"] = " ".join(text.split()[slice(*coalition)])
                     lines.append(line)
@@ -196,6 +197,11 @@ class WrongPredictions:
         write(folder, blocks, {"table.csv": within, "matched.csv": between})
 
 
+def _of_game(measure: Callable[..., list[dict[str, Any]]], game: Callable[[], Game], option: Any) -> list[dict[str, Any]]:
+    """What `measure` says of a game that is made now."""
+    return measure(game(), option)
+
+
 def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarray:
     """For each of `chosen` one of `others` (at least as many), each once: the sum of differences of margins is the smallest.
 
@@ -229,9 +235,9 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
         lines.append(line)
     rates = pd.DataFrame(lines)
     if "p_words" in rates:
-        tested, names = rates.p_words.notna(), [f"p_{control}" for control in CONTROLS]
-        corrected = holm(rates.loc[tested, names].to_numpy().ravel()).reshape(-1, len(names))
-        rates.loc[tested, [f"{name}_holm" for name in names]] = corrected
+        tested, tests = rates.p_words.notna(), [f"p_{control}" for control in CONTROLS]
+        corrected = holm(rates.loc[tested, tests].to_numpy().ravel()).reshape(-1, len(tests))
+        rates.loc[tested, [f"{name}_holm" for name in tests]] = corrected
     return rates
 
 

@@ -14,9 +14,9 @@ from probing.data.loading import load
 from probing.data.task import Task
 from probing.encoders.base import Item, States, pool
 from probing.encoders.networks.architecture import Architecture
-from probing.encoders.networks.network import Network, run
+from probing.encoders.networks.network import Readable, run
 from probing.errors import ConfigError
-from probing.training.objective import Objective
+from probing.training.objective import Headed, Objective
 
 
 @dataclass
@@ -58,7 +58,7 @@ class LabelledSentences:
         self.data = {"task": task.name, "sha256": task.sha256, "n": {k: len(s) for k, s in task.splits.items()}}
         self.data |= {"classes": list(task.classes), "majority": task.data_card["majority"]}
 
-    def model(self, network: Network, architecture: Architecture) -> Classifier:
+    def model(self, network: Readable, architecture: Architecture) -> Classifier:
         return Classifier(network, architecture, len(self.classes), self.objective.dropout)
 
     def loss(self, model: nn.Module, rows: Sequence[int], split: str, seed: int) -> tuple[torch.Tensor, int]:
@@ -80,10 +80,10 @@ class LabelledSentences:
         }
 
 
-class Classifier(nn.Module):
+class Classifier(Headed):
     """A linear map of the pooled top layer: items to logits (batch, classes)."""
 
-    def __init__(self, network: Network, architecture: Architecture, classes: int, dropout: float):
+    def __init__(self, network: Readable, architecture: Architecture, classes: int, dropout: float):
         super().__init__()
         self.network, self.pooling = network, architecture.pooling
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(architecture.dims[-1], classes))

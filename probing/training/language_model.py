@@ -22,10 +22,10 @@ from torch import nn
 from probing.data.readers.text import sentences
 from probing.encoders.base import Item
 from probing.encoders.networks.architecture import Architecture
-from probing.encoders.networks.network import Network, padded
+from probing.encoders.networks.network import Readable, padded
 from probing.encoders.networks.vocabulary import MASK, SPECIAL, UNKNOWN
 from probing.errors import ConfigError, DataError
-from probing.training.objective import Objective
+from probing.training.objective import Headed, Objective
 
 HIDDEN_SHARE = 0.15
 
@@ -94,7 +94,7 @@ class Text:
             "unknown_in_dev": unknown / predicted,
         }
 
-    def model(self, network: Network, architecture: Architecture) -> Predictor:
+    def model(self, network: Readable, architecture: Architecture) -> Predictor:
         words = self.objective.tokens == "words"
         return Predictor(network, architecture, self.vocabulary.size, self.objective.dropout, by_frequency=words)
 
@@ -118,10 +118,10 @@ class Text:
         return {"perplexity": _exp(mean), **(each if len(each) > 1 else {}), self.select: -mean}
 
 
-class Predictor(nn.Module):
+class Predictor(Headed):
     """Predicts words from the top layer; returns `{direction: (summed negative log-likelihood in nats, number of words)}`."""
 
-    def __init__(self, network: Network, architecture: Architecture, size: int, dropout: float, by_frequency: bool):
+    def __init__(self, network: Readable, architecture: Architecture, size: int, dropout: float, by_frequency: bool):
         super().__init__()
         self.network, self.reads, self.size = network, architecture.reads, size
         self.dropout = nn.Dropout(dropout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from torch import nn
 
 from probing.encoders.base import Item
 from probing.encoders.networks.architecture import Architecture
-from probing.encoders.networks.network import Network
+from probing.encoders.networks.network import Readable
 from probing.encoders.networks.vocabulary import TrainedVocabulary, train_vocabulary
 from probing.errors import ConfigError
 
@@ -78,15 +78,28 @@ class Objective:
         raise NotImplementedError
 
 
+class Headed(nn.Module):
+    """A network with its head."""
+
+    network: Readable
+
+
 class Prepared(Protocol):
     """An objective with its data. `select` names the dev score that decides, the higher the better."""
 
-    vocabulary: TrainedVocabulary
-    items: dict[str, list[Item]]
-    data: dict[str, Any]
-    select: str
+    @property
+    def vocabulary(self) -> TrainedVocabulary: ...
 
-    def model(self, network: Network, architecture: Architecture) -> nn.Module:
+    @property
+    def items(self) -> Mapping[str, Sequence[Item]]: ...
+
+    @property
+    def data(self) -> dict[str, Any]: ...
+
+    @property
+    def select(self) -> str: ...
+
+    def model(self, network: Readable, architecture: Architecture) -> Headed:
         """The network with its head, as one module for one optimiser and one file."""
         ...
 

@@ -104,7 +104,7 @@ def load_model(folder: str | Path, root: str | Path) -> tuple[nn.Module, Prepare
     model = prepared.model(encoder.network, encoder.architecture)
     missing, unknown = model.load_state_dict(load_file(encoder.folder / HEAD), strict=False)
     if lost := [key for key in missing if not key.startswith("network.")] + unknown:
-        raise EncoderError(f"{folder / HEAD} is not the head of this checkpoint: {', '.join(lost[:4])}")
+        raise EncoderError(f"{encoder.folder / HEAD} is not the head of this checkpoint: {', '.join(lost[:4])}")
     return model.eval(), prepared
 
 

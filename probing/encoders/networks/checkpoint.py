@@ -19,7 +19,7 @@ from probing.data.readers.files import decoded
 from probing.encoders.base import check_device, name_in_tables
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.encoder import NetworkEncoder
-from probing.encoders.networks.network import Network
+from probing.encoders.networks.network import Readable
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import ConfigError, EncoderError
 
@@ -145,7 +145,7 @@ class CheckpointEncoder(NetworkEncoder):
         return content
 
 
-def save(folder: Path, architecture: Architecture, network: Network, vocabulary: TrainedVocabulary) -> None:
+def save(folder: Path, architecture: Architecture, network: Readable, vocabulary: TrainedVocabulary) -> None:
     """Writes a checkpoint without its manifest, and the architecture's own format if it has one."""
     from safetensors.torch import save_file
 

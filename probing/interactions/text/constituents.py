@@ -17,8 +17,8 @@ Left out: evalb's conventions, heads by rule (a modifier's head is its right nei
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,7 @@ def compared(sentence: Sentence, partition: Partition, rng: np.random.Generator)
     Keys: measure, group, number (of parts, constituents or boundaries), gold (constituents of the length), observed (how many of
     them hold), shuffled and random (expected by chance).
     """
+    assert sentence.tree is not None
     n, gold, kinds = len(sentence.tokens), constituents(sentence.tree), boundary_kinds(sentence)
     lengths = np.array([stop - start for start, stop in partition])
     observed = _holding(gold, kinds, lengths[None])
@@ -81,13 +82,13 @@ def compared(sentence: Sentence, partition: Partition, rng: np.random.Generator)
         yield line
 
 
-def _holding(gold: dict[Span, set[str]], kinds: list[str], lengths: np.ndarray) -> Counter:
+def _holding(gold: dict[Span, set[str]], kinds: list[str], lengths: np.ndarray) -> Mapping[tuple[str, Any], float]:
     """How many hold, by (measure, group), mean over partitions with parts of these lengths, (partitions, parts)."""
     n = int(lengths[0].sum())
     cut = np.zeros((len(lengths), n + 1), bool)  # cut[:, i]: a part begins at word i, or ends before it
     cut[:, 0] = True
     np.put_along_axis(cut, lengths.cumsum(1), True, axis=1)
-    counts: Counter = Counter()
+    counts: defaultdict[tuple[str, Any], float] = defaultdict(int)
     for (start, stop), labels in gold.items():
         together = ~cut[:, start + 1 : stop].any(1)
         whole = float((together & cut[:, start] & cut[:, stop]).mean())
@@ -116,6 +117,7 @@ def modifiers(sentence: Sentence, phi: list[float]) -> Iterator[dict[str, Any]]:
     square[np.triu_indices(n)] = phi
     joined = {start for start, stop in interaction_tree(square).spans() if stop - start == 2}
     by_name: dict[str, list[int]] = {}
+    assert sentence.tree is not None
     for i, left, right in _siblings(sentence.tree):
         for modifier, (name, heads) in MODIFIERS.items():
             if left.startswith(modifier) and right.startswith(heads):

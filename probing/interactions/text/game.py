@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from probing.encoders.base import Encoder, States, pool
+from probing.encoders.base import TOKEN_BUDGET, Encoder, States, pool
 from probing.errors import ConfigError, GameError, did_you_mean
 from probing.interactions.game import CachedGame
 from probing.interactions.options import EXACT, Estimator, Masking
@@ -32,7 +32,6 @@ from probing.interactions.partition import Partition
 from probing.interactions.segment import SegmentInteraction, segment_interactions
 from probing.interactions.text.heads import LinearHead, head_of
 from probing.interactions.text.masking import MaskedSentence
-from probing.store.extraction import TOKEN_BUDGET
 from probing.types import Coalitions, Values
 
 CLASS_VALUES = ("logit", "log-odds", "probability")
@@ -85,7 +84,7 @@ class TextGame:
         self.value = value or ("logit" if head else "mean")
         known = (*CLASS_VALUES, *encoder.poolings, "all")
         if self.value not in known:
-            raise ConfigError(f"value={value!r} is unknown{did_you_mean(value, known)} (allowed: {', '.join(known)})")
+            raise ConfigError(f"value={value!r} is unknown{did_you_mean(self.value, known)} (allowed: {', '.join(known)})")
         if self.value in CLASS_VALUES and head is None:
             raise ConfigError(
                 f"value={self.value} needs a classifier, and {encoder.name} has no head: take a checkpoint of probing train "

@@ -110,13 +110,13 @@ def layer_interactions(
     cases = [Case(*case) for case in cases]
     several = [] if value is None or isinstance(value, str) else list(value)
     head = (head or head_of(encoder)) if not several and value in (None, *CLASS_VALUES) else None
-    value = several or value or ("logit" if head else "mean")
+    single = value if value and isinstance(value, str) else "logit" if head else "mean"
     settings = {
         "kind": "text interactions",
         "version": VERSION,
         "encoder": fingerprint(encoder),
         "head": None if head is None else head.sha256,
-        "value": value,
+        "value": several or single,
         "masking": masking.kind,
         "replacement": masking.replacement,
         "layers": layers,
@@ -139,7 +139,7 @@ def layer_interactions(
     def game_of(i: int) -> TextGame | JointGame:
         games = [
             TextGame(encoder, cases[i].text, one, masking, layers=layers, target=str(targets[i]), head=head)
-            for one in several or [value]
+            for one in several or [single]
         ]
         return JointGame(games) if several else games[0]
 

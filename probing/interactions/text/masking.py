@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from probing.encoders.base import REREAD, Encoder, Item, States, maskings
+from probing.encoders.base import REREAD, TOKEN_BUDGET, Encoder, Item, States, maskings
 from probing.encoders.elmo.elmo import ELMoEncoder
 from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.elmo.elmo_style import ELMoStyle
@@ -46,12 +46,12 @@ from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.networks.encoder import NetworkEncoder
 from probing.encoders.networks.vocabulary import MASK, PAD, UNKNOWN
 from probing.errors import ConfigError, EncoderError, did_you_mean
-from probing.store.extraction import TOKEN_BUDGET, batches
+from probing.store.extraction import batches
 from probing.types import Coalitions
 
 MASKINGS = ("mask", "pad", "unknown", "zero", "mean", "attention", "delete", "replace")
 
-Way = Callable[[torch.Tensor], AbstractContextManager]
+Way = Callable[[torch.Tensor], AbstractContextManager[None]]
 """Masks while the context is open: takes the absent tokens of the batch that is to come, bool (batch, tokens)."""
 
 
@@ -114,21 +114,21 @@ class MaskedSentence:
             return
         present = self._present(coalitions)
         off = self.masking == "attention"
-        some = np.flatnonzero(present.any(1)) if off else np.arange(len(present))
+        left = np.flatnonzero(present.any(1)) if off else np.arange(len(present))
         step = max(1, budget // len(self.item))
         forward = self.encoder.forward
         if isinstance(self.encoder, HuggingFaceEncoder):
-            self.encoder.try_company([self.item] * min(step, len(some)))
+            self.encoder.try_company([self.item] * min(step, len(left)))
             step = 1 if self.encoder.company == "alone" else step
             forward = self.encoder.together
-        for start in range(0, len(some), step):
-            rows = some[start : start + step]
-            tokens = torch.from_numpy(present[rows])  # (batch, tokens)
+        for start in range(0, len(left), step):
+            part = left[start : start + step]
+            tokens = torch.from_numpy(present[part])  # (batch, tokens)
             with self._way(~tokens):
-                states = forward([self.item] * len(rows))
+                states = forward([self.item] * len(part))
             if off:
                 states = States(states.layers, states.mask & tokens.to(states.mask.device), states.backward)
-            yield rows.tolist(), states
+            yield part.tolist(), states
 
     def _present(self, coalitions: Coalitions) -> Coalitions:
         """The tokens of the item that are present, (m, tokens)."""
@@ -170,7 +170,7 @@ def _family(encoder: Encoder) -> str | None:
     return "network" if isinstance(encoder, NetworkEncoder) else None
 
 
-def _ways(encoder: Encoder) -> dict[str, Way]:
+def _ways(encoder: Any) -> dict[str, Way]:
     """How encoders of this family mask in place; `maskings` says which of these the encoder allows."""
     family = _family(encoder)
     if family == "elmo":
@@ -196,7 +196,7 @@ def _ways(encoder: Encoder) -> dict[str, Way]:
 class _WordVectors:
     """Gives absent tokens the vector of the token `put`, the zero vector, or the mean of all tokens' vectors."""
 
-    def __init__(self, name: str, embedding: Callable[[], torch.nn.Module], put: int | str):
+    def __init__(self, name: str, embedding: Callable[[], Any], put: int | str):
         self.name, self.embedding, self.put = name, embedding, put
 
     @cached_property
@@ -245,7 +245,7 @@ def _unattended(modules: Callable[[], Any], name: str, off: int | bool, absent: 
 @contextmanager
 def _zero_token_vectors(encoder: Any, absent: torch.Tensor) -> Iterator[None]:
     """ELMo's token vectors of absent words are zero; those of its two marks around the sentence stay."""
-    network = encoder.network if isinstance(encoder.network, ELMoNetwork) else encoder.network.inner
+    network: Any = encoder.network if isinstance(encoder.network, ELMoNetwork) else encoder.network.inner
     absent = torch.nn.functional.pad(absent, (1, 1))[..., None]  # (batch, tokens + 2, 1)
     network.token_vectors = lambda characters: (
         type(network).token_vectors(network, characters).masked_fill(absent.to(characters.device), 0.0)
