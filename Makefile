@@ -13,6 +13,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 # the committed table of the eight xprobe-en tasks; DATA names the folder of their files
 table: setup

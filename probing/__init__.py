@@ -6,9 +6,21 @@ Names are loaded when they are first used, so that `import probing` costs nothin
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from probing.data.loading import load as load_task
+    from probing.encoders import load as load_encoder
+    from probing.encoders.user.modules import ModuleStates
+    from probing.evaluation.adaptive import flash
+    from probing.evaluation.evaluate import evaluate
+    from probing.evaluation.table import ResultTable
+    from probing.probes import load as load_probe
+    from probing.store.vectors import Store
 
 __version__ = "0.1.0"
+__all__ = ["ModuleStates", "ResultTable", "Store", "evaluate", "flash", "load_encoder", "load_probe", "load_task"]
+
 _PUBLIC = {
     "load_task": ("probing.data.loading", "load"),
     "load_encoder": ("probing.encoders", "load"),
@@ -19,11 +31,11 @@ _PUBLIC = {
     "ModuleStates": ("probing.encoders.user.modules", "ModuleStates"),
     "ResultTable": ("probing.evaluation.table", "ResultTable"),
 }
-__all__ = sorted(_PUBLIC)
 
+if not TYPE_CHECKING:  # a type checker would take any name
 
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        module, attribute = _PUBLIC[name]
-        return getattr(import_module(module), attribute)
-    raise AttributeError(f"module 'probing' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in _PUBLIC:
+            module, attribute = _PUBLIC[name]
+            return getattr(import_module(module), attribute)
+        raise AttributeError(f"module 'probing' has no attribute {name!r}")

@@ -35,6 +35,12 @@ def test_ruff_has_nothing_to_say():
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
+def test_mypy_has_nothing_to_say():
+    done = subprocess.run([Path(sys.executable).parent / "mypy"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_data_folders_are_beside_the_package_and_not_in_it():
     assert paths.CONF == ROOT / "conf" and paths.TASKS == ROOT / "tasks" and paths.PUBLISHED == ROOT / "results" / "published"
     assert not [name for name in ("conf", "tasks", "published") if (ROOT / "probing" / name).exists()]

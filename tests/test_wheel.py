@@ -35,6 +35,7 @@ def test_the_wheel_built_from_the_sdist_runs_a_multirun_in_an_empty_folder(tmp_p
 
     where = run(python, "-c", "import probing, probing.paths as p; print(probing.__file__, p.CONF, p.TASKS, p.PUBLISHED)")
     assert all(part.startswith(str(site)) for part in where.stdout.split()), where.stdout + where.stderr
+    assert (site / "probing" / "py.typed").is_file()
     names = f"{tiny('bert')},{tiny('gpt2')}"
     words = [
         "data=senteval",

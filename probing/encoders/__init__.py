@@ -17,4 +17,5 @@ def load(preset: str, /, **options: Any) -> Encoder:
     Raises:
         ConfigError: unknown preset or option, or an option of the wrong type.
     """
-    return build({**read("encoder", preset), **options}, f"encoder {preset}")
+    encoder: Encoder = build({**read("encoder", preset), **options}, f"encoder {preset}")
+    return encoder

@@ -150,12 +150,27 @@ class Encoder(Protocol):
         origin: where the weights come from, in words.
     """
 
-    name: str
-    layer_names: tuple[str, ...]
-    dims: tuple[int, ...]
-    poolings: tuple[str, ...]
-    description: Mapping[str, Any]
-    origin: str
+    if TYPE_CHECKING:  # read-only, so that an encoder may have properties
+
+        @property
+        def name(self) -> str: ...
+        @property
+        def layer_names(self) -> tuple[str, ...]: ...
+        @property
+        def dims(self) -> tuple[int, ...]: ...
+        @property
+        def poolings(self) -> tuple[str, ...]: ...
+        @property
+        def description(self) -> Mapping[str, Any]: ...
+        @property
+        def origin(self) -> str: ...
+    else:  # no properties, which a subclass could not set
+        name: str
+        layer_names: tuple[str, ...]
+        dims: tuple[int, ...]
+        poolings: tuple[str, ...]
+        description: Mapping[str, Any]
+        origin: str
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         """Items of the sentences, and the number of truncated ones."""

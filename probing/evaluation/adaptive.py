@@ -167,7 +167,7 @@ def sample(task: Task, n: int, seed: int) -> Task:
 
 def _level(number: int) -> float:
     """Return the level of every statement of round 1, 2, …: 0.05 over all rounds."""
-    return 0.05 / 2**number
+    return 0.05 / 2.0**number
 
 
 @dataclass(frozen=True)

@@ -14,4 +14,5 @@ def load(preset: str, /, **options: Any) -> ProbeProtocol:
     Raises:
         ConfigError: unknown preset or option, or an option of the wrong type.
     """
-    return build({**read("probe", preset), **options}, f"probe {preset}")
+    probe: ProbeProtocol = build({**read("probe", preset), **options}, f"probe {preset}")
+    return probe

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -94,8 +94,12 @@ Load = Callable[[Representation], SplitFeatures]
 class ProbeProtocol(Protocol):
     """A way of fitting probes. `name` is the preset's; `label` adds the options that differ from it."""
 
-    @property
-    def name(self) -> str: ...
+    if TYPE_CHECKING:  # read-only, so that a frozen class will do
+
+        @property
+        def name(self) -> str: ...
+    else:  # no property, which a subclass could not set
+        name: str
 
     def settings(self, task: str) -> dict[str, Any]:
         """Return everything that determines the numbers for this task, as plain JSON: part of a cell's key."""
