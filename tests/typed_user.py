@@ -1,4 +1,4 @@
-"""A user's program, which mypy checks and nothing runs: the exports have types, and the classes are what their protocols ask for."""
+"""A user's program that mypy checks and nothing runs: the exports have types, and the classes are what their protocols ask for."""
 
 from __future__ import annotations
 
