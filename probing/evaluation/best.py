@@ -13,7 +13,7 @@ from probing.encoders.base import CONTEXTUAL
 from probing.evaluation.comparisons import KEYS, cells_of, dev_first, families, halves_of, same_seeds
 from probing.evaluation.paired_tests import holm, smallest_difference
 from probing.evaluation.rows import IDENTITY
-from probing.evaluation.statistics import mean_accuracy, mean_score
+from probing.evaluation.statistics import METRICS, mean_accuracy, mean_score
 from probing.types import Estimate
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
         line = {name: first[name] for name in (*KEYS[:3], "paper_name", "layer", "layer_name", "pooling", "n_train")}
         line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
         halves = halves_of(table, task, encoder, probe, n_train).get((pooling, layer), {})
-        for name in ("accuracy", "macro_f1"):
+        for name in METRICS:
             line |= _interval(table, name, scores, [getattr(row, name) for row in halves.values()])
         line["interval_over"] = _over(first, len(scores), len(halves))
         line |= {name: first[name] for name in ("majority", "n_test", "n_groups", "cell")}
@@ -122,7 +122,7 @@ def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
 
 def _nothing(table: ResultTable, row: pd.Series, missing: str) -> dict[str, Any]:
     """The line of a family without a finished cell."""
-    names = ["dev_accuracy", *(f"{name}{end}" for name in ("accuracy", "macro_f1") for end in ("", "_low", "_high"))]
+    names = ["dev_accuracy", *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high"))]
     names += ["seed_sd", "random", "random_sd", "static", "can_show"]
     names += [f"control_{kind}" for kind in table.controls]
     names += ["selectivity", "ceiling", "ceiling_lookup"] if "word" in table.controls else []

@@ -12,7 +12,8 @@ from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from probing.data.task import Task
-from probing.encoders.base import POOLINGS, Encoder
+from probing.encoders.base import Encoder
+from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, ForeignError, StatesError, described, foreign
 from probing.evaluation.measure import Cell, Measure, Result, splits_of
 from probing.evaluation.probe import Probe

@@ -21,7 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from probing.data.task import Task
-from probing.encoders.base import POOLINGS, Encoder
+from probing.encoders.base import Encoder
+from probing.encoders.pooling import POOLINGS
 from probing.encoders.user.usercode import find, sources
 from probing.errors import ConfigError, ProbingError, StoreError, described, foreign
 from probing.evaluation.request import Measured, Request
@@ -137,7 +138,7 @@ def splits_of(task: Task) -> list[Any]:
 
 
 def by_pooling(cells: Iterable[Cell]) -> list[Cell]:
-    return sorted(cells, key=lambda cell: (POOLINGS.index(cell.column.pooling), cell.column.layer))
+    return sorted(cells, key=lambda cell: ([*POOLINGS].index(cell.column.pooling), cell.column.layer))
 
 
 class LayerMeasure:

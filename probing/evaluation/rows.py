@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probing.evaluation.statistics import METRICS
 from probing.types import Estimate
 
 ROLES = ("probe", "static", "random", "control", "resample", "floor", "ceiling")
@@ -27,7 +28,7 @@ IDENTITY = ("role", "task", "encoder", "twin_of", "cell")
 STATES = ("done", "failed", "missing")
 """Of a cell, the better first: finished; failed, with the reason in `error`; planned, and not measured yet."""
 
-PROBE_METRICS = ("dev_accuracy", "accuracy", "macro_f1")
+PROBE_METRICS = ("dev_accuracy", *METRICS)
 PROBE_FACETS = {"converged": True, "chosen": "", "edge": ""}
 """Of a probe's fit: whether its solver converged; what it chose, as JSON; the end of its grid at which the choice stands."""
 

@@ -13,7 +13,7 @@ of freedom would err in up to 13 % instead of 5 %. Means of other numbers: t int
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -147,6 +147,14 @@ def macro_f1(
     f1 = (2 * hits[:, present] / np.maximum(total[:, present], 1)).mean(1)
     lower, upper = np.quantile(f1[1:], [0.025, 0.975])
     return Estimate(float(f1[0]), float(min(lower, f1[0])), float(max(upper, f1[0])))
+
+
+METRICS: dict[str, Callable[[Labels, Labels, int, Labels | None], Estimate]] = {
+    "accuracy": lambda gold, predicted, n_classes, groups: mean_accuracy(predicted == gold, groups),
+    "macro_f1": macro_f1,
+}
+"""Name -> function of the test labels, the predictions, the number of classes and the items' groups to a score (0-1) of a probe,
+with its interval. To add one, write a function, name it in this dict, and raise `VERSION`."""
 
 
 def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0) -> Estimate:

@@ -12,6 +12,7 @@ from torch import nn
 from probing.encoders.base import Item, States, resolve_device
 from probing.encoders.networks.network import run
 from probing.encoders.networks.vocabulary import CLOSE
+from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 
 VERSION = 1
@@ -24,7 +25,7 @@ class NetworkEncoder:
     Subclasses have the attributes `architecture`, `vocabulary`, `init_seed`, `max_length` and `device`, and those of `Encoder`.
     """
 
-    poolings = ("mean", "max", "last")
+    poolings = TOKEN_POOLINGS
 
     def _weights(self) -> Mapping[str, torch.Tensor] | None:
         """The state dict to load, or None for weights drawn from `init_seed`."""
