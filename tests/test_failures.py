@@ -12,7 +12,8 @@ from toys import ToyEncoder, write_task
 
 from probing import Store, evaluate, load_probe, load_task
 from probing.errors import EncoderError, ForeignError, StatesError, StoreError, foreign
-from probing.evaluation.engine import compute, plan
+from probing.evaluation.evaluate import compute
+from probing.evaluation.plan import plan
 from probing.evaluation.request import Request
 from probing.evaluation.runs import Run, rows_that_show
 from probing.evaluation.table import merge
@@ -293,7 +294,7 @@ def test_our_own_fault_is_not_taken_for_somebody_elses(tasks, tmp_path, monkeypa
     def fault(*given):
         raise KeyError("ours")
 
-    monkeypatch.setattr("probing.evaluation.fitting.control_task", fault)
+    monkeypatch.setattr("probing.evaluation.folds.control_task", fault)
     with pytest.raises(KeyError, match="ours"):
         measure(tasks[:1], tmp_path, ToyEncoder(), controls=["permuted"])
 
@@ -438,7 +439,7 @@ def test_a_job_in_a_launchers_worker_raises_so_that_the_sweep_knows(monkeypatch)
 
 
 def test_a_request_keeps_its_name_when_its_encoder_can_say_its_layers_again(tasks):
-    from probing.evaluation.engine import request_key
+    from probing.evaluation.plan import request_key
 
     settings = Request(PROBE, poolings=("mean",))
 

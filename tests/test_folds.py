@@ -15,7 +15,7 @@ from toys import ToyEncoder
 from probing import Store, evaluate
 from probing.data.task import Split, Task
 from probing.errors import DataError
-from probing.evaluation.fitting import pooled as _pooled
+from probing.evaluation.folds import pooled as _pooled
 from probing.probes.base import Fold, ProbeResult, SplitFeatures, SplitLabels
 from probing.probes.logistic import Design, fit_path, fit_paths
 from probing.probes.path import LogisticPath

@@ -43,10 +43,10 @@ import pandas as pd
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
-from probing.evaluation.engine import compute, plan, table_of
-from probing.evaluation.evaluate import stores
+from probing.evaluation.evaluate import compute, stores, table_of
 from probing.evaluation.flash_result import Flash
 from probing.evaluation.paired_tests import holm, paired_difference
+from probing.evaluation.plan import plan
 from probing.evaluation.request import Request
 from probing.evaluation.statistics import mean_of, wilson
 from probing.evaluation.table import ResultTable

@@ -1,19 +1,32 @@
-"""`evaluate`: tasks × encoders → a table of every layer and pooling, with floors, controls and intervals."""
+"""`evaluate`: tasks × encoders → a table of every layer and pooling, with floors, controls and intervals.
+
+Nothing is computed twice: finished cells are skipped; the sentences of all tasks that an encoder still needs go through it once;
+then its cells are computed task by task. An exception of an encoder, a measure, a probe or a floor (`probing.errors.ForeignError`),
+unusable states, and too little memory fail the cells that need the result; they are recorded and tried again by the next run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from probing.data.task import Task
 from probing.encoders.base import Encoder
-from probing.evaluation.engine import compute, plan, table_of
+from probing.encoders.pooling import POOLINGS
+from probing.errors import ForeignError, StatesError, described, foreign
+from probing.evaluation.measure import Cell, Result, splits_of
+from probing.evaluation.plan import plan
 from probing.evaluation.request import ALL_FLOORS, Request
+from probing.evaluation.rows import Row, scores_of
 from probing.evaluation.table import ResultTable
+from probing.files import os_errors_as_store_error
+from probing.log import bar, human_bytes, human_seconds, info
 from probing.probes.base import ProbeProtocol
 from probing.probes.controls import CONTROLS
-from probing.store.results import ResultStore
+from probing.store.reading import Rows, Vectors
+from probing.store.results import ResultStore, key_of
 from probing.store.vectors import Store
 
 
@@ -79,3 +92,207 @@ def stores(store: Store | str | Path, cells: ResultStore | str | Path | None) ->
     return store, cells if isinstance(cells, ResultStore) else ResultStore(
         cells or store.root.with_name(store.root.name + "-cells")
     )
+
+
+def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
+    """Computes what is not finished, each cell once, and records it cell by cell."""
+    unique: dict[str, Cell] = {}
+    for cell in planned:
+        unique.setdefault(cell.key, cell)
+    open_ = set(unique) if force else set(results.pending(unique))
+    missing = [cell for key, cell in unique.items() if key in open_]
+    info(f"{len(unique)} cells: {len(unique) - len(missing)} done, {len(missing)} to compute")
+    of_text = [cell for cell in missing if cell.column is None and not cell.failure]
+    with bar("floors", len(of_text)) as advance:
+        for cell in of_text:
+            for one, result in cell.measure.run([cell], None):
+                _record(one, result, results)
+                advance(1)
+    for cell in missing:
+        if cell.failure:
+            _fail([cell], results, cell.failure)
+    jobs = _jobs(missing)
+    for job in jobs:
+        _announce(job, store)
+    for job in jobs:
+        _compute_encoder(job, store, results, force)
+        _release(job.encoder)
+
+
+class EncoderJob(NamedTuple):
+    """The open cells of one encoder, their tasks by hash, the sentences and the poolings."""
+
+    encoder: Encoder
+    cells: list[Cell]
+    tasks: dict[str, Task]
+    texts: list[str]
+    poolings: list[str]
+
+
+def _jobs(missing: Sequence[Cell]) -> list[EncoderJob]:
+    by_encoder: dict[str, list[Cell]] = {}
+    for cell in missing:
+        if cell.column is not None:
+            by_encoder.setdefault(cell.row.encoder_fingerprint, []).append(cell)
+    jobs = []
+    for group in by_encoder.values():
+        tasks = {cell.task.sha256: cell.task for cell in group}
+        poolings = [p for p in POOLINGS if any(cell.column.pooling == p for cell in group)]
+        jobs.append(EncoderJob(group[0].encoder, group, tasks, _texts(tasks.values()), poolings))
+    return jobs
+
+
+def _compute_encoder(job: EncoderJob, store: Store, results: ResultStore, force: bool) -> None:
+    """The cells of one encoder, task by task and measure by measure."""
+    vectors = _vectors(job, store)
+    with bar(f"probing {job.encoder.name}", len(job.cells)) as advance:
+        for sha256, task in job.tasks.items():
+            of_task = [cell for cell in job.cells if cell.task.sha256 == sha256]
+            if isinstance(reason := vectors[sha256], str):
+                _fail(of_task, results, reason)
+                advance(len(of_task))
+                continue
+            for measure in dict.fromkeys(cell.measure.name for cell in of_task):
+                cells = [cell for cell in of_task if cell.measure.name == measure]
+                group = {"data": sha256, "encoder": cells[0].row.encoder_fingerprint, **cells[0].measure.group(task)}
+                for layers in results.claims(key_of(group), {cell.column.layer for cell in cells}):
+                    own = [cell for cell in cells if cell.column.layer in layers]
+                    left = [cell for cell in own if force or not results.done(cell.key)]  # another run may have been at it
+                    advance(len(own) - len(left))
+                    if left:
+                        _compute_cells(left, task, job.encoder, vectors[sha256], results, advance)
+
+
+def _compute_cells(
+    cells: Sequence[Cell], task: Task, encoder: Encoder, vectors: Vectors, results: ResultStore, advance: Any
+) -> None:
+    rows = [vectors.rows(split.texts) for split in splits_of(task)]
+    about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)}
+    names, failed = about.pop("layers"), {}
+    for cell, result in cells[0].measure.run(cells, vectors):
+        if isinstance(result, str):
+            failed.setdefault(result, []).append(cell)
+        else:
+            name = names[cell.column.layer] if cell.column.layer < len(names) else ""
+            _record(replace(cell, row=replace(cell.row, layer_name=name)), result, results, {"encoder": about})
+        advance(1)
+    for reason, group in failed.items():
+        _fail(group, results, reason)
+
+
+def _record(cell: Cell, result: Result | str, results: ResultStore, about: dict[str, Any] | None = None) -> None:
+    if isinstance(result, str):
+        _fail([cell], results, result)
+        return
+    row = replace(cell.row, scores=result.scores, facets=result.facets)
+    details = {**result.details, "data": cell.task.data_card, **(about or {})}
+    results.put(cell.inputs, [_identity(row) | row.measured()], details, result.items)
+
+
+def _fail(failed: Sequence[Cell], results: ResultStore, reason: str) -> None:
+    """Records cells of one task and encoder that failed for the same reason."""
+    places = list(dict.fromkeys(f"layer {cell.row.layer} {cell.row.pooling}" for cell in failed if cell.column))
+    few = f" ({', '.join(places[:3])}{', …' if places[3:] else ''})" if places else ""
+    row = failed[0].row
+    info(f"failed: {len(failed)} cell(s) of {row.task}, {row.encoder}{few}: {reason}")
+    for cell in failed:
+        results.put_failure(cell.inputs, [_identity(cell.row)], reason)
+
+
+def _identity(row: Row) -> dict[str, Any]:
+    """The row that a cell was first measured for, as its record holds it."""
+    return {name: x for name, x in row.entries().items() if name in _RECORDED}
+
+
+_RECORDED = (
+    *(
+        "measure",
+        "role",
+        "task",
+        "paper_name",
+        "encoder",
+        "twin_of",
+        "layer",
+        "pooling",
+        "probe",
+        "control",
+        "seed",
+        "n_train",
+        "n_dev",
+    ),
+    *("n_test", "n_groups", "n_classes", "majority", "data_sha256", "test_sha256", "official_data", "encoder_fingerprint", "cell"),
+)
+
+
+def _vectors(job: EncoderJob, store: Store) -> dict[str, Vectors | str]:
+    """For each task the vectors of its sentences, or why there are none: a sentence fails only the tasks that have it."""
+
+    def vectors(texts: Iterable[str]) -> Vectors | str:
+        try:
+            with foreign(f"{job.encoder.name}: its description"):
+                _about(job.encoder)
+            return store.vectors(job.encoder, texts, job.poolings)
+        except StatesError as error:
+            return str(error)
+        except MemoryError as error:
+            return described(error)
+
+    together = vectors(job.texts)
+    if isinstance(together, Vectors) or len(job.tasks) == 1:
+        return dict.fromkeys(job.tasks, together)
+    return {sha256: vectors(_texts([task])) for sha256, task in job.tasks.items()}
+
+
+def _texts(tasks: Iterable[Task]) -> list[str]:
+    return list(dict.fromkeys(text for task in tasks for split in task.splits.values() for text in split.texts))
+
+
+def _about(encoder: Encoder) -> dict[str, Any]:
+    """The part of a cell's record that describes the encoder."""
+    layers = list(encoder.layer_names)
+    return {"name": encoder.name, "origin": encoder.origin, "description": dict(encoder.description), "layers": layers}
+
+
+def _made_with(rows: Sequence[Rows]) -> list[dict[str, Any]]:
+    sets = [made for split in rows for made in split.made_with]
+    return [made for k, made in enumerate(sets) if made not in sets[:k]]
+
+
+def _release(encoder: Encoder) -> None:
+    try:
+        with foreign(f"{encoder.name}: releasing it"):
+            encoder.release()
+    except ForeignError as error:  # its results are there
+        info(str(error))
+
+
+def _announce(job: EncoderJob, store: Store) -> None:
+    """Size and time of the extraction, before it starts."""
+    encoder = job.encoder
+    try:
+        with os_errors_as_store_error(store.root):
+            cost = store.estimate(encoder, job.texts, job.poolings)
+        with foreign(f"{encoder.name}: its origin"):
+            origin = encoder.origin
+    except (StatesError, MemoryError):
+        return  # the extraction will meet it too, and record it
+    _release(encoder)
+    if cost.sentences:
+        info(
+            f"{encoder.name} ({origin}): {cost.sentences} sentences, about {cost.tokens} tokens, "
+            f"{human_bytes(cost.bytes)} in {store.root}, about {human_seconds(cost.seconds)}, "
+            f"about {human_bytes(cost.memory)} of memory"
+        )
+
+
+def table_of(planned: Iterable[Row], results: ResultStore) -> ResultTable:
+    """The planned rows with the scores that were measured; `status` says which cells failed, and which are missing.
+
+    Names, roles and labels are those of this request; another one may have measured the same cell under others.
+    """
+    rows = []
+    for row in planned:
+        status, record = results.state(row.cell)
+        scores = scores_of(record) if status == "done" else {}
+        rows.append(replace(row, **scores | {"status": status, "error": record["error"] if status == "failed" else ""}))
+    return ResultTable.of(rows, results.predictions, results.groups, results.items)

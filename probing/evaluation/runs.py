@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from probing.errors import DataError
-from probing.evaluation.engine import table_of
+from probing.evaluation.evaluate import table_of
 from probing.evaluation.rows import PLAIN, STATES, Row
 from probing.evaluation.table import ResultTable
 from probing.files import replace_file

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from probing.data.loading import load
 from probing.data.task import Task
 from probing.encoders.base import Item, States, pool
-from probing.encoders.networks.network import Architecture, Network, run
+from probing.encoders.networks.architecture import Architecture
+from probing.encoders.networks.network import Network, run
 from probing.errors import ConfigError
 from probing.training.objective import Objective
 

@@ -21,7 +21,8 @@ from torch import nn
 
 from probing.data.readers.text import sentences
 from probing.encoders.base import Item
-from probing.encoders.networks.network import Architecture, Network, padded
+from probing.encoders.networks.architecture import Architecture
+from probing.encoders.networks.network import Network, padded
 from probing.encoders.networks.vocabulary import MASK, SPECIAL, UNKNOWN
 from probing.errors import ConfigError, DataError
 from probing.training.objective import Objective

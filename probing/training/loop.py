@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from probing.encoders.base import Item, resolve_device
-from probing.encoders.networks.network import Architecture
+from probing.encoders.networks.architecture import Architecture
 from probing.errors import EncoderError
 from probing.files import atomic
 from probing.log import bar, human_seconds, info

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from probing.encoders.base import Item
-from probing.encoders.networks.network import Architecture, Network
+from probing.encoders.networks.architecture import Architecture
+from probing.encoders.networks.network import Network
 from probing.encoders.networks.vocabulary import TrainedVocabulary, train_vocabulary
 from probing.errors import ConfigError
 

@@ -1,17 +1,16 @@
-"""Fits a probe to one layer and pooling: the splits of a task, the folds of a cross-validated one, or a half of its train split."""
+"""Labels and rows of the part of a task that a probe is fitted to: its splits, one of its folds, or a half of its train split."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from probing.data.task import Task
-from probing.errors import foreign
-from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.base import ProbeResult, SplitLabels
 from probing.probes.controls import control_task
-from probing.types import Labels, Representation
+from probing.types import Labels
 
 
 class FoldData(NamedTuple):
@@ -43,45 +42,6 @@ class FoldData(NamedTuple):
             rows = [drawn, np.arange(len(part.dev)), np.arange(len(part.test))]
             order = np.argsort(np.argsort(order)[drawn])  # the half's rows, as they follow each other in the order of the whole
         return cls(label_sets, gold, rows, order)
-
-
-def fit_column(
-    column: Representation, rows: Sequence, parts: Sequence[FoldData], probe: ProbeProtocol, task: Task, seed: int
-) -> Iterator[tuple[str, ProbeResult, Labels]]:
-    """Yields label set, result and test labels; of a cross-validated task the folds' result as one."""
-
-    def fit(part: FoldData, blocks: SplitFeatures):
-        results = None
-        while True:
-            with foreign(f"probe {probe.name}"):
-                if results is None:
-                    results = iter(probe.fit(lambda _: blocks, [column], part.label_sets, task.name, len(task.classes), seed))
-                result = next(results, None)
-            if result is None:
-                return
-            yield result
-
-    if not task.folds:
-        [part] = parts
-        blocks = [split.get(column) for split in rows]
-        if part.rows:
-            blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
-        for _, which, result in fit(part, SplitFeatures(*blocks, part.order)):
-            yield which, result, part.gold[which]
-        return
-    x = np.concatenate([split.get(column) for split in rows])
-    by_labels: dict[str, list[ProbeResult]] = {}
-    at_once = getattr(probe, "fit_folds", lambda *given: None)
-    for which in parts[0].gold:
-        with foreign(f"probe {probe.name}"):
-            if results := at_once(x, [Fold(*part.rows, part.label_sets[which]) for part in parts], len(task.classes)):
-                by_labels[which] = results
-    for part in parts if not by_labels else ():
-        for _, which, result in fit(part, SplitFeatures(*(x[own] for own in part.rows), part.order)):
-            by_labels.setdefault(which, []).append(result)
-    for which, results in by_labels.items():
-        sizes = [len(part.label_sets[which].dev) for part in parts]
-        yield which, pooled(results, sizes), np.concatenate([part.gold[which] for part in parts])
 
 
 def pooled(results: Sequence[ProbeResult], dev_sizes: Sequence[int]) -> ProbeResult:
