@@ -23,8 +23,8 @@ def portable(value: Any) -> Any:
     A path inside the repository becomes relative to it; one inside the folder that PROBING_SHARED names, the temporary folder or
     the home folder begins with `$PROBING_SHARED`, `$TMPDIR` or `$HOME`; any other keeps its last part only.
 
-    >>> portable({"command": "python scripts/flash.py /srv/corpora/sst --seeds 0", "sizes": [1, 2]})
-    {'command': 'python scripts/flash.py …/sst --seeds 0', 'sizes': [1, 2]}
+    >>> portable({"command": "python scripts/results/flash.py /srv/corpora/sst --seeds 0", "sizes": [1, 2]})
+    {'command': 'python scripts/results/flash.py …/sst --seeds 0', 'sizes': [1, 2]}
     """
     if isinstance(value, dict):
         return {portable(key): portable(item) for key, item in value.items()}

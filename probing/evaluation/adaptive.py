@@ -17,7 +17,7 @@ Guarantees. Sentences that choose b are not among those on which b is compared, 
 encoder, or the bests of several encoders) has one comparison less than members. Round r tests at the level 0.05 / 2^r, 0.05 over
 all rounds: separation from b (divided by the number of comparisons of the family), ties within a task (Holm), intervals of
 accuracies. Half-widths are those of 95 %: stopping by a width needs no correction, since it does not depend on the sign of d_j
-(Chow & Robbins 1965). `scripts/calibration_folds.py` measures all this where no layer is better.
+(Chow & Robbins 1965). `scripts/calibration/folds.py` measures all this where no layer is better.
 
 Two guards against small samples that rank layers otherwise than all data: the search does not stop before the best layer of the
 round was, on every task, tied with the best of the round before; and classes are drawn instead of sentences where a class would

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from probing.report.markdown import layer_table, views
+from probing.report.markdown import Content, layer_table, views
 
 
-def html(table, summary, pictures, pairs, cards, foot, published, sections=()) -> str:
+def html(content: Content, pictures: Sequence[tuple[str, str]], cards: Mapping[str, Any], published: str | None) -> str:
+    """A page without other files.
+
+    Args:
+        pictures: titles and SVG.
+        cards: of the tasks.
+        published: the comparison with a paper's numbers, Markdown.
+    """
+    table, summary, pairs = content.table, content.summary, content.pairs
     layers = [
         (f"{encoder}, {pooling}, {probe}", _cells(layer_table(table, encoder, probe, pooling)))
         for encoder, probe, poolings in views(table)
@@ -22,9 +31,9 @@ def html(table, summary, pictures, pairs, cards, foot, published, sections=()) -
     return template.render(
         summary=_cells(summary) if len(summary) else None,
         pictures=[(title, Markup(_inline(svg))) for title, svg in pictures],
-        views=layers + [(title, _cells(section)) for title, section in sections],
+        views=layers + [(title, _cells(section)) for title, section in content.sections],
         pairs=_cells(pairs.round(4)) if len(pairs) else None,
-        foot=foot,
+        foot=content.foot,
         published=published,
         cards=json.dumps(cards, indent=1, ensure_ascii=False),
     )

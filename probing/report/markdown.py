@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -117,19 +117,32 @@ def layer_table(table: ResultTable, encoder: str, probe: str, pooling: str) -> p
     return text.rename_axis("task").reset_index()
 
 
-def markdown(
-    table: ResultTable,
-    summary: pd.DataFrame,
-    letters: Sequence[str],
-    pairs: pd.DataFrame,
-    foot: Sequence[str],
-    sections: Sequence[tuple[str, pd.DataFrame]] = (),
-) -> str:
+class Content(NamedTuple):
+    """The parts of a report that Markdown and HTML both have.
+
+    Attributes:
+        summary: a line for each task and encoder (`summary_table`); empty without a probe.
+        letters: of each line of `summary`: encoders that share one are not separated.
+        pairs: the comparisons of encoders that are printed.
+        foot: the notes at the end.
+        sections: titles and tables of other measures than the probe.
+    """
+
+    table: ResultTable
+    summary: pd.DataFrame
+    letters: Sequence[str]
+    pairs: pd.DataFrame
+    foot: Sequence[str]
+    sections: Sequence[tuple[str, pd.DataFrame]] = ()
+
+
+def markdown(content: Content) -> str:
+    summary, pairs = content.summary, content.pairs
     parts = ["# Probing results", ""]
     if len(summary):
         parts += ["Test accuracy in percent, at the layer and pooling chosen on dev.", "", md_table(summary), ""]
     if len(summary) and summary.encoder.nunique() > 1:
-        lettered = summary.assign(accuracy=[f"{a} {b}".strip() for a, b in zip(summary.accuracy, letters, strict=True)])
+        lettered = summary.assign(accuracy=[f"{a} {b}".strip() for a, b in zip(summary.accuracy, content.letters, strict=True)])
         wide = lettered.pivot_table("accuracy", "task", "encoder", aggfunc=" / ".join, sort=False).fillna("").reset_index()
         note = "Encoders of a task that share a letter are not separated (0.05; tests of the next table)."
         parts += ["## Task × encoder", "", note, "", md_table(wide), ""]
@@ -144,12 +157,12 @@ def markdown(
             md_table(shown),
             "",
         ]
-    for encoder, probe, poolings in views(table):
+    for encoder, probe, poolings in views(content.table):
         for pooling in poolings:
-            parts += [f"## {encoder}, {pooling}, {probe}", "", md_table(layer_table(table, encoder, probe, pooling)), ""]
-    for title, section in sections:
+            parts += [f"## {encoder}, {pooling}, {probe}", "", md_table(layer_table(content.table, encoder, probe, pooling)), ""]
+    for title, section in content.sections:
         parts += [f"## {title}", "", md_table(section), ""]
-    return "\n".join([*parts, "---", "", *(f"- {line}" for line in foot), ""])
+    return "\n".join([*parts, "---", "", *(f"- {line}" for line in content.foot), ""])
 
 
 def shown_pairs(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -56,11 +56,9 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     if against is not None:
         published = compare(table, against)
         (folder / f"against-{against}.md").write_text(published + "\n", encoding="utf-8")
-    shown = markdown.shown_pairs(pairs)
-    text = markdown.markdown(table, summary, letters_of(best, pairs), shown, foot, sections)
-    (folder / "table.md").write_text(text, encoding="utf-8")
-    page = html(table, summary, pictures, shown, cards, foot, published, sections)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    content = markdown.Content(table, summary, letters_of(best, pairs), markdown.shown_pairs(pairs), foot, sections)
+    (folder / "table.md").write_text(markdown.markdown(content), encoding="utf-8")
+    (folder / "report.html").write_text(html(content, pictures, cards, published), encoding="utf-8")
 
 
 def _pictures(table: ResultTable, folder: Path) -> list[tuple[str, str]]:
