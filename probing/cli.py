@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from probing import config
-from probing.errors import ConfigError, ForeignError, ProbingError, did_you_mean
+from probing.errors import ConfigError, DataError, ForeignError, ProbingError, did_you_mean
 from probing.log import human_bytes, info
 
 app = typer.Typer(
@@ -210,6 +210,8 @@ def make_tasks_(
     made = make_tasks(corpus.sentences, out, **of_source, seed=seed, tasks=wanted, min_per_split=min_per_split)
     for name, card in made.items():
         typer.echo(f"{name:28} {card if isinstance(card, str) else card['n']}")
+    if all(isinstance(card, str) for card in made.values()):
+        raise DataError(f"no task was made of {source} (reasons above)")
 
 
 @app.command("make-expressions")

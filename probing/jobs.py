@@ -85,7 +85,7 @@ def run_job(options: Mapping[str, Any]) -> Done:
         listed(options["layer"], int, "layer"),
         listed(options["pooling"], str, "pooling"),
         listed(options["seed"], int, "seed", every=()),
-        listed(options["controls"], str, "controls", every=CONTROLS, none=True),
+        listed(options["controls"], str, "controls", every=tuple(CONTROLS), none=True),
         listed(options["floors"], str, "floors", every=ALL_FLOORS, none=True),
         source.train_size,
         run.store_dtype,

@@ -17,7 +17,7 @@ from probing.data.task import Split
 from probing.evaluation.plan import plan
 from probing.evaluation.request import Request
 from probing.probes.baselines import FLOORS, naive_bayes
-from probing.probes.controls import CEILINGS, MINIMUM, SHARE, control_task, deciding_words, unsuited
+from probing.probes.controls import CEILINGS, CONTROLS, MINIMUM, SHARE, control_task, deciding_words, unsuited
 from probing.probes.path import LogisticPath
 
 
@@ -206,7 +206,7 @@ def test_the_seed_and_the_version_of_a_control_are_in_the_keys_of_its_cells(zipf
 
     one, two = keys(0), keys(1)
     assert len(one) == 5 and {kind for kind in one if one[kind] == two[kind]} == {("probe", "", "toy")}
-    monkeypatch.setitem(control_task.__globals__["CONTROL_VERSIONS"], "word", 99)
+    monkeypatch.setitem(CONTROLS, "word", CONTROLS["word"]._replace(version=99))
     assert {kind for kind, key in keys(0).items() if key != one[kind]} == {kind for kind in one if kind[1] == "word"}
 
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import ToyEncoder
 
-from probing.encoders.base import POOLINGS, States, pool
+from probing.encoders.base import States, pool
+from probing.encoders.pooling import POOLINGS
 from probing.errors import EncoderError
 from probing.store.extraction import batches, extract
 from probing.types import Representation

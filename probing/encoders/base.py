@@ -10,21 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from probing.encoders.pooling import Pooler
 from probing.errors import EncoderError
 
 if TYPE_CHECKING:
     import torch
-
-POOLINGS = ("cls", "mean", "max", "last", "sentence")
-"""cls: the first token, where the tokenizer puts a classification token there · mean, max: over the tokens of the mask · last: the
-last token of the mask, but the first for dims that read from right to left · sentence: the one vector of an encoder without token
-states. Padding is never in the mask; an option of the encoder decides whether special tokens are."""
-
-REREAD = ("delete", "replace")
-"""Maskings that any encoder allows: the words are taken out of the text, or replaced in it, and the text is tokenized anew."""
 
 CONTEXTUAL = "depends on other words"
 """Part of the name of a layer 0 that is no embedding output, and so cannot be the floor `static`."""
@@ -49,45 +41,6 @@ class States:
     layers: Sequence[torch.Tensor]
     mask: torch.Tensor
     backward: Sequence[torch.Tensor] | None = None
-
-
-class Pooler:
-    """Pools the layers of one batch by its mask (batch, tokens)."""
-
-    def __init__(self, mask: torch.Tensor):
-        self.mask = mask
-        self._full = bool(mask.all())  # then plain reductions do, without weights or a copy
-
-    def __call__(self, layer: torch.Tensor, pooling: str, backward: torch.Tensor | None = None) -> torch.Tensor:
-        """One vector per sentence, (batch, dim), float32, from the states of one layer (batch, tokens, dim)."""
-        import torch
-
-        layer = layer.float()
-        if pooling in ("cls", "sentence"):
-            return layer[:, 0]
-        if pooling == "mean":
-            return layer.mean(1) if self._full else torch.einsum("bt,btd->bd", self._weight, layer)
-        if pooling == "max":
-            return (layer if self._full else layer.masked_fill(~self.mask[..., None], -torch.inf)).amax(1)
-        if pooling == "last":
-            rows, first, last = self._ends
-            if backward is None:
-                return layer[rows, last]
-            return torch.where(backward.to(layer.device), layer[rows, first], layer[rows, last])  # (batch, dim)
-        raise ValueError(f"unknown pooling {pooling!r}")
-
-    @cached_property
-    def _weight(self) -> torch.Tensor:
-        return self.mask / self.mask.sum(1, keepdim=True)  # (batch, tokens)
-
-    @cached_property
-    def _ends(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Indices of the rows, of the first and of the last token of the mask in each: (batch,) each."""
-        import torch
-
-        first = self.mask.int().argmax(1)
-        last = self.mask.shape[1] - 1 - self.mask.flip(1).int().argmax(1)
-        return torch.arange(len(last), device=last.device), first, last
 
 
 def pool(states: States, pooling: str) -> list[torch.Tensor]:
@@ -119,15 +72,6 @@ def pooled(encoder: Encoder, items: Sequence[Item], poolings: Sequence[str]) -> 
     return pooled_states(encoder.forward(items), poolings) if own is None else own(items, poolings)
 
 
-def maskings(encoder: Encoder) -> tuple[str, ...]:
-    """The maskings of words (`probing.interactions.text.masking`) that the encoder allows, the published one first.
-
-    By the method `maskings` of this package's encoders; any other encoder allows `REREAD`.
-    """
-    own = getattr(encoder, "maskings", None)
-    return REREAD if own is None else own()
-
-
 def pooled_states(states: States, poolings: Sequence[str]) -> Pooled:
     """All layers and poolings of states."""
     return Pooled({p: pool(states, p) for p in poolings}, states.mask.sum(1))
@@ -145,7 +89,7 @@ class Encoder(Protocol):
         name: its name in tables.
         layer_names: one name per layer; layer 0 is the embedding output.
         dims: width of each layer.
-        poolings: the poolings that make sense for it, a subset of `POOLINGS`.
+        poolings: the poolings that make sense for it, of `probing.encoders.pooling.POOLINGS`.
         description: everything that determines its vectors, as plain JSON; the fingerprint is its hash.
         origin: where the weights come from, in words.
     """

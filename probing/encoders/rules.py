@@ -7,7 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from probing.encoders.base import POOLINGS, Encoder, States, fingerprint, pool, pooled, pooled_states
+from probing.encoders.base import Encoder, States, fingerprint, pool, pooled, pooled_states
+from probing.encoders.pooling import POOLINGS
 from probing.errors import EncoderError
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ import numpy as np
 
 from probing.data.readers.files import require_file
 from probing.encoders.base import Item, States
+from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.encoders.word_vectors import WordVectors
 from probing.errors import EncoderError, did_you_mean
 from probing.log import info
@@ -52,7 +53,7 @@ class StaticEncoder:
     label: str | None = None
 
     layer_names = ("vectors",)
-    poolings = ("mean", "max", "last")
+    poolings = TOKEN_POOLINGS
 
     def __post_init__(self) -> None:
         if self.unknown not in UNKNOWN:

@@ -44,7 +44,7 @@ from probing.encoders.base import Encoder
 from probing.errors import ConfigError
 from probing.evaluation.evaluate import compute, stores, table_of
 from probing.evaluation.flash_result import Flash
-from probing.evaluation.paired_tests import holm, paired_difference
+from probing.evaluation.paired_tests import DEPENDENCE, holm, paired_difference
 from probing.evaluation.plan import plan
 from probing.evaluation.request import Request
 from probing.evaluation.statistics import mean_of, wilson
@@ -60,10 +60,6 @@ FOLDS = 10
 CHOOSING = 2
 """Parts of the ten that choose: with five a width needs 1.3 times the sentences, even though they are less dependent."""
 SHOTS = 10
-DEPENDENCE = 1.25
-"""Factor of the standard errors of differences: sentences that report are not quite independent, since each also trains fits that
-test others. Where no layer is better, differences vary 1.10 to 1.24 times as much as independent sentences would let them
-(640 and 1,280 sentences, 384 dims, `flash` and `fast`)."""
 CHEAP_FLOORS = ("majority", "length", "nb-unigram")
 _Z = NormalDist().inv_cdf(0.975)
 _KEY = ["encoder", "pooling", "layer"]
@@ -147,6 +143,8 @@ def check(precision: Any, request: Request) -> None:
         raise ConfigError(
             f"precision={precision:g} takes one seed, not seed={list(request.seeds)}: it draws one sample of each task"
         )
+    if request.resample:
+        raise ConfigError(f"precision={precision:g} cross-validates its samples: set resample=null, or precision=null")
     if request.train_size is not None:
         raise ConfigError(
             f"precision={precision:g} finds the sizes itself: leave out data.train_size={request.train_size}, or set precision=null"
@@ -264,8 +262,7 @@ def _answers(
     sample_of = {task.name: task for task in samples}
 
     def interval(cells: Iterable[str]) -> dict[str, float]:
-        correct = [table.correct(cell) for cell in cells]
-        accuracy = mean_of([wilson(int(items.sum()), len(items), alpha) for items in correct])
+        accuracy = mean_of([wilson(int(right.sum()), len(right), alpha) for right in map(table.correct, cells)])
         return {"accuracy": accuracy.value, "accuracy_low": accuracy.lower, "accuracy_high": accuracy.upper}
 
     lines = []
@@ -278,10 +275,11 @@ def _answers(
         cells = _cells(table.frame[table.frame.task == row.task])
         first, tied = ties[row.task, row.encoder]
         widths = [_difference(cells, table, first, key)["half_width"] for key in tied]
-        own_reason = "separated" if len(tied) == 1 else "within precision" if max(widths) <= precision else ""
+        separated = "separated" if len(cells) > 1 else "one layer and pooling"
+        own_reason = separated if len(tied) == 1 else "within precision" if max(widths) <= precision else ""
         reason = (own_reason if not row.missing else "") or (f"mean {why}" if len(tasks) > 1 else why)
         line = {"task": row.task, "encoder": row.encoder, "layer": row.layer, "pooling": row.pooling}
-        line["tied"] = sorted(layer for _, pooling, layer in tied if pooling == row.pooling)
+        line["tied"] = sorted((layer, pooling) for _, pooling, layer in tied)
         line |= interval([row.cell])
         lines.append(line | sizes | {"share": share, "half_width": max(widths), "why": reason})
     best_of, compared = (last.best, last.lines) if last is not None and len(tasks) > 1 else ((), ())
@@ -289,7 +287,7 @@ def _answers(
         encoder, pooling, layer = key
         close = [line for line in compared if line["family"] == encoder and not line["separated"]]
         line = {"task": f"mean of {len(tasks)} tasks", "encoder": encoder, "layer": layer, "pooling": pooling}
-        line["tied"] = sorted(line["layer"] for line in close if line["pooling"] == pooling)
+        line["tied"] = sorted((line["layer"], line["pooling"]) for line in close)
         line |= interval(_cells(table.frame)[key].values())
         sizes = {f"n_{name}": sum(len(part.splits[name]) for part in samples) for name in ("train", "dev", "test")}
         sizes |= {"n_classes": sum(len(part.classes) for part in samples)}

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t
 
 from probing.encoders.base import CONTEXTUAL
 from probing.evaluation.comparisons import KEYS, cells_of, dev_first, families, halves_of, same_seeds
-from probing.evaluation.paired_tests import holm, smallest_difference
+from probing.evaluation.paired_tests import DEPENDENCE, holm, smallest_difference
 from probing.evaluation.rows import IDENTITY
-from probing.evaluation.statistics import mean_accuracy, mean_score
+from probing.evaluation.statistics import METRICS, mean_accuracy, mean_score
 from probing.types import Estimate
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     compared, with the best. `can_show` is the smallest difference of two accuracies (0-1) that this test split shows with a
     probability of 80 % at the first, strictest step of that family: exact McNemar test, at the median of the observed shares of
     items that exactly one of best and other column has right; of a single column at the largest share that two columns of its
-    accuracy can have. With groups or train halves it is computed from the median width of the intervals of the differences, as
-    of normal distributions; with several seeds it is not (NaN), nor where there is nothing to compare with them.
+    accuracy can have. With groups or train halves it is computed from the median width of the intervals of the differences, by t
+    distributions; inf where the test can separate nothing (few groups); with several seeds it is not computed (NaN), nor where
+    there is nothing to compare with them.
 
     `beats_floors`: the score is above every floor of the line (those that read the text, static, each random twin at its
     dev-best column), and each test on the same items says so (two-sided p < 0.05; over items or groups, and seeds, but never
@@ -69,7 +70,7 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
         line = {name: first[name] for name in (*KEYS[:3], "paper_name", "layer", "layer_name", "pooling", "n_train")}
         line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
         halves = halves_of(table, task, encoder, probe, n_train).get((pooling, layer), {})
-        for name in ("accuracy", "macro_f1"):
+        for name in METRICS:
             line |= _interval(table, name, scores, [getattr(row, name) for row in halves.values()])
         line["interval_over"] = _over(first, len(scores), len(halves))
         line |= {name: first[name] for name in ("majority", "n_test", "n_groups", "cell")}
@@ -122,7 +123,7 @@ def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
 
 def _nothing(table: ResultTable, row: pd.Series, missing: str) -> dict[str, Any]:
     """The line of a family without a finished cell."""
-    names = ["dev_accuracy", *(f"{name}{end}" for name in ("accuracy", "macro_f1") for end in ("", "_low", "_high"))]
+    names = ["dev_accuracy", *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high"))]
     names += ["seed_sd", "random", "random_sd", "static", "can_show"]
     names += [f"control_{kind}" for kind in table.controls]
     names += ["selectivity", "ceiling", "ceiling_lookup"] if "word" in table.controls else []
@@ -224,10 +225,15 @@ def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float, over: str)
     level, shown = alpha / max(1, len(others)), np.nan
     if over == "test items":
         discordance = others.discordance.median() if len(others) else 2 * min(first.accuracy, 1 - first.accuracy)
-        shown = smallest_difference(int(first.n_test), float(discordance), level)
+        dependence = 1.0 if pd.isna(first.n_folds) else DEPENDENCE
+        shown = smallest_difference(int(first.n_test), float(discordance), 2 * norm.sf(norm.isf(level / 2) * dependence))
     elif "seeds" not in over and len(others):
-        error = (others.difference_high - others.difference_low).median() / 2 / norm.isf(0.025)
-        shown = float(error * (norm.isf(level / 2) + norm.isf(0.2)))
+        degrees = int(first.n_groups if pd.notna(first.n_groups) else first.n_test) - 1
+        shown = np.inf
+        if degrees > 0 and ("halves" in over or 2.0**-degrees <= level):  # the least p-value of the sign-flip test
+            error = (others.difference_high - others.difference_low).median() / 2 / t.isf(0.025, degrees)
+            shown = float(error * (t.isf(level / 2, degrees) + t.isf(0.2, degrees)))
+        shown = shown if shown <= 1 else np.inf
     return line | {"n_columns": len(compared), "can_show": shown}
 
 

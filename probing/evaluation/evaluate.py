@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from probing.data.task import Task
-from probing.encoders.base import POOLINGS, Encoder
+from probing.encoders.base import Encoder
+from probing.encoders.pooling import POOLINGS
 from probing.errors import ForeignError, StatesError, described, foreign
 from probing.evaluation.measure import Cell, Result, splits_of
 from probing.evaluation.plan import plan

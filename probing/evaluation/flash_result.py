@@ -13,9 +13,10 @@ from probing.evaluation.table import ResultTable
 _NOTE = """Samples of the tasks, grown until the differences of layers, averaged over the tasks, were as precise as asked for.
 Accuracies are those of a cross-validation on sentences of the train split, to rank with and not to publish; by default all layers
 of a task are fitted at one C, 0.01 times the number of classes less one. Some of the sentences choose the layer (dev), the others
-report (test); train: of one fit. Tied layers: of a task, after Holm's correction; of the mean, those that are not separated. Tests
-and intervals are at 0.05 / 2^r in round r, so that they hold with 95 % over all rounds. ±: half-width of the widest 95 % interval
-of a difference to the best among the layers that are not separated, in points. Of all: share of the task's sentences that was used.
+report (test); train: of one fit. Tied: layer/pooling, the best among them; of a task, after Holm's correction; of the mean, those
+that are not separated. Tests and intervals are at 0.05 / 2^r in round r, so that they hold with 95 % over all rounds. ±: half-width
+of the widest 95 % interval of a difference to the best among the layers that are not separated, in points. Of all: share of the
+task's sentences that was used.
 """
 
 
@@ -25,8 +26,8 @@ class Flash:
 
     Attributes:
         answers: a line per encoder and task, and one for the mean over tasks: best layer and pooling (by dev), test accuracy (0-1)
-            with its interval, `tied` layers, sizes, the widest half-width among the layers that are not separated (points), and
-            the reason why the search stopped.
+            with its interval, `tied` pairs (layer, pooling), sizes, the widest half-width among the layers that are not separated
+            (points), and the reason why the search stopped.
         rounds: a line per round, encoder, layer and pooling: mean accuracies, difference to the best of the mean, its half-width
             (points), whether it is separated, and the `family` of the comparison: the encoder, or "encoders" for their bests.
         tasks: the samples of the last round.
@@ -40,10 +41,12 @@ class Flash:
 
     def write(self, folder: Path) -> None:
         """Write flash.csv, flash-rounds.csv and flash.md."""
-        answers = self.answers.assign(tied=[" ".join(map(str, layers)) for layers in self.answers.tied])
+        answers = self.answers.assign(
+            tied=[" ".join(f"{layer}/{pooling}" for layer, pooling in tied) for tied in self.answers.tied]
+        )
         answers.to_csv(folder / "flash.csv", index=False)
         self.rounds.to_csv(folder / "flash-rounds.csv", index=False)
-        head = "| task | encoder | layer | tied layers | accuracy | interval | train / dev / test | classes | of all | ± | why |"
+        head = "| task | encoder | layer | tied | accuracy | interval | train / dev / test | classes | of all | ± | why |"
         lines = ["# Flash", "", _NOTE, head, "|---" * 11 + "|"]
         for row in answers.itertuples():
             interval = f"{100 * row.accuracy_low:.1f}–{100 * row.accuracy_high:.1f}"

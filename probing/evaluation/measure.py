@@ -21,7 +21,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from probing.data.task import Task
-from probing.encoders.base import POOLINGS, Encoder
+from probing.encoders.base import Encoder
+from probing.encoders.pooling import POOLINGS
 from probing.encoders.user.usercode import find, sources
 from probing.errors import ConfigError, ProbingError, StoreError, described, foreign
 from probing.evaluation.request import Measured, Request
@@ -133,7 +134,8 @@ def row_of(task: Task) -> Row:
     return Row(
         role="", task=task.name, paper_name=task.paper_name, encoder="", layer=None, layer_name="", pooling="", probe="",
         control="", seed=None, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
-        n_groups=task.test.n_groups, n_classes=len(task.classes), majority=float((task.test.labels == counts.argmax()).mean()),
+        n_groups=task.test.n_groups,
+        n_folds=len(task.folds) or None, n_classes=len(task.classes), majority=float((task.test.labels == counts.argmax()).mean()),
         data_sha256=task.sha256, test_sha256=task.test_sha256, official_data=task.data_card["official"],
     )  # fmt: skip
 
@@ -144,7 +146,7 @@ def splits_of(task: Task) -> list[Any]:
 
 
 def by_pooling(cells: Iterable[Cell]) -> list[Cell]:
-    return sorted(cells, key=lambda cell: (POOLINGS.index(cell.place.pooling), cell.place.layer))
+    return sorted(cells, key=lambda cell: ([*POOLINGS].index(cell.place.pooling), cell.place.layer))
 
 
 class LayerMeasure:

@@ -15,10 +15,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.stats import binom, t, wilcoxon
+from scipy.stats import binom, norm, t, wilcoxon
 
 from probing.evaluation.statistics import beyond_items, mean_ci, median_ci, standard_error
 from probing.types import Estimate, Labels
+
+DEPENDENCE = 1.25
+"""The fits of a cross-validation share train sentences, so that differences vary more than those of independent test items: 1.10 to
+1.24 times (simulations of equal layers, `scripts/calibration/folds.py`)."""
 
 _MIN_P = 1e-30
 """The smallest p-value of the root search."""
@@ -66,7 +70,11 @@ def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool], groups: Labels
 
 
 def compare(
-    correct_a: ArrayLike, correct_b: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = ()
+    correct_a: ArrayLike,
+    correct_b: ArrayLike,
+    groups: Labels | None = None,
+    halves: Sequence[float] = (),
+    dependence: float = 1.0,
 ) -> tuple[Estimate, float]:
     """Return the difference of two accuracies on the same items (a - b, 0-1), mean over seeds, with 95 % interval; and its p-value.
 
@@ -78,6 +86,7 @@ def compare(
         correct_a, correct_b: whether each is right: (n_seeds, n), seeds and items in the same order, or (n,) for one seed.
         groups: numbers 0..m-1 of the items' groups, (n,), or None.
         halves: differences of the same two columns, both fitted on the same random half of the train split, half by half.
+        dependence: factor of the standard error over items; `DEPENDENCE` where the items are those of a cross-validation.
 
     Raises:
         ValueError: the two were scored on different items or seeds.
@@ -89,17 +98,23 @@ def compare(
     if m < 2:
         return Estimate(value, -1.0, 1.0), 1.0
     beyond = beyond_items(d.mean(1), halves)
-    variances, degrees = np.array([(standard_error(d.mean(0), groups) ** 2 + 1 / n**2, m - 1), *beyond]).T
+    over_items = dependence**2 * (standard_error(d.mean(0), groups) ** 2 + 1 / n**2)
+    variances, degrees = np.array([(over_items, m - 1), *beyond]).T
 
     def half(level: float) -> float:
         return float(np.sqrt(variances @ t.isf(level / 2, degrees) ** 2))
 
     interval = Estimate(value, max(-1.0, value - half(0.05)), min(1.0, value + half(0.05)))
     if not beyond:
-        return interval, mcnemar(a[0], b[0], groups)
+        return interval, widened(mcnemar(a[0], b[0], groups), dependence)
     if abs(value) >= half(_MIN_P):
         return interval, _MIN_P
     return interval, float(np.exp(brentq(lambda p: half(np.exp(p)) - abs(value), np.log(_MIN_P), 0.0)))
+
+
+def widened(p: float, dependence: float) -> float:
+    """Return the two-sided p-value of a normal statistic that is divided by `dependence`."""
+    return p if dependence == 1 else float(2 * norm.sf(norm.isf(p / 2) / dependence))
 
 
 def _check_same(a: np.ndarray, b: np.ndarray) -> None:

@@ -15,12 +15,12 @@ from probing.errors import ForeignError, ProbingError, StoreError, described, fo
 from probing.evaluation.folds import FoldData, pooled
 from probing.evaluation.measure import Cell, Result, by_pooling, row_of, splits_of
 from probing.evaluation.request import Measured, Request
-from probing.evaluation.statistics import VERSION as SCORES_VERSION
-from probing.evaluation.statistics import macro_f1, mean_accuracy
+from probing.evaluation.statistics import METRICS
+from probing.evaluation.statistics import version as scores_version
 from probing.log import info
 from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, label
 from probing.probes.baselines import FLOORS
-from probing.probes.controls import CEILINGS, CONTROL_VERSIONS, control_task, unsuited
+from probing.probes.controls import CEILINGS, CONTROLS, control_task, unsuited
 from probing.store.reading import Rows, Vectors
 from probing.store.results import key_of
 from probing.types import Estimate, Features, Labels, Representation
@@ -68,14 +68,20 @@ class Probe:
             yield from self._columns(task, measured, replace(request, controls=controls))
 
     def _floor(self, task: Task, name: str) -> Cell:
-        inputs = {"data": task.sha256, "role": "floor", "floor": name, "version": 1, "scores": SCORES_VERSION}
+        inputs = {"data": task.sha256, "role": "floor", "floor": name, "version": 1, "scores": scores_version(task.test.n_groups)}
         row = replace(row_of(task), role="floor", encoder=name, seed=task.seed, cell=key_of(inputs))
         return Cell(inputs, row, task, self)
 
     def _ceiling(self, task: Task, name: str, seed: int) -> Cell:
         """Accuracy of a classifier of words on the control task of `seed`."""
-        inputs = {"data": task.sha256, "role": "ceiling", "ceiling": name, "version": 1, "scores": SCORES_VERSION}
-        inputs |= {"control": "word", "control_seed": seed, "control_version": CONTROL_VERSIONS["word"]}
+        inputs = {
+            "data": task.sha256,
+            "role": "ceiling",
+            "ceiling": name,
+            "version": 1,
+            "scores": scores_version(task.test.n_groups),
+        }
+        inputs |= {"control": "word", "control_seed": seed, "control_version": CONTROLS["word"].version}
         row = replace(row_of(task), role="ceiling", encoder=name, control="word", seed=seed, cell=key_of(inputs))
         return Cell(inputs, row, task, self, own=Fit(seed))
 
@@ -121,10 +127,10 @@ class Probe:
                     "probe_seed": probe_seed,
                     "control": control,
                     "control_seed": control_seed,
-                    "scores": SCORES_VERSION,
+                    "scores": scores_version(task.test.n_groups),
                 }
                 if control is not None:
-                    inputs["control_version"] = CONTROL_VERSIONS[control]
+                    inputs["control_version"] = CONTROLS[control].version
                 if half is not None:
                     inputs["half"] = halves[half]
                 if request.store_dtype != "float32":  # numbers differ in the last digits: other cells
@@ -261,8 +267,7 @@ def _scored(task: Task, dev_accuracy: float, predicted: Labels, gold: Labels) ->
     groups, predicted = task.test.clusters, np.asarray(predicted)
     scores = {
         "dev_accuracy": Estimate(float(dev_accuracy), np.nan, np.nan),
-        "accuracy": mean_accuracy(predicted == gold, groups),
-        "macro_f1": macro_f1(gold, predicted, len(task.classes), groups),
+        **{name: metric(gold, predicted, len(task.classes), groups) for name, metric in METRICS.items()},
     }
     items = {"gold": gold, "predicted": predicted} | ({} if groups is None else {"groups": groups})
     return Result(scores, items=items)

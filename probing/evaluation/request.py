@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, NamedTuple
 
-from probing.encoders.base import POOLINGS, Encoder, fingerprint
+from probing.encoders.base import Encoder, fingerprint
+from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
 from probing.log import info
 from probing.probes import load as load_probe
@@ -28,7 +29,7 @@ class Request:
     layers: tuple[int, ...] | None = None
     poolings: tuple[str, ...] | None = None
     seeds: tuple[int, ...] = (0,)
-    controls: tuple[str, ...] = CONTROLS
+    controls: tuple[str, ...] = field(default_factory=lambda: tuple(CONTROLS))
     floors: tuple[str, ...] = ALL_FLOORS
     train_size: int | None = None
     store_dtype: str = "float32"

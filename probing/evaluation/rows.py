@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probing.evaluation.statistics import METRICS
 from probing.types import Estimate
 
 ROLES = ("probe", "static", "random", "control", "resample", "floor", "ceiling")
@@ -27,7 +28,7 @@ IDENTITY = ("role", "task", "encoder", "twin_of", "cell")
 STATES = ("done", "failed", "missing")
 """Of a cell, the better first: finished; failed, with the reason in `error`; planned, and not measured yet."""
 
-PROBE_METRICS = ("dev_accuracy", "accuracy", "macro_f1")
+PROBE_METRICS = ("dev_accuracy", *METRICS)
 PROBE_FACETS = {"converged": True, "chosen": "", "edge": ""}
 """Of a probe's fit: whether its solver converged; what it chose, as JSON; the end of its grid at which the choice stands."""
 
@@ -41,6 +42,7 @@ class Row:
     Attributes:
         scores: metric -> value with its 95 % interval over the test items of this one fit (over groups of items where `n_groups`
             is below `n_test`); accuracies and F1 0-1.
+        n_folds: fits of a cross-validated task, or None.
         facets: entries that only its measure has.
     """
 
@@ -64,6 +66,7 @@ class Row:
     test_sha256: str = ""
     official_data: bool = False
     n_groups: int | None = None
+    n_folds: int | None = None
     encoder_fingerprint: str = ""
     cell: str = ""
     status: str = "done"
@@ -96,7 +99,7 @@ class Row:
 
 
 PLAIN = tuple(one.name for one in fields(Row) if one.name not in ("scores", "facets"))
-_OPTIONAL = dict.fromkeys(("layer", "seed", "n_groups"), "Int64")
+_OPTIONAL = dict.fromkeys(("layer", "seed", "n_groups", "n_folds"), "Int64")
 _KINDS = {one.name: one.type.removesuffix(" | None") for one in fields(Row)}
 
 
@@ -165,7 +168,10 @@ def from_lines(lines: pd.DataFrame) -> pd.DataFrame:
     for line in lines.to_dict("records"):
         key = tuple(line[name] for name in IDENTITY)
         if key not in rows:
-            rows[key] = {name: value(name, line[name]) for name in PLAIN} | {"facets": json.loads(line["facets"]), "scores": {}}
+            rows[key] = {name: value(name, line.get(name, "")) for name in PLAIN} | {
+                "facets": json.loads(line["facets"]),
+                "scores": {},
+            }
         if line["metric"]:
             rows[key]["scores"][line["metric"]] = Estimate(*(float(line[name] or "nan") for name in ("value", "low", "high")))
     return frame_of(Row(**row) for row in rows.values())

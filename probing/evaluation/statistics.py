@@ -13,7 +13,7 @@ of freedom would err in up to 13 % instead of 5 %. Means of other numbers: t int
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +26,15 @@ from probing.types import Estimate, Labels
 VERSION = 2
 """Part of a cell's key: raise it when the same predictions would give other scores or intervals, or a row gets a new field."""
 
+FEW = 10
+"""Below so many items, or groups, a bootstrap interval is too narrow, and is widened (`macro_f1`)."""
+
 _Z = norm.ppf(0.975)
+
+
+def version(n_units: int) -> int:
+    """Return the part of a cell's key that stands for its scores: `VERSION`; of few items or groups, one more."""
+    return VERSION + (n_units < FEW)
 
 
 def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
@@ -124,7 +132,8 @@ def macro_f1(
 
     A resample of the items is a multinomial draw of the non-empty cells of the confusion matrix; a resample of groups is a draw of
     the distinct compositions of groups. The classes of the average stay those of the full sample; a class without an item in a
-    resample counts 0.
+    resample counts 0. With fewer than `FEW` items or groups, m, the distances to the bounds are multiplied by t_(m-1) / 1.96
+    sqrt(m / (m - 1)); of one alone the interval is [0, 1].
     """
     cells, cell_of, counts = np.unique(gold * n_classes + predicted, return_inverse=True, return_counts=True)
     row, column = np.divmod(cells, n_classes)
@@ -149,8 +158,23 @@ def macro_f1(
     hits[:, row[diagonal]] = samples[:, diagonal]
     present = np.union1d(row, column)
     f1 = (2 * hits[:, present] / np.maximum(total[:, present], 1)).mean(1)
-    lower, upper = np.quantile(f1[1:], [0.025, 0.975])
-    return Estimate(float(f1[0]), float(min(lower, f1[0])), float(max(upper, f1[0])))
+    value, (lower, upper) = float(f1[0]), np.quantile(f1[1:], [0.025, 0.975])
+    m = len(gold) if groups is None else int(np.max(groups)) + 1
+    if m < 2:
+        return Estimate(value, 0.0, 1.0)
+    if m >= FEW:
+        return Estimate(value, float(min(lower, value)), float(max(upper, value)))
+    factor = t.ppf(0.975, m - 1) / _Z * np.sqrt(m / (m - 1))
+    below, above = max(0.0, value - lower) * factor, max(0.0, upper - value) * factor
+    return Estimate(value, float(max(0.0, value - below)), float(min(1.0, value + above)))
+
+
+METRICS: dict[str, Callable[[Labels, Labels, int, Labels | None], Estimate]] = {
+    "accuracy": lambda gold, predicted, n_classes, groups: mean_accuracy(predicted == gold, groups),
+    "macro_f1": macro_f1,
+}
+"""Name -> function of the test labels, the predictions, the number of classes and the items' groups to a score (0-1) of a probe,
+with its interval. To add one, write a function, name it in this dict, and raise `VERSION`."""
 
 
 def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0) -> Estimate:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 from probing.errors import ConfigError
 from probing.evaluation import best, comparisons
 from probing.evaluation.comparisons import Comparison
-from probing.evaluation.paired_tests import compare
+from probing.evaluation.paired_tests import DEPENDENCE, compare
 from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, metrics_of, to_lines, value
 
 Key = tuple[Any, ...]
@@ -173,9 +174,15 @@ class ResultTable:
         key = (*cells, "", *others, "", *halves)
         if key not in self._compared:
             a, b = (np.stack([self.correct(cell) for cell in column]) for column in (cells, others))
-            interval, p = compare(a, b, self.groups(cells[0]), halves)
+            dependence = DEPENDENCE if cells[0] in self._of_folds else 1.0
+            interval, p = compare(a, b, self.groups(cells[0]), halves, dependence)
             self._compared[key] = Comparison(interval.value, interval.lower, interval.upper, float((a != b).mean()), p)
         return self._compared[key]
+
+    @cached_property
+    def _of_folds(self) -> frozenset[str]:
+        """The cells of cross-validated tasks."""
+        return frozenset(self.frame.cell[self.frame.n_folds.notna()])
 
     def floors(self) -> pd.DataFrame:
         """Test accuracy (0-1) of the floors that read the text: tasks × floors."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
@@ -28,11 +29,6 @@ from sklearn.feature_extraction.text import CountVectorizer
 from probing.data.task import Split, Task
 from probing.probes.senteval import liblinear
 from probing.types import Labels
-
-CONTROL_VERSIONS = {"permuted": 1, "word": 2}
-"""Part of a cell's key: raise one when the same task and seed would give other labels of that kind."""
-
-CONTROLS = tuple(CONTROL_VERSIONS)
 
 MINIMUM = 10
 """Train sentences that a word decides at least, so that its label can be learned."""
@@ -54,28 +50,34 @@ def control_task(task: Task, kind: str, seed: int) -> Task:
     """Return the task with control labels in every split; of a cross-validated task call it for each fold.
 
     Args:
-        kind: "permuted" or "word" (see the module's text).
+        kind: of `CONTROLS` (see the module's text).
         seed: of the draw. The deciding words do not depend on it.
     """
-    rng = np.random.default_rng(seed)
-    if kind == "permuted":
-        labels = [rng.permutation(split.labels) for split in task.splits.values()]
-    elif kind == "word":
-        words = deciding_words(task.train.texts, len(task.classes))
-        word_of = [_deciding_word(split.texts, words) for split in task.splits.values()]
-        sizes = np.bincount(word_of[0], minlength=len(words) + 1)
-        label_of = _draw_labels(sizes, np.bincount(task.train.labels, minlength=len(task.classes)), rng)
-        labels = [label_of[word] for word in word_of]
-    else:
+    if kind not in CONTROLS:
         raise ValueError(f"unknown control {kind!r}; allowed: {', '.join(CONTROLS)}")
+    labels = CONTROLS[kind].labels(task, np.random.default_rng(seed))
     splits = {name: Split(split.texts, y) for (name, split), y in zip(task.splits.items(), labels, strict=True)}
     return replace(task, train=splits["train"], dev=splits["dev"], test=splits["test"])
 
 
 def unsuited(task: Task, kind: str) -> str:
     """Return why the task cannot have this control, as a clause; empty if it can."""
-    if kind != "word":
-        return ""
+    return CONTROLS[kind].unsuited(task)
+
+
+def _shuffled(task: Task, rng: np.random.Generator) -> list[Labels]:
+    return [rng.permutation(split.labels) for split in task.splits.values()]
+
+
+def _by_word(task: Task, rng: np.random.Generator) -> list[Labels]:
+    words = deciding_words(task.train.texts, len(task.classes))
+    word_of = [_deciding_word(split.texts, words) for split in task.splits.values()]
+    sizes = np.bincount(word_of[0], minlength=len(words) + 1)
+    label_of = _draw_labels(sizes, np.bincount(task.train.labels, minlength=len(task.classes)), rng)
+    return [label_of[word] for word in word_of]
+
+
+def _too_few_words(task: Task) -> str:
     needed = max(20, 2 * len(task.classes))
     for part in task.parts:
         words = deciding_words(part.train.texts, len(task.classes))
@@ -140,6 +142,24 @@ def _draw_labels(sizes: Labels, counts: Labels, rng: np.random.Generator) -> Lab
         labels[word] = rng.choice(len(quota), p=room / room.sum()) if room.any() else quota.argmax()
         quota[labels[word]] -= sizes[word]
     return labels
+
+
+class Control(NamedTuple):
+    """A kind of control task.
+
+    Attributes:
+        version: part of a cell's key: raise it when the same task and seed would give other labels.
+        labels: from a task and the generator of the draw to the labels of its splits, in their order.
+        unsuited: see the function.
+    """
+
+    version: int
+    labels: Callable[[Task, np.random.Generator], Sequence[Labels]]
+    unsuited: Callable[[Task], str] = lambda task: ""
+
+
+CONTROLS = {"permuted": Control(1, _shuffled), "word": Control(2, _by_word, _too_few_words)}
+"""To add a kind, write a function of its labels and name it in this dict."""
 
 
 def look_up(control: Task) -> tuple[Labels, Labels]:

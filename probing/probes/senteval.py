@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from probing.encoders.base import POOLINGS
+from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError
 from probing.probes.base import (
     Load,

@@ -7,7 +7,7 @@ same numbers stand in the tables.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import matplotlib
@@ -16,7 +16,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from probing.encoders.pooling import POOLINGS
 from probing.evaluation.table import ResultTable
+from probing.report.markdown import views
+
+Pictures = Iterator[tuple[str, str, str]]
+"""Title, name of the file (without figure- and .svg), and SVG text of each picture."""
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FLOOR_STYLES = {"majority": (0, (1, 1)), "length": (0, (4, 2)), "nb-unigram": (0, (6, 2, 1, 2)), "nb-bigram": "-"}
@@ -104,6 +109,22 @@ def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[st
         for panel in panels[len(poolings) :]:
             panel.set_visible(False)
         return svg(figure)
+
+
+def _all_heat_maps(table: ResultTable) -> Pictures:
+    for k, (encoder, probe, poolings) in enumerate(views(table), start=1):
+        yield f"Layer × task, {encoder}, {probe}", f"{k}-{encoder}-{probe}", heat_map(table, encoder, probe, poolings)
+
+
+def _all_curves(table: ResultTable) -> Pictures:
+    frame = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
+    for probe in dict.fromkeys(frame.probe):
+        for pooling in [p for p in POOLINGS if frame[(frame.probe == probe) & (frame.pooling == p)].layer.nunique() > 1]:
+            yield f"Layer curves, {pooling}, {probe}", f"curves-{pooling}-{probe}", curves(table, probe, pooling)
+
+
+FIGURES: list[Callable[[ResultTable], Pictures]] = [_all_heat_maps, _all_curves]
+"""The figures of every report. To add one, write a function that yields its pictures, and name it in this list."""
 
 
 _TITLES = {"T": "mean T", "T_relative": "median T_relative"}

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from probing.encoders.base import POOLINGS
+from probing.encoders.pooling import POOLINGS
+from probing.evaluation.statistics import METRICS
 from probing.evaluation.table import ResultTable
 from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
 
@@ -28,7 +29,7 @@ def summary_table(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
         line["95 % interval"] = f"{percent(row.accuracy_low)}–{percent(row.accuracy_high)}" if row.seeds else ""
         if best.seeds.max() > 1:
             line["sd over seeds"] = f"{percent(row.seed_sd)} ({row.seeds})" if row.seeds > 1 else ""
-        line["macro F1"] = percent(row.macro_f1)
+        line |= {name.replace("_f1", " F1"): percent(getattr(row, name)) for name in METRICS if name != "accuracy"}
         line["not separated from it"] = _columns(row)
         line |= _controls(table, row)
         line |= {name: percent(value) for name, value in beside.items()}
@@ -51,7 +52,8 @@ def _controls(table: ResultTable, row: Any) -> dict[str, str]:
             line = dict.fromkeys(names, "n/a" if len(planned) else "")
     if "permuted" in table.controls:
         line["leak check (permuted labels)"] = percent(row.control_permuted) + ("‖" if row.leak_p < LEAK_ALPHA else "")
-    return line
+    others = [kind for kind in table.controls if kind not in ("word", "permuted")]
+    return line | {f"control ({kind})": percent(getattr(row, f"control_{kind}")) for kind in others}
 
 
 def percent(value: float) -> str:
@@ -76,7 +78,8 @@ def _ranges(layers: Sequence[int], better: Sequence[int] = ()) -> str:
 def _columns(row: Any) -> str:
     """Layers that are not separated from the best, by pooling, the best's first; `+` after those that are better on test."""
     listed = [*row.not_separated, *row.better]
-    poolings = sorted({pooling for _, pooling in listed}, key=lambda pooling: (pooling != row.pooling, POOLINGS.index(pooling)))
+    order = [*POOLINGS]
+    poolings = sorted({pooling for _, pooling in listed}, key=lambda pooling: (pooling != row.pooling, order.index(pooling)))
     parts = []
     for pooling in poolings:
         same, better = ([layer for layer, p in columns if p == pooling] for columns in (row.not_separated, row.better))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probing.evaluation.paired_tests import DEPENDENCE
 from probing.evaluation.table import ResultTable
 from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
 from probing.report.markdown import percent
@@ -32,20 +33,27 @@ def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
         "‡ the solver did not converge. ¶ the chosen C (or L2) stands at the end of its grid.",
         f"Seeds: {seeds or 'none matters'} (train subsets, control labels, random weights, and probes that draw; a cell that no "
         "seed can change is measured once); with several, scores are means over them.",
-        "Random weights: each draw at its own dev-best layer and pooling; mean ± standard deviation over draws (their number).",
         *_control_notes(table),
     ]
+    if (best.random_n > 0).any():
+        lines.append("Random weights: each draw at its own dev-best layer and pooling; mean ± standard deviation over draws.")
+    if untested := best[(best.floor == "") & (best.seeds > 0)].paper_name.unique().tolist():
+        lines.append(f"No floor was measured, so that a missing † says nothing: {', '.join(untested)}.")
+    if table.frame.n_folds.notna().any():
+        lines.append(
+            f"Cross-validated tasks: fits share train sentences; standard errors of differences are multiplied by {DEPENDENCE}."
+        )
     if best.groupby(["task", "probe"]).encoder.nunique().max() > 1:
         lines.append(
             f"Encoders compared: {test} on the same items, each at its dev-best layer, Holm over all pairs, tasks and probes "
-            " of the table; encoders of a task that share a letter are not separated at 0.05."
+            "of the table; encoders of a task that share a letter are not separated at 0.05."
         )
     lines += _power(best)
     fits = frame[(frame.status == "done") & (frame.role != "floor")].drop_duplicates("cell")
     if ends := [f"{n} at the {end}" for end, n in fits.edge.value_counts().items() if end]:
         lines.append(
             f"¶ {' and '.join(ends)} of the grid, of {len(fits)} fitted cells (column edge of rows.csv). At the upper end of a "
-            "grid of C the score is a lower bound: a wider grid can only raise the dev accuracy."
+            "grid of C the dev accuracy is a lower bound: a wider grid can only raise it; the test accuracy may move either way."
         )
     if not_converged := table.not_converged():
         lines.append(f"{not_converged} of {len(frame)} cells did not converge (column converged of rows.csv).")
@@ -138,12 +146,13 @@ def _control_notes(table: ResultTable) -> list[str]:
         notes.append(
             "Control (word): each sentence has the random label of one of its words, with the label histogram of the task. "
             "Selectivity: accuracy minus accuracy on this control task, same layer, pooling and probe (Hewitt & Liang 2019). "
-            f"Ceiling: what words alone reach there{': ' * bool(known)}{', '.join(known)}. n/a: too few words for the classes."
+            f"Ceiling: what words alone reach there{': ' * bool(known)}{', '.join(known)}. Selectivity is too large by up to what "
+            "the ceiling lacks of 100 %: a smaller one can be word identity alone. n/a: too few words for the classes."
         )
         if low := [task for task, value in reached.get("word bag", {}).items() if value < LOW_CEILING]:
             notes.append(
                 f"◊ Warning: a bag of words reaches less than {100 * LOW_CEILING:.0f} % on the word control of {', '.join(low)}: "
-                "it is hard to learn there, and selectivity may be too large by what the ceiling lacks of 100 %."
+                "it is hard to learn there, and selectivity says little."
             )
     if "permuted" in table.controls:
         notes.append(

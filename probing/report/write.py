@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from probing.encoders.base import POOLINGS
 from probing.errors import ConfigError
 from probing.evaluation.comparisons import letters_of
 from probing.evaluation.runs import Run
@@ -64,14 +63,8 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
 
 def _pictures(table: ResultTable, folder: Path) -> list[tuple[str, str]]:
     pictures = []
-    for k, (encoder, probe, poolings) in enumerate(markdown.views(table), start=1):
-        slug = "".join(c if c.isalnum() else "-" for c in f"{k}-{encoder}-{probe}")
-        pictures.append((f"Layer × task, {encoder}, {probe}", figures.heat_map(table, encoder, probe, poolings)))
-        (folder / f"figure-{slug}.svg").write_text(pictures[-1][1], encoding="utf-8")
-    frame = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
-    for probe in dict.fromkeys(frame.probe):
-        for pooling in [p for p in POOLINGS if frame[(frame.probe == probe) & (frame.pooling == p)].layer.nunique() > 1]:
-            pictures.append((f"Layer curves, {pooling}, {probe}", figures.curves(table, probe, pooling)))
-            slug = "".join(c if c.isalnum() else "-" for c in f"curves-{pooling}-{probe}")
-            (folder / f"figure-{slug}.svg").write_text(pictures[-1][1], encoding="utf-8")
+    for title, name, picture in (one for make in figures.FIGURES for one in make(table)):
+        slug = "".join(c if c.isalnum() else "-" for c in name)
+        (folder / f"figure-{slug}.svg").write_text(picture, encoding="utf-8")
+        pictures.append((title, picture))
     return pictures

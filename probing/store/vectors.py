@@ -29,7 +29,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from probing.encoders.base import POOLINGS, Encoder, fingerprint
+from probing.encoders.base import Encoder, fingerprint
+from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, StatesError, StoreError, did_you_mean
 from probing.files import os_errors_as_store_error, read_sealed, replace_file, sealed
 from probing.log import bar, human_bytes, info

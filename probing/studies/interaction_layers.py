@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from probing.data.sources import SentEvalFolder
-from probing.encoders.base import REREAD, Encoder, fingerprint
+from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError
 from probing.evaluation.evaluate import evaluate
 from probing.evaluation.paired_tests import holm, paired
@@ -31,7 +31,7 @@ from probing.evaluation.statistics import mean_ci, median_ci
 from probing.evaluation.table import ResultTable
 from probing.interactions.options import Estimator, Masking
 from probing.interactions.text.many import draw_cases, layer_interactions
-from probing.interactions.text.masking import possible, published
+from probing.interactions.text.masking import REREAD, possible, published
 from probing.report import figures
 from probing.store.results import ResultStore
 from probing.studies import Context, check_words, require

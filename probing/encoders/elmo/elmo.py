@@ -22,9 +22,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probing.encoders.base import REREAD, Item, States, check_device, name_in_tables, resolve_device
+from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, read_options
 from probing.encoders.elmo.hdf5 import check_file
+from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 from probing.files import file_sha256
 
@@ -59,16 +60,13 @@ class ELMoEncoder:
     device: str = "cpu"
     label: str | None = None
 
-    poolings = ("mean", "max", "last")
+    poolings = TOKEN_POOLINGS
 
     def __post_init__(self) -> None:
         check_device(self.device)
         if self.max_length is not None and self.max_length < 1:
             raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 1)")
         self.name = name_in_tables(self, self.label or Path(self.weights).stem, ("max_length", "stateful"))
-
-    def maskings(self) -> tuple[str, ...]:
-        return ("zero", *REREAD)
 
     def random_twin(self, seed: int) -> ELMoEncoder:
         """The same options, weights drawn from `seed`."""

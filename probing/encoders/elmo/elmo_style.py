@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from probing.encoders.base import REREAD, Item
+from probing.encoders.base import Item
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids
 from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.elmo.hdf5 import library
@@ -108,9 +108,6 @@ class ELMoStyle(Architecture):
             proj_clip=self.clip,
             use_skip_connections=True,
         )
-
-    def maskings(self) -> tuple[str, ...]:
-        return ("zero", *REREAD)
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -36,6 +36,7 @@ import numpy as np
 from probing.data.readers.files import read_json
 from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, words_of_spans
 from probing.encoders.elmo.hdf5 import read_arrays, weight
+from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 from probing.files import file_sha256
 
@@ -74,7 +75,7 @@ class TextgenrnnEncoder:
     device: str = "cpu"
     label: str | None = None
 
-    poolings = ("mean", "max", "last")
+    poolings = TOKEN_POOLINGS
 
     def __post_init__(self) -> None:
         check_device(self.device)

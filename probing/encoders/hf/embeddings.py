@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.hf.inspection import Inspection
+from probing.encoders.pooling import TOKEN_POOLINGS
 
 if TYPE_CHECKING:
     from probing.encoders.hf.textmodel import TextModel
@@ -25,7 +26,7 @@ class InputEmbeddings(HuggingFaceEncoder):
 
     special_tokens: bool = False
 
-    poolings = ("mean", "max", "last")
+    poolings = TOKEN_POOLINGS
     obeys_mask = False  # it takes no attention mask
 
     def __post_init__(self) -> None:

@@ -25,12 +25,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from probing.encoders.base import REREAD, TOKEN_BUDGET, Item, Pooled, States, resolve_device
+from probing.encoders.base import TOKEN_BUDGET, Item, Pooled, States, resolve_device
 from probing.encoders.hf.batching import LARGE, BatchRunner
 from probing.encoders.hf.files import ModelFiles
 from probing.encoders.hf.inspection import Inspection
 from probing.encoders.hf.loading import load_model
 from probing.encoders.hf.tokens import Tokens
+from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError, ForeignError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class HuggingFaceEncoder(ModelFiles):
     def poolings(self) -> tuple[str, ...]:
         first = self._tokens.first_id
         has_cls = first is not None and first == self.tokenizer.cls_token_id
-        return ("cls", "mean", "max", "last") if has_cls else ("mean", "max", "last")
+        return ("cls", *TOKEN_POOLINGS) if has_cls else TOKEN_POOLINGS
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -102,18 +103,6 @@ class HuggingFaceEncoder(ModelFiles):
     def obeys_mask(self) -> bool:
         """Whether a word that the attention mask hides changes no state of the other words."""
         return self._text.obeys_mask(self._test_length)
-
-    def maskings(self) -> tuple[str, ...]:
-        tokens = self.tokenizer
-        offered = {
-            "pad": tokens.pad_token_id is not None,
-            "zero": True,
-            "mean": True,
-            "mask": tokens.mask_token_id is not None,
-            "unknown": tokens.unk_token_id is not None,
-            "attention": self.obeys_mask,
-        }
-        return (*(name for name, possible in offered.items() if possible), *REREAD)
 
     def remembered(self) -> dict[str, Any]:
         """The inspection as plain JSON, for `recall`."""

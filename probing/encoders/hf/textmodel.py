@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from probing.encoders.base import CONTEXTUAL, Item, Pooled, Pooler, States, pooled_states
+from probing.encoders.base import CONTEXTUAL, Item, Pooled, States, pooled_states
 from probing.encoders.hf.batching import close, find_batching
 from probing.encoders.hf.hooks import watched
 from probing.encoders.hf.layers import Layers, find_layers
 from probing.encoders.hf.tokens import Sentence, Tokens, with_token
+from probing.encoders.pooling import Pooler
 from probing.errors import EncoderError, StatesError, foreign
 
 

@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from probing import config as presets
-from probing.encoders.base import REREAD, check_device
+from probing.encoders.base import check_device
 from probing.encoders.networks.encoder import NetworkEncoder
 from probing.encoders.networks.network import Network, Readable
 from probing.encoders.networks.vocabulary import HashedWords, TrainedVocabulary, Vocabulary
+from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 
 
@@ -58,7 +59,7 @@ class Architecture(NetworkEncoder):
 
     def __post_init__(self) -> None:
         check_device(self.device)
-        for option, allowed in (("reads", self.READS), ("pooling", ("mean", "max", "last"))):
+        for option, allowed in (("reads", self.READS), ("pooling", TOKEN_POOLINGS)):
             if getattr(self, option) not in allowed:
                 raise EncoderError(f"encoder.{option}={getattr(self, option)!r} is unknown (allowed: {', '.join(allowed)})")
         self._check_positive("embedding_dim", "layers", "buckets", "max_length")
@@ -104,9 +105,6 @@ class Architecture(NetworkEncoder):
 
     def export(self, network: Readable, folder: Path) -> None:
         """Writes the trained weights in another format beside the checkpoint, if the architecture has one."""
-
-    def maskings(self) -> tuple[str, ...]:
-        return ("pad", "zero", "mean", "mask", "unknown", *REREAD)
 
     # The untrained encoder.
 

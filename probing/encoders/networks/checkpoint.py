@@ -102,9 +102,6 @@ class CheckpointEncoder(NetworkEncoder):
     def vocabulary(self) -> Vocabulary:
         return self.architecture.reader(TrainedVocabulary(self._text(VOCABULARY)))
 
-    def maskings(self) -> tuple[str, ...]:
-        return self.architecture.maskings()
-
     def _described(self) -> Mapping[str, Any]:
         if self.random_weights:
             return replace(self.architecture, init_seed=self.init_seed)._described()

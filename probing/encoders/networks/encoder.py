@@ -12,6 +12,7 @@ from torch import nn
 from probing.encoders.base import Item, States, resolve_device
 from probing.encoders.networks.network import Readable, run
 from probing.encoders.networks.vocabulary import CLOSE, Vocabulary
+from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class NetworkEncoder:
     init_seed: int
     max_length: int | None
     device: str
-    poolings = ("mean", "max", "last")
+    poolings = TOKEN_POOLINGS
 
     @property
     def name(self) -> str:

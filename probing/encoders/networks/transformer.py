@@ -53,9 +53,6 @@ class Transformer(Architecture):
     def state_width(self) -> int:
         return self.embedding_dim
 
-    def maskings(self) -> tuple[str, ...]:
-        return (*super().maskings(), "attention") if self.reads == "all" else super().maskings()
-
     def stack(self) -> nn.Module:
         return TransformerStack(self.embedding_dim, self.layers, self.heads, self.feedforward, self.reads != "all", self.dropout)
 

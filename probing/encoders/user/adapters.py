@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probing.encoders.base import Encoder, Item, States
+from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.encoders.user.usercode import reraise_user_errors
 from probing.errors import ForeignError, StatesError
 
@@ -140,7 +141,7 @@ class Function(Adapter):
             raise StatesError(f"{self.subject}: a dict with the keys {list(layers)}; {EXPECTED}")
         rows = {name: read_layer(value, len(texts), f"{self.subject}: {name!r}") for name, value in layers.items()}
         kinds = {kind for kind, _ in rows.values()}
-        poolings = ("sentence",) if kinds == {1} else ("mean", "max", "last")
+        poolings = ("sentence",) if kinds == {1} else TOKEN_POOLINGS
         if len(kinds) > 1 or self.poolings not in ((), poolings):
             raise StatesError(f"{self.subject}: gave vectors of sentences in one place and states of tokens in another; {EXPECTED}")
         self.poolings = poolings

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from probing.encoders.base import Item
+from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.encoders.user.adapters import Adapter, Rows
 from probing.encoders.user.usercode import reraise_user_errors
 from probing.errors import EncoderError, ForeignError, StatesError, did_you_mean
@@ -46,7 +47,7 @@ class Module(Adapter):
     """The adapter of `ModuleStates`."""
 
     form = "module"
-    poolings = ("mean", "max", "last")
+    poolings = TOKEN_POOLINGS
 
     def __init__(self, subject: str, what: ModuleStates, batch_size: int):
         import torch

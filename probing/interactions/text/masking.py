@@ -37,19 +37,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from probing.encoders.base import REREAD, TOKEN_BUDGET, Encoder, Item, States, maskings
+from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, States
 from probing.encoders.elmo.elmo import ELMoEncoder
 from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.elmo.elmo_style import ELMoStyle
 from probing.encoders.hf.embeddings import InputEmbeddings
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.networks.encoder import NetworkEncoder
+from probing.encoders.networks.transformer import Transformer
 from probing.encoders.networks.vocabulary import MASK, PAD, UNKNOWN
 from probing.errors import ConfigError, EncoderError, did_you_mean
 from probing.store.extraction import batches
 from probing.types import Coalitions
 
-MASKINGS = ("mask", "pad", "unknown", "zero", "mean", "attention", "delete", "replace")
+REREAD = ("delete", "replace")
+"""Maskings that any encoder allows: the words are taken out of the text, or replaced in it, and the text is tokenized anew."""
 
 Way = Callable[[torch.Tensor], AbstractContextManager[None]]
 """Masks while the context is open: takes the absent tokens of the batch that is to come, bool (batch, tokens)."""
@@ -78,9 +80,9 @@ class MaskedSentence:
             raise ConfigError("the text holds no word")
         if getattr(encoder, "stateful", False):
             raise ConfigError("encoder.stateful=true: its states depend on what was read before, they are no function of the words")
-        allowed = possible(encoder)
-        if masking not in MASKINGS:
-            raise ConfigError(f"masking={masking!r} is unknown{did_you_mean(masking, MASKINGS)} (allowed: {', '.join(allowed)})")
+        allowed, known = possible(encoder), (*MASKINGS, *REREAD)
+        if masking not in known:
+            raise ConfigError(f"masking={masking!r} is unknown{did_you_mean(masking, known)} (allowed: {', '.join(allowed)})")
         if masking not in allowed:
             raise ConfigError(f"masking={masking} is not possible for {encoder.name} (allowed: {', '.join(allowed)})")
         if (masking == "replace") != (replacement is not None) or (replacement is not None and not replacement.strip()):
@@ -89,7 +91,7 @@ class MaskedSentence:
         self.keeps_tokens = masking not in REREAD
         self._replacement = replacement
         self._by_tokens = masking != "replace" and _family(encoder) is not None
-        self._way = _ways(encoder).get(masking)
+        self._way = MASKINGS[masking](encoder) if self.keeps_tokens else None
         [self.item] = self._read([" ".join(self.words)])
         if self._by_tokens:
             [self._owners] = encoder.word_ids([" ".join(self.words)])
@@ -154,12 +156,12 @@ class MaskedSentence:
 
 def possible(encoder: Encoder) -> tuple[str, ...]:
     """The maskings that the encoder allows, in the order of `MASKINGS`."""
-    return tuple(sorted(maskings(encoder), key=MASKINGS.index))
+    return (*(name for name, way in MASKINGS.items() if way(encoder) is not None), *REREAD)
 
 
 def published(encoder: Encoder) -> str:
     """The masking of the released experiments: pad (BERT, CNN), or zero where there is no such token (ELMo)."""
-    return maskings(encoder)[0]
+    return next((name for name in ("pad", "zero") if MASKINGS[name](encoder) is not None), "delete")
 
 
 def _family(encoder: Encoder) -> str | None:
@@ -168,29 +170,6 @@ def _family(encoder: Encoder) -> str | None:
     if isinstance(encoder, ELMoEncoder) or (isinstance(encoder, NetworkEncoder) and isinstance(encoder.architecture, ELMoStyle)):
         return "elmo"
     return "network" if isinstance(encoder, NetworkEncoder) else None
-
-
-def _ways(encoder: Any) -> dict[str, Way]:
-    """How encoders of this family mask in place; `maskings` says which of these the encoder allows."""
-    family = _family(encoder)
-    if family == "elmo":
-        return {"zero": partial(_zero_token_vectors, encoder)}
-    if family is None:
-        return {}
-    if family == "huggingface":
-        tokenizer = encoder.tokenizer
-        ids = {"mask": tokenizer.mask_token_id, "pad": tokenizer.pad_token_id, "unknown": tokenizer.unk_token_id}
-        if isinstance(encoder, InputEmbeddings):
-            put = partial(_WordVectors, encoder.name, lambda: encoder.model)
-        else:
-            put = partial(_WordVectors, encoder.name, lambda: encoder.model.get_input_embeddings())
-        attention = partial(_unattended, lambda: [encoder.model], "attention_mask", 0)
-    else:
-        ids = {"mask": MASK, "pad": PAD, "unknown": UNKNOWN}
-        put = partial(_WordVectors, encoder.name, lambda: encoder.network.embedding)
-        attention = partial(_unattended, lambda: encoder.network.forwards.blocks, "src_key_padding_mask", True)
-    vectors = {name: put(vector) for name, vector in (ids | {"zero": "zero", "mean": "mean"}).items()}
-    return vectors | {"attention": attention}
 
 
 class _WordVectors:
@@ -254,3 +233,43 @@ def _zero_token_vectors(encoder: Any, absent: torch.Tensor) -> Iterator[None]:
         yield
     finally:
         del network.token_vectors
+
+
+def _put(encoder: Any, vector: int | str | None) -> Way | None:
+    """Absent words get the vector of this token, the vector "zero", or the "mean" of all; None where there is no such thing."""
+    family = _family(encoder)
+    if vector is None or family not in ("huggingface", "network"):
+        return None
+    if family == "network":
+        return _WordVectors(encoder.name, lambda: encoder.network.embedding, vector)
+    if isinstance(encoder, InputEmbeddings):
+        return _WordVectors(encoder.name, lambda: encoder.model, vector)
+    return _WordVectors(encoder.name, lambda: encoder.model.get_input_embeddings(), vector)
+
+
+def _token(encoder: Encoder, of_network: int, of_tokenizer: str) -> Way | None:
+    return _put(encoder, getattr(encoder.tokenizer, of_tokenizer) if isinstance(encoder, HuggingFaceEncoder) else of_network)
+
+
+def _zero(encoder: Encoder) -> Way | None:
+    return partial(_zero_token_vectors, encoder) if _family(encoder) == "elmo" else _put(encoder, "zero")
+
+
+def _attention(encoder: Any) -> Way | None:
+    family = _family(encoder)
+    if family == "huggingface" and encoder.obeys_mask:
+        return partial(_unattended, lambda: [encoder.model], "attention_mask", 0)
+    if family == "network" and isinstance(encoder.architecture, Transformer) and encoder.architecture.reads == "all":
+        return partial(_unattended, lambda: encoder.network.forwards.blocks, "src_key_padding_mask", True)
+    return None
+
+
+MASKINGS: dict[str, Callable[[Encoder], Way | None]] = {
+    "mask": partial(_token, of_network=MASK, of_tokenizer="mask_token_id"),
+    "pad": partial(_token, of_network=PAD, of_tokenizer="pad_token_id"),
+    "unknown": partial(_token, of_network=UNKNOWN, of_tokenizer="unk_token_id"),
+    "zero": _zero,
+    "mean": partial(_put, vector="mean"),
+    "attention": _attention,
+}
+"""Name -> function of an encoder to how it masks in place, None where it cannot. To add one, write a function and name it here."""
