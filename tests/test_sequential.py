@@ -121,7 +121,7 @@ def test_what_cannot_be_told_apart_runs_out_of_sentences_and_says_so(root, tmp_p
     result = flash([task], [ToyEncoder()], store=tmp_path / "s", precision=0.01, floors=["majority"])
     [line] = result.answers.itertuples()
     assert line.why == "data exhausted" and 4 * line.n_dev == line.n_test == 1920 and line.half_width > 0.01
-    assert line.tied == [0, 1, 2], "labels are noise: no layer is better"
+    assert line.tied == [(0, "mean"), (1, "mean"), (2, "mean")], "labels are noise: no layer is better"
     assert set(result.table.frame.role) == {"probe", "floor"}
     result.write(tmp_path)
     text = (tmp_path / "flash.md").read_text()

@@ -279,7 +279,7 @@ def _answers(
         own_reason = separated if len(tied) == 1 else "within precision" if max(widths) <= precision else ""
         reason = (own_reason if not row.missing else "") or (f"mean {why}" if len(tasks) > 1 else why)
         line = {"task": row.task, "encoder": row.encoder, "layer": row.layer, "pooling": row.pooling}
-        line["tied"] = sorted((layer, pooling) for _, pooling, layer in tied)
+        line["tied"] = sorted((int(layer), pooling) for _, pooling, layer in tied)
         line |= interval([row.cell])
         lines.append(line | sizes | {"share": share, "half_width": max(widths), "why": reason})
     best_of, compared = (last.best, last.lines) if last is not None and len(tasks) > 1 else ((), ())
@@ -287,7 +287,7 @@ def _answers(
         encoder, pooling, layer = key
         close = [line for line in compared if line["family"] == encoder and not line["separated"]]
         line = {"task": f"mean of {len(tasks)} tasks", "encoder": encoder, "layer": layer, "pooling": pooling}
-        line["tied"] = sorted((line["layer"], line["pooling"]) for line in close)
+        line["tied"] = sorted((int(line["layer"]), line["pooling"]) for line in close)
         line |= interval(_cells(table.frame)[key].values())
         sizes = {f"n_{name}": sum(len(part.splits[name]) for part in samples) for name in ("train", "dev", "test")}
         sizes |= {"n_classes": sum(len(part.classes) for part in samples)}
