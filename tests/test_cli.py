@@ -168,6 +168,13 @@ def test_a_mistake_is_said_in_two_lines_with_exit_code_2(tmp_path, words, messag
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) <= 3, done.stderr
 
 
+def test_text_of_which_no_task_can_be_made_is_an_error_after_the_reasons(tmp_path):
+    (tmp_path / "few.txt").write_text("One sentence of some words .\nAnother sentence of some words .\n")
+    done = probing("make-tasks", "--from", "few.txt", "--out", "made", cwd=tmp_path)
+    assert done.returncode == 2 and "no task was made of few.txt" in done.stderr and "Traceback" not in done.stderr
+    assert "sentence_length" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

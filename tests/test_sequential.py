@@ -125,7 +125,7 @@ def test_what_cannot_be_told_apart_runs_out_of_sentences_and_says_so(root, tmp_p
     assert set(result.table.frame.role) == {"probe", "floor"}
     result.write(tmp_path)
     text = (tmp_path / "flash.md").read_text()
-    assert re.search(rf"\| tree_depth \| toy \| {line.layer} mean \| 0 1 2 \|.*\| data exhausted \|", text)
+    assert re.search(rf"\| tree_depth \| toy \| {line.layer} mean \| 0/mean 1/mean 2/mean \|.*\| data exhausted \|", text)
     assert len(pd.read_csv(tmp_path / "flash-rounds.csv")) == len(result.rounds)
 
 

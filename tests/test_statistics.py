@@ -337,6 +337,22 @@ def test_intervals_and_tests_of_groups_keep_their_level_where_those_of_items_do_
     assert by_items < 0.8 and separated_by_items > 0.15
 
 
+def test_the_f1_of_few_items_or_groups_has_no_narrow_interval():
+    """One group says nothing of others; with three whose shares differ, the interval still covers."""
+    rng = np.random.default_rng(2)
+    gold = np.arange(180) % 2
+    predicted = np.where(rng.random(180) < 0.8, gold, 1 - gold)
+    for one in (macro_f1(gold, predicted, 2, np.zeros(180, int)), macro_f1(gold[:1], gold[:1], 2)):
+        assert (one.lower, one.upper) == (0, 1)
+    hits, covered = 0.8, 0
+    for _ in range(200):  # shares that differ between three groups
+        shares = np.clip(hits + 0.1 * rng.standard_normal(3), 0, 1)
+        right = rng.random(180) < np.repeat(shares, 60)
+        one = macro_f1(gold, np.where(right, gold, 1 - gold), 2, np.repeat(np.arange(3), 60))
+        covered += one.lower <= hits <= one.upper
+    assert covered >= 180
+
+
 def test_the_f1_of_groups_is_resampled_by_whole_groups():
     """Against the plain way: draw groups with replacement, and score their items together."""
     rng = np.random.default_rng(1)

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from probing.errors import ConfigError
 from probing.evaluation.comparisons import letters_of
-from probing.evaluation.paired_tests import compare, mcnemar, smallest_difference
+from probing.evaluation.paired_tests import DEPENDENCE, compare, mcnemar, smallest_difference
 from probing.evaluation.rows import COLUMNS, IDENTITY, Row
 from probing.evaluation.statistics import mean_accuracy
 from probing.evaluation.table import ResultTable, merge
@@ -553,6 +554,32 @@ def test_items_of_one_group_are_one_piece_of_evidence():
     assert ResultTable.of(rows, asked(right), lambda cell: ten).compare_layers().p[1] == pytest.approx(2 / 2**10)
     merged = merge([found, ResultTable.of([row(1, 0.9, encoder="two", cell="c")], asked({"c": correct(())}))])
     assert merged.compare_layers().set_index(["encoder", "layer"]).p["enc", 2] == 1
+
+
+@pytest.mark.parametrize(("m", "shown"), [(1, False), (5, False), (6, True), (20, True)])
+def test_a_sign_flip_test_of_few_groups_can_separate_nothing_and_says_so(m, shown):
+    """Of m groups that all lose, p = 2/2^m; noise of 30 items keeps the interval of the difference within reach."""
+    groups, right = np.arange(120) % m, {"a": correct((), 120), "b": correct(range(0, 120, 4), 120)}
+    rows = [row(1, 0.9, 1.0, cell="a", n_groups=m, n_test=120), row(2, 0.8, 0.7, cell="b", n_groups=m, n_test=120)]
+    line = ResultTable.of(rows, asked(right), lambda cell: groups).best().iloc[0]
+    assert (np.isfinite(line.can_show) and line.can_show <= 1) == shown
+    assert shown or len(line.not_separated) == 2
+
+
+def test_the_difference_of_cross_validated_layers_has_a_wider_error():
+    """p is that of McNemar's test with its normal deviate divided by DEPENDENCE; a task with splits keeps its own."""
+    right = {"a": correct(()), "b": correct(range(10))}
+    tables = {
+        folds: ResultTable.of([row(1, 0.9, 1.0, cell="a", n_folds=folds), row(2, 0.8, 0.9, cell="b", n_folds=folds)], asked(right))
+        for folds in (None, 5)
+    }
+    layers = {folds: table.compare_layers().set_index("layer") for folds, table in tables.items()}
+    assert layers[None].p[2] == pytest.approx(2 / 2**10)
+    assert norm.isf(layers[5].p[2] / 2) == pytest.approx(norm.isf(1 / 2**10) / DEPENDENCE)
+    assert layers[5].difference_high[2] - layers[5].difference_low[2] == pytest.approx(
+        DEPENDENCE * (layers[None].difference_high[2] - layers[None].difference_low[2])
+    )
+    assert tables[5].best().can_show[0] > tables[None].best().can_show[0]
 
 
 def halves(layer, scores, **more) -> list[Row]:
