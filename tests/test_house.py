@@ -18,6 +18,7 @@ import probing
 from probing import config as presets
 from probing import paths
 from probing.data import card as cards
+from probing.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = [m.name for m in pkgutil.walk_packages(probing.__path__, "probing.") if m.name != "probing.__main__"]
@@ -63,6 +64,11 @@ def test_a_class_that_moved_is_built_by_its_old_name(old, new):
     assert presets.first_target(cls) == old and cls.__module__ == module
     required = {f.name: "x" for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
     assert type(presets.build({"_target_": old, **required}, "encoder")) is cls
+
+
+def test_a_target_that_is_an_instance_is_refused():
+    with pytest.raises(ConfigError, match="is not a dataclass"):
+        presets.build({"_target_": "probing.interactions.options.EXACT"}, "encoder")
 
 
 @pytest.mark.parametrize("group", ["suite", "experiment"])

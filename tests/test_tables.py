@@ -491,6 +491,13 @@ def test_merge_takes_a_cell_once_and_knows_where_its_predictions_are():
     assert table.best().seeds[0] == 1  # the cell of both runs is no second seed
 
 
+def test_tables_without_predictions_are_merged_into_one_without():
+    one, two = ResultTable.of([row(0, 0.5, 0.5, cell="a")]), ResultTable.of([row(1, 0.6, 0.6, cell="b")])
+    assert merge([one, two]).best().layer.tolist() == [1]
+    with pytest.raises(ConfigError, match="no predictions to compare on"):
+        merge([one, ResultTable.of([row(1, 0.6, 0.6, cell="b")], asked({"b": correct([1])}))]).best()
+
+
 @pytest.mark.parametrize("done_first", [True, False])
 def test_merge_prefers_the_finished_cell(done_first):
     """A cell that failed in one run and is finished in another is finished, with the predictions of the one that has them."""

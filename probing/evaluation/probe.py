@@ -161,9 +161,8 @@ class Probe:
             return
         task, probe = cells[0].task, self.protocol
         rows = [vectors.rows(split.texts) for split in splits_of(task)]
-        groups: dict[
-            tuple[Representation, int, int | None], list[Cell]
-        ] = {}  # of a column, probe seed and train half; their label sets are fitted in one call
+        # of a column, probe seed and train half; their label sets are fitted in one call
+        groups: dict[tuple[Representation, int, int | None], list[Cell]] = {}
         for cell in by_pooling(cells):
             probe_seed = cell.own.seed if cell.own.probe_seed is not None else 0
             groups.setdefault((cell.place, probe_seed, cell.own.half), []).append(cell)
