@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from probing.data.expressions import FAMILIES, Expression, generate, parse, random_segment, read, write
@@ -30,6 +30,7 @@ def test_formulas_have_pythons_values(family):
 @settings(deadline=None, max_examples=80)
 @given(st.lists(st.tuples(st.sampled_from(["+", "-", "*", "**"]), st.sampled_from(["x1", "x2", "x3", "2", "0.5"])), max_size=8))
 def test_precedence_is_pythons(steps):
+    assume(sum(operator == "**" for operator, _ in steps) <= 3)  # a tower of five overflows in Python, too
     text = "x1 + x2 - x3 * " + " ".join(["x1", *(word for step in steps for word in step)])
     assert Expression("own", text, ())(all_coalitions(3)) == pytest.approx(by_python(text, 3), rel=1e-12, abs=1e-12)
     text = "- " + text

@@ -359,7 +359,7 @@ def test_a_version_of_the_scores_changes_every_key(tasks, monkeypatch):
         return {cell.key for cell in plan(tasks[:1], [ToyEncoder()], Request(PROBE))}
 
     first = keys()
-    monkeypatch.setattr("probing.evaluation.probe.SCORES_VERSION", 99)
+    monkeypatch.setattr("probing.evaluation.statistics.VERSION", 99)
     assert first.isdisjoint(keys())
 
 
