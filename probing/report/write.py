@@ -33,6 +33,9 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     folder.mkdir(parents=True, exist_ok=True)
     whole.to_csv(folder / "rows.csv")
     whole.to_parquet(folder / "rows.parquet")
+    if (folder / "report.html").is_file():  # figures of an earlier report may show what this one has not
+        for old in folder.glob("figure-*.svg"):
+            old.unlink()
     table, best, sections = whole.of_measure("probe"), whole.best(), measures.sections(whole)
     if best.empty and not sections:
         return
