@@ -61,9 +61,10 @@ def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
             line["best"] = (pooling, layer) == chosen
             cells, others = same_seeds(cells_of(rows), best)
             fits = differences(halves.get((pooling, layer), {}), halves.get(chosen, {}))
-            result = table.compare_cells(cells, others, fits) if cells else Comparison(*[np.nan] * 5)
-            if line["best"] and cells:
+            if line["best"]:
                 result = Comparison(0.0, 0.0, 0.0, 0.0, 1.0)
+            else:
+                result = table.compare_cells(cells, others, fits) if cells else Comparison(*[np.nan] * 5)
             line |= {"difference": result.difference, "difference_low": result.low, "difference_high": result.high}
             line |= {"discordance": result.discordance, "p": result.p}
             lost = next((row.status for row in rows if row.status != "done"), "no seed in common")

@@ -207,23 +207,10 @@ def _identity(row: Row) -> dict[str, Any]:
 
 
 _RECORDED = (
-    *(
-        "measure",
-        "role",
-        "task",
-        "paper_name",
-        "encoder",
-        "twin_of",
-        "layer",
-        "pooling",
-        "probe",
-        "control",
-        "seed",
-        "n_train",
-        "n_dev",
-    ),
-    *("n_test", "n_groups", "n_classes", "majority", "data_sha256", "test_sha256", "official_data", "encoder_fingerprint", "cell"),
-)
+    "measure", "role", "task", "paper_name", "encoder", "twin_of", "layer", "pooling", "probe", "control", "seed", "n_train",
+    "n_dev", "n_test", "n_groups", "n_classes", "majority", "data_sha256", "test_sha256", "official_data",
+    "encoder_fingerprint", "cell",
+)  # fmt: skip
 
 
 def _vectors(job: EncoderJob, store: Store) -> dict[str, Vectors | str]:
