@@ -91,7 +91,7 @@ def markdown(runs: pd.DataFrame, tasks: pd.DataFrame, ranks: pd.DataFrame, rates
             ", ".join(dict.fromkeys(part.why)),
         ])  # fmt: skip
     lines += table(header.split(" | "), rows)
-    if tasks.encoder.nunique() > 1:
+    if tasks.encoder.nunique() > 2:
         encoders = ranked_encoders(tasks)
         each = [f"{resolution(part):g} at {precision:g}" for precision, part in encoders.groupby("precision", sort=False)]
         lines += ["", f"Rank resolution of the {tasks.encoder.nunique()} encoders in a task, by precision: {', '.join(each)}."]
