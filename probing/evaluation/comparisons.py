@@ -36,12 +36,11 @@ class Comparison(NamedTuple):
 def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     """Every layer and pooling against the dev-best one of its task, encoder and probe, on the same test items.
 
-    Columns: accuracies (0-1, mean over the seeds that are finished), whether it is the best, the difference to the best with
-    its 95 % interval (negative: worse than the best), `discordance` (see `Comparison`), the p-value, Holm's over the layers and
-    poolings of this task, encoder, probe and size of the train split (other lines of the table change nothing),
-    `not_separated` (p_holm >= alpha) and `better` (separated, and better on test than the best). A layer that has no finished
-    seed in common with the best has no p-value, is neither, and says why in `missing`. Tests and intervals go over what
-    `interval_over` of `best` says; test and interval: `probing.evaluation.paired_tests.compare`.
+    Columns: accuracies (0-1, mean over the finished seeds), whether it is the best, the difference to the best with its 95 %
+    interval (negative: worse than the best), `discordance` (see `Comparison`), the p-value, Holm's over the layers and
+    poolings of this task, encoder, probe and size of the train split, `not_separated` (p_holm >= alpha) and `better`
+    (separated, and better on test than the best). A layer that has no finished seed in common with the best has no p-value, is
+    neither, and says why in `missing`.
     """
     lines = []
     for key, family in families(table):
@@ -61,9 +60,8 @@ def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
             line["best"] = (pooling, layer) == chosen
             cells, others = same_seeds(cells_of(rows), best)
             fits = differences(halves.get((pooling, layer), {}), halves.get(chosen, {}))
-            if line["best"]:
-                result = Comparison(0.0, 0.0, 0.0, 0.0, 1.0)
-            else:
+            result = Comparison(0.0, 0.0, 0.0, 0.0, 1.0)
+            if not line["best"]:
                 result = table.compare_cells(cells, others, fits) if cells else Comparison(*[np.nan] * 5)
             line |= {"difference": result.difference, "difference_low": result.low, "difference_high": result.high}
             line |= {"discordance": result.discordance, "p": result.p}
@@ -121,20 +119,14 @@ def compare_measure(table: ResultTable) -> pd.DataFrame:
     for (task, pooling, layer, encoder), cell in cells.items():
         others = {f"layer {layer - 1}": cells.get((task, pooling, layer - 1, encoder))}
         others |= {name: cells[task, pooling, layer, name] for name in table.encoders if (task, pooling, layer, name) in cells}
+        where = {"task": task, "encoder": encoder, "pooling": pooling, "layer": layer}
         later = table.encoders[table.encoders.index(encoder) :]
         for against, other in others.items():
             for metric in sorted(values[cell].keys() & values.get(other, {}).keys() - {"groups"}) if against not in later else ():
                 a, b = values[cell][metric], values[other][metric]
                 if len(a) == len(b):
                     estimate, p = paired(a - b)
-                    line = {
-                        "metric": metric,
-                        "task": task,
-                        "encoder": encoder,
-                        "pooling": pooling,
-                        "layer": layer,
-                        "against": against,
-                    }
+                    line = {"metric": metric, **where, "against": against}
                     lines.append(line | {"difference": estimate.value, "low": estimate.lower, "high": estimate.upper, "p": p})
     frame = pd.DataFrame(lines)
     return frame.assign(p_holm=holm(frame.p.fillna(1.0))) if len(frame) else frame

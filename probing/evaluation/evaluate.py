@@ -1,8 +1,7 @@
 """`evaluate`: tasks × encoders → a table of every layer and pooling, with floors, controls and intervals.
 
-Nothing is computed twice: finished cells are skipped; the sentences of all tasks that an encoder still needs go through it once;
-then its cells are computed task by task. An exception of an encoder, a measure, a probe or a floor (`probing.errors.ForeignError`),
-unusable states, and too little memory fail the cells that need the result; they are recorded and tried again by the next run.
+Finished cells are skipped. An exception of an encoder, a measure, a probe or a floor (`probing.errors.ForeignError`), unusable
+states, and too little memory fail the cells that need the result; they are recorded and tried again by the next run.
 """
 
 from __future__ import annotations
@@ -56,10 +55,8 @@ def evaluate(
         cells: where finished measurements are kept; None: beside the store, in a folder of its name and `-cells`.
         probe: a protocol, or the name of a preset.
         layers, poolings: which representations; None: all that the encoder has.
-        seeds: of probes that draw, of control labels, of random weights, and of train subsets. A cell that no seed can change
-            is measured once.
-        controls: of `probing.probes.controls.CONTROLS`: "permuted" (leak check) and "word" (selectivity); a task that cannot have
-            "word" goes without, and a line says why.
+        seeds: of probes that draw, of control labels, of random weights, and of train subsets.
+        controls: of `probing.probes.controls.CONTROLS`: "permuted" (leak check) and "word" (selectivity).
         floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" untrained twins of each encoder.
         train_size: train on a stratified subset of about this size.
         twins: random-weights twins of each encoder: one for each of the seeds, and more up to this number.
@@ -89,9 +86,8 @@ def evaluate(
 def stores(store: Store | str | Path, cells: ResultStore | str | Path | None) -> tuple[Store, ResultStore]:
     """The stores of vectors and of results; the latter, if not given, beside the former."""
     store = store if isinstance(store, Store) else Store(store)
-    return store, cells if isinstance(cells, ResultStore) else ResultStore(
-        cells or store.root.with_name(store.root.name + "-cells")
-    )
+    beside = store.root.with_name(store.root.name + "-cells")
+    return store, cells if isinstance(cells, ResultStore) else ResultStore(cells or beside)
 
 
 def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
@@ -188,7 +184,7 @@ def _record(cell: Cell, result: Result | str, results: ResultStore, about: dict[
         return
     row = replace(cell.row, scores=result.scores, facets=result.facets)
     details = {**result.details, "data": cell.task.data_card, **(about or {})}
-    results.put(cell.inputs, [_identity(row) | row.measured()], details, result.items)
+    results.put(cell.inputs, [row.recorded() | row.measured()], details, result.items)
 
 
 def _fail(failed: Sequence[Cell], results: ResultStore, reason: str) -> None:
@@ -198,19 +194,7 @@ def _fail(failed: Sequence[Cell], results: ResultStore, reason: str) -> None:
     row = failed[0].row
     info(f"failed: {len(failed)} cell(s) of {row.task}, {row.encoder}{few}: {reason}")
     for cell in failed:
-        results.put_failure(cell.inputs, [_identity(cell.row)], reason)
-
-
-def _identity(row: Row) -> dict[str, Any]:
-    """The row that a cell was first measured for, as its record holds it."""
-    return {name: x for name, x in row.entries().items() if name in _RECORDED}
-
-
-_RECORDED = (
-    "measure", "role", "task", "paper_name", "encoder", "twin_of", "layer", "pooling", "probe", "control", "seed", "n_train",
-    "n_dev", "n_test", "n_groups", "n_classes", "majority", "data_sha256", "test_sha256", "official_data",
-    "encoder_fingerprint", "cell",
-)  # fmt: skip
+        results.put_failure(cell.inputs, [cell.row.recorded()], reason)
 
 
 def _vectors(job: EncoderJob, store: Store) -> dict[str, Vectors | str]:
@@ -256,7 +240,7 @@ def _release(encoder: Encoder) -> None:
 
 
 def _announce(job: EncoderJob, store: Store) -> None:
-    """Size and time of the extraction, before it starts."""
+    """Logs size and time of the extraction."""
     encoder = job.encoder
     try:
         with os_errors_as_store_error(store.root):

@@ -25,13 +25,13 @@ class Flash:
     """The result of `probing.flash`.
 
     Attributes:
-        answers: a line per encoder and task, and one for the mean over tasks: best layer and pooling (by dev), test accuracy (0-1)
-            with its interval, `tied` pairs (layer, pooling), sizes, the widest half-width among the layers that are not separated
-            (points), and the reason why the search stopped.
-        rounds: a line per round, encoder, layer and pooling: mean accuracies, difference to the best of the mean, its half-width
-            (points), whether it is separated, and the `family` of the comparison: the encoder, or "encoders" for their bests.
-        tasks: the samples of the last round.
-        table: their rows.
+        answers: a line per encoder and task, and one for the mean over tasks: best layer and pooling (by dev), test accuracy
+            (0-1) with its interval, `tied` pairs (layer, pooling), sizes, the widest half-width among the layers that are not
+            separated (points), and why the search stopped.
+        rounds: a line per round, encoder, layer and pooling: mean accuracies, difference to the best of the mean, its
+            half-width (points), whether it is separated, and the `family` of the comparison: the encoder, or "encoders" for
+            their bests.
+        tasks, table: the samples of the last round, and their rows.
     """
 
     answers: pd.DataFrame

@@ -1,13 +1,7 @@
 """Measures: a measure lists the cells of a request and computes them.
 
 The probe is one (`probing.evaluation.probe`). A measure of the vectors of one layer and pooling is a subclass of `LayerMeasure`
-with a `name`, a `version` and a method `score`; `measure=FILE.py` runs the one in a file:
-
-    class Norm(LayerMeasure):
-        name, version = "norm", 1
-
-        def score(self, vectors, task):
-            return {"norm": np.linalg.norm(vectors.test, axis=1)}
+with a `name`, a `version` and a method `score`; `measures=FILE.py` runs the one in a file (README has an example).
 """
 
 from __future__ import annotations
@@ -72,9 +66,9 @@ class Result:
 
     Attributes:
         scores: metric -> value with its 95 % interval.
-        facets: entries of the row that only this measure has, plain JSON.
-        details: of the record, not of the row.
-        items: arrays by test item, for paired comparisons; a probe's are `gold`, `predicted`, and `groups` where items have groups.
+        facets: entries of the row that only this measure has, plain JSON; `details`: of the record, not of the row.
+        items: arrays by test item, for paired comparisons; a probe's are `gold`, `predicted`, and `groups` where items have
+            groups.
     """
 
     scores: Mapping[str, Estimate]
@@ -128,16 +122,23 @@ def load_measures(targets: Sequence[str]) -> tuple[Measure, ...]:
     return tuple(measures)
 
 
-def row_of(task: Task) -> Row:
-    """The part of a row that the task alone decides."""
+def row_of(task: Task, role: str, **more: Any) -> Row:
+    """A row of a task, with these other fields."""
     counts = np.bincount(task.train.labels)
     return Row(
-        role="", task=task.name, paper_name=task.paper_name, encoder="", layer=None, layer_name="", pooling="", probe="",
-        control="", seed=None, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
+        role, task.name, task.paper_name, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
         n_groups=task.test.n_groups,
         n_folds=len(task.folds) or None, n_classes=len(task.classes), majority=float((task.test.labels == counts.argmax()).mean()),
-        data_sha256=task.sha256, test_sha256=task.test_sha256, official_data=task.data_card["official"],
+        data_sha256=task.sha256, test_sha256=task.test_sha256, official_data=task.data_card["official"], **more,
     )  # fmt: skip
+
+
+def row_for(task: Task, measured: Measured, request: Request) -> Row:
+    """A row of a task and an encoder: its role is "random" of a random twin, else "probe"."""
+    twin_of = measured.twin_of and request.named(measured.twin_of)
+    seed = measured.seed if twin_of or task.seed is not None else None
+    names = {"encoder": request.named(measured.name), "twin_of": twin_of, "encoder_fingerprint": measured.fingerprint}
+    return row_of(task, "random" if twin_of else "probe", seed=seed, **names)
 
 
 def splits_of(task: Task) -> list[Any]:
@@ -150,11 +151,8 @@ def by_pooling(cells: Iterable[Cell]) -> list[Cell]:
 
 
 class LayerMeasure:
-    """A measure of one layer and pooling of a task's sentences: `score` gives values by test item, or single numbers.
-
-    Its cells have the role of the encoder ("probe", or "random" of a random twin). The interval of values by item is that of their
-    mean (t, or by groups where test items have groups); a single number has none.
-    """
+    """A measure of one layer and pooling of a task's sentences: `score` gives values by test item, with the interval of their mean
+    (t, or by groups where test items have groups), or single numbers without one."""
 
     name: str = ""
     version: int = 1
@@ -171,21 +169,15 @@ class LayerMeasure:
     def cells(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
         if measured is None:
             return
-        role, twin_of = ("random", request.named(measured.twin_of)) if measured.twin_of else ("probe", "")
-        row = replace(
-            row_of(task), measure=self.name, role=role, encoder=request.named(measured.name), twin_of=twin_of,
-            seed=measured.seed if twin_of or task.seed is not None else None, encoder_fingerprint=measured.fingerprint,
-        )  # fmt: skip
+        row = replace(row_for(task, measured, request), measure=self.name)
         columns: list[Representation | None] = [column for column in measured.columns if column != measured.static]
         for column in columns or [None]:
             inputs = {"data": task.sha256, "encoder": measured.fingerprint or {"name": measured.name}, **self.group(task)}
             if column is not None:
                 inputs |= {"layer": column.layer, "pooling": column.pooling}
                 row = replace(row, layer=column.layer, pooling=column.pooling)
-            if request.store_dtype != "float32":
-                inputs["store_dtype"] = request.store_dtype
-            placed = replace(row, cell=key_of(inputs))
-            yield Cell(inputs, placed, task, self, measured.encoder, column, failure=measured.failure)
+            inputs |= request.stored
+            yield Cell(inputs, replace(row, cell=key_of(inputs)), task, self, measured.encoder, column, failure=measured.failure)
 
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
         assert vectors is not None

@@ -20,8 +20,6 @@ from probing.store.vectors import Store
 def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, store: Store | None = None) -> list[Cell]:
     """Every row of the request, each once, with its cell; several rows may show one cell (`probing.evaluation.rows.IDENTITY`).
 
-    An encoder whose own code raises an exception when its layers are listed has one cell per task and measure, which fails.
-
     Args:
         store: holds the inspection of encoders by earlier runs, so that their weights need not be loaded to plan.
 

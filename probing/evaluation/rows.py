@@ -32,8 +32,6 @@ PROBE_METRICS = ("dev_accuracy", *METRICS)
 PROBE_FACETS = {"converged": True, "chosen": "", "edge": ""}
 """Of a probe's fit: whether its solver converged; what it chose, as JSON; the end of its grid at which the choice stands."""
 
-NO_SCORE = Estimate(np.nan, np.nan, np.nan)
-
 
 @dataclass(frozen=True)
 class Row:
@@ -49,18 +47,18 @@ class Row:
     role: str
     task: str
     paper_name: str
-    encoder: str
-    layer: int | None
-    layer_name: str
-    pooling: str
-    probe: str
-    control: str
-    seed: int | None
-    n_train: int
-    n_dev: int
-    n_test: int
-    n_classes: int
-    majority: float
+    encoder: str = ""
+    layer: int | None = None
+    layer_name: str = ""
+    pooling: str = ""
+    probe: str = ""
+    control: str = ""
+    seed: int | None = None
+    n_train: int = 0
+    n_dev: int = 0
+    n_test: int = 0
+    n_classes: int = 0
+    majority: float = np.nan
     twin_of: str = ""
     data_sha256: str = ""
     test_sha256: str = ""
@@ -93,11 +91,17 @@ class Row:
         return entries | dict(self.facets)
 
     def measured(self) -> dict[str, Any]:
-        """The part of the row that is measured, as plain JSON."""
+        """The part of the row that is measured, as plain JSON; `recorded` is the other part."""
         scores = {name: [None if np.isnan(x) else x for x in (s.value, s.lower, s.upper)] for name, s in self.scores.items()}
         return {"layer_name": self.layer_name, "scores": scores, "facets": dict(self.facets)}
 
+    def recorded(self) -> dict[str, Any]:
+        """The row that a cell was first measured for, as its record holds it."""
+        return {name: getattr(self, name) for name in PLAIN if name not in (*MEASURED, "n_folds")}
 
+
+MEASURED = ("layer_name", "status", "error")
+"""Fields that are not known when a row is planned."""
 PLAIN = tuple(one.name for one in fields(Row) if one.name not in ("scores", "facets"))
 _OPTIONAL = dict.fromkeys(("layer", "seed", "n_groups", "n_folds"), "Int64")
 _KINDS = {one.name: one.type.removesuffix(" | None") for one in fields(Row)}
@@ -168,10 +172,8 @@ def from_lines(lines: pd.DataFrame) -> pd.DataFrame:
     for line in lines.to_dict("records"):
         key = tuple(line[name] for name in IDENTITY)
         if key not in rows:
-            rows[key] = {name: value(name, line.get(name, "")) for name in PLAIN} | {
-                "facets": json.loads(line["facets"]),
-                "scores": {},
-            }
+            plain = {name: value(name, line.get(name, "")) for name in PLAIN}
+            rows[key] = plain | {"facets": json.loads(line["facets"]), "scores": {}}
         if line["metric"]:
             rows[key]["scores"][line["metric"]] = Estimate(*(float(line[name] or "nan") for name in ("value", "low", "high")))
     return frame_of(Row(**row) for row in rows.values())

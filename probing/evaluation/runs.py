@@ -17,13 +17,10 @@ from typing import Any
 
 from probing.errors import DataError
 from probing.evaluation.evaluate import table_of
-from probing.evaluation.rows import PLAIN, STATES, Row
+from probing.evaluation.rows import MEASURED, PLAIN, STATES, Row
 from probing.evaluation.table import ResultTable
 from probing.files import replace_file
 from probing.store.results import ResultStore
-
-_MEASURED = ("layer_name", "status", "error")
-"""Fields of a row that are not known when it is planned."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Run:
     @classmethod
     def write(cls, folder: Path, config: Mapping[str, Any], rows: Sequence[Row], cells: ResultStore) -> Run:
         where = os.path.relpath(cells.root.resolve(), folder.resolve())
-        planned = [{name: getattr(row, name) for name in PLAIN if name not in _MEASURED} for row in rows]
+        planned = [{name: getattr(row, name) for name in PLAIN if name not in MEASURED} for row in rows]
         content = {"config": config, "cells_folder": where, "rows": planned}
         replace_file(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
         return cls(folder, config, tuple(rows), cells)
@@ -123,7 +120,6 @@ def rows_that_show(key: str, home: Path) -> list[dict[str, Any]]:
             continue
         for row in run.rows:
             if row.cell == key:
-                rows.append(
-                    {"run": path.parent.name, "role": row.role, "task": row.task, "encoder": row.encoder, "twin_of": row.twin_of}
-                )
+                shown = {name: getattr(row, name) for name in ("role", "task", "encoder", "twin_of")}
+                rows.append({"run": path.parent.name} | shown)
     return rows

@@ -1,8 +1,4 @@
-"""A table of results: rows, the arrays by test item that comparisons read, and the questions that a reviewer asks of them.
-
-Which layer is best is chosen on dev, never on test (`probing.evaluation.best`); which layers are not separated from it, and whether
-encoders differ, is tested on the same test items (`probing.evaluation.comparisons`). Formatted tables show percent.
-"""
+"""A table of results: rows, the arrays by test item that comparisons read, and the questions that are asked of them."""
 
 from __future__ import annotations
 
@@ -30,8 +26,8 @@ _OLD = ("error", "edge", "n_groups", "measure")
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Rows in a tidy frame (`frame`, see `probing.evaluation.rows.frame_of`), and by the key of a cell its test predictions
-    (`predictions`), and the numbers of its test items' groups (`groups`; None where each item has its own)."""
+    """Rows in a tidy frame (see `probing.evaluation.rows.frame_of`), and by the key of a cell its gold and predicted test classes
+    (`predictions`), the numbers of its test items' groups (`groups`; None where each item has its own), and its other `items`."""
 
     frame: pd.DataFrame
     predictions: Callable[[str], tuple[np.ndarray, np.ndarray]] | None = None
@@ -39,7 +35,6 @@ class ResultTable:
     items: Callable[[str], Mapping[str, np.ndarray]] = lambda cell: {}
     _right: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
     _compared: dict[Key, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
-
     _answers: dict[Key, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -71,8 +66,15 @@ class ResultTable:
         order = ["role", "task", "probe", "encoder", "control", "pooling", "layer", "seed", "cell"]
         return self.frame.sort_values(order, kind="stable", na_position="first", ignore_index=True)
 
+    def where(self, **where: Any) -> pd.DataFrame:
+        """The finished rows with these values; of a tuple with any of its values."""
+        frame = self.frame[self.frame.status == "done"]
+        for name, wanted in where.items():
+            frame = frame[frame[name].isin(wanted) if isinstance(wanted, tuple) else frame[name] == wanted]
+        return frame
+
     def role(self, *roles: str) -> pd.DataFrame:
-        return self.frame[self.frame.role.isin(roles) & (self.frame.status == "done")]
+        return self.where(role=roles)
 
     @property
     def tasks(self) -> list[str]:
@@ -108,9 +110,7 @@ class ResultTable:
         Raises:
             ValueError: cells of several probes, poolings or encoders would be averaged into one; say which with `where`.
         """
-        frame = self.frame[self.frame.status == "done"]
-        for name, wanted in where.items():
-            frame = frame[frame[name] == wanted]
+        frame = self.where(**where)
         for name in ("role", "task", "probe", "control", "pooling", "encoder", "layer", "n_train"):
             if name in (rows, columns) or frame.empty:
                 continue
@@ -132,8 +132,7 @@ class ResultTable:
             several = frame[frame[what] != ""].groupby(name)[what].nunique()
             if mixed := list(several.index[several > 1]):
                 raise ConfigError(f"these rows mix several {name}s of the same name ({', '.join(mixed)}): {mend}")
-        # a train subset is drawn by the seed; one seed has one subset, and means are over seeds, never over data. The seed of a
-        # random twin is that of its weights, that of a resampled row the number of its half
+        # one seed has one train subset; the seed of a random twin is that of its weights, of a resampled row the number of its half
         drawn = frame[~frame.role.isin(["random", "resample"])]
         drawn = drawn.assign(drawn=drawn.seed.fillna(-1)).groupby(["task", "n_train", "drawn"]).data_sha256.nunique()
         if mixed := sorted(set(drawn.index.get_level_values("task")[drawn > 1])):
@@ -159,18 +158,13 @@ class ResultTable:
         return comparisons.compare_measure(self.of_measure(measure))
 
     def _once(self, question: str, *options: Any) -> pd.DataFrame:
-        """The answer, computed once for a table."""
         ask = {"best": best.best, "layers": comparisons.compare_layers, "encoders": comparisons.compare_encoders}[question]
         if (question, *options) not in self._answers:
             self._answers[question, *options] = ask(self, *options)
         return self._answers[question, *options].copy()
 
     def compare_cells(self, cells: Sequence[str], others: Sequence[str], halves: Sequence[float] = ()) -> Comparison:
-        """Two columns, cell by cell of the same seeds. Once for a table.
-
-        Args:
-            halves: differences of the accuracies of the two columns fitted on the same halves of the train split.
-        """
+        """Two columns, cell by cell of the same seeds, computed once for a table; `halves`: see `differences`."""
         key = (*cells, "", *others, "", *halves)
         if key not in self._compared:
             a, b = (np.stack([self.correct(cell) for cell in column]) for column in (cells, others))
@@ -192,13 +186,6 @@ class ResultTable:
 
     def not_converged(self) -> int:
         return int((~self.role("probe", "random", "control", "resample").converged.astype(bool)).sum())
-
-    def where(self, role: str | tuple[str, ...], **where: Any) -> pd.DataFrame:
-        """The finished rows of the role or roles, with these values."""
-        frame = self.role(*([role] if isinstance(role, str) else role))
-        for name, wanted in where.items():
-            frame = frame[frame[name] == wanted]
-        return frame
 
     def mean(self, **where: Any) -> float:
         frame = self.where(**where)

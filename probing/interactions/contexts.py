@@ -1,9 +1,8 @@
 """Contexts of a segment: the subsets S of the other players that a sampled estimate uses, and their weights.
 
-phi([C]) is the mean over sizes s = 0..k, each with weight 1/(k + 1), of the mean of D(S) = v(S u C) - v(S) over |S| = s. Contexts
-are drawn as antithetic pairs (S, R \\ S), without replacement. A stratum holds the pairs of sizes {s, k - s}; small strata are
-taken whole, so that a budget for all pairs is the exact answer. Within a stratum pairs are drawn uniformly, which makes the
-weighted sum of stratum means unbiased.
+phi([C]) is the mean over sizes s = 0..k, each with weight 1/(k + 1), of the mean of D(S) = v(S u C) - v(S) over |S| = s.
+Contexts are drawn uniformly as antithetic pairs (S, R \\ S), without replacement, within strata of the sizes {s, k - s}; small
+strata are taken whole, so that a budget for all pairs is the exact answer.
 """
 
 from __future__ import annotations
@@ -37,10 +36,7 @@ def strata(k: int) -> list[Stratum]:
 
 
 def allocate(parts: list[Stratum], pairs: int) -> list[int]:
-    """The number of pairs to draw from each stratum: in proportion to its weight, at least two, at most all of its pairs.
-
-    Two are the fewest that give a standard error. The sum is `pairs`, or all pairs if these are fewer; never below the minimum.
-    """
+    """The number of pairs to draw from each stratum: in proportion to its weight, at least two (for a standard error), or all."""
     most = np.array([float(part.pairs) for part in parts])
     least = np.minimum(2.0, most)
     weights = np.array([part.weight for part in parts])
@@ -73,10 +69,8 @@ def draw(part: Stratum, count: int, k: int, rng: np.random.Generator) -> Coaliti
 
 
 def prefixes(shape: tuple[int, ...], k: int, rng: np.random.Generator) -> Coalitions:
-    """The players before an added one in random orders of k + 1 players: (*shape, k).
-
-    Each player has a uniform time, and is in the prefix if that is before the added player's; no order has to be sorted.
-    """
+    """The players before an added one in random orders of k + 1 players, (*shape, k): those whose uniform time is before the added
+    one's."""
     return rng.random((*shape, k)) < rng.random((*shape, 1))
 
 

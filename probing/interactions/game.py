@@ -1,8 +1,8 @@
 """Games: functions of coalitions, their full tables, and a cache that counts and verifies model rows.
 
 A game gives each coalition S of players 0..n-1 a value v(S). It is called on a boolean matrix (m, n), True where a player is
-present, and returns (m,), or (m, k) where k classes or layers come out of the same rows. The cost of every method is counted in
-model rows, the distinct coalitions on which the model had to run.
+present, and returns (m,), or (m, k) where k classes or layers come out of the same rows. A model row is a distinct coalition on
+which the model had to run.
 """
 
 from __future__ import annotations
@@ -58,13 +58,12 @@ class CachedGame:
     """Runs a game on each distinct coalition once, in chunks; verifies and counts the values.
 
     Args:
-        game: the game that costs something.
         chunk: rows handed to the game at once.
         keep: whether values are kept between calls; if not, only repetitions within one call are spared.
 
     Attributes:
         n_evaluations: model rows spent.
-        n_requested: rows requested, repetitions included: the cost of a method without a cache.
+        n_requested: rows requested, repetitions included.
 
     Raises:
         GameError (when called): a wrong number of values, not real numbers, or not finite.

@@ -1,14 +1,12 @@
-"""Interaction indices of a full table of values, of all coalitions at once, by butterflies over the 2^n coalitions; Shapley values.
-
-Tables are (2^n,) or (2^n, k); bit i of the index = player i.
+"""Interaction indices of a full table of values (2^n,) or (2^n, k), bit i of the index = player i: of all coalitions at once, by
+butterflies over the 2^n coalitions; Shapley values.
 
     harsanyi              dividends h(S) = sum_{L<=S} (-1)^(|S|-|L|) v(L),  so that v(S) = sum_{L<=S} h(L)
     shapley               mean over sizes of the mean difference a player makes
     shapley_interactions  Grabisch-Roubens: SII(A) = sum_{L>=A} h(L) / (|L|-|A|+1), all orders
 
-The last is an integral along the diagonal of the multilinear extension (Owen 1972): per player, the table's two halves (absent,
-present) become (1 - t) absent + t present and present - absent; the integrand is a polynomial in t of degree at most n, so
-floor(n / 2) + 1 Gauss-Legendre nodes on [0, 1] give it exactly: n passes of 2^n each, no Moebius transform.
+The last is an integral along the diagonal of the multilinear extension (Owen 1972), exact by floor(n / 2) + 1 Gauss-Legendre
+nodes.
 
 References: Harsanyi 1963; Owen 1972; Grabisch and Roubens 1999.
 """

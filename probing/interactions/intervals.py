@@ -5,15 +5,14 @@ For a segment A = [start, stop) of the players N, R = N \\ A with k players, and
     phi([C]) = mean over s = 0..k of the mean over S in R, |S| = s, of v(S u C) - v(S)
 
 the Shapley value of C as one player in the game where the rest of A is absent. One context S serves all M = m (m + 1) / 2
-intervals at the cost of M + 1 model rows, and all classes or layers of the game come from the same rows.
+intervals at the cost of M + 1 model rows.
 
     exact        all 2^k contexts: 2^k (M + 1) rows
     sampled      stratified antithetic pairs of contexts, without replacement (`contexts`)
     regression   the same pairs, adjusted by a quadratic model (`regression`)
     permutation  the sampler of the paper: for each interval its own random prefixes of the outside players; a baseline
 
-All but `exact` give unbiased estimates with their covariance, and estimates from two halves of the sample, so that partitions can
-be chosen on one half and measured on the other.
+All but `exact` give unbiased estimates with their covariance, and estimates from two halves of the sample.
 
 Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) for phi and the permutation sampler.
 """
@@ -71,7 +70,6 @@ def interval_values(
         segment: (start, stop) in player numbers, stop excluded.
         method: one of `METHODS`, or an estimator with its budget and seed.
         budget: model rows that may be spent; by default `EXACT_ROWS` for exact, `BUDGET` (or the minimum) for the others.
-        seed: of the sampled contexts.
 
     Raises:
         ConfigError: the segment is out of range, the method unknown, the budget too small for the method.

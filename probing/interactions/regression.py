@@ -4,11 +4,9 @@ The mean over an antithetic pair keeps only the even part of D(S), and the even 
 player in S, -1 for one outside. Their mean over all S of size s is ((k - 2s)^2 - k) / (k (k - 1)), so a fit f of D on them has a
 known mean, and only D - f must be sampled.
 
-The fit is a ridge regression within strata, weighted so that it minimises the estimated variance of the estimate; its strength,
-which may be infinite (no adjustment), has the least leave-one-out error. It is cross-fitted: a pair is adjusted by fits without
-it, and a fit's own pairs enter as known, so that the estimate is unbiased at any sample size and exact when all pairs are drawn.
-Below some 50 pairs the error can be up to a fifth larger than without adjustment. One penalty serves all intervals of a column,
-which keeps the estimate linear in the interval: exact ties stay exact.
+The fit is a ridge regression within strata, one penalty for all intervals of a column, with the least leave-one-out error. It is
+cross-fitted: a pair is adjusted by fits without it, and a fit's own pairs enter as known, so that the estimate is unbiased at
+any sample size and exact when all pairs are drawn.
 
 Reference: model-assisted difference estimator, Särndal, Swensson, Wretman 1992, with cross-fitting.
 """
@@ -29,15 +27,11 @@ STRENGTHS = (*np.logspace(-5, 3, 9), np.inf)
 
 
 def adjust(parts: list[Stratum], sides: list[Coalitions], values: list[Values]) -> tuple[list[Values], list[Values]]:
-    """Stratum means and adjusted values of all pairs.
+    """Stratum means (M, K) and residuals of the pairs (n_p, M, K), whose spread is the sampling error, for each stratum.
 
     Args:
-        parts: the strata.
         sides: one side of each pair drawn, (n_p, k) for each stratum, in random order.
         values: pair means of D, (n_p, M, K) for each stratum: M intervals, K columns.
-
-    Returns:
-        For each stratum its estimated mean (M, K), and residuals of the pairs (n_p, M, K), whose spread is the sampling error.
     """
     k = sides[0].shape[1]
     open_ = [p for p, part in enumerate(parts) if len(sides[p]) < part.pairs]

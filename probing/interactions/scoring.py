@@ -9,9 +9,6 @@ A link of a segment is bound upwards if the best partition keeps it, downwards i
     pair_dividend   the Harsanyi dividend of each pair of neighbours, by its sign
     greedy          from exact interval values: joins the two neighbouring parts that gain most, as long as one gains
     random          each link by the toss of a coin
-
-Scores pool links over expressions; intervals are percentile bootstraps over expressions, as links of one expression depend on
-each other.
 """
 
 from __future__ import annotations
@@ -24,10 +21,10 @@ import numpy as np
 
 from probing.data.expressions.formula import LinkTruth
 from probing.errors import ConfigError, did_you_mean
+from probing.interactions.baselines import learned_p
 from probing.interactions.game import CachedGame, Game, table
 from probing.interactions.indices import shapley_interactions
 from probing.interactions.intervals import check_segment
-from probing.interactions.learned import learned_p
 from probing.interactions.partition import TOLERANCE, links
 from probing.interactions.segment import segment_interaction
 from probing.types import Estimate, Values
@@ -37,10 +34,8 @@ SCORES = ("accuracy", "accuracy_on_1_links", "accuracy_on_0_links", "precision",
 
 @dataclass(frozen=True)
 class FoundLinks:
-    """Links of a segment called bound in the best and in the worst partition, bool (m - 1,), and the model rows spent.
-
-    `T` is the method's own, NaN where it has none; of `learned_p` it is T_soft, as published.
-    """
+    """Links of a segment called bound in the best and in the worst partition, bool (m - 1,), the model rows spent, and the method's
+    own T, NaN where it has none (of `learned_p` T_soft)."""
 
     max: np.ndarray
     min: np.ndarray
@@ -49,14 +44,11 @@ class FoundLinks:
 
 
 def find_links(game: Game, segment: tuple[int, int], method: str, budget: int | None = None, seed: int = 0) -> FoundLinks:
-    """The links that a method calls bound.
+    """The links that a method, a key of `METHODS`, calls bound in a game of one column.
 
     Args:
-        game: bool (rows, n) -> (rows,).
         segment: (start, stop) in player numbers, at least two players.
-        method: a key of `METHODS`.
         budget: model rows, for the methods that sample.
-        seed: of what a method draws.
 
     Raises:
         ConfigError: an unknown method, a segment out of range, or a game too large for the method.
@@ -134,11 +126,8 @@ METHODS: dict[str, Callable[[CachedGame, tuple[int, int], int | None, int], Foun
 
 
 def count(called: FoundLinks, truth: LinkTruth, sides: tuple[str, ...] = ("max", "min"), free: bool = True) -> Values:
-    """Links of one expression as (bound and called so, called only, bound only, neither): (4,).
-
-    Args:
-        free: whether links that differ between tied partitions count.
-    """
+    """Links of one expression as (bound and called so, called only, bound only, neither): (4,); `free`: with links that differ
+    between tied partitions."""
     total = np.zeros(4)
     for side in sides:
         a, b = getattr(called, side), getattr(truth, side)
@@ -148,10 +137,8 @@ def count(called: FoundLinks, truth: LinkTruth, sides: tuple[str, ...] = ("max",
 
 
 def pooled(counts: Values, draws: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Scores (0-1) over all links, with 95 % bootstrap intervals over expressions; NaN where a score counts no link.
-
-    Args:
-        counts: of `count`, (expressions, 4).
+    """Scores (0-1) over all links of counts (expressions, 4), with 95 % bootstrap intervals over expressions; NaN where a score
+    counts no link.
 
     >>> pooled(np.array([[2, 0, 1, 1.0]]))["accuracy"].value
     0.75

@@ -1,11 +1,5 @@
-"""Baselines that read the text and no encoder: a probe must beat them before its accuracy says anything about an encoder.
-
-`FLOORS` holds the majority class, sentence length alone with a linear classifier, and naive Bayes on unigram and on
-unigram + bigram tf-idf (the baselines of Conneau et al. 2018).
-
-Two further floors are encoders, and live in `probing.evaluation.evaluate`: the same architecture with random weights, and the mean
-of the layer-0 states (static vectors).
-"""
+"""Baselines that read the text and no encoder, those of Conneau et al. (2018): a probe must beat them before its accuracy says
+anything about an encoder. Two further floors, random weights and layer 0, are in `probing.evaluation.request`."""
 
 from __future__ import annotations
 
@@ -47,8 +41,7 @@ def ngrams(n: int, task: Task) -> tuple[Labels, Labels]:
 def naive_bayes(x: csr_matrix, y: Labels, x_new: csr_matrix) -> Labels:
     """Return the predictions of `sklearn.naive_bayes.MultinomialNB(alpha=1)`, without its dense (classes, words) arrays.
 
-    log p(w | k) = log(1 + N_kw) - log(N_k + V) is nonzero in its first part only where class k has word w: with 1,000 classes
-    and 10^5 bigrams the dense arrays take gigabytes, the sparse ones megabytes.
+    log p(w | k) = log(1 + N_kw) - log(N_k + V) is nonzero in its first part only where class k has word w.
 
     Args:
         x: tf-idf of the train sentences, (n, V).

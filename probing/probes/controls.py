@@ -1,19 +1,15 @@
 """Control tasks, which keep the sentences and replace the labels of all splits, and their ceilings.
 
-`permuted` shuffles the labels within each split, so that every split keeps its histogram. There is nothing to learn: a probe that
-scores above the majority rate on such test labels has seen them, which is an error in the set-up. This is a leak check; it does not
-measure memorising.
+`permuted` shuffles the labels within each split: a leak check. A probe that scores above the majority rate on such test labels
+has seen them, which is an error in the set-up.
 
-`word` is a control task in the sense of Hewitt & Liang (2019): the label of a sentence is a random label of one of its words, so
-that it can be learned by remembering words, and in no other way. Selectivity is accuracy minus accuracy on this control task. Their
-tasks label words; here each sentence has one deciding word, of a list chosen on the train sentences alone (`deciding_words`): words
-with at least `MINIMUM` train sentences to learn them from, that share few sentences with one another, so that a linear probe of a
-bag of words can represent the rule. Each word draws a label, so that sentences have the task's label histogram.
+`word` is a control task in the sense of Hewitt & Liang (2019): the label of a sentence is a random label of one of its words,
+so that it can be learned by remembering words, and in no other way. Their tasks label words; here each sentence has one
+deciding word, of a list chosen on the train sentences alone (`deciding_words`). Selectivity is accuracy minus accuracy on this
+task.
 
-`CEILINGS` reach on the control task the accuracy of knowing the words alone. A look-up of the deciding word reaches 100 % on train
-words; logistic regression on the bag of words reaches 92 to 95 % on five two-class tasks of English Wikipedia (14,000 train
-sentences of Ravishankar et al. 2019) and 88 to 92 % on two of five and six classes (7,000). Below `LOW_CEILING` the control is hard
-to learn, and selectivity may be too large.
+`CEILINGS` reach on the control task the accuracy of knowing the words alone. Below `LOW_CEILING` it is hard to learn, and
+selectivity may be too large.
 """
 
 from __future__ import annotations
@@ -96,8 +92,7 @@ def deciding_words(texts: tuple[str, ...], n_classes: int) -> tuple[str, ...]:
 
     Greedy, as for a set cover: the next word is the one with the largest share of sentences that hold no word chosen before, of
     words with at least `MINIMUM` and at most `SHARE` of such sentences. The share is undecided / (all + n / 1000), so that of rare
-    words with equal shares the more frequent is chosen; ties go by the alphabet. Neither the order of words nor that of sentences
-    matters.
+    words with equal shares the more frequent is chosen; ties go by the alphabet.
 
     Args:
         texts: the n train sentences.
@@ -126,14 +121,10 @@ def _deciding_word(texts: Sequence[str], words: Sequence[str]) -> Labels:
 
 
 def _draw_labels(sizes: Labels, counts: Labels, rng: np.random.Generator) -> Labels:
-    """Draw a label for each word, so that labels of sentences have the histogram `counts`.
+    """Draw a label for each word, so that labels of sentences have the histogram `counts` of the classes.
 
-    From the largest word to the smallest: a class is drawn in proportion to the rest of its quota, among the classes with room for
-    the word; if none has room, the one with the largest rest.
-
-    Args:
-        sizes: train sentences that each word decides.
-        counts: train sentences of each class of the task.
+    From the largest word to the smallest (`sizes`: train sentences that it decides) a class is drawn in proportion to the rest
+    of its quota, among the classes with room for the word; if none has room, the one with the largest rest.
     """
     quota = counts * (sizes.sum() / counts.sum())
     labels = np.zeros(len(sizes), dtype=np.int64)
@@ -145,13 +136,8 @@ def _draw_labels(sizes: Labels, counts: Labels, rng: np.random.Generator) -> Lab
 
 
 class Control(NamedTuple):
-    """A kind of control task.
-
-    Attributes:
-        version: part of a cell's key: raise it when the same task and seed would give other labels.
-        labels: from a task and the generator of the draw to the labels of its splits, in their order.
-        unsuited: see the function.
-    """
+    """A kind of control task: a function of a task and the generator of the draw to the labels of its splits, in their order; see
+    `unsuited` for the other. Raise `version`, part of a cell's key, when the same task and seed would give other labels."""
 
     version: int
     labels: Callable[[Task, np.random.Generator], Sequence[Labels]]

@@ -4,18 +4,14 @@ The objective is scikit-learn's (`LogisticRegression(C=C)`, solver lbfgs): minim
 
     C * sum_i loss(y_i, x_i W + b) + ||W||^2 / 2            (the intercept b is not penalised)
 
-with one logistic column for two classes and a softmax over K columns for K > 2. Here it is divided by C n, so that the loss is a
-mean in nats and the penalty weighs lambda = 1 / (C n).
+with one logistic column for two classes and a softmax over K columns for K > 2. Here it is divided by C n, so that the loss is
+a mean in nats and the penalty weighs lambda = 1 / (C n).
 
-The solver (probing.probes.solver.lbfgs) works in the eigenbasis of the features' covariance; rotation and centring leave the
-optimum unchanged. The path goes from strong to weak regularisation, each C starting at the last optimum, and may stop when the dev
-accuracy has stopped rising. All values of C and all label sets (true and control) share the covariance and its basis, and all label
-sets share the products with the data. Layers share nothing, so they are fitted one after the other.
-
-With dev labels every C is solved to a loose tolerance first (`lbfgs.LOOSE_FACTOR`); then the C that is best on dev is solved
-exactly, until the best one is an exact optimum. With many classes the loose solutions use bfloat16 where the processor multiplies
-it (`solver.loss.MixedPrecisionLoss`), one label set after the other. results/benchmarks/probes.md compares the dev accuracies of
-both tolerances.
+The solver (probing.probes.solver.lbfgs) works in the eigenbasis of the features' covariance. The path goes from strong to weak
+regularisation, each C starting at the last optimum. With dev labels every C is solved to a loose tolerance first
+(`lbfgs.LOOSE_FACTOR`); then the C that is best on dev is solved exactly, until the best one is an exact optimum. With many
+classes the loose solutions use bfloat16 where the processor multiplies it (`solver.loss.MixedPrecisionLoss`), one label set
+after the other.
 """
 
 from __future__ import annotations
@@ -42,10 +38,10 @@ class Design:
     """The train features of a layer, centred and optionally standardised, with their covariance.
 
     Attributes:
-        mean, scale: of the train features, (d,); scale is 1 unless standardised, and infinite for a constant feature, which is 0
-            afterwards. Constant: its standard deviation is at most 1e-6 of its own |mean| (rounding), or 1e-6 of the lower median
-            of the standard deviations of the features that are not constant by the first rule (a dead output of a layer, which
-            standardising would blow up to the size of the others).
+        mean, scale: of the train features, (d,); scale is 1 unless standardised, and infinite for a constant feature, which is
+            0 afterwards. Constant: its standard deviation is at most 1e-6 of its own |mean| (rounding), or 1e-6 of the lower
+            median of the standard deviations of the features that are not constant by the first rule (a dead output of a
+            layer).
         matrix: the features as the solver reads them.
     """
 
@@ -117,8 +113,7 @@ class Fit:
     Attributes:
         weights: (d + 1, 1) for two classes, (d + 1, K) for more; the last row is the intercept.
         objective: the minimised value of scikit-learn's objective divided by C n, in nats; to about 1e-5 in bfloat16.
-        iterations: of the solver, each two products with the data.
-        converged: whether the solver's tolerance was met.
+        iterations: of the solver, each two products with the data; `converged`: whether its tolerance was met.
         dev_accuracy: 0-1, or None without a dev set.
         exact: False for the loose solution of a C that dev did not choose.
     """

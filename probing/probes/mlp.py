@@ -1,21 +1,14 @@
 """SentEval's torch classifier: a linear layer, or one hidden layer, trained by minibatches with its early stopping.
 
-From the description of facebookresearch/SentEval (senteval/tools/classifier.py, commit 5d6dc11), to the letter:
+From the description of facebookresearch/SentEval (senteval/tools/classifier.py, commit 5d6dc11), to the letter: Linear(d, K),
+or Linear(d, nhid) - Dropout(p) - Sigmoid - Linear(nhid, K), dropout *before* the nonlinearity; mean cross-entropy (the effect
+of `size_average = False`, set after construction); Adam at its defaults, L2 as coupled weight decay on all parameters. A step
+is `epoch_size` passes, each over a fresh permutation (numpy's legacy generator), then the dev accuracy. A step that does not
+improve it is counted, and the count is *never reset*; training stops at the (tenacity + 1)-th, or before a step once more than
+`max_epoch` passes are done; the parameters of the best step are kept.
 
-- model: Linear(d, K), or Linear(d, nhid) - Dropout(p) - Sigmoid - Linear(nhid, K): dropout *before* the nonlinearity;
-- mean cross-entropy (the effect of `size_average = False`, set after construction, on every current torch); Adam at its
-  defaults, L2 as coupled weight decay on all parameters;
-- a step is `epoch_size` passes, each over a fresh permutation (numpy's legacy generator), then the dev accuracy;
-- a step that does not improve it is counted, and the count is *never reset*; training stops at the (tenacity + 1)-th, or before
-  a step once more than `max_epoch` passes are done; the parameters of the best step are kept.
-
-Numpy's and torch's generators start from `seed` at each fit; the global state is put back afterwards.
-
-A grid of such runs on one matrix of features (hidden units, dropout, L2, label sets) is trained side by side: with one seed all
-runs read the same minibatches, so that the first layer of all models is one product, its gradient another, and Adam one set of
-operations on one vector. Each model has the numbers that it would have alone, up to the order of sums: its start, its dropout
-masks, its end. The gradient is written out, since autograd's bookkeeping costs more than these small products. Runs of other seeds
-or layers have other minibatches, so they go one after the other.
+Numpy's and torch's generators start from `seed` at each fit; the global state is put back afterwards. A grid of such runs is
+trained side by side on the same minibatches; each model has the numbers that it would have alone, up to the order of sums.
 """
 
 from __future__ import annotations
@@ -144,13 +137,9 @@ def _dropout(nhid: int, n: int, rates: Sequence[float], masks: dict[float, torch
 
 
 class _Stack:
-    """M models of one shape in one vector, with the moments of Adam.
-
-    Attributes:
-        views: the parameters as views of the vector `flat`: weight (M, nhid, d), bias (M, nhid, 1), weight (M, K, nhid), bias
-            (M, K, 1), or the last two alone.
-        slots: their gradients, as views of `gradient`.
-    """
+    """M models of one shape in one vector, with the moments of Adam. `views`: the parameters as views of the vector `flat`:
+    weight (M, nhid, d), bias (M, nhid, 1), weight (M, K, nhid), bias (M, K, 1), or the last two alone; `slots`: their
+    gradients."""
 
     def __init__(self, parts: Sequence[torch.Tensor], decay: torch.Tensor, moments: Sequence[Sequence[torch.Tensor]], steps: int):
         self.decay, self.steps = decay, steps

@@ -1,11 +1,10 @@
 """Studies: measurements other than probing tables. `probing run +experiment=NAME` runs the one that the preset's `study` names.
 
-A study is a dataclass; its fields are its options, written in `conf/experiment/NAME.yaml` under `study`. It makes tidy rows, and a
-report from rows alone, so that the runs of a multirun (one an encoder, say) end in one report.
+A study is a dataclass; its fields are its options, written in `conf/experiment/NAME.yaml` under `study`.
 
     DIR/runs/<study>-<data>-<encoder>-<hash>/rows.csv       measured rows
                                             /manifest.json  configuration, encoder, versions, seconds
-                                            /table.md …     the study's report
+                                            /table.md …     the study's report, made from the rows of one or several runs
     DIR/cells/                                              finished parts (probing.store.results), shared by all runs
 """
 
@@ -47,13 +46,8 @@ def check_words(words: Sequence[int], least: int = 1, example: str = "[8, 12]") 
 
 @dataclass(frozen=True)
 class Context:
-    """The inputs of a study's run; encoder and tasks are built at their first use.
-
-    Attributes:
-        results: finished parts.
-        store: vectors, shared with the probing tables.
-        home: run.dir.
-    """
+    """The inputs of a study's run; encoder and tasks are built at their first use. `results`: finished parts; `store`: vectors;
+    `home`: run.dir."""
 
     make_encoder: Callable[[], Encoder]
     make_tasks: Callable[[], list[Task]]

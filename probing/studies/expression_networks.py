@@ -1,20 +1,17 @@
 """Networks that compute the value of formulas: bound neighbours, found by a probe and by interactions, against known links.
 
-A network trained on a task of `probing.data.expressions.tasks` is frozen. On formulas of the test split, which no training saw:
+A network trained on a task of `probing.data.expressions.tasks` is frozen. On formulas of the test split:
 
-    probe         layer by layer, from the states of two neighbouring variables side by side (not of the operator between them,
-                  input all ones): does the formula bind them? Logistic regression, C chosen on dev; splits by expression.
-                  Beside it: the majority class of train, and the same probe on permuted labels.
-    interactions  the network is the game and the variables are its players (operators always stay, an absent variable is
-                  written 0, as in training). `output` is the expected value sum_k p_k k of its classes; of a layer the value is
-                  v_f (`probing.interactions.text.game`), f by pooling. Links of the best partition are scored against the formula's
-                  (`probing.interactions.scoring`), with the finest partition within `tolerance` of the largest |phi|.
+    probe         layer by layer, from the states of two neighbouring variables side by side (input all ones): does the formula
+        bind
+                  them? Logistic regression, C chosen on dev; beside it the majority class of train, and permuted labels.
+    interactions  variables are the players of the network (operators always stay, an absent variable is written 0). `output` is
+        the
+                  expected value sum_k p_k k of its classes; of a layer the value is v_f (`probing.interactions.text.game`). Links of
+                  the best partition, the finest within `tolerance` of the largest |phi|, are scored against the formula's.
     formula       the same procedure with the formula itself as the game: an upper bound.
 
-Controls: the same network with random weights, its output a linear head fitted on them; and layer 0, whose states know no
-operator, so that its probe can use only the majority class and the position.
-
-`accuracy` is that of the network on the test split, `game_accuracy` that on the coalitions of the games. Probe intervals are
+Controls: the same network with random weights, its output a linear head fitted on them; and layer 0. Probe intervals are
 Wilson's over pairs, those of links are bootstraps over formulas.
 """
 
@@ -173,11 +170,7 @@ class ExpressionNetworks:
 def link_probes(
     encoder: Encoder, expressions: dict[str, list[Expression]], grid: Sequence[float], seed: int
 ) -> list[dict[str, float]]:
-    """For each layer the probe for bound neighbours on the test split: accuracy, lower, upper, majority, control, n; all 0-1 but n.
-
-    Args:
-        expressions: of train, dev and test.
-    """
+    """For each layer the probe for bound neighbours on the test split: accuracy, lower, upper, majority, control, n; all 0-1 but n."""
     y = {split: np.concatenate([e.truth((0, e.n_players)).max for e in es]).astype(int) for split, es in expressions.items()}
     x = {split: pair_states(encoder, es) for split, es in expressions.items()}
     rng, n = np.random.default_rng(seed), len(y["test"])
@@ -200,10 +193,8 @@ def _right(x: dict[str, Features], y: dict[str, Labels], grid: Sequence[float]) 
 
 
 def pair_states(encoder: Encoder, expressions: Sequence[Expression]) -> list[Features]:
-    """For each layer the states of neighbouring variables side by side, (pairs, 2 dims[l]), in the order of expressions and links.
-
-    A variable of several tokens has their mean.
-    """
+    """For each layer the states of neighbouring variables side by side, (pairs, 2 dims[l]), by expression and link. A variable of
+    several tokens has their mean."""
     texts = [e.text for e in expressions]
     items, _ = encoder.tokenize(texts)
     owners = encoder.word_ids(texts)

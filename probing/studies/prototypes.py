@@ -1,16 +1,14 @@
 """Prototype features: the coalitions that a classifier forms in whole sentences, against the constituents of a treebank.
 
 A sentence of n words is one segment, so phi([C]) = v(C) - v(empty) for every interval C, v the logit of the predicted class, and
-the best (and the worst) partition is exact. Its parts of 2 to n - 1 words are coalitions; the whole sentence, a constituent of any
-tree, is none. A partition cannot hold nested constituents, so recall is bounded; only differences from chance are informative.
+the best (and the worst) partition is exact. Its parts of 2 to n - 1 words are coalitions. A partition cannot hold nested
+constituents, so recall is bounded; only differences from chance are informative.
 
     bracket    precision, recall and F1 of coalitions as constituents, by length and in all
     whole, unbroken, cut, modifier, and the controls: `probing.interactions.text.constituents`
 
-Equal sums tie within 1e-5 of the largest |phi| (float32 states), and the finest of tied partitions is taken; the table counts ties.
-Intervals are percentile bootstraps over sentences.
-
-Reference: Zhang et al. 2021 (AAAI 35) show prototype features as examples; the measures are ours.
+Intervals are percentile bootstraps over sentences. Reference: Zhang et al. 2021 (AAAI 35) show prototype features as examples;
+the measures are ours.
 """
 
 from __future__ import annotations
@@ -98,11 +96,9 @@ class Prototypes:
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rates and their differences from the controls, with bootstrap intervals over sentences.
-
-    One line per data, encoder, side, measure, group and score: value, shuffled, random, and `above` (value less shuffled) and
-    `above_random` with bounds. Scores: rate; for bracket precision, recall and f1, by length and for all lengths.
-    """
+    """Rates and their differences from the controls, with bootstrap intervals over sentences: one line per data, encoder, side,
+    measure, group and score (rate; of bracket precision, recall and f1, by length and for all): value, shuffled, random, and
+    `above` (value less shuffled) and `above_random` with bounds."""
     lines = []
     for key, of_encoder in grouped(frame, "data encoder"):
         texts = of_encoder.text.unique()

@@ -1,8 +1,5 @@
-"""Studies of estimators on segments of real sentences, whose tables (`probing.interactions.segment_table`) they share.
-
-There are two kinds of segment: short ones, in sentences where the exact answer is cheap (the settings of the released experiments);
-and long ones, in longer sentences, all but `outside` words of each, so that the table stays affordable.
-"""
+"""Studies of estimators on segments of real sentences, whose tables (`SegmentTable`) they share: short segments, in sentences where
+the exact answer is cheap; and long ones, in longer sentences, all but `outside` words of each."""
 
 from __future__ import annotations
 
@@ -19,8 +16,7 @@ from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
 from probing.interactions.intervals import exact_rows
 from probing.interactions.options import Estimator, Masking
-from probing.interactions.segment import SegmentInteraction, segment_interaction
-from probing.interactions.segment_table import SegmentTable, run_table
+from probing.interactions.segment import SegmentInteraction, SegmentTable, run_table, segment_interaction
 from probing.interactions.text.game import CLASS_VALUES, TOLERANCE, TextGame, seconds_per_row
 from probing.interactions.text.heads import LinearHead, classifier
 from probing.interactions.text.many import Case, draw_cases

@@ -1,21 +1,16 @@
 """Wrong predictions: does masking the strongest coalition for the predicted class flip the prediction?
 
 For sentences that a classifier gets wrong (v the logit of the wrong, predicted class), and for as many that it gets right: the
-sentence is one segment, phi([C]) = v(C) - v(empty), the best partition is exact, and its part of 2 to n - 1 words with the largest
-phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length
-(`probing.interactions.text.flips`).
+sentence is one segment, phi([C]) = v(C) - v(empty), the best partition is exact, and its part of 2 to n - 1 words with the
+largest phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length
+(`probing.interactions.text.flips`). The claim that the coalition says more than its words rests on flips - flips_alone and flips
+- flips_words.
 
-An interval that raises a logit most also flips a prediction more often than a random interval, with or without interaction: the
-claim that the coalition says more than its words rests on flips - flips_alone and flips - flips_words. These intervals may be the
-coalition; such a sentence counts as a difference of 0. Noise in sampled Shapley values weakens the control.
-
-Right predictions have larger margins (logit of the predicted class less the next one's), so they flip less whatever is masked. Each
-wrong prediction is therefore paired with one right prediction, without replacement, with the smallest sum of the differences of
-margins; differences between wrong and right are those of pairs.
-
-Sentences (or pairs) are independent: means of paired differences have percentile bootstrap intervals over them, and exact McNemar
-tests compare the coalition with one of the other intervals and with the intervals by words. Sentences whose best partition has no
-such part are counted, and take no part in comparisons.
+Each wrong prediction is paired with one right prediction, without replacement, with the smallest sum of the differences of
+margins (logit of the predicted class less the next one's); differences between wrong and right are those of pairs. Means of
+paired differences have percentile bootstrap intervals over sentences (or pairs); exact McNemar tests compare the coalition with
+one of the other intervals and with the intervals by words. Sentences without a coalition are counted, and take no part in
+comparisons.
 
 Reference: Zhang et al. 2021 (AAAI 35) show such coalitions as examples; the test is ours.
 """
@@ -212,11 +207,9 @@ def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarr
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line per data, encoder and kind of prediction (wrong, right): flips, and their paired differences from the controls.
-
-    Differences (shares of sentences, drops in units of the logit) have 95 % bootstrap bounds over sentences; `p_CONTROL`: exact
-    McNemar tests, and with `_holm` Holm's over all tests of the frame.
-    """
+    """One line per data, encoder and kind of prediction (wrong, right): flips, and their paired differences from the controls
+    (shares of sentences, drops in units of the logit) with 95 % bootstrap bounds; `p_CONTROL`: exact McNemar tests, and with
+    `_holm` Holm's over all tests of the frame."""
     lines = []
     for key, group in grouped(frame, "data encoder wrong"):
         line = {"data": key["data"], "encoder": key["encoder"], "predictions": "wrong" if key["wrong"] else "right"}
@@ -244,8 +237,8 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
 def matched(frame: pd.DataFrame) -> pd.DataFrame:
     """One line per data and encoder: wrong less right predictions of pairs of nearly the same margin, both with a coalition.
 
-    `difference`: of flips without the coalition; `difference_words`: of flips less those without the interval by words. Shares of
-    pairs with 95 % bootstrap bounds over pairs; `p`: exact McNemar test of flips, `p_holm`: Holm's over the lines.
+    `difference`: of flips without the coalition; `difference_words`: of flips less those without the interval by words. Shares
+    of pairs with 95 % bootstrap bounds; `p`: exact McNemar test of flips, `p_holm`: Holm's over the lines.
     """
     lines = []
     for line, group in grouped(_with_coalition(frame), "data encoder"):

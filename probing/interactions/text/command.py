@@ -1,8 +1,5 @@
-"""`probing interact`: the interactions of words in one sentence, as text.
-
-Per column (class or layer): v(N), v(empty), B, B_max, B_min, T and T / |v(N) - v(empty)|; then the best partitions as brackets in
-the sentence. Where contexts were sampled, also standard errors and T split (`probing.interactions.segment`).
-"""
+"""`probing interact`: the interactions of words in one sentence, as text: for each class or layer v(N), v(empty), B, B_max, B_min,
+T and T / |v(N) - v(empty)|, where contexts were sampled with standard errors and T split; then the best partitions as brackets."""
 
 from __future__ import annotations
 
@@ -71,11 +68,11 @@ class Interact:
 def segment_of(text: str | None, n_words: int) -> tuple[int, int]:
     """The segment that start:stop names; None is the whole sentence.
 
-    >>> segment_of("3:6", 8), segment_of(None, 8)
-    ((3, 6), (0, 8))
-
     Raises:
         ConfigError: not start:stop, or out of range.
+
+    >>> segment_of("3:6", 8), segment_of(None, 8)
+    ((3, 6), (0, 8))
     """
     if text is None:
         return 0, n_words

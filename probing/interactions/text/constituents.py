@@ -8,11 +8,9 @@ Constituents are the distinct spans of 2 to n - 1 tokens of a tree, punctuation 
     cut        word boundaries that the partition cuts: at a conjunction (CC), at punctuation, elsewhere
     modifier   modifier and head, neighbours under one node, that the tree joins before either joins anything else
 
-Chance, in the same sentence: `shuffled`, the parts in random order (same lengths, no overlap); `random`, intervals of the same
-lengths anywhere (exact). For modifiers `shuffled` is a tree that joins neighbours in random order (exact: 1/3, or 1/2 at the
-ends of the sentence), and `random` any other neighbours of the same tree.
-
-Left out: evalb's conventions, heads by rule (a modifier's head is its right neighbour).
+Chance, in the same sentence: `shuffled`, the parts in random order; `random`, intervals of the same lengths anywhere (exact).
+For modifiers `shuffled` is a tree that joins neighbours in random order (exact: 1/3, or 1/2 at the ends of the sentence), and
+`random` any other neighbours of the same tree. A modifier's head is its right neighbour.
 """
 
 from __future__ import annotations
@@ -24,8 +22,7 @@ from typing import Any
 import numpy as np
 
 from probing.data.readers.parsed import Node, Sentence
-from probing.interactions.partition import Partition
-from probing.interactions.tree import interaction_tree
+from probing.interactions.partition import Partition, interaction_tree
 
 Span = tuple[int, int]
 LABELS = {**dict.fromkeys(("S", "SBAR", "SQ", "SINV", "SBARQ"), "clause")}
@@ -59,11 +56,8 @@ def constituents(tree: Node) -> dict[Span, set[str]]:
 
 
 def compared(sentence: Sentence, partition: Partition, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-    """One line for each measure and group of a partition.
-
-    Keys: measure, group, number (of parts, constituents or boundaries), gold (constituents of the length), observed (how many of
-    them hold), shuffled and random (expected by chance).
-    """
+    """One line for each measure and group of a partition: measure, group, number (of parts, constituents or boundaries), gold
+    (constituents of the length), observed (how many of them hold), shuffled and random (expected by chance)."""
     assert sentence.tree is not None
     n, gold, kinds = len(sentence.tokens), constituents(sentence.tree), boundary_kinds(sentence)
     lengths = np.array([stop - start for start, stop in partition])

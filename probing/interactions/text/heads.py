@@ -1,10 +1,6 @@
-"""Linear heads: class logits from one pooled layer, of a trained classifier or fitted on a frozen encoder.
+"""Linear heads: class logits = coef x + intercept from one pooled layer, of a trained classifier or fitted on a frozen encoder.
 
-    logits = coef x + intercept,   x the pooled vector of a layer
-
-`head_of` reads the head of a checkpoint of `probing train objective=sst2`; `fit_head` fits one by logistic regression
-(scikit-learn, C chosen on dev), so that class logits exist for any encoder. A fitted head is a folder of two files:
-`head.safetensors` and `head.json` (classes, layer, pooling, encoder, data, scores).
+A fitted head is a folder of two files: `head.safetensors` and `head.json` (classes, layer, pooling, encoder, data, scores).
 """
 
 from __future__ import annotations
@@ -36,13 +32,8 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A linear map of one pooled layer to class logits.
-
-    Attributes:
-        coef: (classes, d); intercept: (classes,).
-        layer, pooling: of the vector that it reads.
-        made: encoder's fingerprint, data, scores, as plain JSON.
-    """
+    """A linear map of one pooled layer to class logits: coef (classes, d), intercept (classes,); `made`: encoder's fingerprint,
+    data, scores, as plain JSON."""
 
     coef: Values
     intercept: Values
@@ -124,11 +115,8 @@ def head_of(encoder: Encoder) -> LinearHead | None:
 def fit_head(
     encoder: Encoder, task: Task, layer: int = -1, pooling: str = "mean", grid: Sequence[float] = (0.01, 0.1, 1.0, 10.0)
 ) -> LinearHead:
-    """Logistic regression on one pooled layer of a frozen encoder; `made` holds dev and test accuracy (0-1).
-
-    Args:
-        layer: its number; -1 is the last.
-        grid: values of C; the best on dev is taken.
+    """Logistic regression on one pooled layer of a frozen encoder, C of `grid` best on dev; `made` holds dev and test accuracy
+    (0-1).
 
     Raises:
         ConfigError: no such layer or pooling.
@@ -175,8 +163,8 @@ def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> Li
     """The head of an encoder for a task, with its scores in `head.made`.
 
     Args:
-        head: None: the one that the encoder was trained with on this task; fit: that one, or else one fitted by logistic
-            regression on the mean of the last layer; or the folder of a fitted one.
+        head: None: the one that the encoder was trained with on this task; fit: that one, or else a fitted one; or the folder of
+            one.
         home: run.dir; fitted heads are kept in DIR/heads/<encoder>-<task>-<hash>/, shared by all studies.
 
     Raises:

@@ -1,8 +1,4 @@
-"""Interactions of words in many sentences, per layer or class, as tidy rows.
-
-One job is a segment of a sentence. Its columns (layers or classes) come from the same model rows, and give one row each. Finished
-jobs are kept (`probing.store.results`), so a killed run goes on.
-"""
+"""Interactions of words in many sentences, per layer or class, as tidy rows; finished cases are kept (`probing.store.results`)."""
 
 from __future__ import annotations
 
@@ -57,7 +53,6 @@ def draw_cases(
 
     Args:
         count: sentences, drawn without replacement; all of them if there are fewer.
-        labels: of the texts, one each.
         lengths: of segments, drawn uniformly, then the start among all that fit.
 
     Raises:
@@ -92,14 +87,12 @@ def layer_interactions(
     budget: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions, rows.
-
+    """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions, rows;
     `phi`: interval values in the order of np.triu_indices, as JSON; `max_optima`, `min_optima`: number of tied partitions.
 
     Args:
         folder: of the finished cases.
-        value: see `TextGame`; several values of layers come from the same forward passes.
-        masking, replacement, layers, head: see `TextGame`.
+        value, masking, replacement, layers, head: see `TextGame`; several values of layers come from the same forward passes.
         target: of class values: predicted, true (the case's label), all, or a name.
         method, budget, seed: see `segment_interaction`.
 

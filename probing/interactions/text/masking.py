@@ -1,7 +1,6 @@
 """How words of a sentence are made absent, for every encoder: the players are the words of `text.split()`.
 
-A word's tokens (subwords, characters) follow it; tokens that belong to no word, such as [CLS], always stay. The masking changes
-values and best partitions, so it is part of every result's name.
+A word's tokens (subwords, characters) follow it; tokens that belong to no word, such as [CLS], always stay.
 
     mask, pad, unknown   the word vectors become that of the mask, padding or unknown token; positions and attention stay
     zero, mean           the word vectors become zero, or the mean row of the embedding matrix
@@ -17,14 +16,9 @@ values and best partitions, so it is part of every result's name.
     ELMo, elmo-style                 zero (of the token vectors), delete, replace
     any other                        delete (the text without the word is read anew), replace
 
-Word vectors are replaced inside the encoder, where it looks them up (a forward hook), so positions, segments and what is pooled
-stay those of the whole sentence, and the coalition of all words is the encoder's own output. `pad` is the baseline of the research
-code of Zhang et al. 2021: token 0 of BERT with the attention mask left at 1.
-
-Nothing left: where neither a word nor a special token remains (delete, attention, in encoders without special tokens), the encoder
-is not run and there are no states; who reads states takes the zero vector.
-
-Left out: baselines learned or drawn from a corpus.
+Word vectors are replaced inside the encoder, where it looks them up (a forward hook). `pad` is the baseline of the research code
+of Zhang et al. 2021. Where neither a word nor a special token remains (delete, attention, in encoders without special tokens),
+the encoder is not run and there are no states; who reads states takes the zero vector.
 """
 
 from __future__ import annotations
@@ -61,17 +55,16 @@ class MaskedSentence:
     """A sentence whose words may be absent.
 
     Args:
-        encoder: any encoder of the suite.
-        text: split at blanks into words.
         masking: one of `possible(encoder)`.
         replacement: for `replace`, what stands in an absent word's place.
 
     Attributes:
-        words: the players.
+        words: the players: the text split at blanks.
         masking: the choice as results name it.
 
     Raises:
-        ConfigError: no word, a masking that is unknown or not possible for the encoder, a sentence longer than the encoder reads.
+        ConfigError: no word, a masking that is unknown or not possible for the encoder, a sentence longer than the encoder
+            reads.
     """
 
     def __init__(self, encoder: Encoder, text: str, masking: str = "pad", replacement: str | None = None):

@@ -1,9 +1,7 @@
 """Losses and gradients of logistic regressions of several label sets on one matrix of features.
 
-A step of the solver (probing.probes.solver.lbfgs) takes two products with the features: one gives the logits along a direction, the
-other the gradient where the step ends. Logits are linear in the weights, so that any step size in between costs no product.
-
-Sentences run along the last axis of everything: products of few columns are several times as fast as with sentences first.
+A step of the solver (probing.probes.solver.lbfgs) takes two products with the features: one gives the logits along a
+direction, the other the gradient where the step ends. Sentences run along the last axis of everything.
 """
 
 from __future__ import annotations
@@ -33,14 +31,11 @@ MIXED_PRECISION_ROWS = 512
 class Matrix(NamedTuple):
     """Features of n sentences, and the eigenbasis of their covariance, in which weights, gradients and steps are written.
 
-    With few columns the features themselves stay as they are: rotating the weights at each product costs less than rotating every
-    sentence once.
-
     Attributes:
         features: with a last row of ones for the intercept, sentences along the last axis, (d + 1, n).
         basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone.
         spectrum: eigenvalues of the covariance and a one for the intercept, (d + 1,).
-        rotated: whether the features are in the eigenbasis.
+        rotated: whether the features are in the eigenbasis; with few columns the weights are rotated at each product instead.
         blocks: for products with many columns, each block of sentences laid out twice, for logits and for gradients; or none.
     """
 
@@ -121,9 +116,8 @@ def count_labelled(targets: torch.Tensor) -> int:
 
 
 class LogisticLoss:
-    """The losses of L label sets at their weights and along a direction: `set_direction`, `evaluate` step sizes, `accept` the last.
-
-    Memory: three numbers for each sentence, label set and logistic column; those of a `take` are its own.
+    """The losses of L label sets at their weights and along a direction: `set_direction`, `evaluate` step sizes, `accept` the
+    last.
 
     Attributes:
         n: sentences that each label set has a label for.
@@ -216,13 +210,10 @@ class LogisticLoss:
 class MixedPrecisionLoss(LogisticLoss):
     """The loss of one label set with bfloat16 products (8 bits of precision), for loose solutions of many classes.
 
-    Logits and gradient are kept in float32, and corrected by products of changes: of a direction that is itself rounded, so that
-    logits and weights agree, and of the change of the residuals. The rounding's error shrinks with the changes, as in iterative
-    refinement (Higham 2002, Accuracy and Stability of Numerical Algorithms, chapter 12). The remainder of a rounded change enters
-    the next change; without it the solver gets stuck. The features stay rounded: enough for the `lbfgs.LOOSE_FACTOR` tolerance of
-    most objectives above `MIN_OBJECTIVE`, not for the exact optimum, which needs `LogisticLoss`.
-
-    Memory: four numbers for each sentence and logistic column, the features twice in bfloat16.
+    Logits and gradient are kept in float32, and corrected by products of changes: of a direction that is itself rounded, so
+    that logits and weights agree, and of the change of the residuals, as in iterative refinement (Higham 2002, Accuracy and
+    Stability of Numerical Algorithms, chapter 12). The remainder of a rounded change enters the next change; without it the
+    solver gets stuck.
     """
 
     BLOCK, FULL_PRECISION, MIN_OBJECTIVE = MIXED_PRECISION_ROWS, False, 0.1

@@ -1,8 +1,8 @@
 """Approximate inverse Hessians of logistic regressions.
 
-In the eigenbasis of the features' covariance (eigenvalues s_j) the diagonal 1 / (h s_j + lambda), h the mean of p (1 - p), is close
-to the inverse Hessian while all sentences are about equally uncertain. Under weak penalties few sentences are uncertain, and other
-ones for each class: problems that need many iterations get blocks of their true Hessian, class by class.
+In the eigenbasis of the features' covariance (eigenvalues s_j) the diagonal 1 / (h s_j + lambda), h the mean of p (1 - p), is
+close to the inverse Hessian while all sentences are about equally uncertain. Problems that need many iterations, as under weak
+penalties, get blocks of their true Hessian, class by class.
 """
 
 from __future__ import annotations
