@@ -169,7 +169,8 @@ def _floors(table: ResultTable, task: str, encoder: str, probe: str, n_train: in
     frame = frame[frame.probe == probe]
     layer_0 = frame.role.isin(["probe", "static"]) & (frame.layer == 0) & (frame.pooling == "mean")
     static = list(frame[layer_0 & (frame.encoder == encoder)].itertuples())
-    if static and not _contextual(table, encoder):
+    names = table.frame.layer_name[(table.frame.encoder == encoder) & (table.frame.layer == 0)]
+    if static and not names.str.contains(CONTEXTUAL).any():  # else layer 0 is no embedding output
         floors["static"] = [static]
     twins = []
     for _, rows in frame[(frame.role == "random") & (frame.twin_of == encoder)].groupby(["encoder", "seed"], dropna=False):
@@ -189,12 +190,6 @@ def _against(table: ResultTable, floors: Mapping[str, list[list[Any]]], cells: M
             if not (result.difference > 0 and result.p < 0.05):
                 return {"beats_floors": False, "floor": name}
     return {"beats_floors": True, "floor": order[0]}
-
-
-def _contextual(table: ResultTable, encoder: str) -> bool:
-    """Whether layer 0 of the encoder is no embedding output, by its name."""
-    rows = table.frame[(table.frame.encoder == encoder) & (table.frame.layer == 0)]
-    return bool(rows.layer_name.str.contains(CONTEXTUAL).any())
 
 
 def _over(row: Any, seeds: int, halves: int) -> str:

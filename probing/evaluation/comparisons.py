@@ -89,7 +89,8 @@ def compare_encoders(table: ResultTable) -> pd.DataFrame:
     lines = []
     for (task, probe, n_train), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
         entries = list(group.itertuples())
-        cells = [_cells_at(table, entry) for entry in entries]
+        columns = [{name: getattr(entry, name) for name in (*KEYS, "layer", "pooling")} for entry in entries]
+        cells = [cells_of(table.where(role="probe", **column).itertuples()) for column in columns]
         halves = [halves_of(table, task, entry.encoder, probe, n_train).get((entry.pooling, entry.layer), {}) for entry in entries]
         for i, a in enumerate(entries):
             for j, b in enumerate(entries[i + 1 :], i + 1):
@@ -157,17 +158,10 @@ def families(table: ResultTable) -> Iterable[tuple[tuple[Any, ...], pd.DataFrame
     return table.frame[(table.frame.role == "probe") & (table.frame.measure == "probe")].groupby(list(KEYS), sort=False)
 
 
-def _cells_at(table: ResultTable, line: Any) -> dict[int, str]:
-    """The finished cells of a line of `best`, by seed."""
-    family = table.frame[(table.frame.role == "probe") & (table.frame.layer == line.layer) & (table.frame.pooling == line.pooling)]
-    return cells_of(family[(family[list(KEYS)] == [getattr(line, name) for name in KEYS]).all(axis=1)].itertuples())
-
-
 def halves_of(table: ResultTable, *key: Any) -> dict[tuple[str, int], dict[int, Any]]:
     """The rows of a family's columns (pooling, layer) that were fitted on halves of the train split, by number of the half."""
-    rows = table.role("resample")
     halves: dict[tuple[str, int], dict[int, Any]] = {}
-    for row in rows[(rows[list(KEYS)] == list(key)).all(axis=1)].itertuples():
+    for row in table.where(role="resample", **dict(zip(KEYS, key, strict=True))).itertuples():
         halves.setdefault((row.pooling, row.layer), {})[int(row.seed)] = row
     return halves
 

@@ -158,13 +158,11 @@ def _compute_encoder(job: EncoderJob, store: Store, results: ResultStore, force:
                     left = [cell for cell in own if force or not results.done(cell.key)]  # another run may have been at it
                     advance(len(own) - len(left))
                     if left:
-                        _compute_cells(left, task, job.encoder, read, results, advance)
+                        _compute_cells(left, job.encoder, read, results, advance)
 
 
-def _compute_cells(
-    cells: Sequence[Cell], task: Task, encoder: Encoder, vectors: Vectors, results: ResultStore, advance: Any
-) -> None:
-    rows = [vectors.rows(split.texts) for split in splits_of(task)]
+def _compute_cells(cells: Sequence[Cell], encoder: Encoder, vectors: Vectors, results: ResultStore, advance: Any) -> None:
+    rows = [vectors.rows(split.texts) for split in splits_of(cells[0].task)]
     about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)}
     names, failed = about.pop("layers"), dict[str, list[Cell]]()
     for cell, result in cells[0].measure.run(cells, vectors):

@@ -185,7 +185,3 @@ def value(name: str, text: str) -> Any:
         return None
     kinds: dict[str, Callable[[str], Any]] = {"bool": lambda v: v == "True", "float": float, "int": int}
     return kinds.get(_KINDS.get(name, "str"), str)(text)
-
-
-COLUMNS = tuple(frame_of([]).columns)
-"""Columns of a frame of probes."""

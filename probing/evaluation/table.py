@@ -180,8 +180,7 @@ class ResultTable:
 
     def floors(self) -> pd.DataFrame:
         """Test accuracy (0-1) of the floors that read the text: tasks × floors."""
-        frame = self.role("floor")
-        table = frame.pivot_table("accuracy", "task", "encoder", aggfunc="mean", sort=False)
+        table = self.role("floor").pivot_table("accuracy", "task", "encoder", aggfunc="mean", sort=False)
         return table.reindex([t for t in self.tasks if t in table.index])
 
     def not_converged(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probing.errors import ConfigError, GameError
@@ -77,7 +78,7 @@ class CachedGame:
             raise ConfigError(f"chunk={chunk}: at least one row must go to the game at once")
         self.game, self.n_players, self.chunk, self.keep = game, int(n), chunk, keep
         self.n_evaluations = self.n_requested = 0
-        self._keys = keys(np.empty((0, self.n_players), bool))
+        self._keys = pd.Index(keys(np.empty((0, self.n_players), bool)))
         self._values: Values | None = None
 
     def __call__(self, coalitions: Coalitions, /) -> Values:
@@ -89,24 +90,19 @@ class CachedGame:
             )
         self.n_requested += len(coalitions)
         wanted, first, inverse = np.unique(keys(coalitions), return_index=True, return_inverse=True)
-        at = np.searchsorted(self._keys, wanted)
-        known = np.zeros(len(wanted), bool)
-        inside = at < len(self._keys)
-        known[inside] = self._keys[at[inside]] == wanted[inside]
-        if len(wanted) == 0 or known.all() and self._values is not None:
-            return np.zeros(0) if self._values is None else self._values[at][inverse]
-        fresh = self._run(coalitions[first[~known]])
-        values = np.empty((len(wanted), *fresh.shape[1:]))
-        values[~known] = fresh
-        if self._values is not None:
-            if fresh.shape[1:] != self._values.shape[1:]:
-                raise GameError(f"the game gave columns {self._values.shape[1:]} at first, and {fresh.shape[1:]} later")
-            values[known] = self._values[at[known]]
+        at = self._keys.get_indexer(wanted)
+        new = at < 0
+        if not new.any():
+            return np.zeros(0) if self._values is None else self._values[at[inverse]]
+        fresh = self._run(coalitions[first[new]])
+        known = fresh[:0] if self._values is None else self._values
+        if fresh.shape[1:] != known.shape[1:]:
+            raise GameError(f"the game gave columns {known.shape[1:]} at first, and {fresh.shape[1:]} later")
+        at[new] = len(known) + np.arange(len(fresh))
+        values = np.concatenate([known, fresh])
         if self.keep:
-            order = np.argsort(merged := np.concatenate([self._keys, wanted[~known]]), kind="stable")
-            self._keys = merged[order]
-            self._values = (fresh if self._values is None else np.concatenate([self._values, fresh]))[order]
-        return values[inverse]
+            self._keys, self._values = self._keys.append(pd.Index(wanted[new])), values
+        return values[at[inverse]]
 
     def _run(self, rows: Coalitions) -> Values:
         parts = [self._verified(rows[i : i + self.chunk]) for i in range(0, len(rows), self.chunk)]

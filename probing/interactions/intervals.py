@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import comb
 
 import numpy as np
@@ -196,35 +197,32 @@ def _exact(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, V
     return phi, np.zeros((phi.shape[1], len(phi), len(phi))), np.stack([phi, phi])
 
 
-def _stratified(adjusted: bool) -> Callable[[SegmentRows, int, int], tuple[Values, Values, Values]]:
-    def estimate(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, Values]:
-        k = len(rows.outside)
-        rng = np.random.default_rng(seed)
-        parts = strata(k)
-        counts = allocate(parts, budget // (2 * (len(rows.intervals) + 1)) if k else 1)
-        sides = [draw(part, count, k, rng) for part, count in zip(parts, counts, strict=True)]
-        both = rows.differences(np.concatenate([np.concatenate([side, ~side]) for side in sides]))
-        values, at = [], 0
-        for count in counts:
-            values.append((both[at : at + count] + both[at + count : at + 2 * count]) / 2)
-            at += 2 * count
-        if adjusted:
-            means, residuals = adjust(parts, sides, values)
-        else:
-            means, residuals = [value.mean(0) for value in values], values
-        phi = sum((part.weight * mean for part, mean in zip(parts, means, strict=True)), np.zeros(()))
-        covariance, halves = np.zeros((phi.shape[1], len(phi), len(phi))), np.zeros((2, *phi.shape))
-        for part, count, mean, residual in zip(parts, counts, means, residuals, strict=True):
-            if count == part.pairs:
-                halves += part.weight * mean
-                continue
-            spread = residual - residual.mean(0)
-            factor = part.weight**2 * (1 - count / part.pairs) / (count * (count - 1))
-            covariance = covariance + factor * np.einsum("uak,ubk->kab", spread, spread)
-            halves += part.weight * np.stack([residual[0::2].mean(0), residual[1::2].mean(0)])
-        return phi, covariance, halves
-
-    return estimate
+def _stratified(adjusted: bool, rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, Values]:
+    k = len(rows.outside)
+    rng = np.random.default_rng(seed)
+    parts = strata(k)
+    counts = allocate(parts, budget // (2 * (len(rows.intervals) + 1)) if k else 1)
+    sides = [draw(part, count, k, rng) for part, count in zip(parts, counts, strict=True)]
+    both = rows.differences(np.concatenate([np.concatenate([side, ~side]) for side in sides]))
+    values, at = [], 0
+    for count in counts:
+        values.append((both[at : at + count] + both[at + count : at + 2 * count]) / 2)
+        at += 2 * count
+    if adjusted:
+        means, residuals = adjust(parts, sides, values)
+    else:
+        means, residuals = [value.mean(0) for value in values], values
+    phi = sum((part.weight * mean for part, mean in zip(parts, means, strict=True)), np.zeros(()))
+    covariance, halves = np.zeros((phi.shape[1], len(phi), len(phi))), np.zeros((2, *phi.shape))
+    for part, count, mean, residual in zip(parts, counts, means, residuals, strict=True):
+        if count == part.pairs:
+            halves += part.weight * mean
+            continue
+        spread = residual - residual.mean(0)
+        factor = part.weight**2 * (1 - count / part.pairs) / (count * (count - 1))
+        covariance = covariance + factor * np.einsum("uak,ubk->kab", spread, spread)
+        halves += part.weight * np.stack([residual[0::2].mean(0), residual[1::2].mean(0)])
+    return phi, covariance, halves
 
 
 def _permutation(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, Values]:
@@ -238,7 +236,7 @@ def _permutation(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Val
 
 METHODS: dict[str, Callable[[SegmentRows, int, int], tuple[Values, Values, Values]]] = {
     "exact": _exact,
-    "sampled": _stratified(adjusted=False),
-    "regression": _stratified(adjusted=True),
+    "sampled": partial(_stratified, False),
+    "regression": partial(_stratified, True),
     "permutation": _permutation,
 }

@@ -168,24 +168,12 @@ def fit_paths(
     """
     columns = 1 if n_classes == 2 else n_classes
     matrix = design.matrix.for_columns(columns)
-    if columns > FEW_COLUMNS and not together:  # nothing is gained side by side
+    if columns > FEW_COLUMNS and len(ys) > 1 and not together:  # nothing is gained side by side
+        design = replace(design, matrix=matrix)
         devs = [None if dev is None else (dev[0], [labels]) for labels in (dev[1] if dev else ys)]
-        return [_fit_paths(matrix, [y], n_classes, grid, own_dev, patience, False)[0] for y, own_dev in zip(ys, devs, strict=True)]
-    return _fit_paths(matrix, ys, n_classes, grid, dev, patience, together)
-
-
-def _fit_paths(
-    matrix: Matrix,
-    ys: Sequence[Labels],
-    n_classes: int,
-    grid: Sequence[float],
-    dev: tuple[torch.Tensor, Sequence[Labels]] | None,
-    patience: int | None,
-    together: bool,
-) -> list[list[Fit]]:
-    """`fit_paths`, label sets side by side."""
+        return [fit_paths(design, [y], n_classes, grid, own_dev, patience)[0] for y, own_dev in zip(ys, devs, strict=True)]
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
-    n, columns = count_labelled(targets), 1 if n_classes == 2 else n_classes
+    n = count_labelled(targets)
     paths: list[list[Fit]] = [[] for _ in ys]
     solutions: list[list[torch.Tensor]] = [[] for _ in ys]  # weights of the paths' fits, in the eigenbasis
 

@@ -75,23 +75,12 @@ def train_batch(
     groups: dict[tuple[int, int, int], list[int]] = {}
     for i, recipe in enumerate(recipes):
         groups.setdefault((recipe.nhid, recipe.batch_size, recipe.epoch_size), []).append(i)
-    trained: dict[int, Trained] = {}
-    for members in groups.values():
-        own_ys, own_dev_ys = ([values[i] for i in members] for values in (ys, dev_ys))
-        models = _train_group([recipes[i] for i in members], x, own_ys, dev_x, own_dev_ys, n_classes, seed)
-        trained |= zip(members, models, strict=True)
-    return [trained[i] for i in range(len(recipes))]
-
-
-def _train_group(
-    recipes: Sequence[Recipe],
-    x: Features,
-    ys: Sequence[Labels],
-    dev_x: Features,
-    dev_ys: Sequence[Labels],
-    n_classes: int,
-    seed: int,
-) -> list[Trained]:
+    if len(groups) > 1:
+        trained: dict[int, Trained] = {}
+        for members in groups.values():
+            own_recipes, own_ys, own_dev_ys = ([values[i] for i in members] for values in (recipes, ys, dev_ys))
+            trained |= zip(members, train_batch(own_recipes, x, own_ys, dev_x, own_dev_ys, n_classes, seed), strict=True)
+        return [trained[i] for i in range(len(recipes))]
     features = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
     dev_features = torch.from_numpy(np.ascontiguousarray(dev_x, dtype=np.float32)).T.contiguous()  # (d, m)
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (M, n)

@@ -3,12 +3,10 @@
 A network trained on a task of `probing.data.expressions.tasks` is frozen. On formulas of the test split:
 
     probe         layer by layer, from the states of two neighbouring variables side by side (input all ones): does the formula
-        bind
-                  them? Logistic regression, C chosen on dev; beside it the majority class of train, and permuted labels.
-    interactions  variables are the players of the network (operators always stay, an absent variable is written 0). `output` is
-        the
-                  expected value sum_k p_k k of its classes; of a layer the value is v_f (`probing.interactions.text.game`). Links of
-                  the best partition, the finest within `tolerance` of the largest |phi|, are scored against the formula's.
+                  bind them? Logistic regression, C chosen on dev; beside it the majority class of train, and permuted labels.
+    interactions  variables are the players (operators always stay, an absent variable is written 0). `output` is the expected
+                  value sum_k p_k k of the classes; of a layer the value is v_f (`probing.interactions.text.game`). Links of the
+                  best partition, the finest within `tolerance` of the largest |phi|, are scored against the formula's.
     formula       the same procedure with the formula itself as the game: an upper bound.
 
 Controls: the same network with random weights, its output a linear head fitted on them; and layer 0. Probe intervals are
@@ -170,7 +168,7 @@ class ExpressionNetworks:
 def link_probes(
     encoder: Encoder, expressions: dict[str, list[Expression]], grid: Sequence[float], seed: int
 ) -> list[dict[str, float]]:
-    """For each layer the probe for bound neighbours on the test split: accuracy, lower, upper, majority, control, n; all 0-1 but n."""
+    """For each layer the probe for bound neighbours on test: accuracy, lower, upper, majority, control, n; all 0-1 but n."""
     y = {split: np.concatenate([e.truth((0, e.n_players)).max for e in es]).astype(int) for split, es in expressions.items()}
     x = {split: pair_states(encoder, es) for split, es in expressions.items()}
     rng, n = np.random.default_rng(seed), len(y["test"])

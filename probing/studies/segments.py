@@ -106,14 +106,8 @@ class OnSegments:
             segments = self._segments(context, task, head)
             with bar(f"{self.name} {encoder.name}", len(segments)) as advance:
                 for segment in segments:
-                    part = {
-                        "kind": self.name,
-                        "version": VERSION,
-                        "table": segment.inputs,
-                        "long": segment.long,
-                        "options": options,
-                    }
-                    own_rows = context.finished(part, partial(self._measured, context, segment))
+                    part = {"kind": self.name, "version": VERSION, "table": segment.inputs, "long": segment.long}
+                    own_rows = context.finished(part | {"options": options}, partial(self._measured, context, segment))
                     text, (start, stop), _ = segment.case
                     shared = {"encoder": encoder.name, "task": task.name, "accuracy": accuracy, "text": text}
                     shared |= {"n_words": len(text.split()), "start": start, "stop": stop, "long": segment.long}

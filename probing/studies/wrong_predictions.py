@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,7 +32,6 @@ from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.evaluation.paired_tests import holm, mcnemar
 from probing.evaluation.statistics import ratio
-from probing.interactions.game import Game
 from probing.interactions.indices import shapley_values
 from probing.interactions.options import Masking
 from probing.interactions.partition import square
@@ -118,29 +116,34 @@ class WrongPredictions:
             head = classifier(encoder, task, self.head, context.home)
             cases, drawn = self._draw(encoder, task, head, seed)
             rows = layer_interactions(encoder, cases, context.results.root, "logit", masking, head=head)
-            settings = {"version": VERSION, "encoder": fingerprint(encoder), "head": head.sha256, "masking": masking.kind}
             with bar(f"masking {encoder.name}", len(rows)) as advance:
                 for row, pair in zip(rows.to_dict("records"), drawn, strict=True):
                     line = {name: row[name] for name in ("encoder", "text", "n_words", "masking", "predicted", "label")}
                     line |= {"data": task.name, "wrong": row["predicted"] != row["label"], "seed": seed, **pair}
-                    phi = square(json.loads(row["phi"]), row["n_words"])
-                    coalition = top(ast.literal_eval(row["max_partition"]), phi)
-                    if coalition is not None:
-                        text = row["text"]
-                        game = partial(TextGame, encoder, text, "logit", masking, target="all", head=head)
-                        part = {"kind": "masked coalitions", **settings, "text": text, "coalition": list(coalition)}
-                        intervals = context.finished(part, partial(_of_game, masked, game, coalition))
-                        part = {"kind": "words", **settings, "text": text, "budget": self.budget, "seed": seed}
-                        words = context.finished(part, partial(_of_game, self._words, game, seed))
-                        line |= compared(intervals, coalition, phi.diagonal(), np.array([word["values"] for word in words]), seed)
-                        line["words"] = " ".join(text.split()[slice(*coalition)])
-                    lines.append(line)
+                    lines.append(line | self._flips(context, row, masking, head))
                     advance(1)
             encoder.release()
         return pd.DataFrame(lines)
 
-    def _words(self, game: Game, seed: int) -> list[dict[str, Any]]:
-        return [{"values": values} for values in shapley_values(game, self.budget, seed).tolist()]
+    def _flips(self, context: Context, row: Mapping[str, Any], masking: Masking, head: LinearHead) -> dict[str, Any]:
+        """Flips of a sentence, from its row of interactions; nothing where it has no coalition."""
+        phi, seed, text = square(json.loads(row["phi"]), row["n_words"]), context.seed, row["text"]
+        coalition = top(ast.literal_eval(row["max_partition"]), phi)
+        if coalition is None:
+            return {}
+
+        def game() -> TextGame:
+            return TextGame(context.encoder, text, "logit", masking, target="all", head=head)
+
+        def values() -> list[dict[str, Any]]:
+            return [{"values": of_word} for of_word in shapley_values(game(), self.budget, seed).tolist()]
+
+        settings = {"version": VERSION, "encoder": fingerprint(context.encoder), "head": head.sha256, "masking": masking.kind}
+        part = {"kind": "masked coalitions", **settings, "text": text, "coalition": list(coalition)}
+        intervals = context.finished(part, lambda: masked(game(), coalition))
+        words = context.finished({"kind": "words", **settings, "text": text, "budget": self.budget, "seed": seed}, values)
+        line = compared(intervals, coalition, phi.diagonal(), np.array([word["values"] for word in words]), seed)
+        return line | {"words": " ".join(text.split()[slice(*coalition)])}
 
     def _draw(self, encoder: Encoder, task: Task, head: LinearHead, seed: int) -> tuple[list[Case], list[dict[str, Any]]]:
         """Wrong sentences of the splits and their right partners, each text once, as whole segments; with margin and pair of each.
@@ -174,9 +177,7 @@ class WrongPredictions:
         some = within[within.with_coalition > 0]
         blocks = [HEAD, "No sentence has a coalition."]
         if len(some):
-            same = [
-                f"{100 * alone:.0f} %, {100 * words:.0f} %" for alone, words in zip(some.same_alone, some.same_words, strict=True)
-            ]
+            same = [f"{100 * row.same_alone:.0f} %, {100 * row.same_words:.0f} %" for row in some.itertuples()]
             blocks = [HEAD, view(some.assign(same=same), f"{NAMES} masking sentences", FLIPS)]
             blocks += [DIFFERENCES, view(some, NAMES, TESTS), DROPS, view(some, NAMES, FALLS)]
         if len(between):
@@ -184,17 +185,9 @@ class WrongPredictions:
         flipped = frame[frame.wrong & frame.get("flips", pd.Series(index=frame.index)).eq(1)]
         if len(flipped):
             examples = flipped.groupby(["data", "encoder"], sort=False).head(3)
-            titles = {"coalition": "words", "sentence": "text"}
-            blocks += [
-                "## Wrong predictions that flip, the first three of each encoder",
-                view(examples, "encoder predicted", titles),
-            ]
+            blocks.append("## Wrong predictions that flip, the first three of each encoder")
+            blocks.append(view(examples, "encoder predicted", {"coalition": "words", "sentence": "text"}))
         write(folder, blocks, {"table.csv": within, "matched.csv": between})
-
-
-def _of_game(measure: Callable[..., list[dict[str, Any]]], game: Callable[[], Game], option: Any) -> list[dict[str, Any]]:
-    """What `measure` says of a game that is made now."""
-    return measure(game(), option)
 
 
 def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,11 +98,10 @@ def _holding(gold: dict[Span, set[str]], kinds: list[str], lengths: np.ndarray) 
 
 def boundary_kinds(sentence: Sentence) -> list[str]:
     """Of the boundary between word i and i + 1: conjunction or punctuation, if one of the two is, else other."""
-    kinds = []
-    for pair in zip(sentence.tags[:-1], sentence.tags[1:], strict=True):
-        punctuation = any(tag in PUNCTUATION for tag in pair)
-        kinds.append("conjunction" if "CC" in pair else "punctuation" if punctuation else "other")
-    return kinds
+    return [
+        "conjunction" if "CC" in pair else "punctuation" if any(tag in PUNCTUATION for tag in pair) else "other"
+        for pair in pairwise(sentence.tags)
+    ]
 
 
 def modifiers(sentence: Sentence, phi: list[float]) -> Iterator[dict[str, Any]]:
@@ -135,6 +135,6 @@ def _siblings(tree: Node) -> Iterator[tuple[int, str, str]]:
         node = stack.pop()
         stack += node.children
         words = [child.leaves() for child in node.children]
-        for left, right in zip(words[:-1], words[1:], strict=True):
+        for left, right in pairwise(words):
             if len(left) == len(right) == 1:
                 yield places[id(left[0])], left[0].category, right[0].category

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from probing.data.readers.files import read_text
 from probing.data.task import Task
@@ -25,6 +27,7 @@ from probing.store.extraction import extract
 from probing.store.results import key_of
 from probing.types import Representation, Values
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError)
 WEIGHTS, CARD = "head.safetensors", "head.json"
 VERSION = 2
 """Of `fit_head`: raise it when the same vectors would give another head."""
@@ -54,8 +57,6 @@ class LinearHead:
 
     def save(self, folder: str | Path) -> Path:
         """Writes the two files; returns the folder."""
-        from safetensors.numpy import save_file
-
         folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         save_file({"coef": self.coef, "intercept": self.intercept}, folder / WEIGHTS)
@@ -70,16 +71,13 @@ def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
     Raises:
         EncoderError: the folder holds none, or one that was fitted on another encoder.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     folder = Path(folder).expanduser()
     try:
         card = json.loads(read_text(folder / CARD, EncoderError))
         arrays = load_file(folder / WEIGHTS)
         head = LinearHead(arrays["coef"], arrays["intercept"], tuple(card["classes"]), card["layer"], card["pooling"], card["made"])
         made_on, name = head.made.get("fingerprint"), head.made.get("encoder")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError) as error:
+    except UNREADABLE as error:
         raise EncoderError(f"head={str(folder)!r} is no folder of a fitted head ({type(error).__name__}: {error})") from None
     if made_on != fingerprint(encoder):
         raise EncoderError(f"head={str(folder)!r} was fitted on {name}, other vectors than {encoder.name}'s")
@@ -92,9 +90,6 @@ def head_of(encoder: Encoder) -> LinearHead | None:
     Raises:
         EncoderError: the head cannot be read.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     if not isinstance(encoder, CheckpointEncoder) or encoder.random_weights or encoder.states is not None:
         return None
     if not (encoder.folder / WEIGHTS).is_file():
@@ -106,7 +101,7 @@ def head_of(encoder: Encoder) -> LinearHead | None:
         if classes is None:
             return None  # a language model's softmax
         coef, intercept = (arrays[f"head.1.{name}"].astype(np.float64) for name in ("weight", "bias"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError) as error:
+    except UNREADABLE as error:
         raise EncoderError(f"{encoder.folder}: the head cannot be read ({type(error).__name__}: {error})") from None
     made = {"fingerprint": fingerprint(encoder), "data": manifest["data"], "test": manifest["test"]}
     return LinearHead(coef, intercept, tuple(classes), len(encoder.dims) - 1, encoder.architecture.pooling, made)
@@ -147,15 +142,8 @@ def fit_head(
     if len(coef) == 1:  # two classes: scikit-learn keeps the second's log-odds, shared out evenly here
         coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
     coef = coef / scale
-    made = {
-        "fingerprint": fingerprint(encoder),
-        "encoder": encoder.name,
-        "task": task.name,
-        "sha256": task.sha256,
-        "C": best.C,
-        "dev": float(best.score(z["dev"], task.dev.labels)),
-        "test": float(best.score(z["test"], task.test.labels)),
-    }
+    made = {"fingerprint": fingerprint(encoder), "encoder": encoder.name, "task": task.name, "sha256": task.sha256, "C": best.C}
+    made |= {split: float(best.score(z[split], task.splits[split].labels)) for split in ("dev", "test")}
     return LinearHead(coef, intercept - coef @ mean, task.classes, layer, pooling, made)
 
 

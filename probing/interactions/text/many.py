@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -136,7 +136,13 @@ def layer_interactions(
         ]
         return JointGame(games) if several else games[0]
 
-    _announce(encoder, cases, open_, game_of, estimator)
+    done = f"{encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} done"
+    if open_:  # an estimate from a few rows of the first open case
+        sizes = [(stop - start, len(text.split())) for text, (start, stop), _ in (cases[i] for i in open_)]
+        n_rows = sum(planned_rows(m, n - m, estimator) for m, n in sizes)
+        with _named(cases[open_[0]]):
+            done += f"; about {n_rows:,} model rows, {human_seconds(n_rows * seconds_per_row(game_of(open_[0])))}"
+    info(done)
     with bar(f"interactions {encoder.name}", len(open_)) as advance:
         for i in open_:
             with _named(cases[i]):
@@ -184,20 +190,3 @@ def _named(case: Case) -> Iterator[None]:
         yield
     except ProbingError as error:
         raise type(error)(f"{case.text!r}: {error}") from None
-
-
-def _announce(
-    encoder: Encoder, cases: list[Case], open_: list[int], game_of: Callable[[int], TextGame | JointGame], estimator: Estimator
-) -> None:
-    """Logs the number of finished cases, and an estimate of the remaining time from a few rows of the first open case."""
-    done = f"{encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} done"
-    if not open_:
-        info(done)
-        return
-    rows = 0
-    for case in (cases[i] for i in open_):
-        m = case.segment[1] - case.segment[0]
-        rows += planned_rows(m, len(case.text.split()) - m, estimator)
-    with _named(cases[open_[0]]):
-        seconds = rows * seconds_per_row(game_of(open_[0]))
-    info(f"{done}; about {rows:,} model rows, {human_seconds(seconds)}")

@@ -47,7 +47,7 @@ class Matrix(NamedTuple):
 
     def for_columns(self, columns: int) -> Matrix:
         """Return this matrix, laid out for products with weights of so many logistic columns."""
-        if columns <= FEW_COLUMNS:
+        if columns <= FEW_COLUMNS or self.rotated:
             return self
         rotated = self._replace(features=self.basis.T @ self.features, rotated=True)
         if not onednn.pays():
