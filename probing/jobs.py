@@ -19,9 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from probing import config
 from probing.errors import ConfigError, did_you_mean
 from probing.evaluation import adaptive
-from probing.evaluation.evaluate import compute
+from probing.evaluation.evaluate import compute, plan, request_key
 from probing.evaluation.measure import load_measures
-from probing.evaluation.plan import plan, request_key
 from probing.evaluation.request import ALL_FLOORS, Request
 from probing.evaluation.runs import Run
 from probing.files import os_errors_as_store_error

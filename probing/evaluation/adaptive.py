@@ -11,15 +11,10 @@ choose and eight report (Bayle et al. 2020; see `DEPENDENCE`). n starts at `STAR
 widths need, at most twofold in a round. Dev and test splits stay untouched. Differences are paired (standard error of Agresti
 & Min 2005, summed over tasks).
 
-Sentences that choose b are not among those on which b is compared, so each family (the layers of an encoder, or the bests of
-several encoders) has one comparison less than members. Round r tests at the level 0.05 / 2^r: separation from b (divided by
-the number of comparisons of the family), ties within a task (Holm), intervals of accuracies. Half-widths are those of 95 %:
-stopping by a width needs no correction (Chow & Robbins 1965). `scripts/calibration/folds.py` measures all this where no layer
-is better.
-
-Two guards against small samples that rank layers otherwise than all data: the search does not stop before the best layer of
-the round was, on every task, tied with the best of the round before; and classes are drawn instead of sentences where a class
-would have fewer than `SHOTS` train sentences.
+Round r tests at the level 0.05 / 2^r: separation from b (divided by the number of comparisons of the family: the layers of an
+encoder, or the bests of several encoders), ties within a task (Holm), intervals of accuracies. Half-widths are those of 95 %:
+stopping by a width needs no correction (Chow & Robbins 1965). The search does not stop before the best layer of the round was,
+on every task, tied with the best of the round before.
 """
 
 from __future__ import annotations
@@ -36,10 +31,9 @@ import pandas as pd
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
-from probing.evaluation.evaluate import compute, stores, table_of
+from probing.evaluation.evaluate import compute, plan, stores, table_of
 from probing.evaluation.flash_result import Flash
 from probing.evaluation.paired_tests import DEPENDENCE, holm, paired_difference
-from probing.evaluation.plan import plan
 from probing.evaluation.request import Request
 from probing.evaluation.statistics import mean_of, wilson
 from probing.evaluation.table import ResultTable
@@ -74,13 +68,8 @@ def flash(
     controls: Iterable[str] = (),
     floors: Iterable[str] = CHEAP_FLOORS,
 ) -> Flash:
-    """Find the best layers on samples that grow until `precision` (accuracy points) is reached; see the module.
-
-    The other arguments are `evaluate`'s; controls and floors are measured on the last samples only.
-
-    Raises:
-        ConfigError: a precision that is no number above 0, or bad arguments of `evaluate`.
-    """
+    """Find the best layers on samples that grow until `precision` (accuracy points, a number above 0) is reached; see the module.
+    The other arguments are `evaluate`'s; controls and floors are measured on the last samples only."""
     store, results = stores(store, cells)
     request = Request.of(probe, layers, poolings, (seed,), controls, floors, store_dtype=store.dtype)
     result = search(tasks, encoders, request, precision, store, results)
@@ -98,11 +87,7 @@ def search(
     results: ResultStore,
     force: bool = False,
 ) -> Flash:
-    """Run the rounds, without floors and controls of `request`: the caller plans these on the samples that are returned.
-
-    Raises:
-        ConfigError: a precision that is no number above 0, a train size beside it, or several seeds.
-    """
+    """Run the rounds, without floors and controls of `request`: the caller plans these on the samples that are returned."""
     check(precision, request)
     [seed] = request.seeds
     bare = replace(request, floors=(), controls=())
@@ -156,7 +141,6 @@ def sample(task: Task, n: int, seed: int) -> Task:
 
 
 def _level(number: int) -> float:
-    """Return the level of every statement of round 1, 2, …: 0.05 over all rounds."""
     return 0.05 / 2.0**number
 
 
@@ -167,10 +151,8 @@ class Round:
     Attributes:
         best: (encoder, pooling, layer) of the best layer of each encoder, averaged over the tasks.
         lines: the comparison of every layer and pooling with the best (see `Flash.rounds`).
-        growth: the largest squared ratio of half-width and precision among the layers that are not separated, so about the factor
-            by which the sample is too small; 0 if all are separated.
-        leaders: the best (encoder, pooling, layer) of each task.
-        ties: all that are tied with the leaders.
+        growth: the largest squared ratio of half-width and precision among the layers that are not separated, or 0.
+        leaders, ties: the best (encoder, pooling, layer) of each task, and all that are tied with them.
     """
 
     best: tuple[Key, ...]
@@ -243,7 +225,6 @@ def _ties(table: ResultTable, alpha: float) -> dict[tuple[str, str], tuple[Key, 
 def _answers(
     tasks: Sequence[Task], samples: Sequence[Task], table: ResultTable, last: Round | None, alpha: float, precision: float, why: str
 ) -> pd.DataFrame:
-    """Return `Flash.answers`, with statements at level `alpha`."""
     n_sentences = {task.name: sum(map(len, task.splits.values())) for task in tasks}
     sample_of = {task.name: task for task in samples}
 

@@ -95,11 +95,8 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
-    """For each line of `best` the p-value of test accuracy on permuted labels being no higher than the majority rate.
-
-    One-sided exact binomial test of the hits of all seeds against the share of the largest class, Holm over the lines; NaN
-    where the control is not measured, or predictions are not at hand.
-    """
+    """For each line of `best` the p-value of test accuracy on permuted labels being no higher than the majority rate: one-sided
+    exact binomial test of the hits of all seeds, Holm over the lines; NaN without this control or predictions."""
     p = np.full(len(best), np.nan)
     for at, line in enumerate(best.itertuples()):
         where = {name: getattr(line, name) for name in (*KEYS, "layer", "pooling")} | {"control": "permuted"}
@@ -115,7 +112,6 @@ def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
 
 
 def _nothing(table: ResultTable, row: pd.Series, missing: str) -> dict[str, Any]:
-    """The line of a family without a finished cell."""
     names = ["dev_accuracy", *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high"))]
     names += ["seed_sd", "random", "random_sd", "static", "can_show"]
     names += [f"control_{kind}" for kind in table.controls]
@@ -180,7 +176,6 @@ def _floors(table: ResultTable, task: str, encoder: str, probe: str, n_train: in
 
 
 def _against(table: ResultTable, floors: Mapping[str, list[list[Any]]], cells: Mapping[int, str]) -> dict[str, Any]:
-    """`beats_floors` and `floor` of `best`."""
     order = sorted(floors, key=lambda name: -np.mean([_accuracy(rows) for rows in floors[name]]))
     if not order or table.predictions is None:
         return {"beats_floors": None, "floor": next(iter(order), "")}

@@ -18,13 +18,8 @@ KEYS = ("task", "encoder", "probe", "n_train")
 
 
 class Comparison(NamedTuple):
-    """Two columns on the same test items.
-
-    Attributes:
-        difference: accuracy of the first less that of the second (0-1), mean over seeds, with its 95 % interval (low, high).
-        discordance: share of the items that exactly one of the two has right.
-        p: two-sided p-value of no difference.
-    """
+    """Two columns on the same test items: accuracy of the first less that of the second (0-1), mean over seeds, with its 95 %
+    interval; share of the items that exactly one of the two has right; two-sided p-value of no difference."""
 
     difference: float
     low: float
@@ -78,12 +73,9 @@ def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def compare_encoders(table: ResultTable) -> pd.DataFrame:
-    """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items.
-
-    Columns: the two accuracies, their difference (0-1), the p-value, Holm's over the whole table (all pairs, tasks and probes),
-    and `missing`: which of the two are the best of those layers only that are finished. Encoders without a finished layer are
-    left out.
-    """
+    """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items: the two accuracies,
+    their difference (0-1), the p-value, Holm's over the whole table, and `missing`: which of the two are the best of those
+    layers only that are finished. Encoders without a finished layer are left out."""
     best = table.best()
     best = best[best.cell != ""] if len(best) else best
     lines = []
@@ -108,11 +100,8 @@ def compare_encoders(table: ResultTable) -> pd.DataFrame:
 
 
 def compare_measure(table: ResultTable) -> pd.DataFrame:
-    """Of a measure with values by test item: every layer against the one before it, and at each layer every pair of encoders.
-
-    Columns: metric, task, encoder, pooling, layer, against, difference (to that layer, or encoder) with its 95 % t interval, p (t
-    test on the same items), p_holm (over all lines of the table).
-    """
+    """Of a measure with values by test item: every layer against the one before it, and at each layer every pair of encoders:
+    difference with its 95 % t interval, p (t test on the same items), p_holm (over all lines of the table)."""
     done = table.frame[(table.frame.status == "done") & table.frame.layer.notna() & (table.frame.role == "probe")]
     cells = {(row.task, row.pooling, int(row.layer), row.encoder): row.cell for row in done.itertuples()}
     values = {cell: table.items(cell) for cell in dict.fromkeys(cells.values())}
@@ -134,11 +123,7 @@ def compare_measure(table: ResultTable) -> pd.DataFrame:
 
 
 def letters_of(best: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> list[str]:
-    """For each line of `best`, letters: encoders of one task, probe and train size that share one are not separated.
-
-    Args:
-        best, pairs: `ResultTable.best()` and `ResultTable.compare_encoders()` of one table.
-    """
+    """For each line of `best`, letters: encoders of one task, probe and train size that share one are not separated by `pairs`."""
     given = [""] * len(best)
     apart = {(p.task, p.probe, p.n_train, *sorted((p.a, p.b))) for p in pairs.itertuples() if p.p_holm < alpha}
     groups: dict[tuple[Any, ...], list[tuple[float, int, str]]] = {}
@@ -184,9 +169,7 @@ def cells_of(rows: Iterable[Any]) -> dict[int, str]:
 
 def same_seeds(a: Mapping[int, str], b: Mapping[int, str], or_first: bool = False) -> tuple[list[str], list[str]]:
     """The cells of two columns, seed by seed; a cell that no seed can change stands beside every seed of the other column.
-
-    Args:
-        or_first: without a seed in common the first cells of both; else none.
+    Without a seed in common none, or, if `or_first`, the first cells of both.
 
     >>> same_seeds({0: "a", 1: "b"}, {-1: "c"}), same_seeds({0: "a"}, {1: "b"})
     ((['a', 'b'], ['c', 'c']), ([], []))

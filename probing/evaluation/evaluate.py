@@ -7,24 +7,24 @@ states, and too little memory fail the cells that need the result; they are reco
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.encoders.pooling import POOLINGS
-from probing.errors import ForeignError, StatesError, described, foreign
-from probing.evaluation.measure import Cell, Result, splits_of
-from probing.evaluation.plan import plan
-from probing.evaluation.request import ALL_FLOORS, Request
-from probing.evaluation.rows import Row, scores_of
+from probing.errors import ConfigError, ForeignError, StatesError, foreign
+from probing.evaluation.measure import Cell, Measure, Result, reason_of, splits_of
+from probing.evaluation.probe import Probe
+from probing.evaluation.request import ALL_FLOORS, Request, measured_encoders
+from probing.evaluation.rows import IDENTITY, Row, scores_of
 from probing.evaluation.table import ResultTable
 from probing.files import os_errors_as_store_error
 from probing.log import bar, human_bytes, human_seconds, info
 from probing.probes.base import ProbeProtocol
 from probing.probes.controls import CONTROLS
-from probing.store.reading import Rows, Vectors
+from probing.store.reading import Vectors
 from probing.store.results import ResultStore, key_of
 from probing.store.vectors import Store
 
@@ -81,6 +81,40 @@ def evaluate(
     planned = plan(tasks, encoders, request, store)
     compute(planned, store, results, force)
     return table_of([cell.row for cell in planned], results)
+
+
+def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, store: Store | None = None) -> list[Cell]:
+    """Every row of the request, each once, with its cell; several rows may show one cell (`probing.evaluation.rows.IDENTITY`).
+    The store holds the inspection of encoders by earlier runs, so that their weights need not be loaded.
+
+    Raises:
+        ConfigError: layers, poolings or a probe that do not fit the encoder.
+        EncoderError: an encoder that cannot be loaded.
+        ForeignError: the probe cannot say its settings.
+    """
+    planned: dict[tuple[Any, ...], Cell] = {}
+    measures: list[Measure] = [*([] if request.probe is None else [Probe(request.probe)]), *request.measures]
+    if request.resample and (folded := [task.name for task in tasks if task.folds]):
+        raise ConfigError(f"resample=train needs a train split, but {', '.join(folded)} is cross-validated: set resample=null")
+    for seed in request.seeds:
+        variants = [task.subset(request.train_size, seed) for task in tasks]
+        measured = measured_encoders(encoders, seed, request, store)
+        for task in variants:
+            for measure in measures:
+                for one in (None, *measured):
+                    for cell in measure.cells(task, one, request, seed):
+                        planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
+    return list(planned.values())
+
+
+def request_key(tasks: Sequence[Task], planned: Sequence[Cell], request: Request) -> str:
+    """A hash of the request, which names the run; it does not depend on whether an encoder can list its layers yet."""
+    marks = [cell.row.encoder_fingerprint for cell in planned if cell.row.role == "probe"]
+    options = {one.name: getattr(request, one.name) for one in fields(request) if one.name not in ("probe", "measures")}
+    probes = [request.probe.settings(task.name) for task in tasks] if request.probe else []
+    if request.measures:
+        options["measures"] = [dict(measure.group(task)) for measure in request.measures for task in tasks]
+    return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **options})
 
 
 def stores(store: Store | str | Path, cells: ResultStore | str | Path | None) -> tuple[Store, ResultStore]:
@@ -141,7 +175,6 @@ def _jobs(missing: Sequence[Cell]) -> list[EncoderJob]:
 
 
 def _compute_encoder(job: EncoderJob, store: Store, results: ResultStore, force: bool) -> None:
-    """The cells of one encoder, task by task and measure by measure."""
     vectors = _vectors(job, store)
     with bar(f"probing {job.encoder.name}", len(job.cells)) as advance:
         for sha256, task in job.tasks.items():
@@ -163,7 +196,9 @@ def _compute_encoder(job: EncoderJob, store: Store, results: ResultStore, force:
 
 def _compute_cells(cells: Sequence[Cell], encoder: Encoder, vectors: Vectors, results: ResultStore, advance: Any) -> None:
     rows = [vectors.rows(split.texts) for split in splits_of(cells[0].task)]
-    about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)}
+    sets = [made for split in rows for made in split.made_with]
+    distinct = [made for k, made in enumerate(sets) if made not in sets[:k]]
+    about = _about(encoder) | {"reading": vectors.reading, "extracted_with": distinct}
     names, failed = about.pop("layers"), dict[str, list[Cell]]()
     for cell, result in cells[0].measure.run(cells, vectors):
         if isinstance(result, str):
@@ -203,10 +238,8 @@ def _vectors(job: EncoderJob, store: Store) -> dict[str, Vectors | str]:
             with foreign(f"{job.encoder.name}: its description"):
                 _about(job.encoder)
             return store.vectors(job.encoder, texts, job.poolings)
-        except StatesError as error:
-            return str(error)
-        except MemoryError as error:
-            return described(error)
+        except (StatesError, MemoryError) as error:
+            return reason_of(error)
 
     together = vectors(job.texts)
     if isinstance(together, Vectors) or len(job.tasks) == 1:
@@ -219,14 +252,8 @@ def _texts(tasks: Iterable[Task]) -> list[str]:
 
 
 def _about(encoder: Encoder) -> dict[str, Any]:
-    """The part of a cell's record that describes the encoder."""
     layers = list(encoder.layer_names)
     return {"name": encoder.name, "origin": encoder.origin, "description": dict(encoder.description), "layers": layers}
-
-
-def _made_with(rows: Sequence[Rows]) -> list[dict[str, Any]]:
-    sets = [made for split in rows for made in split.made_with]
-    return [made for k, made in enumerate(sets) if made not in sets[:k]]
 
 
 def _release(encoder: Encoder) -> None:
@@ -238,7 +265,6 @@ def _release(encoder: Encoder) -> None:
 
 
 def _announce(job: EncoderJob, store: Store) -> None:
-    """Logs size and time of the extraction."""
     encoder = job.encoder
     try:
         with os_errors_as_store_error(store.root):
@@ -257,10 +283,8 @@ def _announce(job: EncoderJob, store: Store) -> None:
 
 
 def table_of(planned: Iterable[Row], results: ResultStore) -> ResultTable:
-    """The planned rows with the scores that were measured; `status` says which cells failed, and which are missing.
-
-    Names, roles and labels are those of this request; another one may have measured the same cell under others.
-    """
+    """The planned rows with the scores that were measured; `status` says which cells failed, and which are missing. Names, roles
+    and labels are those of this request; another one may have measured the same cell under others."""
     rows = []
     for row in planned:
         status, record = results.state(row.cell)

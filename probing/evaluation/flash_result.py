@@ -40,7 +40,6 @@ class Flash:
     table: ResultTable
 
     def write(self, folder: Path) -> None:
-        """Write flash.csv, flash-rounds.csv and flash.md."""
         answers = self.answers.assign(
             tied=[" ".join(f"{layer}/{pooling}" for layer, pooling in tied) for tied in self.answers.tied]
         )

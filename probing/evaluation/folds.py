@@ -17,10 +17,7 @@ from probing.types import Features, Labels, Representation
 
 class FoldData(NamedTuple):
     """Labels by label set of a task or of one of its folds; the rows of train, dev and test: of a fold among all sentences, of a
-    task whose train split is halved in each split; none where each split is taken whole.
-
-    `order`: see `SplitFeatures`.
-    """
+    task whose train split is halved in each split; none where each split is taken whole; `order`: see `SplitFeatures`."""
 
     label_sets: dict[str, SplitLabels]
     gold: dict[str, Labels]

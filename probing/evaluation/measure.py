@@ -34,9 +34,8 @@ class Cell:
 
     Attributes:
         inputs: everything that determines its numbers; the key is their hash.
-        row: the row it fills, as far as that is known.
+        row: the row it fills, as far as that is known; `own`: data of its measure.
         encoder, column: None where the text alone is measured.
-        own: data of its measure.
         failure: why it cannot be measured, if that is known when it is planned.
     """
 
@@ -55,7 +54,6 @@ class Cell:
 
     @property
     def place(self) -> Representation:
-        """The column of a cell that has one."""
         assert self.column is not None
         return self.column
 
@@ -78,8 +76,6 @@ class Result:
 
 
 class Measure(Protocol):
-    """A measure: its cells, and how they are computed."""
-
     @property
     def name(self) -> str: ...
 
@@ -88,11 +84,8 @@ class Measure(Protocol):
         ...
 
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
-        """Computes cells of one task and encoder (or of none: `vectors` is None); yields each with its result, or why it failed.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
+        """Computes cells of one task and encoder (or of none: `vectors` is None); yields each with its result, or why it failed;
+        StoreError if the store cannot be read."""
         ...
 
     def group(self, task: Task) -> Mapping[str, Any]:
@@ -101,11 +94,7 @@ class Measure(Protocol):
 
 
 def load_measures(targets: Sequence[str]) -> tuple[Measure, ...]:
-    """The measures of Python files: FILE.py:NAME, or every `LayerMeasure` of FILE.py.
-
-    Raises:
-        ConfigError: no such file or name, or no measure in it.
-    """
+    """The measures of Python files: FILE.py:NAME, or every `LayerMeasure` of FILE.py; ConfigError if there is none."""
     measures: list[Measure] = []
     for target in targets:
         code = find(target, "measures")
@@ -123,7 +112,6 @@ def load_measures(targets: Sequence[str]) -> tuple[Measure, ...]:
 
 
 def row_of(task: Task, role: str, **more: Any) -> Row:
-    """A row of a task, with these other fields."""
     counts = np.bincount(task.train.labels)
     return Row(
         role, task.name, task.paper_name, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
@@ -144,6 +132,13 @@ def row_for(task: Task, measured: Measured, request: Request) -> Row:
 def splits_of(task: Task) -> list[Any]:
     """The splits whose vectors are read: of a cross-validated task dev and test hold all sentences."""
     return [task.dev, task.test] if task.folds else list(task.splits.values())
+
+
+def reason_of(error: ProbingError | MemoryError) -> str:
+    """Why a cell failed; a StoreError fails no cell, and is raised."""
+    if isinstance(error, StoreError):
+        raise error
+    return str(error) if isinstance(error, ProbingError) else described(error)
 
 
 def by_pooling(cells: Iterable[Cell]) -> list[Cell]:
@@ -189,12 +184,8 @@ class LayerMeasure:
                     train, dev, test = (split.get(cell.place) for split in rows)
                     values = self.score(SplitFeatures(train, dev, test), task)
                     result = self._result(values, task)
-            except StoreError:
-                raise
-            except ProbingError as error:
-                yield cell, str(error)
-            except MemoryError as error:
-                yield cell, described(error)
+            except (ProbingError, MemoryError) as error:
+                yield cell, reason_of(error)
             else:
                 yield cell, result
 

@@ -29,11 +29,8 @@ _MIN_P = 1e-30
 
 
 def paired(differences: ArrayLike, robust: bool = False) -> tuple[Estimate, float]:
-    """Return the mean of paired differences, and the two-sided p-value of the t test (1 if all are zero).
-
-    Args:
-        robust: the median and Wilcoxon's signed-rank test, for differences with far outliers.
-    """
+    """Return the mean of paired differences, and the two-sided p-value of the t test (1 if all are zero); if `robust` the median
+    and Wilcoxon's signed-rank test."""
     d = np.asarray(differences, float)
     if len(d) < 2 or not d.any():
         return (median_ci if robust else mean_ci)(d), 1.0 if len(d) > 1 else np.nan
@@ -44,15 +41,9 @@ def paired(differences: ArrayLike, robust: bool = False) -> tuple[Estimate, floa
 
 
 def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool], groups: Labels | None = None) -> float:
-    """Return the two-sided p-value of the exact McNemar test; 1 if the two never differ in correctness.
-
-    With groups it is the exact sign-flip test: p is the share of all sign patterns of the groups' differences in right items
-    whose sum is at least as far from 0 as the observed one.
-
-    Args:
-        correct_a, correct_b: whether each classifier is right, item by item, both (n,).
-        groups: numbers 0..m-1 of the items' groups, (n,), or None.
-    """
+    """Return the two-sided p-value of the exact McNemar test of two classifiers, right or not item by item, (n,); 1 if they never
+    differ. With groups (numbers 0..m-1 of the items, (n,)) it is the exact sign-flip test: p is the share of all sign patterns
+    of the groups' differences in right items whose sum is at least as far from 0 as the observed one."""
     a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     _check_same(a, b)
     d = a.astype(int) - b
@@ -123,12 +114,8 @@ def _check_same(a: np.ndarray, b: np.ndarray) -> None:
 
 
 def mcnemar_power(n: int, discordance: float, difference: float, alpha: float) -> float:
-    """Return the probability that the exact McNemar test on `n` items gives a two-sided p-value of at most `alpha` (Duffy 1984).
-
-    Args:
-        discordance: probability that exactly one of the two is right, at least `difference`.
-        difference: of the two accuracies (0-1).
-    """
+    """Return the probability that the exact McNemar test on `n` items gives a two-sided p-value of at most `alpha` (Duffy 1984),
+    exactly one of the two being right with the probability `discordance`, and their accuracies (0-1) having this difference."""
     discordance = max(discordance, difference)
     lowest, highest = binom.ppf([1e-9, 1 - 1e-9], n, discordance)
     m = np.arange(lowest, highest + 1)
@@ -175,12 +162,8 @@ def paired_difference(
 ) -> tuple[float, float]:
     """Return the mean over tasks of the difference of two accuracies on the same items (a - b, 0-1), and its standard error.
 
-    Each task has the adjusted estimate of Agresti & Min (2005): half an item is added to each cell of the 2 x 2 table. Tasks
-    are independent: their variances add.
-
-    Args:
-        correct_a, correct_b: for every task, whether each classifier is right, item by item.
-        groups: for every task the numbers of its items' groups, or None; with them the error is that between groups.
+    Each task has the adjusted estimate of Agresti & Min (2005): half an item is added to each cell of the 2 x 2 table. With
+    the numbers of its items' groups the error is that between groups. Tasks are independent: their variances add.
     """
     differences, variances = [], []
     for a, b, task_groups in zip(correct_a, correct_b, groups or [None] * len(correct_a), strict=True):

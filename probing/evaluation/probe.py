@@ -11,16 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probing.data.task import Task
-from probing.errors import ForeignError, ProbingError, StoreError, described, foreign
+from probing.errors import ForeignError, ProbingError, foreign
 from probing.evaluation.folds import FoldData, fit_column
-from probing.evaluation.measure import Cell, Result, by_pooling, row_for, row_of, splits_of
+from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, row_for, row_of, splits_of
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.statistics import METRICS
 from probing.evaluation.statistics import version as scores_version
 from probing.log import info
 from probing.probes.base import ProbeProtocol, label
-from probing.probes.baselines import FLOORS
-from probing.probes.controls import CEILINGS, CONTROLS, control_task, unsuited
+from probing.probes.controls import CEILINGS, CONTROLS, FLOORS, control_task, unsuited
 from probing.store.reading import Vectors
 from probing.store.results import key_of
 from probing.types import Estimate, Labels, Representation
@@ -67,7 +66,6 @@ class Probe:
         return Cell(inputs, row_of(task, "floor", encoder=name, seed=task.seed, cell=key_of(inputs)), task, self)
 
     def _ceiling(self, task: Task, name: str, seed: int) -> Cell:
-        """Accuracy of a classifier of words on the control task of `seed`."""
         control = {"control": "word", "control_seed": seed, "control_version": CONTROLS["word"].version}
         inputs = _inputs_of_text(task, "ceiling", name) | control
         row = row_of(task, "ceiling", encoder=name, control="word", seed=seed, cell=key_of(inputs))
@@ -154,17 +152,12 @@ class Probe:
                     yield pending.pop(which), replace(scored, facets=facets, details=details)
                     start = time.perf_counter()
                 reason = f"probe {probe.name} gave no result"
-            except StoreError:
-                raise
-            except ProbingError as error:
-                reason = str(error)
-            except MemoryError as error:
-                reason = described(error)
+            except (ProbingError, MemoryError) as error:
+                reason = reason_of(error)
             yield from ((cell, reason) for cell in pending.values())
 
 
 def _inputs_of_text(task: Task, role: str, name: str) -> dict[str, Any]:
-    """Inputs of a floor or a ceiling."""
     return {"data": task.sha256, "role": role, role: name, "version": 1, "scores": scores_version(task.test.n_groups)}
 
 

@@ -13,8 +13,7 @@ from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
 from probing.log import info
 from probing.probes import load as load_probe
 from probing.probes.base import ProbeProtocol
-from probing.probes.baselines import FLOORS
-from probing.probes.controls import CONTROLS
+from probing.probes.controls import CONTROLS, FLOORS
 from probing.store.vectors import Store
 from probing.types import Representation
 

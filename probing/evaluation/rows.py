@@ -38,8 +38,8 @@ class Row:
     """One cell as a row. Empty strings and None stand where a field does not apply (a floor has no layer).
 
     Attributes:
-        scores: metric -> value with its 95 % interval over the test items of this one fit (over groups of items where `n_groups`
-            is below `n_test`); accuracies and F1 0-1.
+        scores: metric -> value with its 95 % interval over the test items, or groups of them, of this one fit; accuracies and
+            F1 0-1.
         n_folds: fits of a cross-validated task, or None.
         facets: entries that only its measure has.
     """
@@ -84,7 +84,6 @@ class Row:
         return cls(**own, scores=scores, facets=facets)
 
     def entries(self) -> dict[str, Any]:
-        """The row's entries in a frame; see `flat`."""
         entries = {name: getattr(self, name) for name in PLAIN}
         for name, score in self.scores.items():
             entries |= {name: score.value, f"{name}_low": score.lower, f"{name}_high": score.upper}
@@ -122,7 +121,6 @@ def scores_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
-    """A tidy frame, a row each."""
     entries = [row.entries() for row in rows]
     metrics = dict.fromkeys((*PROBE_METRICS, *(name for one in entries for name in one if f"{name}_low" in one)))
     columns = [*PLAIN, *(f"{name}{end}" for name in metrics for end in ("", "_low", "_high"))]
@@ -147,10 +145,8 @@ def score_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def to_lines(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame as lines for rows.csv: one for each row and metric that it has; one without a metric where it has none.
-
-    Columns: those of the row, facets (JSON), metric, value, low, high, n (items that the value is over).
-    """
+    """The frame as lines for rows.csv: one for each row and metric that it has, or one without a metric: the columns of the row,
+    facets (JSON), metric, value, low, high, n (items that the value is over)."""
     metrics = metrics_of(frame)
     facets = [name for name in frame.columns if name not in PLAIN and name not in score_columns(frame)]
     lines = []

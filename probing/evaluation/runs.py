@@ -47,10 +47,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: str | Path) -> Run:
-        """
-        Raises:
-            DataError: the folder holds no run.
-        """
+        """Reads a run; DataError if the folder holds none, or a damaged one."""
         folder = Path(folder).expanduser()
         try:
             content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -103,11 +100,8 @@ class Run:
 
     def versions(self) -> list[dict[str, str]]:
         """The versions that computed the cells, each set once."""
-        versions: list[dict[str, str]] = []
-        for record in self.state()["done"]:
-            if (made_with := record["details"]["versions"]) not in versions:
-                versions.append(made_with)
-        return versions
+        sets = [record["details"]["versions"] for record in self.state()["done"]]
+        return [versions for k, versions in enumerate(sets) if versions not in sets[:k]]
 
 
 def rows_that_show(key: str, home: Path) -> list[dict[str, Any]]:

@@ -44,11 +44,8 @@ def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
 
 
 def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
-    """Return the standard error of the mean of n values; infinite for a single group (or value).
-
-    Args:
-        groups: numbers 0..m-1 of the values' groups, (n,), or None. With groups the error is cluster-robust:
-            sqrt(m / (m - 1) * sum_g e_g^2) / n, e_g the sum over group g of value less mean (linearised ratio estimator).
+    """Return the standard error of the mean of n values; infinite for a single group (or value). With groups, numbers 0..m-1,
+    (n,), it is cluster-robust: sqrt(m / (m - 1) * sum_g e_g^2) / n, e_g the sum over group g of value less mean.
 
     >>> standard_error([1, 1, 0, 0], [0, 0, 1, 1])
     0.5
@@ -165,10 +162,7 @@ with its interval. To add one, write a function, name it in this dict, and raise
 
 
 def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0) -> Estimate:
-    """Return sum(parts) / sum(wholes) with a 95 % percentile bootstrap interval over items; NaN if the divisor is 0.
-
-    Args:
-        parts, wholes: of each item, (n,).
+    """Return sum(parts) / sum(wholes), (n,), with a 95 % percentile bootstrap interval over items; NaN if the divisor is 0.
 
     >>> ratio([1, 1], [2, 2])
     Estimate(value=0.5, lower=0.5, upper=0.5)

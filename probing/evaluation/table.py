@@ -78,7 +78,6 @@ class ResultTable:
 
     @property
     def tasks(self) -> list[str]:
-        """Tasks in the order in which they came."""
         return list(dict.fromkeys(self.frame.task))
 
     @property
@@ -88,7 +87,6 @@ class ResultTable:
 
     @property
     def measures(self) -> list[str]:
-        """Measures beside the probe."""
         return [name for name in dict.fromkeys(self.frame.measure) if name != "probe"]
 
     def of_measure(self, measure: str) -> ResultTable:
@@ -101,15 +99,11 @@ class ResultTable:
 
     @property
     def controls(self) -> list[str]:
-        """Kinds of control task that were measured."""
         return list(dict.fromkeys(self.frame.control[self.frame.role == "control"]))
 
     def pivot(self, rows: str, columns: str, value: str = "accuracy", **where: Any) -> pd.DataFrame:
-        """A wide table, mean over seeds; `where` keeps rows, e.g. `pooling="mean", role="probe"`.
-
-        Raises:
-            ValueError: cells of several probes, poolings or encoders would be averaged into one; say which with `where`.
-        """
+        """A wide table, mean over seeds; `where` keeps rows, e.g. `pooling="mean", role="probe"`; ValueError if cells of several
+        probes, poolings or encoders would be averaged into one."""
         frame = self.where(**where)
         for name in ("role", "task", "probe", "control", "pooling", "encoder", "layer", "n_train"):
             if name in (rows, columns) or frame.empty:
@@ -120,10 +114,8 @@ class ResultTable:
         return table.reindex([t for t in self.tasks if t in table.index]) if rows == "task" else table
 
     def check(self) -> None:
-        """
-        Raises:
-            ConfigError: one name stands for several encoders, or for several test sets, so that a table would mix them.
-        """
+        """Raises a `ConfigError` if one name stands for several encoders, or for several test sets, so that a table would mix
+        them."""
         frame = self.frame
         for name, what, mend in (
             ("encoder", "encoder_fingerprint", "give each its own encoder.label"),
@@ -142,26 +134,21 @@ class ResultTable:
             )
 
     def best(self, alpha: float = 0.05) -> pd.DataFrame:
-        """One line per task, encoder, probe and size of the train split; see `probing.evaluation.best.best`."""
-        return self._once("best", alpha)
+        return self._once(best.best, alpha)
 
     def compare_layers(self, alpha: float = 0.05) -> pd.DataFrame:
-        """Every layer and pooling against the dev-best one; see `probing.evaluation.comparisons.compare_layers`."""
-        return self._once("layers", alpha)
+        return self._once(comparisons.compare_layers, alpha)
 
     def compare_encoders(self) -> pd.DataFrame:
-        """Every pair of encoders on every task and probe; see `probing.evaluation.comparisons.compare_encoders`."""
-        return self._once("encoders")
+        return self._once(comparisons.compare_encoders)
 
     def compare_measure(self, measure: str) -> pd.DataFrame:
-        """Layers and encoders compared in the metrics of a measure; see `probing.evaluation.comparisons.compare_measure`."""
         return comparisons.compare_measure(self.of_measure(measure))
 
-    def _once(self, question: str, *options: Any) -> pd.DataFrame:
-        ask = {"best": best.best, "layers": comparisons.compare_layers, "encoders": comparisons.compare_encoders}[question]
-        if (question, *options) not in self._answers:
-            self._answers[question, *options] = ask(self, *options)
-        return self._answers[question, *options].copy()
+    def _once(self, ask: Callable[..., pd.DataFrame], *options: Any) -> pd.DataFrame:
+        if (ask, *options) not in self._answers:
+            self._answers[ask, *options] = ask(self, *options)
+        return self._answers[ask, *options].copy()
 
     def compare_cells(self, cells: Sequence[str], others: Sequence[str], halves: Sequence[float] = ()) -> Comparison:
         """Two columns, cell by cell of the same seeds, computed once for a table; `halves`: see `differences`."""
@@ -175,7 +162,6 @@ class ResultTable:
 
     @cached_property
     def _of_folds(self) -> frozenset[str]:
-        """The cells of cross-validated tasks."""
         return frozenset(self.frame.cell[self.frame.n_folds.notna()])
 
     def floors(self) -> pd.DataFrame:
@@ -191,11 +177,7 @@ class ResultTable:
         return float(frame.accuracy.mean()) if len(frame) else float("nan")
 
     def predicted(self, cell: str) -> tuple[np.ndarray, np.ndarray]:
-        """Gold and predicted classes of the test items.
-
-        Raises:
-            ConfigError: the table has no predictions.
-        """
+        """Gold and predicted classes of the test items; ConfigError if the table has no predictions."""
         if self.predictions is None:
             raise ConfigError("this table has no predictions to compare on: make it with evaluate(...) or from a run")
         return self.predictions(cell)

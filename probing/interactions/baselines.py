@@ -6,11 +6,8 @@ the outside players, and F(g) is the sum over parts. The surrogate and its gradi
 
     mean over items i of p_i E[F | g_i = 1] + (1 - p_i) E[F | g_i = 0],     d/dp_i = (E[F | g_i = 1] - E[F | g_i = 0]) / m
 
-(m items: the first position is a link fixed to 0), taken by gradient steps with momentum, upwards for the best partition and, in
-a second run, downwards for the worst. In the released code conditional means omit scores that are exactly 0, here they do not; a
-link that is on (or off) in no sample does not move in that epoch.
-
-Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) and the settings of its released experiments.
+(m items: the first position is a link fixed to 0), with momentum, upwards for the best partition and downwards for the worst.
+Scores of exactly 0 count here, in the released code of Zhang et al. 2021 (AAAI 35, 10877-10886) they do not.
 """
 
 from __future__ import annotations
@@ -86,11 +83,9 @@ class Learned:
 def learned_p(
     game: Game, segment: tuple[int, int], settings: Settings | str = "accuracy", seed: int = 0, phi: Values | None = None
 ) -> Learned:
-    """Learns the best and the worst partition of a segment.
+    """Learns the best and the worst partition of a segment of at least two players, in a game of one column.
 
     Args:
-        game: bool (rows, n) -> (rows,); one column.
-        segment: at least two players.
         settings: by name (`PUBLISHED`) or your own.
         phi: exact interval values, (m, m); then no model row is spent, and only the optimisation is tested.
 
@@ -207,10 +202,8 @@ def _scores(seen: _Seen, p: Values, count: int, rng: np.random.Generator) -> tup
 
 
 def told(game: Game, segment: tuple[int, int], best: Partition, worst: Partition, budget: int, seed: int) -> tuple[float, int]:
-    """T from the parts in which two given partitions differ, and the model rows requested (at least two samples a part).
-
-    Each part has prefixes of its own, as in Zhang et al. 2021; without the partitions that sampler is method=permutation.
-    """
+    """T from the parts in which two given partitions differ, each with prefixes of its own, as in Zhang et al. 2021 (at least two
+    samples a part), and the model rows requested; without the partitions that sampler is method=permutation."""
     signs = {part: 1 for part in set(best) - set(worst)} | {part: -1 for part in set(worst) - set(best)}
     if not signs:
         return 0.0, 0
@@ -222,13 +215,8 @@ def told(game: Game, segment: tuple[int, int], best: Partition, worst: Partition
 
 
 def approximated(game: Game, segment: tuple[int, int], name: str, budget: int, seed: int) -> tuple[float, int]:
-    """T from an approximator of shapiq, an equal share of the budget for each interval, and the distinct model rows it spent.
-
-    Each interval is a player in a game of its own, beside the words outside, and gets its Shapley value there.
-
-    Raises:
-        ConfigError: shapiq is not installed.
-    """
+    """T from an approximator of shapiq, and the distinct model rows it spent; ConfigError if shapiq is not installed. Each
+    interval has an equal share of the budget, and is a player in a game of its own, beside the words outside."""
     try:
         import shapiq
     except ImportError:

@@ -4,17 +4,12 @@ For a segment A = [start, stop) of the players N, R = N \\ A with k players, and
 
     phi([C]) = mean over s = 0..k of the mean over S in R, |S| = s, of v(S u C) - v(S)
 
-the Shapley value of C as one player in the game where the rest of A is absent. One context S serves all M = m (m + 1) / 2
-intervals at the cost of M + 1 model rows.
+One context S serves all M = m (m + 1) / 2 intervals at the cost of M + 1 model rows. All methods but `exact` are unbiased.
 
     exact        all 2^k contexts: 2^k (M + 1) rows
     sampled      stratified antithetic pairs of contexts, without replacement (`contexts`)
-    regression   the same pairs, adjusted by a quadratic model (`regression`)
-    permutation  the sampler of the paper: for each interval its own random prefixes of the outside players; a baseline
-
-All but `exact` give unbiased estimates with their covariance, and estimates from two halves of the sample.
-
-Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) for phi and the permutation sampler.
+    regression   the same pairs, adjusted by a quadratic model (`contexts.adjust`)
+    permutation  the sampler of Zhang et al. 2021 (AAAI 35, 10877-10886): each interval has random prefixes of its own; a baseline
 """
 
 from __future__ import annotations
@@ -28,10 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probing.errors import ConfigError, did_you_mean
-from probing.interactions.contexts import allocate, draw, prefixes, strata
+from probing.interactions.contexts import adjust, allocate, draw, prefixes, strata
 from probing.interactions.game import CachedGame, Game
 from probing.interactions.options import Estimator
-from probing.interactions.regression import adjust
 from probing.types import Coalitions, Values
 
 EXACT_ROWS = 2**20
@@ -101,11 +95,7 @@ def interval_values(
 
 
 def check_segment(segment: tuple[int, int], n: int) -> tuple[int, int]:
-    """The segment as two plain numbers.
-
-    Raises:
-        ConfigError: it is not 0 <= start < stop <= n.
-    """
+    """The segment as two plain numbers; ConfigError if it is not 0 <= start < stop <= n."""
     try:
         start, stop = (int(i) for i in segment)
         whole = (start, stop) == tuple(segment)
@@ -147,12 +137,8 @@ def planned_rows(m: int, k: int, method: Estimator | str, budget: int | None = N
 
 
 class SegmentRows:
-    """The coalitions of contexts and intervals of a segment, and their values in the game.
-
-    Attributes:
-        outside: numbers of the players outside the segment, (k,).
-        intervals: players of the segment in each interval, (M, m).
-    """
+    """The coalitions of contexts and intervals of a segment, and their values in the game. `outside`: numbers of the players
+    outside, (k,); `intervals`: players of the segment in each interval, (M, m)."""
 
     def __init__(self, game: CachedGame, segment: tuple[int, int]):
         self.game, self.n, (self.start, self.stop) = game, game.n_players, segment

@@ -1,14 +1,13 @@
 """The best and the worst contiguous partition of a segment, by dynamic programming over its intervals; its interaction tree.
 
-For a segment A of m neighbouring players and the values phi([C]) of its intervals C, over the contiguous partitions Omega of A:
+For a segment A of m neighbouring players and the values phi([C]) of its intervals C, over the contiguous partitions Omega of A
+(multivariate Shapley interactions, Zhang et al. 2021, AAAI 35, 10877-10886):
 
     B     = phi([A]) - sum_i phi({i})
     B_max = max_Omega sum_{C in Omega} phi([C]) - sum_i phi({i}),   B_min with min,   T = B_max - B_min
 
-Two partitions tie if their sums differ by at most `tolerance` times the largest |phi|, beyond rounding. Of tied partitions the
-one with most parts is taken, then the one with the earliest cuts.
-
-Reference: multivariate Shapley interactions, Zhang et al. 2021 (AAAI 35, 10877-10886).
+Of partitions whose sums differ by at most `tolerance` times the largest |phi|, beyond rounding, the one with most parts is
+taken, then the one with the earliest cuts.
 """
 
 from __future__ import annotations
@@ -43,8 +42,7 @@ def best_partition(phi: Values, sign: int = 1, tolerance: float = TOLERANCE, lis
 
     Args:
         phi: interval values, (m, m); phi[i, j] belongs to the positions i..j inclusive, and the lower triangle is not read.
-        tolerance: largest difference of tied sums, relative to the largest |phi|.
-        listed: at most so many tied partitions are listed.
+        tolerance: largest difference of tied sums, relative to the largest |phi|; at most `listed` tied partitions are listed.
 
     Raises:
         ConfigError: phi is no square matrix, sign is neither 1 nor -1, or tolerance is negative.
@@ -146,15 +144,11 @@ class Node:
 
 
 def interaction_tree(phi: Values, start: int = 0) -> Node:
-    """The binary tree over the players of a segment, from interval values phi (m, m); `start`: number of the first player.
+    """The binary tree over the players of a segment, from interval values phi (m, m); ConfigError if phi is not square.
 
     The two neighbouring parts l and r with the largest density |between| / (|phi([l])| + |phi([r])| + |between|) are joined
     first, of equal ones the leftmost; their gain is between(l, r) = phi([l u r]) - phi([l]) - phi([r]), and the gains sum to B
-    of the segment. Reference: interaction trees, Zhang et al. 2021 (AAAI 35), for gains and order; the form of the density is
-    ours.
-
-    Raises:
-        ConfigError: phi is not a square matrix.
+    of the segment. Reference: interaction trees, Zhang et al. 2021 (AAAI 35); the form of the density is ours.
 
     >>> interaction_tree(np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0.0]])).spans()
     [(0, 3), (1, 3)]

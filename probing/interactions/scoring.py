@@ -22,8 +22,7 @@ import numpy as np
 from probing.data.expressions.formula import LinkTruth
 from probing.errors import ConfigError, did_you_mean
 from probing.interactions.baselines import learned_p
-from probing.interactions.game import CachedGame, Game, table
-from probing.interactions.indices import shapley_interactions
+from probing.interactions.game import CachedGame, Game, shapley_interactions, table
 from probing.interactions.intervals import check_segment
 from probing.interactions.partition import TOLERANCE, links
 from probing.interactions.segment import segment_interaction
@@ -44,11 +43,7 @@ class FoundLinks:
 
 
 def find_links(game: Game, segment: tuple[int, int], method: str, budget: int | None = None, seed: int = 0) -> FoundLinks:
-    """The links that a method, a key of `METHODS`, calls bound in a game of one column.
-
-    Args:
-        segment: (start, stop) in player numbers, at least two players.
-        budget: model rows, for the methods that sample.
+    """The links that a method, a key of `METHODS`, calls bound in a segment of at least two players, in a game of one column.
 
     Raises:
         ConfigError: an unknown method, a segment out of range, or a game too large for the method.

@@ -22,12 +22,10 @@ from probing.types import Coalitions, Values
 
 @dataclass(frozen=True)
 class SegmentInteraction:
-    """Interactions within a segment, in the unit of the game's values.
+    """Interactions within a segment, in the unit of the game's values, with standard errors `*_stderr` (0 where exact).
 
     Attributes:
-        phi, stderr: interval values and their standard errors (0 where exact), (m, m); [i, j] belongs to the players start + i ..
-            start + j inclusive; 0 below the diagonal.
-        B, B_max, B_min, T: and their standard errors `*_stderr`.
+        phi: interval values, (m, m); [i, j] belongs to the players start + i .. start + j inclusive; 0 below the diagonal.
         T_split: T with partitions chosen on one half of the sample and measured on the other.
         max_partition, min_partition: parts (start, stop) in player numbers; of tied partitions the finest.
         max_partitions, min_partitions: all tied partitions, at most `listed`, the finest first.
@@ -153,16 +151,13 @@ def _split(halves: list[Values], tolerance: float) -> float:
 
 
 class SegmentTable:
-    """A game that knows v(S) and v(S u C) for every set S outside a segment and every interval C in it: all values that a method of
-    `probing.interactions` requests.
+    """A game that knows v(S) and v(S u C) for every set S outside a segment and every interval C in it: all values that a method
+    of `probing.interactions` requests; ConfigError when called on a coalition with two pieces of the segment.
 
     Args:
         values: (2^k, 1 + M): row = bit mask of the outside players in their order; column 0 = v(S), then the intervals in the
             order of np.triu_indices(m).
         seconds: processor seconds that the rows took.
-
-    Raises:
-        ConfigError: a table of another shape; or, when called, a coalition with two pieces of the segment.
     """
 
     def __init__(self, values: Values, n_players: int, segment: tuple[int, int], seconds: float = 0.0):
@@ -190,11 +185,7 @@ class SegmentTable:
 
 
 def run_table(game: Game, segment: tuple[int, int]) -> SegmentTable:
-    """The table of a segment, from the model rows of the exact answer.
-
-    Raises:
-        GameError: values that cannot be used.
-    """
+    """The table of a segment, from the model rows of the exact answer; GameError for values that cannot be used."""
     n, (start, stop) = game.n_players, check_segment(segment, game.n_players)
     begun = time.process_time()
     values = SegmentRows(CachedGame(game, keep=False), (start, stop)).values(all_coalitions(n - (stop - start)))

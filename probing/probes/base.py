@@ -7,10 +7,8 @@
     senteval-logreg-lbfgs   the same with today's library default, lbfgs and softmax
     jawahar2019     the released probe of Jawahar et al. 2019: [CLS], 50 hidden units, four passes, no early stop
 
-One call fits several label sets (the true labels and the control task's), so that they share work. SentEval sorts the train
-sentences by length and label before the seeded shuffling; `order=senteval` does so. Two deviations from the originals' code:
-SentEval's final refit is not made (with its seed it repeats, on deterministic hardware, a run of the grid), and features are
-not rounded to 6 decimals as in Jawahar et al.'s files.
+Two deviations from the originals' code: SentEval's final refit is not made (with its seed it repeats, on deterministic
+hardware, a run of the grid), and features are not rounded to 6 decimals as in Jawahar et al.'s files.
 """
 
 from __future__ import annotations
@@ -111,11 +109,7 @@ class ProbeProtocol(Protocol):
         n_classes: int,
         seed: int,
     ) -> Iterator[tuple[Representation, str, ProbeResult]]:
-        """Fit every column to every label set; yield each result when it is ready.
-
-        Raises:
-            DataError: features that are not finite.
-        """
+        """Fit every column to every label set; yield each result when it is ready; DataError for features that are not finite."""
         ...
 
 
@@ -197,11 +191,8 @@ def ordered_rows(order: str, blocks: SplitFeatures) -> np.ndarray | slice:
 
 
 def best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, left_out: int = 0) -> ProbeResult:
-    """Return the result of the model with the highest dev accuracy; on ties the first, so the smallest C.
-
-    Args:
-        path: entries of `ProbeResult.tried`, each with its model.
-    """
+    """Return the result of the model with the highest dev accuracy; on ties the first, so the smallest C. `path`: entries of
+    `ProbeResult.tried`, each with its model."""
     chosen, model = max(path, key=lambda pair: pair[0]["dev_accuracy"])
     settings = tuple(setting for setting, _ in path)
     edge = edge_of(chosen["C"], [setting["C"] for setting in settings])

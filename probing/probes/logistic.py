@@ -4,14 +4,10 @@ The objective is scikit-learn's (`LogisticRegression(C=C)`, solver lbfgs): minim
 
     C * sum_i loss(y_i, x_i W + b) + ||W||^2 / 2            (the intercept b is not penalised)
 
-with one logistic column for two classes and a softmax over K columns for K > 2. Here it is divided by C n, so that the loss is
-a mean in nats and the penalty weighs lambda = 1 / (C n).
-
-The solver (probing.probes.solver.lbfgs) works in the eigenbasis of the features' covariance. The path goes from strong to weak
-regularisation, each C starting at the last optimum. With dev labels every C is solved to a loose tolerance first
-(`lbfgs.LOOSE_FACTOR`); then the C that is best on dev is solved exactly, until the best one is an exact optimum. With many
-classes the loose solutions use bfloat16 where the processor multiplies it (`solver.loss.MixedPrecisionLoss`), one label set
-after the other.
+with one logistic column for two classes and a softmax over K columns for K > 2, divided by C n: a mean in nats, lambda = 1 /
+(C n). The path goes from strong to weak regularisation, each C starting at the last optimum. With dev labels every C is solved
+to a loose tolerance first (`lbfgs.LOOSE_FACTOR`), with many classes in bfloat16 where the processor multiplies it
+(`solver.loss.MixedPrecisionLoss`); then the C that is best on dev is solved exactly, until the best one is an exact optimum.
 """
 
 from __future__ import annotations
@@ -51,11 +47,7 @@ class Design:
 
     @classmethod
     def prepare(cls, x: Features, standardize: bool = True) -> Design:
-        """Return the design of train features (n, d).
-
-        Raises:
-            DataError: the features are not finite.
-        """
+        """Return the design of train features (n, d); DataError if they are not finite."""
         _check_finite(x, "train ")
         n, d = x.shape
         rows = torch.ones(d + 1, n)
@@ -84,11 +76,7 @@ class Design:
         return self.matrix.features[:-1].T
 
     def transform(self, x: Features) -> torch.Tensor:
-        """Return other features (m, d) of the same layer, centred and scaled as the train features.
-
-        Raises:
-            DataError: the features are not finite.
-        """
+        """Return other features (m, d), centred and scaled as the train features; DataError if they are not finite."""
         _check_finite(x, "")
         features = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).T.contiguous()
         _centre(features, self.mean)

@@ -64,14 +64,9 @@ def train_batch(
     n_classes: int,
     seed: int,
 ) -> list[Trained]:
-    """Train a model for each recipe and its labels, those with equal hidden layers side by side.
-
-    Args:
-        recipes: M of them. `early_stop=False` makes exactly one step of `epoch_size` passes, as the code released with Jawahar
-            et al. 2019 does (its return stands inside the loop).
-        x, dev_x: (n, d) float32, of all models.
-        ys, dev_ys: for each model class indices, (n,).
-    """
+    """Train a model for each of M recipes and its labels (ys, dev_ys: class indices, (n,)) on x, dev_x (n, d), those with equal
+    hidden layers side by side. `early_stop=False` makes exactly one step of `epoch_size` passes, as the code released with
+    Jawahar et al. 2019 does (its return stands inside the loop)."""
     groups: dict[tuple[int, int, int], list[int]] = {}
     for i, recipe in enumerate(recipes):
         groups.setdefault((recipe.nhid, recipe.batch_size, recipe.epoch_size), []).append(i)
@@ -145,7 +140,6 @@ class _Stack:
 
     @classmethod
     def of(cls, model: nn.Module, decay: Sequence[float]) -> _Stack:
-        """Return `len(decay)` copies of a model."""
         parts = [p.detach().view(len(p), -1).repeat(len(decay), 1, 1) for p in model.parameters()]
         zeros = [torch.zeros_like(part) for part in parts]
         return cls(parts, torch.tensor(decay), [zeros, zeros], 0)

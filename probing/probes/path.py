@@ -76,14 +76,9 @@ class LogisticPath(ColumnProbe):
             yield name, best_of(self._tried(fits), z_test, design.left_out)
 
     def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
-        """Fit all folds of a cross-validation at once; return a result for each, or None if the solver is scikit-learn's.
-
-        The folds share one C, the best on their dev sentences together (those of one fold are too few to choose by); no dev
-        sentence is tested in any fold (`Task.cross_validated`). They share the centring and scaling over all of x, too.
-
-        Args:
-            x: (n, d).
-        """
+        """Fit all folds of a cross-validation of x (n, d) at once; return a result for each, or None if the solver is
+        scikit-learn's. The folds share the centring and scaling over all of x, and one C, the best on their dev sentences
+        together; no dev sentence is tested in any fold (`Task.cross_validated`)."""
         from probing.probes.logistic import Design, best, fit_paths
         from probing.probes.solver.loss import NO_LABEL
 

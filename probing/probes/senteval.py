@@ -25,26 +25,22 @@ from probing.types import Labels, Representation
 ORDERS = ("file", "senteval")
 
 
-def liblinear(C: float, max_iter: int, n_classes: int) -> Any:
-    """Return scikit-learn's default logistic regression before 0.22: liblinear, one-vs-rest, the intercept penalised."""
+def logistic(solver: str, C: float, max_iter: int, n_classes: int) -> Any:
+    """Return scikit-learn's default logistic regression, before 0.22 if liblinear: one-vs-rest, the intercept penalised."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
 
-    model = LogisticRegression(C=C, solver="liblinear", max_iter=max_iter, random_state=1111)
-    return model if n_classes == 2 else OneVsRestClassifier(model)
+    model = LogisticRegression(C=C, solver=solver, max_iter=max_iter, random_state=1111)
+    return OneVsRestClassifier(model) if solver == "liblinear" and n_classes != 2 else model
 
 
 @dataclass
 class SentEvalLogReg(ColumnProbe):
     """`senteval-logreg`: SentEval's scikit-learn path, logistic regression on raw features, C chosen on dev.
 
-    SentEval leaves all but C and the seed at the library's defaults: liblinear, one-vs-rest with a penalised intercept, when its
-    numbers were published; lbfgs with softmax, which `senteval-logreg-lbfgs` has, since scikit-learn 0.22. The dev accuracy is
-    rounded to two decimals of a percent before the first maximum is taken.
-
-    Args:
-        solver: "liblinear" or "lbfgs".
-        order: "file", or "senteval" (see `SplitFeatures.order`).
+    SentEval leaves all but C and the seed at the library's defaults: liblinear, one-vs-rest with a penalised intercept, when
+    its numbers were published; lbfgs with softmax, which `senteval-logreg-lbfgs` has, since scikit-learn 0.22. The dev
+    accuracy is rounded to two decimals of a percent before the first maximum is taken. `order`: see `ORDERS`.
     """
 
     name: str = "senteval-logreg"
@@ -77,18 +73,11 @@ class SentEvalLogReg(ColumnProbe):
             for C in self.grid:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ConvergenceWarning)  # marked in the row
-                    model = self._model(C, n_classes).fit(x, labels.train[rows])
+                    model = logistic(self.solver, C, self.max_iter, n_classes).fit(x, labels.train[rows])
                 dev = round(100 * float((model.predict(blocks.dev) == labels.dev).mean()), 2) / 100
                 steps = max(int(np.max(part.n_iter_)) for part in getattr(model, "estimators_", [model]))
                 path.append(({"C": C, "dev_accuracy": dev, "converged": steps < self.max_iter}, model))
             yield name, best_of(path, blocks.test)
-
-    def _model(self, C: float, n_classes: int) -> Any:
-        from sklearn.linear_model import LogisticRegression
-
-        if self.solver == "liblinear":
-            return liblinear(C, self.max_iter, n_classes)
-        return LogisticRegression(C=C, max_iter=self.max_iter, random_state=1111)
 
 
 @dataclass

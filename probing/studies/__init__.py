@@ -26,19 +26,13 @@ from probing.store.vectors import Store
 
 
 def require(condition: bool, message: str) -> None:
-    """
-    Raises:
-        ConfigError: the condition on the options does not hold.
-    """
+    """Raises a `ConfigError` if the condition on the options does not hold."""
     if not condition:
         raise ConfigError(message)
 
 
 def check_words(words: Sequence[int], least: int = 1, example: str = "[8, 12]") -> None:
-    """
-    Raises:
-        ConfigError: study.words is no pair of the fewest and the most words of a sentence, `least` words at least.
-    """
+    """Raises a `ConfigError` if study.words is no pair of the fewest and the most words of a sentence, at least `least`."""
     fewest = f"the fewest ({least} at least)" if least > 1 else "the fewest"
     message = f"study.words={words}: give {fewest} and the most words of a sentence, such as {example}"
     require(len(words) == 2 and least <= words[0] <= words[1], message)
@@ -46,8 +40,7 @@ def check_words(words: Sequence[int], least: int = 1, example: str = "[8, 12]") 
 
 @dataclass(frozen=True)
 class Context:
-    """The inputs of a study's run; encoder and tasks are built at their first use. `results`: finished parts; `store`: vectors;
-    `home`: run.dir."""
+    """The inputs of a study's run; encoder and tasks are built at their first use. `results`: finished parts; `home`: run.dir."""
 
     make_encoder: Callable[[], Encoder]
     make_tasks: Callable[[], list[Task]]
@@ -58,11 +51,7 @@ class Context:
 
     @property
     def seed(self) -> int:
-        """The seed of a study that draws once.
-
-        Raises:
-            ConfigError: several were given.
-        """
+        """The seed of a study that draws once; ConfigError if several were given."""
         if len(self.seeds) > 1:
             raise ConfigError(f"seed={list(self.seeds)}: this study draws once, give one number (and -m for several runs)")
         return self.seeds[0]
@@ -88,13 +77,7 @@ class Study(Protocol):
     uses: ClassVar[tuple[str, ...]]
 
     def measure(self, context: Context) -> pd.DataFrame:
-        """Tidy rows; finished parts are read, not computed again.
-
-        Raises:
-            ProbingError: options or inputs that cannot be used. Finished parts stay.
-        """
+        """Tidy rows; finished parts are read, and stay if an option or input cannot be used (ProbingError)."""
         ...
 
-    def report(self, frame: pd.DataFrame, folder: Path) -> None:
-        """Writes tables and figures of the rows of one or several runs."""
-        ...
+    def report(self, frame: pd.DataFrame, folder: Path) -> None: ...

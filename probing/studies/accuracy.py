@@ -65,8 +65,6 @@ def budgets(table: SegmentTable, steps: tuple[int, ...]) -> dict[str, int]:
 
 @dataclass
 class InteractionAccuracy(OnSegments):
-    """Options as in `conf/experiment/interaction_accuracy.yaml`."""
-
     learned: bool = True
     shapiq: tuple[str, ...] = ("PermutationSamplingSV", "KernelSHAP")
 
@@ -147,15 +145,9 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def times_fewer(frame: pd.DataFrame, by: Sequence[str], error: str = "rmse") -> pd.DataFrame:
-    """Times fewer rows of ours at equal error than each baseline: c^2 / (error^2 rows), its error being c / sqrt(rows).
-
-    c is the geometric mean over the baseline's budgets; the best approximator of a game stands for shapiq. Budgets at which ours
-    is exact are omitted.
-
-    Args:
-        frame: one row per game, method and budget, with rows and error.
-        by: the columns that name a game.
-    """
+    """Times fewer rows of ours at equal error than each baseline, by game (the columns `by`): c^2 / (error^2 rows), its error
+    being c / sqrt(rows), c the geometric mean over the baseline's budgets. The best approximator of a game stands for shapiq.
+    Budgets at which ours is exact are omitted."""
     rows = []
     for game, part in grouped(frame, " ".join(by)):
         inexact = part[(part[error] > 0) & (part["rows"] < part.exact_rows)]

@@ -1,13 +1,10 @@
 """T layer by layer: strength of interaction within segments of real sentences, beside the probing accuracy of the same layers.
 
-Each sentence has one random segment; all layers come from the same model rows (v_f of `probing.interactions.text.game`). T has
-means with 95 % t intervals over sentences, T_relative medians with bootstrap intervals. "T grows from layer to layer" (Zhang et
-al. 2021, AAAI 35) is tested by the paired differences of successive layers over the same sentences (t test, or Wilcoxon's; Holm
-over the steps of an encoder, value and masking).
-
-With pad, mask, unknown, zero or mean every token keeps its place, and f of layer 0 (mean, all) is a sum over words wherever word
-vectors are looked up one by one: T is 0 there up to rounding, and a positive first step only says that the network mixes words.
-With attention and delete the number of averaged tokens changes with the words, so T of layer 0 need not be 0.
+Each sentence has one random segment; all layers come from the same model rows (v_f of `probing.interactions.text.game`). "T
+grows from layer to layer" (Zhang et al. 2021, AAAI 35) is tested by the paired differences of successive layers over the same
+sentences. With pad, mask, unknown, zero or mean, f of layer 0 (mean, all) is a sum over words wherever word vectors are looked
+up one by one: T is 0 there up to rounding, and a positive first step only says that the network mixes words. With attention
+and delete the number of averaged tokens changes with the words, so T of layer 0 need not be 0.
 """
 
 from __future__ import annotations
@@ -56,8 +53,6 @@ SHOWN = ["encoder", "paper_name", "layer", "accuracy", "accuracy_low", "accuracy
 
 @dataclass
 class InteractionLayers:
-    """Options as in `conf/experiment/interaction_layers.yaml`."""
-
     sentences: int = 100
     words: list[int] = field(default_factory=lambda: [8, 12])
     lengths: list[int] = field(default_factory=lambda: [3, 4, 5])

@@ -23,15 +23,7 @@ from probing.studies import Context
 
 
 def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...] | None, seeds: tuple[int, ...]) -> Path:
-    """Measures, and writes rows, manifest and report; returns the folder.
-
-    Args:
-        config: the whole configuration, plain.
-        tasks: names; None: the default of the data.
-
-    Raises:
-        ProbingError: a mistake in the options, or a part that cannot be measured; finished parts are kept.
-    """
+    """Measures, and writes rows, manifest and report; returns the folder. Finished parts are kept if another cannot be measured."""
     study = presets.build(config["study"], "study")
     context = Context(
         lambda: presets.build(config["encoder"], "encoder"),
@@ -56,7 +48,6 @@ def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, .
 
 
 def is_run(folder: Path) -> bool:
-    """Whether the folder is that of a study's run."""
     try:
         return bool(json.loads((folder / "manifest.json").read_bytes())["config"]["study"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -64,11 +55,7 @@ def is_run(folder: Path) -> bool:
 
 
 def together(folders: Sequence[Path], out: Path) -> None:
-    """One report of several runs of a study, from their rows.
-
-    Raises:
-        ConfigError: runs of different studies.
-    """
+    """One report of several runs of a study, from their rows; ConfigError for runs of different studies."""
     studies = [json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["config"]["study"] for folder in folders]
     if len(kinds := sorted({options["_target_"].rpartition(".")[2] for options in studies})) > 1:
         raise ConfigError(f"these are runs of several studies ({', '.join(kinds)}): report them one by one")

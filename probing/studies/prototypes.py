@@ -1,14 +1,11 @@
-"""Prototype features: the coalitions that a classifier forms in whole sentences, against the constituents of a treebank.
+"""Prototype features (Zhang et al. 2021, AAAI 35): the coalitions that a classifier forms in whole sentences, against the
+constituents of a treebank; the measures are ours.
 
-A sentence of n words is one segment, so phi([C]) = v(C) - v(empty) for every interval C, v the logit of the predicted class, and
-the best (and the worst) partition is exact. Its parts of 2 to n - 1 words are coalitions. A partition cannot hold nested
-constituents, so recall is bounded; only differences from chance are informative.
-
-    bracket    precision, recall and F1 of coalitions as constituents, by length and in all
-    whole, unbroken, cut, modifier, and the controls: `probing.interactions.text.constituents`
-
-Intervals are percentile bootstraps over sentences. Reference: Zhang et al. 2021 (AAAI 35) show prototype features as examples;
-the measures are ours.
+A sentence of n words is one segment, so phi([C]) = v(C) - v(empty) for every interval C, v the logit of the predicted class,
+and the best (and the worst) partition is exact. Its parts of 2 to n - 1 words are coalitions. A partition cannot hold nested
+constituents, so recall is bounded; only differences from chance are informative. Measures and controls:
+`probing.interactions.text.constituents`; of brackets precision, recall and F1. Intervals are percentile bootstraps over
+sentences.
 """
 
 from __future__ import annotations
@@ -42,8 +39,6 @@ Precision and recall by length stand in table.csv."""
 
 @dataclass
 class Prototypes:
-    """Options as in `conf/experiment/prototypes.yaml`."""
-
     trees: str
     sentences: int = 300
     words: list[int] = field(default_factory=lambda: [8, 12])

@@ -74,11 +74,7 @@ class OnSegments:
         return np.array(T), np.array(rows)
 
     def cases(self, task: Task, seed: int) -> list[tuple[Case, bool]]:
-        """Segments of dev sentences, and whether they are long; a larger number of them begins with the same.
-
-        Raises:
-            ConfigError: no sentence of such a length.
-        """
+        """Segments of dev sentences, and whether they are long; a larger number of them begins with the same."""
         texts, labels = task.dev.texts, [task.classes[k] for k in task.dev.labels]
         cases = [(case, False) for case in draw_cases(texts, self.sentences, labels, self.words, self.lengths, seed)]
         if self.long:
@@ -89,12 +85,7 @@ class OnSegments:
         return cases
 
     def measure(self, context: Context) -> pd.DataFrame:
-        """One row per segment, method and budget.
-
-        Raises:
-            ConfigError: see `classifier` and `cases`; or several seeds.
-            GameError, EncoderError: a sentence that cannot be measured; finished ones are kept.
-        """
+        """One row per segment, method and budget; finished segments are kept if another cannot be measured."""
         if len(context.seeds) != 1:
             raise ConfigError(f"seed={list(context.seeds)}: this study draws its sentences with one seed")
         options = {name: value for name, value in asdict(self).items() if name not in _OF_TABLES}
@@ -152,7 +143,6 @@ class _Segment:
 
     @property
     def rows(self) -> int:
-        """Model rows of the table."""
         m = self.case.segment[1] - self.case.segment[0]
         return exact_rows(m, len(self.case.text.split()) - m)
 
@@ -168,7 +158,6 @@ class _Segment:
 
 
 def exact_of(table: SegmentTable) -> SegmentInteraction:
-    """The exact answer, from the table."""
     return segment_interaction(table, table.segment, Estimator(budget=table.rows), tolerance=TOLERANCE)
 
 

@@ -3,12 +3,10 @@
     instability = mean over pairs u != v of repeats of |T_u - T_v|, divided by |mean of T over all repeats and numbers of
         samples|
 
-    learned_p            the paper's: fixed link probabilities (learned with exact interval values), T sampled again with
-                         links x prefixes = 500 to 2,500 samples
+    learned_p            the paper's: fixed link probabilities (learned with exact interval values), T sampled again
     sampled, regression  ours, at multiples of the smallest budget
 
-Repeats are independent; in the released code they share terms. The slope of log instability on log samples is fitted in each
-segment, where instability is not 0. Encoders are compared in pairs, on the same segments.
+Repeats are independent; in the released code they share terms. Encoders are compared in pairs, on the same segments.
 """
 
 from __future__ import annotations
@@ -52,8 +50,6 @@ def instability(T: np.ndarray, level: float) -> float | None:
 
 @dataclass
 class InteractionStability(OnSegments):
-    """Options as in `conf/experiment/interaction_stability.yaml`."""
-
     settings: str = "instability-cnn"
     partitions: tuple[int, ...] = (10, 20, 30, 40, 50)
     claimed: str = "cnn"

@@ -43,8 +43,6 @@ learned_p has the first formulas of a cell only; table.csv has all scores (preci
 
 @dataclass
 class Synthetic:
-    """Options of the formula table, as in `conf/experiment/synthetic.yaml`."""
-
     families: list[str] | None = None
     variables: list[list[int]] = field(default_factory=lambda: [[5, 7], [8, 12], [13, 20]])
     functions: int = 1000

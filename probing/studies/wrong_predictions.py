@@ -1,15 +1,12 @@
 """Wrong predictions: does masking the strongest coalition for the predicted class flip the prediction?
 
-For sentences that a classifier gets wrong (v the logit of the wrong, predicted class), and for as many that it gets right: the
-sentence is one segment, phi([C]) = v(C) - v(empty), the best partition is exact, and its part of 2 to n - 1 words with the
-largest phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length
-(`probing.interactions.text.flips`). The claim that the coalition says more than its words rests on flips - flips_alone and flips
-- flips_words.
+Of sentences that a classifier gets wrong, and as many that it gets right: the sentence is one segment, phi([C]) = v(C) -
+v(empty), v the logit of the predicted class, the best partition is exact, and its part of 2 to n - 1 words with the largest
+phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length (see `compared`).
+The claim that the coalition says more than its words rests on flips - flips_alone and flips - flips_words.
 
 Each wrong prediction is paired with one right prediction, without replacement, with the smallest sum of the differences of
-margins (logit of the predicted class less the next one's); differences between wrong and right are those of pairs. Means of
-paired differences have percentile bootstrap intervals over sentences (or pairs); exact McNemar tests compare the coalition with
-one of the other intervals and with the intervals by words. Sentences without a coalition are counted, and take no part in
+margins (logit of the predicted class less the next one's). Sentences without a coalition are counted, and take no part in
 comparisons.
 
 Reference: Zhang et al. 2021 (AAAI 35) show such coalitions as examples; the test is ours.
@@ -32,10 +29,9 @@ from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.evaluation.paired_tests import holm, mcnemar
 from probing.evaluation.statistics import ratio
-from probing.interactions.indices import shapley_values
+from probing.interactions.game import Game, shapley_values
 from probing.interactions.options import Masking
-from probing.interactions.partition import square
-from probing.interactions.text.flips import compared, masked, top
+from probing.interactions.partition import Partition, square
 from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead, classifier
 from probing.interactions.text.many import Case, layer_interactions
@@ -89,8 +85,6 @@ MATCHED |= {"p": "p_holm:.2g", "difference, less interval by words": "difference
 
 @dataclass
 class WrongPredictions:
-    """Options as in `conf/experiment/wrong_predictions.yaml`."""
-
     sentences: int = 200
     words: list[int] = field(default_factory=lambda: [5, 20])
     splits: list[str] = field(default_factory=lambda: ["dev", "test"])
@@ -146,11 +140,8 @@ class WrongPredictions:
         return line | {"words": " ".join(text.split()[slice(*coalition)])}
 
     def _draw(self, encoder: Encoder, task: Task, head: LinearHead, seed: int) -> tuple[list[Case], list[dict[str, Any]]]:
-        """Wrong sentences of the splits and their right partners, each text once, as whole segments; with margin and pair of each.
-
-        Raises:
-            ConfigError: no sentence of that length, or none that the classifier gets wrong, or none that it gets right.
-        """
+        """Wrong sentences of the splits and their right partners, each text once, as whole segments; with margin and pair of
+        each."""
         parts = [task.splits[split] for split in self.splits]
         labels = {text: task.classes[k] for part in parts for text, k in zip(part.texts, part.labels, strict=True)}
         texts = [text for text in labels if self.words[0] <= len(text.split()) <= self.words[1]]
@@ -188,6 +179,55 @@ class WrongPredictions:
             blocks.append("## Wrong predictions that flip, the first three of each encoder")
             blocks.append(view(examples, "encoder predicted", {"coalition": "words", "sentence": "text"}))
         write(folder, blocks, {"table.csv": within, "matched.csv": between})
+
+
+def top(partition: Partition, phi: Values) -> tuple[int, int] | None:
+    """The part of 2 to n - 1 words with the largest phi, (n, n) by first and last word; None where there is none.
+
+    >>> top(((0, 2), (2, 3)), np.array([[0, 5.0, 9], [0, 0, 1], [0, 0, 0]]))
+    (0, 2)
+    """
+    parts = [part for part in partition if 1 < part[1] - part[0] < len(phi)]
+    return max(parts, key=lambda part: phi[part[0], part[1] - 1], default=None)
+
+
+def masked(game: Game, coalition: tuple[int, int]) -> list[dict[str, Any]]:
+    """Logits of the whole sentence (start -1), and without each interval of the coalition's length: start, logits."""
+    n, length = game.n_players, coalition[1] - coalition[0]
+    starts = np.arange(n - length + 1)
+    present = np.ones((len(starts) + 1, n), bool)
+    for row, start in enumerate(starts, start=1):
+        present[row, start : start + length] = False
+    return [{"start": k - 1, "logits": row} for k, row in enumerate(game(present).tolist())]
+
+
+def compared(rows: list[dict[str, Any]], coalition: tuple[int, int], alone: Values, words: Values, seed: int) -> dict[str, Any]:
+    """Flips and drops of an interval of a sentence when it is masked: from the rows of `masked`, phi of the words in the value of
+    the predicted class, (n,), and their Shapley values, (n, classes).
+
+        flips          whether the predicted class changes without the coalition
+        flips_others   the share of the other intervals of the same length whose masking changes it
+        flips_one      whether masking one of the others, drawn by the seed, changes it
+        flips_alone    whether it changes without the interval of that length whose single words have the largest sum of
+            phi([word])
+        flips_words    the same with the words' Shapley values, all words of the sentence being players
+
+    `drop*` are the same for the fall of the predicted class' logit; `same_*`: whether the interval is the coalition.
+    """
+    whole, *without = (np.array(row["logits"]) for row in rows)
+    now = int(whole.argmax())
+    flips = np.array([row.argmax() != now for row in without])
+    drops = np.array([whole[now] - row[now] for row in without])
+    start = coalition[0]
+    others = np.arange(len(without)) != start
+    one = np.random.default_rng([seed, start, len(without)]).choice(np.flatnonzero(others))
+    line = {"start": start, "stop": coalition[1], "flips": int(flips[start]), "drop": float(drops[start])}
+    line |= {"flips_one": int(flips[one]), "flips_others": float(flips[others].mean()), "drop_others": float(drops[others].mean())}
+    for name, values in (("alone", alone), ("words", words[:, now])):
+        at = int(np.convolve(values, np.ones(coalition[1] - start), "valid").argmax())
+        line |= {f"start_{name}": at, f"same_{name}": at == start}
+        line |= {f"flips_{name}": int(flips[at]), f"drop_{name}": float(drops[at])}
+    return line
 
 
 def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -228,11 +268,9 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def matched(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line per data and encoder: wrong less right predictions of pairs of nearly the same margin, both with a coalition.
-
-    `difference`: of flips without the coalition; `difference_words`: of flips less those without the interval by words. Shares
-    of pairs with 95 % bootstrap bounds; `p`: exact McNemar test of flips, `p_holm`: Holm's over the lines.
-    """
+    """One line per data and encoder: wrong less right predictions of pairs of nearly the same margin, both with a coalition:
+    `difference` of flips without it, `difference_words` of flips less those without the interval by words, with 95 % bootstrap
+    bounds over pairs; `p`: exact McNemar test of flips, `p_holm`: Holm's over the lines."""
     lines = []
     for line, group in grouped(_with_coalition(frame), "data encoder"):
         group = group.assign(excess=group.flips - group.flips_words)

@@ -6,11 +6,11 @@ Constituents are the distinct spans of 2 to n - 1 tokens of a tree, punctuation 
     whole      constituents that are parts, by label
     unbroken   constituents that no boundary of the partition cuts, by label
     cut        word boundaries that the partition cuts: at a conjunction (CC), at punctuation, elsewhere
-    modifier   modifier and head, neighbours under one node, that the tree joins before either joins anything else
+    modifier   modifier and head (its right neighbour), under one node, that the tree joins before either joins anything else
 
-Chance, in the same sentence: `shuffled`, the parts in random order; `random`, intervals of the same lengths anywhere (exact).
-For modifiers `shuffled` is a tree that joins neighbours in random order (exact: 1/3, or 1/2 at the ends of the sentence), and
-`random` any other neighbours of the same tree. A modifier's head is its right neighbour.
+Chance, in the same sentence: `shuffled`, the parts in random order, or a tree that joins neighbours in random order (exact:
+1/3, or 1/2 at the ends of the sentence); `random`, intervals of the same lengths anywhere, or any other neighbours of the same
+tree.
 """
 
 from __future__ import annotations

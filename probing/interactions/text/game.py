@@ -1,15 +1,12 @@
 """The game of a sentence: words are players, and an encoder gives the value of the words that are present.
 
 For a classifier, v(S) is a class's logit z_c, its log-odds log p_c / (1 - p_c), or its probability p_c. For the layers of an
-encoder (f the pooled vector of a layer, or the states of all tokens side by side):
+encoder (f the pooled vector of a layer, or the states of all tokens side by side; 0 where no token is left)
 
     v_f(S) = <f(S), f(N)> / ||f(N)||^2,   so that v_f(N) = 1
 
-All classes, or all layers, come from the same forward passes. A sentence without any token left
-(`probing.interactions.text.masking`) has f = 0, so v_f = 0, and a classifier applies its head to the zero vector. States are
-float32, so interactions below about 1e-6 of v are rounding.
-
-Reference: Zhang et al. 2021 (AAAI 35, 10877-10886); their code takes the largest coordinate of f for v_f, ours does not.
+States are float32, so interactions below about 1e-6 of v are rounding. Reference: Zhang et al. 2021 (AAAI 35, 10877-10886);
+their code takes the largest coordinate of f for v_f, ours does not.
 """
 
 from __future__ import annotations
@@ -38,10 +35,9 @@ TOLERANCE = 1e-5
 
 
 class TextGame:
-    """A sentence, an encoder and a value as a game.
+    """A sentence, whose words are the players, an encoder and a value as a game.
 
     Args:
-        text: its words are the players.
         value: of a class: logit, log-odds, probability; of layers: a pooling of the encoder, or all (tokens); None: logit or
             mean.
         masking, replacement: a `Masking`, or the name of one; see `probing.interactions.text.masking`.
@@ -149,7 +145,6 @@ class TextGame:
         self._nothing = self._of_logits(head.logits(np.zeros((1, head.coef.shape[1]))))[0]
 
     def _of_logits(self, logits: Values) -> Values:
-        """(m, columns) from (m, classes)."""
         if self.value == "logit":
             return logits[:, self._wanted]
         if self.value == "probability":
@@ -168,7 +163,6 @@ class JointGame:
         self.values = tuple(value for game in games for value in game.values)
 
     def __call__(self, coalitions: Coalitions, /) -> Values:
-        """(m, columns)."""
         return _run(self.games, coalitions)
 
 

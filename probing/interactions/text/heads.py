@@ -46,12 +46,10 @@ class LinearHead:
     made: dict[str, Any] = field(default_factory=dict)
 
     def logits(self, x: Values) -> Values:
-        """(n, classes) from pooled vectors (n, d)."""
         return x @ self.coef.T + self.intercept
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that determines the logits."""
         content = json.dumps([self.coef.tolist(), self.intercept.tolist(), self.classes, self.layer, self.pooling])
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -66,11 +64,7 @@ class LinearHead:
 
 
 def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
-    """A fitted head of this encoder.
-
-    Raises:
-        EncoderError: the folder holds none, or one that was fitted on another encoder.
-    """
+    """A fitted head of this encoder; EncoderError if the folder holds none, or that of another encoder."""
     folder = Path(folder).expanduser()
     try:
         card = json.loads(read_text(folder / CARD, EncoderError))
@@ -85,11 +79,8 @@ def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
 
 
 def head_of(encoder: Encoder) -> LinearHead | None:
-    """The head that a checkpoint was trained with; None where there is none, or where `encoder.states` selects other states.
-
-    Raises:
-        EncoderError: the head cannot be read.
-    """
+    """The head that a checkpoint was trained with; None where there is none, or where `encoder.states` selects other states;
+    EncoderError if it cannot be read."""
     if not isinstance(encoder, CheckpointEncoder) or encoder.random_weights or encoder.states is not None:
         return None
     if not (encoder.folder / WEIGHTS).is_file():
@@ -110,8 +101,7 @@ def head_of(encoder: Encoder) -> LinearHead | None:
 def fit_head(
     encoder: Encoder, task: Task, layer: int = -1, pooling: str = "mean", grid: Sequence[float] = (0.01, 0.1, 1.0, 10.0)
 ) -> LinearHead:
-    """Logistic regression on one pooled layer of a frozen encoder, C of `grid` best on dev; `made` holds dev and test accuracy
-    (0-1).
+    """Logistic regression on one pooled layer of a frozen encoder, C best on dev; `made` holds dev and test accuracy (0-1).
 
     Raises:
         ConfigError: no such layer or pooling.

@@ -157,7 +157,6 @@ def layer_interactions(
 
 
 def _row(encoder: Encoder, case: Case, game: TextGame | JointGame, one: TextInteraction) -> dict[str, Any]:
-    """The row of a case and column, as it is kept."""
     r, names = one.interaction, ("B", "B_max", "B_min", "T")
     return {
         "encoder": encoder.name,

@@ -24,7 +24,7 @@ the encoder is not run and there are no states; who reads states takes the zero 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property, partial
 from typing import Any
 
@@ -52,19 +52,10 @@ Way = Callable[[torch.Tensor], AbstractContextManager[None]]
 
 
 class MaskedSentence:
-    """A sentence whose words may be absent.
-
-    Args:
-        masking: one of `possible(encoder)`.
-        replacement: for `replace`, what stands in an absent word's place.
-
-    Attributes:
-        words: the players: the text split at blanks.
-        masking: the choice as results name it.
+    """A sentence whose words (split at blanks) may be absent; for `replace`, `replacement` stands in an absent word's place.
 
     Raises:
-        ConfigError: no word, a masking that is unknown or not possible for the encoder, a sentence longer than the encoder
-            reads.
+        ConfigError: no word, a masking that is unknown or not possible for the encoder, a sentence longer than it reads.
     """
 
     def __init__(self, encoder: Encoder, text: str, masking: str = "pad", replacement: str | None = None):
@@ -95,11 +86,9 @@ class MaskedSentence:
                 )
 
     def run(self, coalitions: Coalitions, budget: int = TOKEN_BUDGET) -> Iterator[tuple[list[int], States]]:
-        """States of coalitions (m, words), batch by batch of at most `budget` tokens: the rows, and their states.
-
-        A row with nothing left is in no batch. The mask says which states count: with `attention` those of present tokens, else
-        those that count in the whole sentence, or in what is left of it.
-        """
+        """States of coalitions (m, words), batch by batch of at most `budget` tokens: the rows, and their states. A row with
+        nothing left is in no batch. The mask says which states count: with `attention` those of present tokens, else of all
+        that are left."""
         if self._way is None:
             items = self._items(coalitions)
             some = [i for i, item in enumerate(items) if len(item)]
@@ -192,11 +181,8 @@ class _WordVectors:
                 raise EncoderError(f"{self.name} does not look up one vector a token; use masking=delete")
             return torch.where(absent[..., None].to(vectors.device), vector.to(vectors), vectors)
 
-        handle = self.embedding().register_forward_hook(put_in)
-        try:
+        with self.embedding().register_forward_hook(put_in):
             yield
-        finally:
-            handle.remove()
 
 
 @contextmanager
@@ -206,12 +192,10 @@ def _unattended(modules: Callable[[], Any], name: str, off: int | bool, absent: 
     def switch(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return args, {**kwargs, name: kwargs[name].masked_fill(absent.to(kwargs[name].device), off)}
 
-    handles = [module.register_forward_pre_hook(switch, with_kwargs=True) for module in modules()]
-    try:
+    with ExitStack() as hooks:
+        for module in modules():
+            hooks.enter_context(module.register_forward_pre_hook(switch, with_kwargs=True))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

@@ -33,13 +33,8 @@ WOLFE_C2 = 0.2
 
 
 class CurvaturePair(NamedTuple):
-    """One update of L-BFGS, for L label sets (Nocedal & Wright 2006, section 7.2).
-
-    Attributes:
-        s, y: changes of the weights and of the gradient, (L, K, d + 1).
-        preconditioned_y: the preconditioner times y.
-        sy: their inner products, (L, 1, 1); infinite where the pair is not used, because it would be no positive curvature.
-    """
+    """One update of L-BFGS, for L label sets (Nocedal & Wright 2006, section 7.2): changes of weights and gradient, (L, K, d +
+    1), the preconditioner times y, and the inner products s y, (L, 1, 1), infinite where they are not positive."""
 
     s: torch.Tensor
     y: torch.Tensor
@@ -192,10 +187,7 @@ def _take_step(
 def _two_loop_recursion(
     gradient: torch.Tensor, preconditioned: torch.Tensor, pairs: Sequence[CurvaturePair], gamma: torch.Tensor
 ) -> torch.Tensor:
-    """L-BFGS's inverse Hessian times the gradient, from gamma times the preconditioner (Nocedal & Wright 2006, algorithm 7.4).
-
-    The preconditioner is linear, so that its product with the vector of the first loop is a sum of products that are known.
-    """
+    """L-BFGS's inverse Hessian times the gradient, from gamma times the preconditioner (Nocedal & Wright 2006, algorithm 7.4)."""
     q, r = gradient.clone(), preconditioned.clone()
     alphas = []
     for pair in reversed(pairs):

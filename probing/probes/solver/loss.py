@@ -79,13 +79,7 @@ class Matrix(NamedTuple):
 
 
 class Iterate(NamedTuple):
-    """L weight matrices with their losses and gradients; neither contains the penalty, so that any C can start here.
-
-    Attributes:
-        weights: (L, K, d + 1).
-        loss: mean, in nats, float64, (L,).
-        gradient: of the loss, like the weights.
-    """
+    """L weight matrices (L, K, d + 1) with mean losses in nats, float64, (L,), and gradients; neither contains the penalty."""
 
     weights: torch.Tensor
     loss: torch.Tensor
@@ -104,11 +98,7 @@ class Iterate(NamedTuple):
 
 
 def count_labelled(targets: torch.Tensor) -> int:
-    """Return how many sentences each label set (L, n) has a label for.
-
-    Raises:
-        ValueError: the label sets differ in it.
-    """
+    """Return how many sentences each label set (L, n) has a label for; ValueError if the label sets differ in it."""
     counts = set((targets != NO_LABEL).sum(1).tolist())
     if len(counts) != 1:
         raise ValueError(f"label sets side by side leave out different numbers of sentences: {sorted(counts)} labels")
@@ -203,7 +193,6 @@ class LogisticLoss:
             yield block.abs().addcmul_(block, block, value=-1)  # p - y is p, or p - 1
 
     def _summed_gradient(self) -> torch.Tensor:
-        """Gradient of the summed loss at the last evaluation."""
         return self.matrix.weighted_sums(self._residuals)
 
 
