@@ -124,7 +124,7 @@ def run_job(options: Mapping[str, Any]) -> Done:
 
 def _study_job(options: Mapping[str, Any], run: RunConfig) -> Done:
     """One study of one encoder; a part that cannot be measured is an error, and finished ones are kept."""
-    from probing.studies import job as study
+    from probing import studies as study
 
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()

@@ -32,7 +32,6 @@ from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
 from probing.evaluation.evaluate import compute, plan, stores, table_of
-from probing.evaluation.flash_result import Flash
 from probing.evaluation.paired_tests import DEPENDENCE, holm, paired_difference
 from probing.evaluation.request import Request
 from probing.evaluation.statistics import mean_of, wilson
@@ -52,6 +51,56 @@ CHEAP_FLOORS = ("majority", "length", "nb-unigram")
 _Z = NormalDist().inv_cdf(0.975)
 _KEY = ["encoder", "pooling", "layer"]
 Key = tuple[Any, ...]
+_NOTE = """Samples of the tasks, grown until the differences of layers, averaged over the tasks, were as precise as asked for.
+Accuracies are those of a cross-validation on sentences of the train split, to rank with and not to publish; by default all layers
+of a task are fitted at one C, 0.01 times the number of classes less one. Some of the sentences choose the layer (dev), the others
+report (test); train: of one fit. Tied: layer/pooling, the best among them; of a task, after Holm's correction; of the mean, those
+that are not separated. Tests and intervals are at 0.05 / 2^r in round r, so that they hold with 95 % over all rounds. ±: half-width
+of the widest 95 % interval of a difference to the best among the layers that are not separated, in points. Of all: share of the
+task's sentences that was used.
+"""
+
+
+@dataclass(frozen=True)
+class Flash:
+    """The result of `probing.flash`.
+
+    Attributes:
+        answers: a line per encoder and task, and one for the mean over tasks: best layer and pooling (by dev), test accuracy
+            (0-1) with its interval, `tied` pairs (layer, pooling), sizes, the widest half-width (points) of those not
+            separated, and why it stopped.
+        rounds: a line per round, encoder, layer and pooling: mean accuracies, difference to the best of the mean, its
+            half-width (points), whether it is separated, and the `family` of the comparison: the encoder, or "encoders" for
+            their bests.
+        tasks, table: the samples of the last round, and their rows.
+    """
+
+    answers: pd.DataFrame
+    rounds: pd.DataFrame
+    tasks: tuple[Task, ...]
+    table: ResultTable
+
+    def write(self, folder: Path) -> None:
+        answers = self.answers.assign(
+            tied=[" ".join(f"{layer}/{pooling}" for layer, pooling in tied) for tied in self.answers.tied]
+        )
+        answers.to_csv(folder / "flash.csv", index=False)
+        self.rounds.to_csv(folder / "flash-rounds.csv", index=False)
+        head = "| task | encoder | layer | tied | accuracy | interval | train / dev / test | classes | of all | ± | why |"
+        lines = ["# Flash", "", _NOTE, head, "|---" * 11 + "|"]
+        for row in answers.itertuples():
+            interval = f"{100 * row.accuracy_low:.1f}–{100 * row.accuracy_high:.1f}"
+            lines.append(
+                f"| {row.task} | {row.encoder} | {row.layer} {row.pooling} | {row.tied} | {100 * row.accuracy:.1f} | {interval} | "
+                f"{row.n_train} / {row.n_dev} / {row.n_test} | {row.n_classes} | {100 * row.share:.0f} % | {row.half_width:.1f} | "
+                f"{row.why} |"
+            )
+        last = self.rounds[self.rounds["round"] == self.rounds["round"].max()] if len(self.rounds) else self.rounds
+        for row in last[last.family == "encoders"].itertuples() if len(last) else ():
+            verdict = "separated" if row.separated else "not separated"
+            difference = f"{row.difference:.1f} points below {row.against} in the mean, ± {row.half_width:.1f}"
+            lines += ["", f"{row.encoder} {row.pooling} {row.layer}: {difference}: {verdict}."]
+        (folder / "flash.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def flash(
@@ -146,14 +195,9 @@ def _level(number: int) -> float:
 
 @dataclass(frozen=True)
 class Round:
-    """The comparisons of one round.
-
-    Attributes:
-        best: (encoder, pooling, layer) of the best layer of each encoder, averaged over the tasks.
-        lines: the comparison of every layer and pooling with the best (see `Flash.rounds`).
-        growth: the largest squared ratio of half-width and precision among the layers that are not separated, or 0.
-        leaders, ties: the best (encoder, pooling, layer) of each task, and all that are tied with them.
-    """
+    """The comparisons of one round: the best (encoder, pooling, layer) of each encoder, averaged over the tasks; lines (see
+    `Flash.rounds`); `growth`, the largest squared ratio of half-width and precision among the layers that are not separated,
+    or 0; and the best of each task, the leaders, with all that are tied with them."""
 
     best: tuple[Key, ...]
     lines: tuple[dict[str, Any], ...]
@@ -187,18 +231,15 @@ class Round:
         return self.leaders <= previous.ties
 
 
-Cellmap = Mapping[Key, Mapping[str, str]]
-"""(encoder, pooling, layer) -> task -> cell."""
-
-
-def _cells(frame: pd.DataFrame) -> Cellmap:
+def _cells(frame: pd.DataFrame) -> dict[Key, dict[str, str]]:
+    """(encoder, pooling, layer) -> task -> cell."""
     cells: dict[Key, dict[str, str]] = {}
     for *key, task, cell in frame[[*_KEY, "task", "cell"]].itertuples(index=False, name=None):
         cells.setdefault(tuple(key), {})[task] = cell
     return cells
 
 
-def _difference(cells: Cellmap, table: ResultTable, first: Key, key: Key) -> dict[str, float]:
+def _difference(cells: Mapping[Key, Mapping[str, str]], table: ResultTable, first: Key, key: Key) -> dict[str, float]:
     """Return how much better `first` is than a column on the tasks that have both: points, 95 % half-width, two-sided p-value."""
     if key == first:
         return {"difference": 0.0, "half_width": 0.0, "p": 1.0}
@@ -210,8 +251,7 @@ def _difference(cells: Cellmap, table: ResultTable, first: Key, key: Key) -> dic
 
 
 def _ties(table: ResultTable, alpha: float) -> dict[tuple[str, str], tuple[Key, list[Key]]]:
-    """Return by task and encoder the best (encoder, pooling, layer) on dev, and those that Holm's test at `alpha` does not
-    separate from it."""
+    """Return by task and encoder the best (encoder, pooling, layer) on dev, and those that Holm's test does not separate from it."""
     ties = {}
     done = table.frame[table.frame.status == "done"].sort_values(["pooling", "layer"])
     for by, part in done.sort_values("dev_accuracy", ascending=False, kind="stable").groupby(["task", "encoder"], sort=False):

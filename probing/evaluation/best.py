@@ -33,17 +33,17 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     `ceiling_lookup`.
 
     `not_separated`: the columns (layer, pooling) not separated from the best on the same test items (`compare_layers`), with
-    the best; `better`: those separated and better on test; `n_columns`: how many were compared, with the best. `can_show`: the
-    smallest difference of two accuracies (0-1) that this test split shows with a probability of 80 % at the first, strictest
-    step of that family: exact McNemar test, at the median of the observed shares of items that exactly one of best and other
-    column has right; of a single column at the largest share that two columns of its accuracy can have. With groups or train
-    halves it is computed from the median width of the intervals of the differences, by t distributions; inf where the test can
-    separate nothing (few groups); NaN with several seeds, or without other columns to compare.
+    the best; `better`: those separated and better on test; `n_columns`: how many were compared. `can_show`: the smallest
+    difference of two accuracies (0-1) that this test split shows with a probability of 80 % at the first, strictest step of
+    that family: exact McNemar test, at the median of the observed shares of items that exactly one of best and other column
+    has right; of a single column at the largest share that two columns of its accuracy can have; with groups or train halves
+    from the median width of the intervals of the differences, by t distributions; inf where the test can separate nothing, NaN
+    with several seeds, or nothing to compare.
 
     `beats_floors`: the score is above every floor of the line (those that read the text, static, each random twin at its
-    dev-best column), and each test on the same items says so (two-sided p < 0.05; over items or groups, and seeds, never over
-    train halves): an intersection-union test, whose level needs no correction (Berger 1982). NA without floors or predictions.
-    `floor`: the highest floor that is not beaten, or the highest.
+    dev-best column), and each test on the same items says so (two-sided p < 0.05; never over train halves): an
+    intersection-union test, whose level needs no correction (Berger 1982). NA without floors or predictions. `floor`: the
+    highest that is not beaten, or the highest.
 
     `edge`: the chosen C (or L2) stands at this end of its grid. `missing`: which cells that the line reads are failed or not
     measured yet; a line without a single finished layer has no layer.

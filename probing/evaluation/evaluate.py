@@ -48,7 +48,8 @@ def evaluate(
     measures: Sequence[Any] = (),
     force: bool = False,
 ) -> ResultTable:
-    """Measures every task on every layer of every encoder.
+    """Measures every task on every layer of every encoder: a row for each cell, and for each role and encoder name under which it
+    was asked for; `frame.status` is "failed" where it could not be computed, and `frame.error` says why.
 
     Args:
         store: where vectors are kept (a folder, or a `Store` if they shall be kept in float16).
@@ -61,14 +62,9 @@ def evaluate(
         train_size: train on a stratified subset of about this size.
         twins: random-weights twins of each encoder: one for each of the seeds, and more up to this number.
         resample: "train": every column of the encoders is also fitted on `resamples` random halves of the train split, at the
-            first of the seeds. These rows (role "resample", seed: number of the half) widen intervals and tests of
-            `ResultTable.best` and `compare_layers` by the variance of training, and stand for no layer themselves.
+            first of the seeds (role "resample", seed: number of the half), whose variance widens intervals and tests.
         measures: other measures (`probing.evaluation.measure`), beside the probe; probe=None: alone.
         force: measure again what is finished.
-
-    Returns:
-        A row for each cell, and for each role and encoder name under which it was asked for; `frame.status` is "failed" where it
-        could not be computed, and `frame.error` says why.
 
     Raises:
         ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
@@ -85,13 +81,8 @@ def evaluate(
 
 def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, store: Store | None = None) -> list[Cell]:
     """Every row of the request, each once, with its cell; several rows may show one cell (`probing.evaluation.rows.IDENTITY`).
-    The store holds the inspection of encoders by earlier runs, so that their weights need not be loaded.
-
-    Raises:
-        ConfigError: layers, poolings or a probe that do not fit the encoder.
-        EncoderError: an encoder that cannot be loaded.
-        ForeignError: the probe cannot say its settings.
-    """
+    The store holds the inspection of encoders by earlier runs, so that their weights need not be loaded. ConfigError for
+    layers, poolings or a probe that do not fit the encoder, EncoderError for one that cannot be loaded."""
     planned: dict[tuple[Any, ...], Cell] = {}
     measures: list[Measure] = [*([] if request.probe is None else [Probe(request.probe)]), *request.measures]
     if request.resample and (folded := [task.name for task in tasks if task.folds]):

@@ -60,14 +60,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a cell.
-
-    Attributes:
-        scores: metric -> value with its 95 % interval.
-        facets: entries of the row that only this measure has, plain JSON; `details`: of the record, not of the row.
-        items: arrays by test item, for paired comparisons; a probe's are `gold`, `predicted`, and `groups` where items have
-            groups.
-    """
+    """The result of a cell: metric -> value with its 95 % interval; entries of the row that only this measure has, plain JSON;
+    `details` of the record; and arrays by test item, for paired comparisons; a probe's are `gold`, `predicted`, and `groups`."""
 
     scores: Mapping[str, Estimate]
     facets: Mapping[str, Any] = field(default_factory=dict)

@@ -66,8 +66,7 @@ def compare(
     halves: Sequence[float] = (),
     dependence: float = 1.0,
 ) -> tuple[Estimate, float]:
-    """Return the difference of two accuracies on the same items (a - b, 0-1), mean over seeds, with 95 % interval; and its
-    p-value.
+    """Return the difference of two accuracies on the same items (a - b, 0-1), mean over seeds, with 95 % interval; its p-value.
 
     One seed without train halves: the p-value is `mcnemar`'s. Else it is the level at which the interval over items (or
     groups), seeds and train halves ends at 0. To the variance over items 1 / n^2 is added, from the half items of Agresti &
@@ -78,9 +77,6 @@ def compare(
         groups: numbers 0..m-1 of the items' groups, (n,), or None.
         halves: differences of the same two columns, both fitted on the same random half of the train split, half by half.
         dependence: factor of the standard error over items; `DEPENDENCE` where the items are those of a cross-validation.
-
-    Raises:
-        ValueError: the two were scored on different items or seeds.
     """
     a, b = (np.atleast_2d(np.asarray(correct, float)) for correct in (correct_a, correct_b))
     _check_same(a, b)
@@ -127,8 +123,7 @@ def mcnemar_power(n: int, discordance: float, difference: float, alpha: float) -
 
 @cache
 def smallest_difference(n: int, discordance: float, alpha: float, power: float = 0.8) -> float:
-    """Return the difference of two accuracies (0-1) that the exact McNemar test detects with probability `power`, else inf; see
-    `mcnemar_power`.
+    """Return the difference of two accuracies (0-1) that `mcnemar_power` detects with probability `power`; inf if there is none.
 
     >>> round(smallest_difference(1000, 0.1, 0.05), 3)
     0.029
@@ -139,10 +134,9 @@ def smallest_difference(n: int, discordance: float, alpha: float, power: float =
 
 
 def letters(separated: ArrayLike) -> list[str]:
-    """Return all pairwise comparisons as letters: two share a letter if and only if they are not separated.
-
-    A letter is a largest set of which no two are separated: insert-and-absorb algorithm (Piepho 2004). Order the (n, n) matrix
-    from best to worst, so that the best has an a.
+    """Return all pairwise comparisons, an (n, n) matrix in an order from best to worst, as letters: two share a letter if and
+    only if they are not separated. A letter is a largest set of which no two are separated: insert-and-absorb algorithm
+    (Piepho 2004).
 
     >>> letters([[0, 0, 1], [0, 0, 0], [1, 0, 0]])
     ['a', 'ab', 'b']

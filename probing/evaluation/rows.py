@@ -35,14 +35,9 @@ PROBE_FACETS = {"converged": True, "chosen": "", "edge": ""}
 
 @dataclass(frozen=True)
 class Row:
-    """One cell as a row. Empty strings and None stand where a field does not apply (a floor has no layer).
-
-    Attributes:
-        scores: metric -> value with its 95 % interval over the test items, or groups of them, of this one fit; accuracies and
-            F1 0-1.
-        n_folds: fits of a cross-validated task, or None.
-        facets: entries that only its measure has.
-    """
+    """One cell as a row; empty strings and None stand where a field does not apply. `scores`: metric -> value with its 95 %
+    interval over the test items, or groups of them, of this one fit, accuracies and F1 0-1; `facets`: entries that only its
+    measure has; `n_folds`: fits of a cross-validated task, or None."""
 
     role: str
     task: str

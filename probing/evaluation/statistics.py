@@ -60,11 +60,11 @@ def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequ
 
     One seed without groups and halves: `wilson`. Else Wilson's interval at the effective number of items, p (1 - p) /
     variance, at most items times seeds, times (1.96 / t)^2 (Korn & Graubard 1998, for surveys in clusters; Dean & Pagano
-    2015). If all items are right, or all wrong, the effective number is that of the groups.
+    2015); of the groups if all items are right, or all wrong.
 
     Args:
-        correct: whether each item is right: (n_seeds, n), or (n,) for one seed.
-        groups: numbers 0..m-1 of the items' groups, (n,), or None.
+        correct: whether each item is right: (n_seeds, n), or (n,) for one seed; `groups`: numbers 0..m-1 of the items' groups,
+            (n,).
         halves: accuracies of the same column fitted on random halves of the train split; fewer than two add nothing.
     """
     x = np.atleast_2d(np.asarray(correct, float))

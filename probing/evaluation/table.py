@@ -18,7 +18,6 @@ from probing.evaluation.paired_tests import DEPENDENCE, compare
 from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, metrics_of, to_lines, value
 
 Key = tuple[Any, ...]
-"""Of an answer that is computed once."""
 
 _OLD = ("error", "edge", "n_groups", "measure")
 """Fields that the rows of some earlier versions lack."""

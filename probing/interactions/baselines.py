@@ -59,13 +59,10 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Learned:
-    """Learned partitions of a segment and their T, in the unit of the game's values.
-
-    Attributes:
-        T_soft: difference of the surrogates at the last epochs. `T_history`: the same after each epoch (constant after a stop).
-        T_thresholded: difference of the sums over the two partitions' parts, with the mean of all samples seen of each part.
-        p_max, p_min: probability of each link, (m - 1,); the partitions hold the links with p >= 0.5.
-        n_requested, n_evaluations: model rows as published (nothing cached), and distinct ones among them.
+    """Learned partitions of a segment and their T, in the unit of the game's values. `T_soft`: difference of the surrogates at
+    the last epochs, `T_history` the same after each epoch; `T_thresholded`: of the sums over the partitions of the links with
+    p >= 0.5, each part with the mean of all its samples; `p_max`, `p_min`: probability of each link, (m - 1,); `n_requested`,
+    `n_evaluations`: model rows as published (nothing cached), and distinct ones among them.
     """
 
     segment: tuple[int, int]
@@ -83,11 +80,9 @@ class Learned:
 def learned_p(
     game: Game, segment: tuple[int, int], settings: Settings | str = "accuracy", seed: int = 0, phi: Values | None = None
 ) -> Learned:
-    """Learns the best and the worst partition of a segment of at least two players, in a game of one column.
-
-    Args:
-        settings: by name (`PUBLISHED`) or your own.
-        phi: exact interval values, (m, m); then no model row is spent, and only the optimisation is tested.
+    """Learns the best and the worst partition of a segment of at least two players, in a game of one column; `settings`: by name
+    (`PUBLISHED`) or your own; with exact interval values phi (m, m) no model row is spent, and only the optimisation is
+    tested.
 
     Raises:
         ConfigError: unknown settings, a segment out of range or of one player, phi of another shape.

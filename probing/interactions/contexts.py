@@ -68,7 +68,10 @@ def draw(part: Stratum, count: int, k: int, rng: np.random.Generator) -> Coaliti
     middle = 2 * part.size == k > 0  # both sides have the same size: S is the side with player 0
     players, size = (k - 1, part.size - 1) if middle else (k, part.size)
     if 2 * count > part.pairs:
-        sides = rng.permutation(_subsets(players, size))[:count]
+        members = np.array(list(combinations(range(players), size)), dtype=np.int64).reshape(comb(players, size), size)
+        subsets = np.zeros((len(members), players), bool)  # all of this size
+        np.put_along_axis(subsets, members, True, axis=1)
+        sides = rng.permutation(subsets)[:count]
     else:
         sides = np.zeros((0, players), bool)
         while len(sides) < count:
@@ -84,14 +87,6 @@ def prefixes(shape: tuple[int, ...], k: int, rng: np.random.Generator) -> Coalit
     """The players before an added one in random orders of k + 1 players, (*shape, k): those whose uniform time is before the added
     one's."""
     return rng.random((*shape, k)) < rng.random((*shape, 1))
-
-
-def _subsets(players: int, size: int) -> Coalitions:
-    """All subsets of one size, (C(players, size), players)."""
-    members = np.array(list(combinations(range(players), size)), dtype=np.int64).reshape(comb(players, size), size)
-    subsets = np.zeros((len(members), players), bool)
-    np.put_along_axis(subsets, members, True, axis=1)
-    return subsets
 
 
 def adjust(parts: list[Stratum], sides: list[Coalitions], values: list[Values]) -> tuple[list[Values], list[Values]]:

@@ -60,13 +60,8 @@ class TableGame:
 
 
 class CachedGame:
-    """Runs a game on each distinct coalition once, `chunk` rows at a time; verifies and counts the values.
-
-    Args:
-        keep: whether values are kept between calls; if not, only repetitions within one call are spared.
-
-    Attributes:
-        n_evaluations: model rows spent; `n_requested`: with repetitions.
+    """Runs a game on each distinct coalition once, `chunk` rows at a time; verifies and counts the values: `n_evaluations`, model
+    rows spent, and `n_requested`, with repetitions. Without `keep` only repetitions within one call are spared.
 
     Raises:
         GameError (when called): a wrong number of values, not real numbers, or not finite.

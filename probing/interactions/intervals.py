@@ -37,14 +37,9 @@ _CHUNK = 2**17
 
 @dataclass(frozen=True)
 class IntervalValues:
-    """Interval values of a segment of m players, K columns; intervals in the order of np.triu_indices(m), M of them.
-
-    Attributes:
-        phi: (M, K).
-        covariance: of the estimates, (K, M, M); 0 where exact.
-        halves: estimates from two halves of the sample, (2, M, K); each phi where exact.
-        n_evaluations, n_requested: model rows spent, and requested.
-    """
+    """Interval values of a segment of m players, K columns; intervals in the order of np.triu_indices(m), M of them. `phi`: (M,
+    K); `covariance`: of the estimates, (K, M, M), 0 where exact; `halves`: estimates from two halves of the sample, (2, M, K),
+    each phi where exact; `n_evaluations`, `n_requested`: model rows spent, and requested."""
 
     segment: tuple[int, int]
     method: str
@@ -58,11 +53,9 @@ class IntervalValues:
 def interval_values(
     game: Game, segment: tuple[int, int], method: Estimator | str = "exact", budget: int | None = None, seed: int = 0
 ) -> IntervalValues:
-    """The values of all intervals of a segment.
+    """The values of all intervals of a segment (start, stop), stop excluded, in a game bool (rows, n) -> (rows,) or (rows, K).
 
     Args:
-        game: bool (rows, n) -> (rows,) or (rows, K).
-        segment: (start, stop) in player numbers, stop excluded.
         method: one of `METHODS`, or an estimator with its budget and seed.
         budget: model rows that may be spent; by default `EXACT_ROWS` for exact, `BUDGET` (or the minimum) for the others.
 

@@ -62,10 +62,9 @@ def segment_interaction(
     tolerance: float = TOLERANCE,
     listed: int = LISTED,
 ) -> SegmentInteraction:
-    """The interaction of a segment in a game of one value.
+    """The interaction of a segment in a game of one value; method, budget, seed: see `interval_values`.
 
     Args:
-        method, budget, seed: see `interval_values`; method may be an estimator.
         tolerance: sums of two partitions that differ by less, relative to the largest |phi|, tie.
         listed: at most so many tied partitions are listed.
 

@@ -60,8 +60,7 @@ class ProbeResult:
         chosen: the hyperparameters chosen on dev; for a cross-validated task lists, fold by fold.
         tried: every setting, with its dev accuracy, and whether it converged; `exact` is False for a loose solution.
         converged: of the chosen fit; True for a protocol that stops by rule.
-        edge: "lower end" or "upper end" if the chosen C (or L2, if nothing else is tuned) is that of its grid, in any fold;
-            else empty.
+        edge: "lower end" or "upper end" if the chosen C (or L2, if tuned alone) is that of its grid, in any fold; else empty.
         left_out: the number of features that the protocol ignored because they are constant.
     """
 
@@ -119,11 +118,8 @@ def label(protocol: ProbeProtocol) -> str:
         return protocol.name
     preset = config.read("probe", protocol.name)
     options: Any = protocol
-    changed = []
-    for option in fields(options):
-        value = getattr(protocol, option.name)
-        if value != preset[option.name]:
-            changed.append(f"{option.name}={value}".replace(" ", ""))
+    values = {option.name: getattr(protocol, option.name) for option in fields(options)}
+    changed = [f"{name}={value}".replace(" ", "") for name, value in values.items() if value != preset[name]]
     return protocol.name + (f"[{','.join(changed)}]" if changed else "")
 
 

@@ -89,11 +89,9 @@ def _too_few_words(task: Task) -> str:
 @lru_cache(64)
 def deciding_words(texts: tuple[str, ...], n_classes: int) -> tuple[str, ...]:
     """Return the words that decide control labels, from train sentences; the first of them that a sentence holds decides its
-    label.
-
-    Greedy, as for a set cover: the next word is the one with the largest share of sentences that hold no word chosen before,
-    of words with at least `MINIMUM` and at most `SHARE` of such sentences. The share is undecided / (all + n / 1000), so that
-    of rare words with equal shares the more frequent is chosen; ties go by the alphabet.
+    label. Greedy, as for a set cover: the next word is the one with the largest share of sentences that hold no word chosen
+    before, of words with at least `MINIMUM` and at most `SHARE` of such sentences. The share is undecided / (all + n / 1000),
+    so that of rare words with equal shares the more frequent is chosen; ties go by the alphabet.
     """
     counter = CountVectorizer(binary=True, token_pattern=r"\S+", lowercase=False, dtype=np.float32)
     holds = counter.fit_transform(texts).T.tocsr()  # (words, n)
@@ -119,11 +117,9 @@ def _deciding_word(texts: Sequence[str], words: Sequence[str]) -> Labels:
 
 
 def _draw_labels(sizes: Labels, counts: Labels, rng: np.random.Generator) -> Labels:
-    """Draw a label for each word, so that labels of sentences have the histogram `counts` of the classes.
-
-    From the largest word to the smallest (`sizes`: train sentences that it decides) a class is drawn in proportion to the rest
-    of its quota, among the classes with room for the word; if none has room, the one with the largest rest.
-    """
+    """Draw a label for each word, so that labels of sentences have the histogram `counts` of the classes: from the largest word
+    to the smallest (`sizes`: train sentences that it decides), in proportion to the rest of the classes' quotas, among the
+    classes with room for the word; if none has room, the one with the largest rest."""
     quota = counts * (sizes.sum() / counts.sum())
     labels = np.zeros(len(sizes), dtype=np.int64)
     for word in np.argsort(-sizes, kind="stable"):

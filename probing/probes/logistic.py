@@ -33,12 +33,9 @@ EXTRAPOLATE_AFTER = 3
 class Design:
     """The train features of a layer, centred and optionally standardised, with their covariance.
 
-    Attributes:
-        mean, scale: of the train features, (d,); scale is 1 unless standardised, and infinite for a constant feature, which is
-            0 afterwards. Constant: its standard deviation is at most 1e-6 of its own |mean| (rounding), or 1e-6 of the lower
-            median of the standard deviations of the features that are not constant by the first rule (a dead output of a
-            layer).
-        matrix: the features as the solver reads them.
+    `scale`, (d,), is 1 unless standardised, and infinite for a constant feature, which is 0 afterwards. Constant: its standard
+    deviation is at most 1e-6 of its own |mean| (rounding), or 1e-6 of the lower median of the standard deviations of the
+    features that are not constant by the first rule (a dead output of a layer).
     """
 
     mean: torch.Tensor
@@ -96,15 +93,9 @@ def _centre(features: torch.Tensor, mean: torch.Tensor) -> None:
 
 @dataclass(frozen=True)
 class Fit:
-    """The optimum of one label set at one C, for features that the design has transformed.
-
-    Attributes:
-        weights: (d + 1, 1) for two classes, (d + 1, K) for more; the last row is the intercept.
-        objective: the minimised value of scikit-learn's objective divided by C n, in nats; to about 1e-5 in bfloat16.
-        iterations: of the solver, each two products with the data; `converged`: whether its tolerance was met.
-        dev_accuracy: 0-1, or None without a dev set.
-        exact: False for the loose solution of a C that dev did not choose.
-    """
+    """The optimum of one label set at one C, for features that the design has transformed. `weights`: (d + 1, 1) for two classes,
+    (d + 1, K) for more, the last row is the intercept; `objective`: scikit-learn's divided by C n, in nats, to about 1e-5 in
+    bfloat16; `dev_accuracy`: 0-1; `exact`: False for the loose solution of a C that dev did not choose."""
 
     C: float
     weights: torch.Tensor

@@ -82,7 +82,9 @@ def train_batch(
     order = np.random.RandomState(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        models = [_network(recipes[0], features.shape[1], n_classes)]
+        d, nhid = features.shape[1], recipes[0].nhid
+        hidden = [nn.Linear(d, nhid), nn.Dropout(recipes[0].dropout), nn.Sigmoid()] if nhid > 0 else []
+        models = [nn.Sequential(*hidden, nn.Linear(nhid if hidden else d, n_classes))]
         state = torch.random.get_rng_state()  # dropout masks are drawn from here
     models += [copy.deepcopy(models[0]) for _ in recipes[1:]]
     masks = {p: torch.Generator().set_state(state) for p in {recipe.dropout for recipe in recipes} if p > 0 and recipes[0].nhid}
@@ -184,9 +186,3 @@ class _Stack:
         self.square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
         scale = self.square.sqrt().div_((1 - 0.999**self.steps) ** 0.5).add_(1e-8)
         self.flat.addcdiv_(self.mean, scale, value=-1e-3 / (1 - 0.9**self.steps))
-
-
-def _network(recipe: Recipe, d: int, n_classes: int) -> nn.Module:
-    if recipe.nhid < 1:
-        return nn.Sequential(nn.Linear(d, n_classes))
-    return nn.Sequential(nn.Linear(d, recipe.nhid), nn.Dropout(recipe.dropout), nn.Sigmoid(), nn.Linear(recipe.nhid, n_classes))

@@ -32,11 +32,10 @@ class LogisticPath(ColumnProbe):
 
     Args:
         grid: values of C, in scikit-learn's scale.
-        standardize: zero mean and unit variance, fitted on train alone; constant features are ignored either way
-            (`probing.probes.logistic.Design`).
+        standardize: zero mean and unit variance, fitted on train alone; constant features are ignored either way.
         solver: "lbfgs" (probing.probes.logistic) or "sklearn".
         patience: stop the path after this many values of C without a higher dev accuracy.
-        by_classes: multiply each value by K - 1 for K classes, since more classes leave fewer sentences for the weights of each.
+        by_classes: multiply each value by K - 1 for K classes.
     """
 
     name: str = "fast"

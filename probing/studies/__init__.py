@@ -1,26 +1,36 @@
 """Studies: measurements other than probing tables. `probing run +experiment=NAME` runs the one that the preset's `study` names.
 
-A study is a dataclass; its fields are its options, written in `conf/experiment/NAME.yaml` under `study`.
+A study is a dataclass; its fields are its options, written in `conf/experiment/NAME.yaml` under `study`. It has a `name`,
+`uses` (the groups of the configuration that it reads, encoder or data), `measure(context)`, which gives tidy rows, and
+`report(frame, folder)`, which writes tables and figures of the rows of one or several runs.
 
     DIR/runs/<study>-<data>-<encoder>-<hash>/rows.csv       measured rows
                                             /manifest.json  configuration, encoder, versions, seconds
-                                            /table.md …     the study's report, made from the rows of one or several runs
+                                            /table.md …     the study's report
     DIR/cells/                                              finished parts (probing.store.results), shared by all runs
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import pandas as pd
 
+from probing import config as presets
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
+from probing.files import replace_file
+from probing.paths import portable
+from probing.provenance import provenance
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 
@@ -70,14 +80,47 @@ class Context:
         return self.make_tasks()
 
 
-class Study(Protocol):
-    """A measurement by name. `uses`: the groups of the configuration that it reads (encoder, data) and its folder is named by."""
+def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...] | None, seeds: tuple[int, ...]) -> Path:
+    """Measures, and writes rows, manifest and report; returns the folder. Finished parts are kept if another cannot be measured."""
+    study = presets.build(config["study"], "study")
+    context = Context(
+        lambda: presets.build(config["encoder"], "encoder"),
+        lambda: presets.build(config["data"], "data").tasks(tasks),
+        seeds,
+        ResultStore(home / "cells"),
+        store,
+        home,
+    )
+    options = {key: config[key] for key in ("study", *study.uses, "task", "seed")}
+    short = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
+    parts = [config["data"]["name"]] * ("data" in study.uses) + [context.encoder.name] * ("encoder" in study.uses)
+    name = config["run"]["name"] or "-".join(re.sub(r"\W+", "_", part) for part in (study.name, *parts)) + f"-{short}"
+    folder, start = home / "runs" / name, time.perf_counter()
+    frame = study.measure(context)
+    manifest = {"config": config, "seconds": round(time.perf_counter() - start, 1), **provenance()}
+    if "encoder" in study.uses:
+        manifest["encoder"] = {"name": context.encoder.name, **dict(context.encoder.description)}
+    replace_file(folder / "manifest.json", json.dumps(portable(manifest), indent=1, ensure_ascii=False, default=str).encode())
+    _write(study, frame, folder)
+    return folder
 
-    name: ClassVar[str]
-    uses: ClassVar[tuple[str, ...]]
 
-    def measure(self, context: Context) -> pd.DataFrame:
-        """Tidy rows; finished parts are read, and stay if an option or input cannot be used (ProbingError)."""
-        ...
+def is_run(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "manifest.json").read_bytes())["config"]["study"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
-    def report(self, frame: pd.DataFrame, folder: Path) -> None: ...
+
+def together(folders: Sequence[Path], out: Path) -> None:
+    """One report of several runs of a study, from their rows; ConfigError for runs of different studies."""
+    studies = [json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["config"]["study"] for folder in folders]
+    if len(kinds := sorted({options["_target_"].rpartition(".")[2] for options in studies})) > 1:
+        raise ConfigError(f"these are runs of several studies ({', '.join(kinds)}): report them one by one")
+    study = presets.build(studies[0], "study")
+    _write(study, pd.concat([pd.read_csv(folder / "rows.csv") for folder in folders], ignore_index=True), out)
+
+
+def _write(study: Any, frame: pd.DataFrame, folder: Path) -> None:
+    replace_file(folder / "rows.csv", frame.to_csv(index=False).encode())
+    study.report(pd.read_csv(folder / "rows.csv"), folder)  # from the written rows, in all cases

@@ -90,12 +90,8 @@ class ExpressionNetworks:
         return pd.DataFrame(rows)
 
     def _tasks(self, context: Context) -> list[Task]:
-        """The tasks of the data; of an encoder that was trained on one of them that one.
-
-        Raises:
-            ConfigError: a task that is no family, or the encoder was trained on another one.
-            DataError: the encoder was trained on another file of the task.
-        """
+        """The tasks of the data; of an encoder that was trained on one of them that one; ConfigError for a task that is no
+        family, or not the encoder's, DataError if it was trained on another file of the task."""
         tasks, head = context.tasks, head_of(context.encoder)
         if other := [task.name for task in tasks if task.name not in BINDING]:
             raise ConfigError(f"task={','.join(other)}: {self.name} measures {', '.join(BINDING)}; take data=expressions")

@@ -159,12 +159,9 @@ def averages(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Paired differences between layers over the same sentences: of T means and t tests, of T_relative medians and Wilcoxon's.
-
-    One line for every two successive layers, and one, `whole`, for the last layer less the first. `p_holm`: of successive steps
-    Holm's over those of an encoder, data, value, masking and measure; of whole lines over the values and maskings of an encoder,
-    data and measure.
-    """
+    """Paired differences between layers over the same sentences: of T means and t tests, of T_relative medians and Wilcoxon's; of
+    every two successive layers, and, `whole`, of the last layer less the first. `p_holm`: of successive steps over those of an
+    encoder, data, value, masking and measure; of whole lines over the values and maskings of an encoder, data and measure."""
     lines = []
     for key, part in frame.groupby(LINE.split(), sort=False):
         for measure in ("T", "T_relative"):

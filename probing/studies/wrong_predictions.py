@@ -145,8 +145,7 @@ class WrongPredictions:
         parts = [task.splits[split] for split in self.splits]
         labels = {text: task.classes[k] for part in parts for text, k in zip(part.texts, part.labels, strict=True)}
         texts = [text for text in labels if self.words[0] <= len(text.split()) <= self.words[1]]
-        nothing = f"study.words={self.words}: {', '.join(self.splits)} of {task.name} have no sentence of that length"
-        require(bool(texts), nothing)
+        require(bool(texts), f"study.words={self.words}: {', '.join(self.splits)} of {task.name} have no sentence of that length")
         vectors = extract(encoder, encoder.tokenize(texts)[0], [head.pooling])[Representation(head.layer, head.pooling)]
         logits = head.logits(vectors.astype(np.float64))
         wrong = np.array([head.classes[k] != labels[text] for k, text in zip(logits.argmax(1), texts, strict=True)])
@@ -208,8 +207,7 @@ def compared(rows: list[dict[str, Any]], coalition: tuple[int, int], alone: Valu
         flips          whether the predicted class changes without the coalition
         flips_others   the share of the other intervals of the same length whose masking changes it
         flips_one      whether masking one of the others, drawn by the seed, changes it
-        flips_alone    whether it changes without the interval of that length whose single words have the largest sum of
-            phi([word])
+        flips_alone    whether it changes without the interval of that length whose single words have the largest sum of phi
         flips_words    the same with the words' Shapley values, all words of the sentence being players
 
     `drop*` are the same for the fall of the predicted class' logit; `same_*`: whether the interval is the coalition.

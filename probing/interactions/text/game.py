@@ -101,8 +101,6 @@ class TextGame:
         """Values of coalitions (m, words): (m,) of one column, or (m, columns)."""
         return _run([self], coalitions)
 
-    # Layers.
-
     def _prepare_layers(self, whole: States, layers: tuple[int, ...] | None) -> None:
         names = self.encoder.layer_names
         self.layers = tuple(range(len(names))) if layers is None else tuple(layers)
@@ -129,8 +127,6 @@ class TextGame:
             return (torch.stack(products, 1) / self._norms).cpu().numpy()
         [x] = _pooled([states.layers[self.head.layer]], states, [self.head.layer], self.head.pooling)
         return self._of_logits(self.head.logits(x.cpu().numpy()))
-
-    # Classes.
 
     def _prepare_classes(self, head: LinearHead, whole: States, target: str) -> None:
         self._wanted = list(range(len(head.classes)))

@@ -102,11 +102,7 @@ def fit_head(
     encoder: Encoder, task: Task, layer: int = -1, pooling: str = "mean", grid: Sequence[float] = (0.01, 0.1, 1.0, 10.0)
 ) -> LinearHead:
     """Logistic regression on one pooled layer of a frozen encoder, C best on dev; `made` holds dev and test accuracy (0-1).
-
-    Raises:
-        ConfigError: no such layer or pooling.
-        DataError: fewer than two classes.
-    """
+    ConfigError for a layer or pooling that is not there, DataError for fewer than two classes."""
     from sklearn.linear_model import LogisticRegression
 
     layers = len(encoder.dims)
@@ -138,12 +134,11 @@ def fit_head(
 
 
 def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> LinearHead:
-    """The head of an encoder for a task, with its scores in `head.made`.
+    """The head of an encoder for a task, with its scores in `head.made`; `home`: run.dir, fitted heads are kept in its folder
+    heads.
 
     Args:
-        head: None: the one that the encoder was trained with on this task; fit: that one, or else a fitted one; or the folder of
-            one.
-        home: run.dir; fitted heads are kept in DIR/heads/<encoder>-<task>-<hash>/, shared by all studies.
+        head: None: the one that the encoder was trained with on this task; fit: that one, or else a fitted one; or a folder.
 
     Raises:
         ConfigError: the encoder has no head for the task, and head is None; or a folder's head has other classes.

@@ -49,15 +49,9 @@ def draw_cases(
     lengths: Sequence[int] = (3, 4, 5),
     seed: int = 0,
 ) -> list[Case]:
-    """Sentences of `words` (least, most) words, each with one segment at random.
-
-    Args:
-        count: sentences, drawn without replacement; all of them if there are fewer.
-        lengths: of segments, drawn uniformly, then the start among all that fit.
-
-    Raises:
-        ConfigError: no sentence of that length, or a segment longer than the shortest sentence.
-    """
+    """`count` sentences (or all) of `words` (least, most) words, drawn without replacement, each with one segment at random: its
+    length uniformly from `lengths`, then the start among all that fit. ConfigError if no sentence has that length, or a
+    segment is longer than the shortest."""
     if not lengths or min(lengths) < 1 or max(lengths) > words[0]:
         raise ConfigError(f"segments of {list(lengths)} words do not fit into sentences of {words[0]} to {words[1]} words")
     rows = [i for i, text in enumerate(texts) if words[0] <= len(text.split()) <= words[1]]
@@ -87,17 +81,15 @@ def layer_interactions(
     budget: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions, rows;
-    `phi`: interval values in the order of np.triu_indices, as JSON; `max_optima`, `min_optima`: number of tied partitions.
+    """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions,
+    rows; `phi`: interval values in the order of np.triu_indices, as JSON; `max_optima`, `min_optima`: number of tied
+    partitions.
 
     Args:
-        folder: of the finished cases.
+        folder: of the finished cases, which stay if another cannot be measured; errors name its sentence.
         value, masking, replacement, layers, head: see `TextGame`; several values of layers come from the same forward passes.
         target: of class values: predicted, true (the case's label), all, or a name.
         method, budget, seed: see `segment_interaction`.
-
-    Raises:
-        ConfigError, GameError, EncoderError: a case that cannot be measured, named by its sentence; finished ones stay.
     """
     masking, estimator = Masking.of(masking, replacement), Estimator.of(method, budget, seed)
     cases = [Case(*case) for case in cases]
@@ -115,25 +107,21 @@ def layer_interactions(
         "layers": layers,
         **asdict(estimator),
     }
-    targets = [case.label if target == "true" else target for case in cases]
-    for case, name in zip(cases, targets, strict=True):
+    parts: list[dict[str, Any]] = []
+    for case in cases:
+        name = case.label if target == "true" else target
         with _named(case):
             check_segment(case.segment, len(case.text.split()))
             if name is None and head:
                 raise ConfigError("target=true needs a label, and the case has none")
-    parts = [
-        {**settings, "target": name if head else None, "case": [*case.text.split(), *case.segment]}
-        for case, name in zip(cases, targets, strict=True)
-    ]
+        parts.append({**settings, "target": name if head else None, "case": [*case.text.split(), *case.segment]})
     results = ResultStore(folder)
     finished = [results.get(part) for part in parts]
     open_ = [i for i, rows in enumerate(finished) if rows is None]
 
     def game_of(i: int) -> TextGame | JointGame:
-        games = [
-            TextGame(encoder, cases[i].text, one, masking, layers=layers, target=str(targets[i]), head=head)
-            for one in several or [single]
-        ]
+        options: dict[str, Any] = {"layers": layers, "target": str(parts[i]["target"]), "head": head}
+        games = [TextGame(encoder, cases[i].text, one, masking, **options) for one in several or [single]]
         return JointGame(games) if several else games[0]
 
     done = f"{encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} done"

@@ -9,16 +9,12 @@ A word's tokens (subwords, characters) follow it; tokens that belong to no word,
     delete               the tokens are removed, what follows moves up
     replace              the word is replaced in the text by a given string, and the text is read anew
 
-    Hugging Face                     mask, pad, unknown where the tokenizer has the token; zero, mean, delete, replace; attention
-                                     but for `encoder=embeddings`
-    LSTM, CNNs, Transformer          mask, pad, unknown, zero, mean, delete, replace; attention: Transformer with reads=all
-      (`probing.encoders.networks`)   pad is the zero vector; a classifier's training never saw <mask>, only <unk>
-    ELMo, elmo-style                 zero (of the token vectors), delete, replace
-    any other                        delete (the text without the word is read anew), replace
+Possible are: in Hugging Face encoders all (mask, pad, unknown where the tokenizer has the token; attention not with
+`encoder=embeddings`); in networks (`probing.encoders.networks`) all, where pad is the zero vector, and attention only in a
+Transformer with reads=all; in ELMo and elmo-style zero (of the token vectors), delete, replace; in others delete, replace.
 
-Word vectors are replaced inside the encoder, where it looks them up (a forward hook). `pad` is the baseline of the research code
-of Zhang et al. 2021. Where neither a word nor a special token remains (delete, attention, in encoders without special tokens),
-the encoder is not run and there are no states; who reads states takes the zero vector.
+Where neither a word nor a special token remains (delete, attention, in encoders without special tokens), the encoder is not
+run and there are no states; who reads states takes the zero vector.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ def minimise(
     """Run preconditioned L-BFGS on L label sets side by side; return the optima, their iterations, whether they converged.
 
     Args:
-        loss: at the start; with a single label set, at the optimum afterwards. If it is not of full precision, label sets end,
-            not converged, once the objective is too small for it, or falls by less than a hundredth of the predicted decrease.
+        loss: at the start; if it is not of full precision, label sets end, not converged, once the objective is too small for
+            it, or falls by less than a hundredth of the predicted decrease.
         first_direction: of the first step, where it descends; shaped like the weights.
         loose: stop at the `LOOSE_FACTOR` tolerance.
     """

@@ -33,8 +33,8 @@ class Matrix(NamedTuple):
 
     Attributes:
         features: with a last row of ones for the intercept, sentences along the last axis, (d + 1, n).
-        basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone.
-        spectrum: eigenvalues of the covariance and a one for the intercept, (d + 1,).
+        basis, spectrum: orthogonal, (d + 1, d + 1), it leaves the intercept alone; and eigenvalues, one of the intercept, (d +
+            1,).
         rotated: whether the features are in the eigenbasis; with few columns the weights are rotated at each product instead.
         blocks: for products with many columns, each block of sentences laid out twice, for logits and for gradients; or none.
     """
@@ -106,16 +106,9 @@ def count_labelled(targets: torch.Tensor) -> int:
 
 
 class LogisticLoss:
-    """The losses of L label sets at their weights and along a direction: `set_direction`, `evaluate` step sizes, `accept` the
-    last.
-
-    Attributes:
-        n: sentences that each label set has a label for.
-        iterate: the weights, with loss and gradient.
-        BLOCK: sentences in a block; `BLOCK_ROWS` or a part of it.
-        FULL_PRECISION: whether all products are float32.
-        MIN_OBJECTIVE: smaller objectives, in nats, need another class.
-    """
+    """The losses of L label sets at their weights and along a direction: `set_direction`, `evaluate` step sizes, `accept` one.
+    `n`: sentences that each label set has a label for; `BLOCK`: sentences in a block, `BLOCK_ROWS` or a part of it;
+    `FULL_PRECISION`: whether all products are float32; `MIN_OBJECTIVE`: smaller objectives, in nats, need another class."""
 
     BLOCK, FULL_PRECISION, MIN_OBJECTIVE = BLOCK_ROWS, True, 0.0
 
@@ -197,12 +190,10 @@ class LogisticLoss:
 
 
 class MixedPrecisionLoss(LogisticLoss):
-    """The loss of one label set with bfloat16 products (8 bits of precision), for loose solutions of many classes.
-
-    Logits and gradient are kept in float32, and corrected by products of changes: of a direction that is itself rounded, so
-    that logits and weights agree, and of the change of the residuals, as in iterative refinement (Higham 2002, Accuracy and
-    Stability of Numerical Algorithms, chapter 12). The remainder of a rounded change enters the next change; without it the
-    solver gets stuck.
+    """The loss of one label set with bfloat16 products (8 bits of precision), for loose solutions of many classes. Logits and
+    gradient are kept in float32, and corrected by products of changes: of a direction that is itself rounded, and of the
+    change of the residuals, as in iterative refinement (Higham 2002, Accuracy and Stability of Numerical Algorithms, chapter
+    12). The remainder of a rounded change enters the next change; without it the solver gets stuck.
     """
 
     BLOCK, FULL_PRECISION, MIN_OBJECTIVE = MIXED_PRECISION_ROWS, False, 0.1
