@@ -251,7 +251,7 @@ def _difference(cells: Mapping[Key, Mapping[str, str]], table: ResultTable, firs
 
 
 def _ties(table: ResultTable, alpha: float) -> dict[tuple[str, str], tuple[Key, list[Key]]]:
-    """Return by task and encoder the best (encoder, pooling, layer) on dev, and those that Holm's test does not separate from it."""
+    """Return by task and encoder the best (encoder, pooling, layer) on dev, and those that Holm's test does not tell from it."""
     ties = {}
     done = table.frame[table.frame.status == "done"].sort_values(["pooling", "layer"])
     for by, part in done.sort_values("dev_accuracy", ascending=False, kind="stable").groupby(["task", "encoder"], sort=False):

@@ -26,9 +26,8 @@ from probing.types import Estimate, Labels, Representation
 
 
 class Fit(NamedTuple):
-    """How a cell of the probe is fitted: seed of the control task (None: true labels), seed of the probe (None where no seed can
-    change a number), the request's seed, which the probe is given, and number of the random half of the train split (None: all
-    of it)."""
+    """How a cell of the probe is fitted: seeds of the control task (None: true labels), of the probe (None where no seed can
+    change a number), and of the request; number of the random half of the train split (None: all of it)."""
 
     control_seed: int | None = None
     probe_seed: int | None = None

@@ -81,9 +81,8 @@ class Request:
 
 
 class Measured(NamedTuple):
-    """An encoder of the request, or a random twin (`seed`: of its weights): its layers and poolings that were asked for, or why
-    it cannot say them. `static`: the mean of layer 0, where that is measured for the floor `static` alone, the last of
-    `columns`."""
+    """An encoder of the request, or a random twin (`seed`: of its weights): its columns that were asked for, or why it cannot say
+    them. `static`: the mean of layer 0, where that is measured for the floor `static` alone, the last of `columns`."""
 
     encoder: Encoder | None
     name: str

@@ -183,10 +183,8 @@ def _stratified(adjusted: bool, rows: SegmentRows, budget: int, seed: int) -> tu
     counts = allocate(parts, budget // (2 * (len(rows.intervals) + 1)) if k else 1)
     sides = [draw(part, count, k, rng) for part, count in zip(parts, counts, strict=True)]
     both = rows.differences(np.concatenate([np.concatenate([side, ~side]) for side in sides]))
-    values, at = [], 0
-    for count in counts:
-        values.append((both[at : at + count] + both[at + count : at + 2 * count]) / 2)
-        at += 2 * count
+    blocks = np.split(both, 2 * np.cumsum(counts)[:-1])
+    values = [(block[:count] + block[count:]) / 2 for block, count in zip(blocks, counts, strict=True)]
     if adjusted:
         means, residuals = adjust(parts, sides, values)
     else:

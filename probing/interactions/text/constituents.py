@@ -57,8 +57,8 @@ def constituents(tree: Node) -> dict[Span, set[str]]:
 
 
 def compared(sentence: Sentence, partition: Partition, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-    """One line for each measure and group of a partition: measure, group, number (of parts, constituents or boundaries), gold
-    (constituents of the length), observed (how many of them hold), shuffled and random (expected by chance)."""
+    """One line for each measure and group of a partition: number (of parts, constituents or boundaries), gold (constituents of
+    the length), observed (how many of them hold), shuffled and random (expected by chance)."""
     assert sentence.tree is not None
     n, gold, kinds = len(sentence.tokens), constituents(sentence.tree), boundary_kinds(sentence)
     lengths = np.array([stop - start for start, stop in partition])
