@@ -74,8 +74,8 @@ def train_batch(
         trained: dict[int, Trained] = {}
         for members in groups.values():
             own_ys, own_dev_ys = ([values[i] for i in members] for values in (ys, dev_ys))
-            models = train_batch([recipes[i] for i in members], x, own_ys, dev_x, own_dev_ys, n_classes, seed)
-            trained |= zip(members, models, strict=True)
+            group = train_batch([recipes[i] for i in members], x, own_ys, dev_x, own_dev_ys, n_classes, seed)
+            trained |= zip(members, group, strict=True)
         return [trained[i] for i in range(len(recipes))]
     features = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
     dev_features = torch.from_numpy(np.ascontiguousarray(dev_x, dtype=np.float32)).T.contiguous()  # (d, m)
