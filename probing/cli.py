@@ -133,11 +133,11 @@ def report(
 
     Runs of a study (+experiment=…) make its report.
     """
+    from probing import studies as job
     from probing.evaluation.runs import Run
     from probing.evaluation.table import merge
     from probing.report import published
     from probing.report.write import write
-    from probing.studies import job
 
     if all(job.is_run(folder.expanduser()) for folder in runs):
         if out is None or against is not None:

@@ -19,9 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from probing import config
 from probing.errors import ConfigError, did_you_mean
 from probing.evaluation import adaptive
-from probing.evaluation.evaluate import compute
+from probing.evaluation.evaluate import compute, plan, request_key
 from probing.evaluation.measure import load_measures
-from probing.evaluation.plan import plan, request_key
 from probing.evaluation.request import ALL_FLOORS, Request
 from probing.evaluation.runs import Run
 from probing.files import os_errors_as_store_error
@@ -125,7 +124,7 @@ def run_job(options: Mapping[str, Any]) -> Done:
 
 def _study_job(options: Mapping[str, Any], run: RunConfig) -> Done:
     """One study of one encoder; a part that cannot be measured is an error, and finished ones are kept."""
-    from probing.studies import job as study
+    from probing import studies as study
 
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()

@@ -83,8 +83,8 @@ def _one_table(folders: list[str]) -> None:
     if len(folders) < 2:
         return
     out = Path(folders[0]).parents[1] / "tables" / hashlib.sha256("\n".join(folders).encode()).hexdigest()[:8]
+    from probing import studies as study
     from probing.report.write import write
-    from probing.studies import job as study
 
     try:
         if study.is_run(Path(folders[0])):

@@ -14,10 +14,9 @@ from sklearn.naive_bayes import MultinomialNB
 from probing import Store
 from probing.data.loading import load
 from probing.data.task import Split
-from probing.evaluation.plan import plan
+from probing.evaluation.evaluate import plan
 from probing.evaluation.request import Request
-from probing.probes.baselines import FLOORS, naive_bayes
-from probing.probes.controls import CEILINGS, CONTROLS, MINIMUM, SHARE, control_task, deciding_words, unsuited
+from probing.probes.controls import CEILINGS, CONTROLS, FLOORS, MINIMUM, SHARE, control_task, deciding_words, naive_bayes, unsuited
 from probing.probes.path import LogisticPath
 
 

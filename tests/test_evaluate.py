@@ -11,9 +11,9 @@ from toys import ToyEncoder, write_task
 
 from probing import Store, evaluate, load_probe, load_task
 from probing.errors import ConfigError
+from probing.evaluation.evaluate import plan
 from probing.evaluation.folds import FoldData
 from probing.evaluation.paired_tests import mcnemar
-from probing.evaluation.plan import plan
 from probing.evaluation.request import Request
 from probing.evaluation.statistics import macro_f1, mean_accuracy
 from probing.evaluation.table import merge
@@ -208,7 +208,8 @@ def test_a_failing_cell_is_recorded_and_tried_again_and_the_rest_goes_on(tasks, 
 
 @pytest.mark.parametrize("place", ["probe", "floor"])
 def test_a_time_limit_of_slurm_ends_the_job_and_is_no_failed_cell(tasks, tmp_path, monkeypatch, place):
-    from probing.probes import baselines, logistic
+    from probing.probes import controls as baselines
+    from probing.probes import logistic
 
     end = type("UncompletedJobError", (RuntimeError,), {"__module__": "submitit.core.utils"})
 

@@ -22,12 +22,11 @@ from probing.data.sources import ExpressionCorpus, SentEvalFolder
 from probing.encoders.base import States
 from probing.errors import ConfigError, DataError
 from probing.interactions.scoring import METHODS, find_links
-from probing.interactions.text.formulas import NetworkGame, link_counts
 from probing.interactions.text.heads import LinearHead
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
-from probing.studies.expression_networks import ExpressionNetworks, link_probes, pair_states
+from probing.studies.expression_networks import ExpressionNetworks, NetworkGame, link_counts, link_probes, pair_states
 from probing.studies.synthetic import Synthetic, scores
 
 

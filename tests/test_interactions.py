@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from probing.errors import ConfigError, GameError
 from probing.interactions import CachedGame, TableGame, segment_interaction, segment_interactions, table
-from probing.interactions import indices as ix
+from probing.interactions import game as ix
 
 games = st.tuples(st.integers(2, 7), st.integers(0, 10_000))
 quick = settings(deadline=None, max_examples=30)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from probing.errors import ConfigError
 from probing.interactions import CachedGame, TableGame, segment_interaction, segment_interactions
+from probing.interactions.baselines import PUBLISHED, Settings, learned_p
 from probing.interactions.contexts import allocate, draw, prefixes, strata
 from probing.interactions.intervals import METHODS, exact_rows, interval_values, minimum_rows
-from probing.interactions.learned import PUBLISHED, Settings, learned_p
 
 SAMPLED = ["sampled", "regression", "permutation"]
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probing.errors import ConfigError
-from probing.interactions.partition import best_partition, coefficients, links, partition_of
-from probing.interactions.tree import interaction_tree
+from probing.interactions.partition import best_partition, coefficients, interaction_tree, links, partition_of
 
 
 def interval_table(m, seed, ties):

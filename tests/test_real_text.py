@@ -10,12 +10,10 @@ import pytest
 from probing.config import build, read
 from probing.data.task import Split, Task
 from probing.errors import ConfigError
-from probing.interactions.baselines import approximated, told
+from probing.interactions.baselines import approximated, frozen_T, learned_p, told
 from probing.interactions.game import CachedGame, TableGame
 from probing.interactions.intervals import METHODS, exact_rows
-from probing.interactions.learned import frozen_T, learned_p
-from probing.interactions.segment import segment_interaction
-from probing.interactions.segment_table import SegmentTable, run_table
+from probing.interactions.segment import SegmentTable, run_table, segment_interaction
 from probing.interactions.text.game import TextGame
 from probing.store.results import ResultStore
 from probing.store.vectors import Store

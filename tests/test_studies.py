@@ -10,10 +10,10 @@ import processes
 import pytest
 
 from probing import config as presets
+from probing import studies as job
 from probing.errors import ConfigError, DataError
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
-from probing.studies import job
 
 
 @dataclass

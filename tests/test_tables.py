@@ -14,10 +14,12 @@ from scipy.stats import norm
 from probing.errors import ConfigError
 from probing.evaluation.comparisons import letters_of
 from probing.evaluation.paired_tests import DEPENDENCE, compare, mcnemar, smallest_difference
-from probing.evaluation.rows import COLUMNS, IDENTITY, Row
+from probing.evaluation.rows import IDENTITY, Row, frame_of
 from probing.evaluation.statistics import mean_accuracy
 from probing.evaluation.table import ResultTable, merge
 from probing.types import Estimate
+
+COLUMNS = frame_of([]).columns  # of a frame of probes
 
 _count = itertools.count()
 

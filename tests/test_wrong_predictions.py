@@ -16,14 +16,12 @@ from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
 from probing.evaluation.paired_tests import mcnemar
 from probing.interactions import TableGame
-from probing.interactions.game import all_coalitions
-from probing.interactions.indices import shapley, shapley_values
-from probing.interactions.text.flips import compared, masked, top
+from probing.interactions.game import all_coalitions, shapley, shapley_values
 from probing.interactions.text.heads import LinearHead, classifier
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
-from probing.studies.wrong_predictions import WrongPredictions, matched, nearest, scores
+from probing.studies.wrong_predictions import WrongPredictions, compared, masked, matched, nearest, scores, top
 
 
 @pytest.fixture

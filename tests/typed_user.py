@@ -19,7 +19,7 @@ from probing.encoders.networks.recurrent import LSTM
 from probing.encoders.static import StaticEncoder
 from probing.encoders.user.python import PythonEncoder
 from probing.encoders.vectors import VectorsEncoder
-from probing.evaluation.flash_result import Flash
+from probing.evaluation.adaptive import Flash
 from probing.evaluation.measure import LayerMeasure, Measure
 from probing.probes.base import ProbeProtocol, SplitFeatures
 from probing.probes.path import LogisticPath

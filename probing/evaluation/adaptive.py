@@ -1,31 +1,20 @@
 """Finds the best layers on samples of the tasks, which grow until the intervals of differences are narrow enough ("flash").
 
-Definition. Let b be the layer and pooling with the best dev accuracy, averaged over the tasks, and d_j the mean over the tasks of
-the difference of test accuracy between b and another one, j, on the same test sentences. The search stops when every j is either
-*separated* from b (0 is outside d_j's simultaneous interval) or *within precision*: the half-width of d_j's 95 % interval is at
-most `precision` points. For several encoders this holds for the layers of each, and for their bests against the best of them. It
-also stops, *data exhausted*, when all train splits are used up; the answer has the widths that were reached. The intervals of a
-single task are in the answer too, and are wider by about the square root of the number of tasks.
+Let b be the layer and pooling with the best dev accuracy, averaged over the tasks, and d_j the mean over the tasks of the
+difference of test accuracy between b and another one, j, on the same test sentences. The search stops when every j is either
+*separated* from b (0 is outside d_j's simultaneous interval) or *within precision*: the half-width of d_j's 95 % interval is
+at most `precision` points. For several encoders this holds for the layers of each, and for their bests against the best of
+them. It also stops, *data exhausted*, when all train splits are used up.
 
-Samples. n train sentences of each task, stratified and nested, are cross-validated in ten parts (`Task.cross_validated`), of which
-two choose and eight report; the mean over the eight has about the interval of as many independent sentences (Bayle et al. 2020; see
-`DEPENDENCE`). n starts at `START`, is doubled, then grows to the size that the widths need, at most twofold in a round. A round
-extracts only new sentences, and its cells are ordinary cells. Dev and test splits stay untouched, for the run that is to be
-published. Differences are paired (standard error of Agresti & Min 2005, summed over tasks).
+n train sentences of each task, stratified and nested, are cross-validated in ten parts (`Task.cross_validated`), of which two
+choose and eight report (Bayle et al. 2020; see `DEPENDENCE`). n starts at `START`, is doubled, then grows to the size that the
+widths need, at most twofold in a round. Dev and test splits stay untouched. Differences are paired (standard error of Agresti
+& Min 2005, summed over tasks).
 
-Guarantees. Sentences that choose b are not among those on which b is compared, so b is given, and each family (the layers of an
-encoder, or the bests of several encoders) has one comparison less than members. Round r tests at the level 0.05 / 2^r, 0.05 over
-all rounds: separation from b (divided by the number of comparisons of the family), ties within a task (Holm), intervals of
-accuracies. Half-widths are those of 95 %: stopping by a width needs no correction, since it does not depend on the sign of d_j
-(Chow & Robbins 1965). `scripts/calibration/folds.py` measures all this where no layer is better.
-
-Two guards against small samples that rank layers otherwise than all data: the search does not stop before the best layer of the
-round was, on every task, tied with the best of the round before; and classes are drawn instead of sentences where a class would
-have fewer than `SHOTS` train sentences. They cannot exclude a ranking that changes only at larger sizes.
-
-The preset `flash` fits all layers of a task at one C, 0.01 (K - 1) for K classes, since each class has a K-th of the sentences.
-With a C for each layer (`fast`), a weak layer is often best on dev with everything in the majority class, so that weak layers are
-not ranked.
+Round r tests at the level 0.05 / 2^r: separation from b (divided by the number of comparisons of the family: the layers of an
+encoder, or the bests of several encoders), ties within a task (Holm), intervals of accuracies. Half-widths are those of 95 %:
+stopping by a width needs no correction (Chow & Robbins 1965). The search does not stop before the best layer of the round was,
+on every task, tied with the best of the round before.
 """
 
 from __future__ import annotations
@@ -42,10 +31,8 @@ import pandas as pd
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
-from probing.evaluation.evaluate import compute, stores, table_of
-from probing.evaluation.flash_result import Flash
+from probing.evaluation.evaluate import compute, plan, stores, table_of
 from probing.evaluation.paired_tests import DEPENDENCE, holm, paired_difference
-from probing.evaluation.plan import plan
 from probing.evaluation.request import Request
 from probing.evaluation.statistics import mean_of, wilson
 from probing.evaluation.table import ResultTable
@@ -64,6 +51,56 @@ CHEAP_FLOORS = ("majority", "length", "nb-unigram")
 _Z = NormalDist().inv_cdf(0.975)
 _KEY = ["encoder", "pooling", "layer"]
 Key = tuple[Any, ...]
+_NOTE = """Samples of the tasks, grown until the differences of layers, averaged over the tasks, were as precise as asked for.
+Accuracies are those of a cross-validation on sentences of the train split, to rank with and not to publish; by default all layers
+of a task are fitted at one C, 0.01 times the number of classes less one. Some of the sentences choose the layer (dev), the others
+report (test); train: of one fit. Tied: layer/pooling, the best among them; of a task, after Holm's correction; of the mean, those
+that are not separated. Tests and intervals are at 0.05 / 2^r in round r, so that they hold with 95 % over all rounds. ±: half-width
+of the widest 95 % interval of a difference to the best among the layers that are not separated, in points. Of all: share of the
+task's sentences that was used.
+"""
+
+
+@dataclass(frozen=True)
+class Flash:
+    """The result of `probing.flash`.
+
+    Attributes:
+        answers: a line per encoder and task, and one for the mean over tasks: best layer and pooling (by dev), test accuracy
+            (0-1) with its interval, `tied` pairs (layer, pooling), sizes, the widest half-width (points) of those not
+            separated, and why it stopped.
+        rounds: a line per round, encoder, layer and pooling: mean accuracies, difference to the best of the mean, its
+            half-width (points), whether it is separated, and the `family` of the comparison: the encoder, or "encoders" for
+            their bests.
+        tasks, table: the samples of the last round, and their rows.
+    """
+
+    answers: pd.DataFrame
+    rounds: pd.DataFrame
+    tasks: tuple[Task, ...]
+    table: ResultTable
+
+    def write(self, folder: Path) -> None:
+        answers = self.answers.assign(
+            tied=[" ".join(f"{layer}/{pooling}" for layer, pooling in tied) for tied in self.answers.tied]
+        )
+        answers.to_csv(folder / "flash.csv", index=False)
+        self.rounds.to_csv(folder / "flash-rounds.csv", index=False)
+        head = "| task | encoder | layer | tied | accuracy | interval | train / dev / test | classes | of all | ± | why |"
+        lines = ["# Flash", "", _NOTE, head, "|---" * 11 + "|"]
+        for row in answers.itertuples():
+            interval = f"{100 * row.accuracy_low:.1f}–{100 * row.accuracy_high:.1f}"
+            lines.append(
+                f"| {row.task} | {row.encoder} | {row.layer} {row.pooling} | {row.tied} | {100 * row.accuracy:.1f} | {interval} | "
+                f"{row.n_train} / {row.n_dev} / {row.n_test} | {row.n_classes} | {100 * row.share:.0f} % | {row.half_width:.1f} | "
+                f"{row.why} |"
+            )
+        last = self.rounds[self.rounds["round"] == self.rounds["round"].max()] if len(self.rounds) else self.rounds
+        for row in last[last.family == "encoders"].itertuples() if len(last) else ():
+            verdict = "separated" if row.separated else "not separated"
+            difference = f"{row.difference:.1f} points below {row.against} in the mean, ± {row.half_width:.1f}"
+            lines += ["", f"{row.encoder} {row.pooling} {row.layer}: {difference}: {verdict}."]
+        (folder / "flash.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def flash(
@@ -80,13 +117,8 @@ def flash(
     controls: Iterable[str] = (),
     floors: Iterable[str] = CHEAP_FLOORS,
 ) -> Flash:
-    """Find the best layers on samples that grow until `precision` (accuracy points) is reached; see the module.
-
-    The other arguments are `evaluate`'s; controls and floors are measured on the last samples only.
-
-    Raises:
-        ConfigError: a precision that is no number above 0, or bad arguments of `evaluate`.
-    """
+    """Find the best layers on samples that grow until `precision` (accuracy points, a number above 0) is reached; see the module.
+    The other arguments are `evaluate`'s; controls and floors are measured on the last samples only."""
     store, results = stores(store, cells)
     request = Request.of(probe, layers, poolings, (seed,), controls, floors, store_dtype=store.dtype)
     result = search(tasks, encoders, request, precision, store, results)
@@ -104,11 +136,7 @@ def search(
     results: ResultStore,
     force: bool = False,
 ) -> Flash:
-    """Run the rounds, without floors and controls of `request`: the caller plans these on the samples that are returned.
-
-    Raises:
-        ConfigError: a precision that is no number above 0, a train size beside it, or several seeds.
-    """
+    """Run the rounds, without floors and controls of `request`: the caller plans these on the samples that are returned."""
     check(precision, request)
     [seed] = request.seeds
     bare = replace(request, floors=(), controls=())
@@ -153,9 +181,7 @@ def check(precision: Any, request: Request) -> None:
 
 def sample(task: Task, n: int, seed: int) -> Task:
     """Return about n train sentences (or all) to cross-validate, of fewer classes if a fold would train on under `SHOTS` of one.
-
-    Samples of one seed are nested: drawn classes keep the sentences that they would have among all classes at `SHOTS` a class.
-    """
+    Samples of one seed are nested: drawn classes keep the sentences that they would have among all classes."""
     shots = min(SHOTS / (1 - 2 / FOLDS), len(task.train) / len(task.classes))
     smallest = math.ceil(shots * len(task.classes))
     train_only = replace(task, dev=task.train, test=task.train)  # classes are drawn by their train sentences
@@ -164,22 +190,14 @@ def sample(task: Task, n: int, seed: int) -> Task:
 
 
 def _level(number: int) -> float:
-    """Return the level of every statement of round 1, 2, …: 0.05 over all rounds."""
     return 0.05 / 2.0**number
 
 
 @dataclass(frozen=True)
 class Round:
-    """The comparisons of one round.
-
-    Attributes:
-        best: (encoder, pooling, layer) of the best layer of each encoder, averaged over the tasks.
-        lines: the comparison of every layer and pooling with the best (see `Flash.rounds`).
-        growth: the largest squared ratio of half-width and precision among the layers that are not separated, so about the factor
-            by which the sample is too small; 0 if all are separated.
-        leaders: the best (encoder, pooling, layer) of each task.
-        ties: all that are tied with the leaders.
-    """
+    """The comparisons of one round: the best (encoder, pooling, layer) of each encoder, averaged over the tasks; lines (see
+    `Flash.rounds`); `growth`, the largest squared ratio of half-width and precision among the layers that are not separated,
+    or 0; and the best of each task, the leaders, with all that are tied with them."""
 
     best: tuple[Key, ...]
     lines: tuple[dict[str, Any], ...]
@@ -213,18 +231,15 @@ class Round:
         return self.leaders <= previous.ties
 
 
-Cellmap = Mapping[Key, Mapping[str, str]]
-"""(encoder, pooling, layer) -> task -> cell."""
-
-
-def _cells(frame: pd.DataFrame) -> Cellmap:
+def _cells(frame: pd.DataFrame) -> dict[Key, dict[str, str]]:
+    """(encoder, pooling, layer) -> task -> cell."""
     cells: dict[Key, dict[str, str]] = {}
     for *key, task, cell in frame[[*_KEY, "task", "cell"]].itertuples(index=False, name=None):
         cells.setdefault(tuple(key), {})[task] = cell
     return cells
 
 
-def _difference(cells: Cellmap, table: ResultTable, first: Key, key: Key) -> dict[str, float]:
+def _difference(cells: Mapping[Key, Mapping[str, str]], table: ResultTable, first: Key, key: Key) -> dict[str, float]:
     """Return how much better `first` is than a column on the tasks that have both: points, 95 % half-width, two-sided p-value."""
     if key == first:
         return {"difference": 0.0, "half_width": 0.0, "p": 1.0}
@@ -236,8 +251,7 @@ def _difference(cells: Cellmap, table: ResultTable, first: Key, key: Key) -> dic
 
 
 def _ties(table: ResultTable, alpha: float) -> dict[tuple[str, str], tuple[Key, list[Key]]]:
-    """Return by task and encoder the best (encoder, pooling, layer) on dev, and those that Holm's test at `alpha` does not separate
-    from it."""
+    """Return by task and encoder the best (encoder, pooling, layer) on dev, and those that Holm's test does not tell from it."""
     ties = {}
     done = table.frame[table.frame.status == "done"].sort_values(["pooling", "layer"])
     for by, part in done.sort_values("dev_accuracy", ascending=False, kind="stable").groupby(["task", "encoder"], sort=False):
@@ -249,48 +263,36 @@ def _ties(table: ResultTable, alpha: float) -> dict[tuple[str, str], tuple[Key, 
 
 
 def _answers(
-    tasks: Sequence[Task],
-    samples: Sequence[Task],
-    table: ResultTable,
-    last: Round | None,
-    alpha: float,
-    precision: float,
-    why: str,
+    tasks: Sequence[Task], samples: Sequence[Task], table: ResultTable, last: Round | None, alpha: float, precision: float, why: str
 ) -> pd.DataFrame:
-    """Return `Flash.answers`, with statements at level `alpha`."""
     n_sentences = {task.name: sum(map(len, task.splits.values())) for task in tasks}
     sample_of = {task.name: task for task in samples}
 
-    def interval(cells: Iterable[str]) -> dict[str, float]:
+    def answer(name: str, key: Key, tied: Iterable[Key], cells: Iterable[str], parts: Sequence[Task]) -> dict[str, Any]:
+        encoder, pooling, layer = key
         accuracy = mean_of([wilson(int(right.sum()), len(right), alpha) for right in map(table.correct, cells)])
-        return {"accuracy": accuracy.value, "accuracy_low": accuracy.lower, "accuracy_high": accuracy.upper}
+        line = {"task": name, "encoder": encoder, "layer": layer, "pooling": pooling}
+        line["tied"] = sorted((int(layer), pooling) for _, pooling, layer in tied)
+        line |= {"accuracy": accuracy.value, "accuracy_low": accuracy.lower, "accuracy_high": accuracy.upper}
+        sizes = {f"n_{split}": sum(len(part.splits[split]) for part in parts) for split in ("train", "dev", "test")}
+        sizes |= {"n_classes": sum(len(part.classes) for part in parts)}
+        return line | sizes | {"share": (sizes["n_dev"] + sizes["n_test"]) / sum(n_sentences[part.name] for part in parts)}
 
-    lines = []
+    lines, ties = [], _ties(table, alpha)
     best = table.best() if len(table.frame) else table.frame
-    ties = _ties(table, alpha)
     for row in best[best.seeds > 0].itertuples() if len(best) else ():  # without a finished layer there is no answer
-        part = sample_of[row.task]
-        sizes = {f"n_{name}": len(split) for name, split in part.splits.items()} | {"n_classes": len(part.classes)}
-        share = (len(part.dev) + len(part.test)) / n_sentences[row.task]
         cells = _cells(table.frame[table.frame.task == row.task])
         first, tied = ties[row.task, row.encoder]
-        widths = [_difference(cells, table, first, key)["half_width"] for key in tied]
+        width = max(_difference(cells, table, first, key)["half_width"] for key in tied)
         separated = "separated" if len(cells) > 1 else "one layer and pooling"
-        own_reason = separated if len(tied) == 1 else "within precision" if max(widths) <= precision else ""
+        own_reason = separated if len(tied) == 1 else "within precision" if width <= precision else ""
         reason = (own_reason if not row.missing else "") or (f"mean {why}" if len(tasks) > 1 else why)
-        line = {"task": row.task, "encoder": row.encoder, "layer": row.layer, "pooling": row.pooling}
-        line["tied"] = sorted((int(layer), pooling) for _, pooling, layer in tied)
-        line |= interval([row.cell])
-        lines.append(line | sizes | {"share": share, "half_width": max(widths), "why": reason})
+        line = answer(row.task, (row.encoder, row.pooling, row.layer), tied, [row.cell], [sample_of[row.task]])
+        lines.append(line | {"half_width": width, "why": reason})
     best_of, compared = (last.best, last.lines) if last is not None and len(tasks) > 1 else ((), ())
     for key in best_of:
-        encoder, pooling, layer = key
-        close = [line for line in compared if line["family"] == encoder and not line["separated"]]
-        line = {"task": f"mean of {len(tasks)} tasks", "encoder": encoder, "layer": layer, "pooling": pooling}
-        line["tied"] = sorted((int(line["layer"]), line["pooling"]) for line in close)
-        line |= interval(_cells(table.frame)[key].values())
-        sizes = {f"n_{name}": sum(len(part.splits[name]) for part in samples) for name in ("train", "dev", "test")}
-        sizes |= {"n_classes": sum(len(part.classes) for part in samples)}
-        share = (sizes["n_dev"] + sizes["n_test"]) / sum(n_sentences.values())
-        lines.append(line | sizes | {"share": share, "half_width": max(line["half_width"] for line in close), "why": why})
+        close = [line for line in compared if line["family"] == key[0] and not line["separated"]]
+        tied = [tuple(line[name] for name in _KEY) for line in close]
+        line = answer(f"mean of {len(tasks)} tasks", key, tied, _cells(table.frame)[key].values(), samples)
+        lines.append(line | {"half_width": max(line["half_width"] for line in close), "why": why})
     return pd.DataFrame(lines)

@@ -24,34 +24,29 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     """One line per task, encoder, probe and size of the train split: the dev-best layer and pooling, and its test scores.
 
     With several seeds accuracies and F1 are means over them, and `seed_sd` is the standard deviation of the accuracy.
-    `interval_over` says over what intervals and tests of the layer go: test items, or groups of them; seeds, where there are
-    several; train halves, where the probe was fitted on such, too. `static` (layer 0, mean) stands beside it where it was
-    measured. `random` is the mean of the random-weights twins, each at its own dev-best layer and pooling, `random_sd` their
-    standard deviation, `random_n` their number.
+    `interval_over`: what intervals and tests go over: test items, or groups of them; seeds; train halves. `static`: layer 0,
+    mean. `random`: mean of the random-weights twins, each at its own dev-best layer and pooling, `random_sd` their standard
+    deviation, `random_n` their number.
 
     Accuracies on control tasks are those at the same layer and pooling: `control_permuted` with `leak_p` (`_leaks`);
     `control_word`, `selectivity` (accuracy - control_word), and the ceilings of that control, `ceiling` (bag of words) and
     `ceiling_lookup`.
 
-    `not_separated` lists the columns (layer, pooling) that are not separated from the best on the same test items (see
-    `compare_layers`), the best among them; `better` those that are separated and better on test; `n_columns` is how many were
-    compared, with the best. `can_show` is the smallest difference of two accuracies (0-1) that this test split shows with a
-    probability of 80 % at the first, strictest step of that family: exact McNemar test, at the median of the observed shares of
-    items that exactly one of best and other column has right; of a single column at the largest share that two columns of its
-    accuracy can have. With groups or train halves it is computed from the median width of the intervals of the differences, by t
-    distributions; inf where the test can separate nothing (few groups); with several seeds it is not computed (NaN), nor where
-    there is nothing to compare with them.
+    `not_separated`: the columns (layer, pooling) not separated from the best on the same test items (`compare_layers`), with
+    the best; `better`: those separated and better on test; `n_columns`: how many were compared. `can_show`: the smallest
+    difference of two accuracies (0-1) that this test split shows with a probability of 80 % at the first, strictest step of
+    that family: exact McNemar test, at the median of the observed shares of items that exactly one of best and other column
+    has right; of a single column at the largest share that two columns of its accuracy can have; with groups or train halves
+    from the median width of the intervals of the differences, by t distributions; inf where the test can separate nothing, NaN
+    with several seeds, or nothing to compare.
 
     `beats_floors`: the score is above every floor of the line (those that read the text, static, each random twin at its
-    dev-best column), and each test on the same items says so (two-sided p < 0.05; over items or groups, and seeds, but never
-    over train halves, which floors do not have). That all must say so makes it an intersection-union test, whose level needs no
-    correction (Berger 1982). One twin is beaten as it was drawn; to be above each of five, and not their mean, holds for other
-    draws too: were the score the expected accuracy of a draw, all five would lie below it once in 32. NA without floors or
-    predictions. `floor`: the highest floor that is not beaten, or the highest.
+    dev-best column), and each test on the same items says so (two-sided p < 0.05; never over train halves): an
+    intersection-union test, whose level needs no correction (Berger 1982). NA without floors or predictions. `floor`: the
+    highest that is not beaten, or the highest.
 
-    `edge`: the chosen C (or L2) stands at this end of its grid. `missing` says which cells that the line reads are failed or
-    not measured yet; everything is computed on the others. A line without a single finished layer has no layer, and the reason
-    in `missing`.
+    `edge`: the chosen C (or L2) stands at this end of its grid. `missing`: which cells that the line reads are failed or not
+    measured yet; a line without a single finished layer has no layer.
     """
     lines = []
     table.check()
@@ -79,9 +74,8 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
         line["seed_sd"] = float(scores.accuracy.std(ddof=1)) if len(scores) > 1 else np.nan
         same = {"task": task, "probe": probe, "n_train": n_train}
         for kind in table.controls:
-            line[f"control_{kind}"] = table.mean(
-                role="control", control=kind, encoder=encoder, layer=layer, pooling=pooling, **same
-            )
+            at = {"control": kind, "encoder": encoder, "layer": layer, "pooling": pooling}
+            line[f"control_{kind}"] = table.mean(role="control", **at, **same)
         if "word" in table.controls:
             line["selectivity"] = line["accuracy"] - line["control_word"]
             for name, reader in (("ceiling", "word bag"), ("ceiling_lookup", "word look-up")):
@@ -101,12 +95,8 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
-    """For each line of `best` the p-value of test accuracy on permuted labels being no higher than the majority rate.
-
-    One-sided exact binomial test of the hits of all seeds against the share of the largest class, Holm over the lines; NaN
-    where the control is not measured, or predictions are not at hand. Labels shuffled among the test sentences give, on
-    average, that many hits or fewer, whatever the probe predicts: a probe with clearly more has seen them.
-    """
+    """For each line of `best` the p-value of test accuracy on permuted labels being no higher than the majority rate: one-sided
+    exact binomial test of the hits of all seeds, Holm over the lines; NaN without this control or predictions."""
     p = np.full(len(best), np.nan)
     for at, line in enumerate(best.itertuples()):
         where = {name: getattr(line, name) for name in (*KEYS, "layer", "pooling")} | {"control": "permuted"}
@@ -122,7 +112,6 @@ def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
 
 
 def _nothing(table: ResultTable, row: pd.Series, missing: str) -> dict[str, Any]:
-    """The line of a family without a finished cell."""
     names = ["dev_accuracy", *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high"))]
     names += ["seed_sd", "random", "random_sd", "static", "can_show"]
     names += [f"control_{kind}" for kind in table.controls]
@@ -176,7 +165,8 @@ def _floors(table: ResultTable, task: str, encoder: str, probe: str, n_train: in
     frame = frame[frame.probe == probe]
     layer_0 = frame.role.isin(["probe", "static"]) & (frame.layer == 0) & (frame.pooling == "mean")
     static = list(frame[layer_0 & (frame.encoder == encoder)].itertuples())
-    if static and not _contextual(table, encoder):
+    names = table.frame.layer_name[(table.frame.encoder == encoder) & (table.frame.layer == 0)]
+    if static and not names.str.contains(CONTEXTUAL).any():  # else layer 0 is no embedding output
         floors["static"] = [static]
     twins = []
     for _, rows in frame[(frame.role == "random") & (frame.twin_of == encoder)].groupby(["encoder", "seed"], dropna=False):
@@ -186,7 +176,6 @@ def _floors(table: ResultTable, task: str, encoder: str, probe: str, n_train: in
 
 
 def _against(table: ResultTable, floors: Mapping[str, list[list[Any]]], cells: Mapping[int, str]) -> dict[str, Any]:
-    """`beats_floors` and `floor` of `best`."""
     order = sorted(floors, key=lambda name: -np.mean([_accuracy(rows) for rows in floors[name]]))
     if not order or table.predictions is None:
         return {"beats_floors": None, "floor": next(iter(order), "")}
@@ -196,12 +185,6 @@ def _against(table: ResultTable, floors: Mapping[str, list[list[Any]]], cells: M
             if not (result.difference > 0 and result.p < 0.05):
                 return {"beats_floors": False, "floor": name}
     return {"beats_floors": True, "floor": order[0]}
-
-
-def _contextual(table: ResultTable, encoder: str) -> bool:
-    """Whether layer 0 of the encoder is no embedding output, by its name."""
-    rows = table.frame[(table.frame.encoder == encoder) & (table.frame.layer == 0)]
-    return bool(rows.layer_name.str.contains(CONTEXTUAL).any())
 
 
 def _over(row: Any, seeds: int, halves: int) -> str:

@@ -18,13 +18,8 @@ KEYS = ("task", "encoder", "probe", "n_train")
 
 
 class Comparison(NamedTuple):
-    """Two columns on the same test items.
-
-    Attributes:
-        difference: accuracy of the first less that of the second (0-1), mean over seeds, with its 95 % interval (low, high).
-        discordance: share of the items that exactly one of the two has right.
-        p: two-sided p-value of no difference.
-    """
+    """Two columns on the same test items: accuracy of the first less that of the second (0-1), mean over seeds, with its 95 %
+    interval; share of the items that exactly one of the two has right; two-sided p-value of no difference."""
 
     difference: float
     low: float
@@ -36,12 +31,11 @@ class Comparison(NamedTuple):
 def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     """Every layer and pooling against the dev-best one of its task, encoder and probe, on the same test items.
 
-    Columns: accuracies (0-1, mean over the seeds that are finished), whether it is the best, the difference to the best with
-    its 95 % interval (negative: worse than the best), `discordance` (see `Comparison`), the p-value, Holm's over the layers and
-    poolings of this task, encoder, probe and size of the train split (other lines of the table change nothing),
-    `not_separated` (p_holm >= alpha) and `better` (separated, and better on test than the best). A layer that has no finished
-    seed in common with the best has no p-value, is neither, and says why in `missing`. Tests and intervals go over what
-    `interval_over` of `best` says; test and interval: `probing.evaluation.paired_tests.compare`.
+    Columns: accuracies (0-1, mean over the finished seeds), whether it is the best, the difference to the best with its 95 %
+    interval (negative: worse than the best), `discordance` (see `Comparison`), the p-value, Holm's over the layers and
+    poolings of this task, encoder, probe and size of the train split, `not_separated` (p_holm >= alpha) and `better`
+    (separated, and better on test than the best). A layer that has no finished seed in common with the best has no p-value, is
+    neither, and says why in `missing`.
     """
     lines = []
     for key, family in families(table):
@@ -61,9 +55,8 @@ def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
             line["best"] = (pooling, layer) == chosen
             cells, others = same_seeds(cells_of(rows), best)
             fits = differences(halves.get((pooling, layer), {}), halves.get(chosen, {}))
-            if line["best"]:
-                result = Comparison(0.0, 0.0, 0.0, 0.0, 1.0)
-            else:
+            result = Comparison(0.0, 0.0, 0.0, 0.0, 1.0)
+            if not line["best"]:
                 result = table.compare_cells(cells, others, fits) if cells else Comparison(*[np.nan] * 5)
             line |= {"difference": result.difference, "difference_low": result.low, "difference_high": result.high}
             line |= {"discordance": result.discordance, "p": result.p}
@@ -80,18 +73,16 @@ def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def compare_encoders(table: ResultTable) -> pd.DataFrame:
-    """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items.
-
-    Columns: the two accuracies, their difference (0-1), the p-value, Holm's over the whole table (all pairs, tasks and probes),
-    and `missing`: which of the two are the best of those layers only that are finished. Encoders without a finished layer are
-    left out.
-    """
+    """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items: the two accuracies,
+    their difference (0-1), the p-value, Holm's over the whole table, and `missing`: which of the two are the best of those
+    layers only that are finished. Encoders without a finished layer are left out."""
     best = table.best()
     best = best[best.cell != ""] if len(best) else best
     lines = []
     for (task, probe, n_train), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
         entries = list(group.itertuples())
-        cells = [_cells_at(table, entry) for entry in entries]
+        columns = [{name: getattr(entry, name) for name in (*KEYS, "layer", "pooling")} for entry in entries]
+        cells = [cells_of(table.where(role="probe", **column).itertuples()) for column in columns]
         halves = [halves_of(table, task, entry.encoder, probe, n_train).get((entry.pooling, entry.layer), {}) for entry in entries]
         for i, a in enumerate(entries):
             for j, b in enumerate(entries[i + 1 :], i + 1):
@@ -109,11 +100,8 @@ def compare_encoders(table: ResultTable) -> pd.DataFrame:
 
 
 def compare_measure(table: ResultTable) -> pd.DataFrame:
-    """Of a measure with values by test item: every layer against the one before it, and at each layer every pair of encoders.
-
-    Columns: metric, task, encoder, pooling, layer, against, difference (to that layer, or encoder) with its 95 % t interval, p (t
-    test on the same items), p_holm (over all lines of the table).
-    """
+    """Of a measure with values by test item: every layer against the one before it, and at each layer every pair of encoders:
+    difference with its 95 % t interval, p (t test on the same items), p_holm (over all lines of the table)."""
     done = table.frame[(table.frame.status == "done") & table.frame.layer.notna() & (table.frame.role == "probe")]
     cells = {(row.task, row.pooling, int(row.layer), row.encoder): row.cell for row in done.itertuples()}
     values = {cell: table.items(cell) for cell in dict.fromkeys(cells.values())}
@@ -121,31 +109,21 @@ def compare_measure(table: ResultTable) -> pd.DataFrame:
     for (task, pooling, layer, encoder), cell in cells.items():
         others = {f"layer {layer - 1}": cells.get((task, pooling, layer - 1, encoder))}
         others |= {name: cells[task, pooling, layer, name] for name in table.encoders if (task, pooling, layer, name) in cells}
+        where = {"task": task, "encoder": encoder, "pooling": pooling, "layer": layer}
         later = table.encoders[table.encoders.index(encoder) :]
         for against, other in others.items():
             for metric in sorted(values[cell].keys() & values.get(other, {}).keys() - {"groups"}) if against not in later else ():
                 a, b = values[cell][metric], values[other][metric]
                 if len(a) == len(b):
                     estimate, p = paired(a - b)
-                    line = {
-                        "metric": metric,
-                        "task": task,
-                        "encoder": encoder,
-                        "pooling": pooling,
-                        "layer": layer,
-                        "against": against,
-                    }
+                    line = {"metric": metric, **where, "against": against}
                     lines.append(line | {"difference": estimate.value, "low": estimate.lower, "high": estimate.upper, "p": p})
     frame = pd.DataFrame(lines)
     return frame.assign(p_holm=holm(frame.p.fillna(1.0))) if len(frame) else frame
 
 
 def letters_of(best: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> list[str]:
-    """For each line of `best`, letters: encoders of one task, probe and train size that share one are not separated.
-
-    Args:
-        best, pairs: `ResultTable.best()` and `ResultTable.compare_encoders()` of one table.
-    """
+    """For each line of `best`, letters: encoders of one task, probe and train size that share one are not separated by `pairs`."""
     given = [""] * len(best)
     apart = {(p.task, p.probe, p.n_train, *sorted((p.a, p.b))) for p in pairs.itertuples() if p.p_holm < alpha}
     groups: dict[tuple[Any, ...], list[tuple[float, int, str]]] = {}
@@ -165,17 +143,10 @@ def families(table: ResultTable) -> Iterable[tuple[tuple[Any, ...], pd.DataFrame
     return table.frame[(table.frame.role == "probe") & (table.frame.measure == "probe")].groupby(list(KEYS), sort=False)
 
 
-def _cells_at(table: ResultTable, line: Any) -> dict[int, str]:
-    """The finished cells of a line of `best`, by seed."""
-    family = table.frame[(table.frame.role == "probe") & (table.frame.layer == line.layer) & (table.frame.pooling == line.pooling)]
-    return cells_of(family[(family[list(KEYS)] == [getattr(line, name) for name in KEYS]).all(axis=1)].itertuples())
-
-
 def halves_of(table: ResultTable, *key: Any) -> dict[tuple[str, int], dict[int, Any]]:
     """The rows of a family's columns (pooling, layer) that were fitted on halves of the train split, by number of the half."""
-    rows = table.role("resample")
     halves: dict[tuple[str, int], dict[int, Any]] = {}
-    for row in rows[(rows[list(KEYS)] == list(key)).all(axis=1)].itertuples():
+    for row in table.where(role="resample", **dict(zip(KEYS, key, strict=True))).itertuples():
         halves.setdefault((row.pooling, row.layer), {})[int(row.seed)] = row
     return halves
 
@@ -198,9 +169,7 @@ def cells_of(rows: Iterable[Any]) -> dict[int, str]:
 
 def same_seeds(a: Mapping[int, str], b: Mapping[int, str], or_first: bool = False) -> tuple[list[str], list[str]]:
     """The cells of two columns, seed by seed; a cell that no seed can change stands beside every seed of the other column.
-
-    Args:
-        or_first: without a seed in common the first cells of both; else none.
+    Without a seed in common none, or, if `or_first`, the first cells of both.
 
     >>> same_seeds({0: "a", 1: "b"}, {-1: "c"}), same_seeds({0: "a"}, {1: "b"})
     ((['a', 'b'], ['c', 'c']), ([], []))

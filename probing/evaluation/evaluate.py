@@ -1,31 +1,30 @@
 """`evaluate`: tasks × encoders → a table of every layer and pooling, with floors, controls and intervals.
 
-Nothing is computed twice: finished cells are skipped; the sentences of all tasks that an encoder still needs go through it once;
-then its cells are computed task by task. An exception of an encoder, a measure, a probe or a floor (`probing.errors.ForeignError`),
-unusable states, and too little memory fail the cells that need the result; they are recorded and tried again by the next run.
+Finished cells are skipped. An exception of an encoder, a measure, a probe or a floor (`probing.errors.ForeignError`), unusable
+states, and too little memory fail the cells that need the result; they are recorded and tried again by the next run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.encoders.pooling import POOLINGS
-from probing.errors import ForeignError, StatesError, described, foreign
-from probing.evaluation.measure import Cell, Result, splits_of
-from probing.evaluation.plan import plan
-from probing.evaluation.request import ALL_FLOORS, Request
-from probing.evaluation.rows import Row, scores_of
+from probing.errors import ConfigError, ForeignError, StatesError, foreign
+from probing.evaluation.measure import Cell, Measure, Result, reason_of, splits_of
+from probing.evaluation.probe import Probe
+from probing.evaluation.request import ALL_FLOORS, Request, measured_encoders
+from probing.evaluation.rows import IDENTITY, Row, scores_of
 from probing.evaluation.table import ResultTable
 from probing.files import os_errors_as_store_error
 from probing.log import bar, human_bytes, human_seconds, info
 from probing.probes.base import ProbeProtocol
 from probing.probes.controls import CONTROLS
-from probing.store.reading import Rows, Vectors
+from probing.store.reading import Vectors
 from probing.store.results import ResultStore, key_of
 from probing.store.vectors import Store
 
@@ -49,29 +48,23 @@ def evaluate(
     measures: Sequence[Any] = (),
     force: bool = False,
 ) -> ResultTable:
-    """Measures every task on every layer of every encoder.
+    """Measures every task on every layer of every encoder: a row for each cell, and for each role and encoder name under which it
+    was asked for; `frame.status` is "failed" where it could not be computed, and `frame.error` says why.
 
     Args:
         store: where vectors are kept (a folder, or a `Store` if they shall be kept in float16).
         cells: where finished measurements are kept; None: beside the store, in a folder of its name and `-cells`.
         probe: a protocol, or the name of a preset.
         layers, poolings: which representations; None: all that the encoder has.
-        seeds: of probes that draw, of control labels, of random weights, and of train subsets. A cell that no seed can change
-            is measured once.
-        controls: of `probing.probes.controls.CONTROLS`: "permuted" (leak check) and "word" (selectivity); a task that cannot have
-            "word" goes without, and a line says why.
+        seeds: of probes that draw, of control labels, of random weights, and of train subsets.
+        controls: of `probing.probes.controls.CONTROLS`: "permuted" (leak check) and "word" (selectivity).
         floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" untrained twins of each encoder.
         train_size: train on a stratified subset of about this size.
         twins: random-weights twins of each encoder: one for each of the seeds, and more up to this number.
         resample: "train": every column of the encoders is also fitted on `resamples` random halves of the train split, at the
-            first of the seeds. These rows (role "resample", seed: number of the half) widen intervals and tests of
-            `ResultTable.best` and `compare_layers` by the variance of training, and stand for no layer themselves.
+            first of the seeds (role "resample", seed: number of the half), whose variance widens intervals and tests.
         measures: other measures (`probing.evaluation.measure`), beside the probe; probe=None: alone.
         force: measure again what is finished.
-
-    Returns:
-        A row for each cell, and for each role and encoder name under which it was asked for; `frame.status` is "failed" where it
-        could not be computed, and `frame.error` says why.
 
     Raises:
         ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
@@ -86,12 +79,40 @@ def evaluate(
     return table_of([cell.row for cell in planned], results)
 
 
+def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, store: Store | None = None) -> list[Cell]:
+    """Every row of the request, each once, with its cell; several rows may show one cell (`probing.evaluation.rows.IDENTITY`).
+    The store holds the inspection of encoders by earlier runs, so that their weights need not be loaded. ConfigError for
+    layers, poolings or a probe that do not fit the encoder, EncoderError for one that cannot be loaded."""
+    planned: dict[tuple[Any, ...], Cell] = {}
+    measures: list[Measure] = [*([] if request.probe is None else [Probe(request.probe)]), *request.measures]
+    if request.resample and (folded := [task.name for task in tasks if task.folds]):
+        raise ConfigError(f"resample=train needs a train split, but {', '.join(folded)} is cross-validated: set resample=null")
+    for seed in request.seeds:
+        variants = [task.subset(request.train_size, seed) for task in tasks]
+        measured = measured_encoders(encoders, seed, request, store)
+        for task in variants:
+            for measure in measures:
+                for one in (None, *measured):
+                    for cell in measure.cells(task, one, request, seed):
+                        planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
+    return list(planned.values())
+
+
+def request_key(tasks: Sequence[Task], planned: Sequence[Cell], request: Request) -> str:
+    """A hash of the request, which names the run; it does not depend on whether an encoder can list its layers yet."""
+    marks = [cell.row.encoder_fingerprint for cell in planned if cell.row.role == "probe"]
+    options = {one.name: getattr(request, one.name) for one in fields(request) if one.name not in ("probe", "measures")}
+    probes = [request.probe.settings(task.name) for task in tasks] if request.probe else []
+    if request.measures:
+        options["measures"] = [dict(measure.group(task)) for measure in request.measures for task in tasks]
+    return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **options})
+
+
 def stores(store: Store | str | Path, cells: ResultStore | str | Path | None) -> tuple[Store, ResultStore]:
     """The stores of vectors and of results; the latter, if not given, beside the former."""
     store = store if isinstance(store, Store) else Store(store)
-    return store, cells if isinstance(cells, ResultStore) else ResultStore(
-        cells or store.root.with_name(store.root.name + "-cells")
-    )
+    beside = store.root.with_name(store.root.name + "-cells")
+    return store, cells if isinstance(cells, ResultStore) else ResultStore(cells or beside)
 
 
 def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
@@ -145,7 +166,6 @@ def _jobs(missing: Sequence[Cell]) -> list[EncoderJob]:
 
 
 def _compute_encoder(job: EncoderJob, store: Store, results: ResultStore, force: bool) -> None:
-    """The cells of one encoder, task by task and measure by measure."""
     vectors = _vectors(job, store)
     with bar(f"probing {job.encoder.name}", len(job.cells)) as advance:
         for sha256, task in job.tasks.items():
@@ -162,14 +182,14 @@ def _compute_encoder(job: EncoderJob, store: Store, results: ResultStore, force:
                     left = [cell for cell in own if force or not results.done(cell.key)]  # another run may have been at it
                     advance(len(own) - len(left))
                     if left:
-                        _compute_cells(left, task, job.encoder, read, results, advance)
+                        _compute_cells(left, job.encoder, read, results, advance)
 
 
-def _compute_cells(
-    cells: Sequence[Cell], task: Task, encoder: Encoder, vectors: Vectors, results: ResultStore, advance: Any
-) -> None:
-    rows = [vectors.rows(split.texts) for split in splits_of(task)]
-    about = _about(encoder) | {"reading": vectors.reading, "extracted_with": _made_with(rows)}
+def _compute_cells(cells: Sequence[Cell], encoder: Encoder, vectors: Vectors, results: ResultStore, advance: Any) -> None:
+    rows = [vectors.rows(split.texts) for split in splits_of(cells[0].task)]
+    sets = [made for split in rows for made in split.made_with]
+    distinct = [made for k, made in enumerate(sets) if made not in sets[:k]]
+    about = _about(encoder) | {"reading": vectors.reading, "extracted_with": distinct}
     names, failed = about.pop("layers"), dict[str, list[Cell]]()
     for cell, result in cells[0].measure.run(cells, vectors):
         if isinstance(result, str):
@@ -188,7 +208,7 @@ def _record(cell: Cell, result: Result | str, results: ResultStore, about: dict[
         return
     row = replace(cell.row, scores=result.scores, facets=result.facets)
     details = {**result.details, "data": cell.task.data_card, **(about or {})}
-    results.put(cell.inputs, [_identity(row) | row.measured()], details, result.items)
+    results.put(cell.inputs, [row.recorded() | row.measured()], details, result.items)
 
 
 def _fail(failed: Sequence[Cell], results: ResultStore, reason: str) -> None:
@@ -198,19 +218,7 @@ def _fail(failed: Sequence[Cell], results: ResultStore, reason: str) -> None:
     row = failed[0].row
     info(f"failed: {len(failed)} cell(s) of {row.task}, {row.encoder}{few}: {reason}")
     for cell in failed:
-        results.put_failure(cell.inputs, [_identity(cell.row)], reason)
-
-
-def _identity(row: Row) -> dict[str, Any]:
-    """The row that a cell was first measured for, as its record holds it."""
-    return {name: x for name, x in row.entries().items() if name in _RECORDED}
-
-
-_RECORDED = (
-    "measure", "role", "task", "paper_name", "encoder", "twin_of", "layer", "pooling", "probe", "control", "seed", "n_train",
-    "n_dev", "n_test", "n_groups", "n_classes", "majority", "data_sha256", "test_sha256", "official_data",
-    "encoder_fingerprint", "cell",
-)  # fmt: skip
+        results.put_failure(cell.inputs, [cell.row.recorded()], reason)
 
 
 def _vectors(job: EncoderJob, store: Store) -> dict[str, Vectors | str]:
@@ -221,10 +229,8 @@ def _vectors(job: EncoderJob, store: Store) -> dict[str, Vectors | str]:
             with foreign(f"{job.encoder.name}: its description"):
                 _about(job.encoder)
             return store.vectors(job.encoder, texts, job.poolings)
-        except StatesError as error:
-            return str(error)
-        except MemoryError as error:
-            return described(error)
+        except (StatesError, MemoryError) as error:
+            return reason_of(error)
 
     together = vectors(job.texts)
     if isinstance(together, Vectors) or len(job.tasks) == 1:
@@ -237,14 +243,8 @@ def _texts(tasks: Iterable[Task]) -> list[str]:
 
 
 def _about(encoder: Encoder) -> dict[str, Any]:
-    """The part of a cell's record that describes the encoder."""
     layers = list(encoder.layer_names)
     return {"name": encoder.name, "origin": encoder.origin, "description": dict(encoder.description), "layers": layers}
-
-
-def _made_with(rows: Sequence[Rows]) -> list[dict[str, Any]]:
-    sets = [made for split in rows for made in split.made_with]
-    return [made for k, made in enumerate(sets) if made not in sets[:k]]
 
 
 def _release(encoder: Encoder) -> None:
@@ -256,7 +256,6 @@ def _release(encoder: Encoder) -> None:
 
 
 def _announce(job: EncoderJob, store: Store) -> None:
-    """Size and time of the extraction, before it starts."""
     encoder = job.encoder
     try:
         with os_errors_as_store_error(store.root):
@@ -275,10 +274,8 @@ def _announce(job: EncoderJob, store: Store) -> None:
 
 
 def table_of(planned: Iterable[Row], results: ResultStore) -> ResultTable:
-    """The planned rows with the scores that were measured; `status` says which cells failed, and which are missing.
-
-    Names, roles and labels are those of this request; another one may have measured the same cell under others.
-    """
+    """The planned rows with the scores that were measured; `status` says which cells failed, and which are missing. Names, roles
+    and labels are those of this request; another one may have measured the same cell under others."""
     rows = []
     for row in planned:
         status, record = results.state(row.cell)

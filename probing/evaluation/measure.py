@@ -1,13 +1,7 @@
 """Measures: a measure lists the cells of a request and computes them.
 
 The probe is one (`probing.evaluation.probe`). A measure of the vectors of one layer and pooling is a subclass of `LayerMeasure`
-with a `name`, a `version` and a method `score`; `measure=FILE.py` runs the one in a file:
-
-    class Norm(LayerMeasure):
-        name, version = "norm", 1
-
-        def score(self, vectors, task):
-            return {"norm": np.linalg.norm(vectors.test, axis=1)}
+with a `name`, a `version` and a method `score`; `measures=FILE.py` runs the one in a file (README has an example).
 """
 
 from __future__ import annotations
@@ -40,9 +34,8 @@ class Cell:
 
     Attributes:
         inputs: everything that determines its numbers; the key is their hash.
-        row: the row it fills, as far as that is known.
+        row: the row it fills, as far as that is known; `own`: data of its measure.
         encoder, column: None where the text alone is measured.
-        own: data of its measure.
         failure: why it cannot be measured, if that is known when it is planned.
     """
 
@@ -61,21 +54,14 @@ class Cell:
 
     @property
     def place(self) -> Representation:
-        """The column of a cell that has one."""
         assert self.column is not None
         return self.column
 
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a cell.
-
-    Attributes:
-        scores: metric -> value with its 95 % interval.
-        facets: entries of the row that only this measure has, plain JSON.
-        details: of the record, not of the row.
-        items: arrays by test item, for paired comparisons; a probe's are `gold`, `predicted`, and `groups` where items have groups.
-    """
+    """The result of a cell: metric -> value with its 95 % interval; entries of the row that only this measure has, plain JSON;
+    `details` of the record; and arrays by test item, for paired comparisons; a probe's are `gold`, `predicted`, and `groups`."""
 
     scores: Mapping[str, Estimate]
     facets: Mapping[str, Any] = field(default_factory=dict)
@@ -84,8 +70,6 @@ class Result:
 
 
 class Measure(Protocol):
-    """A measure: its cells, and how they are computed."""
-
     @property
     def name(self) -> str: ...
 
@@ -94,11 +78,8 @@ class Measure(Protocol):
         ...
 
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
-        """Computes cells of one task and encoder (or of none: `vectors` is None); yields each with its result, or why it failed.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
+        """Computes cells of one task and encoder (or of none: `vectors` is None); yields each with its result, or why it failed;
+        StoreError if the store cannot be read."""
         ...
 
     def group(self, task: Task) -> Mapping[str, Any]:
@@ -107,11 +88,7 @@ class Measure(Protocol):
 
 
 def load_measures(targets: Sequence[str]) -> tuple[Measure, ...]:
-    """The measures of Python files: FILE.py:NAME, or every `LayerMeasure` of FILE.py.
-
-    Raises:
-        ConfigError: no such file or name, or no measure in it.
-    """
+    """The measures of Python files: FILE.py:NAME, or every `LayerMeasure` of FILE.py; ConfigError if there is none."""
     measures: list[Measure] = []
     for target in targets:
         code = find(target, "measures")
@@ -128,16 +105,22 @@ def load_measures(targets: Sequence[str]) -> tuple[Measure, ...]:
     return tuple(measures)
 
 
-def row_of(task: Task) -> Row:
-    """The part of a row that the task alone decides."""
+def row_of(task: Task, role: str, **more: Any) -> Row:
     counts = np.bincount(task.train.labels)
     return Row(
-        role="", task=task.name, paper_name=task.paper_name, encoder="", layer=None, layer_name="", pooling="", probe="",
-        control="", seed=None, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
+        role, task.name, task.paper_name, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
         n_groups=task.test.n_groups,
         n_folds=len(task.folds) or None, n_classes=len(task.classes), majority=float((task.test.labels == counts.argmax()).mean()),
-        data_sha256=task.sha256, test_sha256=task.test_sha256, official_data=task.data_card["official"],
+        data_sha256=task.sha256, test_sha256=task.test_sha256, official_data=task.data_card["official"], **more,
     )  # fmt: skip
+
+
+def row_for(task: Task, measured: Measured, request: Request) -> Row:
+    """A row of a task and an encoder: its role is "random" of a random twin, else "probe"."""
+    twin_of = measured.twin_of and request.named(measured.twin_of)
+    seed = measured.seed if twin_of or task.seed is not None else None
+    names = {"encoder": request.named(measured.name), "twin_of": twin_of, "encoder_fingerprint": measured.fingerprint}
+    return row_of(task, "random" if twin_of else "probe", seed=seed, **names)
 
 
 def splits_of(task: Task) -> list[Any]:
@@ -145,16 +128,20 @@ def splits_of(task: Task) -> list[Any]:
     return [task.dev, task.test] if task.folds else list(task.splits.values())
 
 
+def reason_of(error: ProbingError | MemoryError) -> str:
+    """Why a cell failed; a StoreError fails no cell, and is raised."""
+    if isinstance(error, StoreError):
+        raise error
+    return str(error) if isinstance(error, ProbingError) else described(error)
+
+
 def by_pooling(cells: Iterable[Cell]) -> list[Cell]:
     return sorted(cells, key=lambda cell: ([*POOLINGS].index(cell.place.pooling), cell.place.layer))
 
 
 class LayerMeasure:
-    """A measure of one layer and pooling of a task's sentences: `score` gives values by test item, or single numbers.
-
-    Its cells have the role of the encoder ("probe", or "random" of a random twin). The interval of values by item is that of their
-    mean (t, or by groups where test items have groups); a single number has none.
-    """
+    """A measure of one layer and pooling of a task's sentences: `score` gives values by test item, with the interval of their mean
+    (t, or by groups where test items have groups), or single numbers without one."""
 
     name: str = ""
     version: int = 1
@@ -171,21 +158,15 @@ class LayerMeasure:
     def cells(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
         if measured is None:
             return
-        role, twin_of = ("random", request.named(measured.twin_of)) if measured.twin_of else ("probe", "")
-        row = replace(
-            row_of(task), measure=self.name, role=role, encoder=request.named(measured.name), twin_of=twin_of,
-            seed=measured.seed if twin_of or task.seed is not None else None, encoder_fingerprint=measured.fingerprint,
-        )  # fmt: skip
+        row = replace(row_for(task, measured, request), measure=self.name)
         columns: list[Representation | None] = [column for column in measured.columns if column != measured.static]
         for column in columns or [None]:
             inputs = {"data": task.sha256, "encoder": measured.fingerprint or {"name": measured.name}, **self.group(task)}
             if column is not None:
                 inputs |= {"layer": column.layer, "pooling": column.pooling}
                 row = replace(row, layer=column.layer, pooling=column.pooling)
-            if request.store_dtype != "float32":
-                inputs["store_dtype"] = request.store_dtype
-            placed = replace(row, cell=key_of(inputs))
-            yield Cell(inputs, placed, task, self, measured.encoder, column, failure=measured.failure)
+            inputs |= request.stored
+            yield Cell(inputs, replace(row, cell=key_of(inputs)), task, self, measured.encoder, column, failure=measured.failure)
 
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
         assert vectors is not None
@@ -197,12 +178,8 @@ class LayerMeasure:
                     train, dev, test = (split.get(cell.place) for split in rows)
                     values = self.score(SplitFeatures(train, dev, test), task)
                     result = self._result(values, task)
-            except StoreError:
-                raise
-            except ProbingError as error:
-                yield cell, str(error)
-            except MemoryError as error:
-                yield cell, described(error)
+            except (ProbingError, MemoryError) as error:
+                yield cell, reason_of(error)
             else:
                 yield cell, result
 

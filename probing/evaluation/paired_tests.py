@@ -1,9 +1,9 @@
 """Comparisons on the same test items, families of comparisons, and power.
 
-Two classifiers: exact McNemar test (McNemar 1947) on the items that one has right and the other wrong, with the interval of their
-difference (Agresti & Min 2005). Groups of items that share a source flip together. Means over seeds or train halves: t test with
-the variance between them. Other numbers: paired t test, or Wilcoxon's (1945). Families: Holm's correction (Holm 1979); letters show
-all pairs (Piepho 2004). Power of the exact McNemar test: Duffy (1984).
+Two classifiers: exact McNemar test (McNemar 1947), with the interval of their difference (Agresti & Min 2005). Groups of items
+that share a source flip together. Means over seeds or train halves: t test with the variance between them. Other numbers:
+paired t test, or Wilcoxon's (1945). Families: Holm's correction (Holm 1979); letters show all pairs (Piepho 2004). Power of
+the exact McNemar test: Duffy (1984).
 """
 
 from __future__ import annotations
@@ -21,19 +21,16 @@ from probing.evaluation.statistics import beyond_items, mean_ci, median_ci, stan
 from probing.types import Estimate, Labels
 
 DEPENDENCE = 1.25
-"""The fits of a cross-validation share train sentences, so that differences vary more than those of independent test items: 1.10 to
-1.24 times (simulations of equal layers, `scripts/calibration/folds.py`)."""
+"""The fits of a cross-validation share train sentences, so that differences vary so many times as much as those of independent test
+items (at most; `scripts/calibration/folds.py`)."""
 
 _MIN_P = 1e-30
 """The smallest p-value of the root search."""
 
 
 def paired(differences: ArrayLike, robust: bool = False) -> tuple[Estimate, float]:
-    """Return the mean of paired differences, and the two-sided p-value of the t test (1 if all are zero).
-
-    Args:
-        robust: the median and Wilcoxon's signed-rank test, for differences with far outliers.
-    """
+    """Return the mean of paired differences, and the two-sided p-value of the t test (1 if all are zero); if `robust` the median
+    and Wilcoxon's signed-rank test."""
     d = np.asarray(differences, float)
     if len(d) < 2 or not d.any():
         return (median_ci if robust else mean_ci)(d), 1.0 if len(d) > 1 else np.nan
@@ -44,16 +41,9 @@ def paired(differences: ArrayLike, robust: bool = False) -> tuple[Estimate, floa
 
 
 def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool], groups: Labels | None = None) -> float:
-    """Return the two-sided p-value of the exact McNemar test; 1 if the two never differ in correctness.
-
-    With groups it is the exact sign-flip test: if the two are equal, each group's difference in right items is as likely to be of
-    either sign, and p is the share of all sign patterns whose sum is at least as far from 0 as the observed one. With groups of one
-    item that is McNemar's test; its large-sample form is the statistic of Durkalski et al. (2003), without weights.
-
-    Args:
-        correct_a, correct_b: whether each classifier is right, item by item, both (n,).
-        groups: numbers 0..m-1 of the items' groups, (n,), or None.
-    """
+    """Return the two-sided p-value of the exact McNemar test of two classifiers, right or not item by item, (n,); 1 if they never
+    differ. With groups (numbers 0..m-1 of the items, (n,)) it is the exact sign-flip test: p is the share of all sign patterns
+    of the groups' differences in right items whose sum is at least as far from 0 as the observed one."""
     a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     _check_same(a, b)
     d = a.astype(int) - b
@@ -76,20 +66,17 @@ def compare(
     halves: Sequence[float] = (),
     dependence: float = 1.0,
 ) -> tuple[Estimate, float]:
-    """Return the difference of two accuracies on the same items (a - b, 0-1), mean over seeds, with 95 % interval; and its p-value.
+    """Return the difference of two accuracies on the same items (a - b, 0-1), mean over seeds, with 95 % interval; its p-value.
 
-    One seed without train halves: the p-value is `mcnemar`'s. Else it is the level at which the interval over items (or groups),
-    seeds and train halves ends at 0. To the variance over items 1 / n^2 is added, from the half items of Agresti & Min (2005), so
-    that two columns that never differ have an interval of some width.
+    One seed without train halves: the p-value is `mcnemar`'s. Else it is the level at which the interval over items (or
+    groups), seeds and train halves ends at 0. To the variance over items 1 / n^2 is added, from the half items of Agresti &
+    Min (2005).
 
     Args:
         correct_a, correct_b: whether each is right: (n_seeds, n), seeds and items in the same order, or (n,) for one seed.
         groups: numbers 0..m-1 of the items' groups, (n,), or None.
         halves: differences of the same two columns, both fitted on the same random half of the train split, half by half.
         dependence: factor of the standard error over items; `DEPENDENCE` where the items are those of a cross-validation.
-
-    Raises:
-        ValueError: the two were scored on different items or seeds.
     """
     a, b = (np.atleast_2d(np.asarray(correct, float)) for correct in (correct_a, correct_b))
     _check_same(a, b)
@@ -123,16 +110,8 @@ def _check_same(a: np.ndarray, b: np.ndarray) -> None:
 
 
 def mcnemar_power(n: int, discordance: float, difference: float, alpha: float) -> float:
-    """Return the probability that the exact McNemar test gives a two-sided p-value of at most `alpha` (Duffy 1984, exact power).
-
-    The number of items on which exactly one of the two is right is binomial, with probability `discordance`; the test uses only
-    those, and the better one is right in (1 + difference / discordance) / 2 of them.
-
-    Args:
-        n: test items.
-        discordance: probability that exactly one of the two is right, at least `difference`.
-        difference: of the two accuracies (0-1).
-    """
+    """Return the probability that the exact McNemar test on `n` items gives a two-sided p-value of at most `alpha` (Duffy 1984),
+    exactly one of the two being right with the probability `discordance`, and their accuracies (0-1) having this difference."""
     discordance = max(discordance, difference)
     lowest, highest = binom.ppf([1e-9, 1 - 1e-9], n, discordance)
     m = np.arange(lowest, highest + 1)
@@ -144,9 +123,7 @@ def mcnemar_power(n: int, discordance: float, difference: float, alpha: float) -
 
 @cache
 def smallest_difference(n: int, discordance: float, alpha: float, power: float = 0.8) -> float:
-    """Return the difference of two accuracies (0-1) that the exact McNemar test on `n` items detects with probability `power`.
-
-    inf if no difference is detected that often. Arguments: see `mcnemar_power`.
+    """Return the difference of two accuracies (0-1) that `mcnemar_power` detects with probability `power`; inf if there is none.
 
     >>> round(smallest_difference(1000, 0.1, 0.05), 3)
     0.029
@@ -157,13 +134,9 @@ def smallest_difference(n: int, discordance: float, alpha: float, power: float =
 
 
 def letters(separated: ArrayLike) -> list[str]:
-    """Return all pairwise comparisons as letters: two share a letter if and only if they are not separated.
-
-    A letter is a largest set of which no two are separated. Insert-and-absorb algorithm (Piepho 2004): sets that hold a separated
-    pair are split in two, and sets within others are dropped.
-
-    Args:
-        separated: (n, n), symmetric; order the n from best to worst, and the best has an a.
+    """Return all pairwise comparisons, an (n, n) matrix in an order from best to worst, as letters: two share a letter if and
+    only if they are not separated. A letter is a largest set of which no two are separated: insert-and-absorb algorithm
+    (Piepho 2004).
 
     >>> letters([[0, 0, 1], [0, 0, 0], [1, 0, 0]])
     ['a', 'ab', 'b']
@@ -183,12 +156,8 @@ def paired_difference(
 ) -> tuple[float, float]:
     """Return the mean over tasks of the difference of two accuracies on the same items (a - b, 0-1), and its standard error.
 
-    Each task has the adjusted estimate of Agresti & Min (2005): half an item is added to each cell of the 2 x 2 table, so that the
-    error is above 0 even if the two never differ. Tasks are independent: their variances add.
-
-    Args:
-        correct_a, correct_b: for every task, whether each classifier is right, item by item.
-        groups: for every task the numbers of its items' groups, or None; with them the error is that between groups.
+    Each task has the adjusted estimate of Agresti & Min (2005): half an item is added to each cell of the 2 x 2 table. With
+    the numbers of its items' groups the error is that between groups. Tasks are independent: their variances add.
     """
     differences, variances = [], []
     for a, b, task_groups in zip(correct_a, correct_b, groups or [None] * len(correct_a), strict=True):
@@ -204,8 +173,6 @@ def paired_difference(
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Return Holm-adjusted p-values, in the given order; an empty family stays empty.
-
-    The same as statsmodels' `multipletests`, which runs the garbage collector in every call, a third of a second here.
 
     >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
     [0.03, 0.06, 0.06]

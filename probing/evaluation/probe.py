@@ -11,30 +11,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probing.data.task import Task
-from probing.errors import ForeignError, ProbingError, StoreError, described, foreign
-from probing.evaluation.folds import FoldData, pooled
-from probing.evaluation.measure import Cell, Result, by_pooling, row_of, splits_of
+from probing.errors import ForeignError, ProbingError, foreign
+from probing.evaluation.folds import FoldData, fit_column
+from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, row_for, row_of, splits_of
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.statistics import METRICS
 from probing.evaluation.statistics import version as scores_version
 from probing.log import info
-from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, label
-from probing.probes.baselines import FLOORS
-from probing.probes.controls import CEILINGS, CONTROLS, control_task, unsuited
-from probing.store.reading import Rows, Vectors
+from probing.probes.base import ProbeProtocol, label
+from probing.probes.controls import CEILINGS, CONTROLS, FLOORS, control_task, unsuited
+from probing.store.reading import Vectors
 from probing.store.results import key_of
-from probing.types import Estimate, Features, Labels, Representation
+from probing.types import Estimate, Labels, Representation
 
 
 class Fit(NamedTuple):
-    """How a cell of the probe is fitted.
-
-    Attributes:
-        control_seed: of the control task; None: true labels.
-        probe_seed: None where no seed can change a number.
-        seed: the request's, which the probe is given.
-        half: number of the random half of the train split that the probe is fitted on; None: all of it.
-    """
+    """How a cell of the probe is fitted: seeds of the control task (None: true labels), of the probe (None where no seed can
+    change a number), and of the request; number of the random half of the train split (None: all of it)."""
 
     control_seed: int | None = None
     probe_seed: int | None = None
@@ -68,46 +61,25 @@ class Probe:
             yield from self._columns(task, measured, replace(request, controls=controls))
 
     def _floor(self, task: Task, name: str) -> Cell:
-        inputs = {"data": task.sha256, "role": "floor", "floor": name, "version": 1, "scores": scores_version(task.test.n_groups)}
-        row = replace(row_of(task), role="floor", encoder=name, seed=task.seed, cell=key_of(inputs))
-        return Cell(inputs, row, task, self)
+        inputs = _inputs_of_text(task, "floor", name)
+        return Cell(inputs, row_of(task, "floor", encoder=name, seed=task.seed, cell=key_of(inputs)), task, self)
 
     def _ceiling(self, task: Task, name: str, seed: int) -> Cell:
-        """Accuracy of a classifier of words on the control task of `seed`."""
-        inputs = {
-            "data": task.sha256,
-            "role": "ceiling",
-            "ceiling": name,
-            "version": 1,
-            "scores": scores_version(task.test.n_groups),
-        }
-        inputs |= {"control": "word", "control_seed": seed, "control_version": CONTROLS["word"].version}
-        row = replace(row_of(task), role="ceiling", encoder=name, control="word", seed=seed, cell=key_of(inputs))
+        control = {"control": "word", "control_seed": seed, "control_version": CONTROLS["word"].version}
+        inputs = _inputs_of_text(task, "ceiling", name) | control
+        row = row_of(task, "ceiling", encoder=name, control="word", seed=seed, cell=key_of(inputs))
         return Cell(inputs, row, task, self, own=Fit(seed))
 
     def _unnamed(self, task: Task, measured: Measured, request: Request) -> Cell:
         """One cell that stands for all layers of an encoder whose layers cannot be listed."""
-        inputs = {
-            "data": task.sha256,
-            "role": "probe",
-            "encoder": measured.fingerprint or {"name": measured.name},
-            "layer": None,
-            "probe": self._settings(task),
-        }
-        row = replace(
-            row_of(task),
-            role="random" if measured.twin_of else "probe",
-            encoder=request.named(measured.name),
-            probe=label(self.protocol),
-            seed=measured.seed if measured.twin_of or task.seed is not None else None,
-            twin_of=measured.twin_of and request.named(measured.twin_of),
-            encoder_fingerprint=measured.fingerprint,
-            cell=key_of(inputs),
-        )
+        encoder = measured.fingerprint or {"name": measured.name}
+        inputs = {"data": task.sha256, "role": "probe", "encoder": encoder, "layer": None, "probe": self._settings(task)}
+        row = replace(row_for(task, measured, request), probe=label(self.protocol), cell=key_of(inputs))
         return Cell(inputs, row, task, self, failure=measured.failure)
 
     def _columns(self, task: Task, measured: Measured, request: Request) -> Iterable[Cell]:
-        twin_of, static, probe, seed = measured.twin_of, measured.static, label(self.protocol), measured.seed
+        twin_of, static, seed = measured.twin_of, measured.static, measured.seed
+        base = replace(row_for(task, measured, request), probe=label(self.protocol))
         probe_seed, probe_settings = self.protocol.seed(seed), self._settings(task)
         n_halves = request.resamples if request.resample and not twin_of and seed == request.seeds[0] else 0
         halves = {number: key_of({"rows": task.train.half(number).tolist()}) for number in range(n_halves)}
@@ -133,22 +105,17 @@ class Probe:
                     inputs["control_version"] = CONTROLS[control].version
                 if half is not None:
                     inputs["half"] = halves[half]
-                if request.store_dtype != "float32":  # numbers differ in the last digits: other cells
-                    inputs["store_dtype"] = request.store_dtype
-                of_true_labels = "random" if twin_of else "static" if column == static else "probe"
+                inputs |= request.stored
+                of_true_labels = "static" if column == static and not twin_of else base.role
                 row = replace(
-                    row_of(task),
+                    base,
                     role="control" if control else of_true_labels if half is None else "resample",
-                    encoder=request.named(measured.name),
                     layer=column.layer,
                     pooling=column.pooling,
-                    probe=probe,
                     control=control or "",
                     seed=half if half is not None else seed if seeds_matter else None,
-                    twin_of=twin_of and request.named(twin_of),
-                    encoder_fingerprint=measured.fingerprint,
+                    cell=key_of(inputs),
                 )
-                row = replace(row, cell=key_of(inputs))
                 yield Cell(inputs, row, task, self, measured.encoder, column, Fit(control_seed, probe_seed, seed, half))
 
     def _settings(self, task: Task) -> dict[str, Any]:
@@ -176,65 +143,21 @@ class Probe:
                     parts[wanted] = [FoldData.of(part, task, pending, half) for part in task.parts]
                 for which, fit, gold in fit_column(column, rows, parts[wanted], probe, task, probe_seed):
                     with foreign(f"probe {probe.name}: reading its result"):
-                        facets = {
-                            "converged": fit.converged,
-                            "chosen": json.dumps(dict(fit.chosen)),
-                            "edge": getattr(fit, "edge", ""),
-                        }
+                        chosen, edge = json.dumps(dict(fit.chosen)), getattr(fit, "edge", "")
+                        facets = {"converged": fit.converged, "chosen": chosen, "edge": edge}
                         details = {"tried": json.loads(json.dumps(list(fit.tried))), "features_left_out": int(fit.left_out)}
                         scored = _scored(task, fit.dev_accuracy, fit.predictions, gold)
                     details["seconds"] = time.perf_counter() - start
                     yield pending.pop(which), replace(scored, facets=facets, details=details)
                     start = time.perf_counter()
                 reason = f"probe {probe.name} gave no result"
-            except StoreError:
-                raise
-            except ProbingError as error:
-                reason = str(error)
-            except MemoryError as error:
-                reason = described(error)
+            except (ProbingError, MemoryError) as error:
+                reason = reason_of(error)
             yield from ((cell, reason) for cell in pending.values())
 
 
-def fit_column(
-    column: Representation, rows: Sequence[Rows], parts: Sequence[FoldData], probe: ProbeProtocol, task: Task, seed: int
-) -> Iterator[tuple[str, ProbeResult, Labels]]:
-    """Yields label set, result and test labels; of a cross-validated task the folds' result as one."""
-
-    def fit(part: FoldData, train: Features, dev: Features, test: Features) -> Iterator[tuple[Representation, str, ProbeResult]]:
-        blocks = SplitFeatures(train, dev, test, part.order)
-        results = None
-        while True:
-            with foreign(f"probe {probe.name}"):
-                if results is None:
-                    results = iter(probe.fit(lambda _: blocks, [column], part.label_sets, task.name, len(task.classes), seed))
-                result = next(results, None)
-            if result is None:
-                return
-            yield result
-
-    if not task.folds:
-        [part] = parts
-        blocks = [split.get(column) for split in rows]
-        if part.rows:
-            blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
-        for _, which, result in fit(part, *blocks):
-            yield which, result, part.gold[which]
-        return
-    x = np.concatenate([split.get(column) for split in rows])
-    by_labels: dict[str, list[ProbeResult]] = {}
-    at_once = getattr(probe, "fit_folds", lambda *given: None)
-    for which in parts[0].gold:
-        with foreign(f"probe {probe.name}"):
-            folds = [Fold(train, dev, test, part.label_sets[which]) for part in parts for train, dev, test in [part.rows]]
-            if results := at_once(x, folds, len(task.classes)):
-                by_labels[which] = results
-    for part in parts if not by_labels else ():
-        for _, which, result in fit(part, *(x[own] for own in part.rows)):
-            by_labels.setdefault(which, []).append(result)
-    for which, results in by_labels.items():
-        sizes = [len(part.label_sets[which].dev) for part in parts]
-        yield which, pooled(results, sizes), np.concatenate([part.gold[which] for part in parts])
+def _inputs_of_text(task: Task, role: str, name: str) -> dict[str, Any]:
+    return {"data": task.sha256, "role": role, role: name, "version": 1, "scores": scores_version(task.test.n_groups)}
 
 
 def _suited(task: Task, request: Request, aloud: bool) -> tuple[str, ...]:

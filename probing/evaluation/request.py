@@ -13,8 +13,7 @@ from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
 from probing.log import info
 from probing.probes import load as load_probe
 from probing.probes.base import ProbeProtocol
-from probing.probes.baselines import FLOORS
-from probing.probes.controls import CONTROLS
+from probing.probes.controls import CONTROLS, FLOORS
 from probing.store.vectors import Store
 from probing.types import Representation
 
@@ -75,14 +74,15 @@ class Request:
         """The encoder's name in rows: vectors in float16 give other numbers in the last digits, and another name."""
         return encoder if self.store_dtype == "float32" else f"{encoder}[store={self.store_dtype}]"
 
+    @property
+    def stored(self) -> dict[str, str]:
+        """The part of a cell's inputs that says how vectors are stored."""
+        return {} if self.store_dtype == "float32" else {"store_dtype": self.store_dtype}
+
 
 class Measured(NamedTuple):
-    """An encoder of the request, or a random twin: its layers and poolings that were asked for, or why it cannot say them.
-
-    Attributes:
-        static: the mean of layer 0, where that is measured for the floor `static` alone; it is the last of `columns`.
-        seed: of the request; of a random twin that of its weights.
-    """
+    """An encoder of the request, or a random twin (`seed`: of its weights): its columns that were asked for, or why it cannot say
+    them. `static`: the mean of layer 0, where that is measured for the floor `static` alone, the last of `columns`."""
 
     encoder: Encoder | None
     name: str

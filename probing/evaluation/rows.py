@@ -32,35 +32,28 @@ PROBE_METRICS = ("dev_accuracy", *METRICS)
 PROBE_FACETS = {"converged": True, "chosen": "", "edge": ""}
 """Of a probe's fit: whether its solver converged; what it chose, as JSON; the end of its grid at which the choice stands."""
 
-NO_SCORE = Estimate(np.nan, np.nan, np.nan)
-
 
 @dataclass(frozen=True)
 class Row:
-    """One cell as a row. Empty strings and None stand where a field does not apply (a floor has no layer).
-
-    Attributes:
-        scores: metric -> value with its 95 % interval over the test items of this one fit (over groups of items where `n_groups`
-            is below `n_test`); accuracies and F1 0-1.
-        n_folds: fits of a cross-validated task, or None.
-        facets: entries that only its measure has.
-    """
+    """One cell as a row; empty strings and None stand where a field does not apply. `scores`: metric -> value with its 95 %
+    interval over the test items, or groups of them, of this one fit, accuracies and F1 0-1; `facets`: entries that only its
+    measure has; `n_folds`: fits of a cross-validated task, or None."""
 
     role: str
     task: str
     paper_name: str
-    encoder: str
-    layer: int | None
-    layer_name: str
-    pooling: str
-    probe: str
-    control: str
-    seed: int | None
-    n_train: int
-    n_dev: int
-    n_test: int
-    n_classes: int
-    majority: float
+    encoder: str = ""
+    layer: int | None = None
+    layer_name: str = ""
+    pooling: str = ""
+    probe: str = ""
+    control: str = ""
+    seed: int | None = None
+    n_train: int = 0
+    n_dev: int = 0
+    n_test: int = 0
+    n_classes: int = 0
+    majority: float = np.nan
     twin_of: str = ""
     data_sha256: str = ""
     test_sha256: str = ""
@@ -86,18 +79,23 @@ class Row:
         return cls(**own, scores=scores, facets=facets)
 
     def entries(self) -> dict[str, Any]:
-        """The row's entries in a frame; see `flat`."""
         entries = {name: getattr(self, name) for name in PLAIN}
         for name, score in self.scores.items():
             entries |= {name: score.value, f"{name}_low": score.lower, f"{name}_high": score.upper}
         return entries | dict(self.facets)
 
     def measured(self) -> dict[str, Any]:
-        """The part of the row that is measured, as plain JSON."""
+        """The part of the row that is measured, as plain JSON; `recorded` is the other part."""
         scores = {name: [None if np.isnan(x) else x for x in (s.value, s.lower, s.upper)] for name, s in self.scores.items()}
         return {"layer_name": self.layer_name, "scores": scores, "facets": dict(self.facets)}
 
+    def recorded(self) -> dict[str, Any]:
+        """The row that a cell was first measured for, as its record holds it."""
+        return {name: getattr(self, name) for name in PLAIN if name not in (*MEASURED, "n_folds")}
 
+
+MEASURED = ("layer_name", "status", "error")
+"""Fields that are not known when a row is planned."""
 PLAIN = tuple(one.name for one in fields(Row) if one.name not in ("scores", "facets"))
 _OPTIONAL = dict.fromkeys(("layer", "seed", "n_groups", "n_folds"), "Int64")
 _KINDS = {one.name: one.type.removesuffix(" | None") for one in fields(Row)}
@@ -118,7 +116,6 @@ def scores_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
-    """A tidy frame, a row each."""
     entries = [row.entries() for row in rows]
     metrics = dict.fromkeys((*PROBE_METRICS, *(name for one in entries for name in one if f"{name}_low" in one)))
     columns = [*PLAIN, *(f"{name}{end}" for name in metrics for end in ("", "_low", "_high"))]
@@ -143,10 +140,8 @@ def score_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def to_lines(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame as lines for rows.csv: one for each row and metric that it has; one without a metric where it has none.
-
-    Columns: those of the row, facets (JSON), metric, value, low, high, n (items that the value is over).
-    """
+    """The frame as lines for rows.csv: one for each row and metric that it has, or one without a metric: the columns of the row,
+    facets (JSON), metric, value, low, high, n (items that the value is over)."""
     metrics = metrics_of(frame)
     facets = [name for name in frame.columns if name not in PLAIN and name not in score_columns(frame)]
     lines = []
@@ -168,10 +163,8 @@ def from_lines(lines: pd.DataFrame) -> pd.DataFrame:
     for line in lines.to_dict("records"):
         key = tuple(line[name] for name in IDENTITY)
         if key not in rows:
-            rows[key] = {name: value(name, line.get(name, "")) for name in PLAIN} | {
-                "facets": json.loads(line["facets"]),
-                "scores": {},
-            }
+            plain = {name: value(name, line.get(name, "")) for name in PLAIN}
+            rows[key] = plain | {"facets": json.loads(line["facets"]), "scores": {}}
         if line["metric"]:
             rows[key]["scores"][line["metric"]] = Estimate(*(float(line[name] or "nan") for name in ("value", "low", "high")))
     return frame_of(Row(**row) for row in rows.values())
@@ -183,7 +176,3 @@ def value(name: str, text: str) -> Any:
         return None
     kinds: dict[str, Callable[[str], Any]] = {"bool": lambda v: v == "True", "float": float, "int": int}
     return kinds.get(_KINDS.get(name, "str"), str)(text)
-
-
-COLUMNS = tuple(frame_of([]).columns)
-"""Columns of a frame of probes."""

@@ -17,13 +17,10 @@ from typing import Any
 
 from probing.errors import DataError
 from probing.evaluation.evaluate import table_of
-from probing.evaluation.rows import PLAIN, STATES, Row
+from probing.evaluation.rows import MEASURED, PLAIN, STATES, Row
 from probing.evaluation.table import ResultTable
 from probing.files import replace_file
 from probing.store.results import ResultStore
-
-_MEASURED = ("layer_name", "status", "error")
-"""Fields of a row that are not known when it is planned."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +40,14 @@ class Run:
     @classmethod
     def write(cls, folder: Path, config: Mapping[str, Any], rows: Sequence[Row], cells: ResultStore) -> Run:
         where = os.path.relpath(cells.root.resolve(), folder.resolve())
-        planned = [{name: getattr(row, name) for name in PLAIN if name not in _MEASURED} for row in rows]
+        planned = [{name: getattr(row, name) for name in PLAIN if name not in MEASURED} for row in rows]
         content = {"config": config, "cells_folder": where, "rows": planned}
         replace_file(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
         return cls(folder, config, tuple(rows), cells)
 
     @classmethod
     def read(cls, folder: str | Path) -> Run:
-        """
-        Raises:
-            DataError: the folder holds no run.
-        """
+        """Reads a run; DataError if the folder holds none, or a damaged one."""
         folder = Path(folder).expanduser()
         try:
             content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -106,11 +100,8 @@ class Run:
 
     def versions(self) -> list[dict[str, str]]:
         """The versions that computed the cells, each set once."""
-        versions: list[dict[str, str]] = []
-        for record in self.state()["done"]:
-            if (made_with := record["details"]["versions"]) not in versions:
-                versions.append(made_with)
-        return versions
+        sets = [record["details"]["versions"] for record in self.state()["done"]]
+        return [versions for k, versions in enumerate(sets) if versions not in sets[:k]]
 
 
 def rows_that_show(key: str, home: Path) -> list[dict[str, Any]]:
@@ -123,7 +114,6 @@ def rows_that_show(key: str, home: Path) -> list[dict[str, Any]]:
             continue
         for row in run.rows:
             if row.cell == key:
-                rows.append(
-                    {"run": path.parent.name, "role": row.role, "task": row.task, "encoder": row.encoder, "twin_of": row.twin_of}
-                )
+                shown = {name: getattr(row, name) for name in ("role", "task", "encoder", "twin_of")}
+                rows.append({"run": path.parent.name} | shown)
     return rows

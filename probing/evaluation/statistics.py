@@ -1,13 +1,9 @@
 """Uncertainty of test scores: intervals over test items, groups of items, seeds and train halves.
 
-The interval of one score covers other test sentences of the same kind, not the variance of training. Accuracy: Wilson's 95 %
-interval (Wilson 1927). Macro F1 and ratios of sums: percentile bootstrap over test items.
-
-Items that share a source are a group (cluster): intervals use the variance between groups, bootstraps draw whole groups. The mean
-over seeds varies with the seeds too, and a score with the train split: if the probe was fitted again on random halves of it, the
-variance between these fits is that of the score over train splits of the full size (delete-half jackknife, Shao & Wu 1989). The
-half-widths t_k s_k of the sources add as squares (Howe 1974; Zou & Donner 2008). With two seeds, one t at Satterthwaite's degrees
-of freedom would err in up to 13 % instead of 5 %. Means of other numbers: t interval; medians: percentile bootstrap.
+Accuracy: Wilson's 95 % interval (Wilson 1927). Macro F1 and ratios of sums: percentile bootstrap over test items. Items that
+share a source are a group (cluster): intervals use the variance between groups, bootstraps draw whole groups. The variance of
+fits on random halves of the train split is that of the score over train splits of the full size (delete-half jackknife, Shao &
+Wu 1989). The half-widths t_k s_k of items, seeds and train halves add as squares (Howe 1974; Zou & Donner 2008).
 """
 
 from __future__ import annotations
@@ -48,11 +44,8 @@ def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
 
 
 def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
-    """Return the standard error of the mean of n values; infinite for a single group (or value).
-
-    Args:
-        groups: numbers 0..m-1 of the values' groups, (n,), or None. With groups the error is cluster-robust:
-            sqrt(m / (m - 1) * sum_g e_g^2) / n, e_g the sum over group g of value less mean (linearised ratio estimator).
+    """Return the standard error of the mean of n values; infinite for a single group (or value). With groups, numbers 0..m-1,
+    (n,), it is cluster-robust: sqrt(m / (m - 1) * sum_g e_g^2) / n, e_g the sum over group g of value less mean.
 
     >>> standard_error([1, 1, 0, 0], [0, 0, 1, 1])
     0.5
@@ -65,13 +58,13 @@ def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
 def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = ()) -> Estimate:
     """Return the accuracy (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
 
-    One seed without groups and halves: `wilson`. Else Wilson's interval at the effective number of items, p (1 - p) / variance,
-    at most items times seeds, times (1.96 / t)^2 (Korn & Graubard 1998, for surveys in clusters; Dean & Pagano 2015). If all items
-    are right, or all wrong, the effective number is that of the groups.
+    One seed without groups and halves: `wilson`. Else Wilson's interval at the effective number of items, p (1 - p) /
+    variance, at most items times seeds, times (1.96 / t)^2 (Korn & Graubard 1998, for surveys in clusters; Dean & Pagano
+    2015); of the groups if all items are right, or all wrong.
 
     Args:
-        correct: whether each item is right, seed by seed: (n_seeds, n), or (n,) for one.
-        groups: numbers 0..m-1 of the items' groups, (n,), or None.
+        correct: whether each item is right: (n_seeds, n), or (n,) for one seed; `groups`: numbers 0..m-1 of the items' groups,
+            (n,).
         halves: accuracies of the same column fitted on random halves of the train split; fewer than two add nothing.
     """
     x = np.atleast_2d(np.asarray(correct, float))
@@ -89,14 +82,9 @@ def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequ
 
 
 def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Estimate:
-    """Return a score (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
-
-    Over items the bounds are the means of the seeds' bounds, as if all seeds erred on the same items: an upper bound of the width.
-
-    Args:
-        single: the score of each seed, with its interval over items.
-        halves: as in `mean_accuracy`.
-    """
+    """Return a score (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves (as in `mean_accuracy`).
+    Over items the bounds are the means of the seeds' bounds, as if all seeds erred on the same items: an upper bound of the
+    width."""
     values = np.array([(score.value, score.lower, score.upper) for score in single], float)
     return _widened(Estimate(*map(float, values.mean(0))), beyond_items(values[:, 0], halves))
 
@@ -112,11 +100,8 @@ def beyond_items(seeds: Sequence[float] | np.ndarray, halves: Sequence[float]) -
 
 
 def _widened(items: Estimate, beyond: Sequence[tuple[float, float]]) -> Estimate:
-    """Return the interval of a score (0-1) over its items and other, independent sources: the squares of the half-widths add.
-
-    Args:
-        beyond: variance and degrees of freedom of each other source.
-    """
+    """Return the interval of a score (0-1) over its items and other sources, whose variance and degrees of freedom `beyond`
+    holds."""
     more = sum(variance * t.ppf(0.975, degrees) ** 2 for variance, degrees in beyond)
     if not more:
         return items
@@ -130,10 +115,9 @@ def macro_f1(
 ) -> Estimate:
     """Return macro F1 (0-1) over the classes in gold or predicted, with a 95 % bootstrap interval over items, or over groups.
 
-    A resample of the items is a multinomial draw of the non-empty cells of the confusion matrix; a resample of groups is a draw of
-    the distinct compositions of groups. The classes of the average stay those of the full sample; a class without an item in a
-    resample counts 0. With fewer than `FEW` items or groups, m, the distances to the bounds are multiplied by t_(m-1) / 1.96
-    sqrt(m / (m - 1)); of one alone the interval is [0, 1].
+    A resample of items is a multinomial draw of the non-empty cells of the confusion matrix, one of groups a draw of their
+    distinct compositions; a class without an item in a resample counts 0. With fewer than `FEW` items or groups, m, the
+    distances to the bounds are multiplied by t_(m-1) / 1.96 sqrt(m / (m - 1)); of one alone the interval is [0, 1].
     """
     cells, cell_of, counts = np.unique(gold * n_classes + predicted, return_inverse=True, return_counts=True)
     row, column = np.divmod(cells, n_classes)
@@ -178,12 +162,7 @@ with its interval. To add one, write a function, name it in this dict, and raise
 
 
 def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0) -> Estimate:
-    """Return sum(parts) / sum(wholes) with a 95 % percentile bootstrap interval over items; NaN if the divisor is 0.
-
-    A rate, a precision, an F1, or a paired difference of two of them (parts: the differences) is such a ratio.
-
-    Args:
-        parts, wholes: of each item, (n,).
+    """Return sum(parts) / sum(wholes), (n,), with a 95 % percentile bootstrap interval over items; NaN if the divisor is 0.
 
     >>> ratio([1, 1], [2, 2])
     Estimate(value=0.5, lower=0.5, upper=0.5)

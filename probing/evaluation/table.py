@@ -1,8 +1,4 @@
-"""A table of results: rows, the arrays by test item that comparisons read, and the questions that a reviewer asks of them.
-
-Which layer is best is chosen on dev, never on test (`probing.evaluation.best`); which layers are not separated from it, and whether
-encoders differ, is tested on the same test items (`probing.evaluation.comparisons`). Formatted tables show percent.
-"""
+"""A table of results: rows, the arrays by test item that comparisons read, and the questions that are asked of them."""
 
 from __future__ import annotations
 
@@ -22,7 +18,6 @@ from probing.evaluation.paired_tests import DEPENDENCE, compare
 from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, metrics_of, to_lines, value
 
 Key = tuple[Any, ...]
-"""Of an answer that is computed once."""
 
 _OLD = ("error", "edge", "n_groups", "measure")
 """Fields that the rows of some earlier versions lack."""
@@ -30,8 +25,8 @@ _OLD = ("error", "edge", "n_groups", "measure")
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Rows in a tidy frame (`frame`, see `probing.evaluation.rows.frame_of`), and by the key of a cell its test predictions
-    (`predictions`), and the numbers of its test items' groups (`groups`; None where each item has its own)."""
+    """Rows in a tidy frame (see `probing.evaluation.rows.frame_of`), and by the key of a cell its gold and predicted test classes
+    (`predictions`), the numbers of its test items' groups (`groups`; None where each item has its own), and its other `items`."""
 
     frame: pd.DataFrame
     predictions: Callable[[str], tuple[np.ndarray, np.ndarray]] | None = None
@@ -39,7 +34,6 @@ class ResultTable:
     items: Callable[[str], Mapping[str, np.ndarray]] = lambda cell: {}
     _right: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
     _compared: dict[Key, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
-
     _answers: dict[Key, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -71,12 +65,18 @@ class ResultTable:
         order = ["role", "task", "probe", "encoder", "control", "pooling", "layer", "seed", "cell"]
         return self.frame.sort_values(order, kind="stable", na_position="first", ignore_index=True)
 
+    def where(self, **where: Any) -> pd.DataFrame:
+        """The finished rows with these values; of a tuple with any of its values."""
+        frame = self.frame[self.frame.status == "done"]
+        for name, wanted in where.items():
+            frame = frame[frame[name].isin(wanted) if isinstance(wanted, tuple) else frame[name] == wanted]
+        return frame
+
     def role(self, *roles: str) -> pd.DataFrame:
-        return self.frame[self.frame.role.isin(roles) & (self.frame.status == "done")]
+        return self.where(role=roles)
 
     @property
     def tasks(self) -> list[str]:
-        """Tasks in the order in which they came."""
         return list(dict.fromkeys(self.frame.task))
 
     @property
@@ -86,7 +86,6 @@ class ResultTable:
 
     @property
     def measures(self) -> list[str]:
-        """Measures beside the probe."""
         return [name for name in dict.fromkeys(self.frame.measure) if name != "probe"]
 
     def of_measure(self, measure: str) -> ResultTable:
@@ -99,18 +98,12 @@ class ResultTable:
 
     @property
     def controls(self) -> list[str]:
-        """Kinds of control task that were measured."""
         return list(dict.fromkeys(self.frame.control[self.frame.role == "control"]))
 
     def pivot(self, rows: str, columns: str, value: str = "accuracy", **where: Any) -> pd.DataFrame:
-        """A wide table, mean over seeds; `where` keeps rows, e.g. `pooling="mean", role="probe"`.
-
-        Raises:
-            ValueError: cells of several probes, poolings or encoders would be averaged into one; say which with `where`.
-        """
-        frame = self.frame[self.frame.status == "done"]
-        for name, wanted in where.items():
-            frame = frame[frame[name] == wanted]
+        """A wide table, mean over seeds; `where` keeps rows, e.g. `pooling="mean", role="probe"`; ValueError if cells of several
+        probes, poolings or encoders would be averaged into one."""
+        frame = self.where(**where)
         for name in ("role", "task", "probe", "control", "pooling", "encoder", "layer", "n_train"):
             if name in (rows, columns) or frame.empty:
                 continue
@@ -120,10 +113,8 @@ class ResultTable:
         return table.reindex([t for t in self.tasks if t in table.index]) if rows == "task" else table
 
     def check(self) -> None:
-        """
-        Raises:
-            ConfigError: one name stands for several encoders, or for several test sets, so that a table would mix them.
-        """
+        """Raises a `ConfigError` if one name stands for several encoders, or for several test sets, so that a table would mix
+        them."""
         frame = self.frame
         for name, what, mend in (
             ("encoder", "encoder_fingerprint", "give each its own encoder.label"),
@@ -132,8 +123,7 @@ class ResultTable:
             several = frame[frame[what] != ""].groupby(name)[what].nunique()
             if mixed := list(several.index[several > 1]):
                 raise ConfigError(f"these rows mix several {name}s of the same name ({', '.join(mixed)}): {mend}")
-        # a train subset is drawn by the seed; one seed has one subset, and means are over seeds, never over data. The seed of a
-        # random twin is that of its weights, that of a resampled row the number of its half
+        # one seed has one train subset; the seed of a random twin is that of its weights, of a resampled row the number of its half
         drawn = frame[~frame.role.isin(["random", "resample"])]
         drawn = drawn.assign(drawn=drawn.seed.fillna(-1)).groupby(["task", "n_train", "drawn"]).data_sha256.nunique()
         if mixed := sorted(set(drawn.index.get_level_values("task")[drawn > 1])):
@@ -143,34 +133,24 @@ class ResultTable:
             )
 
     def best(self, alpha: float = 0.05) -> pd.DataFrame:
-        """One line per task, encoder, probe and size of the train split; see `probing.evaluation.best.best`."""
-        return self._once("best", alpha)
+        return self._once(best.best, alpha)
 
     def compare_layers(self, alpha: float = 0.05) -> pd.DataFrame:
-        """Every layer and pooling against the dev-best one; see `probing.evaluation.comparisons.compare_layers`."""
-        return self._once("layers", alpha)
+        return self._once(comparisons.compare_layers, alpha)
 
     def compare_encoders(self) -> pd.DataFrame:
-        """Every pair of encoders on every task and probe; see `probing.evaluation.comparisons.compare_encoders`."""
-        return self._once("encoders")
+        return self._once(comparisons.compare_encoders)
 
     def compare_measure(self, measure: str) -> pd.DataFrame:
-        """Layers and encoders compared in the metrics of a measure; see `probing.evaluation.comparisons.compare_measure`."""
         return comparisons.compare_measure(self.of_measure(measure))
 
-    def _once(self, question: str, *options: Any) -> pd.DataFrame:
-        """The answer, computed once for a table."""
-        ask = {"best": best.best, "layers": comparisons.compare_layers, "encoders": comparisons.compare_encoders}[question]
-        if (question, *options) not in self._answers:
-            self._answers[question, *options] = ask(self, *options)
-        return self._answers[question, *options].copy()
+    def _once(self, ask: Callable[..., pd.DataFrame], *options: Any) -> pd.DataFrame:
+        if (ask, *options) not in self._answers:
+            self._answers[ask, *options] = ask(self, *options)
+        return self._answers[ask, *options].copy()
 
     def compare_cells(self, cells: Sequence[str], others: Sequence[str], halves: Sequence[float] = ()) -> Comparison:
-        """Two columns, cell by cell of the same seeds. Once for a table.
-
-        Args:
-            halves: differences of the accuracies of the two columns fitted on the same halves of the train split.
-        """
+        """Two columns, cell by cell of the same seeds, computed once for a table; `halves`: see `differences`."""
         key = (*cells, "", *others, "", *halves)
         if key not in self._compared:
             a, b = (np.stack([self.correct(cell) for cell in column]) for column in (cells, others))
@@ -181,35 +161,22 @@ class ResultTable:
 
     @cached_property
     def _of_folds(self) -> frozenset[str]:
-        """The cells of cross-validated tasks."""
         return frozenset(self.frame.cell[self.frame.n_folds.notna()])
 
     def floors(self) -> pd.DataFrame:
         """Test accuracy (0-1) of the floors that read the text: tasks × floors."""
-        frame = self.role("floor")
-        table = frame.pivot_table("accuracy", "task", "encoder", aggfunc="mean", sort=False)
+        table = self.role("floor").pivot_table("accuracy", "task", "encoder", aggfunc="mean", sort=False)
         return table.reindex([t for t in self.tasks if t in table.index])
 
     def not_converged(self) -> int:
         return int((~self.role("probe", "random", "control", "resample").converged.astype(bool)).sum())
-
-    def where(self, role: str | tuple[str, ...], **where: Any) -> pd.DataFrame:
-        """The finished rows of the role or roles, with these values."""
-        frame = self.role(*([role] if isinstance(role, str) else role))
-        for name, wanted in where.items():
-            frame = frame[frame[name] == wanted]
-        return frame
 
     def mean(self, **where: Any) -> float:
         frame = self.where(**where)
         return float(frame.accuracy.mean()) if len(frame) else float("nan")
 
     def predicted(self, cell: str) -> tuple[np.ndarray, np.ndarray]:
-        """Gold and predicted classes of the test items.
-
-        Raises:
-            ConfigError: the table has no predictions.
-        """
+        """Gold and predicted classes of the test items; ConfigError if the table has no predictions."""
         if self.predictions is None:
             raise ConfigError("this table has no predictions to compare on: make it with evaluate(...) or from a run")
         return self.predictions(cell)

@@ -1,15 +1,25 @@
-"""Games: functions of coalitions, their full tables, and a cache that counts and verifies model rows.
+"""Games: functions of coalitions, a cache that counts and verifies model rows, full tables, and their interaction indices.
 
 A game gives each coalition S of players 0..n-1 a value v(S). It is called on a boolean matrix (m, n), True where a player is
-present, and returns (m,), or (m, k) where k classes or layers come out of the same rows. The cost of every method is counted in
-model rows, the distinct coalitions on which the model had to run.
+present, and returns (m,), or (m, k) where k classes or layers come out of the same rows. A model row is a distinct coalition on
+which the model had to run.
+
+Indices of a full table (2^n,) or (2^n, k), bit i of the index = player i:
+
+    harsanyi              dividends h(S) = sum_{L<=S} (-1)^(|S|-|L|) v(L),  so that v(S) = sum_{L<=S} h(L)   (Harsanyi 1963)
+    shapley               mean over sizes of the mean difference a player makes
+    shapley_interactions  SII(A) = sum_{L>=A} h(L) / (|L|-|A|+1), all orders (Grabisch and Roubens 1999), an integral along the
+                          diagonal of the multilinear extension (Owen 1972), exact by floor(n / 2) + 1 Gauss-Legendre nodes
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import comb
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probing.errors import ConfigError, GameError
@@ -20,8 +30,6 @@ MAX_TABLE = 20
 
 
 class Game(Protocol):
-    """A callable on coalitions."""
-
     @property
     def n_players(self) -> int: ...
 
@@ -29,10 +37,7 @@ class Game(Protocol):
 
 
 class TableGame:
-    """The game of a full table.
-
-    Args:
-        v: values of all 2^n coalitions, (2^n,) or (2^n, k); bit i of the index = player i present.
+    """The game of a full table v, (2^n,) or (2^n, k); bit i of the index = player i present.
 
     Raises:
         ConfigError: the table's length is not a power of two, or a value is not a finite number.
@@ -55,16 +60,8 @@ class TableGame:
 
 
 class CachedGame:
-    """Runs a game on each distinct coalition once, in chunks; verifies and counts the values.
-
-    Args:
-        game: the game that costs something.
-        chunk: rows handed to the game at once.
-        keep: whether values are kept between calls; if not, only repetitions within one call are spared.
-
-    Attributes:
-        n_evaluations: model rows spent.
-        n_requested: rows requested, repetitions included: the cost of a method without a cache.
+    """Runs a game on each distinct coalition once, `chunk` rows at a time; verifies and counts the values: `n_evaluations`, model
+    rows spent, and `n_requested`, with repetitions. Without `keep` only repetitions within one call are spared.
 
     Raises:
         GameError (when called): a wrong number of values, not real numbers, or not finite.
@@ -78,7 +75,7 @@ class CachedGame:
             raise ConfigError(f"chunk={chunk}: at least one row must go to the game at once")
         self.game, self.n_players, self.chunk, self.keep = game, int(n), chunk, keep
         self.n_evaluations = self.n_requested = 0
-        self._keys = keys(np.empty((0, self.n_players), bool))
+        self._keys = pd.Index(keys(np.empty((0, self.n_players), bool)))
         self._values: Values | None = None
 
     def __call__(self, coalitions: Coalitions, /) -> Values:
@@ -90,24 +87,19 @@ class CachedGame:
             )
         self.n_requested += len(coalitions)
         wanted, first, inverse = np.unique(keys(coalitions), return_index=True, return_inverse=True)
-        at = np.searchsorted(self._keys, wanted)
-        known = np.zeros(len(wanted), bool)
-        inside = at < len(self._keys)
-        known[inside] = self._keys[at[inside]] == wanted[inside]
-        if len(wanted) == 0 or known.all() and self._values is not None:
-            return np.zeros(0) if self._values is None else self._values[at][inverse]
-        fresh = self._run(coalitions[first[~known]])
-        values = np.empty((len(wanted), *fresh.shape[1:]))
-        values[~known] = fresh
-        if self._values is not None:
-            if fresh.shape[1:] != self._values.shape[1:]:
-                raise GameError(f"the game gave columns {self._values.shape[1:]} at first, and {fresh.shape[1:]} later")
-            values[known] = self._values[at[known]]
+        at = self._keys.get_indexer(wanted)
+        new = at < 0
+        if not new.any():
+            return np.zeros(0) if self._values is None else self._values[at[inverse]]
+        fresh = self._run(coalitions[first[new]])
+        known = fresh[:0] if self._values is None else self._values
+        if fresh.shape[1:] != known.shape[1:]:
+            raise GameError(f"the game gave columns {known.shape[1:]} at first, and {fresh.shape[1:]} later")
+        at[new] = len(known) + np.arange(len(fresh))
+        values = np.concatenate([known, fresh])
         if self.keep:
-            order = np.argsort(merged := np.concatenate([self._keys, wanted[~known]]), kind="stable")
-            self._keys = merged[order]
-            self._values = (fresh if self._values is None else np.concatenate([self._values, fresh]))[order]
-        return values[inverse]
+            self._keys, self._values = self._keys.append(pd.Index(wanted[new])), values
+        return values[at[inverse]]
 
     def _run(self, rows: Coalitions) -> Values:
         parts = [self._verified(rows[i : i + self.chunk]) for i in range(0, len(rows), self.chunk)]
@@ -141,11 +133,7 @@ class CachedGame:
 
 
 def players_of(v: Values) -> int:
-    """The number of players of a table (2^n,) or (2^n, k).
-
-    Raises:
-        ConfigError: the table has not 2^n rows, n at least 1.
-    """
+    """The number of players n >= 1 of a table (2^n,) or (2^n, k); ConfigError for another shape."""
     size = np.shape(v)[0] if np.ndim(v) in (1, 2) else 0
     if size < 2 or size & (size - 1):
         raise ConfigError(f"a table of shape {np.shape(v)} is not one of 2^n coalitions: give 2^n rows, n at least 1")
@@ -169,12 +157,7 @@ def all_coalitions(n: int) -> Coalitions:
 
 
 def table(game: Game) -> Values:
-    """The full table of a game, (2^n,) or (2^n, k), verified.
-
-    Raises:
-        ConfigError: the game has more than `MAX_TABLE` players.
-        GameError: the game's values cannot be used.
-    """
+    """The full table of a game, (2^n,) or (2^n, k), verified; ConfigError for more than `MAX_TABLE` players."""
     verified = CachedGame(game)
     n = verified.n_players
     if n > MAX_TABLE:
@@ -183,3 +166,64 @@ def table(game: Game) -> Values:
             "segment_interaction(method='sampled') does without a table"
         )
     return verified._run(all_coalitions(n))  # all different, so the cache is not needed
+
+
+def harsanyi(v: Values) -> Values:
+    """Harsanyi dividends (Moebius transform, AND interactions) of all coalitions, in the shape of v.
+
+    >>> harsanyi(np.array([0, 0, 0, 1.0])).tolist()
+    [0.0, 0.0, 0.0, 1.0]
+    """
+    return _butterfly(v, lambda absent, present: (absent, present - absent))
+
+
+def shapley(v: Values) -> Values:
+    """Shapley values of all players, (n,) or (n, k); they sum to v(N) - v(empty)."""
+    n = players_of(v)
+    sizes = np.zeros(1, np.int64)  # |S| of all coalitions S of n - 1 players
+    for _ in range(n - 1):
+        sizes = np.concatenate([sizes, sizes + 1])
+    weights = 1 / (n * np.array([comb(n - 1, s) for s in range(n)], dtype=float))[sizes]
+    v = np.asarray(v, float)
+    split = (v.reshape(2 ** (n - 1 - i), 2, 2**i, *v.shape[1:]) for i in range(n))
+    return np.stack([np.tensordot(weights, (s[:, 1] - s[:, 0]).reshape(2 ** (n - 1), *v.shape[1:]), axes=1) for s in split])
+
+
+def shapley_values(game: Game, budget: int, seed: int) -> Values:
+    """Shapley values of a game's players, (n, k), from at most `budget` model rows, at least 2 n: exact if 2^n is within it, else
+    means over random orders and their reverses: unbiased (Castro et al. 2009), and exact for games of pairs."""
+    n = game.n_players
+    if 2**n <= budget:
+        return shapley(table(game))
+    rng = np.random.default_rng(seed)
+    orders = np.stack([rng.permutation(n) for _ in range(budget // (2 * n))])
+    places = np.concatenate([orders, orders[:, ::-1]]).argsort(1)  # (orders, n): the place of a player in an order
+    prefixes = places[:, None, :] < np.arange(n + 1)[:, None]  # (orders, n + 1, n)
+    values = CachedGame(game)(prefixes.reshape(-1, n)).reshape(*prefixes.shape[:2], -1)
+    gains = np.diff(values, axis=1)  # (orders, n, k), by place
+    return np.take_along_axis(gains, places[:, :, None], axis=1).mean(0)
+
+
+def shapley_interactions(v: Values) -> Values:
+    """Shapley interaction index of all coalitions, in the shape of v; singles are Shapley values, the empty one the mean of v."""
+    nodes, weights = np.polynomial.legendre.leggauss((players_of(v) + 2) // 2)
+    total = np.zeros(np.shape(v))
+    for t, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+
+        def mixed(absent: Values, present: Values, t: float = t) -> tuple[Values, Values]:
+            difference = present - absent
+            return absent + t * difference, difference
+
+        total += weight * _butterfly(v, mixed)
+    return total
+
+
+def _butterfly(v: Values, mixed: Callable[[Values, Values], tuple[Values, Values]]) -> Values:
+    """One pass a player: the halves without and with it become two others. The last player's bit leads, and moves to the end."""
+    n, v = players_of(v), np.asarray(v, float)
+    half = len(v) // 2
+    for _ in range(n):
+        halves = np.empty((half, 2, *v.shape[1:]))
+        halves[:, 0], halves[:, 1] = mixed(v[:half], v[half:])
+        v = halves.reshape(v.shape)
+    return v

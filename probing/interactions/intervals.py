@@ -4,34 +4,28 @@ For a segment A = [start, stop) of the players N, R = N \\ A with k players, and
 
     phi([C]) = mean over s = 0..k of the mean over S in R, |S| = s, of v(S u C) - v(S)
 
-the Shapley value of C as one player in the game where the rest of A is absent. One context S serves all M = m (m + 1) / 2
-intervals at the cost of M + 1 model rows, and all classes or layers of the game come from the same rows.
+One context S serves all M = m (m + 1) / 2 intervals at the cost of M + 1 model rows. All methods but `exact` are unbiased.
 
     exact        all 2^k contexts: 2^k (M + 1) rows
     sampled      stratified antithetic pairs of contexts, without replacement (`contexts`)
-    regression   the same pairs, adjusted by a quadratic model (`regression`)
-    permutation  the sampler of the paper: for each interval its own random prefixes of the outside players; a baseline
-
-All but `exact` give unbiased estimates with their covariance, and estimates from two halves of the sample, so that partitions can
-be chosen on one half and measured on the other.
-
-Reference: Zhang et al. 2021 (AAAI 35, 10877-10886) for phi and the permutation sampler.
+    regression   the same pairs, adjusted by a quadratic model (`contexts.adjust`)
+    permutation  the sampler of Zhang et al. 2021 (AAAI 35, 10877-10886): each interval has random prefixes of its own; a baseline
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
 from probing.errors import ConfigError, did_you_mean
-from probing.interactions.contexts import allocate, draw, prefixes, strata
+from probing.interactions.contexts import adjust, allocate, draw, prefixes, strata
 from probing.interactions.game import CachedGame, Game
 from probing.interactions.options import Estimator
-from probing.interactions.regression import adjust
 from probing.types import Coalitions, Values
 
 EXACT_ROWS = 2**20
@@ -43,14 +37,9 @@ _CHUNK = 2**17
 
 @dataclass(frozen=True)
 class IntervalValues:
-    """Interval values of a segment of m players, K columns; intervals in the order of np.triu_indices(m), M of them.
-
-    Attributes:
-        phi: (M, K).
-        covariance: of the estimates, (K, M, M); 0 where exact.
-        halves: estimates from two halves of the sample, (2, M, K); each phi where exact.
-        n_evaluations, n_requested: model rows spent, and requested.
-    """
+    """Interval values of a segment of m players, K columns; intervals in the order of np.triu_indices(m), M of them. `phi`: (M,
+    K); `covariance`: of the estimates, (K, M, M), 0 where exact; `halves`: estimates from two halves of the sample, (2, M, K),
+    each phi where exact; `n_evaluations`, `n_requested`: model rows spent, and requested."""
 
     segment: tuple[int, int]
     method: str
@@ -64,14 +53,11 @@ class IntervalValues:
 def interval_values(
     game: Game, segment: tuple[int, int], method: Estimator | str = "exact", budget: int | None = None, seed: int = 0
 ) -> IntervalValues:
-    """The values of all intervals of a segment.
+    """The values of all intervals of a segment (start, stop), stop excluded, in a game bool (rows, n) -> (rows,) or (rows, K).
 
     Args:
-        game: bool (rows, n) -> (rows,) or (rows, K).
-        segment: (start, stop) in player numbers, stop excluded.
         method: one of `METHODS`, or an estimator with its budget and seed.
         budget: model rows that may be spent; by default `EXACT_ROWS` for exact, `BUDGET` (or the minimum) for the others.
-        seed: of the sampled contexts.
 
     Raises:
         ConfigError: the segment is out of range, the method unknown, the budget too small for the method.
@@ -102,11 +88,7 @@ def interval_values(
 
 
 def check_segment(segment: tuple[int, int], n: int) -> tuple[int, int]:
-    """The segment as two plain numbers.
-
-    Raises:
-        ConfigError: it is not 0 <= start < stop <= n.
-    """
+    """The segment as two plain numbers; ConfigError if it is not 0 <= start < stop <= n."""
     try:
         start, stop = (int(i) for i in segment)
         whole = (start, stop) == tuple(segment)
@@ -148,12 +130,8 @@ def planned_rows(m: int, k: int, method: Estimator | str, budget: int | None = N
 
 
 class SegmentRows:
-    """The coalitions of contexts and intervals of a segment, and their values in the game.
-
-    Attributes:
-        outside: numbers of the players outside the segment, (k,).
-        intervals: players of the segment in each interval, (M, m).
-    """
+    """The coalitions of contexts and intervals of a segment, and their values in the game. `outside`: numbers of the players
+    outside, (k,); `intervals`: players of the segment in each interval, (M, m)."""
 
     def __init__(self, game: CachedGame, segment: tuple[int, int]):
         self.game, self.n, (self.start, self.stop) = game, game.n_players, segment
@@ -198,35 +176,30 @@ def _exact(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, V
     return phi, np.zeros((phi.shape[1], len(phi), len(phi))), np.stack([phi, phi])
 
 
-def _stratified(adjusted: bool) -> Callable[[SegmentRows, int, int], tuple[Values, Values, Values]]:
-    def estimate(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, Values]:
-        k = len(rows.outside)
-        rng = np.random.default_rng(seed)
-        parts = strata(k)
-        counts = allocate(parts, budget // (2 * (len(rows.intervals) + 1)) if k else 1)
-        sides = [draw(part, count, k, rng) for part, count in zip(parts, counts, strict=True)]
-        both = rows.differences(np.concatenate([np.concatenate([side, ~side]) for side in sides]))
-        values, at = [], 0
-        for count in counts:
-            values.append((both[at : at + count] + both[at + count : at + 2 * count]) / 2)
-            at += 2 * count
-        if adjusted:
-            means, residuals = adjust(parts, sides, values)
-        else:
-            means, residuals = [value.mean(0) for value in values], values
-        phi = sum((part.weight * mean for part, mean in zip(parts, means, strict=True)), np.zeros(()))
-        covariance, halves = np.zeros((phi.shape[1], len(phi), len(phi))), np.zeros((2, *phi.shape))
-        for part, count, mean, residual in zip(parts, counts, means, residuals, strict=True):
-            if count == part.pairs:
-                halves += part.weight * mean
-                continue
-            spread = residual - residual.mean(0)
-            factor = part.weight**2 * (1 - count / part.pairs) / (count * (count - 1))
-            covariance = covariance + factor * np.einsum("uak,ubk->kab", spread, spread)
-            halves += part.weight * np.stack([residual[0::2].mean(0), residual[1::2].mean(0)])
-        return phi, covariance, halves
-
-    return estimate
+def _stratified(adjusted: bool, rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, Values]:
+    k = len(rows.outside)
+    rng = np.random.default_rng(seed)
+    parts = strata(k)
+    counts = allocate(parts, budget // (2 * (len(rows.intervals) + 1)) if k else 1)
+    sides = [draw(part, count, k, rng) for part, count in zip(parts, counts, strict=True)]
+    both = rows.differences(np.concatenate([np.concatenate([side, ~side]) for side in sides]))
+    blocks = np.split(both, 2 * np.cumsum(counts)[:-1])
+    values = [(block[:count] + block[count:]) / 2 for block, count in zip(blocks, counts, strict=True)]
+    if adjusted:
+        means, residuals = adjust(parts, sides, values)
+    else:
+        means, residuals = [value.mean(0) for value in values], values
+    phi = sum((part.weight * mean for part, mean in zip(parts, means, strict=True)), np.zeros(()))
+    covariance, halves = np.zeros((phi.shape[1], len(phi), len(phi))), np.zeros((2, *phi.shape))
+    for part, count, mean, residual in zip(parts, counts, means, residuals, strict=True):
+        if count == part.pairs:
+            halves += part.weight * mean
+            continue
+        spread = residual - residual.mean(0)
+        factor = part.weight**2 * (1 - count / part.pairs) / (count * (count - 1))
+        covariance = covariance + factor * np.einsum("uak,ubk->kab", spread, spread)
+        halves += part.weight * np.stack([residual[0::2].mean(0), residual[1::2].mean(0)])
+    return phi, covariance, halves
 
 
 def _permutation(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Values, Values]:
@@ -240,7 +213,7 @@ def _permutation(rows: SegmentRows, budget: int, seed: int) -> tuple[Values, Val
 
 METHODS: dict[str, Callable[[SegmentRows, int, int], tuple[Values, Values, Values]]] = {
     "exact": _exact,
-    "sampled": _stratified(adjusted=False),
-    "regression": _stratified(adjusted=True),
+    "sampled": partial(_stratified, False),
+    "regression": partial(_stratified, True),
     "permutation": _permutation,
 }

@@ -14,7 +14,6 @@ class Masking:
 
     @classmethod
     def of(cls, masking: Masking | str, replacement: str | None = None) -> Masking:
-        """The masking itself, or that of a name."""
         return masking if isinstance(masking, Masking) else cls(masking, replacement)
 
 
@@ -28,7 +27,6 @@ class Estimator:
 
     @classmethod
     def of(cls, method: Estimator | str, budget: int | None = None, seed: int = 0) -> Estimator:
-        """The estimator itself, or that of a method, budget and seed."""
         return method if isinstance(method, Estimator) else cls(method, budget, seed)
 
 

@@ -1,18 +1,13 @@
-"""The best and the worst contiguous partition of a segment, by dynamic programming over its intervals.
+"""The best and the worst contiguous partition of a segment, by dynamic programming over its intervals; its interaction tree.
 
-For a segment A of m neighbouring players and the values phi([C]) of its intervals C, over the 2^(m-1) contiguous partitions
-Omega of A:
+For a segment A of m neighbouring players and the values phi([C]) of its intervals C, over the contiguous partitions Omega of A
+(multivariate Shapley interactions, Zhang et al. 2021, AAAI 35, 10877-10886):
 
     B     = phi([A]) - sum_i phi({i})
     B_max = max_Omega sum_{C in Omega} phi([C]) - sum_i phi({i}),   B_min with min,   T = B_max - B_min
 
-phi([C]) depends on C alone, so best[p, i] = max_j phi([i..j)) + best[p - 1, j], the best p parts from player i on, gives the
-optimum in O(m^3) (O(m^2) without the number of parts, which the tie-break needs).
-
-Two partitions tie if their sums differ by at most `tolerance` times the largest |phi|, beyond rounding. Of tied partitions the one
-with most parts is taken, then the one with the earliest cuts. Exact ties are common: all partitions of an additive game tie.
-
-Reference: multivariate Shapley interactions, Zhang et al. 2021 (AAAI 35, 10877-10886).
+Of partitions whose sums differ by at most `tolerance` times the largest |phi|, beyond rounding, the one with most parts is
+taken, then the one with the earliest cuts.
 """
 
 from __future__ import annotations
@@ -47,8 +42,7 @@ def best_partition(phi: Values, sign: int = 1, tolerance: float = TOLERANCE, lis
 
     Args:
         phi: interval values, (m, m); phi[i, j] belongs to the positions i..j inclusive, and the lower triangle is not read.
-        tolerance: largest difference of tied sums, relative to the largest |phi|.
-        listed: at most so many tied partitions are listed.
+        tolerance: largest difference of tied sums, relative to the largest |phi|; at most `listed` tied partitions are listed.
 
     Raises:
         ConfigError: phi is no square matrix, sign is neither 1 nor -1, or tolerance is negative.
@@ -58,29 +52,28 @@ def best_partition(phi: Values, sign: int = 1, tolerance: float = TOLERANCE, lis
     >>> len(best_partition(np.zeros((3, 3))).all)
     4
     """
-    if phi.ndim != 2 or phi.shape[0] != phi.shape[1] or len(phi) == 0:
-        raise ConfigError(f"interval values are a square matrix, at least 1 by 1; given shape {phi.shape}")
+    _check_square(phi)
     if sign not in (1, -1) or not tolerance >= 0 or listed < 1:
         raise ConfigError(f"sign is 1 or -1, tolerance >= 0, listed >= 1; given {sign}, {tolerance}, {listed}")
     m, gain = len(phi), sign * phi
-    slack, rounding = _slack(phi, tolerance)
+    scale = np.abs(phi[np.triu_indices(m)]).max()
+    rounding = 4 * m * np.finfo(float).eps * scale  # of sums of m values
     best = np.full((m + 1, m + 1), -np.inf)  # best[p, i]: p parts from position i on
     best[0, m] = 0.0
     for p in range(1, m + 1):
         for i in range(m - 1, -1, -1):
             best[p, i] = (gain[i, i:] + best[p - 1, i + 1 :]).max()
     top = best[:, 0].max()
+    slack = tolerance * scale + rounding  # the largest distance of a tied sum from the optimum
     parts = int(np.flatnonzero(best[:, 0] >= top - slack).max())
     finest = next(_reaching(gain, best[parts - 1 :: -1], top - slack - rounding))
     others = (other for other in _reaching(gain, np.tile(best.max(0), (m, 1)), top - slack - rounding) if other != finest)
     return Best(float(sign * top), finest, (finest, *itertools.islice(others, listed - 1)))
 
 
-def _slack(phi: Values, tolerance: float) -> tuple[float, float]:
-    """The largest distance of a tied sum from the optimum, and the part of it that is rounding of sums of m values."""
-    scale = np.abs(phi[np.triu_indices(len(phi))]).max()
-    rounding = 4 * len(phi) * np.finfo(float).eps * scale
-    return tolerance * scale + rounding, rounding
+def _check_square(phi: Values) -> None:
+    if phi.ndim != 2 or phi.shape[0] != phi.shape[1] or len(phi) == 0:
+        raise ConfigError(f"interval values are a square matrix, at least 1 by 1; given shape {phi.shape}")
 
 
 def _reaching(gain: Values, rest: Values, floor: float) -> Iterator[Partition]:
@@ -133,3 +126,47 @@ def square(values: Values, m: int) -> Values:
     matrix = np.zeros((m, m))
     matrix[np.triu_indices(m)] = values
     return matrix
+
+
+@dataclass(frozen=True)
+class Node:
+    """Players start..stop-1; a leaf has no parts. `between` is the gain of joining the two parts, in the unit of phi."""
+
+    start: int
+    stop: int
+    between: float = 0.0
+    parts: tuple[Node, Node] | tuple[()] = ()
+
+    def spans(self) -> list[tuple[int, int]]:
+        """All nodes of more than one player as (start, stop), the root first."""
+        inner = [(self.start, self.stop)] if self.parts else []
+        return inner + [span for part in self.parts for span in part.spans()]
+
+
+def interaction_tree(phi: Values, start: int = 0) -> Node:
+    """The binary tree over the players of a segment, from interval values phi (m, m); ConfigError if phi is not square.
+
+    The two neighbouring parts l and r with the largest density |between| / (|phi([l])| + |phi([r])| + |between|) are joined
+    first, of equal ones the leftmost; their gain is between(l, r) = phi([l u r]) - phi([l]) - phi([r]), and the gains sum to B
+    of the segment. Reference: interaction trees, Zhang et al. 2021 (AAAI 35); the form of the density is ours.
+
+    >>> interaction_tree(np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0.0]])).spans()
+    [(0, 3), (1, 3)]
+    """
+    _check_square(phi)
+
+    def value(node: Node) -> float:
+        return float(phi[node.start - start, node.stop - 1 - start])
+
+    def join(left: Node, right: Node) -> tuple[float, Node]:
+        whole = Node(left.start, right.stop)
+        gain = value(whole) - value(left) - value(right)
+        density = abs(gain) / (abs(value(left)) + abs(value(right)) + abs(gain)) if gain else 0.0
+        return density, Node(left.start, right.stop, gain, (left, right))
+
+    forest = [Node(start + i, start + i + 1) for i in range(len(phi))]
+    while len(forest) > 1:
+        joined = [join(left, right) for left, right in zip(forest[:-1], forest[1:], strict=True)]
+        at = int(np.argmax([density for density, _ in joined]))
+        forest[at : at + 2] = [joined[at][1]]
+    return forest[0]

@@ -9,9 +9,6 @@ A link of a segment is bound upwards if the best partition keeps it, downwards i
     pair_dividend   the Harsanyi dividend of each pair of neighbours, by its sign
     greedy          from exact interval values: joins the two neighbouring parts that gain most, as long as one gains
     random          each link by the toss of a coin
-
-Scores pool links over expressions; intervals are percentile bootstraps over expressions, as links of one expression depend on
-each other.
 """
 
 from __future__ import annotations
@@ -19,28 +16,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from probing.data.expressions.formula import LinkTruth
 from probing.errors import ConfigError, did_you_mean
-from probing.interactions.game import CachedGame, Game, table
-from probing.interactions.indices import shapley_interactions
+from probing.interactions.baselines import learned_p
+from probing.interactions.game import CachedGame, Game, shapley_interactions, table
 from probing.interactions.intervals import check_segment
-from probing.interactions.learned import learned_p
 from probing.interactions.partition import TOLERANCE, links
 from probing.interactions.segment import segment_interaction
 from probing.types import Estimate, Values
 
-SCORES = ("accuracy", "accuracy_on_1_links", "accuracy_on_0_links", "precision", "recall", "f1")
-
 
 @dataclass(frozen=True)
 class FoundLinks:
-    """Links of a segment called bound in the best and in the worst partition, bool (m - 1,), and the model rows spent.
-
-    `T` is the method's own, NaN where it has none; of `learned_p` it is T_soft, as published.
-    """
+    """Links of a segment called bound in the best and in the worst partition, bool (m - 1,), the model rows spent, and the method's
+    own T, NaN where it has none (of `learned_p` T_soft)."""
 
     max: np.ndarray
     min: np.ndarray
@@ -49,31 +42,19 @@ class FoundLinks:
 
 
 def find_links(game: Game, segment: tuple[int, int], method: str, budget: int | None = None, seed: int = 0) -> FoundLinks:
-    """The links that a method calls bound.
-
-    Args:
-        game: bool (rows, n) -> (rows,).
-        segment: (start, stop) in player numbers, at least two players.
-        method: a key of `METHODS`.
-        budget: model rows, for the methods that sample.
-        seed: of what a method draws.
-
-    Raises:
-        ConfigError: an unknown method, a segment out of range, or a game too large for the method.
-        GameError: the game's values cannot be used.
-    """
+    """The links that a method, a key of `METHODS`, calls bound in a segment of at least two players, in a game of one column;
+    ConfigError for an unknown method, a segment out of range, or a game too large for the method."""
     if method not in METHODS:
         raise ConfigError(f"no method {method!r}{did_you_mean(str(method), METHODS)}; known: {', '.join(METHODS)}")
     counted = CachedGame(game)
     return METHODS[method](counted, check_segment(segment, counted.n_players), budget, seed)
 
 
-def _by_partition(method: str, tolerance: float = TOLERANCE) -> Callable[..., FoundLinks]:
-    def find(game: CachedGame, segment: tuple[int, int], budget: int | None, seed: int) -> FoundLinks:
-        r = segment_interaction(game, segment, method, budget, seed, tolerance, listed=1)
-        return FoundLinks(links(r.max_partition), links(r.min_partition), r.n_evaluations, r.T)
-
-    return find
+def _by_partition(
+    method: str, tolerance: float, game: CachedGame, segment: tuple[int, int], budget: int | None, seed: int
+) -> FoundLinks:
+    r = segment_interaction(game, segment, method, budget, seed, tolerance, listed=1)
+    return FoundLinks(links(r.max_partition), links(r.min_partition), r.n_evaluations, r.T)
 
 
 def _learned(game: CachedGame, segment: tuple[int, int], budget: int | None, seed: int) -> FoundLinks:
@@ -121,10 +102,10 @@ def _random(game: CachedGame, segment: tuple[int, int], budget: int | None, seed
 
 
 METHODS: dict[str, Callable[[CachedGame, tuple[int, int], int | None, int], FoundLinks]] = {
-    "exact": _by_partition("exact"),
-    "exact_tolerant": _by_partition("exact", 0.1),
-    "sampled": _by_partition("sampled"),
-    "regression": _by_partition("regression"),
+    "exact": partial(_by_partition, "exact", TOLERANCE),
+    "exact_tolerant": partial(_by_partition, "exact", 0.1),
+    "sampled": partial(_by_partition, "sampled", TOLERANCE),
+    "regression": partial(_by_partition, "regression", TOLERANCE),
     "learned_p": _learned,
     "pairwise_sii": _pairwise_sii,
     "pair_dividend": _pair_dividend,
@@ -134,11 +115,8 @@ METHODS: dict[str, Callable[[CachedGame, tuple[int, int], int | None, int], Foun
 
 
 def count(called: FoundLinks, truth: LinkTruth, sides: tuple[str, ...] = ("max", "min"), free: bool = True) -> Values:
-    """Links of one expression as (bound and called so, called only, bound only, neither): (4,).
-
-    Args:
-        free: whether links that differ between tied partitions count.
-    """
+    """Links of one expression as (bound and called so, called only, bound only, neither): (4,); `free`: with links that differ
+    between tied partitions."""
     total = np.zeros(4)
     for side in sides:
         a, b = getattr(called, side), getattr(truth, side)
@@ -148,10 +126,8 @@ def count(called: FoundLinks, truth: LinkTruth, sides: tuple[str, ...] = ("max",
 
 
 def pooled(counts: Values, draws: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Scores (0-1) over all links, with 95 % bootstrap intervals over expressions; NaN where a score counts no link.
-
-    Args:
-        counts: of `count`, (expressions, 4).
+    """Scores (0-1) over all links of counts (expressions, 4), with 95 % bootstrap intervals over expressions; NaN where a score
+    counts no link.
 
     >>> pooled(np.array([[2, 0, 1, 1.0]]))["accuracy"].value
     0.75
@@ -159,16 +135,16 @@ def pooled(counts: Values, draws: int = 1000, seed: int = 0) -> dict[str, Estima
     n = len(counts)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
     hit, false, missed, right = np.concatenate([counts.sum(0, keepdims=True), weights @ counts]).T
-    parts = (
-        (hit + right, hit + false + missed + right),
-        (hit, hit + missed),
-        (right, right + false),
-        (hit, hit + false),
-        (hit, hit + missed),
-        (2 * hit, 2 * hit + false + missed),
-    )
+    parts = {
+        "accuracy": (hit + right, hit + false + missed + right),
+        "accuracy_on_1_links": (hit, hit + missed),
+        "accuracy_on_0_links": (right, right + false),
+        "precision": (hit, hit + false),
+        "recall": (hit, hit + missed),
+        "f1": (2 * hit, 2 * hit + false + missed),
+    }
     estimates = {}
-    for name, (top, bottom) in zip(SCORES, parts, strict=True):
+    for name, (top, bottom) in parts.items():
         scores = np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
         drawn = scores[1:][~np.isnan(scores[1:])]
         lower, upper = np.quantile(drawn, [0.025, 0.975]) if len(drawn) and bottom[0] else (np.nan, np.nan)

@@ -1,36 +1,31 @@
-"""B, B_max, B_min and T of a segment, with the partitions that reach them and their standard errors.
+"""B, B_max, B_min and T of a segment, with the partitions that reach them and their standard errors; tables of a segment's values.
 
-Interval values come from `intervals`, partitions from `partition`, where the definitions stand. The standard errors of B, B_max,
-B_min and T are those of the sums over the intervals that the chosen partitions name (from the covariance of the interval values).
-
-An optimum over noisy values is biased: B_max and T upwards, B_min downwards. `T_split` bounds the bias from the other side: the
-partitions are chosen on one half of the sample and measured on the other, both ways, so a wrong choice makes it too small and there
-is no bias of selection (with `regression` the halves share their fits, so this holds nearly).
-T and T_split are equal where exact, and far apart where the budget is too small.
+The standard errors are those of the sums over the intervals that the chosen partitions name. An optimum over noisy values is
+biased: B_max and T upwards, B_min downwards. `T_split`, whose partitions are chosen on one half of the sample and measured on
+the other, both ways, is biased downwards (with `regression` the halves share their fits).
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
 
 from probing.errors import ConfigError
-from probing.interactions.game import Game
-from probing.interactions.intervals import IntervalValues, interval_values
+from probing.interactions.game import CachedGame, Game, all_coalitions
+from probing.interactions.intervals import IntervalValues, SegmentRows, check_segment, exact_rows, interval_values
 from probing.interactions.options import Estimator
 from probing.interactions.partition import LISTED, TOLERANCE, Partition, best_partition, coefficients, square
-from probing.types import Values
+from probing.types import Coalitions, Values
 
 
 @dataclass(frozen=True)
 class SegmentInteraction:
-    """Interactions within a segment, in the unit of the game's values.
+    """Interactions within a segment, in the unit of the game's values, with standard errors `*_stderr` (0 where exact).
 
     Attributes:
-        phi, stderr: interval values and their standard errors (0 where exact), (m, m); [i, j] belongs to the players start + i ..
-            start + j inclusive; 0 below the diagonal.
-        B, B_max, B_min, T: and their standard errors `*_stderr`.
+        phi: interval values, (m, m); [i, j] belongs to the players start + i .. start + j inclusive; 0 below the diagonal.
         T_split: T with partitions chosen on one half of the sample and measured on the other.
         max_partition, min_partition: parts (start, stop) in player numbers; of tied partitions the finest.
         max_partitions, min_partitions: all tied partitions, at most `listed`, the finest first.
@@ -67,12 +62,9 @@ def segment_interaction(
     tolerance: float = TOLERANCE,
     listed: int = LISTED,
 ) -> SegmentInteraction:
-    """The interaction of a segment in a game of one value.
+    """The interaction of a segment in a game of one value; method, budget, seed: see `interval_values`.
 
     Args:
-        game: bool (rows, n) -> (rows,).
-        segment: (start, stop) in player numbers, stop excluded.
-        method, budget, seed: exact, sampled, regression or permutation, or an estimator; see `interval_values`.
         tolerance: sums of two partitions that differ by less, relative to the largest |phi|, tie.
         listed: at most so many tied partitions are listed.
 
@@ -155,3 +147,45 @@ def _split(halves: list[Values], tolerance: float) -> float:
         top, bottom = (coefficients(best_partition(chosen, sign, tolerance, 1).finest, m) for sign in (1, -1))
         sums.append((top - bottom) @ measured[np.triu_indices(m)])
     return float(np.mean(sums))
+
+
+class SegmentTable:
+    """A game that knows v(S) and v(S u C) for every set S outside a segment and every interval C in it: all values that a method
+    of `probing.interactions` requests; ConfigError when called on a coalition with two pieces of the segment.
+
+    Args:
+        values: (2^k, 1 + M): row = bit mask of the outside players in their order; column 0 = v(S), then the intervals in the
+            order of np.triu_indices(m).
+        seconds: processor seconds that the rows took.
+    """
+
+    def __init__(self, values: Values, n_players: int, segment: tuple[int, int], seconds: float = 0.0):
+        start, stop = check_segment(segment, n_players)
+        self.values, self.n_players, self.segment, self.seconds = np.asarray(values, float), n_players, (start, stop), seconds
+        self.m, self.k = stop - start, n_players - (stop - start)
+        if self.values.size != self.rows or len(self.values) != 2**self.k:
+            raise ConfigError(f"a table of shape {self.values.shape} is not that of {self.m} of {n_players} players")
+        self._outside = np.r_[0:start, stop:n_players]
+        self._interval = np.zeros((self.m, self.m), int)
+        self._interval[np.triu_indices(self.m)] = np.arange(1, self.values.shape[1])
+
+    @property
+    def rows(self) -> int:
+        """Model rows of the table, and of the exact answer."""
+        return exact_rows(self.m, self.k)
+
+    def __call__(self, coalitions: Coalitions, /) -> Values:
+        inside = coalitions[:, slice(*self.segment)]
+        count, first, last = inside.sum(1), inside.argmax(1), self.m - 1 - inside[:, ::-1].argmax(1)
+        if ((count > 0) & (last - first + 1 != count)).any():
+            raise ConfigError("the table of a segment holds its intervals only, and a coalition has two pieces of the segment")
+        column = np.where(count > 0, self._interval[first, np.maximum(first, last)], 0)
+        return self.values[coalitions[:, self._outside] @ (1 << np.arange(self.k)), column]
+
+
+def run_table(game: Game, segment: tuple[int, int]) -> SegmentTable:
+    """The table of a segment, from the model rows of the exact answer; GameError for values that cannot be used."""
+    n, (start, stop) = game.n_players, check_segment(segment, game.n_players)
+    begun = time.process_time()
+    values = SegmentRows(CachedGame(game, keep=False), (start, stop)).values(all_coalitions(n - (stop - start)))
+    return SegmentTable(values[..., 0], n, (start, stop), time.process_time() - begun)

@@ -9,10 +9,6 @@ from probing.probes.base import ProbeProtocol
 
 
 def load(preset: str, /, **options: Any) -> ProbeProtocol:
-    """Return the protocol of a preset (`probing list probes`), with options replaced.
-
-    Raises:
-        ConfigError: unknown preset or option, or an option of the wrong type.
-    """
+    """Return the protocol of a preset (`probing list probes`), with options replaced; ConfigError if one is unknown or wrong."""
     probe: ProbeProtocol = build({**read("probe", preset), **options}, f"probe {preset}")
     return probe

@@ -7,20 +7,13 @@
     senteval-logreg-lbfgs   the same with today's library default, lbfgs and softmax
     jawahar2019     the released probe of Jawahar et al. 2019: [CLS], 50 hidden units, four passes, no early stop
 
-Numbers of different protocols are different measurements: every row holds the `label` of its protocol, with every option that was
-changed. One call fits many layers and poolings of a task to several label sets (the true labels and the control task's), so that
-they share work; results come one by one, as they are ready.
-
-SentEval sorts the train sentences by length and label before the seeded shuffling; `order=senteval` does so (see
-`SplitFeatures.order`). By default the order is the file's, so that the same seed gives other minibatches.
-
-Two deviations from the originals' code: SentEval's final refit is not made (with its seed it repeats, on deterministic hardware, a
-run of the grid), and features are not rounded to 6 decimals as in Jawahar et al.'s files.
+Two deviations from the originals' code: SentEval's final refit is not made (with its seed it repeats, on deterministic
+hardware, a run of the grid), and features are not rounded to 6 decimals as in Jawahar et al.'s files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -30,15 +23,10 @@ from probing import config
 from probing.errors import ConfigError
 from probing.types import Features, Labels, Representation
 
-ORDERS = ("file", "senteval")
-
 
 class SplitFeatures(NamedTuple):
-    """Features of one column, split by split.
-
-    `order` holds the rows of train in SentEval's order: by length in tokens, then by the task's label, then as in the file
-    (senteval/probing.py). Only protocols with order=senteval need it.
-    """
+    """Features of one column, split by split; `order`: the rows of train in SentEval's order (senteval/probing.py), by length in
+    tokens, then by the task's label, then as in the file. Only protocols with order=senteval need it."""
 
     train: Features
     dev: Features
@@ -70,11 +58,9 @@ class ProbeResult:
         predictions: class indices of the test sentences, (n_test,).
         dev_accuracy: of the chosen hyperparameters, 0-1.
         chosen: the hyperparameters chosen on dev; for a cross-validated task lists, fold by fold.
-        tried: every setting, with its dev accuracy, and whether it converged; `exact` is False for a setting that dev did not
-            choose and that was solved to a loose tolerance.
+        tried: every setting, with its dev accuracy, and whether it converged; `exact` is False for a loose solution.
         converged: of the chosen fit; True for a protocol that stops by rule.
-        edge: "lower end" or "upper end" if the chosen C (or L2, if nothing else is tuned) is the smallest or the largest of
-            several that were allowed, in any fold; else empty.
+        edge: "lower end" or "upper end" if the chosen C (or L2, if tuned alone) is that of its grid, in any fold; else empty.
         left_out: the number of features that the protocol ignored because they are constant.
     """
 
@@ -122,11 +108,7 @@ class ProbeProtocol(Protocol):
         n_classes: int,
         seed: int,
     ) -> Iterator[tuple[Representation, str, ProbeResult]]:
-        """Fit every column to every label set; yield each result when it is ready.
-
-        Raises:
-            DataError: features that are not finite.
-        """
+        """Fit every column to every label set; yield each result when it is ready; DataError for features that are not finite."""
         ...
 
 
@@ -136,12 +118,38 @@ def label(protocol: ProbeProtocol) -> str:
         return protocol.name
     preset = config.read("probe", protocol.name)
     options: Any = protocol
-    changed = []
-    for option in fields(options):
-        value = getattr(protocol, option.name)
-        if value != preset[option.name]:
-            changed.append(f"{option.name}={value}".replace(" ", ""))
+    values = {option.name: getattr(protocol, option.name) for option in fields(options)}
+    changed = [f"{name}={value}".replace(" ", "") for name, value in values.items() if value != preset[name]]
     return protocol.name + (f"[{','.join(changed)}]" if changed else "")
+
+
+class ColumnProbe:
+    """A protocol that probes every column, one after the other, and draws nothing, unless its class says otherwise."""
+
+    def seed(self, seed: int) -> int | None:
+        return None
+
+    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
+        return list(columns)
+
+    def fit(
+        self,
+        load: Load,
+        columns: Sequence[Representation],
+        label_sets: Mapping[str, SplitLabels],
+        task: str,
+        n_classes: int,
+        seed: int,
+    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
+        for column in columns:
+            for name, result in self.fit_column(load(column), label_sets, task, n_classes, seed):
+                yield column, name, result
+
+    def fit_column(
+        self, blocks: SplitFeatures, label_sets: Mapping[str, SplitLabels], task: str, n_classes: int, seed: int
+    ) -> Iterator[tuple[str, ProbeResult]]:
+        """Fit one column; yield the name of each label set with its result."""
+        raise NotImplementedError
 
 
 def edge_of(chosen: float, tried: Sequence[float]) -> str:
@@ -161,10 +169,10 @@ def check_grid(name: str, values: Sequence[float], above: float, below: float = 
         raise ConfigError(f"probe.{name}={list(values)} must hold at least one value, all {bound}")
 
 
-def check_order(order: str) -> None:
-    """Raise a `ConfigError` if the order is not one of `ORDERS`."""
-    if order not in ORDERS:
-        raise ConfigError(f"probe.order={order!r} is unknown (allowed: {', '.join(ORDERS)})")
+def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raise a `ConfigError` if the value is not allowed."""
+    if value not in allowed:
+        raise ConfigError(f"probe.{name}={value!r} is unknown (allowed: {', '.join(allowed)})")
 
 
 def ordered_rows(order: str, blocks: SplitFeatures) -> np.ndarray | slice:
@@ -178,13 +186,9 @@ def ordered_rows(order: str, blocks: SplitFeatures) -> np.ndarray | slice:
     return blocks.order
 
 
-def tried(C: float, dev_accuracy: float | None, converged: bool) -> dict[str, Any]:
-    """Return an entry of `ProbeResult.tried`."""
-    return {"C": C, "dev_accuracy": dev_accuracy, "converged": converged}
-
-
 def best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, left_out: int = 0) -> ProbeResult:
-    """Return the result of the model with the highest dev accuracy; on ties the first, so the smallest C."""
+    """Return the result of the model with the highest dev accuracy; on ties the first, so the smallest C. `path`: entries of
+    `ProbeResult.tried`, each with its model."""
     chosen, model = max(path, key=lambda pair: pair[0]["dev_accuracy"])
     settings = tuple(setting for setting, _ in path)
     edge = edge_of(chosen["C"], [setting["C"] for setting in settings])

@@ -1,33 +1,33 @@
-"""Control tasks, which keep the sentences and replace the labels of all splits, and their ceilings.
+"""Baselines that read the text and no encoder: `FLOORS` of a task, those of Conneau et al. (2018), which a probe must beat before
+its accuracy says anything about an encoder; control tasks, which keep the sentences and replace the labels of all splits;
+their ceilings.
 
-`permuted` shuffles the labels within each split, so that every split keeps its histogram. There is nothing to learn: a probe that
-scores above the majority rate on such test labels has seen them, which is an error in the set-up. This is a leak check; it does not
-measure memorising.
+`permuted` shuffles the labels within each split: a leak check. A probe that scores above the majority rate on such test labels
+has seen them, which is an error in the set-up.
 
-`word` is a control task in the sense of Hewitt & Liang (2019): the label of a sentence is a random label of one of its words, so
-that it can be learned by remembering words, and in no other way. Selectivity is accuracy minus accuracy on this control task. Their
-tasks label words; here each sentence has one deciding word, of a list chosen on the train sentences alone (`deciding_words`): words
-with at least `MINIMUM` train sentences to learn them from, that share few sentences with one another, so that a linear probe of a
-bag of words can represent the rule. Each word draws a label, so that sentences have the task's label histogram.
-
-`CEILINGS` reach on the control task the accuracy of knowing the words alone. A look-up of the deciding word reaches 100 % on train
-words; logistic regression on the bag of words reaches 92 to 95 % on five two-class tasks of English Wikipedia (14,000 train
-sentences of Ravishankar et al. 2019) and 88 to 92 % on two of five and six classes (7,000). Below `LOW_CEILING` the control is hard
-to learn, and selectivity may be too large.
+`word` is a control task in the sense of Hewitt & Liang (2019): the label of a sentence is a random label of one of its words,
+so that it can be learned by remembering words, and in no other way. Their tasks label words; here each sentence has one
+deciding word, of a list chosen on the train sentences alone (`deciding_words`). Selectivity is accuracy minus accuracy on this
+task. `CEILINGS` reach on it the accuracy of knowing the words alone; below `LOW_CEILING` it is hard to learn, and selectivity
+may be too large.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.feature_extraction.text import CountVectorizer
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from probing.data.task import Split, Task
-from probing.probes.senteval import liblinear
+from probing.probes.senteval import logistic
 from probing.types import Labels
 
 MINIMUM = 10
@@ -47,12 +47,8 @@ LEAK_ALPHA = 0.001
 
 
 def control_task(task: Task, kind: str, seed: int) -> Task:
-    """Return the task with control labels in every split; of a cross-validated task call it for each fold.
-
-    Args:
-        kind: of `CONTROLS` (see the module's text).
-        seed: of the draw. The deciding words do not depend on it.
-    """
+    """Return the task with control labels of a kind in every split, drawn by the seed; of a cross-validated task call it for each
+    fold."""
     if kind not in CONTROLS:
         raise ValueError(f"unknown control {kind!r}; allowed: {', '.join(CONTROLS)}")
     labels = CONTROLS[kind].labels(task, np.random.default_rng(seed))
@@ -92,15 +88,10 @@ def _too_few_words(task: Task) -> str:
 
 @lru_cache(64)
 def deciding_words(texts: tuple[str, ...], n_classes: int) -> tuple[str, ...]:
-    """Return the words that decide control labels; the first of this list that a sentence holds decides its label.
-
-    Greedy, as for a set cover: the next word is the one with the largest share of sentences that hold no word chosen before, of
-    words with at least `MINIMUM` and at most `SHARE` of such sentences. The share is undecided / (all + n / 1000), so that of rare
-    words with equal shares the more frequent is chosen; ties go by the alphabet. Neither the order of words nor that of sentences
-    matters.
-
-    Args:
-        texts: the n train sentences.
+    """Return the words that decide control labels, from train sentences; the first of them that a sentence holds decides its
+    label. Greedy, as for a set cover: the next word is the one with the largest share of sentences that hold no word chosen
+    before, of words with at least `MINIMUM` and at most `SHARE` of such sentences. The share is undecided / (all + n / 1000),
+    so that of rare words with equal shares the more frequent is chosen; ties go by the alphabet.
     """
     counter = CountVectorizer(binary=True, token_pattern=r"\S+", lowercase=False, dtype=np.float32)
     holds = counter.fit_transform(texts).T.tocsr()  # (words, n)
@@ -126,15 +117,9 @@ def _deciding_word(texts: Sequence[str], words: Sequence[str]) -> Labels:
 
 
 def _draw_labels(sizes: Labels, counts: Labels, rng: np.random.Generator) -> Labels:
-    """Draw a label for each word, so that labels of sentences have the histogram `counts`.
-
-    From the largest word to the smallest: a class is drawn in proportion to the rest of its quota, among the classes with room for
-    the word; if none has room, the one with the largest rest.
-
-    Args:
-        sizes: train sentences that each word decides.
-        counts: train sentences of each class of the task.
-    """
+    """Draw a label for each word, so that labels of sentences have the histogram `counts` of the classes: from the largest word
+    to the smallest (`sizes`: train sentences that it decides), in proportion to the rest of the classes' quotas, among the
+    classes with room for the word; if none has room, the one with the largest rest."""
     quota = counts * (sizes.sum() / counts.sum())
     labels = np.zeros(len(sizes), dtype=np.int64)
     for word in np.argsort(-sizes, kind="stable"):
@@ -145,13 +130,8 @@ def _draw_labels(sizes: Labels, counts: Labels, rng: np.random.Generator) -> Lab
 
 
 class Control(NamedTuple):
-    """A kind of control task.
-
-    Attributes:
-        version: part of a cell's key: raise it when the same task and seed would give other labels.
-        labels: from a task and the generator of the draw to the labels of its splits, in their order.
-        unsuited: see the function.
-    """
+    """A kind of control task: a function of a task and the generator of the draw to the labels of its splits, in their order; see
+    `unsuited` for the other. Raise `version`, part of a cell's key, when the same task and seed would give other labels."""
 
     version: int
     labels: Callable[[Task, np.random.Generator], Sequence[Labels]]
@@ -175,10 +155,55 @@ def bag_of_words(control: Task) -> tuple[Labels, Labels]:
     counter = CountVectorizer(binary=True, token_pattern=r"\S+", lowercase=False, min_df=MINIMUM)
     train = counter.fit_transform(control.train.texts)
     dev, test = (counter.transform(split.texts) for split in (control.dev, control.test))
-    models = [liblinear(C, 1000, len(control.classes)).fit(train, control.train.labels) for C in (1, 10, 100)]
+    models = [logistic("liblinear", C, 1000, len(control.classes)).fit(train, control.train.labels) for C in (1, 10, 100)]
     best = max(models, key=lambda model: (model.predict(dev) == control.dev.labels).sum())
     return best.predict(dev), best.predict(test)
 
 
 CEILINGS: dict[str, Callable[[Task], tuple[Labels, Labels]]] = {"word look-up": look_up, "word bag": bag_of_words}
 """Name -> function of a `word` control task to its dev and test predictions (class indices)."""
+
+
+def majority(task: Task) -> tuple[Labels, Labels]:
+    """Predict the most frequent train class (of equally frequent ones the first) for every dev and test sentence."""
+    top = np.bincount(task.train.labels).argmax()
+    return np.full(len(task.dev), top), np.full(len(task.test), top)
+
+
+def length(task: Task) -> tuple[Labels, Labels]:
+    """Multinomial logistic regression on the number of space-delimited tokens, nearly unregularised (C = 10,000)."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1e4, max_iter=5000))
+    model.fit(task.train.lengths[:, None], task.train.labels)
+    return model.predict(task.dev.lengths[:, None]), model.predict(task.test.lengths[:, None])
+
+
+def ngrams(n: int, task: Task) -> tuple[Labels, Labels]:
+    """Multinomial naive Bayes (add-one) on tf-idf of 1- to n-grams of space-delimited tokens."""
+    vectorizer = TfidfVectorizer(ngram_range=(1, n), token_pattern=r"\S+", lowercase=False)
+    x = vectorizer.fit_transform(task.train.texts)
+    dev, test = (vectorizer.transform(split.texts) for split in (task.dev, task.test))
+    return naive_bayes(x, task.train.labels, dev), naive_bayes(x, task.train.labels, test)
+
+
+def naive_bayes(x: csr_matrix, y: Labels, x_new: csr_matrix) -> Labels:
+    """Return the predictions of `sklearn.naive_bayes.MultinomialNB(alpha=1)`, fitted on tf-idf x (n, V) and class indices y, for
+    x_new (m, V), without its dense (classes, words) arrays: log p(w | k) = log(1 + N_kw) - log(N_k + V) is nonzero in its
+    first part only where class k has word w."""
+    n_classes = int(y.max()) + 1
+    member = csr_matrix((np.ones(len(y)), (y, np.arange(len(y)))), shape=(n_classes, len(y)))
+    counts = (member @ x).tocsr()  # (classes, V)
+    totals = np.asarray(counts.sum(1)).ravel() + x.shape[1]
+    counts.data = np.log1p(counts.data)
+    with np.errstate(divide="ignore"):
+        prior = np.log(np.bincount(y, minlength=n_classes) / len(y))
+    scores = (x_new @ counts.T).toarray() - np.outer(np.asarray(x_new.sum(1)).ravel(), np.log(totals)) + prior
+    return scores.argmax(1)
+
+
+FLOORS: dict[str, Callable[[Task], tuple[Labels, Labels]]] = {
+    "majority": majority,
+    "length": length,
+    "nb-unigram": partial(ngrams, 1),
+    "nb-bigram": partial(ngrams, 2),
+}
+"""Name -> function of a task to its dev and test predictions (class indices)."""

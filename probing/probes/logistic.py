@@ -4,18 +4,10 @@ The objective is scikit-learn's (`LogisticRegression(C=C)`, solver lbfgs): minim
 
     C * sum_i loss(y_i, x_i W + b) + ||W||^2 / 2            (the intercept b is not penalised)
 
-with one logistic column for two classes and a softmax over K columns for K > 2. Here it is divided by C n, so that the loss is a
-mean in nats and the penalty weighs lambda = 1 / (C n).
-
-The solver (probing.probes.solver.lbfgs) works in the eigenbasis of the features' covariance; rotation and centring leave the
-optimum unchanged. The path goes from strong to weak regularisation, each C starting at the last optimum, and may stop when the dev
-accuracy has stopped rising. All values of C and all label sets (true and control) share the covariance and its basis, and all label
-sets share the products with the data. Layers share nothing, so they are fitted one after the other.
-
-With dev labels every C is solved to a loose tolerance first (`lbfgs.LOOSE_FACTOR`); then the C that is best on dev is solved
-exactly, until the best one is an exact optimum. With many classes the loose solutions use bfloat16 where the processor multiplies
-it (`solver.loss.MixedPrecisionLoss`), one label set after the other. results/benchmarks/probes.md compares the dev accuracies of
-both tolerances.
+with one logistic column for two classes and a softmax over K columns for K > 2, divided by C n: a mean in nats, lambda = 1 /
+(C n). The path goes from strong to weak regularisation, each C starting at the last optimum. With dev labels every C is solved
+to a loose tolerance first (`lbfgs.LOOSE_FACTOR`), with many classes in bfloat16 where the processor multiplies it
+(`solver.loss.MixedPrecisionLoss`); then the C that is best on dev is solved exactly, until the best one is an exact optimum.
 """
 
 from __future__ import annotations
@@ -41,12 +33,9 @@ EXTRAPOLATE_AFTER = 3
 class Design:
     """The train features of a layer, centred and optionally standardised, with their covariance.
 
-    Attributes:
-        mean, scale: of the train features, (d,); scale is 1 unless standardised, and infinite for a constant feature, which is 0
-            afterwards. Constant: its standard deviation is at most 1e-6 of its own |mean| (rounding), or 1e-6 of the lower median
-            of the standard deviations of the features that are not constant by the first rule (a dead output of a layer, which
-            standardising would blow up to the size of the others).
-        matrix: the features as the solver reads them.
+    `scale`, (d,), is 1 unless standardised, and infinite for a constant feature, which is 0 afterwards. Constant: its standard
+    deviation is at most 1e-6 of its own |mean| (rounding), or 1e-6 of the lower median of the standard deviations of the
+    features that are not constant by the first rule (a dead output of a layer).
     """
 
     mean: torch.Tensor
@@ -55,11 +44,7 @@ class Design:
 
     @classmethod
     def prepare(cls, x: Features, standardize: bool = True) -> Design:
-        """Return the design of train features (n, d).
-
-        Raises:
-            DataError: the features are not finite.
-        """
+        """Return the design of train features (n, d); DataError if they are not finite."""
         _check_finite(x, "train ")
         n, d = x.shape
         rows = torch.ones(d + 1, n)
@@ -88,11 +73,7 @@ class Design:
         return self.matrix.features[:-1].T
 
     def transform(self, x: Features) -> torch.Tensor:
-        """Return other features (m, d) of the same layer, centred and scaled as the train features.
-
-        Raises:
-            DataError: the features are not finite.
-        """
+        """Return other features (m, d), centred and scaled as the train features; DataError if they are not finite."""
         _check_finite(x, "")
         features = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).T.contiguous()
         _centre(features, self.mean)
@@ -112,16 +93,9 @@ def _centre(features: torch.Tensor, mean: torch.Tensor) -> None:
 
 @dataclass(frozen=True)
 class Fit:
-    """The optimum of one label set at one C, for features that the design has transformed.
-
-    Attributes:
-        weights: (d + 1, 1) for two classes, (d + 1, K) for more; the last row is the intercept.
-        objective: the minimised value of scikit-learn's objective divided by C n, in nats; to about 1e-5 in bfloat16.
-        iterations: of the solver, each two products with the data.
-        converged: whether the solver's tolerance was met.
-        dev_accuracy: 0-1, or None without a dev set.
-        exact: False for the loose solution of a C that dev did not choose.
-    """
+    """The optimum of one label set at one C, for features that the design has transformed. `weights`: (d + 1, 1) for two classes,
+    (d + 1, K) for more, the last row is the intercept; `objective`: scikit-learn's divided by C n, in nats, to about 1e-5 in
+    bfloat16; `dev_accuracy`: 0-1; `exact`: False for the loose solution of a C that dev did not choose."""
 
     C: float
     weights: torch.Tensor
@@ -173,24 +147,12 @@ def fit_paths(
     """
     columns = 1 if n_classes == 2 else n_classes
     matrix = design.matrix.for_columns(columns)
-    if columns > FEW_COLUMNS and not together:  # nothing is gained side by side
+    if columns > FEW_COLUMNS and len(ys) > 1 and not together:  # nothing is gained side by side
+        design = replace(design, matrix=matrix)
         devs = [None if dev is None else (dev[0], [labels]) for labels in (dev[1] if dev else ys)]
-        return [_fit_paths(matrix, [y], n_classes, grid, own_dev, patience, False)[0] for y, own_dev in zip(ys, devs, strict=True)]
-    return _fit_paths(matrix, ys, n_classes, grid, dev, patience, together)
-
-
-def _fit_paths(
-    matrix: Matrix,
-    ys: Sequence[Labels],
-    n_classes: int,
-    grid: Sequence[float],
-    dev: tuple[torch.Tensor, Sequence[Labels]] | None,
-    patience: int | None,
-    together: bool,
-) -> list[list[Fit]]:
-    """`fit_paths`, label sets side by side."""
+        return [fit_paths(design, [y], n_classes, grid, own_dev, patience)[0] for y, own_dev in zip(ys, devs, strict=True)]
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
-    n, columns = count_labelled(targets), 1 if n_classes == 2 else n_classes
+    n = count_labelled(targets)
     paths: list[list[Fit]] = [[] for _ in ys]
     solutions: list[list[torch.Tensor]] = [[] for _ in ys]  # weights of the paths' fits, in the eigenbasis
 

@@ -1,21 +1,14 @@
 """SentEval's torch classifier: a linear layer, or one hidden layer, trained by minibatches with its early stopping.
 
-From the description of facebookresearch/SentEval (senteval/tools/classifier.py, commit 5d6dc11), to the letter:
+From the description of facebookresearch/SentEval (senteval/tools/classifier.py, commit 5d6dc11), to the letter: Linear(d, K),
+or Linear(d, nhid) - Dropout(p) - Sigmoid - Linear(nhid, K), dropout *before* the nonlinearity; mean cross-entropy (the effect
+of `size_average = False`, set after construction); Adam at its defaults, L2 as coupled weight decay on all parameters. A step
+is `epoch_size` passes, each over a fresh permutation (numpy's legacy generator), then the dev accuracy. A step that does not
+improve it is counted, and the count is *never reset*; training stops at the (tenacity + 1)-th, or before a step once more than
+`max_epoch` passes are done; the parameters of the best step are kept.
 
-- model: Linear(d, K), or Linear(d, nhid) - Dropout(p) - Sigmoid - Linear(nhid, K): dropout *before* the nonlinearity;
-- mean cross-entropy (the effect of `size_average = False`, set after construction, on every current torch); Adam at its
-  defaults, L2 as coupled weight decay on all parameters;
-- a step is `epoch_size` passes, each over a fresh permutation (numpy's legacy generator), then the dev accuracy;
-- a step that does not improve it is counted, and the count is *never reset*; training stops at the (tenacity + 1)-th, or before
-  a step once more than `max_epoch` passes are done; the parameters of the best step are kept.
-
-Numpy's and torch's generators start from `seed` at each fit; the global state is put back afterwards.
-
-A grid of such runs on one matrix of features (hidden units, dropout, L2, label sets) is trained side by side: with one seed all
-runs read the same minibatches, so that the first layer of all models is one product, its gradient another, and Adam one set of
-operations on one vector. Each model has the numbers that it would have alone, up to the order of sums: its start, its dropout
-masks, its end. The gradient is written out, since autograd's bookkeeping costs more than these small products. Runs of other seeds
-or layers have other minibatches, so they go one after the other.
+Numpy's and torch's generators start from `seed` at each fit; the global state is put back afterwards. A grid of such runs is
+trained side by side on the same minibatches; each model has the numbers that it would have alone, up to the order of sums.
 """
 
 from __future__ import annotations
@@ -71,41 +64,28 @@ def train_batch(
     n_classes: int,
     seed: int,
 ) -> list[Trained]:
-    """Train a model for each recipe and its labels, those with equal hidden layers side by side.
-
-    Args:
-        recipes: M of them. `early_stop=False` makes exactly one step of `epoch_size` passes, as the code released with Jawahar
-            et al. 2019 does (its return stands inside the loop).
-        x, dev_x: (n, d) float32, of all models.
-        ys, dev_ys: for each model class indices, (n,).
-    """
+    """Train a model for each of M recipes and its labels (ys, dev_ys: class indices, (n,)) on x, dev_x (n, d), those with equal
+    hidden layers side by side. `early_stop=False` makes exactly one step of `epoch_size` passes, as the code released with
+    Jawahar et al. 2019 does (its return stands inside the loop)."""
     groups: dict[tuple[int, int, int], list[int]] = {}
     for i, recipe in enumerate(recipes):
         groups.setdefault((recipe.nhid, recipe.batch_size, recipe.epoch_size), []).append(i)
-    trained: dict[int, Trained] = {}
-    for members in groups.values():
-        own_ys, own_dev_ys = ([values[i] for i in members] for values in (ys, dev_ys))
-        models = _train_group([recipes[i] for i in members], x, own_ys, dev_x, own_dev_ys, n_classes, seed)
-        trained |= zip(members, models, strict=True)
-    return [trained[i] for i in range(len(recipes))]
-
-
-def _train_group(
-    recipes: Sequence[Recipe],
-    x: Features,
-    ys: Sequence[Labels],
-    dev_x: Features,
-    dev_ys: Sequence[Labels],
-    n_classes: int,
-    seed: int,
-) -> list[Trained]:
+    if len(groups) > 1:
+        trained: dict[int, Trained] = {}
+        for members in groups.values():
+            own_ys, own_dev_ys = ([values[i] for i in members] for values in (ys, dev_ys))
+            group = train_batch([recipes[i] for i in members], x, own_ys, dev_x, own_dev_ys, n_classes, seed)
+            trained |= zip(members, group, strict=True)
+        return [trained[i] for i in range(len(recipes))]
     features = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
     dev_features = torch.from_numpy(np.ascontiguousarray(dev_x, dtype=np.float32)).T.contiguous()  # (d, m)
     targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (M, n)
     order = np.random.RandomState(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        models = [_network(recipes[0], features.shape[1], n_classes)]
+        d, nhid = features.shape[1], recipes[0].nhid
+        hidden = [nn.Linear(d, nhid), nn.Dropout(recipes[0].dropout), nn.Sigmoid()] if nhid > 0 else []
+        models = [nn.Sequential(*hidden, nn.Linear(nhid if hidden else d, n_classes))]
         state = torch.random.get_rng_state()  # dropout masks are drawn from here
     models += [copy.deepcopy(models[0]) for _ in recipes[1:]]
     masks = {p: torch.Generator().set_state(state) for p in {recipe.dropout for recipe in recipes} if p > 0 and recipes[0].nhid}
@@ -144,13 +124,9 @@ def _dropout(nhid: int, n: int, rates: Sequence[float], masks: dict[float, torch
 
 
 class _Stack:
-    """M models of one shape in one vector, with the moments of Adam.
-
-    Attributes:
-        views: the parameters as views of the vector `flat`: weight (M, nhid, d), bias (M, nhid, 1), weight (M, K, nhid), bias
-            (M, K, 1), or the last two alone.
-        slots: their gradients, as views of `gradient`.
-    """
+    """M models of one shape in one vector, with the moments of Adam. `views`: the parameters as views of the vector `flat`:
+    weight (M, nhid, d), bias (M, nhid, 1), weight (M, K, nhid), bias (M, K, 1), or the last two alone; `slots`: their
+    gradients."""
 
     def __init__(self, parts: Sequence[torch.Tensor], decay: torch.Tensor, moments: Sequence[Sequence[torch.Tensor]], steps: int):
         self.decay, self.steps = decay, steps
@@ -167,7 +143,6 @@ class _Stack:
 
     @classmethod
     def of(cls, model: nn.Module, decay: Sequence[float]) -> _Stack:
-        """Return `len(decay)` copies of a model."""
         parts = [p.detach().view(len(p), -1).repeat(len(decay), 1, 1) for p in model.parameters()]
         zeros = [torch.zeros_like(part) for part in parts]
         return cls(parts, torch.tensor(decay), [zeros, zeros], 0)
@@ -212,9 +187,3 @@ class _Stack:
         self.square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
         scale = self.square.sqrt().div_((1 - 0.999**self.steps) ** 0.5).add_(1e-8)
         self.flat.addcdiv_(self.mean, scale, value=-1e-3 / (1 - 0.9**self.steps))
-
-
-def _network(recipe: Recipe, d: int, n_classes: int) -> nn.Module:
-    if recipe.nhid < 1:
-        return nn.Sequential(nn.Linear(d, n_classes))
-    return nn.Sequential(nn.Linear(d, recipe.nhid), nn.Dropout(recipe.dropout), nn.Sigmoid(), nn.Linear(recipe.nhid, n_classes))

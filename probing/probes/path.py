@@ -10,32 +10,32 @@ import numpy as np
 
 from probing.errors import ConfigError
 from probing.probes.base import (
+    ColumnProbe,
     Fold,
-    Load,
     ProbeResult,
+    SplitFeatures,
     SplitLabels,
     best_of,
+    check_choice,
     check_grid,
     edge_of,
-    tried,
 )
-from probing.types import Features, Representation, Values
+from probing.types import Features, Values
 
 if TYPE_CHECKING:
     from probing.probes.logistic import Design, Fit
 
 
 @dataclass
-class LogisticPath:
+class LogisticPath(ColumnProbe):
     """`fast` and `sklearn`: L2 logistic regression over a path of C, chosen on dev (first maximum: the strongest penalty).
 
     Args:
         grid: values of C, in scikit-learn's scale.
-        standardize: zero mean and unit variance, fitted on train alone; constant features are ignored either way
-            (`probing.probes.logistic.Design`).
+        standardize: zero mean and unit variance, fitted on train alone; constant features are ignored either way.
         solver: "lbfgs" (probing.probes.logistic) or "sklearn".
         patience: stop the path after this many values of C without a higher dev accuracy.
-        by_classes: multiply each value by K - 1 for K classes, since more classes leave fewer sentences for the weights of each.
+        by_classes: multiply each value by K - 1 for K classes.
     """
 
     name: str = "fast"
@@ -46,8 +46,7 @@ class LogisticPath:
     by_classes: bool = False
 
     def __post_init__(self) -> None:
-        if self.solver not in ("lbfgs", "sklearn"):
-            raise ConfigError(f"probe.solver={self.solver!r} is unknown (allowed: lbfgs, sklearn)")
+        check_choice("solver", self.solver, ("lbfgs", "sklearn"))
         check_grid("grid", self.grid, above=0)
         if self.patience < 1:
             raise ConfigError(f"probe.patience={self.patience} must be at least 1")
@@ -59,73 +58,51 @@ class LogisticPath:
     def _values_of_C(self, n_classes: int) -> list[float]:
         return [C * (n_classes - 1) if self.by_classes else C for C in sorted(self.grid)]
 
-    def seed(self, seed: int) -> int | None:
-        return None  # the optimum is unique
-
-    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
-        return list(columns)
-
-    def fit(
-        self,
-        load: Load,
-        columns: Sequence[Representation],
-        label_sets: Mapping[str, SplitLabels],
-        task: str,
-        n_classes: int,
-        seed: int,
-    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
+    def fit_column(
+        self, blocks: SplitFeatures, label_sets: Mapping[str, SplitLabels], task: str, n_classes: int, seed: int
+    ) -> Iterator[tuple[str, ProbeResult]]:
         from probing.probes.logistic import Design, fit_paths
 
-        for column in columns:
-            blocks = load(column)
-            design = Design.prepare(blocks.train, self.standardize)
-            z_dev, z_test = design.transform(blocks.dev), design.transform(blocks.test)
-            if self.solver == "sklearn":
-                for name, labels in label_sets.items():
-                    path = self._sklearn_path(design, labels, z_dev.double().numpy(), self._values_of_C(n_classes))
-                    yield column, name, best_of(path, z_test.double().numpy(), design.left_out)
-                continue
-            train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
-            paths = fit_paths(design, train, n_classes, self._values_of_C(n_classes), (z_dev, dev), self.patience)
-            for name, fits in zip(label_sets, paths, strict=True):
-                yield column, name, best_of(self._tried(fits), z_test, design.left_out)
+        design, grid = Design.prepare(blocks.train, self.standardize), self._values_of_C(n_classes)
+        z_dev, z_test = design.transform(blocks.dev), design.transform(blocks.test)
+        if self.solver == "sklearn":
+            for name, labels in label_sets.items():
+                path = self._sklearn_path(design, labels, z_dev.double().numpy(), grid)
+                yield name, best_of(path, z_test.double().numpy(), design.left_out)
+            return
+        train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
+        for name, fits in zip(label_sets, fit_paths(design, train, n_classes, grid, (z_dev, dev), self.patience), strict=True):
+            yield name, best_of(self._tried(fits), z_test, design.left_out)
 
     def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
-        """Fit all folds of a cross-validation at once; return a result for each, or None if the solver is scikit-learn's.
-
-        The folds share one C, the best on their dev sentences together (those of one fold are too few to choose by); no dev
-        sentence is tested in any fold (`Task.cross_validated`). They share the centring and scaling over all of x, too.
-
-        Args:
-            x: (n, d).
-        """
+        """Fit all folds of a cross-validation of x (n, d) at once; return a result for each, or None if the solver is
+        scikit-learn's. The folds share the centring and scaling over all of x, and one C, the best on their dev sentences
+        together; no dev sentence is tested in any fold (`Task.cross_validated`)."""
         from probing.probes.logistic import Design, best, fit_paths
         from probing.probes.solver.loss import NO_LABEL
 
         if self.solver != "lbfgs":
             return None
-        design = Design.prepare(x, self.standardize)
+        design, grid = Design.prepare(x, self.standardize), self._values_of_C(n_classes)
         z = design.transform(x)
         train, dev = np.full((2, len(folds), len(x)), NO_LABEL)
         for k, fold in enumerate(folds):
             train[k, fold.train], dev[k, fold.dev] = fold.labels
-        paths = fit_paths(
-            design, list(train), n_classes, self._values_of_C(n_classes), (z, list(dev)), self.patience, together=True
-        )
+        paths = fit_paths(design, list(train), n_classes, grid, (z, list(dev)), self.patience, together=True)
         chosen = best(*paths)
         results = []
         for fold, fits in zip(folds, paths, strict=True):
             fit = fits[chosen]
             assert fit.dev_accuracy is not None
             settings = tuple(setting for setting, _ in self._tried(fits))
-            edge = edge_of(fit.C, self._values_of_C(n_classes))
-            predicted = fit.predict(z[fold.test])
+            predicted, edge = fit.predict(z[fold.test]), edge_of(fit.C, grid)
             results.append(ProbeResult(predicted, fit.dev_accuracy, {"C": fit.C}, settings, fit.converged, edge, design.left_out))
         return results
 
     @staticmethod
     def _tried(fits: Sequence[Fit]) -> list[tuple[dict[str, Any], Any]]:
-        return [(tried(fit.C, fit.dev_accuracy, fit.converged) | {"exact": fit.exact}, fit) for fit in fits]
+        names = ("C", "dev_accuracy", "converged", "exact")
+        return [({name: getattr(fit, name) for name in names}, fit) for fit in fits]
 
     def _sklearn_path(
         self, design: Design, labels: SplitLabels, z_dev: Values, grid: Sequence[float]
@@ -137,7 +114,7 @@ class LogisticPath:
         for C in grid:
             model = LogisticRegression(C=C, tol=1e-5, max_iter=2000).fit(z, labels.train)
             dev = float((model.predict(z_dev) == labels.dev).mean())
-            path.append((tried(C, dev, bool(model.n_iter_.max() < 2000)), model))
+            path.append(({"C": C, "dev_accuracy": dev, "converged": bool(model.n_iter_.max() < 2000)}, model))
             if np.argmax([setting["dev_accuracy"] for setting, _ in path]) + self.patience < len(path):
                 break
         return path

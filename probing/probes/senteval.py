@@ -9,43 +9,38 @@ from typing import Any
 import numpy as np
 
 from probing.encoders.pooling import POOLINGS
-from probing.errors import ConfigError
 from probing.probes.base import (
-    Load,
+    ColumnProbe,
     ProbeResult,
+    SplitFeatures,
     SplitLabels,
     best_of,
+    check_choice,
     check_grid,
-    check_order,
     edge_of,
     ordered_rows,
-    tried,
 )
 from probing.types import Labels, Representation
 
+ORDERS = ("file", "senteval")
 
-def liblinear(C: float, max_iter: int, n_classes: int) -> Any:
-    """Return scikit-learn's default logistic regression before 0.22: liblinear, one-vs-rest, the intercept penalised."""
+
+def logistic(solver: str, C: float, max_iter: int, n_classes: int) -> Any:
+    """Return scikit-learn's default logistic regression, before 0.22 if liblinear: one-vs-rest, the intercept penalised."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
 
-    model = LogisticRegression(C=C, solver="liblinear", max_iter=max_iter, random_state=1111)
-    return model if n_classes == 2 else OneVsRestClassifier(model)
+    model = LogisticRegression(C=C, solver=solver, max_iter=max_iter, random_state=1111)
+    return OneVsRestClassifier(model) if solver == "liblinear" and n_classes != 2 else model
 
 
 @dataclass
-class SentEvalLogReg:
+class SentEvalLogReg(ColumnProbe):
     """`senteval-logreg`: SentEval's scikit-learn path, logistic regression on raw features, C chosen on dev.
 
-    SentEval leaves all but C and the seed at the library's defaults. Those were liblinear, one-vs-rest with a penalised intercept,
-    when its numbers were published; scikit-learn 0.22 changed them to lbfgs with softmax, which `senteval-logreg-lbfgs` has. The
-    two differ most where classes are ordered, since a middle bin lies on neither side of a plane. Features are not standardised;
-    100 iterations of lbfgs are often too few for raw ones, and such fits are marked as not converged. The dev accuracy is rounded
-    to two decimals of a percent before the first maximum is taken.
-
-    Args:
-        solver: "liblinear" or "lbfgs".
-        order: "file", or "senteval" (see `SplitFeatures.order`).
+    SentEval leaves all but C and the seed at the library's defaults: liblinear, one-vs-rest with a penalised intercept, when
+    its numbers were published; lbfgs with softmax, which `senteval-logreg-lbfgs` has, since scikit-learn 0.22. The dev
+    accuracy is rounded to two decimals of a percent before the first maximum is taken. `order`: see `ORDERS`.
     """
 
     name: str = "senteval-logreg"
@@ -57,58 +52,36 @@ class SentEvalLogReg:
     def __post_init__(self) -> None:
         check_grid("grid", self.grid, above=0)
         check_grid("max_iter", [self.max_iter], above=0)
-        check_order(self.order)
-        if self.solver not in ("liblinear", "lbfgs"):
-            raise ConfigError(f"probe.solver={self.solver!r} is unknown (allowed: liblinear, lbfgs)")
+        check_choice("order", self.order, ORDERS)
+        check_choice("solver", self.solver, ("liblinear", "lbfgs"))
 
     def settings(self, task: str) -> dict[str, Any]:
         settings = {"estimator": "sklearn.LogisticRegression", "grid": self.grid, "max_iter": self.max_iter}
         return settings | {"solver": self.solver, "order": self.order, "version": 2}
 
-    def seed(self, seed: int) -> int | None:
-        return None  # neither solver draws anything
-
-    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
-        return list(columns)
-
-    def fit(
-        self,
-        load: Load,
-        columns: Sequence[Representation],
-        label_sets: Mapping[str, SplitLabels],
-        task: str,
-        n_classes: int,
-        seed: int,
-    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
+    def fit_column(
+        self, blocks: SplitFeatures, label_sets: Mapping[str, SplitLabels], task: str, n_classes: int, seed: int
+    ) -> Iterator[tuple[str, ProbeResult]]:
         import warnings
 
         from sklearn.exceptions import ConvergenceWarning
 
-        for column in columns:
-            blocks = load(column)
-            rows = ordered_rows(self.order, blocks)
-            x = blocks.train[rows]
-            for name, labels in label_sets.items():
-                path = []
-                for C in self.grid:
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore", ConvergenceWarning)  # marked in the row
-                        model = self._model(C, n_classes).fit(x, labels.train[rows])
-                    dev = round(100 * float((model.predict(blocks.dev) == labels.dev).mean()), 2) / 100
-                    steps = max(int(np.max(part.n_iter_)) for part in getattr(model, "estimators_", [model]))
-                    path.append((tried(C, dev, steps < self.max_iter), model))
-                yield column, name, best_of(path, blocks.test)
-
-    def _model(self, C: float, n_classes: int) -> Any:
-        from sklearn.linear_model import LogisticRegression
-
-        if self.solver == "liblinear":
-            return liblinear(C, self.max_iter, n_classes)
-        return LogisticRegression(C=C, max_iter=self.max_iter, random_state=1111)
+        rows = ordered_rows(self.order, blocks)
+        x = blocks.train[rows]
+        for name, labels in label_sets.items():
+            path = []
+            for C in self.grid:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)  # marked in the row
+                    model = logistic(self.solver, C, self.max_iter, n_classes).fit(x, labels.train[rows])
+                dev = round(100 * float((model.predict(blocks.dev) == labels.dev).mean()), 2) / 100
+                steps = max(int(np.max(part.n_iter_)) for part in getattr(model, "estimators_", [model]))
+                path.append(({"C": C, "dev_accuracy": dev, "converged": steps < self.max_iter}, model))
+            yield name, best_of(path, blocks.test)
 
 
 @dataclass
-class SentEvalTorch:
+class SentEvalTorch(ColumnProbe):
     """`senteval` and `jawahar2019`: the torch loop of SentEval over an L2 grid, and over nhid and dropout where lists are given.
 
     Args:
@@ -145,22 +118,17 @@ class SentEvalTorch:
         check_grid("l2", self.l2, above=-1e-9)
         for name in ("batch_size", "epoch_size", "max_epoch", "base_seed"):
             check_grid(name, [getattr(self, name)], above=-1 if name == "base_seed" else 0)
-        check_order(self.order)
+        check_choice("order", self.order, ORDERS)
         for pooling in self.poolings or ():
-            if pooling not in POOLINGS:
-                raise ConfigError(f"probe.poolings={pooling!r} is unknown (allowed: {', '.join(POOLINGS)})")
+            check_choice("poolings", pooling, POOLINGS)
 
     def _nhid(self, task: str) -> list[int]:
         return [0] if self.linear_word_content and task == "word_content" else self.nhid
 
     def settings(self, task: str) -> dict[str, Any]:
         nhid = self._nhid(task)
-        settings: dict[str, Any] = {
-            "estimator": "senteval",
-            "nhid": nhid,
-            "dropout": self.dropout if any(nhid) else [0.0],
-            "l2": self.l2,
-        }
+        dropout = self.dropout if any(nhid) else [0.0]
+        settings: dict[str, Any] = {"estimator": "senteval", "nhid": nhid, "dropout": dropout, "l2": self.l2}
         for name in ("batch_size", "tenacity", "epoch_size", "max_epoch", "early_stop", "first_appearance", "order"):
             settings[name] = getattr(self, name)
         return settings | {"version": 2}
@@ -171,15 +139,9 @@ class SentEvalTorch:
     def columns(self, columns: Sequence[Representation]) -> list[Representation]:
         return [c for c in columns if (self.poolings is None or c.pooling in self.poolings) and (self.embeddings or c.layer > 0)]
 
-    def fit(
-        self,
-        load: Load,
-        columns: Sequence[Representation],
-        label_sets: Mapping[str, SplitLabels],
-        task: str,
-        n_classes: int,
-        seed: int,
-    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
+    def fit_column(
+        self, blocks: SplitFeatures, label_sets: Mapping[str, SplitLabels], task: str, n_classes: int, seed: int
+    ) -> Iterator[tuple[str, ProbeResult]]:
         from probing.probes.mlp import Recipe, train_batch
 
         grid = [(nhid, p, l2) for nhid in self._nhid(task) for p in (self.dropout if nhid else [0.0]) for l2 in self.l2]
@@ -187,28 +149,24 @@ class SentEvalTorch:
             Recipe(nhid, p, l2, self.batch_size, self.tenacity, self.epoch_size, self.max_epoch, self.early_stop)
             for nhid, p, l2 in grid
         ]
-        dev = [labels.dev for labels in label_sets.values()]
-        for column in columns:
-            blocks = load(column)
-            rows = ordered_rows(self.order, blocks)
-            train = [labels.train[rows] for labels in label_sets.values()]
-            orders = [self._order(labels, n_classes) for labels in train]
-            ys, dev_ys = (
-                [np.argsort(order)[labels] for order, labels in zip(orders, split, strict=True) for _ in grid]
-                for split in (train, dev)
+        cells = [dict(zip(("nhid", "dropout", "l2"), cell, strict=True)) for cell in grid]
+        rows, dev = ordered_rows(self.order, blocks), [labels.dev for labels in label_sets.values()]
+        train = [labels.train[rows] for labels in label_sets.values()]
+        orders = [self._order(labels, n_classes) for labels in train]
+        ys, dev_ys = (
+            [np.argsort(order)[labels] for order, labels in zip(orders, split, strict=True) for _ in grid] for split in (train, dev)
+        )
+        runs = train_batch(recipes * len(orders), blocks.train[rows], ys, blocks.dev, dev_ys, n_classes, self.base_seed + seed)
+        for k, (name, order) in enumerate(zip(label_sets, orders, strict=True)):
+            own_runs = runs[k * len(grid) : (k + 1) * len(grid)]
+            best = max(range(len(grid)), key=lambda i: round(100 * own_runs[i].dev_accuracy, 2))  # the first, as SentEval
+            settings = tuple(
+                cell | {"dev_accuracy": run.dev_accuracy, "dev_curve": list(run.curve)}
+                for cell, run in zip(cells, own_runs, strict=True)
             )
-            runs = train_batch(recipes * len(orders), blocks.train[rows], ys, blocks.dev, dev_ys, n_classes, self.base_seed + seed)
-            cells = [dict(zip(("nhid", "dropout", "l2"), cell, strict=True)) for cell in grid]
-            for k, (name, order) in enumerate(zip(label_sets, orders, strict=True)):
-                own_runs = runs[k * len(grid) : (k + 1) * len(grid)]
-                best = max(range(len(grid)), key=lambda i: round(100 * own_runs[i].dev_accuracy, 2))  # the first, as SentEval
-                settings = tuple(
-                    cell | {"dev_accuracy": run.dev_accuracy, "dev_curve": list(run.curve)}
-                    for cell, run in zip(cells, own_runs, strict=True)
-                )
-                predicted = order[own_runs[best].predict(blocks.test)]
-                edge = edge_of(cells[best]["l2"], self.l2) if len(grid) == len(self.l2) else ""  # a grid of L2 alone
-                yield column, name, ProbeResult(predicted, own_runs[best].dev_accuracy, cells[best], settings, True, edge)
+            predicted = order[own_runs[best].predict(blocks.test)]
+            edge = edge_of(cells[best]["l2"], self.l2) if len(grid) == len(self.l2) else ""  # a grid of L2 alone
+            yield name, ProbeResult(predicted, own_runs[best].dev_accuracy, cells[best], settings, True, edge)
 
     def _order(self, labels: Labels, n_classes: int) -> Labels:
         """Return the class indices in the order in which the probe numbers the classes."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from probing.evaluation.table import ResultTable
-from probing.probes.baselines import FLOORS
+from probing.probes.controls import FLOORS
 from probing.report.notes import interval_over
 
 

@@ -1,7 +1,8 @@
 """Studies: measurements other than probing tables. `probing run +experiment=NAME` runs the one that the preset's `study` names.
 
-A study is a dataclass; its fields are its options, written in `conf/experiment/NAME.yaml` under `study`. It makes tidy rows, and a
-report from rows alone, so that the runs of a multirun (one an encoder, say) end in one report.
+A study is a dataclass; its fields are its options, written in `conf/experiment/NAME.yaml` under `study`. It has a `name`,
+`uses` (the groups of the configuration that it reads, encoder or data), `measure(context)`, which gives tidy rows, and
+`report(frame, folder)`, which writes tables and figures of the rows of one or several runs.
 
     DIR/runs/<study>-<data>-<encoder>-<hash>/rows.csv       measured rows
                                             /manifest.json  configuration, encoder, versions, seconds
@@ -11,35 +12,37 @@ report from rows alone, so that the runs of a multirun (one an encoder, say) end
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import pandas as pd
 
+from probing import config as presets
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
+from probing.files import replace_file
+from probing.paths import portable
+from probing.provenance import provenance
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 
 
 def require(condition: bool, message: str) -> None:
-    """
-    Raises:
-        ConfigError: the condition on the options does not hold.
-    """
+    """Raises a `ConfigError` if the condition on the options does not hold."""
     if not condition:
         raise ConfigError(message)
 
 
 def check_words(words: Sequence[int], least: int = 1, example: str = "[8, 12]") -> None:
-    """
-    Raises:
-        ConfigError: study.words is no pair of the fewest and the most words of a sentence, `least` words at least.
-    """
+    """Raises a `ConfigError` if study.words is no pair of the fewest and the most words of a sentence, at least `least`."""
     fewest = f"the fewest ({least} at least)" if least > 1 else "the fewest"
     message = f"study.words={words}: give {fewest} and the most words of a sentence, such as {example}"
     require(len(words) == 2 and least <= words[0] <= words[1], message)
@@ -47,13 +50,7 @@ def check_words(words: Sequence[int], least: int = 1, example: str = "[8, 12]") 
 
 @dataclass(frozen=True)
 class Context:
-    """The inputs of a study's run; encoder and tasks are built at their first use.
-
-    Attributes:
-        results: finished parts.
-        store: vectors, shared with the probing tables.
-        home: run.dir.
-    """
+    """The inputs of a study's run; encoder and tasks are built at their first use. `results`: finished parts; `home`: run.dir."""
 
     make_encoder: Callable[[], Encoder]
     make_tasks: Callable[[], list[Task]]
@@ -64,11 +61,7 @@ class Context:
 
     @property
     def seed(self) -> int:
-        """The seed of a study that draws once.
-
-        Raises:
-            ConfigError: several were given.
-        """
+        """The seed of a study that draws once; ConfigError if several were given."""
         if len(self.seeds) > 1:
             raise ConfigError(f"seed={list(self.seeds)}: this study draws once, give one number (and -m for several runs)")
         return self.seeds[0]
@@ -87,20 +80,47 @@ class Context:
         return self.make_tasks()
 
 
-class Study(Protocol):
-    """A measurement by name. `uses`: the groups of the configuration that it reads (encoder, data) and its folder is named by."""
+def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...] | None, seeds: tuple[int, ...]) -> Path:
+    """Measures, and writes rows, manifest and report; returns the folder. Finished parts are kept if another cannot be measured."""
+    study = presets.build(config["study"], "study")
+    context = Context(
+        lambda: presets.build(config["encoder"], "encoder"),
+        lambda: presets.build(config["data"], "data").tasks(tasks),
+        seeds,
+        ResultStore(home / "cells"),
+        store,
+        home,
+    )
+    options = {key: config[key] for key in ("study", *study.uses, "task", "seed")}
+    short = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
+    parts = [config["data"]["name"]] * ("data" in study.uses) + [context.encoder.name] * ("encoder" in study.uses)
+    name = config["run"]["name"] or "-".join(re.sub(r"\W+", "_", part) for part in (study.name, *parts)) + f"-{short}"
+    folder, start = home / "runs" / name, time.perf_counter()
+    frame = study.measure(context)
+    manifest = {"config": config, "seconds": round(time.perf_counter() - start, 1), **provenance()}
+    if "encoder" in study.uses:
+        manifest["encoder"] = {"name": context.encoder.name, **dict(context.encoder.description)}
+    replace_file(folder / "manifest.json", json.dumps(portable(manifest), indent=1, ensure_ascii=False, default=str).encode())
+    _write(study, frame, folder)
+    return folder
 
-    name: ClassVar[str]
-    uses: ClassVar[tuple[str, ...]]
 
-    def measure(self, context: Context) -> pd.DataFrame:
-        """Tidy rows; finished parts are read, not computed again.
+def is_run(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "manifest.json").read_bytes())["config"]["study"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
-        Raises:
-            ProbingError: options or inputs that cannot be used. Finished parts stay.
-        """
-        ...
 
-    def report(self, frame: pd.DataFrame, folder: Path) -> None:
-        """Writes tables and figures of the rows of one or several runs."""
-        ...
+def together(folders: Sequence[Path], out: Path) -> None:
+    """One report of several runs of a study, from their rows; ConfigError for runs of different studies."""
+    studies = [json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["config"]["study"] for folder in folders]
+    if len(kinds := sorted({options["_target_"].rpartition(".")[2] for options in studies})) > 1:
+        raise ConfigError(f"these are runs of several studies ({', '.join(kinds)}): report them one by one")
+    study = presets.build(studies[0], "study")
+    _write(study, pd.concat([pd.read_csv(folder / "rows.csv") for folder in folders], ignore_index=True), out)
+
+
+def _write(study: Any, frame: pd.DataFrame, folder: Path) -> None:
+    replace_file(folder / "rows.csv", frame.to_csv(index=False).encode())
+    study.report(pd.read_csv(folder / "rows.csv"), folder)  # from the written rows, in all cases

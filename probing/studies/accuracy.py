@@ -1,14 +1,14 @@
-"""Study `interaction_accuracy`: error of T against the exact T, by model rows spent, on real sentences.
+"""Study `interaction_accuracy`: error |T_est - T| against the exact T, by model rows spent, on real sentences, mean over repeats.
 
-    sampled, regression       ours (`probing.interactions.intervals`), at multiples of the smallest budget, and at the exact one
+    sampled, regression       `probing.interactions.intervals`, at multiples of the smallest budget, and at the exact one
     permutation               the paper's sampler on all intervals, and the best partitions of its estimates
     permutation_told          the same, given the best and worst partitions (`probing.interactions.baselines`)
-    learned_p                 the paper's method at its published settings (accuracy): T_soft after some epochs; on short segments
+    learned_p                 the paper's method at its published settings (accuracy): T_soft after some epochs; on short
+        segments
     learned_p, thresholded    the same, from the partitions with p >= 0.5 at the end
     shapiq:NAME               approximators of shapiq; on long segments
 
-The error of an estimate is |T_est - T|, averaged over repeats; relative error divides by T. Reference: Zhang et al. 2021 and the
-accuracy experiment of the released code (dev sentences of 8-12 tokens).
+Reference: Zhang et al. 2021 and the accuracy experiment of the released code (dev sentences of 8-12 tokens).
 """
 
 from __future__ import annotations
@@ -24,11 +24,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from probing.evaluation.statistics import mean_ci, median_ci
-from probing.interactions.baselines import APPROXIMATORS, approximated, told
+from probing.interactions.baselines import APPROXIMATORS, approximated, learned_p, told
 from probing.interactions.intervals import minimum_rows
-from probing.interactions.learned import learned_p
-from probing.interactions.segment import SegmentInteraction
-from probing.interactions.segment_table import SegmentTable
+from probing.interactions.segment import SegmentInteraction, SegmentTable
 from probing.studies import require
 from probing.studies.layout import by_encoder, columns, grouped, length, panels, short_names, shown, summarised, table, view, write
 from probing.studies.segments import OnSegments, exact_of, sampled
@@ -67,8 +65,6 @@ def budgets(table: SegmentTable, steps: tuple[int, ...]) -> dict[str, int]:
 
 @dataclass
 class InteractionAccuracy(OnSegments):
-    """Options as in `conf/experiment/interaction_accuracy.yaml`."""
-
     learned: bool = True
     shapiq: tuple[str, ...] = ("PermutationSamplingSV", "KernelSHAP")
 
@@ -149,15 +145,9 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def times_fewer(frame: pd.DataFrame, by: Sequence[str], error: str = "rmse") -> pd.DataFrame:
-    """Times fewer rows of ours at equal error than each baseline: c^2 / (error^2 rows), its error being c / sqrt(rows).
-
-    c is the geometric mean over the baseline's budgets; the best approximator of a game stands for shapiq. Budgets at which ours is
-    exact are omitted: the ratio has no bound there.
-
-    Args:
-        frame: one row per game, method and budget, with rows and error.
-        by: the columns that name a game.
-    """
+    """Times fewer rows of ours at equal error than each baseline, by game (the columns `by`): c^2 / (error^2 rows), its error
+    being c / sqrt(rows), c the geometric mean over the baseline's budgets. The best approximator of a game stands for shapiq.
+    Budgets at which ours is exact are omitted."""
     rows = []
     for game, part in grouped(frame, " ".join(by)):
         inexact = part[(part[error] > 0) & (part["rows"] < part.exact_rows)]

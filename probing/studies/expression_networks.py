@@ -1,20 +1,15 @@
 """Networks that compute the value of formulas: bound neighbours, found by a probe and by interactions, against known links.
 
-A network trained on a task of `probing.data.expressions.tasks` is frozen. On formulas of the test split, which no training saw:
+A network trained on a task of `probing.data.expressions.tasks` is frozen. On formulas of the test split:
 
-    probe         layer by layer, from the states of two neighbouring variables side by side (not of the operator between them,
-                  input all ones): does the formula bind them? Logistic regression, C chosen on dev; splits by expression.
-                  Beside it: the majority class of train, and the same probe on permuted labels.
-    interactions  the network is the game and the variables are its players (operators always stay, an absent variable is
-                  written 0, as in training). `output` is the expected value sum_k p_k k of its classes; of a layer the value is
-                  v_f (`probing.interactions.text.game`), f by pooling. Links of the best partition are scored against the formula's
-                  (`probing.interactions.scoring`), with the finest partition within `tolerance` of the largest |phi|.
+    probe         layer by layer, from the states of two neighbouring variables side by side (input all ones): does the formula
+                  bind them? Logistic regression, C chosen on dev; beside it the majority class of train, and permuted labels.
+    interactions  variables are the players (operators always stay, an absent variable is written 0). `output` is the expected
+                  value sum_k p_k k of the classes; of a layer the value is v_f (`probing.interactions.text.game`). Links of the
+                  best partition, the finest within `tolerance` of the largest |phi|, are scored against the formula's.
     formula       the same procedure with the formula itself as the game: an upper bound.
 
-Controls: the same network with random weights, its output a linear head fitted on them; and layer 0, whose states know no
-operator, so that its probe can use only the majority class and the position.
-
-`accuracy` is that of the network on the test split, `game_accuracy` that on the coalitions of the games. Probe intervals are
+Controls: the same network with random weights, its output a linear head fitted on them; and layer 0. Probe intervals are
 Wilson's over pairs, those of links are bootstraps over formulas.
 """
 
@@ -29,12 +24,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from probing.data.expressions import BINDING, Expression
+from probing.data.expressions import BINDING, Expression, chain
 from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.errors import ConfigError, DataError
 from probing.evaluation.statistics import wilson
-from probing.interactions.text.formulas import NetworkGame, formulas, link_counts
+from probing.interactions.game import Game
+from probing.interactions.options import Masking
+from probing.interactions.partition import links
+from probing.interactions.scoring import FoundLinks, count
+from probing.interactions.segment import segment_interactions
+from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead, fit_head, head_of
 from probing.log import bar, info
 from probing.probes.logistic import Design, best, fit_path
@@ -42,9 +42,10 @@ from probing.store.extraction import batches
 from probing.studies import Context, require
 from probing.studies.layout import grouped, percent, shown, write
 from probing.studies.synthetic import scores, shown_links, without_nan
-from probing.types import Estimate, Features, Labels, Values
+from probing.types import Coalitions, Estimate, Features, Labels, Values
 
 VERSION = 1
+ABSENT = "0"
 
 NOTE = """# Networks on formulas: a probe for bound neighbours beside recovered coalitions
 
@@ -57,8 +58,6 @@ linear head fitted on them. An interval without width says that no formula had a
 
 @dataclass
 class ExpressionNetworks:
-    """Options as in `conf/experiment/expression_networks.yaml`."""
-
     poolings: list[str] = field(default_factory=lambda: ["mean", "last"])
     expressions: int = 200
     tolerance: float = 0.1
@@ -91,12 +90,8 @@ class ExpressionNetworks:
         return pd.DataFrame(rows)
 
     def _tasks(self, context: Context) -> list[Task]:
-        """The tasks of the data; of an encoder that was trained on one of them that one.
-
-        Raises:
-            ConfigError: a task that is no family, or the encoder was trained on another one.
-            DataError: the encoder was trained on another file of the task.
-        """
+        """The tasks of the data; of an encoder that was trained on one of them that one; ConfigError for a task that is no
+        family, or not the encoder's, DataError if it was trained on another file of the task."""
         tasks, head = context.tasks, head_of(context.encoder)
         if other := [task.name for task in tasks if task.name not in BINDING]:
             raise ConfigError(f"task={','.join(other)}: {self.name} measures {', '.join(BINDING)}; take data=expressions")
@@ -170,14 +165,53 @@ class ExpressionNetworks:
         write(folder, blocks, {"table.csv": frame.round(6)})
 
 
+def formulas(task: Task, texts: Sequence[str]) -> list[Expression]:
+    """The expressions of a split, from its sentences without an absent variable, each once; DataError if there is none, or a
+    sentence is no expression of the family."""
+    whole = dict.fromkeys(text for text in texts if ABSENT not in text.split())
+    if not whole:
+        raise DataError(f"{task.source}: a split has no formula with all its variables present")
+    return [chain(task.name, text) for text in whole]
+
+
+class NetworkGame:
+    """A network that reads a formula as a game of the formula's variables. `columns`: (game, layer) of the value columns: output,
+    then each pooling's layers; `right`, `rows`: coalitions for which the network's class was the formula's value, of how many."""
+
+    def __init__(self, encoder: Encoder, expression: Expression, head: LinearHead, poolings: Sequence[str]):
+        def game(value: str, **options: Any) -> TextGame:
+            return TextGame(encoder, expression.text, value, Masking("replace", ABSENT), **options)
+
+        self.expression, self.n_players = expression, expression.n_players
+        self._classes, self._layers = game("probability", target="all", head=head), [game(pooling) for pooling in poolings]
+        self._numbers = np.array([int(name) for name in head.classes])
+        self.columns: list[tuple[str, int | None]] = [("output", None)]
+        self.columns += [(pooling, k) for pooling in poolings for k in range(len(encoder.layer_names))]
+        self.right = self.rows = 0
+
+    def __call__(self, coalitions: Coalitions, /) -> Values:
+        words = np.ones((len(coalitions), 2 * self.n_players - 1), bool)
+        words[:, ::2] = coalitions
+        shares = self._classes(words)  # (rows, classes)
+        self.rows += len(words)
+        self.right += int((self._numbers[shares.argmax(1)] == self.expression(coalitions)).sum())
+        layers = [game(words).reshape(len(words), -1) for game in self._layers]
+        return np.concatenate([(shares @ self._numbers)[:, None], *layers], 1)
+
+
+def link_counts(game: Game, e: Expression, tolerance: float) -> list[Values]:
+    """Counts (2, 4) for each column of a game of e's variables: links of the best partition, of all and without ties."""
+    truth, counts = e.truth((0, e.n_players)), []
+    for r in segment_interactions(game, (0, e.n_players), tolerance=tolerance, listed=1):
+        called = FoundLinks(links(r.max_partition), links(r.min_partition), r.n_evaluations)
+        counts.append(np.array([count(called, truth, e.sides, free) for free in (True, False)]))
+    return counts
+
+
 def link_probes(
     encoder: Encoder, expressions: dict[str, list[Expression]], grid: Sequence[float], seed: int
 ) -> list[dict[str, float]]:
-    """For each layer the probe for bound neighbours on the test split: accuracy, lower, upper, majority, control, n; all 0-1 but n.
-
-    Args:
-        expressions: of train, dev and test.
-    """
+    """For each layer the probe for bound neighbours on test: accuracy, lower, upper, majority, control, n; all 0-1 but n."""
     y = {split: np.concatenate([e.truth((0, e.n_players)).max for e in es]).astype(int) for split, es in expressions.items()}
     x = {split: pair_states(encoder, es) for split, es in expressions.items()}
     rng, n = np.random.default_rng(seed), len(y["test"])
@@ -200,10 +234,8 @@ def _right(x: dict[str, Features], y: dict[str, Labels], grid: Sequence[float]) 
 
 
 def pair_states(encoder: Encoder, expressions: Sequence[Expression]) -> list[Features]:
-    """For each layer the states of neighbouring variables side by side, (pairs, 2 dims[l]), in the order of expressions and links.
-
-    A variable of several tokens has their mean.
-    """
+    """For each layer the states of neighbouring variables side by side, (pairs, 2 dims[l]), by expression and link. A variable of
+    several tokens has their mean."""
     texts = [e.text for e in expressions]
     items, _ = encoder.tokenize(texts)
     owners = encoder.word_ids(texts)

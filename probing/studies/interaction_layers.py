@@ -1,16 +1,10 @@
 """T layer by layer: strength of interaction within segments of real sentences, beside the probing accuracy of the same layers.
 
-    v_f(S) = <f(S), f(N)> / ||f(N)||^2,   f the CLS vector, the mean, or all tokens of a layer (`probing.interactions.text.game`)
-
-Each sentence has one random segment; all layers come from the same model rows. T has means with 95 % t intervals over sentences;
-T_relative, which has far outliers where v(N) is near v(empty), medians with bootstrap intervals. "T grows from layer to layer"
-(Zhang et al. 2021, AAAI 35) is tested by the paired differences of successive layers over the same sentences (t test, or
-Wilcoxon's; Holm over the steps of an encoder, value and masking).
-
-The masking can change the answer, so several can be measured on the same sentences and segments. With pad, mask, unknown, zero or
-mean every token keeps its place, and f of layer 0 (mean, all) is a sum over words wherever word vectors are looked up one by one: T
-is 0 there up to rounding, and a positive first step only says that the network mixes words. With attention and delete the number
-of averaged tokens changes with the words, so T of layer 0 need not be 0.
+Each sentence has one random segment; all layers come from the same model rows (v_f of `probing.interactions.text.game`). "T
+grows from layer to layer" (Zhang et al. 2021, AAAI 35) is tested by the paired differences of successive layers over the same
+sentences. With pad, mask, unknown, zero or mean, f of layer 0 (mean, all) is a sum over words wherever word vectors are looked
+up one by one: T is 0 there up to rounding, and a positive first step only says that the network mixes words. With attention
+and delete the number of averaged tokens changes with the words, so T of layer 0 need not be 0.
 """
 
 from __future__ import annotations
@@ -59,8 +53,6 @@ SHOWN = ["encoder", "paper_name", "layer", "accuracy", "accuracy_low", "accuracy
 
 @dataclass
 class InteractionLayers:
-    """Options as in `conf/experiment/interaction_layers.yaml`."""
-
     sentences: int = 100
     words: list[int] = field(default_factory=lambda: [8, 12])
     lengths: list[int] = field(default_factory=lambda: [3, 4, 5])
@@ -153,10 +145,8 @@ class InteractionLayers:
 
 
 def averages(frame: pd.DataFrame) -> pd.DataFrame:
-    """T and B of each layer as means over sentences with 95 % t intervals, T_relative as median with a bootstrap interval.
-
-    One line per data, measure, encoder, value, masking and layer: estimate, low, high, sentences (those where the number exists).
-    """
+    """T and B of each layer as means over sentences with 95 % t intervals, T_relative as median with a bootstrap interval: one line
+    per data, measure, encoder, value, masking and layer; `sentences`: those where the number exists."""
     lines = []
     for data, part in grouped(frame, "data"):
         for measure in MEASURES:
@@ -169,12 +159,9 @@ def averages(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Paired differences between layers over the same sentences: of T means and t tests, of T_relative medians and Wilcoxon's.
-
-    One line for every two successive layers, and one, `whole`, for the last layer less the first. `p_holm`: of successive steps
-    Holm's over those of an encoder, data, value, masking and measure; of whole lines Holm's over the values and maskings of an
-    encoder, data and measure. Sentences without T_relative at one of the layers do not count.
-    """
+    """Paired differences between layers over the same sentences: of T means and t tests, of T_relative medians and Wilcoxon's; of
+    every two successive layers, and, `whole`, of the last layer less the first. `p_holm`: of successive steps over those of an
+    encoder, data, value, masking and measure; of whole lines over the values and maskings of an encoder, data and measure."""
     lines = []
     for key, part in frame.groupby(LINE.split(), sort=False):
         for measure in ("T", "T_relative"):

@@ -31,7 +31,6 @@ def grouped(frame: pd.DataFrame, by: str) -> Iterator[tuple[dict[str, Any], pd.D
 
 
 def summarised(frame: pd.DataFrame, by: str, numbers: Callable[[pd.DataFrame], Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a group: its key, and the numbers of its rows."""
     return pd.DataFrame([key | dict(numbers(part)) for key, part in grouped(frame, by)])
 
 
@@ -70,11 +69,8 @@ def table(rows: Iterable[Mapping[str, Any] | Sequence[Any]], header: Sequence[st
 
 
 def view(frame: pd.DataFrame, names: str, titles: Mapping[str, str] | None = None, none: str = "") -> str:
-    """A Markdown table of a frame's columns: those of `names` as they are, then others by title.
-
-    Args:
-        titles: title -> column, or column:form (`shown`), with its interval where the frame has the bounds.
-    """
+    """A Markdown table of a frame's columns: those of `names` as they are, then others, by title -> column, or column:form
+    (`shown`), with its interval where the frame has the bounds."""
     cells = [(title, *column.partition(":")[::2]) for title, column in (titles or {}).items()]
     return table(
         {name: row[name] for name in names.split()}
@@ -103,12 +99,8 @@ def write(folder: Path, blocks: Iterable[str], files: Mapping[str, pd.DataFrame 
 
 def panels(frame: pd.DataFrame, name: str, label: str, top: float | None = None) -> str:
     """An estimate against model rows as SVG, on log axes: a row of panels for each task and length of segments, a column for each
-    encoder, a line with its band for each method; dotted: the exact rows.
-
-    Args:
-        frame: columns long, task, encoder, method, rows (of the model), perhaps exact_rows, and those of the estimate `name`.
-        label, top: of the y-axis.
-    """
+    encoder, a line with its band for each method; dotted: the exact rows, where the frame has them; `label`, `top`: of the
+    y-axis."""
     kinds = list(dict.fromkeys(zip(frame.long, frame.task, strict=True)))
     encoders, methods = list(dict.fromkeys(frame.encoder)), [m for m in dict.fromkeys(frame.method) if m != "exact"]
     with matplotlib.rc_context(RC):

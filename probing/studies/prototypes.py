@@ -1,16 +1,11 @@
-"""Prototype features: the coalitions that a classifier forms in whole sentences, against the constituents of a treebank.
+"""Prototype features (Zhang et al. 2021, AAAI 35): the coalitions that a classifier forms in whole sentences, against the
+constituents of a treebank; the measures are ours.
 
-A sentence of n words is one segment, so phi([C]) = v(C) - v(empty) for every interval C, v the logit of the predicted class, and
-the best (and the worst) partition is exact. Its parts of 2 to n - 1 words are coalitions; the whole sentence, a constituent of any
-tree, is none. A partition cannot hold nested constituents, so recall is bounded; only differences from chance are informative.
-
-    bracket    precision, recall and F1 of coalitions as constituents, by length and in all
-    whole, unbroken, cut, modifier, and the controls: `probing.interactions.text.constituents`
-
-Equal sums tie within 1e-5 of the largest |phi| (float32 states), and the finest of tied partitions is taken; the table counts ties.
-Intervals are percentile bootstraps over sentences.
-
-Reference: Zhang et al. 2021 (AAAI 35) show prototype features as examples; the measures are ours.
+A sentence of n words is one segment, so phi([C]) = v(C) - v(empty) for every interval C, v the logit of the predicted class,
+and the best (and the worst) partition is exact. Its parts of 2 to n - 1 words are coalitions. A partition cannot hold nested
+constituents, so recall is bounded; only differences from chance are informative. Measures and controls:
+`probing.interactions.text.constituents`; of brackets precision, recall and F1. Intervals are percentile bootstraps over
+sentences.
 """
 
 from __future__ import annotations
@@ -44,8 +39,6 @@ Precision and recall by length stand in table.csv."""
 
 @dataclass
 class Prototypes:
-    """Options as in `conf/experiment/prototypes.yaml`."""
-
     trees: str
     sentences: int = 300
     words: list[int] = field(default_factory=lambda: [8, 12])
@@ -98,11 +91,9 @@ class Prototypes:
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rates and their differences from the controls, with bootstrap intervals over sentences.
-
-    One line per data, encoder, side, measure, group and score: value, shuffled, random, and `above` (value less shuffled) and
-    `above_random` with bounds. Scores: rate; for bracket precision, recall and f1, by length and for all lengths.
-    """
+    """Rates and their differences from the controls, with bootstrap intervals over sentences: one line per data, encoder, side,
+    measure, group and score (rate; of bracket precision, recall and f1, by length and for all): value, shuffled, random, and
+    `above` (value less shuffled) and `above_random` with bounds."""
     lines = []
     for key, of_encoder in grouped(frame, "data encoder"):
         texts = of_encoder.text.unique()

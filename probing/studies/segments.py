@@ -1,8 +1,5 @@
-"""Studies of estimators on segments of real sentences, whose tables (`probing.interactions.segment_table`) they share.
-
-There are two kinds of segment: short ones, in sentences where the exact answer is cheap (the settings of the released experiments);
-and long ones, in longer sentences, all but `outside` words of each, so that the table stays affordable.
-"""
+"""Studies of estimators on segments of real sentences, whose tables (`SegmentTable`) they share: short segments, in sentences where
+the exact answer is cheap; and long ones, in longer sentences, all but `outside` words of each."""
 
 from __future__ import annotations
 
@@ -19,8 +16,7 @@ from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
 from probing.interactions.intervals import exact_rows
 from probing.interactions.options import Estimator, Masking
-from probing.interactions.segment import SegmentInteraction, segment_interaction
-from probing.interactions.segment_table import SegmentTable, run_table
+from probing.interactions.segment import SegmentInteraction, SegmentTable, run_table, segment_interaction
 from probing.interactions.text.game import CLASS_VALUES, TOLERANCE, TextGame, seconds_per_row
 from probing.interactions.text.heads import LinearHead, classifier
 from probing.interactions.text.many import Case, draw_cases
@@ -78,11 +74,7 @@ class OnSegments:
         return np.array(T), np.array(rows)
 
     def cases(self, task: Task, seed: int) -> list[tuple[Case, bool]]:
-        """Segments of dev sentences, and whether they are long; a larger number of them begins with the same.
-
-        Raises:
-            ConfigError: no sentence of such a length.
-        """
+        """Segments of dev sentences, and whether they are long; a larger number of them begins with the same."""
         texts, labels = task.dev.texts, [task.classes[k] for k in task.dev.labels]
         cases = [(case, False) for case in draw_cases(texts, self.sentences, labels, self.words, self.lengths, seed)]
         if self.long:
@@ -93,12 +85,7 @@ class OnSegments:
         return cases
 
     def measure(self, context: Context) -> pd.DataFrame:
-        """One row per segment, method and budget.
-
-        Raises:
-            ConfigError: see `classifier` and `cases`; or several seeds.
-            GameError, EncoderError: a sentence that cannot be measured; finished ones are kept.
-        """
+        """One row per segment, method and budget; finished segments are kept if another cannot be measured."""
         if len(context.seeds) != 1:
             raise ConfigError(f"seed={list(context.seeds)}: this study draws its sentences with one seed")
         options = {name: value for name, value in asdict(self).items() if name not in _OF_TABLES}
@@ -110,14 +97,8 @@ class OnSegments:
             segments = self._segments(context, task, head)
             with bar(f"{self.name} {encoder.name}", len(segments)) as advance:
                 for segment in segments:
-                    part = {
-                        "kind": self.name,
-                        "version": VERSION,
-                        "table": segment.inputs,
-                        "long": segment.long,
-                        "options": options,
-                    }
-                    own_rows = context.finished(part, partial(self._measured, context, segment))
+                    part = {"kind": self.name, "version": VERSION, "table": segment.inputs, "long": segment.long}
+                    own_rows = context.finished(part | {"options": options}, partial(self._measured, context, segment))
                     text, (start, stop), _ = segment.case
                     shared = {"encoder": encoder.name, "task": task.name, "accuracy": accuracy, "text": text}
                     shared |= {"n_words": len(text.split()), "start": start, "stop": stop, "long": segment.long}
@@ -162,7 +143,6 @@ class _Segment:
 
     @property
     def rows(self) -> int:
-        """Model rows of the table."""
         m = self.case.segment[1] - self.case.segment[0]
         return exact_rows(m, len(self.case.text.split()) - m)
 
@@ -178,7 +158,6 @@ class _Segment:
 
 
 def exact_of(table: SegmentTable) -> SegmentInteraction:
-    """The exact answer, from the table."""
     return segment_interaction(table, table.segment, Estimator(budget=table.rows), tolerance=TOLERANCE)
 
 

@@ -1,16 +1,12 @@
 """Study `interaction_stability`: how far T moves when it is estimated again, by the number of samples, on real sentences.
 
-    instability = mean over pairs u != v of repeats of |T_u - T_v|, divided by |mean of T over all repeats and numbers of samples|
+    instability = mean over pairs u != v of repeats of |T_u - T_v|, divided by |mean of T over all repeats and numbers of
+        samples|
 
-Repeats are independent. The formula is that of the released code, which crosses five maxima with five minima, so that its 25 values
-share terms, and by a mistake reads the last part of each partition only.
-
-    learned_p            the paper's: fixed link probabilities, T sampled again with links x prefixes = 500 to 2,500 samples; they
-                         are learned with exact interval values, so that only the sampling noise is measured
+    learned_p            the paper's: fixed link probabilities (learned with exact interval values), T sampled again
     sampled, regression  ours, at multiples of the smallest budget
 
-The slope of log instability on log samples is fitted in each segment, where instability is not 0; an error that falls as
-1 / sqrt(samples) has slope -1/2. Encoders are compared in pairs, on the same segments.
+Repeats are independent; in the released code they share terms. Encoders are compared in pairs, on the same segments.
 """
 
 from __future__ import annotations
@@ -25,8 +21,8 @@ import pandas as pd
 
 from probing.errors import did_you_mean
 from probing.evaluation.statistics import mean_ci
-from probing.interactions.learned import PUBLISHED, frozen_T, learned_p
-from probing.interactions.segment_table import SegmentTable
+from probing.interactions.baselines import PUBLISHED, frozen_T, learned_p
+from probing.interactions.segment import SegmentTable
 from probing.studies import require
 from probing.studies.accuracy import OURS, budgets
 from probing.studies.layout import by_encoder, columns, grouped, length, panels, short_names, shown, summarised, table, view, write
@@ -54,8 +50,6 @@ def instability(T: np.ndarray, level: float) -> float | None:
 
 @dataclass
 class InteractionStability(OnSegments):
-    """Options as in `conf/experiment/interaction_stability.yaml`."""
-
     settings: str = "instability-cnn"
     partitions: tuple[int, ...] = (10, 20, 30, 40, 50)
     claimed: str = "cnn"
@@ -142,10 +136,7 @@ def slopes(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairs(each: pd.DataFrame, claimed: str) -> pd.DataFrame:
-    """The claimed encoder minus each other one, on the segments that both have: slope, drop from fewest to most samples, and last.
-
-    A negative difference of slopes, or a positive one of drops, says that the claimed encoder's instability falls faster.
-    """
+    """The claimed encoder minus each other one, on their common segments: slope, drop from fewest to most samples, and last."""
     rows = []
     each = each.assign(drop=each["first"] - each["last"])
     for key, part in grouped(each[each.method == PAPER], "long task"):

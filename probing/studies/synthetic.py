@@ -1,8 +1,8 @@
 """The formula table: families of expressions x numbers of variables x methods, with links found, error of T, and model rows.
 
 Each formula has one random segment. Sampled methods get a quarter of the exact rows, or their minimum. Scores pool links over
-formulas, with 95 % bootstrap intervals; `*_tied_out` omits the links that are exact ties. `error` is the mean of |T - exact T| over
-formulas, `error_relative` that divided by the mean of the exact T; empty for methods without a T. `rows`: model rows a formula.
+formulas, with 95 % bootstrap intervals; `*_tied_out` omits the links that are exact ties. `error`: mean of |T - exact T| over
+formulas, `error_relative` that divided by the mean of the exact T; `rows`: model rows a formula.
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ learned_p has the first formulas of a cell only; table.csv has all scores (preci
 
 @dataclass
 class Synthetic:
-    """Options of the formula table, as in `conf/experiment/synthetic.yaml`."""
-
     families: list[str] | None = None
     variables: list[list[int]] = field(default_factory=lambda: [[5, 7], [8, 12], [13, 20]])
     functions: int = 1000

@@ -1,21 +1,13 @@
 """Wrong predictions: does masking the strongest coalition for the predicted class flip the prediction?
 
-For sentences that a classifier gets wrong (v the logit of the wrong, predicted class), and for as many that it gets right: the
-sentence is one segment, phi([C]) = v(C) - v(empty), the best partition is exact, and its part of 2 to n - 1 words with the largest
-phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length
-(`probing.interactions.text.flips`).
+Of sentences that a classifier gets wrong, and as many that it gets right: the sentence is one segment, phi([C]) = v(C) -
+v(empty), v the logit of the predicted class, the best partition is exact, and its part of 2 to n - 1 words with the largest
+phi is the coalition. It is masked in the whole sentence, and so is every other interval of the same length (see `compared`).
+The claim that the coalition says more than its words rests on flips - flips_alone and flips - flips_words.
 
-An interval that raises a logit most also flips a prediction more often than a random interval, with or without interaction: the
-claim that the coalition says more than its words rests on flips - flips_alone and flips - flips_words. These intervals may be the
-coalition; such a sentence counts as a difference of 0. Noise in sampled Shapley values weakens the control.
-
-Right predictions have larger margins (logit of the predicted class less the next one's), so they flip less whatever is masked. Each
-wrong prediction is therefore paired with one right prediction, without replacement, with the smallest sum of the differences of
-margins; differences between wrong and right are those of pairs.
-
-Sentences (or pairs) are independent: means of paired differences have percentile bootstrap intervals over them, and exact McNemar
-tests compare the coalition with one of the other intervals and with the intervals by words. Sentences whose best partition has no
-such part are counted, and take no part in comparisons.
+Each wrong prediction is paired with one right prediction, without replacement, with the smallest sum of the differences of
+margins (logit of the predicted class less the next one's). Sentences without a coalition are counted, and take no part in
+comparisons.
 
 Reference: Zhang et al. 2021 (AAAI 35) show such coalitions as examples; the test is ours.
 """
@@ -24,9 +16,8 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,11 +29,9 @@ from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.evaluation.paired_tests import holm, mcnemar
 from probing.evaluation.statistics import ratio
-from probing.interactions.game import Game
-from probing.interactions.indices import shapley_values
+from probing.interactions.game import Game, shapley_values
 from probing.interactions.options import Masking
-from probing.interactions.partition import square
-from probing.interactions.text.flips import compared, masked, top
+from probing.interactions.partition import Partition, square
 from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead, classifier
 from probing.interactions.text.many import Case, layer_interactions
@@ -96,8 +85,6 @@ MATCHED |= {"p": "p_holm:.2g", "difference, less interval by words": "difference
 
 @dataclass
 class WrongPredictions:
-    """Options as in `conf/experiment/wrong_predictions.yaml`."""
-
     sentences: int = 200
     words: list[int] = field(default_factory=lambda: [5, 20])
     splits: list[str] = field(default_factory=lambda: ["dev", "test"])
@@ -123,41 +110,42 @@ class WrongPredictions:
             head = classifier(encoder, task, self.head, context.home)
             cases, drawn = self._draw(encoder, task, head, seed)
             rows = layer_interactions(encoder, cases, context.results.root, "logit", masking, head=head)
-            settings = {"version": VERSION, "encoder": fingerprint(encoder), "head": head.sha256, "masking": masking.kind}
             with bar(f"masking {encoder.name}", len(rows)) as advance:
                 for row, pair in zip(rows.to_dict("records"), drawn, strict=True):
                     line = {name: row[name] for name in ("encoder", "text", "n_words", "masking", "predicted", "label")}
                     line |= {"data": task.name, "wrong": row["predicted"] != row["label"], "seed": seed, **pair}
-                    phi = square(json.loads(row["phi"]), row["n_words"])
-                    coalition = top(ast.literal_eval(row["max_partition"]), phi)
-                    if coalition is not None:
-                        text = row["text"]
-                        game = partial(TextGame, encoder, text, "logit", masking, target="all", head=head)
-                        part = {"kind": "masked coalitions", **settings, "text": text, "coalition": list(coalition)}
-                        intervals = context.finished(part, partial(_of_game, masked, game, coalition))
-                        part = {"kind": "words", **settings, "text": text, "budget": self.budget, "seed": seed}
-                        words = context.finished(part, partial(_of_game, self._words, game, seed))
-                        line |= compared(intervals, coalition, phi.diagonal(), np.array([word["values"] for word in words]), seed)
-                        line["words"] = " ".join(text.split()[slice(*coalition)])
-                    lines.append(line)
+                    lines.append(line | self._flips(context, row, masking, head))
                     advance(1)
             encoder.release()
         return pd.DataFrame(lines)
 
-    def _words(self, game: Game, seed: int) -> list[dict[str, Any]]:
-        return [{"values": values} for values in shapley_values(game, self.budget, seed).tolist()]
+    def _flips(self, context: Context, row: Mapping[str, Any], masking: Masking, head: LinearHead) -> dict[str, Any]:
+        """Flips of a sentence, from its row of interactions; nothing where it has no coalition."""
+        phi, seed, text = square(json.loads(row["phi"]), row["n_words"]), context.seed, row["text"]
+        coalition = top(ast.literal_eval(row["max_partition"]), phi)
+        if coalition is None:
+            return {}
+
+        def game() -> TextGame:
+            return TextGame(context.encoder, text, "logit", masking, target="all", head=head)
+
+        def values() -> list[dict[str, Any]]:
+            return [{"values": of_word} for of_word in shapley_values(game(), self.budget, seed).tolist()]
+
+        settings = {"version": VERSION, "encoder": fingerprint(context.encoder), "head": head.sha256, "masking": masking.kind}
+        part = {"kind": "masked coalitions", **settings, "text": text, "coalition": list(coalition)}
+        intervals = context.finished(part, lambda: masked(game(), coalition))
+        words = context.finished({"kind": "words", **settings, "text": text, "budget": self.budget, "seed": seed}, values)
+        line = compared(intervals, coalition, phi.diagonal(), np.array([word["values"] for word in words]), seed)
+        return line | {"words": " ".join(text.split()[slice(*coalition)])}
 
     def _draw(self, encoder: Encoder, task: Task, head: LinearHead, seed: int) -> tuple[list[Case], list[dict[str, Any]]]:
-        """Wrong sentences of the splits and their right partners, each text once, as whole segments; with margin and pair of each.
-
-        Raises:
-            ConfigError: no sentence of that length, or none that the classifier gets wrong, or none that it gets right.
-        """
+        """Wrong sentences of the splits and their right partners, each text once, as whole segments; with margin and pair of
+        each."""
         parts = [task.splits[split] for split in self.splits]
         labels = {text: task.classes[k] for part in parts for text, k in zip(part.texts, part.labels, strict=True)}
         texts = [text for text in labels if self.words[0] <= len(text.split()) <= self.words[1]]
-        nothing = f"study.words={self.words}: {', '.join(self.splits)} of {task.name} have no sentence of that length"
-        require(bool(texts), nothing)
+        require(bool(texts), f"study.words={self.words}: {', '.join(self.splits)} of {task.name} have no sentence of that length")
         vectors = extract(encoder, encoder.tokenize(texts)[0], [head.pooling])[Representation(head.layer, head.pooling)]
         logits = head.logits(vectors.astype(np.float64))
         wrong = np.array([head.classes[k] != labels[text] for k, text in zip(logits.argmax(1), texts, strict=True)])
@@ -179,9 +167,7 @@ class WrongPredictions:
         some = within[within.with_coalition > 0]
         blocks = [HEAD, "No sentence has a coalition."]
         if len(some):
-            same = [
-                f"{100 * alone:.0f} %, {100 * words:.0f} %" for alone, words in zip(some.same_alone, some.same_words, strict=True)
-            ]
+            same = [f"{100 * row.same_alone:.0f} %, {100 * row.same_words:.0f} %" for row in some.itertuples()]
             blocks = [HEAD, view(some.assign(same=same), f"{NAMES} masking sentences", FLIPS)]
             blocks += [DIFFERENCES, view(some, NAMES, TESTS), DROPS, view(some, NAMES, FALLS)]
         if len(between):
@@ -189,17 +175,57 @@ class WrongPredictions:
         flipped = frame[frame.wrong & frame.get("flips", pd.Series(index=frame.index)).eq(1)]
         if len(flipped):
             examples = flipped.groupby(["data", "encoder"], sort=False).head(3)
-            titles = {"coalition": "words", "sentence": "text"}
-            blocks += [
-                "## Wrong predictions that flip, the first three of each encoder",
-                view(examples, "encoder predicted", titles),
-            ]
+            blocks.append("## Wrong predictions that flip, the first three of each encoder")
+            blocks.append(view(examples, "encoder predicted", {"coalition": "words", "sentence": "text"}))
         write(folder, blocks, {"table.csv": within, "matched.csv": between})
 
 
-def _of_game(measure: Callable[..., list[dict[str, Any]]], game: Callable[[], Game], option: Any) -> list[dict[str, Any]]:
-    """What `measure` says of a game that is made now."""
-    return measure(game(), option)
+def top(partition: Partition, phi: Values) -> tuple[int, int] | None:
+    """The part of 2 to n - 1 words with the largest phi, (n, n) by first and last word; None where there is none.
+
+    >>> top(((0, 2), (2, 3)), np.array([[0, 5.0, 9], [0, 0, 1], [0, 0, 0]]))
+    (0, 2)
+    """
+    parts = [part for part in partition if 1 < part[1] - part[0] < len(phi)]
+    return max(parts, key=lambda part: phi[part[0], part[1] - 1], default=None)
+
+
+def masked(game: Game, coalition: tuple[int, int]) -> list[dict[str, Any]]:
+    """Logits of the whole sentence (start -1), and without each interval of the coalition's length: start, logits."""
+    n, length = game.n_players, coalition[1] - coalition[0]
+    starts = np.arange(n - length + 1)
+    present = np.ones((len(starts) + 1, n), bool)
+    for row, start in enumerate(starts, start=1):
+        present[row, start : start + length] = False
+    return [{"start": k - 1, "logits": row} for k, row in enumerate(game(present).tolist())]
+
+
+def compared(rows: list[dict[str, Any]], coalition: tuple[int, int], alone: Values, words: Values, seed: int) -> dict[str, Any]:
+    """Flips and drops of an interval of a sentence when it is masked: from the rows of `masked`, phi of the words in the value of
+    the predicted class, (n,), and their Shapley values, (n, classes).
+
+        flips          whether the predicted class changes without the coalition
+        flips_others   the share of the other intervals of the same length whose masking changes it
+        flips_one      whether masking one of the others, drawn by the seed, changes it
+        flips_alone    whether it changes without the interval of that length whose single words have the largest sum of phi
+        flips_words    the same with the words' Shapley values, all words of the sentence being players
+
+    `drop*` are the same for the fall of the predicted class' logit; `same_*`: whether the interval is the coalition.
+    """
+    whole, *without = (np.array(row["logits"]) for row in rows)
+    now = int(whole.argmax())
+    flips = np.array([row.argmax() != now for row in without])
+    drops = np.array([whole[now] - row[now] for row in without])
+    start = coalition[0]
+    others = np.arange(len(without)) != start
+    one = np.random.default_rng([seed, start, len(without)]).choice(np.flatnonzero(others))
+    line = {"start": start, "stop": coalition[1], "flips": int(flips[start]), "drop": float(drops[start])}
+    line |= {"flips_one": int(flips[one]), "flips_others": float(flips[others].mean()), "drop_others": float(drops[others].mean())}
+    for name, values in (("alone", alone), ("words", words[:, now])):
+        at = int(np.convolve(values, np.ones(coalition[1] - start), "valid").argmax())
+        line |= {f"start_{name}": at, f"same_{name}": at == start}
+        line |= {f"flips_{name}": int(flips[at]), f"drop_{name}": float(drops[at])}
+    return line
 
 
 def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -212,11 +238,9 @@ def nearest(margins: Values, chosen: np.ndarray, others: np.ndarray) -> np.ndarr
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line per data, encoder and kind of prediction (wrong, right): flips, and their paired differences from the controls.
-
-    Differences (shares of sentences, drops in units of the logit) have 95 % bootstrap bounds over sentences; `p_CONTROL`: exact
-    McNemar tests, and with `_holm` Holm's over all tests of the frame.
-    """
+    """One line per data, encoder and kind of prediction (wrong, right): flips, and their paired differences from the controls
+    (shares of sentences, drops in units of the logit) with 95 % bootstrap bounds; `p_CONTROL`: exact McNemar tests, and with
+    `_holm` Holm's over all tests of the frame."""
     lines = []
     for key, group in grouped(frame, "data encoder wrong"):
         line = {"data": key["data"], "encoder": key["encoder"], "predictions": "wrong" if key["wrong"] else "right"}
@@ -242,11 +266,9 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def matched(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line per data and encoder: wrong less right predictions of pairs of nearly the same margin, both with a coalition.
-
-    `difference`: of flips without the coalition; `difference_words`: of flips less those without the interval by words. Shares of
-    pairs with 95 % bootstrap bounds over pairs; `p`: exact McNemar test of flips, `p_holm`: Holm's over the lines.
-    """
+    """One line per data and encoder: wrong less right predictions of pairs of nearly the same margin, both with a coalition:
+    `difference` of flips without it, `difference_words` of flips less those without the interval by words, with 95 % bootstrap
+    bounds over pairs; `p`: exact McNemar test of flips, `p_holm`: Holm's over the lines."""
     lines = []
     for line, group in grouped(_with_coalition(frame), "data encoder"):
         group = group.assign(excess=group.flips - group.flips_words)

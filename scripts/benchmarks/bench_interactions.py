@@ -18,7 +18,7 @@ import numpy as np
 import shapiq
 
 from probing.interactions import TableGame, table
-from probing.interactions import indices as ix
+from probing.interactions import game as ix
 from probing.provenance import versions
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))

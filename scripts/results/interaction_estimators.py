@@ -25,9 +25,8 @@ import numpy as np
 import pandas as pd
 
 from probing.interactions import segment_interaction
-from probing.interactions.baselines import APPROXIMATORS, approximated, told
+from probing.interactions.baselines import APPROXIMATORS, approximated, learned_p, told
 from probing.interactions.intervals import minimum_rows
-from probing.interactions.learned import learned_p
 from probing.provenance import versions
 from probing.studies.accuracy import BASELINES, times_fewer
 

@@ -10,7 +10,7 @@ import lzma
 import sys
 from pathlib import Path
 
-from probing.studies import job
+from probing import studies as job
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from output import manifest, write_json

@@ -1,8 +1,5 @@
-"""`probing interact`: the interactions of words in one sentence, as text.
-
-Per column (class or layer): v(N), v(empty), B, B_max, B_min, T and T / |v(N) - v(empty)|; then the best partitions as brackets in
-the sentence. Where contexts were sampled, also standard errors and T split (`probing.interactions.segment`).
-"""
+"""`probing interact`: the interactions of words in one sentence, as text: for each class or layer v(N), v(empty), B, B_max, B_min,
+T and T / |v(N) - v(empty)|, where contexts were sampled with standard errors and T split; then the best partitions as brackets."""
 
 from __future__ import annotations
 
@@ -24,8 +21,6 @@ ESTIMATED = 1000
 
 @dataclass
 class Interact:
-    """Options, as in `conf/interact.yaml`."""
-
     text: str = ""
     segment: str | None = None
     value: str | None = None
@@ -39,11 +34,7 @@ class Interact:
     seed: int = 0
 
     def run(self, encoder: Encoder) -> str:
-        """The text that the command prints.
-
-        Raises:
-            ConfigError: a mistake in the options; a sentence too long for the encoder or the method.
-        """
+        """The text that the command prints; ConfigError for a mistake in the options, or a sentence that is too long."""
         head = load_head(self.head, encoder) if self.head else None
         masking, estimator = Masking(self.masking, self.replacement), Estimator(self.method, self.budget, self.seed)
         game = TextGame(encoder, self.text, self.value, masking, layers=self.layers, target=self.target, head=head)
@@ -69,13 +60,10 @@ class Interact:
 
 
 def segment_of(text: str | None, n_words: int) -> tuple[int, int]:
-    """The segment that start:stop names; None is the whole sentence.
+    """The segment that start:stop names; None is the whole sentence; ConfigError if it is not start:stop, or out of range.
 
     >>> segment_of("3:6", 8), segment_of(None, 8)
     ((3, 6), (0, 8))
-
-    Raises:
-        ConfigError: not start:stop, or out of range.
     """
     if text is None:
         return 0, n_words

@@ -6,26 +6,24 @@ Constituents are the distinct spans of 2 to n - 1 tokens of a tree, punctuation 
     whole      constituents that are parts, by label
     unbroken   constituents that no boundary of the partition cuts, by label
     cut        word boundaries that the partition cuts: at a conjunction (CC), at punctuation, elsewhere
-    modifier   modifier and head, neighbours under one node, that the tree joins before either joins anything else
+    modifier   modifier and head (its right neighbour), under one node, that the tree joins before either joins anything else
 
-Chance, in the same sentence: `shuffled`, the parts in random order (same lengths, no overlap); `random`, intervals of the same
-lengths anywhere (exact). For modifiers `shuffled` is a tree that joins neighbours in random order (exact: 1/3, or 1/2 at the
-ends of the sentence), and `random` any other neighbours of the same tree.
-
-Left out: evalb's conventions, heads by rule (a modifier's head is its right neighbour).
+Chance, in the same sentence: `shuffled`, the parts in random order, or a tree that joins neighbours in random order (exact:
+1/3, or 1/2 at the ends of the sentence); `random`, intervals of the same lengths anywhere, or any other neighbours of the same
+tree.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from probing.data.readers.parsed import Node, Sentence
-from probing.interactions.partition import Partition
-from probing.interactions.tree import interaction_tree
+from probing.interactions.partition import Partition, interaction_tree
 
 Span = tuple[int, int]
 LABELS = {**dict.fromkeys(("S", "SBAR", "SQ", "SINV", "SBARQ"), "clause")}
@@ -59,11 +57,8 @@ def constituents(tree: Node) -> dict[Span, set[str]]:
 
 
 def compared(sentence: Sentence, partition: Partition, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-    """One line for each measure and group of a partition.
-
-    Keys: measure, group, number (of parts, constituents or boundaries), gold (constituents of the length), observed (how many of
-    them hold), shuffled and random (expected by chance).
-    """
+    """One line for each measure and group of a partition: number (of parts, constituents or boundaries), gold (constituents of
+    the length), observed (how many of them hold), shuffled and random (expected by chance)."""
     assert sentence.tree is not None
     n, gold, kinds = len(sentence.tokens), constituents(sentence.tree), boundary_kinds(sentence)
     lengths = np.array([stop - start for start, stop in partition])
@@ -103,11 +98,10 @@ def _holding(gold: dict[Span, set[str]], kinds: list[str], lengths: np.ndarray) 
 
 def boundary_kinds(sentence: Sentence) -> list[str]:
     """Of the boundary between word i and i + 1: conjunction or punctuation, if one of the two is, else other."""
-    kinds = []
-    for pair in zip(sentence.tags[:-1], sentence.tags[1:], strict=True):
-        punctuation = any(tag in PUNCTUATION for tag in pair)
-        kinds.append("conjunction" if "CC" in pair else "punctuation" if punctuation else "other")
-    return kinds
+    return [
+        "conjunction" if "CC" in pair else "punctuation" if any(tag in PUNCTUATION for tag in pair) else "other"
+        for pair in pairwise(sentence.tags)
+    ]
 
 
 def modifiers(sentence: Sentence, phi: list[float]) -> Iterator[dict[str, Any]]:
@@ -141,6 +135,6 @@ def _siblings(tree: Node) -> Iterator[tuple[int, str, str]]:
         node = stack.pop()
         stack += node.children
         words = [child.leaves() for child in node.children]
-        for left, right in zip(words[:-1], words[1:], strict=True):
+        for left, right in pairwise(words):
             if len(left) == len(right) == 1:
                 yield places[id(left[0])], left[0].category, right[0].category

@@ -1,17 +1,12 @@
 """The game of a sentence: words are players, and an encoder gives the value of the words that are present.
 
 For a classifier, v(S) is a class's logit z_c, its log-odds log p_c / (1 - p_c), or its probability p_c. For the layers of an
-encoder (f the pooled vector of a layer, or the states of all tokens side by side):
+encoder (f the pooled vector of a layer, or the states of all tokens side by side; 0 where no token is left)
 
     v_f(S) = <f(S), f(N)> / ||f(N)||^2,   so that v_f(N) = 1
 
-All classes, or all layers, come from the same forward passes. A sentence without any token left
-(`probing.interactions.text.masking`) has f = 0, so v_f = 0, and a classifier applies its head to the zero vector.
-
-T of a layer that hardly reacts to words is tiny; `T_relative` = T / |v(N) - v(empty)| is comparable between layers. States are
-float32, so interactions below about 1e-6 of v are rounding; T_relative is NaN where v(N) - v(empty) is below ten times that.
-
-Reference: Zhang et al. 2021 (AAAI 35, 10877-10886); their code takes the largest coordinate of f for v_f, ours does not.
+States are float32, so interactions below about 1e-6 of v are rounding. Reference: Zhang et al. 2021 (AAAI 35, 10877-10886);
+their code takes the largest coordinate of f for v_f, ours does not.
 """
 
 from __future__ import annotations
@@ -40,13 +35,11 @@ TOLERANCE = 1e-5
 
 
 class TextGame:
-    """A sentence, an encoder and a value as a game.
+    """A sentence, whose words are the players, an encoder and a value as a game.
 
     Args:
-        encoder: any encoder of the suite.
-        text: its words are the players.
-        value: of a class: logit, log-odds, probability; of layers: a pooling of the encoder (cls, mean, …), or all (tokens);
-            None: logit where there is a head, else mean.
+        value: of a class: logit, log-odds, probability; of layers: a pooling of the encoder, or all (tokens); None: logit or
+            mean.
         masking, replacement: a `Masking`, or the name of one; see `probing.interactions.text.masking`.
         layers: numbers of the layers to value; None: all. A class's value reads the head's layer.
         target: the class: predicted (of the whole sentence), all (a column each), or its name.
@@ -54,10 +47,8 @@ class TextGame:
         token_budget: tokens in a batch; changes values by rounding only.
 
     Attributes:
-        n_players: words.
-        advance: called with the number of rows after each batch; for a progress bar.
-        columns: names of the value columns.
-        values: the value of each column: logit, …, or a pooling.
+        advance: called with the number of rows after each batch.
+        columns, values: name of each value column, and its value: logit, …, or a pooling.
         predicted: the class of the whole sentence, or None without a head.
 
     Raises:
@@ -110,8 +101,6 @@ class TextGame:
         """Values of coalitions (m, words): (m,) of one column, or (m, columns)."""
         return _run([self], coalitions)
 
-    # Layers.
-
     def _prepare_layers(self, whole: States, layers: tuple[int, ...] | None) -> None:
         names = self.encoder.layer_names
         self.layers = tuple(range(len(names))) if layers is None else tuple(layers)
@@ -139,8 +128,6 @@ class TextGame:
         [x] = _pooled([states.layers[self.head.layer]], states, [self.head.layer], self.head.pooling)
         return self._of_logits(self.head.logits(x.cpu().numpy()))
 
-    # Classes.
-
     def _prepare_classes(self, head: LinearHead, whole: States, target: str) -> None:
         self._wanted = list(range(len(head.classes)))
         self.columns = head.classes
@@ -154,7 +141,6 @@ class TextGame:
         self._nothing = self._of_logits(head.logits(np.zeros((1, head.coef.shape[1]))))[0]
 
     def _of_logits(self, logits: Values) -> Values:
-        """(m, columns) from (m, classes)."""
         if self.value == "logit":
             return logits[:, self._wanted]
         if self.value == "probability":
@@ -173,7 +159,6 @@ class JointGame:
         self.values = tuple(value for game in games for value in game.values)
 
     def __call__(self, coalitions: Coalitions, /) -> Values:
-        """(m, columns)."""
         return _run(self.games, coalitions)
 
 
@@ -198,14 +183,7 @@ def _pooled(layers: list[torch.Tensor], states: States, numbers: Sequence[int], 
 
 @dataclass(frozen=True)
 class TextInteraction:
-    """Interactions of a segment of words in one value column.
-
-    Attributes:
-        column: class or layer.
-        value: logit, …, or a pooling.
-        whole, empty: v(N) and v(empty).
-        interaction: B, B_max, B_min, T, partitions, in the unit of v.
-    """
+    """The interaction of one column of a game (class or layer), in the unit of v; `whole`, `empty`: v(N) and v(empty)."""
 
     column: str
     value: str
@@ -225,11 +203,8 @@ def text_interactions(
     segment: tuple[int, int] | None = None,
     estimator: Estimator = EXACT,
 ) -> tuple[list[TextInteraction], int]:
-    """One result per column of the game, from the same model rows, and the number of those rows, v(N) and v(empty) included.
-
-    Args:
-        segment: (start, stop) in words; None: the whole sentence.
-    """
+    """One result per column of the game, from the same model rows, and the number of those rows, v(N) and v(empty) included;
+    without a segment for the whole sentence."""
     counted = CachedGame(game)
     results = segment_interactions(counted, segment or (0, game.n_players), estimator, tolerance=TOLERANCE)
     whole, empty = counted(np.array([[True], [False]]).repeat(game.n_players, 1)).reshape(2, -1)

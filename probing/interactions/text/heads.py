@@ -1,10 +1,6 @@
-"""Linear heads: class logits from one pooled layer, of a trained classifier or fitted on a frozen encoder.
+"""Linear heads: class logits = coef x + intercept from one pooled layer, of a trained classifier or fitted on a frozen encoder.
 
-    logits = coef x + intercept,   x the pooled vector of a layer
-
-`head_of` reads the head of a checkpoint of `probing train objective=sst2`; `fit_head` fits one by logistic regression
-(scikit-learn, C chosen on dev), so that class logits exist for any encoder. A fitted head is a folder of two files:
-`head.safetensors` and `head.json` (classes, layer, pooling, encoder, data, scores).
+A fitted head is a folder of two files: `head.safetensors` and `head.json` (classes, layer, pooling, encoder, data, scores).
 """
 
 from __future__ import annotations
@@ -18,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from probing.data.readers.files import read_text
 from probing.data.task import Task
@@ -29,6 +27,7 @@ from probing.store.extraction import extract
 from probing.store.results import key_of
 from probing.types import Representation, Values
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError)
 WEIGHTS, CARD = "head.safetensors", "head.json"
 VERSION = 2
 """Of `fit_head`: raise it when the same vectors would give another head."""
@@ -36,13 +35,8 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A linear map of one pooled layer to class logits.
-
-    Attributes:
-        coef: (classes, d); intercept: (classes,).
-        layer, pooling: of the vector that it reads.
-        made: encoder's fingerprint, data, scores, as plain JSON.
-    """
+    """A linear map of one pooled layer to class logits: coef (classes, d), intercept (classes,); `made`: encoder's fingerprint,
+    data, scores, as plain JSON."""
 
     coef: Values
     intercept: Values
@@ -52,19 +46,15 @@ class LinearHead:
     made: dict[str, Any] = field(default_factory=dict)
 
     def logits(self, x: Values) -> Values:
-        """(n, classes) from pooled vectors (n, d)."""
         return x @ self.coef.T + self.intercept
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that determines the logits."""
         content = json.dumps([self.coef.tolist(), self.intercept.tolist(), self.classes, self.layer, self.pooling])
         return hashlib.sha256(content.encode()).hexdigest()
 
     def save(self, folder: str | Path) -> Path:
         """Writes the two files; returns the folder."""
-        from safetensors.numpy import save_file
-
         folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         save_file({"coef": self.coef, "intercept": self.intercept}, folder / WEIGHTS)
@@ -74,21 +64,14 @@ class LinearHead:
 
 
 def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
-    """A fitted head of this encoder.
-
-    Raises:
-        EncoderError: the folder holds none, or one that was fitted on another encoder.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+    """A fitted head of this encoder; EncoderError if the folder holds none, or that of another encoder."""
     folder = Path(folder).expanduser()
     try:
         card = json.loads(read_text(folder / CARD, EncoderError))
         arrays = load_file(folder / WEIGHTS)
         head = LinearHead(arrays["coef"], arrays["intercept"], tuple(card["classes"]), card["layer"], card["pooling"], card["made"])
         made_on, name = head.made.get("fingerprint"), head.made.get("encoder")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError) as error:
+    except UNREADABLE as error:
         raise EncoderError(f"head={str(folder)!r} is no folder of a fitted head ({type(error).__name__}: {error})") from None
     if made_on != fingerprint(encoder):
         raise EncoderError(f"head={str(folder)!r} was fitted on {name}, other vectors than {encoder.name}'s")
@@ -96,14 +79,8 @@ def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
 
 
 def head_of(encoder: Encoder) -> LinearHead | None:
-    """The head that a checkpoint was trained with; None where there is none, or where `encoder.states` selects other states.
-
-    Raises:
-        EncoderError: the head cannot be read.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+    """The head that a checkpoint was trained with; None where there is none, or where `encoder.states` selects other states;
+    EncoderError if it cannot be read."""
     if not isinstance(encoder, CheckpointEncoder) or encoder.random_weights or encoder.states is not None:
         return None
     if not (encoder.folder / WEIGHTS).is_file():
@@ -115,7 +92,7 @@ def head_of(encoder: Encoder) -> LinearHead | None:
         if classes is None:
             return None  # a language model's softmax
         coef, intercept = (arrays[f"head.1.{name}"].astype(np.float64) for name in ("weight", "bias"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError) as error:
+    except UNREADABLE as error:
         raise EncoderError(f"{encoder.folder}: the head cannot be read ({type(error).__name__}: {error})") from None
     made = {"fingerprint": fingerprint(encoder), "data": manifest["data"], "test": manifest["test"]}
     return LinearHead(coef, intercept, tuple(classes), len(encoder.dims) - 1, encoder.architecture.pooling, made)
@@ -124,16 +101,8 @@ def head_of(encoder: Encoder) -> LinearHead | None:
 def fit_head(
     encoder: Encoder, task: Task, layer: int = -1, pooling: str = "mean", grid: Sequence[float] = (0.01, 0.1, 1.0, 10.0)
 ) -> LinearHead:
-    """Logistic regression on one pooled layer of a frozen encoder; `made` holds dev and test accuracy (0-1).
-
-    Args:
-        layer: its number; -1 is the last.
-        grid: values of C; the best on dev is taken.
-
-    Raises:
-        ConfigError: no such layer or pooling.
-        DataError: fewer than two classes.
-    """
+    """Logistic regression on one pooled layer of a frozen encoder, C best on dev; `made` holds dev and test accuracy (0-1).
+    ConfigError for a layer or pooling that is not there, DataError for fewer than two classes."""
     from sklearn.linear_model import LogisticRegression
 
     layers = len(encoder.dims)
@@ -159,25 +128,17 @@ def fit_head(
     if len(coef) == 1:  # two classes: scikit-learn keeps the second's log-odds, shared out evenly here
         coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
     coef = coef / scale
-    made = {
-        "fingerprint": fingerprint(encoder),
-        "encoder": encoder.name,
-        "task": task.name,
-        "sha256": task.sha256,
-        "C": best.C,
-        "dev": float(best.score(z["dev"], task.dev.labels)),
-        "test": float(best.score(z["test"], task.test.labels)),
-    }
+    made = {"fingerprint": fingerprint(encoder), "encoder": encoder.name, "task": task.name, "sha256": task.sha256, "C": best.C}
+    made |= {split: float(best.score(z[split], task.splits[split].labels)) for split in ("dev", "test")}
     return LinearHead(coef, intercept - coef @ mean, task.classes, layer, pooling, made)
 
 
 def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> LinearHead:
-    """The head of an encoder for a task, with its scores in `head.made`.
+    """The head of an encoder for a task, with its scores in `head.made`; `home`: run.dir, fitted heads are kept in its folder
+    heads.
 
     Args:
-        head: None: the one that the encoder was trained with on this task; fit: that one, or else one fitted by logistic
-            regression on the mean of the last layer; or the folder of a fitted one.
-        home: run.dir; fitted heads are kept in DIR/heads/<encoder>-<task>-<hash>/, shared by all studies.
+        head: None: the one that the encoder was trained with on this task; fit: that one, or else a fitted one; or a folder.
 
     Raises:
         ConfigError: the encoder has no head for the task, and head is None; or a folder's head has other classes.

@@ -1,14 +1,10 @@
-"""Interactions of words in many sentences, per layer or class, as tidy rows.
-
-One job is a segment of a sentence. Its columns (layers or classes) come from the same model rows, and give one row each. Finished
-jobs are kept (`probing.store.results`), so a killed run goes on.
-"""
+"""Interactions of words in many sentences, per layer or class, as tidy rows; finished cases are kept (`probing.store.results`)."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -53,16 +49,9 @@ def draw_cases(
     lengths: Sequence[int] = (3, 4, 5),
     seed: int = 0,
 ) -> list[Case]:
-    """Sentences of `words` (least, most) words, each with one segment at random.
-
-    Args:
-        count: sentences, drawn without replacement; all of them if there are fewer.
-        labels: of the texts, one each.
-        lengths: of segments, drawn uniformly, then the start among all that fit.
-
-    Raises:
-        ConfigError: no sentence of that length, or a segment longer than the shortest sentence.
-    """
+    """`count` sentences (or all) of `words` (least, most) words, drawn without replacement, each with one segment at random: its
+    length uniformly from `lengths`, then the start among all that fit. ConfigError if no sentence has that length, or a
+    segment is longer than the shortest."""
     if not lengths or min(lengths) < 1 or max(lengths) > words[0]:
         raise ConfigError(f"segments of {list(lengths)} words do not fit into sentences of {words[0]} to {words[1]} words")
     rows = [i for i, text in enumerate(texts) if words[0] <= len(text.split()) <= words[1]]
@@ -92,19 +81,15 @@ def layer_interactions(
     budget: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions, rows.
-
-    `phi`: interval values in the order of np.triu_indices, as JSON; `max_optima`, `min_optima`: number of tied partitions.
+    """One row per case and column: B, B_max, B_min, T with standard errors, T_split, T_relative, v(N), v(empty), partitions,
+    rows; `phi`: interval values in the order of np.triu_indices, as JSON; `max_optima`, `min_optima`: number of tied
+    partitions.
 
     Args:
-        folder: of the finished cases.
-        value: see `TextGame`; several values of layers come from the same forward passes.
-        masking, replacement, layers, head: see `TextGame`.
+        folder: of the finished cases, which stay if another cannot be measured; errors name its sentence.
+        value, masking, replacement, layers, head: see `TextGame`; several values of layers come from the same forward passes.
         target: of class values: predicted, true (the case's label), all, or a name.
         method, budget, seed: see `segment_interaction`.
-
-    Raises:
-        ConfigError, GameError, EncoderError: a case that cannot be measured, named by its sentence; finished ones stay.
     """
     masking, estimator = Masking.of(masking, replacement), Estimator.of(method, budget, seed)
     cases = [Case(*case) for case in cases]
@@ -122,28 +107,30 @@ def layer_interactions(
         "layers": layers,
         **asdict(estimator),
     }
-    targets = [case.label if target == "true" else target for case in cases]
-    for case, name in zip(cases, targets, strict=True):
+    parts: list[dict[str, Any]] = []
+    for case in cases:
+        name = case.label if target == "true" else target
         with _named(case):
             check_segment(case.segment, len(case.text.split()))
             if name is None and head:
                 raise ConfigError("target=true needs a label, and the case has none")
-    parts = [
-        {**settings, "target": name if head else None, "case": [*case.text.split(), *case.segment]}
-        for case, name in zip(cases, targets, strict=True)
-    ]
+        parts.append({**settings, "target": name if head else None, "case": [*case.text.split(), *case.segment]})
     results = ResultStore(folder)
     finished = [results.get(part) for part in parts]
     open_ = [i for i, rows in enumerate(finished) if rows is None]
 
     def game_of(i: int) -> TextGame | JointGame:
-        games = [
-            TextGame(encoder, cases[i].text, one, masking, layers=layers, target=str(targets[i]), head=head)
-            for one in several or [single]
-        ]
+        options: dict[str, Any] = {"layers": layers, "target": str(parts[i]["target"]), "head": head}
+        games = [TextGame(encoder, cases[i].text, one, masking, **options) for one in several or [single]]
         return JointGame(games) if several else games[0]
 
-    _announce(encoder, cases, open_, game_of, estimator)
+    done = f"{encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} done"
+    if open_:  # an estimate from a few rows of the first open case
+        sizes = [(stop - start, len(text.split())) for text, (start, stop), _ in (cases[i] for i in open_)]
+        n_rows = sum(planned_rows(m, n - m, estimator) for m, n in sizes)
+        with _named(cases[open_[0]]):
+            done += f"; about {n_rows:,} model rows, {human_seconds(n_rows * seconds_per_row(game_of(open_[0])))}"
+    info(done)
     with bar(f"interactions {encoder.name}", len(open_)) as advance:
         for i in open_:
             with _named(cases[i]):
@@ -158,7 +145,6 @@ def layer_interactions(
 
 
 def _row(encoder: Encoder, case: Case, game: TextGame | JointGame, one: TextInteraction) -> dict[str, Any]:
-    """The row of a case and column, as it is kept."""
     r, names = one.interaction, ("B", "B_max", "B_min", "T")
     return {
         "encoder": encoder.name,
@@ -191,20 +177,3 @@ def _named(case: Case) -> Iterator[None]:
         yield
     except ProbingError as error:
         raise type(error)(f"{case.text!r}: {error}") from None
-
-
-def _announce(
-    encoder: Encoder, cases: list[Case], open_: list[int], game_of: Callable[[int], TextGame | JointGame], estimator: Estimator
-) -> None:
-    """Logs the number of finished cases, and an estimate of the remaining time from a few rows of the first open case."""
-    done = f"{encoder.name}: {len(cases)} segments, {len(cases) - len(open_)} done"
-    if not open_:
-        info(done)
-        return
-    rows = 0
-    for case in (cases[i] for i in open_):
-        m = case.segment[1] - case.segment[0]
-        rows += planned_rows(m, len(case.text.split()) - m, estimator)
-    with _named(cases[open_[0]]):
-        seconds = rows * seconds_per_row(game_of(open_[0]))
-    info(f"{done}; about {rows:,} model rows, {human_seconds(seconds)}")

@@ -1,7 +1,6 @@
 """How words of a sentence are made absent, for every encoder: the players are the words of `text.split()`.
 
-A word's tokens (subwords, characters) follow it; tokens that belong to no word, such as [CLS], always stay. The masking changes
-values and best partitions, so it is part of every result's name.
+A word's tokens (subwords, characters) follow it; tokens that belong to no word, such as [CLS], always stay.
 
     mask, pad, unknown   the word vectors become that of the mask, padding or unknown token; positions and attention stay
     zero, mean           the word vectors become zero, or the mean row of the embedding matrix
@@ -10,27 +9,18 @@ values and best partitions, so it is part of every result's name.
     delete               the tokens are removed, what follows moves up
     replace              the word is replaced in the text by a given string, and the text is read anew
 
-    Hugging Face                     mask, pad, unknown where the tokenizer has the token; zero, mean, delete, replace; attention
-                                     but for `encoder=embeddings`
-    LSTM, CNNs, Transformer          mask, pad, unknown, zero, mean, delete, replace; attention: Transformer with reads=all
-      (`probing.encoders.networks`)   pad is the zero vector; a classifier's training never saw <mask>, only <unk>
-    ELMo, elmo-style                 zero (of the token vectors), delete, replace
-    any other                        delete (the text without the word is read anew), replace
+Possible are: in Hugging Face encoders all (mask, pad, unknown where the tokenizer has the token; attention not with
+`encoder=embeddings`); in networks (`probing.encoders.networks`) all, where pad is the zero vector, and attention only in a
+Transformer with reads=all; in ELMo and elmo-style zero (of the token vectors), delete, replace; in others delete, replace.
 
-Word vectors are replaced inside the encoder, where it looks them up (a forward hook), so positions, segments and what is pooled
-stay those of the whole sentence, and the coalition of all words is the encoder's own output. `pad` is the baseline of the research
-code of Zhang et al. 2021: token 0 of BERT with the attention mask left at 1.
-
-Nothing left: where neither a word nor a special token remains (delete, attention, in encoders without special tokens), the encoder
-is not run and there are no states; who reads states takes the zero vector.
-
-Left out: baselines learned or drawn from a corpus.
+Where neither a word nor a special token remains (delete, attention, in encoders without special tokens), the encoder is not
+run and there are no states; who reads states takes the zero vector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property, partial
 from typing import Any
 
@@ -58,20 +48,10 @@ Way = Callable[[torch.Tensor], AbstractContextManager[None]]
 
 
 class MaskedSentence:
-    """A sentence whose words may be absent.
-
-    Args:
-        encoder: any encoder of the suite.
-        text: split at blanks into words.
-        masking: one of `possible(encoder)`.
-        replacement: for `replace`, what stands in an absent word's place.
-
-    Attributes:
-        words: the players.
-        masking: the choice as results name it.
+    """A sentence whose words (split at blanks) may be absent; for `replace`, `replacement` stands in an absent word's place.
 
     Raises:
-        ConfigError: no word, a masking that is unknown or not possible for the encoder, a sentence longer than the encoder reads.
+        ConfigError: no word, a masking that is unknown or not possible for the encoder, a sentence longer than it reads.
     """
 
     def __init__(self, encoder: Encoder, text: str, masking: str = "pad", replacement: str | None = None):
@@ -102,11 +82,9 @@ class MaskedSentence:
                 )
 
     def run(self, coalitions: Coalitions, budget: int = TOKEN_BUDGET) -> Iterator[tuple[list[int], States]]:
-        """States of coalitions (m, words), batch by batch of at most `budget` tokens: the rows, and their states.
-
-        A row with nothing left is in no batch. The mask says which states count: with `attention` those of present tokens, else
-        those that count in the whole sentence, or in what is left of it.
-        """
+        """States of coalitions (m, words), batch by batch of at most `budget` tokens: the rows, and their states. A row with
+        nothing left is in no batch. The mask says which states count: with `attention` those of present tokens, else of all
+        that are left."""
         if self._way is None:
             items = self._items(coalitions)
             some = [i for i, item in enumerate(items) if len(item)]
@@ -199,11 +177,8 @@ class _WordVectors:
                 raise EncoderError(f"{self.name} does not look up one vector a token; use masking=delete")
             return torch.where(absent[..., None].to(vectors.device), vector.to(vectors), vectors)
 
-        handle = self.embedding().register_forward_hook(put_in)
-        try:
+        with self.embedding().register_forward_hook(put_in):
             yield
-        finally:
-            handle.remove()
 
 
 @contextmanager
@@ -213,12 +188,10 @@ def _unattended(modules: Callable[[], Any], name: str, off: int | bool, absent: 
     def switch(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return args, {**kwargs, name: kwargs[name].masked_fill(absent.to(kwargs[name].device), off)}
 
-    handles = [module.register_forward_pre_hook(switch, with_kwargs=True) for module in modules()]
-    try:
+    with ExitStack() as hooks:
+        for module in modules():
+            hooks.enter_context(module.register_forward_pre_hook(switch, with_kwargs=True))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

@@ -4,13 +4,9 @@ For each label set minimise, over weights W (K, d + 1) of features whose last on
 
     (1 / n) sum_i loss(y_i, W x_i) + lambda ||W without intercepts||^2 / 2
 
-with the logistic loss where K = 1, and softmax cross-entropy else. Label sets may lack labels (`NO_LABEL`), as many in each: the
-folds of a cross-validation are solved side by side. Preconditioners: probing.probes.solver.preconditioner.
-
-Three decisions rest on counts of products with the data, and should not be undone without counting again. Steps end where the
-objective is flat (`WOLFE_C2`), not merely lower: under weak penalties this saves up to half of the iterations. A first direction
-may be given: from one C to the next an optimum moves in about the same direction. Newton's method by conjugate gradients is not
-used: it needs as many products as L-BFGS.
+with the logistic loss where K = 1, and softmax cross-entropy else. Label sets may lack labels (`NO_LABEL`), as many in each.
+Steps end where the objective is flat (`WOLFE_C2`), not merely lower, which saves products with the data under weak penalties.
+A first direction may be given: from one C to the next an optimum moves in about the same direction.
 """
 
 from __future__ import annotations
@@ -37,13 +33,8 @@ WOLFE_C2 = 0.2
 
 
 class CurvaturePair(NamedTuple):
-    """One update of L-BFGS, for L label sets (Nocedal & Wright 2006, section 7.2).
-
-    Attributes:
-        s, y: changes of the weights and of the gradient, (L, K, d + 1).
-        preconditioned_y: the preconditioner times y.
-        sy: their inner products, (L, 1, 1); infinite where the pair is not used, because it would be no positive curvature.
-    """
+    """One update of L-BFGS, for L label sets (Nocedal & Wright 2006, section 7.2): changes of weights and gradient, (L, K, d +
+    1), the preconditioner times y, and the inner products s y, (L, 1, 1), infinite where they are not positive."""
 
     s: torch.Tensor
     y: torch.Tensor
@@ -60,12 +51,8 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 class LineSearch:
-    """The line search of one label set, by cubic interpolation (Nocedal & Wright 2006, section 3.5).
-
-    Attributes:
-        size: the step size to be evaluated next, or the accepted one.
-        done: whether `size` is accepted.
-    """
+    """The line search of one label set, by cubic interpolation (Nocedal & Wright 2006, section 3.5). `size`: the step size to be
+    evaluated next, or, if `done`, the accepted one."""
 
     def __init__(self, value: float, derivative: float) -> None:
         self.size, self.done = 1.0, False
@@ -113,11 +100,9 @@ def minimise(
 ) -> tuple[Iterate, torch.Tensor, torch.Tensor]:
     """Run preconditioned L-BFGS on L label sets side by side; return the optima, their iterations, whether they converged.
 
-    Each label set keeps its own step size; those that have converged leave the batch.
-
     Args:
-        loss: at the start; with a single label set, at the optimum afterwards. If it is not of full precision, label sets end, not
-            converged, once the objective is too small for it, or falls by less than a hundredth of the predicted decrease.
+        loss: at the start; if it is not of full precision, label sets end, not converged, once the objective is too small for
+            it, or falls by less than a hundredth of the predicted decrease.
         first_direction: of the first step, where it descends; shaped like the weights.
         loose: stop at the `LOOSE_FACTOR` tolerance.
     """
@@ -202,10 +187,7 @@ def _take_step(
 def _two_loop_recursion(
     gradient: torch.Tensor, preconditioned: torch.Tensor, pairs: Sequence[CurvaturePair], gamma: torch.Tensor
 ) -> torch.Tensor:
-    """L-BFGS's inverse Hessian times the gradient, from gamma times the preconditioner (Nocedal & Wright 2006, algorithm 7.4).
-
-    The preconditioner is linear, so that its product with the vector of the first loop is a sum of products that are known.
-    """
+    """L-BFGS's inverse Hessian times the gradient, from gamma times the preconditioner (Nocedal & Wright 2006, algorithm 7.4)."""
     q, r = gradient.clone(), preconditioned.clone()
     alphas = []
     for pair in reversed(pairs):

@@ -1,9 +1,7 @@
 """Losses and gradients of logistic regressions of several label sets on one matrix of features.
 
-A step of the solver (probing.probes.solver.lbfgs) takes two products with the features: one gives the logits along a direction, the
-other the gradient where the step ends. Logits are linear in the weights, so that any step size in between costs no product.
-
-Sentences run along the last axis of everything: products of few columns are several times as fast as with sentences first.
+A step of the solver (probing.probes.solver.lbfgs) takes two products with the features: one gives the logits along a
+direction, the other the gradient where the step ends. Sentences run along the last axis of everything.
 """
 
 from __future__ import annotations
@@ -33,14 +31,11 @@ MIXED_PRECISION_ROWS = 512
 class Matrix(NamedTuple):
     """Features of n sentences, and the eigenbasis of their covariance, in which weights, gradients and steps are written.
 
-    With few columns the features themselves stay as they are: rotating the weights at each product costs less than rotating every
-    sentence once.
-
     Attributes:
         features: with a last row of ones for the intercept, sentences along the last axis, (d + 1, n).
-        basis: orthogonal, (d + 1, d + 1); it leaves the intercept alone.
-        spectrum: eigenvalues of the covariance and a one for the intercept, (d + 1,).
-        rotated: whether the features are in the eigenbasis.
+        basis, spectrum: orthogonal, (d + 1, d + 1), it leaves the intercept alone; and eigenvalues, one of the intercept, (d +
+            1,).
+        rotated: whether the features are in the eigenbasis; with few columns the weights are rotated at each product instead.
         blocks: for products with many columns, each block of sentences laid out twice, for logits and for gradients; or none.
     """
 
@@ -52,7 +47,7 @@ class Matrix(NamedTuple):
 
     def for_columns(self, columns: int) -> Matrix:
         """Return this matrix, laid out for products with weights of so many logistic columns."""
-        if columns <= FEW_COLUMNS:
+        if columns <= FEW_COLUMNS or self.rotated:
             return self
         rotated = self._replace(features=self.basis.T @ self.features, rotated=True)
         if not onednn.pays():
@@ -84,13 +79,7 @@ class Matrix(NamedTuple):
 
 
 class Iterate(NamedTuple):
-    """L weight matrices with their losses and gradients; neither contains the penalty, so that any C can start here.
-
-    Attributes:
-        weights: (L, K, d + 1).
-        loss: mean, in nats, float64, (L,).
-        gradient: of the loss, like the weights.
-    """
+    """L weight matrices (L, K, d + 1) with mean losses in nats, float64, (L,), and gradients; neither contains the penalty."""
 
     weights: torch.Tensor
     loss: torch.Tensor
@@ -109,11 +98,7 @@ class Iterate(NamedTuple):
 
 
 def count_labelled(targets: torch.Tensor) -> int:
-    """Return how many sentences each label set (L, n) has a label for.
-
-    Raises:
-        ValueError: the label sets differ in it.
-    """
+    """Return how many sentences each label set (L, n) has a label for; ValueError if the label sets differ in it."""
     counts = set((targets != NO_LABEL).sum(1).tolist())
     if len(counts) != 1:
         raise ValueError(f"label sets side by side leave out different numbers of sentences: {sorted(counts)} labels")
@@ -121,17 +106,9 @@ def count_labelled(targets: torch.Tensor) -> int:
 
 
 class LogisticLoss:
-    """The losses of L label sets at their weights and along a direction: `set_direction`, `evaluate` step sizes, `accept` the last.
-
-    Memory: three numbers for each sentence, label set and logistic column; those of a `take` are its own.
-
-    Attributes:
-        n: sentences that each label set has a label for.
-        iterate: the weights, with loss and gradient.
-        BLOCK: sentences in a block; `BLOCK_ROWS` or a part of it.
-        FULL_PRECISION: whether all products are float32.
-        MIN_OBJECTIVE: smaller objectives, in nats, need another class.
-    """
+    """The losses of L label sets at their weights and along a direction: `set_direction`, `evaluate` step sizes, `accept` one.
+    `n`: sentences that each label set has a label for; `BLOCK`: sentences in a block, `BLOCK_ROWS` or a part of it;
+    `FULL_PRECISION`: whether all products are float32; `MIN_OBJECTIVE`: smaller objectives, in nats, need another class."""
 
     BLOCK, FULL_PRECISION, MIN_OBJECTIVE = BLOCK_ROWS, True, 0.0
 
@@ -209,20 +186,14 @@ class LogisticLoss:
             yield block.abs().addcmul_(block, block, value=-1)  # p - y is p, or p - 1
 
     def _summed_gradient(self) -> torch.Tensor:
-        """Gradient of the summed loss at the last evaluation."""
         return self.matrix.weighted_sums(self._residuals)
 
 
 class MixedPrecisionLoss(LogisticLoss):
-    """The loss of one label set with bfloat16 products (8 bits of precision), for loose solutions of many classes.
-
-    Logits and gradient are kept in float32, and corrected by products of changes: of a direction that is itself rounded, so that
-    logits and weights agree, and of the change of the residuals. The rounding's error shrinks with the changes, as in iterative
-    refinement (Higham 2002, Accuracy and Stability of Numerical Algorithms, chapter 12). The remainder of a rounded change enters
-    the next change; without it the solver gets stuck. The features stay rounded: enough for the `lbfgs.LOOSE_FACTOR` tolerance of
-    most objectives above `MIN_OBJECTIVE`, not for the exact optimum, which needs `LogisticLoss`.
-
-    Memory: four numbers for each sentence and logistic column, the features twice in bfloat16.
+    """The loss of one label set with bfloat16 products (8 bits of precision), for loose solutions of many classes. Logits and
+    gradient are kept in float32, and corrected by products of changes: of a direction that is itself rounded, and of the
+    change of the residuals, as in iterative refinement (Higham 2002, Accuracy and Stability of Numerical Algorithms, chapter
+    12). The remainder of a rounded change enters the next change; without it the solver gets stuck.
     """
 
     BLOCK, FULL_PRECISION, MIN_OBJECTIVE = MIXED_PRECISION_ROWS, False, 0.1

@@ -1,8 +1,8 @@
 """Approximate inverse Hessians of logistic regressions.
 
-In the eigenbasis of the features' covariance (eigenvalues s_j) the diagonal 1 / (h s_j + lambda), h the mean of p (1 - p), is close
-to the inverse Hessian while all sentences are about equally uncertain. Under weak penalties few sentences are uncertain, and other
-ones for each class: problems that need many iterations get blocks of their true Hessian, class by class.
+In the eigenbasis of the features' covariance (eigenvalues s_j) the diagonal 1 / (h s_j + lambda), h the mean of p (1 - p), is
+close to the inverse Hessian while all sentences are about equally uncertain. Problems that need many iterations, as under weak
+penalties, get blocks of their true Hessian, class by class.
 """
 
 from __future__ import annotations
@@ -20,13 +20,8 @@ TOP_ROWS = 32
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """An approximate inverse Hessian of L problems, one block for each logistic column.
-
-    Attributes:
-        diagonal: (L, K or 1, d + 1).
-        factor, inner: V (L, K, r, d + 1) and A (L, K, r, r) of diagonal - V'AV, or None.
-        dense: whole blocks, (L, K, d + 1, d + 1), in place of the diagonal, or None.
-    """
+    """An approximate inverse Hessian of L problems, one block for each logistic column: a diagonal (L, K or 1, d + 1); or
+    diagonal - V'AV, V (L, K, r, d + 1) the factor and A (L, K, r, r) inner; or dense blocks (L, K, d + 1, d + 1)."""
 
     diagonal: torch.Tensor
     factor: torch.Tensor | None = None
@@ -74,11 +69,9 @@ def block_iterations(loss: LogisticLoss, loose: bool) -> tuple[int, ...]:
 
 
 def block_preconditioner(loss: LogisticLoss, lam: float) -> Preconditioner:
-    """Return the inverse of each column's own block of the Hessian, sum_i p_ik (1 - p_ik) x_i x_i' / n + lambda.
-
-    With few columns the whole block, over the sentences with more than a hundredth of the mean weight; with many the `TOP_ROWS`
-    sentences of the largest weights, by Woodbury's identity, over a diagonal that stands for the others.
-    """
+    """Return the inverse of each column's own block of the Hessian, sum_i p_ik (1 - p_ik) x_i x_i' / n + lambda: with few columns
+    over the sentences with more than a hundredth of the mean weight; with many over the `TOP_ROWS` sentences of the largest
+    weights, by Woodbury's identity, and a diagonal that stands for the others."""
     label_sets, columns, p = loss.iterate.weights.shape
     matrix, spectrum, n = loss.matrix, loss.matrix.spectrum, loss.n
     ridge = _ridge(spectrum, lam)
