@@ -16,7 +16,7 @@ from probing.encoders.base import Item, States, pool
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable, run
 from probing.errors import ConfigError
-from probing.training.objective import Headed, Objective
+from probing.training.objective import Headed, Objective, Prepared
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Classification(Objective):
         return LabelledSentences(self, load(self.task, root), architecture)
 
 
-class LabelledSentences:
+class LabelledSentences(Prepared):
     """The three splits of a task, prepared for a classifier."""
 
     def __init__(self, objective: Classification, task: Task, architecture: Architecture):

@@ -25,7 +25,7 @@ from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable, padded
 from probing.encoders.networks.vocabulary import MASK, SPECIAL, UNKNOWN
 from probing.errors import ConfigError, DataError
-from probing.training.objective import Headed, Objective
+from probing.training.objective import Headed, Objective, Prepared
 
 HIDDEN_SHARE = 0.15
 
@@ -59,7 +59,7 @@ class LanguageModel(Objective):
         return Text(self, paths, architecture)
 
 
-class Text:
+class Text(Prepared):
     """The distinct sentences of text files, split by hash into train, dev and test."""
 
     def __init__(self, objective: LanguageModel, paths: Sequence[Path], architecture: Architecture):

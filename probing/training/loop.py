@@ -22,6 +22,7 @@ from torch import nn
 
 from probing.encoders.base import Item, resolve_device
 from probing.encoders.networks.architecture import Architecture
+from probing.encoders.networks.checkpoint import save_tensors
 from probing.errors import EncoderError
 from probing.files import atomic
 from probing.log import bar, human_seconds, info
@@ -81,9 +82,8 @@ class Loop:
 
     def _epoch(self) -> None:
         start, cpu, state = time.perf_counter(), time.process_time(), self.state
-        batches = batched(
-            self.prepared.items["train"], self.objective.batch_tokens, np.random.default_rng([self.seed, state["epoch"]])
-        )
+        rng = np.random.default_rng([self.seed, state["epoch"]])
+        batches = batched(self.prepared.items["train"], self.objective.batch_tokens, rng)
         self.model.train()
         total, n = 0.0, 0
         with bar(f"epoch {state['epoch'] + 1}", len(batches)) as advance:
@@ -191,12 +191,6 @@ def batched(items: Sequence[Item], budget: int, rng: np.random.Generator | None)
 
 def formatted(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if name not in ("loss", "negative log-likelihood"))
-
-
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    from safetensors.torch import save_file
-
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, metadata)
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -85,19 +85,12 @@ class Headed(nn.Module):
 
 
 class Prepared(Protocol):
-    """An objective with its data. `select` names the dev score that decides, the higher the better."""
+    """An objective with its data: items and facts of its splits. `select` names the dev score that decides, the higher the better."""
 
-    @property
-    def vocabulary(self) -> TrainedVocabulary: ...
-
-    @property
-    def items(self) -> Mapping[str, Sequence[Item]]: ...
-
-    @property
-    def data(self) -> dict[str, Any]: ...
-
-    @property
-    def select(self) -> str: ...
+    vocabulary: TrainedVocabulary
+    items: Mapping[str, Sequence[Item]]
+    data: dict[str, Any]
+    select: str
 
     def model(self, network: Readable, architecture: Architecture) -> Headed:
         """The network with its head, as one module for one optimiser and one file."""

@@ -9,9 +9,7 @@ import hashlib
 import json
 import re
 import shutil
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +23,7 @@ from probing.errors import ConfigError, EncoderError
 from probing.files import replace_file
 from probing.log import human_seconds, info
 from probing.provenance import versions
-from probing.training.loop import PROGRESS, Loop, formatted, save_tensors
+from probing.training.loop import PROGRESS, Loop, formatted
 from probing.training.objective import Objective, Prepared
 
 VERSION = 1
@@ -55,8 +53,8 @@ def train(
     prepared = objective.prepare(Path(root).expanduser(), architecture)
     inputs = {
         "version": VERSION,
-        "architecture": _options(architecture),
-        "objective": _options(objective),
+        "architecture": checkpoint.preset_of(architecture),
+        "objective": checkpoint.preset_of(objective),
         "data": prepared.data["sha256"],
         "seed": seed,
     }
@@ -77,7 +75,7 @@ def train(
         loop.run()
         manifest = inputs | {"key": key, "data": prepared.data} | loop.outcome() | {"versions": versions()}
     checkpoint.save(folder, architecture, loop.model.network, prepared.vocabulary)
-    save_tensors(folder / HEAD, {k: v for k, v in loop.model.state_dict().items() if not k.startswith("network.")})
+    checkpoint.save_tensors(folder / HEAD, {k: v for k, v in loop.model.state_dict().items() if not k.startswith("network.")})
     replace_file(folder / checkpoint.MANIFEST, json.dumps(manifest, indent=1).encode())
     (folder / PROGRESS).unlink(missing_ok=True)
     scores = f"{formatted(manifest['dev'])} on dev, {formatted(manifest['test'])} on test"
@@ -106,9 +104,3 @@ def load_model(folder: str | Path, root: str | Path) -> tuple[nn.Module, Prepare
     if lost := [key for key in missing if not key.startswith("network.")] + unknown:
         raise EncoderError(f"{encoder.folder / HEAD} is not the head of this checkpoint: {', '.join(lost[:4])}")
     return model.eval(), prepared
-
-
-def _options(preset: Any) -> dict[str, Any]:
-    """The preset that makes the object again."""
-    target = f"{type(preset).__module__}.{type(preset).__qualname__}"
-    return {"_target_": target} | {field.name: getattr(preset, field.name) for field in fields(preset) if field.init}

@@ -25,7 +25,7 @@ from probing.errors import EncoderError
 
 
 @dataclass(frozen=True)
-class Characters:
+class Characters(Vocabulary):
     """The `Vocabulary` of characters: a token is a word, as a tuple of `width` character ids, ends and padding included."""
 
     width: int
@@ -37,9 +37,6 @@ class Characters:
 
     def ids(self, texts: Sequence[str]) -> list[list[tuple[int, ...]]]:
         return [[character_ids(word, self.width) for word in text.split()] for text in texts]
-
-    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        return [list(range(len(text.split()))) for text in texts]
 
 
 @dataclass

@@ -12,16 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from probing.config import build
 from probing.data.readers.files import decoded
 from probing.encoders.base import check_device, name_in_tables
-from probing.encoders.networks.architecture import Architecture
-from probing.encoders.networks.encoder import NetworkEncoder
+from probing.encoders.networks.architecture import Architecture, NetworkEncoder
 from probing.encoders.networks.network import Readable
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import ConfigError, EncoderError
+
+if TYPE_CHECKING:
+    import torch
 
 CONFIG, WEIGHTS, VOCABULARY, MANIFEST = "config.json", "model.safetensors", "tokenizer.json", "manifest.json"
 
@@ -64,9 +66,7 @@ class CheckpointEncoder(NetworkEncoder):
 
     @property
     def origin(self) -> str:
-        return (
-            f"random weights, architecture and vocabulary of {self.folder}" if self.random_weights else f"the folder {self.folder}"
-        )
+        return f"{'random weights, architecture and vocabulary of' if self.random_weights else 'the folder'} {self.folder}"
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -104,7 +104,7 @@ class CheckpointEncoder(NetworkEncoder):
 
     def _described(self) -> Mapping[str, Any]:
         if self.random_weights:
-            return replace(self.architecture, init_seed=self.init_seed)._described()
+            return super()._described()
         return {"sha256": hashlib.sha256(self._bytes(WEIGHTS)).hexdigest()}
 
     def _weights(self) -> Mapping[str, Any] | None:
@@ -144,11 +144,20 @@ class CheckpointEncoder(NetworkEncoder):
 
 def save(folder: Path, architecture: Architecture, network: Readable, vocabulary: TrainedVocabulary) -> None:
     """Writes a checkpoint without its manifest, and the architecture's own format if it has one."""
+    save_tensors(folder / WEIGHTS, network.state_dict())
+    (folder / VOCABULARY).write_text(vocabulary.saved, encoding="utf-8")
+    architecture.export(network, folder)
+    (folder / CONFIG).write_text(json.dumps(preset_of(architecture), indent=1))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors of any device to a safetensors file."""
     from safetensors.torch import save_file
 
-    save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS)
-    vocabulary.save(folder / VOCABULARY)
-    target = f"{type(architecture).__module__}.{type(architecture).__qualname__}"
-    options = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
-    architecture.export(network, folder)
-    (folder / CONFIG).write_text(json.dumps({"_target_": target, **options}, indent=1))
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, metadata)
+
+
+def preset_of(made: Any) -> dict[str, Any]:
+    """The preset from which `probing.config.build` makes the architecture or objective again."""
+    target = f"{type(made).__module__}.{type(made).__qualname__}"
+    return {"_target_": target} | {field.name: getattr(made, field.name) for field in fields(made) if field.init}

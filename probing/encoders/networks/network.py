@@ -13,12 +13,12 @@ Layer 0 is the word embedding alone, without positions.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from probing.encoders.base import Item, States
 from probing.encoders.networks.vocabulary import CLOSE, OPEN, PAD
@@ -71,7 +71,6 @@ class Network(Readable):
         self.backward_dims = None if self.backwards is None else [none, *[back] * n]
 
     def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The arguments of `forward`: ids (batch, tokens) and lengths (batch,)."""
         return padded(items, self.embedding.weight.device)
 
     def counted(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -80,9 +79,8 @@ class Network(Readable):
 
     def forward(self, ids: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """States of every layer, (batch, tokens, dims[l]), from ids (batch, tokens), padded on the right, and lengths (batch,)."""
-        vectors = self.embedding(ids)
+        vectors, directions = self.embedding(ids), []
         x = self.dropout(vectors)
-        directions = []
         if self.forwards is not None:
             directions.append(self.forwards(x, lengths))
         if self.backwards is not None:
@@ -106,7 +104,5 @@ def run(network: Readable, items: Sequence[Item]) -> States:
 
 def padded(items: Sequence[Item], device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids (batch, tokens), padded on the right, and lengths (batch,)."""
-    lengths = torch.tensor([len(item) for item in items])
-    ids = torch.full((len(items), int(lengths.max())), PAD)
-    ids[torch.arange(ids.shape[1])[None] < lengths[:, None]] = torch.tensor(list(itertools.chain.from_iterable(items)))
-    return ids.to(device), lengths.to(device)
+    ids = pad_sequence([torch.tensor(item, dtype=torch.long) for item in items], batch_first=True, padding_value=PAD)
+    return ids.to(device), torch.tensor([len(item) for item in items], device=device)

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from probing.encoders.base import words_of_spans
@@ -30,7 +29,6 @@ class Vocabulary(Protocol):
 
     @property
     def size(self) -> int: ...
-
     @property
     def description(self) -> Mapping[str, Any]: ...
 
@@ -39,12 +37,12 @@ class Vocabulary(Protocol):
         ...
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        """For each token the index of its word in `text.split()`; None for the marks at a sentence's ends."""
-        ...
+        """For each token the index of its word in `text.split()`; None for the marks at a sentence's ends. By default one a word."""
+        return [list(range(len(text.split()))) for text in texts]
 
 
 @dataclass(frozen=True)
-class HashedWords:
+class HashedWords(Vocabulary):
     """Ids from a hash of each word: any word has one, and two words may share it."""
 
     buckets: int
@@ -64,9 +62,6 @@ class HashedWords:
     def _id(self, word: str) -> int:
         digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
         return len(SPECIAL) + int.from_bytes(digest, "little") % self.buckets
-
-    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        return [list(range(len(text.split()))) for text in texts]
 
 
 class TrainedVocabulary:
@@ -93,14 +88,13 @@ class TrainedVocabulary:
         return {"kind": "trained", "sha256": hashlib.sha256(self.saved.encode()).hexdigest()}
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch([_MARKS.sub("‹", text) for text in texts])]
+        return [encoding.ids for encoding in self._encoded(texts)]
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        encoded = self._tokenizer.encode_batch([_MARKS.sub("‹", text) for text in texts])
-        return [words_of_spans(text, encoding.offsets) for text, encoding in zip(texts, encoded, strict=True)]
+        return [words_of_spans(text, encoding.offsets) for text, encoding in zip(texts, self._encoded(texts), strict=True)]
 
-    def save(self, path: Path) -> None:
-        path.write_text(self.saved, encoding="utf-8")
+    def _encoded(self, texts: Sequence[str]) -> list[Any]:
+        return self._tokenizer.encode_batch([_MARKS.sub("‹", text) for text in texts])
 
 
 def train_vocabulary(
@@ -122,12 +116,7 @@ def train_vocabulary(
     least = len(SPECIAL) + (256 if kind == "subwords" else 0)
     if size <= least:
         raise EncoderError(f"a vocabulary of {size} has no room beside its {least} special tokens{' and bytes' * (least > 5)}")
-    shared: dict[str, Any] = {
-        "vocab_size": size,
-        "min_frequency": min_count,
-        "special_tokens": list(SPECIAL),
-        "show_progress": False,
-    }
+    shared: Any = {"vocab_size": size, "min_frequency": min_count, "special_tokens": list(SPECIAL), "show_progress": False}
     trainer: trainers.Trainer
     if kind == "words":
         tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
