@@ -85,7 +85,7 @@ class Headed(nn.Module):
 
 
 class Prepared(Protocol):
-    """An objective with its data: items and facts of its splits. `select` names the dev score that decides, the higher the better."""
+    """An objective with its data. `select` names the dev score that decides, the higher the better."""
 
     vocabulary: TrainedVocabulary
     items: Mapping[str, Sequence[Item]]

@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device
-from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, read_options
-from probing.encoders.elmo.hdf5 import check_file
+from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, check_file, read_options
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 from probing.files import file_sha256

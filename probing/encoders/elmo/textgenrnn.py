@@ -35,7 +35,7 @@ import numpy as np
 
 from probing.data.readers.files import read_json
 from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, words_of_spans
-from probing.encoders.elmo.hdf5 import read_arrays, weight
+from probing.encoders.elmo.elmo_format import read_arrays, weight
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 from probing.files import file_sha256

@@ -6,8 +6,8 @@ a capacity pass tokens by when they are full. Vectors are stored, so they may de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from probing.encoders.base import Item, Pooled, States
 from probing.errors import StatesError
@@ -31,8 +31,8 @@ LARGE = 16
 class BatchRunner:
     """Runs batches so that no sentence depends on another.
 
-    Two sentences may also be run alone: the shortest one of a padded batch that is much wider or more padded than those before, and
-    the last one of the first large batch. If one has other states alone, this batch and all later ones are split.
+    The shortest sentence of a padded batch that is much wider or more padded than those before is also run alone, and so is the
+    last one of the first large batch. If one has other states alone, this batch and all later ones are split.
 
     Args:
         name: of the encoder, for messages.
@@ -48,35 +48,18 @@ class BatchRunner:
         self.name, self.batching, self.tolerance, self.width, self.padding = name, batching, tolerance, width, padding
         self.checked_large = False
 
-    def states(self, items: Sequence[Item], run: Callable[[Sequence[Item]], States]) -> States:
-        return self._run(items, run, lambda states: states.layers, _joined_states)
-
-    def pooled(self, items: Sequence[Item], run: Callable[[Sequence[Item]], Pooled]) -> Pooled:
-        return self._run(items, run, _as_layers, _joined_pooled)
-
-    def _run(
-        self,
-        items: Sequence[Item],
-        run: Callable[[Sequence[Item]], T],
-        layers_of: Callable[[T], Sequence[torch.Tensor]],
-        join: Callable[[Sequence[T], torch.Tensor], T],
-    ) -> T:
-        """The result of `run`, on the items together or on parts of them.
-
-        Args:
-            layers_of: gives the layers (batch, tokens, dim) of a result.
-            join: makes one result of several, and reorders its rows.
-        """
+    def run(self, items: Sequence[Item], run: Callable[[Sequence[Item]], T]) -> T:
+        """The result of `run`, on the items together or on parts of them."""
         groups = self._groups([len(item) for item in items])
         if len(groups) == 1:
             result = run(items)
-            if self._check(items, layers_of(result), lambda item: layers_of(run([item]))):
+            if self._check(items, _layers(result), lambda item: _layers(run([item]))):
                 return result
             groups = self._groups([len(item) for item in items])
         import torch
 
         order = torch.tensor([i for rows in groups for i in rows]).argsort()
-        return join([self._run([items[i] for i in rows], run, layers_of, join) for rows in groups], order)
+        return _joined([self.run([items[i] for i in rows], run) for rows in groups], order)
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Rows of the sentences that share a batch."""
@@ -144,30 +127,27 @@ def close(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor], length: 
     return True
 
 
-def _as_layers(result: Pooled) -> list[torch.Tensor]:
-    """Vectors (batch, dim) as layers of one token."""
+def _layers(result: States | Pooled) -> Sequence[torch.Tensor]:
+    """The layers (batch, tokens, dim) of a result; a vector counts as one token."""
+    if isinstance(result, States):
+        return result.layers
     return [vectors[:, None] for layers in result.vectors.values() for vectors in layers]
 
 
-def _joined_pooled(parts: Sequence[Pooled], order: torch.Tensor) -> Pooled:
-    import torch
-
-    vectors = {
-        pooling: [torch.cat(layers)[order] for layers in zip(*(part.vectors[pooling] for part in parts), strict=True)]
-        for pooling in parts[0].vectors
-    }
-    return Pooled(vectors, torch.cat([part.counted for part in parts])[order])
-
-
-def _joined_states(parts: Sequence[States], order: torch.Tensor) -> States:
+def _joined(parts: Sequence[Any], order: torch.Tensor) -> Any:
+    """One result of several, its rows in the order given."""
     import torch
     from torch.nn.functional import pad
 
-    width = max(part.mask.shape[1] for part in parts)
-
-    def joined(values: Sequence[torch.Tensor]) -> torch.Tensor:
-        """(batch, tokens, …), padded with zeros to the width of the widest part."""
+    def rows(values: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(batch, tokens, …), padded with zeros to the width of the widest part; or (batch, dim)."""
+        width = max(v.shape[1] for v in values)
         return torch.cat([pad(v, (0, 0) * (v.ndim - 2) + (0, width - v.shape[1])) for v in values])[order]
 
-    layers = [joined(layer) for layer in zip(*(part.layers for part in parts), strict=True)]
-    return States(layers, joined([part.mask for part in parts]))
+    def layers(of_parts: Iterable[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+        return [rows(layer) for layer in zip(*of_parts, strict=True)]
+
+    if isinstance(parts[0], States):
+        return States(layers(part.layers for part in parts), rows([part.mask for part in parts]))
+    vectors = {pooling: layers(part.vectors[pooling] for part in parts) for pooling in parts[0].vectors}
+    return Pooled(vectors, torch.cat([part.counted for part in parts])[order])

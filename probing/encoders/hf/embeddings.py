@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from probing.encoders.hf.files import Inspection
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
-from probing.encoders.hf.inspection import Inspection
 from probing.encoders.pooling import TOKEN_POOLINGS
 
 if TYPE_CHECKING:
@@ -46,4 +46,5 @@ class InputEmbeddings(HuggingFaceEncoder):
     def _text(self) -> TextModel:
         from probing.encoders.hf.textmodel import EmbeddingMatrix
 
-        return self._text_model(EmbeddingMatrix, self._load().get_input_embeddings())
+        matrix = self._load().get_input_embeddings()
+        return EmbeddingMatrix(self, matrix, self._tokens, self._device, self._tolerance)

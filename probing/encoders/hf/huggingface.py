@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from probing.encoders.base import TOKEN_BUDGET, Item, Pooled, States, resolve_device
 from probing.encoders.hf.batching import LARGE, BatchRunner
-from probing.encoders.hf.files import ModelFiles
-from probing.encoders.hf.inspection import Inspection
+from probing.encoders.hf.files import Inspection, ModelFiles
 from probing.encoders.hf.loading import load_model
 from probing.encoders.hf.tokens import Tokens
 from probing.encoders.pooling import TOKEN_POOLINGS
@@ -52,17 +51,14 @@ class HuggingFaceEncoder(ModelFiles):
     @cached_property
     def limit(self) -> int | None:
         """Most tokens of a sentence, special ones included; None where the model has no bound."""
-        limit, added = _least(self.max_length, self._positions, self.tokenizer.model_max_length), self._tokens.added
+        positions = _least(self.inspection.positions, getattr(self.config, "max_position_embeddings", None))
+        limit, added = _least(self.max_length, positions, self.tokenizer.model_max_length), self._tokens.added
         if limit is not None and limit <= added:
             raise EncoderError(
                 f"{self.name}: sentences may have {limit} tokens (encoder.max_length={self.max_length}, model_max_length="
                 f"{self.tokenizer.model_max_length}), of which the tokenizer adds {added}: no room for a word"
             )
         return limit
-
-    @property
-    def _positions(self) -> int | None:
-        return _least(self.inspection.positions, getattr(self.config, "max_position_embeddings", None))
 
     @cached_property
     def poolings(self) -> tuple[str, ...]:
@@ -91,7 +87,8 @@ class HuggingFaceEncoder(ModelFiles):
             StatesError: a model whose layers cannot be identified, or whose states change from run to run.
             ForeignError: the model fails.
         """
-        layers, longest = self._text.layers, self._batch_test_length
+        layers = self._text.layers
+        longest = _least(self._test_length, layers.positions)
         try:
             batching = self._text.batching(longest)
         except ForeignError:  # it may fail only on long sentences, which then fail by themselves
@@ -168,23 +165,11 @@ class HuggingFaceEncoder(ModelFiles):
             packed.pack(module)
         return module
 
-    def _text_model(self, cls: type[TextModel], module: Any) -> TextModel:
-        return cls(
-            self.name,
-            module,
-            self._tokens,
-            device=self._device,
-            autocast=self.autocast,
-            compiled=self.compile,
-            special_tokens=self.special_tokens,
-            tolerance=self._tolerance,
-        )
-
     @cached_property
     def _text(self) -> TextModel:
         from probing.encoders.hf.textmodel import TextModel
 
-        text = self._text_model(TextModel, self._load())
+        text = TextModel(self, self._load(), self._tokens, self._device, self._tolerance)
         self.__dict__["_text"] = text  # `_tokens` reads the names of its inputs
         try:
             text.find_layers(self._test_length)
@@ -203,11 +188,6 @@ class HuggingFaceEncoder(ModelFiles):
         positions = getattr(self.config, "max_position_embeddings", None) or 0
         bound = _least(self.max_length, self.tokenizer.model_max_length, positions - 4)  # some families reserve a few rows
         return None if bound is None else max(bound, self._tokens.added + 2)
-
-    @property
-    def _batch_test_length(self) -> int | None:
-        """Most tokens of the sentences on which the batching is found."""
-        return _least(self._test_length, self._text.layers.positions)
 
     def release(self) -> None:
         """Frees the weights and the tokenizer; they are loaded again when needed."""
@@ -239,7 +219,7 @@ class HuggingFaceEncoder(ModelFiles):
         return self._tokens.word_ids(texts, self.limit)
 
     def forward(self, items: Sequence[Item]) -> States:
-        return self._batches.states(items, self._text.forward)
+        return self._batches.run(items, self._text.forward)
 
     def try_company(self, items: Sequence[Item]) -> None:
         """Checks, once, whether a large batch of one length changes its sentences; to be called before `together`."""
@@ -252,7 +232,7 @@ class HuggingFaceEncoder(ModelFiles):
 
     def pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
         """The poolings of `forward`, without holding the states of all layers; the vectors are on the CPU."""
-        return self._batches.pooled(items, lambda some: self._text.pooled(some, poolings))
+        return self._batches.run(items, lambda some: self._text.pooled(some, poolings))
 
 
 def _least(*bounds: int | None) -> int | None:

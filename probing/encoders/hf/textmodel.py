@@ -13,6 +13,7 @@ import torch
 
 from probing.encoders.base import CONTEXTUAL, Item, Pooled, States, pooled_states
 from probing.encoders.hf.batching import close, find_batching
+from probing.encoders.hf.files import ModelFiles
 from probing.encoders.hf.hooks import watched
 from probing.encoders.hf.layers import Layers, find_layers
 from probing.encoders.hf.tokens import Sentence, Tokens, with_token
@@ -24,32 +25,18 @@ class TextModel:
     """A model in eval mode.
 
     Args:
-        name: of the encoder, for messages.
+        options: of the encoder.
         module: the text part of the model.
         tokens: its tokenizer.
         device: cpu or cuda.
-        autocast: dtype of products, or None.
-        compiled: whether to compile `module` with torch.compile.
-        special_tokens: whether special tokens are in the mask of the states.
         tolerance: largest difference of equal states between two batches, as a share of the layer's largest entry.
     """
 
-    def __init__(
-        self,
-        name: str,
-        module: torch.nn.Module,
-        tokens: Tokens,
-        *,
-        device: str,
-        autocast: str | None,
-        compiled: bool,
-        special_tokens: bool,
-        tolerance: float,
-    ):
-        self.name, self.module, self.tokens = name, module, tokens
-        self.device, self.autocast, self.special_tokens, self.tolerance = device, autocast, special_tokens, tolerance
-        self.model = torch.compile(module, dynamic=True) if compiled else module
-        self._hooks_work = not compiled  # compiled code runs no hooks
+    def __init__(self, options: ModelFiles, module: torch.nn.Module, tokens: Tokens, device: str, tolerance: float):
+        self.name, self.autocast, self.special_tokens = options.name, options.autocast, options.special_tokens
+        self.module, self.tokens, self.device, self.tolerance = module, tokens, device, tolerance
+        self.model = torch.compile(module, dynamic=True) if options.compile else module
+        self._hooks_work = not options.compile  # compiled code runs no hooks
         self._restored = _Restored(module)
 
     @cached_property

@@ -37,7 +37,7 @@ class Vocabulary(Protocol):
         ...
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        """For each token the index of its word in `text.split()`; None for the marks at a sentence's ends. By default one a word."""
+        """For each token its word in `text.split()`, by default one token a word; None for the marks at a sentence's ends."""
         return [list(range(len(text.split()))) for text in texts]
 
 

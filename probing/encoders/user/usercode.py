@@ -7,6 +7,9 @@ closures, attributes, lists and dicts of that code. *Behaviour*: its vectors of 
 
 Code that is imported inside a function or from another folder, and arrays inside objects of installed packages, are covered by the
 behaviour alone.
+
+While a user's file is imported, the package `senteval` need not be installed: scripts in SentEval's style import it at the top, but
+use it under their main guard only. A stub of it has every submodule and attribute, and raises ImportError when one is used.
 """
 
 from __future__ import annotations
@@ -24,12 +27,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from itertools import accumulate
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from probing.encoders.user.senteval_stub import senteval_stub
 from probing.errors import NO_MEMORY, EncoderError, ProbingError, did_you_mean, ends_job, first_line, out_of_memory
 
 _NOT_THE_USERS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).resolve().parents[1]))
@@ -84,7 +88,7 @@ def find(target: str, option: str = "encoder.target") -> Code:
 
     The file's folder, or the current one, is put in front of `sys.path`, as Python does for a script. A file is run anew each
     time, from the bytes that are hashed, and so are modules of its folder that it imports; other modules stay as they are.
-    SentEval's own package need not be installed (`probing.encoders.user.senteval_stub`).
+    SentEval's own package need not be installed.
 
     Raises:
         EncoderError: no such file, module or attribute, or an exception while it is imported.
@@ -99,7 +103,7 @@ def find(target: str, option: str = "encoder.target") -> Code:
     sys.path[:] = [str(home), *(entry for entry in sys.path if entry != str(home))]
     before = set(sys.modules)
     try:
-        with reraise_user_errors(f"{option}={target}: importing it"), _no_bytecode(), senteval_stub():
+        with reraise_user_errors(f"{option}={target}: importing it"), _no_bytecode(), _senteval_stub():
             module = thing = _run(path) if path else importlib.import_module(place)
             for part in attribute.split(".") if attribute else ():
                 if not hasattr(thing, part):
@@ -124,6 +128,51 @@ def _no_bytecode() -> Iterator[None]:
         yield
     finally:
         sys.dont_write_bytecode = before
+
+
+class _Stub(ModuleType):
+    """A module of `senteval`, or a name in one."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # such names are looked up to find the kind of an object
+            raise AttributeError(name)
+        return _Stub(f"{self.__name__}.{name}")
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        raise ImportError(
+            f"{self.__name__} is used, and SentEval is not installed; probing needs prepare and batcher only: put the rest under "
+            'if __name__ == "__main__":, or install SentEval',
+            name="senteval",
+        )
+
+    __iter__ = __getitem__ = __len__ = __enter__ = __exit__ = __mro_entries__ = __call__
+
+
+class _StubFinder(Loader):
+    """Finder and loader of the import system."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        known = name == "senteval" or (name.startswith("senteval.") and isinstance(sys.modules.get("senteval"), _Stub))
+        return ModuleSpec(name, self, is_package=True) if known else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Stub(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+@contextmanager
+def _senteval_stub() -> Iterator[None]:
+    """Makes the stub importable while the block runs, unless the package itself can be imported."""
+    finder = _StubFinder()
+    sys.meta_path.append(finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name, module in sys.modules.items() if isinstance(module, _Stub)]:
+            del sys.modules[name]
 
 
 def _run(path: Path) -> ModuleType:
