@@ -147,9 +147,10 @@ def hash_description(description: Mapping[str, Any]) -> str:
 
 
 def name_in_tables(encoder: Any, label: str, options: Sequence[str]) -> str:
-    """The label, those of `options` that differ from their defaults, and the seed of random weights."""
+    """The label, those of `options` that differ from their defaults, and the seed of random weights or vectors."""
     changed = [f"{name}={getattr(encoder, name)}" for name in options if getattr(encoder, name) != getattr(type(encoder), name)]
-    drawn = f" (random {encoder.init_seed})" if encoder.random_weights else ""
+    is_drawn = getattr(encoder, "random_weights", encoder.init_seed is not None)
+    drawn = f" (random {encoder.init_seed})" if is_drawn else ""
     return label + (f"[{','.join(changed)}]" if changed else "") + drawn
 
 

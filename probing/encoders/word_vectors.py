@@ -44,19 +44,14 @@ class WordVectors:
 
     Attributes:
         vectors: word -> (d,), float32, for the words looked up so far that the file has.
-        notes: messages about words that were skipped or repaired, in the part of the file that was read.
+        notes: messages about words that were skipped or repaired in the part of the file that was read, by line; 0: of all lines.
     """
 
     def __init__(self, path: Path, limit: int | None):
         self.path, self.limit = path, limit
         self.vectors: dict[str, np.ndarray] = {}
         self._looked_up: set[str] = set()
-        self._with_blanks = ""
-        self._marked: list[str] = []
-
-    @property
-    def notes(self) -> list[str]:
-        return [note for note in (self._with_blanks, *self._marked) if note]
+        self.notes: dict[int, str] = {}
 
     @cached_property
     def sha256(self) -> str:
@@ -102,7 +97,7 @@ class WordVectors:
         for number, bare, rest in marked.values():
             if (text := new[bare]) not in self.vectors:
                 self.vectors[text] = self._numbers(number, bare, rest)
-                self._marked.append(f"line {number}: a byte order mark before {text!r} was taken off")
+                self.notes[number] = f"line {number}: a byte order mark before {text!r} was taken off"
         self._looked_up.update(new.values())
 
     def _lines(self) -> Iterator[tuple[int, bytes, bytes]]:
@@ -129,7 +124,7 @@ class WordVectors:
             if expected not in (None, words):
                 raise EncoderError(f"{self.path}: its first line says {expected} words, but it has {words}; it may be cut short")
         if with_blanks:
-            self._with_blanks = f"{with_blanks} of {words} words of the file hold blanks and are left out ({first})"
+            self.notes[0] = f"{with_blanks} of {words} words of the file hold blanks and are left out ({first})"
 
     def _word_with_blanks(self, number: int, line: bytes, n: int) -> bytes:
         """The word of a line that has not d but `n` fields after the first.

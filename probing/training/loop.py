@@ -124,17 +124,17 @@ class Loop:
 
     def _timed(self) -> float:
         """Seconds per token of a forward and backward pass, on three batches; weights and random state do not change."""
-        batches = batched(self.prepared.items["train"], self.objective.batch_tokens, np.random.default_rng(0))[:4]
+        items = self.prepared.items["train"]
+        first, *others = batched(items, self.objective.batch_tokens, np.random.default_rng(0))[:4]
+        timed = others or [first]
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            for k, rows in enumerate(batches):
-                if k == 1 or len(batches) == 1:
-                    start, tokens = time.perf_counter(), 0
+            for k, rows in enumerate([first, *timed]):
+                if k == 1:  # the first pass is slower
+                    start = time.perf_counter()
                 loss, _ = self.prepared.loss(self.model.train(), rows, "train", 0)
                 loss.backward()
-                if k or len(batches) == 1:
-                    tokens += sum(len(self.prepared.items["train"][i]) for i in rows)
         self.optimizer.zero_grad()
-        return (time.perf_counter() - start) / tokens
+        return (time.perf_counter() - start) / sum(len(items[i]) for rows in timed for i in rows)
 
     def _save(self) -> None:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {f"best.{k}": v for k, v in self.best.items()}

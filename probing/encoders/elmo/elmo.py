@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device
-from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, check_file, read_options
+from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, check_file, read_options, read_weights
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 from probing.files import file_sha256
@@ -115,7 +115,7 @@ class ELMoEncoder:
         if self.random_weights:
             network = ELMoNetwork(self.sizes, seed=self.init_seed)
         else:
-            network = ELMoNetwork.load(self.sizes, self._file)
+            network = ELMoNetwork(self.sizes, read_weights(self._file, self.sizes))
             if file_sha256(self._file) != self.description["weights"]:
                 raise EncoderError(f"{self._file} was replaced since it was read first: make the encoder again")
         return network.eval().requires_grad_(False).to(resolve_device(self.device))

@@ -245,12 +245,8 @@ def _is_filters(value: Any) -> bool:
     return bool(pairs) and all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_whole, pair)) for pair in pairs)
 
 
-def _is_clip(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and value > 0)
-
-
 _WHOLE = (_is_whole, "a whole number from 1")
-_CLIP = (_is_clip, "a number above 0, or null for none")
+_CLIP = (lambda value: value is None or (type(value) in (int, float) and value > 0), "a number above 0, or null for none")
 
 _KEYS: dict[str, tuple[str | None, Callable[[Any], bool], str]] = {
     "char_cnn.activation": ("activation", lambda value: value in ("relu", "tanh"), "relu, tanh"),

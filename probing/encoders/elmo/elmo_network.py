@@ -23,14 +23,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from probing.encoders.base import Item
-from probing.encoders.elmo.elmo_format import BEGIN, END, ELMoOptions, character_ids, lstm_name, read_weights, shapes, write_elmo
+from probing.encoders.elmo.elmo_format import BEGIN, END, ELMoOptions, character_ids, lstm_name, shapes
 
 Memory = dict[str, tuple[torch.Tensor, torch.Tensor]]
 """For each LSTM, by its name, the output (rows, p) and the cells (rows, d) at the end of the last batch."""
@@ -64,15 +63,6 @@ class ELMoNetwork(torch.nn.Module):
         )
         back = torch.arange(2 * options.projection_dim) >= options.projection_dim
         self.backward_dims = [torch.zeros_like(back), *[back] * options.n_layers]
-
-    @classmethod
-    def load(cls, options: ELMoOptions, weights: Path) -> ELMoNetwork:
-        """The network with the weights of a file, read by `read_weights`."""
-        return cls(options, read_weights(weights, options))
-
-    def save(self, folder: Path) -> tuple[Path, Path]:
-        """Writes options.json and weights.hdf5 in the original format; returns their paths."""
-        return write_elmo(folder, self.options, {name: w.detach().cpu().numpy() for name, w in self.weights.items()})
 
     def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
         """Characters (batch, tokens, max_characters) and lengths (batch,) of items of words, without boundary tokens."""

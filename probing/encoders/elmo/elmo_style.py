@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from probing.encoders.base import Item
-from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, library
+from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, library, write_elmo
 from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable
@@ -118,7 +118,7 @@ class ELMoStyle(Architecture):
 
     def export(self, network: Readable, folder: Path) -> None:
         assert isinstance(network, ELMoStyleNetwork)
-        network.inner.save(folder)
+        write_elmo(folder, self.options, {name: w.detach().cpu().numpy() for name, w in network.inner.weights.items()})
 
 
 class ELMoStyleNetwork(Readable):

@@ -141,7 +141,7 @@ class TextgenrnnEncoder:
         arrays = {"embedding": weight(stored, "embedding/embedding/embeddings:0", (len(self.ids) + 1, None), path)}
         inputs = joined = arrays["embedding"].shape[1]
         k = 1
-        while k == 1 or f"{_keras_name(k)}/kernel:0" in stored:
+        while k == 1 or f"rnn_{k}/rnn_{k}/kernel:0" in stored:
             arrays |= _lstm_weights(stored, k, inputs, path)
             inputs = arrays[f"recurrent {k}"].shape[1]
             joined, k = joined + inputs, k + 1
@@ -212,13 +212,9 @@ class TextgenrnnEncoder:
         return [*(state[-1] for state in states), (shares * joined).sum(0)]
 
 
-def _keras_name(k: int) -> str:
-    return f"rnn_{k}/rnn_{k}"
-
-
 def _lstm_weights(arrays: Mapping[str, np.ndarray], k: int, inputs: int, path: Path) -> dict[str, np.ndarray]:
     """Weights of one Keras LSTM or CuDNNLSTM as `torch.nn.LSTM` reads them; the gates' order is the same."""
-    name = _keras_name(k)
+    name = f"rnn_{k}/rnn_{k}"
     units = weight(arrays, f"{name}/recurrent_kernel:0", (None, None), path).shape[0]
     recurrent = weight(arrays, f"{name}/recurrent_kernel:0", (units, 4 * units), path)
     kernel = weight(arrays, f"{name}/kernel:0", (inputs, 4 * units), path)

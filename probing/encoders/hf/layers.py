@@ -176,17 +176,14 @@ def _after(last: Seen, done: int, blocks: Sequence[_Block], seen: Sequence[Seen]
     since = [s for s in seen if not s.site.enters and blocks[done - 1].ended < s.begun and s.ended <= last.ended]
     outer = [s for s in since if not any(o.begun < s.begun and s.ended < o.ended for o in since)]
     norm = "final norm" if done == len(blocks) else "norm"
-    active = (s for s in outer if not isinstance(s.site.module, nn.Dropout | nn.Identity))
-    return " + ".join([f"block {done}", *dict.fromkeys(norm if _is_norm(s.site.module) else _leaf(s) for s in active)])
+    active = [s for s in outer if not isinstance(s.site.module, nn.Dropout | nn.Identity)]
+    parts = [norm if "norm" in type(s.site.module).__name__.lower() else _leaf(s) for s in active]
+    return " + ".join([f"block {done}", *dict.fromkeys(parts)])
 
 
 def _leaf(seen: Seen) -> str:
     """The last part of a module's name that is not a number."""
     return next((part for part in reversed(seen.name.split(".")) if not part.isdigit()), seen.name)
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return "norm" in type(module).__name__.lower()
 
 
 def _same(value: torch.Tensor, state: torch.Tensor) -> bool:

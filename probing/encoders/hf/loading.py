@@ -34,10 +34,8 @@ def read_config(folder: Path) -> Any:
     """
     from transformers import AutoConfig
 
-    try:
+    with _refused(f"{folder}: config.json cannot be used"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # each config class checks its values in its own way
-        raise EncoderError(f"{folder}: config.json cannot be used: {described(error)}") from None
 
 
 def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
@@ -53,8 +51,8 @@ def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
     import torch
 
     if seed is not None:
-        with torch.random.fork_rng(devices=[]), _quiet(), _loading(folder):  # transformers draws from the global generator
-            torch.manual_seed(seed)
+        with torch.random.fork_rng(devices=[]), _quiet(), _refused(f"{folder}: the weights cannot be loaded"):
+            torch.manual_seed(seed)  # transformers draws from the global generator
             cls = next(_classes(folder, config))
             return text_part(cls.from_config(config, dtype=dtype) if hasattr(cls, "from_config") else cls(config).to(dtype))
     first: list[str] = []
@@ -95,7 +93,7 @@ def _classes(folder: Path, config: Any) -> Iterator[Any]:
 
 def _from_files(cls: Any, folder: Path, dtype: Any) -> tuple[Any, list[str]]:
     """The whole model, and the names of the parameters and buffers of its text part that the files lack."""
-    with _quiet(), _loading(folder):
+    with _quiet(), _refused(f"{folder}: the weights cannot be loaded"):
         model, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, trust_remote_code=False)
         part = text_part(model).state_dict(keep_vars=True)
         kept = {id(value) for name, value in part.items() if "pooler" not in name}  # a pooler's output is not used
@@ -130,11 +128,8 @@ def load_tokenizer(folder: Path) -> Any:
             f"{folder} holds no tokenizer files (tokenizer.json, vocab.txt, …), so no word could be told from another; "
             "copy those of the model from which it was trained into the folder (tokenizer.save_pretrained)"
         )
-    with _quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:  # each tokenizer class fails in its own way
-            raise EncoderError(f"{folder}: the tokenizer cannot be loaded: {described(error)}") from None
+    with _quiet(), _refused(f"{folder}: the tokenizer cannot be loaded"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     own = set((getattr(tokenizer, "vocab_files_names", None) or {}).values()) - {"tokenizer_config.json"}
     names = sorted(own | {"tokenizer.json"})
     if own and not any((folder / name).is_file() for name in names):
@@ -152,10 +147,8 @@ def tokenizer_file(folder: Path) -> Any:
     path = folder / "tokenizer.json"
     if not path.is_file():
         return None
-    try:
+    with _refused(f"{path} cannot be read"):
         file = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exceptions
-        raise EncoderError(f"{path} cannot be read: {described(error)}") from None
     file.no_truncation()
     file.no_padding()
     return file
@@ -176,11 +169,11 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _loading(folder: Path) -> Iterator[None]:
-    """Turns the exceptions of a library that cannot use the weights into an `EncoderError`."""
+def _refused(why: str) -> Iterator[None]:
+    """Turns the exceptions of the libraries, whose classes each fail in their own way, into an `EncoderError`."""
     try:
         yield
     except EncoderError:
         raise
     except Exception as error:
-        raise EncoderError(f"{folder}: the weights cannot be loaded: {described(error)}") from None
+        raise EncoderError(f"{why}: {described(error)}") from None

@@ -16,7 +16,7 @@ from probing.encoders.hf.batching import close, find_batching
 from probing.encoders.hf.files import ModelFiles
 from probing.encoders.hf.hooks import watched
 from probing.encoders.hf.layers import Layers, find_layers
-from probing.encoders.hf.tokens import Sentence, Tokens, with_token
+from probing.encoders.hf.tokens import Sentence, Tokens, numbers, with_token
 from probing.encoders.pooling import Pooler
 from probing.errors import EncoderError, StatesError, foreign
 
@@ -47,10 +47,9 @@ class TextModel:
     @cached_property
     def rows(self) -> float:
         """Number of rows of the embedding matrix."""
+        model: Any = self.module
         try:
-            model: Any = self.module
-            rows: float = model.get_input_embeddings().weight.shape[0]
-            return rows
+            return model.get_input_embeddings().weight.shape[0]
         except (AttributeError, NotImplementedError):  # CANINE hashes characters and has no such matrix
             return float("inf")
 
@@ -177,7 +176,7 @@ class TextModel:
         tokenizer, names = self.tokens.tokenizer, ("input_ids", *self.tokens.others)
         pad = tokenizer.pad_token_id or 0
         fill = {"input_ids": pad if pad < self.rows else 0, "token_type_ids": tokenizer.pad_token_type_id}
-        columns = {name: [_column(item, k) for item in items] for k, name in enumerate(names)}
+        columns = {name: [numbers(item, k) for item in items] for k, name in enumerate(names)}
         inputs = {
             name: torch.tensor([[*row, *[fill.get(name, row[-1] if row else 0)] * (width - len(row))] for row in rows])
             for name, rows in columns.items()
@@ -212,8 +211,7 @@ class EmbeddingMatrix(TextModel):
     @property
     def rows(self) -> float:
         matrix: Any = self.module
-        rows: float = matrix.weight.shape[0]
-        return rows
+        return matrix.weight.shape[0]
 
     def _states(self, inputs: Mapping[str, torch.Tensor], mask: torch.Tensor) -> list[torch.Tensor]:
         return [self.module(inputs["input_ids"])]
@@ -259,13 +257,6 @@ def _facts(part: torch.nn.Module) -> dict[str, Any]:
     """A module's children, buffers and plain attributes."""
     plain = {name: value for name, value in vars(part).items() if isinstance(value, _PLAIN)}
     return plain | dict(part.named_children()) | dict(part.named_buffers(recurse=False))
-
-
-def _column(item: Item, k: int) -> Sequence[int]:
-    """Input number k of each token of an item; number 0 is the ids, the others of an item of plain ids are zero."""
-    if len(item) and isinstance(item[0], tuple):
-        return [token[k] for token in item]
-    return item if k == 0 else [0] * len(item)
 
 
 def _on_cpu(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

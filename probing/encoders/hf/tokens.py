@@ -164,9 +164,9 @@ class Tokens:
 
     def unknown(self, items: Sequence[Item]) -> dict[str, int]:
         """The number of `tokens` of the items without special ones, and of `unknown` ones among them."""
-        mark, bare = self.tokenizer.unk_token_id, ids_of(self.cut([""], None)[0])  # some end a text with the unknown token
+        mark, bare = self.tokenizer.unk_token_id, numbers(self.cut([""], None)[0])  # some end a text with the unknown token
         tokens = sum(map(len, items)) - len(items) * len(bare)
-        return {"tokens": tokens, "unknown": sum(ids_of(item).count(mark) for item in items) - len(items) * bare.count(mark)}
+        return {"tokens": tokens, "unknown": sum(numbers(item).count(mark) for item in items) - len(items) * bare.count(mark)}
 
     def _refuse(self, texts: Sequence[str], items: Sequence[Item]) -> None:
         """Raises EncoderError if nearly all tokens are unknown, or nearly all texts have the ids of another one."""
@@ -193,15 +193,15 @@ class Tokens:
         [item] = self.cut(TEXTS[1:2], min(_LONGEST, length or _LONGEST))
         special = {*self.tokenizer.all_special_ids, padding}
         words = [
-            k for k, token in enumerate(ids_of(item)) if token not in {*self._special, padding} - {self.tokenizer.unk_token_id}
+            k for k, token in enumerate(numbers(item)) if token not in {*self._special, padding} - {self.tokenizer.unk_token_id}
         ]
         spare = (token for token in count() if token not in special)
         for k in words:
-            if ids_of(item)[k] in special:
+            if numbers(item)[k] in special:
                 item = with_token(item, k, next(spare))
-        if not words or max(ids_of(item)) >= rows:
+        if not words or max(numbers(item)) >= rows:
             raise StatesError(f"{self.name}: the vocabulary of its tokenizer makes no test sentence that fits the embedding matrix")
-        other = next(token for token in count() if token not in special | set(ids_of(item)))
+        other = next(token for token in count() if token not in special | set(numbers(item)))
         places = [words[0], words[len(words) // 2]]
         return Sentence(item, [with_token(item, place, other) for place in places], places)
 
@@ -220,6 +220,8 @@ def with_token(item: Item, place: int, token: int) -> Item:
     return [*item[:place], (token, *old[1:]) if isinstance(old, tuple) else token, *item[place + 1 :]]
 
 
-def ids_of(item: Item) -> Sequence[int]:
-    """The token ids of an item."""
-    return [token[0] for token in item] if len(item) and isinstance(item[0], tuple) else item
+def numbers(item: Item, k: int = 0) -> Sequence[int]:
+    """Input number k of each token of an item: number 0 is the ids; the others are zero in an item of plain ids."""
+    if len(item) and isinstance(item[0], tuple):
+        return [token[k] for token in item]
+    return item if k == 0 else [0] * len(item)

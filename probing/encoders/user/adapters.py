@@ -39,17 +39,14 @@ class Adapter:
         batch_size: most sentences in one call of the user's code.
     """
 
+    form = ""
+    """What the user's objects are, in words."""
     layer_names: tuple[str, ...] = ()
     dims: tuple[int, ...] = ()
     poolings: tuple[str, ...] = ()
 
     def __init__(self, subject: str, objects: Sequence[Any], batch_size: int):
         self.subject, self.objects, self.batch_size = subject, tuple(objects), batch_size
-
-    @property
-    def form(self) -> str:
-        """What the user's objects are, in words."""
-        return ""
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         """An item is the sentence split at each blank, so that its length tells the cost and `_text` restores the sentence."""
@@ -128,10 +125,6 @@ class Function(Adapter):
         super().__init__(subject, [function], batch_size)
         self.function = function
 
-    @property
-    def form(self) -> str:
-        return "sentence vectors" if self.poolings == ("sentence",) else "token states"
-
     def rows(self, items: Sequence[Item]) -> Rows:
         texts = [_text(item) for item in items]
         with reraise_user_errors(f"{self.subject}: calling it with {len(texts)} sentence(s)", ForeignError):
@@ -144,7 +137,7 @@ class Function(Adapter):
         poolings = ("sentence",) if kinds == {1} else TOKEN_POOLINGS
         if len(kinds) > 1 or self.poolings not in ((), poolings):
             raise StatesError(f"{self.subject}: gave vectors of sentences in one place and states of tokens in another; {EXPECTED}")
-        self.poolings = poolings
+        self.poolings, self.form = poolings, "sentence vectors" if kinds == {1} else "token states"
         return {name: layer for name, (_, layer) in rows.items()}
 
 
@@ -174,7 +167,9 @@ class Batcher(Adapter):
         texts = [_text(item) for item in items]
         if not self.prepared.issuperset(texts):
             self.met.update(dict.fromkeys(texts))
-            self.params = Params(senteval_params(self.batch_size) | dict(self.options))
+            # SentEval's own keys, of which only `batch_size` has an effect, as the classifier is the probe's
+            self.params = Params(usepytorch=True, seed=1111, batch_size=self.batch_size, nhid=0, kfold=5, classifier={"nhid": 0})
+            self.params.update(self.options)
             if self.prepare:
                 with reraise_user_errors(f"{self.subject}: prepare(params, {len(self.met)} sentences)", ForeignError):
                     self.prepare(self.params, [text.split() for text in self.met])
@@ -193,11 +188,6 @@ class Params(dict[str, Any]):
     __getattr__ = dict.get
     __setattr__ = dict.__setitem__
     __delattr__ = dict.__delitem__
-
-
-def senteval_params(batch_size: int) -> dict[str, Any]:
-    """The keys that SentEval sets itself; only `batch_size` has an effect here, as the classifier is the probe's."""
-    return {"usepytorch": True, "seed": 1111, "batch_size": batch_size, "nhid": 0, "kfold": 5, "classifier": {"nhid": 0}}
 
 
 class WholeEncoder(Adapter):
@@ -248,7 +238,8 @@ def read_layer(value: Any, n: int, subject: str) -> tuple[int, list[torch.Tensor
         kinds = {row.ndim for row in rows}
         if len(rows) == n and kinds in ({1}, {2}):
             return kinds.pop(), [row if row.ndim == 2 else row[None] for row in rows]
-        form = f"a list of {len(rows)} arrays of the shapes {_some([tuple(row.shape) for row in rows])}"
+        shapes = ", ".join(str(tuple(row.shape)) for row in rows[:3]) + (", …" if rows[3:] else "")
+        form = f"a list of {len(rows)} arrays of the shapes {shapes}"
     elif isinstance(value, np.ndarray | torch.Tensor):
         matrix = _numbers(value, subject)
         if matrix.ndim == 2 and len(matrix) == n:
@@ -280,7 +271,3 @@ def _text(item: Item) -> str:
 
 def _shown(item: Item) -> str:
     return repr(_text(item) if all(isinstance(part, str) for part in item) else list(item))
-
-
-def _some(values: Sequence[Any]) -> str:
-    return ", ".join(map(str, values[:3])) + (", …" if len(values) > 3 else "")

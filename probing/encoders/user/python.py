@@ -88,7 +88,6 @@ class PythonEncoder:
             json.dumps(self.options)
         except (TypeError, ValueError):
             raise EncoderError(f"encoder.options={self.options!r} must hold plain values: text, numbers, lists, dicts") from None
-        self._known: Facts | None = None
         self.name = self.label or Path(self.target).name
         if self.options:
             self.name += "[" + ",".join(f"{key}={value}" for key, value in self.options.items()) + "]"
@@ -123,20 +122,18 @@ class PythonEncoder:
     def poolings(self) -> tuple[str, ...]:
         return self._facts.poolings
 
-    @property
+    @cached_property
     def _facts(self) -> Facts:
-        if self._known is None:
-            _ = self._adapter
-        assert self._known is not None
-        return self._known
+        _ = self._adapter  # which sets them
+        return self._facts
 
     @cached_property
     def _adapter(self) -> Adapter:
         """The loaded code; after a release it is loaded again and must not have changed."""
         adapter, code = self._made()
-        if self._known is None:
-            self._known = self._find_facts(adapter, code)
-        elif far(run_fixed_sentences(adapter), self._known.states) or sources(code) != self.description["sources"]:
+        if "_facts" not in vars(self):
+            self._facts = self._find_facts(adapter, code)
+        elif far(run_fixed_sentences(adapter), self._facts.states) or sources(code) != self.description["sources"]:
             raise StatesError(
                 f"{self.subject}: loaded again, it gives other vectors or is other code; seed what it draws at random"
             )

@@ -101,9 +101,11 @@ def find(target: str, option: str = "encoder.target") -> Code:
         sys.modules.pop(name, None)
     home = path.parent if path else Path.cwd()
     sys.path[:] = [str(home), *(entry for entry in sys.path if entry != str(home))]
-    before = set(sys.modules)
+    before, finder, writes_none = set(sys.modules), _StubFinder(), sys.dont_write_bytecode
+    sys.meta_path.append(finder)
+    sys.dont_write_bytecode = True  # a .pyc is valid for any file of the same size and second: other code might run than is hashed
     try:
-        with reraise_user_errors(f"{option}={target}: importing it"), _no_bytecode(), _senteval_stub():
+        with reraise_user_errors(f"{option}={target}: importing it"):
             module = thing = _run(path) if path else importlib.import_module(place)
             for part in attribute.split(".") if attribute else ():
                 if not hasattr(thing, part):
@@ -111,6 +113,10 @@ def find(target: str, option: str = "encoder.target") -> Code:
                     raise EncoderError(f"{option}={target}: {place} has no {part!r}{did_you_mean(part, public)}")
                 thing = getattr(thing, part)
     finally:
+        sys.dont_write_bytecode = writes_none
+        sys.meta_path.remove(finder)
+        for name in [name for name, module in sys.modules.items() if isinstance(module, _Stub)]:
+            del sys.modules[name]
         new = set(sys.modules) - before
         _imported.clear()
         _imported.update(name for name in new if _is_users(getattr(sys.modules[name], "__file__", None), home))
@@ -118,16 +124,6 @@ def find(target: str, option: str = "encoder.target") -> Code:
     if file := getattr(module, "__file__", None):
         folder = Path(file).resolve().parents[0 if path else place.count(".") + (Path(file).name == "__init__.py")]
     return Code(module, attribute, thing, folder)
-
-
-@contextmanager
-def _no_bytecode() -> Iterator[None]:
-    """Writes no .pyc: it is valid for any file of the same size and second, so other code might run than is hashed."""
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        yield
-    finally:
-        sys.dont_write_bytecode = before
 
 
 class _Stub(ModuleType):
@@ -149,7 +145,7 @@ class _Stub(ModuleType):
 
 
 class _StubFinder(Loader):
-    """Finder and loader of the import system."""
+    """Finder and loader of the stub, for the end of `sys.meta_path`: the package itself comes first."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         known = name == "senteval" or (name.startswith("senteval.") and isinstance(sys.modules.get("senteval"), _Stub))
@@ -160,19 +156,6 @@ class _StubFinder(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         pass
-
-
-@contextmanager
-def _senteval_stub() -> Iterator[None]:
-    """Makes the stub importable while the block runs, unless the package itself can be imported."""
-    finder = _StubFinder()
-    sys.meta_path.append(finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        for name in [name for name, module in sys.modules.items() if isinstance(module, _Stub)]:
-            del sys.modules[name]
 
 
 def _run(path: Path) -> ModuleType:
@@ -223,21 +206,20 @@ def _imports(content: bytes, package: str | None) -> Iterator[str]:
         todo += ast.iter_child_nodes(node)
 
 
-def _home(value: Any) -> ModuleType | None:
-    """The module that defines a class or function, or the class of anything else."""
-    return sys.modules.get((value if isinstance(value, type | FunctionType) else type(value)).__module__)
-
-
 def _is_users(file: str | None, folder: Path | None) -> bool:
     return bool(file and folder and Path(file).resolve().is_relative_to(folder) and not file.startswith(_NOT_THE_USERS))
 
 
 def arrays_sha256(thing: Any, code: Code) -> str:
     """One hash of all tensors and arrays that are reachable from the thing, with their names, types and shapes."""
+    import torch
+
     digest = hashlib.sha256()
     for name, array in sorted(_arrays(thing, code), key=lambda pair: pair[0]):
         digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
-        digest.update(_bytes(array))
+        if isinstance(array, torch.Tensor):
+            array = array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 
@@ -279,13 +261,5 @@ def _parts(value: Any, folder: Path | None) -> list[tuple[Any, Any]]:
     if isinstance(value, ModuleType):
         return list(vars(value).items()) if _is_users(getattr(value, "__file__", None), folder) else []
     if isinstance(value, type):
-        return list(vars(value).items()) if _is_users(getattr(_home(value), "__file__", None), folder) else []
+        return list(vars(value).items()) if _is_users(getattr(sys.modules.get(value.__module__), "__file__", None), folder) else []
     return [("class", type(value)), *getattr(value, "__dict__", {}).items()] if _parts(type(value), folder) else []
-
-
-def _bytes(array: Any) -> bytes:
-    import torch
-
-    if isinstance(array, torch.Tensor):
-        return array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return array.tobytes()
