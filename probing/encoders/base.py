@@ -1,8 +1,4 @@
-"""The protocol of encoders: sentences in, states of every token in every layer out, and a fingerprint of what determines them.
-
-An encoder turns sentences into items (its own token sequences), and a batch of items into `States`. Batches are made by
-`probing.store.extraction`, vectors are stored by `probing.store.vectors`.
-"""
+"""The protocol of encoders: sentences in, states of every token in every layer out, and a fingerprint of what determines them."""
 
 from __future__ import annotations
 
@@ -52,22 +48,14 @@ def pool(states: States, pooling: str) -> list[torch.Tensor]:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Pooled vectors of one batch.
-
-    Attributes:
-        vectors: for each pooling, one (batch, dims[l]) per layer, float32.
-        counted: (batch,) number of tokens of each sentence in the mask.
-    """
+    """Vectors of one batch, for each pooling one (batch, dims[l]) per layer, float32; and the tokens in the mask, (batch,)."""
 
     vectors: Mapping[str, Sequence[torch.Tensor]]
     counted: torch.Tensor
 
 
 def pooled(encoder: Encoder, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
-    """All layers and poolings of a batch, by the encoder's own method `pooled` if it has one, else from its `forward`.
-
-    Both must give the same vectors; the encoder's own method need not hold the states of all layers at once.
-    """
+    """All layers and poolings of a batch, by the encoder's own method, which need not hold all states at once, or by `forward`."""
     own = getattr(encoder, "pooled", None)
     return pooled_states(encoder.forward(items), poolings) if own is None else own(items, poolings)
 
@@ -161,11 +149,7 @@ def check_device(device: str) -> None:
 
 
 def resolve_device(device: str) -> str:
-    """cpu or cuda.
-
-    Raises:
-        EncoderError: cuda where torch sees no GPU.
-    """
+    """cpu or cuda; raises EncoderError for cuda where torch sees no GPU."""
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():

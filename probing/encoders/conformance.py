@@ -2,10 +2,8 @@
 
     print(check(my_encoder))        # or on the command line: probing check encoder=python encoder.target=my_file.py:make
 
-The store computes the vectors of each sentence once, in some batch, and uses them from then on; so they may depend on nothing but
-the sentence and the fingerprint. `check` tries each rule (`probing.encoders.rules`) on a few sentences.
-
-Not checked: speed, and whether the vectors are any good.
+The store computes the vectors of each sentence once, in some batch; so they may depend on nothing but the sentence and the
+fingerprint. `check` tries each rule (`probing.encoders.rules`) on a few sentences.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Static word vectors from a word2vec or GloVe text file: a word has one vector, whatever its sentence.
 
-Words are those of `text.split()`; the file is read by `probing.encoders.word_vectors`. The fingerprint is the file's sha256 and
-the options. The random twin draws each word's vector from a hash of the seed and the word, normal with the mean and standard
-deviation of each dimension over the first 10,000 words of the file.
-
-Not supported: word2vec's binary format, and fastText's subwords.
+Words are those of `text.split()`. The fingerprint is the file's sha256 and the options. The random twin draws each word's vector
+from a hash of the seed and the word, normal with the mean and standard deviation of each dimension over the first 10,000 words of
+the file. Not supported: word2vec's binary format, and fastText's subwords.
 """
 
 from __future__ import annotations

@@ -7,10 +7,7 @@ an array (d,), or (layers, d).
 The order of layers is that of the npz file. safetensors keeps no order: a JSON list under the metadata key `layers` gives it, else
 layers are sorted by name, numbers in names by value. Layer 0 should be the embedding output; this is not checked.
 
-From safetensors only the rows asked for are read (a memory map); from an npz by layer whole arrays, which are kept until `release`.
-Pickled arrays are refused. The fingerprint is the file's sha256.
-
-Not supported: states of tokens (so `sentence` is the only pooling), and one file per layer.
+Pickled arrays are refused. The fingerprint is the file's sha256. Not supported: states of tokens, and one file per layer.
 """
 
 from __future__ import annotations

@@ -4,9 +4,8 @@ A line is a word and its d numbers, separated by single blanks. The first line m
 of most of the first 1,000 lines. Everything before the last d numbers is the word. Words with blanks are counted and skipped, as
 no word that is looked up has one.
 
-The file is read from end to end once per new set of words, and only their vectors are kept. The numbers of every line are counted;
-they are parsed only where they are used. A byte order mark at the head of a later line belongs to its word, as files counted on
-web pages have such words; it is removed where the file has the bare word nowhere.
+The file is read from end to end once per new set of words; the numbers of every line are counted, and parsed where they are used. A
+byte order mark at the head of a later line belongs to its word, but is removed where the file has the bare word nowhere.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ _BINARY = {
 
 
 class WordVectors:
-    """A text file of vectors. The methods that read it raise EncoderError for a file that is not text or is cut short, for a line
-    that is not a word and d numbers, and for a number that is not finite.
+    """A text file of vectors. Reading it raises EncoderError for a file that is not text or is cut short, for a line that is not a
+    word and d numbers, and for a number that is not finite.
 
     Attributes:
         vectors: word -> (d,), float32, for the words looked up so far that the file has.
@@ -161,9 +160,7 @@ class WordVectors:
 
 
 def _usual_width(rows: Iterable[bytes]) -> int:
-    """The most frequent count of numbers at the end of a line.
-
-    A line such as `1 000 5 5` may hold a word with blanks, so lines that do not begin with a number are counted first.
+    """The most frequent count of numbers at the end of a line; lines that begin with a number (`1 000 5 5`) count less.
 
     >>> _usual_width([b". . . 5 5", b"1 000 5 5", b"2 000 5 5", b"3 000 5 5", b"the 1 0"])
     2

@@ -36,7 +36,7 @@ class LanguageModel(Objective):
 
     Args:
         files: text files below data.root; None: data.root itself, or all text files in its folder `lm`, or else in it (.txt,
-            .conllu, and Brown's .zip, also .gz and .xz; see `probing.data.readers.text`).
+            .conllu, and Brown's .zip, also .gz and .xz).
         dev_share: of so many sentences one is dev, and one is test, by the hash of the sentence.
     """
 

@@ -1,11 +1,8 @@
 """The training loop, with early stopping on dev and resumption.
 
-AdamW with a linear warm-up. After each epoch the dev score decides whether the weights are kept; training ends after `patience`
-epochs without a better score. The step falls by the objective's `decay`. Batches hold sentences of similar lengths, in an order
-drawn from the seed. The same seed gives the same weights on the same CPU and number of threads (a GPU adds in no fixed order).
-
-After every epoch a safetensors file holds the whole state (weights, optimiser, best weights, random state), so that a killed run
-resumes and ends with the same bytes.
+After each epoch the dev score decides whether the weights are kept; training ends after `patience` epochs without a better score.
+The same seed gives the same weights on the same CPU and number of threads (a GPU adds in no fixed order). After every epoch a
+safetensors file holds the whole state, so that a killed run resumes and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -32,10 +29,7 @@ PROGRESS = "progress.safetensors"
 
 
 class Loop:
-    """The training of one model: optimiser, schedule, early stopping and resumption.
-
-    The model is in `model`; `run` leaves the best weights in it.
-    """
+    """The training of one `model`, in which `run` leaves the best weights."""
 
     def __init__(self, architecture: Architecture, objective: Objective, prepared: Prepared, folder: Path, seed: int):
         self.objective, self.prepared, self.file, self.seed = objective, prepared, folder / PROGRESS, seed

@@ -38,8 +38,6 @@ def train(
     """Train from random weights and return the checkpoint folder, a new one in `home` or the finished one.
 
     Args:
-        architecture: the network's options; its weights are drawn from `seed`.
-        objective: the loss and its data.
         root: folder (or file) of the data.
         home: folder for checkpoint folders; the name of each ends in a hash of all that determines the weights.
         force: train again if the checkpoint is finished.

@@ -4,14 +4,8 @@ A token is a word of `text.split()`, given as 50 character ids (at most 48 bytes
 twice, so that all layers have one width; layer k is [forward, backward] of the k-th LSTMs, and the backward half reads from right
 to left. The states of the begin and end tokens that the network puts around a sentence are dropped.
 
-The original code carries the LSTMs' state from one batch to the next, so its vectors depend on the sentences read before. Here the
-LSTMs start from zeros for every sentence; `stateful=True` carries the state as the original does.
-
-The fingerprint covers the weights' file (for random weights the seed and torch's version), the values of options.json, and the
-encoder's own options. Reference: Peters et al. 2018, Deep contextualized word representations; the network is in
-`probing.encoders.elmo.elmo_network`, the files in `probing.encoders.elmo.elmo_format`.
-
-Not supported: the learned mix of the layers (probes take one layer at a time), and half precision.
+The LSTMs start from zeros for every sentence. (The original code carries their state from one batch to the next.) Reference: Peters
+et al. 2018, Deep contextualized word representations. Not supported: the learned mix of the layers, and half precision.
 """
 
 from __future__ import annotations
@@ -43,8 +37,7 @@ class ELMoEncoder:
         options: the model's options.json.
         weights: the model's HDF5 file.
         max_length: words kept of a sentence; None: all.
-        stateful: carry the LSTMs' state from batch to batch, as the original code does, to reproduce its values. The vectors then
-            depend on the order and the batches in which sentences are read.
+        stateful: carry the LSTMs' state from batch to batch, to reproduce the original's values, which depend on their order.
         random_weights: draw the weights from `init_seed` as the original does before training, instead of reading them.
         device: cpu, cuda, or auto.
         label: name in tables, to which options that change vectors are added; None: the weights' file name.
@@ -130,14 +123,13 @@ class ELMoEncoder:
         self.__dict__.pop("_memory", None)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        """For each sentence its words, each a tuple of character ids; and the number of sentences cut to `max_length`."""
+        """For each sentence its words, each a tuple of character ids."""
         width = self.sizes.max_characters
         words = [text.split() for text in texts]
         items: list[Item] = [[character_ids(word, width) for word in sentence[: self.max_length]] for sentence in words]
         return items, sum(len(item) < len(sentence) for item, sentence in zip(items, words, strict=True))
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        """Token k is word k."""
         return [list(range(len(text.split()[: self.max_length]))) for text in texts]
 
     def forward(self, items: Sequence[Item]) -> States:

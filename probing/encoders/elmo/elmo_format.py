@@ -36,9 +36,7 @@ BEGIN, END = "<S>", "</S>"
 
 @lru_cache(maxsize=2**17)
 def character_ids(word: str, width: int) -> tuple[int, ...]:
-    """`width` ids of a word: its UTF-8 bytes, at most `width` - 2, between two marks, padded; 0 is the id of padding tokens.
-
-    `BEGIN` and `END` are the ends of a sentence.
+    """`width` ids of a word, `BEGIN` or `END`: its UTF-8 bytes, at most `width` - 2, between two marks, padded; 0: padding tokens.
 
     >>> character_ids("é!", 8)
     (259, 196, 170, 34, 260, 261, 261, 261)
@@ -49,19 +47,14 @@ def character_ids(word: str, width: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class ELMoOptions:
-    """Sizes of an ELMo model.
+    """Sizes of an ELMo model, as options.json has them (`_KEYS`).
 
     Args:
-        embedding_dim: width of a character (char_cnn.embedding.dim).
         filters: (width in characters, number) of each convolution.
         dim: cells of each LSTM.
         projection_dim: width of a token vector and of an LSTM's output in one direction.
-        n_layers: LSTM layers in each direction.
-        n_highway: highway layers after the convolutions.
         activation: relu or tanh, after the maximum over a word's characters.
-        max_characters: ids of a word (char_cnn.max_characters_per_token).
-        cell_clip: bound of the cells' absolute values; None: no bound.
-        proj_clip: bound of the LSTM output's absolute values; None: no bound.
+        cell_clip, proj_clip: bounds of the absolute values of cells and outputs; None: no bound.
         use_skip_connections: whether an LSTM from the second on adds its input to its output.
     """
 
@@ -141,14 +134,7 @@ def read_weights(path: Path, options: ELMoOptions) -> dict[str, np.ndarray]:
 
 
 def write_elmo(folder: Path, options: ELMoOptions, arrays: Mapping[str, np.ndarray]) -> tuple[Path, Path]:
-    """Writes options.json and weights.hdf5 in the original format; makes the folder.
-
-    Args:
-        arrays: a weight for every name of `shapes(options)`.
-
-    Returns:
-        The paths of the two files.
-    """
+    """Writes options.json and weights.hdf5, with an array for every name of `shapes(options)`, and returns their paths."""
     content: dict[str, Any] = {"char_cnn": {"n_characters": N_CHARACTERS + 1}, "lstm": {}}
     for key, (field, *_) in _KEYS.items():
         if field:
@@ -196,15 +182,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def weight(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...], path: Path) -> np.ndarray:
-    """The array of that name, if its shape fits.
-
-    Args:
-        arrays: the result of `read_arrays(path)`.
-        shape: the expected shape; None stands for any size.
-
-    Raises:
-        EncoderError: no such weight, or one of another shape.
-    """
+    """The array of that name; raises EncoderError if there is none, or it is of another shape, in which None is any size."""
     if name not in arrays:
         raise EncoderError(f"{path} has no weight {name!r}{did_you_mean(name, arrays)}; it is of another model or version")
     actual = arrays[name].shape
@@ -215,11 +193,7 @@ def weight(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None,
 
 
 def library() -> Any:
-    """h5py.
-
-    Raises:
-        EncoderError: it is not installed.
-    """
+    """h5py; raises EncoderError where it is not installed."""
     try:
         import h5py
     except ImportError:

@@ -15,8 +15,8 @@ The maximum is over all positions of the word's fixed width, those after its end
 backward LSTMs share x and nothing else; each sentence stands between a begin and an end token, and the backward LSTMs start at
 its own end token, so padding does not reach them.
 
-Reference: Peters et al. 2018, Deep contextualized word representations. Parameters have the original's names
-(`probing.encoders.elmo.elmo_format`). There is neither the softmax and dropout of training nor the learned mix of the layers.
+Reference: Peters et al. 2018, Deep contextualized word representations. Parameters have the original's names. There is neither the
+softmax and dropout of training nor the learned mix of the layers.
 """
 
 from __future__ import annotations
@@ -72,17 +72,11 @@ class ELMoNetwork(torch.nn.Module):
         return torch.nn.utils.rnn.pad_sequence(words, batch_first=True).to(device), lengths
 
     def forward(self, characters: torch.Tensor, lengths: torch.Tensor, memory: Memory | None = None) -> list[torch.Tensor]:
-        """States of every layer, boundary tokens included.
+        """States of every layer, 1 + n_layers tensors (batch, tokens + 2, 2 * projection_dim), from the result of `batch`.
 
-        Args:
-            characters: (batch, tokens, max_characters) character ids of the words, without boundary tokens.
-            lengths: (batch,) number of words of each sentence; `characters` beyond it are ignored.
-            memory: if given, the LSTMs start from it instead of zeros, row by row, and store their last states in it.
-
-        Returns:
-            1 + n_layers tensors (batch, tokens + 2, 2 * projection_dim). Layer 0 is the token vector twice, the others are
-            [forward, backward]. Position 0 is the begin token, position k word k, position lengths + 1 the end token; later
-            positions are padding.
+        Layer 0 is the token vector twice, the others are [forward, backward]. Position 0 is the begin token, position k word k,
+        position lengths + 1 the end token; later positions are padding. If there is a `memory`, the LSTMs start from it instead of
+        zeros, row by row, and store their last states in it.
         """
         forward = self.token_vectors(self._bounded(characters, lengths)).transpose(0, 1)  # (tokens + 2, batch, p)
         ends = lengths + 2

@@ -1,8 +1,7 @@
 """An ELMo-style architecture to train: characters, a convolution over them, and a biLSTM language model with projections.
 
-The network is ELMo's (`probing.encoders.elmo.elmo_network`), smaller. Words are read as characters, so none is unknown; a language
-model predicts words of a counted vocabulary. A checkpoint also holds the original's two files, options.json and weights.hdf5, which
-`encoder=elmo` reads.
+The network is ELMo's, smaller. A language model predicts words of a counted vocabulary. A checkpoint also holds the original's two
+files, options.json and weights.hdf5, which `encoder=elmo` reads.
 """
 
 from __future__ import annotations

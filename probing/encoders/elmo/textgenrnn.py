@@ -9,15 +9,11 @@ of a sentence by the start mark `<s>` and id 0. With sigma the logistic function
 for each LSTM on the one below; "attention" is sum_t a_t v_t over the window, where v_t is [embedding, LSTM 1, LSTM 2] and
 a = softmax(v w). The model predicts the next character from this vector, and its author uses it as the vector of a text.
 
-The model was trained on windows, one for each character (`window` LSTM steps a character). One pass over the whole sentence would
-be cheaper, but the model then predicts badly: 5.6 bits a character in place of 2.6.
-
-An unknown character has id 0, as in the original's own encoding (`vocab.get(x, 0)`).
+The model was trained on windows, one for each character, and predicts badly from whole sentences. An unknown character has id 0.
 
 The layout of the weights: a bias of length 8 * units means Keras' CuDNNLSTM, whose input blocks are stored (units, inputs) row by
 row, recurrent blocks transposed, and biases in two halves to be added; 4 * units means Keras' LSTM. In either, sigma is the
-logistic function and not the "hard sigmoid" that is Keras 2's default for LSTM: cuDNN has no other, and the original's CPU model
-sets recurrent_activation="sigmoid" to match.
+logistic function and not the "hard sigmoid" that is Keras 2's default for LSTM.
 
 Reference: Max Woolf, textgenrnn, github.com/minimaxir/textgenrnn (MIT). Not supported: word-level and bidirectional models.
 """
@@ -178,7 +174,7 @@ class TextgenrnnEncoder:
         self.__dict__.pop("_arrays", None)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        """The ids of each sentence's characters, blanks included; and the number of sentences cut to `max_length`."""
+        """The ids of each sentence's characters, blanks included."""
         items: list[Item] = [[self.ids.get(character, 0) for character in text[: self.max_length]] for text in texts]
         return items, sum(len(item) < len(text) for item, text in zip(items, texts, strict=True))
 

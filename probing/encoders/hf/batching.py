@@ -35,13 +35,9 @@ class BatchRunner:
     last one of the first large batch. If one has other states alone, this batch and all later ones are split.
 
     Args:
-        name: of the encoder, for messages.
         batching: one of `BATCHINGS`, as found by `find_batching`.
         tolerance: largest difference of equal states, as a share of the layer's largest entry.
         width, padding: the most tokens of a batch, and the most padding of a sentence, on which `batching` was checked.
-
-    Attributes:
-        checked_large: whether a large batch of one length was checked.
     """
 
     def __init__(self, name: str, batching: str, tolerance: float, width: int = 0, padding: int = 0):
@@ -95,7 +91,6 @@ def find_batching(
     """The widest of `BATCHINGS` in which every item has the states that it has alone.
 
     Args:
-        name: of the encoder, for messages.
         run: sends items through the model together, padded, and returns the states of all layers.
         items: of which at least two have one length and at least two do not.
         tolerance: largest difference of equal states, as a share of the layer's largest entry.

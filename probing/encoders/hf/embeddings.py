@@ -1,8 +1,7 @@
 """The input embedding matrix of a `transformers` model as static vectors of subwords.
 
-These are the vectors of layer 0 before positions, token types and normalisation: a subword has the same vector everywhere.
-Tokenizer, options, files and random twin are those of the whole model (`probing.encoders.hf.huggingface`), which is loaded too. By
-default the poolings do not include special tokens. A factor that the model applies (Gemma's root of d) is not applied.
+These are the vectors of layer 0 before positions, token types and normalisation. Tokenizer, options, files and random twin are
+those of the whole model, which is loaded too. A factor that the model applies (Gemma's root of d) is not applied.
 """
 
 from __future__ import annotations

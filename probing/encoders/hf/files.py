@@ -143,7 +143,7 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Facts about a model, as plain values; the names of the fields are keys on disk.
+    """Facts found by running a model, stored beside its vectors, so that later runs need not load it; the fields are keys on disk.
 
     Attributes:
         layer_names: from layer 0 on.
@@ -178,16 +178,7 @@ def versions_used() -> tuple[str, ...]:
 
 
 def find(name: str, revision: str | None = None, package: str | None = None) -> Path:
-    """The folder of a model.
-
-    Args:
-        name: a folder, or a hub id.
-        revision: of the hub's files.
-        package: an importable package that holds the model in its folder `model`.
-
-    Raises:
-        EncoderError: the model is nowhere, or the folder is not that of one model; the message says what to do.
-    """
+    """The folder of a model; raises EncoderError if it is nowhere, or the folder is not that of one model."""
     path = Path(name).expanduser()
     if path.is_dir():
         return checked(path)

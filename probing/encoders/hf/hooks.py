@@ -1,12 +1,8 @@
 """Reads the states of each layer while a model runs, by forward hooks on its modules.
 
-`transformers` returns all L + 1 states at once (`output_hidden_states`), so all of them are in memory together. A state is the
-output or the input of some module: a hook on that module gets it as soon as it exists, and its memory is free again once the next
-layer has read it. The modules are found by running one small batch both ways (`trace`) and comparing each state with the inputs and
-outputs of all modules (`sites_of`). That covers final norms, embeddings under a dropout, and layers that share one module (ALBERT:
-its k-th call).
-
-A model with a state that is made between modules has no sites; its states come from `output_hidden_states`.
+A state is the output or the input of some module, its site: a hook on that module gets it as soon as it exists, so that not all of
+them are in memory together as with `output_hidden_states`. Sites are found by running one small batch both ways (`trace`) and
+comparing each state with the inputs and outputs of all modules (`sites_of`). A state that is made between modules has none.
 """
 
 from __future__ import annotations
@@ -71,8 +67,7 @@ def sites_of(
 ) -> tuple[Site, ...] | None:
     """The first site of each state (batch, tokens, dim), where it may be flat (batch * tokens, dim); None if a state has none.
 
-    Args:
-        likely: for each state the values to look at first.
+    `likely` has for each state the values to look at first.
     """
     sites = []
     for state, places in zip(states, likely or [()] * len(states), strict=True):

@@ -2,20 +2,12 @@
 
 Layer 0 is the embedding output and layer k the output of block k. In pre-norm decoders (GPT-2, Llama) the last layer is the state
 *after the final norm*, and its name says so; the layers are found by running the model (`probing.encoders.hf.layers`). Weights are
-loaded in float32 unless `dtype` is set (transformers would follow the checkpoint), in eval mode; of an encoder-decoder model the
-encoder alone, of a model of texts and images the text tower (`probing.encoders.hf.loading`).
-
-Sentences share a padded batch if that leaves their states as they are alone, which is checked (`probing.encoders.hf.batching`). The
-model gets every input that its tokenizer gives (token types, languages): an item is a list of token ids where the other inputs are
-all zero, else a list of tuples (id, other inputs).
+loaded in float32 unless `dtype` is set (transformers would follow the checkpoint). Sentences share a padded batch if that leaves
+their states as they are alone, which is checked (`probing.encoders.hf.batching`).
 
 The fingerprint covers the files that decide the vectors (weights, config, tokenizer), the options, and, for random weights, the
-seed and the library versions that drew them. The folder is not part of it.
-
-For poolings the states are taken by hooks as they appear (`probing.encoders.hf.hooks`), and float32 products on AMD processors go
-through oneDNN (`probing.encoders.hf.packed`).
-
-Not supported: attentions and heads as layers; quantised loading.
+seed and the library versions that drew them. The folder is not part of it. Not supported: attentions and heads as layers; quantised
+loading.
 """
 
 from __future__ import annotations
@@ -81,12 +73,7 @@ class HuggingFaceEncoder(ModelFiles):
 
     @cached_property
     def inspection(self) -> Inspection:
-        """Found by running the model, unless `recall` set it.
-
-        Raises:
-            StatesError: a model whose layers cannot be identified, or whose states change from run to run.
-            ForeignError: the model fails.
-        """
+        """Facts that running the model gives, unless `recall` set them; raises StatesError for layers that cannot be identified."""
         layers = self._text.layers
         longest = _least(self._test_length, layers.positions)
         try:
@@ -106,7 +93,7 @@ class HuggingFaceEncoder(ModelFiles):
         return asdict(self.inspection)
 
     def recall(self, remembered: Mapping[str, Any]) -> None:
-        """Takes an earlier inspection of the same encoder, unless another version of the package or of the libraries made it."""
+        """Takes an earlier inspection of the same encoder, unless other versions made it."""
         if (inspection := Inspection.of_record(remembered)) is not None:
             self.__dict__.setdefault("inspection", inspection)
 
@@ -205,15 +192,10 @@ class HuggingFaceEncoder(ModelFiles):
         return items, len(long)
 
     def unknown_tokens(self, items: Sequence[Item]) -> dict[str, int]:
-        """The number of `tokens` of the items, and of `unknown` ones among them."""
         return self._tokens.unknown(items)
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        """The word of `text.split()` that each token of `tokenize` lies in, by character offsets.
-
-        Raises:
-            EncoderError: a tokenizer without offsets, or `detokenize=true`, after which the words are no longer the text's.
-        """
+        """The words, by character offsets; raises EncoderError for a tokenizer without them, and for `detokenize=true`."""
         if self.detokenize:
             raise EncoderError(f"{self.name}: tokens cannot be aligned with words: encoder.detokenize=true changes the words")
         return self._tokens.word_ids(texts, self.limit)

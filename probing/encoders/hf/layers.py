@@ -1,7 +1,7 @@
 """Finds the layers of a `transformers` model by running it: their names and widths, and the number of positions.
 
-The names of classes and attributes differ between families, so they are not used. A small batch goes through the model once under
-hooks, and each of the model's hidden states is compared with the inputs and outputs of every module:
+A small batch goes through the model once under hooks, and each of the model's hidden states is compared with the inputs and outputs
+of every module:
 
 - *blocks* are the members of the list of modules whose outputs match the most states; block k is the k-th call of one of them;
 - a state that no block precedes is layer 0; if there is none (Mamba, RWKV), the input of block 1 becomes layer 0. It is called
@@ -46,13 +46,10 @@ class Layers:
 
 
 def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Tensor]], tokens: int, changed: int) -> Layers:
-    """Finds the layers of a model from two sentences of one length.
+    """Finds the layers of a model from two sentences of as many `tokens`, which differ in the one of index `changed`.
 
     Args:
-        name: of the encoder, for messages.
         run: sends the two through the model and returns its hidden states, (2, tokens, dim) each.
-        tokens: of each sentence.
-        changed: index of the one token in which the sentences differ.
 
     Raises:
         StatesError: the states are not one vector a token, or none of them is the input or output of a block.
@@ -136,14 +133,10 @@ def _calls(module: nn.Module, seen: Sequence[Seen]) -> list[_Block]:
 def _name(
     state: torch.Tensor, following: torch.Tensor | None, blocks: Sequence[_Block], seen: Sequence[Seen], done: int
 ) -> tuple[str, int]:
-    """The name of a state, and the number of blocks before it.
+    """The name of a state, and the number of blocks before it; `done` is that of the previous state.
 
-    States are in the order of the blocks. Where a block adds nothing, several places hold the same values; the state is then named
-    by the first block whose output is not an earlier state.
-
-    Args:
-        following: the next state; it distinguishes the embeddings from the output of a block 1 that adds nothing.
-        done: number of blocks before the previous state.
+    Where a block adds nothing, several places hold the same values; the state is then named by the first block whose output is not
+    an earlier state. The `following` state distinguishes the embeddings from the output of a block 1 that adds nothing.
     """
     gives = [any(_same(s.value, state) for s in block.given) for block in blocks]
     enters = [any(_same(s.value, state) for s in block.taken) for block in blocks]

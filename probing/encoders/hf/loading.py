@@ -1,10 +1,7 @@
 """Loads the text part of a `transformers` model and its tokenizer from a folder, and compares both with the files.
 
 The library silently draws weights that a folder lacks at random, and gives a folder without a vocabulary an empty tokenizer. Both
-are refused. (A tokenizer's class may also override tokenizer.json: `probing.encoders.hf.tokens`.)
-
-The text part is the encoder of an encoder-decoder model, the text tower of a model of texts and images, else the whole model.
-Weights may be missing only in the other parts.
+are refused; weights may be missing only outside of the text part.
 """
 
 from __future__ import annotations
@@ -27,11 +24,7 @@ TOKENIZER_FILES = (
 
 
 def read_config(folder: Path) -> Any:
-    """The config of the whole model.
-
-    Raises:
-        EncoderError: config.json cannot be used.
-    """
+    """The config of the whole model; raises EncoderError where config.json cannot be used."""
     from transformers import AutoConfig
 
     with _refused(f"{folder}: config.json cannot be used"):
@@ -40,10 +33,6 @@ def read_config(folder: Path) -> Any:
 
 def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
     """The text part of the model, with the weights of the folder, or weights drawn from `seed`.
-
-    Args:
-        config: of the whole model.
-        dtype: torch's, of the weights.
 
     Raises:
         EncoderError: weights that cannot be loaded, or that the folder lacks.
@@ -68,12 +57,7 @@ def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
 
 
 def _classes(folder: Path, config: Any) -> Iterator[Any]:
-    """Classes that may load the folder: the family's base class, then the class that saved it, as named in its config (BART's
-    encoder alone, SigLIP's text tower).
-
-    Raises:
-        EncoderError: transformers knows neither.
-    """
+    """Classes that may load the folder: the family's base class, then the one that its config names (BART's encoder alone)."""
     import transformers
 
     known = type(config) in transformers.MODEL_MAPPING
@@ -116,11 +100,7 @@ def text_part(model: Any) -> Any:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of the folder as the library loads it.
-
-    Raises:
-        EncoderError: the folder has no tokenizer files, or they cannot be loaded.
-    """
+    """The tokenizer as the library loads it; raises EncoderError if the folder has no files of it, or they cannot be loaded."""
     from transformers import AutoTokenizer
 
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
@@ -156,7 +136,7 @@ def tokenizer_file(folder: Path) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the library's report of a load and its progress bars; errors are raised here."""
+    """Silences the library's report of a load and its progress bars."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()

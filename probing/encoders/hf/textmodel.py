@@ -71,7 +71,7 @@ class TextModel:
         self.layers = self._checked_with_padding(item, places[0])
 
     def _checked_with_padding(self, item: Item, place: int) -> Layers:
-        """The layers, renamed where a padding id among the words changes layer 0 of other words: RoBERTa skips its position."""
+        """The layers, renamed where a padding id among the words changes layer 0 of other words (RoBERTa skips its position)."""
         padding, layers = self._padding, self.layers
         if padding in (None, self.tokens.tokenizer.pad_token_id) or not 0 <= padding < self.rows or not layers.context_free:
             return layers
@@ -167,11 +167,7 @@ class TextModel:
                 raise
 
     def inputs(self, items: Sequence[Item]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """The model's inputs by name, and the attention mask, each (batch, tokens).
-
-        Raises:
-            StatesError: a token id without a row in the embedding matrix.
-        """
+        """The model's inputs by name, and the mask, each (batch, tokens); raises StatesError for an id without an embedding."""
         width = max(map(len, items))
         tokenizer, names = self.tokens.tokenizer, ("input_ids", *self.tokens.others)
         pad = tokenizer.pad_token_id or 0
@@ -218,10 +214,9 @@ class EmbeddingMatrix(TextModel):
 
 
 class _Restored:
-    """Restores a module after each run: BigBird, for one, permanently switches to full attention at its first short batch.
+    """Restores submodules, buffers and plain attributes after each run; BigBird switches to full attention at a short batch.
 
-    Submodules, buffers, and attributes that are numbers, strings or bools are restored. A run that changes weights in place (RWKV
-    divides them, once) is taken for a preparation, and its changes are kept.
+    A run that changes weights in place (RWKV divides them, once) is taken for a preparation, and its changes are kept.
     """
 
     def __init__(self, module: torch.nn.Module):

@@ -1,7 +1,6 @@
-"""Turns texts into items with the tokenizer of a `transformers` model.
+"""Turns texts into items with the tokenizer of a `transformers` model, and makes the sentences on which a model is inspected.
 
-An item is a list of token ids where the model's other inputs (token types, languages) are all zero, else a list of tuples
-(id, others).
+An item is a list of token ids where the model's other inputs (token types, languages) are all zero, else of tuples (id, others).
 """
 
 from __future__ import annotations
@@ -35,14 +34,10 @@ SAMPLES = (
 
 _LONGEST = 64
 """Most tokens of a sentence on which a model is inspected."""
-
 _COMPARED = 64
 """Number of texts of a request on which the library's ids are compared with those of tokenizer.json."""
-
 _ENOUGH, _NEARLY_ALL = 20, 0.95
 """A tokenizer is refused if more than this share, of at least so many tokens or texts, is unknown or alike."""
-
-
 _OF_FILE = {"input_ids": "ids", "token_type_ids": "type_ids", "offset_mapping": "offsets"}
 """The names of a model's inputs in the library `tokenizers`."""
 
@@ -56,17 +51,11 @@ class Sentence(NamedTuple):
 
 
 class Tokens:
-    """The tokenizer of a folder.
-
-    Where the folder has a tokenizer.json, the ids are those of this file, even if the library's class gives others.
+    """The tokenizer of a folder; where there is a tokenizer.json, the ids are those of this file, not of the library's class.
 
     Args:
         name: of the encoder, for messages.
-        folder: with the tokenizer's files.
         input_names: gives the names of the model's inputs; called when the first text is tokenized.
-
-    Attributes:
-        tokenizer: the library's tokenizer.
     """
 
     def __init__(self, name: str, folder: Path, input_names: Callable[[], frozenset[str]]):
@@ -148,8 +137,7 @@ class Tokens:
     def others(self) -> tuple[str, ...]:
         """Names of the model's inputs besides ids and mask for which the tokenizer gives a number for each token.
 
-        Token types that the tokenizer does not give by default are included if some special token has a type and no word has: the
-        <cls> of XLNet is trained with one, which transformers 5 does not give by default.
+        Token types that it does not give by default are included if some special token has one and no word has, as XLNet's <cls>.
         """
         input_names = self._input_names()
         given = self.tokenizer("a")
@@ -183,12 +171,9 @@ class Tokens:
                 )
 
     def sentence(self, length: int | None, rows: float, padding: int | None) -> Sentence:
-        """A test sentence of known words. Ids of unknown words, and `padding`, are replaced, since some models skip them.
+        """A test sentence of at most `length` tokens, whose ids have `rows` in the embedding matrix.
 
-        Args:
-            length: most tokens.
-            rows: number of rows of the embedding matrix.
-            padding: the model's padding id.
+        Ids of unknown words, and the model's `padding` id, are replaced, since some models skip them.
         """
         [item] = self.cut(TEXTS[1:2], min(_LONGEST, length or _LONGEST))
         special = {*self.tokenizer.all_special_ids, padding}

@@ -86,7 +86,6 @@ class NetworkEncoder:
         return network.eval().requires_grad_(False).to(resolve_device(self.device))
 
     def release(self) -> None:
-        """Frees the weights; they are loaded or drawn again when needed."""
         self.__dict__.pop("network", None)
 
     def forward(self, items: Sequence[Item]) -> States:
@@ -95,11 +94,7 @@ class NetworkEncoder:
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], name: str) -> None:
-    """Loads the weights into the network.
-
-    Raises:
-        EncoderError: a weight is missing, unknown, of another shape, or not finite.
-    """
+    """Loads the weights; raises EncoderError for one that is missing, unknown, of another shape, or not finite."""
     expected = network.state_dict()
     for what, keys in (("missing", expected.keys() - weights.keys()), ("unknown", weights.keys() - expected.keys())):
         if keys:

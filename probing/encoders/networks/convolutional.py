@@ -5,8 +5,8 @@
     cnn       relu of convolutions of several widths over the token vectors, side by side (Kim 2014); under max pooling this is
               the sentence vector that his classifier reads
 
-With `reads=forward` or `backward` the windows are shifted so that a state depends on no later token (language models). Positions
-beyond the sentence are zeros. There are no position embeddings.
+With `reads=forward` or `backward` the windows are shifted so that a state depends on no later token. Positions beyond the sentence
+are zeros. There are no position embeddings.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The suite's own networks: token vectors, and one or two stacks that read them.
-
-The stacks are in `recurrent`, `convolutional` and `transformer`. A stack reads in one of these directions:
+"""The suite's own networks: token vectors, and one or two stacks that read them, each in one of these directions:
 
     forward    left to right: the state of a token depends on the tokens up to it
     backward   right to left: the same stack on the reversed sentence
@@ -48,10 +46,7 @@ class Readable(nn.Module):
 
 
 class Network(Readable):
-    """Token vectors and the stacks that read them.
-
-    Weights are drawn from `seed` without changing torch's global generator; token vectors are normal with standard deviation 0.1.
-    """
+    """Token vectors and the stacks that read them; weights are drawn from `seed`, token vectors with standard deviation 0.1."""
 
     def __init__(self, architecture: Architecture, size: int, seed: int):
         super().__init__()

@@ -5,8 +5,6 @@
 
 The option `states` names the ones that become layers: hidden (h), cell (c), input (i), forget (f), output (o), candidate (g).
 Conneau et al.'s BiLSTM-last and BiLSTM-max are one layer with `reads=both` under the poolings last and max.
-
-Projections and clipping: `probing.encoders.elmo.elmo`.
 """
 
 from __future__ import annotations

@@ -144,9 +144,8 @@ class Function(Adapter):
 class Batcher(Adapter):
     """SentEval's contract: `prepare(params, samples)`, which may be missing, and `batcher(params, batch)` -> (n, d).
 
-    Samples and batches are lists of token lists. SentEval calls `prepare` with all sentences of a task. Here it is called again,
-    with new `params` and all sentences so far, when a batch has a sentence that the last call did not have. A `prepare` that only
-    collects words and their vectors has the same effect as in SentEval.
+    Samples and batches are lists of token lists. `prepare` is called again, with new `params` and all sentences so far, when a
+    batch has a sentence that the last call did not have.
     """
 
     form = "SentEval batcher"

@@ -33,11 +33,7 @@ TOLERANCE = 0.02
 
 
 def run_fixed_sentences(adapter: Adapter) -> list[np.ndarray]:
-    """States (tokens, d) of each fixed sentence in each layer, sentence by sentence.
-
-    Raises:
-        EncoderError: a sentence has other states alone than in a batch.
-    """
+    """States (tokens, d) of each sentence in each layer; raises EncoderError if one has other states alone than in a batch."""
     with _one_thread():
         alone = _states(adapter, [SENTENCES[ALONE]])
         together = _states(adapter, SENTENCES)

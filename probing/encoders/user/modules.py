@@ -1,8 +1,7 @@
 """A `torch.nn.Module` as an encoder; its layers are named submodules, whose outputs are caught by forward hooks.
 
-Only sentences of one length share a batch, so the module gets no padding and needs neither a mask nor packing; that costs little,
-as the suite's batches are mostly of one length. Eval mode, no gradient. `States.backward` is not set: the pooling "last" of a
-bidirectional layer is the state of the last token in both directions.
+Only sentences of one length share a batch, so the module gets no padding and needs neither a mask nor packing. `States.backward` is
+not set: the pooling "last" of a bidirectional layer is the state of the last token in both directions.
 """
 
 from __future__ import annotations

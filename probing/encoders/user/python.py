@@ -20,9 +20,7 @@ words by frequency), the encoder is refused, as the suite may batch any sentence
 The fingerprint covers the source files, the arrays reachable from the code (`probing.encoders.user.usercode`, also for the limits),
 the options, an attribute `version` of the object, the target or its module (change it where no hash covers a change), and the
 vectors of the fixed sentences to 4 digits. It may change where the vectors do not: with a comment in the source, or on another
-machine. Then the vectors are computed again.
-
-Sentences are not truncated, and `release` does not free the globals of a module.
+machine. Sentences are not truncated.
 """
 
 from __future__ import annotations
@@ -211,24 +209,14 @@ class PythonEncoder:
         return self._adapter.tokenize(texts)
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        """The words in order, where each word has one token state; for sentence vectors one None a sentence.
-
-        Raises:
-            EncoderError: the tokens are not one a word.
-        """
+        """The words in order, or None for a vector of the sentence; raises EncoderError if the tokens are not one a word."""
         return self._adapter.word_ids(texts)
 
     def forward(self, items: Sequence[Item]) -> States:
-        """States of a batch.
-
-        Raises:
-            StatesError: an exception in the code (a `ForeignError`), a result of the wrong type, shape or length, or states that
-                are not finite.
-        """
+        """States of a batch; raises StatesError for an exception in the code, a result of a wrong form, and values not finite."""
         return self._adapter.forward(items)
 
     def release(self) -> None:
-        """Drops the loaded code; it is loaded again when needed."""
         self.__dict__.pop("_adapter", None)
 
     def random_twin(self, seed: int) -> PythonEncoder | None:

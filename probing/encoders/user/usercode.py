@@ -43,9 +43,7 @@ _NOT_THE_USERS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib
 def reraise_user_errors(doing: str, kind: type[EncoderError] = EncoderError) -> Iterator[None]:
     """Turns an exception of the user's code into an error that names its file and line.
 
-    Args:
-        doing: the action that fails, in words.
-        kind: `EncoderError` while the code is loaded (a mistake of the user), `ForeignError` while it is used.
+    Its `kind` is `EncoderError` while the code is loaded (a mistake of the user), `ForeignError` while it is used.
     """
     try:
         yield
@@ -65,12 +63,9 @@ def reraise_user_errors(doing: str, kind: type[EncoderError] = EncoderError) -> 
 
 @dataclass(frozen=True)
 class Code:
-    """The object that a target names.
+    """The object `thing` that a target names: an attribute of a module, or with the name "" the module.
 
-    Attributes:
-        attribute: its name in the module; empty if the target is the module.
-        thing: the object.
-        folder: code in it counts as the user's; None for a module without a file.
+    Code in `folder` counts as the user's; None for a module without a file.
     """
 
     module: ModuleType
