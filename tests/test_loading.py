@@ -15,10 +15,10 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from probing import load_encoder
 from probing.encoders.base import fingerprint
+from probing.encoders.conformance import TOLERANCE
 from probing.encoders.hf import files as hub
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.hf.textmodel import TextModel
-from probing.encoders.rules import TOLERANCE
 from probing.errors import EncoderError, ForeignError, StatesError, foreign
 from probing.interactions.text.masking import MaskedSentence, possible
 from probing.store.extraction import extract

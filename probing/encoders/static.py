@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from probing.data.readers.files import require_file
 from probing.encoders.base import Item, States, name_in_tables
@@ -112,8 +113,6 @@ class StaticEncoder:
         return [list(range(len(text.split()))) for text in texts]
 
     def forward(self, items: Sequence[Item]) -> States:
-        import torch
-
         words = sorted({word for item in items for word in item})
         self._table.look_up(words)
         known = [word in self._table.vectors for word in words]

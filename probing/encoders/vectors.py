@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 
 from probing.data.readers.files import require_file
@@ -111,8 +112,6 @@ class VectorsEncoder:
             EncoderError: a vector of another type or shape than the first.
             StatesError: a vector that is not finite.
         """
-        import torch
-
         rows = [item[0] for item in items]
         try:
             layers = self._table.read(rows)

@@ -16,7 +16,7 @@ from probing.encoders.base import Item, States, pool
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable, run
 from probing.errors import ConfigError
-from probing.training.objective import Headed, Objective, Prepared
+from probing.training.objective import Objective, Prepared
 
 
 @dataclass
@@ -80,7 +80,7 @@ class LabelledSentences(Prepared):
         }
 
 
-class Classifier(Headed):
+class Classifier(nn.Module):
     """A linear map of the pooled top layer: items to logits (batch, classes)."""
 
     def __init__(self, network: Readable, architecture: Architecture, classes: int, dropout: float):

@@ -25,7 +25,7 @@ from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable, padded
 from probing.encoders.networks.vocabulary import MASK, SPECIAL, UNKNOWN
 from probing.errors import ConfigError, DataError
-from probing.training.objective import Headed, Objective, Prepared
+from probing.training.objective import Objective, Prepared
 
 HIDDEN_SHARE = 0.15
 
@@ -118,7 +118,7 @@ class Text(Prepared):
         return {"perplexity": _exp(mean), **(each if len(each) > 1 else {}), self.select: -mean}
 
 
-class Predictor(Headed):
+class Predictor(nn.Module):
     """Predicts words from the top layer; returns `{direction: (summed negative log-likelihood in nats, number of words)}`."""
 
     def __init__(self, network: Readable, architecture: Architecture, size: int, dropout: float, by_frequency: bool):

@@ -1,4 +1,4 @@
-"""The interface between the training loop (`probing.training.loop`) and the objectives: classification and language modelling."""
+"""The interface between training (`probing.training.train`) and the objectives: classification and language modelling."""
 
 from __future__ import annotations
 
@@ -78,12 +78,6 @@ class Objective:
         raise NotImplementedError
 
 
-class Headed(nn.Module):
-    """A network with its head."""
-
-    network: Readable
-
-
 class Prepared(Protocol):
     """An objective with its data. `select` names the dev score that decides, the higher the better."""
 
@@ -92,7 +86,7 @@ class Prepared(Protocol):
     data: dict[str, Any]
     select: str
 
-    def model(self, network: Readable, architecture: Architecture) -> Headed:
+    def model(self, network: Readable, architecture: Architecture) -> nn.Module:
         """The network with its head, as one module for one optimiser and one file."""
         ...
 

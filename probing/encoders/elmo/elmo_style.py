@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import torch
 
 from probing.encoders.base import Item
+from probing.encoders.elmo.elmo import ELMoNetwork
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, library, write_elmo
-from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary

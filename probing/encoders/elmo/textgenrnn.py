@@ -25,9 +25,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from probing.data.readers.files import read_json
 from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, words_of_spans
@@ -35,9 +36,6 @@ from probing.encoders.elmo.elmo_format import read_arrays, weight
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 from probing.files import file_sha256
-
-if TYPE_CHECKING:
-    import torch
 
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
@@ -120,8 +118,6 @@ class TextgenrnnEncoder:
             "max_length": self.max_length,
         }
         if self.random_weights:
-            import torch
-
             return description | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
         return description | {"weights": file_sha256(self._path(self.weights))}
 
@@ -149,8 +145,6 @@ class TextgenrnnEncoder:
 
     @cached_property
     def _network(self) -> tuple[torch.Tensor, list[torch.nn.LSTM], torch.Tensor]:
-        import torch
-
         device = resolve_device(self.device)
         if self.random_weights:
             generator = torch.Generator().manual_seed(self.init_seed)
@@ -183,8 +177,6 @@ class TextgenrnnEncoder:
         return [words_of_spans(text, [(k, k + 1) for k in range(len(text[: self.max_length]))]) for text in texts]
 
     def forward(self, items: Sequence[Item]) -> States:
-        import torch
-
         before = [0] * (self.window - 1) + [self.ids[START]]
         padded = [torch.tensor([*before, *item]) for item in items]
         windows = torch.cat([ids.unfold(0, self.window, 1)[1:] for ids in padded])  # (characters, window)
@@ -197,8 +189,6 @@ class TextgenrnnEncoder:
 
     def _read(self, windows: torch.Tensor) -> list[torch.Tensor]:
         """The state of every layer after each window (n, window): (n, dims[l]) each."""
-        import torch
-
         embedding, lstms, attention = self._network
         states = [embedding[windows.T]]  # (window, n, e)
         for lstm in lstms:
@@ -225,8 +215,6 @@ def _lstm_weights(arrays: Mapping[str, np.ndarray], k: int, inputs: int, path: P
 
 
 def _drawn(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    import torch
-
     if name.startswith("bias"):
         return (torch.arange(shape[0]) * 4 // shape[0] == 1).float()  # the forget gates are the second quarter
     if name.startswith("recurrent"):

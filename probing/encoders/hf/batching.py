@@ -7,14 +7,14 @@ a capacity pass tokens by when they are full. Vectors are stored, so they may de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import torch
+from torch.nn.functional import pad
 
 from probing.encoders.base import Item, Pooled, States
 from probing.errors import StatesError
 from probing.log import info
-
-if TYPE_CHECKING:
-    import torch
 
 T = TypeVar("T", States, Pooled)
 
@@ -52,8 +52,6 @@ class BatchRunner:
             if self._check(items, _layers(result), lambda item: _layers(run([item]))):
                 return result
             groups = self._groups([len(item) for item in items])
-        import torch
-
         order = torch.tensor([i for rows in groups for i in rows]).argsort()
         return _joined([self.run([items[i] for i in rows], run) for rows in groups], order)
 
@@ -131,8 +129,6 @@ def _layers(result: States | Pooled) -> Sequence[torch.Tensor]:
 
 def _joined(parts: Sequence[Any], order: torch.Tensor) -> Any:
     """One result of several, its rows in the order given."""
-    import torch
-    from torch.nn.functional import pad
 
     def rows(values: Sequence[torch.Tensor]) -> torch.Tensor:
         """(batch, tokens, …), padded with zeros to the width of the widest part; or (batch, dim)."""

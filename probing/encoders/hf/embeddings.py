@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probing.encoders.hf.files import Inspection
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
+from probing.encoders.hf.textmodel import EmbeddingMatrix, TextModel
 from probing.encoders.pooling import TOKEN_POOLINGS
-
-if TYPE_CHECKING:
-    from probing.encoders.hf.textmodel import TextModel
 
 
 @dataclass
@@ -43,7 +41,5 @@ class InputEmbeddings(HuggingFaceEncoder):
 
     @cached_property
     def _text(self) -> TextModel:
-        from probing.encoders.hf.textmodel import EmbeddingMatrix
-
         matrix = self._load().get_input_embeddings()
         return EmbeddingMatrix(self, matrix, self._tokens, self._device, self._tolerance)

@@ -15,18 +15,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from probing.encoders.base import TOKEN_BUDGET, Item, Pooled, States, resolve_device
 from probing.encoders.hf.batching import LARGE, BatchRunner
 from probing.encoders.hf.files import Inspection, ModelFiles
 from probing.encoders.hf.loading import load_model
+from probing.encoders.hf.textmodel import TextModel
 from probing.encoders.hf.tokens import Tokens
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError, ForeignError
-
-if TYPE_CHECKING:
-    from probing.encoders.hf.textmodel import TextModel
 
 _TOLERANCE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.05}
 """Largest difference of equal states between two batches, as a share of the layer's largest entry; rounding stays below."""
@@ -121,8 +121,6 @@ class HuggingFaceEncoder(ModelFiles):
 
     @cached_property
     def _device(self) -> str:
-        import torch
-
         device = resolve_device(self.device)
         if self.autocast == "float16" and device == "cpu":
             raise EncoderError("encoder.autocast=float16 is for GPUs; on the CPU use bfloat16 or null")
@@ -137,8 +135,6 @@ class HuggingFaceEncoder(ModelFiles):
 
     def _load(self) -> Any:
         """The part of the model that reads text, ready to run."""
-        import torch
-
         from probing.encoders.hf import onednn, packed
 
         seed = self.init_seed if self.random_weights else None
@@ -154,8 +150,6 @@ class HuggingFaceEncoder(ModelFiles):
 
     @cached_property
     def _text(self) -> TextModel:
-        from probing.encoders.hf.textmodel import TextModel
-
         text = TextModel(self, self._load(), self._tokens, self._device, self._tolerance)
         self.__dict__["_text"] = text  # `_tokens` reads the names of its inputs
         try:

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from probing.errors import EncoderError, described
 
 TOKENIZER_FILES = (
@@ -37,8 +39,6 @@ def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
     Raises:
         EncoderError: weights that cannot be loaded, or that the folder lacks.
     """
-    import torch
-
     if seed is not None:
         with torch.random.fork_rng(devices=[]), _quiet(), _refused(f"{folder}: the weights cannot be loaded"):
             torch.manual_seed(seed)  # transformers draws from the global generator

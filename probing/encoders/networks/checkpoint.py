@@ -12,7 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
 from probing.config import build
 from probing.data.readers.files import decoded
@@ -21,9 +25,6 @@ from probing.encoders.networks.architecture import Architecture, NetworkEncoder
 from probing.encoders.networks.network import Readable
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import ConfigError, EncoderError
-
-if TYPE_CHECKING:
-    import torch
 
 CONFIG, WEIGHTS, VOCABULARY, MANIFEST = "config.json", "model.safetensors", "tokenizer.json", "manifest.json"
 
@@ -108,9 +109,6 @@ class CheckpointEncoder(NetworkEncoder):
         return {"sha256": hashlib.sha256(self._bytes(WEIGHTS)).hexdigest()}
 
     def _weights(self) -> Mapping[str, Any] | None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         if self.random_weights:
             return None
         try:
@@ -152,8 +150,6 @@ def save(folder: Path, architecture: Architecture, network: Readable, vocabulary
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
     """Writes tensors of any device to a safetensors file."""
-    from safetensors.torch import save_file
-
     save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, metadata)
 
 

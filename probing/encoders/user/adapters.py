@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from probing.encoders.base import Encoder, Item, States
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.encoders.user.usercode import reraise_user_errors
 from probing.errors import ForeignError, StatesError
-
-if TYPE_CHECKING:
-    import torch
 
 Rows = dict[str, list["torch.Tensor"]]
 """For each layer, by name, the states of each sentence: shape (tokens, d), or (1, d) for a vector of the sentence."""
@@ -71,17 +70,12 @@ class Adapter:
         return None
 
     def forward(self, items: Sequence[Item]) -> States:
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
         rows = self._rows(items)
         lengths = torch.tensor([len(row) for row in next(iter(rows.values()))])
         mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]  # (batch, tokens)
         return States([pad_sequence(layer, batch_first=True) for layer in rows.values()], mask)
 
     def _rows(self, items: Sequence[Item]) -> Rows:
-        import torch
-
         joined: Rows = {}
         for start in range(0, len(items), self.batch_size):
             batch = items[start : start + self.batch_size]
@@ -97,8 +91,6 @@ class Adapter:
         raise NotImplementedError
 
     def _check(self, rows: Rows, items: Sequence[Item]) -> None:
-        import torch
-
         lengths = [len(row) for row in next(iter(rows.values()))]
         for name, layer in rows.items():
             for item, row, length in zip(items, layer, lengths, strict=True):
@@ -230,8 +222,6 @@ class WholeEncoder(Adapter):
 
 def read_layer(value: Any, n: int, subject: str) -> tuple[int, list[torch.Tensor]]:
     """The rows of one layer: 1 and n rows (1, d) for vectors of sentences, 2 and n rows (tokens, d) for states of tokens."""
-    import torch
-
     if isinstance(value, list | tuple):
         rows = [_numbers(row, subject) for row in value]
         kinds = {row.ndim for row in rows}
@@ -250,8 +240,6 @@ def read_layer(value: Any, n: int, subject: str) -> tuple[int, list[torch.Tensor
 
 
 def _numbers(value: Any, subject: str) -> torch.Tensor:
-    import torch
-
     if isinstance(value, torch.Tensor):
         return value.detach().float().cpu()
     try:

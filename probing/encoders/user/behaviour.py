@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
 
 from probing.encoders.user.adapters import Adapter
 from probing.errors import EncoderError
@@ -72,9 +74,6 @@ def digest(arrays: Sequence[np.ndarray]) -> str:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Runs the block with one thread, as the order of sums depends on the number of threads."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from probing.encoders.base import Item
 from probing.encoders.pooling import TOKEN_POOLINGS
@@ -17,9 +19,6 @@ from probing.encoders.user.adapters import Adapter, Rows
 from probing.encoders.user.usercode import reraise_user_errors
 from probing.errors import EncoderError, ForeignError, StatesError, did_you_mean
 from probing.log import info
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass
@@ -49,8 +48,6 @@ class Module(Adapter):
     poolings = TOKEN_POOLINGS
 
     def __init__(self, subject: str, what: ModuleStates, batch_size: int):
-        import torch
-
         super().__init__(subject, [what.module, what.tokenize], batch_size)
         self.what = what
         if (
@@ -87,8 +84,6 @@ class Module(Adapter):
         return owners
 
     def rows(self, items: Sequence[Item]) -> Rows:
-        import torch
-
         device = next((parameter.device for parameter in self.what.module.parameters()), torch.device("cpu"))
         rows: Rows = {name: [torch.empty(0)] * len(items) for name in self.what.layers}
         for length in sorted(set(map(len, items))):
@@ -116,8 +111,6 @@ class Module(Adapter):
 
     def _states(self, name: str, outputs: list[Any], shape: tuple[int, int]) -> torch.Tensor:
         """The output of a layer's only call, or the first part of it: (batch, tokens, d)."""
-        import torch
-
         if len(outputs) != 1:
             raise StatesError(f"{self.subject}: layer {name!r} was called {len(outputs)} times in one pass, expected once")
         out = outputs[0]
@@ -148,8 +141,6 @@ class Module(Adapter):
 
 def redrawn(module: torch.nn.Module, seed: int) -> tuple[torch.nn.Module, list[str]]:
     """A copy with the parameters drawn by `reset_parameters` of its submodules, and the names of those that none of them draws."""
-    import torch
-
     twin = copy.deepcopy(module)
     with torch.no_grad():
         for parameter in twin.parameters():

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from probing.encoders.base import Encoder, Item, States
 from probing.encoders.user.adapters import Adapter, Batcher, Function, WholeEncoder
@@ -169,8 +170,6 @@ class PythonEncoder:
         return adapter, code
 
     def _adapt(self, code: Code) -> Adapter:
-        import torch
-
         thing, options = code.thing, self.options or {}
         if _has_batcher(thing):
             return Batcher(self.subject, thing, options, self.batch_size)
