@@ -160,10 +160,7 @@ def resolve_device(device: str) -> str:
 def words_of_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int | None]:
     """The word of `text.split()` that each token lies in, from the tokens' character spans (start, stop).
 
-    A token of blanks alone belongs to the word after it; an empty span (a special token) to none.
-
-    Raises:
-        EncoderError: a token lies in several words.
+    A token of blanks alone belongs to the word after it; an empty span (a special token) to none; one in several words is an error.
 
     >>> words_of_spans("the cats ran", [(0, 0), (0, 3), (3, 7), (7, 8), (9, 12), (0, 0)])
     [None, 0, 1, 1, 2, None]

@@ -171,8 +171,8 @@ class Rules:
         return self.equal(max(self.distance(together, [i], self.run([text]), [0]) for i, text in enumerate(self.texts)))
 
     def batch_of_equal_lengths(self) -> tuple[bool, str]:
-        many = self.run([self.texts[0]] * MANY)
-        return self.equal(self.distance(self.run([self.texts[0]]), [0], many, [MANY - 1]))
+        first = [self.texts[0]]
+        return self.equal(self.distance(self.run(first), [0], self.run(first * MANY), [MANY - 1]))
 
     def embeddings(self) -> tuple[bool | None, str]:
         name = self.encoder.layer_names[0]
@@ -296,6 +296,5 @@ def _larger(worst: float, differences: torch.Tensor) -> float:
 
 
 def _same_bits(a: States, b: States) -> bool:
-    if not torch.equal(a.mask, b.mask) or len(a.layers) != len(b.layers):
-        return False
-    return all(x.shape == y.shape and torch.equal(x[a.mask], y[b.mask]) for x, y in zip(a.layers, b.layers, strict=True))
+    same = torch.equal(a.mask, b.mask) and len(a.layers) == len(b.layers)
+    return same and all(x.shape == y.shape and torch.equal(x[a.mask], y[b.mask]) for x, y in zip(a.layers, b.layers, strict=True))

@@ -88,11 +88,7 @@ class VectorsEncoder:
             raise EncoderError(f"{self.file}: damaged or cut short: {first_line(error) or type(error).__name__}") from None
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        """An item is the row of the sentence.
-
-        Raises:
-            EncoderError: the file lacks a sentence.
-        """
+        """An item is the row of the sentence; raises EncoderError if the file lacks one."""
         rows = self._table.rows
         missing = [text for text in texts if text not in rows]
         if missing:
@@ -106,12 +102,7 @@ class VectorsEncoder:
         return [[None] for _ in texts]
 
     def forward(self, items: Sequence[Item]) -> States:
-        """The vectors, as layers (batch, 1, d).
-
-        Raises:
-            EncoderError: a vector of another type or shape than the first.
-            StatesError: a vector that is not finite.
-        """
+        """The vectors, as layers (batch, 1, d); raises StatesError for one that is not finite."""
         rows = [item[0] for item in items]
         try:
             layers = self._table.read(rows)
@@ -125,7 +116,6 @@ class VectorsEncoder:
         return States([torch.from_numpy(layer)[:, None] for layer in layers], torch.ones(len(items), 1, dtype=torch.bool))
 
     def release(self) -> None:
-        """Frees the arrays; they are read again when they are needed."""
         self.__dict__.pop("_table", None)
 
     def random_twin(self, seed: int) -> None:

@@ -126,11 +126,7 @@ class WordVectors:
             self.notes[0] = f"{with_blanks} of {words} words of the file hold blanks and are left out ({first})"
 
     def _word_with_blanks(self, number: int, line: bytes, n: int) -> bytes:
-        """The word of a line that has not d but `n` fields after the first.
-
-        Raises:
-            EncoderError: n < d, the last d fields are not numbers, or there is a tab or carriage return before them.
-        """
+        """The word of a line that has not d but `n` fields after the first; raises EncoderError if the last d are not numbers."""
         dim = self.dim
         if n < dim:
             raise self._bad(number, f"{n} numbers after the word, expected {dim}", line)

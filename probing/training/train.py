@@ -90,11 +90,7 @@ def train(
 
 
 def load_model(folder: str | Path, root: str | Path) -> tuple[nn.Module, Prepared]:
-    """The trained network with its head, in eval mode, and the objective with its data.
-
-    Raises:
-        EncoderError: the folder is not a finished checkpoint; the data are not those it was trained on.
-    """
+    """The trained network with its head, in eval mode, and the objective with its data; raises EncoderError for other data."""
     encoder = checkpoint.CheckpointEncoder(str(folder))
     try:
         manifest = json.loads(read_text(encoder.folder / checkpoint.MANIFEST, EncoderError))

@@ -44,6 +44,7 @@ from probing.encoders.elmo.elmo_format import (
     read_options,
     read_weights,
     shapes,
+    write_elmo,
 )
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
@@ -51,6 +52,12 @@ from probing.files import file_sha256
 
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
+
+WORDS_AT_ONCE = 256
+"""Distinct words that go through the character CNN together; bounds its memory."""
+
+Memory = dict[str, tuple[torch.Tensor, torch.Tensor]]
+"""For each LSTM, by its name, the output (rows, p) and the cells (rows, d) at the end of the last batch."""
 
 
 @dataclass
@@ -85,7 +92,6 @@ class ELMoEncoder:
         self.name = name_in_tables(self, self.label or Path(self.weights).stem, ("max_length", "stateful"))
 
     def random_twin(self, seed: int) -> ELMoEncoder:
-        """The same options, weights drawn from `seed`."""
         return replace(self, random_weights=True, init_seed=seed)
 
     @cached_property
@@ -128,13 +134,13 @@ class ELMoEncoder:
         if self.random_weights:
             network = ELMoNetwork(self.sizes, seed=self.init_seed)
         else:
-            network = ELMoNetwork(self.sizes, read_weights(self._file, self.sizes))
+            network = ELMoNetwork.load(self.sizes, self._file)
             if file_sha256(self._file) != self.description["weights"]:
                 raise EncoderError(f"{self._file} was replaced since it was read first: make the encoder again")
         return network.eval().requires_grad_(False).to(resolve_device(self.device))
 
     @cached_property
-    def _memory(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]] | None:
+    def _memory(self) -> Memory | None:
         return {} if self.stateful else None
 
     def release(self) -> None:
@@ -160,24 +166,11 @@ class ELMoEncoder:
         return States([layer[:, 1:-1] for layer in layers], mask, self.network.backward_dims)
 
 
-Memory = dict[str, tuple[torch.Tensor, torch.Tensor]]
-"""For each LSTM, by its name, the output (rows, p) and the cells (rows, d) at the end of the last batch."""
-
-WORDS_AT_ONCE = 256
-"""Distinct words that go through the character CNN together; bounds its memory."""
-
-
 class ELMoNetwork(torch.nn.Module):
-    """ELMo's network.
+    """ELMo's network, with weights by name, or drawn from `seed` as the original draws them before training.
 
-    Args:
-        arrays: the weights by name; None: drawn from `seed` as the original draws them before training: characters uniform in ±1;
-            convolutions uniform in ±0.05 (relu) or normal with variance 1 / inputs (tanh); highways and projection normal with
-            variance 1 / inputs; LSTMs uniform in ±sqrt(6 / (inputs + outputs)); biases 0, of the carry gates -2.
-        seed: seed of the drawn weights.
-
-    Attributes:
-        backward_dims: for each layer a bool vector, True for the dims that read from right to left.
+    That is: characters uniform in ±1; convolutions uniform in ±0.05 (relu) or normal with variance 1 / inputs (tanh); highways and
+    projection normal with variance 1 / inputs; LSTMs uniform in ±sqrt(6 / (inputs + outputs)); biases 0, of the carry gates -2.
     """
 
     def __init__(self, options: ELMoOptions, arrays: Mapping[str, np.ndarray] | None = None, seed: int = 0) -> None:
@@ -192,6 +185,15 @@ class ELMoNetwork(torch.nn.Module):
         )
         back = torch.arange(2 * options.projection_dim) >= options.projection_dim
         self.backward_dims = [torch.zeros_like(back), *[back] * options.n_layers]
+
+    @classmethod
+    def load(cls, options: ELMoOptions, weights: Path) -> ELMoNetwork:
+        """The network with the weights of a file, read by `read_weights`."""
+        return cls(options, read_weights(weights, options))
+
+    def save(self, folder: Path) -> tuple[Path, Path]:
+        """Writes options.json and weights.hdf5 in the original format; returns their paths."""
+        return write_elmo(folder, self.options, {name: w.detach().cpu().numpy() for name, w in self.weights.items()})
 
     def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
         """Characters (batch, tokens, max_characters) and lengths (batch,) of items of words, without boundary tokens."""

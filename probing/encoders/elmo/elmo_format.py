@@ -99,11 +99,7 @@ def lstm_name(direction: int, layer: int) -> str:
 
 
 def read_options(path: Path) -> ELMoOptions:
-    """Reads options.json; keys that the network does not need are ignored.
-
-    Raises:
-        EncoderError: no such file, not JSON, missing keys, or a value that is not allowed.
-    """
+    """Reads options.json; raises EncoderError where it is missing, not JSON, lacks a key, or holds a value that is not allowed."""
     where = f"encoder.options={str(path)!r}"
     given = read_json(path, where, "give the options.json that belongs to the weights")
     values = {key: _value(given, key) for key in _KEYS}
@@ -124,11 +120,7 @@ def read_options(path: Path) -> ELMoOptions:
 
 
 def read_weights(path: Path, options: ELMoOptions) -> dict[str, np.ndarray]:
-    """The weights by name, float32, of the `shapes` of the options.
-
-    Raises:
-        EncoderError: no h5py, no such file, not HDF5, a weight that is missing or of another shape.
-    """
+    """The weights by name, float32; raises EncoderError for those of `read_arrays` and `weight`."""
     arrays = read_arrays(path)
     return {name: weight(arrays, name, shape, path) for name, shape in shapes(options).items()}
 
@@ -158,11 +150,7 @@ def check_file(path: Path) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Every numeric array of the file as float32, by its path in the file.
-
-    Raises:
-        EncoderError: h5py is not installed, no such file, or a file that is cut short or not HDF5.
-    """
+    """Every numeric array as float32, by its path in the file; raises EncoderError if it cannot be read, or without h5py."""
     h5py = library()
     check_file(path)
     arrays: dict[str, np.ndarray] = {}

@@ -15,7 +15,7 @@ import torch
 
 from probing.encoders.base import Item
 from probing.encoders.elmo.elmo import ELMoNetwork
-from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, library, write_elmo
+from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, library
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
@@ -98,10 +98,8 @@ class ELMoStyle(Architecture):
             dim=self.hidden,
             n_layers=self.layers,
             max_characters=self.characters,
-            activation="relu",
             cell_clip=self.clip,
             proj_clip=self.clip,
-            use_skip_connections=True,
         )
 
     @property
@@ -117,7 +115,7 @@ class ELMoStyle(Architecture):
 
     def export(self, network: Readable, folder: Path) -> None:
         assert isinstance(network, ELMoStyleNetwork)
-        write_elmo(folder, self.options, {name: w.detach().cpu().numpy() for name, w in network.inner.weights.items()})
+        network.inner.save(folder)
 
 
 class ELMoStyleNetwork(Readable):
@@ -132,10 +130,6 @@ class ELMoStyleNetwork(Readable):
 
     def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
         return self.inner.batch(items)
-
-    def counted(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The mask (batch, tokens) of real words."""
-        return torch.arange(tokens.shape[1], device=lengths.device)[None] < lengths[:, None]
 
     def forward(self, characters: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """States (batch, tokens + 2, 2 * projection), boundary tokens included."""

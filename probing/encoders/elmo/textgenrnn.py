@@ -79,7 +79,6 @@ class TextgenrnnEncoder:
         self.name = name_in_tables(self, self.label or "textgenrnn", ("window", "max_length"))
 
     def random_twin(self, seed: int) -> TextgenrnnEncoder:
-        """The same sizes and vocabulary, weights drawn from `seed`."""
         return replace(self, random_weights=True, init_seed=seed)
 
     @cached_property
@@ -163,7 +162,6 @@ class TextgenrnnEncoder:
         return weights["embedding"].to(device), lstms, weights["attention"].to(device)
 
     def release(self) -> None:
-        """Frees the weights; they are loaded again when needed."""
         self.__dict__.pop("_network", None)
         self.__dict__.pop("_arrays", None)
 

@@ -35,7 +35,6 @@ class BatchRunner:
     last one of the first large batch. If one has other states alone, this batch and all later ones are split.
 
     Args:
-        batching: one of `BATCHINGS`, as found by `find_batching`.
         tolerance: largest difference of equal states, as a share of the layer's largest entry.
         width, padding: the most tokens of a batch, and the most padding of a sentence, on which `batching` was checked.
     """
@@ -88,13 +87,8 @@ def find_batching(
 ) -> str:
     """The widest of `BATCHINGS` in which every item has the states that it has alone.
 
-    Args:
-        run: sends items through the model together, padded, and returns the states of all layers.
-        items: of which at least two have one length and at least two do not.
-        tolerance: largest difference of equal states, as a share of the layer's largest entry.
-
-    Raises:
-        StatesError: the states of a sentence differ from one run to the next.
+    `run` sends items through the model together, padded, and returns the states of all layers; at least two items have one length,
+    and two do not. Raises StatesError if the states of a sentence differ from one run to the next.
     """
     alone, again = ([run([item]) for item in items] for _ in range(2))
     if not all(close(a, b, len(item), tolerance) for a, b, item in zip(alone, again, items, strict=True)):

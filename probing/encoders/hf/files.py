@@ -146,13 +146,10 @@ class Inspection:
     """Facts found by running a model, stored beside its vectors, so that later runs need not load it; the fields are keys on disk.
 
     Attributes:
-        layer_names: from layer 0 on.
-        dims: width of each layer.
         context_free: whether layer 0 depends on no other word.
         positions: rows of its position matrix, which bound the tokens of a sentence; None where it has none.
         company: which sentences can share a batch, one of `probing.encoders.hf.batching.BATCHINGS`.
         longest: most tokens of the sentences on which `company` was found; None: not bounded by the model.
-        versions: of the libraries that ran it.
     """
 
     layer_names: tuple[str, ...]
@@ -202,11 +199,7 @@ def find(name: str, revision: str | None = None, package: str | None = None) -> 
 
 
 def checked(folder: Path) -> Path:
-    """The folder, if it is that of one model.
-
-    Raises:
-        EncoderError: a PEFT adapter without its model, an old folder of sentence-transformers, or no config.json.
-    """
+    """The folder, if it is that of one model; raises EncoderError for a PEFT adapter alone, and where there is no config.json."""
     names = {path.name for path in folder.iterdir()}
     weights = any(Path(name).match(pattern) for name in names - _ADAPTERS for pattern in _WEIGHTS)
     if _ADAPTER in names and not weights:
@@ -250,11 +243,7 @@ def snapshot(name: str, revision: str | None, offline: bool) -> tuple[Path | Non
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files from which transformers loads the weights: one file or shards, safetensors rather than torch's own format.
-
-    Raises:
-        EncoderError: there are none, or an index that cannot be read.
-    """
+    """The files from which transformers loads the weights, one or shards, safetensors first; raises EncoderError without any."""
     for name in ("model.safetensors", "pytorch_model.bin"):
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():

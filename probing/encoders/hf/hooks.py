@@ -65,10 +65,7 @@ def trace(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, list[Seen]]:
 def sites_of(
     states: Sequence[torch.Tensor], seen: Sequence[Seen], likely: Sequence[Sequence[Seen]] | None = None
 ) -> tuple[Site, ...] | None:
-    """The first site of each state (batch, tokens, dim), where it may be flat (batch * tokens, dim); None if a state has none.
-
-    `likely` has for each state the values to look at first.
-    """
+    """The first site of each state (batch, tokens, dim), where it may be flat; None if one has none. `likely` come first."""
     sites = []
     for state, places in zip(states, likely or [()] * len(states), strict=True):
         shapes = (state.shape, state.reshape(-1, state.shape[-1]).shape)

@@ -37,7 +37,6 @@ class HuggingFaceEncoder(ModelFiles):
     """The encoder, with the options of `ModelFiles`; nothing is loaded before it is needed."""
 
     def random_twin(self, seed: int) -> HuggingFaceEncoder:
-        """The same config and tokenizer, weights drawn by the model's own initialisation from `seed`."""
         return replace(self, name=self._source, random_weights=True, init_seed=seed, label=self._label)
 
     @cached_property
@@ -171,7 +170,6 @@ class HuggingFaceEncoder(ModelFiles):
         return None if bound is None else max(bound, self._tokens.added + 2)
 
     def release(self) -> None:
-        """Frees the weights and the tokenizer; they are loaded again when needed."""
         self.__dict__.pop("_text", None)
         self.__dict__.pop("_tokens", None)
 

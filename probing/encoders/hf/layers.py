@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,12 +30,10 @@ class Layers:
     """The layers of a model.
 
     Attributes:
-        names: of the layers, from layer 0 on.
-        dims: width of each layer.
         first: the site of layer 0, where it is not among the model's hidden states, which then begin with layer 1; else None.
         sites: of every layer; None if a state is made between modules.
         context_free: whether layer 0 depends on no other word.
-        positions: rows of the position matrix from that of the first token on; None where there is no such matrix.
+        positions: rows of the position matrix, from that of the first token on.
     """
 
     names: tuple[str, ...]
@@ -48,11 +47,8 @@ class Layers:
 def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Tensor]], tokens: int, changed: int) -> Layers:
     """Finds the layers of a model from two sentences of as many `tokens`, which differ in the one of index `changed`.
 
-    Args:
-        run: sends the two through the model and returns its hidden states, (2, tokens, dim) each.
-
-    Raises:
-        StatesError: the states are not one vector a token, or none of them is the input or output of a block.
+    `run` sends the two through the model and returns its hidden states, (2, tokens, dim) each. Raises StatesError if they are not
+    one vector a token, or none of them is the input or output of a block.
     """
     states, seen = trace(model, run)
     for state in states:
@@ -140,11 +136,8 @@ def _name(
     """
     gives = [any(_same(s.value, state) for s in block.given) for block in blocks]
     enters = [any(_same(s.value, state) for s in block.taken) for block in blocks]
-    if (
-        enters[0]
-        and not done
-        and (not gives[0] or (following is not None and any(_same(s.value, following) for s in blocks[0].given)))
-    ):
+    block_1_follows = following is not None and any(_same(s.value, following) for s in blocks[0].given)
+    if enters[0] and not done and (not gives[0] or block_1_follows):
         return _EMBEDDINGS, 0
     for k in range(done, len(blocks)):
         if gives[k]:
@@ -202,13 +195,9 @@ def _positions(seen: Sequence[Seen]) -> int | None:
     """The rows, from that of the first token on, of the shortest matrix whose rows a module gave one after another."""
     bounds, have_inputs = [], {(s.site.module, s.site.call) for s in seen if s.site.enters}
     for s in seen:
-        weight = getattr(s.site.module, "weight", None)
-        if (
-            (s.site.module, s.site.call) in have_inputs
-            or not isinstance(weight, torch.Tensor)
-            or weight.ndim != 2
-            or s.value.ndim < 2
-        ):
+        weight: Any = getattr(s.site.module, "weight", None)
+        is_matrix = isinstance(weight, torch.Tensor) and weight.ndim == 2
+        if not is_matrix or s.value.ndim < 2 or (s.site.module, s.site.call) in have_inputs:
             continue
         rows = s.value.reshape(-1, *s.value.shape[-2:])[0]  # (tokens, dim)
         if len(rows) < 3 or rows.shape[1] != weight.shape[1]:

@@ -34,11 +34,7 @@ def read_config(folder: Path) -> Any:
 
 
 def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
-    """The text part of the model, with the weights of the folder, or weights drawn from `seed`.
-
-    Raises:
-        EncoderError: weights that cannot be loaded, or that the folder lacks.
-    """
+    """The text part, with weights of the folder or drawn from `seed`; raises EncoderError for weights that the folder lacks."""
     if seed is not None:
         with torch.random.fork_rng(devices=[]), _quiet(), _refused(f"{folder}: the weights cannot be loaded"):
             torch.manual_seed(seed)  # transformers draws from the global generator

@@ -22,14 +22,9 @@ from probing.errors import EncoderError, StatesError, foreign
 
 
 class TextModel:
-    """A model in eval mode.
+    """The text part of a model in eval mode, with its tokenizer and the options of the encoder, on cpu or cuda.
 
-    Args:
-        options: of the encoder.
-        module: the text part of the model.
-        tokens: its tokenizer.
-        device: cpu or cuda.
-        tolerance: largest difference of equal states between two batches, as a share of the layer's largest entry.
+    `tolerance` is the largest difference of equal states between two batches, as a share of the layer's largest entry.
     """
 
     def __init__(self, options: ModelFiles, module: torch.nn.Module, tokens: Tokens, device: str, tolerance: float):

@@ -53,9 +53,7 @@ class Sentence(NamedTuple):
 class Tokens:
     """The tokenizer of a folder; where there is a tokenizer.json, the ids are those of this file, not of the library's class.
 
-    Args:
-        name: of the encoder, for messages.
-        input_names: gives the names of the model's inputs; called when the first text is tokenized.
+    `input_names` gives the names of the model's inputs; it is called when the first text is tokenized.
     """
 
     def __init__(self, name: str, folder: Path, input_names: Callable[[], frozenset[str]]):
@@ -65,12 +63,7 @@ class Tokens:
         self._compare(SAMPLES)
 
     def items(self, texts: Sequence[str]) -> list[Item]:
-        """Items of the texts, not cut.
-
-        Raises:
-            EncoderError: nearly all tokens are unknown, or nearly all texts have the same ids.
-            ForeignError: the tokenizer fails.
-        """
+        """Items of the texts, not cut; raises EncoderError if nearly all tokens are unknown, or nearly all texts are alike."""
         items: list[Item] = []
         for start in range(0, len(texts), 4096):  # in parts, as the tokenizer's own objects are large
             items += self.cut(texts[start : start + 4096], None)

@@ -117,7 +117,6 @@ class CheckpointEncoder(NetworkEncoder):
             raise EncoderError(f"{self.folder / WEIGHTS} cannot be read: {error}; it is cut short or not safetensors") from None
 
     def random_twin(self, seed: int) -> CheckpointEncoder:
-        """The same architecture and vocabulary, weights drawn from `seed`."""
         return replace(self, random_weights=True, init_seed=seed)
 
     def _text(self, name: str) -> str:

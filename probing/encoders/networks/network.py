@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 
 
 class Readable(nn.Module):
-    """A network whose states `run` gives.
-
-    Attributes:
-        margin: number of positions that `forward` adds at each end of an item.
-        backward_dims: as in `States.backward`.
-    """
+    """A network whose states `run` gives; `forward` adds `margin` positions at each end of an item."""
 
     margin = 0
     backward_dims: Sequence[torch.Tensor] | None
@@ -41,8 +36,8 @@ class Readable(nn.Module):
         raise NotImplementedError
 
     def counted(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The mask (batch, tokens) of the tokens that count."""
-        raise NotImplementedError
+        """The mask (batch, tokens) of the tokens that count: by default all but padding."""
+        return torch.arange(tokens.shape[1], device=lengths.device)[None] < lengths[:, None]
 
 
 class Network(Readable):

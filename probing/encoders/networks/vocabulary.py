@@ -65,11 +65,7 @@ class HashedWords(Vocabulary):
 
 
 class TrainedVocabulary:
-    """Words or byte-level subwords counted on a text, kept as the JSON of a `tokenizers.Tokenizer`.
-
-    Raises:
-        EncoderError: the JSON is not a tokenizer, or its special tokens are not `SPECIAL`.
-    """
+    """Words or byte-level subwords counted on a text, `saved` as the JSON of a `Tokenizer` whose first tokens are `SPECIAL`."""
 
     def __init__(self, saved: str):
         from tokenizers import Tokenizer
@@ -107,9 +103,6 @@ def train_vocabulary(
         size: most ids, special ones included; subwords also need one for each of the 256 bytes.
         min_count: words, or pairs, that occur less often get no id.
         ends: put <s> and </s> around every sentence, for a language model.
-
-    Raises:
-        EncoderError: another `kind`, or a `size` too small for any token.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 

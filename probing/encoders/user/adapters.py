@@ -30,13 +30,7 @@ EXPECTED = (
 
 
 class Adapter:
-    """Checks the rows of a subclass, and makes states of them.
-
-    Args:
-        subject: the user's code, as messages name it.
-        objects: the user's objects whose arrays are hashed.
-        batch_size: most sentences in one call of the user's code.
-    """
+    """Checks the rows of a subclass, and makes states of them; `objects` are the user's whose arrays are hashed."""
 
     form = ""
     """What the user's objects are, in words."""

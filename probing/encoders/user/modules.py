@@ -50,12 +50,8 @@ class Module(Adapter):
     def __init__(self, subject: str, what: ModuleStates, batch_size: int):
         super().__init__(subject, [what.module, what.tokenize], batch_size)
         self.what = what
-        if (
-            not isinstance(what.module, torch.nn.Module)
-            or not callable(what.tokenize)
-            or isinstance(what.layers, str)
-            or not what.layers
-        ):
+        has_layers = bool(what.layers) and not isinstance(what.layers, str)
+        if not isinstance(what.module, torch.nn.Module) or not callable(what.tokenize) or not has_layers:
             raise EncoderError(
                 f"{subject}: ModuleStates takes a torch.nn.Module, a function texts -> token ids, and a list of layers"
             )

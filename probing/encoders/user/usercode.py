@@ -3,7 +3,7 @@
 No hash of code can be complete: a function may read a file, a C library or the network when it is called. Three hashes together
 come close. *Sources* (`sources`): the target's file, and the files of its folder, or below, that it imports at the top. *Arrays*
 (`arrays_sha256`): the state dict of every `torch.nn.Module`, every tensor and every numpy array that is reachable from the globals,
-closures, attributes, lists and dicts of that code. *Behaviour*: its vectors of a few sentences (`probing.encoders.user.behaviour`).
+closures, attributes, lists and dicts of that code. *Behaviour*: its vectors of a few sentences.
 
 Code that is imported inside a function or from another folder, and arrays inside objects of installed packages, are covered by the
 behaviour alone.
@@ -83,10 +83,7 @@ def find(target: str, option: str = "encoder.target") -> Code:
 
     The file's folder, or the current one, is put in front of `sys.path`, as Python does for a script. A file is run anew each
     time, from the bytes that are hashed, and so are modules of its folder that it imports; other modules stay as they are.
-    SentEval's own package need not be installed.
-
-    Raises:
-        EncoderError: no such file, module or attribute, or an exception while it is imported.
+    Raises EncoderError for what does not exist, or cannot be imported.
     """
     place, _, attribute = target.rpartition(":") if ":" in target else (target, "", "")
     path = Path(place).expanduser().resolve() if place.endswith(".py") else None
