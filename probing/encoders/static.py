@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from probing.data.readers.files import require_file
 from probing.encoders.base import Item, States, name_in_tables
@@ -118,16 +119,12 @@ class StaticEncoder:
         known = [word in self._table.vectors for word in words]
         matrix = np.stack([self._vector(word) for word in words])  # (words, d)
         column = {word: k for k, word in enumerate(words)}
-        ids = np.zeros((len(items), max(map(len, items))), np.int64)  # (batch, tokens)
-        mask = np.zeros(ids.shape, bool)
-        for i, item in enumerate(items):
-            ids[i, : len(item)] = [column[word] for word in item]
-            mask[i, : len(item)] = True
-        states = matrix[ids]  # (batch, tokens, d)
+        ids = pad_sequence([torch.tensor([column[word] for word in item], dtype=torch.long) for item in items], True)
+        mask = torch.arange(ids.shape[1]) < torch.tensor([len(item) for item in items])[:, None]  # (batch, tokens)
         if self.unknown == "skip":
-            counted = mask & np.array(known)[ids]
-            mask = np.where(counted.any(1, keepdims=True), counted, mask)  # a sentence of unknown words keeps their zeros
-        return States([torch.from_numpy(states)], torch.from_numpy(mask))
+            counted = mask & torch.tensor(known)[ids]
+            mask = torch.where(counted.any(1, keepdim=True), counted, mask)  # a sentence of unknown words keeps their zeros
+        return States([torch.from_numpy(matrix)[ids]], mask)  # (batch, tokens, d)
 
     def _vector(self, word: str) -> np.ndarray:
         if word in self._table.vectors:

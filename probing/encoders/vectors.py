@@ -230,7 +230,11 @@ def _read_safetensors(path: Path) -> Table:
     entries = {name: _safetensors_entry(file, name) for name in file.keys()}
     if "sentences" not in metadata:
         return _by_sentence(path, list(entries.values()))
-    order = _names(path, metadata, "layers") if "layers" in metadata else sorted(entries, key=_natural)
+
+    def by_number(name: str) -> list[Any]:
+        return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+    order = _names(path, metadata, "layers") if "layers" in metadata else sorted(entries, key=by_number)
     if sorted(order) != sorted(entries):
         raise EncoderError(f"{path}: the metadata `layers` names {order}, the file has {sorted(entries)}")
     return _by_layer(path, _names(path, metadata, "sentences"), [entries[name] for name in order])
@@ -254,14 +258,6 @@ def _names(path: Path, metadata: Mapping[str, str], key: str) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise EncoderError(f"{path}: the metadata `{key}` is not a JSON list of strings")
     return names
-
-
-def _natural(name: str) -> list[Any]:
-    """
-    >>> sorted(["layer 10", "layer 2"], key=_natural)
-    ['layer 2', 'layer 10']
-    """
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 _READERS = {".npz": _read_npz, ".safetensors": _read_safetensors}

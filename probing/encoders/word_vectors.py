@@ -1,11 +1,9 @@
 """Reads the vectors of given words from a text file of word2vec or GloVe.
 
 A line is a word and its d numbers, separated by single blanks. The first line may be the header `n d`; without it, d is the width
-of most of the first 1,000 lines. Everything before the last d numbers is the word. Words with blanks are counted and skipped, as
-no word that is looked up has one.
-
-The file is read from end to end once per new set of words; the numbers of every line are counted, and parsed where they are used. A
-byte order mark at the head of a later line belongs to its word, but is removed where the file has the bare word nowhere.
+of most of the first 1,000 lines. Everything before the last d numbers is the word. Words with blanks are counted and skipped. A
+byte order mark at the head of a later line belongs to its word, but is removed where the file has the bare word nowhere. The file is
+read from end to end once per new set of words.
 """
 
 from __future__ import annotations

@@ -89,7 +89,8 @@ class ELMoEncoder:
         check_device(self.device)
         if self.max_length is not None and self.max_length < 1:
             raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 1)")
-        self.name = name_in_tables(self, self.label or Path(self.weights).stem, ("max_length", "stateful"))
+        self._file = Path(self.weights).expanduser()
+        self.name = name_in_tables(self, self.label or self._file.stem, ("max_length", "stateful"))
 
     def random_twin(self, seed: int) -> ELMoEncoder:
         return replace(self, random_weights=True, init_seed=seed)
@@ -123,10 +124,6 @@ class ELMoEncoder:
             return description | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
         check_file(self._file)
         return description | {"weights": file_sha256(self._file)}
-
-    @property
-    def _file(self) -> Path:
-        return Path(self.weights).expanduser()
 
     @cached_property
     def network(self) -> Any:

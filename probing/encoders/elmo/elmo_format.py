@@ -1,17 +1,13 @@
 """HDF5 files of weights, and the file format of the original ELMo (bilm-tf, AllenNLP): character ids, options, weights.
 
-Weights older than safetensors are arrays in HDF5 files, each named by its path, such as "CNN/W_cnn_0"; reading them needs h5py, the
-extra `elmo`.
-
-A model is two files. options.json holds the sizes (`ELMoOptions`), the HDF5 file the weights (`shapes`): with e the width of a
-character, F the number of filters, p the projection and d the cells of an LSTM,
+Reading HDF5 needs h5py, the extra `elmo`. A model is two files. options.json holds the sizes (`ELMoOptions`), the HDF5 file the
+weights (`shapes`): with e the width of a character, F the number of filters, p the projection and d the cells of an LSTM,
 
     char_embed (261, e) · CNN/W_cnn_k (1, width, e, filters) · CNN_high_k/W_carry, W_transform (F, F) · CNN_proj/W_proj (F, p)
     RNN_{0 forward, 1 backward}/RNN/MultiRNNCell/Cell_k/LSTMCell/W_0 (2p, 4d), W_P_0 (d, p)
 
-and a bias each, called b_… or B. Reference: Peters et al. 2018, Deep contextualized word representations.
-
-Not supported: word-level models, models without projections, and the softmax; the released models have none of them.
+and a bias each, called b_… or B. Not supported: word-level models, models without projections, and the softmax; the released models
+have none of them.
 """
 
 from __future__ import annotations

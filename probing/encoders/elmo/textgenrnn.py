@@ -10,7 +10,6 @@ for each LSTM on the one below; "attention" is sum_t a_t v_t over the window, wh
 a = softmax(v w). The model predicts the next character from this vector, and its author uses it as the vector of a text.
 
 The model was trained on windows, one for each character, and predicts badly from whole sentences. An unknown character has id 0.
-
 The layout of the weights: a bias of length 8 * units means Keras' CuDNNLSTM, whose input blocks are stored (units, inputs) row by
 row, recurrent blocks transposed, and biases in two halves to be added; 4 * units means Keras' LSTM. In either, sigma is the
 logistic function and not the "hard sigmoid" that is Keras 2's default for LSTM.
@@ -76,6 +75,7 @@ class TextgenrnnEncoder:
         for option in ("window", "max_length"):
             if getattr(self, option) is not None and getattr(self, option) < 1:
                 raise EncoderError(f"encoder.{option}={getattr(self, option)} leaves no room for a character (at least 1)")
+        self._weights, self._vocab = (Path(given).expanduser() for given in (self.weights, self.vocab))
         self.name = name_in_tables(self, self.label or "textgenrnn", ("window", "max_length"))
 
     def random_twin(self, seed: int) -> TextgenrnnEncoder:
@@ -85,7 +85,7 @@ class TextgenrnnEncoder:
     def ids(self) -> dict[str, int]:
         """The id of every character that the model knows."""
         where = f"encoder.vocab={self.vocab!r}"
-        ids = read_json(self._path(self.vocab), where, "give the model's vocabulary, textgenrnn_vocab.json")
+        ids = read_json(self._vocab, where, "give the model's vocabulary, textgenrnn_vocab.json")
         numbers = list(ids.values()) if isinstance(ids, dict) else []
         if any(type(n) is not int for n in numbers) or set(numbers) != set(range(1, len(numbers) + 1)) or not numbers:
             raise EncoderError(f"{where} must map characters to the ids 1, 2, 3, …, each once")
@@ -112,22 +112,18 @@ class TextgenrnnEncoder:
             "kind": "textgenrnn",
             "version": VERSION,
             "dims": self.dims,
-            "vocab": file_sha256(self._path(self.vocab)),
+            "vocab": file_sha256(self._vocab),
             "window": self.window,
             "max_length": self.max_length,
         }
         if self.random_weights:
             return description | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
-        return description | {"weights": file_sha256(self._path(self.weights))}
-
-    @staticmethod
-    def _path(given: str) -> Path:
-        return Path(given).expanduser()
+        return description | {"weights": file_sha256(self._weights)}
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
         """embedding (ids, e); for LSTM k with u units: input k (4u, inputs), recurrent k (4u, u), bias k (4u,); attention."""
-        path = self._path(self.weights)
+        path = self._weights
         stored = read_arrays(path)
         arrays = {"embedding": weight(stored, "embedding/embedding/embeddings:0", (len(self.ids) + 1, None), path)}
         inputs = joined = arrays["embedding"].shape[1]
@@ -150,7 +146,7 @@ class TextgenrnnEncoder:
             weights = {name: _drawn(name, array.shape, generator) for name, array in self._arrays.items()}
         else:
             weights = {name: torch.tensor(array) for name, array in self._arrays.items()}
-            if file_sha256(self._path(self.weights)) != self.description["weights"]:
+            if file_sha256(self._weights) != self.description["weights"]:
                 raise EncoderError(f"{self.weights} was replaced since it was read first: make the encoder again")
         lstms = []
         for k in self._lstms:

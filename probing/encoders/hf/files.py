@@ -113,7 +113,7 @@ class ModelFiles:
             "kind": "huggingface",
             "version": VERSION,
             "model_type": self.config.model_type,
-            "files": file_hashes(self.folder, weights=not self.random_weights),
+            "files": {path.name: file_sha256(path) for path in self._files()},
             "dtype": self.dtype,
             "max_length": self.max_length,
             "special_tokens": self.special_tokens,
@@ -131,6 +131,11 @@ class ModelFiles:
             versions = {"torch": torch.__version__, "transformers": transformers.__version__}
             description["random_weights"] = {"seed": self.init_seed} | versions
         return description
+
+    def _files(self) -> list[Path]:
+        """Each file that the model or the tokenizer may read."""
+        texts = {path for pattern in TEXTS for path in self.folder.glob(pattern) if path.name not in _UNREAD}
+        return [*sorted(texts), *(() if self.random_weights else weight_files(self.folder))]
 
     @cached_property
     def _detokenizer(self) -> Any:
@@ -252,9 +257,3 @@ def weight_files(folder: Path) -> list[Path]:
             shards = set(read_json(index, "the index of the weights", "fetch it again")["weight_map"].values())
             return [index, *(folder / shard for shard in sorted(shards) if (folder / shard).is_file())]
     raise EncoderError(f"{folder} holds no weights (model.safetensors or pytorch_model.bin, or shards of one with their index)")
-
-
-def file_hashes(folder: Path, weights: bool) -> dict[str, str]:
-    """sha256, by name, of each file that the model or the tokenizer may read, the weights included if `weights`."""
-    texts = {path for pattern in TEXTS for path in folder.glob(pattern) if path.name not in _UNREAD}
-    return {path.name: file_sha256(path) for path in [*sorted(texts), *(weight_files(folder) if weights else ())]}

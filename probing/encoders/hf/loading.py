@@ -42,7 +42,13 @@ def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
             return text_part(cls.from_config(config, dtype=dtype) if hasattr(cls, "from_config") else cls(config).to(dtype))
     first: list[str] = []
     for cls in _classes(folder, config):
-        model, missing = _from_files(cls, folder, dtype)
+        with _quiet(), _refused(f"{folder}: the weights cannot be loaded"):
+            model, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, trust_remote_code=False)
+            part = text_part(model).state_dict(keep_vars=True)
+            kept = {id(value) for name, value in part.items() if "pooler" not in name}  # a pooler's output is not used
+            values = model.state_dict(keep_vars=True)
+        missing = sorted(name for name in report["missing_keys"] if name in values and id(values[name]) in kept)
+        missing = missing or sorted(str(key) for key in report.get("mismatched_keys", ()))
         if not missing:
             return text_part(model)
         first = first or missing
@@ -69,17 +75,6 @@ def _classes(folder: Path, config: Any) -> Iterator[Any]:
             yield cls
     if not known:
         raise EncoderError(f"{folder}: transformers has no model for a {config.model_type} config without the name of its class")
-
-
-def _from_files(cls: Any, folder: Path, dtype: Any) -> tuple[Any, list[str]]:
-    """The whole model, and the names of the parameters and buffers of its text part that the files lack."""
-    with _quiet(), _refused(f"{folder}: the weights cannot be loaded"):
-        model, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, trust_remote_code=False)
-        part = text_part(model).state_dict(keep_vars=True)
-        kept = {id(value) for name, value in part.items() if "pooler" not in name}  # a pooler's output is not used
-        values = model.state_dict(keep_vars=True)
-    missing = [name for name in report["missing_keys"] if name in values and id(values[name]) in kept]
-    return model, sorted(missing) or sorted(str(key) for key in report.get("mismatched_keys", ()))
 
 
 def text_part(model: Any) -> Any:

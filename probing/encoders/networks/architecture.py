@@ -82,8 +82,22 @@ class NetworkEncoder:
         """The network with its weights, in eval mode and without gradient."""
         network = self.architecture.network_of(self.vocabulary.size, self.init_seed)
         if (weights := self._weights()) is not None:
-            load_weights(network, weights, self.name)
+            self._check(weights, network.state_dict())
+            network.load_state_dict(weights)
         return network.eval().requires_grad_(False).to(resolve_device(self.device))
+
+    def _check(self, weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+        """Raises EncoderError for a weight that is missing, unknown, of another shape, or not finite."""
+        for what, keys in (("missing", expected.keys() - weights.keys()), ("unknown", weights.keys() - expected.keys())):
+            if keys:
+                some = f"{', '.join(sorted(keys)[:4])}{'…' * (len(keys) > 4)}"
+                raise EncoderError(f"{self.name}: {what} weights ({len(keys)}): {some}")
+        for key, tensor in expected.items():
+            given, wanted = tuple(weights[key].shape), tuple(tensor.shape)
+            if given != wanted:
+                raise EncoderError(f"{self.name}: weight {key} has the shape {given}, the architecture wants {wanted}")
+            if not weights[key].isfinite().all():
+                raise EncoderError(f"{self.name}: weight {key} is not finite (NaN or infinite)")
 
     def release(self) -> None:
         self.__dict__.pop("network", None)
@@ -91,22 +105,6 @@ class NetworkEncoder:
     def forward(self, items: Sequence[Item]) -> States:
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # CPU and GPU share a key
             return run(self.network, items)
-
-
-def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], name: str) -> None:
-    """Loads the weights; raises EncoderError for one that is missing, unknown, of another shape, or not finite."""
-    expected = network.state_dict()
-    for what, keys in (("missing", expected.keys() - weights.keys()), ("unknown", weights.keys() - expected.keys())):
-        if keys:
-            raise EncoderError(f"{name}: {what} weights ({len(keys)}): {', '.join(sorted(keys)[:4])}{'…' * (len(keys) > 4)}")
-    for key, tensor in expected.items():
-        if tensor.shape != weights[key].shape:
-            raise EncoderError(
-                f"{name}: weight {key} has the shape {tuple(weights[key].shape)}, the architecture wants {tuple(tensor.shape)}"
-            )
-        if not weights[key].isfinite().all():
-            raise EncoderError(f"{name}: weight {key} is not finite (NaN or infinite)")
-    network.load_state_dict(weights)
 
 
 @dataclass

@@ -55,11 +55,8 @@ class CheckpointEncoder(NetworkEncoder):
         check_device(self.device)
         if self.max_length is not None and self.max_length < 3:
             raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 3)")
+        self.folder = Path(self.path).expanduser()
         self._hashes: dict[str, str] = {}
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.path).expanduser()
 
     @property
     def name(self) -> str:
