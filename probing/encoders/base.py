@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -165,18 +167,13 @@ def words_of_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int | No
     >>> words_of_spans("the cats ran", [(0, 0), (0, 3), (3, 7), (7, 8), (9, 12), (0, 0)])
     [None, 0, 1, 1, 2, None]
     """
-    word_at, word, inside = [], -1, False  # word_at: for each character its word, or the next one
-    for character in text:
-        if character.isspace():
-            inside = False
-        elif not inside:
-            word, inside = word + 1, True
-        word_at.append(word if inside else word + 1)
+    ends = [match.end() for match in re.finditer(r"\S+", text)]  # bisect gives the word of a character, of a blank the next one
     owners: list[int | None] = []
     for start, stop in spans:
-        words = {word_at[k] for k in range(start, stop) if not text[k].isspace()} or {word_at[start] if start < stop else word + 1}
+        words = {bisect(ends, k) for k in range(start, stop) if not text[k].isspace()}
+        words = words or {bisect(ends, start) if start < stop else len(ends)}
         if len(words) > 1:
             raise EncoderError(f"tokens cannot be aligned with words: the token {text[start:stop]!r} lies in {len(words)} words")
         [owner] = words
-        owners.append(owner if owner <= word else None)
+        owners.append(owner if owner < len(ends) else None)
     return owners

@@ -40,12 +40,7 @@ _FLOATS = {"float16", "float32", "float64", "F16", "F32", "F64", "BF16"}
 
 @dataclass
 class VectorsEncoder:
-    """Options of the encoder.
-
-    Args:
-        path: the file, .npz or .safetensors.
-        label: name in tables; None: the file's name.
-    """
+    """Options of the encoder: the file's path, .npz or .safetensors, and a name in tables other than the file's."""
 
     path: str
     label: str | None = None

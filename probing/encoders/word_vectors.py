@@ -2,8 +2,8 @@
 
 A line is a word and its d numbers, separated by single blanks. The first line may be the header `n d`; without it, d is the width
 of most of the first 1,000 lines. Everything before the last d numbers is the word. Words with blanks are counted and skipped. A
-byte order mark at the head of a later line belongs to its word, but is removed where the file has the bare word nowhere. The file is
-read from end to end once per new set of words.
+byte order mark at the head of a later line belongs to its word, but is removed where the file has the bare word nowhere. The file
+is read from end to end once per new set of words.
 """
 
 from __future__ import annotations

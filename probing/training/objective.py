@@ -25,13 +25,10 @@ class Objective:
         tokens: words, or subwords (byte-level byte-pair encoding counted on the train split).
         vocabulary: token ids at most.
         min_count: words that occur less often in train are unknown.
-        lowercase: whether text is lowercased.
         max_length: tokens kept of a sentence; of a language model's text, words in a piece.
         epochs: passes over train at most.
         batch_tokens: tokens in a batch, padding included.
         lr: Adam's step after `warmup` steps of linear rise.
-        warmup: steps.
-        weight_decay: of AdamW.
         clip: largest norm of the gradient.
         decay: plateau (the step is halved after an epoch without a better dev score) or linear (it falls to zero over `epochs`).
         patience: epochs without a better dev score before the end.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -31,8 +31,6 @@ _ADAPTER, _ADAPTERS = "adapter_config.json", {"adapter_model.safetensors", "adap
 
 _DTYPES = ("float32", "float16", "bfloat16")
 _AUTOCAST = ("bfloat16", "float16")
-_NAMED = ("dtype", "max_length", "special_tokens", "detokenize", "autocast", "compile")
-"""Options that change vectors, and so are added to the name in tables."""
 
 
 @dataclass
@@ -80,7 +78,8 @@ class ModelFiles:
             raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 3)")
         self._source = self.name  # `name` becomes the name in tables
         self._label = self.label or Path(self._source).name
-        self.name = name_in_tables(self, self._label, _NAMED)
+        of_vectors = ("dtype", "max_length", "special_tokens", "detokenize", "autocast", "compile")
+        self.name = name_in_tables(self, self._label, of_vectors)
 
     @cached_property
     def folder(self) -> Path:
@@ -166,12 +165,10 @@ class Inspection:
     versions: tuple[str, ...] = field(default_factory=lambda: versions_used())
 
     @classmethod
-    def of_record(cls, record: Any) -> Inspection | None:
+    def of_record(cls, record: Mapping[str, Any]) -> Inspection | None:
         """The inspection from its JSON; None where another version of this package or of the libraries wrote it."""
-        if not isinstance(record, Mapping) or record.keys() != {field.name for field in fields(cls)}:
-            return None
         values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-        return cls(**values) if values["versions"] == versions_used() else None
+        return cls(**values) if values.get("versions") == versions_used() else None
 
 
 def versions_used() -> tuple[str, ...]:

@@ -7,8 +7,6 @@ of every module:
 - a state that no block precedes is layer 0; if there is none (Mamba, RWKV), the input of block 1 becomes layer 0. It is called
   "embeddings" only if it does not change at a token when another token changes;
 - a state made after block k is named by the modules between: "block 12 + final norm" is not the output of block 12.
-
-The number of positions is read from the position matrix: the weight of a module that outputs its rows one after another.
 """
 
 from __future__ import annotations
@@ -180,9 +178,9 @@ def _same(value: torch.Tensor, state: torch.Tensor) -> bool:
         return value.shape == state.shape and _equal(value, state)
     for order in ((0, 1, 2), (1, 0, 2), (0, 2, 1)):
         turned = value.permute(order)
-        if turned.shape[0] == state.shape[0] and turned.shape[2] == state.shape[2] and turned.shape[1] >= state.shape[1]:
-            if _equal(turned[:, : state.shape[1]], state):
-                return True
+        fits = turned.shape[0] == state.shape[0] and turned.shape[2] == state.shape[2] and turned.shape[1] >= state.shape[1]
+        if fits and _equal(turned[:, : state.shape[1]], state):
+            return True
     return False
 
 

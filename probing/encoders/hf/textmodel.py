@@ -187,9 +187,7 @@ class TextModel:
         """The mask of the states, (batch, tokens)."""
         counted = mask.bool()
         if not self.special_tokens:
-            tokenizer = self.tokens.tokenizer
-            special = torch.tensor(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}), device=ids.device)
-            counted &= ~torch.isin(ids, special)
+            counted &= ~torch.isin(ids, torch.tensor(sorted(self.tokens.special), device=ids.device))
         return counted
 
 

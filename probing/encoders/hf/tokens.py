@@ -34,8 +34,6 @@ SAMPLES = (
 
 _LONGEST = 64
 """Most tokens of a sentence on which a model is inspected."""
-_COMPARED = 64
-"""Number of texts of a request on which the library's ids are compared with those of tokenizer.json."""
 _ENOUGH, _NEARLY_ALL = 20, 0.95
 """A tokenizer is refused if more than this share, of at least so many tokens or texts, is unknown or alike."""
 _OF_FILE = {"input_ids": "ids", "token_type_ids": "type_ids", "offset_mapping": "offsets"}
@@ -67,7 +65,7 @@ class Tokens:
         items: list[Item] = []
         for start in range(0, len(texts), 4096):  # in parts, as the tokenizer's own objects are large
             items += self.cut(texts[start : start + 4096], None)
-        self._compare(texts[:_COMPARED])
+        self._compare(texts[:64])
         self._refuse(texts, items)
         return items
 
@@ -136,7 +134,7 @@ class Tokens:
         given = self.tokenizer("a")
         if "token_type_ids" in input_names and "token_type_ids" not in given:
             types = self.tokenizer("a", return_token_type_ids=True).get("token_type_ids", ())
-            of_words = [t for t, token in zip(types, given["input_ids"], strict=False) if token not in self._special]
+            of_words = [t for t, token in zip(types, given["input_ids"], strict=False) if token not in self.special]
             given = {**given, "token_type_ids": types} if any(types) and not any(of_words) else given
         names = [name for name in given if name not in ("input_ids", "attention_mask") and name in input_names]
         if self._file is not None:
@@ -171,7 +169,7 @@ class Tokens:
         [item] = self.cut(TEXTS[1:2], min(_LONGEST, length or _LONGEST))
         special = {*self.tokenizer.all_special_ids, padding}
         words = [
-            k for k, token in enumerate(numbers(item)) if token not in {*self._special, padding} - {self.tokenizer.unk_token_id}
+            k for k, token in enumerate(numbers(item)) if token not in {*self.special, padding} - {self.tokenizer.unk_token_id}
         ]
         spare = (token for token in count() if token not in special)
         for k in words:
@@ -184,7 +182,7 @@ class Tokens:
         return Sentence(item, [with_token(item, place, other) for place in places], places)
 
     @cached_property
-    def _special(self) -> frozenset[int]:
+    def special(self) -> frozenset[int]:
         return frozenset(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
 
     def samples(self, sentence: Sentence, length: int | None) -> list[Item]:

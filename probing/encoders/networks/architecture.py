@@ -113,7 +113,6 @@ class Architecture(NetworkEncoder):
 
     Args:
         embedding_dim: width of the token vectors.
-        layers: layers of the stack.
         reads: forward, backward, both or all (`probing.encoders.networks.network`).
         dropout: on token vectors and between layers, in training.
         pooling: of the classifier in training: mean, max or last.
@@ -122,7 +121,6 @@ class Architecture(NetworkEncoder):
         lowercase: whether the untrained network reads words in lower case; for a trained one the vocabulary decides.
         max_length: tokens kept of a sentence; None: all.
         device: cpu, cuda, or auto.
-        label: name in tables.
     """
 
     embedding_dim: int = 300

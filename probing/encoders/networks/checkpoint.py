@@ -37,7 +37,6 @@ class CheckpointEncoder(NetworkEncoder):
         path: the checkpoint folder.
         states: states of an LSTM that become layers, such as [hidden, cell]; None: those of the training.
         random_weights: draw the weights from `init_seed` instead of loading them.
-        init_seed: seed of that draw.
         max_length: tokens kept of a sentence; None: all.
         device: cpu, cuda, or auto.
         label: name in tables; None: the folder's name.

@@ -1,9 +1,9 @@
 """Imports a user's Python code by its target, reports its exceptions in two lines, and hashes it.
 
 Three hashes identify code. *Sources*: the target's file, and the files of its folder, or below, that it imports at the top.
-*Arrays*: the state dict of every `torch.nn.Module`, every tensor and every numpy array that is reachable from the globals, closures,
-attributes, lists and dicts of that code. *Behaviour*: its vectors of a few sentences, which alone cover code that is imported in a
-function or from another folder, and arrays inside objects of installed packages.
+*Arrays*: the state dict of every `torch.nn.Module`, every tensor and every numpy array that is reachable from the globals,
+closures, attributes, lists and dicts of that code. *Behaviour*: its vectors of a few sentences, which alone cover code that is
+imported in a function or from another folder, and arrays inside objects of installed packages.
 
 While a user's file is imported, the package `senteval` need not be installed: scripts in SentEval's style import it at the top, but
 use it under their main guard only. A stub of it has every submodule and attribute, and raises ImportError when one is used.
