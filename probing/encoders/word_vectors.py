@@ -36,12 +36,10 @@ _BINARY = {
 
 
 class WordVectors:
-    """A text file of vectors. Reading it raises EncoderError for a file that is not text or is cut short, for a line that is not a
-    word and d numbers, and for a number that is not finite.
+    """A text file of vectors: those of the words looked up so far, (d,), float32, and notes on words skipped or repaired, by line.
 
-    Attributes:
-        vectors: word -> (d,), float32, for the words looked up so far that the file has.
-        notes: messages about words that were skipped or repaired in the part of the file that was read, by line; 0: of all lines.
+    Reading it raises EncoderError for a file that is not text or is cut short, for a line that is not a word and d numbers, and for
+    a number that is not finite.
     """
 
     def __init__(self, path: Path, limit: int | None):

@@ -21,12 +21,7 @@ from probing.training.objective import Objective, Prepared
 
 @dataclass
 class Classification(Objective):
-    """Options of `Objective`, and:
-
-    Args:
-        task: name of a card, or its path.
-        select: the dev score that decides: accuracy or matthews.
-    """
+    """Options of `Objective`, the name of a `task`'s card or its path, and the dev score that decides (accuracy or matthews)."""
 
     task: str = "sst2"
     select: str = "accuracy"

@@ -6,8 +6,7 @@ weights (`shapes`): with e the width of a character, F the number of filters, p 
     char_embed (261, e) · CNN/W_cnn_k (1, width, e, filters) · CNN_high_k/W_carry, W_transform (F, F) · CNN_proj/W_proj (F, p)
     RNN_{0 forward, 1 backward}/RNN/MultiRNNCell/Cell_k/LSTMCell/W_0 (2p, 4d), W_P_0 (d, p)
 
-and a bias each, called b_… or B. Not supported: word-level models, models without projections, and the softmax; the released models
-have none of them.
+and a bias each, called b_… or B. Not supported: word-level models, models without projections, and the softmax.
 """
 
 from __future__ import annotations

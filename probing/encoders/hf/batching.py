@@ -32,11 +32,8 @@ class BatchRunner:
     """Runs batches so that no sentence depends on another.
 
     The shortest sentence of a padded batch that is much wider or more padded than those before is also run alone, and so is the
-    last one of the first large batch. If one has other states alone, this batch and all later ones are split.
-
-    Args:
-        tolerance: largest difference of equal states, as a share of the layer's largest entry.
-        width, padding: the most tokens of a batch, and the most padding of a sentence, on which `batching` was checked.
+    last one of the first large batch. If one has other states alone, this batch and all later ones are split. `width` and `padding`
+    are the most tokens of a batch, and the most padding of a sentence, on which `batching` was checked.
     """
 
     def __init__(self, name: str, batching: str, tolerance: float, width: int = 0, padding: int = 0):

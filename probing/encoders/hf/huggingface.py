@@ -6,8 +6,7 @@ loaded in float32 unless `dtype` is set (transformers would follow the checkpoin
 their states as they are alone, which is checked (`probing.encoders.hf.batching`).
 
 The fingerprint covers the files that decide the vectors (weights, config, tokenizer), the options, and, for random weights, the
-seed and the library versions that drew them. The folder is not part of it. Not supported: attentions and heads as layers; quantised
-loading.
+seed and the library versions that drew them. Not supported: attentions and heads as layers; quantised loading.
 """
 
 from __future__ import annotations

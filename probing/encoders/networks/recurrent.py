@@ -23,12 +23,7 @@ STATES = ("hidden", "cell", "input", "forget", "output", "candidate")
 
 @dataclass
 class LSTM(Architecture):
-    """Options of `Architecture`, and:
-
-    Args:
-        hidden: units of a layer in one direction.
-        states: the states of each LSTM layer that become layers of the encoder, some of `STATES`.
-    """
+    """Options of `Architecture`, the `hidden` units of a layer in one direction, and the `states` that become layers (`STATES`)."""
 
     hidden: int = 512
     states: list[str] = field(default_factory=lambda: ["hidden"])

@@ -21,12 +21,7 @@ from probing.errors import EncoderError
 
 @dataclass
 class Transformer(Architecture):
-    """Options of `Architecture`, and:
-
-    Args:
-        heads: attention heads; a divisor of `embedding_dim`, which is the width of every block.
-        feedforward: hidden units of a block's feed-forward part.
-    """
+    """Options of `Architecture`, attention `heads` (they divide `embedding_dim`), and hidden units of the `feedforward` part."""
 
     embedding_dim: int = 256
     layers: int = 2

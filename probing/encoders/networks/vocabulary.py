@@ -96,13 +96,10 @@ class TrainedVocabulary:
 def train_vocabulary(
     texts: Iterable[str], kind: str = "words", size: int = 10_000, min_count: int = 2, lowercase: bool = True, ends: bool = False
 ) -> TrainedVocabulary:
-    """Counts a vocabulary on sentences.
+    """Counts a vocabulary on sentences: words (split at blanks), or subwords (byte-level byte-pair encoding).
 
-    Args:
-        kind: words (split at blanks), or subwords (byte-level byte-pair encoding).
-        size: most ids, special ones included; subwords also need one for each of the 256 bytes.
-        min_count: words, or pairs, that occur less often get no id.
-        ends: put <s> and </s> around every sentence, for a language model.
+    `size` includes special ids, and one for each of 256 bytes of subwords; words, or pairs, that occur less than `min_count` times
+    get none; `ends` puts <s> and </s> around every sentence, for a language model.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
