@@ -46,8 +46,7 @@ class ELMoOptions:
 
     Args:
         filters: (width in characters, number) of each convolution.
-        dim: cells of each LSTM.
-        projection_dim: width of a token vector and of an LSTM's output in one direction.
+        dim, projection_dim: cells of each LSTM, and width of a token vector and of its output in one direction.
         activation: relu or tanh, after the maximum over a word's characters.
         cell_clip, proj_clip: bounds of the absolute values of cells and outputs; None: no bound.
         use_skip_connections: whether an LSTM from the second on adds its input to its output.

@@ -1,7 +1,4 @@
-"""A `transformers` model by its options and its files, without loading it: folder, config, fingerprint, an earlier inspection.
-
-The folder is a local one, the hub's cache, the package's, or a fresh download, in this order.
-"""
+"""A `transformers` model by its options and its files, without loading it: folder, config, fingerprint, an earlier inspection."""
 
 from __future__ import annotations
 
@@ -177,7 +174,10 @@ def versions_used() -> tuple[str, ...]:
 
 
 def find(name: str, revision: str | None = None, package: str | None = None) -> Path:
-    """The folder of a model; raises EncoderError if it is nowhere, or the folder is not that of one model."""
+    """The folder of a model: a local one, the hub's cache, the package's, or a fresh download, in this order.
+
+    Raises EncoderError if it is nowhere, or the folder is not that of one model.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
         return checked(path)

@@ -120,7 +120,6 @@ class Architecture(NetworkEncoder):
         buckets: ids for hashed words, in the untrained network.
         lowercase: whether the untrained network reads words in lower case; for a trained one the vocabulary decides.
         max_length: tokens kept of a sentence; None: all.
-        device: cpu, cuda, or auto.
     """
 
     embedding_dim: int = 300

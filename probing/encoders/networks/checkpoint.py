@@ -34,11 +34,9 @@ class CheckpointEncoder(NetworkEncoder):
     """A trained network, all its layers.
 
     Args:
-        path: the checkpoint folder.
         states: states of an LSTM that become layers, such as [hidden, cell]; None: those of the training.
         random_weights: draw the weights from `init_seed` instead of loading them.
         max_length: tokens kept of a sentence; None: all.
-        device: cpu, cuda, or auto.
         label: name in tables; None: the folder's name.
     """
 

@@ -24,7 +24,7 @@ from probing.errors import EncoderError
 
 @dataclass
 class GatedCNN(Architecture):
-    """Options of `Architecture`, the `channels` of a block's output, and the `width` of a window in tokens (odd for `reads=all`)."""
+    """Options of `Architecture`, the `channels` of a block's output, and the `width` of a window in tokens, odd for `reads=all`."""
 
     channels: int = 512
     width: int = 3
