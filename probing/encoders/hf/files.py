@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -162,10 +162,12 @@ class Inspection:
     versions: tuple[str, ...] = field(default_factory=lambda: versions_used())
 
     @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> Inspection | None:
+    def of_record(cls, record: Any) -> Inspection | None:
         """The inspection from its JSON; None where another version of this package or of the libraries wrote it."""
+        if not isinstance(record, Mapping) or record.keys() != {field.name for field in fields(cls)}:
+            return None
         values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-        return cls(**values) if values.get("versions") == versions_used() else None
+        return cls(**values) if values["versions"] == versions_used() else None
 
 
 def versions_used() -> tuple[str, ...]:
@@ -174,10 +176,7 @@ def versions_used() -> tuple[str, ...]:
 
 
 def find(name: str, revision: str | None = None, package: str | None = None) -> Path:
-    """The folder of a model: a local one, the hub's cache, the package's, or a fresh download, in this order.
-
-    Raises EncoderError if it is nowhere, or the folder is not that of one model.
-    """
+    """The folder of a model: a local one, the hub's cache, the package's, or a download; raises EncoderError if it is nowhere."""
     path = Path(name).expanduser()
     if path.is_dir():
         return checked(path)
