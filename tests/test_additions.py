@@ -59,7 +59,7 @@ def copy_of_presets(folder):
 
 
 MIN = """
-from probing.encoders.networks.encoder import NetworkEncoder
+from probing.encoders.networks.architecture import NetworkEncoder
 from probing.encoders.pooling import POOLINGS, TOKEN_POOLINGS
 POOLINGS["min"] = lambda batch, layer, backward: -POOLINGS["max"](batch, -layer, backward)
 NetworkEncoder.poolings = (*TOKEN_POOLINGS, "min")  # which the file derives from the dict, before encoders import it
@@ -77,7 +77,7 @@ def test_every_encoder_with_token_states_has_every_pooling_of_tokens():
     from probing.encoders.elmo.elmo import ELMoEncoder
     from probing.encoders.elmo.textgenrnn import TextgenrnnEncoder
     from probing.encoders.hf.embeddings import InputEmbeddings
-    from probing.encoders.networks.encoder import NetworkEncoder
+    from probing.encoders.networks.architecture import NetworkEncoder
     from probing.encoders.pooling import TOKEN_POOLINGS
     from probing.encoders.static import StaticEncoder
 

@@ -12,9 +12,8 @@ import torch
 
 from probing import load_encoder
 from probing.encoders.base import Encoder, fingerprint
-from probing.encoders.elmo.elmo import ELMoEncoder
+from probing.encoders.elmo.elmo import ELMoEncoder, ELMoNetwork
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, read_options, shapes
-from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.errors import EncoderError, StatesError
 from probing.store.extraction import extract
 from probing.types import Representation

@@ -15,10 +15,10 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from probing import load_encoder
 from probing.encoders.base import fingerprint
-from probing.encoders.hf import hub
+from probing.encoders.conformance import TOLERANCE
+from probing.encoders.hf import files as hub
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.hf.textmodel import TextModel
-from probing.encoders.rules import TOLERANCE
 from probing.errors import EncoderError, ForeignError, StatesError, foreign
 from probing.interactions.text.masking import MaskedSentence, possible
 from probing.store.extraction import extract
@@ -321,7 +321,7 @@ def test_what_a_run_told_of_a_model_is_remembered_with_its_vectors(tmp_path, mon
     monkeypatch.setattr(HuggingFaceEncoder, "_text", property(lambda self: 1 / 0))
     store.recall(second)
     assert second.inspection == first.inspection and second.layer_names[-1] == "block 3 + final norm"
-    monkeypatch.setattr("probing.encoders.hf.inspection.versions_used", lambda: ("torch 0",))
+    monkeypatch.setattr("probing.encoders.hf.files.versions_used", lambda: ("torch 0",))
     third = load_encoder("hf", name=folder)
     store.recall(third)
     with pytest.raises(ZeroDivisionError):

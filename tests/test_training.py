@@ -21,8 +21,7 @@ from probing.encoders.networks.recurrent import LSTM
 from probing.errors import ConfigError, DataError, EncoderError
 from probing.training.classification import Classification
 from probing.training.language_model import HIDDEN_SHARE, LanguageModel
-from probing.training.loop import batched
-from probing.training.train import load_model, train
+from probing.training.train import batched, load_model, train
 
 WORDS = list("abcdefghijklmnopqrst")
 

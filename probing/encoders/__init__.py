@@ -9,13 +9,10 @@ from probing.encoders.base import Encoder
 
 
 def load(preset: str, /, **options: Any) -> Encoder:
-    """The encoder of a preset (`probing list encoders`), with options of the preset replaced.
+    """The encoder of a preset, with options of the preset replaced; raises ConfigError for those that are unknown or do not fit.
 
     >>> load("hf", name="bert-base-uncased").name
     'bert-base-uncased'
-
-    Raises:
-        ConfigError: unknown preset or option, or an option of the wrong type.
     """
     encoder: Encoder = build({**read("encoder", preset), **options}, f"encoder {preset}")
     return encoder

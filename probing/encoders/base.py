@@ -1,13 +1,11 @@
-"""The protocol of encoders: sentences in, states of every token in every layer out, and a fingerprint of what determines them.
-
-An encoder turns sentences into items (its own token sequences), and a batch of items into `States`. Batches are made by
-`probing.store.extraction`, vectors are stored by `probing.store.vectors`.
-"""
+"""The protocol of encoders: sentences in, states of every token in every layer out, and a fingerprint of what determines them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -52,22 +50,14 @@ def pool(states: States, pooling: str) -> list[torch.Tensor]:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Pooled vectors of one batch.
-
-    Attributes:
-        vectors: for each pooling, one (batch, dims[l]) per layer, float32.
-        counted: (batch,) number of tokens of each sentence in the mask.
-    """
+    """Vectors of one batch, for each pooling one (batch, dims[l]) per layer, float32; and the tokens in the mask, (batch,)."""
 
     vectors: Mapping[str, Sequence[torch.Tensor]]
     counted: torch.Tensor
 
 
 def pooled(encoder: Encoder, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
-    """All layers and poolings of a batch, by the encoder's own method `pooled` if it has one, else from its `forward`.
-
-    Both must give the same vectors; the encoder's own method need not hold the states of all layers at once.
-    """
+    """All layers and poolings of a batch, by the encoder's own method, which need not hold all states at once, or by `forward`."""
     own = getattr(encoder, "pooled", None)
     return pooled_states(encoder.forward(items), poolings) if own is None else own(items, poolings)
 
@@ -147,9 +137,10 @@ def hash_description(description: Mapping[str, Any]) -> str:
 
 
 def name_in_tables(encoder: Any, label: str, options: Sequence[str]) -> str:
-    """The label, those of `options` that differ from their defaults, and the seed of random weights."""
+    """The label, those of `options` that differ from their defaults, and the seed of random weights or vectors."""
     changed = [f"{name}={getattr(encoder, name)}" for name in options if getattr(encoder, name) != getattr(type(encoder), name)]
-    drawn = f" (random {encoder.init_seed})" if encoder.random_weights else ""
+    is_drawn = getattr(encoder, "random_weights", encoder.init_seed is not None)
+    drawn = f" (random {encoder.init_seed})" if is_drawn else ""
     return label + (f"[{','.join(changed)}]" if changed else "") + drawn
 
 
@@ -160,11 +151,7 @@ def check_device(device: str) -> None:
 
 
 def resolve_device(device: str) -> str:
-    """cpu or cuda.
-
-    Raises:
-        EncoderError: cuda where torch sees no GPU.
-    """
+    """cpu or cuda; raises EncoderError for cuda where torch sees no GPU."""
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -175,26 +162,18 @@ def resolve_device(device: str) -> str:
 def words_of_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[int | None]:
     """The word of `text.split()` that each token lies in, from the tokens' character spans (start, stop).
 
-    A token of blanks alone belongs to the word after it; an empty span (a special token) to none.
-
-    Raises:
-        EncoderError: a token lies in several words.
+    A token of blanks alone belongs to the word after it; an empty span (a special token) to none; one in several words is an error.
 
     >>> words_of_spans("the cats ran", [(0, 0), (0, 3), (3, 7), (7, 8), (9, 12), (0, 0)])
     [None, 0, 1, 1, 2, None]
     """
-    word_at, word, inside = [], -1, False  # word_at: for each character its word, or the next one
-    for character in text:
-        if character.isspace():
-            inside = False
-        elif not inside:
-            word, inside = word + 1, True
-        word_at.append(word if inside else word + 1)
+    ends = [match.end() for match in re.finditer(r"\S+", text)]  # bisect gives the word of a character, of a blank the next one
     owners: list[int | None] = []
     for start, stop in spans:
-        words = {word_at[k] for k in range(start, stop) if not text[k].isspace()} or {word_at[start] if start < stop else word + 1}
+        words = {bisect(ends, k) for k in range(start, stop) if not text[k].isspace()}
+        words = words or {bisect(ends, start) if start < stop else len(ends)}
         if len(words) > 1:
             raise EncoderError(f"tokens cannot be aligned with words: the token {text[start:stop]!r} lies in {len(words)} words")
         [owner] = words
-        owners.append(owner if owner <= word else None)
+        owners.append(owner if owner < len(ends) else None)
     return owners

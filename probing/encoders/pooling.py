@@ -19,8 +19,6 @@ class Pooler:
 
     def __call__(self, layer: torch.Tensor, pooling: str, backward: torch.Tensor | None = None) -> torch.Tensor:
         """One vector per sentence, (batch, dim), float32, from the states of one layer (batch, tokens, dim)."""
-        if pooling not in POOLINGS:
-            raise ValueError(f"unknown pooling {pooling!r}")
         return POOLINGS[pooling](self, layer.float(), backward)
 
     @cached_property

@@ -1,10 +1,8 @@
 """Static word vectors from a word2vec or GloVe text file: a word has one vector, whatever its sentence.
 
-Words are those of `text.split()`; the file is read by `probing.encoders.word_vectors`. The fingerprint is the file's sha256 and
-the options. The random twin draws each word's vector from a hash of the seed and the word, normal with the mean and standard
-deviation of each dimension over the first 10,000 words of the file.
-
-Not supported: word2vec's binary format, and fastText's subwords.
+Words are those of `text.split()`. The fingerprint is the file's sha256 and the options. The random twin draws each word's vector
+from a hash of the seed and the word, normal with the mean and standard deviation of each dimension over the first 10,000 words of
+the file. Not supported: word2vec's binary format, and fastText's subwords.
 """
 
 from __future__ import annotations
@@ -17,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from probing.data.readers.files import require_file
-from probing.encoders.base import Item, States
+from probing.encoders.base import Item, States, name_in_tables
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.encoders.word_vectors import WordVectors
 from probing.errors import EncoderError, did_you_mean
@@ -66,14 +66,7 @@ class StaticEncoder:
         require_file(file, f"encoder.path={self.path}")
         self._table = WordVectors(file, self.limit)
         self._reported = False
-        changed = [
-            f"{key}={getattr(self, key)}"
-            for key in ("lowercase", "unknown", "limit")
-            if getattr(self, key) != getattr(StaticEncoder, key)
-        ]
-        self.name = (self.label or file.name) + (f"[{','.join(changed)}]" if changed else "")
-        if self.init_seed is not None:
-            self.name += f" (random {self.init_seed})"
+        self.name = name_in_tables(self, self.label or file.name, ("lowercase", "unknown", "limit"))
 
     @property
     def origin(self) -> str:
@@ -100,45 +93,38 @@ class StaticEncoder:
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         """An item is the list of words, in lower case where the file has the word only so."""
         words = [text.split() for text in texts]
-        spelled = self._spelled({word for sentence in words for word in sentence})
+        distinct = {word for sentence in words for word in sentence}
+        self._table.look_up(distinct | {word.lower() for word in distinct if self.lowercase})
+        known = self._table.vectors
+        lowered = {word for word in distinct if self.lowercase and word not in known and word.lower() in known}
+        spelled = {word: word.lower() if word in lowered else word for word in distinct}
         if not self._reported and self.init_seed is None:
             self._reported = True
-            unknown = [word for sentence in words for word in sentence if spelled[word] not in self._table.vectors]
+            unknown = [word for sentence in words for word in sentence if spelled[word] not in known]
             types = list(dict.fromkeys(unknown))
             info(
                 f"{self.name}: {len(unknown)} of {sum(map(len, words))} words of {len(texts)} sentences have no vector "
                 f"(unknown={self.unknown})" + (f": {', '.join(types[:5])}{' …' if types[5:] else ''}" if types else "")
             )
-            for note in self._table.notes:
+            for note in self._table.notes.values():
                 info(f"{self.name}: {note}")
         return [[spelled[word] for word in sentence] for sentence in words], 0
-
-    def _spelled(self, words: set[str]) -> dict[str, str]:
-        self._table.look_up(words | {word.lower() for word in words if self.lowercase})
-        known = self._table.vectors
-        return {word: word.lower() if self.lowercase and word not in known and word.lower() in known else word for word in words}
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
         return [list(range(len(text.split()))) for text in texts]
 
     def forward(self, items: Sequence[Item]) -> States:
-        import torch
-
         words = sorted({word for item in items for word in item})
         self._table.look_up(words)
         known = [word in self._table.vectors for word in words]
         matrix = np.stack([self._vector(word) for word in words])  # (words, d)
         column = {word: k for k, word in enumerate(words)}
-        ids = np.zeros((len(items), max(map(len, items))), np.int64)  # (batch, tokens)
-        mask = np.zeros(ids.shape, bool)
-        for i, item in enumerate(items):
-            ids[i, : len(item)] = [column[word] for word in item]
-            mask[i, : len(item)] = True
-        states = matrix[ids]  # (batch, tokens, d)
+        ids = pad_sequence([torch.tensor([column[word] for word in item], dtype=torch.long) for item in items], True)
+        mask = torch.arange(ids.shape[1]) < torch.tensor([len(item) for item in items])[:, None]  # (batch, tokens)
         if self.unknown == "skip":
-            counted = mask & np.array(known)[ids]
-            mask = np.where(counted.any(1, keepdims=True), counted, mask)  # a sentence of unknown words keeps their zeros
-        return States([torch.from_numpy(states)], torch.from_numpy(mask))
+            counted = mask & torch.tensor(known)[ids]
+            mask = torch.where(counted.any(1, keepdim=True), counted, mask)  # a sentence of unknown words keeps their zeros
+        return States([torch.from_numpy(matrix)[ids]], mask)  # (batch, tokens, d)
 
     def _vector(self, word: str) -> np.ndarray:
         if word in self._table.vectors:

@@ -7,10 +7,7 @@ an array (d,), or (layers, d).
 The order of layers is that of the npz file. safetensors keeps no order: a JSON list under the metadata key `layers` gives it, else
 layers are sorted by name, numbers in names by value. Layer 0 should be the embedding output; this is not checked.
 
-From safetensors only the rows asked for are read (a memory map); from an npz by layer whole arrays, which are kept until `release`.
-Pickled arrays are refused. The fingerprint is the file's sha256.
-
-Not supported: states of tokens (so `sentence` is the only pooling), and one file per layer.
+Pickled arrays are refused. The fingerprint is the file's sha256. Not supported: states of tokens, and one file per layer.
 """
 
 from __future__ import annotations
@@ -26,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 
 from probing.data.readers.files import require_file
@@ -42,12 +40,7 @@ _FLOATS = {"float16", "float32", "float64", "F16", "F32", "F64", "BF16"}
 
 @dataclass
 class VectorsEncoder:
-    """Options of the encoder.
-
-    Args:
-        path: the file, .npz or .safetensors.
-        label: name in tables; None: the file's name.
-    """
+    """Options of the encoder: the file's path, .npz or .safetensors, and a name in tables other than the file's."""
 
     path: str
     label: str | None = None
@@ -90,11 +83,7 @@ class VectorsEncoder:
             raise EncoderError(f"{self.file}: damaged or cut short: {first_line(error) or type(error).__name__}") from None
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        """An item is the row of the sentence.
-
-        Raises:
-            EncoderError: the file lacks a sentence.
-        """
+        """An item is the row of the sentence; raises EncoderError if the file lacks one."""
         rows = self._table.rows
         missing = [text for text in texts if text not in rows]
         if missing:
@@ -108,14 +97,7 @@ class VectorsEncoder:
         return [[None] for _ in texts]
 
     def forward(self, items: Sequence[Item]) -> States:
-        """The vectors, as layers (batch, 1, d).
-
-        Raises:
-            EncoderError: a vector of another type or shape than the first.
-            StatesError: a vector that is not finite.
-        """
-        import torch
-
+        """The vectors, as layers (batch, 1, d); raises StatesError for one that is not finite."""
         rows = [item[0] for item in items]
         try:
             layers = self._table.read(rows)
@@ -129,7 +111,6 @@ class VectorsEncoder:
         return States([torch.from_numpy(layer)[:, None] for layer in layers], torch.ones(len(items), 1, dtype=torch.bool))
 
     def release(self) -> None:
-        """Frees the arrays; they are read again when they are needed."""
         self.__dict__.pop("_table", None)
 
     def random_twin(self, seed: int) -> None:
@@ -244,7 +225,11 @@ def _read_safetensors(path: Path) -> Table:
     entries = {name: _safetensors_entry(file, name) for name in file.keys()}
     if "sentences" not in metadata:
         return _by_sentence(path, list(entries.values()))
-    order = _names(path, metadata, "layers") if "layers" in metadata else sorted(entries, key=_natural)
+
+    def by_number(name: str) -> list[Any]:
+        return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+    order = _names(path, metadata, "layers") if "layers" in metadata else sorted(entries, key=by_number)
     if sorted(order) != sorted(entries):
         raise EncoderError(f"{path}: the metadata `layers` names {order}, the file has {sorted(entries)}")
     return _by_layer(path, _names(path, metadata, "sentences"), [entries[name] for name in order])
@@ -268,14 +253,6 @@ def _names(path: Path, metadata: Mapping[str, str], key: str) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise EncoderError(f"{path}: the metadata `{key}` is not a JSON list of strings")
     return names
-
-
-def _natural(name: str) -> list[Any]:
-    """
-    >>> sorted(["layer 10", "layer 2"], key=_natural)
-    ['layer 2', 'layer 10']
-    """
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 _READERS = {".npz": _read_npz, ".safetensors": _read_safetensors}

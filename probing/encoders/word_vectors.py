@@ -1,12 +1,9 @@
 """Reads the vectors of given words from a text file of word2vec or GloVe.
 
 A line is a word and its d numbers, separated by single blanks. The first line may be the header `n d`; without it, d is the width
-of most of the first 1,000 lines. Everything before the last d numbers is the word. Words with blanks are counted and skipped, as
-no word that is looked up has one.
-
-The file is read from end to end once per new set of words, and only their vectors are kept. The numbers of every line are counted;
-they are parsed only where they are used. A byte order mark at the head of a later line belongs to its word, as files counted on
-web pages have such words; it is removed where the file has the bare word nowhere.
+of most of the first 1,000 lines. Everything before the last d numbers is the word. Words with blanks are counted and skipped. A
+byte order mark at the head of a later line belongs to its word, but is removed where the file has the bare word nowhere. The file
+is read from end to end once per new set of words.
 """
 
 from __future__ import annotations
@@ -39,24 +36,17 @@ _BINARY = {
 
 
 class WordVectors:
-    """A text file of vectors. The methods that read it raise EncoderError for a file that is not text or is cut short, for a line
-    that is not a word and d numbers, and for a number that is not finite.
+    """A text file of vectors: those of the words looked up so far, (d,), float32, and notes on words skipped or repaired, by line.
 
-    Attributes:
-        vectors: word -> (d,), float32, for the words looked up so far that the file has.
-        notes: messages about words that were skipped or repaired, in the part of the file that was read.
+    Reading it raises EncoderError for a file that is not text or is cut short, for a line that is not a word and d numbers, and for
+    a number that is not finite.
     """
 
     def __init__(self, path: Path, limit: int | None):
         self.path, self.limit = path, limit
         self.vectors: dict[str, np.ndarray] = {}
         self._looked_up: set[str] = set()
-        self._with_blanks = ""
-        self._marked: list[str] = []
-
-    @property
-    def notes(self) -> list[str]:
-        return [note for note in (self._with_blanks, *self._marked) if note]
+        self.notes: dict[int, str] = {}
 
     @cached_property
     def sha256(self) -> str:
@@ -102,7 +92,7 @@ class WordVectors:
         for number, bare, rest in marked.values():
             if (text := new[bare]) not in self.vectors:
                 self.vectors[text] = self._numbers(number, bare, rest)
-                self._marked.append(f"line {number}: a byte order mark before {text!r} was taken off")
+                self.notes[number] = f"line {number}: a byte order mark before {text!r} was taken off"
         self._looked_up.update(new.values())
 
     def _lines(self) -> Iterator[tuple[int, bytes, bytes]]:
@@ -129,14 +119,10 @@ class WordVectors:
             if expected not in (None, words):
                 raise EncoderError(f"{self.path}: its first line says {expected} words, but it has {words}; it may be cut short")
         if with_blanks:
-            self._with_blanks = f"{with_blanks} of {words} words of the file hold blanks and are left out ({first})"
+            self.notes[0] = f"{with_blanks} of {words} words of the file hold blanks and are left out ({first})"
 
     def _word_with_blanks(self, number: int, line: bytes, n: int) -> bytes:
-        """The word of a line that has not d but `n` fields after the first.
-
-        Raises:
-            EncoderError: n < d, the last d fields are not numbers, or there is a tab or carriage return before them.
-        """
+        """The word of a line that has not d but `n` fields after the first; raises EncoderError if the last d are not numbers."""
         dim = self.dim
         if n < dim:
             raise self._bad(number, f"{n} numbers after the word, expected {dim}", line)
@@ -166,9 +152,7 @@ class WordVectors:
 
 
 def _usual_width(rows: Iterable[bytes]) -> int:
-    """The most frequent count of numbers at the end of a line.
-
-    A line such as `1 000 5 5` may hold a word with blanks, so lines that do not begin with a number are counted first.
+    """The most frequent count of numbers at the end of a line; lines that begin with a number (`1 000 5 5`) count less.
 
     >>> _usual_width([b". . . 5 5", b"1 000 5 5", b"2 000 5 5", b"3 000 5 5", b"the 1 0"])
     2

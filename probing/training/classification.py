@@ -16,17 +16,12 @@ from probing.encoders.base import Item, States, pool
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable, run
 from probing.errors import ConfigError
-from probing.training.objective import Headed, Objective
+from probing.training.objective import Objective, Prepared
 
 
 @dataclass
 class Classification(Objective):
-    """Options of `Objective`, and:
-
-    Args:
-        task: name of a card, or its path.
-        select: the dev score that decides: accuracy or matthews.
-    """
+    """Options of `Objective`, the name of a `task`'s card or its path, and the dev score that decides (accuracy or matthews)."""
 
     task: str = "sst2"
     select: str = "accuracy"
@@ -44,7 +39,7 @@ class Classification(Objective):
         return LabelledSentences(self, load(self.task, root), architecture)
 
 
-class LabelledSentences:
+class LabelledSentences(Prepared):
     """The three splits of a task, prepared for a classifier."""
 
     def __init__(self, objective: Classification, task: Task, architecture: Architecture):
@@ -80,7 +75,7 @@ class LabelledSentences:
         }
 
 
-class Classifier(Headed):
+class Classifier(nn.Module):
     """A linear map of the pooled top layer: items to logits (batch, classes)."""
 
     def __init__(self, network: Readable, architecture: Architecture, classes: int, dropout: float):

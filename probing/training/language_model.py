@@ -25,7 +25,7 @@ from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable, padded
 from probing.encoders.networks.vocabulary import MASK, SPECIAL, UNKNOWN
 from probing.errors import ConfigError, DataError
-from probing.training.objective import Headed, Objective
+from probing.training.objective import Objective, Prepared
 
 HIDDEN_SHARE = 0.15
 
@@ -36,7 +36,7 @@ class LanguageModel(Objective):
 
     Args:
         files: text files below data.root; None: data.root itself, or all text files in its folder `lm`, or else in it (.txt,
-            .conllu, and Brown's .zip, also .gz and .xz; see `probing.data.readers.text`).
+            .conllu, and Brown's .zip, also .gz and .xz).
         dev_share: of so many sentences one is dev, and one is test, by the hash of the sentence.
     """
 
@@ -59,7 +59,7 @@ class LanguageModel(Objective):
         return Text(self, paths, architecture)
 
 
-class Text:
+class Text(Prepared):
     """The distinct sentences of text files, split by hash into train, dev and test."""
 
     def __init__(self, objective: LanguageModel, paths: Sequence[Path], architecture: Architecture):
@@ -118,7 +118,7 @@ class Text:
         return {"perplexity": _exp(mean), **(each if len(each) > 1 else {}), self.select: -mean}
 
 
-class Predictor(Headed):
+class Predictor(nn.Module):
     """Predicts words from the top layer; returns `{direction: (summed negative log-likelihood in nats, number of words)}`."""
 
     def __init__(self, network: Readable, architecture: Architecture, size: int, dropout: float, by_frequency: bool):

@@ -1,4 +1,4 @@
-"""The interface between the training loop (`probing.training.loop`) and the objectives: classification and language modelling."""
+"""The interface between training (`probing.training.train`) and the objectives: classification and language modelling."""
 
 from __future__ import annotations
 
@@ -25,13 +25,10 @@ class Objective:
         tokens: words, or subwords (byte-level byte-pair encoding counted on the train split).
         vocabulary: token ids at most.
         min_count: words that occur less often in train are unknown.
-        lowercase: whether text is lowercased.
         max_length: tokens kept of a sentence; of a language model's text, words in a piece.
         epochs: passes over train at most.
         batch_tokens: tokens in a batch, padding included.
         lr: Adam's step after `warmup` steps of linear rise.
-        warmup: steps.
-        weight_decay: of AdamW.
         clip: largest norm of the gradient.
         decay: plateau (the step is halved after an epoch without a better dev score) or linear (it falls to zero over `epochs`).
         patience: epochs without a better dev score before the end.
@@ -78,28 +75,15 @@ class Objective:
         raise NotImplementedError
 
 
-class Headed(nn.Module):
-    """A network with its head."""
-
-    network: Readable
-
-
 class Prepared(Protocol):
     """An objective with its data. `select` names the dev score that decides, the higher the better."""
 
-    @property
-    def vocabulary(self) -> TrainedVocabulary: ...
+    vocabulary: TrainedVocabulary
+    items: Mapping[str, Sequence[Item]]
+    data: dict[str, Any]
+    select: str
 
-    @property
-    def items(self) -> Mapping[str, Sequence[Item]]: ...
-
-    @property
-    def data(self) -> dict[str, Any]: ...
-
-    @property
-    def select(self) -> str: ...
-
-    def model(self, network: Readable, architecture: Architecture) -> Headed:
+    def model(self, network: Readable, architecture: Architecture) -> nn.Module:
         """The network with its head, as one module for one optimiser and one file."""
         ...
 

@@ -26,7 +26,7 @@ from transformers.models.bert.modeling_bert import BertEmbeddings
 
 from probing import cli
 from probing.data.builders import grammar_tasks
-from probing.encoders.user.behaviour import SENTENCES
+from probing.encoders.user.python import SENTENCES
 from probing.probes.senteval import SentEvalTorch
 from probing.provenance import processor
 from probing.report import write as report

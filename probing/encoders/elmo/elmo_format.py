@@ -1,14 +1,12 @@
-"""The file format of the original ELMo (bilm-tf, AllenNLP): character ids, options, names and shapes of the weights.
+"""HDF5 files of weights, and the file format of the original ELMo (bilm-tf, AllenNLP): character ids, options, weights.
 
-A model is two files. options.json holds the sizes (`ELMoOptions`), the HDF5 file the weights (`shapes`): with e the width of a
-character, F the number of filters, p the projection and d the cells of an LSTM,
+Reading HDF5 needs h5py, the extra `elmo`. A model is two files. options.json holds the sizes (`ELMoOptions`), the HDF5 file the
+weights (`shapes`): with e the width of a character, F the number of filters, p the projection and d the cells of an LSTM,
 
     char_embed (261, e) · CNN/W_cnn_k (1, width, e, filters) · CNN_high_k/W_carry, W_transform (F, F) · CNN_proj/W_proj (F, p)
     RNN_{0 forward, 1 backward}/RNN/MultiRNNCell/Cell_k/LSTMCell/W_0 (2p, 4d), W_P_0 (d, p)
 
-and a bias each, called b_… or B. Reference: Peters et al. 2018, Deep contextualized word representations.
-
-Not supported: word-level models, models without projections, and the softmax; the released models have none of them.
+and a bias each, called b_… or B. Not supported: word-level models, models without projections, and the softmax.
 """
 
 from __future__ import annotations
@@ -22,9 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from probing.data.readers.files import read_json
-from probing.encoders.elmo.hdf5 import read_arrays, weight, write_arrays
-from probing.errors import EncoderError
+from probing.data.readers.files import read_json, require_file
+from probing.errors import EncoderError, did_you_mean, first_line
 
 N_CHARACTERS = 261
 """Rows of char_embed: 256 bytes, begin and end of a sentence, begin and end of a word, and the padding of a word."""
@@ -34,9 +31,7 @@ BEGIN, END = "<S>", "</S>"
 
 @lru_cache(maxsize=2**17)
 def character_ids(word: str, width: int) -> tuple[int, ...]:
-    """`width` ids of a word: its UTF-8 bytes, at most `width` - 2, between two marks, padded; 0 is the id of padding tokens.
-
-    `BEGIN` and `END` are the ends of a sentence.
+    """`width` ids of a word, `BEGIN` or `END`: its UTF-8 bytes, at most `width` - 2, between two marks, padded; 0: padding tokens.
 
     >>> character_ids("é!", 8)
     (259, 196, 170, 34, 260, 261, 261, 261)
@@ -47,19 +42,13 @@ def character_ids(word: str, width: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class ELMoOptions:
-    """Sizes of an ELMo model.
+    """Sizes of an ELMo model, as options.json has them (`_KEYS`).
 
     Args:
-        embedding_dim: width of a character (char_cnn.embedding.dim).
         filters: (width in characters, number) of each convolution.
-        dim: cells of each LSTM.
-        projection_dim: width of a token vector and of an LSTM's output in one direction.
-        n_layers: LSTM layers in each direction.
-        n_highway: highway layers after the convolutions.
+        dim, projection_dim: cells of each LSTM, and width of a token vector and of its output in one direction.
         activation: relu or tanh, after the maximum over a word's characters.
-        max_characters: ids of a word (char_cnn.max_characters_per_token).
-        cell_clip: bound of the cells' absolute values; None: no bound.
-        proj_clip: bound of the LSTM output's absolute values; None: no bound.
+        cell_clip, proj_clip: bounds of the absolute values of cells and outputs; None: no bound.
         use_skip_connections: whether an LSTM from the second on adds its input to its output.
     """
 
@@ -104,11 +93,7 @@ def lstm_name(direction: int, layer: int) -> str:
 
 
 def read_options(path: Path) -> ELMoOptions:
-    """Reads options.json; keys that the network does not need are ignored.
-
-    Raises:
-        EncoderError: no such file, not JSON, missing keys, or a value that is not allowed.
-    """
+    """Reads options.json; raises EncoderError where it is missing, not JSON, lacks a key, or holds a value that is not allowed."""
     where = f"encoder.options={str(path)!r}"
     given = read_json(path, where, "give the options.json that belongs to the weights")
     values = {key: _value(given, key) for key in _KEYS}
@@ -129,24 +114,13 @@ def read_options(path: Path) -> ELMoOptions:
 
 
 def read_weights(path: Path, options: ELMoOptions) -> dict[str, np.ndarray]:
-    """The weights by name, float32, of the `shapes` of the options.
-
-    Raises:
-        EncoderError: no h5py, no such file, not HDF5, a weight that is missing or of another shape.
-    """
+    """The weights by name, float32; raises EncoderError for those of `read_arrays` and `weight`."""
     arrays = read_arrays(path)
     return {name: weight(arrays, name, shape, path) for name, shape in shapes(options).items()}
 
 
 def write_elmo(folder: Path, options: ELMoOptions, arrays: Mapping[str, np.ndarray]) -> tuple[Path, Path]:
-    """Writes options.json and weights.hdf5 in the original format; makes the folder.
-
-    Args:
-        arrays: a weight for every name of `shapes(options)`.
-
-    Returns:
-        The paths of the two files.
-    """
+    """Writes options.json and weights.hdf5, with an array for every name of `shapes(options)`, and returns their paths."""
     content: dict[str, Any] = {"char_cnn": {"n_characters": N_CHARACTERS + 1}, "lstm": {}}
     for key, (field, *_) in _KEYS.items():
         if field:
@@ -158,8 +132,55 @@ def write_elmo(folder: Path, options: ELMoOptions, arrays: Mapping[str, np.ndarr
     folder.mkdir(parents=True, exist_ok=True)
     written = folder / "options.json", folder / "weights.hdf5"
     written[0].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    write_arrays(written[1], arrays)
+    with library().File(written[1], "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, dtype="float32")
     return written
+
+
+def check_file(path: Path) -> None:
+    """Raises EncoderError for a file that is missing or cannot be opened."""
+    require_file(path, f"encoder.weights={str(path)!r}", "give the HDF5 file of the model's weights")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every numeric array as float32, by its path in the file; raises EncoderError if it cannot be read, or without h5py."""
+    h5py = library()
+    check_file(path)
+    arrays: dict[str, np.ndarray] = {}
+
+    def keep(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and node.dtype.kind in "fiu":
+            with np.errstate(over="ignore", invalid="ignore"):
+                arrays[name] = np.asarray(node, np.float32)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(keep)
+    except Exception as error:  # h5py raises OSError, RuntimeError, ValueError and more
+        why = first_line(error) or type(error).__name__
+        raise EncoderError(f"encoder.weights={str(path)!r} is cut short or no HDF5 file ({why}); fetch it again") from None
+    return arrays
+
+
+def weight(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...], path: Path) -> np.ndarray:
+    """The array of that name; raises EncoderError if there is none, or it is of another shape, in which None is any size."""
+    if name not in arrays:
+        raise EncoderError(f"{path} has no weight {name!r}{did_you_mean(name, arrays)}; it is of another model or version")
+    actual = arrays[name].shape
+    if len(actual) != len(shape) or any(size not in (None, n) for size, n in zip(shape, actual, strict=True)):
+        expected = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+        raise EncoderError(f"{path}: the weight {name!r} has the shape {actual}, the model's other files ask for {expected}")
+    return arrays[name]
+
+
+def library() -> Any:
+    """h5py; raises EncoderError where it is not installed."""
+    try:
+        import h5py
+    except ImportError:
+        raise EncoderError("weights in an HDF5 file need the extra: pip install 'probing[elmo]'") from None
+    return h5py
 
 
 _MISSING = object()
@@ -180,12 +201,8 @@ def _is_filters(value: Any) -> bool:
     return bool(pairs) and all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_whole, pair)) for pair in pairs)
 
 
-def _is_clip(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and value > 0)
-
-
 _WHOLE = (_is_whole, "a whole number from 1")
-_CLIP = (_is_clip, "a number above 0, or null for none")
+_CLIP = (lambda value: value is None or (type(value) in (int, float) and value > 0), "a number above 0, or null for none")
 
 _KEYS: dict[str, tuple[str | None, Callable[[Any], bool], str]] = {
     "char_cnn.activation": ("activation", lambda value: value in ("relu", "tanh"), "relu, tanh"),

@@ -1,8 +1,7 @@
 """An ELMo-style architecture to train: characters, a convolution over them, and a biLSTM language model with projections.
 
-The network is ELMo's (`probing.encoders.elmo.elmo_network`), smaller. Words are read as characters, so none is unknown; a language
-model predicts words of a counted vocabulary. A checkpoint also holds the original's two files, options.json and weights.hdf5, which
-`encoder=elmo` reads.
+The network is ELMo's, smaller. A language model predicts words of a counted vocabulary. A checkpoint also holds the original's two
+files, options.json and weights.hdf5, which `encoder=elmo` reads.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ from typing import Any, ClassVar
 import torch
 
 from probing.encoders.base import Item
-from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids
-from probing.encoders.elmo.elmo_network import ELMoNetwork
-from probing.encoders.elmo.hdf5 import library
+from probing.encoders.elmo.elmo import ELMoNetwork
+from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, library
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
@@ -25,7 +23,7 @@ from probing.errors import EncoderError
 
 
 @dataclass(frozen=True)
-class Characters:
+class Characters(Vocabulary):
     """The `Vocabulary` of characters: a token is a word, as a tuple of `width` character ids, ends and padding included."""
 
     width: int
@@ -37,9 +35,6 @@ class Characters:
 
     def ids(self, texts: Sequence[str]) -> list[list[tuple[int, ...]]]:
         return [[character_ids(word, self.width) for word in text.split()] for text in texts]
-
-    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        return [list(range(len(text.split()))) for text in texts]
 
 
 @dataclass
@@ -103,10 +98,8 @@ class ELMoStyle(Architecture):
             dim=self.hidden,
             n_layers=self.layers,
             max_characters=self.characters,
-            activation="relu",
             cell_clip=self.clip,
             proj_clip=self.clip,
-            use_skip_connections=True,
         )
 
     @property
@@ -137,10 +130,6 @@ class ELMoStyleNetwork(Readable):
 
     def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
         return self.inner.batch(items)
-
-    def counted(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The mask (batch, tokens) of real words."""
-        return torch.arange(tokens.shape[1], device=lengths.device)[None] < lengths[:, None]
 
     def forward(self, characters: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """States (batch, tokens + 2, 2 * projection), boundary tokens included."""

@@ -9,15 +9,10 @@ of a sentence by the start mark `<s>` and id 0. With sigma the logistic function
 for each LSTM on the one below; "attention" is sum_t a_t v_t over the window, where v_t is [embedding, LSTM 1, LSTM 2] and
 a = softmax(v w). The model predicts the next character from this vector, and its author uses it as the vector of a text.
 
-The model was trained on windows, one for each character (`window` LSTM steps a character). One pass over the whole sentence would
-be cheaper, but the model then predicts badly: 5.6 bits a character in place of 2.6.
-
-An unknown character has id 0, as in the original's own encoding (`vocab.get(x, 0)`).
-
+The model was trained on windows, one for each character, and predicts badly from whole sentences. An unknown character has id 0.
 The layout of the weights: a bias of length 8 * units means Keras' CuDNNLSTM, whose input blocks are stored (units, inputs) row by
 row, recurrent blocks transposed, and biases in two halves to be added; 4 * units means Keras' LSTM. In either, sigma is the
-logistic function and not the "hard sigmoid" that is Keras 2's default for LSTM: cuDNN has no other, and the original's CPU model
-sets recurrent_activation="sigmoid" to match.
+logistic function and not the "hard sigmoid" that is Keras 2's default for LSTM.
 
 Reference: Max Woolf, textgenrnn, github.com/minimaxir/textgenrnn (MIT). Not supported: word-level and bidirectional models.
 """
@@ -29,19 +24,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from probing.data.readers.files import read_json
 from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, words_of_spans
-from probing.encoders.elmo.hdf5 import read_arrays, weight
+from probing.encoders.elmo.elmo_format import read_arrays, weight
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 from probing.files import file_sha256
-
-if TYPE_CHECKING:
-    import torch
 
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
@@ -82,17 +75,17 @@ class TextgenrnnEncoder:
         for option in ("window", "max_length"):
             if getattr(self, option) is not None and getattr(self, option) < 1:
                 raise EncoderError(f"encoder.{option}={getattr(self, option)} leaves no room for a character (at least 1)")
+        self._weights, self._vocab = (Path(given).expanduser() for given in (self.weights, self.vocab))
         self.name = name_in_tables(self, self.label or "textgenrnn", ("window", "max_length"))
 
     def random_twin(self, seed: int) -> TextgenrnnEncoder:
-        """The same sizes and vocabulary, weights drawn from `seed`."""
         return replace(self, random_weights=True, init_seed=seed)
 
     @cached_property
     def ids(self) -> dict[str, int]:
         """The id of every character that the model knows."""
         where = f"encoder.vocab={self.vocab!r}"
-        ids = read_json(self._path(self.vocab), where, "give the model's vocabulary, textgenrnn_vocab.json")
+        ids = read_json(self._vocab, where, "give the model's vocabulary, textgenrnn_vocab.json")
         numbers = list(ids.values()) if isinstance(ids, dict) else []
         if any(type(n) is not int for n in numbers) or set(numbers) != set(range(1, len(numbers) + 1)) or not numbers:
             raise EncoderError(f"{where} must map characters to the ids 1, 2, 3, …, each once")
@@ -119,29 +112,23 @@ class TextgenrnnEncoder:
             "kind": "textgenrnn",
             "version": VERSION,
             "dims": self.dims,
-            "vocab": file_sha256(self._path(self.vocab)),
+            "vocab": file_sha256(self._vocab),
             "window": self.window,
             "max_length": self.max_length,
         }
         if self.random_weights:
-            import torch
-
             return description | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
-        return description | {"weights": file_sha256(self._path(self.weights))}
-
-    @staticmethod
-    def _path(given: str) -> Path:
-        return Path(given).expanduser()
+        return description | {"weights": file_sha256(self._weights)}
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
         """embedding (ids, e); for LSTM k with u units: input k (4u, inputs), recurrent k (4u, u), bias k (4u,); attention."""
-        path = self._path(self.weights)
+        path = self._weights
         stored = read_arrays(path)
         arrays = {"embedding": weight(stored, "embedding/embedding/embeddings:0", (len(self.ids) + 1, None), path)}
         inputs = joined = arrays["embedding"].shape[1]
         k = 1
-        while k == 1 or f"{_keras_name(k)}/kernel:0" in stored:
+        while k == 1 or f"rnn_{k}/rnn_{k}/kernel:0" in stored:
             arrays |= _lstm_weights(stored, k, inputs, path)
             inputs = arrays[f"recurrent {k}"].shape[1]
             joined, k = joined + inputs, k + 1
@@ -153,15 +140,13 @@ class TextgenrnnEncoder:
 
     @cached_property
     def _network(self) -> tuple[torch.Tensor, list[torch.nn.LSTM], torch.Tensor]:
-        import torch
-
         device = resolve_device(self.device)
         if self.random_weights:
             generator = torch.Generator().manual_seed(self.init_seed)
             weights = {name: _drawn(name, array.shape, generator) for name, array in self._arrays.items()}
         else:
             weights = {name: torch.tensor(array) for name, array in self._arrays.items()}
-            if file_sha256(self._path(self.weights)) != self.description["weights"]:
+            if file_sha256(self._weights) != self.description["weights"]:
                 raise EncoderError(f"{self.weights} was replaced since it was read first: make the encoder again")
         lstms = []
         for k in self._lstms:
@@ -173,12 +158,11 @@ class TextgenrnnEncoder:
         return weights["embedding"].to(device), lstms, weights["attention"].to(device)
 
     def release(self) -> None:
-        """Frees the weights; they are loaded again when needed."""
         self.__dict__.pop("_network", None)
         self.__dict__.pop("_arrays", None)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
-        """The ids of each sentence's characters, blanks included; and the number of sentences cut to `max_length`."""
+        """The ids of each sentence's characters, blanks included."""
         items: list[Item] = [[self.ids.get(character, 0) for character in text[: self.max_length]] for text in texts]
         return items, sum(len(item) < len(text) for item, text in zip(items, texts, strict=True))
 
@@ -187,8 +171,6 @@ class TextgenrnnEncoder:
         return [words_of_spans(text, [(k, k + 1) for k in range(len(text[: self.max_length]))]) for text in texts]
 
     def forward(self, items: Sequence[Item]) -> States:
-        import torch
-
         before = [0] * (self.window - 1) + [self.ids[START]]
         padded = [torch.tensor([*before, *item]) for item in items]
         windows = torch.cat([ids.unfold(0, self.window, 1)[1:] for ids in padded])  # (characters, window)
@@ -201,8 +183,6 @@ class TextgenrnnEncoder:
 
     def _read(self, windows: torch.Tensor) -> list[torch.Tensor]:
         """The state of every layer after each window (n, window): (n, dims[l]) each."""
-        import torch
-
         embedding, lstms, attention = self._network
         states = [embedding[windows.T]]  # (window, n, e)
         for lstm in lstms:
@@ -212,13 +192,9 @@ class TextgenrnnEncoder:
         return [*(state[-1] for state in states), (shares * joined).sum(0)]
 
 
-def _keras_name(k: int) -> str:
-    return f"rnn_{k}/rnn_{k}"
-
-
 def _lstm_weights(arrays: Mapping[str, np.ndarray], k: int, inputs: int, path: Path) -> dict[str, np.ndarray]:
     """Weights of one Keras LSTM or CuDNNLSTM as `torch.nn.LSTM` reads them; the gates' order is the same."""
-    name = _keras_name(k)
+    name = f"rnn_{k}/rnn_{k}"
     units = weight(arrays, f"{name}/recurrent_kernel:0", (None, None), path).shape[0]
     recurrent = weight(arrays, f"{name}/recurrent_kernel:0", (units, 4 * units), path)
     kernel = weight(arrays, f"{name}/kernel:0", (inputs, 4 * units), path)
@@ -233,8 +209,6 @@ def _lstm_weights(arrays: Mapping[str, np.ndarray], k: int, inputs: int, path: P
 
 
 def _drawn(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    import torch
-
     if name.startswith("bias"):
         return (torch.arange(shape[0]) * 4 // shape[0] == 1).float()  # the forget gates are the second quarter
     if name.startswith("recurrent"):

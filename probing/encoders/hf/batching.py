@@ -6,15 +6,15 @@ a capacity pass tokens by when they are full. Vectors are stored, so they may de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch.nn.functional import pad
 
 from probing.encoders.base import Item, Pooled, States
 from probing.errors import StatesError
 from probing.log import info
-
-if TYPE_CHECKING:
-    import torch
 
 T = TypeVar("T", States, Pooled)
 
@@ -31,52 +31,25 @@ LARGE = 16
 class BatchRunner:
     """Runs batches so that no sentence depends on another.
 
-    Two sentences may also be run alone: the shortest one of a padded batch that is much wider or more padded than those before, and
-    the last one of the first large batch. If one has other states alone, this batch and all later ones are split.
-
-    Args:
-        name: of the encoder, for messages.
-        batching: one of `BATCHINGS`, as found by `find_batching`.
-        tolerance: largest difference of equal states, as a share of the layer's largest entry.
-        width, padding: the most tokens of a batch, and the most padding of a sentence, on which `batching` was checked.
-
-    Attributes:
-        checked_large: whether a large batch of one length was checked.
+    The shortest sentence of a padded batch that is much wider or more padded than those before is also run alone, and so is the
+    last one of the first large batch. If one has other states alone, this batch and all later ones are split. `width` and `padding`
+    are the most tokens of a batch, and the most padding of a sentence, on which `batching` was checked.
     """
 
     def __init__(self, name: str, batching: str, tolerance: float, width: int = 0, padding: int = 0):
         self.name, self.batching, self.tolerance, self.width, self.padding = name, batching, tolerance, width, padding
         self.checked_large = False
 
-    def states(self, items: Sequence[Item], run: Callable[[Sequence[Item]], States]) -> States:
-        return self._run(items, run, lambda states: states.layers, _joined_states)
-
-    def pooled(self, items: Sequence[Item], run: Callable[[Sequence[Item]], Pooled]) -> Pooled:
-        return self._run(items, run, _as_layers, _joined_pooled)
-
-    def _run(
-        self,
-        items: Sequence[Item],
-        run: Callable[[Sequence[Item]], T],
-        layers_of: Callable[[T], Sequence[torch.Tensor]],
-        join: Callable[[Sequence[T], torch.Tensor], T],
-    ) -> T:
-        """The result of `run`, on the items together or on parts of them.
-
-        Args:
-            layers_of: gives the layers (batch, tokens, dim) of a result.
-            join: makes one result of several, and reorders its rows.
-        """
+    def run(self, items: Sequence[Item], run: Callable[[Sequence[Item]], T]) -> T:
+        """The result of `run`, on the items together or on parts of them."""
         groups = self._groups([len(item) for item in items])
         if len(groups) == 1:
             result = run(items)
-            if self._check(items, layers_of(result), lambda item: layers_of(run([item]))):
+            if self._check(items, _layers(result), lambda item: _layers(run([item]))):
                 return result
             groups = self._groups([len(item) for item in items])
-        import torch
-
         order = torch.tensor([i for rows in groups for i in rows]).argsort()
-        return join([self._run([items[i] for i in rows], run, layers_of, join) for rows in groups], order)
+        return _joined([self.run([items[i] for i in rows], run) for rows in groups], order)
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Rows of the sentences that share a batch."""
@@ -111,14 +84,8 @@ def find_batching(
 ) -> str:
     """The widest of `BATCHINGS` in which every item has the states that it has alone.
 
-    Args:
-        name: of the encoder, for messages.
-        run: sends items through the model together, padded, and returns the states of all layers.
-        items: of which at least two have one length and at least two do not.
-        tolerance: largest difference of equal states, as a share of the layer's largest entry.
-
-    Raises:
-        StatesError: the states of a sentence differ from one run to the next.
+    `run` sends items through the model together, padded, and returns the states of all layers; at least two items have one length,
+    and two do not. Raises StatesError if the states of a sentence differ from one run to the next.
     """
     alone, again = ([run([item]) for item in items] for _ in range(2))
     if not all(close(a, b, len(item), tolerance) for a, b, item in zip(alone, again, items, strict=True)):
@@ -144,30 +111,25 @@ def close(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor], length: 
     return True
 
 
-def _as_layers(result: Pooled) -> list[torch.Tensor]:
-    """Vectors (batch, dim) as layers of one token."""
+def _layers(result: States | Pooled) -> Sequence[torch.Tensor]:
+    """The layers (batch, tokens, dim) of a result; a vector counts as one token."""
+    if isinstance(result, States):
+        return result.layers
     return [vectors[:, None] for layers in result.vectors.values() for vectors in layers]
 
 
-def _joined_pooled(parts: Sequence[Pooled], order: torch.Tensor) -> Pooled:
-    import torch
+def _joined(parts: Sequence[Any], order: torch.Tensor) -> Any:
+    """One result of several, its rows in the order given."""
 
-    vectors = {
-        pooling: [torch.cat(layers)[order] for layers in zip(*(part.vectors[pooling] for part in parts), strict=True)]
-        for pooling in parts[0].vectors
-    }
-    return Pooled(vectors, torch.cat([part.counted for part in parts])[order])
-
-
-def _joined_states(parts: Sequence[States], order: torch.Tensor) -> States:
-    import torch
-    from torch.nn.functional import pad
-
-    width = max(part.mask.shape[1] for part in parts)
-
-    def joined(values: Sequence[torch.Tensor]) -> torch.Tensor:
-        """(batch, tokens, …), padded with zeros to the width of the widest part."""
+    def rows(values: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(batch, tokens, …), padded with zeros to the width of the widest part; or (batch, dim)."""
+        width = max(v.shape[1] for v in values)
         return torch.cat([pad(v, (0, 0) * (v.ndim - 2) + (0, width - v.shape[1])) for v in values])[order]
 
-    layers = [joined(layer) for layer in zip(*(part.layers for part in parts), strict=True)]
-    return States(layers, joined([part.mask for part in parts]))
+    def layers(of_parts: Iterable[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+        return [rows(layer) for layer in zip(*of_parts, strict=True)]
+
+    if isinstance(parts[0], States):
+        return States(layers(part.layers for part in parts), rows([part.mask for part in parts]))
+    vectors = {pooling: layers(part.vectors[pooling] for part in parts) for pooling in parts[0].vectors}
+    return Pooled(vectors, torch.cat([part.counted for part in parts])[order])

@@ -1,8 +1,7 @@
 """The input embedding matrix of a `transformers` model as static vectors of subwords.
 
-These are the vectors of layer 0 before positions, token types and normalisation: a subword has the same vector everywhere.
-Tokenizer, options, files and random twin are those of the whole model (`probing.encoders.hf.huggingface`), which is loaded too. By
-default the poolings do not include special tokens. A factor that the model applies (Gemma's root of d) is not applied.
+These are the vectors of layer 0 before positions, token types and normalisation. Tokenizer, options, files and random twin are
+those of the whole model, which is loaded too. A factor that the model applies (Gemma's root of d) is not applied.
 """
 
 from __future__ import annotations
@@ -10,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from probing.encoders.hf.files import Inspection
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
-from probing.encoders.hf.inspection import Inspection
+from probing.encoders.hf.textmodel import EmbeddingMatrix, TextModel
 from probing.encoders.pooling import TOKEN_POOLINGS
-
-if TYPE_CHECKING:
-    from probing.encoders.hf.textmodel import TextModel
 
 
 @dataclass
@@ -44,6 +41,5 @@ class InputEmbeddings(HuggingFaceEncoder):
 
     @cached_property
     def _text(self) -> TextModel:
-        from probing.encoders.hf.textmodel import EmbeddingMatrix
-
-        return self._text_model(EmbeddingMatrix, self._load().get_input_embeddings())
+        matrix = self._load().get_input_embeddings()
+        return EmbeddingMatrix(self, matrix, self._tokens, self._device, self._tolerance)

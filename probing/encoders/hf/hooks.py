@@ -1,12 +1,8 @@
 """Reads the states of each layer while a model runs, by forward hooks on its modules.
 
-`transformers` returns all L + 1 states at once (`output_hidden_states`), so all of them are in memory together. A state is the
-output or the input of some module: a hook on that module gets it as soon as it exists, and its memory is free again once the next
-layer has read it. The modules are found by running one small batch both ways (`trace`) and comparing each state with the inputs and
-outputs of all modules (`sites_of`). That covers final norms, embeddings under a dropout, and layers that share one module (ALBERT:
-its k-th call).
-
-A model with a state that is made between modules has no sites; its states come from `output_hidden_states`.
+A state is the output or the input of some module, its site: a hook on that module gets it as soon as it exists, so that not all of
+them are in memory together as with `output_hidden_states`. Sites are found by running one small batch both ways (`trace`) and
+comparing each state with the inputs and outputs of all modules (`sites_of`). A state that is made between modules has none.
 """
 
 from __future__ import annotations
@@ -15,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -50,18 +45,18 @@ def trace(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, list[Seen]]:
     seen: list[Seen] = []
     clock = iter(range(10**9))
 
-    def enter(module: nn.Module, call: int, inputs: list[torch.Tensor]) -> None:
-        started[module, call] = next(clock), [value.clone() for value in inputs]
-
-    def leave(module: nn.Module, call: int, out: list[torch.Tensor]) -> None:
+    def see(module: nn.Module, call: int, values: list[torch.Tensor], enters: bool) -> None:
+        copies = [value.clone() for value in values]
+        if enters:
+            started[module, call] = next(clock), copies
+            return
         begun, inputs = started.pop((module, call))
         ended = next(clock)
-        for enters, values in ((True, inputs), (False, [value.clone() for value in out])):
-            seen.extend(
-                Seen(Site(module, call, enters, part), names[module], value, begun, ended) for part, value in enumerate(values)
-            )
+        sites = [(Site(module, call, True, part), value) for part, value in enumerate(inputs)]
+        sites += [(Site(module, call, False, part), value) for part, value in enumerate(copies)]
+        seen.extend(Seen(site, names[module], value, begun, ended) for site, value in sites)
 
-    with _hooks(names, enter, leave):
+    with _hooks(names, see):
         result = run()
     return result, seen
 
@@ -69,11 +64,7 @@ def trace(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, list[Seen]]:
 def sites_of(
     states: Sequence[torch.Tensor], seen: Sequence[Seen], likely: Sequence[Sequence[Seen]] | None = None
 ) -> tuple[Site, ...] | None:
-    """The first site of each state (batch, tokens, dim), where it may be flat (batch * tokens, dim); None if a state has none.
-
-    Args:
-        likely: for each state the values to look at first.
-    """
+    """The first site of each state (batch, tokens, dim), where it may be flat; None if one has none. `likely` come first."""
     sites = []
     for state, places in zip(states, likely or [()] * len(states), strict=True):
         shapes = (state.shape, state.reshape(-1, state.shape[-1]).shape)
@@ -96,23 +87,20 @@ def watched(sites: Sequence[Site], see: Callable[[int, torch.Tensor], None]) -> 
             for layer in layers.get(Site(module, call, enters, part), ()):
                 see(layer, value)
 
-    with _hooks({site.module for site in sites}, partial(show, enters=True), partial(show, enters=False)):
+    with _hooks({site.module for site in sites}, show):
         yield
 
 
 @contextmanager
-def _hooks(
-    modules: Iterable[nn.Module],
-    enter: Callable[[nn.Module, int, list[torch.Tensor]], None],
-    leave: Callable[[nn.Module, int, list[torch.Tensor]], None],
-) -> Iterator[None]:
+def _hooks(modules: Iterable[nn.Module], see: Callable[[nn.Module, int, list[torch.Tensor], bool], None]) -> Iterator[None]:
+    """Calls `see(module, call, tensors, enters)` with what enters and what leaves each call of the modules."""
     calls: Counter[nn.Module] = Counter()
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        enter(module, calls[module], _tensors([*args, *kwargs.values()]))
+        see(module, calls[module], _tensors([*args, *kwargs.values()]), True)
 
     def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-        leave(module, calls[module], _tensors(out))
+        see(module, calls[module], _tensors(out), False)
         calls[module] += 1
 
     handles = []

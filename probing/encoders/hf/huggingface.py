@@ -2,20 +2,11 @@
 
 Layer 0 is the embedding output and layer k the output of block k. In pre-norm decoders (GPT-2, Llama) the last layer is the state
 *after the final norm*, and its name says so; the layers are found by running the model (`probing.encoders.hf.layers`). Weights are
-loaded in float32 unless `dtype` is set (transformers would follow the checkpoint), in eval mode; of an encoder-decoder model the
-encoder alone, of a model of texts and images the text tower (`probing.encoders.hf.loading`).
-
-Sentences share a padded batch if that leaves their states as they are alone, which is checked (`probing.encoders.hf.batching`). The
-model gets every input that its tokenizer gives (token types, languages): an item is a list of token ids where the other inputs are
-all zero, else a list of tuples (id, other inputs).
+loaded in float32 unless `dtype` is set (transformers would follow the checkpoint). Sentences share a padded batch if that leaves
+their states as they are alone, which is checked (`probing.encoders.hf.batching`).
 
 The fingerprint covers the files that decide the vectors (weights, config, tokenizer), the options, and, for random weights, the
-seed and the library versions that drew them. The folder is not part of it.
-
-For poolings the states are taken by hooks as they appear (`probing.encoders.hf.hooks`), and float32 products on AMD processors go
-through oneDNN (`probing.encoders.hf.packed`).
-
-Not supported: attentions and heads as layers; quantised loading.
+seed and the library versions that drew them. Not supported: attentions and heads as layers; quantised loading.
 """
 
 from __future__ import annotations
@@ -23,19 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from probing.encoders.base import TOKEN_BUDGET, Item, Pooled, States, resolve_device
 from probing.encoders.hf.batching import LARGE, BatchRunner
-from probing.encoders.hf.files import ModelFiles
-from probing.encoders.hf.inspection import Inspection
+from probing.encoders.hf.files import Inspection, ModelFiles
 from probing.encoders.hf.loading import load_model
+from probing.encoders.hf.textmodel import TextModel
 from probing.encoders.hf.tokens import Tokens
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError, ForeignError
-
-if TYPE_CHECKING:
-    from probing.encoders.hf.textmodel import TextModel
 
 _TOLERANCE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.05}
 """Largest difference of equal states between two batches, as a share of the layer's largest entry; rounding stays below."""
@@ -46,23 +36,19 @@ class HuggingFaceEncoder(ModelFiles):
     """The encoder, with the options of `ModelFiles`; nothing is loaded before it is needed."""
 
     def random_twin(self, seed: int) -> HuggingFaceEncoder:
-        """The same config and tokenizer, weights drawn by the model's own initialisation from `seed`."""
         return replace(self, name=self._source, random_weights=True, init_seed=seed, label=self._label)
 
     @cached_property
     def limit(self) -> int | None:
         """Most tokens of a sentence, special ones included; None where the model has no bound."""
-        limit, added = _least(self.max_length, self._positions, self.tokenizer.model_max_length), self._tokens.added
+        positions = _least(self.inspection.positions, getattr(self.config, "max_position_embeddings", None))
+        limit, added = _least(self.max_length, positions, self.tokenizer.model_max_length), self._tokens.added
         if limit is not None and limit <= added:
             raise EncoderError(
                 f"{self.name}: sentences may have {limit} tokens (encoder.max_length={self.max_length}, model_max_length="
                 f"{self.tokenizer.model_max_length}), of which the tokenizer adds {added}: no room for a word"
             )
         return limit
-
-    @property
-    def _positions(self) -> int | None:
-        return _least(self.inspection.positions, getattr(self.config, "max_position_embeddings", None))
 
     @cached_property
     def poolings(self) -> tuple[str, ...]:
@@ -85,13 +71,9 @@ class HuggingFaceEncoder(ModelFiles):
 
     @cached_property
     def inspection(self) -> Inspection:
-        """Found by running the model, unless `recall` set it.
-
-        Raises:
-            StatesError: a model whose layers cannot be identified, or whose states change from run to run.
-            ForeignError: the model fails.
-        """
-        layers, longest = self._text.layers, self._batch_test_length
+        """Facts that running the model gives, unless `recall` set them; raises StatesError for layers that cannot be identified."""
+        layers = self._text.layers
+        longest = _least(self._test_length, layers.positions)
         try:
             batching = self._text.batching(longest)
         except ForeignError:  # it may fail only on long sentences, which then fail by themselves
@@ -109,7 +91,7 @@ class HuggingFaceEncoder(ModelFiles):
         return asdict(self.inspection)
 
     def recall(self, remembered: Mapping[str, Any]) -> None:
-        """Takes an earlier inspection of the same encoder, unless another version of the package or of the libraries made it."""
+        """Takes an earlier inspection of the same encoder, unless other versions made it."""
         if (inspection := Inspection.of_record(remembered)) is not None:
             self.__dict__.setdefault("inspection", inspection)
 
@@ -137,8 +119,6 @@ class HuggingFaceEncoder(ModelFiles):
 
     @cached_property
     def _device(self) -> str:
-        import torch
-
         device = resolve_device(self.device)
         if self.autocast == "float16" and device == "cpu":
             raise EncoderError("encoder.autocast=float16 is for GPUs; on the CPU use bfloat16 or null")
@@ -153,8 +133,6 @@ class HuggingFaceEncoder(ModelFiles):
 
     def _load(self) -> Any:
         """The part of the model that reads text, ready to run."""
-        import torch
-
         from probing.encoders.hf import onednn, packed
 
         seed = self.init_seed if self.random_weights else None
@@ -168,23 +146,9 @@ class HuggingFaceEncoder(ModelFiles):
             packed.pack(module)
         return module
 
-    def _text_model(self, cls: type[TextModel], module: Any) -> TextModel:
-        return cls(
-            self.name,
-            module,
-            self._tokens,
-            device=self._device,
-            autocast=self.autocast,
-            compiled=self.compile,
-            special_tokens=self.special_tokens,
-            tolerance=self._tolerance,
-        )
-
     @cached_property
     def _text(self) -> TextModel:
-        from probing.encoders.hf.textmodel import TextModel
-
-        text = self._text_model(TextModel, self._load())
+        text = TextModel(self, self._load(), self._tokens, self._device, self._tolerance)
         self.__dict__["_text"] = text  # `_tokens` reads the names of its inputs
         try:
             text.find_layers(self._test_length)
@@ -204,13 +168,7 @@ class HuggingFaceEncoder(ModelFiles):
         bound = _least(self.max_length, self.tokenizer.model_max_length, positions - 4)  # some families reserve a few rows
         return None if bound is None else max(bound, self._tokens.added + 2)
 
-    @property
-    def _batch_test_length(self) -> int | None:
-        """Most tokens of the sentences on which the batching is found."""
-        return _least(self._test_length, self._text.layers.positions)
-
     def release(self) -> None:
-        """Frees the weights and the tokenizer; they are loaded again when needed."""
         self.__dict__.pop("_text", None)
         self.__dict__.pop("_tokens", None)
 
@@ -225,21 +183,16 @@ class HuggingFaceEncoder(ModelFiles):
         return items, len(long)
 
     def unknown_tokens(self, items: Sequence[Item]) -> dict[str, int]:
-        """The number of `tokens` of the items, and of `unknown` ones among them."""
         return self._tokens.unknown(items)
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        """The word of `text.split()` that each token of `tokenize` lies in, by character offsets.
-
-        Raises:
-            EncoderError: a tokenizer without offsets, or `detokenize=true`, after which the words are no longer the text's.
-        """
+        """The words, by character offsets; raises EncoderError for a tokenizer without them, and for `detokenize=true`."""
         if self.detokenize:
             raise EncoderError(f"{self.name}: tokens cannot be aligned with words: encoder.detokenize=true changes the words")
         return self._tokens.word_ids(texts, self.limit)
 
     def forward(self, items: Sequence[Item]) -> States:
-        return self._batches.states(items, self._text.forward)
+        return self._batches.run(items, self._text.forward)
 
     def try_company(self, items: Sequence[Item]) -> None:
         """Checks, once, whether a large batch of one length changes its sentences; to be called before `together`."""
@@ -252,7 +205,7 @@ class HuggingFaceEncoder(ModelFiles):
 
     def pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
         """The poolings of `forward`, without holding the states of all layers; the vectors are on the CPU."""
-        return self._batches.pooled(items, lambda some: self._text.pooled(some, poolings))
+        return self._batches.run(items, lambda some: self._text.pooled(some, poolings))
 
 
 def _least(*bounds: int | None) -> int | None:

@@ -1,20 +1,19 @@
 """Finds the layers of a `transformers` model by running it: their names and widths, and the number of positions.
 
-The names of classes and attributes differ between families, so they are not used. A small batch goes through the model once under
-hooks, and each of the model's hidden states is compared with the inputs and outputs of every module:
+A small batch goes through the model once under hooks, and each of the model's hidden states is compared with the inputs and outputs
+of every module:
 
 - *blocks* are the members of the list of modules whose outputs match the most states; block k is the k-th call of one of them;
 - a state that no block precedes is layer 0; if there is none (Mamba, RWKV), the input of block 1 becomes layer 0. It is called
   "embeddings" only if it does not change at a token when another token changes;
 - a state made after block k is named by the modules between: "block 12 + final norm" is not the output of block 12.
-
-The number of positions is read from the position matrix: the weight of a module that outputs its rows one after another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,12 +28,10 @@ class Layers:
     """The layers of a model.
 
     Attributes:
-        names: of the layers, from layer 0 on.
-        dims: width of each layer.
         first: the site of layer 0, where it is not among the model's hidden states, which then begin with layer 1; else None.
         sites: of every layer; None if a state is made between modules.
         context_free: whether layer 0 depends on no other word.
-        positions: rows of the position matrix from that of the first token on; None where there is no such matrix.
+        positions: rows of the position matrix, from that of the first token on.
     """
 
     names: tuple[str, ...]
@@ -46,16 +43,10 @@ class Layers:
 
 
 def find_layers(name: str, model: nn.Module, run: Callable[[], Sequence[torch.Tensor]], tokens: int, changed: int) -> Layers:
-    """Finds the layers of a model from two sentences of one length.
+    """Finds the layers of a model from two sentences of as many `tokens`, which differ in the one of index `changed`.
 
-    Args:
-        name: of the encoder, for messages.
-        run: sends the two through the model and returns its hidden states, (2, tokens, dim) each.
-        tokens: of each sentence.
-        changed: index of the one token in which the sentences differ.
-
-    Raises:
-        StatesError: the states are not one vector a token, or none of them is the input or output of a block.
+    `run` sends the two through the model and returns its hidden states, (2, tokens, dim) each. Raises StatesError if they are not
+    one vector a token, or none of them is the input or output of a block.
     """
     states, seen = trace(model, run)
     for state in states:
@@ -136,22 +127,15 @@ def _calls(module: nn.Module, seen: Sequence[Seen]) -> list[_Block]:
 def _name(
     state: torch.Tensor, following: torch.Tensor | None, blocks: Sequence[_Block], seen: Sequence[Seen], done: int
 ) -> tuple[str, int]:
-    """The name of a state, and the number of blocks before it.
+    """The name of a state, and the number of blocks before it; `done` is that of the previous state.
 
-    States are in the order of the blocks. Where a block adds nothing, several places hold the same values; the state is then named
-    by the first block whose output is not an earlier state.
-
-    Args:
-        following: the next state; it distinguishes the embeddings from the output of a block 1 that adds nothing.
-        done: number of blocks before the previous state.
+    Where a block adds nothing, several places hold the same values; the state is then named by the first block whose output is not
+    an earlier state. The `following` state distinguishes the embeddings from the output of a block 1 that adds nothing.
     """
     gives = [any(_same(s.value, state) for s in block.given) for block in blocks]
     enters = [any(_same(s.value, state) for s in block.taken) for block in blocks]
-    if (
-        enters[0]
-        and not done
-        and (not gives[0] or (following is not None and any(_same(s.value, following) for s in blocks[0].given)))
-    ):
+    block_1_follows = following is not None and any(_same(s.value, following) for s in blocks[0].given)
+    if enters[0] and not done and (not gives[0] or block_1_follows):
         return _EMBEDDINGS, 0
     for k in range(done, len(blocks)):
         if gives[k]:
@@ -176,17 +160,14 @@ def _after(last: Seen, done: int, blocks: Sequence[_Block], seen: Sequence[Seen]
     since = [s for s in seen if not s.site.enters and blocks[done - 1].ended < s.begun and s.ended <= last.ended]
     outer = [s for s in since if not any(o.begun < s.begun and s.ended < o.ended for o in since)]
     norm = "final norm" if done == len(blocks) else "norm"
-    active = (s for s in outer if not isinstance(s.site.module, nn.Dropout | nn.Identity))
-    return " + ".join([f"block {done}", *dict.fromkeys(norm if _is_norm(s.site.module) else _leaf(s) for s in active)])
+    active = [s for s in outer if not isinstance(s.site.module, nn.Dropout | nn.Identity)]
+    parts = [norm if "norm" in type(s.site.module).__name__.lower() else _leaf(s) for s in active]
+    return " + ".join([f"block {done}", *dict.fromkeys(parts)])
 
 
 def _leaf(seen: Seen) -> str:
     """The last part of a module's name that is not a number."""
     return next((part for part in reversed(seen.name.split(".")) if not part.isdigit()), seen.name)
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return "norm" in type(module).__name__.lower()
 
 
 def _same(value: torch.Tensor, state: torch.Tensor) -> bool:
@@ -197,9 +178,9 @@ def _same(value: torch.Tensor, state: torch.Tensor) -> bool:
         return value.shape == state.shape and _equal(value, state)
     for order in ((0, 1, 2), (1, 0, 2), (0, 2, 1)):
         turned = value.permute(order)
-        if turned.shape[0] == state.shape[0] and turned.shape[2] == state.shape[2] and turned.shape[1] >= state.shape[1]:
-            if _equal(turned[:, : state.shape[1]], state):
-                return True
+        fits = turned.shape[0] == state.shape[0] and turned.shape[2] == state.shape[2] and turned.shape[1] >= state.shape[1]
+        if fits and _equal(turned[:, : state.shape[1]], state):
+            return True
     return False
 
 
@@ -212,13 +193,9 @@ def _positions(seen: Sequence[Seen]) -> int | None:
     """The rows, from that of the first token on, of the shortest matrix whose rows a module gave one after another."""
     bounds, have_inputs = [], {(s.site.module, s.site.call) for s in seen if s.site.enters}
     for s in seen:
-        weight = getattr(s.site.module, "weight", None)
-        if (
-            (s.site.module, s.site.call) in have_inputs
-            or not isinstance(weight, torch.Tensor)
-            or weight.ndim != 2
-            or s.value.ndim < 2
-        ):
+        weight: Any = getattr(s.site.module, "weight", None)
+        is_matrix = isinstance(weight, torch.Tensor) and weight.ndim == 2
+        if not is_matrix or s.value.ndim < 2 or (s.site.module, s.site.call) in have_inputs:
             continue
         rows = s.value.reshape(-1, *s.value.shape[-2:])[0]  # (tokens, dim)
         if len(rows) < 3 or rows.shape[1] != weight.shape[1]:

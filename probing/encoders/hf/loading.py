@@ -1,10 +1,7 @@
 """Loads the text part of a `transformers` model and its tokenizer from a folder, and compares both with the files.
 
 The library silently draws weights that a folder lacks at random, and gives a folder without a vocabulary an empty tokenizer. Both
-are refused. (A tokenizer's class may also override tokenizer.json: `probing.encoders.hf.tokens`.)
-
-The text part is the encoder of an encoder-decoder model, the text tower of a model of texts and images, else the whole model.
-Weights may be missing only in the other parts.
+are refused; weights may be missing only outside of the text part.
 """
 
 from __future__ import annotations
@@ -15,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from probing.errors import EncoderError, described
 
@@ -27,39 +26,29 @@ TOKENIZER_FILES = (
 
 
 def read_config(folder: Path) -> Any:
-    """The config of the whole model.
-
-    Raises:
-        EncoderError: config.json cannot be used.
-    """
+    """The config of the whole model; raises EncoderError where config.json cannot be used."""
     from transformers import AutoConfig
 
-    try:
+    with _refused(f"{folder}: config.json cannot be used"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # each config class checks its values in its own way
-        raise EncoderError(f"{folder}: config.json cannot be used: {described(error)}") from None
 
 
 def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
-    """The text part of the model, with the weights of the folder, or weights drawn from `seed`.
-
-    Args:
-        config: of the whole model.
-        dtype: torch's, of the weights.
-
-    Raises:
-        EncoderError: weights that cannot be loaded, or that the folder lacks.
-    """
-    import torch
-
+    """The text part, with weights of the folder or drawn from `seed`; raises EncoderError for weights that the folder lacks."""
     if seed is not None:
-        with torch.random.fork_rng(devices=[]), _quiet(), _loading(folder):  # transformers draws from the global generator
-            torch.manual_seed(seed)
+        with torch.random.fork_rng(devices=[]), _quiet(), _refused(f"{folder}: the weights cannot be loaded"):
+            torch.manual_seed(seed)  # transformers draws from the global generator
             cls = next(_classes(folder, config))
             return text_part(cls.from_config(config, dtype=dtype) if hasattr(cls, "from_config") else cls(config).to(dtype))
     first: list[str] = []
     for cls in _classes(folder, config):
-        model, missing = _from_files(cls, folder, dtype)
+        with _quiet(), _refused(f"{folder}: the weights cannot be loaded"):
+            model, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, trust_remote_code=False)
+            part = text_part(model).state_dict(keep_vars=True)
+            kept = {id(value) for name, value in part.items() if "pooler" not in name}  # a pooler's output is not used
+            values = model.state_dict(keep_vars=True)
+        missing = sorted(name for name in report["missing_keys"] if name in values and id(values[name]) in kept)
+        missing = missing or sorted(str(key) for key in report.get("mismatched_keys", ()))
         if not missing:
             return text_part(model)
         first = first or missing
@@ -70,12 +59,7 @@ def load_model(folder: Path, config: Any, dtype: Any, seed: int | None) -> Any:
 
 
 def _classes(folder: Path, config: Any) -> Iterator[Any]:
-    """Classes that may load the folder: the family's base class, then the class that saved it, as named in its config (BART's
-    encoder alone, SigLIP's text tower).
-
-    Raises:
-        EncoderError: transformers knows neither.
-    """
+    """Classes that may load the folder: the family's base class, then the one that its config names (BART's encoder alone)."""
     import transformers
 
     known = type(config) in transformers.MODEL_MAPPING
@@ -93,17 +77,6 @@ def _classes(folder: Path, config: Any) -> Iterator[Any]:
         raise EncoderError(f"{folder}: transformers has no model for a {config.model_type} config without the name of its class")
 
 
-def _from_files(cls: Any, folder: Path, dtype: Any) -> tuple[Any, list[str]]:
-    """The whole model, and the names of the parameters and buffers of its text part that the files lack."""
-    with _quiet(), _loading(folder):
-        model, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, trust_remote_code=False)
-        part = text_part(model).state_dict(keep_vars=True)
-        kept = {id(value) for name, value in part.items() if "pooler" not in name}  # a pooler's output is not used
-        values = model.state_dict(keep_vars=True)
-    missing = [name for name in report["missing_keys"] if name in values and id(values[name]) in kept]
-    return model, sorted(missing) or sorted(str(key) for key in report.get("mismatched_keys", ()))
-
-
 def text_part(model: Any) -> Any:
     """The encoder of an encoder-decoder model, the text tower of a model of several kinds of input, else the model."""
     from transformers import PreTrainedModel
@@ -118,11 +91,7 @@ def text_part(model: Any) -> Any:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of the folder as the library loads it.
-
-    Raises:
-        EncoderError: the folder has no tokenizer files, or they cannot be loaded.
-    """
+    """The tokenizer as the library loads it; raises EncoderError if the folder has no files of it, or they cannot be loaded."""
     from transformers import AutoTokenizer
 
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
@@ -130,11 +99,8 @@ def load_tokenizer(folder: Path) -> Any:
             f"{folder} holds no tokenizer files (tokenizer.json, vocab.txt, …), so no word could be told from another; "
             "copy those of the model from which it was trained into the folder (tokenizer.save_pretrained)"
         )
-    with _quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:  # each tokenizer class fails in its own way
-            raise EncoderError(f"{folder}: the tokenizer cannot be loaded: {described(error)}") from None
+    with _quiet(), _refused(f"{folder}: the tokenizer cannot be loaded"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     own = set((getattr(tokenizer, "vocab_files_names", None) or {}).values()) - {"tokenizer_config.json"}
     names = sorted(own | {"tokenizer.json"})
     if own and not any((folder / name).is_file() for name in names):
@@ -152,10 +118,8 @@ def tokenizer_file(folder: Path) -> Any:
     path = folder / "tokenizer.json"
     if not path.is_file():
         return None
-    try:
+    with _refused(f"{path} cannot be read"):
         file = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exceptions
-        raise EncoderError(f"{path} cannot be read: {described(error)}") from None
     file.no_truncation()
     file.no_padding()
     return file
@@ -163,7 +127,7 @@ def tokenizer_file(folder: Path) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the library's report of a load and its progress bars; errors are raised here."""
+    """Silences the library's report of a load and its progress bars."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -176,11 +140,11 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _loading(folder: Path) -> Iterator[None]:
-    """Turns the exceptions of a library that cannot use the weights into an `EncoderError`."""
+def _refused(why: str) -> Iterator[None]:
+    """Turns the exceptions of the libraries, whose classes each fail in their own way, into an `EncoderError`."""
     try:
         yield
     except EncoderError:
         raise
     except Exception as error:
-        raise EncoderError(f"{folder}: the weights cannot be loaded: {described(error)}") from None
+        raise EncoderError(f"{why}: {described(error)}") from None

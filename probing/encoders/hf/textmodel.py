@@ -13,43 +13,25 @@ import torch
 
 from probing.encoders.base import CONTEXTUAL, Item, Pooled, States, pooled_states
 from probing.encoders.hf.batching import close, find_batching
+from probing.encoders.hf.files import ModelFiles
 from probing.encoders.hf.hooks import watched
 from probing.encoders.hf.layers import Layers, find_layers
-from probing.encoders.hf.tokens import Sentence, Tokens, with_token
+from probing.encoders.hf.tokens import Sentence, Tokens, numbers, with_token
 from probing.encoders.pooling import Pooler
 from probing.errors import EncoderError, StatesError, foreign
 
 
 class TextModel:
-    """A model in eval mode.
+    """The text part of a model in eval mode, with its tokenizer and the options of the encoder, on cpu or cuda.
 
-    Args:
-        name: of the encoder, for messages.
-        module: the text part of the model.
-        tokens: its tokenizer.
-        device: cpu or cuda.
-        autocast: dtype of products, or None.
-        compiled: whether to compile `module` with torch.compile.
-        special_tokens: whether special tokens are in the mask of the states.
-        tolerance: largest difference of equal states between two batches, as a share of the layer's largest entry.
+    `tolerance` is the largest difference of equal states between two batches, as a share of the layer's largest entry.
     """
 
-    def __init__(
-        self,
-        name: str,
-        module: torch.nn.Module,
-        tokens: Tokens,
-        *,
-        device: str,
-        autocast: str | None,
-        compiled: bool,
-        special_tokens: bool,
-        tolerance: float,
-    ):
-        self.name, self.module, self.tokens = name, module, tokens
-        self.device, self.autocast, self.special_tokens, self.tolerance = device, autocast, special_tokens, tolerance
-        self.model = torch.compile(module, dynamic=True) if compiled else module
-        self._hooks_work = not compiled  # compiled code runs no hooks
+    def __init__(self, options: ModelFiles, module: torch.nn.Module, tokens: Tokens, device: str, tolerance: float):
+        self.name, self.autocast, self.special_tokens = options.name, options.autocast, options.special_tokens
+        self.module, self.tokens, self.device, self.tolerance = module, tokens, device, tolerance
+        self.model = torch.compile(module, dynamic=True) if options.compile else module
+        self._hooks_work = not options.compile  # compiled code runs no hooks
         self._restored = _Restored(module)
 
     @cached_property
@@ -60,10 +42,9 @@ class TextModel:
     @cached_property
     def rows(self) -> float:
         """Number of rows of the embedding matrix."""
+        model: Any = self.module
         try:
-            model: Any = self.module
-            rows: float = model.get_input_embeddings().weight.shape[0]
-            return rows
+            return model.get_input_embeddings().weight.shape[0]
         except (AttributeError, NotImplementedError):  # CANINE hashes characters and has no such matrix
             return float("inf")
 
@@ -85,7 +66,7 @@ class TextModel:
         self.layers = self._checked_with_padding(item, places[0])
 
     def _checked_with_padding(self, item: Item, place: int) -> Layers:
-        """The layers, renamed where a padding id among the words changes layer 0 of other words: RoBERTa skips its position."""
+        """The layers, renamed where a padding id among the words changes layer 0 of other words (RoBERTa skips its position)."""
         padding, layers = self._padding, self.layers
         if padding in (None, self.tokens.tokenizer.pad_token_id) or not 0 <= padding < self.rows or not layers.context_free:
             return layers
@@ -181,16 +162,12 @@ class TextModel:
                 raise
 
     def inputs(self, items: Sequence[Item]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """The model's inputs by name, and the attention mask, each (batch, tokens).
-
-        Raises:
-            StatesError: a token id without a row in the embedding matrix.
-        """
+        """The model's inputs by name, and the mask, each (batch, tokens); raises StatesError for an id without an embedding."""
         width = max(map(len, items))
         tokenizer, names = self.tokens.tokenizer, ("input_ids", *self.tokens.others)
         pad = tokenizer.pad_token_id or 0
         fill = {"input_ids": pad if pad < self.rows else 0, "token_type_ids": tokenizer.pad_token_type_id}
-        columns = {name: [_column(item, k) for item in items] for k, name in enumerate(names)}
+        columns = {name: [numbers(item, k) for item in items] for k, name in enumerate(names)}
         inputs = {
             name: torch.tensor([[*row, *[fill.get(name, row[-1] if row else 0)] * (width - len(row))] for row in rows])
             for name, rows in columns.items()
@@ -210,9 +187,7 @@ class TextModel:
         """The mask of the states, (batch, tokens)."""
         counted = mask.bool()
         if not self.special_tokens:
-            tokenizer = self.tokens.tokenizer
-            special = torch.tensor(sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}), device=ids.device)
-            counted &= ~torch.isin(ids, special)
+            counted &= ~torch.isin(ids, torch.tensor(sorted(self.tokens.special), device=ids.device))
         return counted
 
 
@@ -225,18 +200,16 @@ class EmbeddingMatrix(TextModel):
     @property
     def rows(self) -> float:
         matrix: Any = self.module
-        rows: float = matrix.weight.shape[0]
-        return rows
+        return matrix.weight.shape[0]
 
     def _states(self, inputs: Mapping[str, torch.Tensor], mask: torch.Tensor) -> list[torch.Tensor]:
         return [self.module(inputs["input_ids"])]
 
 
 class _Restored:
-    """Restores a module after each run: BigBird, for one, permanently switches to full attention at its first short batch.
+    """Restores submodules, buffers and plain attributes after each run; BigBird switches to full attention at a short batch.
 
-    Submodules, buffers, and attributes that are numbers, strings or bools are restored. A run that changes weights in place (RWKV
-    divides them, once) is taken for a preparation, and its changes are kept.
+    A run that changes weights in place (RWKV divides them, once) is taken for a preparation, and its changes are kept.
     """
 
     def __init__(self, module: torch.nn.Module):
@@ -272,13 +245,6 @@ def _facts(part: torch.nn.Module) -> dict[str, Any]:
     """A module's children, buffers and plain attributes."""
     plain = {name: value for name, value in vars(part).items() if isinstance(value, _PLAIN)}
     return plain | dict(part.named_children()) | dict(part.named_buffers(recurse=False))
-
-
-def _column(item: Item, k: int) -> Sequence[int]:
-    """Input number k of each token of an item; number 0 is the ids, the others of an item of plain ids are zero."""
-    if len(item) and isinstance(item[0], tuple):
-        return [token[k] for token in item]
-    return item if k == 0 else [0] * len(item)
 
 
 def _on_cpu(vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -1,7 +1,6 @@
-"""Turns texts into items with the tokenizer of a `transformers` model.
+"""Turns texts into items with the tokenizer of a `transformers` model, and makes the sentences on which a model is inspected.
 
-An item is a list of token ids where the model's other inputs (token types, languages) are all zero, else a list of tuples
-(id, others).
+An item is a list of token ids where the model's other inputs (token types, languages) are all zero, else of tuples (id, others).
 """
 
 from __future__ import annotations
@@ -35,14 +34,8 @@ SAMPLES = (
 
 _LONGEST = 64
 """Most tokens of a sentence on which a model is inspected."""
-
-_COMPARED = 64
-"""Number of texts of a request on which the library's ids are compared with those of tokenizer.json."""
-
 _ENOUGH, _NEARLY_ALL = 20, 0.95
 """A tokenizer is refused if more than this share, of at least so many tokens or texts, is unknown or alike."""
-
-
 _OF_FILE = {"input_ids": "ids", "token_type_ids": "type_ids", "offset_mapping": "offsets"}
 """The names of a model's inputs in the library `tokenizers`."""
 
@@ -56,17 +49,9 @@ class Sentence(NamedTuple):
 
 
 class Tokens:
-    """The tokenizer of a folder.
+    """The tokenizer of a folder; where there is a tokenizer.json, the ids are those of this file, not of the library's class.
 
-    Where the folder has a tokenizer.json, the ids are those of this file, even if the library's class gives others.
-
-    Args:
-        name: of the encoder, for messages.
-        folder: with the tokenizer's files.
-        input_names: gives the names of the model's inputs; called when the first text is tokenized.
-
-    Attributes:
-        tokenizer: the library's tokenizer.
+    `input_names` gives the names of the model's inputs; it is called when the first text is tokenized.
     """
 
     def __init__(self, name: str, folder: Path, input_names: Callable[[], frozenset[str]]):
@@ -76,16 +61,11 @@ class Tokens:
         self._compare(SAMPLES)
 
     def items(self, texts: Sequence[str]) -> list[Item]:
-        """Items of the texts, not cut.
-
-        Raises:
-            EncoderError: nearly all tokens are unknown, or nearly all texts have the same ids.
-            ForeignError: the tokenizer fails.
-        """
+        """Items of the texts, not cut; raises EncoderError if nearly all tokens are unknown, or nearly all texts are alike."""
         items: list[Item] = []
         for start in range(0, len(texts), 4096):  # in parts, as the tokenizer's own objects are large
             items += self.cut(texts[start : start + 4096], None)
-        self._compare(texts[:_COMPARED])
+        self._compare(texts[:64])
         self._refuse(texts, items)
         return items
 
@@ -148,14 +128,13 @@ class Tokens:
     def others(self) -> tuple[str, ...]:
         """Names of the model's inputs besides ids and mask for which the tokenizer gives a number for each token.
 
-        Token types that the tokenizer does not give by default are included if some special token has a type and no word has: the
-        <cls> of XLNet is trained with one, which transformers 5 does not give by default.
+        Token types that it does not give by default are included if some special token has one and no word has, as XLNet's <cls>.
         """
         input_names = self._input_names()
         given = self.tokenizer("a")
         if "token_type_ids" in input_names and "token_type_ids" not in given:
             types = self.tokenizer("a", return_token_type_ids=True).get("token_type_ids", ())
-            of_words = [t for t, token in zip(types, given["input_ids"], strict=False) if token not in self._special]
+            of_words = [t for t, token in zip(types, given["input_ids"], strict=False) if token not in self.special]
             given = {**given, "token_type_ids": types} if any(types) and not any(of_words) else given
         names = [name for name in given if name not in ("input_ids", "attention_mask") and name in input_names]
         if self._file is not None:
@@ -164,9 +143,9 @@ class Tokens:
 
     def unknown(self, items: Sequence[Item]) -> dict[str, int]:
         """The number of `tokens` of the items without special ones, and of `unknown` ones among them."""
-        mark, bare = self.tokenizer.unk_token_id, ids_of(self.cut([""], None)[0])  # some end a text with the unknown token
+        mark, bare = self.tokenizer.unk_token_id, numbers(self.cut([""], None)[0])  # some end a text with the unknown token
         tokens = sum(map(len, items)) - len(items) * len(bare)
-        return {"tokens": tokens, "unknown": sum(ids_of(item).count(mark) for item in items) - len(items) * bare.count(mark)}
+        return {"tokens": tokens, "unknown": sum(numbers(item).count(mark) for item in items) - len(items) * bare.count(mark)}
 
     def _refuse(self, texts: Sequence[str], items: Sequence[Item]) -> None:
         """Raises EncoderError if nearly all tokens are unknown, or nearly all texts have the ids of another one."""
@@ -183,30 +162,27 @@ class Tokens:
                 )
 
     def sentence(self, length: int | None, rows: float, padding: int | None) -> Sentence:
-        """A test sentence of known words. Ids of unknown words, and `padding`, are replaced, since some models skip them.
+        """A test sentence of at most `length` tokens, whose ids have `rows` in the embedding matrix.
 
-        Args:
-            length: most tokens.
-            rows: number of rows of the embedding matrix.
-            padding: the model's padding id.
+        Ids of unknown words, and the model's `padding` id, are replaced, since some models skip them.
         """
         [item] = self.cut(TEXTS[1:2], min(_LONGEST, length or _LONGEST))
         special = {*self.tokenizer.all_special_ids, padding}
         words = [
-            k for k, token in enumerate(ids_of(item)) if token not in {*self._special, padding} - {self.tokenizer.unk_token_id}
+            k for k, token in enumerate(numbers(item)) if token not in {*self.special, padding} - {self.tokenizer.unk_token_id}
         ]
         spare = (token for token in count() if token not in special)
         for k in words:
-            if ids_of(item)[k] in special:
+            if numbers(item)[k] in special:
                 item = with_token(item, k, next(spare))
-        if not words or max(ids_of(item)) >= rows:
+        if not words or max(numbers(item)) >= rows:
             raise StatesError(f"{self.name}: the vocabulary of its tokenizer makes no test sentence that fits the embedding matrix")
-        other = next(token for token in count() if token not in special | set(ids_of(item)))
+        other = next(token for token in count() if token not in special | set(numbers(item)))
         places = [words[0], words[len(words) // 2]]
         return Sentence(item, [with_token(item, place, other) for place in places], places)
 
     @cached_property
-    def _special(self) -> frozenset[int]:
+    def special(self) -> frozenset[int]:
         return frozenset(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
 
     def samples(self, sentence: Sentence, length: int | None) -> list[Item]:
@@ -220,6 +196,8 @@ def with_token(item: Item, place: int, token: int) -> Item:
     return [*item[:place], (token, *old[1:]) if isinstance(old, tuple) else token, *item[place + 1 :]]
 
 
-def ids_of(item: Item) -> Sequence[int]:
-    """The token ids of an item."""
-    return [token[0] for token in item] if len(item) and isinstance(item[0], tuple) else item
+def numbers(item: Item, k: int = 0) -> Sequence[int]:
+    """Input number k of each token of an item: number 0 is the ids; the others are zero in an item of plain ids."""
+    if len(item) and isinstance(item[0], tuple):
+        return [token[k] for token in item]
+    return item if k == 0 else [0] * len(item)

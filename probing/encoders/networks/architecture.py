@@ -1,4 +1,4 @@
-"""What all architectures of the suite share: their options, and the untrained encoder that each is by itself.
+"""The encoders of the suite's own networks, and the options that all architectures share.
 
 Used by its preset's name, an architecture is an untrained encoder: weights drawn from `init_seed`, words hashed. `probing train`
 makes checkpoints of it (`probing.encoders.networks.checkpoint`).
@@ -6,22 +6,105 @@ makes checkpoints of it (`probing.encoders.networks.checkpoint`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 
 from probing import config as presets
-from probing.encoders.base import check_device
-from probing.encoders.networks.encoder import NetworkEncoder
-from probing.encoders.networks.network import Network, Readable
-from probing.encoders.networks.vocabulary import HashedWords, TrainedVocabulary, Vocabulary
+from probing.encoders.base import Item, States, check_device, resolve_device
+from probing.encoders.networks.network import Network, Readable, run
+from probing.encoders.networks.vocabulary import CLOSE, HashedWords, TrainedVocabulary, Vocabulary
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
+
+VERSION = 1
+"""Raise when the same weights and options would give other vectors."""
+
+
+class NetworkEncoder:
+    """An `Encoder` made of an architecture, a vocabulary and weights."""
+
+    init_seed: int
+    max_length: int | None
+    device: str
+    poolings = TOKEN_POOLINGS
+
+    if TYPE_CHECKING:  # members of subclasses
+
+        @property
+        def name(self) -> str: ...
+        @property
+        def architecture(self) -> Architecture: ...
+        @property
+        def vocabulary(self) -> Vocabulary: ...
+
+    def _weights(self) -> Mapping[str, torch.Tensor] | None:
+        """The state dict to load, or None for weights drawn from `init_seed`."""
+        return None
+
+    def _described(self) -> Mapping[str, Any]:
+        """The part of `description` that identifies the weights, as plain JSON."""
+        return {"drawn from seed": self.init_seed, "torch": torch.__version__}
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        return {
+            "kind": "network",
+            "version": VERSION,
+            "architecture": self.architecture.shape,
+            "vocabulary": dict(self.vocabulary.description),
+            "weights": dict(self._described()),
+            "max_length": self.max_length,
+        }
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
+        items = self.vocabulary.ids(texts)
+        cut: list[Item] = [self._cut(item, CLOSE) for item in items]
+        return cut, sum(len(short) < len(item) for short, item in zip(cut, items, strict=True))
+
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        return [self._cut(owners, None) for owners in self.vocabulary.word_ids(texts)]
+
+    def _cut(self, item: list[Any], mark: Any) -> list[Any]:
+        """The first `max_length` entries of an item, of which the last is `mark` if the item ends with it."""
+        if self.max_length is None or len(item) <= self.max_length:
+            return item
+        closing = item[-1:] if item[-1] == mark else []
+        return item[: self.max_length - len(closing)] + closing
+
+    @cached_property
+    def network(self) -> Readable:
+        """The network with its weights, in eval mode and without gradient."""
+        network = self.architecture.network_of(self.vocabulary.size, self.init_seed)
+        if (weights := self._weights()) is not None:
+            self._check(weights, network.state_dict())
+            network.load_state_dict(weights)
+        return network.eval().requires_grad_(False).to(resolve_device(self.device))
+
+    def _check(self, weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+        """Raises EncoderError for a weight that is missing, unknown, of another shape, or not finite."""
+        for what, keys in (("missing", expected.keys() - weights.keys()), ("unknown", weights.keys() - expected.keys())):
+            if keys:
+                some = f"{', '.join(sorted(keys)[:4])}{'…' * (len(keys) > 4)}"
+                raise EncoderError(f"{self.name}: {what} weights ({len(keys)}): {some}")
+        for key, tensor in expected.items():
+            given, wanted = tuple(weights[key].shape), tuple(tensor.shape)
+            if given != wanted:
+                raise EncoderError(f"{self.name}: weight {key} has the shape {given}, the architecture wants {wanted}")
+            if not weights[key].isfinite().all():
+                raise EncoderError(f"{self.name}: weight {key} is not finite (NaN or infinite)")
+
+    def release(self) -> None:
+        self.__dict__.pop("network", None)
+
+    def forward(self, items: Sequence[Item]) -> States:
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # CPU and GPU share a key
+            return run(self.network, items)
 
 
 @dataclass
@@ -30,7 +113,6 @@ class Architecture(NetworkEncoder):
 
     Args:
         embedding_dim: width of the token vectors.
-        layers: layers of the stack.
         reads: forward, backward, both or all (`probing.encoders.networks.network`).
         dropout: on token vectors and between layers, in training.
         pooling: of the classifier in training: mean, max or last.
@@ -38,8 +120,6 @@ class Architecture(NetworkEncoder):
         buckets: ids for hashed words, in the untrained network.
         lowercase: whether the untrained network reads words in lower case; for a trained one the vocabulary decides.
         max_length: tokens kept of a sentence; None: all.
-        device: cpu, cuda, or auto.
-        label: name in tables.
     """
 
     embedding_dim: int = 300
@@ -70,8 +150,6 @@ class Architecture(NetworkEncoder):
         for option in options:
             if (value := getattr(self, option)) is not None and value < 1:
                 raise EncoderError(f"encoder.{option}={value} must be at least 1")
-
-    # Members of subclasses.
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -106,8 +184,6 @@ class Architecture(NetworkEncoder):
     def export(self, network: Readable, folder: Path) -> None:
         """Writes the trained weights in another format beside the checkpoint, if the architecture has one."""
 
-    # The untrained encoder.
-
     @property
     def architecture(self) -> Architecture:
         return self
@@ -138,9 +214,3 @@ class Architecture(NetworkEncoder):
 
     def random_twin(self, seed: int) -> None:
         """None: the encoder itself has random weights."""
-
-    def _weights(self) -> None:
-        return None
-
-    def _described(self) -> Mapping[str, Any]:
-        return {"drawn from seed": self.init_seed, "torch": torch.__version__}

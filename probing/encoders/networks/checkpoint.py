@@ -14,11 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+
 from probing.config import build
 from probing.data.readers.files import decoded
 from probing.encoders.base import check_device, name_in_tables
-from probing.encoders.networks.architecture import Architecture
-from probing.encoders.networks.encoder import NetworkEncoder
+from probing.encoders.networks.architecture import Architecture, NetworkEncoder
 from probing.encoders.networks.network import Readable
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
 from probing.errors import ConfigError, EncoderError
@@ -31,12 +34,9 @@ class CheckpointEncoder(NetworkEncoder):
     """A trained network, all its layers.
 
     Args:
-        path: the checkpoint folder.
         states: states of an LSTM that become layers, such as [hidden, cell]; None: those of the training.
         random_weights: draw the weights from `init_seed` instead of loading them.
-        init_seed: seed of that draw.
         max_length: tokens kept of a sentence; None: all.
-        device: cpu, cuda, or auto.
         label: name in tables; None: the folder's name.
     """
 
@@ -52,11 +52,8 @@ class CheckpointEncoder(NetworkEncoder):
         check_device(self.device)
         if self.max_length is not None and self.max_length < 3:
             raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 3)")
+        self.folder = Path(self.path).expanduser()
         self._hashes: dict[str, str] = {}
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.path).expanduser()
 
     @property
     def name(self) -> str:
@@ -64,9 +61,7 @@ class CheckpointEncoder(NetworkEncoder):
 
     @property
     def origin(self) -> str:
-        return (
-            f"random weights, architecture and vocabulary of {self.folder}" if self.random_weights else f"the folder {self.folder}"
-        )
+        return f"{'random weights, architecture and vocabulary of' if self.random_weights else 'the folder'} {self.folder}"
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -104,13 +99,10 @@ class CheckpointEncoder(NetworkEncoder):
 
     def _described(self) -> Mapping[str, Any]:
         if self.random_weights:
-            return replace(self.architecture, init_seed=self.init_seed)._described()
+            return super()._described()
         return {"sha256": hashlib.sha256(self._bytes(WEIGHTS)).hexdigest()}
 
     def _weights(self) -> Mapping[str, Any] | None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         if self.random_weights:
             return None
         try:
@@ -119,7 +111,6 @@ class CheckpointEncoder(NetworkEncoder):
             raise EncoderError(f"{self.folder / WEIGHTS} cannot be read: {error}; it is cut short or not safetensors") from None
 
     def random_twin(self, seed: int) -> CheckpointEncoder:
-        """The same architecture and vocabulary, weights drawn from `seed`."""
         return replace(self, random_weights=True, init_seed=seed)
 
     def _text(self, name: str) -> str:
@@ -144,11 +135,18 @@ class CheckpointEncoder(NetworkEncoder):
 
 def save(folder: Path, architecture: Architecture, network: Readable, vocabulary: TrainedVocabulary) -> None:
     """Writes a checkpoint without its manifest, and the architecture's own format if it has one."""
-    from safetensors.torch import save_file
-
-    save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS)
-    vocabulary.save(folder / VOCABULARY)
-    target = f"{type(architecture).__module__}.{type(architecture).__qualname__}"
-    options = {field.name: getattr(architecture, field.name) for field in fields(architecture)}
+    save_tensors(folder / WEIGHTS, network.state_dict())
+    (folder / VOCABULARY).write_text(vocabulary.saved, encoding="utf-8")
     architecture.export(network, folder)
-    (folder / CONFIG).write_text(json.dumps({"_target_": target, **options}, indent=1))
+    (folder / CONFIG).write_text(json.dumps(preset_of(architecture), indent=1))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors of any device to a safetensors file."""
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path, metadata)
+
+
+def preset_of(made: Any) -> dict[str, Any]:
+    """The preset from which `probing.config.build` makes the architecture or objective again."""
+    target = f"{type(made).__module__}.{type(made).__qualname__}"
+    return {"_target_": target} | {field.name: getattr(made, field.name) for field in fields(made) if field.init}

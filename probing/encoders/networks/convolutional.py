@@ -5,8 +5,8 @@
     cnn       relu of convolutions of several widths over the token vectors, side by side (Kim 2014); under max pooling this is
               the sentence vector that his classifier reads
 
-With `reads=forward` or `backward` the windows are shifted so that a state depends on no later token (language models). Positions
-beyond the sentence are zeros. There are no position embeddings.
+With `reads=forward` or `backward` the windows are shifted so that a state depends on no later token. Positions beyond the sentence
+are zeros. There are no position embeddings.
 """
 
 from __future__ import annotations
@@ -24,12 +24,7 @@ from probing.errors import EncoderError
 
 @dataclass
 class GatedCNN(Architecture):
-    """Options of `Architecture`, and:
-
-    Args:
-        channels: width of a block's output.
-        width: tokens in a window; odd where `reads=all`.
-    """
+    """Options of `Architecture`, the `channels` of a block's output, and the `width` of a window in tokens, odd for `reads=all`."""
 
     channels: int = 512
     width: int = 3
@@ -77,12 +72,7 @@ class GatedStack(nn.Module):
 
 @dataclass
 class CNN(Architecture):
-    """Options of `Architecture` (one layer), and:
-
-    Args:
-        widths: tokens in a window.
-        filters: of each width.
-    """
+    """Options of `Architecture` (one layer), the `widths` of windows in tokens, and the number of `filters` of each width."""
 
     reads: str = "all"
     widths: list[int] = field(default_factory=lambda: [3, 4, 5])

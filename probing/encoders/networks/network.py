@@ -1,6 +1,4 @@
-"""The suite's own networks: token vectors, and one or two stacks that read them.
-
-The stacks are in `recurrent`, `convolutional` and `transformer`. A stack reads in one of these directions:
+"""The suite's own networks: token vectors, and one or two stacks that read them, each in one of these directions:
 
     forward    left to right: the state of a token depends on the tokens up to it
     backward   right to left: the same stack on the reversed sentence
@@ -13,12 +11,12 @@ Layer 0 is the word embedding alone, without positions.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from probing.encoders.base import Item, States
 from probing.encoders.networks.vocabulary import CLOSE, OPEN, PAD
@@ -28,12 +26,7 @@ if TYPE_CHECKING:
 
 
 class Readable(nn.Module):
-    """A network whose states `run` gives.
-
-    Attributes:
-        margin: number of positions that `forward` adds at each end of an item.
-        backward_dims: as in `States.backward`.
-    """
+    """A network whose states `run` gives; `forward` adds `margin` positions at each end of an item."""
 
     margin = 0
     backward_dims: Sequence[torch.Tensor] | None
@@ -43,15 +36,12 @@ class Readable(nn.Module):
         raise NotImplementedError
 
     def counted(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The mask (batch, tokens) of the tokens that count."""
-        raise NotImplementedError
+        """The mask (batch, tokens) of the tokens that count: by default all but padding."""
+        return torch.arange(tokens.shape[1], device=lengths.device)[None] < lengths[:, None]
 
 
 class Network(Readable):
-    """Token vectors and the stacks that read them.
-
-    Weights are drawn from `seed` without changing torch's global generator; token vectors are normal with standard deviation 0.1.
-    """
+    """Token vectors and the stacks that read them; weights are drawn from `seed`, token vectors with standard deviation 0.1."""
 
     def __init__(self, architecture: Architecture, size: int, seed: int):
         super().__init__()
@@ -71,7 +61,6 @@ class Network(Readable):
         self.backward_dims = None if self.backwards is None else [none, *[back] * n]
 
     def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The arguments of `forward`: ids (batch, tokens) and lengths (batch,)."""
         return padded(items, self.embedding.weight.device)
 
     def counted(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -80,9 +69,8 @@ class Network(Readable):
 
     def forward(self, ids: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """States of every layer, (batch, tokens, dims[l]), from ids (batch, tokens), padded on the right, and lengths (batch,)."""
-        vectors = self.embedding(ids)
+        vectors, directions = self.embedding(ids), []
         x = self.dropout(vectors)
-        directions = []
         if self.forwards is not None:
             directions.append(self.forwards(x, lengths))
         if self.backwards is not None:
@@ -106,7 +94,5 @@ def run(network: Readable, items: Sequence[Item]) -> States:
 
 def padded(items: Sequence[Item], device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids (batch, tokens), padded on the right, and lengths (batch,)."""
-    lengths = torch.tensor([len(item) for item in items])
-    ids = torch.full((len(items), int(lengths.max())), PAD)
-    ids[torch.arange(ids.shape[1])[None] < lengths[:, None]] = torch.tensor(list(itertools.chain.from_iterable(items)))
-    return ids.to(device), lengths.to(device)
+    ids = pad_sequence([torch.tensor(item, dtype=torch.long) for item in items], batch_first=True, padding_value=PAD)
+    return ids.to(device), torch.tensor([len(item) for item in items], device=device)

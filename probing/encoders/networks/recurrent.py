@@ -5,8 +5,6 @@
 
 The option `states` names the ones that become layers: hidden (h), cell (c), input (i), forget (f), output (o), candidate (g).
 Conneau et al.'s BiLSTM-last and BiLSTM-max are one layer with `reads=both` under the poolings last and max.
-
-Projections and clipping: `probing.encoders.elmo.elmo`.
 """
 
 from __future__ import annotations
@@ -25,12 +23,7 @@ STATES = ("hidden", "cell", "input", "forget", "output", "candidate")
 
 @dataclass
 class LSTM(Architecture):
-    """Options of `Architecture`, and:
-
-    Args:
-        hidden: units of a layer in one direction.
-        states: the states of each LSTM layer that become layers of the encoder, some of `STATES`.
-    """
+    """Options of `Architecture`, the `hidden` units of a layer in one direction, and the `states` that become layers (`STATES`)."""
 
     hidden: int = 512
     states: list[str] = field(default_factory=lambda: ["hidden"])

@@ -3,8 +3,7 @@
     x <- x + attention(norm(x));  x <- x + feed-forward(norm(x));  the last block's output passes a final norm
 
 With `reads=all` attention goes in both directions; with forward and backward a state depends on no later token. Token vectors are
-scaled by sqrt(d) before the positions are added, inside the stack, so that layer 0 holds no position. Pre-norm, because small
-models then train more easily. Pretrained models: `probing.encoders.hf.huggingface`.
+scaled by sqrt(d) before the positions are added, inside the stack, so that layer 0 holds no position.
 """
 
 from __future__ import annotations
@@ -22,12 +21,7 @@ from probing.errors import EncoderError
 
 @dataclass
 class Transformer(Architecture):
-    """Options of `Architecture`, and:
-
-    Args:
-        heads: attention heads; a divisor of `embedding_dim`, which is the width of every block.
-        feedforward: hidden units of a block's feed-forward part.
-    """
+    """Options of `Architecture`, attention `heads` (they divide `embedding_dim`), and hidden units of the `feedforward` part."""
 
     embedding_dim: int = 256
     layers: int = 2

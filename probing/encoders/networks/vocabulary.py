@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from probing.encoders.base import words_of_spans
@@ -30,7 +29,6 @@ class Vocabulary(Protocol):
 
     @property
     def size(self) -> int: ...
-
     @property
     def description(self) -> Mapping[str, Any]: ...
 
@@ -39,12 +37,12 @@ class Vocabulary(Protocol):
         ...
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        """For each token the index of its word in `text.split()`; None for the marks at a sentence's ends."""
-        ...
+        """For each token its word in `text.split()`, by default one token a word; None for the marks at a sentence's ends."""
+        return [list(range(len(text.split()))) for text in texts]
 
 
 @dataclass(frozen=True)
-class HashedWords:
+class HashedWords(Vocabulary):
     """Ids from a hash of each word: any word has one, and two words may share it."""
 
     buckets: int
@@ -65,16 +63,9 @@ class HashedWords:
         digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
         return len(SPECIAL) + int.from_bytes(digest, "little") % self.buckets
 
-    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        return [list(range(len(text.split()))) for text in texts]
-
 
 class TrainedVocabulary:
-    """Words or byte-level subwords counted on a text, kept as the JSON of a `tokenizers.Tokenizer`.
-
-    Raises:
-        EncoderError: the JSON is not a tokenizer, or its special tokens are not `SPECIAL`.
-    """
+    """Words or byte-level subwords counted on a text, `saved` as the JSON of a `Tokenizer` whose first tokens are `SPECIAL`."""
 
     def __init__(self, saved: str):
         from tokenizers import Tokenizer
@@ -93,41 +84,29 @@ class TrainedVocabulary:
         return {"kind": "trained", "sha256": hashlib.sha256(self.saved.encode()).hexdigest()}
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch([_MARKS.sub("‹", text) for text in texts])]
+        return [encoding.ids for encoding in self._encoded(texts)]
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        encoded = self._tokenizer.encode_batch([_MARKS.sub("‹", text) for text in texts])
-        return [words_of_spans(text, encoding.offsets) for text, encoding in zip(texts, encoded, strict=True)]
+        return [words_of_spans(text, encoding.offsets) for text, encoding in zip(texts, self._encoded(texts), strict=True)]
 
-    def save(self, path: Path) -> None:
-        path.write_text(self.saved, encoding="utf-8")
+    def _encoded(self, texts: Sequence[str]) -> list[Any]:
+        return self._tokenizer.encode_batch([_MARKS.sub("‹", text) for text in texts])
 
 
 def train_vocabulary(
     texts: Iterable[str], kind: str = "words", size: int = 10_000, min_count: int = 2, lowercase: bool = True, ends: bool = False
 ) -> TrainedVocabulary:
-    """Counts a vocabulary on sentences.
+    """Counts a vocabulary on sentences: words (split at blanks), or subwords (byte-level byte-pair encoding).
 
-    Args:
-        kind: words (split at blanks), or subwords (byte-level byte-pair encoding).
-        size: most ids, special ones included; subwords also need one for each of the 256 bytes.
-        min_count: words, or pairs, that occur less often get no id.
-        ends: put <s> and </s> around every sentence, for a language model.
-
-    Raises:
-        EncoderError: another `kind`, or a `size` too small for any token.
+    `size` includes special ids, and one for each of 256 bytes of subwords; words, or pairs, that occur less than `min_count` times
+    get none; `ends` puts <s> and </s> around every sentence, for a language model.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
     least = len(SPECIAL) + (256 if kind == "subwords" else 0)
     if size <= least:
         raise EncoderError(f"a vocabulary of {size} has no room beside its {least} special tokens{' and bytes' * (least > 5)}")
-    shared: dict[str, Any] = {
-        "vocab_size": size,
-        "min_frequency": min_count,
-        "special_tokens": list(SPECIAL),
-        "show_progress": False,
-    }
+    shared: Any = {"vocab_size": size, "min_frequency": min_count, "special_tokens": list(SPECIAL), "show_progress": False}
     trainer: trainers.Trainer
     if kind == "words":
         tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))

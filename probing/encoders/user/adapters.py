@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from probing.encoders.base import Encoder, Item, States
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.encoders.user.usercode import reraise_user_errors
 from probing.errors import ForeignError, StatesError
-
-if TYPE_CHECKING:
-    import torch
 
 Rows = dict[str, list["torch.Tensor"]]
 """For each layer, by name, the states of each sentence: shape (tokens, d), or (1, d) for a vector of the sentence."""
@@ -31,25 +30,16 @@ EXPECTED = (
 
 
 class Adapter:
-    """Checks the rows of a subclass, and makes states of them.
+    """Checks the rows of a subclass, and makes states of them; `objects` are the user's whose arrays are hashed."""
 
-    Args:
-        subject: the user's code, as messages name it.
-        objects: the user's objects whose arrays are hashed.
-        batch_size: most sentences in one call of the user's code.
-    """
-
+    form = ""
+    """What the user's objects are, in words."""
     layer_names: tuple[str, ...] = ()
     dims: tuple[int, ...] = ()
     poolings: tuple[str, ...] = ()
 
     def __init__(self, subject: str, objects: Sequence[Any], batch_size: int):
         self.subject, self.objects, self.batch_size = subject, tuple(objects), batch_size
-
-    @property
-    def form(self) -> str:
-        """What the user's objects are, in words."""
-        return ""
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         """An item is the sentence split at each blank, so that its length tells the cost and `_text` restores the sentence."""
@@ -74,17 +64,12 @@ class Adapter:
         return None
 
     def forward(self, items: Sequence[Item]) -> States:
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
         rows = self._rows(items)
         lengths = torch.tensor([len(row) for row in next(iter(rows.values()))])
         mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]  # (batch, tokens)
         return States([pad_sequence(layer, batch_first=True) for layer in rows.values()], mask)
 
     def _rows(self, items: Sequence[Item]) -> Rows:
-        import torch
-
         joined: Rows = {}
         for start in range(0, len(items), self.batch_size):
             batch = items[start : start + self.batch_size]
@@ -100,8 +85,6 @@ class Adapter:
         raise NotImplementedError
 
     def _check(self, rows: Rows, items: Sequence[Item]) -> None:
-        import torch
-
         lengths = [len(row) for row in next(iter(rows.values()))]
         for name, layer in rows.items():
             for item, row, length in zip(items, layer, lengths, strict=True):
@@ -128,10 +111,6 @@ class Function(Adapter):
         super().__init__(subject, [function], batch_size)
         self.function = function
 
-    @property
-    def form(self) -> str:
-        return "sentence vectors" if self.poolings == ("sentence",) else "token states"
-
     def rows(self, items: Sequence[Item]) -> Rows:
         texts = [_text(item) for item in items]
         with reraise_user_errors(f"{self.subject}: calling it with {len(texts)} sentence(s)", ForeignError):
@@ -144,16 +123,15 @@ class Function(Adapter):
         poolings = ("sentence",) if kinds == {1} else TOKEN_POOLINGS
         if len(kinds) > 1 or self.poolings not in ((), poolings):
             raise StatesError(f"{self.subject}: gave vectors of sentences in one place and states of tokens in another; {EXPECTED}")
-        self.poolings = poolings
+        self.poolings, self.form = poolings, "sentence vectors" if kinds == {1} else "token states"
         return {name: layer for name, (_, layer) in rows.items()}
 
 
 class Batcher(Adapter):
     """SentEval's contract: `prepare(params, samples)`, which may be missing, and `batcher(params, batch)` -> (n, d).
 
-    Samples and batches are lists of token lists. SentEval calls `prepare` with all sentences of a task. Here it is called again,
-    with new `params` and all sentences so far, when a batch has a sentence that the last call did not have. A `prepare` that only
-    collects words and their vectors has the same effect as in SentEval.
+    Samples and batches are lists of token lists. `prepare` is called again, with new `params` and all sentences so far, when a
+    batch has a sentence that the last call did not have.
     """
 
     form = "SentEval batcher"
@@ -174,7 +152,9 @@ class Batcher(Adapter):
         texts = [_text(item) for item in items]
         if not self.prepared.issuperset(texts):
             self.met.update(dict.fromkeys(texts))
-            self.params = Params(senteval_params(self.batch_size) | dict(self.options))
+            # SentEval's own keys, of which only `batch_size` has an effect, as the classifier is the probe's
+            self.params = Params(usepytorch=True, seed=1111, batch_size=self.batch_size, nhid=0, kfold=5, classifier={"nhid": 0})
+            self.params.update(self.options)
             if self.prepare:
                 with reraise_user_errors(f"{self.subject}: prepare(params, {len(self.met)} sentences)", ForeignError):
                     self.prepare(self.params, [text.split() for text in self.met])
@@ -193,11 +173,6 @@ class Params(dict[str, Any]):
     __getattr__ = dict.get
     __setattr__ = dict.__setitem__
     __delattr__ = dict.__delitem__
-
-
-def senteval_params(batch_size: int) -> dict[str, Any]:
-    """The keys that SentEval sets itself; only `batch_size` has an effect here, as the classifier is the probe's."""
-    return {"usepytorch": True, "seed": 1111, "batch_size": batch_size, "nhid": 0, "kfold": 5, "classifier": {"nhid": 0}}
 
 
 class WholeEncoder(Adapter):
@@ -241,14 +216,13 @@ class WholeEncoder(Adapter):
 
 def read_layer(value: Any, n: int, subject: str) -> tuple[int, list[torch.Tensor]]:
     """The rows of one layer: 1 and n rows (1, d) for vectors of sentences, 2 and n rows (tokens, d) for states of tokens."""
-    import torch
-
     if isinstance(value, list | tuple):
         rows = [_numbers(row, subject) for row in value]
         kinds = {row.ndim for row in rows}
         if len(rows) == n and kinds in ({1}, {2}):
             return kinds.pop(), [row if row.ndim == 2 else row[None] for row in rows]
-        form = f"a list of {len(rows)} arrays of the shapes {_some([tuple(row.shape) for row in rows])}"
+        shapes = ", ".join(str(tuple(row.shape)) for row in rows[:3]) + (", …" if rows[3:] else "")
+        form = f"a list of {len(rows)} arrays of the shapes {shapes}"
     elif isinstance(value, np.ndarray | torch.Tensor):
         matrix = _numbers(value, subject)
         if matrix.ndim == 2 and len(matrix) == n:
@@ -260,8 +234,6 @@ def read_layer(value: Any, n: int, subject: str) -> tuple[int, list[torch.Tensor
 
 
 def _numbers(value: Any, subject: str) -> torch.Tensor:
-    import torch
-
     if isinstance(value, torch.Tensor):
         return value.detach().float().cpu()
     try:
@@ -280,7 +252,3 @@ def _text(item: Item) -> str:
 
 def _shown(item: Item) -> str:
     return repr(_text(item) if all(isinstance(part, str) for part in item) else list(item))
-
-
-def _some(values: Sequence[Any]) -> str:
-    return ", ".join(map(str, values[:3])) + (", …" if len(values) > 3 else "")

@@ -1,8 +1,7 @@
 """A `torch.nn.Module` as an encoder; its layers are named submodules, whose outputs are caught by forward hooks.
 
-Only sentences of one length share a batch, so the module gets no padding and needs neither a mask nor packing; that costs little,
-as the suite's batches are mostly of one length. Eval mode, no gradient. `States.backward` is not set: the pooling "last" of a
-bidirectional layer is the state of the last token in both directions.
+Only sentences of one length share a batch, so the module gets no padding and needs neither a mask nor packing. `States.backward` is
+not set: the pooling "last" of a bidirectional layer is the state of the last token in both directions.
 """
 
 from __future__ import annotations
@@ -10,7 +9,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from probing.encoders.base import Item
 from probing.encoders.pooling import TOKEN_POOLINGS
@@ -18,9 +19,6 @@ from probing.encoders.user.adapters import Adapter, Rows
 from probing.encoders.user.usercode import reraise_user_errors
 from probing.errors import EncoderError, ForeignError, StatesError, did_you_mean
 from probing.log import info
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass
@@ -50,16 +48,10 @@ class Module(Adapter):
     poolings = TOKEN_POOLINGS
 
     def __init__(self, subject: str, what: ModuleStates, batch_size: int):
-        import torch
-
         super().__init__(subject, [what.module, what.tokenize], batch_size)
         self.what = what
-        if (
-            not isinstance(what.module, torch.nn.Module)
-            or not callable(what.tokenize)
-            or isinstance(what.layers, str)
-            or not what.layers
-        ):
+        has_layers = bool(what.layers) and not isinstance(what.layers, str)
+        if not isinstance(what.module, torch.nn.Module) or not callable(what.tokenize) or not has_layers:
             raise EncoderError(
                 f"{subject}: ModuleStates takes a torch.nn.Module, a function texts -> token ids, and a list of layers"
             )
@@ -88,8 +80,6 @@ class Module(Adapter):
         return owners
 
     def rows(self, items: Sequence[Item]) -> Rows:
-        import torch
-
         device = next((parameter.device for parameter in self.what.module.parameters()), torch.device("cpu"))
         rows: Rows = {name: [torch.empty(0)] * len(items) for name in self.what.layers}
         for length in sorted(set(map(len, items))):
@@ -117,8 +107,6 @@ class Module(Adapter):
 
     def _states(self, name: str, outputs: list[Any], shape: tuple[int, int]) -> torch.Tensor:
         """The output of a layer's only call, or the first part of it: (batch, tokens, d)."""
-        import torch
-
         if len(outputs) != 1:
             raise StatesError(f"{self.subject}: layer {name!r} was called {len(outputs)} times in one pass, expected once")
         out = outputs[0]
@@ -149,8 +137,6 @@ class Module(Adapter):
 
 def redrawn(module: torch.nn.Module, seed: int) -> tuple[torch.nn.Module, list[str]]:
     """A copy with the parameters drawn by `reset_parameters` of its submodules, and the names of those that none of them draws."""
-    import torch
-
     twin = copy.deepcopy(module)
     with torch.no_grad():
         for parameter in twin.parameters():

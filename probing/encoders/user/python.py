@@ -13,20 +13,19 @@ The target is `my.module:name` or `folder/file.py:name`. The name may be that of
 Token states have the poolings mean, max and last, sentence vectors the one pooling `sentence`. The first layer should be the
 embedding output: the floor `static` is its mean.
 
-When the encoder is made, it is run on a few fixed sentences (`probing.encoders.user.behaviour`), on one of them also alone. If that
-sentence has other vectors alone (padding that is not masked, training mode, a result in another order, a `prepare` that weighs
-words by frequency), the encoder is refused, as the suite may batch any sentences; `encoder.batch_size=1` gives each sentence alone.
+When the encoder is made, it is run on a few fixed sentences, on one of them also alone. If that one has other vectors alone
+(padding that is not masked, training mode, a result in another order, a `prepare` that weighs words by frequency), the encoder is
+refused; `encoder.batch_size=1` gives each sentence alone.
 
 The fingerprint covers the source files, the arrays reachable from the code (`probing.encoders.user.usercode`, also for the limits),
 the options, an attribute `version` of the object, the target or its module (change it where no hash covers a change), and the
 vectors of the fixed sentences to 4 digits. It may change where the vectors do not: with a comment in the source, or on another
-machine. Then the vectors are computed again.
-
-Sentences are not truncated, and `release` does not free the globals of a module.
+machine. Sentences are not truncated.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
@@ -36,10 +35,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
 
 from probing.encoders.base import Encoder, Item, States
 from probing.encoders.user.adapters import Adapter, Batcher, Function, WholeEncoder
-from probing.encoders.user.behaviour import digest, far, run_fixed_sentences
 from probing.encoders.user.modules import Module, ModuleStates
 from probing.encoders.user.usercode import Code, arrays_sha256, find, reraise_user_errors, sources
 from probing.errors import EncoderError, StatesError
@@ -47,11 +47,22 @@ from probing.errors import EncoderError, StatesError
 VERSION = 1
 """Raise when the same code and options would give other vectors."""
 
-ENCODER = sorted({*Encoder.__annotations__, *(name for name in vars(Encoder) if not name.startswith("_"))})
-ALLOWED = (
-    "allowed: a function texts -> vectors, ModuleStates, an Encoder, something with a function `batcher`, "
-    "or a function of the options that makes one of these"
+SENTENCES = (
+    "The old man who lives next door said that he had never seen the sea , but that he would like to .",
+    "Cats sat .",
+    "Dogs ran .",
+    "Pigs ate .",
+    "It 's 7 o'clock and nobody has called",
+    "colourless green ideas sleep furiously",
+    "Zürich , Qwertyuiop & 3,141.59 -- naïve ?",
 )
+"""Every encoder is run on these when it is made."""
+
+ALONE = 2
+"""Index of the sentence that is also run alone; it has neighbours of its length, and sorting by length moves it."""
+
+TOLERANCE = 0.02
+"""Largest difference of equal vectors, as a share of the largest entry; half precision differs by less, mistakes by more."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class PythonEncoder:
             json.dumps(self.options)
         except (TypeError, ValueError):
             raise EncoderError(f"encoder.options={self.options!r} must hold plain values: text, numbers, lists, dicts") from None
-        self._known: Facts | None = None
+        self.subject = f"encoder.target={self.target}"  # the code, as messages name it
         self.name = self.label or Path(self.target).name
         if self.options:
             self.name += "[" + ",".join(f"{key}={value}" for key, value in self.options.items()) + "]"
@@ -96,16 +107,9 @@ class PythonEncoder:
             self.name += f" (random {self.init_seed})"
 
     @property
-    def subject(self) -> str:
-        """The code, as messages name it."""
-        return f"encoder.target={self.target}"
-
-    @property
     def origin(self) -> str:
         drawn = "random weights, " if self.init_seed is not None else ""
         return f"{drawn}{self.description['form']} of the Python code {self.target}"
-
-    # Facts, known once the code was loaded, and kept when it is released.
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -123,20 +127,19 @@ class PythonEncoder:
     def poolings(self) -> tuple[str, ...]:
         return self._facts.poolings
 
-    @property
+    @cached_property
     def _facts(self) -> Facts:
-        if self._known is None:
-            _ = self._adapter
-        assert self._known is not None
-        return self._known
+        """Known once the code was loaded, and kept when it is released."""
+        _ = self._adapter  # which sets them
+        return self._facts
 
     @cached_property
     def _adapter(self) -> Adapter:
         """The loaded code; after a release it is loaded again and must not have changed."""
         adapter, code = self._made()
-        if self._known is None:
-            self._known = self._find_facts(adapter, code)
-        elif far(run_fixed_sentences(adapter), self._known.states) or sources(code) != self.description["sources"]:
+        if "_facts" not in vars(self):
+            self._facts = self._find_facts(adapter, code)
+        elif far(run_fixed_sentences(adapter), self._facts.states) or sources(code) != self.description["sources"]:
             raise StatesError(
                 f"{self.subject}: loaded again, it gives other vectors or is other code; seed what it draws at random"
             )
@@ -174,8 +177,6 @@ class PythonEncoder:
         return adapter, code
 
     def _adapt(self, code: Code) -> Adapter:
-        import torch
-
         thing, options = code.thing, self.options or {}
         if _has_batcher(thing):
             return Batcher(self.subject, thing, options, self.batch_size)
@@ -206,32 +207,26 @@ class PythonEncoder:
             )
         if callable(thing) and not inspect.isclass(thing):
             return Function(self.subject, thing, self.batch_size)
-        lacks = [name for name in ENCODER if not hasattr(thing, name)]
-        nearly = f", an Encoder but for {', '.join(lacks)}" if len(lacks) < len(ENCODER) / 2 else ""
-        raise EncoderError(f"{self.subject} gives a {type(thing).__name__}{nearly};\n{ALLOWED}")
+        members = sorted({*Encoder.__annotations__, *(name for name in vars(Encoder) if not name.startswith("_"))})
+        lacks = [name for name in members if not hasattr(thing, name)]
+        nearly = f", an Encoder but for {', '.join(lacks)}" if len(lacks) < len(members) / 2 else ""
+        raise EncoderError(
+            f"{self.subject} gives a {type(thing).__name__}{nearly};\nallowed: a function texts -> vectors, ModuleStates, "
+            "an Encoder, something with a function `batcher`, or a function of the options that makes one of these"
+        )
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         return self._adapter.tokenize(texts)
 
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
-        """The words in order, where each word has one token state; for sentence vectors one None a sentence.
-
-        Raises:
-            EncoderError: the tokens are not one a word.
-        """
+        """The words in order, or None for a vector of the sentence; raises EncoderError if the tokens are not one a word."""
         return self._adapter.word_ids(texts)
 
     def forward(self, items: Sequence[Item]) -> States:
-        """States of a batch.
-
-        Raises:
-            StatesError: an exception in the code (a `ForeignError`), a result of the wrong type, shape or length, or states that
-                are not finite.
-        """
+        """States of a batch; raises StatesError for an exception in the code, a result of a wrong form, and values not finite."""
         return self._adapter.forward(items)
 
     def release(self) -> None:
-        """Drops the loaded code; it is loaded again when needed."""
         self.__dict__.pop("_adapter", None)
 
     def random_twin(self, seed: int) -> PythonEncoder | None:
@@ -260,3 +255,45 @@ def _takes(thing: Any, options: Mapping[str, Any]) -> str:
         except TypeError:
             continue
     return str(signature)
+
+
+def run_fixed_sentences(adapter: Adapter) -> list[np.ndarray]:
+    """States (tokens, d) of each sentence in each layer; raises EncoderError if one has other states alone than in a batch."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the order of sums depends on the number of threads
+    try:
+        with threadpool_limits(1):
+            alone = _states(adapter, [SENTENCES[ALONE]])
+            together = _states(adapter, SENTENCES)
+    finally:
+        torch.set_num_threads(threads)
+    if far(alone, together[ALONE * len(alone) : (ALONE + 1) * len(alone)]):
+        raise EncoderError(
+            f"{adapter.subject}: {SENTENCES[ALONE]!r} has other vectors alone than in a batch (padding that is not masked, "
+            "training mode, another order, a prepare that counts?);\nmend it; encoder.batch_size=1 gives each sentence alone"
+        )
+    return together
+
+
+def _states(adapter: Adapter, texts: Sequence[str]) -> list[np.ndarray]:
+    states = adapter.forward(adapter.tokenize(list(texts))[0])
+    return [layer[i][mask].float().cpu().numpy() for i, mask in enumerate(states.mask) for layer in states.layers]
+
+
+def far(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
+    """Whether two lists of arrays differ: in length, in a shape, or by more than `TOLERANCE`."""
+
+    def differ(a: np.ndarray, b: np.ndarray) -> bool:
+        return a.shape != b.shape or bool(np.abs(a - b).max(initial=0) > TOLERANCE * np.abs(b).max(initial=0))
+
+    return len(some) != len(others) or any(differ(a, b) for a, b in zip(some, others, strict=True))
+
+
+def digest(arrays: Sequence[np.ndarray]) -> str:
+    """A hash of arrays, each rounded to 4 digits of its largest entry: hardly ever changed by the last bits of a sum."""
+    sha256 = hashlib.sha256()
+    for array in arrays:
+        scale = float(np.abs(array).max(initial=0)) or 1.0
+        sha256.update(f"{array.shape} {scale:.3e}".encode())
+        sha256.update((np.round(array / scale, 4) + 0.0).astype(np.float32).tobytes())  # + 0.0: no negative zero
+    return sha256.hexdigest()

@@ -1,12 +1,12 @@
 """Imports a user's Python code by its target, reports its exceptions in two lines, and hashes it.
 
-No hash of code can be complete: a function may read a file, a C library or the network when it is called. Three hashes together
-come close. *Sources* (`sources`): the target's file, and the files of its folder, or below, that it imports at the top. *Arrays*
-(`arrays_sha256`): the state dict of every `torch.nn.Module`, every tensor and every numpy array that is reachable from the globals,
-closures, attributes, lists and dicts of that code. *Behaviour*: its vectors of a few sentences (`probing.encoders.user.behaviour`).
+Three hashes identify code. *Sources*: the target's file, and the files of its folder, or below, that it imports at the top.
+*Arrays*: the state dict of every `torch.nn.Module`, every tensor and every numpy array that is reachable from the globals,
+closures, attributes, lists and dicts of that code. *Behaviour*: its vectors of a few sentences, which alone cover code that is
+imported in a function or from another folder, and arrays inside objects of installed packages.
 
-Code that is imported inside a function or from another folder, and arrays inside objects of installed packages, are covered by the
-behaviour alone.
+While a user's file is imported, the package `senteval` need not be installed: scripts in SentEval's style import it at the top, but
+use it under their main guard only. A stub of it has every submodule and attribute, and raises ImportError when one is used.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from itertools import accumulate
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from probing.encoders.user.senteval_stub import senteval_stub
 from probing.errors import NO_MEMORY, EncoderError, ProbingError, did_you_mean, ends_job, first_line, out_of_memory
 
 _NOT_THE_USERS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).resolve().parents[1]))
@@ -39,9 +40,7 @@ _NOT_THE_USERS = ("<", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib
 def reraise_user_errors(doing: str, kind: type[EncoderError] = EncoderError) -> Iterator[None]:
     """Turns an exception of the user's code into an error that names its file and line.
 
-    Args:
-        doing: the action that fails, in words.
-        kind: `EncoderError` while the code is loaded (a mistake of the user), `ForeignError` while it is used.
+    Its `kind` is `EncoderError` while the code is loaded (a mistake of the user), `ForeignError` while it is used.
     """
     try:
         yield
@@ -61,12 +60,9 @@ def reraise_user_errors(doing: str, kind: type[EncoderError] = EncoderError) -> 
 
 @dataclass(frozen=True)
 class Code:
-    """The object that a target names.
+    """The object `thing` that a target names: an attribute of a module, or with the name "" the module.
 
-    Attributes:
-        attribute: its name in the module; empty if the target is the module.
-        thing: the object.
-        folder: code in it counts as the user's; None for a module without a file.
+    Code in `folder` counts as the user's; None for a module without a file.
     """
 
     module: ModuleType
@@ -84,10 +80,7 @@ def find(target: str, option: str = "encoder.target") -> Code:
 
     The file's folder, or the current one, is put in front of `sys.path`, as Python does for a script. A file is run anew each
     time, from the bytes that are hashed, and so are modules of its folder that it imports; other modules stay as they are.
-    SentEval's own package need not be installed (`probing.encoders.user.senteval_stub`).
-
-    Raises:
-        EncoderError: no such file, module or attribute, or an exception while it is imported.
+    Raises EncoderError for what does not exist, or cannot be imported.
     """
     place, _, attribute = target.rpartition(":") if ":" in target else (target, "", "")
     path = Path(place).expanduser().resolve() if place.endswith(".py") else None
@@ -97,9 +90,11 @@ def find(target: str, option: str = "encoder.target") -> Code:
         sys.modules.pop(name, None)
     home = path.parent if path else Path.cwd()
     sys.path[:] = [str(home), *(entry for entry in sys.path if entry != str(home))]
-    before = set(sys.modules)
+    before, finder, writes_none = set(sys.modules), _StubFinder(), sys.dont_write_bytecode
+    sys.meta_path.append(finder)
+    sys.dont_write_bytecode = True  # a .pyc is valid for any file of the same size and second: other code might run than is hashed
     try:
-        with reraise_user_errors(f"{option}={target}: importing it"), _no_bytecode(), senteval_stub():
+        with reraise_user_errors(f"{option}={target}: importing it"):
             module = thing = _run(path) if path else importlib.import_module(place)
             for part in attribute.split(".") if attribute else ():
                 if not hasattr(thing, part):
@@ -107,6 +102,10 @@ def find(target: str, option: str = "encoder.target") -> Code:
                     raise EncoderError(f"{option}={target}: {place} has no {part!r}{did_you_mean(part, public)}")
                 thing = getattr(thing, part)
     finally:
+        sys.dont_write_bytecode = writes_none
+        sys.meta_path.remove(finder)
+        for name in [name for name, module in sys.modules.items() if isinstance(module, _Stub)]:
+            del sys.modules[name]
         new = set(sys.modules) - before
         _imported.clear()
         _imported.update(name for name in new if _is_users(getattr(sys.modules[name], "__file__", None), home))
@@ -116,14 +115,36 @@ def find(target: str, option: str = "encoder.target") -> Code:
     return Code(module, attribute, thing, folder)
 
 
-@contextmanager
-def _no_bytecode() -> Iterator[None]:
-    """Writes no .pyc: it is valid for any file of the same size and second, so other code might run than is hashed."""
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        yield
-    finally:
-        sys.dont_write_bytecode = before
+class _Stub(ModuleType):
+    """A module of `senteval`, or a name in one."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # such names are looked up to find the kind of an object
+            raise AttributeError(name)
+        return _Stub(f"{self.__name__}.{name}")
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        raise ImportError(
+            f"{self.__name__} is used, and SentEval is not installed; probing needs prepare and batcher only: put the rest under "
+            'if __name__ == "__main__":, or install SentEval',
+            name="senteval",
+        )
+
+    __iter__ = __getitem__ = __len__ = __enter__ = __exit__ = __mro_entries__ = __call__
+
+
+class _StubFinder(Loader):
+    """Finder and loader of the stub, for the end of `sys.meta_path`: the package itself comes first."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        known = name == "senteval" or (name.startswith("senteval.") and isinstance(sys.modules.get("senteval"), _Stub))
+        return ModuleSpec(name, self, is_package=True) if known else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Stub(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
 
 
 def _run(path: Path) -> ModuleType:
@@ -174,21 +195,20 @@ def _imports(content: bytes, package: str | None) -> Iterator[str]:
         todo += ast.iter_child_nodes(node)
 
 
-def _home(value: Any) -> ModuleType | None:
-    """The module that defines a class or function, or the class of anything else."""
-    return sys.modules.get((value if isinstance(value, type | FunctionType) else type(value)).__module__)
-
-
 def _is_users(file: str | None, folder: Path | None) -> bool:
     return bool(file and folder and Path(file).resolve().is_relative_to(folder) and not file.startswith(_NOT_THE_USERS))
 
 
 def arrays_sha256(thing: Any, code: Code) -> str:
     """One hash of all tensors and arrays that are reachable from the thing, with their names, types and shapes."""
+    import torch
+
     digest = hashlib.sha256()
     for name, array in sorted(_arrays(thing, code), key=lambda pair: pair[0]):
         digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
-        digest.update(_bytes(array))
+        if isinstance(array, torch.Tensor):
+            array = array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 
@@ -230,13 +250,5 @@ def _parts(value: Any, folder: Path | None) -> list[tuple[Any, Any]]:
     if isinstance(value, ModuleType):
         return list(vars(value).items()) if _is_users(getattr(value, "__file__", None), folder) else []
     if isinstance(value, type):
-        return list(vars(value).items()) if _is_users(getattr(_home(value), "__file__", None), folder) else []
+        return list(vars(value).items()) if _is_users(getattr(sys.modules.get(value.__module__), "__file__", None), folder) else []
     return [("class", type(value)), *getattr(value, "__dict__", {}).items()] if _parts(type(value), folder) else []
-
-
-def _bytes(array: Any) -> bytes:
-    import torch
-
-    if isinstance(array, torch.Tensor):
-        return array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return array.tobytes()

@@ -28,12 +28,11 @@ import numpy as np
 import torch
 
 from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, States
-from probing.encoders.elmo.elmo import ELMoEncoder
-from probing.encoders.elmo.elmo_network import ELMoNetwork
+from probing.encoders.elmo.elmo import ELMoEncoder, ELMoNetwork
 from probing.encoders.elmo.elmo_style import ELMoStyle
 from probing.encoders.hf.embeddings import InputEmbeddings
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
-from probing.encoders.networks.encoder import NetworkEncoder
+from probing.encoders.networks.architecture import NetworkEncoder
 from probing.encoders.networks.transformer import Transformer
 from probing.encoders.networks.vocabulary import MASK, PAD, UNKNOWN
 from probing.errors import ConfigError, EncoderError, did_you_mean
