@@ -36,9 +36,10 @@ class Split:
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Split:
         """The rows of these numbers, in file order."""
-        return self._rows(sorted(rows))
+        return self.rows(sorted(rows))
 
-    def _rows(self, rows: Sequence[int] | np.ndarray) -> Split:
+    def rows(self, rows: Sequence[int] | np.ndarray) -> Split:
+        """The rows of these numbers, in their order."""
         groups = None if self.groups is None else groups_or_none(self.groups[i] for i in rows)
         return Split(tuple(self.texts[i] for i in rows), self.labels[rows], groups)
 
@@ -163,14 +164,14 @@ class Task:
         if n < 2:
             raise DataError(f"{n} of the {len(self.classes)} classes of {self.name} are not a task (at least 2)")
         kept = np.sort(np.random.default_rng([seed, 3]).permutation(len(self.classes))[:n])
-        parts = {}
+        parts: dict[str, Any] = {}
         for name, split in self.splits.items():
             part = split.take(np.flatnonzero(np.isin(split.labels, kept)))
             parts[name] = replace(part, labels=np.searchsorted(kept, part.labels))
             if not len(part):
                 raise DataError(f"none of the {n} classes drawn of {self.name} has a {name} sentence: draw more")
         classes = tuple(self.classes[k] for k in kept)
-        return replace(self, classes=classes, train=parts["train"], dev=parts["dev"], test=parts["test"], seed=seed)
+        return replace(self, classes=classes, **parts, seed=seed)
 
     def cross_validated(self, folds: int, seed: int, choosing: int | None = None) -> Task:
         """A cross-validated task from the train split alone.
@@ -206,8 +207,8 @@ class Task:
                 train = pool.take(np.setdiff1d(np.concatenate(parts), np.r_[reports, chooses]))
                 fits.append(replace(self, train=train, dev=pool.take(chooses), test=pool.take(reports), seed=seed))
         rows = [np.sort(part) for part in parts]  # part after part, each in the order of its fit
-        dev = pool._rows(np.concatenate(rows[::each]))
-        test = pool._rows(np.concatenate([part for k, part in enumerate(rows) if k % each]))
+        dev = pool.rows(np.concatenate(rows[::each]))
+        test = pool.rows(np.concatenate([part for k, part in enumerate(rows) if k % each]))
         return replace(fits[0], dev=dev, test=test, folds=tuple(fits))
 
 

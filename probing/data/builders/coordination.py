@@ -14,12 +14,12 @@ identity).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probing.data.builders.sampling import SHARES, Built, LeftOut, Options, Row, check_size, shares_of, shuffled
+from probing.data.builders.sampling import SHARES, Built, Options, Row, check_size, shares_of, shuffled, with_trees
 from probing.data.builders.syntactic import QUOTES
 from probing.data.readers.parsed import Sentence
 
@@ -55,21 +55,17 @@ class Coordination:
 
     def inverted(self) -> Coordination:
         """The clauses in the other order, with the capital moved."""
-        return Coordination(capital(self.second), self.joint, small(self.first), self.end)
+        return Coordination(recased(self.second, str.upper), self.joint, recased(self.first, str.lower), self.end)
 
     @property
     def restorable(self) -> bool:
         return self.inverted().inverted() == self
 
 
-def capital(clause: Clause) -> Clause:
+def recased(clause: Clause, case: Callable[[str], str]) -> Clause:
+    """The clause with its first letter in another case, unless it is fixed."""
     word, *rest = clause.tokens
-    return clause if clause.fixed else Clause((word[:1].upper() + word[1:], *rest), False)
-
-
-def small(clause: Clause) -> Clause:
-    word, *rest = clause.tokens
-    return clause if clause.fixed else Clause((word[:1].lower() + word[1:], *rest), False)
+    return clause if clause.fixed else Clause((case(word[:1]) + word[1:], *rest), False)
 
 
 def keeps_case(word: str, proper: bool) -> bool:
@@ -100,9 +96,8 @@ def coordination(sentence: Sentence) -> Coordination | None:
 
 def coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Clauses of a top coordination inverted (I) or not (O), from constituents."""
-    if not any(s.tree for s in sentences):
-        raise LeftOut("no constituency trees in this corpus; a dependency treebank has ud_coordination_inversion instead")
-    coordinations = [(s, c) for s in sentences if (c := coordination(s)) is not None]
+    parsed = with_trees(sentences, "ud_coordination_inversion")
+    coordinations = [(s, c) for s, _ in parsed if (c := coordination(s)) is not None]
     return inversion_task(coordinations, len(sentences), rng, options)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from probing.data.readers.parsed import Sentence
+from probing.data.readers.parsed import Node, Sentence
 from probing.errors import DataError
 
 SHARES = {"tr": 0.8, "va": 0.1, "te": 0.1}
@@ -81,6 +81,18 @@ class Options:
         if self.official:
             return all(counts[split] >= self.min_per_split for split in SHARES)
         return held_out(counts.total(), self.min_per_split) >= self.min_per_split
+
+
+def with_trees(sentences: Sequence[Sentence], instead: str) -> list[tuple[Sentence, Node]]:
+    """Sentences with their constituency trees.
+
+    Raises:
+        LeftOut: no sentence has one; `instead` is the task for dependencies.
+    """
+    pairs = [(s, s.tree) for s in sentences if s.tree is not None]
+    if not pairs:
+        raise LeftOut(f"no constituency trees in this corpus; a dependency treebank has {instead} instead")
+    return pairs
 
 
 def scaled(low: int, high: int, n: int) -> tuple[int, int]:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -59,32 +58,24 @@ def root_of(tree: Dependencies) -> int:
 
 def ud_tree_depth(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Depth of the dependency tree, independent of length."""
-    pairs = parsed(sentences)
     about = "Words on the longest path from the root of the dependency tree, punctuation not counted"
-    return depth_task([s for s, _ in pairs], [depth(tree) for _, tree in pairs], DEPTHS, about, rng, options)
+    return depth_task([(s, depth(tree)) for s, tree in parsed(sentences)], DEPTHS, about, rng, options)
 
 
 def depth(tree: Dependencies) -> int:
     """Words on the longest path from the root, the root included, punctuation not counted."""
-    longest = 1
-    for word, tag in enumerate(tree.upos):
-        steps = 0
-        while word >= 0 and tag != "PUNCT":
-            word, steps = tree.heads[word], steps + 1
-        longest = max(longest, steps)
-    return longest
+    return max((len(path(tree, word)) for word, tag in enumerate(tree.upos) if tag != "PUNCT"), default=1)
 
 
 def ud_top_relations(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """The sequence of relations below the root."""
     pairs = parsed(sentences)
     labelled = [(s, sequence) for s, tree in pairs if (sequence := top_relations(tree)) is not None]
-    return replace(
-        frequent_task(labelled, rng, options),
-        definition="Clause-level relations of the root's dependents in order, with ROOT at its place, subtypes stripped: the most "
-        "frequent and OTHER; sentences end in punctuation and have none among these dependents before.",
-        filters={"trees": len(pairs), "eligible": len(labelled)},
+    definition = (
+        "Clause-level relations of the root's dependents in order, with ROOT at its place, subtypes stripped: the most "
+        "frequent and OTHER; sentences end in punctuation and have none among these dependents before."
     )
+    return frequent_task(labelled, len(pairs), definition, rng, options)
 
 
 def top_relations(tree: Dependencies) -> str | None:

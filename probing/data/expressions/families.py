@@ -15,8 +15,9 @@ tie without noise. The first three families are those of Zhang et al. 2021 (AAAI
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -99,8 +100,7 @@ def chain(family: str, text: str) -> Expression:
         raise DataError(f"{text!r} is no expression of {family} ({', '.join(BINDING)} have operators of their own)")
     if variables != [f"x{i + 1}" for i in range(len(operators) + 1)]:
         raise DataError(f"{text!r}: variables are x1, x2, .. in order, with an operator between two")
-    groups = _runs({operator: operator in BINDING[family] for operator in operators}, operators)
-    return Expression(family, text, tuple(groups), FAMILIES[family].ties, FAMILIES[family].sides)
+    return Expression(family, text, tuple(_runs(family, operators)), FAMILIES[family].ties, FAMILIES[family].sides)
 
 
 def random_segment(n: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -110,11 +110,11 @@ def random_segment(n: int, rng: np.random.Generator) -> tuple[int, int]:
     return start, start + length
 
 
-def _runs(binding: Mapping[str, bool], operators: Sequence[str]) -> list[Group]:
+def _runs(family: str, operators: Sequence[str]) -> list[Group]:
     """The groups of neighbours that only binding operators join."""
     groups, first = [], 0
     for i, operator in enumerate([*operators, None]):
-        if operator is None or not binding[operator]:
+        if operator not in BINDING[family]:
             if i > first:
                 groups.append((1, tuple(range(first, i + 1))))
             first = i + 1
@@ -125,12 +125,9 @@ def _chain(operators: Sequence[str]) -> str:
     return "x1" + "".join(f" {operator} x{i}" for i, operator in enumerate(operators, 2))
 
 
-def _uniform(family: str) -> Callable[[np.random.Generator, int, Sequence[str]], tuple[str, list[Group]]]:
-    def make(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
-        chosen = [operators[i] for i in rng.integers(len(operators), size=n - 1)]
-        return _chain(chosen), _runs({operator: operator in BINDING[family] for operator in operators}, chosen)
-
-    return make
+def _uniform(rng: np.random.Generator, n: int, operators: Sequence[str], family: str) -> tuple[str, list[Group]]:
+    chosen = [operators[i] for i in rng.integers(len(operators), size=n - 1)]
+    return _chain(chosen), _runs(family, chosen)
 
 
 def _exponential(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
@@ -139,7 +136,7 @@ def _exponential(rng: np.random.Generator, n: int, operators: Sequence[str]) -> 
         before = chosen[-1] if chosen else "+"
         allowed = [o for o in operators if o == "+" or before == "+" or (before == "*" and o == "*")]
         chosen.append(allowed[rng.integers(len(allowed))])
-    return _chain(chosen), _runs({operator: operator in BINDING["exponential"] for operator in operators}, chosen)
+    return _chain(chosen), _runs("exponential", chosen)
 
 
 def _sum(terms: Sequence[tuple[float, Sequence[int]]]) -> str:
@@ -195,8 +192,8 @@ def _additive(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tup
 
 
 FAMILIES = {
-    "add_multiply": Family(_uniform("add_multiply"), ("*", "+"), sides=("max",)),
-    "and_or": Family(_uniform("and_or"), ("&", "|"), ties=False, sides=("max",)),
+    "add_multiply": Family(partial(_uniform, family="add_multiply"), ("*", "+"), sides=("max",)),
+    "and_or": Family(partial(_uniform, family="and_or"), ("&", "|"), ties=False, sides=("max",)),
     "exponential": Family(_exponential, ("**", "*", "+"), sides=("max",)),
     "signed_products": Family(_products),
     "overlapping": Family(_overlapping),

@@ -54,6 +54,16 @@ _KINDS = {
 }
 
 
+def bare_name(path: Path) -> str:
+    """The file's name without .gz and .xz."""
+    return path.name.removesuffix(".gz").removesuffix(".xz")
+
+
+def bare_suffix(path: Path) -> str:
+    """The ending of the file's name in lower case, without .gz and .xz."""
+    return Path(bare_name(path)).suffix.lower()
+
+
 def find_file(root: Path, name: str) -> Path | None:
     """The file `name` in `root`, plain or compressed (.gz, .xz), or None.
 
