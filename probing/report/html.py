@@ -30,17 +30,13 @@ def html(content: Content, pictures: Sequence[tuple[str, str]], cards: Mapping[s
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
     return template.render(
         summary=_cells(summary) if len(summary) else None,
-        pictures=[(title, Markup(_inline(svg))) for title, svg in pictures],
+        pictures=[(title, Markup(svg[svg.index("<svg") :])) for title, svg in pictures],
         views=layers + [(title, _cells(section)) for title, section in content.sections],
         pairs=_cells(pairs.round(4)) if len(pairs) else None,
         foot=content.foot,
         published=published,
         cards=json.dumps(cards, indent=1, ensure_ascii=False),
     )
-
-
-def _inline(svg: str) -> str:
-    return svg[svg.index("<svg") :]
 
 
 def _cells(frame: pd.DataFrame) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from probing.encoders.pooling import POOLINGS
+from probing.evaluation.rows import metrics_of
 from probing.evaluation.statistics import METRICS
 from probing.evaluation.table import ResultTable
 from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
@@ -163,6 +164,39 @@ def markdown(content: Content) -> str:
     for title, section in content.sections:
         parts += [f"## {title}", "", md_table(section), ""]
     return "\n".join([*parts, "---", "", *(f"- {line}" for line in content.foot), ""])
+
+
+def measure_tables(table: ResultTable) -> list[tuple[str, pd.DataFrame]]:
+    """(title, task × layer) of every measure, metric, encoder and pooling: mean over seeds, with the 95 % interval of one seed;
+    then the paired comparisons of each measure."""
+    shown = []
+    for measure in table.measures:
+        frame = table.of_measure(measure).frame
+        for metric in metrics_of(frame):
+            valued = frame[frame[metric].notna()]
+            for (encoder, pooling), part in valued.groupby(["encoder", "pooling"], sort=False):
+                shown.append((f"{measure}: {metric}, {encoder}, {pooling}", _by_layer(part, metric)))
+        lost = frame[frame.status != "done"]
+        if len(lost):
+            columns = ["task", "encoder", "layer", "pooling", "status", "error"]
+            shown.append((f"{measure}: failed or missing", lost[columns].astype(object).fillna("")))
+        pairs = table.compare_measure(measure)
+        if len(pairs):
+            numbers = pairs.select_dtypes("float").columns
+            text = pairs.assign(**{c: pairs[c].map("{:.4g}".format) for c in numbers})
+            shown.append((f"{measure}: paired comparisons (t test, Holm)", text))
+    return shown
+
+
+def _by_layer(part: pd.DataFrame, metric: str) -> pd.DataFrame:
+    lines = []
+    for task, rows in part.groupby("paper_name", sort=False):
+        line = {"task": task}
+        for layer, cells in rows.sort_values("layer").groupby("layer"):
+            value, low, high = cells[[metric, f"{metric}_low", f"{metric}_high"]].mean()
+            line[f"layer {layer}"] = f"{value:.4g}" + ("" if pd.isna(low) else f" [{low:.4g}, {high:.4g}]")
+        lines.append(line)
+    return pd.DataFrame(lines).fillna("")
 
 
 def shown_pairs(pairs: pd.DataFrame) -> pd.DataFrame:

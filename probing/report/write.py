@@ -14,14 +14,14 @@ yet: the best is chosen, and compared, among the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from probing.errors import ConfigError
 from probing.evaluation.comparisons import letters_of
 from probing.evaluation.runs import Run
 from probing.evaluation.table import ResultTable, merge
-from probing.report import figures, markdown, measures, notes
+from probing.report import figures, markdown, notes
 from probing.report.html import html
 from probing.report.latex import latex
 from probing.report.published import compare
@@ -36,7 +36,7 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     if (folder / "report.html").is_file():  # figures of an earlier report may show what this one has not
         for old in folder.glob("figure-*.svg"):
             old.unlink()
-    table, best, sections = whole.of_measure("probe"), whole.best(), measures.sections(whole)
+    table, best, sections = whole.of_measure("probe"), whole.best(), markdown.measure_tables(whole)
     if best.empty and not sections:
         return
     if len(best) and (mixed := [name for name, n in best.groupby("task").n_train.nunique().items() if n > 1]):
@@ -48,7 +48,7 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
         if made_with not in versions:
             versions.append(made_with)
     foot = [*(notes.footer(table, best) if len(best) else ()), *notes.made_of(cards, encoders, versions)]
-    pictures = [*measures.pictures(whole, folder), *(_pictures(table, folder) if len(best) else ())]
+    pictures = _pictures([(figures.of_measures, whole), *((make, table) for make in figures.FIGURES if len(best))], folder)
     pairs, published = table.compare_encoders(), None
     summary = markdown.summary_table(table, best) if len(best) else best
     if len(best):
@@ -64,9 +64,12 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     (folder / "report.html").write_text(html(content, pictures, cards, published), encoding="utf-8")
 
 
-def _pictures(table: ResultTable, folder: Path) -> list[tuple[str, str]]:
+def _pictures(
+    makers: Sequence[tuple[Callable[[ResultTable], figures.Pictures], ResultTable]], folder: Path
+) -> list[tuple[str, str]]:
+    """Write the pictures that each function makes of its table; return their titles and SVG."""
     pictures = []
-    for title, name, picture in (one for make in figures.FIGURES for one in make(table)):
+    for title, name, picture in (one for make, table in makers for one in make(table)):
         slug = "".join(c if c.isalnum() else "-" for c in name)
         (folder / f"figure-{slug}.svg").write_text(picture, encoding="utf-8")
         pictures.append((title, picture))
