@@ -4,7 +4,7 @@
     ROOT/<fingerprint>/<poolings>/<segment>/sentences.json   the sentences of a segment, in row order
                                            /00000.safetensors  rows 0.. : one tensor `layer.pooling` (rows, dim), float32
                                            /00000.json         its receipt, written after it: present = finished
-    ROOT/<fingerprint>/<poolings>@float16/…                  the same in float16, with offset and scale (`probing.store.float16`)
+    ROOT/<fingerprint>/<poolings>@float16/…                  the same in float16, with offset and scale (`probing.store.segments`)
 
 A segment holds the sentences that were missing at one request, ordered by token length and cut into shards; its name is the hash of
 that list. All tasks, splits and probes share the sentences.
@@ -35,8 +35,7 @@ from probing.errors import ConfigError, StatesError, StoreError, did_you_mean
 from probing.files import os_errors_as_store_error, read_sealed, replace_file, sealed
 from probing.log import bar, human_bytes, info
 from probing.store import upkeep
-from probing.store.cost import ExtractionCost, extraction_cost, row_bytes
-from probing.store.extraction import extract, give_back, tokenized
+from probing.store.extraction import ExtractionCost, extract, extraction_cost, give_back, row_bytes, tokenized
 from probing.store.locks import locked
 from probing.store.reading import Vectors
 from probing.store.segments import (
