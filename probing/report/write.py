@@ -36,20 +36,19 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     if (folder / "report.html").is_file():  # figures of an earlier report may show what this one has not
         for old in folder.glob("figure-*.svg"):
             old.unlink()
-    table, best, sections = whole.of_measure("probe"), whole.best(), markdown.measure_tables(whole)
-    if best.empty and not sections:
+    table, best, other = whole.of_measure("probe"), whole.best(), markdown.measure_tables(whole)
+    if best.empty and not other:
         return
     if len(best) and (mixed := [name for name, n in best.groupby("task").n_train.nunique().items() if n > 1]):
         raise ConfigError(f"these runs train on different numbers of sentences ({', '.join(mixed)}): report them one by one")
     cards = {name: {**card, "source": Path(card["source"]).name} for run in runs for name, card in run.data_cards().items()}
     encoders = {name: about for run in runs for name, about in run.encoder_descriptions().items()}
-    versions: list[dict[str, str]] = []
-    for made_with in (one for run in runs for one in run.versions()):
-        if made_with not in versions:
-            versions.append(made_with)
+    versions = [made_with for run in runs for made_with in run.versions()]
+    versions = [made_with for k, made_with in enumerate(versions) if made_with not in versions[:k]]
     foot = [*(notes.footer(table, best) if len(best) else ()), *notes.made_of(cards, encoders, versions)]
     pictures = _pictures([(figures.of_measures, whole), *((make, table) for make in figures.FIGURES if len(best))], folder)
     pairs, published = table.compare_encoders(), None
+    shown = pairs.drop(columns=["n_train"] + ["missing"] * (not pairs.missing.any())) if len(pairs) else pairs
     summary = markdown.summary_table(table, best) if len(best) else best
     if len(best):
         lists = best[["not_separated", "better"]].map(lambda columns: " ".join(f"{layer}/{pooling}" for layer, pooling in columns))
@@ -59,7 +58,7 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     if against is not None:
         published = compare(table, against)
         (folder / f"against-{against}.md").write_text(published + "\n", encoding="utf-8")
-    content = markdown.Content(table, summary, letters_of(best, pairs), markdown.shown_pairs(pairs), foot, sections)
+    content = markdown.Content(summary, letters_of(best, pairs), shown, foot, markdown.layer_tables(table) + other)
     (folder / "table.md").write_text(markdown.markdown(content), encoding="utf-8")
     (folder / "report.html").write_text(html(content, pictures, cards, published), encoding="utf-8")
 

@@ -139,16 +139,16 @@ def _exponential(rng: np.random.Generator, n: int, operators: Sequence[str]) -> 
     return _chain(chosen), _runs("exponential", chosen)
 
 
-def _sum(terms: Sequence[tuple[float, Sequence[int]]]) -> str:
-    """The terms of a sum of products, by their first variable: `0.52 * x1 * x2 - 1.2 * x3`."""
+def _sum(terms: Sequence[tuple[float, tuple[int, ...]]]) -> tuple[str, list[Group]]:
+    """A sum of products, ordered by their variables, as in `0.52 * x1 * x2 - 1.2 * x3`, and its groups."""
     pieces = []
-    for coefficient, players in sorted(terms, key=lambda term: tuple(term[1])):
+    for coefficient, players in sorted(terms, key=lambda term: term[1]):
         sign = "-" if coefficient < 0 else "+"
         pieces.append(f"{sign} {abs(coefficient):.2f} * " + " * ".join(f"x{i + 1}" for i in players))
-    return " ".join(pieces).removeprefix("+ ")
+    return " ".join(pieces).removeprefix("+ "), [(1 if c > 0 else -1, players) for c, players in terms if len(players) > 1]
 
 
-def _coefficient(rng: np.random.Generator, signed: bool) -> float:
+def _coefficient(rng: np.random.Generator, signed: bool = True) -> float:
     size = float(np.round(rng.uniform(0.5, 2), 2))
     return -size if signed and rng.random() < 0.5 else size
 
@@ -164,8 +164,7 @@ def _blocks(rng: np.random.Generator, n: int, sizes: Sequence[int]) -> list[rang
 
 
 def _products(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
-    terms = [(_coefficient(rng, signed=True), tuple(block)) for block in _blocks(rng, n, (1, 2, 3, 4))]
-    return _sum(terms), [(1 if c > 0 else -1, players) for c, players in terms if len(players) > 1]
+    return _sum([(_coefficient(rng), tuple(block)) for block in _blocks(rng, n, (1, 2, 3, 4))])
 
 
 def _overlapping(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
@@ -173,8 +172,7 @@ def _overlapping(rng: np.random.Generator, n: int, operators: Sequence[str]) -> 
     for block in _blocks(rng, n, (1, 2, 3)):
         shared = block.start > 0 and rng.random() < 0.6
         groups.append(tuple(range(block.start - shared, block.stop)))
-    terms = [(_coefficient(rng, signed=False), players) for players in groups]
-    return _sum(terms), [(1, players) for players in groups if len(players) > 1]
+    return _sum([(_coefficient(rng, signed=False), players) for players in groups])
 
 
 def _nonadjacent(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
@@ -182,13 +180,13 @@ def _nonadjacent(rng: np.random.Generator, n: int, operators: Sequence[str]) -> 
     for block in _blocks(rng, n, (1, 3, 4, 5)):
         inner = block[1:-1]  # both ends are in the product, and at least one variable between them is not
         excluded = {i for i in inner if rng.random() < 0.3} | ({int(rng.choice(inner))} if inner else set(block[1:]))
-        terms.append((_coefficient(rng, signed=True), tuple(i for i in block if i not in excluded)))
-        terms += [(_coefficient(rng, signed=True), (i,)) for i in sorted(excluded)]
-    return _sum(terms), [(1 if c > 0 else -1, players) for c, players in terms if len(players) > 1]
+        terms.append((_coefficient(rng), tuple(i for i in block if i not in excluded)))
+        terms += [(_coefficient(rng), (i,)) for i in sorted(excluded)]
+    return _sum(terms)
 
 
 def _additive(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
-    return _sum([(_coefficient(rng, signed=True), (i,)) for i in range(n)]), []
+    return _sum([(_coefficient(rng), (i,)) for i in range(n)])
 
 
 FAMILIES = {
