@@ -1,9 +1,7 @@
 """A probing task: its card (`probing.data.card`) and three splits of labelled sentences. `probing.data.loading` reads one.
 
-Labels are the sorted label strings of the train split, numbered 0..k-1, as in SentEval (senteval/probing.py). Subsets are drawn
-stratified by class with a seed (`probing.data.resample`), never as a prefix.
-
-Sentences of one source are a group: they are not independent evidence, and intervals and tests go over groups.
+Labels are the sorted label strings of the train split, numbered 0..k-1, as in SentEval (senteval/probing.py). Sentences of one
+source are a group: they are not independent evidence, and intervals and tests go over groups.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Pictures of a result table: layer curves and layer × task heat maps, and of interactions by layer; SVG text, made of rows only.
 
-Colour follows the encoder (a fixed order of a palette safe for colour-blind readers: Okabe & Ito), grey is for floors, and the
-same numbers stand in the tables.
+Colour follows the encoder (Okabe & Ito's palette, safe for colour-blind readers), grey is for floors.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Numbers that papers printed, as data, and our table set beside them.
 
-Every value has its source (`note`) and a status: verified (read in the paper), second hand (read in another named source), or
-unverified. `sources.yaml` says what each table was made with. A comparison never puts two numbers side by side without naming
-what differs between them: encoder, probe, pooling, data, size of the train split, metric.
+`sources.yaml` says what each table was made with. A comparison never puts two numbers side by side without naming what differs
+between them: encoder, probe, pooling, data, size of the train split, metric.
 """
 
 from __future__ import annotations

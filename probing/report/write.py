@@ -1,15 +1,11 @@
-"""A table as a paper needs it: Markdown, CSV, LaTeX, self-contained HTML with figures. Everything is made of rows.
+"""The files of a report: Markdown, CSV, LaTeX, self-contained HTML with figures. Everything is made of rows.
 
-    rows.csv, rows.parquet   every cell, tidy, accuracies 0-1
-    layers.csv               every layer against the best: difference, McNemar's p and Holm's
-    table.csv                one line per task, encoder and probe: the dev-best layer and all that stands beside it
-    table.md, table.tex      the same to read and to paste; percent
-    figure-*.svg             layer curves and heat maps
-    report.html              all of it in one file, with data cards and provenance
-
-The best layer is chosen on dev. `†` marks a score that a paired test does not show to be above every floor of its line, `‡` a
-solver that did not converge, `¶` a C (or L2) at the end of its grid, `§` a line that lacks cells that failed or were not measured
-yet: the best is chosen, and compared, among the others.
+rows.csv, rows.parquet   every cell, tidy, accuracies 0-1
+layers.csv               every layer against the best: difference, McNemar's p and Holm's
+table.csv                one line per task, encoder and probe: the dev-best layer and all that stands beside it
+table.md, table.tex      the same to read and to paste; percent
+figure-*.svg             layer curves and heat maps
+report.html              all of it in one file, with data cards and provenance
 """
 
 from __future__ import annotations

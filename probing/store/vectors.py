@@ -4,19 +4,18 @@
     ROOT/<fingerprint>/<poolings>/<segment>/sentences.json   the sentences of a segment, in row order
                                            /00000.safetensors  rows 0.. : one tensor `layer.pooling` (rows, dim), float32
                                            /00000.json         its receipt, written after it: present = finished
-    ROOT/<fingerprint>/<poolings>@float16/…                  the same in float16, with offset and scale (`probing.store.segments`)
+    ROOT/<fingerprint>/<poolings>@float16/…                  the same in float16 (`probing.store.segments`)
 
 A segment holds the sentences that were missing at one request, ordered by token length and cut into shards; its name is the hash of
 that list. All tasks, splits and probes share the sentences.
 
-float16 halves the size; a column whose error would pass 1 % of a feature's deviation stays in float32, and the receipt of each
-shard records the error. float32 requests never read float16 files; float16 requests read float32 files if they are complete. A
-sentence that the encoder fails on has no vectors: the receipt names it, and the next process that needs it tries again.
+float16 halves the size; a column whose error would pass 1 % of a feature's deviation stays in float32. float32 requests never read
+float16 files; float16 requests read float32 files if they are complete. A sentence that the encoder fails on has no vectors: the
+receipt names it, and the next process that needs it tries again.
 
-Guarantees. A process killed at any moment leaves whole files only (temporary name, then renamed), and the resumed run writes the
-same bytes: batches depend only on the sentences of their shard. A shard is computed once: the kernel's locks (flock) end with their
-process. Vectors of another model are never read: the folder is the hash of everything that determines them. Damaged vectors are
-never read: each shard's hash is checked when a process first touches it, and a damaged shard is computed again. No pickle.
+A process killed at any moment leaves whole files only, and the resumed run writes the same bytes: batches depend only on the
+sentences of their shard. Vectors of another model are never read: the folder is the hash of everything that determines them.
+Damaged vectors are never read: each shard's hash is checked when a process first touches it, and a damaged one is computed again.
 """
 
 from __future__ import annotations

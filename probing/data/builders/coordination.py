@@ -1,15 +1,11 @@
 """Coordination inversion: the two clauses of a top coordination, in their order (O) or exchanged (I).
 
-CoordInv (coordination_inversion): sentences with exactly one coordinating conjunction, which joins two clauses
-directly under the root: `S [,] CC S .` in constituents, root and conj, each with a subject of its own, in Universal
-Dependencies. Inverted, the comma and the conjunction stay between the clauses and the final punctuation stays last;
-the clause that comes first gets a capital, the other loses it unless its first word is a proper noun, `I`, or in
-capitals. In both classes and in every split as many sentences have the longer clause first as second; those with
-clauses of equal length are halved. No sentence comes in both orders. Definition: facebookresearch/SentEval,
-data/probing/README.md; Conneau et al. 2018.
-
-Excluded are sentences with double quotes, and those whose capitals cannot be restored (inverting twice must be the
-identity).
+The one coordinating conjunction of a sentence joins two clauses directly under the root: `S [,] CC S .` in constituents, root and
+conj, each with a subject of its own, in Universal Dependencies. Inverted, the comma and the conjunction stay between the clauses
+and the final punctuation stays last; the clause that comes first gets a capital, the other loses it unless its first word is a
+proper noun, `I`, or in capitals. Left out are sentences with double quotes, those that come in both orders, and those whose
+capitals cannot be restored (inverting twice must be the identity). Definition: facebookresearch/SentEval, data/probing/README.md;
+Conneau et al. 2018.
 """
 
 from __future__ import annotations

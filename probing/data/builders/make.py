@@ -1,21 +1,16 @@
-"""Makes the ten tasks from parsed text, and from the built-in grammar.
-
-`make_tasks` writes into a folder, for each task:
+"""Makes the ten tasks from parsed text, and from the built-in grammar. `make_tasks` writes into a folder, for each task:
 
     <task>.txt          the task: split TAB label TAB sentence
          .card.json     definition, filters, counts per class and split, balance, hash of the source, seed
          .groups.txt    on line i the group of line i of the task's file; only where there are groups
 
-Sentences of one group are not independent. Where the split is drawn by form, the group is the form (the target form of tense and
-number, the pair of forms that odd man out exchanges); for all other tasks it is the document, where the corpus names documents
-(GUM's table, `# newdoc` in CoNLL-U). No sentence of the corpus occurs twice in a task; sentences that differ in case only count as
-one, other near-duplicates stay.
+Sentences of one group are not independent. Where the split is drawn by form, the group is the form; for all other tasks it is the
+document, where the corpus names documents (GUM's table, `# newdoc` in CoNLL-U). No sentence of the corpus occurs twice in a task;
+sentences that differ in case only count as one, other near-duplicates stay.
 
 A corpus with constituents gives the ten tasks of Conneau et al. 2018 (`PENN`); one with dependencies gives substitutes with other
-names where constituents are needed (`UD`); plain sentences give the tasks that need no parse. If the corpus is too small for a
-task, the others are made, and `left_out.json` records the reason.
-
-Every task draws from a generator of its own (seed and name), so that its bytes do not depend on which other tasks are made.
+names where constituents are needed (`UD`); plain sentences give the tasks that need no parse. `left_out.json` records why a task is
+not made. Every task draws from a generator of its own (seed and name): its bytes do not depend on which other tasks are made.
 """
 
 from __future__ import annotations

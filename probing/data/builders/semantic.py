@@ -1,21 +1,14 @@
 """Semantic tasks whose targets are word forms: tense, subject and object number, odd man out.
 
-Tense (past_present): PAST where the main clause's finite verb is VBD, PRES where it is VBP or VBZ. SubjNum, ObjNum
-(subj_number, obj_number): NN or NNS of the head of the main clause's subject or direct object, common nouns only
-(see `probing.data.builders.clause`). Target forms have a corpus frequency of 100-5,000 and each occurs in one split only.
-SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the same tag, such that the two
-bigrams with the neighbours are attested with frequencies comparable to the original's, here: each within a factor of two. Target
-and replacement have a corpus frequency of 40-400; a form serves as replacement in one split only; no sentence occurs in both
-versions.
+Odd man out: words are replaced by exchange. Of two sentences, one with x and one with y, each of which may hold the other's word,
+both are changed (C) or neither (O), at random: the C sentences of a split hold the same words as without the changes, and no count
+of words separates C from O. Each form is exchanged with one other form only, both in the same split; the pairs of forms are chosen,
+largest first, by the number of pairs of sentences that they give. The two bigrams with the neighbours must be attested with
+frequencies "comparable" to the original's: within a factor of two.
 
-Words are replaced by exchange: of two sentences, one with x and one with y, each of which may hold the other's word, both are
-changed (C) or neither (O), at random. So the C sentences of a split hold the same words as without the changes, and no count of
-words separates C from O. Each form is exchanged with one other form only, both in the same split; the pairs of forms are chosen,
-largest first, by the number of pairs of sentences that they give.
-
-Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.data.builders.sampling`). Frequencies are of the forms
-as they are (odd man out) or lower-cased, per tag, in the given corpus. A corpus' own splits are not used: few sentences fit both
-those and the split by form. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
+Frequencies are of the forms as they are (odd man out) or lower-cased, per tag, in the given corpus; their limits are scaled for a
+small one (`probing.data.builders.sampling`). A corpus' own splits are not used: few sentences fit both those and the split by form.
+Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 """
 
 from __future__ import annotations

@@ -1,13 +1,7 @@
 """Syntactic tasks: tree depth, top constituents (both from Penn-style trees) and bigram shift (from tokens alone).
 
-TreeDepth (tree_depth): nodes on the longest path, ROOT and the tag node included, values 5-12; sentences are drawn to a bivariate
-Gaussian with diagonal covariance, so that length does not reveal depth. TopConst (top_constituents): the labels of the children of
-the phrase under ROOT, function tags stripped, joined by `_`; the 19 most frequent and OTHER; sequences with punctuation or quotes
-inside, or that do not end in `.`, are excluded (also from OTHER). BShift (bigram_shift): in half of the sentences (I) two adjacent
-tokens are swapped, neither the first of the sentence, neither punctuation, and not the same word; sentences with double quotes are
-excluded. The others (O) could be swapped, too. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
-
-Tokens are those of the corpus, not Moses' as in the original. Punctuation is a token without letter or digit.
+Tokens are those of the corpus, not Moses' as in the original. Punctuation is a token without letter or digit. Definitions:
+facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 """
 
 from __future__ import annotations

@@ -1,22 +1,14 @@
 """The tasks from Universal Dependencies: substitutes under their own names, not comparable with the originals.
 
-ud_tree_depth: words on the longest path from the root, punctuation not counted, drawn independent of length as in
-TreeDepth. ud_top_relations: the clause-level relations of the root's dependents (`CLAUSAL`: arguments, adverbials,
-clauses, conjuncts) in their order, ROOT at its own place, subtypes stripped; sentences that end in punctuation and
-have none among the dependents before; the 19 most frequent and OTHER (TopConst).
-ud_past_present: tense of the one finite word of the main clause, if it is the root, its copula or its auxiliary of the
-passive, and in no other mood than the indicative (Tense): PRES for Tense=Pres, PAST for Tense=Past, Imp, Pqp. All clauses
-with another auxiliary (`aux`, and its subtypes except aux:pass) are excluded: the tense of an auxiliary is not that of the
-clause (perfect "hat gesehen", "a vu", "has seen"; future "wird sehen"), and if only those in the present were excluded, an
-auxiliary would reveal the class. Subjunctive and conditional are excluded, too ("wäre" is Tense=Past, "serait" Tense=Pres,
-and neither is about that time). A main verb that governs an infinitive has the label of its own tense: French "va arriver"
-is PRES.
-ud_subj_number, ud_obj_number: Number=Sing or Number=Plur of the nominal subject or the object of the root, common nouns
-only (SubjNum, ObjNum). Forms are split and filtered as in the originals.
-ud_odd_man_out: same universal tag and same features in place of the same Penn tag (SOMO). ud_coordination_inversion:
-root and conj joined by the only CCONJ, each with a subject (CoordInv); a first word keeps its case where the corpus
-has that case mid-sentence. Words inside a multiword token are never replaced, and never stand at a clause's edge.
-Relations and features: universaldependencies.org/u; the originals: facebookresearch/SentEval, data/probing/README.md.
+ud_top_relations: `CLAUSAL` relations of the root's dependents (arguments, adverbials, clauses, conjuncts). ud_past_present: clauses
+with an auxiliary (`aux`, and its subtypes except aux:pass) are excluded: its tense is not that of the clause (perfect "hat
+gesehen", "a vu", "has seen"; future "wird sehen"), and if only those in the present were excluded, an auxiliary would reveal the
+class. So are other moods than the indicative ("wäre" is Tense=Past, "serait" Tense=Pres, and neither is about that time). A main
+verb that governs an infinitive has the label of its own tense: French "va arriver" is PRES. ud_odd_man_out: same universal tag and
+same features in place of the same Penn tag. ud_coordination_inversion: root and conj joined by the only CCONJ, each with a subject;
+a first word keeps its case where the corpus has that case mid-sentence. Words inside a multiword token are never replaced, and
+never stand at a clause's edge. Relations and features: universaldependencies.org/u; the originals: facebookresearch/SentEval,
+data/probing/README.md.
 """
 
 from __future__ import annotations
