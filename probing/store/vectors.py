@@ -124,15 +124,11 @@ class Store:
     def _folder(self, encoder: Encoder, poolings: Sequence[str], texts: Sequence[str]) -> Path:
         """Return the folder for these poolings: one that holds them all if there is one, else a new one of just these."""
         home = self.root / fingerprint(encoder)[:20]
-        holding = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0])]
-        exact = [f for f in holding if contents_of(f)[1] == "float32"]
-        if self.dtype == "float32":
-            return exact[0] if exact else home / folder_name(poolings, "float32")
-        for folder in exact:
-            if not self._unfinished(folder, texts):
-                return folder
-        half = [f for f in holding if contents_of(f)[1] == "float16"]
-        return half[0] if half else home / folder_name(poolings, "float16")
+        folders = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0])]
+        holding = {dtype: [f for f in folders if contents_of(f)[1] == dtype] for dtype in DTYPES}
+        if self.dtype == "float16":
+            holding["float16"][:0] = [f for f in holding["float32"] if not self._unfinished(f, texts)]
+        return next(iter(holding[self.dtype]), home / folder_name(poolings, self.dtype))
 
     def _segments(self, folder: Path) -> list[Segment]:
         """Return the segments of a folder whose lists are undamaged; each list is read once in the life of this object."""

@@ -62,7 +62,7 @@ UD = tuple(
 SHORTEST, LONGEST = 5, 28
 LEFT_OUT = "left_out.json"
 ENDINGS = (".txt", ".groups.txt", ".card.json")
-MIN_PER_SPLIT = 30
+MIN_PER_SPLIT = 30  # the 95 % interval of a share of 30 sentences is ±18 points wide
 
 
 def make_tasks(
@@ -86,9 +86,8 @@ def make_tasks(
         source, source_sha256: recorded in the cards.
         tasks: names of `BUILDERS`; None takes `UD` for dependencies without trees and `PENN` for all else.
         min_per_split: sentences that every class must have in each of train, dev and test after filters and balancing,
-            else the task is not made. The default is 30: the 95 % interval of a share of 30 sentences is ±18 points wide.
-            Tasks with classes by frequency (lengths, depths, top structures) drop rare classes first, word_content
-            counts all its words together (`probing.data.builders.surface`).
+            else the task is not made. Tasks with classes by frequency (lengths, depths, top structures) drop rare classes first,
+            word_content counts all its words together.
 
     Returns:
         for each task its card, or the reason why it was not made.

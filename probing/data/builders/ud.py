@@ -44,10 +44,6 @@ def parsed(sentences: Sequence[Sentence]) -> list[tuple[Sentence, Dependencies]]
     return pairs
 
 
-def root_of(tree: Dependencies) -> int:
-    return tree.heads.index(-1)
-
-
 def ud_tree_depth(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Depth of the dependency tree, independent of length."""
     about = "Words on the longest path from the root of the dependency tree, punctuation not counted"
@@ -72,7 +68,7 @@ def ud_top_relations(sentences: Sequence[Sentence], rng: np.random.Generator, op
 
 def top_relations(tree: Dependencies) -> str | None:
     """The relations as in nsubj_ROOT_obj; None where punctuation stands inside or not at the end."""
-    root = root_of(tree)
+    root = tree.root
     around = sorted([root, *tree.children(root)])
     if tree.upos[-1] != "PUNCT" or around[-1] != len(tree.heads) - 1:
         return None
@@ -85,7 +81,7 @@ def top_relations(tree: Dependencies) -> str | None:
 
 def finite_word(tree: Dependencies) -> int | None:
     """The one finite word among the root, its copulas and its passive auxiliaries, if indicative; None with another auxiliary."""
-    root = root_of(tree)
+    root = tree.root
     helpers = [word for word in tree.children(root) if tree.relation(word) in ("aux", "cop")]
     if any(tree.relation(word) == "aux" and not tree.relations[word].startswith("aux:pass") for word in helpers):
         return None
@@ -98,12 +94,12 @@ def subject(tree: Dependencies) -> int | None:
 
 
 def direct_object(tree: Dependencies) -> int | None:
-    return only_noun(tree, "obj") if tree.upos[root_of(tree)] == "VERB" else None
+    return only_noun(tree, "obj") if tree.upos[tree.root] == "VERB" else None
 
 
 def only_noun(tree: Dependencies, relation: str) -> int | None:
     """The one dependent of the root in this relation, if it is a common noun that is not coordinated."""
-    words = [word for word in tree.children(root_of(tree)) if tree.relation(word) == relation]
+    words = [word for word in tree.children(tree.root) if tree.relation(word) == relation]
     if len(words) != 1 or tree.upos[words[0]] != "NOUN":
         return None
     return None if any(tree.relation(word) == "conj" for word in tree.children(words[0])) else words[0]
@@ -180,7 +176,7 @@ def ud_coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Gene
 
 def ud_coordination(sentence: Sentence, tree: Dependencies, inside: Counter[str]) -> Coordination | None:
     """The coordination of root and conj by the only CCONJ, or None; `inside` counts tokens inside of sentences."""
-    root, n = root_of(tree), len(tree.heads)
+    root, n = tree.root, len(tree.heads)
     conjuncts = [word for word in tree.children(root) if tree.relation(word) == "conj"]
     if len(conjuncts) != 1 or list(tree.upos).count("CCONJ") != 1 or len(set(tree.token)) != n:
         return None

@@ -44,12 +44,7 @@ def make_task(
 ) -> Path:
     """Make the three files of a family in `root` unless they are there; returns the path of the task file.
 
-    Args:
-        family: a key of `BINDING`.
-        count: distinct expressions.
-        variables: fewest and most variables.
-        inputs: sentences of an expression, at most; all where it has fewer inputs.
-        operators: of the family; one named twice is drawn twice as often; None: its own.
+    The options are those of `probing.data.sources.ExpressionCorpus`; `family` is a key of `BINDING`.
 
     Raises:
         ConfigError: options out of range, fewer distinct expressions than `count`, or files of other options in `root`.

@@ -43,11 +43,6 @@ class Line:
 
 
 def read_senteval(path: Path) -> Iterator[Line]:
-    """The rows of a file, checked.
-
-    Raises:
-        DataError: a row that is not of the format; the message names file, line number, the row and the right form.
-    """
     for number, row in _rows(path):
         fields = row.split("\t")
         task = None

@@ -42,7 +42,8 @@ def read_source(path: str | Path, split_file: str | Path | None = None) -> Corpu
         split_file: GUM's splits.md; None: the splits.md beside the table, if there is one.
 
     Raises:
-        DataError: no file, an empty file, or a line that cannot be read; file and line are named.
+        DataError: no file, an empty file, a table, or a line that cannot be read (not ten columns, brackets that do not match, a
+            tree without one root); file and line are named.
     """
     path = Path(path).expanduser()
     files = [path]
@@ -79,11 +80,7 @@ def kind_of(path: Path) -> str:
 
 
 def read_plain(path: Path) -> Iterator[Sentence]:
-    """The sentences of a plain file, one a line, blanks between tokens; without tags and parse.
-
-    Raises:
-        DataError: a line with a tab, or a file whose name is that of a table; file and line are named.
-    """
+    """The sentences of a plain file, one a line, blanks between tokens; without tags and parse."""
     suffix = bare_suffix(path)
     if suffix in TABLES:
         raise DataError(f"{path}: {suffix} is a table, not plain sentences; give a .txt of its sentences alone, one a line")
@@ -121,11 +118,7 @@ def without_traces(node: Node) -> Node | None:
 
 
 def read_penn(path: Path) -> Iterator[Sentence]:
-    """The sentences of a file of trees in brackets; a tree may span several lines.
-
-    Raises:
-        DataError: brackets that do not match, or a node that is neither phrase nor tag; file and line are named.
-    """
+    """The sentences of a file of trees in brackets; a tree may span several lines."""
     begun, level, parts = 0, 0, []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         for part in re.findall(r"[()]|[^()]+", line):
@@ -197,11 +190,7 @@ def document_splits(path: Path) -> dict[str, str]:
 
 
 def read_conllu(path: Path) -> Iterator[Sentence]:
-    """Sentences of a CoNLL-U file.
-
-    Raises:
-        DataError: a line that has not ten columns, or a tree without one root; file and line are named.
-    """
+    """The sentences of a CoNLL-U file."""
     named = re.search(r"[-_.](train|dev|test2|test)\.conllu", path.name)  # as in de_gsd-ud-dev.conllu.xz
     split = SPLIT_NAMES[named[1]] if named else None
     begun, block, document = 0, [], None
