@@ -216,7 +216,7 @@ def _band(panel: Axes, values: pd.DataFrame, colour: str, label: str, style: str
         panel.fill_between(values.index, low, high, color=colour, alpha=0.2, lw=0)
 
 
-def _layer_axis(panel: Axes) -> None:
+def _layer_axis(panel: Any) -> None:
     panel.set_xlabel("layer")
     panel.xaxis.get_major_locator().set_params(integer=True)
 

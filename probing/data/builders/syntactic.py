@@ -113,9 +113,17 @@ def frequent_task(
         if large_classes(classes, options)[1]:
             continue
         rows = balanced(by_class([Row.of(s, k) for k, s in classes], options, rng), options, rng)
-        details = {"classes": len({row.label for row in rows}), "classes in the paper": FREQUENT + 1}
-        details["most frequent"] = {k: counts[k] for k in ranked[: FREQUENT + 6]}
-        return Built(tuple(rows), definition, options.split, {"trees": n_trees, "eligible": len(labelled)}, details)
+        return Built(
+            rows=tuple(rows),
+            definition=definition,
+            split=options.split,
+            filters={"trees": n_trees, "eligible": len(labelled)},
+            details={
+                "classes": len({row.label for row in rows}),
+                "classes in the paper": FREQUENT + 1,
+                "most frequent": {k: counts[k] for k in ranked[: FREQUENT + 6]},
+            },
+        )
     raise LeftOut(
         f"too small: no structure and the rest have {options.min_per_split} sentences in every split; give a larger corpus or "
         "lower min_per_split"
