@@ -1,17 +1,14 @@
 """The tasks from Universal Dependencies: substitutes under their own names, not comparable with the originals.
 
 ud_top_relations: `CLAUSAL` relations of the root's dependents (arguments, adverbials, clauses, conjuncts).
-ud_past_present: clauses
-with an auxiliary (`aux`, and its subtypes except aux:pass) are excluded: its tense is not that of the clause (perfect "hat
-gesehen", "a vu", "has seen"; future "wird sehen"), and if only those in the present were excluded, an auxiliary would reveal the
-class. So are other moods than the indicative ("wäre" is Tense=Past, "serait" Tense=Pres, and neither is about that time). A main
-verb that governs an infinitive has the label of its own tense: French "va arriver" is PRES.
-ud_odd_man_out: same universal tag and
-same features in place of the same Penn tag. ud_coordination_inversion: root and conj joined by the only CCONJ, each with a subject;
-a first word keeps its case where the corpus has that case mid-sentence. Words inside a multiword token are never replaced, and
-never stand at a clause's edge.
-Relations and features: universaldependencies.org/u; the originals: facebookresearch/SentEval,
-data/probing/README.md.
+ud_past_present: clauses with an auxiliary (`aux`, and its subtypes except aux:pass) are excluded: its tense is not that of the
+clause (perfect "hat gesehen", "a vu", "has seen"; future "wird sehen"), and if only those in the present were excluded, an
+auxiliary would reveal the class. So are other moods than the indicative ("wäre" is Tense=Past, "serait" Tense=Pres, and neither is
+about that time). A main verb that governs an infinitive has the label of its own tense: French "va arriver" is PRES.
+ud_odd_man_out: same universal tag and same features in place of the same Penn tag. ud_coordination_inversion: root and conj joined
+by the only CCONJ, each with a subject; a first word keeps its case where the corpus has that case mid-sentence. Words inside a
+multiword token are never replaced, and never stand at a clause's edge.
+Relations and features: universaldependencies.org/u; the originals: facebookresearch/SentEval, data/probing/README.md.
 """
 
 from __future__ import annotations
