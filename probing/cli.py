@@ -47,36 +47,25 @@ def main() -> None:
         sys.exit(1)
 
 
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def run(context: typer.Context) -> None:
-    """Measure: tasks × layers × poolings of an encoder, with floors and controls. KEY=VALUE …, -m for a multirun."""
-    from probing.run import main as run_main
+def _hydra_command(verb: str, about: str) -> None:
+    """Register a command whose words are Hydra's."""
 
-    raise typer.Exit(run_main(context.args))
+    @app.command(verb, help=about, context_settings=PASS_ON, add_help_option=False)
+    def command(context: typer.Context) -> None:
+        from probing.run import main as run_main
 
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def train(context: typer.Context) -> None:
-    """Train a network: encoder=lstm|bilstm|cnn|gated-cnn|transformer, objective=sst2|cola|lm, data.root=…; -m for a multirun."""
-    from probing.run import main as run_main
-
-    raise typer.Exit(run_main(context.args, "train"))
+        raise typer.Exit(run_main(context.args, verb))
 
 
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def check(context: typer.Context) -> None:
-    """Conformance of an encoder: padding, order, determinism, words, fingerprint. encoder=…; exit code 1 if a rule fails."""
-    from probing.run import main as run_main
-
-    raise typer.Exit(run_main(context.args, "check"))
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def interact(context: typer.Context) -> None:
-    """Interactions of words in one sentence: encoder=… text="…" segment=3:6; B, B_max, B_min, T and the best partitions."""
-    from probing.run import main as run_main
-
-    raise typer.Exit(run_main(context.args, "interact"))
+for _verb, _about in {
+    "run": "Measure: tasks × layers × poolings of an encoder, with floors and controls. KEY=VALUE …, -m for a multirun.",
+    "train": "Train a network: encoder=lstm|bilstm|cnn|gated-cnn|transformer, objective=sst2|cola|lm, data.root=…; -m for a "
+    "multirun.",
+    "check": "Conformance of an encoder: padding, order, determinism, words, fingerprint. encoder=…; exit code 1 if a rule fails.",
+    "interact": 'Interactions of words in one sentence: encoder=… text="…" segment=3:6; B, B_max, B_min, T and the best '
+    "partitions.",
+}.items():
+    _hydra_command(_verb, _about)
 
 
 @app.command("list")

@@ -169,8 +169,8 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
         info(f"probing: {described(error) if out_of_memory(error) else own_fault()}")
         code = 1
     _exit_codes.append(code)
-    if _exit_codes[-1] and os.environ.get(_PARENT) != process():
-        raise JobFailed(_exit_codes[-1])
+    if code and os.environ.get(_PARENT) != process():
+        raise JobFailed(code)
 
 
 def _as_list(word: str) -> str:
@@ -229,10 +229,9 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
     if isinstance(error, OverrideParseException):
         return _unparsed(next((word for word in arguments if _as_list(word) == error.override), error.override), sweep)
     text = " ".join(str(error).split("\n\n")[0].split())
-    if comma := re.match(r"Ambiguous value for argument '(.*)' 1\. To use", text):
-        word = comma[1]
-        typed = _to_type(word, False)
-        return f"{word!r} has a comma: for a sweep over its parts put -m after 'probing {verb}'; for one text type {typed}"
+    if match := re.match(r"Ambiguous value for argument '(.*)' 1\. To use", text):
+        typed = _to_type(match[1], False)
+        return f"{match[1]!r} has a comma: for a sweep over its parts put -m after 'probing {verb}'; for one text type {typed}"
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
     if match := re.search(r"'hydra/launcher/(submitit|joblib)", text):
         return f"this launcher is not installed: pip install 'probing[{'slurm' if match[1] == 'submitit' else 'sweep'}]'"
@@ -250,8 +249,7 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
     if match := re.search(r"Missing mandatory value: ([\w.]+)", text):
         return f"set {match[1]}=…"
     if match := re.search(r"Key '([\w.]+)' is not in struct", text):
-        key = match[1]
-        return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments, verb))}"
+        return f"unknown key {match[1]!r}{did_you_mean(match[1], _known_keys(arguments, verb))}"
     if "sweep" in text:
         return f"{text} (for a sweep put -m after 'probing {verb}')"
     return text + (f" ({cause})" if cause and cause not in text else "")

@@ -154,8 +154,7 @@ def test_a_probe(run, tmp_path):
 
 
 CSV = """
-from probing.data.readers.formats import FORMATS
-from probing.data.readers.line import Line
+from probing.data.readers.formats import FORMATS, Line
 
 def read_csv(path):
     for number, line in enumerate(path.read_text().splitlines(), start=1):

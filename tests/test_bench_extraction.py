@@ -16,7 +16,7 @@ def memory_of_a_run(root: str, n: int) -> tuple[int, int, int, int]:
     from toys import ToyEncoder
 
     from probing.store import vectors as s
-    from probing.store.cost import peak_memory
+    from probing.store.extraction import peak_memory
 
     s.SHARD_BYTES = 20_000_000
     encoder, texts = ToyEncoder(width=500), [f"w{i} w{i % 7}" for i in range(n)]

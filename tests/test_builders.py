@@ -25,9 +25,9 @@ from probing.data.builders.coordination import Clause, Coordination, coordinatio
 from probing.data.builders.sampling import LeftOut, Options, Row, by_form, decorrelated, held_out, shares_of
 from probing.data.grammar import grammar
 from probing.data.readers import treebank
-from probing.data.readers.brackets import converted, from_tree
 from probing.data.readers.files import read_text
 from probing.data.readers.parsed import Dependencies, Node, Sentence
+from probing.data.readers.treebank import converted, from_tree
 from probing.errors import DataError
 
 BINARY = ("bigram_shift", "past_present", "subj_number", "obj_number", "odd_man_out", "coordination_inversion")

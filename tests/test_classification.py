@@ -7,8 +7,7 @@ import pytest
 
 from probing import load_task
 from probing.data.card import load_card, names
-from probing.data.readers.formats import FORMATS
-from probing.data.readers.line import Line
+from probing.data.readers.formats import FORMATS, Line
 from probing.data.readers.text import cut, sentences
 from probing.errors import DataError
 

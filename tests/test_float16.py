@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from probing.store.float16 import decode, encode
+from probing.store.segments import decode, encode
 
 
 def back(x):

@@ -6,7 +6,7 @@ import pytest
 from planted import PlantedEncoder
 
 from probing.data.loading import load
-from probing.data.readers.brackets import penn_sentence
+from probing.data.readers.treebank import penn_sentence
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError, DataError
 from probing.interactions.text.constituents import boundary_kinds, compared, constituents, modifiers

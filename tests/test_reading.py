@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from probing.data import card as cards
 from probing.data import expressions, loading
 from probing.data.readers import files as reading
-from probing.data.readers import senteval, text
+from probing.data.readers import formats, text
 from probing.data.readers.files import MARK, read_lines, read_text
 from probing.data.readers.formats import FORMATS
 from probing.data.readers.treebank import read_gum, read_source
@@ -70,7 +70,7 @@ READERS = {
     "senteval": (
         "t.txt",
         "tr\tI\tone\nva\tO\ttwo\nte\tI\tthree\n",
-        lambda path: [row.sentence for row in senteval.read(path)],
+        lambda path: [row.sentence for row in formats.read_senteval(path)],
     ),
     "label-sentence": ("t.txt", "1 good film\n0 bad film\n", classified("label-sentence")),
     "glue": ("t.tsv", "sentence\tlabel\ngood film\t1\nbad film\t0\n", classified("glue")),
@@ -182,7 +182,7 @@ def test_a_python_file_with_a_mark_is_run(tmp_path):
 
 def test_one_file_opens_text():
     """Whoever opens a text file of the user's by another way would have to know all of this again."""
-    root = Path(senteval.__file__).parents[2]
+    root = Path(formats.__file__).parents[2]
     globs = ("data/*.py", "data/readers/*.py", "data/expressions/*.py", "encoders/**/*.py")
     files = [path for pattern in globs for path in sorted(root.glob(pattern)) if path.name not in ("files.py", "onednn.py")]
     words = (".read_text(", "gzip", "lzma.open", '.decode("')

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from probing.data.readers import senteval
+from probing.data.readers import formats
 from probing.data.readers.files import find_file, read_bytes
 from probing.errors import DataError
 
@@ -39,18 +39,18 @@ def test_what_is_written_is_read(tmp_path_factory, rows, suffix, end, last):
     content = end.join("\t".join([split, label, *between, sentence]) for split, label, between, sentence in rows)
     assume("\r" not in content or "\n" in content or last)  # in a file without any LF, CR ends a line
     path = saved(tmp_path_factory.mktemp("round"), content + (end if last else ""), f"task.txt{suffix}")
-    expected = [(k, None, senteval.SPLITS[s], label, sentence) for k, (s, label, _, sentence) in enumerate(rows, start=1)]
-    assert [(r.number, r.task, r.split, r.label, r.sentence) for r in senteval.read(path)] == expected
+    expected = [(k, None, formats.SPLITS[s], label, sentence) for k, (s, label, _, sentence) in enumerate(rows, start=1)]
+    assert [(r.number, r.task, r.split, r.label, r.sentence) for r in formats.read_senteval(path)] == expected
 
 
 def test_fields_in_between_are_ignored_and_the_last_is_the_sentence(tmp_path):
-    (row,) = senteval.read(saved(tmp_path, "tr\tNN\tcat\tCD NN\tthe cat .\n"))
+    (row,) = formats.read_senteval(saved(tmp_path, "tr\tNN\tcat\tCD NN\tthe cat .\n"))
     assert (row.task, row.split, row.label, row.sentence) == (None, "train", "NN", "the cat .")
 
 
 def test_a_leading_task_column_is_told_from_a_split(tmp_path):
     path = saved(tmp_path, "tense\ttr\tPAST\tit ran .\ntr\tPAST\tva\tit ran .\nlength\tte\t3\tx\tit ran .\n")
-    found = [(r.task, r.split, r.label, r.sentence) for r in senteval.read(path)]
+    found = [(r.task, r.split, r.label, r.sentence) for r in formats.read_senteval(path)]
     assert found == [
         ("tense", "train", "PAST", "it ran ."),
         (None, "train", "PAST", "it ran ."),  # a second field that looks like a split does not make the first a task
@@ -74,26 +74,26 @@ def test_a_leading_task_column_is_told_from_a_split(tmp_path):
 def test_a_broken_row_is_named_by_file_and_line(tmp_path, broken, said):
     path = saved(tmp_path, GOOD + broken + "\n" + GOOD)
     with pytest.raises(DataError) as caught:
-        list(senteval.read(path))
+        list(formats.read_senteval(path))
     for part in [f"{path}, line 4:", *said]:
         assert part in str(caught.value)
 
 
 def test_a_sound_file_is_not_refused(tmp_path):
     """The negative control of the checks above."""
-    assert len(list(senteval.read(saved(tmp_path, GOOD + GOOD)))) == 6
+    assert len(list(formats.read_senteval(saved(tmp_path, GOOD + GOOD)))) == 6
 
 
 def test_an_empty_file_is_refused(tmp_path):
     path = saved(tmp_path, "")
     with pytest.raises(DataError, match="line 1: 1 tab-separated field"):
-        list(senteval.read(path))
+        list(formats.read_senteval(path))
 
 
 def test_text_that_is_not_utf8_is_named_by_file_and_byte(tmp_path):
     path = saved(tmp_path, b"tr\tI\tcaf\xe9 .\n")
     with pytest.raises(DataError) as caught:
-        list(senteval.read(path))
+        list(formats.read_senteval(path))
     for part in (str(path), "not UTF-8", "byte 8", "iconv"):
         assert part in str(caught.value)
 
@@ -116,18 +116,18 @@ BODY = "".join(f"tr\tI\tsentence number {k * k % 977} of it\n" for k in range(40
 def test_a_damaged_archive_is_an_error_with_the_file_named(tmp_path, suffix, damage):
     path = tmp_path / f"task.txt{suffix}"
     path.write_bytes(PACK[suffix](BODY))
-    assert len(list(senteval.read(path))) == 400  # undamaged, it is read
+    assert len(list(formats.read_senteval(path))) == 400  # undamaged, it is read
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError) as caught:
-        list(senteval.read(path))
+        list(formats.read_senteval(path))
     assert f"{path} cannot be read" in str(caught.value)
 
 
 def test_a_missing_file_and_a_folder_in_its_place_are_named(tmp_path):
     with pytest.raises(DataError, match=r"no file .*nothing\.txt"):
-        list(senteval.read(tmp_path / "nothing.txt"))
+        list(formats.read_senteval(tmp_path / "nothing.txt"))
     with pytest.raises(DataError) as caught:
-        list(senteval.read(tmp_path))
+        list(formats.read_senteval(tmp_path))
     assert str(tmp_path) in str(caught.value)
 
 
@@ -158,9 +158,9 @@ def test_the_sample_rows_are_read_with_their_task():
 
     path = Path(os.environ["PROBING_SHARED"]) / "data" / "senteval_probing" / "sample_rows.txt"
     plain = [line.split(b"\t") for line in path.read_bytes().split(b"\n") if line]
-    found = list(senteval.read(path))
+    found = list(formats.read_senteval(path))
     assert len(found) == len(plain) == 39
-    codes = {name: code for code, name in senteval.SPLITS.items()}
+    codes = {name: code for code, name in formats.SPLITS.items()}
     assert [[x.decode() for x in (p[0], p[1], p[2], p[-1])] for p in plain] == [
         [r.task, codes[r.split], r.label, r.sentence] for r in found
     ]

@@ -115,11 +115,8 @@ def data_card(task: Task) -> dict[str, Any]:
     counts = {s: np.bincount(split.labels, minlength=len(task.classes)) for s, split in task.splits.items()}
     texts = {s: set(split.texts) for s, split in task.splits.items()}
     overlaps = {f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}
-    labels_of: dict[str, set[int]] = {}
-    for split in task.splits.values():
-        for text, label in zip(split.texts, split.labels, strict=True):
-            labels_of.setdefault(text, set()).add(int(label))
-    contradictory = sum(len(labels) > 1 for labels in labels_of.values())
+    labelled = {pair for split in task.splits.values() for pair in zip(split.texts, split.labels.tolist(), strict=True)}
+    contradictory = sum(n > 1 for n in Counter(text for text, _ in labelled).values())
     official = bool(task.card.get("git_blob")) and task.git_blob == task.card["git_blob"]
 
     notes = []

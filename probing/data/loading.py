@@ -18,9 +18,8 @@ import numpy as np
 
 from probing.data.card import load_card
 from probing.data.readers.download import git_blob_id
-from probing.data.readers.files import SUFFIXES, find_file, read_bytes, read_text
-from probing.data.readers.formats import FORMATS
-from probing.data.readers.line import SPLITS, Line
+from probing.data.readers.files import bare_name, find_file, read_bytes, read_text
+from probing.data.readers.formats import FORMATS, SPLITS, Line
 from probing.data.task import Split, Task, groups_or_none
 from probing.errors import DataError, did_you_mean
 
@@ -85,7 +84,8 @@ def _task(card: Mapping[str, Any], files: Mapping[str, Path]) -> Task:
         if line.split is None and not split:
             raise DataError(f"{path}: the format {form} has no column for the split; the card must name a file for each (files)")
         if line.split is None and split == "train" and "dev" not in files:
-            split = _train_or_dev(line.sentence)
+            digest = hashlib.blake2b(line.sentence.encode(), digest_size=8).digest()
+            split = "train" if int.from_bytes(digest, "little") % DEV_SHARE else "dev"
         rows[line.split or split].append(line)
     for code, split in SPLITS.items():
         if not rows[split]:
@@ -101,7 +101,7 @@ def _task(card: Mapping[str, Any], files: Mapping[str, Path]) -> Task:
                 raise DataError(
                     f"{line.path}, line {line.number}: label {line.label!r} of the {split} split does not occur in train{near}"
                 )
-    splits = {}
+    splits: dict[str, Any] = {}
     for split, part in rows.items():
         of_lines = (groups[line.number - 1] if groups else " ".join(sorted(line.sentence.lower().split())) for line in part)
         labels = np.array([index[line.label] for line in part], dtype=np.int64)
@@ -114,23 +114,13 @@ def _task(card: Mapping[str, Any], files: Mapping[str, Path]) -> Task:
         file_sha256=hashlib.sha256(content).hexdigest(),
         git_blob=git_blob_id(content),
         groups_from=_groups_name(path) if groups else "sentences of the same words",
-        train=splits["train"],
-        dev=splits["dev"],
-        test=splits["test"],
+        **splits,
     )
-
-
-def _train_or_dev(sentence: str) -> str:
-    digest = hashlib.blake2b(sentence.encode(), digest_size=8).digest()
-    return "train" if int.from_bytes(digest, "little") % DEV_SHARE else "dev"
 
 
 def _groups_name(path: Path) -> str:
     """The name of the file that names the groups of the lines of `path`: NAME.groups.txt for NAME.txt."""
-    name = path.name
-    for suffix in SUFFIXES[1:]:
-        name = name.removesuffix(suffix)
-    return f"{name.removesuffix('.txt')}.groups.txt"
+    return f"{bare_name(path).removesuffix('.txt')}.groups.txt"
 
 
 def _groups(path: Path, lines: int) -> Sequence[str] | None:

@@ -33,11 +33,7 @@ class SentEvalFolder:
     default: list[str] | None = None
 
     def tasks(self, names: Sequence[str] | None) -> list[Task]:
-        """The tasks by name or card path; None: `default`, or the tasks of `tasks/` whose single file is in the folder.
-
-        Raises:
-            DataError: see `probing.data.loading.load`; or the folder has no file of any task.
-        """
+        """The tasks by name or card path; None: `default`, or the tasks of `tasks/` whose single file is in the folder."""
         root = Path(self.root).expanduser()
         names = names or self.default
         if names is None:
@@ -87,7 +83,7 @@ class ExpressionCorpus:
         count: distinct expressions of a family.
         variables: fewest and most variables.
         inputs: sentences of an expression, at most.
-        operators: of the requested family, e.g. [*, +, +]; null: its own.
+        operators: of the requested family, e.g. [*, +, +], where + is drawn twice as often; null: its own.
         expressions_seed: of the draw.
         train_size: train on a stratified subset of about this size; null: on all.
         name: name of the source in the names of runs.
@@ -103,11 +99,7 @@ class ExpressionCorpus:
     name: str = "expressions"
 
     def tasks(self, names: Sequence[str] | None) -> list[Task]:
-        """The tasks by name; None: all three.
-
-        Raises:
-            ConfigError: options out of range, or files of other options in `root`.
-        """
+        """The tasks by name; None: all three."""
         if len(self.variables) != 2:
             raise ConfigError(f"data.variables={self.variables} must be two numbers, fewest and most")
         least, most = self.variables

@@ -1,7 +1,6 @@
 """Pictures of a result table: layer curves and layer × task heat maps, and of interactions by layer; SVG text, made of rows only.
 
-Colour follows the encoder (a fixed order of a palette safe for colour-blind readers: Okabe & Ito), grey is for floors, and the
-same numbers stand in the tables.
+Colour follows the encoder (Okabe & Ito's palette, safe for colour-blind readers), grey is for floors.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probing.encoders.pooling import POOLINGS
+from probing.evaluation.rows import metrics_of
 from probing.evaluation.table import ResultTable
 from probing.report.markdown import views
 
@@ -34,40 +34,32 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
     part = frame[(frame.probe == probe) & (frame.pooling == pooling)]
     floors = table.floors()
     tasks = [t for t in table.tasks if t in set(part.task)]
-    columns = min(4, len(tasks))
-    rows = -(-len(tasks) // columns)
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(2.7 * columns, 2.1 * rows + 0.6), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
-        for panel, task in zip(panels, tasks, strict=False):
+        figure, panels = _grid(len(tasks), 4, (2.7, 2.1), 0.6)
+        for panel, task in zip(panels.ravel(), tasks, strict=False):
             rows_ = part[part.task == task]
             for k, encoder in enumerate(table.encoders):
                 colour = PALETTE[k % len(PALETTE)]
-                trained = _by_layer(rows_[(rows_.role == "probe") & (rows_.encoder == encoder)])
+                trained = _by_layer(rows_[(rows_.role == "probe") & (rows_.encoder == encoder)], "accuracy")
                 if trained.empty:
                     continue
-                panel.plot(trained.index, 100 * trained.accuracy, color=colour, marker="o", ms=3, lw=1.6, label=encoder)
-                panel.fill_between(
-                    trained.index, 100 * trained.accuracy_low, 100 * trained.accuracy_high, color=colour, alpha=0.2, lw=0
-                )
+                _band(panel, 100 * trained, colour, encoder)
                 beside: list[tuple[str, str, str, Any, str]] = [("random", "twin_of", "", "--", "random weights")]
                 beside += [
                     ("control", "encoder", kind, (0, (1, 1 + i)), f"control ({kind})") for i, kind in enumerate(table.controls)
                 ]
                 for role, column, kind, style, name in beside:
-                    other = _by_layer(rows_[(rows_.role == role) & (rows_[column] == encoder) & (rows_.control == kind)])
+                    same = (rows_.role == role) & (rows_[column] == encoder) & (rows_.control == kind)
+                    other = _by_layer(rows_[same], "accuracy")
                     if len(other):
                         panel.plot(other.index, 100 * other.accuracy, color=colour, ls=style, lw=1, label=f"{encoder}, {name}")
             for name in floors.columns if task in floors.index else ():
                 panel.axhline(100 * floors.loc[task, name], color="#777777", lw=0.9, ls=FLOOR_STYLES.get(name, "-"), label=name)
             panel.set_title(rows_.paper_name.iloc[0], fontsize=9)
-            panel.xaxis.get_major_locator().set_params(integer=True)
-            panel.set_xlabel("layer")
-        for panel in panels[len(tasks) :]:
-            panel.set_visible(False)
-        for panel in panels[:: max(columns, 1)]:
+            _layer_axis(panel)
+        for panel in panels[:, 0]:
             panel.set_ylabel("test accuracy (%)")
-        legend(figure, panels, columns + (columns == 1))
+        legend(figure, panels.ravel(), max(2, panels.shape[1]))
         return svg(figure)
 
 
@@ -79,12 +71,8 @@ def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[st
     names = frame.drop_duplicates("task").set_index("task").paper_name
     layers = sorted(int(layer) for layer in frame.layer.unique())
     with matplotlib.rc_context(RC | {"axes.spines.left": False, "axes.spines.bottom": False}):
-        columns = min(2, len(poolings))
-        rows = -(-len(poolings) // columns)
-        size = ((0.55 * len(tasks) + 1.4) * columns, (0.3 * len(layers) + 0.9) * rows)
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
-        for panel, pooling in zip(panels, poolings, strict=False):
+        figure, panels = _grid(len(poolings), 2, (0.55 * len(tasks) + 1.4, 0.3 * len(layers) + 0.9))
+        for panel, pooling in zip(panels.ravel(), poolings, strict=False):
             part = frame[frame.pooling == pooling]
             value = part.pivot_table("accuracy", "layer", "task").reindex(index=layers, columns=tasks)
             floor = part.groupby("task").majority.first().reindex(tasks)
@@ -92,22 +80,39 @@ def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[st
             panel.imshow(gain, cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower")
             for (i, j), score in np.ndenumerate(value.to_numpy(float)):
                 if not np.isnan(score):
-                    panel.text(
-                        j,
-                        i,
-                        f"{100 * score:.0f}",
-                        ha="center",
-                        va="center",
-                        fontsize=7,
-                        color="white" if gain[i, j] > 0.55 else "black",
-                    )
+                    colour = "white" if gain[i, j] > 0.55 else "black"
+                    panel.text(j, i, f"{100 * score:.0f}", ha="center", va="center", fontsize=7, color=colour)
             panel.set_xticks(range(len(tasks)), [names[t] for t in tasks], rotation=45, ha="right")
             panel.set_yticks(range(len(layers)), [str(layer) for layer in layers])
             panel.tick_params(length=0)
             panel.set_title(f"{encoder}, {pooling}", fontsize=9)
             panel.set_ylabel("layer")
-        for panel in panels[len(poolings) :]:
-            panel.set_visible(False)
+        return svg(figure)
+
+
+def of_measures(table: ResultTable) -> Pictures:
+    """Every metric of every measure but the probe over layers: a panel per task, a line per encoder and pooling."""
+    for measure in table.measures:
+        frame = table.of_measure(measure).frame
+        for metric in metrics_of(frame):
+            valued = frame[frame[metric].notna() & frame.layer.notna()]
+            if len(valued):
+                yield f"{measure}: {metric} by layer", f"{measure}-{metric}", _metric_curves(valued, metric)
+
+
+def _metric_curves(frame: pd.DataFrame, metric: str) -> str:
+    tasks = list(dict.fromkeys(frame.paper_name))
+    lines = list(dict.fromkeys(zip(frame.encoder, frame.pooling, strict=True)))
+    with matplotlib.rc_context(RC):
+        figure, panels = _grid(len(tasks), 4, (2.7, 2.1), 0.6)
+        for panel, task in zip(panels.ravel(), tasks, strict=False):
+            for k, (encoder, pooling) in enumerate(lines):
+                part = frame[(frame.paper_name == task) & (frame.encoder == encoder) & (frame.pooling == pooling)]
+                _band(panel, _by_layer(part, metric), PALETTE[k % len(PALETTE)], f"{encoder}, {pooling}")
+            panel.set_title(task, fontsize=9)
+            _layer_axis(panel)
+        panels[0, 0].set_ylabel(metric)
+        legend(figure, panels.ravel(), panels.shape[1])
         return svg(figure)
 
 
@@ -143,17 +148,15 @@ def strengths(means: pd.DataFrame) -> str:
         for value, row in zip(values, panels, strict=True):
             for measure, panel in zip(_TITLES, row, strict=True):
                 for k, encoder in enumerate(encoders):
-                    rows_ = means[(means.value == value) & (means.measure == measure) & (means.encoder == encoder)]
-                    _band(panel, rows_, PALETTE[k % len(PALETTE)], encoder)
+                    _band(panel, _estimates(means, value, measure, encoder), PALETTE[k % len(PALETTE)], encoder)
                 panel.set_title(f"{value}: {_TITLES[measure]}", fontsize=9)
-                panel.set_xlabel("layer")
-                panel.xaxis.get_major_locator().set_params(integer=True)
+                _layer_axis(panel)
         legend(figure, panels.ravel(), 2)
         return svg(figure)
 
 
 def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
-    """The layer profile: over one layer axis, probing accuracy of each task, T, and T_relative; a column of panels per encoder.
+    """Over one layer axis, probing accuracy of each task, T, and T_relative; a column of panels per encoder.
 
     Args:
         accuracies: encoder, paper_name, layer, accuracy (0-1).
@@ -174,32 +177,53 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
             top.set_ylim(0, 100)
             for measure, panel in zip(_TITLES, below, strict=True):
                 for k, value in enumerate(values):
-                    rows_ = means[(means.encoder == encoder) & (means.measure == measure) & (means.value == value)]
-                    _band(panel, rows_, "black", f"interaction, {value}", ("-", "--", ":")[k % 3])
-            below[-1].set_xlabel("layer")
-            below[-1].xaxis.get_major_locator().set_params(integer=True)
+                    shown = _estimates(means, value, measure, encoder)
+                    _band(panel, shown, "black", f"interaction, {value}", ("-", "--", ":")[k % 3])
+            _layer_axis(below[-1])
         for panel, name in zip(panels[:, 0], ("test accuracy (%)", *_TITLES.values()), strict=True):
             panel.set_ylabel(name)
         legend(figure, panels.ravel(), min(4, 2 * len(encoders)))
         return svg(figure)
 
 
-def _band(panel: Axes, rows_: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:
-    rows_ = rows_.sort_values("layer")
-    if rows_.estimate.notna().any():
-        panel.plot(rows_.layer, rows_.estimate, color=colour, ls=style, marker="o", ms=3, lw=1.6, label=label)
-        panel.fill_between(rows_.layer, rows_.low, rows_.high, color=colour, alpha=0.2, lw=0)
+def _grid(n: int, widest: int, size: tuple[float, float], below: float = 0.0) -> tuple[Figure, np.ndarray]:
+    """A figure with n panels of a size (width, height), at most `widest` side by side, and room for a legend below."""
+    columns = min(widest, n)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows + below), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for panel in panels.ravel()[n:]:
+        panel.set_visible(False)
+    return figure, panels
+
+
+def _by_layer(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The metric with its interval by layer: mean over seeds."""
+    values = frame.groupby("layer")[[metric, f"{metric}_low", f"{metric}_high"]].mean().astype(float)
+    return values.set_axis(values.index.astype(int)).sort_index()
+
+
+def _estimates(means: pd.DataFrame, value: str, measure: str, encoder: str) -> pd.DataFrame:
+    rows_ = means[(means.value == value) & (means.measure == measure) & (means.encoder == encoder)]
+    return rows_.set_index("layer")[["estimate", "low", "high"]].sort_index()
+
+
+def _band(panel: Axes, values: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:
+    """A line with its band; the columns of `values` are estimate, low and high, its index the layers."""
+    estimate, low, high = (values[column] for column in values)
+    if estimate.notna().any():
+        panel.plot(values.index, estimate, color=colour, ls=style, marker="o", ms=3, lw=1.6, label=label)
+        panel.fill_between(values.index, low, high, color=colour, alpha=0.2, lw=0)
+
+
+def _layer_axis(panel: Any) -> None:
+    panel.set_xlabel("layer")
+    panel.xaxis.get_major_locator().set_params(integer=True)
 
 
 def legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
     handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
-
-
-def _by_layer(frame: pd.DataFrame) -> pd.DataFrame:
-    values = frame.groupby("layer")[["accuracy", "accuracy_low", "accuracy_high"]].mean().astype(float)
-    values.index = values.index.astype(int)
-    return values.sort_index()
 
 
 def svg(figure: Figure) -> str:

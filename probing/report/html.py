@@ -10,7 +10,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from probing.report.markdown import Content, layer_table, views
+from probing.report.markdown import Content
 
 
 def html(content: Content, pictures: Sequence[tuple[str, str]], cards: Mapping[str, Any], published: str | None) -> str:
@@ -21,26 +21,17 @@ def html(content: Content, pictures: Sequence[tuple[str, str]], cards: Mapping[s
         cards: of the tasks.
         published: the comparison with a paper's numbers, Markdown.
     """
-    table, summary, pairs = content.table, content.summary, content.pairs
-    layers = [
-        (f"{encoder}, {pooling}, {probe}", _cells(layer_table(table, encoder, probe, pooling)))
-        for encoder, probe, poolings in views(table)
-        for pooling in poolings
-    ]
+    summary, pairs = content.summary, content.pairs
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
     return template.render(
         summary=_cells(summary) if len(summary) else None,
-        pictures=[(title, Markup(_inline(svg))) for title, svg in pictures],
-        views=layers + [(title, _cells(section)) for title, section in content.sections],
+        pictures=[(title, Markup(svg[svg.index("<svg") :])) for title, svg in pictures],
+        sections=[(title, _cells(section)) for title, section in content.sections],
         pairs=_cells(pairs.round(4)) if len(pairs) else None,
         foot=content.foot,
         published=published,
         cards=json.dumps(cards, indent=1, ensure_ascii=False),
     )
-
-
-def _inline(svg: str) -> str:
-    return svg[svg.index("<svg") :]
 
 
 def _cells(frame: pd.DataFrame) -> dict[str, Any]:
@@ -74,7 +65,7 @@ read only the text, static vectors, the same architecture with random weights, a
 end), each encoder at its dev-best layer; Holm over this table.</p>
 {{ grid(pairs) }}{% endif %}
 {% for title, svg in pictures %}<h2>{{ title }}</h2>{{ svg }}{% endfor %}
-{% for title, t in views %}<h2>{{ title }}</h2>{{ grid(t) }}{% endfor %}
+{% for title, t in sections %}<h2>{{ title }}</h2>{{ grid(t) }}{% endfor %}
 {% if published %}<h2>Against published numbers</h2><pre>{{ published }}</pre>{% endif %}
 <h2>Data cards</h2>
 <details><summary>Counts, balance, duplicates and hashes of every task</summary><pre>{{ cards }}</pre></details>

@@ -24,29 +24,21 @@ def latex(table: ResultTable, best: pd.DataFrame, foot: Sequence[str]) -> str:
         marked += [(names[task], title) for task in scores.index[scores.missing != ""]]
         for column, name in (("static", f"{title} static"), ("random", f"{title} random"), ("accuracy", title)):
             if column == "accuracy" or scores[column].notna().any():
-                wide = (
-                    wide.join(100 * scores[column].rename(name), how="outer")
-                    if len(wide.columns)
-                    else (100 * scores[[column]]).set_axis([name], axis=1)
-                )
+                shown = (100 * scores[[column]]).set_axis([name], axis=1)
+                wide = wide.join(shown, how="outer") if len(wide.columns) else shown
     wide[list(FLOORS.keys() & set(wide.columns))] *= 100
     wide = wide.reindex([t for t in table.tasks if t in wide.index]).rename(index=names).rename_axis(None)
-    style = (
-        wide.style.format(precision=1, na_rep="--", escape="latex")
-        .format_index(escape="latex", axis=0)
-        .format_index(escape="latex", axis=1)
-    )
+    style = wide.style.format(precision=1, na_rep="--", escape="latex")
+    for axis in (0, 1):
+        style = style.format_index(escape="latex", axis=axis)
     for task, column in marked:
         if column in wide.columns:
             style = style.format("{:.1f}§", na_rep="--§", subset=pd.IndexSlice[[task], [column]])
     style = style.highlight_max(axis=1, props="textbf:--rwrap;")
     half = (100 * (best.accuracy_high - best.accuracy_low) / 2).max()
     caption = f"Test accuracy (\\%) of {', '.join(dict.fromkeys(best.probe))} probes at the layer chosen on dev; "
-    caption += (
-        "no layer is finished."
-        if np.isnan(half)
-        else f"95\\% intervals ({interval_over(best)}) are at most $\\pm${half:.1f} points."
-    )
+    intervals = f"95\\% intervals ({interval_over(best)}) are at most $\\pm${half:.1f} points."
+    caption += "no layer is finished." if np.isnan(half) else intervals
     if best.missing.any():
         caption += " §: cells of the line failed or are missing; the best layer is that of the others."
     caption = caption.replace("_", "\\_")

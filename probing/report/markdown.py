@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from probing.encoders.pooling import POOLINGS
+from probing.evaluation.rows import metrics_of
 from probing.evaluation.statistics import METRICS
 from probing.evaluation.table import ResultTable
 from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
@@ -65,13 +67,8 @@ def _ranges(layers: Sequence[int], better: Sequence[int] = ()) -> str:
     >>> _ranges([0, 1, 2, 5], better=[3])
     '0-2, 3+, 5'
     """
-    groups: list[list[int]] = []
-    for layer in layers:
-        if groups and layer == groups[-1][-1] + 1:
-            groups[-1].append(layer)
-        else:
-            groups.append([layer])
-    parts = [(g[0], str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}") for g in groups] + [(layer, f"{layer}+") for layer in better]
+    runs = [[k for _, k in run] for _, run in groupby(enumerate(layers), lambda pair: pair[1] - pair[0])]
+    parts = [(r[0], str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}") for r in runs] + [(layer, f"{layer}+") for layer in better]
     return ", ".join(text for _, text in sorted(parts))
 
 
@@ -95,6 +92,15 @@ def views(table: ResultTable) -> list[tuple[str, str, list[str]]]:
         layers = part.groupby("pooling").layer.nunique()
         views.append((encoder, probe, [p for p in POOLINGS if p in layers]))
     return views
+
+
+def layer_tables(table: ResultTable) -> list[tuple[str, pd.DataFrame]]:
+    """(title, task × layer) of every encoder, pooling and probe."""
+    return [
+        (f"{encoder}, {pooling}, {probe}", layer_table(table, encoder, probe, pooling))
+        for encoder, probe, poolings in views(table)
+        for pooling in poolings
+    ]
 
 
 def layer_table(table: ResultTable, encoder: str, probe: str, pooling: str) -> pd.DataFrame:
@@ -125,15 +131,14 @@ class Content(NamedTuple):
         letters: of each line of `summary`: encoders that share one are not separated.
         pairs: the comparisons of encoders that are printed.
         foot: the notes at the end.
-        sections: titles and tables of other measures than the probe.
+        sections: titles and tables: the layers of every encoder, then other measures than the probe.
     """
 
-    table: ResultTable
     summary: pd.DataFrame
     letters: Sequence[str]
     pairs: pd.DataFrame
     foot: Sequence[str]
-    sections: Sequence[tuple[str, pd.DataFrame]] = ()
+    sections: Sequence[tuple[str, pd.DataFrame]]
 
 
 def markdown(content: Content) -> str:
@@ -157,17 +162,42 @@ def markdown(content: Content) -> str:
             md_table(shown),
             "",
         ]
-    for encoder, probe, poolings in views(content.table):
-        for pooling in poolings:
-            parts += [f"## {encoder}, {pooling}, {probe}", "", md_table(layer_table(content.table, encoder, probe, pooling)), ""]
     for title, section in content.sections:
         parts += [f"## {title}", "", md_table(section), ""]
     return "\n".join([*parts, "---", "", *(f"- {line}" for line in content.foot), ""])
 
 
-def shown_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Encoders compared, as shown; which of a pair lacks layers is a column only where one does."""
-    return pairs.drop(columns=["n_train"] + ["missing"] * (not pairs.missing.any())) if len(pairs) else pairs
+def measure_tables(table: ResultTable) -> list[tuple[str, pd.DataFrame]]:
+    """(title, task × layer) of every measure, metric, encoder and pooling: mean over seeds, with the 95 % interval of one seed;
+    then the paired comparisons of each measure."""
+    shown = []
+    for measure in table.measures:
+        frame = table.of_measure(measure).frame
+        for metric in metrics_of(frame):
+            valued = frame[frame[metric].notna()]
+            for (encoder, pooling), part in valued.groupby(["encoder", "pooling"], sort=False):
+                shown.append((f"{measure}: {metric}, {encoder}, {pooling}", _by_layer(part, metric)))
+        lost = frame[frame.status != "done"]
+        if len(lost):
+            columns = ["task", "encoder", "layer", "pooling", "status", "error"]
+            shown.append((f"{measure}: failed or missing", lost[columns].astype(object).fillna("")))
+        pairs = table.compare_measure(measure)
+        if len(pairs):
+            numbers = pairs.select_dtypes("float").columns
+            text = pairs.assign(**{c: pairs[c].map("{:.4g}".format) for c in numbers})
+            shown.append((f"{measure}: paired comparisons (t test, Holm)", text))
+    return shown
+
+
+def _by_layer(part: pd.DataFrame, metric: str) -> pd.DataFrame:
+    lines = []
+    for task, rows in part.groupby("paper_name", sort=False):
+        line = {"task": task}
+        for layer, cells in rows.sort_values("layer").groupby("layer"):
+            value, low, high = cells[[metric, f"{metric}_low", f"{metric}_high"]].mean()
+            line[f"layer {layer}"] = f"{value:.4g}" + ("" if pd.isna(low) else f" [{low:.4g}, {high:.4g}]")
+        lines.append(line)
+    return pd.DataFrame(lines).fillna("")
 
 
 def md_table(frame: pd.DataFrame) -> str:

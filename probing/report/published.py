@@ -1,8 +1,7 @@
 """Numbers that papers printed, as data, and our table set beside them.
 
-Every value has its source (`note`) and a status: verified (read in the paper), second hand (read in another named source), or
-unverified. `sources.yaml` says what each table was made with. A comparison never puts two numbers side by side without naming
-what differs between them: encoder, probe, pooling, data, size of the train split, metric.
+`sources.yaml` says what each table was made with. A comparison never puts two numbers side by side without naming what differs
+between them: encoder, probe, pooling, data, size of the train split, metric.
 """
 
 from __future__ import annotations
@@ -46,28 +45,29 @@ def beside(table: ResultTable, name: str) -> pd.DataFrame:
     A numbered layer is set beside our same layer in the source's pooling where we have it; `best`, `last` or no layer beside our
     dev-best layer or our last. With several encoders or probes of ours, each gets its lines.
     """
-    source, theirs = sources()[name] if name in sources() else {}, load(name)
+    theirs, source = load(name), sources()[name]
     best = table.best()
     lines = []
     probed = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
-    for (task, encoder, probe, n_train), ours in probed.groupby(["paper_name", "encoder", "probe", "n_train"], sort=False):
-        top = best[(best.paper_name == task) & (best.encoder == encoder) & (best.probe == probe) & (best.n_train == n_train)].iloc[
-            0
-        ]
+    keys = ["paper_name", "encoder", "probe", "n_train"]
+    for key, ours in probed.groupby(keys, sort=False):
+        task, encoder, probe, _ = key
+        top = best[(best[keys] == list(key)).all(axis=1)].iloc[0]
         for row in theirs[theirs.task == task].itertuples():
-            pooling = source["pooling"] if source["pooling"] in set(ours.pooling) else top.pooling
-            layer = int(row.layer) if row.layer.isdigit() else int(ours.layer.max()) if row.layer == "last" else int(top.layer)
-            if not row.layer.isdigit() and row.layer != "last":
-                pooling = top.pooling
+            pooling, layer = top.pooling, int(top.layer)
+            if row.layer.isdigit() or row.layer == "last":
+                pooling = source["pooling"] if source["pooling"] in set(ours.pooling) else top.pooling
+                layer = int(ours.layer.max()) if row.layer == "last" else int(row.layer)
             measured = ours[(ours.layer == layer) & (ours.pooling == pooling)]
             if measured.empty:
                 continue
-            score = measured.macro_f1.mean() if "F1" in row.metric else measured.accuracy.mean()
+            metric = "macro_f1" if "F1" in row.metric else "accuracy"
+            score = measured[metric].mean()
             lines.append(
                 {
                     "task": task, "their_encoder": row.encoder, "training": row.pretraining, "their_layer": row.layer or "-",
                     "theirs": row.score, "status": row.status, "our_encoder": encoder, "our_layer": f"{layer}/{pooling}",
-                    "ours": score, "difference": score - row.score, "metric": "macro F1" if "F1" in row.metric else "accuracy",
+                    "ours": score, "difference": score - row.score, "metric": metric.replace("_f1", " F1"),
                     "differs": "; ".join(_differences(source, row, measured.iloc[0], probe)),
                 }
             )  # fmt: skip
@@ -103,20 +103,12 @@ def compare(table: ResultTable, name: str) -> str:
             f"{name} and this run have no task and layer in common (its tasks: {', '.join(sorted(set(theirs.task)))})"
         )
     source = sources()[name]
-    lines = [
-        f"## Against {name}",
-        "",
-        f"{source['cite']}.",
-        f"Made with: {source['probe']}; {source['pooling']}; {source['data']}.",
-        "",
-    ]
+    made = f"Made with: {source['probe']}; {source['pooling']}; {source['data']}."
+    lines = [f"## Against {name}", "", f"{source['cite']}.", made, ""]
     reasons = frame.groupby("differs", sort=False).task.agg(lambda tasks: ", ".join(dict.fromkeys(tasks)))
     for reason, tasks in reasons.items():
-        lines.append(
-            f"- {tasks}: **not the same measurement**: {reason}."
-            if reason
-            else f"- {tasks}: same encoder, probe, pooling and data."
-        )
+        what = f"**not the same measurement**: {reason}." if reason else "same encoder, probe, pooling and data."
+        lines.append(f"- {tasks}: {what}")
     lines += [
         "",
         "| task | their encoder | layer | theirs | status | our encoder | layer | ours | difference |",
@@ -124,11 +116,9 @@ def compare(table: ResultTable, name: str) -> str:
     ]
     for row in frame.itertuples():
         mark = "" if not row.differs else " ≠"
-        encoder = (
-            f"{row.their_encoder} {row.training}"
-            if row.their_encoder.startswith(("BiLSTM", "Gated", "baseline"))
-            else row.their_encoder
-        )
+        encoder = row.their_encoder
+        if encoder.startswith(("BiLSTM", "Gated", "baseline")):
+            encoder += f" {row.training}"
         lines.append(
             f"| {row.task} | {encoder} | {row.their_layer} | {100 * row.theirs:.1f} | {row.status} | {row.our_encoder} "
             f"| {row.our_layer} | {100 * row.ours:.1f} | {100 * row.difference:+.1f}{mark} |"

@@ -1,12 +1,10 @@
 """Locks between processes and machines. They avoid duplicate work; correctness does not depend on them.
 
 Files are right without locks: each thread writes under a name of its own, then renames, and equal requests write equal files. The
-locks are the kernel's (flock): they end with the process that held them, so that no stale lock exists. Linux passes flock on to the
-server on NFS (version 4, or 3 with lockd) and on Lustre mounted with `-o flock`. If locks are refused (Lustre without the option)
-or hold on one machine only (`local_lock`, `localflock`), jobs on several machines may do the same work; the jobs of a Slurm array
-start at different shards, which makes that rare.
-
-Lock files with heartbeats would need a guess when their owner is dead; a wrong guess costs as much as a lost lock.
+locks are the kernel's (flock): they end with the process that held them. Linux passes flock on to the server on NFS (version 4, or
+3 with lockd) and on Lustre mounted with `-o flock`. If locks are refused (Lustre without the option) or hold on one machine only
+(`local_lock`, `localflock`), jobs on several machines may do the same work; the jobs of a Slurm array start at different shards,
+which makes that rare.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """The result store: one finished measurement per file, so that nothing is computed twice and any number can be traced.
 
     ROOT/<key>.json   its own sha256, inputs (everything that determines the numbers; the key is their hash), status, rows, details
-    ROOT/<key>.npz    arrays by test item, if there are any: for a probe gold and predicted classes, and the group numbers of items
-                      that have groups
+    ROOT/<key>.npz    arrays by test item, if there are any: for a probe gold and predicted classes, and the numbers of groups
 
-Both are written to a temporary file and renamed, the JSON last, so that it is whole or absent. A damaged file counts as absent. A
-failed measurement is recorded with its message, and the next run tries it again. Times, dates and versions are in the details, not
-in the inputs. Files of earlier versions, with one row and predictions in <key>.npy, are read as well.
+Both are renamed into place, the JSON last. A damaged file counts as absent. A failed measurement is recorded with its message, and
+the next run tries it again. Times, dates and versions are in the details, not in the inputs. Files of earlier versions, with one
+row and predictions in <key>.npy, are read as well.
 """
 
 from __future__ import annotations

@@ -4,19 +4,18 @@
     ROOT/<fingerprint>/<poolings>/<segment>/sentences.json   the sentences of a segment, in row order
                                            /00000.safetensors  rows 0.. : one tensor `layer.pooling` (rows, dim), float32
                                            /00000.json         its receipt, written after it: present = finished
-    ROOT/<fingerprint>/<poolings>@float16/…                  the same in float16, with offset and scale (`probing.store.float16`)
+    ROOT/<fingerprint>/<poolings>@float16/…                  the same in float16 (`probing.store.segments`)
 
 A segment holds the sentences that were missing at one request, ordered by token length and cut into shards; its name is the hash of
 that list. All tasks, splits and probes share the sentences.
 
-float16 halves the size; a column whose error would pass 1 % of a feature's deviation stays in float32, and the receipt of each
-shard records the error. float32 requests never read float16 files; float16 requests read float32 files if they are complete. A
-sentence that the encoder fails on has no vectors: the receipt names it, and the next process that needs it tries again.
+float16 halves the size; a column whose error would pass 1 % of a feature's deviation stays in float32. float32 requests never read
+float16 files; float16 requests read float32 files if they are complete. A sentence that the encoder fails on has no vectors: the
+receipt names it, and the next process that needs it tries again.
 
-Guarantees. A process killed at any moment leaves whole files only (temporary name, then renamed), and the resumed run writes the
-same bytes: batches depend only on the sentences of their shard. A shard is computed once: the kernel's locks (flock) end with their
-process. Vectors of another model are never read: the folder is the hash of everything that determines them. Damaged vectors are
-never read: each shard's hash is checked when a process first touches it, and a damaged shard is computed again. No pickle.
+A process killed at any moment leaves whole files only, and the resumed run writes the same bytes: batches depend only on the
+sentences of their shard. Vectors of another model are never read: the folder is the hash of everything that determines them.
+Damaged vectors are never read: each shard's hash is checked when a process first touches it, and a damaged one is computed again.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ from probing.errors import ConfigError, StatesError, StoreError, did_you_mean
 from probing.files import os_errors_as_store_error, read_sealed, replace_file, sealed
 from probing.log import bar, human_bytes, info
 from probing.store import upkeep
-from probing.store.cost import ExtractionCost, extraction_cost, row_bytes
-from probing.store.extraction import extract, give_back, tokenized
+from probing.store.extraction import ExtractionCost, extract, extraction_cost, give_back, row_bytes, tokenized
 from probing.store.locks import locked
 from probing.store.reading import Vectors
 from probing.store.segments import (
@@ -126,15 +124,11 @@ class Store:
     def _folder(self, encoder: Encoder, poolings: Sequence[str], texts: Sequence[str]) -> Path:
         """Return the folder for these poolings: one that holds them all if there is one, else a new one of just these."""
         home = self.root / fingerprint(encoder)[:20]
-        holding = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0])]
-        exact = [f for f in holding if contents_of(f)[1] == "float32"]
-        if self.dtype == "float32":
-            return exact[0] if exact else home / folder_name(poolings, "float32")
-        for folder in exact:
-            if not self._unfinished(folder, texts):
-                return folder
-        half = [f for f in holding if contents_of(f)[1] == "float16"]
-        return half[0] if half else home / folder_name(poolings, "float16")
+        folders = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0])]
+        holding = {dtype: [f for f in folders if contents_of(f)[1] == dtype] for dtype in DTYPES}
+        if self.dtype == "float16":
+            holding["float16"][:0] = [f for f in holding["float32"] if not self._unfinished(f, texts)]
+        return next(iter(holding[self.dtype]), home / folder_name(poolings, self.dtype))
 
     def _segments(self, folder: Path) -> list[Segment]:
         """Return the segments of a folder whose lists are undamaged; each list is read once in the life of this object."""

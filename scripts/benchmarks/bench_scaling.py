@@ -31,7 +31,7 @@ from probing.data.sources import SentEvalFolder
 from probing.encoders.base import pooled
 from probing.probes import load as load_probe
 from probing.probes.base import SplitFeatures, SplitLabels
-from probing.store.cost import peak_memory
+from probing.store.extraction import peak_memory
 from probing.store.vectors import Store
 from probing.types import Representation
 

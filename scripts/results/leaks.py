@@ -21,8 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from probing.data.builders.sampling import Row
 from probing.data.readers.files import read_text
-from probing.data.readers.line import SPLITS
-from probing.data.readers.senteval import read
+from probing.data.readers.formats import SPLITS, read_senteval
 from probing.evaluation.statistics import wilson
 from probing.types import Estimate
 
@@ -31,7 +30,7 @@ CODES = {name: code for code, name in SPLITS.items()}
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a task's file, with the groups that stand beside it."""
-    lines, beside = list(read(path)), path.with_suffix(".groups.txt")
+    lines, beside = list(read_senteval(path)), path.with_suffix(".groups.txt")
     groups = read_text(beside).removesuffix("\n").split("\n") if beside.is_file() else [""] * len(lines)
     return [
         Row(CODES[line.split], line.label, tuple(line.sentence.split(" ")), group)

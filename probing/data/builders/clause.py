@@ -14,11 +14,12 @@ VOC, PRD, LGS, and, where functions are not marked, a short list of nouns of tim
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
+
 from probing.data.readers.parsed import Node
 
 CLAUSES = {"S", "SINV", "SQ"}
-FINITE = {"VBD", "VBP", "VBZ"}
-VERBAL = FINITE | {"VB", "VBG", "VBN", "MD"}
+VERBAL = {"VB", "VBD", "VBG", "VBN", "VBP", "VBZ", "MD"}
 NOUNS = {"NN", "NNS", "NNP", "NNPS"}
 COPULAS = set("be am is are was were been being 's 're 'm become becomes became seem seems seemed remain remains remained".split())
 BE = {"be", "am", "is", "are", "was", "were", "been", "being", "'s", "'re", "'m", "get", "gets", "got"}
@@ -29,30 +30,28 @@ TIMES = set(
 )
 
 
+def of(node: Node, categories: Container[str]) -> list[Node]:
+    """The children of these categories."""
+    return [child for child in node.children if child.category in categories]
+
+
 def main_clause(tree: Node) -> Node | None:
     """The clause under ROOT, or None where there is none or more than one."""
     phrases = [child for child in tree.children if child.word is None]
-    if len(phrases) != 1:
-        return None
-    clause = phrases[0]
-    if clause.category == "SBARQ":
-        inner = [child for child in clause.children if child.category in CLAUSES]
-        return inner[0] if len(inner) == 1 else None
-    return clause if clause.category in CLAUSES else None
+    if len(phrases) == 1 and phrases[0].category == "SBARQ":
+        phrases = of(phrases[0], CLAUSES)
+    return phrases[0] if len(phrases) == 1 and phrases[0].category in CLAUSES else None
 
 
 def verb_phrase(clause: Node) -> Node | None:
     """The VP of a clause; in a coordination of VPs the first."""
-    phrases = [child for child in clause.children if child.category == "VP"]
+    phrases = of(clause, ("VP",))
     return first_of_coordination(phrases[-1]) if phrases else None
 
 
 def first_of_coordination(phrase: Node) -> Node:
     """Descend to the first VP while the phrase has VPs and no verb of its own."""
-    while not any(child.category in VERBAL for child in phrase.children):
-        inner = [child for child in phrase.children if child.category == "VP"]
-        if not inner:
-            break
+    while not of(phrase, VERBAL) and (inner := of(phrase, ("VP",))):
         phrase = inner[0]
     return phrase
 
@@ -62,11 +61,9 @@ def finite_verb(tree: Node) -> Node | None:
     clause = main_clause(tree)
     if clause is None:
         return None
-    own = [child for child in clause.children if child.category in VERBAL]
-    if own and clause.category in ("SQ", "SINV"):
-        return own[0]
     phrase = verb_phrase(clause)
-    verbs = [child for child in phrase.children if child.category in VERBAL] if phrase else []
+    own = of(clause, VERBAL) if clause.category in ("SQ", "SINV") else []
+    verbs = own or (of(phrase, VERBAL) if phrase else [])
     return verbs[0] if verbs else None
 
 
@@ -75,13 +72,12 @@ def subject_head(tree: Node) -> Node | None:
     clause = main_clause(tree)
     if clause is None:
         return None
-    marked = [child for child in clause.children if child.category == "NP" and "SBJ" in child.functions]
+    marked = [child for child in clause.children if "SBJ" in child.functions]
     if marked:
-        return noun_head(marked[0])
-    if any("SBJ" in child.functions for child in clause.children):
-        return None
+        subject = next((child for child in marked if child.category == "NP"), None)
+        return noun_head(subject) if subject else None
     phrase = next((k for k, child in enumerate(clause.children) if child.category == "VP"), None)
-    before = [c for c in clause.children[:phrase] if c.category == "NP" and not c.functions & NO_OBJECT and not is_time(c)]
+    before = arguments(clause.children[:phrase])
     return noun_head(before[-1]) if phrase is not None and before else None
 
 
@@ -91,11 +87,11 @@ def object_head(tree: Node) -> Node | None:
     phrase = verb_phrase(clause) if clause else None
     if clause is None or phrase is None:
         return None
-    verbs = [child for child in clause.children if child.category in VERBAL and clause.category in ("SQ", "SINV")]
+    verbs = of(clause, VERBAL) if clause.category in ("SQ", "SINV") else []
     while True:
-        verbs += [child for child in phrase.children if child.category in VERBAL]
-        inner = [child for child in phrase.children if child.category == "VP"]
-        if not inner or not any(child.category in VERBAL for child in phrase.children):
+        verbs += of(phrase, VERBAL)
+        inner = of(phrase, ("VP",))
+        if not inner or not of(phrase, VERBAL):
             break
         phrase = first_of_coordination(inner[0])
     if not verbs or (verbs[-1].word or "").lower() in COPULAS:
@@ -103,22 +99,25 @@ def object_head(tree: Node) -> Node | None:
     if verbs[-1].category == "VBN" and len(verbs) > 1 and (verbs[-2].word or "").lower() in BE:
         return None
     after = phrase.children.index(verbs[-1]) + 1 if verbs[-1] in phrase.children else 0
-    objects = [c for c in phrase.children[after:] if c.category == "NP" and not c.functions & NO_OBJECT and not is_time(c)]
+    objects = arguments(phrase.children[after:])
     return noun_head(objects[-1]) if 1 <= len(objects) <= 2 else None
+
+
+def arguments(nodes: Sequence[Node]) -> list[Node]:
+    """The NPs among the nodes that can be a subject without a mark, or an object."""
+    return [node for node in nodes if node.category == "NP" and not node.functions & NO_OBJECT and not is_time(node)]
 
 
 def noun_head(phrase: Node) -> Node | None:
     """The last noun of a noun phrase; None for coordinations and for phrases without a noun of their own."""
-    if any(child.category in ("CC", "CONJP") for child in phrase.children):
+    if of(phrase, ("CC", "CONJP")):
         return None
     words = [child for child in phrase.children if child.word is not None]
     if words and words[-1].label == "POS":
         return None
-    nouns = [child for child in phrase.children if child.category in NOUNS]
-    if nouns:
+    if nouns := of(phrase, NOUNS):
         return nouns[-1]
-    inner = [child for child in phrase.children if child.category in ("NP", "NX")]
-    for child in inner:
+    for child in of(phrase, ("NP", "NX")):
         if (head := noun_head(child)) is not None or child.category == "NX":
             return head
         if not (child.children and child.children[-1].label == "POS"):

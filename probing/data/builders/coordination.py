@@ -1,25 +1,21 @@
 """Coordination inversion: the two clauses of a top coordination, in their order (O) or exchanged (I).
 
-CoordInv (coordination_inversion): sentences with exactly one coordinating conjunction, which joins two clauses
-directly under the root: `S [,] CC S .` in constituents, root and conj, each with a subject of its own, in Universal
-Dependencies. Inverted, the comma and the conjunction stay between the clauses and the final punctuation stays last;
-the clause that comes first gets a capital, the other loses it unless its first word is a proper noun, `I`, or in
-capitals. In both classes and in every split as many sentences have the longer clause first as second; those with
-clauses of equal length are halved. No sentence comes in both orders. Definition: facebookresearch/SentEval,
-data/probing/README.md; Conneau et al. 2018.
-
-Excluded are sentences with double quotes, and those whose capitals cannot be restored (inverting twice must be the
-identity).
+The one coordinating conjunction of a sentence joins two clauses directly under the root: `S [,] CC S .` in constituents, root and
+conj, each with a subject of its own, in Universal Dependencies. Inverted, the comma and the conjunction stay between the clauses
+and the final punctuation stays last; the clause that comes first gets a capital, the other loses it unless its first word is a
+proper noun, `I`, or in capitals. Left out are sentences with double quotes, those that come in both orders, and those whose
+capitals cannot be restored (inverting twice must be the identity). Definition: facebookresearch/SentEval, data/probing/README.md;
+Conneau et al. 2018.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from probing.data.builders.sampling import SHARES, Built, LeftOut, Options, Row, check_size, shares_of, shuffled
+from probing.data.builders.sampling import SHARES, Built, Options, Row, check_size, shares_of, shuffled, with_trees
 from probing.data.builders.syntactic import QUOTES
 from probing.data.readers.parsed import Sentence
 
@@ -55,21 +51,17 @@ class Coordination:
 
     def inverted(self) -> Coordination:
         """The clauses in the other order, with the capital moved."""
-        return Coordination(capital(self.second), self.joint, small(self.first), self.end)
+        return Coordination(recased(self.second, str.upper), self.joint, recased(self.first, str.lower), self.end)
 
     @property
     def restorable(self) -> bool:
         return self.inverted().inverted() == self
 
 
-def capital(clause: Clause) -> Clause:
+def recased(clause: Clause, case: Callable[[str], str]) -> Clause:
+    """The clause with its first letter in another case, unless it is fixed."""
     word, *rest = clause.tokens
-    return clause if clause.fixed else Clause((word[:1].upper() + word[1:], *rest), False)
-
-
-def small(clause: Clause) -> Clause:
-    word, *rest = clause.tokens
-    return clause if clause.fixed else Clause((word[:1].lower() + word[1:], *rest), False)
+    return clause if clause.fixed else Clause((case(word[:1]) + word[1:], *rest), False)
 
 
 def keeps_case(word: str, proper: bool) -> bool:
@@ -100,9 +92,8 @@ def coordination(sentence: Sentence) -> Coordination | None:
 
 def coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Clauses of a top coordination inverted (I) or not (O), from constituents."""
-    if not any(s.tree for s in sentences):
-        raise LeftOut("no constituency trees in this corpus; a dependency treebank has ud_coordination_inversion instead")
-    coordinations = [(s, c) for s in sentences if (c := coordination(s)) is not None]
+    parsed = with_trees(sentences, "ud_coordination_inversion")
+    coordinations = [(s, c) for s, _ in parsed if (c := coordination(s)) is not None]
     return inversion_task(coordinations, len(sentences), rng, options)
 
 

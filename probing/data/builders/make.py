@@ -1,21 +1,16 @@
-"""Makes the ten tasks from parsed text, and from the built-in grammar.
-
-`make_tasks` writes into a folder, for each task:
+"""Makes the ten tasks from parsed text, and from the built-in grammar. `make_tasks` writes into a folder, for each task:
 
     <task>.txt          the task: split TAB label TAB sentence
          .card.json     definition, filters, counts per class and split, balance, hash of the source, seed
          .groups.txt    on line i the group of line i of the task's file; only where there are groups
 
-Sentences of one group are not independent. Where the split is drawn by form, the group is the form (the target form of tense and
-number, the pair of forms that odd man out exchanges); for all other tasks it is the document, where the corpus names documents
-(GUM's table, `# newdoc` in CoNLL-U). No sentence of the corpus occurs twice in a task; sentences that differ in case only count as
-one, other near-duplicates stay.
+Sentences of one group are not independent. Where the split is drawn by form, the group is the form; for all other tasks it is the
+document, where the corpus names documents (GUM's table, `# newdoc` in CoNLL-U). No sentence of the corpus occurs twice in a task;
+sentences that differ in case only count as one, other near-duplicates stay.
 
 A corpus with constituents gives the ten tasks of Conneau et al. 2018 (`PENN`); one with dependencies gives substitutes with other
-names where constituents are needed (`UD`); plain sentences give the tasks that need no parse. If the corpus is too small for a
-task, the others are made, and `left_out.json` records the reason.
-
-Every task draws from a generator of its own (seed and name), so that its bytes do not depend on which other tasks are made.
+names where constituents are needed (`UD`); plain sentences give the tasks that need no parse. `left_out.json` records why a task is
+not made. Every task draws from a generator of its own (seed and name): its bytes do not depend on which other tasks are made.
 """
 
 from __future__ import annotations
@@ -67,7 +62,7 @@ UD = tuple(
 SHORTEST, LONGEST = 5, 28
 LEFT_OUT = "left_out.json"
 ENDINGS = (".txt", ".groups.txt", ".card.json")
-MIN_PER_SPLIT = 30
+MIN_PER_SPLIT = 30  # the 95 % interval of a share of 30 sentences is ±18 points wide
 
 
 def make_tasks(
@@ -91,9 +86,8 @@ def make_tasks(
         source, source_sha256: recorded in the cards.
         tasks: names of `BUILDERS`; None takes `UD` for dependencies without trees and `PENN` for all else.
         min_per_split: sentences that every class must have in each of train, dev and test after filters and balancing,
-            else the task is not made. The default is 30: the 95 % interval of a share of 30 sentences is ±18 points wide.
-            Tasks with classes by frequency (lengths, depths, top structures) drop rare classes first, word_content
-            counts all its words together (`probing.data.builders.surface`).
+            else the task is not made. Tasks with classes by frequency (lengths, depths, top structures) drop rare classes first,
+            word_content counts all its words together.
 
     Returns:
         for each task its card, or the reason why it was not made.

@@ -1,10 +1,8 @@
-"""Seeded splits and balance, for all builders.
+"""Seeded splits and balance, for all builders: labelled rows get a split, and some are dropped until classes have equal size in it.
 
-A builder makes labelled rows; the functions of this module give them a split and drop some until the classes have equal size in
-every split. Splits: the corpus' own where it has all three, else 80/10/10 within each class, drawn with the seed; or by target
-form, so that a form occurs in one split only (Conneau et al. 2018: "a verb form can only occur in one of the partitions"). Where a
-tenth of a class is less than `min_per_split`, dev and test get `min_per_split` of it each, and train the rest, which is never less
-than half.
+Splits: the corpus' own where it has all three, else 80/10/10 within each class, drawn with the seed; or by target form, so that a
+form occurs in one split only (Conneau et al. 2018). Where a tenth of a class is less than `min_per_split`, dev and test get
+`min_per_split` of it each, and train the rest, which is never less than half.
 
 The frequency limits of the paper (100-5,000 for target forms, 40-400 for odd man out) apply to 120,000 sentences a task; for n
 eligible sentences below that they are scaled by n / 120,000, never below 2 occurrences.
@@ -20,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from probing.data.readers.parsed import Sentence
+from probing.data.readers.parsed import Node, Sentence
 from probing.errors import DataError
 
 SHARES = {"tr": 0.8, "va": 0.1, "te": 0.1}
@@ -81,6 +79,18 @@ class Options:
         if self.official:
             return all(counts[split] >= self.min_per_split for split in SHARES)
         return held_out(counts.total(), self.min_per_split) >= self.min_per_split
+
+
+def with_trees(sentences: Sequence[Sentence], instead: str) -> list[tuple[Sentence, Node]]:
+    """Sentences with their constituency trees.
+
+    Raises:
+        LeftOut: no sentence has one; `instead` is the task for dependencies.
+    """
+    pairs = [(s, s.tree) for s in sentences if s.tree is not None]
+    if not pairs:
+        raise LeftOut(f"no constituency trees in this corpus; a dependency treebank has {instead} instead")
+    return pairs
 
 
 def scaled(low: int, high: int, n: int) -> tuple[int, int]:

@@ -1,31 +1,23 @@
 """Semantic tasks whose targets are word forms: tense, subject and object number, odd man out.
 
-Tense (past_present): PAST where the main clause's finite verb is VBD, PRES where it is VBP or VBZ. SubjNum, ObjNum
-(subj_number, obj_number): NN or NNS of the head of the main clause's subject or direct object, common nouns only
-(see `probing.data.builders.clause`). Target forms have a corpus frequency of 100-5,000 and each occurs in one split only.
-SOMO (odd_man_out): in half of the sentences (C) one noun or verb is replaced by another form of the same tag, such that the two
-bigrams with the neighbours are attested with frequencies comparable to the original's, here: each within a factor of two. Target
-and replacement have a corpus frequency of 40-400; a form serves as replacement in one split only; no sentence occurs in both
-versions.
+Odd man out: words are replaced by exchange. Of two sentences, one with x and one with y, each of which may hold the other's word,
+both are changed (C) or neither (O), at random: the C sentences of a split hold the same words as without the changes, and no count
+of words separates C from O. Each form is exchanged with one other form only, both in the same split; the pairs of forms are chosen,
+largest first, by the number of pairs of sentences that they give. The two bigrams with the neighbours must be attested with
+frequencies "comparable" to the original's: within a factor of two.
 
-Words are replaced by exchange: of two sentences, one with x and one with y, each of which may hold the other's word, both are
-changed (C) or neither (O), at random. So the C sentences of a split hold the same words as without the changes, and no count of
-words separates C from O. (If replacements were drawn freely, a form that replaces in train would occur in test only where it
-belongs, and a classifier of words would be below chance.) Each form is exchanged with one other form only, both in the same split;
-the pairs of forms are chosen, largest first, by the number of pairs of sentences that they give.
-
-Limits are those of 120,000 sentences, scaled for a smaller corpus (`probing.data.builders.sampling`). Frequencies are of the forms
-as they are (odd man out) or lower-cased, per tag, in the given corpus. A corpus' own splits are not used: few sentences fit both
-those and the split by form. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
+Frequencies are of the forms as they are (odd man out) or lower-cased, per tag, in the given corpus; their limits are scaled for a
+small one (`probing.data.builders.sampling`). A corpus' own splits are not used: few sentences fit both those and the split by form.
+Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,6 +33,7 @@ from probing.data.builders.sampling import (
     check_size,
     scaled,
     shuffled,
+    with_trees,
 )
 from probing.data.readers.parsed import Node, Sentence
 
@@ -60,11 +53,9 @@ def tag_task(
     about: str,
 ) -> Built:
     """The label of one word of the tree, by its tag; `instead` names the task for dependencies."""
-    if not any(s.tree for s in sentences):
-        raise LeftOut(f"no constituency trees in this corpus; a dependency treebank has {instead} instead")
     labelled = []
-    for sentence in sentences:
-        word = target(sentence.tree) if sentence.tree else None
+    for sentence, tree in with_trees(sentences, instead):
+        word = target(tree)
         if word is not None and word.label in labels:
             labelled.append((sentence, labels[word.label], (word.word or "").lower()))
     frequency = Counter((t.lower(), labels[k]) for s in sentences for t, k in zip(s.tokens, s.tags, strict=True) if k in labels)
@@ -138,17 +129,15 @@ def replacement_task(
     low, high = scaled(40, 400, len(sentences))
     candidates = replacements(sentences, tags, low, high)
     pairs = exchanges([s.tokens for s in sentences], tags, candidates, rng)
-    splits = by_form([Row(None, "", (), " ".join(sorted(pair))) for pair, _ in pairs], options, rng)
+    splits = by_form([Row(None, "", (), pair.forms) for pair in pairs], options, rng)
     rows: list[Row] = []
     for split in SHARES:
-        inside = [(row.group, pair) for row, (_, pair) in zip(splits, pairs, strict=True) if row.split == split]
+        inside = [pair for row, pair in zip(splits, pairs, strict=True) if row.split == split]
         order = [inside[i] for i in rng.permutation(len(inside))]
         half = len(order) // 2
-        for number, (group, pair) in enumerate(order[: 2 * half]):
-            if number < half:
-                rows += [Row(split, "C", tokens, group) for tokens in pair.changed]
-            else:
-                rows += [Row(split, "O", tokens, group) for tokens in pair.original]
+        for label, members in (("C", order[:half]), ("O", order[half : 2 * half])):
+            for pair in members:
+                rows += [Row(split, label, tokens, pair.forms) for tokens in (pair.changed if label == "C" else pair.original)]
     if not rows:
         raise LeftOut("too small: no two sentences can exchange a noun or verb; give a larger corpus")
     check_size(rows, ["C", "O"], options)
@@ -172,10 +161,10 @@ def replacement_task(
     )
 
 
-@dataclass(frozen=True)
-class Exchange:
-    """Two sentences, and both with one word of each in place of the other's."""
+class Exchange(NamedTuple):
+    """The two forms, two sentences, and both with one form in place of the other."""
 
+    forms: str
     original: tuple[tuple[str, ...], tuple[str, ...]]
     changed: tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -185,7 +174,7 @@ def exchanges(
     tags: Sequence[tuple[str, ...]],
     candidates: dict[int, dict[int, list[str]]],
     rng: np.random.Generator,
-) -> list[tuple[tuple[str, str], Exchange]]:
+) -> list[Exchange]:
     """Pairs of forms, each form in one pair, and pairs of sentences that can exchange them, each sentence in one pair.
 
     `candidates` is the result of `replacements`.
@@ -200,7 +189,7 @@ def exchanges(
     taken_forms: set[str] = set()
     taken: set[int] = set()
     known = set(texts)
-    pairs: list[tuple[tuple[str, str], Exchange]] = []
+    pairs: list[Exchange] = []
     heapify(queue)
     while queue:
         most, x, y, tag = heappop(queue)
@@ -219,7 +208,7 @@ def exchanges(
                 if i != j and not {i, j} & taken and changed[0] != changed[1] and not known & set(changed):
                     taken |= {i, j}
                     known |= set(changed)
-                    pairs.append(((x, y), Exchange((texts[i], texts[j]), changed)))
+                    pairs.append(Exchange(f"{x} {y}", (texts[i], texts[j]), changed))
                     back.remove((j, q))
                     break
     return pairs
@@ -248,16 +237,12 @@ def replacements(
         likely = [
             new
             for new in after[left, tag] & before[right, tag]
-            if new.lower() != old.lower() and comparable(pair, (bigrams[left, new], bigrams[new, right]))
+            if new.lower() != old.lower()
+            and all(a <= 2 * b and b <= 2 * a for a, b in zip(pair, (bigrams[left, new], bigrams[new, right]), strict=True))
         ]
         if likely:
             forms[number][i] = sorted(likely)
     return dict(forms)
-
-
-def comparable(old: tuple[int, int], new: tuple[int, int]) -> bool:
-    """Whether both bigram frequencies lie within a factor of two of each other."""
-    return all(a <= 2 * b and b <= 2 * a for a, b in zip(old, new, strict=True))
 
 
 def replaced(tokens: Sequence[str], position: int, form: str) -> tuple[str, ...]:

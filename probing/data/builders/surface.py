@@ -1,13 +1,9 @@
 """Surface tasks: sentence length and word content. They need tokens only, so any text serves.
 
-SentLen (sentence_length): six bins of 5-8, 9-12, 13-16, 17-20, 21-25, 26-28 tokens, labelled 0-5.
-WC (word_content): 1,000 lower-cased words of at least four characters, taken by frequency rank from position 2,001
-onwards; a sentence holds exactly one of them, exactly once. A small corpus has neither that rank nor that many
-sentences a word: then the offset is lowered to the one that gives most words with ten sentences each (eight in train,
-one in dev, one in test), and the card records their number. So many classes cannot each have `min_per_split`
-sentences in a split: instead every split must hold as many sentences as that of a task of two classes, 2 ×
-`min_per_split`. WC does not use a corpus' own splits, since each of its words must occur in all three. Definitions:
-facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
+A small corpus has neither words of rank 2,001 nor 1,000 of them with ten sentences each (eight in train, one in dev, one in test):
+then the offset is the one that gives most words. So many classes cannot each have `min_per_split` sentences in a split: instead
+every split must hold 2 × `min_per_split`. Word content does not use a corpus' own splits, since each word must occur in all three.
+Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 """
 
 from __future__ import annotations

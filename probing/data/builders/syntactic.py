@@ -1,20 +1,13 @@
 """Syntactic tasks: tree depth, top constituents (both from Penn-style trees) and bigram shift (from tokens alone).
 
-TreeDepth (tree_depth): nodes on the longest path, ROOT and the tag node included, values 5-12; sentences are drawn to a bivariate
-Gaussian with diagonal covariance, so that length does not reveal depth. TopConst (top_constituents): the labels of the children of
-the phrase under ROOT, function tags stripped, joined by `_`; the 19 most frequent and OTHER; sequences with punctuation or quotes
-inside, or that do not end in `.`, are excluded (also from OTHER). BShift (bigram_shift): in half of the sentences (I) two adjacent
-tokens are swapped, neither the first of the sentence, neither punctuation, and not the same word; sentences with double quotes are
-excluded. The others (O) could be swapped, too. Definitions: facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
-
-Tokens are those of the corpus, not Moses' as in the original. Punctuation is a token without letter or digit.
+Tokens are those of the corpus, not Moses' as in the original. Punctuation is a token without letter or digit. Definitions:
+facebookresearch/SentEval, data/probing/README.md; Conneau et al. 2018.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -29,6 +22,7 @@ from probing.data.builders.sampling import (
     decorrelated,
     large_classes,
     shuffled,
+    with_trees,
 )
 from probing.data.readers.parsed import Node, Sentence
 
@@ -39,22 +33,16 @@ QUOTES = {'"', "``", "''", "“", "”", "„", "«", "»"}
 
 def tree_depth(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Depth of the constituency tree, independent of length."""
-    parsed = [s for s in sentences if s.tree is not None]
-    if not parsed:
-        raise LeftOut("no constituency trees in this corpus; a dependency treebank has ud_tree_depth instead")
+    parsed = [(s, tree.depth) for s, tree in with_trees(sentences, "ud_tree_depth")]
     about = "Nodes on the longest path of the constituency tree, ROOT and the tag node counted, the word not"
-    return depth_task(parsed, [s.tree.depth if s.tree else 0 for s in parsed], DEPTHS, about, rng, options)
+    return depth_task(parsed, DEPTHS, about, rng, options)
 
 
 def depth_task(
-    sentences: Sequence[Sentence],
-    depths: Sequence[int],
-    allowed: range,
-    about: str,
-    rng: np.random.Generator,
-    options: Options,
+    parsed: Sequence[tuple[Sentence, int]], allowed: range, about: str, rng: np.random.Generator, options: Options
 ) -> Built:
     """Draw sentences so that depth and length are independent; for constituents and dependencies."""
+    sentences, depths = zip(*parsed, strict=True)
     lengths = [len(s.tokens) for s in sentences]
     least = 4 * options.min_per_split  # see `held_out`
     if options.official:
@@ -88,18 +76,13 @@ def depth_task(
 
 def top_constituents(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """The sequence of constituents below the phrase under ROOT."""
-    parsed = [s for s in sentences if s.tree is not None]
-    if not parsed:
-        raise LeftOut("no constituency trees in this corpus; a dependency treebank has ud_top_relations instead")
-    sequences = [(s, top_sequence(s.tree)) for s in parsed if s.tree is not None]
+    sequences = [(s, top_sequence(tree)) for s, tree in with_trees(sentences, "ud_top_relations")]
     kept = [(s, "_".join(labels)) for s, labels in sequences if proper_sequence(labels)]
-    built = frequent_task(kept, rng, options)
-    return replace(
-        built,
-        definition="Labels of the children of the phrase under ROOT, function tags stripped: the most frequent and OTHER; "
-        "sequences with punctuation or quotes inside, or that do not end in '.', are left out.",
-        filters={"trees": len(parsed), **built.filters},
+    definition = (
+        "Labels of the children of the phrase under ROOT, function tags stripped: the most frequent and OTHER; "
+        "sequences with punctuation or quotes inside, or that do not end in '.', are left out."
     )
+    return frequent_task(kept, len(sequences), definition, rng, options)
 
 
 def top_sequence(tree: Node) -> list[str]:
@@ -115,20 +98,32 @@ def proper_sequence(labels: Sequence[str]) -> bool:
     )
 
 
-def frequent_task(labelled: Sequence[tuple[Sentence, str]], rng: np.random.Generator, options: Options) -> Built:
-    """The 19 most frequent labels and OTHER; fewer in a small corpus: each must have `min_per_split` in every split."""
+def frequent_task(
+    labelled: Sequence[tuple[Sentence, str]], n_trees: int, definition: str, rng: np.random.Generator, options: Options
+) -> Built:
+    """The 19 most frequent labels and OTHER; fewer in a small corpus: each must have `min_per_split` in every split.
+
+    `n_trees` is the number of trees in the corpus.
+    """
     counts = Counter(label for _, label in labelled)
     ranked = sorted(counts, key=lambda k: (-counts[k], k))
     for n in range(min(FREQUENT, len(ranked)), 0, -1):
         frequent = set(ranked[:n])
-        classes = [k if k in frequent else "OTHER" for _, k in labelled]
-        if large_classes(((k, s) for k, (s, _) in zip(classes, labelled, strict=True)), options)[1]:
+        classes = [(k if k in frequent else "OTHER", s) for s, k in labelled]
+        if large_classes(classes, options)[1]:
             continue
-        candidates = [Row.of(s, k) for k, (s, _) in zip(classes, labelled, strict=True)]
-        rows = balanced(by_class(candidates, options, rng), options, rng)
-        details = {"classes": len({row.label for row in rows}), "classes in the paper": FREQUENT + 1}
-        most = {k: counts[k] for k in ranked[: FREQUENT + 6]}
-        return Built(tuple(rows), "", options.split, {"eligible": len(labelled)}, {**details, "most frequent": most})
+        rows = balanced(by_class([Row.of(s, k) for k, s in classes], options, rng), options, rng)
+        return Built(
+            rows=tuple(rows),
+            definition=definition,
+            split=options.split,
+            filters={"trees": n_trees, "eligible": len(labelled)},
+            details={
+                "classes": len({row.label for row in rows}),
+                "classes in the paper": FREQUENT + 1,
+                "most frequent": {k: counts[k] for k in ranked[: FREQUENT + 6]},
+            },
+        )
     raise LeftOut(
         f"too small: no structure and the rest have {options.min_per_split} sentences in every split; give a larger corpus or "
         "lower min_per_split"

@@ -1,21 +1,13 @@
 """The tasks from Universal Dependencies: substitutes under their own names, not comparable with the originals.
 
-ud_tree_depth: words on the longest path from the root, punctuation not counted, drawn independent of length as in
-TreeDepth. ud_top_relations: the clause-level relations of the root's dependents (`CLAUSAL`: arguments, adverbials,
-clauses, conjuncts) in their order, ROOT at its own place, subtypes stripped; sentences that end in punctuation and
-have none among the dependents before; the 19 most frequent and OTHER (TopConst).
-ud_past_present: tense of the one finite word of the main clause, if it is the root, its copula or its auxiliary of the
-passive, and in no other mood than the indicative (Tense): PRES for Tense=Pres, PAST for Tense=Past, Imp, Pqp. All clauses
-with another auxiliary (`aux`, and its subtypes except aux:pass) are excluded: the tense of an auxiliary is not that of the
+ud_top_relations: `CLAUSAL` relations of the root's dependents (arguments, adverbials, clauses, conjuncts).
+ud_past_present: clauses with an auxiliary (`aux`, and its subtypes except aux:pass) are excluded: its tense is not that of the
 clause (perfect "hat gesehen", "a vu", "has seen"; future "wird sehen"), and if only those in the present were excluded, an
-auxiliary would reveal the class. Subjunctive and conditional are excluded, too ("wäre" is Tense=Past, "serait" Tense=Pres,
-and neither is about that time). A main verb that governs an infinitive has the label of its own tense: French "va arriver"
-is PRES.
-ud_subj_number, ud_obj_number: Number=Sing or Number=Plur of the nominal subject or the object of the root, common nouns
-only (SubjNum, ObjNum). Forms are split and filtered as in the originals.
-ud_odd_man_out: same universal tag and same features in place of the same Penn tag (SOMO). ud_coordination_inversion:
-root and conj joined by the only CCONJ, each with a subject (CoordInv); a first word keeps its case where the corpus
-has that case mid-sentence. Words inside a multiword token are never replaced, and never stand at a clause's edge.
+auxiliary would reveal the class. So are other moods than the indicative ("wäre" is Tense=Past, "serait" Tense=Pres, and neither is
+about that time). A main verb that governs an infinitive has the label of its own tense: French "va arriver" is PRES.
+ud_odd_man_out: same universal tag and same features in place of the same Penn tag. ud_coordination_inversion: root and conj joined
+by the only CCONJ, each with a subject; a first word keeps its case where the corpus has that case mid-sentence. Words inside a
+multiword token are never replaced, and never stand at a clause's edge.
 Relations and features: universaldependencies.org/u; the originals: facebookresearch/SentEval, data/probing/README.md.
 """
 
@@ -23,7 +15,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -53,43 +44,31 @@ def parsed(sentences: Sequence[Sentence]) -> list[tuple[Sentence, Dependencies]]
     return pairs
 
 
-def root_of(tree: Dependencies) -> int:
-    return tree.heads.index(-1)
-
-
 def ud_tree_depth(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """Depth of the dependency tree, independent of length."""
-    pairs = parsed(sentences)
     about = "Words on the longest path from the root of the dependency tree, punctuation not counted"
-    return depth_task([s for s, _ in pairs], [depth(tree) for _, tree in pairs], DEPTHS, about, rng, options)
+    return depth_task([(s, depth(tree)) for s, tree in parsed(sentences)], DEPTHS, about, rng, options)
 
 
 def depth(tree: Dependencies) -> int:
     """Words on the longest path from the root, the root included, punctuation not counted."""
-    longest = 1
-    for word, tag in enumerate(tree.upos):
-        steps = 0
-        while word >= 0 and tag != "PUNCT":
-            word, steps = tree.heads[word], steps + 1
-        longest = max(longest, steps)
-    return longest
+    return max((len(path(tree, word)) for word, tag in enumerate(tree.upos) if tag != "PUNCT"), default=1)
 
 
 def ud_top_relations(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
     """The sequence of relations below the root."""
     pairs = parsed(sentences)
     labelled = [(s, sequence) for s, tree in pairs if (sequence := top_relations(tree)) is not None]
-    return replace(
-        frequent_task(labelled, rng, options),
-        definition="Clause-level relations of the root's dependents in order, with ROOT at its place, subtypes stripped: the most "
-        "frequent and OTHER; sentences end in punctuation and have none among these dependents before.",
-        filters={"trees": len(pairs), "eligible": len(labelled)},
+    definition = (
+        "Clause-level relations of the root's dependents in order, with ROOT at its place, subtypes stripped: the most "
+        "frequent and OTHER; sentences end in punctuation and have none among these dependents before."
     )
+    return frequent_task(labelled, len(pairs), definition, rng, options)
 
 
 def top_relations(tree: Dependencies) -> str | None:
     """The relations as in nsubj_ROOT_obj; None where punctuation stands inside or not at the end."""
-    root = root_of(tree)
+    root = tree.root
     around = sorted([root, *tree.children(root)])
     if tree.upos[-1] != "PUNCT" or around[-1] != len(tree.heads) - 1:
         return None
@@ -102,7 +81,7 @@ def top_relations(tree: Dependencies) -> str | None:
 
 def finite_word(tree: Dependencies) -> int | None:
     """The one finite word among the root, its copulas and its passive auxiliaries, if indicative; None with another auxiliary."""
-    root = root_of(tree)
+    root = tree.root
     helpers = [word for word in tree.children(root) if tree.relation(word) in ("aux", "cop")]
     if any(tree.relation(word) == "aux" and not tree.relations[word].startswith("aux:pass") for word in helpers):
         return None
@@ -115,12 +94,12 @@ def subject(tree: Dependencies) -> int | None:
 
 
 def direct_object(tree: Dependencies) -> int | None:
-    return only_noun(tree, "obj") if tree.upos[root_of(tree)] == "VERB" else None
+    return only_noun(tree, "obj") if tree.upos[tree.root] == "VERB" else None
 
 
 def only_noun(tree: Dependencies, relation: str) -> int | None:
     """The one dependent of the root in this relation, if it is a common noun that is not coordinated."""
-    words = [word for word in tree.children(root_of(tree)) if tree.relation(word) == relation]
+    words = [word for word in tree.children(tree.root) if tree.relation(word) == relation]
     if len(words) != 1 or tree.upos[words[0]] != "NOUN":
         return None
     return None if any(tree.relation(word) == "conj" for word in tree.children(words[0])) else words[0]
@@ -197,7 +176,7 @@ def ud_coordination_inversion(sentences: Sequence[Sentence], rng: np.random.Gene
 
 def ud_coordination(sentence: Sentence, tree: Dependencies, inside: Counter[str]) -> Coordination | None:
     """The coordination of root and conj by the only CCONJ, or None; `inside` counts tokens inside of sentences."""
-    root, n = root_of(tree), len(tree.heads)
+    root, n = tree.root, len(tree.heads)
     conjuncts = [word for word in tree.children(root) if tree.relation(word) == "conj"]
     if len(conjuncts) != 1 or list(tree.upos).count("CCONJ") != 1 or len(set(tree.token)) != n:
         return None

@@ -15,8 +15,9 @@ tie without noise. The first three families are those of Zhang et al. 2021 (AAAI
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -99,8 +100,7 @@ def chain(family: str, text: str) -> Expression:
         raise DataError(f"{text!r} is no expression of {family} ({', '.join(BINDING)} have operators of their own)")
     if variables != [f"x{i + 1}" for i in range(len(operators) + 1)]:
         raise DataError(f"{text!r}: variables are x1, x2, .. in order, with an operator between two")
-    groups = _runs({operator: operator in BINDING[family] for operator in operators}, operators)
-    return Expression(family, text, tuple(groups), FAMILIES[family].ties, FAMILIES[family].sides)
+    return Expression(family, text, tuple(_runs(family, operators)), FAMILIES[family].ties, FAMILIES[family].sides)
 
 
 def random_segment(n: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -110,11 +110,11 @@ def random_segment(n: int, rng: np.random.Generator) -> tuple[int, int]:
     return start, start + length
 
 
-def _runs(binding: Mapping[str, bool], operators: Sequence[str]) -> list[Group]:
+def _runs(family: str, operators: Sequence[str]) -> list[Group]:
     """The groups of neighbours that only binding operators join."""
     groups, first = [], 0
     for i, operator in enumerate([*operators, None]):
-        if operator is None or not binding[operator]:
+        if operator not in BINDING[family]:
             if i > first:
                 groups.append((1, tuple(range(first, i + 1))))
             first = i + 1
@@ -125,12 +125,9 @@ def _chain(operators: Sequence[str]) -> str:
     return "x1" + "".join(f" {operator} x{i}" for i, operator in enumerate(operators, 2))
 
 
-def _uniform(family: str) -> Callable[[np.random.Generator, int, Sequence[str]], tuple[str, list[Group]]]:
-    def make(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
-        chosen = [operators[i] for i in rng.integers(len(operators), size=n - 1)]
-        return _chain(chosen), _runs({operator: operator in BINDING[family] for operator in operators}, chosen)
-
-    return make
+def _uniform(rng: np.random.Generator, n: int, operators: Sequence[str], family: str) -> tuple[str, list[Group]]:
+    chosen = [operators[i] for i in rng.integers(len(operators), size=n - 1)]
+    return _chain(chosen), _runs(family, chosen)
 
 
 def _exponential(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
@@ -139,19 +136,19 @@ def _exponential(rng: np.random.Generator, n: int, operators: Sequence[str]) -> 
         before = chosen[-1] if chosen else "+"
         allowed = [o for o in operators if o == "+" or before == "+" or (before == "*" and o == "*")]
         chosen.append(allowed[rng.integers(len(allowed))])
-    return _chain(chosen), _runs({operator: operator in BINDING["exponential"] for operator in operators}, chosen)
+    return _chain(chosen), _runs("exponential", chosen)
 
 
-def _sum(terms: Sequence[tuple[float, Sequence[int]]]) -> str:
-    """The terms of a sum of products, by their first variable: `0.52 * x1 * x2 - 1.2 * x3`."""
+def _sum(terms: Sequence[tuple[float, tuple[int, ...]]]) -> tuple[str, list[Group]]:
+    """A sum of products, ordered by their variables, as in `0.52 * x1 * x2 - 1.2 * x3`, and its groups."""
     pieces = []
-    for coefficient, players in sorted(terms, key=lambda term: tuple(term[1])):
+    for coefficient, players in sorted(terms, key=lambda term: term[1]):
         sign = "-" if coefficient < 0 else "+"
         pieces.append(f"{sign} {abs(coefficient):.2f} * " + " * ".join(f"x{i + 1}" for i in players))
-    return " ".join(pieces).removeprefix("+ ")
+    return " ".join(pieces).removeprefix("+ "), [(1 if c > 0 else -1, players) for c, players in terms if len(players) > 1]
 
 
-def _coefficient(rng: np.random.Generator, signed: bool) -> float:
+def _coefficient(rng: np.random.Generator, signed: bool = True) -> float:
     size = float(np.round(rng.uniform(0.5, 2), 2))
     return -size if signed and rng.random() < 0.5 else size
 
@@ -167,8 +164,7 @@ def _blocks(rng: np.random.Generator, n: int, sizes: Sequence[int]) -> list[rang
 
 
 def _products(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
-    terms = [(_coefficient(rng, signed=True), tuple(block)) for block in _blocks(rng, n, (1, 2, 3, 4))]
-    return _sum(terms), [(1 if c > 0 else -1, players) for c, players in terms if len(players) > 1]
+    return _sum([(_coefficient(rng), tuple(block)) for block in _blocks(rng, n, (1, 2, 3, 4))])
 
 
 def _overlapping(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
@@ -176,8 +172,7 @@ def _overlapping(rng: np.random.Generator, n: int, operators: Sequence[str]) -> 
     for block in _blocks(rng, n, (1, 2, 3)):
         shared = block.start > 0 and rng.random() < 0.6
         groups.append(tuple(range(block.start - shared, block.stop)))
-    terms = [(_coefficient(rng, signed=False), players) for players in groups]
-    return _sum(terms), [(1, players) for players in groups if len(players) > 1]
+    return _sum([(_coefficient(rng, signed=False), players) for players in groups])
 
 
 def _nonadjacent(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
@@ -185,18 +180,18 @@ def _nonadjacent(rng: np.random.Generator, n: int, operators: Sequence[str]) -> 
     for block in _blocks(rng, n, (1, 3, 4, 5)):
         inner = block[1:-1]  # both ends are in the product, and at least one variable between them is not
         excluded = {i for i in inner if rng.random() < 0.3} | ({int(rng.choice(inner))} if inner else set(block[1:]))
-        terms.append((_coefficient(rng, signed=True), tuple(i for i in block if i not in excluded)))
-        terms += [(_coefficient(rng, signed=True), (i,)) for i in sorted(excluded)]
-    return _sum(terms), [(1 if c > 0 else -1, players) for c, players in terms if len(players) > 1]
+        terms.append((_coefficient(rng), tuple(i for i in block if i not in excluded)))
+        terms += [(_coefficient(rng), (i,)) for i in sorted(excluded)]
+    return _sum(terms)
 
 
 def _additive(rng: np.random.Generator, n: int, operators: Sequence[str]) -> tuple[str, list[Group]]:
-    return _sum([(_coefficient(rng, signed=True), (i,)) for i in range(n)]), []
+    return _sum([(_coefficient(rng), (i,)) for i in range(n)])
 
 
 FAMILIES = {
-    "add_multiply": Family(_uniform("add_multiply"), ("*", "+"), sides=("max",)),
-    "and_or": Family(_uniform("and_or"), ("&", "|"), ties=False, sides=("max",)),
+    "add_multiply": Family(partial(_uniform, family="add_multiply"), ("*", "+"), sides=("max",)),
+    "and_or": Family(partial(_uniform, family="and_or"), ("&", "|"), ties=False, sides=("max",)),
     "exponential": Family(_exponential, ("**", "*", "+"), sides=("max",)),
     "signed_products": Family(_products),
     "overlapping": Family(_overlapping),

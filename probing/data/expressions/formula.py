@@ -4,12 +4,11 @@ As a game, a variable is 1 if its player is present and 0 if absent (player i is
 of the formula's groups spans it; a group is a set of variables that one product (conjunction, power) joins. Groups of positive sign
 belong to the best partition, those of negative sign to the worst.
 
-Ties: where a formula is exactly additive across a link, joining and cutting give the same sum, and no method can decide. Such links
-are free (one of two scores ignores them). Of a group that must be broken (a positive one in the worst partition) one cut suffices,
-so all its links are free unless it has just one. AND-OR has no ties: an OR link is strictly negative.
+Where a formula is exactly additive across a link, joining and cutting give the same sum, and no method can decide: such a tie is
+free (one of two scores ignores it). Of a group that must be broken (a positive one in the worst partition) one cut suffices, so all
+its links are free unless it has just one. AND-OR has no ties: an OR link is strictly negative.
 
-Formulas are parsed from their tokens, never run as code. There are no parentheses, no division, and no unary minus except at the
-start.
+Formulas are never run as code. There are no parentheses, no division, and no unary minus except at the start.
 """
 
 from __future__ import annotations

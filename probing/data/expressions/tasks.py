@@ -2,12 +2,10 @@
 
     x1 + 0 * x3    the expression x1 + x2 * x3 where x2 is absent (0); the label is the value, a whole number
 
-A present variable is written as its name and an absent one as 0, so that the sentence is a formula of that value, and masking a
-variable replaces its word by 0. The input of all ones keeps the expression's own text.
-
-Every expression is drawn once and lies in one split (70, 10 and 20 %). Of its 2^n inputs `inputs` are drawn, each once: that of all
-ones always, the others so that each value of the expression is drawn about as often, even if few inputs give it. A dev or test
-expression with a value that train lacks (the largest sums) moves to train, so that a classifier knows every class.
+The sentence is a formula of its value, and masking a variable replaces its word by 0. Every expression is drawn once and lies in
+one split (70, 10 and 20 %). Of its 2^n inputs `inputs` are drawn, each once: that of all ones always, the others so that each value
+of the expression is drawn about as often. A dev or test expression with a value that train lacks moves to train, so that a
+classifier knows every class.
 
     ROOT/<family>.txt               split, value, sentence
         /<family>.expressions.tsv   the expressions as `write` writes them: train, dev, test in this order
@@ -46,12 +44,7 @@ def make_task(
 ) -> Path:
     """Make the three files of a family in `root` unless they are there; returns the path of the task file.
 
-    Args:
-        family: a key of `BINDING`.
-        count: distinct expressions.
-        variables: fewest and most variables.
-        inputs: sentences of an expression, at most; all where it has fewer inputs.
-        operators: of the family; one named twice is drawn twice as often; None: its own.
+    The options are those of `probing.data.sources.ExpressionCorpus`; `family` is a key of `BINDING`.
 
     Raises:
         ConfigError: options out of range, fewer distinct expressions than `count`, or files of other options in `root`.

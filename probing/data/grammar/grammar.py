@@ -1,14 +1,10 @@
 """The built-in corpus: a seeded English grammar that yields sentences of 5-28 tokens with their Penn-style trees.
 
-It has number and tense with agreement, transitive, ditransitive, intransitive and copular verbs, passives, perfect, progressive,
-modals and negation, complement clauses, questions and infinitives, relative clauses, adverbial clauses, coordination of clauses and
-of noun phrases, prepositional phrases, adverbs, imperatives, questions and fragments: all classes of the ten tasks occur. Verbs
-choose subjects and objects by class, and the second of two clauses often refers to the subject of the first by a pronoun, so that
-odd man out and coordination inversion can be answered. The depth of a sentence is drawn independently of its length.
-
-Lengths are drawn evenly over the six bins of the length task. No two sentences differ in a single token or in case only. There is
-no meaning beyond word classes, no contraction, and no punctuation inside of a sentence except one comma. Results on this corpus are
-named `grammar` and compare with no paper's.
+All classes of the ten tasks occur. Verbs choose subjects and objects by class, and the second of two clauses often refers to the
+subject of the first by a pronoun, so that odd man out and coordination inversion can be answered. The depth of a sentence is drawn
+independently of its length, lengths evenly over the six bins of the length task. No two sentences differ in a single token or in
+case only. There is no meaning beyond word classes, no contraction, and no punctuation inside of a sentence except one comma.
+Results on this corpus are named `grammar` and compare with no paper's.
 """
 
 from __future__ import annotations

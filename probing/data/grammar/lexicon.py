@@ -105,15 +105,8 @@ ADJECTIVES = {
     "abstract": "new strange simple important clever foolish difficult final serious terrible wonderful dangerous brilliant "
     "obvious complicated unusual ridiculous sensible",
 }
-ADJECTIVE_OF = {
-    "woman": "person",
-    "man": "person",
-    "worker": "person",
-    "animal": "animal",
-    "food": "food",
-    "abstract": "abstract",
-}
-ADJECTIVE_OF |= {"person": "person", "building": "location", "place": "location"}
+ADJECTIVE_OF = {kind: kind for kind in ("person", "animal", "food", "abstract")}
+ADJECTIVE_OF |= dict.fromkeys(("woman", "man", "worker"), "person") | dict.fromkeys(("building", "place"), "location")
 MANNER = (
     "quickly slowly quietly carefully loudly happily secretly badly gladly politely nervously suddenly calmly bravely angrily "
     "eagerly gently patiently cheerfully stubbornly"

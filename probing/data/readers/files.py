@@ -1,11 +1,9 @@
 """Reads bytes, text, lines or JSON from a path; every reader of a format goes through this module.
 
-Text is UTF-8, plain, .gz or .xz. A byte order mark at the head of a file is dropped; a file in UTF-16 or UTF-32, an archive or
-another binary file raises an error that names its kind. A line ends at LF or CRLF, and in a file without any LF at CR; any other CR
-is a blank within its line, and U+2028 and the like are characters.
-
-A mark at the head of a *later* line is an error, too: files were joined there, and only the user can judge whether that line is a
-second header. Within a line U+FEFF is a character, as Unicode says.
+Text is UTF-8, plain, .gz or .xz. A byte order mark at the head of a file is dropped; at the head of a later line it is an error,
+since files were joined there. A file in UTF-16 or UTF-32, an archive or another binary file raises an error that names its kind. A
+line ends at LF or CRLF, and in a file without any LF at CR; any other CR is a blank within its line, and U+2028 and the like are
+characters.
 """
 
 from __future__ import annotations
@@ -52,6 +50,16 @@ _KINDS = {
     rb"\x89HDF\r\n": "HDF5, not text",
     rb"\x93NUMPY": "an array of numpy, not text",
 }
+
+
+def bare_name(path: Path) -> str:
+    """The file's name without .gz and .xz."""
+    return path.name.removesuffix(".gz").removesuffix(".xz")
+
+
+def bare_suffix(path: Path) -> str:
+    """The ending of the file's name in lower case, without .gz and .xz."""
+    return Path(bare_name(path)).suffix.lower()
 
 
 def find_file(root: Path, name: str) -> Path | None:

@@ -56,6 +56,10 @@ class Dependencies:
     forms: tuple[str, ...]
     token: tuple[int, ...]
 
+    @property
+    def root(self) -> int:
+        return self.heads.index(-1)
+
     def children(self, head: int) -> list[int]:
         return [word for word, above in enumerate(self.heads) if above == head]
 

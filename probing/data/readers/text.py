@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from probing.data.readers.files import decoded, read_text
-from probing.data.readers.senteval import is_row
+from probing.data.readers.files import bare_suffix, decoded, read_text
+from probing.data.readers.formats import is_row
 from probing.errors import DataError
 
 
@@ -23,14 +23,8 @@ def sentences(path: Path, longest: int = 64) -> Iterator[str]:
     Raises:
         DataError: a file that is missing or cannot be read, a zip with other files than word/tag, or a row of a task's file.
     """
-    name = path.name.lower().removesuffix(".gz").removesuffix(".xz")
-    if name.endswith(".zip"):
-        lines = _brown(path)
-    elif name.endswith((".conllu", ".conll")):
-        lines = _conllu(path)
-    else:
-        lines = _plain(path)
-    for tokens in lines:
+    read = {".zip": _brown, ".conllu": _conllu, ".conll": _conllu}.get(bare_suffix(path), _plain)
+    for tokens in read(path):
         for piece in cut(tokens, longest):
             yield " ".join(piece)
 
