@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from probing.config import build, read
 from probing.probes.base import ProbeProtocol
+
+if TYPE_CHECKING:
+    from probing.probes.logistic_cv import LogisticPathCV
+
+__all__ = ["LogisticPathCV", "ProbeProtocol", "as_probe", "load"]
 
 
 def load(preset: str, /, **options: Any) -> ProbeProtocol:
     """Return the protocol of a preset (`probing list probes`), with options replaced; ConfigError if one is unknown or wrong."""
     probe: ProbeProtocol = build({**read("probe", preset), **options}, f"probe {preset}")
     return probe
+
+
+def as_probe(given: Any) -> ProbeProtocol:
+    """Return the protocol that `given` is, or names, or that a scikit-learn classifier makes; ConfigError for anything else."""
+    if isinstance(given, str):
+        return load(given)
+    if not isinstance(given, type) and all(hasattr(given, name) for name in ("name", "settings", "columns", "fit")):
+        protocol: ProbeProtocol = given
+        return protocol
+    from probing.probes.estimator import EstimatorProbe, check_object
+
+    check_object(given)
+    return EstimatorProbe(given)
+
+
+if not TYPE_CHECKING:  # scikit-learn is imported only by those who ask for it
+
+    def __getattr__(name: str) -> Any:
+        if name == "LogisticPathCV":
+            from probing.probes.logistic_cv import LogisticPathCV
+
+            return LogisticPathCV
+        raise AttributeError(f"module 'probing.probes' has no attribute {name!r}")

@@ -14,7 +14,7 @@ hardware, a run of the grid), and features are not rounded to 6 decimals as in J
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -62,6 +62,7 @@ class ProbeResult:
         converged: of the chosen fit; True for a protocol that stops by rule.
         edge: "lower end" or "upper end" if the chosen C (or L2, if tuned alone) is that of its grid, in any fold; else empty.
         left_out: the number of features that the protocol ignored because they are constant.
+        model: makes the fitted classifier of raw features (n, d), with `predict` to class indices; None where there is none.
     """
 
     predictions: Labels
@@ -71,6 +72,7 @@ class ProbeResult:
     converged: bool
     edge: str = ""
     left_out: int = 0
+    model: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
 
 
 Load = Callable[[Representation], SplitFeatures]
@@ -193,4 +195,5 @@ def best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, left_out: i
     settings = tuple(setting for setting, _ in path)
     edge = edge_of(chosen["C"], [setting["C"] for setting in settings])
     predicted = np.asarray(model.predict(x_test))
-    return ProbeResult(predicted, chosen["dev_accuracy"], {"C": chosen["C"]}, settings, chosen["converged"], edge, left_out)
+    choice, converged = {"C": chosen["C"]}, chosen["converged"]
+    return ProbeResult(predicted, chosen["dev_accuracy"], choice, settings, converged, edge, left_out, lambda: model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,11 +68,11 @@ class LogisticPath(ColumnProbe):
         if self.solver == "sklearn":
             for name, labels in label_sets.items():
                 path = self._sklearn_path(design, labels, z_dev.double().numpy(), grid)
-                yield name, best_of(path, z_test.double().numpy(), design.left_out)
+                yield name, _of_raw_features(best_of(path, z_test.double().numpy(), design.left_out), design)
             return
         train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
         for name, fits in zip(label_sets, fit_paths(design, train, n_classes, grid, (z_dev, dev), self.patience), strict=True):
-            yield name, best_of(self._tried(fits), z_test, design.left_out)
+            yield name, _of_raw_features(best_of(self._tried(fits), z_test, design.left_out), design)
 
     def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
         """Fit all folds of a cross-validation of x (n, d) at once; return a result for each, or None if the solver is
@@ -118,3 +118,18 @@ class LogisticPath(ColumnProbe):
             if np.argmax([setting["dev_accuracy"] for setting, _ in path]) + self.patience < len(path):
                 break
         return path
+
+
+def _of_raw_features(result: ProbeResult, design: Design) -> ProbeResult:
+    """The result with a model of raw features: that of standardised ones, with centring and scaling undone."""
+    from probing.probes.fitted import Linear
+
+    assert result.model is not None
+    model = result.model()
+
+    def undone() -> Linear:
+        if hasattr(model, "coef_"):
+            return Linear.undone(design, model.coef_, model.intercept_)
+        return Linear.undone(design, model.weights[:-1].T, model.weights[-1])
+
+    return replace(result, model=undone)

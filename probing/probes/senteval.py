@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from probing.probes.base import (
     edge_of,
     ordered_rows,
 )
-from probing.types import Labels, Representation
+from probing.probes.fitted import Scored
+from probing.types import Labels, Representation, Values
 
 ORDERS = ("file", "senteval")
 
@@ -164,9 +166,11 @@ class SentEvalTorch(ColumnProbe):
                 cell | {"dev_accuracy": run.dev_accuracy, "dev_curve": list(run.curve)}
                 for cell, run in zip(cells, own_runs, strict=True)
             )
-            predicted = order[own_runs[best].predict(blocks.test)]
+            chosen = own_runs[best]
+            predicted = order[chosen.predict(blocks.test)]
             edge = edge_of(cells[best]["l2"], self.l2) if len(grid) == len(self.l2) else ""  # a grid of L2 alone
-            yield name, ProbeResult(predicted, own_runs[best].dev_accuracy, cells[best], settings, True, edge)
+            model = partial(Scored, partial(_scores, chosen, np.argsort(order)))
+            yield name, ProbeResult(predicted, chosen.dev_accuracy, cells[best], settings, True, edge, model=model)
 
     def _order(self, labels: Labels, n_classes: int) -> Labels:
         """Return the class indices in the order in which the probe numbers the classes."""
@@ -175,3 +179,12 @@ class SentEvalTorch(ColumnProbe):
             return order
         classes, first = np.unique(labels, return_index=True)
         return np.r_[classes[np.argsort(first)], np.setdiff1d(order, classes)]
+
+
+def _scores(trained: Any, places: Labels, x: Any) -> Values:
+    """Scores of raw features (m, d) by a trained network, (m, K), in the order of the class indices."""
+    import torch
+
+    with torch.inference_mode():
+        scores = trained.model(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)))
+    return scores.double().numpy()[:, places]

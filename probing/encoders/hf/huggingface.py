@@ -131,12 +131,16 @@ class HuggingFaceEncoder(ModelFiles):
         """Most tokens in a batch of extraction; more on a GPU, where small products leave it idle (the factor is a guess)."""
         return TOKEN_BUDGET if self._device == "cpu" else 16 * TOKEN_BUDGET
 
+    def _module(self) -> Any:
+        """The part of the model that reads text, with the folder's weights or drawn ones."""
+        seed = self.init_seed if self.random_weights else None
+        return load_model(self.folder, self._whole_config, getattr(torch, self.dtype), seed)
+
     def _load(self) -> Any:
         """The part of the model that reads text, ready to run."""
         from probing.encoders.hf import onednn, packed
 
-        seed = self.init_seed if self.random_weights else None
-        module = load_model(self.folder, self._whole_config, getattr(torch, self.dtype), seed)
+        module = self._module()
         if isinstance(getattr(module, "pooler", None), torch.nn.Module):
             module.pooler = torch.nn.Identity()  # BERT's head on [CLS], whose output is not used
         module = module.eval().requires_grad_(False).to(self._device)

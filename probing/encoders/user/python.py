@@ -108,8 +108,7 @@ class PythonEncoder:
 
     @property
     def origin(self) -> str:
-        drawn = "random weights, " if self.init_seed is not None else ""
-        return f"{drawn}{self.description['form']} of the Python code {self.target}"
+        return f"{'random weights, ' * (self.init_seed is not None)}{self.description['form']} of the Python code {self.target}"
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -148,25 +147,25 @@ class PythonEncoder:
     def _find_facts(self, adapter: Adapter, code: Code) -> Facts:
         arrays = arrays_sha256([code.thing, *adapter.objects], code)  # before the code is called, which may change them
         states = run_fixed_sentences(adapter)
-        description: dict[str, Any] = {
-            "kind": "python",
-            "version": VERSION,
-            "form": adapter.form,
-            "sources": sources(code),
+        description: dict[str, Any] = {"kind": "python", "version": VERSION, "form": adapter.form, "sources": sources(code)}
+        description |= {
             "options": self.options or {},
             "arrays": arrays,
             "layers": [list(layer) for layer in zip(adapter.layer_names, adapter.dims, strict=True)],
             "behaviour": digest(states),
         }
-        declared = [getattr(thing, "version", None) for thing in (adapter.objects[0], code.thing, code.module)]
+        declared = (getattr(thing, "version", None) for thing in (adapter.objects[0], code.thing, code.module))
         if versions := [value for value in declared if isinstance(value, str | int | float)]:
             description["declared"] = versions[0]
         if isinstance(adapter, WholeEncoder):
             description["encoder"] = adapter.description
         return Facts(description, adapter.poolings, states)
 
+    def _code(self) -> Code:
+        return find(self.target)
+
     def _made(self) -> tuple[Adapter, Code]:
-        code = find(self.target)
+        code = self._code()
         with reraise_user_errors(f"{self.subject}: making the encoder"):
             adapter = self._adapt(code)
         if self.init_seed is not None:

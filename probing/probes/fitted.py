@@ -1,0 +1,110 @@
+"""Fitted probes: classifiers of raw features, with the directions of linear ones, for work that goes on from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from probing.types import Labels, Values
+
+if TYPE_CHECKING:
+    from probing.probes.logistic import Design
+
+TOLERANCE = 1e-4
+"""Largest difference of scores that count as equal, as a share of the largest one; float32 differs by less."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear classifier of raw features: `coef_` (1, d) and `intercept_` (1,) for two classes, (K, d) and (K,) for more."""
+
+    coef_: Values
+    intercept_: Values
+
+    @classmethod
+    def undone(cls, design: Design, weights: ArrayLike, intercept: ArrayLike) -> Linear:
+        """Weights (1 or K, d) and intercepts of standardised features, for raw ones; those of constant features are 0."""
+        coef = np.asarray(weights, np.float64) / design.scale.double().numpy()
+        return cls(coef, np.asarray(intercept, np.float64) - coef @ design.mean.double().numpy())
+
+    def decision_function(self, x: ArrayLike) -> Values:
+        """Scores: of two classes that of the second, (m,), else one for each class, (m, K)."""
+        scores = np.asarray(x, np.float64) @ self.coef_.T + self.intercept_
+        return scores[:, 0] if len(self.coef_) == 1 else scores
+
+    def predict(self, x: ArrayLike) -> Labels:
+        scores = self.decision_function(x)
+        return (scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(1)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A classifier by its scores, (m, K), of which the highest is its prediction."""
+
+    decision_function: Callable[[Any], Values]
+
+    def predict(self, x: ArrayLike) -> Labels:
+        return self.decision_function(x).argmax(1)
+
+
+@dataclass(frozen=True, repr=False)
+class FittedProbe:
+    """A probe of one cell, fitted again: a classifier of raw features (n, d), as the encoder's vectors are.
+
+    Attributes:
+        model: the fitted classifier of class indices.
+        names: the task's classes, in the order of their indices.
+        d: the number of features.
+        title: task, encoder, layer and pooling, in words.
+    """
+
+    model: Any
+    names: Sequence[str]
+    d: int
+    title: str = ""
+
+    def __repr__(self) -> str:
+        return f"FittedProbe({self.title}, {len(self.names)} classes, {self.d} features)"
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The names of the classes that it can predict, in the order of its scores."""
+        return np.array(self.names)[getattr(self.model, "classes_", slice(None))]
+
+    def predict(self, x: ArrayLike) -> np.ndarray:
+        """The names of the predicted classes of features (m, d): (m,)."""
+        return np.array(self.names)[np.asarray(self.model.predict(np.asarray(x)), np.int64)]
+
+    def decision_function(self, x: ArrayLike) -> Values:
+        """Scores: of two classes that of the second, (m,), else one for each class, (m, K); AttributeError if it has none."""
+        return np.asarray(self.model.decision_function(np.asarray(x)), np.float64)
+
+    @property
+    def coef_(self) -> Values:
+        """The directions in raw feature space: (1, d) for two classes, (K, d) for more; AttributeError if it is not linear."""
+        return self._linear.coef_
+
+    @property
+    def intercept_(self) -> Values:
+        return self._linear.intercept_
+
+    @cached_property
+    def _linear(self) -> Linear:
+        if isinstance(self.model, Linear):
+            return self.model
+        kind = type(self.model).__name__
+        if not hasattr(self.model, "decision_function"):
+            raise AttributeError(f"a {kind} has no coef_: it gives no scores, so it is not linear")
+        origin = np.atleast_1d(self.decision_function(np.zeros((1, self.d)))[0])
+        scores = self.decision_function(np.eye(self.d))  # of an affine function they say all; scaling inside it is undone so
+        linear = Linear((scores.reshape(self.d, -1) - origin).T, origin)
+        x = np.random.default_rng(0).normal(size=(8, self.d))
+        given, own = self.decision_function(x), linear.decision_function(x)
+        if not np.allclose(given, own, rtol=0, atol=TOLERANCE * max(1.0, float(np.abs(given).max()))):
+            raise AttributeError(f"a {kind} has no coef_: its scores are not linear in the features")
+        return linear
