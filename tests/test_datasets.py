@@ -182,7 +182,7 @@ def of(**columns):
         (of(label=["a", "a"]), {}, r"the train split holds one label only \('a'\)"),
         (of(text=["a", " "]), {}, "split train, row 1: the sentence is empty"),
         (of(text=["a", None]), {}, "split train, row 1: the sentence is empty"),
-        (of(), {"splits": {"train": "train", "test": "tset"}}, r"no split 'tset' for test; did you mean 'test'\?; .* has the splits"),
+        (of(), {"splits": {"train": "train", "test": "tset"}}, r"no split 'tset' for test; did you mean 'test'\?; .* has the"),
         (of(), {"splits": {"train": "train", "tests": "test"}}, "splits: 'tests' is unknown"),
         (of(), {"splits": {"train": "train", "dev": "test", "test": "test"}}, "must not be the same split"),
         ({"train": of()["train"], "dev": of()["dev"]}, {}, r"none is the test split: name it, .*{train: train, test: dev}"),
