@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probing.data.loading import load as load_task
+    from probing.data.task import Task
     from probing.encoders import load as load_encoder
     from probing.encoders.user.modules import ModuleStates
     from probing.evaluation.adaptive import flash
     from probing.evaluation.evaluate import evaluate
+    from probing.evaluation.register import register_control, register_floor, register_metric, register_pooling
     from probing.evaluation.table import ResultTable
     from probing.probes import load as load_probe
+    from probing.probes.logistic_cv import LogisticPathCV
     from probing.store.vectors import Store
 
 __version__ = "0.1.0"
-__all__ = ["ModuleStates", "ResultTable", "Store", "evaluate", "flash", "load_encoder", "load_probe", "load_task"]
+__all__ = [
+    "LogisticPathCV", "ModuleStates", "ResultTable", "Store", "Task", "evaluate", "flash", "load_encoder", "load_probe",
+    "load_task", "register_control", "register_floor", "register_metric", "register_pooling",
+]  # fmt: skip
 
 _PUBLIC = {
     "load_task": ("probing.data.loading", "load"),
@@ -30,6 +36,12 @@ _PUBLIC = {
     "flash": ("probing.evaluation.adaptive", "flash"),
     "ModuleStates": ("probing.encoders.user.modules", "ModuleStates"),
     "ResultTable": ("probing.evaluation.table", "ResultTable"),
+    "Task": ("probing.data.task", "Task"),
+    "LogisticPathCV": ("probing.probes.logistic_cv", "LogisticPathCV"),
+    **{
+        f"register_{kind}": ("probing.evaluation.register", f"register_{kind}")
+        for kind in ("control", "floor", "metric", "pooling")
+    },
 }
 
 if not TYPE_CHECKING:  # a type checker would take any name
@@ -39,3 +51,7 @@ if not TYPE_CHECKING:  # a type checker would take any name
             module, attribute = _PUBLIC[name]
             return getattr(import_module(module), attribute)
         raise AttributeError(f"module 'probing' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -21,7 +21,7 @@ from probing.errors import ConfigError, did_you_mean
 from probing.evaluation import adaptive
 from probing.evaluation.evaluate import compute, plan, request_key
 from probing.evaluation.measure import load_measures
-from probing.evaluation.request import ALL_FLOORS, Request
+from probing.evaluation.request import Request, all_floors
 from probing.evaluation.runs import Run
 from probing.files import os_errors_as_store_error
 from probing.log import info
@@ -85,7 +85,7 @@ def run_job(options: Mapping[str, Any]) -> Done:
         listed(options["pooling"], str, "pooling"),
         listed(options["seed"], int, "seed", every=()),
         listed(options["controls"], str, "controls", every=tuple(CONTROLS), none=True),
-        listed(options["floors"], str, "floors", every=ALL_FLOORS, none=True),
+        listed(options["floors"], str, "floors", every=all_floors(), none=True),
         source.train_size,
         run.store_dtype,
         options["twins"],

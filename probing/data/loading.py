@@ -38,7 +38,12 @@ def load(name: str, root: str | Path, train_size: int | None = None, seed: int =
     Raises:
         DataError: unknown card, missing file, broken line (file and number named), missing split, label unknown to train.
     """
-    card = load_card(name)
+    if not isinstance(name, str | Path):
+        raise DataError(
+            f"load_task takes the name of a task or the path of a card, not a {type(name).__name__}; tables, lists and data sets: "
+            "Task.from_frame, Task.from_lists, Task.from_dataset, or evaluate takes them as they are"
+        )
+    card = load_card(str(name))
     root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(f"no folder {root} (data.root must name the folder that holds {file_names(card)})")

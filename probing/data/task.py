@@ -31,6 +31,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def __repr__(self) -> str:
+        return f"Split({len(self)} sentences)"
+
     def take(self, rows: Sequence[int] | np.ndarray) -> Split:
         """The rows of these numbers, in file order."""
         return self.rows(sorted(rows))
@@ -93,6 +96,23 @@ class Task:
 
         return task_of_datasets(data, text, label, name, **options)
 
+    @classmethod
+    def from_frame(cls, frame: Any, text: str = "text", label: str = "label", split: str | None = "split", **options: Any) -> Task:
+        """The task of a pandas DataFrame; options and errors: `probing.data.frames.task_of_frame`."""
+        from probing.data.frames import task_of_frame
+
+        return task_of_frame(frame, text, label, split, **options)
+
+    @classmethod
+    def from_lists(cls, texts: Iterable[Any], labels: Iterable[Any], splits: Any = None, **options: Any) -> Task:
+        """The task of lists; options and errors: `probing.data.frames.task_of_lists`."""
+        from probing.data.frames import task_of_lists
+
+        return task_of_lists(texts, labels, splits, **options)
+
+    def __repr__(self) -> str:
+        return f"Task({self.name}, {len(self.classes)} classes, {'/'.join(str(len(split)) for split in self.splits.values())})"
+
     @property
     def parts(self) -> tuple[Task, ...]:
         """The tasks to fit: the folds, or this one."""
@@ -109,10 +129,7 @@ class Task:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all that a probe can see: the classes, and sentences with labels by split and fold.
-
-        It covers the groups of the test sentences, where there are any, since intervals depend on them.
-        """
+        """Hash of all that a probe can see: classes, sentences with labels by split and fold, and groups of test if it has any."""
         groups = {} if self.test.groups is None else {"groups": self.test.groups}
         if self.folds:
             return _sha256({"folds": [fold.sha256 for fold in self.folds]} | groups)
@@ -158,9 +175,7 @@ class Task:
         return replace(self, **drawn, seed=seed) if drawn else self
 
     def with_classes(self, n: int, seed: int) -> Task:
-        """This task with `n` of its classes, drawn with `seed`, and all their sentences; draws of one seed are nested.
-
-        An `n` not below the number of classes changes nothing.
+        """This task with `n` of its classes, drawn with `seed`, and all their sentences, or with all of them; draws are nested.
 
         Raises:
             DataError: `n` is below 2, or a split has no sentence of the classes drawn.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from probing.encoders.pooling import Pooler
-from probing.errors import EncoderError
+from probing.errors import EncoderError, ProbingError
 
 if TYPE_CHECKING:
     import torch
@@ -125,6 +125,16 @@ class Encoder(Protocol):
     def random_twin(self, seed: int) -> Encoder | None:
         """The same encoder with weights drawn from `seed`; None where there are none to draw."""
         ...
+
+
+class Named:
+    """A short repr for encoders: class and name in tables."""
+
+    def __repr__(self) -> str:
+        try:
+            return f"{type(self).__name__}({getattr(self, 'name', '')})"
+        except ProbingError:  # a name that is read from a folder which is not there
+            return f"{type(self).__name__}()"
 
 
 def fingerprint(encoder: Encoder) -> str:

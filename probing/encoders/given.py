@@ -24,7 +24,9 @@ def as_encoders(given: Any) -> list[Encoder]:
     """One encoder or many, as objects (`as_encoder`); a mapping gives their names in tables."""
     if isinstance(given, Mapping):
         return [as_encoder(one, str(label)) for label, one in given.items()]
-    alone = isinstance(given, str | Path) or is_encoder(given) or is_pair(given) or callable(given) or not isinstance(given, Iterable)
+    alone = (
+        isinstance(given, str | Path) or is_encoder(given) or is_pair(given) or callable(given) or not isinstance(given, Iterable)
+    )
     return [as_encoder(one) for one in ([given] if alone else list(given))]
 
 
@@ -59,7 +61,10 @@ def is_encoder(given: Any) -> bool:
 def is_pair(given: Any) -> bool:
     """Whether it is a torch module with a tokenizer."""
     return (
-        isinstance(given, tuple) and len(given) == 2 and _is_module(given[0]) and callable(getattr(given[1], "save_pretrained", None))
+        isinstance(given, tuple)
+        and len(given) == 2
+        and _is_module(given[0])
+        and callable(getattr(given[1], "save_pretrained", None))
     )
 
 
@@ -75,7 +80,7 @@ def _named(name: str, label: str | None) -> Encoder:
         options = config.read("encoder", name)
         if needed := [key for key, value in options.items() if value == "???"]:
             raise ConfigError(
-                f"encoder {name!r} needs {', '.join(needed)}: give load_encoder({name!r}, {', '.join(f'{key}=…' for key in needed)})"
+                f"encoder {name!r} needs {', '.join(needed)}: load_encoder({name!r}, {', '.join(f'{key}=…' for key in needed)})"
             )
         encoder: Encoder = config.build(options | more, f"encoder {name}")
         return encoder
@@ -92,7 +97,9 @@ def _named(name: str, label: str | None) -> Encoder:
 
 def _labelled(encoder: Any, label: str) -> Encoder:
     if not hasattr(encoder, "label"):
-        raise ConfigError(f"encoder {encoder.name!r} has no option label, so it cannot be called {label!r}: set its name where it is made")
+        raise ConfigError(
+            f"encoder {encoder.name!r} has no option label, so it cannot be called {label!r}: set its name where it is made"
+        )
     if hasattr(encoder, "_source"):  # whose `name` became the name in tables
         return replace(encoder, name=encoder._source, label=label)
     return replace(encoder, label=label)
@@ -103,8 +110,8 @@ def _refused(given: Any) -> str:
     kind = type(given).__name__
     if any(one.__module__.startswith("sentence_transformers") for one in type(given).__mro__):
         return (
-            f"a {kind} object is not read yet: give the layers of its transformer, (model[0].auto_model, model.tokenizer), or save it "
-            "and give the folder"
+            f"a {kind} object is not read yet: give the layers of its transformer, (model[0].auto_model, model.tokenizer), or "
+            "save it and give the folder"
         )
     if _is_module(given):
         if hasattr(given, "config"):

@@ -1,4 +1,4 @@
-"""Objects in memory as part of an encoder's key: hashes of weights, code and content; a copy of a module that shares its weights."""
+"""Objects in memory as part of an encoder's key: hashes of weights and content; a copy of a module that shares its weights."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from probing.data.readers.files import require_file
-from probing.encoders.base import Item, States, name_in_tables
+from probing.encoders.base import Item, Named, States, name_in_tables
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.encoders.word_vectors import WordVectors
 from probing.errors import EncoderError, did_you_mean
@@ -31,8 +31,8 @@ VERSION = 2
 UNKNOWN = ("skip", "zero", "mean", "random")
 
 
-@dataclass
-class StaticEncoder:
+@dataclass(repr=False)
+class StaticEncoder(Named):
     """Options of the encoder.
 
     Args:

@@ -27,7 +27,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from probing.data.readers.files import require_file
-from probing.encoders.base import Item, States
+from probing.encoders.base import Item, Named, States
 from probing.errors import EncoderError, StatesError, first_line
 from probing.files import file_sha256
 
@@ -38,8 +38,8 @@ _FLOATS = {"float16", "float32", "float64", "F16", "F32", "F64", "BF16"}
 """Types of numpy and of safetensors."""
 
 
-@dataclass
-class VectorsEncoder:
+@dataclass(repr=False)
+class VectorsEncoder(Named):
     """Options of the encoder: the file's path, .npz or .safetensors, and a name in tables other than the file's."""
 
     path: str

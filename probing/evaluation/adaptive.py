@@ -28,8 +28,10 @@ from typing import Any
 
 import pandas as pd
 
+from probing.data.frames import as_tasks
 from probing.data.task import Task
 from probing.encoders.base import Encoder
+from probing.encoders.given import as_encoders
 from probing.errors import ConfigError
 from probing.evaluation.evaluate import compute, plan, stores, table_of
 from probing.evaluation.paired_tests import DEPENDENCE, holm, paired_difference
@@ -37,14 +39,12 @@ from probing.evaluation.request import Request
 from probing.evaluation.statistics import mean_of, wilson
 from probing.evaluation.table import ResultTable
 from probing.log import info
-from probing.probes.base import ProbeProtocol
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 
 START = 720
 """Half of the sentences that are read before an answer; smaller samples hardly separate layers."""
-FOLDS = 10
-CHOOSING = 2
+FOLDS, CHOOSING = 10, 2
 """Parts of the ten that choose: with five a width needs 1.3 times the sentences, even though they are less dependent."""
 SHOTS = 10
 CHEAP_FLOORS = ("majority", "length", "nb-unigram")
@@ -104,13 +104,14 @@ class Flash:
 
 
 def flash(
-    tasks: Sequence[Task],
-    encoders: Sequence[Encoder],
+    tasks: Any,
+    encoders: Any,
     *,
-    store: Store | str | Path,
+    data: Any = None,
+    store: Store | str | Path | None = None,
     precision: float = 1.0,
     cells: ResultStore | str | Path | None = None,
-    probe: ProbeProtocol | str = "flash",
+    probe: Any = "flash",
     layers: Iterable[int] | None = None,
     poolings: Iterable[str] | None = ("mean",),
     seed: int = 0,
@@ -120,6 +121,7 @@ def flash(
     """Find the best layers on samples that grow until `precision` (accuracy points, a number above 0) is reached; see the module.
     The other arguments are `evaluate`'s; controls and floors are measured on the last samples only."""
     store, results = stores(store, cells)
+    tasks, encoders = as_tasks(tasks, data), as_encoders(encoders)
     request = Request.of(probe, layers, poolings, (seed,), controls, floors, store_dtype=store.dtype)
     result = search(tasks, encoders, request, precision, store, results)
     planned = plan(result.tasks, encoders, request, store)

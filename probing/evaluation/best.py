@@ -65,7 +65,7 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
         line = {name: first[name] for name in (*KEYS[:3], "paper_name", "layer", "layer_name", "pooling", "n_train")}
         line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
         halves = halves_of(table, task, encoder, probe, n_train).get((pooling, layer), {})
-        for name in METRICS:
+        for name in (name for name in METRICS if name in scores):  # rows may be older than a registered metric
             line |= _interval(table, name, scores, [getattr(row, name) for row in halves.values()])
         line["interval_over"] = _over(first, len(scores), len(halves))
         line |= {name: first[name] for name in ("majority", "n_test", "n_groups", "cell")}
@@ -92,6 +92,26 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     if "permuted" in table.controls:
         frame["leak_p"] = _leaks(table, frame)
     return frame.astype({"layer": "Int64", "beats_floors": "boolean"}) if len(frame) else frame
+
+
+def shown(lines: pd.DataFrame) -> pd.DataFrame:
+    """The lines of `best` for a reader: percent, the interval, the best floor or the one that is not beaten, selectivity."""
+
+    def percent(value: Any) -> str:
+        return "" if pd.isna(value) else f"{100 * value:.1f}"
+
+    columns = {
+        "task": lines.paper_name,
+        "encoder": lines.encoder,
+        "layer": [f"{row.layer} {row.pooling}" if row.seeds else "none" for row in lines.itertuples()],
+        "accuracy": [percent(value) for value in lines.accuracy],
+        "95 %": [f"{percent(row.accuracy_low)}–{percent(row.accuracy_high)}" if row.seeds else "" for row in lines.itertuples()],
+        "majority": [percent(value) for value in lines.majority],
+        "above floors": [{True: "yes", False: f"not above {row.floor}"}.get(row.beats_floors, "") for row in lines.itertuples()],
+    }
+    if "selectivity" in lines:
+        columns["selectivity"] = [percent(value) for value in lines.selectivity]
+    return pd.DataFrame(columns)
 
 
 def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:

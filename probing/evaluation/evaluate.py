@@ -11,36 +11,41 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from probing.data.frames import as_tasks
 from probing.data.task import Task
 from probing.encoders.base import Encoder
+from probing.encoders.given import as_encoders
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, ForeignError, StatesError, foreign
 from probing.evaluation.measure import Cell, Measure, Result, reason_of, splits_of
 from probing.evaluation.probe import Probe
-from probing.evaluation.request import ALL_FLOORS, Request, measured_encoders
+from probing.evaluation.refit import Refit
+from probing.evaluation.request import Request, measured_encoders
 from probing.evaluation.rows import IDENTITY, Row, scores_of
 from probing.evaluation.table import ResultTable
 from probing.files import os_errors_as_store_error
 from probing.log import bar, human_bytes, human_seconds, info
-from probing.probes.base import ProbeProtocol
-from probing.probes.controls import CONTROLS
 from probing.store.reading import Vectors
 from probing.store.results import ResultStore, key_of
 from probing.store.vectors import Store
 
+STORE = Path("probing-out") / "store"
+"""The store of vectors where none is given: that of the command line."""
+
 
 def evaluate(
-    tasks: Sequence[Task],
-    encoders: Sequence[Encoder],
+    tasks: Any,
+    encoders: Any,
     *,
-    store: Store | str | Path,
+    data: Any = None,
+    store: Store | str | Path | None = None,
     cells: ResultStore | str | Path | None = None,
-    probe: ProbeProtocol | str | None = "fast",
-    layers: Iterable[int] | None = None,
-    poolings: Iterable[str] | None = None,
-    seeds: Iterable[int] = (0,),
-    controls: Iterable[str] = CONTROLS,
-    floors: Iterable[str] = ALL_FLOORS,
+    probe: Any = "fast",
+    layers: int | Iterable[int] | None = None,
+    poolings: str | Iterable[str] | None = None,
+    seeds: int | Iterable[int] = (0,),
+    controls: str | Iterable[str] | None = None,
+    floors: str | Iterable[str] | None = None,
     train_size: int | None = None,
     twins: int = 1,
     resample: str | None = None,
@@ -52,13 +57,16 @@ def evaluate(
     was asked for; `frame.status` is "failed" where it could not be computed, and `frame.error` says why.
 
     Args:
-        store: where vectors are kept (a folder, or a `Store` if they shall be kept in float16).
-        cells: where finished measurements are kept; None: beside the store, in a folder of its name and `-cells`.
-        probe: a protocol, or the name of a preset.
+        tasks, encoders: one or many, or dicts from names in tables; see `probing.data.frames` and `probing.encoders.given`.
+        data: where tasks that are given by name are: a folder, or a source; None: the built-in grammar.
+        store: where vectors are kept (a folder, or a `Store` if they shall be kept in float16); None: `probing-out/store`.
+        cells: where finished measurements are kept; None: beside the store, in a folder of its name and `-cells`; of
+            `probing-out/store` in `probing-out/cells`, as the command line has them.
+        probe: the name of a preset, a protocol, or a scikit-learn classifier, pipeline or search.
         layers, poolings: which representations; None: all that the encoder has.
         seeds: of probes that draw, of control labels, of random weights, and of train subsets.
-        controls: of `probing.probes.controls.CONTROLS`: "permuted" (leak check) and "word" (selectivity).
-        floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" untrained twins of each encoder.
+        controls: of `probing.probes.controls.CONTROLS`: "permuted" (leak check) and "word" (selectivity); None: all.
+        floors: of `ALL_FLOORS`; "static" adds the mean of layer 0, "random-weights" untrained twins of each encoder; None: all.
         train_size: train on a stratified subset of about this size.
         twins: random-weights twins of each encoder: one for each of the seeds, and more up to this number.
         resample: "train": every column of the encoders is also fitted on `resamples` random halves of the train split, at the
@@ -70,13 +78,14 @@ def evaluate(
         ProbingError: bad arguments, an encoder that cannot be loaded, a store that cannot be written. Finished cells stay.
     """
     store, results = stores(store, cells)
+    tasks, encoders = as_tasks(tasks, data), as_encoders(encoders)
     request = Request.of(
         probe, layers, poolings, seeds, controls, floors, train_size=train_size, store_dtype=store.dtype, twins=twins,
         resample=resample, resamples=resamples, measures=tuple(measures),
     )  # fmt: skip
     planned = plan(tasks, encoders, request, store)
     compute(planned, store, results, force)
-    return table_of([cell.row for cell in planned], results)
+    return replace(table_of([cell.row for cell in planned], results), refit=Refit.of(planned, store, results))
 
 
 def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, store: Store | None = None) -> list[Cell]:
@@ -108,10 +117,12 @@ def request_key(tasks: Sequence[Task], planned: Sequence[Cell], request: Request
     return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **options})
 
 
-def stores(store: Store | str | Path, cells: ResultStore | str | Path | None) -> tuple[Store, ResultStore]:
-    """The stores of vectors and of results; the latter, if not given, beside the former."""
-    store = store if isinstance(store, Store) else Store(store)
-    beside = store.root.with_name(store.root.name + "-cells")
+def stores(store: Store | str | Path | None, cells: ResultStore | str | Path | None) -> tuple[Store, ResultStore]:
+    """The stores of vectors and of results; the latter, if not given, beside the former, as the command line has them."""
+    if not isinstance(store, Store | str | Path | None):
+        raise ConfigError(f"store: a {type(store).__name__} was given; allowed: a folder, or a Store")
+    store = store if isinstance(store, Store) else Store(STORE if store is None else store)
+    beside = store.root.with_name("cells" if store.root.absolute() == STORE.absolute() else store.root.name + "-cells")
     return store, cells if isinstance(cells, ResultStore) else ResultStore(cells or beside)
 
 

@@ -14,6 +14,7 @@ from probing.data.task import Task
 from probing.errors import ForeignError, ProbingError, foreign
 from probing.evaluation.folds import FoldData, fit_column
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, row_for, row_of, splits_of
+from probing.evaluation.register import floor_version, metrics_in_key
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.statistics import METRICS
 from probing.evaluation.statistics import version as scores_version
@@ -101,6 +102,7 @@ class Probe:
                     "control_seed": control_seed,
                     "scores": scores_version(task.test.n_groups),
                 }
+                inputs |= metrics_in_key()
                 if control is not None:
                     inputs["control_version"] = CONTROLS[control].version
                 if half is not None:
@@ -157,7 +159,9 @@ class Probe:
 
 
 def _inputs_of_text(task: Task, role: str, name: str) -> dict[str, Any]:
-    return {"data": task.sha256, "role": role, role: name, "version": 1, "scores": scores_version(task.test.n_groups)}
+    version = floor_version(name) if role == "floor" else 1
+    inputs = {"data": task.sha256, "role": role, role: name, "version": version, "scores": scores_version(task.test.n_groups)}
+    return inputs | metrics_in_key()
 
 
 def _suited(task: Task, request: Request, aloud: bool) -> tuple[str, ...]:

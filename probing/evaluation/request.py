@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, NamedTuple
@@ -10,14 +10,25 @@ from typing import Any, NamedTuple
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
+from probing.evaluation.register import pooling_named, poolings_of
 from probing.log import info
-from probing.probes import load as load_probe
+from probing.probes import as_probe
 from probing.probes.base import ProbeProtocol
 from probing.probes.controls import CONTROLS, FLOORS
 from probing.store.vectors import Store
 from probing.types import Representation
 
 ALL_FLOORS = (*FLOORS, "static", "random-weights")
+
+
+def all_floors() -> tuple[str, ...]:
+    """`ALL_FLOORS`, and those that were registered."""
+    return (*FLOORS, *ALL_FLOORS[-2:])
+
+
+def many(given: Any) -> tuple[Any, ...]:
+    """One value or many as a tuple."""
+    return (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
 
 
 @dataclass(frozen=True)
@@ -38,10 +49,12 @@ class Request:
     measures: tuple[Any, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        if self.poolings is not None:
+            object.__setattr__(self, "poolings", tuple(map(pooling_named, self.poolings)))
         for name, given, allowed in (
             ("pooling", self.poolings or (), POOLINGS),
             ("controls", self.controls, CONTROLS),
-            ("floors", self.floors, ALL_FLOORS),
+            ("floors", self.floors, all_floors()),
         ):
             for value in given:
                 if value not in allowed:
@@ -56,13 +69,12 @@ class Request:
             raise ConfigError(f"resamples={self.resamples!r} must be a whole number of at least 5, enough for a variance")
 
     @classmethod
-    def of(
-        cls, probe: ProbeProtocol | str | None, layers: Any, poolings: Any, seeds: Any, controls: Any, floors: Any, **more: Any
-    ) -> Request:
-        """A request from a probe or its name, and any iterables."""
-        protocol = load_probe(probe) if isinstance(probe, str) else probe
-        layers, poolings = (None if x is None else tuple(x) for x in (layers, poolings))
-        return cls(protocol, layers, poolings, tuple(seeds), tuple(controls), tuple(floors), **more)
+    def of(cls, probe: Any, layers: Any, poolings: Any, seeds: Any, controls: Any, floors: Any, **more: Any) -> Request:
+        """A request from a probe, its name or a scikit-learn classifier, and values that are one or many; None: all."""
+        protocol = None if probe is None else as_probe(probe)
+        layers, poolings = (None if x is None else many(x) for x in (layers, poolings))
+        controls, floors = (all_ if x is None else many(x) for x, all_ in ((controls, tuple(CONTROLS)), (floors, all_floors())))
+        return cls(protocol, layers, poolings, many(seeds), controls, floors, **more)
 
     @property
     def more_twins(self) -> list[int]:
@@ -115,7 +127,7 @@ def _measured(encoder: Encoder, twin_of: str, seed: int, request: Request, store
         with foreign(f"{encoder.name}: its layers"):
             if store is not None:
                 store.recall(encoder)
-            n_layers, poolings = len(encoder.dims), tuple(encoder.poolings)
+            n_layers, poolings = len(encoder.dims), poolings_of(encoder)
             context_free = getattr(encoder, "context_free", True)
     except ForeignError as error:
         return Measured(encoder, encoder.name, twin_of, seed, mark, failure=str(error))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from probing.errors import ConfigError
-from probing.evaluation import best, comparisons
+from probing.evaluation import best, comparisons, plots
 from probing.evaluation.comparisons import Comparison
 from probing.evaluation.paired_tests import DEPENDENCE, compare
 from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, metrics_of, to_lines, value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from probing.probes.fitted import FittedProbe
 
 Key = tuple[Any, ...]
 
@@ -23,7 +28,7 @@ _OLD = ("error", "edge", "n_groups", "measure")
 """Fields that the rows of some earlier versions lack."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ResultTable:
     """Rows in a tidy frame (see `probing.evaluation.rows.frame_of`), and by the key of a cell its gold and predicted test classes
     (`predictions`), the numbers of its test items' groups (`groups`; None where each item has its own), and its other `items`."""
@@ -32,6 +37,7 @@ class ResultTable:
     predictions: Callable[[str], tuple[np.ndarray, np.ndarray]] | None = None
     groups: Callable[[str], np.ndarray | None] = lambda cell: None
     items: Callable[[str], Mapping[str, np.ndarray]] = lambda cell: {}
+    refit: Callable[[str], FittedProbe] | None = field(default=None, repr=False, compare=False)
     _right: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
     _compared: dict[Key, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
     _answers: dict[Key, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -94,7 +100,7 @@ class ResultTable:
         if measure != "probe":
             names = [name for name in metrics_of(frame) if frame[name].isna().all()]
             frame = frame.drop(columns=[f"{name}{end}" for name in names for end in ("", "_low", "_high")])
-        return ResultTable(frame.reset_index(drop=True), self.predictions, self.groups, self.items)
+        return replace(self, frame=frame.reset_index(drop=True))
 
     @property
     def controls(self) -> list[str]:
@@ -175,6 +181,79 @@ class ResultTable:
         frame = self.where(**where)
         return float(frame.accuracy.mean()) if len(frame) else float("nan")
 
+    def refitted(self, cell: str) -> FittedProbe:
+        if self.refit is None:
+            raise ConfigError(
+                "this table was read from files, without the encoder: make it with evaluate(...), finished cells are kept"
+            )
+        return self.refit(cell)
+
+    def probe(
+        self,
+        task: str | None = None,
+        encoder: str | None = None,
+        layer: int | None = None,
+        pooling: str | None = None,
+        **where: Any,
+    ) -> FittedProbe:
+        """The fitted probe of one cell, from the stored vectors: `coef_` and `intercept_` of raw features, `classes_`, `predict`
+        (`probing.probes.fitted.FittedProbe`). Without layer and pooling that of the dev-best one. `where`: other columns of the
+        frame, such as `seed`, `probe`, or role="control" with `control`.
+
+        Raises:
+            ConfigError: no finished cell has these values, or several have; a table that was read from files.
+            DataError: the probe, fitted again, predicts other classes of the test sentences than were recorded.
+        """
+        given: dict[str, Any] = {"measure": "probe", "role": "probe", **where}
+        chosen = {"task": task, "encoder": encoder, "layer": layer, "pooling": pooling}
+        given |= {name: wanted for name, wanted in chosen.items() if wanted is not None}
+        for name in given:
+            if name not in self.frame:
+                raise ConfigError(f"table.probe: the table has no column {name!r}")
+        rows = self.where(**given)
+        if layer is None and pooling is None and len(rows) > 1 and given["role"] == "probe":
+            pooling, layer = comparisons.dev_first(rows).index[0]
+            rows = rows[(rows.pooling == pooling) & (rows.layer == layer)]
+        if len(rows) != 1:
+            free = [
+                name for name in ("task", "encoder", "layer", "pooling", "probe", "control", "seed") if rows[name].nunique() > 1
+            ]
+            values = "; ".join(f"{name}={', '.join(map(str, rows[name].unique()))}" for name in free)
+            have = (
+                f"choose one: {values}"
+                if free
+                else f"the table has the tasks {', '.join(self.tasks)} and the encoders {', '.join(self.encoders)}"
+            )
+            raise ConfigError(f"table.probe: {len(rows)} finished cells have these values; {have}")
+        return self.refitted(rows.cell.iloc[0])
+
+    def plot_layers(self, ax: Axes | None = None, **choice: str) -> Axes:
+        """Draw test accuracy by layer, and return the axes: of one task (`task`, or the only one) with random twins, controls and
+        floors, of several a line each. `choice`: task, pooling, probe; ConfigError for one that the table has not."""
+        return plots.plot_layers(self, ax, **choice)
+
+    def plot_heat_map(self, ax: Axes | None = None, **choice: str) -> Axes:
+        """Draw layer × task of one encoder, and return the axes. `choice`: encoder, pooling, probe; the first (mean) by default."""
+        return plots.plot_heat_map(self, ax, **choice)
+
+    def __repr__(self) -> str:
+        kinds = (("task", self.tasks), ("encoder", self.encoders))
+        sizes = " × ".join(f"{len(names)} {kind}{'s' * (len(names) != 1)}" for kind, names in kinds)
+        lost = int((self.frame.status != "done").sum())
+        return f"ResultTable({sizes}, {len(self.frame)} rows{f', {lost} not finished' if lost else ''})"
+
+    def _repr_html_(self) -> str:
+        """The dev-best layers, in percent, for notebooks."""
+        from html import escape
+
+        try:
+            shown = (
+                best.shown(self.best()) if len(self.role("probe")) else self.frame[["role", "task", "encoder", "status"]].head(10)
+            )
+        except ConfigError as error:
+            return f"<p>{escape(repr(self))}: {escape(str(error))}</p>"
+        return f"<p>{escape(repr(self))}</p>" + shown.to_html(index=False, border=0)
+
     def predicted(self, cell: str) -> tuple[np.ndarray, np.ndarray]:
         """Gold and predicted classes of the test items; ConfigError if the table has no predictions."""
         if self.predictions is None:
@@ -207,4 +286,5 @@ def merge(tables: Iterable[ResultTable]) -> ResultTable:
         None if all(t.predictions is None for t in tables) else lambda cell: sources[cell].predicted(cell),
         lambda cell: sources[cell].groups(cell),
         lambda cell: sources[cell].items(cell),
+        lambda cell: sources[cell].refitted(cell),
     )

@@ -58,13 +58,17 @@ class EstimatorProbe(ColumnProbe):
             self._estimator = clone(given)
             is_one = is_classifier(self._estimator)
         except Exception as error:  # an object that only looks like an estimator
-            raise ConfigError(f"probe={_short(given)} cannot be cloned as scikit-learn's estimators are: {described(error)}") from None
+            raise ConfigError(
+                f"probe={_short(given)} cannot be cloned as scikit-learn's estimators are: {described(error)}"
+            ) from None
         if not is_one:
             raise ConfigError(f"probe={_short(given)} is no classifier; allowed: {ALLOWED}")
         parameters = self._estimator.get_params()
         for key, values in (self.param_grid or {}).items():
             if key not in parameters:
-                raise ConfigError(f"probe.param_grid: {_short(given)} has no parameter {key!r} (it has {', '.join(sorted(parameters))})")
+                raise ConfigError(
+                    f"probe.param_grid: {_short(given)} has no parameter {key!r} (it has {', '.join(sorted(parameters))})"
+                )
             if isinstance(values, str) or not np.iterable(values) or not len(list(values)):
                 raise ConfigError(f"probe.param_grid: {key} needs a list of values, not {values!r}")
         self._grid: list[dict[str, Any]] = list(ParameterGrid(self.param_grid or {}))
@@ -83,7 +87,11 @@ class EstimatorProbe(ColumnProbe):
     def _named(self) -> str:
         chosen = "" if not self.param_grid else " on dev: " + ",".join(f"{key}={list(v)}" for key, v in self.param_grid.items())
         name = (_short(self._estimator) + chosen).replace(", ", ",")
-        return name if len(name) <= LONGEST else f"{name[:LONGEST]}… {hashlib.sha256(json.dumps(self._settings).encode()).hexdigest()[:6]}"
+        return (
+            name
+            if len(name) <= LONGEST
+            else f"{name[:LONGEST]}… {hashlib.sha256(json.dumps(self._settings).encode()).hexdigest()[:6]}"
+        )
 
     def __repr__(self) -> str:
         return f"EstimatorProbe({self.name})"
@@ -227,5 +235,7 @@ def _fitted(model: Any, x: Any, y: Any) -> bool:
 
 def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as they are shown: plain values, else their text."""
-    return {key: value if isinstance(value, type(None) | bool | int | float | str) else _value(value) for key, value in parameters.items()}
-
+    return {
+        key: value if isinstance(value, type(None) | bool | int | float | str) else _value(value)
+        for key, value in parameters.items()
+    }

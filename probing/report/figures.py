@@ -1,13 +1,12 @@
 """Pictures of a result table: layer curves and layer × task heat maps, and of interactions by layer; SVG text, made of rows only.
 
-Colour follows the encoder (Okabe & Ito's palette, safe for colour-blind readers), grey is for floors.
+What is drawn on one panel is in `probing.evaluation.plots`, which tables draw with too.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probing.encoders.pooling import POOLINGS
+from probing.evaluation import plots
+from probing.evaluation.plots import PALETTE, RC, band, by_layer, layer_axis
 from probing.evaluation.rows import metrics_of
 from probing.evaluation.table import ResultTable
 from probing.report.markdown import views
@@ -23,40 +24,15 @@ from probing.report.markdown import views
 Pictures = Iterator[tuple[str, str, str]]
 """Title, name of the file (without figure- and .svg), and SVG text of each picture."""
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-FLOOR_STYLES = {"majority": (0, (1, 1)), "length": (0, (4, 2)), "nb-unigram": (0, (6, 2, 1, 2)), "nb-bigram": "-"}
-RC = {"svg.hashsalt": "probing", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "font.family": "DejaVu Sans"}
-
 
 def curves(table: ResultTable, probe: str, pooling: str) -> str:
     """Accuracy (percent) by layer, a panel per task: encoders with 95 % bands, their random twins, the control, and the floors."""
-    frame = table.frame[(table.frame.status == "done")]
-    part = frame[(frame.probe == probe) & (frame.pooling == pooling)]
-    floors = table.floors()
-    tasks = [t for t in table.tasks if t in set(part.task)]
+    frame = table.where(probe=probe, pooling=pooling)
+    tasks = [t for t in table.tasks if t in set(frame.task)]
     with matplotlib.rc_context(RC):
         figure, panels = _grid(len(tasks), 4, (2.7, 2.1), 0.6)
         for panel, task in zip(panels.ravel(), tasks, strict=False):
-            rows_ = part[part.task == task]
-            for k, encoder in enumerate(table.encoders):
-                colour = PALETTE[k % len(PALETTE)]
-                trained = _by_layer(rows_[(rows_.role == "probe") & (rows_.encoder == encoder)], "accuracy")
-                if trained.empty:
-                    continue
-                _band(panel, 100 * trained, colour, encoder)
-                beside: list[tuple[str, str, str, Any, str]] = [("random", "twin_of", "", "--", "random weights")]
-                beside += [
-                    ("control", "encoder", kind, (0, (1, 1 + i)), f"control ({kind})") for i, kind in enumerate(table.controls)
-                ]
-                for role, column, kind, style, name in beside:
-                    same = (rows_.role == role) & (rows_[column] == encoder) & (rows_.control == kind)
-                    other = _by_layer(rows_[same], "accuracy")
-                    if len(other):
-                        panel.plot(other.index, 100 * other.accuracy, color=colour, ls=style, lw=1, label=f"{encoder}, {name}")
-            for name in floors.columns if task in floors.index else ():
-                panel.axhline(100 * floors.loc[task, name], color="#777777", lw=0.9, ls=FLOOR_STYLES.get(name, "-"), label=name)
-            panel.set_title(rows_.paper_name.iloc[0], fontsize=9)
-            _layer_axis(panel)
+            plots.curves(panel, table, task, probe, pooling)
         for panel in panels[:, 0]:
             panel.set_ylabel("test accuracy (%)")
         legend(figure, panels.ravel(), max(2, panels.shape[1]))
@@ -65,28 +41,12 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
 
 def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[str]) -> str:
     """Layer × task, one map per pooling; colour: accuracy above the majority rate, as a share of what is left to 100 %."""
-    frame = table.frame[(table.frame.role == "probe") & (table.frame.encoder == encoder) & (table.frame.probe == probe)]
-    frame = frame[frame.status == "done"]
-    tasks = [t for t in table.tasks if t in set(frame.task)]
-    names = frame.drop_duplicates("task").set_index("task").paper_name
-    layers = sorted(int(layer) for layer in frame.layer.unique())
+    frame = table.where(role="probe", encoder=encoder, probe=probe)
+    n_tasks, n_layers = frame.task.nunique(), frame.layer.nunique()
     with matplotlib.rc_context(RC | {"axes.spines.left": False, "axes.spines.bottom": False}):
-        figure, panels = _grid(len(poolings), 2, (0.55 * len(tasks) + 1.4, 0.3 * len(layers) + 0.9))
+        figure, panels = _grid(len(poolings), 2, (0.55 * n_tasks + 1.4, 0.3 * n_layers + 0.9))
         for panel, pooling in zip(panels.ravel(), poolings, strict=False):
-            part = frame[frame.pooling == pooling]
-            value = part.pivot_table("accuracy", "layer", "task").reindex(index=layers, columns=tasks)
-            floor = part.groupby("task").majority.first().reindex(tasks)
-            gain = ((value - floor) / (1 - floor)).astype(float).to_numpy()
-            panel.imshow(gain, cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower")
-            for (i, j), score in np.ndenumerate(value.to_numpy(float)):
-                if not np.isnan(score):
-                    colour = "white" if gain[i, j] > 0.55 else "black"
-                    panel.text(j, i, f"{100 * score:.0f}", ha="center", va="center", fontsize=7, color=colour)
-            panel.set_xticks(range(len(tasks)), [names[t] for t in tasks], rotation=45, ha="right")
-            panel.set_yticks(range(len(layers)), [str(layer) for layer in layers])
-            panel.tick_params(length=0)
-            panel.set_title(f"{encoder}, {pooling}", fontsize=9)
-            panel.set_ylabel("layer")
+            plots.heat_map(panel, table, encoder, probe, pooling)
         return svg(figure)
 
 
@@ -108,9 +68,9 @@ def _metric_curves(frame: pd.DataFrame, metric: str) -> str:
         for panel, task in zip(panels.ravel(), tasks, strict=False):
             for k, (encoder, pooling) in enumerate(lines):
                 part = frame[(frame.paper_name == task) & (frame.encoder == encoder) & (frame.pooling == pooling)]
-                _band(panel, _by_layer(part, metric), PALETTE[k % len(PALETTE)], f"{encoder}, {pooling}")
+                band(panel, by_layer(part, metric), PALETTE[k % len(PALETTE)], f"{encoder}, {pooling}")
             panel.set_title(task, fontsize=9)
-            _layer_axis(panel)
+            layer_axis(panel)
         panels[0, 0].set_ylabel(metric)
         legend(figure, panels.ravel(), panels.shape[1])
         return svg(figure)
@@ -148,9 +108,9 @@ def strengths(means: pd.DataFrame) -> str:
         for value, row in zip(values, panels, strict=True):
             for measure, panel in zip(_TITLES, row, strict=True):
                 for k, encoder in enumerate(encoders):
-                    _band(panel, _estimates(means, value, measure, encoder), PALETTE[k % len(PALETTE)], encoder)
+                    band(panel, _estimates(means, value, measure, encoder), PALETTE[k % len(PALETTE)], encoder)
                 panel.set_title(f"{value}: {_TITLES[measure]}", fontsize=9)
-                _layer_axis(panel)
+                layer_axis(panel)
         legend(figure, panels.ravel(), 2)
         return svg(figure)
 
@@ -178,8 +138,8 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
             for measure, panel in zip(_TITLES, below, strict=True):
                 for k, value in enumerate(values):
                     shown = _estimates(means, value, measure, encoder)
-                    _band(panel, shown, "black", f"interaction, {value}", ("-", "--", ":")[k % 3])
-            _layer_axis(below[-1])
+                    band(panel, shown, "black", f"interaction, {value}", ("-", "--", ":")[k % 3])
+            layer_axis(below[-1])
         for panel, name in zip(panels[:, 0], ("test accuracy (%)", *_TITLES.values()), strict=True):
             panel.set_ylabel(name)
         legend(figure, panels.ravel(), min(4, 2 * len(encoders)))
@@ -197,28 +157,9 @@ def _grid(n: int, widest: int, size: tuple[float, float], below: float = 0.0) ->
     return figure, panels
 
 
-def _by_layer(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The metric with its interval by layer: mean over seeds."""
-    values = frame.groupby("layer")[[metric, f"{metric}_low", f"{metric}_high"]].mean().astype(float)
-    return values.set_axis(values.index.astype(int)).sort_index()
-
-
 def _estimates(means: pd.DataFrame, value: str, measure: str, encoder: str) -> pd.DataFrame:
     rows_ = means[(means.value == value) & (means.measure == measure) & (means.encoder == encoder)]
     return rows_.set_index("layer")[["estimate", "low", "high"]].sort_index()
-
-
-def _band(panel: Axes, values: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:
-    """A line with its band; the columns of `values` are estimate, low and high, its index the layers."""
-    estimate, low, high = (values[column] for column in values)
-    if estimate.notna().any():
-        panel.plot(values.index, estimate, color=colour, ls=style, marker="o", ms=3, lw=1.6, label=label)
-        panel.fill_between(values.index, low, high, color=colour, alpha=0.2, lw=0)
-
-
-def _layer_axis(panel: Any) -> None:
-    panel.set_xlabel("layer")
-    panel.xaxis.get_major_locator().set_params(integer=True)
 
 
 def legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:

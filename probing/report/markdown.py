@@ -31,7 +31,9 @@ def summary_table(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
         line["95 % interval"] = f"{percent(row.accuracy_low)}–{percent(row.accuracy_high)}" if row.seeds else ""
         if best.seeds.max() > 1:
             line["sd over seeds"] = f"{percent(row.seed_sd)} ({row.seeds})" if row.seeds > 1 else ""
-        line |= {name.replace("_f1", " F1"): percent(getattr(row, name)) for name in METRICS if name != "accuracy"}
+        line |= {
+            name.replace("_f1", " F1"): percent(getattr(row, name)) for name in METRICS if name != "accuracy" and hasattr(row, name)
+        }
         line["not separated from it"] = _columns(row)
         line |= _controls(table, row)
         line |= {name: percent(value) for name, value in beside.items()}

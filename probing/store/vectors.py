@@ -69,6 +69,10 @@ class Store:
         self._checked: set[Path] = set()
         self._read: dict[Path, Segment] = {}
 
+    def __repr__(self) -> str:
+        n = len(list(self.root.glob("*/encoder.json")))
+        return f"Store({self.root}, {n} encoder{'s' * (n != 1)}{'' if self.dtype == 'float32' else ', ' + self.dtype})"
+
     def vectors(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> Vectors:
         """Return the vectors of the sentences; compute those that are missing.
 

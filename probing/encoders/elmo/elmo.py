@@ -33,7 +33,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device
+from probing.encoders.base import Item, Named, States, check_device, name_in_tables, resolve_device
 from probing.encoders.elmo.elmo_format import (
     BEGIN,
     END,
@@ -60,8 +60,8 @@ Memory = dict[str, tuple[torch.Tensor, torch.Tensor]]
 """For each LSTM, by its name, the output (rows, p) and the cells (rows, d) at the end of the last batch."""
 
 
-@dataclass
-class ELMoEncoder:
+@dataclass(repr=False)
+class ELMoEncoder(Named):
     """Options of the encoder; nothing is loaded before it is needed.
 
     Args:

@@ -37,7 +37,7 @@ class Characters(Vocabulary):
         return [[character_ids(word, self.width) for word in text.split()] for text in texts]
 
 
-@dataclass
+@dataclass(repr=False)
 class ELMoStyle(Architecture):
     """Options of `Architecture`, with `embedding_dim` the projection's width, `dropout` and `buckets` without effect; and:
 

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 from probing.data.readers.files import read_json
-from probing.encoders.base import Item, States, check_device, name_in_tables, resolve_device, words_of_spans
+from probing.encoders.base import Item, Named, States, check_device, name_in_tables, resolve_device, words_of_spans
 from probing.encoders.elmo.elmo_format import read_arrays, weight
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
@@ -43,8 +43,8 @@ START = "<s>"
 WINDOWS_AT_ONCE = 1024
 
 
-@dataclass
-class TextgenrnnEncoder:
+@dataclass(repr=False)
+class TextgenrnnEncoder(Named):
     """Options of the encoder; nothing is loaded before it is needed.
 
     Args:

@@ -17,7 +17,7 @@ from probing.encoders.hf.textmodel import EmbeddingMatrix, TextModel
 from probing.encoders.pooling import TOKEN_POOLINGS
 
 
-@dataclass
+@dataclass(repr=False)
 class InputEmbeddings(HuggingFaceEncoder):
     """The options of `HuggingFaceEncoder`, with `special_tokens` off."""
 

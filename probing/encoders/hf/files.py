@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from probing.data.readers.files import read_json
-from probing.encoders.base import check_device, name_in_tables
+from probing.encoders.base import Named, check_device, name_in_tables
 from probing.encoders.hf.loading import read_config
 from probing.errors import EncoderError, first_line
 from probing.files import file_sha256
@@ -30,8 +30,8 @@ _DTYPES = ("float32", "float16", "bfloat16")
 _AUTOCAST = ("bfloat16", "float16")
 
 
-@dataclass
-class ModelFiles:
+@dataclass(repr=False)
+class ModelFiles(Named):
     """The options of an encoder, and the model's files.
 
     Args:

@@ -31,7 +31,7 @@ _TOLERANCE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.05}
 """Largest difference of equal states between two batches, as a share of the layer's largest entry; rounding stays below."""
 
 
-@dataclass
+@dataclass(repr=False)
 class HuggingFaceEncoder(ModelFiles):
     """The encoder, with the options of `ModelFiles`; nothing is loaded before it is needed."""
 

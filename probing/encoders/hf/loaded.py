@@ -95,8 +95,12 @@ class LoadedModel(HuggingFaceEncoder):
         if given != saved:
             raise EncoderError(f"{self.name}: its tokenizer gives other token ids after it is saved and loaded again")
         if weights_sha256(self._base) != self.description["weights"]:
-            raise EncoderError(f"{self.name}: its weights have changed since the encoder was made; make it again: (model, tokenizer)")
-        whole = copy.deepcopy(self._base) if self._base.config.model_type == "rwkv" else shared_copy(self._base)  # RWKV writes to them
+            raise EncoderError(
+                f"{self.name}: its weights have changed since the encoder was made; make it again: (model, tokenizer)"
+            )
+        whole = (
+            copy.deepcopy(self._base) if self._base.config.model_type == "rwkv" else shared_copy(self._base)
+        )  # RWKV writes to them
         return text_part(whole)
 
     def random_twin(self, seed: int) -> LoadedModel:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from probing import config as presets
-from probing.encoders.base import Item, States, check_device, resolve_device
+from probing.encoders.base import Item, Named, States, check_device, resolve_device
 from probing.encoders.networks.network import Network, Readable, run
 from probing.encoders.networks.vocabulary import CLOSE, HashedWords, TrainedVocabulary, Vocabulary
 from probing.encoders.pooling import TOKEN_POOLINGS
@@ -26,7 +26,7 @@ VERSION = 1
 """Raise when the same weights and options would give other vectors."""
 
 
-class NetworkEncoder:
+class NetworkEncoder(Named):
     """An `Encoder` made of an architecture, a vocabulary and weights."""
 
     init_seed: int
@@ -107,7 +107,7 @@ class NetworkEncoder:
             return run(self.network, items)
 
 
-@dataclass
+@dataclass(repr=False)
 class Architecture(NetworkEncoder):
     """Options that every network has; an architecture is also an encoder by itself, an untrained one.
 

@@ -29,7 +29,7 @@ from probing.errors import ConfigError, EncoderError
 CONFIG, WEIGHTS, VOCABULARY, MANIFEST = "config.json", "model.safetensors", "tokenizer.json", "manifest.json"
 
 
-@dataclass
+@dataclass(repr=False)
 class CheckpointEncoder(NetworkEncoder):
     """A trained network, all its layers.
 

@@ -22,7 +22,7 @@ from probing.encoders.networks.architecture import Architecture
 from probing.errors import EncoderError
 
 
-@dataclass
+@dataclass(repr=False)
 class GatedCNN(Architecture):
     """Options of `Architecture`, the `channels` of a block's output, and the `width` of a window in tokens, odd for `reads=all`."""
 
@@ -70,7 +70,7 @@ class GatedStack(nn.Module):
         return states
 
 
-@dataclass
+@dataclass(repr=False)
 class CNN(Architecture):
     """Options of `Architecture` (one layer), the `widths` of windows in tokens, and the number of `filters` of each width."""
 

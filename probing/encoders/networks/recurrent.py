@@ -21,7 +21,7 @@ from probing.errors import EncoderError
 STATES = ("hidden", "cell", "input", "forget", "output", "candidate")
 
 
-@dataclass
+@dataclass(repr=False)
 class LSTM(Architecture):
     """Options of `Architecture`, the `hidden` units of a layer in one direction, and the `states` that become layers (`STATES`)."""
 

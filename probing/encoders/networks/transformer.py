@@ -19,7 +19,7 @@ from probing.encoders.networks.architecture import Architecture
 from probing.errors import EncoderError
 
 
-@dataclass
+@dataclass(repr=False)
 class Transformer(Architecture):
     """Options of `Architecture`, attention `heads` (they divide `embedding_dim`), and hidden units of the `feedforward` part."""
 

@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from probing.encoders.base import Encoder, Item, States
+from probing.encoders.base import Encoder, Item, Named, States
 from probing.encoders.user.adapters import Adapter, Batcher, Function, WholeEncoder
 from probing.encoders.user.modules import Module, ModuleStates
 from probing.encoders.user.usercode import Code, arrays_sha256, find, reraise_user_errors, sources
@@ -74,8 +74,8 @@ class Facts:
     states: list[np.ndarray]
 
 
-@dataclass
-class PythonEncoder:
+@dataclass(repr=False)
+class PythonEncoder(Named):
     """Options of the encoder; the code is not imported before it is needed.
 
     Args:

@@ -1,0 +1,191 @@
+"""Own poolings, controls, floors and metrics: functions of a user's code, registered under a name with a version.
+
+    @register_floor("first-word", version=1)
+    def first_word(task): ...   # dev and test predictions
+
+The version is part of the key of the cells that use the function: raise it when the function changes, so that they are measured
+again. A pooling's version is part of its name in tables ("min-v1"), since its vectors are stored under it. A name that is built in,
+or that was registered with the same version and other code, is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, MutableMapping
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from probing.encoders.pooling import POOLINGS, TOKEN_POOLINGS, Pooler
+from probing.errors import ConfigError, StatesError, foreign
+from probing.evaluation.statistics import METRICS
+from probing.probes.controls import CONTROLS, FLOORS, Control
+from probing.types import Estimate, Labels
+
+Own = TypeVar("Own", bound=Callable[..., Any])
+
+DRAWS = 200
+"""Bootstrap draws of an own metric, each of which calls it."""
+
+_RESERVED = ("static", "random-weights", "all", "none", "mean of halves")
+_versions: dict[str, dict[str, tuple[int, Any]]] = {"pooling": {}, "control": {}, "floor": {}, "metric": {}}
+"""Kind -> name -> version and code of what was registered."""
+
+
+def register_pooling(name: str, version: int = 1) -> Callable[[Own], Own]:
+    """Register a pooling: a function of the states of a layer, (batch, tokens, d), and a mask, (batch, tokens), True where a token
+    counts, to one vector for each sentence, (batch, d). Encoders with token states have it."""
+
+    def add(function: Own) -> Own:
+        def pooled(batch: Pooler, layer: torch.Tensor, backward: torch.Tensor | None) -> torch.Tensor:
+            with foreign(f"pooling {name}"):
+                vectors = torch.as_tensor(function(layer, batch.mask))
+            if vectors.shape != (layer.shape[0], layer.shape[2]):
+                expected = (layer.shape[0], layer.shape[2])
+                raise StatesError(f"pooling {name}: gave the shape {tuple(vectors.shape)}, expected (batch, d) = {expected}")
+            return vectors.float()
+
+        before = _versions["pooling"].get(name)
+        _enter("pooling", POOLINGS, name, version, function, f"{name}-v{version}", pooled)
+        if before is not None and before[0] != version:
+            del POOLINGS[f"{name}-v{before[0]}"]
+        return function
+
+    return add
+
+
+def register_control(name: str, version: int = 1, unsuited: Callable[[Any], str] | None = None) -> Callable[[Own], Own]:
+    """Register a control: a function of a task and a random generator to the labels of train, dev and test: class indices, (n,).
+    `unsuited`: a function of a task to the reason why it cannot have the control, or an empty text."""
+
+    def add(function: Own) -> Own:
+        def labels(task: Any, rng: np.random.Generator) -> list[Labels]:
+            with foreign(f"control {name}"):
+                drawn = [np.asarray(one, np.int64) for one in function(task, rng)]
+                sizes = [(len(split),) for split in task.splits.values()]
+                if [one.shape for one in drawn] != sizes or any(((one < 0) | (one >= len(task.classes))).any() for one in drawn):
+                    shapes = [one.shape for one in drawn]
+                    raise ValueError(f"labels must be class indices of the shapes {sizes} for train, dev and test, not {shapes}")
+            return drawn
+
+        def reason(task: Any) -> str:
+            with foreign(f"control {name}"):
+                return "" if unsuited is None else str(unsuited(task) or "")
+
+        _enter("control", CONTROLS, name, version, function, name, Control(version, labels, reason))
+        return function
+
+    return add
+
+
+def register_floor(name: str, version: int = 1) -> Callable[[Own], Own]:
+    """Register a floor: a function of a task to its predictions of dev and test: class indices, (n,)."""
+
+    def add(function: Own) -> Own:
+        def predictions(task: Any) -> tuple[Labels, Labels]:
+            dev, test = (np.asarray(one, np.int64) for one in function(task))
+            if (dev.shape, test.shape) != ((len(task.dev),), (len(task.test),)):
+                raise ValueError(
+                    f"predictions have the shapes {dev.shape}, {test.shape}; expected ({len(task.dev)},), ({len(task.test)},)"
+                )
+            return dev, test
+
+        _enter("floor", FLOORS, name, version, function, name, predictions)
+        return function
+
+    return add
+
+
+def register_metric(name: str, version: int = 1) -> Callable[[Own], Own]:
+    """Register a metric: a function of gold and predicted class indices, (n,) each, to a number from 0 to 1, higher is better, or
+    to an `Estimate`. A number gets the 95 % percentile interval of a bootstrap over test items, or groups of them."""
+
+    def add(function: Own) -> Own:
+        def metric(gold: Labels, predicted: Labels, n_classes: int, groups: Labels | None) -> Estimate:
+            with foreign(f"metric {name}"):
+                value = function(gold, predicted)
+                if isinstance(value, Estimate):
+                    return value
+                drawn = [float(function(gold[rows], predicted[rows])) for rows in _resampled(len(gold), groups)]
+            return Estimate(float(value), *(float(q) for q in np.nanquantile([*drawn, float(value)], [0.025, 0.975])))
+
+        _enter("metric", METRICS, name, version, function, name, metric)
+        return function
+
+    return add
+
+
+def _resampled(n: int, groups: Labels | None) -> list[np.ndarray]:
+    """Rows of each bootstrap draw."""
+    rng = np.random.default_rng(0)
+    if groups is None:
+        return list(rng.integers(n, size=(DRAWS, n)))
+    members = [np.flatnonzero(groups == k) for k in range(int(groups.max()) + 1)]
+    return [np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))]) for _ in range(DRAWS)]
+
+
+def own_poolings() -> tuple[str, ...]:
+    """The full names of the registered poolings."""
+    return tuple(f"{name}-v{version}" for name, (version, _) in _versions["pooling"].items())
+
+
+def pooling_named(name: str) -> str:
+    """The full name of a registered pooling; any other name as it is."""
+    return f"{name}-v{_versions['pooling'][name][0]}" if name in _versions["pooling"] else name
+
+
+def poolings_of(encoder: Any) -> tuple[str, ...]:
+    """The poolings of an encoder, with the registered ones if it has token states."""
+    own = tuple(encoder.poolings)
+    return own + (tuple(name for name in own_poolings() if name not in own) if set(TOKEN_POOLINGS) <= set(own) else ())
+
+
+def floor_version(name: str) -> int:
+    """The part of a cell's key that stands for a floor; 1 for those built in."""
+    return _versions["floor"].get(name, (1, None))[0]
+
+
+def metrics_in_key() -> dict[str, dict[str, int]]:
+    """The part of a cell's key that names the registered metrics; empty without one."""
+    versions = {name: version for name, (version, _) in sorted(_versions["metric"].items())}
+    return {"own_metrics": versions} if versions else {}
+
+
+def _enter(kind: str, table: MutableMapping[str, Any], name: str, version: int, function: Any, entry: str, made: Any) -> None:
+    """Enter what was `made` of the function into a table under the name `entry`; ConfigError for a name that cannot be taken."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", name):
+        raise ConfigError(f"a {kind}'s name is a word of letters, digits, - and _, not {name!r}")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise ConfigError(f"{kind} {name}: the version is a whole number of at least 1, not {version!r}")
+    if not callable(function):
+        raise ConfigError(
+            f"{kind} {name}: a function was expected, not {type(function).__name__}; use register_{kind}({name!r})(function)"
+        )
+    own, code = _versions[kind], _code_of(function)
+    if name in _RESERVED or (name in table and name not in own):
+        raise ConfigError(f"the {kind} {name!r} is built in: choose another name")
+    if name in own and own[name][0] == version and own[name][1] != code:
+        raise ConfigError(
+            f"the {kind} {name!r} is registered with version {version} and other code: raise the version, or choose another name"
+        )
+    own[name], table[entry] = (version, code), made
+
+
+def _code_of(function: Any) -> Any:
+    """What tells one function from another when a notebook's cell is run again."""
+    code = getattr(function, "__code__", None)
+    return function if code is None else (code.co_code, repr(code.co_names), _constants(code))
+
+
+def _constants(code: Any) -> str:
+    return repr([_constants(one) if hasattr(one, "co_consts") else one for one in code.co_consts] + [code.co_code])
+
+
+def unregister() -> None:
+    """Forget all that was registered; for tests."""
+    for kind, table in (("pooling", POOLINGS), ("control", CONTROLS), ("floor", FLOORS), ("metric", METRICS)):
+        own: Any = table
+        for name in list(_versions[kind]):
+            own.pop(pooling_named(name) if kind == "pooling" else name, None)
+        _versions[kind].clear()
