@@ -25,9 +25,10 @@ MOST = 200_000
 
 _INSTALLED = ("<frozen", sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).resolve().parents[1]))
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
-_NO_EFFECT = ("_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "architectures", "id2label", "label2id")
-_NO_EFFECT += ("torch_dtype", "dtype", "use_cache", "return_dict", "output_hidden_states", "output_attentions", "is_local")
-_NO_EFFECT += ("local_files_only", "truncation", "padding")
+_NO_EFFECT = (
+    "_name_or_path name_or_path _commit_hash transformers_version architectures id2label label2id torch_dtype dtype use_cache "
+    "return_dict output_hidden_states output_attentions is_local local_files_only truncation padding"
+).split()
 """Entries of configs and of tokenizer files that change no state; the last two are what the last call left in a tokenizer.json."""
 
 

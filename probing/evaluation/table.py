@@ -252,7 +252,8 @@ class ResultTable:
             )
         except ConfigError as error:
             return f"<p>{escape(repr(self))}: {escape(str(error))}</p>"
-        return f"<p>{escape(repr(self))}</p>" + shown.to_html(index=False, border=0)
+        html: str = shown.to_html(index=False, border=0)
+        return f"<p>{escape(repr(self))}</p>{html}"
 
     def predicted(self, cell: str) -> tuple[np.ndarray, np.ndarray]:
         """Gold and predicted classes of the test items; ConfigError if the table has no predictions."""

@@ -16,7 +16,7 @@ from probing.probes.fitted import Linear
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
-class LogisticPathCV(ClassifierMixin, BaseEstimator):
+class LogisticPathCV(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """L2 logistic regression over a path of C on standardised features; the C with the highest mean accuracy in a cross-validation
     is taken (the first of equals, so the strongest penalty), and fitted to all rows.
 
@@ -46,13 +46,13 @@ class LogisticPathCV(ClassifierMixin, BaseEstimator):
         grid = sorted(float(C) for C in np.atleast_1d(np.asarray(self.Cs, float)))
         if not grid or not all(0 < C < np.inf for C in grid):
             raise ValueError(f"Cs={self.Cs!r} must hold at least one value, all above 0")
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        x, targets = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+        check_classification_targets(targets)
+        self.classes_, labels = np.unique(targets, return_inverse=True)
         k = len(self.classes_)
         if k < 2:
             raise ValueError(f"{type(self).__name__} needs at least 2 classes in y, but got 1 class: {self.classes_[0]!r}")
-        features = _float32(X)
+        features = _float32(x)
         design = Design.prepare(features, self.standardize)
         self.C_, self.scores_ = self._chosen(design, features, labels, grid)
         [fit] = fit_path(design, labels, k, [self.C_])
@@ -73,8 +73,8 @@ class LogisticPathCV(ClassifierMixin, BaseEstimator):
             own, others = np.full((2, len(labels)), NO_LABEL)
             own[train], others[test] = labels[train], labels[test]
             path = fit_path(design, own, len(self.classes_), grid, (z, others))
-            scores.append([fit.dev_accuracy for fit in path])
-        mean = np.mean(scores, axis=0)
+            scores.append([fit.dev_accuracy or 0.0 for fit in path])
+        mean: np.ndarray = np.mean(scores, axis=0)
         return grid[int(mean.argmax())], mean
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -95,9 +95,9 @@ class LogisticPathCV(ClassifierMixin, BaseEstimator):
         return softmax(np.stack([np.zeros_like(scores), scores], 1) if scores.ndim == 1 else scores, axis=1)
 
 
-def _float32(X: np.ndarray) -> np.ndarray:
+def _float32(x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        features = np.array(X, np.float32)
+        features = np.array(x, np.float32)
     if not np.isfinite(features).all():
         raise ValueError("X holds values too large for float32, in which the probe is solved: scale the features")
     return features

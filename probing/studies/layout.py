@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from probing.evaluation.plots import PALETTE, RC
 from probing.files import replace_file
-from probing.report.figures import PALETTE, RC, legend, svg
+from probing.report.figures import legend, svg
 from probing.report.markdown import md_table
 from probing.types import Estimate
 
