@@ -159,6 +159,8 @@ def as_tasks(given: Any, data: Any = None) -> list[Task]:
         tasks: list[Task] = []
         for own in given:
             tasks += _source(data).tasks(None) if isinstance(own, str) and own == "all" else [_one(own, data)]
+        if not tasks:
+            raise ConfigError(f"give at least one task; {ALLOWED}")
         return tasks
     return _source(data).tasks(None) if isinstance(given, str) and given == "all" else [_one(given, data)]
 

@@ -8,7 +8,9 @@ made, by training on, are refused.
 from __future__ import annotations
 
 import copy
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -50,8 +52,8 @@ class LoadedModel(HuggingFaceEncoder):
     @cached_property
     def folder(self) -> Path:
         """A folder with config and tokenizer, which lives as long as the encoder."""
-        self._temporary = tempfile.TemporaryDirectory(prefix="probing-")
-        folder = Path(self._temporary.name)
+        folder = Path(tempfile.mkdtemp(prefix="probing-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         try:
             self.loaded_tokenizer.save_pretrained(folder)
             self._saved = tokenizer_files(folder)
