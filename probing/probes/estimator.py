@@ -162,10 +162,12 @@ def described_value(value: Any) -> Any:
     Raises:
         ConfigError: an object that says nothing lasting of itself, such as a random generator.
     """
+    if isinstance(value, float) and not np.isfinite(value):  # which JSON has not: GridSearchCV's error_score
+        return repr(value)
     if isinstance(value, type(None) | bool | int | float | str):
         return value
     if isinstance(value, np.generic):
-        return value.item()
+        return described_value(value.item())
     if isinstance(value, Mapping):
         return {str(key): described_value(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
