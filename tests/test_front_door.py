@@ -201,10 +201,10 @@ def uses_globals(texts):
 def test_a_torch_module_is_an_encoder_and_stays_as_it_is(task, home):
     torch.manual_seed(0)
     module = torch.nn.Sequential(torch.nn.Embedding(50, 6), torch.nn.Dropout(0.5), torch.nn.Linear(6, 6)).train()
-    states = ModuleStates(module, lambda texts: [[int(word[1:]) for word in text.split()] for text in texts], layers=["0", "2"])
+    states = ModuleStates(module, lambda texts: [[len(word) for word in text.split()] for text in texts], layers=["0", "2"])
     [encoder] = as_encoders(states)
-    ids = encoder.tokenize(["w3 w4"])[0]
-    assert torch.equal(encoder.forward(ids).layers[0][0], module[0].weight[[3, 4]].detach())
+    ids = encoder.tokenize(["w3 w14"])[0]
+    assert torch.equal(encoder.forward(ids).layers[0][0], module[0].weight[[2, 3]].detach())
     assert module.training and all(parameter.requires_grad for parameter in module.parameters())
     assert fingerprint(as_encoder(ModuleStates(shared_copy(module), states.tokenize, ["0", "2"]))) == fingerprint(encoder)
 
