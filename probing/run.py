@@ -26,9 +26,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from probing import config, jobs
+from probing import config
+from probing.config import Done, listed
+from probing.data.card import load_card
 from probing.errors import ForeignError, ProbingError, described, did_you_mean, ends_job, out_of_memory
-from probing.evaluation.runs import Run
+from probing.evaluation import recall
 from probing.files import process
 from probing.log import info
 from probing.paths import CONF
@@ -84,6 +86,7 @@ def _one_table(folders: list[str]) -> None:
         return
     out = Path(folders[0]).parents[1] / "tables" / hashlib.sha256("\n".join(folders).encode()).hexdigest()[:8]
     from probing import studies as study
+    from probing.evaluation.runs import Run
     from probing.report.write import write
 
     try:
@@ -124,29 +127,47 @@ def _hydra(arguments: list[str], verb: str) -> int:
     return 2
 
 
-def _done(work: Callable[[dict[str, Any]], jobs.Done], config: DictConfig) -> int:
+def _done(verb: str, config: DictConfig) -> int:
     """Runs a job, and leaves the path of its run in the job's folder of a multirun, for the table that ends it."""
     options: Any = OmegaConf.to_container(config, resolve=True)
-    done = work(options)
+    done = _up_to_date(options) if verb == "run" else None
+    if done is None:
+        from probing import jobs
+
+        done = getattr(jobs, f"{verb}_job")(options)
     if done.folder and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         Path(HydraConfig.get().runtime.output_dir, _FOLDER).write_text(str(done.folder.resolve()), encoding="utf-8")
     return done.failed
 
 
+def _up_to_date(options: dict[str, Any]) -> Done | None:
+    """The finished run of these options if nothing changed since, its table on the terminal; all before anything is loaded."""
+    for name in listed(options.get("task"), str, "task") or ():
+        load_card(name)
+    recall.watch()
+    run = options.get("run")
+    if not isinstance(run, dict) or run.get("force") or (last := recall.recall(options, Path(run["dir"]).expanduser())) is None:
+        return None
+    folder, text = last
+    sys.stdout.write(text)
+    info(f"{folder}: nothing to do, all is as it was when this run ended (run.force=true measures again)")
+    return Done(0, folder)
+
+
 def _run_job(config: DictConfig) -> None:
-    _guarded(partial(_done, jobs.run_job), config)
+    _guarded(partial(_done, "run"), config)
 
 
 def _train_job(config: DictConfig) -> None:
-    _guarded(partial(_done, jobs.train_job), config)
+    _guarded(partial(_done, "train"), config)
 
 
 def _check_job(config: DictConfig) -> None:
-    _guarded(partial(_done, jobs.check_job), config)
+    _guarded(partial(_done, "check"), config)
 
 
 def _interact_job(config: DictConfig) -> None:
-    _guarded(partial(_done, jobs.interact_job), config)
+    _guarded(partial(_done, "interact"), config)
 
 
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
@@ -176,7 +197,7 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
 def _as_list(word: str) -> str:
     """`task=a,b` means a list, not a sweep: brackets are put around it."""
     key, equals, value = word.partition("=")
-    if equals and key in jobs.LISTS and "," in value and value[:1] not in "[('\"" and "(" not in value:
+    if equals and key in config.LISTS and "," in value and value[:1] not in "[('\"" and "(" not in value:
         return f"{key}=[{value}]"
     return word
 
@@ -258,9 +279,9 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
 def _known_keys(arguments: list[str], verb: str) -> list[str]:
     """Every key of the configuration that the group choices of the command line make."""
     schema, own = {
-        "train": (jobs.TrainConfig, (*jobs.TRAIN_KEYS, "data.root")),
-        "interact": (jobs.JobConfig, jobs.INTERACT_KEYS),
-    }.get(verb, (jobs.RunConfig, (*jobs.LISTS, *jobs.GROUPS, "suite", "twins", "resample", "resamples", "precision")))
+        "train": (config.TrainConfig, (*config.TRAIN_KEYS, "data.root")),
+        "interact": (config.JobConfig, config.INTERACT_KEYS),
+    }.get(verb, (config.RunConfig, (*config.LISTS, *config.GROUPS, "suite", "twins", "resample", "resamples", "precision")))
     keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
     for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():
         chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)

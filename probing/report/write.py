@@ -23,7 +23,7 @@ from probing.report.latex import latex
 from probing.report.published import compare
 
 
-def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None:
+def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> ResultTable:
     """Writes the report of one or several runs into `folder`; runs that plan no layer of an encoder give only their rows."""
     whole = merge(run.table() for run in runs)
     folder.mkdir(parents=True, exist_ok=True)
