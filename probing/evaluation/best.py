@@ -66,7 +66,7 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
         line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
         halves = halves_of(table, task, encoder, probe, n_train).get((pooling, layer), {})
         for name in METRICS:
-            line |= _interval(table, name, scores, [getattr(row, name) for row in halves.values()])
+            line |= interval(table, name, scores, [getattr(row, name) for row in halves.values()])
         line["interval_over"] = _over(first, len(scores), len(halves))
         line |= {name: first[name] for name in ("majority", "n_test", "n_groups", "cell")}
         line |= {"converged": bool(scores.converged.all()), "edge": next(filter(None, scores.edge), "")}
@@ -80,7 +80,7 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
             line["selectivity"] = line["accuracy"] - line["control_word"]
             for name, reader in (("ceiling", "word bag"), ("ceiling_lookup", "word look-up")):
                 line[name] = table.mean(role="ceiling", encoder=reader, task=task, n_train=n_train)
-        floors = _floors(table, task, encoder, probe, n_train)
+        floors = floors_of(table, task, encoder, probe, n_train)
         twins = [_accuracy(twin) for twin in floors.get("random weights", [])]
         line |= {"random": np.mean(twins) if twins else np.nan, "random_n": len(twins)}
         line["random_sd"] = np.std(twins, ddof=1) if len(twins) > 1 else np.nan
@@ -146,7 +146,7 @@ def _missing(table: ResultTable, task: str, encoder: str, probe: str, n_train: i
     return "; ".join(parts)
 
 
-def _interval(table: ResultTable, name: str, scores: pd.DataFrame, halves: Sequence[float]) -> dict[str, float]:
+def interval(table: ResultTable, name: str, scores: pd.DataFrame, halves: Sequence[float]) -> dict[str, float]:
     """Mean of a score over the seeds of a column, with its interval."""
     if name == "accuracy" and len(scores) > 1 and table.predictions is not None:
         one = mean_accuracy([table.correct(cell) for cell in scores.cell], table.groups(scores.cell.iloc[0]), halves)
@@ -156,7 +156,7 @@ def _interval(table: ResultTable, name: str, scores: pd.DataFrame, halves: Seque
     return {name: one.value, f"{name}_low": one.lower, f"{name}_high": one.upper}
 
 
-def _floors(table: ResultTable, task: str, encoder: str, probe: str, n_train: int) -> dict[str, list[list[Any]]]:
+def floors_of(table: ResultTable, task: str, encoder: str, probe: str, n_train: int) -> dict[str, list[list[Any]]]:
     """The floors of a line by the name of their column in the report: lists of finished rows, one for each random twin."""
     own = (table.frame.task == task) & (table.frame.n_train == n_train) & (table.frame.status == "done")
     frame = table.frame.loc[own, [*IDENTITY, "probe", "layer", "pooling", "seed", "dev_accuracy", "accuracy", "status"]]

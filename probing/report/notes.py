@@ -11,7 +11,7 @@ import pandas as pd
 from probing.evaluation.paired_tests import DEPENDENCE
 from probing.evaluation.table import ResultTable
 from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
-from probing.report.markdown import percent
+from probing.report.summary import MARKS, percent
 
 _LOST = (("failed", "failed and are missing from the tables"), ("missing", "are not measured yet"))
 
@@ -28,9 +28,9 @@ def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
         f"Not separated from it: the layers and poolings for which the test against the best, on the same items ({test}), gives "
         "p ≥ 0.05 after Holm over the layers and poolings of the line; other tasks, encoders and probes play no part. The best is "
         "among them; + marks layers that are separated from it and better on test, which are not counted. All in layers.csv.",
-        "† not shown to be above every floor of the line (those that read the text, static, each draw of random weights): it is "
+        f"† {MARKS['†'].meaning} (those that read the text, static, each draw of random weights): it is "
         "not above one of them, or the test on the same items gives p ≥ 0.05 (all must be passed, each at 0.05). "
-        "‡ the solver did not converge. ¶ the chosen C (or L2) stands at the end of its grid.",
+        f"‡ {MARKS['‡'].meaning}. ¶ {MARKS['¶'].meaning}.",
         f"Seeds: {seeds or 'none matters'} (train subsets, control labels, random weights, and probes that draw; a cell that no "
         "seed can change is measured once); with several, scores are means over them.",
         *_control_notes(table),
