@@ -7,7 +7,7 @@ PIP_EXTRA ?=
 BIN = .venv/bin
 
 run: .venv/.run
-	$(BIN)/probing run
+	$(BIN)/probing run +experiment=quick
 
 test: .venv/.test
 	$(BIN)/python -m pytest -n 2

@@ -195,8 +195,10 @@ def make_tasks_(
 
     corpus = read_source(source, split_file)
     wanted = tasks.split(",") if tasks else None
-    of_source = {"source": corpus.name, "source_sha256": corpus.sha256, "language": language}
-    made = make_tasks(corpus.sentences, out, **of_source, seed=seed, tasks=wanted, min_per_split=min_per_split)
+    made = make_tasks(
+        corpus.sentences, out, source=corpus.name, source_sha256=corpus.sha256, language=language, seed=seed, tasks=wanted,
+        min_per_split=min_per_split,
+    )  # fmt: skip
     for name, card in made.items():
         typer.echo(f"{name:28} {card if isinstance(card, str) else card['n']}")
     if all(isinstance(card, str) for card in made.values()):

@@ -73,10 +73,10 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
         from probing.report.terminal import terminal
         from probing.report.write import write  # matplotlib, only when there is something to draw
 
-        table = write([recorded], recorded.folder)
+        table, lines = write([recorded], recorded.folder)
         if flash is not None:
             flash.write(recorded.folder)
-        state, text = recorded.state(), "" if flash is not None else terminal(table)
+        state, text = recorded.state(), "" if flash is not None else terminal(table, lines)
         sys.stdout.write(text)
         if len(state["done"]) == len(recorded.keys) and flash is None:
             recall.record(options, home, recorded.folder, [cells.root / f"{key}.json" for key in recorded.keys], text)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from probing.evaluation.table import ResultTable
 
 
+OF_LENGTH = ("length",)
+"""Floors that read the number of words alone: one that has all test items right has the label itself."""
+
+
 def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     """One line per task, encoder, probe and size of the train split: the dev-best layer and pooling, and its test scores.
 
@@ -85,7 +89,8 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
         line |= {"random": np.mean(twins) if twins else np.nan, "random_n": len(twins)}
         line["random_sd"] = np.std(twins, ddof=1) if len(twins) > 1 else np.nan
         line["static"] = _accuracy(floors["static"][0]) if "static" in floors else np.nan
-        line |= _against(table, floors, cells_of(scores.itertuples()))
+        line["label_floor"] = next((name for name in OF_LENGTH if name in floors and _accuracy(floors[name][0]) == 1), "")
+        line |= _against(table, {k: v for k, v in floors.items() if k != line["label_floor"]}, cells_of(scores.itertuples()))
         line |= _family(own.get((task, encoder, probe, n_train)), first, alpha, line["interval_over"])
         lines.append(line | {"missing": missing})
     frame = pd.DataFrame(lines)
@@ -119,7 +124,7 @@ def _nothing(table: ResultTable, row: pd.Series, missing: str) -> dict[str, Any]
     line = {name: row[name] for name in (*KEYS, "paper_name", "majority", "n_test", "n_groups")} | dict.fromkeys(names, np.nan)
     line["interval_over"] = ""
     line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "edge": "", "seeds": 0}
-    line |= {"random_n": 0, "beats_floors": None, "floor": "", "not_separated": [], "better": [], "n_columns": 0}
+    line |= {"random_n": 0, "beats_floors": None, "floor": "", "label_floor": "", "not_separated": [], "better": [], "n_columns": 0}
     return line | {"missing": "; ".join(filter(None, [missing, " ".join(row.error.split())]))}
 
 

@@ -39,8 +39,8 @@ def record(options: Mapping[str, Any], home: Path, folder: Path, cells: Iterable
     """Record that the run in `folder` with these cells is finished, and the text that the terminal showed."""
     made = tuple(str(home.resolve() / part) + os.sep for part in ("store", "cells", "runs", "hydra"))
     written = [path.resolve() for path in (*folder.iterdir(), *cells) if path.is_file()]
-    files = [path for path in sorted(_opened) if _is_input(path) and not path.startswith(made)]
-    entry = {"folder": str(folder), "text": text, "files": {str(path): _state(path) for path in [*files, *written]}}
+    read = [path for path in sorted(_opened) if _is_input(path) and not path.startswith(made)]
+    entry = {"folder": str(folder), "text": text, "files": {path: _state(path) for path in [*read, *map(str, written)]}}
     replace_file(_place(options, home), json.dumps(entry, indent=1).encode())
 
 

@@ -62,7 +62,9 @@ def encoders_table(lines: Sequence[Line], foot: Sequence[str]) -> str:
     order = [("", "task"), ("", "best floor")]
     order += [(title, name) for title in titles for name in ("accuracy", "static", "random", "selectivity")]
     columns = [place for place in order if any(row.get(place) for row in rows.values())]
-    frame = pd.DataFrame([[row.get(place, "") for place in columns] for row in rows.values()], columns=pd.MultiIndex.from_tuples(columns))
+    frame = pd.DataFrame(
+        [[row.get(place, "") for place in columns] for row in rows.values()], columns=pd.MultiIndex.from_tuples(columns)
+    )
     return _DOCUMENT % (_comments(foot), _floating(frame, _caption(lines), "tab:probing"))
 
 

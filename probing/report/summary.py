@@ -27,6 +27,7 @@ class Mark(NamedTuple):
 
 MARKS = {
     "†": Mark(r"\textdagger{}", "not shown to be above every floor of the line"),
+    "=": Mark("=", "a floor has the label itself (length, where it decides the class): no score is compared with it"),
     "‡": Mark(r"\textdaggerdbl{}", "the solver did not converge"),
     "¶": Mark(r"\textparagraph{}", "the chosen C (or L2) stands at the end of its grid"),
     "§": Mark(r"\textsection{}", "cells of the line failed or are missing; the best layer is that of the others"),
@@ -66,8 +67,9 @@ class Line:
 
     @property
     def best_floor(self) -> str:
-        """The name of the highest floor; of equal ones the first; empty without floors."""
-        return max(self.floors, key=lambda name: self.floors[name].value, default="")
+        """The name of the highest floor but one that has the label itself; of equal ones the first; empty without floors."""
+        names = [name for name in self.floors if name != self.row.label_floor]
+        return max(names, key=lambda name: self.floors[name].value, default="")
 
 
 def in_order(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +138,13 @@ def column_of(line: Line, lines: Sequence[Line]) -> str:
 def marks(row: Any) -> str:
     """The marks behind the accuracy of a line of `best`."""
     floor = "†" if pd.notna(row.beats_floors) and not row.beats_floors else ""
-    return floor + ("" if row.converged else "‡") + ("¶" if row.edge else "") + ("§" if row.missing else "")
+    return (
+        floor
+        + ("=" if row.label_floor else "")
+        + ("" if row.converged else "‡")
+        + ("¶" if row.edge else "")
+        + ("§" if row.missing else "")
+    )
 
 
 def percent(value: float) -> str:
@@ -167,6 +175,8 @@ def verdict(line: Line) -> str:
     else:
         reached = f" {line.floors[row.floor].text}" if row.floor in line.floors else ""
         parts.append(f"not shown to be above the floor {row.floor}{reached}")
+    if row.label_floor:
+        parts.append(f"the floor {row.label_floor} has the label itself")
     if chosen := line.values.get("selectivity", "").replace("n/a", ""):
         ceiling = line.values[CEILING]
         parts.append(f"selectivity {chosen}" + (f" (ceiling {ceiling})" if ceiling else ""))
@@ -188,7 +198,8 @@ def _floors(table: ResultTable, row: Any) -> dict[str, Floor]:
         means = [sum(one.accuracy for one in draw) / len(draw) for draw in draws]
         value = row.random if name == "random weights" else means[0]
         spread = f" ± {percent(row.random_sd)} ({row.random_n})" if name == "random weights" and row.random_n > 1 else ""
-        floors[name] = Floor(value, percent(value) + spread, [one.cell for draw in draws for one in draw])
+        label = "=" if name == row.label_floor else ""
+        floors[name] = Floor(value, percent(value) + spread + label, [one.cell for draw in draws for one in draw])
     return floors
 
 

@@ -1,43 +1,44 @@
-"""The table of a run on a terminal: one line for each task and encoder, with a curve over layers."""
+"""The main table of a run on a terminal: one line for each task and encoder, with a curve over layers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from probing.evaluation.table import ResultTable
-from probing.report.markdown import MARKS, columns_of, marks, percent
+from probing.report.summary import MARKS, Line, percent
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def terminal(table: ResultTable, best: pd.DataFrame) -> str:
-    """The lines of `best` as aligned text in percent, a line that says how many are above every floor, and the legend of marks.
+def terminal(table: ResultTable, lines: Sequence[Line]) -> str:
+    """The lines as aligned text in percent, a line that says how many are above every floor, and the marks that occur.
 
-    The curve shows the test accuracy of the layers at the best line's pooling, from the lowest to the highest of them.
+    The bars show the test accuracy of the layers at the line's pooling, from the lowest to the highest, which stand beside them.
     """
-    several = best.encoder.nunique() > 1, best.probe.nunique() > 1
-    lines = [("task", *_where(several, "encoder", "probe"), "layers", "", "best", "accuracy", "95 %", "", "best floor")]
-    for row in best.itertuples():
-        curve = _curve(table, row)
-        low_high = f"{percent(row.accuracy_low)}-{percent(row.accuracy_high)}" if row.seeds else ""
-        lines.append(
-            (
-                row.paper_name,
-                *_where(several, row.encoder, row.probe),
+    shown = [name for name in ("encoder", "probe") if len({line.values.get(name) for line in lines}) > 1]
+    rows = [["task", *shown, "accuracy", "95 %", "layer", "layers", "lowest-highest", "not separated from it", "best floor"]]
+    for line in lines:
+        curve = _curve(table, line)
+        known = [value for value in curve if not np.isnan(value)]
+        floor = f"{line.best_floor} {line.floors[line.best_floor].text}" if line.best_floor else ""
+        rows.append(
+            [
+                *(line.values.get(name, "") for name in ("task", *shown, "accuracy", "95 % interval", "layer")),
                 sparkline(curve),
-                f"{percent(min(curve))}-{percent(max(curve))}" if curve else "",
-                columns_of(row) if row.not_separated else f"{row.layer} {row.pooling}" if row.seeds else "none",
-                percent(row.accuracy),
-                low_high,
-                marks(row),
-                _best_floor(row),
-            )
+                f"{percent(min(known))}-{percent(max(known))}" if known else "",
+                line.values["not separated from it"],
+                floor,
+            ]
         )
-    return "\n".join([*_aligned(lines), "", *_verdict(best), ""])
+    if not lines:
+        return ""
+    judged = [line.row.beats_floors for line in lines if line.row.beats_floors is not None]
+    notes = [f"{sum(map(bool, judged))} of {len(judged)} lines are above every floor."] if judged else []
+    text = "".join(value for line in lines for value in (line.values["accuracy"], *(floor.text for floor in line.floors.values())))
+    notes += [f"{mark} {about.meaning}" for mark, about in MARKS.items() if mark in text]
+    return "\n".join([*_aligned(rows), "", *notes, ""])
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -46,38 +47,20 @@ def sparkline(values: Sequence[float]) -> str:
     >>> sparkline([0.2, 0.4, 0.3]), sparkline([0.5, 0.5]), sparkline([])
     ('▁█▅', '▁▁', '')
     """
-    known = [value for value in values if not np.isnan(value)]
-    low, high = (min(known), max(known)) if known else (0.0, 0.0)
+    low, high = (np.nanmin(values), np.nanmax(values)) if len(values) and not np.isnan(values).all() else (0.0, 0.0)
     steps = [np.nan if np.isnan(value) else (value - low) / ((high - low) or 1) * (len(BARS) - 1) for value in values]
     return "".join(" " if np.isnan(step) else BARS[round(step)] for step in steps)
 
 
-def _where(several: tuple[bool, bool], encoder: str, probe: str) -> list[str]:
-    return [text for text, shown in zip((encoder, probe), several, strict=True) if shown]
-
-
-def _curve(table: ResultTable, row: Any) -> list[float]:
+def _curve(table: ResultTable, line: Line) -> list[float]:
     """Mean test accuracy by layer at the line's pooling (0-1); NaN where a layer is not measured."""
-    if not row.seeds:
+    if not line.row.seeds:
         return []
-    where = {name: getattr(row, name) for name in ("task", "encoder", "probe", "n_train", "pooling")}
-    means = table.where("probe", **where).groupby("layer").accuracy.mean()
+    where = {name: getattr(line.row, name) for name in ("task", "encoder", "probe", "n_train", "pooling")}
+    means = table.where(role="probe", **where).groupby("layer").accuracy.mean()
     return [float(means.get(layer, np.nan)) for layer in range(int(means.index.max()) + 1)]
 
 
-def _best_floor(row: Any) -> str:
-    """Name and accuracy of the highest floor of the line that does not hold the label itself."""
-    return f"{row.floor} {percent(row.floor_accuracy)}" if row.floor else ""
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-
-
-def _verdict(best: pd.DataFrame) -> list[str]:
-    """How many lines are above all their floors, and the marks that occur."""
-    judged = best[best.beats_floors.notna()]
-    lines = [f"{int(judged.beats_floors.sum())} of {len(judged)} above every floor"] if len(judged) else []
-    shown = "".join(marks(row) for row in best.itertuples())
-    return lines + [f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in shown]
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -22,11 +22,15 @@ from probing.evaluation.table import ResultTable, merge
 from probing.report import figures, latex, markdown, notes
 from probing.report.html import html
 from probing.report.published import compare
-from probing.report.summary import in_order, lines_of
+from probing.report.summary import Line, in_order, lines_of
 
 
-def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> ResultTable:
-    """Writes the report of one or several runs into `folder`; runs that plan no layer of an encoder give only their rows."""
+def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tuple[ResultTable, list[Line]]:
+    """Writes the report of one or several runs into `folder`; runs that plan no layer of an encoder give only their rows.
+
+    Returns:
+        the table of the probe's rows, and the lines of its main table.
+    """
     whole = merge(run.table() for run in runs)
     folder.mkdir(parents=True, exist_ok=True)
     whole.to_csv(folder / "rows.csv")
@@ -37,7 +41,7 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> Resu
     table = whole.of_measure("probe")
     best = in_order(table, whole.best())
     if best.empty and not whole.measures:
-        return
+        return table, []
     if len(best) and (mixed := [name for name, n in best.groupby("task").n_train.nunique().items() if n > 1]):
         raise ConfigError(f"these runs train on different numbers of sentences ({', '.join(mixed)}): report them one by one")
     cards = {name: {**card, "source": Path(card["source"]).name} for run in runs for name, card in run.data_cards().items()}
@@ -63,6 +67,7 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> Resu
     (folder / "table.md").write_text(markdown.markdown(content), encoding="utf-8")
     records = {key: record for run in runs for key, record in run.finished.items()}
     (folder / "report.html").write_text(html(content, pictures, records, cards, published), encoding="utf-8")
+    return table, lines
 
 
 def _pictures(

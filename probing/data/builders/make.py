@@ -61,6 +61,7 @@ UD = tuple(
     "ud_odd_man_out ud_coordination_inversion".split()
 )
 SHORTEST, LONGEST = 5, 28
+SHORT, OF_ANY_LENGTH = 14, ("sentence_length", "tree_depth", "coordination_inversion")
 LEFT_OUT = "left_out.json"
 ENDINGS = (".txt", ".groups.txt", ".card.json")
 MIN_PER_SPLIT = 30  # the 95 % interval of a share of 30 sentences is ±18 points wide
@@ -90,8 +91,9 @@ def make_tasks(
         min_per_split: sentences that every class must have in each of train, dev and test after filters and balancing,
             else the task is not made. Tasks with classes by frequency (lengths, depths, top structures) drop rare classes first,
             word_content counts all its words together.
-        sizes: about so many rows in the splits tr, va and te, with sentences that the tasks share (`sharing`), in place of 80/10/10;
-            the bytes of a task then depend on the other tasks. Word content has 100 words.
+        sizes: about so many rows in the splits tr, va and te, with sentences that tasks share (`sharing`), in place of 80/10/10;
+            the bytes of a task then depend on the other tasks. Word content has 100 words; tasks that do not need long sentences have
+            those of at most 14 tokens.
 
     Returns:
         for each task its card, or the reason why it was not made.
@@ -153,7 +155,10 @@ def make_tasks(
 
 
 def _built(name: str, kept: Sequence[Sentence], seed: int, options: Options, sizes: Mapping[str, int] | None) -> Built:
-    """The task from all sentences; with `sizes` from the first quarter or half of them if that gives rows enough."""
+    """The task from all sentences; with `sizes` from short ones where length plays no part (their vectors cost less), and from the
+    first quarter or half of them if that gives rows enough."""
+    if sizes is not None and name not in OF_ANY_LENGTH:
+        kept = [s for s in kept if len(s.tokens) <= SHORT]
     for part in (1,) if sizes is None else (4, 2, 1):
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         try:
@@ -226,7 +231,7 @@ def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000, sizes: Mappi
     corpus = grammar.corpus(n, seed)
     try:
         with atomic(folder) as temporary:
-            least = min(MIN_PER_SPLIT, max(7, n // 160))
+            least = min(MIN_PER_SPLIT if sizes is None else 2 * MIN_PER_SPLIT, max(7, n // 160))
             about = {"source": corpus.name, "source_sha256": corpus.sha256}
             make_tasks(corpus.sentences, temporary, **about, seed=seed, min_per_split=least, sizes=sizes)
             files = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}

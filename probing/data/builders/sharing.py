@@ -24,14 +24,13 @@ def share_sentences(built: Mapping[str, Built], sizes: Mapping[str, int], rng: n
     taken: set[tuple[str, ...]] = set()
     shared: dict[str, Built] = {}
     for name in sorted(built, key=lambda name: len(built[name].rows)):
-        rows = list(built[name].rows)
-        counts = Counter((row.split, row.label) for row in rows)
+        counts = Counter((row.split, row.label) for row in built[name].rows)
         equal = all(len({n for (at, _), n in counts.items() if at == split}) == 1 for split in sizes)
-        units = _split(_units(rows), sizes, rng)
-        chosen = [row for split, size in sizes.items() for row in _at_most(units[split], size, equal, taken)]
-        taken.update(row.tokens for row in chosen)
-        split = f"{', '.join(f'{n} {split}' for split, n in sizes.items())} at most, drawn within each class; groups are whole"
-        shared[name] = replace(built[name], rows=tuple(shuffled(chosen, rng)), split=split)
+        parts = _split(_units(built[name].rows), sizes, rng)
+        rows = [row for split, size in sizes.items() for row in _at_most(parts[split], size, equal, taken)]
+        taken.update(row.tokens for row in rows)
+        about = f"at most {', '.join(f'{n} {split}' for split, n in sizes.items())}, drawn within each class; groups are whole"
+        shared[name] = replace(built[name], rows=tuple(shuffled(rows, rng)), split=about)
     return {name: shared[name] for name in built}
 
 
@@ -44,7 +43,11 @@ def _units(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _split(units: Sequence[list[Row]], sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, list[list[Row]]]:
-    """The units of each split in random order: in the proportions of `sizes` within each class, as far as whole units allow."""
+    """The rows of each split in random order, in the proportions of `sizes` within each class, as far as whole units allow.
+
+    Of a unit that holds several classes (odd man out: two forms that are exchanged in both directions) the rows stay together, as
+    what is balanced in it is balanced in the whole of it only; those of other units are apart.
+    """
     share = {split: n / sum(sizes.values()) for split, n in sizes.items()}
     counts = Counter(row.label for unit in units for row in unit)
     lack = {split: {label: n * part for label, n in counts.items()} for split, part in share.items()}
@@ -53,24 +56,20 @@ def _split(units: Sequence[list[Row]], sizes: Mapping[str, int], rng: np.random.
         split = max(share, key=lambda split: sum(lack[split][row.label] for row in unit) / share[split])
         for row in unit:
             lack[split][row.label] -= 1
-        parts[split].append([replace(row, split=split) for row in unit])
+        rows = [replace(row, split=split) for row in unit]
+        parts[split] += [rows] if len({row.label for row in rows}) > 1 else [[row] for row in rows]
     return parts
 
 
-def _at_most(units: Sequence[list[Row]], size: int, equal: bool, taken: set[tuple[str, ...]]) -> list[Row]:
-    """About `size` rows: of each class as many as the smallest has if classes are `equal`, else the same share of each.
-
-    Of a unit that holds several classes (odd man out: two forms that are exchanged in both directions) all rows are kept or none.
-    """
-    counts = Counter(row.label for unit in units for row in unit)
+def _at_most(parts: Sequence[list[Row]], size: int, equal: bool, taken: set[tuple[str, ...]]) -> list[Row]:
+    """About `size` rows: of each class as many as the smallest has if classes are `equal`, else the same share of each."""
+    counts = Counter(row.label for part in parts for row in part)
     share = min(1.0, size / max(1, counts.total()))
     room = {label: round(n * share) for label, n in counts.items()}
     if equal:
         room = dict.fromkeys(counts, min(-(-size // len(counts)), *counts.values()))
-    whole = [[unit] if len({row.label for row in unit}) > 1 else [[row] for row in unit] for unit in units]
-    parts = sorted((part for unit in whole for part in unit), key=lambda part: part[0].tokens not in taken)
     chosen: list[Row] = []
-    for part in parts:
+    for part in sorted(parts, key=lambda part: part[0].tokens not in taken):
         wanted = Counter(row.label for row in part)
         if all(room[label] >= n for label, n in wanted.items()):
             chosen += part
