@@ -182,8 +182,10 @@ def _control_notes(table: ResultTable) -> list[str]:
             )
     if "permuted" in table.controls:
         notes.append(
-            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned. ‖ above the share of "
-            f"the largest class (one-sided binomial test, p < {LEAK_ALPHA} after Holm over the lines): an error in the set-up."
+            "Leak check: test accuracy on labels shuffled within each split; a sentence that occurs in several splits (the same words, "
+            "in any order and letter case) has one shuffled label in all of them, and nothing else can be learned. ‖ above the share of "
+            f"the largest class (one-sided binomial test, p < {LEAK_ALPHA} after Holm over the lines): such sentences, or an error in the "
+            "set-up. The check sees copies as far as the probe learns its train labels by heart, and no near-copies with other words."
         )
     return notes
 
