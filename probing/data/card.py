@@ -101,8 +101,8 @@ def data_card(task: Task) -> dict[str, Any]:
     """The facts about a task's data, as plain JSON: counts per class and split, majority rates (0-1), duplicates, identity.
 
     `notes` warns readers of a table in words: a file that is not the official one, other classes than the card's, classes missing
-    from a split, sentences in two splits (as `word_form` compares them), sentences with two labels. For a cross-validated task, all but `n` is about its first
-    fold.
+    from a split, sentences in two splits (as `Split.forms` compares them), sentences with two labels. For a cross-validated task,
+    all but `n` is about its first fold.
     """
     if task.folds:
         sizes = {name: len(split) for name, split in task.splits.items()}

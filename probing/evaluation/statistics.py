@@ -55,10 +55,8 @@ def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
     return float(np.sqrt(len(e) / (len(e) - 1) * (e @ e)) / len(x)) if len(e) > 1 else np.inf
 
 
-def mean_accuracy(
-    correct: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = (), alpha: float = 0.05
-) -> Estimate:
-    """Return the accuracy (0-1), mean over seeds, with one interval over items, seeds and train halves, of 95 % at the default alpha.
+def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = (), alpha: float = 0.05) -> Estimate:
+    """Return the accuracy (0-1), mean over seeds, with one interval (alpha: of 95 %) over items, seeds and train halves.
 
     One seed without groups and halves: `wilson`. Else Wilson's interval at the effective number of items, p (1 - p) /
     variance, at most items times seeds, times (z / t)^2 (Korn & Graubard 1998, for surveys in clusters; Dean & Pagano

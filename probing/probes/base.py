@@ -186,9 +186,7 @@ def ordered_rows(order: str, blocks: SplitFeatures) -> np.ndarray | slice:
     return blocks.order
 
 
-def best_of(
-    path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, grid: Sequence[float], left_out: int = 0
-) -> ProbeResult:
+def best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, grid: Sequence[float], left_out: int = 0) -> ProbeResult:
     """Return the result of the model with the highest dev accuracy; on ties the first, so the smallest C. `path`: entries of
     `ProbeResult.tried`, each with its model; `grid`: all values of C of the protocol, of which a path may try the first ones."""
     chosen, model = max(path, key=lambda pair: pair[0]["dev_accuracy"])

@@ -15,8 +15,8 @@ from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
 from probing.report.markdown import percent
 
 FLASH = (
-    "These are the last samples of a search by flash: its answer is flash.md. Tests are at 5 % and intervals at 95 % of these samples "
-    "alone; they do not account for the looks at smaller samples before, nor for the choice of the size."
+    "These are the last samples of a search by flash: its answer is flash.md. Tests are at 5 % and intervals at 95 % of these "
+    "samples alone; they do not account for the looks at smaller samples before, nor for the choice of the size."
 )
 """What stands before the tables of such a run."""
 
@@ -60,8 +60,9 @@ def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
     fits = frame[(frame.status == "done") & (frame.role != "floor")].drop_duplicates("cell")
     if ends := [f"{n} at the {end}" for end, n in fits.edge.value_counts().items() if end]:
         lines.append(
-            f"¶ {' and '.join(ends)} of the grid, of {len(fits)} fitted cells (edge in the column facets of rows.csv). At the upper end "
-            "of a grid of C the dev accuracy is a lower bound: a wider grid can only raise it; the test accuracy may move either way."
+            f"¶ {' and '.join(ends)} of the grid, of {len(fits)} fitted cells (edge in the column facets of rows.csv). At the "
+            "upper end of a grid of C the dev accuracy is a lower bound: a wider grid can only raise it; the test accuracy may move "
+            "either way."
         )
     if not_converged := table.not_converged():
         lines.append(f"{not_converged} of {len(frame)} cells did not converge (converged in the column facets of rows.csv).")
@@ -82,7 +83,8 @@ def made_of(cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Seq
         sizes = "/".join(str(n) for n in card["n"].values())
         drawn = f"; train is a subset, drawn by the seed (train_size={size})" if (size := card.get("train_size")) else ""
         lines.append(
-            f"Data {name}: {sizes} sentences (train/dev/test{drawn}), {card['n_classes']} classes, sha256 {card['sha256'][:16]}{note}."
+            f"Data {name}: {sizes} sentences (train/dev/test{drawn}), {card['n_classes']} classes, "
+            f"sha256 {card['sha256'][:16]}{note}."
         )
     for name, about in encoders.items():
         lines.append(f"Encoder {name}: {about['origin']}; fingerprint {about['fingerprint'][:16]}; {_reading(about['reading'])}.")
@@ -182,10 +184,11 @@ def _control_notes(table: ResultTable) -> list[str]:
             )
     if "permuted" in table.controls:
         notes.append(
-            "Leak check: test accuracy on labels shuffled within each split; a sentence that occurs in several splits (the same words, "
-            "in any order and letter case) has one shuffled label in all of them, and nothing else can be learned. ‖ above the share of "
-            f"the largest class (one-sided binomial test, p < {LEAK_ALPHA} after Holm over the lines): such sentences, or an error in the "
-            "set-up. The check sees copies as far as the probe learns its train labels by heart, and no near-copies with other words."
+            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned; but a sentence that "
+            "occurs in several splits (the same words, in any order and letter case) has one label in all of them. ‖ above the "
+            f"share of the largest class (one-sided binomial test, p < {LEAK_ALPHA} after Holm over the lines): such sentences, or "
+            "an error in the set-up. It sees copies as far as the probe remembers its train labels, and no near-copies with other "
+            "words."
         )
     return notes
 

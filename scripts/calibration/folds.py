@@ -25,7 +25,6 @@ from probing.data.task import Split, Task
 from probing.evaluation.statistics import wilson
 from probing.probes.base import ProbeProtocol, ProbeResult
 
-
 WITHIN = 0.8
 """Share of the variance of the noise that is a group's."""
 
@@ -107,7 +106,9 @@ def flash_null(
             }
         )  # fmt: skip
     counts = ["any_look", "answer", "tied", "differences", "differences_covered"]
-    return _counted(pd.DataFrame(lines), counts, by="n" if size == 1 else "looks")  # whole groups do not fill parts to the same size
+    return _counted(
+        pd.DataFrame(lines), counts, by="n" if size == 1 else "looks"
+    )  # whole groups do not fill parts to the same size
 
 
 def folds_null(
