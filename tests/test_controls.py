@@ -138,8 +138,8 @@ def test_only_a_task_with_copies_has_another_leak_check(zipf, toy_encoder):
 
 
 def test_planted_copies_are_marked_by_the_leak_check_and_a_task_without_is_not(calibration, tmp_path):
-    """All test sentences stand in train in capitals, with the same vectors; as many features as train sentences."""
-    task, vectors = calibration.planted("noise", 200, 0, sizes=(200, 60, 150))
+    """All test sentences stand in train in capitals, with the same vectors; twice as many features as train sentences."""
+    task, vectors = calibration.planted("noise", 400, 0, sizes=(200, 60, 150))
     leaky = copied(task, 150)
     for name, one, own in (("fresh", task, vectors), ("copied", leaky, np.concatenate([vectors[:260], vectors[:150]]))):
         (tmp_path / name).mkdir()

@@ -60,9 +60,9 @@ def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
     fits = frame[(frame.status == "done") & (frame.role != "floor")].drop_duplicates("cell")
     if ends := [f"{n} at the {end}" for end, n in fits.edge.value_counts().items() if end]:
         lines.append(
-            f"¶ {' and '.join(ends)} of the grid, of {len(fits)} fitted cells (edge in the column facets of rows.csv). At the "
-            "upper end of a grid of C the dev accuracy is a lower bound: a wider grid can only raise it; the test accuracy may move "
-            "either way."
+            f"¶ {' and '.join(ends)} of the grid, of {len(fits)} fitted cells (edge in the column facets of rows.csv). "
+            "At the upper end of a grid of C the dev accuracy is a lower bound: a wider grid can only raise it; the test accuracy "
+            "may move either way."
         )
     if not_converged := table.not_converged():
         lines.append(f"{not_converged} of {len(frame)} cells did not converge (converged in the column facets of rows.csv).")
