@@ -66,6 +66,7 @@ def html(
     main = _main(content.lines, records)
     shown = {key for row in main["rows"] for value in row for key in (value.key, *(one[2] for one in value.more)) if key}
     return template.render(
+        head=content.head,
         main=main if content.lines else None,
         words=words,
         sections=[(_slug(one.title, slugs), one.title, one.note, _cells(one.frame)) for one in content.sections],

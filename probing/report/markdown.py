@@ -67,17 +67,19 @@ class Content(NamedTuple):
         lines: the main table; empty without a probe.
         sections: all other tables.
         foot: the notes at the end.
+        head: what a reader must know before the first table, if anything.
     """
 
     lines: Sequence[Line]
     sections: Sequence[Section]
     foot: Sequence[str]
+    head: str = ""
 
 
 ABOUT = "Test accuracy in percent, at the layer and pooling chosen on dev."
 
 
-def content_of(whole: ResultTable, lines: Sequence[Line], pairs: pd.DataFrame, foot: Sequence[str]) -> Content:
+def content_of(whole: ResultTable, lines: Sequence[Line], pairs: pd.DataFrame, foot: Sequence[str], head: str = "") -> Content:
     """The report on all measures of a table."""
     sections = []
     if len({column_of(line, lines) for line in lines}) > 1:
@@ -90,18 +92,18 @@ def content_of(whole: ResultTable, lines: Sequence[Line], pairs: pd.DataFrame, f
     percents = "Test accuracy in percent; bold: the dev-best layer."
     sections += [Section(title, percents, frame) for title, frame in layer_tables(whole.of_measure("probe"))]
     sections += [Section(title, "", frame) for title, frame in measure_tables(whole)]
-    return Content(lines, sections, foot)
+    return Content(lines, sections, foot, head)
 
 
 def pairs_table(pairs: pd.DataFrame) -> pd.DataFrame:
     """The comparisons of encoders as text, in percent; exact numbers are in pairs.csv."""
-    shown = pairs.drop(columns=["n_train"] + ["missing"] * (not pairs.missing.any()))
+    shown = pairs.drop(columns=["n_train", *(name for name in ("seeds", "missing") if not pairs[name].any())])
     shown = shown.assign(**{c: [percent(v) for v in pairs[c]] for c in ("a_accuracy", "b_accuracy", "difference")})
     return shown.assign(**{c: [p_value(p) for p in pairs[c]] for c in ("p", "p_holm")})
 
 
 def markdown(content: Content) -> str:
-    parts = ["# Probing results", ""]
+    parts = ["# Probing results", "", *([content.head, ""] if content.head else [])]
     if content.lines:
         parts += [ABOUT, "", md_table(frame_of(content.lines)), "", "## In words", ""]
         parts += [*(f"- {task}, {encoder}: {text}." for task, encoder, text in verdicts(content.lines)), ""]

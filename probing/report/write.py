@@ -49,15 +49,16 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tupl
     versions = [made_with for run in runs for made_with in run.versions()]
     versions = [made_with for k, made_with in enumerate(versions) if made_with not in versions[:k]]
     foot = [*(notes.footer(table, best) if len(best) else ()), *notes.made_of(cards, encoders, versions)]
+    head = notes.FLASH if any(run.config.get("precision") is not None for run in runs) else ""
     pictures = _pictures([(figures.of_measures, whole), *((make, table) for make in figures.FIGURES if len(best))], folder)
     pairs, published = table.compare_encoders(), None
     lines = lines_of(table, best, letters_of(best, pairs)) if len(best) else []
-    content = markdown.content_of(whole, lines, pairs, foot)
+    content = markdown.content_of(whole, lines, pairs, foot, head)
     if len(best):
         lists = best[["not_separated", "better"]].map(lambda columns: " ".join(f"{layer}/{pooling}" for layer, pooling in columns))
         best.assign(**lists).to_csv(folder / "table.csv", index=False)
         table.compare_layers().to_csv(folder / "layers.csv", index=False)
-        (folder / "table.tex").write_text(latex.encoders_table(lines, foot), encoding="utf-8")
+        (folder / "table.tex").write_text(latex.encoders_table(lines, [*filter(None, [head]), *foot]), encoding="utf-8")
         (folder / "layers.tex").write_text(latex.layers_tables(markdown.layer_tables(table), foot), encoding="utf-8")
     if len(pairs):
         pairs.to_csv(folder / "pairs.csv", index=False)
