@@ -53,6 +53,14 @@ def about(group: str, name: str) -> str:
     return ""
 
 
+def fact(group: str, name: str, what: str) -> str:
+    """What the preset's comment `# what: …` says, such as `# size: …` or `# needs: …`; an empty string without one."""
+    for line in (CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"# {what}: "):
+            return line.removeprefix(f"# {what}: ").strip()
+    return ""
+
+
 def read(group: str, name: str) -> dict[str, Any]:
     """The preset's mapping.
 

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from probing import config
 from probing.errors import ConfigError, did_you_mean
 from probing.evaluation import adaptive
-from probing.evaluation.evaluate import compute, plan, request_key
+from probing.evaluation.evaluate import compute, forecast, plan, request_key
 from probing.evaluation.measure import load_measures
 from probing.evaluation.request import ALL_FLOORS, Request
 from probing.evaluation.runs import Run
@@ -59,6 +59,7 @@ class RunConfig(TrainConfig):
     name: str | None = None
     store: str | None = None
     store_dtype: str = "float32"
+    dry: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Done:
 def run_job(options: Mapping[str, Any]) -> Done:
     """One data source × one encoder × one probe and other measures, or one study."""
     run = checked(options, RunConfig, GROUPS, KEYS)
+    if run.dry and (options["study"] is not None or options["precision"] is not None):
+        raise ConfigError("run.dry=true knows no plan of a study or of samples that grow (precision): leave one of the two out")
     if options["study"] is not None:
         return _study_job(options, run)
     names = listed(options["task"], str, "task")
@@ -98,6 +101,9 @@ def run_job(options: Mapping[str, Any]) -> Done:
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
     cells, store = ResultStore(home / "cells"), Store(run.store or home / "store", run.store_dtype)
+    if run.dry:
+        forecast(plan(source.tasks(names), [encoder], request, store), store, cells, run.force)
+        return Done()
     with os_errors_as_store_error(home):
         home.mkdir(parents=True, exist_ok=True)
         tasks, flash = source.tasks(names), None

@@ -75,7 +75,7 @@ def layers_tables(tables: Iterable[tuple[str, pd.DataFrame]], foot: Sequence[str
         caption = f"Test accuracy (\\%) by layer: {escaped(title)}. Bold: the layer chosen on dev."
         caption += _legend("".join(frame.to_numpy(str).ravel()))
         made.append(_floating(text, caption, f"tab:layers-{k}"))
-    return _DOCUMENT % (_comments(foot), "\n".join(made))
+    return _DOCUMENT % (_comments(foot), "\\clearpage\n".join(made))  # LaTeX holds back few floats
 
 
 def _floating(frame: pd.DataFrame, caption: str, label: str) -> str:
