@@ -62,7 +62,9 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Its version.")] = False) -> None:
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
     """What a text encoder knows, layer by layer."""
 
 
@@ -96,7 +98,7 @@ for _verb, _about in {
 
 
 @app.command("list")
-def list_(kind: Annotated[str | None, typer.Argument(help=" | ".join(KINDS))] = None) -> None:
+def list_(kind: Annotated[str | None, typer.Argument(help=" | ".join(KINDS), autocompletion=lambda: list(KINDS))] = None) -> None:
     """List tasks, encoders (with size and needs), probes, data, suites, experiments or objectives; alone: these kinds."""
     for line in lines_of_list(kind):
         typer.echo(line)
@@ -166,7 +168,7 @@ def report(
 
 @app.command()
 def explain(
-    cell: Annotated[str | None, typer.Argument(help="key of a cell, or its beginning; with --best a run, default: the newest")] = None,
+    cell: Annotated[str | None, typer.Argument(help="key of a cell, or its beginning; with --best: a run, or the newest")] = None,
     best: Annotated[str | None, typer.Option(help="a task: the number at its dev-best layer")] = None,
     encoder: Annotated[str | None, typer.Option(help="with --best: of this encoder alone")] = None,
     json: Annotated[bool, typer.Option("--json", help="all that is recorded, not a card of some lines")] = False,

@@ -105,8 +105,8 @@ def run_job(options: Mapping[str, Any]) -> Done:
         forecast(plan(source.tasks(names), [encoder], request, store), store, cells, run.force)
         return Done()
     with os_errors_as_store_error(home):
-        home.mkdir(parents=True, exist_ok=True)
         tasks, flash = source.tasks(names), None
+        home.mkdir(parents=True, exist_ok=True)
         if options["precision"] is not None:
             flash = adaptive.search(tasks, [encoder], request, options["precision"], store, cells, run.force)
             tasks = flash.tasks

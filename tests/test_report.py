@@ -357,7 +357,15 @@ def marked(bench: Bench) -> Run:
             bench.add(right - 45, layer=1, role="random", **at | {"encoder": "twin", "twin_of": encoder, "seed": 0})
         bench.floor("majority", 100, **same)
         bench.floor("nb-unigram", 120 if first else 147, **same)
-        ceiling = {"role": "ceiling", "control": "word", "seed": 0, "encoder": "word bag", "layer": None, "pooling": "", "probe": ""}
+        ceiling = {
+            "role": "ceiling",
+            "control": "word",
+            "seed": 0,
+            "encoder": "word bag",
+            "layer": None,
+            "pooling": "",
+            "probe": "",
+        }
         bench.add(160 if first else 195, **same | ceiling)
     return bench.run()
 
@@ -437,7 +445,9 @@ def test_the_three_forms_of_the_table_have_the_same_numbers_and_marks(every_mark
                 assert {cell.strip(" *") for cell in line.strip("|").split(" | ") if cell.strip()} <= shown, line
     notes_ = [line.removeprefix("- ") for line in text[text.index("\n---\n") :].splitlines() if line.startswith("- ")]
     assert len(notes_) > 5 and all(f"<li>{markup(line)}</li>" in page for line in notes_)
-    words = [line.removeprefix("- ").split(": ", 1) for line in text[text.index("## In words") :].split("\n## ")[0].splitlines()[2:]]
+    words = [
+        line.removeprefix("- ").split(": ", 1) for line in text[text.index("## In words") :].split("\n## ")[0].splitlines()[2:]
+    ]
     assert len([one for one in words if len(one) == 2]) == 6 and all(markup(one[1]) in page for one in words if len(one) == 2)
 
 

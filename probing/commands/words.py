@@ -1,4 +1,4 @@
-"""The words after `probing run`, `train`, `check` and `interact`: their help, from the comments of `conf/*.yaml`, and their completion.
+"""The words after `probing run`, `train`, `check` and `interact`: help, from the comments of `conf/*.yaml`, and completion.
 
 Reads text files only, so that help and completion answer at once.
 """
@@ -42,7 +42,7 @@ EXAMPLES = {
 }
 
 CHOICES = {
-    "pooling": ("all", "cls", "mean", "max", "last"),
+    "pooling": ("all", "cls", "mean", "max", "last", "sentence"),
     "controls": ("permuted", "word", "none"),
     "floors": ("all", "none", "majority", "length", "nb-unigram", "nb-bigram", "static", "random-weights"),
     "resample": ("null", "train"),
@@ -72,7 +72,11 @@ def groups(verb: str) -> dict[str, str]:
 def presets(verb: str, group: str) -> list[str]:
     """The presets of a group that the verb can take: a training takes architectures."""
     names = config.names(group)
-    return [name for name in names if "for probing train" in config.about(group, name)] if (verb, group) == ("train", "encoder") else names
+    return (
+        [name for name in names if "for probing train" in config.about(group, name)]
+        if (verb, group) == ("train", "encoder")
+        else names
+    )
 
 
 def _documented(text: str) -> Iterator[Key]:
@@ -92,7 +96,13 @@ def _documented(text: str) -> Iterator[Key]:
 
 def help_of(verb: str, about: str) -> str:
     """The help of a verb: what it does, groups, keys with default and comment, examples."""
-    lines = [f"Usage: probing {verb} [-m] [GROUP=NAME …] [KEY=VALUE …]", "", about, "", "Groups (options of one: GROUP.OPTION=VALUE):"]
+    lines = [
+        f"Usage: probing {verb} [-m] [GROUP=NAME …] [KEY=VALUE …]",
+        "",
+        about,
+        "",
+        "Groups (options of one: GROUP.OPTION=VALUE):",
+    ]
     for group, default in groups(verb).items():
         lines += [f"  {group}={default}", f"      one of {', '.join(presets(verb, group))}"]
     if verb == "run":
@@ -108,26 +118,30 @@ def help_of(verb: str, about: str) -> str:
 
 
 def complete(verb: str, before: Sequence[str], incomplete: str) -> list[str]:
-    """Completions of the last word. Bash parts words at "=": there `before` ends with the key and "=", or `incomplete` is "=".
+    """Completions of the last word. Bash parts words at "=": there `before` ends with the key and "=", or, where nothing follows,
+    with the key.
 
-    >>> complete("run", [], "encoder=min"), complete("run", ["encoder", "="], "min")
-    (['encoder=minilm'], ['minilm'])
+    >>> complete("run", [], "encoder=min"), complete("run", ["encoder", "="], "min"), complete("run", ["run.force"], "")
+    (['encoder=minilm'], ['minilm'], ['true', 'false'])
     """
     joined = re.sub(r"\s+=\s+", "=", " ".join(before)).split()
     chosen = dict(word.split("=", 1) for word in joined if "=" in word)
-    if incomplete == "=":
-        return values(verb, before[-1] if before else "")
-    if before[-1:] == ["="]:
-        return [value for value in values(verb, before[-2] if before[1:] else "") if value.startswith(incomplete)]
-    key, equals, start = incomplete.partition("=")
-    if equals:
-        return [f"{key}={value}" for value in values(verb, key) if value.startswith(start)]
     names = [*groups(verb), *(one.name for one in keys(verb)), *(["+experiment", "+sweep"] if verb == "run" else [])]
     for group, default in groups(verb).items():
         preset = chosen.get(group, default)
         if preset in config.names(group) and group != "suite":
             names += [f"{group}.{option}" for option in config.read(group, preset) if option != "_target_"]
-    return [f"{name}=" for name in dict.fromkeys(names) if name.startswith(incomplete)]
+    if incomplete == "" and before and before[-1] in names:
+        return values(verb, before[-1])
+    if before[-1:] == ["="]:
+        return [value for value in values(verb, before[-2] if before[1:] else "") if value.startswith(incomplete)]
+    key, equals, start = incomplete.partition("=")
+    if equals:
+        return [f"{key}={value}" for value in values(verb, key) if value.startswith(start)]
+    matching = [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+    if len(matching) == 1 and len(known := values(verb, matching[0])) > 1:  # several: the shell puts no blank behind
+        return [f"{matching[0]}={value}" for value in known]
+    return [f"{name}=" for name in matching]
 
 
 def values(verb: str, key: str) -> list[str]:

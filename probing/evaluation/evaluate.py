@@ -138,7 +138,7 @@ def forecast(planned: Sequence[Cell], store: Store, results: ResultStore, force:
     records = [results.read(cell.key) for cell in planned if cell.column] if missing else []
     seconds = [record["details"]["seconds"] for record in records if record and "seconds" in record.get("details", {})]
     fits = sum(cell.column is not None for cell in missing)
-    known = f"about {human_seconds(fits * sum(seconds) / len(seconds))}" if seconds else "a time that the first finished ones will tell"
+    known = f"about {human_seconds(fits * sum(seconds) / len(seconds))}" if seconds else "their time is not known yet"
     info(f"{fits} fits: {known}. Nothing was computed (run.dry=true)")
 
 

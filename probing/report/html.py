@@ -56,7 +56,9 @@ def html(
         cards: of the tasks.
         published: the comparison with a paper's numbers, Markdown.
     """
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE.read_text(encoding="utf-8"))
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        _PAGE.read_text(encoding="utf-8")
+    )
     slugs: set[str] = {"summary", "words", "data", "notes"}
     words: dict[str, list[tuple[str, str]]] = {}
     for task, encoder, text in verdicts(content.lines):

@@ -62,7 +62,9 @@ def encoders_table(lines: Sequence[Line], foot: Sequence[str]) -> str:
     order = [("", "task"), ("", "best floor")]
     order += [(title, name) for title in titles for name in ("accuracy", "static", "random", "selectivity")]
     columns = [place for place in order if any(row.get(place) for row in rows.values())]
-    frame = pd.DataFrame([[row.get(place, "") for place in columns] for row in rows.values()], columns=pd.MultiIndex.from_tuples(columns))
+    frame = pd.DataFrame(
+        [[row.get(place, "") for place in columns] for row in rows.values()], columns=pd.MultiIndex.from_tuples(columns)
+    )
     return _DOCUMENT % (_comments(foot), _floating(frame, _caption(lines), "tab:probing"))
 
 
@@ -96,7 +98,8 @@ def _caption(lines: Sequence[Line]) -> str:
         caption += "no layer is finished."
     else:
         reach = 100 * np.maximum(measured.accuracy_high - measured.accuracy, measured.accuracy - measured.accuracy_low).max()
-        caption += f"no end of a 95 % interval ({interval_over(best)}) is farther than {np.ceil(10 * reach) / 10:.1f} points from its score."
+        bound = f"{np.ceil(10 * reach) / 10:.1f} points from its score"
+        caption += f"no end of a 95 % interval ({interval_over(best)}) is farther than {bound}."
     caption += " Best floor: the highest of those that read only the text."
     if len({line.row.encoder for line in lines}) > 1:
         caption += " Bold: the highest of a row" + (" under one probe" if best.probe.nunique() > 1 else "") + "."
