@@ -57,6 +57,14 @@ def about(group: str, name: str) -> str:
     return ""
 
 
+def fact(group: str, name: str, what: str) -> str:
+    """What the preset's comment `# what: …` says, such as `# size: …` or `# needs: …`; an empty string without one."""
+    for line in (CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"# {what}: "):
+            return line.removeprefix(f"# {what}: ").strip()
+    return ""
+
+
 def read(group: str, name: str) -> dict[str, Any]:
     """The preset's mapping.
 
@@ -137,6 +145,7 @@ class RunConfig(TrainConfig):
     name: str | None = None
     store: str | None = None
     store_dtype: str = "float32"
+    dry: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from probing import config
 from probing.errors import ConfigError
 from probing.evaluation import adaptive, recall
-from probing.evaluation.evaluate import compute, plan, request_key
+from probing.evaluation.evaluate import compute, forecast, plan, request_key
 from probing.evaluation.measure import load_measures
 from probing.evaluation.request import ALL_FLOORS, Request
 from probing.evaluation.runs import Run
@@ -33,6 +33,8 @@ from probing.store.vectors import Store
 def run_job(options: Mapping[str, Any]) -> config.Done:
     """One data source × one encoder × one probe and other measures, or one study."""
     run = config.checked(options, config.RunConfig, config.GROUPS, config.KEYS)
+    if run.dry and (options["study"] is not None or options["precision"] is not None):
+        raise ConfigError("run.dry=true knows no plan of a study or of samples that grow (precision): leave one of the two out")
     if options["study"] is not None:
         return _study_job(options, run)
     names = config.listed(options["task"], str, "task")
@@ -59,9 +61,12 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
     cells, store = ResultStore(home / "cells"), Store(run.store or home / "store", run.store_dtype)
+    if run.dry:
+        forecast(plan(source.tasks(names), [encoder], request, store), store, cells, run.force)
+        return config.Done()
     with os_errors_as_store_error(home):
-        home.mkdir(parents=True, exist_ok=True)
         tasks, flash = source.tasks(names), None
+        home.mkdir(parents=True, exist_ok=True)
         if options["precision"] is not None:
             flash = adaptive.search(tasks, [encoder], request, options["precision"], store, cells, run.force)
             tasks = flash.tasks

@@ -13,6 +13,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -74,17 +75,30 @@ def main(arguments: list[str], verb: str = "run") -> int:
     os.environ[_PARENT] = process()
     sys.argv = [f"probing {verb}", *(_as_text(word) if verb == "interact" else _as_list(word) for word in arguments)]
     code = _hydra(arguments, verb)
-    if code != 130 and _sweeps:
-        left = Path(_sweeps[-1]).glob(f"*/{_FOLDER}")
-        _one_table(sorted({path.read_text(encoding="utf-8") for path in left}))
+    if _sweeps:
+        folder = Path(_sweeps.pop())
+        left = sorted(folder.glob(f"*/{_FOLDER}"), key=lambda path: (len(path.parent.name), path.parent.name))  # by job number
+        if code != 130:
+            _one_table(list(dict.fromkeys(path.read_text(encoding="utf-8") for path in left)))
+        _clear(folder)
     return code
+
+
+def _clear(folder: Path) -> None:
+    """Removes what a multirun needed, and folders that are empty then; the logs of Slurm's jobs stay."""
+    for path in (*folder.glob(f"*/{_FOLDER}"), folder / "multirun.yaml"):
+        path.unlink(missing_ok=True)
+    above = folder.parents[:3] if folder.parents[1].name == "hydra" else ()  # the date, hydra, and run.dir
+    for path in (*folder.glob("*/"), folder, *above):
+        with suppress(OSError):  # not empty
+            path.rmdir()
 
 
 def _one_table(folders: list[str]) -> None:
     """The table of all runs of a multirun, encoders compared on the same items; in `tables/` of the run.dir."""
     if len(folders) < 2:
         return
-    out = Path(folders[0]).parents[1] / "tables" / hashlib.sha256("\n".join(folders).encode()).hexdigest()[:8]
+    out = Path(folders[0]).parents[1] / "tables" / hashlib.sha256("\n".join(sorted(folders)).encode()).hexdigest()[:8]
     from probing import studies as study
     from probing.evaluation.runs import Run
     from probing.report.write import write
@@ -112,6 +126,8 @@ def _hydra(arguments: list[str], verb: str) -> int:
         return max(_exit_codes, default=0)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         info(f"probing: {_plain(error, arguments, verb)}")
+    except BrokenPipeError:
+        raise
     except OSError as error:
         info(f"probing: {error.filename or 'the machine'}: {error.strerror or error}; choose another folder with run.dir=…")
     except JobFailed as failure:

@@ -77,7 +77,7 @@ def test_a_run_from_end_to_end(here):
     status = probing("status", folder)
     assert status.returncode == 0 and "0 failed, 0 missing" in status.stdout
     key = json.loads((folder / "run.json").read_text())["rows"][-1]["cell"]
-    explained = json.loads(probing("explain", key[:10], "--dir", out).stdout)
+    explained = json.loads(probing("explain", key[:10], "--json", "--dir", out).stdout)
     assert explained["key"] == key
     assert {"inputs", "measured", "details"} <= set(explained)
     assert {"made", "versions", "data", "encoder", "tried", "seconds"} <= set(explained["details"])

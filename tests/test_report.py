@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 
 from probing.evaluation.paired_tests import smallest_difference
 from probing.evaluation.rows import Row
 from probing.evaluation.runs import Run
 from probing.evaluation.statistics import wilson
 from probing.evaluation.table import ResultTable, merge
-from probing.report import notes
+from probing.report import figures, notes
+from probing.report.summary import MARKS
 from probing.report.write import write
 from probing.store.results import ResultStore, key_of
 
 N = 200
 VOID = {"meta", "br", "hr", "img", "link", "input", "use", "path", "rect", "image", "stop", "line"}
+
+
+def markup(text: str) -> str:
+    """The text as Jinja writes it."""
+    return str(escape(text))
 
 
 class Bench:
@@ -334,6 +343,232 @@ def test_html_is_one_sound_self_contained_file_with_figures_and_numbers(bench, t
     for part in ("85.0 a", "32.5", "task", "encoder"):
         assert part in shown
     assert "made &amp; by hand" in text and "not the &lt;official&gt; file" in text and "<official>" not in text
+
+
+def marked(bench: Bench) -> Run:
+    """Two tasks, two encoders under one probe and one of them under another; every mark of a line occurs."""
+    for task, paper_name in (("past_present", "Tense"), ("bigram_shift", "BShift_&")):
+        same = {"task": task, "paper_name": paper_name}
+        first = task == "past_present"
+        for encoder, probe, right in (("my_encoder", "x", 170), ("other", "x", 150), ("my_encoder", "y[nhid=[1]]", 180)):
+            at = same | {"encoder": encoder, "probe": probe}
+            bench.add(right, layer=1, converged=not (first and encoder == "other"), edge="upper end" * (probe != "x"), **at)
+            bench.add(right - 40, layer=0, **at)
+            bench.add(right - 60, layer=2, dev=0.1, fail=not first and encoder == "other", **at)
+            bench.add(right - 50, layer=1, role="control", control="word", seed=0, **at)
+            bench.add(150 if first else 100, layer=1, role="control", control="permuted", seed=0, **at)
+            bench.add(right - 45, layer=1, role="random", **at | {"encoder": "twin", "twin_of": encoder, "seed": 0})
+        bench.floor("majority", 100, **same)
+        bench.floor("nb-unigram", 120 if first else 147, **same)
+        ceiling = {
+            "role": "ceiling",
+            "control": "word",
+            "seed": 0,
+            "encoder": "word bag",
+            "layer": None,
+            "pooling": "",
+            "probe": "",
+        }
+        bench.add(160 if first else 195, **same | ceiling)
+    return bench.run()
+
+
+@pytest.fixture(scope="module")
+def every_mark(tmp_path_factory) -> tuple[Run, Path]:
+    """The run `marked` and the folder of its report, without pictures."""
+    folder = tmp_path_factory.mktemp("marked")
+    run = marked(Bench(folder / "out"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("probing.report.write._pictures", lambda *given: [])
+        write([run], folder / "report")
+    return run, folder / "report"
+
+
+UNMARKED = {r"\textdagger{}": "†", r"\textdaggerdbl{}": "‡", r"\textparagraph{}": "¶", r"\textsection{}": "§", r"$\|$": "‖"}
+UNMARKED |= {r"$\diamond$": "◊", r"\_": "_", r"\&": "&", r"$\pm$": "±", "--": ""}
+
+
+def read_latex(text: str) -> list[list[str]]:
+    """The rows of the tables of a document, the titles that span columns repeated over them; commands of marks as marks."""
+    rows = []
+    body = text[text.index(r"\begin{document}") :]
+    for line in (line.removesuffix(r"\\") for line in body.splitlines() if line.endswith(r"\\")):
+        row = []
+        for cell in re.split(r"(?<!\\)&", line):
+            span = re.fullmatch(r"\s*\\multicolumn\{(\d+)\}\{\w\}\{(.*)\}\s*", cell)
+            for command, mark in UNMARKED.items():
+                cell = cell.replace(command, mark)
+            cell = re.sub(r"\\textsuperscript\{(\w+)\}", r" \1", re.sub(r"\\textbf\{([^}]*)\}", r"\1", cell)).strip()
+            row += [re.sub(r".*\{(.*)\}", r"\1", cell)] * int(span[1]) if span else [cell]
+        rows.append(row)
+    return rows
+
+
+def read_page(text: str) -> list[dict[str, list[str]]]:
+    """The main table of a page: column -> the texts of the cell, of each row."""
+    root = ElementTree.fromstring(re.search(r"<table>.*?</table>", text, re.S)[0])
+    heads = ["".join(head.itertext()) for head in root.findall("thead/tr/th")]
+    rows = root.findall("tbody/tr")
+    assert all(head.get("scope") == "col" for head in root.findall("thead/tr/th")) and root.find("caption") is not None
+    assert all(row[0].tag == "th" and row[0].get("scope") == "row" for row in rows)
+    return [dict(zip(heads, ([t.strip() for t in cell.itertext() if t.strip()] for cell in row), strict=True)) for row in rows]
+
+
+def test_the_three_forms_of_the_table_have_the_same_numbers_and_marks(every_mark):
+    _, folder = every_mark
+    text, page, tex = ((folder / name).read_text(encoding="utf-8") for name in ("table.md", "report.html", "table.tex"))
+    lines, rows = table_of(text), read_page(page)
+    assert len(lines) == len(rows) == 6 and set("†‡¶§‖◊") <= set("".join(text for line in lines for text in line.values()))
+    top, heads, *body = read_latex(tex)
+    latex = {row[0]: dict(zip(zip(top, heads, strict=True), row, strict=True)) for row in body}
+    wide = {line["task"]: line for line in table_of(text[text.index("## Task × encoder") :])}
+    floors = ["majority", "nb-unigram", "static", "random weights"]
+    for line, row in zip(lines, rows, strict=True):
+        column = f"{line['encoder']}, {line['probe']}"
+        both = wide[line["task"]][column]  # with the letter
+        assert both.split()[0] == line["accuracy"] and row["accuracy"] == [both]
+        other = ["layer", "95 % interval", "macro F1", "not separated from it", "control (word)", "selectivity", "missing"]
+        for name in [*other, "ceiling (bag of words)", "leak check (permuted labels)"]:
+            assert row[name] == [line[name]] * bool(line[name]), name
+        best, *beside = row["best floor"]
+        assert dict(zip(beside[::2], beside[1::2], strict=True)) == {name: line[name] for name in floors}
+        assert best == max(floors, key=lambda name: float(line[name])) + f" {max(float(line[name]) for name in floors)}"
+        cells = latex[line["task"]]
+        leak = "‖" if "‖" in line["leak check (permuted labels)"] else ""
+        assert cells[column, "accuracy"] == both.replace(line["accuracy"], line["accuracy"] + leak)
+        assert (cells[column, "random"], cells[column, "static"]) == (line["random weights"], line["static"])
+        assert cells[column, "selectivity"] == line["selectivity"] + "◊" * ("◊" in line["ceiling (bag of words)"])
+        assert cells["", "best floor"] == f"nb-unigram {line['nb-unigram']}"
+    for mark, meaning in MARKS.items():
+        assert meaning.latex in tex and f"{mark} {meaning.meaning}" in page and mark in text
+    shown = set(Page(page).cells)
+    for section in re.split(r"\n## ", text)[2:]:
+        for line in section.splitlines():
+            if line.startswith("| ") and "|---" not in line:
+                assert {cell.strip(" *") for cell in line.strip("|").split(" | ") if cell.strip()} <= shown, line
+    notes_ = [line.removeprefix("- ") for line in text[text.index("\n---\n") :].splitlines() if line.startswith("- ")]
+    assert len(notes_) > 5 and all(f"<li>{markup(line)}</li>" in page for line in notes_)
+    words = [
+        line.removeprefix("- ").split(": ", 1) for line in text[text.index("## In words") :].split("\n## ")[0].splitlines()[2:]
+    ]
+    assert len([one for one in words if len(one) == 2]) == 6 and all(markup(one[1]) in page for one in words if len(one) == 2)
+
+
+def test_the_verdict_names_tied_layers_floors_and_selectivity(every_mark):
+    _, folder = every_mark
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    words = dict(line.removeprefix("- ").split(": ", 1) for line in text[text.index("## In words") :].splitlines() if ": 8" in line)
+    assert words["Tense, my_encoder, x"].startswith("85.0 at layer 1 mean; separated from every other layer; above every floor")
+    assert "(the best: static 65.0)" in words["Tense, my_encoder, x"]
+    assert "selectivity 25.0 (ceiling 80.0◊); ‖ the leak check fails" in words["Tense, my_encoder, x"]
+    assert "- BShift_&, other, x: 75.0†§ at layer 1 mean" in text and "not shown to be above the floor nb-unigram 73.5" in text
+
+
+def test_each_number_of_the_main_table_opens_a_card_that_names_what_made_it(every_mark):
+    run, folder = every_mark
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    made = json.loads(re.search(r'<script type="application/json" id="cards">(.*?)</script>', page, re.S)[1])
+    assert len(set(map(tuple, made["lines"]))) == len(made["lines"])
+    cards = {key: dict(made["lines"][k] for k in numbers) for key, numbers in made["cards"].items()}
+    root = ElementTree.fromstring(re.search(r"<table>.*?</table>", page, re.S)[0])
+    opened = [(button.text, button.get("data-cell")) for button in root.iter("button")]
+    assert {key for _, key in opened} == set(cards) and all(len(card) >= 8 for card in cards.values())
+    shown = {row.cell: row for row in run.rows}
+    [best] = {key for text, key in opened if text.startswith("85.0") and shown[key].task == "past_present"}
+    assert (shown[best].layer, shown[best].role) == (1, "probe") and cards[best]["cell"] == best
+    assert "accuracy 85.0 %" in cards[best]["number"] and "400/200/200" in cards[best]["task"]
+    floors = {shown[key].encoder for text, key in opened if text == "60.0" and shown[key].role == "floor"}
+    assert floors == {"nb-unigram"}, "a floor opens its own cell"
+    assert "someone" not in page and "20" not in cards[best].get("made", ""), "no path and no date: the same cells, the same bytes"
+
+
+@pytest.mark.parametrize("name", ["table.tex", "layers.tex"])
+def test_a_latex_file_is_a_whole_document_of_balanced_tables(every_mark, name):
+    """What can be seen without LaTeX: braces and environments close, rows are as wide as the head, nothing is unescaped."""
+    _, folder = every_mark
+    text = (folder / name).read_text(encoding="utf-8")
+    code = re.sub(r"(?m)^%.*\n", "", text)
+    assert code.startswith(r"\documentclass{article}") and code.rstrip().endswith(r"\end{document}") and r"booktabs" in code
+    assert code.isascii(), "compiles with any engine"
+    plain = re.sub(r"\\[{}%&_$#]", "", code)
+    assert plain.count("{") == plain.count("}") and "%" not in plain and "#" not in plain and plain.count("$") % 2 == 0
+    open_ = []
+    for kind, environment in re.findall(r"\\(begin|end)\{(\w+)\}", code):
+        assert kind == "begin" or open_.pop() == environment
+        open_ += [environment] * (kind == "begin")
+    assert open_ == []
+    tables = re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", code, re.S)
+    assert len(tables) == (1 if name == "table.tex" else 3)
+    for columns, body in tables:
+        assert [body.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+        assert {len(row) for row in read_latex(r"\begin{document}" + body)} == {len(columns)}
+        assert "_" not in re.sub(r"\\_", "", body)
+    known = {"documentclass", "usepackage", "begin", "end", "centering", "caption", "label", "toprule", "midrule", "bottomrule"}
+    known |= {"multicolumn", "textbf", "textsuperscript", "clearpage", "diamond", "pm", "times", "ge", "textless", "textgreater"}
+    known |= {one.latex.strip("\\{}") for one in MARKS.values() if one.latex[1:].startswith("text")}
+    assert set(re.findall(r"\\([a-zA-Z]+)", code)) <= known
+    labels = re.findall(r"\\label\{([^}]*)\}", code)
+    assert len(labels) == len(set(labels)) == len(tables)
+
+
+def test_bold_in_latex_compares_encoders_under_one_probe(every_mark):
+    """Of 170 and 150 under one probe the first; 180 under another probe has no other encoder beside it."""
+    _, folder = every_mark
+    text = (folder / "table.tex").read_text(encoding="utf-8")
+    assert re.findall(r"\\textbf\{([\d.]+)\}", text) == ["85.0", "85.0"] and "90.0" in text
+    layers = (folder / "layers.tex").read_text(encoding="utf-8")
+    assert layers.count(r"\textbf{85.0}") == 2 and layers.count(r"\textbf{90.0}") == 2  # the layers that dev chooses
+
+
+def test_the_caption_bounds_both_ends_of_every_interval(bench, tmp_path, no_pictures):
+    """Of 198 of 200 the lower end is farther than the upper one."""
+    bench.add(198, layer=1)
+    write([bench.run()], tmp_path)
+    hits = wilson(198, N)
+    bound = float(re.search(r"farther than ([\d.]+) points", (tmp_path / "table.tex").read_text(encoding="utf-8"))[1])
+    assert hits.upper - hits.value < 0.8 * (hits.value - hits.lower) and 0 <= bound - 100 * (hits.value - hits.lower) <= 0.1
+
+
+def test_lines_stand_task_by_task_in_the_order_that_was_planned(tmp_path, no_pictures):
+    """Two runs of two tasks each: their encoders stand together under each task."""
+    runs = []
+    for name in ("zeta", "alpha"):
+        bench = Bench(tmp_path / name)
+        for task in ("past_present", "bigram_shift"):
+            bench.add(150, layer=1, encoder=name, task=task, paper_name=task)
+        runs.append(bench.run())
+    write(runs, tmp_path / "report")
+    lines = table_of((tmp_path / "report" / "table.md").read_text(encoding="utf-8"))
+    expected = [(task, name) for task in ("past_present", "bigram_shift") for name in ("zeta", "alpha")]
+    assert [(line["task"], line["encoder"]) for line in lines] == expected
+    assert pd.read_csv(tmp_path / "report" / "table.csv").encoder.tolist() == ["zeta", "alpha"] * 2
+
+
+def test_bands_of_the_curves_are_the_intervals_of_the_table(bench, monkeypatch):
+    """Three seeds that differ widely: the mean of their own intervals would leave the seeds out."""
+    for seed, right in enumerate((120, 150, 180)):
+        bench.add(right, layer=1, seed=seed)
+        bench.add(right, layer=2, dev=0.1, seed=seed)
+    table, drawn = bench.run().table(), []
+    monkeypatch.setattr("probing.report.figures._band", lambda panel, values, *style: drawn.append(values))
+    figures.curves(table, "logreg_x", "mean")
+    [values], [line] = drawn, table.best().itertuples()
+    assert values.loc[1].tolist() == pytest.approx([100 * line.accuracy, 100 * line.accuracy_low, 100 * line.accuracy_high])
+    assert values.accuracy_high[1] - values.accuracy_low[1] > 30, "one seed's interval is 14 points wide"
+
+
+def test_figures_have_titles_for_screen_readers_and_no_name_twice_in_the_page(bench, tmp_path):
+    bench.add(150, layer=1, encoder="a<b & c")
+    write([bench.run()], tmp_path)
+    [path] = tmp_path.glob("figure-*.svg")
+    root = ElementTree.parse(path).getroot()
+    title = root.find("{http://www.w3.org/2000/svg}title").text
+    assert title == root.get("aria-label") == "Layer × task, a<b & c, logreg_x" and root.get("role") == "img"
+    assert "prefers-color-scheme: dark" in path.read_text(encoding="utf-8")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    ids = re.findall(r' id="([^"]+)"', re.sub(r"<defs>.*?</defs>", "", text, flags=re.S))
+    assert len(ids) == len(set(ids)), [one for one in ids if ids.count(one) > 1]
+    assert {address[1:] for address in re.findall(r'<a href="(#[^"]+)"', text)} <= set(ids)
 
 
 def test_without_floors_or_other_encoders_the_report_is_made(bench, tmp_path):

@@ -6,6 +6,7 @@ states, and too little memory fail the cells that need the result; they are reco
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -116,14 +117,35 @@ def stores(store: Store | str | Path, cells: ResultStore | str | Path | None) ->
     return store, cells if isinstance(cells, ResultStore) else ResultStore(cells or beside)
 
 
-def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
-    """Computes what is not finished, each cell once, and records it cell by cell."""
+def _open(planned: Sequence[Cell], results: ResultStore, force: bool) -> list[Cell]:
+    """The cells that are not finished, each once; their number is logged."""
     unique: dict[str, Cell] = {}
     for cell in planned:
         unique.setdefault(cell.key, cell)
     open_ = set(unique) if force else set(results.pending(unique))
-    missing = [cell for key, cell in unique.items() if key in open_]
-    info(f"{len(unique)} cells: {len(unique) - len(missing)} done, {len(missing)} to compute")
+    info(f"{len(unique)} cells: {len(unique) - len(open_)} done, {len(open_)} to compute")
+    return [cell for key, cell in unique.items() if key in open_]
+
+
+def forecast(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
+    """Logs what `compute` would do: cells by role, and for each encoder sentences, tokens, size and time, for which a few batches
+    are run; nothing is written. The time of fits is that of the plan's finished ones, if there are any."""
+    missing = _open(planned, results, force)
+    roles = Counter((cell.row.measure, cell.row.role, cell.row.encoder) for cell in missing)
+    for (measure, role, encoder), count in roles.items():
+        info(f"  {count} × {measure if measure != 'probe' else role} of {encoder}")
+    for job in _jobs(missing):
+        _announce(job, store)
+    records = [results.read(cell.key) for cell in planned if cell.column] if missing else []
+    seconds = [record["details"]["seconds"] for record in records if record and "seconds" in record.get("details", {})]
+    fits = sum(cell.column is not None for cell in missing)
+    known = f"about {human_seconds(fits * sum(seconds) / len(seconds))}" if seconds else "their time is not known yet"
+    info(f"{fits} fits: {known}. Nothing was computed (run.dry=true)")
+
+
+def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
+    """Computes what is not finished, each cell once, and records it cell by cell."""
+    missing = _open(planned, results, force)
     of_text = [cell for cell in missing if cell.column is None and not cell.failure]
     with bar("floors", len(of_text)) as advance:
         for cell in of_text:

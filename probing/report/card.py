@@ -34,7 +34,8 @@ def card_of(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] = (), d
     lines += [("tried", _tried(details.get("tried", ()))), ("chosen", _chosen(record))]
     lines += [("seeds", _seeds(inputs, row)), ("versions", ", ".join(f"{k} {v}" for k, v in details.get("versions", {}).items()))]
     if dated:
-        took = f" in {human_seconds(details['seconds'])}" if "seconds" in details else ""
+        seconds = details.get("seconds", 0.0)
+        took = f" in {f'{seconds:.2g} s' if seconds < 10 else human_seconds(seconds)}" if seconds else ""
         processor = details.get("processor", {})
         on = f" on {processor.get('name')}, {processor.get('threads')} threads" if processor else ""
         lines += [("made", f"{details.get('made', '')}{took}{on}")]

@@ -77,7 +77,7 @@ def layers_tables(tables: Iterable[tuple[str, pd.DataFrame]], foot: Sequence[str
         caption = f"Test accuracy (\\%) by layer: {escaped(title)}. Bold: the layer chosen on dev."
         caption += _legend("".join(frame.to_numpy(str).ravel()))
         made.append(_floating(text, caption, f"tab:layers-{k}"))
-    return _DOCUMENT % (_comments(foot), "\n".join(made))
+    return _DOCUMENT % (_comments(foot), "\\clearpage\n".join(made))  # LaTeX holds back few floats
 
 
 def _floating(frame: pd.DataFrame, caption: str, label: str) -> str:
@@ -98,7 +98,8 @@ def _caption(lines: Sequence[Line]) -> str:
         caption += "no layer is finished."
     else:
         reach = 100 * np.maximum(measured.accuracy_high - measured.accuracy, measured.accuracy - measured.accuracy_low).max()
-        caption += f"no end of a 95 % interval ({interval_over(best)}) is farther than {np.ceil(10 * reach) / 10:.1f} points from its score."
+        bound = f"{np.ceil(10 * reach) / 10:.1f} points from its score"
+        caption += f"no end of a 95 % interval ({interval_over(best)}) is farther than {bound}."
     caption += " Best floor: the highest of those that read only the text."
     if len({line.row.encoder for line in lines}) > 1:
         caption += " Bold: the highest of a row" + (" under one probe" if best.probe.nunique() > 1 else "") + "."

@@ -92,8 +92,8 @@ def make_tasks(
             else the task is not made. Tasks with classes by frequency (lengths, depths, top structures) drop rare classes first,
             word_content counts all its words together.
         sizes: about so many rows in the splits tr, va and te, with sentences that tasks share (`sharing`), in place of 80/10/10;
-            the bytes of a task then depend on the other tasks. Word content has 100 words; tasks that do not need long sentences have
-            those of at most 14 tokens.
+            the bytes of a task then depend on the other tasks. Word content has 100 words; tasks in which length plays no
+            part have sentences of at most 14 tokens.
 
     Returns:
         for each task its card, or the reason why it was not made.
