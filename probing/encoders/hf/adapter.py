@@ -73,7 +73,7 @@ def trained_on(folder: Path) -> Iterator[Any]:
 
 
 def with_adapter(model: Any, folder: Path) -> Any:
-    """The model with the adapter in its layers, or None if weights of the adapter have no place in a model of this class."""
+    """The model with the adapter in its layers, or why it does not fit a model of this class."""
     try:
         from peft import PeftConfig, PeftModel
     except ImportError:
@@ -92,11 +92,9 @@ def with_adapter(model: Any, folder: Path) -> Any:
     except EncoderError:
         raise
     except Exception as error:
-        if "not found in the base model" in str(error):  # it names modules of another class
-            return None
-        raise EncoderError(f"encoder.adapter={folder} cannot be put on the model: {described(error)}") from None
-    if any("missing adapter keys" in str(one.message) for one in caught):
-        return None
+        return described(error)
+    if any("missing adapter keys" in str(one.message) for one in caught):  # peft leaves them as they were drawn
+        return "some of its weights have no place there"
     return adapted.get_base_model()
 
 

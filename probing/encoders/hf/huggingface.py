@@ -40,8 +40,10 @@ class HuggingFaceEncoder(ModelFiles):
     """The encoder, with the options of `ModelFiles`; nothing is loaded before it is needed."""
 
     def random_twin(self, seed: int) -> HuggingFaceEncoder:
-        untrained = {"random_weights": True, "init_seed": seed, "adapter": None, "quantization": None}
-        return replace(self, name=self._source, label=self._label, **untrained)
+        drawn = replace(
+            self, name=self._source, label=self._label, random_weights=True, init_seed=seed, adapter=None, quantization=None
+        )
+        return drawn  # an adapter, or 8 bits, are of trained weights
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
@@ -195,9 +197,9 @@ class HuggingFaceEncoder(ModelFiles):
     @cached_property
     def _text(self) -> TextModel:
         text = TextModel(self, self._load(), self._tokens, self._device, self._tolerance)
-        text.skipped, text.head = self._skipped, self._head()
         self.__dict__["_text"] = text  # `_tokens` reads the names of its inputs
         try:
+            text.skipped, text.head = self._skipped, self._head()
             text.find_layers(self._test_length)
         except Exception:
             del self.__dict__["_text"]

@@ -49,9 +49,9 @@ def load_model(
             code = {"trust_remote_code": True} if trust else {}
             return text_part(cls.from_config(config, dtype=dtype, **code) if hasattr(cls, "from_config") else cls(config).to(dtype))
     first: list[str] = []
-    tried: list[str] = []
+    unfit: dict[str, str] = {}
     classes = list(_classes(folder, config, trust))
-    for cls in dict.fromkeys((*classes, *(trained_on(adapter) if adapter else ()))):
+    for cls in dict.fromkeys((*(trained_on(adapter) if adapter else ()), *classes)):
         with _quiet(), _refused(f"{folder}: the weights cannot be loaded"):
             model, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, trust_remote_code=trust, **how)
             whole = text_part(model)
@@ -64,14 +64,16 @@ def load_model(
             first = first or missing
         elif adapter is None:
             return whole
-        elif (adapted := with_adapter(model, adapter)) is not None:
-            return text_part(adapted).base_model  # without a head for words or classes
         else:
-            tried.append(type(model).__name__)
-    if tried:
+            adapted = with_adapter(model, adapter)
+            if not isinstance(adapted, str):
+                return text_part(adapted).base_model  # without a head for words or classes
+            unfit[type(model).__name__] = adapted
+    if unfit:
+        reasons = "; ".join(f"on a {name}: {why}" for name, why in unfit.items())
         raise EncoderError(
-            f"encoder.adapter={adapter}: its weights have no place in a {' or a '.join(tried)} of {folder}; it was trained on "
-            "another model or class (base_model_name_or_path in its adapter_config.json)"
+            f"encoder.adapter={adapter} does not fit {folder}: it was trained on another model or class "
+            f"(base_model_name_or_path in its adapter_config.json; {reasons})"
         )
     raise EncoderError(
         f"{folder}: {len(first)} weights of {config.model_type} are missing or of another shape "

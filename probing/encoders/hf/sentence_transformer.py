@@ -90,7 +90,7 @@ class SentenceTransformerEncoder(HuggingFaceEncoder):
         return listed
 
     @property
-    def folder(self) -> Path:  # type: ignore[override]
+    def folder(self) -> Path:
         """The folder of the transformer."""
         return checked(self._listed[0][1])
 
@@ -223,5 +223,6 @@ def _label(module: Any) -> str:
     """What a module does, in few letters."""
     kind = type(module).__name__
     if kind == "Pooling":
-        return module.pooling_mode if isinstance(module.pooling_mode, str) else "&".join(module.pooling_mode)
+        mode = module.pooling_mode if isinstance(module.pooling_mode, str) else "&".join(module.pooling_mode)
+        return mode if module.include_prompt else f"{mode}, prompt left out"
     return f"Dense {module.out_features}" if kind == "Dense" else "" if kind == "Dropout" else kind
