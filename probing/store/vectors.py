@@ -28,7 +28,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from probing.encoders.base import Encoder, fingerprint
+from probing.encoders.base import Encoder, fingerprint, widths
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, StatesError, StoreError, did_you_mean
 from probing.files import os_errors_as_store_error, read_sealed, replace_file, sealed
@@ -101,7 +101,7 @@ class Store:
                     segments.append(self._plan(encoder, folder, missing))
             self._fill(encoder, segments, texts)
         _refuse_failed(encoder, segments, texts)
-        return Vectors(tuple(segments), encoder.dims)
+        return Vectors(tuple(segments), {p: widths(encoder, p) for p in poolings})
 
     def estimate(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> ExtractionCost:
         """Estimate the cost of `vectors` by running a few batches; nothing is stored."""
@@ -111,7 +111,7 @@ class Store:
         missing = self._unfinished(folder, texts)
         if not missing:
             return ExtractionCost(0, 0, 0, 0.0, 0)
-        return extraction_cost(encoder, missing, poolings, dtype, _shard_rows(row_bytes(encoder, len(poolings))))
+        return extraction_cost(encoder, missing, poolings, dtype, _shard_rows(row_bytes(encoder, poolings)))
 
     def recall(self, encoder: Encoder) -> None:
         """Give the encoder the properties that an earlier process found by running it, so that planning need not load it."""
@@ -162,7 +162,7 @@ class Store:
         reading["alike"] = len(missing) - len(different)
         order = sorted(range(len(missing)), key=lambda i: (lengths[i], missing[i]))
         sentences = tuple(missing[i] for i in order)
-        row = row_bytes(encoder, len(poolings))
+        row = row_bytes(encoder, poolings)
         need, free = row * len(sentences), shutil.disk_usage(folder).free
         if dtype == "float16":
             need //= 2
