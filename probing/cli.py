@@ -162,6 +162,25 @@ def explain(
 
 
 @app.command()
+def embed(
+    file: Annotated[Path, typer.Argument(help="one sentence a line, or a task file")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="of the encoder: encoder.device=cuda")] = None,
+    encoder: Annotated[str, typer.Option(help="preset, folder or hub id")] = "minilm",
+    layers: Annotated[str, typer.Option(help="all, or numbers: 0,6,12")] = "all",
+    pooling: Annotated[str, typer.Option(help="cls, mean, max or last")] = "mean",
+    to: Annotated[str, typer.Option(help="parquet")] = "parquet",
+    out: Annotated[Path, typer.Option(help="the file to write")] = Path("vectors.parquet"),
+    dir: Annotated[Path, typer.Option(help="the run.dir whose store keeps the vectors")] = OUT,
+) -> None:
+    """Vectors of every layer of an encoder for your sentences, as one file; an interrupted command goes on where it stopped."""
+    from probing.store import embed as job
+    from probing.store.vectors import Store
+
+    model = job.encoder_of(encoder, options or ())
+    job.embed(file, model, Store(dir / "store"), out, layers=layers, pooling=pooling, to=to)
+
+
+@app.command()
 def fetch(
     what: Annotated[str, typer.Argument(help="senteval")],
     root: Annotated[Path, typer.Option(help="folder for the files")] = Path("data/senteval"),
