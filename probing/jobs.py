@@ -39,7 +39,7 @@ KEYS = (*GROUPS, *LISTS, "twins", "resample", "resamples", "precision", "study",
 TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
 INTERACT_KEYS = (
     *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
-    *("method", "budget", "seed", "run"),
+    *("method", "budget", "seed", "shapiq", "run"),
 )
 
 
