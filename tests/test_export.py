@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from toys import ToyEncoder
@@ -32,7 +34,7 @@ def test_interactions_are_those_of_shapiq(index, order):
 
 
 def test_a_game_of_shapiq_is_a_game_of_ours():
-    """A subclass of its `Game`, normalised as usual: the whole table, and the interaction of a segment against its own exact values."""
+    """A subclass of its `Game`, normalised as usual: its table, and the interaction of a segment against its exact values."""
     shapiq = pytest.importorskip("shapiq")
     v = np.random.default_rng(0).normal(size=16)
 
@@ -65,8 +67,10 @@ def test_interact_writes_a_file_for_each_layer(tmp_path):
     options = {"text": "a movie not good", "value": "mean", "masking": "delete"}
     Interact(**options, shapiq=str(tmp_path / "out")).run(ToyEncoder(n_layers=2))
     game = TextGame(ToyEncoder(n_layers=2), "a movie not good", "mean", "delete")
-    read = [shapiq.InteractionValues.load(path) for path in sorted((tmp_path / "out").iterdir())]
-    for values, wanted in zip(read, shapiq_values(game), strict=True):
-        assert values.dict_values == pytest.approx(wanted.dict_values)
-        whole, empty = table(game)[[-1, 0]].T[0]
-        assert sum(x for players, x in values.dict_values.items() if len(players) == 1) == pytest.approx(whole - empty) or values
+    paths = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in paths] == ["0-toy-0.json", "1-toy-1.json"]
+    for path, wanted, v in zip(paths, shapiq_values(game), table(game).T, strict=True):
+        values = shapiq.InteractionValues.load(path).dict_values
+        assert values == pytest.approx(wanted.dict_values) and len(values) == 1 + 4 + 6
+        assert sum(x for players, x in values.items() if len(players) == 1) == pytest.approx(v[-1] - v[0])  # efficiency
+        assert json.loads(path.read_text())["parameters"]["words"] == ["a", "movie", "not", "good"]
