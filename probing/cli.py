@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -147,6 +146,19 @@ def report(
 
 
 @app.command()
+def export(
+    run: Path,
+    to: Annotated[str, typer.Option(help="datasets | parquet | latex | eval-results | eee")],
+    out: Annotated[Path | None, typer.Option(help="file or folder; default: in the run's folder")] = None,
+) -> None:
+    """Write a run for other programs: a data set, LaTeX layouts, model cards of Hugging Face, Every Eval Ever."""
+    from probing.evaluation.runs import Run
+    from probing.report.exports import export as work
+
+    info(f"{work(Run.read(run), to, out)}")
+
+
+@app.command()
 def explain(
     cell: Annotated[str, typer.Argument(help="key of a cell, or its beginning")],
     dir: Annotated[Path, typer.Option(help="the run.dir that holds the cell")] = OUT,
@@ -174,10 +186,8 @@ def embed(
 ) -> None:
     """Vectors of every layer of an encoder for your sentences, as one file; an interrupted command goes on where it stopped."""
     from probing.store import embed as job
-    from probing.store.vectors import Store
 
-    model = job.encoder_of(encoder, options or ())
-    job.embed(file, model, Store(dir / "store"), out, layers=layers, pooling=pooling, to=to)
+    job.embed(file, job.encoder_of(encoder, options or ()), job.Store(dir / "store"), out, layers=layers, pooling=pooling, to=to)
 
 
 @app.command()
@@ -254,20 +264,14 @@ def make_expressions(
 @store_app.command("list")
 def store_list(root: Path = OUT / "store") -> None:
     """Encoders in the store: poolings, dtype, sentences, shards done and planned, bytes, and what float16 cost at worst."""
+    from probing.store.upkeep import cost
     from probing.store.vectors import Store
 
     for entry in Store(root).entries():
         typer.echo(
             f"{entry['fingerprint']}  {entry['encoder']:24} {entry['poolings']:20} {entry['sentences']:9} sentences  "
-            f"{entry['done']}/{entry['shards']} shards  {human_bytes(entry['bytes'])}  {entry['dtype']}{_cost(entry)}"
+            f"{entry['done']}/{entry['shards']} shards  {human_bytes(entry['bytes'])}  {entry['dtype']}{cost(entry)}"
         )
-
-
-def _cost(entry: Mapping[str, Any]) -> str:
-    if not (error := entry["storage_error"]):
-        return ""
-    kept = f"; at most {error['float32']} columns of a shard kept in float32" if error["float32"] else ""
-    return f"  error of the worst feature in its standard deviations: rms {error['rms']:.2g}, largest {error['max']:.2g}{kept}"
 
 
 @store_app.command("verify")

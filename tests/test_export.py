@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
+from test_report import Bench, full
 from toys import ToyEncoder
 
 from probing.errors import ConfigError
@@ -13,6 +17,7 @@ from probing.interactions import TableGame, segment_interaction, table
 from probing.interactions.exchange import shapiq_values
 from probing.interactions.text.command import Interact
 from probing.interactions.text.game import TextGame
+from probing.report.exports import EXPORTS, export
 
 # Interactions: shapiq.
 
@@ -74,3 +79,108 @@ def test_interact_writes_a_file_for_each_layer(tmp_path):
         assert values == pytest.approx(wanted.dict_values) and len(values) == 1 + 4 + 6
         assert sum(x for players, x in values.items() if len(players) == 1) == pytest.approx(v[-1] - v[0])  # efficiency
         assert json.loads(path.read_text())["parameters"]["words"] == ["a", "movie", "not", "good"]
+
+
+# Exports of a run.
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return full(Bench(tmp_path_factory.mktemp("run") / "out"))
+
+
+@pytest.fixture(scope="module")
+def best(run):
+    return run.table().best()
+
+
+def test_a_data_set_of_a_run_is_its_rows_and_its_best_layers(run, best, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    folder = export(run, "datasets", tmp_path / "set")
+    run.table().to_csv(tmp_path / "rows.csv")
+    rows, lines = (
+        datasets.load_dataset(str(folder), name, split="train", cache_dir=str(tmp_path / "cache")) for name in ("rows", "best")
+    )
+    assert rows.to_csv(tmp_path / "again.csv") and (tmp_path / "again.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()
+    assert lines["accuracy"][:] == best.accuracy.tolist() and lines["layer"][:] == best.layer.tolist()
+    assert lines["not_separated"][0] == [f"{layer}/{pooling}" for layer, pooling in best.not_separated[0]]
+    text = (folder / "README.md").read_text()
+    assert "| Tense | my_encoder | logreg_x | 1 mean | 85.0 |" in text
+
+
+def test_parquet_is_the_rows(run, tmp_path):
+    run.table().to_csv(tmp_path / "rows.csv")
+    pd.read_parquet(export(run, "parquet")).to_csv(tmp_path / "again.csv", index=False)
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()
+
+
+def test_latex_has_both_layouts(run):
+    """Task × encoder, and task × layer for each encoder and pooling, the dev-best layer in bold; each number is that of a row."""
+    tables = export(run, "latex").read_text().split(r"\begin{table}")[1:]
+    assert len(tables) == 1 + 3  # my_encoder with two poolings, other with one
+    rows = [re.sub(r"\s+", " ", line) for line in tables[2].splitlines() if line.startswith(("Tense", "BShift"))]
+    assert rows == [r"Tense & 60.0 & \textbf{85.0} & 75.0 \\", r"BShift & 52.5 & \textbf{77.5} & 67.5 \\"]
+    assert r"my\_encoder, cls, logreg\_x probes" in tables[1] and "my_encoder" not in tables[2]
+
+
+def test_a_model_card_is_read_by_the_library_that_defines_it(run, best, tmp_path):
+    """Every dev-best number is in the metadata that huggingface_hub reads from the card, with its layer and data."""
+    from huggingface_hub import ModelCard
+
+    folder = export(run, "eval-results", tmp_path / "cards")
+    assert sorted(path.name for path in folder.iterdir()) == ["my_encoder.md", "other.md"]
+    card = ModelCard.load(folder / "my_encoder.md")
+    wanted = {
+        (row.task, metric): (round(getattr(row, name), 6), row.layer)
+        for row in best[best.encoder == "my_encoder"].itertuples()
+        for metric, name in (("accuracy", "accuracy"), ("f1", "macro_f1"))
+    }
+    read = {(r.dataset_type, r.metric_type): (r.metric_value, r.metric_args["layer"]) for r in card.data.eval_results}
+    assert read == wanted and len(read) == 4
+    assert {r.dataset_args["sha256"] for r in card.data.eval_results} == {"d" * 64} and card.data.model_name == "my_encoder"
+
+
+def test_every_eval_ever_has_what_its_schema_requires(run, best, tmp_path):
+    """The same bytes each time; against the schema itself where its package is installed."""
+    folder = export(run, "eee", tmp_path / "eee")
+    written = (folder / "other.json").read_bytes()
+    assert export(run, "eee", tmp_path / "again").joinpath("other.json").read_bytes() == written
+    content = json.loads(written)
+    accuracies = best[best.encoder == "other"].set_index("task").accuracy.to_dict()
+    results = content["evaluation_results"]
+    assert {
+        r["evaluation_name"]: r["score_details"]["score"] for r in results if r["metric_config"]["metric_id"] == "accuracy"
+    } == (accuracies)
+    for result in results:
+        interval = result["score_details"]["uncertainty"]["confidence_interval"]
+        assert interval["lower"] <= result["score_details"]["score"] <= interval["upper"]
+        assert all(isinstance(value, str) for value in result["score_details"]["details"].values())
+    if importlib.util.find_spec("every_eval_ever"):
+        from importlib.resources import files
+
+        import jsonschema
+
+        schema = files("every_eval_ever").joinpath("schemas/eval.schema.json").read_text()
+        jsonschema.validate(content, json.loads(schema))
+
+
+@pytest.mark.parametrize(
+    "to, message",
+    [("datset", "--to datset is unknown; did you mean 'datasets'"), ("shapiq", r"probing interact … shapiq=FOLDER writes them")],
+)
+def test_an_unknown_export_names_the_known_ones(run, to, message):
+    with pytest.raises(ConfigError, match=message):
+        export(run, to)
+
+
+def test_a_file_is_no_folder_and_nothing_is_no_export(run, tmp_path):
+    with pytest.raises(ConfigError, match="latex writes a file, and this is the other"):
+        export(run, "latex", tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="eee writes a folder, and this is the other"):
+        export(run, "eee", tmp_path / "file")
+    bench = Bench(tmp_path / "out")
+    bench.add(0, fail=True)
+    for to in EXPORTS.keys() - {"parquet"}:
+        with pytest.raises(ConfigError, match="has no finished layer of an encoder"):
+            export(bench.run("failed"), to)

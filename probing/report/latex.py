@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from probing.evaluation.table import ResultTable
 from probing.probes.controls import FLOORS
+from probing.report.markdown import views
 from probing.report.notes import interval_over
 
 
@@ -46,3 +48,28 @@ def latex(table: ResultTable, best: pd.DataFrame, foot: Sequence[str]) -> str:
         hrules=True, position_float="centering", caption=caption, label="tab:probing", column_format="l" + "r" * wide.shape[1]
     )
     return "% needs \\usepackage{booktabs}\n" + "".join(f"% {line}\n" for line in foot) + body
+
+
+def layers_latex(table: ResultTable) -> list[str]:
+    """booktabs, for each encoder, probe, pooling and size of the train split: tasks as rows, layers as columns, test accuracy in
+    percent (mean over seeds), the dev-best layer of a row in bold."""
+    probes, tables = table.role("probe"), list[str]()
+    names = dict(zip(probes.task, probes.paper_name, strict=True))
+    for encoder, probe, poolings in views(table):
+        for pooling in poolings:
+            where = {"role": "probe", "encoder": encoder, "probe": probe, "pooling": pooling}
+            for n_train in sorted(table.where(**where).n_train.unique()):
+                wide, dev = (table.pivot("task", "layer", of, **where, n_train=n_train) for of in ("accuracy", "dev_accuracy"))
+                best = dev.reindex_like(wide).sort_index(axis=1).idxmax(axis=1)
+                shown = (100 * wide.sort_index(axis=1)).rename_axis(index=None, columns=None)
+                text = shown.map(lambda x: "--" if np.isnan(x) else f"{x:.1f}").astype(object)
+                for task, layer in best.items():
+                    text.loc[task, layer] = f"\\textbf{{{text.loc[task, layer]}}}"
+                style = text.rename(index=names, columns=str).style.format_index(escape="latex", axis=0)
+                what = re.sub(r"([_&%#$])", r"\\\1", f"{encoder}, {pooling}, {probe} probes, {n_train} train sentences")
+                caption = f"Test accuracy (\\%) by layer, in bold the layer chosen on dev: {what}."
+                label, columns = f"tab:layers-{len(tables) + 1}", "l" + "r" * len(text.columns)
+                tables.append(
+                    style.to_latex(hrules=True, position_float="centering", caption=caption, label=label, column_format=columns)
+                )
+    return tables
