@@ -186,8 +186,9 @@ def embed(
 ) -> None:
     """Vectors of every layer of an encoder for your sentences, as one file; an interrupted command goes on where it stopped."""
     from probing.store import embed as job
+    from probing.store.vectors import Store
 
-    job.embed(file, job.encoder_of(encoder, options or ()), job.Store(dir / "store"), out, layers=layers, pooling=pooling, to=to)
+    job.embed(file, job.encoder_of(encoder, options or ()), Store(dir / "store"), out, layers=layers, pooling=pooling, to=to)
 
 
 @app.command()

@@ -26,12 +26,13 @@ from probing.evaluation.runs import Run
 from probing.files import os_errors_as_store_error
 from probing.log import info
 from probing.probes.controls import CONTROLS
+from probing.report import loggers
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 
 T = TypeVar("T")
 
-LISTS = ("task", "layer", "pooling", "seed", "controls", "floors", "measures")
+LISTS = ("task", "layer", "pooling", "seed", "controls", "floors", "measures", "log")
 """Keys whose value is a list: loops inside one job."""
 
 GROUPS = ("data", "encoder", "probe")
@@ -72,7 +73,10 @@ class Done:
 def run_job(options: Mapping[str, Any]) -> Done:
     """One data source × one encoder × one probe and other measures, or one study."""
     run = checked(options, RunConfig, GROUPS, KEYS)
+    loggers.check(log := listed(options.get("log") or "none", str, "log", every=(), none=True))
     if options["study"] is not None:
+        if log:
+            raise ConfigError("log=… is for tables of probes; the report of a study is in its folder (log=null)")
         return _study_job(options, run)
     names = listed(options["task"], str, "task")
     names_of_measures = listed(options["measures"], str, "measures", every=())
@@ -114,6 +118,7 @@ def run_job(options: Mapping[str, Any]) -> Done:
         write([recorded], recorded.folder)
         if flash is not None:
             flash.write(recorded.folder)
+    loggers.log(log, recorded)
     state = recorded.state()
     written = ", ".join(name for name in ("flash.md", "table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
     info(f"{recorded.folder}: {len(state['done'])} of {len(recorded.keys)} cells done; {written}")

@@ -5,18 +5,26 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import sys
+import types
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from test_report import Bench, full
 from toys import ToyEncoder
 
-from probing.errors import ConfigError
+from probing.errors import ConfigError, ForeignError
+from probing.evaluation.runs import Run
 from probing.interactions import TableGame, segment_interaction, table
 from probing.interactions.exchange import shapiq_values
 from probing.interactions.text.command import Interact
 from probing.interactions.text.game import TextGame
+from probing.jobs import run_job
+from probing.paths import CONF
+from probing.report import loggers
 from probing.report.exports import EXPORTS, export
 
 # Interactions: shapiq.
@@ -184,3 +192,136 @@ def test_a_file_is_no_folder_and_nothing_is_no_export(run, tmp_path):
     for to in EXPORTS.keys() - {"parquet"}:
         with pytest.raises(ConfigError, match="has no finished layer of an encoder"):
             export(bench.run("failed"), to)
+
+
+# Loggers. mlflow, trackio and wandb are not installed here: stand-ins with the calls that are made of them.
+
+
+class Recorder(types.ModuleType):
+    """A stand-in for a logger: any attribute is a function that keeps its calls; some return an object of the same kind."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, None)  # libraries look whether loggers are there
+        self.calls = []
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def call(*given, **options):
+            self.calls.append((name, given, options))
+            return self
+
+        return call
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.calls.append(("exit", (), {}))
+
+    @property
+    def summary(self):
+        return self
+
+    def of(self, *names):
+        return [(given, options) for name, given, options in self.calls if name in names]
+
+
+@pytest.fixture
+def logger(monkeypatch, request):
+    stand_in = Recorder(request.param)
+    monkeypatch.setitem(sys.modules, request.param, stand_in)
+    return stand_in
+
+
+@pytest.mark.parametrize("logger", ["trackio", "wandb", "mlflow"], indirect=True)
+def test_a_logger_gets_the_best_lines_the_curves_and_the_report(run, best, logger):
+    name = logger.__name__
+    files = [run.folder / "table.md", run.folder / "report.html"]
+    for path in files:
+        path.write_text("a report")
+    loggers.check([name])
+    loggers.log([name], run)
+    curves: dict[int, dict[str, float]] = {}
+    for given, options in logger.of("log", "log_metrics"):
+        if "step" in options:
+            curves.setdefault(options["step"], {}).update(given[0])
+    rows = run.table().role("probe")
+    assert sorted(curves) == [0, 1, 2]
+    for row in rows.itertuples():
+        assert curves[row.layer][f"{row.task}/{row.encoder}/{row.pooling}/accuracy"] == row.accuracy
+    numbers = {}
+    for given, _ in logger.of("log", "log_metrics", "update"):
+        numbers |= given[0]
+    for row in best.itertuples():
+        at = f"{row.task}/{row.encoder}/best"
+        assert (numbers[f"{at}/accuracy"], numbers[f"{at}/macro_f1"], numbers[f"{at}/layer"]) == (
+            row.accuracy,
+            row.macro_f1,
+            row.layer,
+        )
+    kept = {given[0] for given, _ in logger.of("add_file", "log_artifact") if isinstance(given[0], str)}
+    assert {str(path) for path in files} <= kept and str(run.folder / "run.json") in kept
+    assert {"by": "hand"} in [value for given, options in logger.of("init", "log_params") for value in (*given, *options.values())]
+    assert logger.calls[-1][0] in ("finish", "exit")
+
+
+@pytest.mark.parametrize("logger", ["mlflow"], indirect=True)
+def test_names_of_metrics_hold_only_what_all_loggers_allow(logger, tmp_path):
+    bench = Bench(tmp_path / "out")
+    bench.add(150, encoder="x[store=float16]:é", layer=0)
+    loggers.log(["mlflow"], bench.run())
+    names = {name for given, _ in logger.of("log_metrics") for name in given[0]}
+    assert "past_present/x_store_float16__é/mean/accuracy" in names and all(re.fullmatch(r"[\w./ -]+", name) for name in names)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("mlflo", "log=mlflo is unknown; did you mean 'mlflow'"),
+        ("wandb", r"pip install 'probing\[wandb\]'"),
+    ],
+)
+def test_a_logger_that_is_not_there_is_said_before_anything_is_measured(name, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    options = OmegaConf.to_container(composed(f"log={name}"))
+    monkeypatch.setattr("probing.config.build", lambda *given: pytest.fail("something was built"))
+    with pytest.raises(ConfigError, match=message):
+        run_job(options)
+
+
+def composed(*words):
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", ["run.dir=out", *words])
+
+
+@pytest.mark.parametrize("logger", ["mlflow"], indirect=True)
+def test_a_run_is_logged_when_its_report_is_written(logger, toy_root, tiny, tmp_path, monkeypatch):
+    """And a logger that fails leaves the run and its report as they are."""
+    monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])
+    words = [
+        "data=senteval",
+        f"data.root={toy_root}",
+        "task=[bigram_shift]",
+        "encoder=hf",
+        f"encoder.name={tiny('bert')}",
+        "log=mlflow",
+    ]
+    words += ["log=mlflow", "pooling=[mean]", "layer=[1]", "controls=none", "floors=[majority]", "probe=senteval-logreg-lbfgs"]
+    options = OmegaConf.to_container(composed(*words, f"run.dir={tmp_path / 'out'}"), resolve=True)
+    done = run_job(options)
+    assert done.failed == 0
+    [accuracy] = {
+        value for given, _ in logger.of("log_metrics") for name, value in given[0].items() if name.endswith("mean/accuracy")
+    }
+    assert accuracy == Run.read(done.folder).table().role("probe").accuracy.item()
+    assert any("report.html" in given[0] for given, _ in logger.of("log_artifact"))
+    logger.log_metrics = lambda *given, **options: 1 / 0
+    (done.folder / "report.html").unlink()
+    with pytest.raises(ForeignError, match="log=mlflow: the run is finished, but logging it failed: ZeroDivisionError"):
+        run_job(options)
+    assert (done.folder / "report.html").is_file()

@@ -81,7 +81,16 @@ def task_of_rows(
         note = f"dev is {len(drawn)} sentences of the train split, drawn stratified with seed {seed}: the data has no dev split"
         about["notes"] = [*about.get("notes", ()), note]
     return Task(
-        name, classes, **splits, card=about, source=source, file_sha256=file_sha256, git_blob=git_blob, groups_from=groups_from
+        name=name,
+        classes=classes,
+        train=splits["train"],
+        dev=splits["dev"],
+        test=splits["test"],
+        card=about,
+        source=source,
+        file_sha256=file_sha256,
+        git_blob=git_blob,
+        groups_from=groups_from,
     )
 
 

@@ -107,7 +107,7 @@ def pieces(
     if pooling not in poolings:
         allowed = [name for name in POOLINGS if name in poolings]
         raise ConfigError(f"pooling={pooling}{did_you_mean(pooling, allowed)}: {encoder.name} allows {', '.join(allowed)}")
-    about = {"encoder": encoder.name, "fingerprint": fingerprint(encoder), "pooling": pooling}
+    about: dict[str, Any] = {"encoder": encoder.name, "fingerprint": fingerprint(encoder), "pooling": pooling}
     about["layers"] = {f"layer_{k}": names[k] if k < len(names) else "" for k in chosen}
     fields = [(name, pyarrow.string()) for name in ("sentence", "split", "label")[: 3 if sentences.splits else 1]]
     fields += [(f"layer_{k}", pyarrow.list_(pyarrow.float32(), dims[k])) for k in chosen]
