@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -167,6 +166,19 @@ def report(
 
 
 @app.command()
+def export(
+    run: Path,
+    to: Annotated[str, typer.Option(help="datasets | parquet | latex | eval-results | eee")],
+    out: Annotated[Path | None, typer.Option(help="file or folder; default: in the run's folder")] = None,
+) -> None:
+    """Write a run for other programs: a data set, LaTeX layouts, model cards of Hugging Face, Every Eval Ever."""
+    from probing.evaluation.runs import Run
+    from probing.report.exports import export as work
+
+    info(f"{work(Run.read(run), to, out)}")
+
+
+@app.command()
 def explain(
     cell: Annotated[str | None, typer.Argument(help="key of a cell, or its beginning; with --best: a run, or the newest")] = None,
     best: Annotated[str | None, typer.Option(help="a task: the number at its dev-best layer")] = None,
@@ -184,6 +196,24 @@ def explain(
         raise ConfigError("explain what? Give the key of a cell (column `cell` of rows.csv) or --best TASK [--encoder NAME] [RUN]")
     else:
         typer.echo(results.explain(cell, dir, json))
+
+
+@app.command()
+def embed(
+    file: Annotated[Path, typer.Argument(help="one sentence a line, or a task file")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="of the encoder: encoder.device=cuda")] = None,
+    encoder: Annotated[str, typer.Option(help="preset, folder or hub id")] = "minilm",
+    layers: Annotated[str, typer.Option(help="all, or numbers: 0,6,12")] = "all",
+    pooling: Annotated[str, typer.Option(help="cls, mean, max or last")] = "mean",
+    to: Annotated[str, typer.Option(help="parquet")] = "parquet",
+    out: Annotated[Path, typer.Option(help="the file to write")] = Path("vectors.parquet"),
+    dir: Annotated[Path, typer.Option(help="the run.dir whose store keeps the vectors")] = OUT,
+) -> None:
+    """Vectors of every layer of an encoder for your sentences, as one file; an interrupted command goes on where it stopped."""
+    from probing.store import embed as job
+    from probing.store.vectors import Store
+
+    job.embed(file, job.encoder_of(encoder, options or ()), Store(dir / "store"), out, layers=layers, pooling=pooling, to=to)
 
 
 @app.command()
@@ -262,20 +292,14 @@ def make_expressions(
 @store_app.command("list")
 def store_list(root: Path = OUT / "store") -> None:
     """Encoders in the store: poolings, dtype, sentences, shards done and planned, bytes, and what float16 cost at worst."""
+    from probing.store.upkeep import cost
     from probing.store.vectors import Store
 
     for entry in Store(root).entries():
         typer.echo(
             f"{entry['fingerprint']}  {entry['encoder']:24} {entry['poolings']:20} {entry['sentences']:9} sentences  "
-            f"{entry['done']}/{entry['shards']} shards  {human_bytes(entry['bytes'])}  {entry['dtype']}{_cost(entry)}"
+            f"{entry['done']}/{entry['shards']} shards  {human_bytes(entry['bytes'])}  {entry['dtype']}{cost(entry)}"
         )
-
-
-def _cost(entry: Mapping[str, Any]) -> str:
-    if not (error := entry["storage_error"]):
-        return ""
-    kept = f"; at most {error['float32']} columns of a shard kept in float32" if error["float32"] else ""
-    return f"  error of the worst feature in its standard deviations: rms {error['rms']:.2g}, largest {error['max']:.2g}{kept}"
 
 
 @store_app.command("verify")

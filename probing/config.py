@@ -117,7 +117,7 @@ def build(options: Mapping[str, Any], what: str) -> Any:
         raise ConfigError(f"{what}: {error.full_key or 'value'}: {str(error).splitlines()[0]}") from None
 
 
-LISTS = ("task", "layer", "pooling", "seed", "controls", "floors", "measures")
+LISTS = ("task", "layer", "pooling", "seed", "controls", "floors", "measures", "log")
 """Keys whose value is a list: loops inside one job."""
 
 GROUPS = ("data", "encoder", "probe")
@@ -125,7 +125,7 @@ KEYS = (*GROUPS, *LISTS, "twins", "resample", "resamples", "precision", "study",
 TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
 INTERACT_KEYS = (
     *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
-    *("method", "budget", "seed", "run"),
+    *("method", "budget", "seed", "shapiq", "run"),
 )
 
 

@@ -26,6 +26,7 @@ from probing.evaluation.runs import Run
 from probing.files import os_errors_as_store_error
 from probing.log import info
 from probing.probes.controls import CONTROLS
+from probing.report import loggers
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 
@@ -35,7 +36,10 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
     run = config.checked(options, config.RunConfig, config.GROUPS, config.KEYS)
     if run.dry and (options["study"] is not None or options["precision"] is not None):
         raise ConfigError("run.dry=true knows no plan of a study or of samples that grow (precision): leave one of the two out")
+    loggers.check(log := config.listed(options.get("log") or "none", str, "log", every=(), none=True))
     if options["study"] is not None:
+        if log:
+            raise ConfigError("log=… is for tables of probes; the report of a study is in its folder (log=null)")
         return _study_job(options, run)
     names = config.listed(options["task"], str, "task")
     names_of_measures = config.listed(options["measures"], str, "measures", every=())
@@ -85,6 +89,7 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
         sys.stdout.write(text)
         if len(state["done"]) == len(recorded.keys) and flash is None:
             recall.record(options, home, recorded.folder, [cells.root / f"{key}.json" for key in recorded.keys], text)
+    loggers.log(log, recorded)
     written = ", ".join(name for name in ("flash.md", "table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
     info(f"{recorded.folder}: {len(state['done'])} of {len(recorded.keys)} cells done; {written}")
     if state["failed"]:

@@ -119,7 +119,7 @@ def data_card(task: Task) -> dict[str, Any]:
     contradictory = sum(n > 1 for n in Counter(text for text, _ in labelled).values())
     official = bool(task.card.get("git_blob")) and task.git_blob == task.card["git_blob"]
 
-    notes = []
+    notes = list(task.card.get("notes", ()))  # of the reader, no field of a card's file
     if task.card.get("git_blob") and not official:
         notes.append("not the official file (git blob id differs): its numbers are not comparable with the paper's")
     if expected := task.card.get("classes"):

@@ -89,6 +89,15 @@ class Task:
     folds: tuple[Task, ...] = ()
     groups_from: str = ""
 
+    @classmethod
+    def from_dataset(
+        cls, data: Mapping[str, Any], text: str = "text", label: str = "label", name: str = "dataset", **options: Any
+    ) -> Task:
+        """The task of a DatasetDict of the package datasets; options and errors: `probing.data.hub.task_of_datasets`."""
+        from probing.data.hub import task_of_datasets
+
+        return task_of_datasets(data, text, label, name, **options)
+
     @property
     def parts(self) -> tuple[Task, ...]:
         """The tasks to fit: the folds, or this one."""

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint, widths
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, StatesError, StoreError, did_you_mean
@@ -102,6 +103,17 @@ class Store:
             self._fill(encoder, segments, texts)
         _refuse_failed(encoder, segments, texts)
         return Vectors(tuple(segments), {p: widths(encoder, p) for p in poolings})
+
+    def to_dataset(
+        self, encoder: Encoder, sentences: Task | Iterable[str], layers: Iterable[int] | None = None, pooling: str = "mean"
+    ) -> Any:
+        """A `datasets.Dataset` of the sentences: sentence, of a task split and label, and a column of vectors for each layer.
+
+        Columns and errors: `probing.store.columns.pieces`; ConfigError without the package datasets.
+        """
+        from probing.store.columns import to_dataset
+
+        return to_dataset(self, encoder, sentences, layers, pooling)
 
     def estimate(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> ExtractionCost:
         """Estimate the cost of `vectors` by running a few batches; nothing is stored."""
