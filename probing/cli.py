@@ -70,7 +70,7 @@ def _options(
 def _hydra_command(verb: str, about: str) -> None:
     """Register a command whose words are Hydra's."""
 
-    def completed(ctx: typer.Context, param: Any, incomplete: str) -> list[Any]:
+    def completed(ctx: Any, param: Any, incomplete: str) -> list[str]:
         return complete(verb, ctx.params.get("words") or [], incomplete)
 
     argument: Any = typer.Argument(None, shell_complete=completed, metavar="KEY=VALUE …")  # as a default: it is not a global name

@@ -19,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from probing import config
 from probing.errors import ConfigError
 from probing.evaluation import adaptive, recall
-from probing.evaluation.evaluate import compute, forecast, plan, request_key
+from probing.evaluation.evaluate import compute, plan, request_key
+from probing.evaluation.forecast import forecast
 from probing.evaluation.measure import load_measures
 from probing.evaluation.request import ALL_FLOORS, Request
 from probing.evaluation.runs import Run

@@ -65,7 +65,7 @@ def keys(verb: str) -> list[Key]:
 def groups(verb: str) -> dict[str, str]:
     """The groups of a verb with their defaults."""
     lines = (CONF / f"{FILES[verb]}.yaml").read_text(encoding="utf-8").splitlines()
-    chosen = dict(match.groups() for line in lines if (match := re.match(r"  - (\w+): (\S+)", line)))
+    chosen = {match[1]: match[2] for line in lines if (match := re.match(r"  - (\w+): (\S+)", line))}
     return {"encoder": chosen["encoder"]} if verb == "check" else chosen
 
 

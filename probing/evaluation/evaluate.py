@@ -6,7 +6,6 @@ states, and too little memory fail the cells that need the result; they are reco
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -117,7 +116,7 @@ def stores(store: Store | str | Path, cells: ResultStore | str | Path | None) ->
     return store, cells if isinstance(cells, ResultStore) else ResultStore(cells or beside)
 
 
-def _open(planned: Sequence[Cell], results: ResultStore, force: bool) -> list[Cell]:
+def open_cells(planned: Sequence[Cell], results: ResultStore, force: bool) -> list[Cell]:
     """The cells that are not finished, each once; their number is logged."""
     unique: dict[str, Cell] = {}
     for cell in planned:
@@ -127,25 +126,9 @@ def _open(planned: Sequence[Cell], results: ResultStore, force: bool) -> list[Ce
     return [cell for key, cell in unique.items() if key in open_]
 
 
-def forecast(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
-    """Logs what `compute` would do: cells by role, and for each encoder sentences, tokens, size and time, for which a few batches
-    are run; nothing is written. The time of fits is that of the plan's finished ones, if there are any."""
-    missing = _open(planned, results, force)
-    roles = Counter((cell.row.measure, cell.row.role, cell.row.encoder) for cell in missing)
-    for (measure, role, encoder), count in roles.items():
-        info(f"  {count} × {measure if measure != 'probe' else role} of {encoder}")
-    for job in _jobs(missing):
-        _announce(job, store)
-    records = [results.read(cell.key) for cell in planned if cell.column] if missing else []
-    seconds = [record["details"]["seconds"] for record in records if record and "seconds" in record.get("details", {})]
-    fits = sum(cell.column is not None for cell in missing)
-    known = f"about {human_seconds(fits * sum(seconds) / len(seconds))}" if seconds else "their time is not known yet"
-    info(f"{fits} fits: {known}. Nothing was computed (run.dry=true)")
-
-
 def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
     """Computes what is not finished, each cell once, and records it cell by cell."""
-    missing = _open(planned, results, force)
+    missing = open_cells(planned, results, force)
     of_text = [cell for cell in missing if cell.column is None and not cell.failure]
     with bar("floors", len(of_text)) as advance:
         for cell in of_text:
@@ -155,9 +138,9 @@ def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: 
     for cell in missing:
         if cell.failure:
             _fail([cell], results, cell.failure)
-    jobs = _jobs(missing)
+    jobs = jobs_of(missing)
     for job in jobs:
-        _announce(job, store)
+        announce(job, store)
     for job in jobs:
         _compute_encoder(job, store, results, force)
         _release(job.encoder)
@@ -173,7 +156,8 @@ class EncoderJob(NamedTuple):
     poolings: list[str]
 
 
-def _jobs(missing: Sequence[Cell]) -> list[EncoderJob]:
+def jobs_of(missing: Sequence[Cell]) -> list[EncoderJob]:
+    """The cells that read vectors, by encoder."""
     by_encoder: dict[str, list[Cell]] = {}
     for cell in missing:
         if cell.column is not None:
@@ -278,7 +262,8 @@ def _release(encoder: Encoder) -> None:
         info(str(error))
 
 
-def _announce(job: EncoderJob, store: Store) -> None:
+def announce(job: EncoderJob, store: Store) -> None:
+    """Logs sentences, tokens, size, time and memory of the extraction, if there is one; a few batches are run for it."""
     encoder = job.encoder
     try:
         with os_errors_as_store_error(store.root):
