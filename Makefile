@@ -7,7 +7,7 @@ PIP_EXTRA ?=
 BIN = .venv/bin
 
 run: .venv/.run
-	$(BIN)/probing run +experiment=quick
+	$(BIN)/probing run +experiment=quick encoder.twin_blocks=2
 
 test: .venv/.test
 	$(BIN)/python -m pytest -n 2

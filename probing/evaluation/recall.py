@@ -57,10 +57,11 @@ def recall(options: Mapping[str, Any], home: Path) -> tuple[Path, str] | None:
 
 def _place(options: Mapping[str, Any], home: Path) -> Path:
     """The file that says how the run of these options ended; its name covers options, folder, code and versions of packages."""
+    run = {name: value for name, value in (options.get("run") or {}).items() if name != "force"}
     code = {str(path): _state(path) for path in sorted(CODE.rglob("*.py"))}
     variables = {name: value for name, value in os.environ.items() if name.startswith(("HF_", "PROBING_", "TRANSFORMERS_"))}
     variables.pop("PROBING_RUN_PID", None)
-    whole = json.dumps([options, os.getcwd(), code, versions(), variables], sort_keys=True, default=str)
+    whole = json.dumps([dict(options) | {"run": run}, os.getcwd(), code, versions(), variables], sort_keys=True, default=str)
     return home / "runs" / ".finished" / f"{hashlib.sha256(whole.encode()).hexdigest()[:20]}.json"
 
 

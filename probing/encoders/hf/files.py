@@ -40,6 +40,7 @@ class ModelFiles:
         special_tokens: whether the poolings mean, max and last include special tokens such as [CLS] and [SEP].
         detokenize: undo Moses tokenisation ("can 't ." -> "can't.") before the tokenizer; needs the extra `moses`.
         random_weights: draw the weights from `init_seed` instead of loading them.
+        twin_blocks: with random weights, so many blocks alone; None: as many as the model has.
         device: cpu, cuda, mps, or auto (cuda, else cpu).
         autocast: bfloat16 or float16: weights in float32, products in that type; None: float32 throughout. float16 is for GPUs.
         compile: compile the model with torch.compile, which takes a minute or more and rounds differently.
@@ -62,6 +63,7 @@ class ModelFiles:
     detokenize: bool = False
     random_weights: bool = False
     init_seed: int = 0
+    twin_blocks: int | None = None
     device: str = "cpu"
     autocast: str | None = None
     compile: bool = False
@@ -108,9 +110,10 @@ class ModelFiles:
 
     @property
     def _shown(self) -> dict[str, str]:
-        """More of the label: prompt, adapter, and the revision of a model of the hub without a label of its own."""
+        """More of the label: prompt, adapter, blocks of random weights, and the revision of a model of the hub without a label of its own."""
         shown = {"prompt": self.prompt} if self.prompt else {}
         shown |= {"adapter": Path(self.adapter).name} if self.adapter else {}
+        shown |= {"blocks": str(self.twin_blocks)} if self.random_weights and self.twin_blocks is not None else {}
         if self.revision and not self.label and not Path(self._source).expanduser().is_dir():
             shown["revision"] = self.revision[:8] if re.fullmatch("[0-9a-f]{40}", self.revision) else self.revision
         return shown
@@ -144,7 +147,14 @@ class ModelFiles:
 
     @cached_property
     def _whole_config(self) -> Any:
-        return read_config(self.folder, self.trust_remote_code)
+        config = read_config(self.folder, self.trust_remote_code)
+        if self.random_weights and self.twin_blocks is not None:
+            text = config.get_text_config()
+            if not 1 <= self.twin_blocks <= getattr(text, "num_hidden_layers", 0):
+                have = getattr(text, "num_hidden_layers", "an unknown number of")
+                raise EncoderError(f"encoder.twin_blocks={self.twin_blocks}: the model has {have} blocks, so 1 to that or null")
+            text.num_hidden_layers = self.twin_blocks
+        return config
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
@@ -173,6 +183,8 @@ class ModelFiles:
 
             versions = {"torch": torch.__version__, "transformers": transformers.__version__}
             description["random_weights"] = {"seed": self.init_seed} | versions
+            if self.twin_blocks is not None:
+                description["random_weights"]["blocks"] = self.twin_blocks
         return description
 
     def _files(self) -> list[Path]:
