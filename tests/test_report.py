@@ -275,13 +275,16 @@ def test_the_smallest_difference_that_the_test_split_shows_stands_in_the_foot(be
     """One line a task: of 200 items, two other columns that differ from the best on 10 and 20 items."""
     for right, dev in ((150, 0.9), (140, 0.1), (130, 0.1)):
         bench.add(right, dev=dev, layer=right)
-    bench.add(3, layer=0, task="tiny", paper_name="Tiny", n_test=5)
+    for layer in (0, 1):
+        bench.add(3, layer=layer, task="tiny", paper_name="Tiny", n_test=5)
+    bench.add(150, layer=0, task="bigram_shift", paper_name="BShift")
     write([bench.run()], tmp_path)
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     shown = 100 * smallest_difference(200, 0.075, 0.05 / 2)
     [line] = [line for line in text.splitlines() if "Power, Tense" in line]
     assert "(200 test items)" in line and line.endswith(f"first step of Holm: {shown:.1f} points.")
     assert "Power, Tiny (5 test items)" in text and "Holm: none, however large." in text
+    assert "Power, BShift" not in text, "a single column has nothing to be separated from"
 
 
 def test_a_chosen_C_at_the_end_of_its_grid_is_marked_and_counted(bench, tmp_path, no_pictures):
@@ -555,6 +558,12 @@ def test_against_a_published_table(bench, tmp_path):
     assert "Against published numbers" in page and "encoder: my_encoder against bert-base-uncased" in page
 
 
+def lines_over(overs, paper_names=("A", "B", "C"), encoders=("e",) * 3, seeds=(1, 1, 1)) -> pd.DataFrame:
+    """Three lines of `best`, as far as the notes on intervals read them."""
+    names = {"task": [*paper_names], "paper_name": [*paper_names], "encoder": encoders, "probe": "p"}
+    return pd.DataFrame({**names, "interval_over": overs, "seeds": seeds})
+
+
 FOOT = [
     (["test items"] * 2, "exact McNemar test", ["are over test items: ", "of these fits. What another train split"]),
     (
@@ -564,15 +573,57 @@ FOOT = [
     ),
     (["test items and seeds"] * 2, "t test", ["are over test items and seeds: ", "of these fits", "Seeds: "]),
     (["test items and train halves"] * 2, "t test", ["and other train splits of this size would show.", "Train halves: "]),
-    (["test items and train halves", "test items"], "exact McNemar test or t test", ["of these fits", "Train halves: "]),
+    (
+        ["test items and train halves", "test items"],
+        "exact McNemar test or t test",
+        ["would show. What another train split would change is not in those of B.", "Train halves: "],
+    ),
 ]
 
 
 @pytest.mark.parametrize(("overs", "test", "said"), FOOT)
 def test_the_foot_says_over_what_intervals_and_tests_go(overs, test, said):
-    best = pd.DataFrame({"interval_over": [*overs, ""], "paper_name": ["A", "B", "C"], "seeds": [1, 1, 0]})
+    best = lines_over([*overs, ""], seeds=[1, 1, 0])
     text = "\n".join(notes.over(best))
     assert all(part in text for part in said) and "(C)" not in text
     for part in ("Groups: ", "Seeds: ", "Train halves: ", "of these fits"):
         assert (part in text) == (part in " ".join(said)), part
     assert notes.tests_of(best) == test and notes.over(best[best.seeds == 0]) == []
+
+
+def test_lines_of_one_task_that_differ_are_told_apart_by_encoder_or_by_both():
+    """A note that names the same task for two kinds of intervals says nothing of either."""
+    halves = "test items and train halves"
+    text = "\n".join(notes.over(lines_over([halves, "test items", halves], "AAB", ["one", "two", "one"])))
+    assert f"{halves} (one); test items (two): " in text and "is not in those of two." in text
+    assert notes.interval_over(lines_over([halves, "test items", halves], "AAB", ["one", "two", "two"])) == (
+        f"{halves} (A one, B two); test items (A two)"
+    )
+    assert notes.interval_over(lines_over(["test items"] * 3, "AAA", ["one"] * 3)) == "test items"
+
+
+def test_the_variance_between_seeds_is_that_of_train_splits_only_where_each_seed_draws_one(bench, tmp_path, no_pictures):
+    for seed in (0, 1):
+        bench.add(150 + seed, layer=1, seed=seed, data_sha256=f"subset {seed}")
+        bench.add(150 + seed, layer=1, seed=seed, data_sha256="all", task="bigram_shift", paper_name="BShift")
+    write([bench.run()], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "over test items and seeds: what other test sentences of the same kind would show. What another train split" in text
+    assert "is not in those of BShift." in text
+
+
+def test_a_drawn_train_subset_is_said_beside_its_size():
+    card = {"n": {"train": 300, "dev": 20, "test": 20}, "n_classes": 2, "sha256": "d" * 64, "notes": []}
+    [whole], [drawn] = (notes.made_of({"t": card | more}, {}, []) for more in ({}, {"train_size": 300}))
+    assert "(train/dev/test; train is a subset, drawn by the seed (train_size=300))" in drawn
+    assert "subset" not in whole and "(train/dev/test), " in whole
+
+
+def test_the_tables_of_a_search_by_flash_say_that_their_tests_do_not_know_of_the_looks(bench, tmp_path, no_pictures):
+    bench.add(150)
+    Run.write(bench.folder / "runs" / "flash", {"precision": 1.0}, bench.rows, bench.cells)
+    for name, run in (("usual", bench.run()), ("flash", Run.read(bench.folder / "runs" / "flash"))):
+        write([run], tmp_path / name)
+        for file in ("table.md", "report.html", "table.tex"):
+            text = (tmp_path / name / file).read_text(encoding="utf-8")
+            assert ("do not account for the looks" in text) == (name == "flash"), (name, file)

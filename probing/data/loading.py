@@ -20,7 +20,7 @@ from probing.data.card import load_card
 from probing.data.readers.download import git_blob_id
 from probing.data.readers.files import bare_name, find_file, read_bytes, read_text
 from probing.data.readers.formats import FORMATS, SPLITS, Line
-from probing.data.task import Split, Task, groups_or_none
+from probing.data.task import Split, Task, groups_or_none, word_form
 from probing.errors import DataError, did_you_mean
 
 DEV_SHARE = 20
@@ -103,7 +103,7 @@ def _task(card: Mapping[str, Any], files: Mapping[str, Path]) -> Task:
                 )
     splits: dict[str, Any] = {}
     for split, part in rows.items():
-        of_lines = (groups[line.number - 1] if groups else " ".join(sorted(line.sentence.lower().split())) for line in part)
+        of_lines = (groups[line.number - 1] if groups else word_form(line.sentence) for line in part)
         labels = np.array([index[line.label] for line in part], dtype=np.int64)
         splits[split] = Split(tuple(line.sentence for line in part), labels, groups_or_none(of_lines))
     return Task(

@@ -50,6 +50,11 @@ class Split:
         """Numbers 0..m-1 of the sentences' groups, (n,); None where each has its own."""
         return None if self.groups is None else np.unique(np.array(self.groups, dtype=object), return_inverse=True)[1]
 
+    @cached_property
+    def forms(self) -> tuple[str, ...]:
+        """The sentences as they are compared (`word_form`)."""
+        return tuple(map(word_form, self.texts))
+
     @property
     def n_groups(self) -> int:
         return len(self) if self.clusters is None else int(self.clusters.max()) + 1
@@ -114,6 +119,12 @@ class Task:
     def test_sha256(self) -> str:
         """Hash of classes and test split: two scores are on the same items where it is the same."""
         return _sha256({"classes": self.classes, "test": [self.test.labels.tolist(), self.test.texts]})
+
+    @cached_property
+    def shared_forms(self) -> frozenset[str]:
+        """The forms (`word_form`) of the sentences that occur in more than one split."""
+        train, dev, test = (frozenset(split.forms) for split in self.splits.values())
+        return train & dev | train & test | dev & test
 
     @cached_property
     def data_card(self) -> dict[str, Any]:
@@ -207,6 +218,15 @@ class Task:
         dev = pool.rows(np.concatenate(rows[::each]))
         test = pool.rows(np.concatenate([part for k, part in enumerate(rows) if k % each]))
         return replace(fits[0], dev=dev, test=test, folds=tuple(fits))
+
+
+def word_form(text: str) -> str:
+    """A sentence without letter case and order of words: two of one form count as one sentence.
+
+    >>> word_form("The cat saw the dog")
+    'cat dog saw the the'
+    """
+    return " ".join(sorted(text.lower().split()))
 
 
 def groups_or_none(groups: Iterable[str]) -> tuple[str, ...] | None:

@@ -36,9 +36,8 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     the best; `better`: those separated and better on test; `n_columns`: how many were compared. `can_show`: the smallest
     difference of two accuracies (0-1) that this test split shows with a probability of 80 % at the first, strictest step of
     that family: exact McNemar test, at the median of the observed shares of items that exactly one of best and other column
-    has right; of a single column at the largest share that two columns of its accuracy can have; with groups or train halves
-    from the median width of the intervals of the differences, by t distributions; inf where the test can separate nothing, NaN
-    with several seeds, or nothing to compare.
+    has right; with groups or train halves from the median width of the intervals of the differences, by t distributions; inf
+    where the test can separate nothing, NaN with several seeds, or a single column.
 
     `beats_floors`: the score is above every floor of the line (those that read the text, static, each random twin at its
     dev-best column), and each test on the same items says so (two-sided p < 0.05; never over train halves): an
@@ -206,8 +205,8 @@ def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float, over: str)
     }
     others = compared[~compared.best]
     level, shown = alpha / max(1, len(others)), np.nan
-    if over == "test items":
-        discordance = others.discordance.median() if len(others) else 2 * min(first.accuracy, 1 - first.accuracy)
+    if over == "test items" and len(others):
+        discordance = others.discordance.median()
         dependence = 1.0 if pd.isna(first.n_folds) else DEPENDENCE
         shown = smallest_difference(int(first.n_test), float(discordance), 2 * norm.sf(norm.isf(level / 2) * dependence))
     elif "seeds" not in over and len(others):

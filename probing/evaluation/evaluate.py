@@ -16,7 +16,7 @@ from probing.encoders.base import Encoder
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, ForeignError, StatesError, foreign
 from probing.evaluation.measure import Cell, Measure, Result, reason_of, splits_of
-from probing.evaluation.probe import Probe
+from probing.evaluation.probe import Probe, suited
 from probing.evaluation.request import ALL_FLOORS, Request, measured_encoders
 from probing.evaluation.rows import IDENTITY, Row, scores_of
 from probing.evaluation.table import ResultTable
@@ -87,13 +87,14 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, s
     measures: list[Measure] = [*([] if request.probe is None else [Probe(request.probe)]), *request.measures]
     if request.resample and (folded := [task.name for task in tasks if task.folds]):
         raise ConfigError(f"resample=train needs a train split, but {', '.join(folded)} is cross-validated: set resample=null")
-    for seed in request.seeds:
-        variants = [task.subset(request.train_size, seed) for task in tasks]
+    drawn = [[task.subset(request.train_size, seed) for seed in request.seeds] for task in tasks]
+    of_task = [replace(request, controls=suited(variants, () if request.probe is None else request.controls)) for variants in drawn]
+    for number, seed in enumerate(request.seeds):
         measured = measured_encoders(encoders, seed, request, store)
-        for task in variants:
+        for variants, own in zip(drawn, of_task, strict=True):
             for measure in measures:
                 for one in (None, *measured):
-                    for cell in measure.cells(task, one, request, seed):
+                    for cell in measure.cells(variants[number], one, own, seed):
                         planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
     return list(planned.values())
 

@@ -153,13 +153,15 @@ def letters(separated: ArrayLike) -> list[str]:
 
 def paired_difference(
     correct_a: Sequence[np.ndarray], correct_b: Sequence[np.ndarray], groups: Sequence[Labels | None] | None = None
-) -> tuple[float, float]:
-    """Return the mean over tasks of the difference of two accuracies on the same items (a - b, 0-1), and its standard error.
+) -> tuple[float, float, float]:
+    """Return the mean over tasks of the difference of two accuracies on the same items (a - b, 0-1), its standard error, and the
+    degrees of freedom of that, infinite without groups.
 
     Each task has the adjusted estimate of Agresti & Min (2005): half an item is added to each cell of the 2 x 2 table. With
-    the numbers of its items' groups the error is that between groups. Tasks are independent: their variances add.
+    the numbers of its items' groups, m, the error is that between groups, of m - 1 degrees of freedom. Tasks are independent:
+    their variances add (degrees of the sum: Satterthwaite 1946). The error is infinite if a task has one group.
     """
-    differences, variances = [], []
+    differences, variances, lost = [], [], 0.0
     for a, b, task_groups in zip(correct_a, correct_b, groups or [None] * len(correct_a), strict=True):
         _check_same(a, b)
         n, only_a, only_b = len(a) + 2, (a & ~b).sum() + 0.5, (~a & b).sum() + 0.5
@@ -168,7 +170,10 @@ def paired_difference(
             variances.append(((only_a + only_b) / n - differences[-1] ** 2) / n)
         else:
             variances.append(standard_error(a.astype(int) - b, task_groups) ** 2 + 1 / n**2)
-    return float(np.mean(differences)), float(np.sqrt(np.sum(variances)) / len(variances))
+            lost += variances[-1] ** 2 / max(1, int(np.max(task_groups)))
+    error = float(np.sqrt(np.sum(variances)) / len(variances))
+    degrees = float(np.sum(variances)) ** 2 / lost if lost and np.isfinite(error) else np.inf
+    return float(np.mean(differences)), error, degrees
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

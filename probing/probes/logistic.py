@@ -142,7 +142,8 @@ def fit_paths(
         n_classes: K; classes that do not occur in a label set are allowed.
         dev: transformed features, and labels for each label set, on which each optimum is scored. With it, only the fit that is
             best on dev (`best`) is sure to be exact. Rows labelled `NO_LABEL` are not scored.
-        patience: a label set's path ends after this many values of C without a higher dev accuracy; None: never.
+        patience: a label set's path ends after this many values of C without a higher dev accuracy; None: never. Its best value
+            is never the last one tried, unless that is the largest of the grid.
         together: the label sets are folds, for which dev chooses one C: by the mean of their accuracies.
     """
     columns = 1 if n_classes == 2 else n_classes
@@ -200,7 +201,19 @@ def fit_paths(
     while loose:
         inexact = {k: chosen(k) for k, path in enumerate(paths) if not path[chosen(k)].exact}
         if not inexact:
-            break
+            # the exact optima may make the last value tried the best one: the path goes on, unless it is the last of the grid
+            short = {k: len(path) for k, path in enumerate(paths) if chosen(k) == len(path) - 1 < len(grid) - 1}
+            if not short:
+                break
+            step = min(short.values())
+            group = [k for k, tried in short.items() if tried == step]
+            loss = None
+            loss = LogisticLoss(matrix, targets[group], torch.stack([solutions[k][-1] for k in group]))
+            weights, fits = solve(loss, group, sorted(grid)[step], loose=True)
+            for k, fit, solution in zip(group, fits, weights, strict=True):
+                paths[k].append(fit)
+                solutions[k].append(solution)
+            continue
         step = min(inexact.values())
         group = [k for k, own_step in inexact.items() if own_step == step]
         loss = None

@@ -68,11 +68,11 @@ class LogisticPath(ColumnProbe):
         if self.solver == "sklearn":
             for name, labels in label_sets.items():
                 path = self._sklearn_path(design, labels, z_dev.double().numpy(), grid)
-                yield name, best_of(path, z_test.double().numpy(), design.left_out)
+                yield name, best_of(path, z_test.double().numpy(), grid, design.left_out)
             return
         train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
         for name, fits in zip(label_sets, fit_paths(design, train, n_classes, grid, (z_dev, dev), self.patience), strict=True):
-            yield name, best_of(self._tried(fits), z_test, design.left_out)
+            yield name, best_of(self._tried(fits), z_test, grid, design.left_out)
 
     def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
         """Fit all folds of a cross-validation of x (n, d) at once; return a result for each, or None if the solver is

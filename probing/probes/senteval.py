@@ -77,7 +77,7 @@ class SentEvalLogReg(ColumnProbe):
                 dev = round(100 * float((model.predict(blocks.dev) == labels.dev).mean()), 2) / 100
                 steps = max(int(np.max(part.n_iter_)) for part in getattr(model, "estimators_", [model]))
                 path.append(({"C": C, "dev_accuracy": dev, "converged": steps < self.max_iter}, model))
-            yield name, best_of(path, blocks.test)
+            yield name, best_of(path, blocks.test, self.grid)
 
 
 @dataclass

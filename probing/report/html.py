@@ -24,6 +24,7 @@ def html(content: Content, pictures: Sequence[tuple[str, str]], cards: Mapping[s
     summary, pairs = content.summary, content.pairs
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
     return template.render(
+        head=content.head,
         summary=_cells(summary) if len(summary) else None,
         pictures=[(title, Markup(svg[svg.index("<svg") :])) for title, svg in pictures],
         sections=[(title, _cells(section)) for title, section in content.sections],
@@ -58,6 +59,7 @@ pre { overflow-x: auto; font-size: 0.78rem; background: #f7f7f7; padding: 0.8rem
 {% for row in t.rows %}<tr>{% for v, bold in row %}<td>{% if bold %}<b>{{ v }}</b>{% else %}{{ v }}{% endif %}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>{% endmacro %}
 <h1>Probing results</h1>
+{% if head %}<p>{{ head }}</p>{% endif %}
 {% if summary %}<p>Test accuracy in percent, at the layer and pooling chosen on dev, with what a number must beat: floors that
 read only the text, static vectors, the same architecture with random weights, and a control task.</p>
 {{ grid(summary) }}{% endif %}

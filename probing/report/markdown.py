@@ -132,6 +132,7 @@ class Content(NamedTuple):
         pairs: the comparisons of encoders that are printed.
         foot: the notes at the end.
         sections: titles and tables: the layers of every encoder, then other measures than the probe.
+        head: what a reader must know before the first table, if anything.
     """
 
     summary: pd.DataFrame
@@ -139,11 +140,12 @@ class Content(NamedTuple):
     pairs: pd.DataFrame
     foot: Sequence[str]
     sections: Sequence[tuple[str, pd.DataFrame]]
+    head: str = ""
 
 
 def markdown(content: Content) -> str:
     summary, pairs = content.summary, content.pairs
-    parts = ["# Probing results", ""]
+    parts = ["# Probing results", "", *([content.head, ""] if content.head else [])]
     if len(summary):
         parts += ["Test accuracy in percent, at the layer and pooling chosen on dev.", "", md_table(summary), ""]
     if len(summary) and summary.encoder.nunique() > 1:

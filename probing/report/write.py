@@ -42,19 +42,22 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     versions = [made_with for run in runs for made_with in run.versions()]
     versions = [made_with for k, made_with in enumerate(versions) if made_with not in versions[:k]]
     foot = [*(notes.footer(table, best) if len(best) else ()), *notes.made_of(cards, encoders, versions)]
+    head = notes.FLASH if any(run.config.get("precision") is not None for run in runs) else ""
     pictures = _pictures([(figures.of_measures, whole), *((make, table) for make in figures.FIGURES if len(best))], folder)
     pairs, published = table.compare_encoders(), None
-    shown = pairs.drop(columns=["n_train"] + ["missing"] * (not pairs.missing.any())) if len(pairs) else pairs
+    shown = pairs
+    if len(pairs):
+        shown = pairs.drop(columns=["n_train", *(name for name in ("seeds", "missing") if not pairs[name].any())])
     summary = markdown.summary_table(table, best) if len(best) else best
     if len(best):
         lists = best[["not_separated", "better"]].map(lambda columns: " ".join(f"{layer}/{pooling}" for layer, pooling in columns))
         best.assign(**lists).to_csv(folder / "table.csv", index=False)
         table.compare_layers().to_csv(folder / "layers.csv", index=False)
-        (folder / "table.tex").write_text(latex(table, best, foot), encoding="utf-8")
+        (folder / "table.tex").write_text(latex(table, best, [*filter(None, [head]), *foot]), encoding="utf-8")
     if against is not None:
         published = compare(table, against)
         (folder / f"against-{against}.md").write_text(published + "\n", encoding="utf-8")
-    content = markdown.Content(summary, letters_of(best, pairs), shown, foot, markdown.layer_tables(table) + other)
+    content = markdown.Content(summary, letters_of(best, pairs), shown, foot, markdown.layer_tables(table) + other, head)
     (folder / "table.md").write_text(markdown.markdown(content), encoding="utf-8")
     (folder / "report.html").write_text(html(content, pictures, cards, published), encoding="utf-8")
 
