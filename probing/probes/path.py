@@ -1,4 +1,4 @@
-"""`fast` and `sklearn`: L2 logistic regression over a path of C."""
+"""`fast` and `sklearn`, L2 logistic regression over a path of C; and the loop over columns that most protocols have."""
 
 from __future__ import annotations
 
