@@ -377,7 +377,7 @@ def test_the_command_line(here):  # noqa: F811
     done = probing("run", "+experiment=flash", "precision=5", *words)
     assert done.returncode == 0, done.stderr
     folder = the_run(out)
-    assert "flash, round 1: n = 720" in done.stderr and "flash.md" in done.stderr
+    assert "flash, round 1: n = 400" in done.stderr and "flash.md" in done.stderr
     assert {"flash.csv", "flash-rounds.csv", "flash.md", "table.md"} <= {path.name for path in folder.iterdir()}
     rows = pd.read_csv(folder / "rows.csv")
     assert set(rows.role) == {"probe", "floor"} and set(rows.pooling.dropna()) == {"mean"}

@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from scipy.stats import t
 
@@ -36,7 +35,7 @@ from probing.errors import ConfigError
 from probing.evaluation.evaluate import compute, plan, stores, table_of
 from probing.evaluation.paired_tests import DEPENDENCE, holm, paired_difference
 from probing.evaluation.request import Request
-from probing.evaluation.statistics import mean_accuracy, mean_of
+from probing.evaluation.statistics import mean_accuracy, mean_of, n_units
 from probing.evaluation.table import ResultTable
 from probing.log import info
 from probing.probes.base import ProbeProtocol
@@ -247,7 +246,7 @@ def _difference(cells: Mapping[Key, Mapping[str, str]], table: ResultTable, firs
     groups = [table.groups(cells[first][task]) for task in tasks]
     value, error, degrees = paired_difference(of_first, of_key, groups)
     error *= DEPENDENCE
-    units = sum(len(right) if of is None else int(np.max(of)) + 1 for right, of in zip(of_first, groups, strict=True))
+    units = sum(n_units(len(right), own) for right, own in zip(of_first, groups, strict=True))
     p = max(2 * float(t.sf(abs(value) / error, degrees)), 2.0 ** (1 - units))  # the least p-value of a sign-flip test of units
     return {"difference": 100 * value, "half_width": 100 * float(t.isf(0.025, degrees)) * error, "p": p}
 

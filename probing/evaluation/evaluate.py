@@ -87,10 +87,10 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, s
     measures: list[Measure] = [*([] if request.probe is None else [Probe(request.probe)]), *request.measures]
     if request.resample and (folded := [task.name for task in tasks if task.folds]):
         raise ConfigError(f"resample=train needs a train split, but {', '.join(folded)} is cross-validated: set resample=null")
+    all_measured = [measured_encoders(encoders, seed, request, store) for seed in request.seeds]  # its errors come first
     drawn = [[task.subset(request.train_size, seed) for seed in request.seeds] for task in tasks]
     of_task = [replace(request, controls=suited(variants, () if request.probe is None else request.controls)) for variants in drawn]
-    for number, seed in enumerate(request.seeds):
-        measured = measured_encoders(encoders, seed, request, store)
+    for number, (seed, measured) in enumerate(zip(request.seeds, all_measured, strict=True)):
         for variants, own in zip(drawn, of_task, strict=True):
             for measure in measures:
                 for one in (None, *measured):

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import binom, norm, t, wilcoxon
 
-from probing.evaluation.statistics import beyond_items, mean_ci, median_ci, standard_error
+from probing.evaluation.statistics import beyond_items, mean_ci, median_ci, n_units, standard_error
 from probing.types import Estimate, Labels
 
 DEPENDENCE = 1.25
@@ -81,7 +81,7 @@ def compare(
     a, b = (np.atleast_2d(np.asarray(correct, float)) for correct in (correct_a, correct_b))
     _check_same(a, b)
     d, n = a - b, a.shape[1]
-    value, m = float(d.mean()), n if groups is None else int(np.max(groups)) + 1
+    value, m = float(d.mean()), n_units(n, groups)
     if m < 2:
         return Estimate(value, -1.0, 1.0), 1.0
     beyond = beyond_items(d.mean(1), halves)
@@ -170,7 +170,7 @@ def paired_difference(
             variances.append(((only_a + only_b) / n - differences[-1] ** 2) / n)
         else:
             variances.append(standard_error(a.astype(int) - b, task_groups) ** 2 + 1 / n**2)
-            lost += variances[-1] ** 2 / max(1, int(np.max(task_groups)))
+            lost += variances[-1] ** 2 / max(1, n_units(len(a), task_groups) - 1)
     error = float(np.sqrt(np.sum(variances)) / len(variances))
     degrees = float(np.sum(variances)) ** 2 / lost if lost and np.isfinite(error) else np.inf
     return float(np.mean(differences)), error, degrees

@@ -12,17 +12,17 @@ import numpy as np
 
 from probing.data.task import Task
 from probing.errors import ForeignError, ProbingError, foreign
-from probing.evaluation.folds import FoldData, fit_column
+from probing.evaluation.folds import FoldData, pooled
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, row_for, row_of, splits_of
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.statistics import METRICS
 from probing.evaluation.statistics import version as scores_version
 from probing.log import info
-from probing.probes.base import ProbeProtocol, label
+from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, label
 from probing.probes.controls import CEILINGS, FLOORS, control_task, control_version, unsuited
-from probing.store.reading import Vectors
+from probing.store.reading import Rows, Vectors
 from probing.store.results import key_of
-from probing.types import Estimate, Labels, Representation
+from probing.types import Estimate, Features, Labels, Representation
 
 
 class Fit(NamedTuple):
@@ -195,3 +195,44 @@ def _scored(task: Task, dev_accuracy: float, predicted: Labels, gold: Labels) ->
     }
     items = {"gold": gold, "predicted": predicted} | ({} if groups is None else {"groups": groups})
     return Result(scores, items=items)
+
+
+def fit_column(
+    column: Representation, rows: Sequence[Rows], parts: Sequence[FoldData], probe: ProbeProtocol, task: Task, seed: int
+) -> Iterator[tuple[str, ProbeResult, Labels]]:
+    """Yields label set, result and test labels; of a cross-validated task the folds' result as one."""
+
+    def fit(part: FoldData, train: Features, dev: Features, test: Features) -> Iterator[tuple[Representation, str, ProbeResult]]:
+        blocks = SplitFeatures(train, dev, test, part.order)
+        results = None
+        while True:
+            with foreign(f"probe {probe.name}"):
+                if results is None:
+                    results = iter(probe.fit(lambda _: blocks, [column], part.label_sets, task.name, len(task.classes), seed))
+                result = next(results, None)
+            if result is None:
+                return
+            yield result
+
+    if not task.folds:
+        [part] = parts
+        blocks = [split.get(column) for split in rows]
+        if part.rows:
+            blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
+        for _, which, result in fit(part, *blocks):
+            yield which, result, part.gold[which]
+        return
+    x = np.concatenate([split.get(column) for split in rows])
+    by_labels: dict[str, list[ProbeResult]] = {}
+    at_once = getattr(probe, "fit_folds", lambda *given: None)
+    for which in parts[0].gold:
+        with foreign(f"probe {probe.name}"):
+            folds = [Fold(train, dev, test, part.label_sets[which]) for part in parts for train, dev, test in [part.rows]]
+            if results := at_once(x, folds, len(task.classes)):
+                by_labels[which] = results
+    for part in parts if not by_labels else ():
+        for _, which, result in fit(part, *(x[own] for own in part.rows)):
+            by_labels.setdefault(which, []).append(result)
+    for which, results in by_labels.items():
+        sizes = [len(part.label_sets[which].dev) for part in parts]
+        yield which, pooled(results, sizes), np.concatenate([part.gold[which] for part in parts])

@@ -43,6 +43,11 @@ def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
     return Estimate(correct / n, float(lower), float(upper))
 
 
+def n_units(n: int, groups: Labels | None) -> int:
+    """Return the number of independent units of n items: their groups, numbered 0..m-1, or without groups the items."""
+    return n if groups is None else int(np.max(groups)) + 1
+
+
 def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
     """Return the standard error of the mean of n values; infinite for a single group (or value). With groups, numbers 0..m-1,
     (n,), it is cluster-robust: sqrt(m / (m - 1) * sum_g e_g^2) / n, e_g the sum over group g of value less mean.
@@ -69,7 +74,7 @@ def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequ
     """
     x = np.atleast_2d(np.asarray(correct, float))
     n, p = x.shape[1], float(x.mean())
-    m = n if groups is None else int(np.max(groups)) + 1
+    m = n_units(n, groups)
     if len(x) == 1 and groups is None:
         items = wilson(int(x.sum()), n, alpha)
     elif m < 2:
@@ -144,7 +149,7 @@ def macro_f1(
     present = np.union1d(row, column)
     f1 = (2 * hits[:, present] / np.maximum(total[:, present], 1)).mean(1)
     value, (lower, upper) = float(f1[0]), np.quantile(f1[1:], [0.025, 0.975])
-    m = len(gold) if groups is None else int(np.max(groups)) + 1
+    m = n_units(len(gold), groups)
     if m < 2:
         return Estimate(value, 0.0, 1.0)
     if m >= FEW:

@@ -123,35 +123,6 @@ def label(protocol: ProbeProtocol) -> str:
     return protocol.name + (f"[{','.join(changed)}]" if changed else "")
 
 
-class ColumnProbe:
-    """A protocol that probes every column, one after the other, and draws nothing, unless its class says otherwise."""
-
-    def seed(self, seed: int) -> int | None:
-        return None
-
-    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
-        return list(columns)
-
-    def fit(
-        self,
-        load: Load,
-        columns: Sequence[Representation],
-        label_sets: Mapping[str, SplitLabels],
-        task: str,
-        n_classes: int,
-        seed: int,
-    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
-        for column in columns:
-            for name, result in self.fit_column(load(column), label_sets, task, n_classes, seed):
-                yield column, name, result
-
-    def fit_column(
-        self, blocks: SplitFeatures, label_sets: Mapping[str, SplitLabels], task: str, n_classes: int, seed: int
-    ) -> Iterator[tuple[str, ProbeResult]]:
-        """Fit one column; yield the name of each label set with its result."""
-        raise NotImplementedError
-
-
 def edge_of(chosen: float, grid: Sequence[float]) -> str:
     """Return "lower end" or "upper end" if the chosen value is the smallest or the largest of several, else "".
 

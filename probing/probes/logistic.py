@@ -200,27 +200,21 @@ def fit_paths(
         active, first_direction, weights = [active[row] for row in rows], far * (weights - start)[rows], weights[rows]
     while loose:
         inexact = {k: chosen(k) for k, path in enumerate(paths) if not path[chosen(k)].exact}
-        if not inexact:
-            # the exact optima may make the last value tried the best one: the path goes on, unless it is the last of the grid
-            short = {k: len(path) for k, path in enumerate(paths) if chosen(k) == len(path) - 1 < len(grid) - 1}
-            if not short:
-                break
-            step = min(short.values())
-            group = [k for k, tried in short.items() if tried == step]
-            loss = None
-            loss = LogisticLoss(matrix, targets[group], torch.stack([solutions[k][-1] for k in group]))
-            weights, fits = solve(loss, group, sorted(grid)[step], loose=True)
-            for k, fit, solution in zip(group, fits, weights, strict=True):
+        # the exact optima may make the last value tried the best one: the path goes on, unless it is the last of the grid
+        short = {} if inexact else {k: len(path) for k, path in enumerate(paths) if chosen(k) == len(path) - 1 < len(grid) - 1}
+        if not (steps := inexact or short):
+            break
+        step = min(steps.values())
+        group = [k for k, own_step in steps.items() if own_step == step]
+        loss = None
+        loss = LogisticLoss(matrix, targets[group], torch.stack([solutions[k][: step + 1][-1] for k in group]))
+        weights, fits = solve(loss, group, sorted(grid)[step], loose=not inexact)
+        for k, fit, solution in zip(group, fits, weights, strict=True):
+            if inexact:
+                paths[k][step] = replace(fit, iterations=paths[k][step].iterations + fit.iterations)
+            else:
                 paths[k].append(fit)
                 solutions[k].append(solution)
-            continue
-        step = min(inexact.values())
-        group = [k for k, own_step in inexact.items() if own_step == step]
-        loss = None
-        loss = LogisticLoss(matrix, targets[group], torch.stack([solutions[k][step] for k in group]))
-        _, fits = solve(loss, group, paths[group[0]][step].C)
-        for k, fit in zip(group, fits, strict=True):
-            paths[k][step] = replace(fit, iterations=paths[k][step].iterations + fit.iterations)
     return paths
 
 

@@ -1,4 +1,4 @@
-"""`fast` and `sklearn`: L2 logistic regression over a path of C."""
+"""`fast` and `sklearn`, L2 logistic regression over a path of C; and the loop over columns that most protocols have."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from probing.errors import ConfigError
 from probing.probes.base import (
-    ColumnProbe,
     Fold,
+    Load,
     ProbeResult,
     SplitFeatures,
     SplitLabels,
@@ -20,10 +20,39 @@ from probing.probes.base import (
     check_grid,
     edge_of,
 )
-from probing.types import Features, Values
+from probing.types import Features, Representation, Values
 
 if TYPE_CHECKING:
     from probing.probes.logistic import Design, Fit
+
+
+class ColumnProbe:
+    """A protocol that probes every column, one after the other, and draws nothing, unless its class says otherwise."""
+
+    def seed(self, seed: int) -> int | None:
+        return None
+
+    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
+        return list(columns)
+
+    def fit(
+        self,
+        load: Load,
+        columns: Sequence[Representation],
+        label_sets: Mapping[str, SplitLabels],
+        task: str,
+        n_classes: int,
+        seed: int,
+    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
+        for column in columns:
+            for name, result in self.fit_column(load(column), label_sets, task, n_classes, seed):
+                yield column, name, result
+
+    def fit_column(
+        self, blocks: SplitFeatures, label_sets: Mapping[str, SplitLabels], task: str, n_classes: int, seed: int
+    ) -> Iterator[tuple[str, ProbeResult]]:
+        """Fit one column; yield the name of each label set with its result."""
+        raise NotImplementedError
 
 
 @dataclass

@@ -10,7 +10,6 @@ import numpy as np
 
 from probing.encoders.pooling import POOLINGS
 from probing.probes.base import (
-    ColumnProbe,
     ProbeResult,
     SplitFeatures,
     SplitLabels,
@@ -20,6 +19,7 @@ from probing.probes.base import (
     edge_of,
     ordered_rows,
 )
+from probing.probes.path import ColumnProbe
 from probing.types import Labels, Representation
 
 ORDERS = ("file", "senteval")

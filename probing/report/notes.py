@@ -174,8 +174,9 @@ def _control_notes(table: ResultTable) -> list[str]:
         notes.append(
             "Control (word): each sentence has the random label of one of its words, with the label histogram of the task. "
             "Selectivity: accuracy minus accuracy on this control task, same layer, pooling and probe (Hewitt & Liang 2019). "
-            f"Ceiling: what words alone reach there{': ' * bool(known)}{', '.join(known)}. Selectivity is too large by up to what "
-            "the ceiling lacks of 100 %: a smaller one can be word identity alone. n/a: too few words for the classes."
+            f"Ceiling: what words alone reach there{': ' * bool(known)}{', '.join(known)}. A task that few words decide is easier "
+            "than this control, whose words are many, so that word identity alone can give a positive selectivity: compare with "
+            "nb-unigram and the ceiling. n/a: too few words for the classes."
         )
         if low := [task for task, value in reached.get("word bag", {}).items() if value < LOW_CEILING]:
             notes.append(

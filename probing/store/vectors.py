@@ -25,6 +25,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +140,9 @@ class Store:
         folders = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0])]
         holding = {dtype: [f for f in folders if contents_of(f)[1] == dtype] for dtype in DTYPES}
         if self.dtype == "float16":
-            holding["float16"][:0] = [f for f in holding["float32"] if not self._unfinished(f, texts)]
-        return next(iter(holding[self.dtype]), home / folder_name(poolings, self.dtype))
+            complete = (f for f in holding["float32"] if not self._unfinished(f, texts))
+            return next(chain(complete, holding["float16"]), home / folder_name(poolings, self.dtype))
+        return next(iter(holding["float32"]), home / folder_name(poolings, self.dtype))
 
     def _segments(self, folder: Path) -> list[Segment]:
         """Return the segments of a folder whose lists are undamaged; each list is read once in the life of this object."""
