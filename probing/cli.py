@@ -13,15 +13,15 @@ import typer
 from probing.commands.listing import KINDS
 from probing.commands.listing import lines as lines_of_list
 from probing.commands.results import newest
+from probing.commands.store import commands as store
 from probing.commands.words import complete, help_of
 from probing.errors import ConfigError, DataError, ForeignError, ProbingError, did_you_mean
-from probing.log import human_bytes, info
+from probing.log import info
+from probing.paths import OUT
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-store_app = typer.Typer(help="The representation store.", no_args_is_help=True)
-app.add_typer(store_app, name="store")
+app.add_typer(store, name="store")
 
-OUT = Path("probing-out")
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -70,10 +70,10 @@ def _options(
 def _hydra_command(verb: str, about: str) -> None:
     """Register a command whose words are Hydra's."""
 
-    def completed(ctx: Any, param: Any, incomplete: str) -> list[str]:
+    def completed(ctx: typer.Context, incomplete: str) -> list[str]:
         return complete(verb, ctx.params.get("words") or [], incomplete)
 
-    argument: Any = typer.Argument(None, shell_complete=completed, metavar="KEY=VALUE …")  # as a default: it is not a global name
+    argument: Any = typer.Argument(None, autocompletion=completed, metavar="KEY=VALUE …")  # as a default: it is not a global name
 
     @app.command(verb, help=about, context_settings=PASS_ON, add_help_option=False)
     def command(words: list[str] | None = argument) -> None:
@@ -201,8 +201,7 @@ def explain(
 @app.command()
 def embed(
     file: Annotated[Path, typer.Argument(help="one sentence a line, or a task file")],
-    options: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="of the encoder: encoder.device=cuda")] = None,
-    encoder: Annotated[str, typer.Option(help="preset, folder or hub id")] = "minilm",
+    encoder: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="encoder=minilm encoder.device=cuda")] = None,
     layers: Annotated[str, typer.Option(help="all, or numbers: 0,6,12")] = "all",
     pooling: Annotated[str, typer.Option(help="cls, mean, max or last")] = "mean",
     to: Annotated[str, typer.Option(help="parquet")] = "parquet",
@@ -213,7 +212,7 @@ def embed(
     from probing.store import embed as job
     from probing.store.vectors import Store
 
-    job.embed(file, job.encoder_of(encoder, options or ()), Store(dir / "store"), out, layers=layers, pooling=pooling, to=to)
+    job.embed(file, job.encoder_of(encoder or ()), Store(dir / "store"), out, layers=layers, pooling=pooling, to=to)
 
 
 @app.command()
@@ -287,37 +286,3 @@ def make_expressions(
             out.mkdir(parents=True, exist_ok=True)
             write(path, expressions)
         typer.echo(path)
-
-
-@store_app.command("list")
-def store_list(root: Path = OUT / "store") -> None:
-    """Encoders in the store: poolings, dtype, sentences, shards done and planned, bytes, and what float16 cost at worst."""
-    from probing.store.upkeep import cost
-    from probing.store.vectors import Store
-
-    for entry in Store(root).entries():
-        typer.echo(
-            f"{entry['fingerprint']}  {entry['encoder']:24} {entry['poolings']:20} {entry['sentences']:9} sentences  "
-            f"{entry['done']}/{entry['shards']} shards  {human_bytes(entry['bytes'])}  {entry['dtype']}{cost(entry)}"
-        )
-
-
-@store_app.command("verify")
-def store_verify(root: Path = OUT / "store") -> None:
-    """Check every file against its hash; exit code 1 if one is damaged."""
-    from probing.store.vectors import Store
-
-    intact, damaged = Store(root).verify()
-    typer.echo(f"{intact} shards intact, {len(damaged)} damaged")
-    for path in damaged:
-        typer.echo(f"  {path} (made again by the next run that needs it)")
-    if damaged:
-        raise typer.Exit(1)
-
-
-@store_app.command("prune")
-def store_prune(fingerprints: list[str], root: Path = OUT / "store") -> None:
-    """Delete encoders from the store by fingerprint (or its beginning); cells and tables stay."""
-    from probing.store.vectors import Store
-
-    typer.echo(f"freed {human_bytes(Store(root).prune(fingerprints))}")

@@ -148,6 +148,28 @@ class RunConfig(TrainConfig):
     dry: bool = False
 
 
+DEFAULTS = {
+    "run": {"data": "grammar", "encoder": "minilm", "probe": "fast"},
+    "train": {"encoder": "lstm", "objective": "sst2"},
+    "interact": {"encoder": "minilm"},
+}
+"""The presets of a verb's groups where the command line names none."""
+
+
+def known_keys(arguments: list[str], verb: str) -> list[str]:
+    """Every key of the configuration that the group choices of the command line make."""
+    schema, own = {
+        "train": (TrainConfig, (*TRAIN_KEYS, "data.root")),
+        "interact": (JobConfig, INTERACT_KEYS),
+    }.get(verb, (RunConfig, (*LISTS, *GROUPS, "suite", "twins", "resample", "resamples", "precision")))
+    keys = [*(f"run.{option.name}" for option in dataclasses.fields(schema)), *own]
+    for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():
+        chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
+        if chosen in names(group):
+            keys += [f"{group}.{option}" for option in read(group, chosen)]
+    return keys
+
+
 @dataclass(frozen=True)
 class Done:
     """How a job ended: how many of its cells (or rules) failed, and the folder of its run if it has one."""

@@ -14,7 +14,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,12 +35,6 @@ from probing.files import process
 from probing.log import info
 from probing.paths import CONF
 from probing.provenance import own_fault
-
-DEFAULTS = {
-    "run": {"data": "grammar", "encoder": "minilm", "probe": "fast"},
-    "train": {"encoder": "lstm", "objective": "sst2"},
-    "interact": {"encoder": "minilm"},
-}
 
 _PARENT = "PROBING_RUN_PID"
 """The process that collects exit codes; in others (a launcher's workers, here or elsewhere) a job that failed must raise."""
@@ -280,27 +273,13 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
         key = match[1]
         if key == "data" and verb == "train":
             return "set data.root=… (the folder of the data, or one text file); a training has no data preset"
-        if key in _known_keys(arguments, verb):  # Hydra composes a sweep once with the default of the group
+        if key in config.known_keys(arguments, verb):  # Hydra composes a sweep once with the default of the group
             return f"{key} is no option of the default {key.split('.')[0]}: in a sweep over the group write ++{key}=…"
-        return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments, verb))}"
+        return f"unknown key {key!r}{did_you_mean(key, config.known_keys(arguments, verb))}"
     if match := re.search(r"Missing mandatory value: ([\w.]+)", text):
         return f"set {match[1]}=…"
     if match := re.search(r"Key '([\w.]+)' is not in struct", text):
-        return f"unknown key {match[1]!r}{did_you_mean(match[1], _known_keys(arguments, verb))}"
+        return f"unknown key {match[1]!r}{did_you_mean(match[1], config.known_keys(arguments, verb))}"
     if "sweep" in text:
         return f"{text} (for a sweep put -m after 'probing {verb}')"
     return text + (f" ({cause})" if cause and cause not in text else "")
-
-
-def _known_keys(arguments: list[str], verb: str) -> list[str]:
-    """Every key of the configuration that the group choices of the command line make."""
-    schema, own = {
-        "train": (config.TrainConfig, (*config.TRAIN_KEYS, "data.root")),
-        "interact": (config.JobConfig, config.INTERACT_KEYS),
-    }.get(verb, (config.RunConfig, (*config.LISTS, *config.GROUPS, "suite", "twins", "resample", "resamples", "precision")))
-    keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
-    for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():
-        chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
-        if chosen in config.names(group):
-            keys += [f"{group}.{option}" for option in config.read(group, chosen)]
-    return keys

@@ -225,7 +225,7 @@ def test_hydra_leaves_nothing_behind(toy_root, tmp_path):
         assert files(tmp_path) == before, more
     done = probing("run", "-m", *given, "encoder.init_seed=1,0", "encoder.hidden=4", "layer=1", "task=bigram_shift", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "probing-out").iterdir()} == {"cells", "store", "runs", "tables"}
+    assert {path.name for path in (tmp_path / "probing-out").iterdir()} == {"cells", "store", "runs", "tables", "finished"}
     [table] = (tmp_path / "probing-out" / "tables").glob("*/table.csv")
     order = re.findall(r"lstm \(untrained (\d)\)", table.read_text(encoding="utf-8"))
     assert list(dict.fromkeys(order)) == ["1", "0"], "encoders in the order in which they were asked for"

@@ -124,11 +124,13 @@ def test_parquet_is_the_rows(run, tmp_path):
 
 def test_latex_has_both_layouts(run):
     """Task × encoder, and task × layer for each encoder and pooling, the dev-best layer in bold; each number is that of a row."""
-    tables = export(run, "latex").read_text().split(r"\begin{table}")[1:]
-    assert len(tables) == 1 + 3  # my_encoder with two poolings, other with one
-    rows = [re.sub(r"\s+", " ", line) for line in tables[2].splitlines() if line.startswith(("Tense", "BShift"))]
+    path = export(run, "latex")
+    [encoders] = path.read_text().split(r"\begin{table}")[1:]
+    tables = path.with_stem(f"{path.stem}-layers").read_text().split(r"\begin{table}")[1:]
+    assert len(tables) == 3 and r"my\_encoder" in encoders  # my_encoder with two poolings, other with one
+    rows = [re.sub(r"\s+", " ", line) for line in tables[1].splitlines() if line.startswith(("Tense", "BShift"))]
     assert rows == [r"Tense & 60.0 & \textbf{85.0} & 75.0 \\", r"BShift & 52.5 & \textbf{77.5} & 67.5 \\"]
-    assert r"my\_encoder, cls, logreg\_x probes" in tables[1] and "my_encoder" not in tables[2]
+    assert r"my\_encoder, cls, logreg\_x probes" in tables[0] and "my_encoder" not in tables[1]
 
 
 def test_a_model_card_is_read_by_the_library_that_defines_it(run, best, tmp_path):

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from probing.data.task import Split, Task, groups_or_none, spread, word_form
+from probing.data.draws import spread
+from probing.data.task import Split, Task, groups_or_none, word_form
 from probing.errors import DataError, did_you_mean
 
 SPLITS = ("train", "dev", "test")

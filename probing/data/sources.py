@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,13 +71,13 @@ class GrammarCorpus:
 
     def tasks(self, names: Sequence[str] | None) -> list[Task]:
         """The tasks by name; None: all that the grammar's sentences allow."""
-        from probing.data.builders.make import LEFT_OUT, grammar_tasks
+        from probing.data.builders.make import grammar_tasks, left_out
 
         if self.sizes is not None and (len(self.sizes) != 3 or min(self.sizes) < 1):
             raise ConfigError(f"data.sizes={self.sizes} must be three numbers above 0: sentences of train, dev and test")
         sizes = None if self.sizes is None else dict(zip(("tr", "va", "te"), self.sizes, strict=True))
         folder = grammar_tasks(self.root, self.grammar_seed, self.n, sizes)
-        reasons = json.loads((folder / LEFT_OUT).read_text(encoding="utf-8")) if (folder / LEFT_OUT).is_file() else {}
+        reasons = left_out(folder)
         for name in names or ():
             if name in reasons:
                 raise DataError(f"{name} cannot be made from {self.n} sentences of the grammar: {reasons[name]} (data.n=5000)")

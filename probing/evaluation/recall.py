@@ -37,7 +37,7 @@ def watch() -> None:
 
 def record(options: Mapping[str, Any], home: Path, folder: Path, cells: Iterable[Path], text: str) -> None:
     """Record that the run in `folder` with these cells is finished, and the text that the terminal showed."""
-    made = tuple(str(home.resolve() / part) + os.sep for part in ("store", "cells", "runs", "hydra"))
+    made = tuple(str(home.resolve() / part) + os.sep for part in ("store", "cells", "runs", "hydra", "finished"))
     written = [path.resolve() for path in (*folder.iterdir(), *cells) if path.is_file()]
     read = [path for path in sorted(_opened) if _is_input(path) and not path.startswith(made)]
     entry = {"folder": str(folder), "text": text, "files": {path: _state(path) for path in [*read, *map(str, written)]}}
@@ -62,7 +62,7 @@ def _place(options: Mapping[str, Any], home: Path) -> Path:
     variables = {name: value for name, value in os.environ.items() if name.startswith(("HF_", "PROBING_", "TRANSFORMERS_"))}
     variables.pop("PROBING_RUN_PID", None)
     whole = json.dumps([dict(options) | {"run": run}, os.getcwd(), code, versions(), variables], sort_keys=True, default=str)
-    return home / "runs" / ".finished" / f"{hashlib.sha256(whole.encode()).hexdigest()[:20]}.json"
+    return home / "finished" / f"{hashlib.sha256(whole.encode()).hexdigest()[:20]}.json"
 
 
 def _is_input(path: str) -> bool:

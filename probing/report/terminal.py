@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from probing.evaluation.table import ResultTable
 from probing.report.summary import MARKS, Line, percent
@@ -34,7 +35,7 @@ def terminal(table: ResultTable, lines: Sequence[Line]) -> str:
         )
     if not lines:
         return ""
-    judged = [line.row.beats_floors for line in lines if line.row.beats_floors is not None]
+    judged = [line.row.beats_floors for line in lines if not pd.isna(line.row.beats_floors)]
     notes = [f"{sum(map(bool, judged))} of {len(judged)} lines are above every floor."] if judged else []
     text = "".join(value for line in lines for value in (line.values["accuracy"], *(floor.text for floor in line.floors.values())))
     notes += [f"{mark} {about.meaning}" for mark, about in MARKS.items() if mark in text]
@@ -45,7 +46,7 @@ def sparkline(values: Sequence[float]) -> str:
     """A bar for each value, from the lowest bar for the smallest to the full one for the largest; NaN is a blank.
 
     >>> sparkline([0.2, 0.4, 0.3]), sparkline([0.5, 0.5]), sparkline([])
-    ('▁█▅', '▁▁', '')
+    ('▁█▄', '▁▁', '')
     """
     low, high = (np.nanmin(values), np.nanmax(values)) if len(values) and not np.isnan(values).all() else (0.0, 0.0)
     steps = [np.nan if np.isnan(value) else (value - low) / ((high - low) or 1) * (len(BARS) - 1) for value in values]

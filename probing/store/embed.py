@@ -56,18 +56,21 @@ def sentences_of(path: Path) -> Sentences:
     return Sentences(tuple(lines))
 
 
-def encoder_of(name: str, words: Sequence[str]) -> Encoder:
-    """The encoder of a preset, or of a folder or hub id, with options KEY=VALUE or encoder.KEY=VALUE.
+def encoder_of(words: Sequence[str]) -> Encoder:
+    """The encoder of encoder=NAME (a preset, a folder or a hub id; default: minilm) with its options encoder.KEY=VALUE.
 
     Raises:
         ConfigError: no such preset or option, a word that is not KEY=VALUE.
     """
-    options: dict[str, Any] = {}
+    name, options = "minilm", dict[str, Any]()
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise ConfigError(f"{word!r} is not KEY=VALUE (an option of the encoder, such as encoder.max_length=64)")
-        options[key.removeprefix("encoder.")] = yaml.safe_load(value)
+            raise ConfigError(f"{word!r} is not KEY=VALUE (such as encoder=bert or encoder.max_length=64)")
+        if key == "encoder":
+            name = value
+        else:
+            options[key.removeprefix("encoder.")] = yaml.safe_load(value)
     if name not in config.names("encoder") and ("/" in name or Path(name).is_dir()):
         name, options = "hf", {"name": name, **options}
     return load(name, **options)

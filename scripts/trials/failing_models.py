@@ -158,7 +158,7 @@ def main(out: Path) -> None:
     torch.set_num_threads(1)  # a fork has none of its parent's threads, and would wait for them for ever
     report._pictures = lambda *given: []
     home = Path(tempfile.mkdtemp())
-    (home / "data").symlink_to(grammar_tasks(home / "grammar", n=300))
+    (home / "data").symlink_to(grammar_tasks(home / "grammar", n=400))
     rows = {name: [line.split("\t") for line in (home / "data" / f"{name}.txt").read_text().splitlines()]
             for name in ("bigram_shift", "past_present")}  # fmt: skip
     words = sorted({word for task in rows.values() for _, _, text in task for word in text.split()})

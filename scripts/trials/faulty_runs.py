@@ -45,7 +45,7 @@ class Trials:
         self.home, self.rng = home, random.Random()
         torch.set_num_threads(1)  # a fork has no threads of its parent, and would wait for them for ever
         threadpool_limits(1)
-        self.data = grammar_tasks(home / "grammar", n=300)
+        self.data = grammar_tasks(home / "grammar", n=400)
         plain = store.extract
 
         def logged(encoder, items, *rest):

@@ -147,11 +147,18 @@ def make_tasks(
             write(f"{name}.groups.txt", "".join(f"{row.group}\n" for row in task.rows))
         write(f"{name}.txt", text)
         result[name] = card
+    result = {name: result[name] for name in names}
     reasons = {name: card for name, card in result.items() if isinstance(card, str)}
     (out / LEFT_OUT).unlink(missing_ok=True)
     if reasons:
         write(LEFT_OUT, json.dumps(reasons, indent=1, ensure_ascii=False) + "\n")
     return result
+
+
+def left_out(folder: Path) -> dict[str, str]:
+    """Why tasks of a folder of `make_tasks` were not made: task -> reason."""
+    path = folder / LEFT_OUT
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def _built(name: str, kept: Sequence[Sentence], seed: int, options: Options, sizes: Mapping[str, int] | None) -> Built:

@@ -110,7 +110,7 @@ class ModelFiles:
 
     @property
     def _shown(self) -> dict[str, str]:
-        """More of the label: prompt, adapter, blocks of random weights, and the revision of a model of the hub without a label of its own."""
+        """More of the label: prompt, adapter, blocks of random weights; the revision of a hub's model."""
         shown = {"prompt": self.prompt} if self.prompt else {}
         shown |= {"adapter": Path(self.adapter).name} if self.adapter else {}
         shown |= {"blocks": str(self.twin_blocks)} if self.random_weights and self.twin_blocks is not None else {}
