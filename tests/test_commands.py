@@ -227,5 +227,5 @@ def test_hydra_leaves_nothing_behind(toy_root, tmp_path):
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "probing-out").iterdir()} == {"cells", "store", "runs", "tables", "finished"}
     [table] = (tmp_path / "probing-out" / "tables").glob("*/table.csv")
-    order = re.findall(r"lstm \(untrained (\d)\)", table.read_text(encoding="utf-8"))
+    order = re.findall(r"lstm\[hidden=4\] \(untrained (\d)\)", table.read_text(encoding="utf-8"))
     assert list(dict.fromkeys(order)) == ["1", "0"], "encoders in the order in which they were asked for"
