@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from toys import ToyEncoder, write_task
 
-from probing import evaluate, load_task
+from probing import Store, evaluate, load_encoder, load_task
 from probing.config import build, read
 from probing.data.hub import DatasetSource
 from probing.data.rows import task_of_rows
 from probing.data.task import Task
-from probing.errors import ConfigError, DataError
+from probing.encoders.base import fingerprint
+from probing.errors import ConfigError, DataError, StatesError
+from probing.store.embed import embed, encoder_of
+from probing.types import Representation
 
 datasets = pytest.importorskip("datasets")
 CODES = {"train": "tr", "dev": "va", "test": "te"}
@@ -251,3 +257,116 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'probing[data]'")):
         DatasetSource("owner/set").tasks(None)
+
+
+# Out: vectors and tables.
+
+
+def test_vectors_as_a_data_set_are_those_of_the_store(tmp_path):
+    task, encoder, store = Task.from_dataset(dataset_dict(), "sentence"), ToyEncoder(width=5), Store(tmp_path / "store")
+    data = store.to_dataset(encoder, task, layers=[2, 0], pooling="max")
+    assert data.column_names == ["sentence", "split", "label", "layer_2", "layer_0"] and len(data) == 150
+    assert data.features["layer_2"].length == 5 and data.features["layer_2"].feature.dtype == "float32"
+    rows = store.vectors(encoder, task.dev.texts, ["max"]).rows(task.dev.texts)
+    dev = data.filter(lambda row: row["split"] == "dev").with_format("numpy")
+    assert np.array_equal(dev["layer_2"][:], rows.get(Representation(2, "max")))
+    again = Task.from_dataset(
+        datasets.DatasetDict({s: data.filter(lambda row, s=s: row["split"] == s) for s in task.splits}), "sentence",
+        splits={s: s for s in task.splits},
+    )  # fmt: skip
+    assert again.sha256 == task.sha256
+    twice = store.to_dataset(encoder, ["a b", "c", "a b"])
+    assert twice.column_names == ["sentence", "layer_0", "layer_1", "layer_2"]
+    assert twice[0] == twice[2] != twice[1]
+
+
+@pytest.mark.parametrize(
+    "given, options, message",
+    [
+        (["a"], {"layers": [3]}, r"layer=3: toy has the layers 0 \(embeddings\) to 2"),
+        (["a"], {"pooling": "mena"}, "pooling=mena; did you mean 'mean'.*: toy allows cls, mean, max, last"),
+        ([], {}, "no sentence"),
+        ("a b", {}, "a list of sentences or a task, not one text"),
+    ],
+)
+def test_columns_that_the_encoder_has_not(tmp_path, given, options, message):
+    with pytest.raises(ConfigError, match=message):
+        Store(tmp_path).to_dataset(ToyEncoder(), given, **options)
+
+
+def test_a_table_as_a_data_set(tmp_path, toy_root):
+    table = evaluate([load_task("bigram_shift", toy_root)], [], store=tmp_path / "store", floors=["majority"], controls=[])
+    table.to_csv(tmp_path / "rows.csv")
+    table.to_dataset().to_csv(tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()
+
+
+def embedded(file, tmp_path, *, out="vectors.parquet", **options):
+    encoder = options.pop("encoder", None) or ToyEncoder()
+    embed(file, encoder, Store(tmp_path / "store"), tmp_path / out, **{"to": "parquet", **options})
+    return datasets.Dataset.from_parquet(str(tmp_path / out)), encoder
+
+
+def test_embed_writes_line_i_as_row_i_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    texts = [f"w{i % 7} is no {i}" for i in range(40)] + ["w1 is no 1"]
+    (tmp_path / "lines.txt").write_text("\n".join(texts) + "\n")
+    monkeypatch.setattr("probing.store.columns.PIECE", 1000)  # several row groups
+    poisoned = ToyEncoder(poison="no 39")
+    with pytest.raises(StatesError, match="no vectors for 1 of 40"):
+        embedded(tmp_path / "lines.txt", tmp_path, encoder=poisoned)
+    assert not (tmp_path / "vectors.parquet").exists() and poisoned.sentences >= 40
+    data, encoder = embedded(tmp_path / "lines.txt", tmp_path)
+    assert data["sentence"][:] == texts and encoder.sentences <= 40
+    again, encoder = embedded(tmp_path / "lines.txt", tmp_path, out="again.parquet", layers="1")
+    assert again.column_names == ["sentence", "layer_1"] and encoder.sentences == 0
+    assert again["layer_1"][:] == data["layer_1"][:]
+    about = json.loads(pq.read_schema(tmp_path / "again.parquet").metadata[b"probing"])
+    assert about == {"encoder": "toy", "fingerprint": fingerprint(encoder), "pooling": "mean", "layers": {"layer_1": "toy 1"}}
+
+
+def test_embed_reads_a_task_file_with_its_columns(toy_root, tmp_path):
+    data, _ = embedded(toy_root / "bigram_shift.txt", tmp_path)
+    task = load_task("bigram_shift", toy_root)
+    assert data["sentence"][:] == [*task.train.texts, *task.dev.texts, *task.test.texts]
+    assert data["label"][:60] == [task.classes[k] for k in task.train.labels[:60]] and set(data["split"]) == set(task.splits)
+
+
+@pytest.mark.parametrize(
+    "content, options, message",
+    [
+        ("a\n\nb\n", {}, "line 2: empty; each line is one sentence"),
+        ("", {}, "lines.txt: empty"),
+        ("a\n", {"to": "parqet"}, "--to parqet is unknown; did you mean 'parquet'"),
+        ("a\n", {"layers": "last"}, "--layers last: give all, or whole numbers"),
+        ("a\n", {"out": "."}, "is a folder: name the file"),
+    ],
+)
+def test_what_cannot_be_embedded_is_said(tmp_path, content, options, message):
+    (tmp_path / "lines.txt").write_text(content)
+    with pytest.raises((ConfigError, DataError), match=message):
+        embedded(tmp_path / "lines.txt", tmp_path, **options)
+
+
+def test_the_encoder_of_embed(tmp_path):
+    assert encoder_of("some/model", ["encoder.max_length=64", "device=cpu"]) == load_encoder("hf", name="some/model", max_length=64)
+    assert encoder_of(str(tmp_path), []).name == tmp_path.name
+    with pytest.raises(ConfigError, match="unknown encoder 'minlm'; did you mean 'minilm'"):
+        encoder_of("minlm", [])
+    with pytest.raises(ConfigError, match="'cuda' is not KEY=VALUE"):
+        encoder_of("minilm", ["cuda"])
+
+
+def test_the_reader_of_the_documentation_reads_the_store(tmp_path, monkeypatch):
+    """The reader in docs/how-to/read-the-store.md, in at most ten lines, gives what the store gives."""
+    text = (Path(__file__).parents[1] / "docs" / "how-to" / "read-the-store.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    texts, encoder, store = [f"w{i} is {i % 3}" for i in range(50)], ToyEncoder(), Store(tmp_path / "probing-out" / "store")
+    monkeypatch.setattr("probing.store.vectors.SHARD_BYTES", 1000)  # three shards
+    store.vectors(encoder, texts[:20], ["mean"])
+    rows = store.vectors(encoder, texts, ["mean"]).rows(texts)  # a second segment
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(code.replace("FINGERPRINT", fingerprint(encoder)[:20]), scope)
+    assert set(scope["vectors"]) == set(texts)
+    assert np.array_equal([scope["vectors"][text] for text in texts], rows.get(Representation(2, "mean")))

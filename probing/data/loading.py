@@ -101,7 +101,7 @@ def _task(card: Mapping[str, Any], files: Mapping[str, Path]) -> Task:
         {split: ([line.sentence for line in part], [line.label for line in part]) for split, part in rows.items()},
         source=str(path),
         card=card,
-        groups=groups and {split: [groups[line.number - 1] for line in part] for split, part in rows.items()},
+        groups=None if groups is None else {s: [groups[line.number - 1] for line in part] for s, part in rows.items()},
         groups_from=_groups_name(path) if groups else SAME_WORDS,
         place=lambda split, i: f"{rows[split][i].path}, line {rows[split][i].number}",
         file_sha256=hashlib.sha256(content).hexdigest(),

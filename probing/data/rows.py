@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from probing.data.task import Split, Task, groups_or_none, spread
+from probing.data.draws import spread
+from probing.data.task import Split, Task, groups_or_none, word_form
 from probing.errors import DataError, did_you_mean
 
 SPLITS = ("train", "dev", "test")
@@ -71,7 +72,7 @@ def task_of_rows(
             if label not in index:
                 near = did_you_mean(label, classes)
                 raise DataError(f"{place(split, i)}: label {label!r} of the {split} split does not occur in train{near}")
-        given = groups[split] if groups is not None else [" ".join(sorted(text.lower().split())) for text in own]
+        given = groups[split] if groups is not None else list(map(word_form, own))
         numbers = np.array([index[label] for label in labels[split]], dtype=np.int64)
         splits[split] = Split(own, numbers, groups_or_none(given))
     about = {"name": name, **(card or {})}
@@ -81,7 +82,16 @@ def task_of_rows(
         note = f"dev is {len(drawn)} sentences of the train split, drawn stratified with seed {seed}: the data has no dev split"
         about["notes"] = [*about.get("notes", ()), note]
     return Task(
-        name, classes, **splits, card=about, source=source, file_sha256=file_sha256, git_blob=git_blob, groups_from=groups_from
+        name=name,
+        classes=classes,
+        train=splits["train"],
+        dev=splits["dev"],
+        test=splits["test"],
+        card=about,
+        source=source,
+        file_sha256=file_sha256,
+        git_blob=git_blob,
+        groups_from=groups_from,
     )
 
 

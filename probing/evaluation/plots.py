@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from probing.errors import ConfigError
+from probing.evaluation.best import interval
+from probing.evaluation.comparisons import halves_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +30,7 @@ def curves(panel: Axes, table: ResultTable, task: str, probe: str, pooling: str)
     rows = frame[(frame.status == "done") & (frame.probe == probe) & (frame.pooling == pooling) & (frame.task == task)]
     for k, encoder in enumerate(table.encoders):
         colour = PALETTE[k % len(PALETTE)]
-        trained = by_layer(rows[(rows.role == "probe") & (rows.encoder == encoder)], "accuracy")
+        trained = _accuracies(table, rows[(rows.role == "probe") & (rows.encoder == encoder)])
         if trained.empty:
             continue
         band(panel, 100 * trained, colour, encoder)
@@ -53,7 +55,7 @@ def all_tasks(panel: Axes, table: ResultTable, probe: str, pooling: str) -> None
             own = frame[(frame.task == task) & (frame.encoder == encoder)]
             if len(own):
                 label = own.paper_name.iloc[0] + (f", {encoder}" if len(encoders) > 1 else "")
-                band(panel, 100 * by_layer(own, "accuracy"), PALETTE[k % len(PALETTE)], label, ("-", "--", ":", "-.")[i % 4])
+                band(panel, 100 * _accuracies(table, own), PALETTE[k % len(PALETTE)], label, ("-", "--", ":", "-.")[i % 4])
     layer_axis(panel)
 
 
@@ -83,6 +85,17 @@ def by_layer(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The metric with its interval by layer: mean over seeds."""
     values = frame.groupby("layer")[[metric, f"{metric}_low", f"{metric}_high"]].mean().astype(float)
     return values.set_axis(values.index.astype(int)).sort_index()
+
+
+def _accuracies(table: ResultTable, rows: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of the layers of one task, encoder, pooling and probe: mean over seeds, with the interval of the table, which
+    holds the variance between seeds and between train halves where there are several."""
+    lines = {}
+    for layer, column in rows.groupby("layer"):
+        first = column.iloc[0]
+        halves = halves_of(table, first.task, first.encoder, first.probe, first.n_train).get((first.pooling, layer), {})
+        lines[int(layer)] = interval(table, "accuracy", column.sort_values("seed"), [half.accuracy for half in halves.values()])
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["accuracy", "accuracy_low", "accuracy_high"]).sort_index()
 
 
 def band(panel: Axes, values: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:

@@ -135,6 +135,11 @@ def metrics_of(frame: pd.DataFrame) -> list[str]:
     return [name for name in frame.columns if {f"{name}_low", f"{name}_high"} <= set(frame.columns)]
 
 
+def probe_metrics(frame: pd.DataFrame) -> list[str]:
+    """The metrics of the probe that a frame has; one that was registered after its rows were measured is not among them."""
+    return [name for name in METRICS if name in frame.columns]
+
+
 def score_columns(frame: pd.DataFrame) -> list[str]:
     return [f"{name}{end}" for name in metrics_of(frame) for end in ("", "_low", "_high")]
 

@@ -67,6 +67,12 @@ class ResultTable:
     def to_parquet(self, path: str | Path) -> None:
         to_lines(self.sorted()).to_parquet(path, index=False)
 
+    def to_dataset(self) -> Any:
+        """The lines of `to_csv` as a `datasets.Dataset`; ConfigError without that package."""
+        from probing.data.hub import library
+
+        return library().Dataset.from_pandas(to_lines(self.sorted()), preserve_index=False)
+
     def sorted(self) -> pd.DataFrame:
         order = ["role", "task", "probe", "encoder", "control", "pooling", "layer", "seed", "cell"]
         return self.frame.sort_values(order, kind="stable", na_position="first", ignore_index=True)
@@ -252,7 +258,7 @@ class ResultTable:
             )
         except ConfigError as error:
             return f"<p>{escape(repr(self))}: {escape(str(error))}</p>"
-        html: str = shown.to_html(index=False, border=0)
+        html: str = shown.to_html(index=False, border=0, na_rep="", float_format="{:.1f}".format)
         return f"<p>{escape(repr(self))}</p>{html}"
 
     def predicted(self, cell: str) -> tuple[np.ndarray, np.ndarray]:

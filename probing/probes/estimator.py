@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from probing.errors import ConfigError, described
-from probing.probes.base import ColumnProbe, ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.base import ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.path import ColumnProbe
 
 VERSION = 1
 """Raise when the same estimator would give other numbers."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from probing.encoders.pooling import POOLINGS
 from probing.probes.base import (
-    ColumnProbe,
     ProbeResult,
     SplitFeatures,
     SplitLabels,
@@ -22,6 +21,7 @@ from probing.probes.base import (
     ordered_rows,
 )
 from probing.probes.fitted import Scored
+from probing.probes.path import ColumnProbe
 from probing.types import Labels, Representation, Values
 
 ORDERS = ("file", "senteval")
@@ -79,7 +79,7 @@ class SentEvalLogReg(ColumnProbe):
                 dev = round(100 * float((model.predict(blocks.dev) == labels.dev).mean()), 2) / 100
                 steps = max(int(np.max(part.n_iter_)) for part in getattr(model, "estimators_", [model]))
                 path.append(({"C": C, "dev_accuracy": dev, "converged": steps < self.max_iter}, model))
-            yield name, best_of(path, blocks.test)
+            yield name, best_of(path, blocks.test, self.grid)
 
 
 @dataclass

@@ -6,7 +6,9 @@ What is drawn on one panel is in `probing.evaluation.plots`, which tables draw w
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from xml.sax.saxutils import escape
 
 import matplotlib
 import numpy as np
@@ -165,6 +167,20 @@ def _estimates(means: pd.DataFrame, value: str, measure: str, encoder: str) -> p
 def legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
     handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
+
+
+DARK = "<style>@media (prefers-color-scheme: dark) { svg[role=img] { filter: invert(1) hue-rotate(180deg) } }</style>"
+"""Light and dark change places, and a colour keeps its hue."""
+
+
+def labelled(picture: str, title: str) -> str:
+    """The SVG with a title for screen readers, and colours for a dark page; its groups lose their names, which nothing uses and
+    which would occur twice in a page of several pictures."""
+    name = escape(title, {'"': "&quot;"})
+    start = picture.index("<svg")
+    head, _, body = picture[start:].partition(">")
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    return f'{picture[:start]}{head} role="img" aria-label="{name}">\n<title>{name}</title>{DARK}{body}'
 
 
 def svg(figure: Figure) -> str:
