@@ -96,7 +96,7 @@ def test_what_draws_gets_the_seed_of_the_run(task, tmp_path):
     [
         (Ridge(), r"probe=Ridge is no classifier; allowed: a scikit-learn classifier"),
         (LinearSVC, r"probe=LinearSVC is a class; give an object: LinearSVC\(\)"),
-        (3, "a int was given; allowed: a preset's name"),
+        (3, "int was given; allowed: a preset's name"),
         (MLPClassifier(random_state=np.random.RandomState(0)), "RandomState cannot be part of a key"),
     ],
 )
@@ -110,6 +110,8 @@ def test_a_grid_of_unknown_parameters_is_refused():
         EstimatorProbe(LinearSVC(), {"D": [1]})
     with pytest.raises(ConfigError, match="C needs a list of values"):
         EstimatorProbe(LinearSVC(), {"C": []})
+    with pytest.raises(ConfigError, match="label='fast' is the name of a preset"):
+        EstimatorProbe(LinearSVC(), label="fast")
 
 
 def test_the_preset_names_any_class():

@@ -1,17 +1,22 @@
 """The first calls of a user in Python: each works, or fails with one sentence."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from toys import ToyEncoder
 
 import probing
 from probing import ModuleStates, ResultTable, Store, Task, evaluate, load_encoder, load_task
 from probing.data import sources
-from probing.encoders.base import fingerprint
+from probing.data.frames import as_tasks
+from probing.encoders.base import fingerprint, pool
 from probing.encoders.given import as_encoder, as_encoders
 from probing.encoders.memory import content_sha256, shared_copy, weights_sha256
 from probing.errors import ConfigError, DataError, EncoderError, ProbingError
@@ -73,10 +78,10 @@ def test_python_and_the_command_line_share_cells(toy_root, tiny, home, monkeypat
 
 
 def test_without_data_a_name_is_of_the_grammar(toy_root, home, monkeypatch):
-    asked = []
-    monkeypatch.setattr("probing.data.builders.grammar_tasks", lambda *given: asked.append(given) or toy_root)
+    calls = []
+    monkeypatch.setattr("probing.data.builders.make.grammar_tasks", lambda *given: calls.append(given) or toy_root)
     assert evaluate("tree_depth", ToyEncoder(), layers=0, **FEW).tasks == ["tree_depth"]
-    assert asked == [(sources.GrammarCorpus().root, 0, 5000)]
+    assert calls == [(sources.GrammarCorpus().root, 0, 5000, None)]
 
 
 def test_rows_of_a_table_and_of_lists_are_a_task(toy_root, home):
@@ -96,6 +101,59 @@ def test_rows_of_a_table_and_of_lists_are_a_task(toy_root, home):
     assert len(contents) == 1
     with pytest.raises(DataError, match=r"load_task takes the name of a task.*Task\.from_frame"):
         load_task(frame, toy_root)
+    with pytest.raises(DataError, match=r"'a/b' is no task's name; a data set is read by data=hf data\.path=a/b"):
+        load_task("a/b", toy_root)
+
+
+def test_a_folder_of_a_data_set_is_a_task(toy_root, home):
+    """P5: as a hub id is, which needs a network."""
+    frame = pd.DataFrame([line.split("\t") for line in (toy_root / "bigram_shift.txt").read_text().splitlines()])
+    (home / "sets").mkdir()
+    for split, rows in frame.groupby(0):
+        name = {"tr": "train", "va": "validation", "te": "test"}[split]
+        pd.DataFrame({"text": rows[2], "label": rows[1]}).to_csv(home / "sets" / f"{name}.csv", index=False)
+    [task] = as_tasks("./sets")
+    assert task.sha256 == load_task("bigram_shift", toy_root).sha256 and task.name == "sets"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(40, 80), st.integers(2, 4), st.integers(0, 3))
+def test_a_test_split_is_drawn_where_none_is_named(n, per_group, seed):
+    """A fifth of the rows, to within a group; each group is in one split."""
+    texts = [f"w{i} w{i * seed} x" for i in range(n)]
+    task = Task.from_lists(texts, [i // per_group % 2 for i in range(n)], groups=[i // per_group for i in range(n)], seed=seed)
+    assert sorted(text for split in task.splits.values() for text in split.texts) == sorted(texts)
+    assert abs(len(task.test) - n / 5) <= per_group
+    of_split = [{texts.index(text) // per_group for text in split.texts} for split in task.splits.values()]
+    assert not of_split[0] & of_split[1] and not of_split[0] & of_split[2] and not of_split[1] & of_split[2]
+    assert "drawn stratified" in task.card["notes"][0]
+    frame = pd.DataFrame({"text": texts, "label": [i // per_group % 2 for i in range(n)], "g": [i // per_group for i in range(n)]})
+    assert Task.from_frame(frame, group="g", seed=seed).sha256 == task.sha256
+
+
+def test_too_few_rows_to_draw_from():
+    with pytest.raises(DataError, match="lists: 2 sentences are too few to draw a test split from; name the split of each"):
+        Task.from_lists(["a b", "c"], [0, 1])
+    with pytest.raises(DataError, match="row 1: the split 'tst' is unknown; did you mean 'test'"):
+        Task.from_lists(["a b", "c"], [0, 1], ["train", "tst"])
+
+
+def test_a_sentence_transformer_is_an_encoder(tiny, home):
+    """P8: its last layer is its own `encode`."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    model = SentenceTransformer(modules=[Transformer(str(tiny("bert"))), Pooling(16), Normalize()], device="cpu")
+    encoder, texts = as_encoder(model), ["the cat sees a dog .", "they ran"]
+    own = pool(encoder.forward(encoder.tokenize(texts)[0]), "sentence")[-1]
+    assert encoder.name == "tiny-bert+mean+Normalize" and np.allclose(own.numpy(), model.encode(texts), atol=1e-5)
+    assert fingerprint(as_encoder(model, "other")) == fingerprint(encoder)
+
+
+def test_a_job_is_planned_without_torch():
+    code = "import sys, probing, probing.jobs\nprobing.evaluate\nprint({'torch', 'matplotlib', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
 
 
 def test_reprs_are_short(task, home):
@@ -214,10 +272,10 @@ def test_a_torch_module_is_an_encoder_and_stays_as_it_is(task, home):
     [
         ("minilmm", "did you mean 'minilm'"),
         ("hf", r"needs name: load_encoder\('hf', name=…\)"),
-        (3, "a int was given; allowed: a preset's name"),
-        (np.zeros((2, 2)), "a ndarray was given"),
+        (3, "int was given; allowed: a preset's name"),
+        (np.zeros((2, 2)), "ndarray was given"),
         (torch.nn.Linear(2, 2), r"no tokenizer: give ModuleStates\(module"),
-        (("minilm", 3), "a int was given"),
+        (("minilm", 3), "int was given"),
         ({}.keys(), "at least one encoder"),
     ],
 )
@@ -235,13 +293,15 @@ def test_a_model_needs_its_tokenizer(tiny):
         as_encoder((torch.nn.Linear(2, 2), tokenizer))
     with pytest.raises(ConfigError, match="unknown option name"):
         load_encoder((model, tokenizer), name="x")
+    with pytest.raises(ConfigError, match=r"model is a BertModel, .* a model in memory: load_encoder\(\(model, tokenizer\)\)"):
+        load_encoder("hf", model=model)
     assert load_encoder((model, tokenizer), label="mine").name == "mine"
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (3, "a int was given; allowed: a task's name"),
+        (3, "int was given; allowed: a task's name"),
         ("tree_dept", "unknown task 'tree_dept'; did you mean 'tree_depth'"),
         (pd.DataFrame({"sentence": ["a"], "label": [1]}), r"no column 'text' \(columns: sentence, label; choose with text=…\)"),
         ((["a b", "c"], [0]), "2 texts, 1 labels: give one of each"),
@@ -257,8 +317,8 @@ def test_what_is_no_task(toy_root, home, given, message):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"data": 3}, "data: a int was given; allowed: the folder"),
-        ({"store": 3}, "store: a int was given; allowed: a folder, or a Store"),
+        ({"data": 3}, "data: int was given; allowed: the folder"),
+        ({"store": 3}, "store: int was given; allowed: a folder, or a Store"),
         ({"probe": "fats"}, "unknown probe 'fats'; did you mean 'fast'"),
         ({"poolings": "maen"}, "pooling='maen' is unknown; did you mean 'mean'"),
     ],

@@ -550,7 +550,7 @@ def test_bands_of_the_curves_are_the_intervals_of_the_table(bench, monkeypatch):
         bench.add(right, layer=1, seed=seed)
         bench.add(right, layer=2, dev=0.1, seed=seed)
     table, drawn = bench.run().table(), []
-    monkeypatch.setattr("probing.report.figures._band", lambda panel, values, *style: drawn.append(values))
+    monkeypatch.setattr("probing.evaluation.plots.band", lambda panel, values, *style: drawn.append(values))
     figures.curves(table, "logreg_x", "mean")
     [values], [line] = drawn, table.best().itertuples()
     assert values.loc[1].tolist() == pytest.approx([100 * line.accuracy, 100 * line.accuracy_low, 100 * line.accuracy_high])

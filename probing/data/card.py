@@ -63,8 +63,13 @@ def load_card(name: str) -> dict[str, Any]:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else TASKS / f"{name}.yaml"
     if not path.is_file():
-        if path.parent != TASKS:
+        if name.endswith((".yaml", ".yml")):
             raise DataError(f"no card {path}")
+        if "/" in name:
+            raise DataError(
+                f"{name!r} is no task's name; a data set is read by data=hf data.path={name}, in Python by "
+                f"Task.from_dataset(datasets.load_dataset({name!r}))"
+            )
         raise DataError(
             f"unknown task {name!r}{did_you_mean(name, names())} (allowed: {', '.join(names())}, or the path of a card.yaml)"
         )

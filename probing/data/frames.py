@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from probing.data.hub import DatasetSource
 from probing.data.rows import SAME_WORDS, SPLITS, held_out, label_text, task_of_rows
-from probing.data.task import Split, Task, groups_or_none
+from probing.data.task import Split, Task, groups_or_none, word_form
 from probing.errors import ConfigError, DataError, did_you_mean
 
 SPLIT_OF = {name: split for split, names in (
@@ -25,8 +26,9 @@ TEST_SHARE = 0.2
 """Share of the rows that becomes test where no split is named."""
 
 ALLOWED = (
-    "allowed: a task's name ('tree_depth'), 'all', the path of a card.yaml, a Task, a pandas DataFrame with columns text, label "
-    "and split, a pair of lists (texts, labels), a DatasetDict, a list of these, or a dict name -> one of these"
+    "allowed: a task's name ('tree_depth'), 'all', the path of a card.yaml, a hub id or folder of a data set, a Task, a pandas "
+    "DataFrame with columns text, label and split, a pair of lists (texts, labels), a DatasetDict, a list of these, or a dict "
+    "name -> one of these"
 )
 
 
@@ -95,51 +97,38 @@ def _task(
     name: str, texts: list[Any], labels: list[Any], splits: list[Any] | None, groups: list[str] | None, share: float, seed: int,
     *, source: str, groups_from: str = "given",
 ) -> Task:  # fmt: skip
+    card = {}
     if splits is None:
-        rows, of_groups, note = _drawn(name, texts, labels, groups, seed)
-    else:
-        rows, of_groups, note = _split(name, texts, labels, splits, groups)
-    if "dev" in rows and not rows["dev"][0]:
-        del rows["dev"]
-    return task_of_rows(
-        name, rows, source=source, card={"notes": [note]} if note else None, groups=of_groups,
-        groups_from=SAME_WORDS if groups is None else groups_from, dev_from_train=share, seed=seed,
-    )  # fmt: skip
-
-
-def _split(
-    name: str, texts: list[Any], labels: list[Any], splits: list[Any], groups: list[str] | None
-) -> tuple[dict[str, Any], dict[str, list[str]] | None, str]:
+        splits = _drawn(name, texts, labels, groups, seed)
+        drawn = f"test is {splits.count('test')} of {len(texts)} sentences, drawn stratified with seed {seed}: no split was named"
+        card = {"notes": [drawn]}
     places: dict[str, list[int]] = {split: [] for split in SPLITS}
     for row, own in enumerate(splits):
         if str(own) not in SPLIT_OF:
             near = did_you_mean(str(own), SPLIT_OF)
             raise DataError(f"{name}, row {row}: the split {own!r} is unknown{near} (allowed: {', '.join(SPLIT_OF)})")
         places[SPLIT_OF[str(own)]].append(row)
+    if not places["dev"]:
+        del places["dev"]
     rows = {split: ([texts[row] for row in own], [labels[row] for row in own]) for split, own in places.items()}
-    of_groups = None if groups is None else {split: [groups[row] for row in own] for split, own in places.items()}
-    return rows, of_groups, ""
+    return task_of_rows(
+        name, rows, source=source, card=card, dev_from_train=share, seed=seed,
+        groups=None if groups is None else {split: [groups[row] for row in own] for split, own in places.items()},
+        groups_from=SAME_WORDS if groups is None else groups_from,
+    )  # fmt: skip
 
 
-def _drawn(
-    name: str, texts: list[Any], labels: list[Any], groups: list[str] | None, seed: int
-) -> tuple[dict[str, Any], dict[str, list[str]] | None, str]:
-    """Train and test rows where none are named; groups stay whole."""
-    classes, numbers = np.unique(
-        [label_text(one, lambda _, i: f"{name}, row {i}", "", i) for i, one in enumerate(labels)], return_inverse=True
-    )
-    of_words = [" ".join(sorted(str(text).lower().split())) for text in texts]
-    whole = Split(tuple(texts), numbers, groups_or_none(groups or of_words))
-    parts = dict(zip(("train", "test"), held_out(whole, TEST_SHARE, seed, name), strict=True))
-    rows = {split: (part.texts, [str(classes[k]) for k in part.labels]) for split, part in parts.items()}
-    of_groups = (
-        None if groups is None else {split: list(part.groups or map(str, range(len(part)))) for split, part in parts.items()}
-    )
-    return (
-        rows,
-        of_groups,
-        f"test is {len(parts['test'])} of {len(texts)} sentences, drawn stratified with seed {seed}: no split was named",
-    )
+def _drawn(name: str, texts: list[Any], labels: list[Any], groups: list[str] | None, seed: int) -> list[str]:
+    """The split of each row, train or test, where none is named: the same share of every class; groups stay whole."""
+    classes = [label_text(label, lambda _, i: f"{name}, row {i}", "", i) for i, label in enumerate(labels)]
+    numbers = tuple(map(str, range(len(texts))))
+    rows = Split(numbers, np.unique(classes, return_inverse=True)[1], groups_or_none(groups or map(word_form, map(str, texts))))
+    try:
+        _, test = held_out(rows, TEST_SHARE, seed, name)
+    except DataError:
+        raise DataError(f"{name}: {len(texts)} sentences are too few to draw a test split from; name the split of each") from None
+    of_test = set(test.texts)
+    return ["test" if number in of_test else "train" for number in numbers]
 
 
 def as_tasks(given: Any, data: Any = None) -> list[Task]:
@@ -187,7 +176,9 @@ def _one(given: Any, data: Any) -> Task:
     if isinstance(given, Task):
         return given
     if isinstance(given, str | Path):
-        [task] = _source(data).tasks([str(given)])
+        name = str(given)
+        is_dataset = "/" in name and not name.endswith((".yaml", ".yml"))
+        [task] = DatasetSource(name).tasks(None) if is_dataset else _source(data).tasks([name])
         return task
     if _is_pair(given):
         return task_of_lists(*given)
@@ -195,7 +186,7 @@ def _one(given: Any, data: Any) -> Task:
         return Task.from_dataset(given)
     if hasattr(given, "columns"):
         return task_of_frame(given)
-    raise ConfigError(f"task: a {type(given).__name__} was given; {ALLOWED}")
+    raise ConfigError(f"task: {type(given).__name__} was given; {ALLOWED}")
 
 
 def _named(task: Task, name: str) -> Task:
@@ -212,5 +203,5 @@ def _source(data: Any) -> Any:
     if callable(getattr(data, "tasks", None)):
         return data
     raise ConfigError(
-        f"data: a {type(data).__name__} was given; allowed: the folder of the task files, or a source (probing.data.sources)"
+        f"data: {type(data).__name__} was given; allowed: the folder of the task files, or a source (probing.data.sources)"
     )

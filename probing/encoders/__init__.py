@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from probing.config import build, names, read
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
+
+_PLAIN = (str, bool, int, float, list, tuple, dict, Path, type(None))
 
 
 def load(preset: Any, /, **options: Any) -> Encoder:
@@ -16,6 +19,11 @@ def load(preset: Any, /, **options: Any) -> Encoder:
     >>> load("hf", name="bert-base-uncased").name
     'bert-base-uncased'
     """
+    if objects := [name for name, value in options.items() if not isinstance(value, _PLAIN)]:
+        raise ConfigError(
+            f"load_encoder: {objects[0]} is a {type(options[objects[0]]).__name__}, but an option is text, a number or a list; "
+            "a model in memory: load_encoder((model, tokenizer))"
+        )
     if isinstance(preset, str) and (preset in names("encoder") or options.keys() - {"label"}):
         encoder: Encoder = build({**read("encoder", preset), **options}, f"encoder {preset}")
         return encoder

@@ -15,7 +15,7 @@ from probing.errors import ConfigError, did_you_mean
 
 ALLOWED = (
     "allowed: a preset's name ('minilm'), a folder or hub id of a model, FILE.py:NAME, a pair (model, tokenizer) of transformers, "
-    "ModuleStates, a function of n texts to an array (n, d) or {layer: array}, or an Encoder"
+    "a SentenceTransformer, ModuleStates, a function of n texts to an array (n, d) or {layer: array}, or an Encoder"
 )
 _METHODS = ("tokenize", "word_ids", "forward", "release", "random_twin")
 
@@ -42,8 +42,13 @@ def as_encoder(given: Any, label: str | None = None) -> Encoder:
         return _named(str(given), label)
     if is_encoder(given):
         return given if label in (None, given.name) else _labelled(given, str(label))
+    if _is_sentence_transformer(given):
+        from probing.encoders.hf.sentence_transformer import of_object
+
+        return of_object(given, label)
     if is_pair(given):
-        from probing.encoders.hf.loaded import LoadedModel, label_of
+        from probing.encoders.hf.huggingface import label_of
+        from probing.encoders.hf.loaded import LoadedModel
 
         model, tokenizer = given
         return LoadedModel(label or label_of(model), loaded=model, loaded_tokenizer=tokenizer, label=label)
@@ -72,6 +77,10 @@ def is_pair(given: Any) -> bool:
 def _is_module(given: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(given, torch.nn.Module)
+
+
+def _is_sentence_transformer(given: Any) -> bool:
+    return any(one.__module__.startswith("sentence_transformers") for one in type(given).__mro__)
 
 
 def _named(name: str, label: str | None) -> Encoder:
@@ -109,11 +118,6 @@ def _labelled(encoder: Any, label: str) -> Encoder:
 def _refused(given: Any) -> str:
     """Why an object is no encoder; empty if it may be one."""
     kind = type(given).__name__
-    if any(one.__module__.startswith("sentence_transformers") for one in type(given).__mro__):
-        return (
-            f"a {kind} object is not read yet: give the layers of its transformer, (model[0].auto_model, model.tokenizer), or "
-            "save it and give the folder"
-        )
     if _is_module(given):
         if hasattr(given, "config"):
             return f"a {kind} alone has no tokenizer: give the pair (model, tokenizer)"
@@ -123,4 +127,4 @@ def _refused(given: Any) -> str:
         return f"a {kind} lacks {', '.join(name for name in _METHODS if name not in members)} of an Encoder"
     has_batcher = callable(getattr(given, "batcher", None))
     states = type(given).__name__ == "ModuleStates"
-    return "" if callable(given) or has_batcher or states else f"a {kind} was given"
+    return "" if callable(given) or has_batcher or states else f"{kind} was given"

@@ -119,7 +119,7 @@ def request_key(tasks: Sequence[Task], planned: Sequence[Cell], request: Request
 def stores(store: Store | str | Path | None, cells: ResultStore | str | Path | None) -> tuple[Store, ResultStore]:
     """The stores of vectors and of results; the latter, if not given, beside the former, as the command line has them."""
     if not isinstance(store, Store | str | Path | None):
-        raise ConfigError(f"store: a {type(store).__name__} was given; allowed: a folder, or a Store")
+        raise ConfigError(f"store: {type(store).__name__} was given; allowed: a folder, or a Store")
     store = store if isinstance(store, Store) else Store(STORE if store is None else store)
     beside = store.root.with_name("cells" if store.root.absolute() == STORE.absolute() else store.root.name + "-cells")
     return store, cells if isinstance(cells, ResultStore) else ResultStore(cells or beside)

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, MutableMapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
 from probing.encoders.pooling import POOLINGS, TOKEN_POOLINGS, Pooler
 from probing.errors import ConfigError, StatesError, foreign
@@ -23,14 +22,17 @@ from probing.evaluation.statistics import METRICS
 from probing.probes.controls import CONTROLS, FLOORS, Control
 from probing.types import Estimate, Labels
 
+if TYPE_CHECKING:
+    import torch
+
 Own = TypeVar("Own", bound=Callable[..., Any])
 
 DRAWS = 200
 """Bootstrap draws of an own metric, each of which calls it."""
 
 _RESERVED = ("static", "random-weights", "all", "none", "mean of halves")
-_versions: dict[str, dict[str, tuple[int, Any]]] = {"pooling": {}, "control": {}, "floor": {}, "metric": {}}
-"""Kind -> name -> version and code of what was registered."""
+_versions: dict[str, dict[str, tuple[int, str]]] = {"pooling": {}, "control": {}, "floor": {}, "metric": {}}
+"""Kind -> name -> version and hash of the code of what was registered."""
 
 
 def register_pooling(name: str, version: int = 1) -> Callable[[Own], Own]:
@@ -39,6 +41,8 @@ def register_pooling(name: str, version: int = 1) -> Callable[[Own], Own]:
 
     def add(function: Own) -> Own:
         def pooled(batch: Pooler, layer: torch.Tensor, backward: torch.Tensor | None) -> torch.Tensor:
+            import torch
+
             with foreign(f"pooling {name}"):
                 vectors = torch.as_tensor(function(layer, batch.mask))
             if vectors.shape != (layer.shape[0], layer.shape[2]):
@@ -143,7 +147,7 @@ def poolings_of(encoder: Any) -> tuple[str, ...]:
 
 def floor_version(name: str) -> int:
     """The part of a cell's key that stands for a floor; 1 for those built in."""
-    return _versions["floor"].get(name, (1, None))[0]
+    return _versions["floor"].get(name, (1, ""))[0]
 
 
 def metrics_in_key() -> dict[str, dict[str, int]]:
@@ -162,7 +166,9 @@ def _enter(kind: str, table: MutableMapping[str, Any], name: str, version: int, 
         raise ConfigError(
             f"{kind} {name}: a function was expected, not {type(function).__name__}; use register_{kind}({name!r})(function)"
         )
-    own, code = _versions[kind], _code_of(function)
+    from probing.encoders.memory import content_sha256
+
+    own, code = _versions[kind], content_sha256(function)  # the same when a notebook's cell is run again
     if name in _RESERVED or (name in table and name not in own):
         raise ConfigError(f"the {kind} {name!r} is built in: choose another name")
     if name in own and own[name][0] == version and own[name][1] != code:
@@ -170,16 +176,6 @@ def _enter(kind: str, table: MutableMapping[str, Any], name: str, version: int, 
             f"the {kind} {name!r} is registered with version {version} and other code: raise the version, or choose another name"
         )
     own[name], table[entry] = (version, code), made
-
-
-def _code_of(function: Any) -> Any:
-    """What tells one function from another when a notebook's cell is run again."""
-    code = getattr(function, "__code__", None)
-    return function if code is None else (code.co_code, repr(code.co_names), _constants(code))
-
-
-def _constants(code: Any) -> str:
-    return repr([_constants(one) if hasattr(one, "co_consts") else one for one in code.co_consts] + [code.co_code])
 
 
 def unregister() -> None:

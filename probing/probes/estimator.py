@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from probing.config import names
 from probing.errors import ConfigError, described
 from probing.probes.base import ProbeResult, SplitFeatures, SplitLabels
 from probing.probes.path import ColumnProbe
@@ -76,6 +77,8 @@ class EstimatorProbe(ColumnProbe):
         self._draws = sorted(name for name, value in parameters.items() if _is_seed(name) and value is None)
         self._settings = self._described()  # what cannot be part of a key is refused now
         self.name = self.label or self._named()
+        if self.name in names("probe"):
+            raise ConfigError(f"probe.label={self.name!r} is the name of a preset: choose another label")
 
     def _described(self) -> dict[str, Any]:
         import sklearn
@@ -133,7 +136,7 @@ def check_object(given: Any) -> None:
     if isinstance(given, type):
         raise ConfigError(f"probe={given.__name__} is a class; give an object: {given.__name__}()")
     if not all(callable(getattr(given, name, None)) for name in ("fit", "get_params", "set_params")):
-        raise ConfigError(f"probe: a {type(given).__name__} was given; allowed: a preset's name ('fast'), a protocol, or {ALLOWED}")
+        raise ConfigError(f"probe: {type(given).__name__} was given; allowed: a preset's name ('fast'), a protocol, or {ALLOWED}")
 
 
 def made(options: Any) -> Any:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -263,6 +264,12 @@ class HuggingFaceEncoder(ModelFiles):
     def pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
         """The poolings of `forward`, without holding the states of all layers; the vectors are on the CPU."""
         return self._batches.run(items, lambda some: self._text.pooled(some, poolings))
+
+
+def label_of(model: Any) -> str:
+    """The last part of the name under which a model was loaded, else its class."""
+    name = getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
+    return Path(str(name)).name
 
 
 def _least(*bounds: int | None) -> int | None:

@@ -123,9 +123,3 @@ def base_of(model: Any) -> Any:
             "a torch module of your own: ModuleStates(module, tokenize, layers)"
         )
     return model.base_model
-
-
-def label_of(model: Any) -> str:
-    """The last part of the name under which the model was loaded, else its class."""
-    name = getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__
-    return Path(str(name)).name

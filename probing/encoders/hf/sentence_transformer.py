@@ -10,6 +10,9 @@ The library's `encode` itself is not called: it gives the last layer alone, and 
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +25,8 @@ from probing.data.readers.files import read_json
 from probing.encoders.hf.files import Inspection
 from probing.encoders.hf.folders import checked, find
 from probing.encoders.hf.frame import prompts
-from probing.encoders.hf.huggingface import HuggingFaceEncoder
+from probing.encoders.hf.huggingface import HuggingFaceEncoder, label_of
+from probing.encoders.hf.loading import tokenizer_file
 from probing.encoders.hf.tokens import Tokens
 from probing.errors import EncoderError, described
 from probing.files import file_sha256
@@ -205,6 +209,19 @@ class SentenceTransformerEncoder(HuggingFaceEncoder):
             return features["sentence_embedding"][:, :width]
 
         return head
+
+
+def of_object(model: Any, label: str | None = None) -> SentenceTransformerEncoder:
+    """The encoder of a SentenceTransformer in memory, by way of a folder that lasts as long as this process."""
+    folder = tempfile.mkdtemp(prefix="probing-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        model.save(folder, create_model_card=False)
+        for path in Path(folder).rglob("tokenizer.json"):  # without the truncation and padding of the last call
+            tokenizer_file(path.parent).save(str(path))
+    except Exception as error:  # any module's own code
+        raise EncoderError(f"the SentenceTransformer cannot be saved, as its key needs: {described(error)}") from None
+    return SentenceTransformerEncoder(folder, label=label or label_of(getattr(model[0], "auto_model", model)))
 
 
 def _library() -> Any:
