@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from toys import ToyEncoder
 
-from probing import evaluate, load_probe, load_task
+from probing import LogisticPathCV, evaluate, load_probe, load_task
 from probing.errors import ConfigError, DataError
-from probing.probes import LogisticPathCV, as_probe
+from probing.probes import as_probe
 from probing.probes.estimator import EstimatorProbe
 from probing.store.vectors import Store
 from probing.types import Representation

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probing.config import build, read
 from probing.probes.base import ProbeProtocol
-
-if TYPE_CHECKING:
-    from probing.probes.logistic_cv import LogisticPathCV
-
-__all__ = ["LogisticPathCV", "ProbeProtocol", "as_probe", "load"]
 
 
 def load(preset: str, /, **options: Any) -> ProbeProtocol:
@@ -30,13 +25,3 @@ def as_probe(given: Any) -> ProbeProtocol:
 
     check_object(given)
     return EstimatorProbe(given)
-
-
-if not TYPE_CHECKING:  # scikit-learn is imported only by those who ask for it
-
-    def __getattr__(name: str) -> Any:
-        if name == "LogisticPathCV":
-            from probing.probes.logistic_cv import LogisticPathCV
-
-            return LogisticPathCV
-        raise AttributeError(f"module 'probing.probes' has no attribute {name!r}")
