@@ -217,7 +217,7 @@ def test_a_folder_that_cannot_be_written_is_said(here, tmp_path):
     done = probing("run", *words, f"run.dir={tmp_path / 'file' / 'out'}")
     assert (
         done.returncode == 2
-        and "a file stands in its way; choose another folder with run.dir" in done.stderr
+        and "a file of that name is in the way; choose another folder with run.dir" in done.stderr
         and "Traceback" not in done.stderr
     )
 

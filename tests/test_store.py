@@ -251,7 +251,7 @@ def test_too_little_space_is_said_before_the_work(tmp_path, toy_encoder, monkeyp
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path, toy_encoder):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StoreError, match="a file stands in its way"):
+    with pytest.raises(StoreError, match="a file of that name is in the way"):
         Store(tmp_path / "file" / "store").vectors(toy_encoder, TEXTS, POOLINGS)
 
 

@@ -29,7 +29,7 @@ MARKS = {
     "†": Mark(r"\textdagger{}", "not shown to be above every floor of the line"),
     "=": Mark("=", "a floor has the label itself (length, where it decides the class): no score is compared with it"),
     "‡": Mark(r"\textdaggerdbl{}", "the solver did not converge"),
-    "¶": Mark(r"\textparagraph{}", "the chosen C (or L2) stands at the end of its grid"),
+    "¶": Mark(r"\textparagraph{}", "the chosen C (or L2) is the first or the last of its grid"),
     "§": Mark(r"\textsection{}", "cells of the line failed or are missing; the best layer is that of the others"),
     "‖": Mark(r"$\|$", "on shuffled labels above the share of the largest class: an error in the set-up"),
     "◊": Mark(r"$\diamond$", f"a bag of words reaches less than {100 * LOW_CEILING:.0f} % on the word control"),
