@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 
+from probing.encoders.pooling import place_in_tables
 from probing.evaluation.paired_tests import smallest_difference
 from probing.evaluation.rows import Row
 from probing.evaluation.runs import Run
@@ -92,6 +93,24 @@ def bench(tmp_path) -> Bench:
 def no_pictures(monkeypatch):
     """Drawing is nearly all of a report's time."""
     monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])
+
+
+def test_a_figure_that_fails_costs_no_table_and_no_other_figure(bench, tmp_path, monkeypatch, capfd):
+    def broken(table):
+        raise KeyError("selectivity")
+
+    monkeypatch.setattr(figures, "FIGURES", (broken, *figures.FIGURES[-1:]))
+    write([full(bench)], tmp_path)
+    assert "figure broken: KeyError: 'selectivity'" in capfd.readouterr().err
+    assert (tmp_path / "table.md").is_file() and (tmp_path / "report.html").is_file() and list(tmp_path.glob("figure-*.svg"))
+
+
+def test_a_pooling_of_another_version_comes_last(bench, tmp_path, no_pictures):
+    for pooling in ("range", "mean"):
+        bench.add(150, layer=1, pooling=pooling)
+    write([bench.run()], tmp_path)
+    assert "mean" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert place_in_tables("mean") < place_in_tables("sentence") < place_in_tables("range")
 
 
 def full(bench: Bench) -> Run:
