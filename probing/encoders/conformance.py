@@ -216,11 +216,9 @@ class Rules:
             owners = self.encoder.word_ids(list(self.texts))
         except EncoderError as error:
             return None, str(error)
-        if owners is None:
-            return None, "it has no word indices"
         items, _ = self.encoder.tokenize(list(self.texts))
         truncated = [self.encoder.tokenize([text])[1] for text in self.texts]
-        if not any(word is not None for ids in owners for word in ids):
+        if not any(word is not None for ids in owners or () for word in ids):
             return None, "it has no tokens that are parts of words"
         mask = self.run(self.texts).mask
         skips = getattr(self.encoder, "unknown", "") == "skip"  # then words without a vector are not in the mask
