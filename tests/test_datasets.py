@@ -348,12 +348,14 @@ def test_what_cannot_be_embedded_is_said(tmp_path, content, options, message):
 
 
 def test_the_encoder_of_embed(tmp_path):
-    assert encoder_of("some/model", ["encoder.max_length=64", "device=cpu"]) == load_encoder("hf", name="some/model", max_length=64)
-    assert encoder_of(str(tmp_path), []).name == tmp_path.name
+    assert encoder_of(["encoder=some/model", "encoder.max_length=64", "device=cpu"]) == load_encoder(
+        "hf", name="some/model", max_length=64
+    )
+    assert encoder_of([f"encoder={tmp_path}"]).name == tmp_path.name
     with pytest.raises(ConfigError, match="unknown encoder 'minlm'; did you mean 'minilm'"):
-        encoder_of("minlm", [])
+        encoder_of(["encoder=minlm"])
     with pytest.raises(ConfigError, match="'cuda' is not KEY=VALUE"):
-        encoder_of("minilm", ["cuda"])
+        encoder_of(["cuda"])
 
 
 def test_the_reader_of_the_documentation_reads_the_store(tmp_path, monkeypatch):

@@ -218,7 +218,7 @@ class Rules:
             return None, str(error)
         items, _ = self.encoder.tokenize(list(self.texts))
         truncated = [self.encoder.tokenize([text])[1] for text in self.texts]
-        if not any(word is not None for ids in owners for word in ids):
+        if not any(word is not None for ids in owners or () for word in ids):
             return None, "it has no tokens that are parts of words"
         mask = self.run(self.texts).mask
         skips = getattr(self.encoder, "unknown", "") == "skip"  # then words without a vector are not in the mask
