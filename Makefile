@@ -19,6 +19,15 @@ lint: setup
 table: setup
 	$(BIN)/python scripts/results/main_table.py $(DATA) results/xprobe-en-minilm pooling=mean twins=5
 
+# the site, in site/; offline once the set-up is there
+docs: setup
+	$(BIN)/pip install -qq -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+
+# the pages of the tutorials, from their scripts, with output and pictures
+tutorials: setup
+	$(BIN)/python scripts/docs/tutorials.py docs/tutorials
+
 setup: .venv/.done
 
 .venv/.done: pyproject.toml constraints.txt
@@ -26,4 +35,4 @@ setup: .venv/.done
 	$(BIN)/pip install -qq -c constraints.txt $(PIP_EXTRA) -e '.[test]'
 	touch .venv/.done
 
-.PHONY: run test lint table setup
+.PHONY: run test lint table docs tutorials setup
