@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from probing.encoders.pooling import POOLINGS
 from probing.evaluation.rows import metrics_of
 from probing.evaluation.table import ResultTable
+from probing.report.fonts import families, missing_characters_named
 from probing.report.markdown import views
 
 Pictures = Iterator[tuple[str, str, str]]
@@ -25,7 +26,7 @@ Pictures = Iterator[tuple[str, str, str]]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FLOOR_STYLES = {"majority": (0, (1, 1)), "length": (0, (4, 2)), "nb-unigram": (0, (6, 2, 1, 2)), "nb-bigram": "-"}
-RC = {"svg.hashsalt": "probing", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "font.family": "DejaVu Sans"}
+RC = {"svg.hashsalt": "probing", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "font.family": families()}
 
 
 def curves(table: ResultTable, probe: str, pooling: str) -> str:
@@ -229,5 +230,6 @@ def legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
 def svg(figure: Figure) -> str:
     """The figure as SVG text, the same bytes for the same numbers."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with missing_characters_named():
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
