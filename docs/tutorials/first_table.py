@@ -52,9 +52,9 @@ print("above every floor:", bool(best.beats_floors), "- the floor that is not be
 
 # %% [markdown]
 # The baselines that read only the text are at chance, and so is the mean of the word embeddings (`static`). MiniLM is far
-# above: its layers hold who acts. But the **same architecture with random weights** is as good or better. The information needs
-# the attention of a Transformer, and no training: in sentences of one pattern, mixing each word with its neighbours is enough.
-# Without this floor we would have written that MiniLM *learned* who does what.
+# above: its layers hold who acts. But the **same architecture with random weights** is as good or better. In sentences of so few
+# patterns the architecture is enough, and this task cannot show that training added anything. Without this floor we would have
+# written that MiniLM *learned* who does what.
 #
 # The curves with their intervals:
 # %%
