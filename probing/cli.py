@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from probing import config
+from probing.commands.listing import KINDS
+from probing.commands.listing import lines as lines_of_list
+from probing.commands.results import newest
+from probing.commands.store import commands as store
+from probing.commands.words import complete, help_of
 from probing.errors import ConfigError, DataError, ForeignError, ProbingError, did_you_mean
-from probing.log import human_bytes, info
+from probing.log import info
+from probing.paths import OUT
 
-app = typer.Typer(
-    help="What a text encoder knows, layer by layer.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
-store_app = typer.Typer(help="The representation store.", no_args_is_help=True)
-app.add_typer(store_app, name="store")
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(store, name="store")
 
-OUT = Path("probing-out")
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-KINDS = ("tasks", "encoders", "probes", "data", "suites", "experiments", "objectives")
 
 
 def main() -> None:
@@ -32,10 +31,16 @@ def main() -> None:
     if words and (words[0] in ("-m", "--multirun") or "=" in words[0]):
         sys.argv.insert(1, "run")
     try:
-        app()
+        try:
+            app(prog_name="probing")
+        finally:
+            sys.stdout.flush()  # now, when an error can still be caught
     except ProbingError as error:
         info(f"probing: {error}")
         sys.exit(1 if isinstance(error, ForeignError) else 2)
+    except BrokenPipeError:  # who read the output has enough of it, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # as a program that the signal ends
     except OSError as error:
         info(f"probing: {error.filename or 'the machine'}: {error.strerror or error}")
         sys.exit(2)
@@ -47,14 +52,37 @@ def main() -> None:
         sys.exit(1)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"probing {version('probing')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """What a text encoder knows, layer by layer."""
+
+
 def _hydra_command(verb: str, about: str) -> None:
     """Register a command whose words are Hydra's."""
 
+    def completed(ctx: typer.Context, incomplete: str) -> list[str]:
+        return complete(verb, ctx.params.get("words") or [], incomplete)
+
+    argument: Any = typer.Argument(None, autocompletion=completed, metavar="KEY=VALUE …")  # as a default: it is not a global name
+
     @app.command(verb, help=about, context_settings=PASS_ON, add_help_option=False)
-    def command(context: typer.Context) -> None:
+    def command(words: list[str] | None = argument) -> None:
+        if {"-h", "--help"} & set(words or ()):
+            typer.echo(help_of(verb, about))
+            return
         from probing.run import main as run_main
 
-        raise typer.Exit(run_main(context.args, verb))
+        raise typer.Exit(run_main(words or [], verb))
 
 
 for _verb, _about in {
@@ -69,29 +97,19 @@ for _verb, _about in {
 
 
 @app.command("list")
-def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
-    """List tasks, encoders, probes, data, suites, experiments or objectives."""
-    if kind == "tasks":
-        from probing.data.card import load_card, names
-
-        for name in names():
-            card = load_card(name)
-            typer.echo(f"{name:24} {card.get('paper_name', ''):10} {card.get('group', ''):10} {card.get('about', '')}")
-    elif kind in KINDS:
-        group = kind.removesuffix("s")
-        for name in config.names(group):
-            typer.echo(f"{name:24} {config.about(group, name)}")
-    else:
-        raise ConfigError(f"list what? {kind!r} is unknown{did_you_mean(kind, KINDS)} (allowed: {', '.join(KINDS)})")
+def list_(kind: Annotated[str | None, typer.Argument(help=" | ".join(KINDS), autocompletion=lambda: list(KINDS))] = None) -> None:
+    """List tasks, encoders (with size and needs), probes, data, suites, experiments or objectives; alone: these kinds."""
+    for line in lines_of_list(kind):
+        typer.echo(line)
 
 
 @app.command()
-def status(runs: list[Path]) -> None:
+def status(runs: Annotated[list[Path] | None, typer.Argument(help="default: the newest in probing-out")] = None) -> None:
     """Done, failed and missing cells of a run; exit code 1 unless all are done."""
     from probing.evaluation.runs import Run
 
     open_ = 0
-    for folder in runs:
+    for folder in runs or [newest(OUT)]:
         recorded = Run.read(folder)
         state = recorded.state()
         counts = ", ".join(f"{len(cells)} {name}" for name, cells in state.items())
@@ -114,7 +132,7 @@ def status(runs: list[Path]) -> None:
 
 @app.command()
 def report(
-    runs: list[Path],
+    runs: Annotated[list[Path] | None, typer.Argument(help="default: the newest in probing-out")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the tables; one run: its own folder")] = None,
     against: Annotated[str | None, typer.Option(help="a published table, e.g. jawahar2019, set beside these numbers")] = None,
 ) -> None:
@@ -128,6 +146,7 @@ def report(
     from probing.report import published
     from probing.report.write import write
 
+    runs = runs or [newest(OUT, ("run.json", "manifest.json"))]
     if all(job.is_run(folder.expanduser()) for folder in runs):
         if out is None or against is not None:
             raise ConfigError("runs of a study make one report: say where it goes with --out DIR (--against is for probing tables)")
@@ -147,18 +166,53 @@ def report(
 
 
 @app.command()
+def export(
+    run: Path,
+    to: Annotated[str, typer.Option(help="datasets | parquet | latex | eval-results | eee")],
+    out: Annotated[Path | None, typer.Option(help="file or folder; default: in the run's folder")] = None,
+) -> None:
+    """Write a run for other programs: a data set, LaTeX layouts, model cards of Hugging Face, Every Eval Ever."""
+    from probing.evaluation.runs import Run
+    from probing.report.exports import export as work
+
+    info(f"{work(Run.read(run), to, out)}")
+
+
+@app.command()
 def explain(
-    cell: Annotated[str, typer.Argument(help="key of a cell, or its beginning")],
+    cell: Annotated[str | None, typer.Argument(help="key of a cell, or its beginning; with --best: a run, or the newest")] = None,
+    best: Annotated[str | None, typer.Option(help="a task: the number at its dev-best layer")] = None,
+    encoder: Annotated[str | None, typer.Option(help="with --best: of this encoder alone")] = None,
+    json: Annotated[bool, typer.Option("--json", help="all that is recorded, not a card of some lines")] = False,
     dir: Annotated[Path, typer.Option(help="the run.dir that holds the cell")] = OUT,
 ) -> None:
-    """Everything that made one number: data, encoder, probe, what was tried, seeds, versions, when; and the rows that show it."""
-    from probing.evaluation.runs import rows_that_show
-    from probing.store.results import ResultStore
+    """What made one number: data, encoder, probe, what was tried, seeds, versions, when; and the rows that show it."""
+    from probing.commands import results
 
-    record = ResultStore(dir / "cells").find(cell)
-    measured = record.pop("rows", None) or [record.pop("row")]  # `row`: of an earlier version
-    shown = rows_that_show(record["key"], dir)
-    typer.echo(json.dumps(record | {"measured": measured, "rows": shown}, indent=1, ensure_ascii=False))
+    if best is not None:
+        folder = newest(dir) if cell is None else Path(cell)
+        typer.echo(results.explain_best(best, encoder, folder, json))
+    elif cell is None or encoder is not None:
+        raise ConfigError("explain what? Give the key of a cell (column `cell` of rows.csv) or --best TASK [--encoder NAME] [RUN]")
+    else:
+        typer.echo(results.explain(cell, dir, json))
+
+
+@app.command()
+def embed(
+    file: Annotated[Path, typer.Argument(help="one sentence a line, or a task file")],
+    encoder: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="encoder=minilm encoder.device=cuda")] = None,
+    layers: Annotated[str, typer.Option(help="all, or numbers: 0,6,12")] = "all",
+    pooling: Annotated[str, typer.Option(help="cls, mean, max or last")] = "mean",
+    to: Annotated[str, typer.Option(help="parquet")] = "parquet",
+    out: Annotated[Path, typer.Option(help="the file to write")] = Path("vectors.parquet"),
+    dir: Annotated[Path, typer.Option(help="the run.dir whose store keeps the vectors")] = OUT,
+) -> None:
+    """Vectors of every layer of an encoder for your sentences, as one file; an interrupted command goes on where it stopped."""
+    from probing.store import embed as job
+    from probing.store.vectors import Store
+
+    job.embed(file, job.encoder_of(encoder or ()), Store(dir / "store"), out, layers=layers, pooling=pooling, to=to)
 
 
 @app.command()
@@ -195,8 +249,10 @@ def make_tasks_(
 
     corpus = read_source(source, split_file)
     wanted = tasks.split(",") if tasks else None
-    of_source = {"source": corpus.name, "source_sha256": corpus.sha256, "language": language}
-    made = make_tasks(corpus.sentences, out, **of_source, seed=seed, tasks=wanted, min_per_split=min_per_split)
+    made = make_tasks(
+        corpus.sentences, out, source=corpus.name, source_sha256=corpus.sha256, language=language, seed=seed, tasks=wanted,
+        min_per_split=min_per_split,
+    )  # fmt: skip
     for name, card in made.items():
         typer.echo(f"{name:28} {card if isinstance(card, str) else card['n']}")
     if all(isinstance(card, str) for card in made.values()):
@@ -230,43 +286,3 @@ def make_expressions(
             out.mkdir(parents=True, exist_ok=True)
             write(path, expressions)
         typer.echo(path)
-
-
-@store_app.command("list")
-def store_list(root: Path = OUT / "store") -> None:
-    """Encoders in the store: poolings, dtype, sentences, shards done and planned, bytes, and what float16 cost at worst."""
-    from probing.store.vectors import Store
-
-    for entry in Store(root).entries():
-        typer.echo(
-            f"{entry['fingerprint']}  {entry['encoder']:24} {entry['poolings']:20} {entry['sentences']:9} sentences  "
-            f"{entry['done']}/{entry['shards']} shards  {human_bytes(entry['bytes'])}  {entry['dtype']}{_cost(entry)}"
-        )
-
-
-def _cost(entry: Mapping[str, Any]) -> str:
-    if not (error := entry["storage_error"]):
-        return ""
-    kept = f"; at most {error['float32']} columns of a shard kept in float32" if error["float32"] else ""
-    return f"  error of the worst feature in its standard deviations: rms {error['rms']:.2g}, largest {error['max']:.2g}{kept}"
-
-
-@store_app.command("verify")
-def store_verify(root: Path = OUT / "store") -> None:
-    """Check every file against its hash; exit code 1 if one is damaged."""
-    from probing.store.vectors import Store
-
-    intact, damaged = Store(root).verify()
-    typer.echo(f"{intact} shards intact, {len(damaged)} damaged")
-    for path in damaged:
-        typer.echo(f"  {path} (made again by the next run that needs it)")
-    if damaged:
-        raise typer.Exit(1)
-
-
-@store_app.command("prune")
-def store_prune(fingerprints: list[str], root: Path = OUT / "store") -> None:
-    """Delete encoders from the store by fingerprint (or its beginning); cells and tables stay."""
-    from probing.store.vectors import Store
-
-    typer.echo(f"freed {human_bytes(Store(root).prune(fingerprints))}")

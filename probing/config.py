@@ -1,4 +1,4 @@
-"""Presets: the YAML files of `conf/`, turned into the dataclass that their `_target_` names.
+"""Presets, the YAML files of `conf/`, turned into the dataclass that their `_target_` names; and the keys of a job, checked.
 
 The Python API and Hydra share it: every encoder, probe, objective, study and data source is a dataclass whose fields are its
 options, and a preset is checked against them, key by key and type by type, before anything is built.
@@ -9,12 +9,16 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, overload
 
 import yaml
 
 from probing.errors import ConfigError, did_you_mean
 from probing.paths import CONF
+
+T = TypeVar("T")
 
 MOVED = {
     "probing.encoders.checkpoint.CheckpointEncoder": "probing.encoders.networks.checkpoint.CheckpointEncoder",
@@ -50,6 +54,14 @@ def about(group: str, name: str) -> str:
     for line in (CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
         if line.startswith("# ") and "@package" not in line:
             return line[2:].strip()
+    return ""
+
+
+def fact(group: str, name: str, what: str) -> str:
+    """What the preset's comment `# what: …` says, such as `# size: …` or `# needs: …`; an empty string without one."""
+    for line in (CONF / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"# {what}: "):
+            return line.removeprefix(f"# {what}: ").strip()
     return ""
 
 
@@ -103,3 +115,105 @@ def build(options: Mapping[str, Any], what: str) -> Any:
         raise ConfigError(f"{what}: unknown option {error.key!r}{near} (options: {', '.join(fields)})") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{what}: {error.full_key or 'value'}: {str(error).splitlines()[0]}") from None
+
+
+LISTS = ("task", "layer", "pooling", "seed", "controls", "floors", "measures", "log")
+"""Keys whose value is a list: loops inside one job."""
+
+GROUPS = ("data", "encoder", "probe")
+KEYS = (*GROUPS, *LISTS, "twins", "resample", "resamples", "precision", "study", "run")
+TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
+INTERACT_KEYS = (
+    *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
+    *("method", "budget", "seed", "shapiq", "run"),
+)
+
+
+@dataclass
+class JobConfig:
+    dir: str = "probing-out"
+    threads: int | None = None
+
+
+@dataclass
+class TrainConfig(JobConfig):
+    force: bool = False
+
+
+@dataclass
+class RunConfig(TrainConfig):
+    name: str | None = None
+    store: str | None = None
+    store_dtype: str = "float32"
+    dry: bool = False
+
+
+DEFAULTS = {
+    "run": {"data": "grammar", "encoder": "minilm", "probe": "fast"},
+    "train": {"encoder": "lstm", "objective": "sst2"},
+    "interact": {"encoder": "minilm"},
+}
+"""The presets of a verb's groups where the command line names none."""
+
+
+def known_keys(arguments: list[str], verb: str) -> list[str]:
+    """Every key of the configuration that the group choices of the command line make."""
+    schema, own = {
+        "train": (TrainConfig, (*TRAIN_KEYS, "data.root")),
+        "interact": (JobConfig, INTERACT_KEYS),
+    }.get(verb, (RunConfig, (*LISTS, *GROUPS, "suite", "twins", "resample", "resamples", "precision")))
+    keys = [*(f"run.{option.name}" for option in dataclasses.fields(schema)), *own]
+    for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():
+        chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
+        if chosen in names(group):
+            keys += [f"{group}.{option}" for option in read(group, chosen)]
+    return keys
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a job ended: how many of its cells (or rules) failed, and the folder of its run if it has one."""
+
+    failed: int = 0
+    folder: Path | None = None
+
+
+def checked(options: Mapping[str, Any], schema: type, groups: tuple[str, ...], keys: tuple[str, ...]) -> Any:
+    """The part `run`, checked by its schema; the lists are checked where they are read."""
+    for group in groups:
+        if not isinstance(options.get(group), dict):
+            raise ConfigError(f"set {group}=… (allowed: {', '.join(names(group))})")
+    for key in options:
+        if key not in keys:
+            raise ConfigError(f"unknown key {key!r}{did_you_mean(key, keys)}")
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        run: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), options["run"]))
+        return schema(**run)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"run.{error.key}: {str(error).splitlines()[0]}") from None
+
+
+@overload
+def listed(value: Any, kind: type[T], key: str, every: tuple[T, ...], none: bool = False) -> tuple[T, ...]: ...
+@overload
+def listed(value: Any, kind: type[T], key: str) -> tuple[T, ...] | None: ...
+def listed(value: Any, kind: type[T], key: str, every: tuple[T, ...] | None = None, none: bool = False) -> tuple[T, ...] | None:
+    """A value or a list of them as a tuple; `all` is `every`, and `none`, where it is allowed, is empty.
+
+    Raises:
+        ConfigError: a value of another type, or an empty list.
+    """
+    if value == "all" and every != ():
+        return every
+    if value == "none" and none:
+        return ()
+    values = value if isinstance(value, list) else [value]
+    if not values or value == "none":
+        raise ConfigError(f"{key}={value} leaves nothing to do")
+    for one in values:
+        if not isinstance(one, kind) or isinstance(one, bool):
+            raise ConfigError(f"{key}={one!r} is not {'a whole number' if kind is int else 'a name'}")
+    return tuple(dict.fromkeys(values))

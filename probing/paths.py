@@ -9,6 +9,9 @@ from typing import Any
 _PACKAGE = Path(__file__).resolve().parent
 _ROOT = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
 
+OUT = Path("probing-out")
+"""Where a run puts store, cells and tables unless run.dir names another folder."""
+
 CONF = _ROOT / "conf"
 TASKS = _ROOT / "tasks"
 PUBLISHED = _PACKAGE / "published" if (_PACKAGE / "published").is_dir() else _PACKAGE.parent / "results" / "published"

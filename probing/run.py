@@ -13,7 +13,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import fields
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from probing import config, jobs
+from probing import config
+from probing.config import Done, listed
+from probing.data.card import load_card
 from probing.errors import ForeignError, ProbingError, described, did_you_mean, ends_job, out_of_memory
-from probing.evaluation.runs import Run
+from probing.evaluation import recall
 from probing.files import process
 from probing.log import info
 from probing.paths import CONF
 from probing.provenance import own_fault
-
-DEFAULTS = {
-    "run": {"data": "grammar", "encoder": "minilm", "probe": "fast"},
-    "train": {"encoder": "lstm", "objective": "sst2"},
-    "interact": {"encoder": "minilm"},
-}
 
 _PARENT = "PROBING_RUN_PID"
 """The process that collects exit codes; in others (a launcher's workers, here or elsewhere) a job that failed must raise."""
@@ -72,18 +68,32 @@ def main(arguments: list[str], verb: str = "run") -> int:
     os.environ[_PARENT] = process()
     sys.argv = [f"probing {verb}", *(_as_text(word) if verb == "interact" else _as_list(word) for word in arguments)]
     code = _hydra(arguments, verb)
-    if code != 130 and _sweeps:
-        left = Path(_sweeps[-1]).glob(f"*/{_FOLDER}")
-        _one_table(sorted({path.read_text(encoding="utf-8") for path in left}))
+    if _sweeps:
+        folder = Path(_sweeps.pop())
+        left = sorted(folder.glob(f"*/{_FOLDER}"), key=lambda path: (len(path.parent.name), path.parent.name))  # by job number
+        if code != 130:
+            _one_table(list(dict.fromkeys(path.read_text(encoding="utf-8") for path in left)))
+        _clear(folder)
     return code
+
+
+def _clear(folder: Path) -> None:
+    """Removes what a multirun needed, and folders that are empty then; the logs of Slurm's jobs stay."""
+    for path in (*folder.glob(f"*/{_FOLDER}"), folder / "multirun.yaml"):
+        path.unlink(missing_ok=True)
+    above = folder.parents[:3] if folder.parents[1].name == "hydra" else ()  # the date, hydra, and run.dir
+    for path in (*folder.glob("*/"), folder, *above):
+        with suppress(OSError):  # not empty
+            path.rmdir()
 
 
 def _one_table(folders: list[str]) -> None:
     """The table of all runs of a multirun, encoders compared on the same items; in `tables/` of the run.dir."""
     if len(folders) < 2:
         return
-    out = Path(folders[0]).parents[1] / "tables" / hashlib.sha256("\n".join(folders).encode()).hexdigest()[:8]
+    out = Path(folders[0]).parents[1] / "tables" / hashlib.sha256("\n".join(sorted(folders)).encode()).hexdigest()[:8]
     from probing import studies as study
+    from probing.evaluation.runs import Run
     from probing.report.write import write
 
     try:
@@ -109,6 +119,8 @@ def _hydra(arguments: list[str], verb: str) -> int:
         return max(_exit_codes, default=0)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         info(f"probing: {_plain(error, arguments, verb)}")
+    except BrokenPipeError:
+        raise
     except OSError as error:
         info(f"probing: {error.filename or 'the machine'}: {error.strerror or error}; choose another folder with run.dir=…")
     except JobFailed as failure:
@@ -124,29 +136,47 @@ def _hydra(arguments: list[str], verb: str) -> int:
     return 2
 
 
-def _done(work: Callable[[dict[str, Any]], jobs.Done], config: DictConfig) -> int:
+def _done(verb: str, config: DictConfig) -> int:
     """Runs a job, and leaves the path of its run in the job's folder of a multirun, for the table that ends it."""
     options: Any = OmegaConf.to_container(config, resolve=True)
-    done = work(options)
+    done = _up_to_date(options) if verb == "run" else None
+    if done is None:
+        from probing import jobs
+
+        done = getattr(jobs, f"{verb}_job")(options)
     if done.folder and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         Path(HydraConfig.get().runtime.output_dir, _FOLDER).write_text(str(done.folder.resolve()), encoding="utf-8")
     return done.failed
 
 
+def _up_to_date(options: dict[str, Any]) -> Done | None:
+    """The finished run of these options if nothing changed since, its table on the terminal; all before anything is loaded."""
+    for name in listed(options.get("task"), str, "task") or ():
+        load_card(name)
+    recall.watch()
+    run = options.get("run")
+    if not isinstance(run, dict) or run.get("force") or (last := recall.recall(options, Path(run["dir"]).expanduser())) is None:
+        return None
+    folder, text = last
+    sys.stdout.write(text)
+    info(f"{folder}: nothing to do, all is as it was when this run ended (run.force=true measures again)")
+    return Done(0, folder)
+
+
 def _run_job(config: DictConfig) -> None:
-    _guarded(partial(_done, jobs.run_job), config)
+    _guarded(partial(_done, "run"), config)
 
 
 def _train_job(config: DictConfig) -> None:
-    _guarded(partial(_done, jobs.train_job), config)
+    _guarded(partial(_done, "train"), config)
 
 
 def _check_job(config: DictConfig) -> None:
-    _guarded(partial(_done, jobs.check_job), config)
+    _guarded(partial(_done, "check"), config)
 
 
 def _interact_job(config: DictConfig) -> None:
-    _guarded(partial(_done, jobs.interact_job), config)
+    _guarded(partial(_done, "interact"), config)
 
 
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
@@ -176,7 +206,7 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
 def _as_list(word: str) -> str:
     """`task=a,b` means a list, not a sweep: brackets are put around it."""
     key, equals, value = word.partition("=")
-    if equals and key in jobs.LISTS and "," in value and value[:1] not in "[('\"" and "(" not in value:
+    if equals and key in config.LISTS and "," in value and value[:1] not in "[('\"" and "(" not in value:
         return f"{key}=[{value}]"
     return word
 
@@ -243,27 +273,13 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
         key = match[1]
         if key == "data" and verb == "train":
             return "set data.root=… (the folder of the data, or one text file); a training has no data preset"
-        if key in _known_keys(arguments, verb):  # Hydra composes a sweep once with the default of the group
+        if key in config.known_keys(arguments, verb):  # Hydra composes a sweep once with the default of the group
             return f"{key} is no option of the default {key.split('.')[0]}: in a sweep over the group write ++{key}=…"
-        return f"unknown key {key!r}{did_you_mean(key, _known_keys(arguments, verb))}"
+        return f"unknown key {key!r}{did_you_mean(key, config.known_keys(arguments, verb))}"
     if match := re.search(r"Missing mandatory value: ([\w.]+)", text):
         return f"set {match[1]}=…"
     if match := re.search(r"Key '([\w.]+)' is not in struct", text):
-        return f"unknown key {match[1]!r}{did_you_mean(match[1], _known_keys(arguments, verb))}"
+        return f"unknown key {match[1]!r}{did_you_mean(match[1], config.known_keys(arguments, verb))}"
     if "sweep" in text:
         return f"{text} (for a sweep put -m after 'probing {verb}')"
     return text + (f" ({cause})" if cause and cause not in text else "")
-
-
-def _known_keys(arguments: list[str], verb: str) -> list[str]:
-    """Every key of the configuration that the group choices of the command line make."""
-    schema, own = {
-        "train": (jobs.TrainConfig, (*jobs.TRAIN_KEYS, "data.root")),
-        "interact": (jobs.JobConfig, jobs.INTERACT_KEYS),
-    }.get(verb, (jobs.RunConfig, (*jobs.LISTS, *jobs.GROUPS, "suite", "twins", "resample", "resamples", "precision")))
-    keys = [*(f"run.{option.name}" for option in fields(schema)), *own]
-    for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():
-        chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
-        if chosen in config.names(group):
-            keys += [f"{group}.{option}" for option in config.read(group, chosen)]
-    return keys

@@ -518,6 +518,20 @@ def test_language_without_tense_is_told_so(dependencies, tmp_path):
     assert not (tmp_path / "ud_past_present.txt").exists()
 
 
+def test_a_corpus_that_marks_tense_and_is_too_small_is_not_told_that_it_has_none(dependencies, tmp_path):
+    """Both values occur, one of them not at a main verb."""
+
+    def without(sentence):
+        tree = sentence.dependencies
+        return tree.features[tree.root].get("Tense") == "Pres"
+
+    few = [sentence for sentence in dependencies if without(sentence)][:15]
+    clause = next(s for s in dependencies if any(f.get("Tense") == "Past" for f in s.dependencies.features) and without(s))
+    cards = builders.make_tasks([*few, clause], tmp_path, min_per_split=5)
+    assert "too small" in cards["ud_past_present"] and "larger corpus" in cards["ud_past_present"]
+    assert "does not mark" not in cards["ud_past_present"]
+
+
 def test_dependency_labels_by_hand():
     forms = "Heute las der Mann Bücher und sie schlief .".split()
     tree = Dependencies(

@@ -16,7 +16,18 @@ from probing.data.loading import load
 from probing.data.task import Split
 from probing.evaluation.evaluate import plan
 from probing.evaluation.request import Request
-from probing.probes.controls import CEILINGS, CONTROLS, FLOORS, MINIMUM, SHARE, control_task, deciding_words, naive_bayes, unsuited
+from probing.probes.controls import (
+    CEILINGS,
+    CONTROLS,
+    FLOORS,
+    LEAK_ALPHA,
+    MINIMUM,
+    SHARE,
+    control_task,
+    deciding_words,
+    naive_bayes,
+    unsuited,
+)
 from probing.probes.path import LogisticPath
 
 
@@ -97,6 +108,53 @@ def test_permuted_labels_keep_every_splits_histogram(task):
         np.testing.assert_array_equal(labels, again.splits[name].labels)
         assert (labels != split.labels).any() and (labels != other.splits[name].labels).any()
         assert control.splits[name].texts == split.texts
+
+
+def copied(task, n):
+    """The task whose first `n` test sentences are copies of train sentences, in other letters and another order of words."""
+    texts = [" ".join(reversed(text.upper().split())) for text in task.train.texts[:n]]
+    return replace(task, test=replace(task.test, texts=(*texts, *task.test.texts[n:])))
+
+
+def test_a_sentence_of_several_splits_keeps_one_shuffled_label_in_all_of_them(zipf):
+    """By its words, whatever their order and case; every other sentence keeps the label that it has without copies."""
+    plain, control = control_task(zipf, "permuted", 3), control_task(copied(zipf, 150), "permuted", 3)
+    np.testing.assert_array_equal(control.test.labels[:150], control.train.labels[:150])
+    assert (plain.test.labels[:150] != plain.train.labels[:150]).any()
+    for split, rows in (("train", slice(None)), ("dev", slice(None)), ("test", slice(150, None))):
+        np.testing.assert_array_equal(control.splits[split].labels[rows], plain.splits[split].labels[rows])
+    rng = np.random.default_rng(3)
+    for name, split in zipf.splits.items():
+        np.testing.assert_array_equal(plain.splits[name].labels, rng.permutation(split.labels))
+
+
+def test_only_a_task_with_copies_has_another_leak_check(zipf, toy_encoder):
+    """The keys of all its other cells, and of tasks without copies, are as ever: version 1."""
+    settings = Request(LogisticPath(), layers=(1,), poolings=("mean",), floors=())
+    for task, version in ((zipf, 1), (copied(zipf, 1), 2)):
+        cells = [cell for cell in plan([task], [toy_encoder], settings) if cell.row.role == "control"]
+        assert {cell.row.control: cell.inputs["control_version"] for cell in cells} == {"permuted": version, "word": 2}
+    assert "1 sentence(s) occur in both train/test (the same words" in " ".join(copied(zipf, 1).data_card["notes"])
+
+
+def test_planted_copies_are_marked_by_the_leak_check_and_a_task_without_is_not(calibration, tmp_path):
+    """All test sentences stand in train in capitals, with the same vectors; twice as many features as train sentences."""
+    task, vectors = calibration.planted("noise", 400, 0, sizes=(200, 60, 150))
+    leaky = copied(task, 150)
+    for name, one, own in (("fresh", task, vectors), ("copied", leaky, np.concatenate([vectors[:260], vectors[:150]]))):
+        (tmp_path / name).mkdir()
+        best = calibration.measured([(one, own)], tmp_path / name, floors=[], controls=["permuted"]).best()
+        assert (best.leak_p[0] < LEAK_ALPHA) == (name == "copied"), name
+
+
+def test_a_control_that_one_seed_cannot_have_is_left_out_for_all(zipf, toy_encoder, capfd, monkeypatch):
+    """Else its mean would be over other seeds than the accuracy beside it."""
+    reasons = iter(["", "too few words", ""])
+    monkeypatch.setattr("probing.evaluation.probe.unsuited", lambda task, kind: next(reasons) if kind == "word" else "")
+    settings = Request(LogisticPath(), layers=(1,), poolings=("mean",), floors=(), seeds=(0, 1, 2), train_size=300)
+    rows = [cell.row for cell in plan([zipf], [toy_encoder], settings)]
+    assert sorted((row.control, row.seed) for row in rows if row.control) == [("permuted", seed) for seed in (0, 1, 2)]
+    assert capfd.readouterr().err.count(f"{zipf.name}: the control word is left out: too few words") == 1
 
 
 def chosen_by_hand(texts, n_classes):

@@ -10,7 +10,7 @@ from toys import save_tiny
 
 from probing import load_encoder
 from probing.encoders.base import Encoder, fingerprint
-from probing.encoders.hf import files as hub
+from probing.encoders.hf import folders as hub
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.errors import ConfigError, EncoderError
 from probing.store.extraction import extract

@@ -312,7 +312,7 @@ def test_what_is_finished_is_measured_again_only_by_force(tasks, tmp_path):
 def test_a_duplicate_in_train_and_test_is_said_in_the_data_card(tmp_path):
     rows = [(s, str(i % 2), f"x{i} y z") for s, r in (("tr", range(20)), ("va", range(20, 30)), ("te", range(18, 28))) for i in r]
     write_task(tmp_path / "bigram_shift.txt", rows)
-    notes = load_task("bigram_shift", tmp_path).data_card["notes"]
+    notes = " ".join(load_task("bigram_shift", tmp_path).data_card["notes"])
     assert "2 sentence(s) occur in both train/test" in notes and "8 sentence(s) occur in both dev/test" in notes
 
 

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from toys import ToyEncoder
 
 from probing.encoders.base import States, pool
-from probing.encoders.pooling import POOLINGS
+from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 from probing.store.extraction import batches, extract
 from probing.types import Representation
+
+OF_TOKENS = ("cls", *TOKEN_POOLINGS)
 
 
 @given(st.lists(st.integers(1, 60), max_size=80), st.integers(1, 200))
@@ -37,8 +39,8 @@ def test_pooling_equals_a_loop_over_real_tokens(seed, n, longest):
     given_states = States([torch.from_numpy(states)], torch.from_numpy(mask))
     for i in range(n):
         real = states[i][mask[i]]
-        expected = {"cls": states[i, 0], "sentence": states[i, 0], "mean": real.mean(0), "max": real.max(0), "last": real[-1]}
-        for pooling in POOLINGS:
+        expected = {"cls": states[i, 0], "mean": real.mean(0), "max": real.max(0), "last": real[-1]}
+        for pooling in OF_TOKENS:
             np.testing.assert_allclose(pool(given_states, pooling)[0][i], expected[pooling], atol=1e-6)
 
 
@@ -52,9 +54,9 @@ def test_last_of_features_that_read_backwards_is_the_state_at_the_first_token():
 def test_vectors_do_not_depend_on_the_company_of_a_sentence():
     encoder = ToyEncoder()
     texts = ["a b c", "d", "e f g h i j k l", "a b", "m n o p"]
-    together = extract(encoder, encoder.tokenize(texts)[0], POOLINGS)
+    together = extract(encoder, encoder.tokenize(texts)[0], OF_TOKENS)
     for i, text in enumerate(texts):
-        alone = extract(encoder, encoder.tokenize([text])[0], POOLINGS)
+        alone = extract(encoder, encoder.tokenize([text])[0], OF_TOKENS)
         for column, vectors in together.items():
             np.testing.assert_allclose(vectors[i], alone[column][0], atol=1e-6)
 
@@ -73,6 +75,6 @@ def test_a_sentence_without_tokens_is_refused():
 
 def test_every_layer_and_pooling_comes_from_one_pass():
     encoder = ToyEncoder()
-    vectors = extract(encoder, encoder.tokenize(["a b", "c d"])[0], POOLINGS)
-    assert set(vectors) == {Representation(layer, p) for layer in range(3) for p in POOLINGS}
+    vectors = extract(encoder, encoder.tokenize(["a b", "c d"])[0], OF_TOKENS)
+    assert set(vectors) == {Representation(layer, p) for layer in range(3) for p in OF_TOKENS}
     assert encoder.calls == 1

@@ -409,7 +409,7 @@ def test_only_our_own_faults_have_a_traceback_and_an_address(monkeypatch, capsys
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return
 
-    def app():
+    def app(**options):
         raise error
 
     monkeypatch.setattr(cli, "app", app)

@@ -16,7 +16,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from probing import load_encoder
 from probing.encoders.base import fingerprint
 from probing.encoders.conformance import TOLERANCE
-from probing.encoders.hf import files as hub
+from probing.encoders.hf import folders as hub
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.hf.textmodel import TextModel
 from probing.errors import EncoderError, ForeignError, StatesError, foreign

@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from probing import load_probe
 from probing.errors import DataError
-from probing.probes.base import SplitFeatures, SplitLabels
-from probing.probes.logistic import Design, best, fit_path, fit_paths
+from probing.probes.base import SplitFeatures, SplitLabels, best_of
+from probing.probes.logistic import Design, Fit, best, fit_path, fit_paths
 from probing.probes.solver import lbfgs, preconditioner
 from probing.probes.solver import loss as solver_loss
 from probing.types import Representation
@@ -588,3 +588,27 @@ def test_too_few_iterations_are_marked(monkeypatch):
     x, y = made(500, 20, 3, seed=0)
     monkeypatch.setattr("probing.probes.solver.lbfgs.MAX_ITERATIONS", 1)
     assert not fit_path(Design.prepare(x), y, 3, [10.0])[0].converged
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_best_value_that_is_the_last_tried_lets_the_path_go_on(monkeypatch, together):
+    """The loose fit of C = 1 stops the path after C = 2; its exact one is worse, so that C = 2 is the best: C = 3 comes next."""
+    hits = {1.0: 6, 2.0: 7, 3.0: 9, 4.0: 1, 5.0: 10}
+    right = {(1.0, False): 8}
+    monkeypatch.setattr(Fit, "predict", lambda fit, z: np.arange(10) >= right.get((fit.C, fit.exact), hits[fit.C]))
+    rng = np.random.default_rng(0)
+    design, y, gold = Design.prepare(rng.normal(size=(40, 3))), np.arange(40) % 2, np.zeros(10, int)
+    paths = fit_paths(design, [y, 1 - y], 2, list(hits), (torch.zeros(10, 3), [gold, gold]), patience=1, together=together)
+    for path in paths:
+        assert [fit.C for fit in path] == [1, 2, 3, 4] and best(path) == 2 and path[2].exact
+    two = fit_paths(design, [y], 2, [1.0, 2.0], (torch.zeros(10, 3), [gold]), patience=1)
+    assert [fit.C for fit in two[0]] == [1, 2] and best(two[0]) == 1, "the grid ends there"
+
+
+def test_the_edge_is_that_of_the_grid_and_not_of_the_values_tried():
+    class Model:
+        def predict(self, x):
+            return [0]
+
+    tried = [({"C": C, "dev_accuracy": C, "converged": True}, Model()) for C in (1.0, 2.0)]
+    assert [best_of(tried, None, grid).edge for grid in ([1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0])] == ["upper end", "", "lower end"]

@@ -119,7 +119,7 @@ def test_the_readmes_file_runs_as_it_stands(toy_root, tmp_path):
         np.testing.assert_allclose(rows.get(Representation(layer, "sentence")), expected, atol=1e-6)
 
     again = probing(*words, cwd=tmp_path)
-    assert re.search(r"(\d+) cells: \1 done, 0 to compute", again.stderr), again.stderr
+    assert "nothing to do" in again.stderr, again.stderr
 
 
 def test_a_file_in_sentevals_style_runs_unchanged(toy_root, tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_a_file_in_sentevals_style_runs_unchanged(toy_root, tmp_path, monkeypatc
     np.testing.assert_allclose(rows, expected, atol=1e-6)
 
     again = probing(*words, cwd=tmp_path)
-    assert re.search(r"(\d+) cells: \1 done, 0 to compute", again.stderr), again.stderr
+    assert "nothing to do" in again.stderr, again.stderr
 
 
 EXAMPLE = """

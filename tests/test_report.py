@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 
 from probing.evaluation.paired_tests import smallest_difference
 from probing.evaluation.rows import Row
 from probing.evaluation.runs import Run
 from probing.evaluation.statistics import wilson
 from probing.evaluation.table import ResultTable, merge
-from probing.report import notes
+from probing.report import figures, notes
+from probing.report.summary import MARKS
 from probing.report.write import write
 from probing.store.results import ResultStore, key_of
 
 N = 200
 VOID = {"meta", "br", "hr", "img", "link", "input", "use", "path", "rect", "image", "stop", "line"}
+
+
+def markup(text: str) -> str:
+    """The text as Jinja writes it."""
+    return str(escape(text))
 
 
 class Bench:
@@ -156,7 +165,8 @@ def test_all_files_are_there_and_the_same_bytes_twice(bench, tmp_path):
     pictures = ["figure-curves-cls-logreg-x.svg", "figure-curves-mean-logreg-x.svg", "figure-1-my-encoder-logreg-x.svg"]
     pictures.append("figure-2-other-logreg-x.svg")
     assert names == sorted(
-        ["report.html", "layers.csv", "rows.csv", "rows.parquet", "table.csv", "table.md", "table.tex", *pictures]
+        ["report.html", "layers.csv", "layers.tex", "pairs.csv", "rows.csv", "rows.parquet", "table.csv", "table.md", "table.tex"]
+        + pictures
     )
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
@@ -199,7 +209,9 @@ def test_markdown_holds_score_interval_floors_control_and_twin(bench, tmp_path):
         ("85.0", "72.5", "12.5"),
         ("77.5", "65.0", "12.5"),
     ]
-    assert [p["p"] for p in pairs] == [f"{2 / 2**25:.2g}"] * 2 and [p["p_holm"] for p in pairs] == [f"{4 / 2**25:.2g}"] * 2
+    assert [(p["p"], p["p_holm"]) for p in pairs] == [("<0.001", "<0.001")] * 2
+    exact = pd.read_csv(tmp_path / "pairs.csv")
+    assert exact.p.tolist() == pytest.approx([2 / 2**25] * 2) and exact.p_holm.tolist() == pytest.approx([4 / 2**25] * 2)
     for part in (
         "Data past_present: 400/200/200",
         "not the <official> file",
@@ -230,9 +242,9 @@ def test_the_dagger_stands_exactly_where_a_paired_test_does_not_separate_the_sco
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     [line] = table_of(text)
     assert line["accuracy"] == expected
-    assert line["random weights"] == (f"{(140 - lost) / 2:.1f} ± 7.1 (2)" if kind == "random" else "")  # sd: 10 / sqrt(2)
+    assert line.get("random weights", "") == (f"{(140 - lost) / 2:.1f} ± 7.1 (2)" if kind == "random" else "")  # sd: 10 / sqrt(2)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert f"<td>{expected}</td>" in page and ("<td>75.0†</td>" in page) == (lost == 5)
+    assert expected in Page(page).cells and ("75.0†" in Page(page).cells) == (lost == 5)
     assert "† not shown to be above every floor of the line" in text
 
 
@@ -275,13 +287,16 @@ def test_the_smallest_difference_that_the_test_split_shows_stands_in_the_foot(be
     """One line a task: of 200 items, two other columns that differ from the best on 10 and 20 items."""
     for right, dev in ((150, 0.9), (140, 0.1), (130, 0.1)):
         bench.add(right, dev=dev, layer=right)
-    bench.add(3, layer=0, task="tiny", paper_name="Tiny", n_test=5)
+    for layer in (0, 1):
+        bench.add(3, layer=layer, task="tiny", paper_name="Tiny", n_test=5)
+    bench.add(150, layer=0, task="bigram_shift", paper_name="BShift")
     write([bench.run()], tmp_path)
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     shown = 100 * smallest_difference(200, 0.075, 0.05 / 2)
     [line] = [line for line in text.splitlines() if "Power, Tense" in line]
     assert "(200 test items)" in line and line.endswith(f"first step of Holm: {shown:.1f} points.")
     assert "Power, Tiny (5 test items)" in text and "Holm: none, however large." in text
+    assert "Power, BShift" not in text, "a single column has nothing to be separated from"
 
 
 def test_a_chosen_C_at_the_end_of_its_grid_is_marked_and_counted(bench, tmp_path, no_pictures):
@@ -316,7 +331,8 @@ def test_html_is_one_sound_self_contained_file_with_figures_and_numbers(bench, t
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.loads and all(address.startswith(("#", "data:image/png;base64,")) for address in page.loads)
-    assert not {"script", "link", "img", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert not {"link", "img", "iframe", "object", "embed", "base"} & set(page.tags) and page.tags.count("script") == 2
+    assert "fetch(" not in text and "XMLHttpRequest" not in text and "import" not in text[text.index('"use strict"') :]
     assert "@import" not in text and not re.search(r"url\((?!#|['\"]?#)", text)
     svgs = sorted(tmp_path.glob("figure-*.svg"))
     assert page.tags.count("svg") == len(svgs) == 4
@@ -324,41 +340,242 @@ def test_html_is_one_sound_self_contained_file_with_figures_and_numbers(bench, t
         svg = path.read_text(encoding="utf-8")
         assert svg[svg.index("<svg") :] in text
     shown = set(page.cells)
-    for line in table_of((tmp_path / "table.md").read_text(encoding="utf-8")):
-        assert {value for value in line.values() if value} <= shown
-    for part in ("85.0", "62.5", "task", "random weights"):
+    for part in ("85.0 a", "32.5", "task", "encoder"):
         assert part in shown
     assert "made &amp; by hand" in text and "not the &lt;official&gt; file" in text and "<official>" not in text
 
 
-def test_latex_has_rules_and_the_best_of_each_row_bold(bench, tmp_path):
-    write([full(bench)], tmp_path)
-    text = (tmp_path / "table.tex").read_text(encoding="utf-8")
-    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
-        assert text.count(rule) == 1
-    assert r"\usepackage{booktabs}" in text and r"\caption{" in text and r"\label{tab:probing}" in text
-    assert re.search(r"(?<!\\)_", re.sub(r"\\label\{[^}]*\}|(?m:^%.*$)", "", text)) is None  # LaTeX would stop at a bare underscore
-    assert all(line.startswith("% ") or not re.search(r"(?<!\\)%", line) for line in text.splitlines())
-    head, *rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    columns = [cell.strip(" \\") for cell in head.removesuffix(r"\\").split("&")]
-    assert [row.split(" & ")[0] for row in rows] == ["Tense", "BShift"]
-    spec = re.search(r"\\begin\{tabular\}\{(l)(r+)\}", text)
-    assert len(spec[2]) == len(columns) - 1 == 9  # four floors, two encoders, their two static vectors, one twin
-    for row in rows:
-        cells = row.removesuffix(r"\\").split("&")[1:]
-        values = [float(re.sub(r"\\textbf\{(.*)\}", r"\1", cell.strip())) for cell in cells if "--" not in cell]
-        (bold,) = re.findall(r"\\textbf\{([\d.]+)\}", row)
-        assert float(bold) == max(values)
-    found = dict(zip(columns[1:], (c.strip() for c in rows[0].removesuffix(r"\\").split("&")[1:]), strict=True))
-    assert found["majority"] == "50.0" and found[r"my\_encoder"] == r"\textbf{85.0}" and found["other"] == "72.5"
-    assert found[r"my\_encoder static"] == "60.0" and found[r"my\_encoder random"] == "62.5"
+def marked(bench: Bench) -> Run:
+    """Two tasks, two encoders under one probe and one of them under another; every mark of a line occurs."""
+    for task, paper_name in (("past_present", "Tense"), ("bigram_shift", "BShift_&")):
+        same = {"task": task, "paper_name": paper_name}
+        first = task == "past_present"
+        for encoder, probe, right in (("my_encoder", "x", 170), ("other", "x", 150), ("my_encoder", "y[nhid=[1]]", 180)):
+            at = same | {"encoder": encoder, "probe": probe}
+            bench.add(right, layer=1, converged=not (first and encoder == "other"), edge="upper end" * (probe != "x"), **at)
+            bench.add(right - 40, layer=0, **at)
+            bench.add(right - 60, layer=2, dev=0.1, fail=not first and encoder == "other", **at)
+            bench.add(right - 50, layer=1, role="control", control="word", seed=0, **at)
+            bench.add(150 if first else 100, layer=1, role="control", control="permuted", seed=0, **at)
+            bench.add(right - 45, layer=1, role="random", **at | {"encoder": "twin", "twin_of": encoder, "seed": 0})
+        bench.floor("majority", 100, **same)
+        bench.floor("nb-unigram", 120 if first else 147, **same)
+        ceiling = {
+            "role": "ceiling",
+            "control": "word",
+            "seed": 0,
+            "encoder": "word bag",
+            "layer": None,
+            "pooling": "",
+            "probe": "",
+        }
+        bench.add(160 if first else 195, **same | ceiling)
+    return bench.run()
+
+
+@pytest.fixture(scope="module")
+def every_mark(tmp_path_factory) -> tuple[Run, Path]:
+    """The run `marked` and the folder of its report, without pictures."""
+    folder = tmp_path_factory.mktemp("marked")
+    run = marked(Bench(folder / "out"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("probing.report.write._pictures", lambda *given: [])
+        write([run], folder / "report")
+    return run, folder / "report"
+
+
+UNMARKED = {r"\textdagger{}": "†", r"\textdaggerdbl{}": "‡", r"\textparagraph{}": "¶", r"\textsection{}": "§", r"$\|$": "‖"}
+UNMARKED |= {r"$\diamond$": "◊", r"\_": "_", r"\&": "&", r"$\pm$": "±", "--": ""}
+
+
+def read_latex(text: str) -> list[list[str]]:
+    """The rows of the tables of a document, the titles that span columns repeated over them; commands of marks as marks."""
+    rows = []
+    body = text[text.index(r"\begin{document}") :]
+    for line in (line.removesuffix(r"\\") for line in body.splitlines() if line.endswith(r"\\")):
+        row = []
+        for cell in re.split(r"(?<!\\)&", line):
+            span = re.fullmatch(r"\s*\\multicolumn\{(\d+)\}\{\w\}\{(.*)\}\s*", cell)
+            for command, mark in UNMARKED.items():
+                cell = cell.replace(command, mark)
+            cell = re.sub(r"\\textsuperscript\{(\w+)\}", r" \1", re.sub(r"\\textbf\{([^}]*)\}", r"\1", cell)).strip()
+            row += [re.sub(r".*\{(.*)\}", r"\1", cell)] * int(span[1]) if span else [cell]
+        rows.append(row)
+    return rows
+
+
+def read_page(text: str) -> list[dict[str, list[str]]]:
+    """The main table of a page: column -> the texts of the cell, of each row."""
+    root = ElementTree.fromstring(re.search(r"<table>.*?</table>", text, re.S)[0])
+    heads = ["".join(head.itertext()) for head in root.findall("thead/tr/th")]
+    rows = root.findall("tbody/tr")
+    assert all(head.get("scope") == "col" for head in root.findall("thead/tr/th")) and root.find("caption") is not None
+    assert all(row[0].tag == "th" and row[0].get("scope") == "row" for row in rows)
+    return [dict(zip(heads, ([t.strip() for t in cell.itertext() if t.strip()] for cell in row), strict=True)) for row in rows]
+
+
+def test_the_three_forms_of_the_table_have_the_same_numbers_and_marks(every_mark):
+    _, folder = every_mark
+    text, page, tex = ((folder / name).read_text(encoding="utf-8") for name in ("table.md", "report.html", "table.tex"))
+    lines, rows = table_of(text), read_page(page)
+    assert len(lines) == len(rows) == 6 and set("†‡¶§‖◊") <= set("".join(text for line in lines for text in line.values()))
+    top, heads, *body = read_latex(tex)
+    latex = {row[0]: dict(zip(zip(top, heads, strict=True), row, strict=True)) for row in body}
+    wide = {line["task"]: line for line in table_of(text[text.index("## Task × encoder") :])}
+    floors = ["majority", "nb-unigram", "static", "random weights"]
+    for line, row in zip(lines, rows, strict=True):
+        column = f"{line['encoder']}, {line['probe']}"
+        both = wide[line["task"]][column]  # with the letter
+        assert both.split()[0] == line["accuracy"] and row["accuracy"] == [both]
+        other = ["layer", "95 % interval", "macro F1", "not separated from it", "control (word)", "selectivity", "missing"]
+        for name in [*other, "ceiling (bag of words)", "leak check (permuted labels)"]:
+            assert row[name] == [line[name]] * bool(line[name]), name
+        best, *beside = row["best floor"]
+        assert dict(zip(beside[::2], beside[1::2], strict=True)) == {name: line[name] for name in floors}
+        assert best == max(floors, key=lambda name: float(line[name])) + f" {max(float(line[name]) for name in floors)}"
+        cells = latex[line["task"]]
+        leak = "‖" if "‖" in line["leak check (permuted labels)"] else ""
+        assert cells[column, "accuracy"] == both.replace(line["accuracy"], line["accuracy"] + leak)
+        assert (cells[column, "random"], cells[column, "static"]) == (line["random weights"], line["static"])
+        assert cells[column, "selectivity"] == line["selectivity"] + "◊" * ("◊" in line["ceiling (bag of words)"])
+        assert cells["", "best floor"] == f"nb-unigram {line['nb-unigram']}"
+    for mark, meaning in MARKS.items():
+        assert meaning.latex in tex and f"{mark} {meaning.meaning}" in page and mark in text
+    shown = set(Page(page).cells)
+    for section in re.split(r"\n## ", text)[2:]:
+        for line in section.splitlines():
+            if line.startswith("| ") and "|---" not in line:
+                assert {cell.strip(" *") for cell in line.strip("|").split(" | ") if cell.strip()} <= shown, line
+    notes_ = [line.removeprefix("- ") for line in text[text.index("\n---\n") :].splitlines() if line.startswith("- ")]
+    assert len(notes_) > 5 and all(f"<li>{markup(line)}</li>" in page for line in notes_)
+    words = [
+        line.removeprefix("- ").split(": ", 1) for line in text[text.index("## In words") :].split("\n## ")[0].splitlines()[2:]
+    ]
+    assert len([one for one in words if len(one) == 2]) == 6 and all(markup(one[1]) in page for one in words if len(one) == 2)
+
+
+def test_the_verdict_names_tied_layers_floors_and_selectivity(every_mark):
+    _, folder = every_mark
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    words = dict(line.removeprefix("- ").split(": ", 1) for line in text[text.index("## In words") :].splitlines() if ": 8" in line)
+    assert words["Tense, my_encoder, x"].startswith("85.0 at layer 1 mean; separated from every other layer; above every floor")
+    assert "(the best: static 65.0)" in words["Tense, my_encoder, x"]
+    assert "selectivity 25.0 (ceiling 80.0◊); ‖ the leak check fails" in words["Tense, my_encoder, x"]
+    assert "- BShift_&, other, x: 75.0†§ at layer 1 mean" in text and "not shown to be above the floor nb-unigram 73.5" in text
+
+
+def test_each_number_of_the_main_table_opens_a_card_that_names_what_made_it(every_mark):
+    run, folder = every_mark
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    made = json.loads(re.search(r'<script type="application/json" id="cards">(.*?)</script>', page, re.S)[1])
+    assert len(set(map(tuple, made["lines"]))) == len(made["lines"])
+    cards = {key: dict(made["lines"][k] for k in numbers) for key, numbers in made["cards"].items()}
+    root = ElementTree.fromstring(re.search(r"<table>.*?</table>", page, re.S)[0])
+    opened = [(button.text, button.get("data-cell")) for button in root.iter("button")]
+    assert {key for _, key in opened} == set(cards) and all(len(card) >= 8 for card in cards.values())
+    shown = {row.cell: row for row in run.rows}
+    [best] = {key for text, key in opened if text.startswith("85.0") and shown[key].task == "past_present"}
+    assert (shown[best].layer, shown[best].role) == (1, "probe") and cards[best]["cell"] == best
+    assert "accuracy 85.0 %" in cards[best]["number"] and "400/200/200" in cards[best]["task"]
+    floors = {shown[key].encoder for text, key in opened if text == "60.0" and shown[key].role == "floor"}
+    assert floors == {"nb-unigram"}, "a floor opens its own cell"
+    assert "someone" not in page and "20" not in cards[best].get("made", ""), "no path and no date: the same cells, the same bytes"
+
+
+@pytest.mark.parametrize("name", ["table.tex", "layers.tex"])
+def test_a_latex_file_is_a_whole_document_of_balanced_tables(every_mark, name):
+    """What can be seen without LaTeX: braces and environments close, rows are as wide as the head, nothing is unescaped."""
+    _, folder = every_mark
+    text = (folder / name).read_text(encoding="utf-8")
+    code = re.sub(r"(?m)^%.*\n", "", text)
+    assert code.startswith(r"\documentclass{article}") and code.rstrip().endswith(r"\end{document}") and r"booktabs" in code
+    assert code.isascii(), "compiles with any engine"
+    plain = re.sub(r"\\[{}%&_$#]", "", code)
+    assert plain.count("{") == plain.count("}") and "%" not in plain and "#" not in plain and plain.count("$") % 2 == 0
+    open_ = []
+    for kind, environment in re.findall(r"\\(begin|end)\{(\w+)\}", code):
+        assert kind == "begin" or open_.pop() == environment
+        open_ += [environment] * (kind == "begin")
+    assert open_ == []
+    tables = re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", code, re.S)
+    assert len(tables) == (1 if name == "table.tex" else 3)
+    for columns, body in tables:
+        assert [body.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+        assert {len(row) for row in read_latex(r"\begin{document}" + body)} == {len(columns)}
+        assert "_" not in re.sub(r"\\_", "", body)
+    known = {"documentclass", "usepackage", "begin", "end", "centering", "caption", "label", "toprule", "midrule", "bottomrule"}
+    known |= {"multicolumn", "textbf", "textsuperscript", "clearpage", "diamond", "pm", "times", "ge", "textless", "textgreater"}
+    known |= {one.latex.strip("\\{}") for one in MARKS.values() if one.latex[1:].startswith("text")}
+    assert set(re.findall(r"\\([a-zA-Z]+)", code)) <= known
+    labels = re.findall(r"\\label\{([^}]*)\}", code)
+    assert len(labels) == len(set(labels)) == len(tables)
+
+
+def test_bold_in_latex_compares_encoders_under_one_probe(every_mark):
+    """Of 170 and 150 under one probe the first; 180 under another probe has no other encoder beside it."""
+    _, folder = every_mark
+    text = (folder / "table.tex").read_text(encoding="utf-8")
+    assert re.findall(r"\\textbf\{([\d.]+)\}", text) == ["85.0", "85.0"] and "90.0" in text
+    layers = (folder / "layers.tex").read_text(encoding="utf-8")
+    assert layers.count(r"\textbf{85.0}") == 2 and layers.count(r"\textbf{90.0}") == 2  # the layers that dev chooses
+
+
+def test_the_caption_bounds_both_ends_of_every_interval(bench, tmp_path, no_pictures):
+    """Of 198 of 200 the lower end is farther than the upper one."""
+    bench.add(198, layer=1)
+    write([bench.run()], tmp_path)
+    hits = wilson(198, N)
+    bound = float(re.search(r"farther than ([\d.]+) points", (tmp_path / "table.tex").read_text(encoding="utf-8"))[1])
+    assert hits.upper - hits.value < 0.8 * (hits.value - hits.lower) and 0 <= bound - 100 * (hits.value - hits.lower) <= 0.1
+
+
+def test_lines_stand_task_by_task_in_the_order_that_was_planned(tmp_path, no_pictures):
+    """Two runs of two tasks each: their encoders stand together under each task."""
+    runs = []
+    for name in ("zeta", "alpha"):
+        bench = Bench(tmp_path / name)
+        for task in ("past_present", "bigram_shift"):
+            bench.add(150, layer=1, encoder=name, task=task, paper_name=task)
+        runs.append(bench.run())
+    write(runs, tmp_path / "report")
+    lines = table_of((tmp_path / "report" / "table.md").read_text(encoding="utf-8"))
+    expected = [(task, name) for task in ("past_present", "bigram_shift") for name in ("zeta", "alpha")]
+    assert [(line["task"], line["encoder"]) for line in lines] == expected
+    assert pd.read_csv(tmp_path / "report" / "table.csv").encoder.tolist() == ["zeta", "alpha"] * 2
+
+
+def test_bands_of_the_curves_are_the_intervals_of_the_table(bench, monkeypatch):
+    """Three seeds that differ widely: the mean of their own intervals would leave the seeds out."""
+    for seed, right in enumerate((120, 150, 180)):
+        bench.add(right, layer=1, seed=seed)
+        bench.add(right, layer=2, dev=0.1, seed=seed)
+    table, drawn = bench.run().table(), []
+    monkeypatch.setattr("probing.report.figures._band", lambda panel, values, *style: drawn.append(values))
+    figures.curves(table, "logreg_x", "mean")
+    [values], [line] = drawn, table.best().itertuples()
+    assert values.loc[1].tolist() == pytest.approx([100 * line.accuracy, 100 * line.accuracy_low, 100 * line.accuracy_high])
+    assert values.accuracy_high[1] - values.accuracy_low[1] > 30, "one seed's interval is 14 points wide"
+
+
+def test_figures_have_titles_for_screen_readers_and_no_name_twice_in_the_page(bench, tmp_path):
+    bench.add(150, layer=1, encoder="a<b & c")
+    write([bench.run()], tmp_path)
+    [path] = tmp_path.glob("figure-*.svg")
+    root = ElementTree.parse(path).getroot()
+    title = root.find("{http://www.w3.org/2000/svg}title").text
+    assert title == root.get("aria-label") == "Layer × task, a<b & c, logreg_x" and root.get("role") == "img"
+    assert "prefers-color-scheme: dark" in path.read_text(encoding="utf-8")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    ids = re.findall(r' id="([^"]+)"', re.sub(r"<defs>.*?</defs>", "", text, flags=re.S))
+    assert len(ids) == len(set(ids)), [one for one in ids if ids.count(one) > 1]
+    assert {address[1:] for address in re.findall(r'<a href="(#[^"]+)"', text)} <= set(ids)
 
 
 def test_without_floors_or_other_encoders_the_report_is_made(bench, tmp_path):
     bench.add(150, layer=3)
     write([bench.run()], tmp_path)
     assert [line["accuracy"] for line in table_of((tmp_path / "table.md").read_text(encoding="utf-8"))] == ["75.0"]
-    assert r"\textbf{75.0}" in (tmp_path / "table.tex").read_text(encoding="utf-8")
+    assert r"Tense & 75.0 \\" in (tmp_path / "table.tex").read_text(encoding="utf-8")
     Page((tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
@@ -405,7 +622,7 @@ def test_a_run_with_nothing_finished_gives_its_rows_and_the_reason(bench, tmp_pa
     assert [len(ResultTable.read_csv(tmp_path / name / "rows.csv").frame) for name in ("failed", "nothing")] == [1, 0]
     [line] = table_of((tmp_path / "failed" / "table.md").read_text(encoding="utf-8"))
     assert (line["layer"], line["accuracy"], line["missing"]) == ("none", "§", "layers: 1 of 1; broken")
-    assert "--§" in (tmp_path / "failed" / "table.tex").read_text(encoding="utf-8")
+    assert r"--\textsection{}" in (tmp_path / "failed" / "table.tex").read_text(encoding="utf-8")
 
 
 def test_control_columns_say_what_is_missing_hard_to_learn_or_wrong(bench, tmp_path, monkeypatch):
@@ -493,9 +710,10 @@ def test_what_failed_is_marked_in_every_table_and_nothing_breaks(bench, tmp_path
     assert not lines["BShift", "my_encoder"]["accuracy"].endswith("§"), "marked where it failed and nowhere else"
     assert "§ " in text and "Best layers are chosen and compared among the others" in text
     page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
-    assert line["accuracy"] in Page(page).cells and line["missing"] in Page(page).cells
+    shown = Page(page).cells
+    assert any(cell.split(" ")[0] == line["accuracy"] for cell in shown) and line["missing"] in shown
     tex = (tmp_path / "r" / "table.tex").read_text(encoding="utf-8")
-    assert f"{line['accuracy'].rstrip('†§') or '--'}§" in tex and "§: cells of the line failed" in tex
+    assert r"\textsection{}" in tex and r"\textsection{} cells of the line failed" in tex
     layers = pd.read_csv(tmp_path / "r" / "layers.csv", keep_default_na=False)
     assert (layers.missing == "failed").sum() == {"3 mean": 1, "none": 0}[layer]
     pairs = table_of(text, "| task | probe | a |")
@@ -555,6 +773,12 @@ def test_against_a_published_table(bench, tmp_path):
     assert "Against published numbers" in page and "encoder: my_encoder against bert-base-uncased" in page
 
 
+def lines_over(overs, paper_names=("A", "B", "C"), encoders=("e",) * 3, seeds=(1, 1, 1)) -> pd.DataFrame:
+    """Three lines of `best`, as far as the notes on intervals read them."""
+    names = {"task": [*paper_names], "paper_name": [*paper_names], "encoder": encoders, "probe": "p"}
+    return pd.DataFrame({**names, "interval_over": overs, "seeds": seeds})
+
+
 FOOT = [
     (["test items"] * 2, "exact McNemar test", ["are over test items: ", "of these fits. What another train split"]),
     (
@@ -564,15 +788,57 @@ FOOT = [
     ),
     (["test items and seeds"] * 2, "t test", ["are over test items and seeds: ", "of these fits", "Seeds: "]),
     (["test items and train halves"] * 2, "t test", ["and other train splits of this size would show.", "Train halves: "]),
-    (["test items and train halves", "test items"], "exact McNemar test or t test", ["of these fits", "Train halves: "]),
+    (
+        ["test items and train halves", "test items"],
+        "exact McNemar test or t test",
+        ["would show. What another train split would change is not in those of B.", "Train halves: "],
+    ),
 ]
 
 
 @pytest.mark.parametrize(("overs", "test", "said"), FOOT)
 def test_the_foot_says_over_what_intervals_and_tests_go(overs, test, said):
-    best = pd.DataFrame({"interval_over": [*overs, ""], "paper_name": ["A", "B", "C"], "seeds": [1, 1, 0]})
+    best = lines_over([*overs, ""], seeds=[1, 1, 0])
     text = "\n".join(notes.over(best))
     assert all(part in text for part in said) and "(C)" not in text
     for part in ("Groups: ", "Seeds: ", "Train halves: ", "of these fits"):
         assert (part in text) == (part in " ".join(said)), part
     assert notes.tests_of(best) == test and notes.over(best[best.seeds == 0]) == []
+
+
+def test_lines_of_one_task_that_differ_are_told_apart_by_encoder_or_by_both():
+    """A note that names the same task for two kinds of intervals says nothing of either."""
+    halves = "test items and train halves"
+    text = "\n".join(notes.over(lines_over([halves, "test items", halves], "AAB", ["one", "two", "one"])))
+    assert f"{halves} (one); test items (two): " in text and "is not in those of two." in text
+    assert notes.interval_over(lines_over([halves, "test items", halves], "AAB", ["one", "two", "two"])) == (
+        f"{halves} (A one, B two); test items (A two)"
+    )
+    assert notes.interval_over(lines_over(["test items"] * 3, "AAA", ["one"] * 3)) == "test items"
+
+
+def test_the_variance_between_seeds_is_that_of_train_splits_only_where_each_seed_draws_one(bench, tmp_path, no_pictures):
+    for seed in (0, 1):
+        bench.add(150 + seed, layer=1, seed=seed, data_sha256=f"subset {seed}")
+        bench.add(150 + seed, layer=1, seed=seed, data_sha256="all", task="bigram_shift", paper_name="BShift")
+    write([bench.run()], tmp_path)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "over test items and seeds: what other test sentences of the same kind would show. What another train split" in text
+    assert "is not in those of BShift." in text
+
+
+def test_a_drawn_train_subset_is_said_beside_its_size():
+    card = {"n": {"train": 300, "dev": 20, "test": 20}, "n_classes": 2, "sha256": "d" * 64, "notes": []}
+    [whole], [drawn] = (notes.made_of({"t": card | more}, {}, []) for more in ({}, {"train_size": 300}))
+    assert "(train/dev/test; train is a subset, drawn by the seed (train_size=300))" in drawn
+    assert "subset" not in whole and "(train/dev/test), " in whole
+
+
+def test_the_tables_of_a_search_by_flash_say_that_their_tests_do_not_know_of_the_looks(bench, tmp_path, no_pictures):
+    bench.add(150)
+    Run.write(bench.folder / "runs" / "flash", {"precision": 1.0}, bench.rows, bench.cells)
+    for name, run in (("usual", bench.run()), ("flash", Run.read(bench.folder / "runs" / "flash"))):
+        write([run], tmp_path / name)
+        for file in ("table.md", "report.html", "table.tex"):
+            text = (tmp_path / name / file).read_text(encoding="utf-8")
+            assert ("do not account for the looks" in text) == (name == "flash"), (name, file)

@@ -14,6 +14,7 @@ import pandas as pd
 import processes
 import pytest
 import toys
+from scipy.stats import norm, t, ttest_1samp
 from statsmodels.stats.proportion import proportion_confint
 from test_cli import here, probing, the_run  # noqa: F401
 from toys import ToyEncoder, save_tiny, write_task
@@ -111,7 +112,8 @@ def test_it_stops_where_every_layer_is_told_apart_or_known_to_the_precision(task
     [pair] = last[last.family == "encoders"].itertuples()
     assert {pair.encoder, pair.against.split()[0]} == {"toy", "other"}, "the best of one encoder against the best of the other"
     result.write(tmp_path)
-    sentence = f"{pair.difference:.1f} points below {pair.against} in the mean, ± {pair.half_width:.1f}: "
+    side = "above" if pair.difference < 0 else "below"
+    sentence = f"{abs(pair.difference):.1f} points {side} {pair.against} in the mean, ± {pair.half_width:.1f}: "
     sentence = f"{pair.encoder} mean {pair.layer}: {sentence}" + ("separated." if pair.separated else "not separated.")
     assert sentence in (tmp_path / "flash.md").read_text()
 
@@ -249,6 +251,52 @@ def test_sentences_of_one_group_count_once():
     assert widths[1] / widths[0] == pytest.approx(np.sqrt(2), rel=0.02)
 
 
+@pytest.mark.parametrize("m", [8, 12, 40])
+def test_groups_are_tested_by_students_t_and_never_beyond_their_sign_flips(m, monkeypatch):
+    """The t test of the sums of the groups, by scipy; a group has so many items that half items play no part."""
+    monkeypatch.setattr("probing.evaluation.adaptive.DEPENDENCE", 1.0)
+    groups, rng, least = np.repeat(np.arange(m), 400), np.random.default_rng(m), 2 / 2**m
+    shares = 0.7 + 0.02 * rng.standard_normal((2, m, 1)) - np.array([0, 0.03]).reshape(2, 1, 1)
+    for gap in (0.0, 0.5):
+        correct = (rng.random((2, m, 400)) < shares - np.array([0, gap]).reshape(2, 1, 1)).reshape(2, -1)
+        table = replace(bare([0.9, 0.8], correct.mean(1), correct), groups=lambda cell: groups)
+        line = Round.of(table, 1, 1.0).lines[1]
+        sums = (correct[0].astype(int) - correct[1]).reshape(m, -1).mean(1)
+        student = ttest_1samp(sums, 0)
+        assert line["p"] == pytest.approx(max(student.pvalue, least), rel=0.05, abs=1e-20)
+        interval = student.confidence_interval(0.95)
+        assert line["half_width"] == pytest.approx(50 * (interval.high - interval.low), rel=0.02)
+        assert line["separated"] == (line["p"] < 0.025)
+    two = bare([0.9] + [0.8] * 6, np.r_[0.9, [0.1] * 6], np.r_[correct[:1], [correct[1]] * 6])
+    lines = Round.of(replace(two, groups=lambda cell: groups), 1, 1.0).lines
+    assert all(line["separated"] for line in lines[1:]) == (least < 0.025 / 6), "eight groups cannot reach 0.025 / 6"
+
+
+def test_the_interval_of_an_answer_goes_over_groups_at_the_level_of_its_round(calibration, tmp_path):
+    """24 groups of 20 sentences that share most of their noise: twice as wide as by sentences."""
+    task, encoder = calibration.planted(480, 2, 4, 1, size=20)
+    result = flash([task], [encoder], store=tmp_path / "s", precision=50, probe=calibration.Ridge(), floors=())
+    [answer] = result.answers.itertuples()
+    cells = result.table.frame.set_index("layer").cell
+    right, groups = result.table.correct(cells[answer.layer]), result.table.groups(cells[answer.layer])
+    alpha, m, n, p = 0.05 / 2 ** result.rounds["round"].max(), len(set(groups)), len(right), right.mean()
+    sums = np.bincount(groups, right - p)
+    size = p * (1 - p) / (m / (m - 1) * (sums @ sums) / n**2) * (norm.isf(alpha / 2) / t.isf(alpha / 2, m - 1)) ** 2
+    expected, by_items = (proportion_confint(p * k, k, alpha, "wilson") for k in (size, n))
+    assert (answer.accuracy_low, answer.accuracy_high) == pytest.approx(expected)
+    assert answer.accuracy_high - answer.accuracy_low > 1.5 * np.diff(by_items)[0]
+    assert list(result.rounds.n.unique()) == [480], "not more than there are"
+
+
+def test_an_encoder_that_is_better_on_test_than_the_best_on_dev_is_above_it(tasks, tmp_path):
+    result = flash(tasks[:1], [ToyEncoder()], store=tmp_path / "s", precision=60, floors=[])
+    line = {"round": 9, "family": "encoders", "encoder": "B", "pooling": "mean", "layer": 1, "against": "A mean 2"}
+    rounds = pd.DataFrame([line | {"difference": x, "half_width": 1.0, "separated": False} for x in (-0.4, 0.4)])
+    replace(result, rounds=rounds).write(tmp_path)
+    text = (tmp_path / "flash.md").read_text()
+    assert "0.4 points above A mean 2" in text and "0.4 points below A mean 2" in text and "-0.4" not in text
+
+
 @pytest.mark.parametrize(("ahead", "tied"), [([0, 28, 28, 28], 1), ([0, 9, 28, 28], 1), ([0, 9, 9, 28], 3), ([0, 9, 9, 9], 4)])
 def test_layers_are_tied_by_holm_over_the_tasks_own(ahead, tied):
     """The best has so many items right that the others have wrong; by hand against the normal quantiles of Holm's steps."""
@@ -329,7 +377,7 @@ def test_the_command_line(here):  # noqa: F811
     done = probing("run", "+experiment=flash", "precision=5", *words)
     assert done.returncode == 0, done.stderr
     folder = the_run(out)
-    assert "flash, round 1: n = 720" in done.stderr and "flash.md" in done.stderr
+    assert "flash, round 1: n = 400" in done.stderr and "flash.md" in done.stderr
     assert {"flash.csv", "flash-rounds.csv", "flash.md", "table.md"} <= {path.name for path in folder.iterdir()}
     rows = pd.read_csv(folder / "rows.csv")
     assert set(rows.role) == {"probe", "floor"} and set(rows.pooling.dropna()) == {"mean"}

@@ -14,6 +14,7 @@ from scipy.stats import binom, binomtest, norm, sem, t
 from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from probing.evaluation.paired_tests import compare, holm, letters, mcnemar, mcnemar_power, paired_difference, smallest_difference
 from probing.evaluation.statistics import macro_f1, mean_accuracy, mean_ci, mean_score, median_ci, standard_error, wilson
@@ -215,9 +216,9 @@ def test_holm_by_hand_and_of_nothing():
 def test_a_paired_difference_by_hand_and_its_coverage():
     """Ten items, three only a's and one only b's: 12 items with the half ones; then 95 % intervals of a mean over three tasks."""
     a, b = np.array([1, 1, 1, 0, 1, 1, 1, 0, 0, 0], bool), np.array([0, 0, 0, 1, 1, 1, 1, 0, 0, 0], bool)
-    value, error = paired_difference([a], [b])
-    assert value == pytest.approx(2 / 12) and error == pytest.approx(np.sqrt((5 / 12 - (2 / 12) ** 2) / 12))
-    assert paired_difference([a, a], [b, b]) == pytest.approx((value, error / np.sqrt(2)))
+    value, error, degrees = paired_difference([a], [b])
+    assert degrees == np.inf and value == pytest.approx(2 / 12) and error == pytest.approx(np.sqrt((5 / 12 - (2 / 12) ** 2) / 12))
+    assert paired_difference([a, a], [b, b])[:2] == pytest.approx((value, error / np.sqrt(2)))
     assert paired_difference([a], [a])[0] == 0 < paired_difference([a], [a])[1], "no discordant item is not certainty"
     with pytest.raises(ValueError, match="different items"):
         paired_difference([a], [b[:5]])
@@ -229,9 +230,33 @@ def test_a_paired_difference_by_hand_and_its_coverage():
             u = rng.random(n)  # only a: [0, .15 + gap), only b: the next .15, both: the next .4
             left.append((u < 0.15 + gap) | (u >= 0.3 + gap) & (u < 0.7))
             right.append((u >= 0.15 + gap) & (u < 0.7))
-        value, error = paired_difference(left, right)
+        value, error, _ = paired_difference(left, right)
         covered += abs(value - truth) <= 1.96 * error
     assert 0.935 < covered / draws < 0.97
+
+
+def test_degrees_of_a_paired_difference_are_those_of_its_groups():
+    """m - 1 of m groups; of several tasks between the least and the sum (Satterthwaite), the sum where they are alike."""
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 60)) < 0.6
+    few, many = np.arange(60) // 10, np.arange(60) // 2
+    assert paired_difference([a], [b], [few])[2] == pytest.approx(5)
+    assert paired_difference([a, a], [b, b], [few, few])[2] == pytest.approx(10)
+    assert 5 < paired_difference([a, a], [b, b], [few, many])[2] < 34
+    assert paired_difference([a, a], [b, b], [few, None])[2] > 5, "items without groups add variance, and no doubt of it"
+    assert paired_difference([a], [b], [np.zeros(60, int)])[1] == np.inf
+
+
+def test_an_interval_of_groups_at_another_level_is_the_one_at_that_level():
+    """Of groups of one item: Wilson's at the effective number n (z / t)^2, by statsmodels; and wider the smaller the level."""
+    right = np.random.default_rng(1).random(40) < 0.7
+    for alpha in (0.05, 0.0125):
+        n = 40 * (norm.isf(alpha / 2) / t.isf(alpha / 2, 39)) ** 2 * 39 / 40  # the variance between groups has m - 1
+        low, high = proportion_confint(right.mean() * n, n, alpha, "wilson")
+        estimate = mean_accuracy(right, np.arange(40), alpha=alpha)
+        assert (estimate.lower, estimate.upper) == pytest.approx((low, high), abs=1e-9)
+        assert mean_accuracy(right, alpha=alpha) == wilson(int(right.sum()), 40, alpha)
+    assert mean_accuracy(right, None, [0.6, 0.7, 0.65], 0.0125).lower < mean_accuracy(right, None, [0.6, 0.7, 0.65]).lower
 
 
 def test_the_interval_of_a_mean_is_students_and_leaves_nan_out():

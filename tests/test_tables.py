@@ -203,7 +203,7 @@ def test_what_this_test_split_can_show_is_that_of_the_first_step_of_holm():
     """100 items, four comparisons; one and the other differ on 5, 6, 7 and 10 items: the median is 6.5 %."""
     assert family().best().can_show[0] == smallest_difference(100, 0.065, 0.05 / 4)
     alone = ResultTable.of([row(1, 0.9, 0.8, cell="a")], asked({"a": correct(range(20))})).best()
-    assert alone.can_show[0] == smallest_difference(100, 0.4, 0.05), "of a single column: at most 20 + 20 errors can differ"
+    assert np.isnan(alone.can_show[0]), "a single column has nothing to be separated from"
 
 
 # Floors.
@@ -524,14 +524,23 @@ def test_encoders_are_compared_over_the_seeds_that_both_have():
     rows = []
     for encoder, seeds in (("a", (1, 2)), ("b", (0, 1, 2))):
         for seed in seeds:
-            one = row(0, 0.9, 0.5, encoder=encoder, seed=seed)
-            right[one.cell] = correct(range(seed, 100, 10)) if encoder == "a" else correct(range(seed, 100, 4))
+            hits = correct(range(seed, 100, 10)) if encoder == "a" else correct(range(9 * seed, 100, 4))
+            one = row(0, 0.9, hits.mean(), encoder=encoder, seed=seed)
+            right[one.cell] = hits
             rows.append(one)
     by = {(r.encoder, r.seed): right[r.cell] for r in rows}
     compared = ResultTable.of(rows, asked(right)).compare_encoders()
-    assert compared.p[0] == compare([by["a", 1], by["a", 2]], [by["b", 1], by["b", 2]])[1]
+    difference, p = compare([by["a", 1], by["a", 2]], [by["b", 1], by["b", 2]])
+    assert compared.p[0] == p and compared.seeds[0] == "1 2"
     alone = ResultTable.of([one for one in rows if one.seed != 2], asked(right)).compare_encoders()
     assert alone.p[0] == mcnemar(by["a", 1], by["b", 1]) != mcnemar(by["a", 1], by["b", 0])
+    for pairs, value in ((compared, difference.value), (alone, by["a", 1].mean() - by["b", 1].mean())):
+        assert pairs.difference[0] == pytest.approx(value), "of the seeds of its p-value"
+        assert pairs.a_accuracy[0] - pairs.b_accuracy[0] == pytest.approx(value)
+    none = ResultTable.of([one for one in rows if (one.encoder, one.seed) in (("a", 1), ("b", 0))], asked(right))
+    assert none.compare_encoders().seeds[0] == "1 against 0"
+    same = ResultTable.of([one for one in rows if one.seed], asked(right)).compare_encoders()
+    assert same.seeds[0] == "" and same.difference[0] == pytest.approx(difference.value)
 
 
 # What intervals and tests go over.

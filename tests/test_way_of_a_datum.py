@@ -45,7 +45,7 @@ def test_from_a_card_to_a_cell_there_are_at_most_twelve_files(toy_root, toy_enco
         task = load_task("bigram_shift", toy_root)
         evaluate([task], [toy_encoder], store=tmp_path / "store", floors=(), controls=())
 
-    stations = {"senteval.py": {"read"}, "toys.py": {"forward"}, "segments.py": {"write_shard"}, "lbfgs.py": {"minimise"}}
+    stations = {"formats.py": {"read_senteval"}, "toys.py": {"forward"}, "segments.py": {"write_shard"}, "lbfgs.py": {"minimise"}}
     files = files_on_the_way(work, stations | {"results.py": {"put"}})
     assert len(files) <= 12, sorted(files)
 

@@ -101,8 +101,8 @@ def data_card(task: Task) -> dict[str, Any]:
     """The facts about a task's data, as plain JSON: counts per class and split, majority rates (0-1), duplicates, identity.
 
     `notes` warns readers of a table in words: a file that is not the official one, other classes than the card's, classes missing
-    from a split, sentences in two splits, sentences with two labels. For a cross-validated task, all but `n` is about its first
-    fold.
+    from a split, sentences in two splits (as `Split.forms` compares them), sentences with two labels. For a cross-validated task,
+    all but `n` is about its first fold.
     """
     if task.folds:
         sizes = {name: len(split) for name, split in task.splits.items()}
@@ -113,13 +113,13 @@ def data_card(task: Task) -> dict[str, Any]:
         )
         return first | {"sha256": task.sha256, "n": sizes, "folds": len(task.folds), "notes": [note, *first["notes"]]}
     counts = {s: np.bincount(split.labels, minlength=len(task.classes)) for s, split in task.splits.items()}
-    texts = {s: set(split.texts) for s, split in task.splits.items()}
-    overlaps = {f"{a}/{b}": len(texts[a] & texts[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}
+    forms = {s: set(split.forms) for s, split in task.splits.items()}
+    overlaps = {f"{a}/{b}": len(forms[a] & forms[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}
     labelled = {pair for split in task.splits.values() for pair in zip(split.texts, split.labels.tolist(), strict=True)}
     contradictory = sum(n > 1 for n in Counter(text for text, _ in labelled).values())
     official = bool(task.card.get("git_blob")) and task.git_blob == task.card["git_blob"]
 
-    notes = []
+    notes = list(task.card.get("notes", ()))  # of the reader, no field of a card's file
     if task.card.get("git_blob") and not official:
         notes.append("not the official file (git blob id differs): its numbers are not comparable with the paper's")
     if expected := task.card.get("classes"):
@@ -132,7 +132,7 @@ def data_card(task: Task) -> dict[str, Any]:
             notes.append(f"{missing} of {len(task.classes)} classes have no sentence in {s}")
     for pair, n in overlaps.items():
         if n:
-            notes.append(f"{n} sentence(s) occur in both {pair}")
+            notes.append(f"{n} sentence(s) occur in both {pair} (the same words, in any order and letter case)")
     if contradictory:
         notes.append(f"{contradictory} sentence(s) carry two labels")
     if task.test.groups is not None:

@@ -14,14 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from probing.data.card import load_card
 from probing.data.readers.download import git_blob_id
 from probing.data.readers.files import bare_name, find_file, read_bytes, read_text
 from probing.data.readers.formats import FORMATS, SPLITS, Line
-from probing.data.task import Split, Task, groups_or_none
-from probing.errors import DataError, did_you_mean
+from probing.data.rows import SAME_WORDS, task_of_rows
+from probing.data.task import Task
+from probing.errors import DataError
 
 DEV_SHARE = 20
 """Of a card without dev files: one in so many sentences of train is dev, by the hash of the sentence."""
@@ -90,31 +89,18 @@ def _task(card: Mapping[str, Any], files: Mapping[str, Path]) -> Task:
     for code, split in SPLITS.items():
         if not rows[split]:
             raise DataError(f"{path}: no row of the {split} split ({code}) for {card['name']}; a task needs tr, va and te")
-    classes = tuple(sorted({line.label for line in rows["train"]}))
-    if len(classes) < 2:
-        raise DataError(f"{path}: the train split holds one label only ({classes[0]!r}); nothing can be probed")
-    index = {label: k for k, label in enumerate(classes)}
-    for split in ("dev", "test"):
-        for line in rows[split]:
-            if line.label not in index:
-                near = did_you_mean(line.label, classes)
-                raise DataError(
-                    f"{line.path}, line {line.number}: label {line.label!r} of the {split} split does not occur in train{near}"
-                )
-    splits: dict[str, Any] = {}
-    for split, part in rows.items():
-        of_lines = (groups[line.number - 1] if groups else " ".join(sorted(line.sentence.lower().split())) for line in part)
-        labels = np.array([index[line.label] for line in part], dtype=np.int64)
-        splits[split] = Split(tuple(line.sentence for line in part), labels, groups_or_none(of_lines))
-    return Task(
-        name=card["name"],
-        classes=classes,
-        card=dict(card),
+    if len(labels := {line.label for line in rows["train"]}) < 2:
+        raise DataError(f"{path}: the train split holds one label only ({labels.pop()!r}); nothing can be probed")
+    return task_of_rows(
+        card["name"],
+        {split: ([line.sentence for line in part], [line.label for line in part]) for split, part in rows.items()},
         source=str(path),
+        card=card,
+        groups=None if groups is None else {s: [groups[line.number - 1] for line in part] for s, part in rows.items()},
+        groups_from=_groups_name(path) if groups else SAME_WORDS,
+        place=lambda split, i: f"{rows[split][i].path}, line {rows[split][i].number}",
         file_sha256=hashlib.sha256(content).hexdigest(),
         git_blob=git_blob_id(content),
-        groups_from=_groups_name(path) if groups else "sentences of the same words",
-        **splits,
     )
 
 

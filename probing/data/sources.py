@@ -57,6 +57,7 @@ class GrammarCorpus:
         root: folder in which the files are made, once.
         n: distinct sentences that the grammar yields.
         grammar_seed: of the grammar and the splits.
+        sizes: about so many sentences in train, dev and test of every task, shared between tasks; null: all, in shares of 80/10/10.
         train_size: train on a stratified subset of about this size; null: on all.
         name: name of the source in the names of runs.
     """
@@ -64,14 +65,23 @@ class GrammarCorpus:
     root: str = "probing-out/grammar"
     n: int = 5000
     grammar_seed: int = 0
+    sizes: list[int] | None = None
     train_size: int | None = None
     name: str = "grammar"
 
     def tasks(self, names: Sequence[str] | None) -> list[Task]:
         """The tasks by name; None: all that the grammar's sentences allow."""
-        from probing.data.builders import grammar_tasks
+        from probing.data.builders.make import grammar_tasks, left_out
 
-        return SentEvalFolder(str(grammar_tasks(self.root, self.grammar_seed, self.n))).tasks(names)
+        if self.sizes is not None and (len(self.sizes) != 3 or min(self.sizes) < 1):
+            raise ConfigError(f"data.sizes={self.sizes} must be three numbers above 0: sentences of train, dev and test")
+        sizes = None if self.sizes is None else dict(zip(("tr", "va", "te"), self.sizes, strict=True))
+        folder = grammar_tasks(self.root, self.grammar_seed, self.n, sizes)
+        reasons = left_out(folder)
+        for name in names or ():
+            if name in reasons:
+                raise DataError(f"{name} cannot be made from {self.n} sentences of the grammar: {reasons[name]} (data.n=5000)")
+        return SentEvalFolder(str(folder)).tasks(names)
 
 
 @dataclass

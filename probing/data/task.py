@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from probing.data import draws
 from probing.data.card import data_card
 from probing.errors import DataError
 from probing.types import Labels
@@ -50,13 +51,18 @@ class Split:
         """Numbers 0..m-1 of the sentences' groups, (n,); None where each has its own."""
         return None if self.groups is None else np.unique(np.array(self.groups, dtype=object), return_inverse=True)[1]
 
+    @cached_property
+    def forms(self) -> tuple[str, ...]:
+        """The sentences as they are compared (`word_form`)."""
+        return tuple(map(word_form, self.texts))
+
     @property
     def n_groups(self) -> int:
         return len(self) if self.clusters is None else int(self.clusters.max()) + 1
 
     def half(self, number: int) -> np.ndarray:
         """The rows of a random half, the same share of every class; each number gives another half. Groups stay whole."""
-        return half(self.labels, self.clusters, np.random.default_rng([number, 5]))
+        return draws.half(self.labels, self.clusters, np.random.default_rng([number, 5]))
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,15 @@ class Task:
     seed: int | None = None
     folds: tuple[Task, ...] = ()
     groups_from: str = ""
+
+    @classmethod
+    def from_dataset(
+        cls, data: Mapping[str, Any], text: str = "text", label: str = "label", name: str = "dataset", **options: Any
+    ) -> Task:
+        """The task of a DatasetDict of the package datasets; options and errors: `probing.data.hub.task_of_datasets`."""
+        from probing.data.hub import task_of_datasets
+
+        return task_of_datasets(data, text, label, name, **options)
 
     @property
     def parts(self) -> tuple[Task, ...]:
@@ -116,6 +131,12 @@ class Task:
         return _sha256({"classes": self.classes, "test": [self.test.labels.tolist(), self.test.texts]})
 
     @cached_property
+    def shared_forms(self) -> frozenset[str]:
+        """The forms (`word_form`) of the sentences that occur in more than one split."""
+        train, dev, test = (frozenset(split.forms) for split in self.splits.values())
+        return train & dev | train & test | dev & test
+
+    @cached_property
     def data_card(self) -> dict[str, Any]:
         """The facts about the data, as plain JSON (`probing.data.card.data_card`)."""
         return data_card(self)
@@ -138,14 +159,14 @@ class Task:
                 raise DataError(
                     f"train_size={train_size} is below the {len(self.classes)} classes of {self.name}: every class needs a sentence"
                 )
-            rows = share(self.train.labels, train_size, np.random.default_rng(seed))
+            rows = draws.share(self.train.labels, train_size, np.random.default_rng(seed))
             drawn = {"train": self.train.take(rows), "train_size": train_size}
         for stream, (name, size) in enumerate((("dev", dev_size), ("test", test_size)), start=1):
             split = self.splits[name]
             if size is not None and size < 1:
                 raise DataError(f"{name}_size={size} leaves no {name} sentence of {self.name} (at least 1)")
             if size is not None and size < len(split):
-                drawn[name] = split.take(spread(split.labels, np.random.default_rng([seed, stream]))[:size])
+                drawn[name] = split.take(draws.spread(split.labels, np.random.default_rng([seed, stream]))[:size])
         return replace(self, **drawn, seed=seed) if drawn else self
 
     def with_classes(self, n: int, seed: int) -> Task:
@@ -196,7 +217,7 @@ class Task:
             raise DataError(f"{self.name} has {len(pool)} distinct train sentences: too few for {folds} parts (2 each)")
         if pool.n_groups < folds:
             raise DataError(f"{self.name} has {pool.n_groups} groups of train sentences: too few for {folds} parts (1 each)")
-        parts = equal_parts(pool.labels, pool.clusters, folds, np.random.default_rng([seed, 4]))
+        parts = draws.equal_parts(pool.labels, pool.clusters, folds, np.random.default_rng([seed, 4]))
         each, fits = folds // choosing, []
         for k, reports in enumerate(parts):
             if k % each:  # the first of `each` parts chooses for the others
@@ -209,6 +230,15 @@ class Task:
         return replace(fits[0], dev=dev, test=test, folds=tuple(fits))
 
 
+def word_form(text: str) -> str:
+    """A sentence without letter case and order of words: two of one form count as one sentence.
+
+    >>> word_form("The cat saw the dog")
+    'cat dog saw the the'
+    """
+    return " ".join(sorted(text.lower().split()))
+
+
 def groups_or_none(groups: Iterable[str]) -> tuple[str, ...] | None:
     """The groups of sentences, or None where no two are the same."""
     groups = tuple(groups)
@@ -218,58 +248,3 @@ def groups_or_none(groups: Iterable[str]) -> tuple[str, ...] | None:
 def _sha256(content: Any) -> str:
     """Hash of plain content as JSON, so that no text can imitate the boundary between two."""
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-# Stratified, seeded draws: row numbers. A group (`clusters`: the group of each row, 0..m-1, or None: each its own) stays whole.
-
-
-def spread(labels: Labels, rng: np.random.Generator) -> np.ndarray:
-    """All row numbers in an order in which every prefix holds about the same share of every class, even of classes of few rows.
-
-    The r-th member, in random order, of a class of m is placed at (r + u) / m, u uniform: systematic sampling within the class.
-    """
-    place = np.empty(len(labels))
-    for k in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == k))
-        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
-    return np.argsort(place, kind="stable")
-
-
-def share(labels: Labels, size: int, rng: np.random.Generator) -> list[int]:
-    """About `size` rows, the same share of every class and at least one of each; a larger subset of one seed holds the smaller."""
-    rows: list[int] = []
-    for k in np.unique(labels):
-        members = np.flatnonzero(labels == k)
-        rows.extend(rng.permutation(members)[: max(1, round(size / len(labels) * len(members)))])
-    return rows
-
-
-def half(labels: Labels, clusters: Labels | None, rng: np.random.Generator) -> np.ndarray:
-    """Half of the rows, in ascending order, the same share of every class; a group counts for the class of its first row."""
-    if clusters is None:
-        return np.sort(spread(labels, rng)[: len(labels) // 2])
-    _, first, sizes = np.unique(clusters, return_index=True, return_counts=True)
-    order = spread(labels[first], rng)
-    drawn = order[: np.abs(np.cumsum(sizes[order]) - len(labels) / 2).argmin() + 1]
-    return np.flatnonzero(np.isin(clusters, drawn))
-
-
-def equal_parts(labels: Labels, clusters: Labels | None, n: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """`n` disjoint sets of rows of equal size; the rows that would make them unequal are in none.
-
-    Without groups every class is within one row of its share in every part. With groups the largest is placed first, each into the
-    part that then has the fewest rows, counting rows of the group's main class twice; rows beyond the smallest part are dropped.
-    """
-    if clusters is None:
-        kept = spread(labels, rng)[: len(labels) // n * n]
-        ordered = kept[np.argsort(labels[kept], kind="stable")]  # class after class, so that each goes round all parts
-        return [ordered[k::n] for k in range(n)]
-    members = [np.flatnonzero(clusters == k) for k in rng.permutation(int(clusters.max()) + 1)]
-    rows: list[list[int]] = [[] for _ in range(n)]
-    counts = np.zeros((n, labels.max() + 1))  # rows of each class in each part
-    for group in sorted(members, key=len, reverse=True):
-        main = np.bincount(labels[group]).argmax()
-        part = min(range(n), key=lambda k: (len(rows[k]) + counts[k, main], k))
-        rows[part].extend(group)
-        np.add.at(counts[part], labels[group], 1)
-    return [np.array(part[: min(map(len, rows))], dtype=np.int64) for part in rows]

@@ -7,7 +7,7 @@ import json
 import re
 from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from probing.encoders.pooling import Pooler
@@ -34,15 +34,19 @@ class States:
         layers: `layers[l]` has shape (batch, tokens, dims[l]).
         mask: (batch, tokens), True where a token counts.
         backward: for each layer a bool vector (dims[l],), True for the dims that read from right to left; None where none do.
+        vectors: of poolings that the encoder makes itself: for each layer one (batch, width), see `widths`.
     """
 
     layers: Sequence[torch.Tensor]
     mask: torch.Tensor
     backward: Sequence[torch.Tensor] | None = None
+    vectors: Mapping[str, Sequence[torch.Tensor]] = field(default_factory=dict)
 
 
 def pool(states: States, pooling: str) -> list[torch.Tensor]:
     """One vector per sentence from the states of every layer: a list of (batch, dims[l]), float32."""
+    if pooling in states.vectors:
+        return list(states.vectors[pooling])
     pooler = Pooler(states.mask)
     backward: Sequence[torch.Tensor | None] = states.backward or [None] * len(states.layers)
     return [pooler(layer, pooling, back) for layer, back in zip(states.layers, backward, strict=True)]
@@ -72,8 +76,8 @@ class Encoder(Protocol):
     """A frozen encoder.
 
     It may also have: `pooled(items, poolings)` (see the function), `token_budget`, `samples` (sentences for `probing check`),
-    `context_free` (whether layer 0 depends on no other word), `unknown_tokens(items)`, and `remembered()` with `recall(record)`
-    (plain JSON kept beside its vectors, so that later runs need not load it to plan).
+    `context_free` (whether layer 0 depends on no other word), `unknown_tokens(items)`, `sentence_width` (see `widths`), and
+    `remembered()` with `recall(record)` (plain JSON kept beside its vectors, so that later runs need not load it to plan).
 
     Attributes:
         name: its name in tables.
@@ -127,6 +131,12 @@ class Encoder(Protocol):
         ...
 
 
+def widths(encoder: Encoder, pooling: str) -> tuple[int, ...]:
+    """Width of each layer's vectors: `dims`, unless the encoder makes the pooling `sentence` itself, of one width in all layers."""
+    own = getattr(encoder, "sentence_width", None) if pooling == "sentence" else None
+    return tuple(encoder.dims) if own is None else (own,) * len(encoder.dims)
+
+
 def fingerprint(encoder: Encoder) -> str:
     """sha256 of the encoder's description."""
     return hash_description(encoder.description)
@@ -136,24 +146,29 @@ def hash_description(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
-def name_in_tables(encoder: Any, label: str, options: Sequence[str]) -> str:
-    """The label, those of `options` that differ from their defaults, and the seed of random weights or vectors."""
+def name_in_tables(encoder: Any, label: str, options: Sequence[str], shown: Mapping[str, str] | None = None) -> str:
+    """The label, those of `options` that differ from their defaults, those `shown`, and the seed of random weights or vectors."""
     changed = [f"{name}={getattr(encoder, name)}" for name in options if getattr(encoder, name) != getattr(type(encoder), name)]
+    changed += [f"{name}={value}" for name, value in (shown or {}).items()]
     is_drawn = getattr(encoder, "random_weights", encoder.init_seed is not None)
     drawn = f" (random {encoder.init_seed})" if is_drawn else ""
     return label + (f"[{','.join(changed)}]" if changed else "") + drawn
 
 
 def check_device(device: str) -> None:
-    """Raises EncoderError for a name that is none of cpu, cuda, auto; does not look for a GPU."""
-    if device not in ("cpu", "cuda", "auto"):
-        raise EncoderError(f"encoder.device={device!r} is unknown (allowed: cpu, cuda, auto)")
+    """Raises EncoderError for a name that is none of cpu, cuda, auto, mps; does not look for a GPU."""
+    if device not in ("cpu", "cuda", "auto", "mps"):
+        raise EncoderError(f"encoder.device={device!r} is unknown (allowed: cpu, cuda, auto, mps)")
 
 
 def resolve_device(device: str) -> str:
-    """cpu or cuda; raises EncoderError for cuda where torch sees no GPU."""
+    """cpu, cuda or mps; raises EncoderError for cuda and mps where torch sees no such GPU. auto: cuda, else cpu."""
     import torch
 
+    if device == "mps":
+        if not torch.backends.mps.is_available():
+            raise EncoderError("encoder.device=mps, but torch sees no Apple GPU; use cpu or auto")
+        return "mps"
     if device == "cuda" and not torch.cuda.is_available():
         raise EncoderError("encoder.device=cuda, but torch sees no GPU; use cpu or auto")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from probing.errors import StatesError
+
 if TYPE_CHECKING:
     import torch
 
@@ -58,18 +60,28 @@ def _last(batch: Pooler, layer: torch.Tensor, backward: torch.Tensor | None) -> 
     return torch.where(backward.to(layer.device), layer[rows, first], layer[rows, last])  # (batch, dim)
 
 
+def _only(batch: Pooler, layer: torch.Tensor, backward: torch.Tensor | None) -> torch.Tensor:
+    if layer.shape[1] != 1:
+        raise StatesError(
+            f"pooling=sentence reads one vector a sentence, and these are the states of {layer.shape[1]} tokens (the encoder makes "
+            "no such vector itself, or masking=attention changed which tokens count)"
+        )
+    return layer[:, 0]
+
+
 POOLINGS: dict[str, Callable[[Pooler, torch.Tensor, torch.Tensor | None], torch.Tensor]] = {
     "cls": _first,
     "mean": _mean,
     "max": _max,
     "last": _last,
-    "sentence": _first,
+    "sentence": _only,
 }
 """Name -> function of the batch, a layer (batch, tokens, dim) and its `States.backward` to (batch, dim); tables keep this order.
 
 cls: the first token, where the tokenizer puts a classification token there · mean, max: over the tokens of the mask · last: the
 last token of the mask, but the first for dims that read from right to left · sentence: the one vector of an encoder without token
-states. Padding is never in the mask; an option of the encoder decides whether special tokens are."""
+states, or what the modules of a sentence-transformers model make of the layer. Padding is never in the mask; options of the encoder
+decide whether special tokens and those of a prompt are."""
 
 TOKEN_POOLINGS = tuple(name for name in POOLINGS if name not in ("cls", "sentence"))
 """Those of every encoder that has token states."""

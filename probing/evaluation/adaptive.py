@@ -9,7 +9,8 @@ them. It also stops, *data exhausted*, when all train splits are used up.
 n train sentences of each task, stratified and nested, are cross-validated in ten parts (`Task.cross_validated`), of which two
 choose and eight report (Bayle et al. 2020; see `DEPENDENCE`). n starts at `START`, is doubled, then grows to the size that the
 widths need, at most twofold in a round. Dev and test splits stay untouched. Differences are paired (standard error of Agresti
-& Min 2005, summed over tasks).
+& Min 2005, summed over tasks). With groups of sentences the error is that between groups, quantiles are t's, and nothing is
+separated where the sign-flip test of so many groups could not reach the level.
 
 Round r tests at the level 0.05 / 2^r: separation from b (divided by the number of comparisons of the family: the layers of an
 encoder, or the bests of several encoders), ties within a task (Holm), intervals of accuracies. Half-widths are those of 95 %:
@@ -23,10 +24,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import pandas as pd
+from scipy.stats import t
 
 from probing.data.task import Task
 from probing.encoders.base import Encoder
@@ -34,7 +35,7 @@ from probing.errors import ConfigError
 from probing.evaluation.evaluate import compute, plan, stores, table_of
 from probing.evaluation.paired_tests import DEPENDENCE, holm, paired_difference
 from probing.evaluation.request import Request
-from probing.evaluation.statistics import mean_of, wilson
+from probing.evaluation.statistics import mean_accuracy, mean_of, n_units
 from probing.evaluation.table import ResultTable
 from probing.log import info
 from probing.probes.base import ProbeProtocol
@@ -48,16 +49,15 @@ CHOOSING = 2
 """Parts of the ten that choose: with five a width needs 1.3 times the sentences, even though they are less dependent."""
 SHOTS = 10
 CHEAP_FLOORS = ("majority", "length", "nb-unigram")
-_Z = NormalDist().inv_cdf(0.975)
 _KEY = ["encoder", "pooling", "layer"]
 Key = tuple[Any, ...]
 _NOTE = """Samples of the tasks, grown until the differences of layers, averaged over the tasks, were as precise as asked for.
 Accuracies are those of a cross-validation on sentences of the train split, to rank with and not to publish; by default all layers
 of a task are fitted at one C, 0.01 times the number of classes less one. Some of the sentences choose the layer (dev), the others
 report (test); train: of one fit. Tied: layer/pooling, the best among them; of a task, after Holm's correction; of the mean, those
-that are not separated. Tests and intervals are at 0.05 / 2^r in round r, so that they hold with 95 % over all rounds. ±: half-width
-of the widest 95 % interval of a difference to the best among the layers that are not separated, in points. Of all: share of the
-task's sentences that was used.
+that are not separated. Tests and intervals are at 0.05 / 2^r in round r, so that they hold with 95 % over all rounds, and go over
+groups where sentences have groups. ±: half-width of the widest 95 % interval of a difference to the best among the layers that are
+not separated, in points. Of all: share of the task's sentences that was used.
 """
 
 
@@ -67,11 +67,9 @@ class Flash:
 
     Attributes:
         answers: a line per encoder and task, and one for the mean over tasks: best layer and pooling (by dev), test accuracy
-            (0-1) with its interval, `tied` pairs (layer, pooling), sizes, the widest half-width (points) of those not
-            separated, and why it stopped.
-        rounds: a line per round, encoder, layer and pooling: mean accuracies, difference to the best of the mean, its
-            half-width (points), whether it is separated, and the `family` of the comparison: the encoder, or "encoders" for
-            their bests.
+            (0-1) with its interval, `tied` pairs (layer, pooling), sizes, the widest half-width (points), why it stopped.
+        rounds: a line per round, encoder, layer and pooling: mean accuracies, difference to the best of the mean, half-width
+            (points), whether it is separated, and the `family` of the comparison: the encoder, or "encoders" for their bests.
         tasks, table: the samples of the last round, and their rows.
     """
 
@@ -97,8 +95,8 @@ class Flash:
             )
         last = self.rounds[self.rounds["round"] == self.rounds["round"].max()] if len(self.rounds) else self.rounds
         for row in last[last.family == "encoders"].itertuples() if len(last) else ():
-            verdict = "separated" if row.separated else "not separated"
-            difference = f"{row.difference:.1f} points below {row.against} in the mean, ± {row.half_width:.1f}"
+            verdict, side = "separated" if row.separated else "not separated", "above" if row.difference < 0 else "below"
+            difference = f"{abs(row.difference):.1f} points {side} {row.against} in the mean, ± {row.half_width:.1f}"
             lines += ["", f"{row.encoder} {row.pooling} {row.layer}: {difference}: {verdict}."]
         (folder / "flash.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -140,20 +138,20 @@ def search(
     check(precision, request)
     [seed] = request.seeds
     bare = replace(request, floors=(), controls=())
-    n, records = START, list[dict[str, Any]]()
+    n, records, largest = START, list[dict[str, Any]](), max((len(task.train) for task in tasks), default=0)
     previous: Round | None = None
     for number in range(1, 100):
         samples = tuple(sample(task, n, seed) for task in tasks)
         planned = plan(samples, encoders, bare, store)
-        info(f"flash, round {number}: n = {n}")
+        info(f"flash, round {number}: n = {min(n, largest)}")
         compute(planned, store, results, force)
         table = table_of([cell.row for cell in planned], results)
         if (table.frame.status != "done").any():
             answers = _answers(tasks, samples, table, None, _level(number), precision, "cells failed")
             return Flash(answers, pd.DataFrame(records), samples, table)
         current = Round.of(table, number, precision)
-        records += [{"round": number, "n": n} | line for line in current.lines]
-        exhausted = all(n >= len(task.train) for task in tasks)
+        records += [{"round": number, "n": min(n, largest)} | line for line in current.lines]
+        exhausted = n >= largest
         if exhausted or (current.growth <= 1 and previous is not None and current.steady(previous)):
             why = "data exhausted" if current.growth > 1 else "within precision" if current.growth else "separated"
             answers = _answers(tasks, samples, table, current, _level(number), precision, why)
@@ -245,9 +243,12 @@ def _difference(cells: Mapping[Key, Mapping[str, str]], table: ResultTable, firs
         return {"difference": 0.0, "half_width": 0.0, "p": 1.0}
     tasks = [task for task in cells[first] if task in cells[key]]
     of_first, of_key = ([table.correct(cells[column][task]) for task in tasks] for column in (first, key))
-    value, error = paired_difference(of_first, of_key, [table.groups(cells[first][task]) for task in tasks])
+    groups = [table.groups(cells[first][task]) for task in tasks]
+    value, error, degrees = paired_difference(of_first, of_key, groups)
     error *= DEPENDENCE
-    return {"difference": 100 * value, "half_width": 100 * _Z * error, "p": 2 * NormalDist().cdf(-abs(value) / error)}
+    units = sum(n_units(len(right), own) for right, own in zip(of_first, groups, strict=True))
+    p = max(2 * float(t.sf(abs(value) / error, degrees)), 2.0 ** (1 - units))  # the least p-value of a sign-flip test of units
+    return {"difference": 100 * value, "half_width": 100 * float(t.isf(0.025, degrees)) * error, "p": p}
 
 
 def _ties(table: ResultTable, alpha: float) -> dict[tuple[str, str], tuple[Key, list[Key]]]:
@@ -270,7 +271,7 @@ def _answers(
 
     def answer(name: str, key: Key, tied: Iterable[Key], cells: Iterable[str], parts: Sequence[Task]) -> dict[str, Any]:
         encoder, pooling, layer = key
-        accuracy = mean_of([wilson(int(right.sum()), len(right), alpha) for right in map(table.correct, cells)])
+        accuracy = mean_of([mean_accuracy(table.correct(cell), table.groups(cell), alpha=alpha) for cell in cells])
         line = {"task": name, "encoder": encoder, "layer": layer, "pooling": pooling}
         line["tied"] = sorted((int(layer), pooling) for _, pooling, layer in tied)
         line |= {"accuracy": accuracy.value, "accuracy_low": accuracy.lower, "accuracy_high": accuracy.upper}

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from probing.evaluation.table import ResultTable
 
 
+OF_LENGTH = ("length",)
+"""Floors that read the number of words alone: one that has all test items right has the label itself."""
+
+
 def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     """One line per task, encoder, probe and size of the train split: the dev-best layer and pooling, and its test scores.
 
@@ -36,9 +40,8 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     the best; `better`: those separated and better on test; `n_columns`: how many were compared. `can_show`: the smallest
     difference of two accuracies (0-1) that this test split shows with a probability of 80 % at the first, strictest step of
     that family: exact McNemar test, at the median of the observed shares of items that exactly one of best and other column
-    has right; of a single column at the largest share that two columns of its accuracy can have; with groups or train halves
-    from the median width of the intervals of the differences, by t distributions; inf where the test can separate nothing, NaN
-    with several seeds, or nothing to compare.
+    has right; with groups or train halves from the median width of the intervals of the differences, by t distributions; inf
+    where the test can separate nothing, NaN with several seeds, or a single column.
 
     `beats_floors`: the score is above every floor of the line (those that read the text, static, each random twin at its
     dev-best column), and each test on the same items says so (two-sided p < 0.05; never over train halves): an
@@ -66,7 +69,7 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
         line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
         halves = halves_of(table, task, encoder, probe, n_train).get((pooling, layer), {})
         for name in METRICS:
-            line |= _interval(table, name, scores, [getattr(row, name) for row in halves.values()])
+            line |= interval(table, name, scores, [getattr(row, name) for row in halves.values()])
         line["interval_over"] = _over(first, len(scores), len(halves))
         line |= {name: first[name] for name in ("majority", "n_test", "n_groups", "cell")}
         line |= {"converged": bool(scores.converged.all()), "edge": next(filter(None, scores.edge), "")}
@@ -80,12 +83,13 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
             line["selectivity"] = line["accuracy"] - line["control_word"]
             for name, reader in (("ceiling", "word bag"), ("ceiling_lookup", "word look-up")):
                 line[name] = table.mean(role="ceiling", encoder=reader, task=task, n_train=n_train)
-        floors = _floors(table, task, encoder, probe, n_train)
+        floors = floors_of(table, task, encoder, probe, n_train)
         twins = [_accuracy(twin) for twin in floors.get("random weights", [])]
         line |= {"random": np.mean(twins) if twins else np.nan, "random_n": len(twins)}
         line["random_sd"] = np.std(twins, ddof=1) if len(twins) > 1 else np.nan
         line["static"] = _accuracy(floors["static"][0]) if "static" in floors else np.nan
-        line |= _against(table, floors, cells_of(scores.itertuples()))
+        line["label_floor"] = next((name for name in OF_LENGTH if name in floors and _accuracy(floors[name][0]) == 1), "")
+        line |= _against(table, {k: v for k, v in floors.items() if k != line["label_floor"]}, cells_of(scores.itertuples()))
         line |= _family(own.get((task, encoder, probe, n_train)), first, alpha, line["interval_over"])
         lines.append(line | {"missing": missing})
     frame = pd.DataFrame(lines)
@@ -119,7 +123,7 @@ def _nothing(table: ResultTable, row: pd.Series, missing: str) -> dict[str, Any]
     line = {name: row[name] for name in (*KEYS, "paper_name", "majority", "n_test", "n_groups")} | dict.fromkeys(names, np.nan)
     line["interval_over"] = ""
     line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "edge": "", "seeds": 0}
-    line |= {"random_n": 0, "beats_floors": None, "floor": "", "not_separated": [], "better": [], "n_columns": 0}
+    line |= {"random_n": 0, "beats_floors": None, "floor": "", "label_floor": "", "not_separated": [], "better": [], "n_columns": 0}
     return line | {"missing": "; ".join(filter(None, [missing, " ".join(row.error.split())]))}
 
 
@@ -146,7 +150,7 @@ def _missing(table: ResultTable, task: str, encoder: str, probe: str, n_train: i
     return "; ".join(parts)
 
 
-def _interval(table: ResultTable, name: str, scores: pd.DataFrame, halves: Sequence[float]) -> dict[str, float]:
+def interval(table: ResultTable, name: str, scores: pd.DataFrame, halves: Sequence[float]) -> dict[str, float]:
     """Mean of a score over the seeds of a column, with its interval."""
     if name == "accuracy" and len(scores) > 1 and table.predictions is not None:
         one = mean_accuracy([table.correct(cell) for cell in scores.cell], table.groups(scores.cell.iloc[0]), halves)
@@ -156,7 +160,7 @@ def _interval(table: ResultTable, name: str, scores: pd.DataFrame, halves: Seque
     return {name: one.value, f"{name}_low": one.lower, f"{name}_high": one.upper}
 
 
-def _floors(table: ResultTable, task: str, encoder: str, probe: str, n_train: int) -> dict[str, list[list[Any]]]:
+def floors_of(table: ResultTable, task: str, encoder: str, probe: str, n_train: int) -> dict[str, list[list[Any]]]:
     """The floors of a line by the name of their column in the report: lists of finished rows, one for each random twin."""
     own = (table.frame.task == task) & (table.frame.n_train == n_train) & (table.frame.status == "done")
     frame = table.frame.loc[own, [*IDENTITY, "probe", "layer", "pooling", "seed", "dev_accuracy", "accuracy", "status"]]
@@ -206,8 +210,8 @@ def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float, over: str)
     }
     others = compared[~compared.best]
     level, shown = alpha / max(1, len(others)), np.nan
-    if over == "test items":
-        discordance = others.discordance.median() if len(others) else 2 * min(first.accuracy, 1 - first.accuracy)
+    if over == "test items" and len(others):
+        discordance = others.discordance.median()
         dependence = 1.0 if pd.isna(first.n_folds) else DEPENDENCE
         shown = smallest_difference(int(first.n_test), float(discordance), 2 * norm.sf(norm.isf(level / 2) * dependence))
     elif "seeds" not in over and len(others):

@@ -75,10 +75,11 @@ def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
 def compare_encoders(table: ResultTable) -> pd.DataFrame:
     """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items: the two accuracies,
     their difference (0-1), the p-value, Holm's over the whole table, and `missing`: which of the two are the best of those
-    layers only that are finished. Encoders without a finished layer are left out."""
+    layers only that are finished. Accuracies, difference and p-value are over the seeds that both encoders have; `seeds` names
+    them where one of the two has others, and is empty elsewhere. Encoders without a finished layer are left out."""
     best = table.best()
     best = best[best.cell != ""] if len(best) else best
-    lines = []
+    accuracy, lines = table.frame.drop_duplicates("cell").set_index("cell").accuracy, []
     for (task, probe, n_train), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
         entries = list(group.itertuples())
         columns = [{name: getattr(entry, name) for name in (*KEYS, "layer", "pooling")} for entry in entries]
@@ -89,14 +90,22 @@ def compare_encoders(table: ResultTable) -> pd.DataFrame:
                 same = same_seeds(cells[i], cells[j], or_first=True)
                 p = table.compare_cells(*same, differences(halves[i], halves[j])).p
                 where = {"a_at": f"{a.layer}/{a.pooling}", "b_at": f"{b.layer}/{b.pooling}"}
-                scores = {"a_accuracy": a.accuracy, "b_accuracy": b.accuracy, "difference": a.accuracy - b.accuracy}
+                scores = {f"{x}_accuracy": float(accuracy[own].mean()) for x, own in zip("ab", same, strict=True)}
+                scores["difference"] = scores["a_accuracy"] - scores["b_accuracy"]
                 lost = " and ".join(entry.encoder for entry in (a, b) if entry.missing.startswith("layers"))
                 line = {"task": task, "probe": probe, "a": a.encoder, "b": b.encoder, **where, **scores, "p": p}
-                lines.append(line | {"missing": lost, "n_train": n_train})
+                lines.append(line | {"seeds": _seeds(cells[i], cells[j]), "missing": lost, "n_train": n_train})
     frame = pd.DataFrame(lines)
     if len(frame):
         frame["p_holm"] = holm(frame.p)
     return frame
+
+
+def _seeds(a: Mapping[int, str], b: Mapping[int, str]) -> str:
+    """The seeds of two columns that `same_seeds` compares, where one column has others; else an empty string."""
+    if a.keys() == b.keys() or -1 in (*a, *b):
+        return ""
+    return " ".join(map(str, sorted(a.keys() & b.keys()))) or f"{min(a)} against {min(b)}"
 
 
 def compare_measure(table: ResultTable) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from probing.encoders.base import Encoder
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, ForeignError, StatesError, foreign
 from probing.evaluation.measure import Cell, Measure, Result, reason_of, splits_of
-from probing.evaluation.probe import Probe
+from probing.evaluation.probe import Probe, suited
 from probing.evaluation.request import ALL_FLOORS, Request, measured_encoders
 from probing.evaluation.rows import IDENTITY, Row, scores_of
 from probing.evaluation.table import ResultTable
@@ -87,13 +87,14 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, s
     measures: list[Measure] = [*([] if request.probe is None else [Probe(request.probe)]), *request.measures]
     if request.resample and (folded := [task.name for task in tasks if task.folds]):
         raise ConfigError(f"resample=train needs a train split, but {', '.join(folded)} is cross-validated: set resample=null")
-    for seed in request.seeds:
-        variants = [task.subset(request.train_size, seed) for task in tasks]
-        measured = measured_encoders(encoders, seed, request, store)
-        for task in variants:
+    all_measured = [measured_encoders(encoders, seed, request, store) for seed in request.seeds]  # its errors come first
+    drawn = [[task.subset(request.train_size, seed) for seed in request.seeds] for task in tasks]
+    of_task = [replace(request, controls=suited(variants, () if request.probe is None else request.controls)) for variants in drawn]
+    for number, (seed, measured) in enumerate(zip(request.seeds, all_measured, strict=True)):
+        for variants, own in zip(drawn, of_task, strict=True):
             for measure in measures:
                 for one in (None, *measured):
-                    for cell in measure.cells(task, one, request, seed):
+                    for cell in measure.cells(variants[number], one, own, seed):
                         planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
     return list(planned.values())
 
@@ -115,14 +116,19 @@ def stores(store: Store | str | Path, cells: ResultStore | str | Path | None) ->
     return store, cells if isinstance(cells, ResultStore) else ResultStore(cells or beside)
 
 
-def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
-    """Computes what is not finished, each cell once, and records it cell by cell."""
+def open_cells(planned: Sequence[Cell], results: ResultStore, force: bool) -> list[Cell]:
+    """The cells that are not finished, each once; their number is logged."""
     unique: dict[str, Cell] = {}
     for cell in planned:
         unique.setdefault(cell.key, cell)
     open_ = set(unique) if force else set(results.pending(unique))
-    missing = [cell for key, cell in unique.items() if key in open_]
-    info(f"{len(unique)} cells: {len(unique) - len(missing)} done, {len(missing)} to compute")
+    info(f"{len(unique)} cells: {len(unique) - len(open_)} done, {len(open_)} to compute")
+    return [cell for key, cell in unique.items() if key in open_]
+
+
+def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: bool = False) -> None:
+    """Computes what is not finished, each cell once, and records it cell by cell."""
+    missing = open_cells(planned, results, force)
     of_text = [cell for cell in missing if cell.column is None and not cell.failure]
     with bar("floors", len(of_text)) as advance:
         for cell in of_text:
@@ -132,9 +138,9 @@ def compute(planned: Sequence[Cell], store: Store, results: ResultStore, force: 
     for cell in missing:
         if cell.failure:
             _fail([cell], results, cell.failure)
-    jobs = _jobs(missing)
+    jobs = jobs_of(missing)
     for job in jobs:
-        _announce(job, store)
+        announce(job, store)
     for job in jobs:
         _compute_encoder(job, store, results, force)
         _release(job.encoder)
@@ -150,7 +156,8 @@ class EncoderJob(NamedTuple):
     poolings: list[str]
 
 
-def _jobs(missing: Sequence[Cell]) -> list[EncoderJob]:
+def jobs_of(missing: Sequence[Cell]) -> list[EncoderJob]:
+    """The cells that read vectors, by encoder."""
     by_encoder: dict[str, list[Cell]] = {}
     for cell in missing:
         if cell.column is not None:
@@ -255,7 +262,8 @@ def _release(encoder: Encoder) -> None:
         info(str(error))
 
 
-def _announce(job: EncoderJob, store: Store) -> None:
+def announce(job: EncoderJob, store: Store) -> None:
+    """Logs sentences, tokens, size, time and memory of the extraction, if there is one; a few batches are run for it."""
     encoder = job.encoder
     try:
         with os_errors_as_store_error(store.root):

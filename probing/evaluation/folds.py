@@ -1,18 +1,16 @@
-"""Fits a probe to a column of a task: to its splits, each of its folds, or a half of its train split."""
+"""The data of one fit: a task, one of its folds, or a half of its train split; and the results of the folds as one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from probing.data.task import Task
-from probing.errors import foreign
-from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.base import ProbeResult, SplitLabels
 from probing.probes.controls import control_task
-from probing.store.reading import Rows
-from probing.types import Features, Labels, Representation
+from probing.types import Labels
 
 
 class FoldData(NamedTuple):
@@ -54,44 +52,3 @@ def pooled(results: Sequence[ProbeResult], dev_sizes: Sequence[int]) -> ProbeRes
         next((result.edge for result in results if result.edge), ""),
         max(result.left_out for result in results),
     )
-
-
-def fit_column(
-    column: Representation, rows: Sequence[Rows], parts: Sequence[FoldData], probe: ProbeProtocol, task: Task, seed: int
-) -> Iterator[tuple[str, ProbeResult, Labels]]:
-    """Yields label set, result and test labels; of a cross-validated task the folds' result as one."""
-
-    def fit(part: FoldData, train: Features, dev: Features, test: Features) -> Iterator[tuple[Representation, str, ProbeResult]]:
-        blocks = SplitFeatures(train, dev, test, part.order)
-        results = None
-        while True:
-            with foreign(f"probe {probe.name}"):
-                if results is None:
-                    results = iter(probe.fit(lambda _: blocks, [column], part.label_sets, task.name, len(task.classes), seed))
-                result = next(results, None)
-            if result is None:
-                return
-            yield result
-
-    if not task.folds:
-        [part] = parts
-        blocks = [split.get(column) for split in rows]
-        if part.rows:
-            blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
-        for _, which, result in fit(part, *blocks):
-            yield which, result, part.gold[which]
-        return
-    x = np.concatenate([split.get(column) for split in rows])
-    by_labels: dict[str, list[ProbeResult]] = {}
-    at_once = getattr(probe, "fit_folds", lambda *given: None)
-    for which in parts[0].gold:
-        with foreign(f"probe {probe.name}"):
-            folds = [Fold(train, dev, test, part.label_sets[which]) for part in parts for train, dev, test in [part.rows]]
-            if results := at_once(x, folds, len(task.classes)):
-                by_labels[which] = results
-    for part in parts if not by_labels else ():
-        for _, which, result in fit(part, *(x[own] for own in part.rows)):
-            by_labels.setdefault(which, []).append(result)
-    for which, results in by_labels.items():
-        sizes = [len(part.label_sets[which].dev) for part in parts]
-        yield which, pooled(results, sizes), np.concatenate([part.gold[which] for part in parts])

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import binom, norm, t, wilcoxon
 
-from probing.evaluation.statistics import beyond_items, mean_ci, median_ci, standard_error
+from probing.evaluation.statistics import beyond_items, mean_ci, median_ci, n_units, standard_error
 from probing.types import Estimate, Labels
 
 DEPENDENCE = 1.25
@@ -81,7 +81,7 @@ def compare(
     a, b = (np.atleast_2d(np.asarray(correct, float)) for correct in (correct_a, correct_b))
     _check_same(a, b)
     d, n = a - b, a.shape[1]
-    value, m = float(d.mean()), n if groups is None else int(np.max(groups)) + 1
+    value, m = float(d.mean()), n_units(n, groups)
     if m < 2:
         return Estimate(value, -1.0, 1.0), 1.0
     beyond = beyond_items(d.mean(1), halves)
@@ -153,13 +153,15 @@ def letters(separated: ArrayLike) -> list[str]:
 
 def paired_difference(
     correct_a: Sequence[np.ndarray], correct_b: Sequence[np.ndarray], groups: Sequence[Labels | None] | None = None
-) -> tuple[float, float]:
-    """Return the mean over tasks of the difference of two accuracies on the same items (a - b, 0-1), and its standard error.
+) -> tuple[float, float, float]:
+    """Return the mean over tasks of the difference of two accuracies on the same items (a - b, 0-1), its standard error, and the
+    degrees of freedom of that, infinite without groups.
 
     Each task has the adjusted estimate of Agresti & Min (2005): half an item is added to each cell of the 2 x 2 table. With
-    the numbers of its items' groups the error is that between groups. Tasks are independent: their variances add.
+    the numbers of its items' groups, m, the error is that between groups, of m - 1 degrees of freedom. Tasks are independent:
+    their variances add (degrees of the sum: Satterthwaite 1946). The error is infinite if a task has one group.
     """
-    differences, variances = [], []
+    differences, variances, lost = [], [], 0.0
     for a, b, task_groups in zip(correct_a, correct_b, groups or [None] * len(correct_a), strict=True):
         _check_same(a, b)
         n, only_a, only_b = len(a) + 2, (a & ~b).sum() + 0.5, (~a & b).sum() + 0.5
@@ -168,7 +170,10 @@ def paired_difference(
             variances.append(((only_a + only_b) / n - differences[-1] ** 2) / n)
         else:
             variances.append(standard_error(a.astype(int) - b, task_groups) ** 2 + 1 / n**2)
-    return float(np.mean(differences)), float(np.sqrt(np.sum(variances)) / len(variances))
+            lost += variances[-1] ** 2 / max(1, n_units(len(a), task_groups) - 1)
+    error = float(np.sqrt(np.sum(variances)) / len(variances))
+    degrees = float(np.sum(variances)) ** 2 / lost if lost and np.isfinite(error) else np.inf
+    return float(np.mean(differences)), error, degrees
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

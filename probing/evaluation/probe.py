@@ -12,17 +12,17 @@ import numpy as np
 
 from probing.data.task import Task
 from probing.errors import ForeignError, ProbingError, foreign
-from probing.evaluation.folds import FoldData, fit_column
+from probing.evaluation.folds import FoldData, pooled
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, row_for, row_of, splits_of
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.statistics import METRICS
 from probing.evaluation.statistics import version as scores_version
 from probing.log import info
-from probing.probes.base import ProbeProtocol, label
-from probing.probes.controls import CEILINGS, CONTROLS, FLOORS, control_task, unsuited
-from probing.store.reading import Vectors
+from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, label
+from probing.probes.controls import CEILINGS, FLOORS, control_task, control_version, unsuited
+from probing.store.reading import Rows, Vectors
 from probing.store.results import key_of
-from probing.types import Estimate, Labels, Representation
+from probing.types import Estimate, Features, Labels, Representation
 
 
 class Fit(NamedTuple):
@@ -51,21 +51,20 @@ class Probe:
         return {"probe": self.protocol.settings(task.name)}
 
     def cells(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
-        controls = _suited(task, request, measured is None and seed == request.seeds[0])
         if measured is None:
             yield from (self._floor(task, name) for name in request.floors if name in FLOORS)
-            yield from (self._ceiling(task, name, seed) for name in CEILINGS if "word" in controls)
+            yield from (self._ceiling(task, name, seed) for name in CEILINGS if "word" in request.controls)
         elif measured.failure:
             yield self._unnamed(task, measured, request)
         else:
-            yield from self._columns(task, measured, replace(request, controls=controls))
+            yield from self._columns(task, measured, request)
 
     def _floor(self, task: Task, name: str) -> Cell:
         inputs = _inputs_of_text(task, "floor", name)
         return Cell(inputs, row_of(task, "floor", encoder=name, seed=task.seed, cell=key_of(inputs)), task, self)
 
     def _ceiling(self, task: Task, name: str, seed: int) -> Cell:
-        control = {"control": "word", "control_seed": seed, "control_version": CONTROLS["word"].version}
+        control = {"control": "word", "control_seed": seed, "control_version": control_version(task, "word")}
         inputs = _inputs_of_text(task, "ceiling", name) | control
         row = row_of(task, "ceiling", encoder=name, control="word", seed=seed, cell=key_of(inputs))
         return Cell(inputs, row, task, self, own=Fit(seed))
@@ -102,7 +101,7 @@ class Probe:
                     "scores": scores_version(task.test.n_groups),
                 }
                 if control is not None:
-                    inputs["control_version"] = CONTROLS[control].version
+                    inputs["control_version"] = control_version(task, control)
                 if half is not None:
                     inputs["half"] = halves[half]
                 inputs |= request.stored
@@ -160,13 +159,16 @@ def _inputs_of_text(task: Task, role: str, name: str) -> dict[str, Any]:
     return {"data": task.sha256, "role": role, role: name, "version": 1, "scores": scores_version(task.test.n_groups)}
 
 
-def _suited(task: Task, request: Request, aloud: bool) -> tuple[str, ...]:
-    """Those of the controls that the task can have."""
-    reasons = {kind: unsuited(task, kind) for kind in request.controls}
-    for kind, reason in reasons.items() if aloud else ():
-        if reason:
-            info(f"{task.name}: the control {kind} is left out: {reason}")
-    return tuple(kind for kind, reason in reasons.items() if not reason)
+def suited(drawn: Sequence[Task], controls: Sequence[str]) -> tuple[str, ...]:
+    """Those of the controls that a task can have with every seed of the request (`drawn`: the task as each seed draws it), so that
+    a control's mean is over the seeds of the accuracy beside it; a line says why one is left out."""
+    kept = []
+    for kind in controls:
+        if reason := next((reason for task in drawn if (reason := unsuited(task, kind))), ""):
+            info(f"{drawn[0].name}: the control {kind} is left out: {reason}")
+        else:
+            kept.append(kind)
+    return tuple(kept)
 
 
 def _from_text(cell: Cell) -> Result | str:
@@ -193,3 +195,44 @@ def _scored(task: Task, dev_accuracy: float, predicted: Labels, gold: Labels) ->
     }
     items = {"gold": gold, "predicted": predicted} | ({} if groups is None else {"groups": groups})
     return Result(scores, items=items)
+
+
+def fit_column(
+    column: Representation, rows: Sequence[Rows], parts: Sequence[FoldData], probe: ProbeProtocol, task: Task, seed: int
+) -> Iterator[tuple[str, ProbeResult, Labels]]:
+    """Yields label set, result and test labels; of a cross-validated task the folds' result as one."""
+
+    def fit(part: FoldData, train: Features, dev: Features, test: Features) -> Iterator[tuple[Representation, str, ProbeResult]]:
+        blocks = SplitFeatures(train, dev, test, part.order)
+        results = None
+        while True:
+            with foreign(f"probe {probe.name}"):
+                if results is None:
+                    results = iter(probe.fit(lambda _: blocks, [column], part.label_sets, task.name, len(task.classes), seed))
+                result = next(results, None)
+            if result is None:
+                return
+            yield result
+
+    if not task.folds:
+        [part] = parts
+        blocks = [split.get(column) for split in rows]
+        if part.rows:
+            blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
+        for _, which, result in fit(part, *blocks):
+            yield which, result, part.gold[which]
+        return
+    x = np.concatenate([split.get(column) for split in rows])
+    by_labels: dict[str, list[ProbeResult]] = {}
+    at_once = getattr(probe, "fit_folds", lambda *given: None)
+    for which in parts[0].gold:
+        with foreign(f"probe {probe.name}"):
+            folds = [Fold(train, dev, test, part.label_sets[which]) for part in parts for train, dev, test in [part.rows]]
+            if results := at_once(x, folds, len(task.classes)):
+                by_labels[which] = results
+    for part in parts if not by_labels else ():
+        for _, which, result in fit(part, *(x[own] for own in part.rows)):
+            by_labels.setdefault(which, []).append(result)
+    for which, results in by_labels.items():
+        sizes = [len(part.label_sets[which].dev) for part in parts]
+        yield which, pooled(results, sizes), np.concatenate([part.gold[which] for part in parts])

@@ -73,7 +73,8 @@ class Run:
         return states
 
     @cached_property
-    def _done(self) -> dict[str, dict[str, Any]]:
+    def finished(self) -> dict[str, dict[str, Any]]:
+        """The records of the finished cells by key."""
         return {record["key"]: record for record in self.state()["done"]}
 
     def table(self) -> ResultTable:
@@ -83,7 +84,7 @@ class Run:
         """The data card of each task, from the first finished cell that read it."""
         cards: dict[str, dict[str, Any]] = {}
         for row in self.rows:
-            if record := self._done.get(row.cell):
+            if record := self.finished.get(row.cell):
                 cards.setdefault(row.task, record["details"]["data"])
         return cards
 
@@ -91,7 +92,7 @@ class Run:
         """Name -> origin, fingerprint and description of each encoder, from the first finished cell that used it."""
         encoders: dict[str, dict[str, Any]] = {}
         for row in self.rows:
-            record = self._done.get(row.cell)
+            record = self.finished.get(row.cell)
             if record and (about := record["details"].get("encoder")):
                 fingerprint = record["rows"][0]["encoder_fingerprint"]
                 entry = {"origin": about["origin"], "fingerprint": fingerprint, "reading": about["reading"]}

@@ -43,6 +43,11 @@ def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
     return Estimate(correct / n, float(lower), float(upper))
 
 
+def n_units(n: int, groups: Labels | None) -> int:
+    """Return the number of independent units of n items: their groups, numbered 0..m-1, or without groups the items."""
+    return n if groups is None else int(np.max(groups)) + 1
+
+
 def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
     """Return the standard error of the mean of n values; infinite for a single group (or value). With groups, numbers 0..m-1,
     (n,), it is cluster-robust: sqrt(m / (m - 1) * sum_g e_g^2) / n, e_g the sum over group g of value less mean.
@@ -55,11 +60,11 @@ def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
     return float(np.sqrt(len(e) / (len(e) - 1) * (e @ e)) / len(x)) if len(e) > 1 else np.inf
 
 
-def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = ()) -> Estimate:
-    """Return the accuracy (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves.
+def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = (), alpha: float = 0.05) -> Estimate:
+    """Return the accuracy (0-1), mean over seeds, with one interval (alpha: of 95 %) over items, seeds and train halves.
 
     One seed without groups and halves: `wilson`. Else Wilson's interval at the effective number of items, p (1 - p) /
-    variance, at most items times seeds, times (1.96 / t)^2 (Korn & Graubard 1998, for surveys in clusters; Dean & Pagano
+    variance, at most items times seeds, times (z / t)^2 (Korn & Graubard 1998, for surveys in clusters; Dean & Pagano
     2015); of the groups if all items are right, or all wrong.
 
     Args:
@@ -69,16 +74,17 @@ def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequ
     """
     x = np.atleast_2d(np.asarray(correct, float))
     n, p = x.shape[1], float(x.mean())
-    m = n if groups is None else int(np.max(groups)) + 1
+    m = n_units(n, groups)
     if len(x) == 1 and groups is None:
-        items = wilson(int(x.sum()), n)
+        items = wilson(int(x.sum()), n, alpha)
     elif m < 2:
         items = Estimate(p, 0.0, 1.0)
     else:
         variance = max(standard_error(x.mean(0), groups) ** 2, p * (1 - p) / x.size)
-        effective = (p * (1 - p) / variance if 0 < p < 1 else m) * (_Z / t.ppf(0.975, m - 1)) ** 2
-        items = Estimate(p, *map(float, proportion_confint(p * effective, effective, alpha=0.05, method="wilson")))
-    return _widened(items, beyond_items(x.mean(1), halves))
+        z_t = norm.ppf(1 - alpha / 2) / t.ppf(1 - alpha / 2, m - 1)
+        effective = (p * (1 - p) / variance if 0 < p < 1 else m) * z_t**2
+        items = Estimate(p, *map(float, proportion_confint(p * effective, effective, alpha=alpha, method="wilson")))
+    return _widened(items, beyond_items(x.mean(1), halves), alpha)
 
 
 def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Estimate:
@@ -99,10 +105,10 @@ def beyond_items(seeds: Sequence[float] | np.ndarray, halves: Sequence[float]) -
     return variances
 
 
-def _widened(items: Estimate, beyond: Sequence[tuple[float, float]]) -> Estimate:
+def _widened(items: Estimate, beyond: Sequence[tuple[float, float]], alpha: float = 0.05) -> Estimate:
     """Return the interval of a score (0-1) over its items and other sources, whose variance and degrees of freedom `beyond`
     holds."""
-    more = sum(variance * t.ppf(0.975, degrees) ** 2 for variance, degrees in beyond)
+    more = sum(variance * t.ppf(1 - alpha / 2, degrees) ** 2 for variance, degrees in beyond)
     if not more:
         return items
     value = items.value
@@ -143,7 +149,7 @@ def macro_f1(
     present = np.union1d(row, column)
     f1 = (2 * hits[:, present] / np.maximum(total[:, present], 1)).mean(1)
     value, (lower, upper) = float(f1[0]), np.quantile(f1[1:], [0.025, 0.975])
-    m = len(gold) if groups is None else int(np.max(groups)) + 1
+    m = n_units(len(gold), groups)
     if m < 2:
         return Estimate(value, 0.0, 1.0)
     if m >= FEW:

@@ -61,6 +61,12 @@ class ResultTable:
     def to_parquet(self, path: str | Path) -> None:
         to_lines(self.sorted()).to_parquet(path, index=False)
 
+    def to_dataset(self) -> Any:
+        """The lines of `to_csv` as a `datasets.Dataset`; ConfigError without that package."""
+        from probing.data.hub import library
+
+        return library().Dataset.from_pandas(to_lines(self.sorted()), preserve_index=False)
+
     def sorted(self) -> pd.DataFrame:
         order = ["role", "task", "probe", "encoder", "control", "pooling", "layer", "seed", "cell"]
         return self.frame.sort_values(order, kind="stable", na_position="first", ignore_index=True)

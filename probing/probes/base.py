@@ -123,42 +123,13 @@ def label(protocol: ProbeProtocol) -> str:
     return protocol.name + (f"[{','.join(changed)}]" if changed else "")
 
 
-class ColumnProbe:
-    """A protocol that probes every column, one after the other, and draws nothing, unless its class says otherwise."""
-
-    def seed(self, seed: int) -> int | None:
-        return None
-
-    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
-        return list(columns)
-
-    def fit(
-        self,
-        load: Load,
-        columns: Sequence[Representation],
-        label_sets: Mapping[str, SplitLabels],
-        task: str,
-        n_classes: int,
-        seed: int,
-    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
-        for column in columns:
-            for name, result in self.fit_column(load(column), label_sets, task, n_classes, seed):
-                yield column, name, result
-
-    def fit_column(
-        self, blocks: SplitFeatures, label_sets: Mapping[str, SplitLabels], task: str, n_classes: int, seed: int
-    ) -> Iterator[tuple[str, ProbeResult]]:
-        """Fit one column; yield the name of each label set with its result."""
-        raise NotImplementedError
-
-
-def edge_of(chosen: float, tried: Sequence[float]) -> str:
+def edge_of(chosen: float, grid: Sequence[float]) -> str:
     """Return "lower end" or "upper end" if the chosen value is the smallest or the largest of several, else "".
 
     >>> edge_of(10.0, [0.1, 1.0, 10.0]), edge_of(1.0, [0.1, 1.0, 10.0]), edge_of(1.0, [1.0])
     ('upper end', '', '')
     """
-    smallest, largest = min(tried), max(tried)
+    smallest, largest = min(grid), max(grid)
     return "" if smallest == largest or smallest < chosen < largest else "lower end" if chosen == smallest else "upper end"
 
 
@@ -186,11 +157,11 @@ def ordered_rows(order: str, blocks: SplitFeatures) -> np.ndarray | slice:
     return blocks.order
 
 
-def best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, left_out: int = 0) -> ProbeResult:
+def best_of(path: Sequence[tuple[dict[str, Any], Any]], x_test: Any, grid: Sequence[float], left_out: int = 0) -> ProbeResult:
     """Return the result of the model with the highest dev accuracy; on ties the first, so the smallest C. `path`: entries of
-    `ProbeResult.tried`, each with its model."""
+    `ProbeResult.tried`, each with its model; `grid`: all values of C of the protocol, of which a path may try the first ones."""
     chosen, model = max(path, key=lambda pair: pair[0]["dev_accuracy"])
     settings = tuple(setting for setting, _ in path)
-    edge = edge_of(chosen["C"], [setting["C"] for setting in settings])
+    edge = edge_of(chosen["C"], grid)
     predicted = np.asarray(model.predict(x_test))
     return ProbeResult(predicted, chosen["dev_accuracy"], {"C": chosen["C"]}, settings, chosen["converged"], edge, left_out)

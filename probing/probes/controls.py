@@ -2,8 +2,9 @@
 its accuracy says anything about an encoder; control tasks, which keep the sentences and replace the labels of all splits;
 their ceilings.
 
-`permuted` shuffles the labels within each split: a leak check. A probe that scores above the majority rate on such test labels
-has seen them, which is an error in the set-up.
+`permuted` shuffles the labels within each split: a leak check. A sentence that occurs in several splits (`word_form`) has one
+shuffled label in all of them. A probe that scores above the majority rate on such test labels has seen them: a copy of the
+sentence in train or dev, or an error in the set-up. Near-copies with other words have labels of their own, and stay unseen.
 
 `word` is a control task in the sense of Hewitt & Liang (2019): the label of a sentence is a random label of one of its words,
 so that it can be learned by remembering words, and in no other way. Their tasks label words; here each sentence has one
@@ -61,8 +62,23 @@ def unsuited(task: Task, kind: str) -> str:
     return CONTROLS[kind].unsuited(task)
 
 
+def control_version(task: Task, kind: str) -> int:
+    """Return the part of a cell's key that says which labels the kind draws for this task."""
+    return CONTROLS[kind].version + CONTROLS[kind].later(task)
+
+
 def _shuffled(task: Task, rng: np.random.Generator) -> list[Labels]:
-    return [rng.permutation(split.labels) for split in task.splits.values()]
+    labels = [rng.permutation(split.labels) for split in task.splits.values()]
+    label_of: dict[str, int] = {}
+    for split, drawn in zip(task.splits.values(), labels, strict=True) if task.shared_forms else ():
+        for row, form in enumerate(split.forms):
+            if form in task.shared_forms:
+                drawn[row] = label_of.setdefault(form, int(drawn[row]))
+    return labels
+
+
+def _sentences_in_several_splits(task: Task) -> bool:
+    return any(part.shared_forms for part in task.parts)
 
 
 def _by_word(task: Task, rng: np.random.Generator) -> list[Labels]:
@@ -131,14 +147,16 @@ def _draw_labels(sizes: Labels, counts: Labels, rng: np.random.Generator) -> Lab
 
 class Control(NamedTuple):
     """A kind of control task: a function of a task and the generator of the draw to the labels of its splits, in their order; see
-    `unsuited` for the other. Raise `version`, part of a cell's key, when the same task and seed would give other labels."""
+    `unsuited` for the next. Raise `version`, part of a cell's key, when the same task and seed would give other labels; `later`:
+    whether a task has the labels of the next version already, so that only its cells are measured again."""
 
     version: int
     labels: Callable[[Task, np.random.Generator], Sequence[Labels]]
     unsuited: Callable[[Task], str] = lambda task: ""
+    later: Callable[[Task], bool] = lambda task: False
 
 
-CONTROLS = {"permuted": Control(1, _shuffled), "word": Control(2, _by_word, _too_few_words)}
+CONTROLS = {"permuted": Control(1, _shuffled, later=_sentences_in_several_splits), "word": Control(2, _by_word, _too_few_words)}
 """To add a kind, write a function of its labels and name it in this dict."""
 
 

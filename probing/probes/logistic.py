@@ -142,7 +142,8 @@ def fit_paths(
         n_classes: K; classes that do not occur in a label set are allowed.
         dev: transformed features, and labels for each label set, on which each optimum is scored. With it, only the fit that is
             best on dev (`best`) is sure to be exact. Rows labelled `NO_LABEL` are not scored.
-        patience: a label set's path ends after this many values of C without a higher dev accuracy; None: never.
+        patience: a label set's path ends after this many values of C without a higher dev accuracy; None: never. Its best value
+            is never the last one tried, unless that is the largest of the grid.
         together: the label sets are folds, for which dev chooses one C: by the mean of their accuracies.
     """
     columns = 1 if n_classes == 2 else n_classes
@@ -199,15 +200,21 @@ def fit_paths(
         active, first_direction, weights = [active[row] for row in rows], far * (weights - start)[rows], weights[rows]
     while loose:
         inexact = {k: chosen(k) for k, path in enumerate(paths) if not path[chosen(k)].exact}
-        if not inexact:
+        # the exact optima may make the last value tried the best one: the path goes on, unless it is the last of the grid
+        short = {} if inexact else {k: len(path) for k, path in enumerate(paths) if chosen(k) == len(path) - 1 < len(grid) - 1}
+        if not (steps := inexact or short):
             break
-        step = min(inexact.values())
-        group = [k for k, own_step in inexact.items() if own_step == step]
+        step = min(steps.values())
+        group = [k for k, own_step in steps.items() if own_step == step]
         loss = None
-        loss = LogisticLoss(matrix, targets[group], torch.stack([solutions[k][step] for k in group]))
-        _, fits = solve(loss, group, paths[group[0]][step].C)
-        for k, fit in zip(group, fits, strict=True):
-            paths[k][step] = replace(fit, iterations=paths[k][step].iterations + fit.iterations)
+        loss = LogisticLoss(matrix, targets[group], torch.stack([solutions[k][: step + 1][-1] for k in group]))
+        weights, fits = solve(loss, group, sorted(grid)[step], loose=not inexact)
+        for k, fit, solution in zip(group, fits, weights, strict=True):
+            if inexact:
+                paths[k][step] = replace(fit, iterations=paths[k][step].iterations + fit.iterations)
+            else:
+                paths[k].append(fit)
+                solutions[k].append(solution)
     return paths
 
 

@@ -1,4 +1,4 @@
-"""`fast` and `sklearn`: L2 logistic regression over a path of C."""
+"""`fast` and `sklearn`, L2 logistic regression over a path of C; and the loop over columns that most protocols have."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from probing.errors import ConfigError
 from probing.probes.base import (
-    ColumnProbe,
     Fold,
+    Load,
     ProbeResult,
     SplitFeatures,
     SplitLabels,
@@ -20,10 +20,39 @@ from probing.probes.base import (
     check_grid,
     edge_of,
 )
-from probing.types import Features, Values
+from probing.types import Features, Representation, Values
 
 if TYPE_CHECKING:
     from probing.probes.logistic import Design, Fit
+
+
+class ColumnProbe:
+    """A protocol that probes every column, one after the other, and draws nothing, unless its class says otherwise."""
+
+    def seed(self, seed: int) -> int | None:
+        return None
+
+    def columns(self, columns: Sequence[Representation]) -> list[Representation]:
+        return list(columns)
+
+    def fit(
+        self,
+        load: Load,
+        columns: Sequence[Representation],
+        label_sets: Mapping[str, SplitLabels],
+        task: str,
+        n_classes: int,
+        seed: int,
+    ) -> Iterator[tuple[Representation, str, ProbeResult]]:
+        for column in columns:
+            for name, result in self.fit_column(load(column), label_sets, task, n_classes, seed):
+                yield column, name, result
+
+    def fit_column(
+        self, blocks: SplitFeatures, label_sets: Mapping[str, SplitLabels], task: str, n_classes: int, seed: int
+    ) -> Iterator[tuple[str, ProbeResult]]:
+        """Fit one column; yield the name of each label set with its result."""
+        raise NotImplementedError
 
 
 @dataclass
@@ -68,11 +97,11 @@ class LogisticPath(ColumnProbe):
         if self.solver == "sklearn":
             for name, labels in label_sets.items():
                 path = self._sklearn_path(design, labels, z_dev.double().numpy(), grid)
-                yield name, best_of(path, z_test.double().numpy(), design.left_out)
+                yield name, best_of(path, z_test.double().numpy(), grid, design.left_out)
             return
         train, dev = [labels.train for labels in label_sets.values()], [labels.dev for labels in label_sets.values()]
         for name, fits in zip(label_sets, fit_paths(design, train, n_classes, grid, (z_dev, dev), self.patience), strict=True):
-            yield name, best_of(self._tried(fits), z_test, design.left_out)
+            yield name, best_of(self._tried(fits), z_test, grid, design.left_out)
 
     def fit_folds(self, x: Features, folds: Sequence[Fold], n_classes: int) -> list[ProbeResult] | None:
         """Fit all folds of a cross-validation of x (n, d) at once; return a result for each, or None if the solver is

@@ -10,7 +10,6 @@ import numpy as np
 
 from probing.encoders.pooling import POOLINGS
 from probing.probes.base import (
-    ColumnProbe,
     ProbeResult,
     SplitFeatures,
     SplitLabels,
@@ -20,6 +19,7 @@ from probing.probes.base import (
     edge_of,
     ordered_rows,
 )
+from probing.probes.path import ColumnProbe
 from probing.types import Labels, Representation
 
 ORDERS = ("file", "senteval")
@@ -77,7 +77,7 @@ class SentEvalLogReg(ColumnProbe):
                 dev = round(100 * float((model.predict(blocks.dev) == labels.dev).mean()), 2) / 100
                 steps = max(int(np.max(part.n_iter_)) for part in getattr(model, "estimators_", [model]))
                 path.append(({"C": C, "dev_accuracy": dev, "converged": steps < self.max_iter}, model))
-            yield name, best_of(path, blocks.test)
+            yield name, best_of(path, blocks.test, self.grid)
 
 
 @dataclass

@@ -6,8 +6,10 @@ Colour follows the encoder (Okabe & Ito's palette, safe for colour-blind readers
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+from xml.sax.saxutils import escape
 
 import matplotlib
 import numpy as np
@@ -16,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probing.encoders.pooling import POOLINGS
+from probing.evaluation.best import interval
+from probing.evaluation.comparisons import halves_of
 from probing.evaluation.rows import metrics_of
 from probing.evaluation.table import ResultTable
 from probing.report.fonts import families, missing_characters_named
@@ -41,7 +45,7 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
             rows_ = part[part.task == task]
             for k, encoder in enumerate(table.encoders):
                 colour = PALETTE[k % len(PALETTE)]
-                trained = _by_layer(rows_[(rows_.role == "probe") & (rows_.encoder == encoder)], "accuracy")
+                trained = _accuracies(table, rows_[(rows_.role == "probe") & (rows_.encoder == encoder)])
                 if trained.empty:
                     continue
                 _band(panel, 100 * trained, colour, encoder)
@@ -204,6 +208,17 @@ def _by_layer(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return values.set_axis(values.index.astype(int)).sort_index()
 
 
+def _accuracies(table: ResultTable, rows: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of the layers of one task, encoder, pooling and probe: mean over seeds, with the interval of the table, which
+    holds the variance between seeds and between train halves where there are several."""
+    lines = {}
+    for layer, column in rows.groupby("layer"):
+        first = column.iloc[0]
+        halves = halves_of(table, first.task, first.encoder, first.probe, first.n_train).get((first.pooling, layer), {})
+        lines[int(layer)] = interval(table, "accuracy", column.sort_values("seed"), [half.accuracy for half in halves.values()])
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["accuracy", "accuracy_low", "accuracy_high"]).sort_index()
+
+
 def _estimates(means: pd.DataFrame, value: str, measure: str, encoder: str) -> pd.DataFrame:
     rows_ = means[(means.value == value) & (means.measure == measure) & (means.encoder == encoder)]
     return rows_.set_index("layer")[["estimate", "low", "high"]].sort_index()
@@ -225,6 +240,20 @@ def _layer_axis(panel: Any) -> None:
 def legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
     handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
+
+
+DARK = "<style>@media (prefers-color-scheme: dark) { svg[role=img] { filter: invert(1) hue-rotate(180deg) } }</style>"
+"""Light and dark change places, and a colour keeps its hue."""
+
+
+def labelled(picture: str, title: str) -> str:
+    """The SVG with a title for screen readers, and colours for a dark page; its groups lose their names, which nothing uses and
+    which would occur twice in a page of several pictures."""
+    name = escape(title, {'"': "&quot;"})
+    start = picture.index("<svg")
+    head, _, body = picture[start:].partition(">")
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    return f'{picture[:start]}{head} role="img" aria-label="{name}">\n<title>{name}</title>{DARK}{body}'
 
 
 def svg(figure: Figure) -> str:

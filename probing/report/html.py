@@ -1,74 +1,132 @@
-"""The report as one HTML file, with figures and data cards inside."""
+"""The report as one HTML file, with figures, data cards and the card of each number inside. The page is `page.html`."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from probing.report.card import card_of
 from probing.report.markdown import Content
+from probing.report.summary import MARKS, Line, frame_of, verdicts
+
+_PAGE = Path(__file__).with_name("page.html")
+
+HINTS = {
+    "layer": "chosen on dev, with its pooling",
+    "95 % interval": "what it is over stands in the notes",
+    "not separated from it": "layers that paired tests do not separate from the best; +: better on test",
+    "control (word)": "every sentence has the random label of one of its words",
+    "ceiling (bag of words)": "a bag of words on the same control task",
+    "selectivity": "accuracy minus accuracy on the control task",
+    "leak check (permuted labels)": "test accuracy on shuffled labels",
+    "best floor": "the highest floor; click for the others",
+}
+"""Explanations of columns, shown while the pointer rests on their titles."""
 
 
-def html(content: Content, pictures: Sequence[tuple[str, str]], cards: Mapping[str, Any], published: str | None) -> str:
-    """A page without other files.
+class Value(NamedTuple):
+    """A cell of the page: text, how it sorts, the key of the cell that made it, and further (name, text, key) on a click."""
+
+    text: str
+    bold: bool = False
+    sort: str | None = None
+    key: str = ""
+    more: Sequence[tuple[str, str, str]] = ()
+
+
+def html(
+    content: Content,
+    pictures: Sequence[tuple[str, str]],
+    records: Mapping[str, Any],
+    cards: Mapping[str, Any],
+    published: str | None,
+) -> str:
+    """A page without other files, that loads nothing.
 
     Args:
         pictures: titles and SVG.
+        records: of the finished cells by key; a number without one opens no card.
         cards: of the tasks.
         published: the comparison with a paper's numbers, Markdown.
     """
-    summary, pairs = content.summary, content.pairs
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_PAGE)
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        _PAGE.read_text(encoding="utf-8")
+    )
+    slugs: set[str] = {"summary", "words", "data", "notes"}
+    words: dict[str, list[tuple[str, str]]] = {}
+    for task, encoder, text in verdicts(content.lines):
+        words.setdefault(task, []).append((encoder, text))
+    main = _main(content.lines, records)
+    shown = {key for row in main["rows"] for value in row for key in (value.key, *(one[2] for one in value.more)) if key}
     return template.render(
-        summary=_cells(summary) if len(summary) else None,
-        pictures=[(title, Markup(svg[svg.index("<svg") :])) for title, svg in pictures],
-        sections=[(title, _cells(section)) for title, section in content.sections],
-        pairs=_cells(pairs.round(4)) if len(pairs) else None,
+        head=content.head,
+        main=main if content.lines else None,
+        words=words,
+        sections=[(_slug(one.title, slugs), one.title, one.note, _cells(one.frame)) for one in content.sections],
+        pictures=[(_slug(title, slugs), title, Markup(svg[svg.index("<svg") :])) for title, svg in pictures],
+        marks={mark: one.meaning for mark, one in MARKS.items()},
         foot=content.foot,
         published=published,
         cards=json.dumps(cards, indent=1, ensure_ascii=False),
+        made=Markup(_packed({key: card_of(records[key], dated=False) for key in sorted(shown)})),
     )
+
+
+def _main(lines: Sequence[Line], records: Mapping[str, Any]) -> dict[str, Any]:
+    """The main table: floors folded into one column, each number with the key of its cell; the first row of a task is marked."""
+    frame = frame_of(lines)
+    floors = list(dict.fromkeys(name for line in lines for name in line.floors))
+    columns = [name for name in frame.columns if name not in floors]
+    if floors:
+        columns.insert(columns.index("missing") if "missing" in columns else len(columns), "best floor")
+
+    def key(cells: Sequence[str]) -> str:
+        return next((cell for cell in cells if cell in records), "")
+
+    rows = []
+    for line in lines:
+        row = []
+        for name in columns:
+            if name == "best floor":
+                beside = [(floor, one.text, key(one.cells)) for floor, one in line.floors.items()]
+                best = line.best_floor
+                text = f"{best} {line.floors[best].text}" if best else ""
+                row.append(Value(text, sort=f"{line.floors[best].value:.6f}" if best else "", more=beside))
+            else:
+                text = line.values.get(name, "")
+                letter = f" {line.letter}" if name == "accuracy" and line.letter else ""
+                row.append(Value(text + letter, key=key(line.cells.get(name, ())) if text else ""))
+        rows.append(row)
+    starts = [k == 0 or line.row.task != lines[k - 1].row.task for k, line in enumerate(lines)]
+    return {"head": columns, "rows": rows, "starts": starts, "hints": HINTS}
 
 
 def _cells(frame: pd.DataFrame) -> dict[str, Any]:
     """Header and rows for the template; **bold** becomes a flag."""
-    rows = [[(str(v).strip("*"), str(v).startswith("**")) for v in row] for row in frame.itertuples(index=False)]
-    return {"head": [str(c) for c in frame.columns], "rows": rows}
+    rows = [[Value(str(v).strip("*"), str(v).startswith("**")) for v in row] for row in frame.itertuples(index=False)]
+    return {"head": [str(column) for column in frame.columns], "rows": rows, "starts": [], "hints": HINTS}
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Probing results</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.86rem; white-space: nowrap; }
-th, td { padding: 0.25rem 0.6rem; text-align: right; } th:first-child, td:first-child { text-align: left; }
-thead th { border-top: 2px solid #333; border-bottom: 1px solid #333; font-weight: 600; }
-tbody tr:last-child td { border-bottom: 2px solid #333; } tbody tr:hover { background: #f3f6fa; }
-svg { max-width: 100%; height: auto; } footer { margin-top: 3rem; border-top: 1px solid #ccc; font-size: 0.82rem; color: #444; }
-pre { overflow-x: auto; font-size: 0.78rem; background: #f7f7f7; padding: 0.8rem; }
-</style></head><body>
-{% macro grid(t) %}<div class="wide"><table><thead><tr>{% for h in t.head %}<th>{{ h }}</th>{% endfor %}</tr></thead><tbody>
-{% for row in t.rows %}<tr>{% for v, bold in row %}<td>{% if bold %}<b>{{ v }}</b>{% else %}{{ v }}{% endif %}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table></div>{% endmacro %}
-<h1>Probing results</h1>
-{% if summary %}<p>Test accuracy in percent, at the layer and pooling chosen on dev, with what a number must beat: floors that
-read only the text, static vectors, the same architecture with random weights, and a control task.</p>
-{{ grid(summary) }}{% endif %}
-{% if pairs %}<h2>Encoders compared</h2><p>Paired test on the same items (see the notes at the
-end), each encoder at its dev-best layer; Holm over this table.</p>
-{{ grid(pairs) }}{% endif %}
-{% for title, svg in pictures %}<h2>{{ title }}</h2>{{ svg }}{% endfor %}
-{% for title, t in sections %}<h2>{{ title }}</h2>{{ grid(t) }}{% endfor %}
-{% if published %}<h2>Against published numbers</h2><pre>{{ published }}</pre>{% endif %}
-<h2>Data cards</h2>
-<details><summary>Counts, balance, duplicates and hashes of every task</summary><pre>{{ cards }}</pre></details>
-<footer><ul>{% for line in foot %}<li>{{ line }}</li>{% endfor %}</ul></footer>
-</body></html>
-"""
+def _slug(title: str, taken: set[str]) -> str:
+    """An anchor that no other heading of the page has."""
+    name = base = re.sub(r"\W+", "-", title.lower()).strip("-")
+    number = 2
+    while name in taken:
+        name, number = f"{base}-{number}", number + 1
+    taken.add(name)
+    return name
+
+
+def _packed(cards: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """The cards as JSON for a script element; a line that several cards share is held once."""
+    lines = list(dict.fromkeys(line for card in cards.values() for line in card))
+    number = {line: k for k, line in enumerate(lines)}
+    packed = {"lines": lines, "cards": {key: [number[line] for line in card] for key, card in cards.items()}}
+    return json.dumps(packed, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")

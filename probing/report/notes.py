@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,15 @@ import pandas as pd
 from probing.evaluation.paired_tests import DEPENDENCE
 from probing.evaluation.table import ResultTable
 from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
-from probing.report.markdown import percent
+from probing.report.summary import MARKS, percent
 
+FLASH = (
+    "These are the last samples of a search by flash: its answer is flash.md. Tests are at 5 % and intervals at 95 % of these "
+    "samples alone; they do not account for the looks at smaller samples before, nor for the choice of the size."
+)
+"""What stands before the tables of such a run."""
+
+_NAMES = [columns for n in (1, 2, 3) for columns in combinations(("paper_name", "encoder", "probe"), n)]
 _LOST = (("failed", "failed and are missing from the tables"), ("missing", "are not measured yet"))
 
 
@@ -24,13 +32,13 @@ def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
     test = tests_of(best)
     lines = [
         f"Protocol: {probes}. Best layer and pooling chosen on dev; scores are test. Intervals: 95 %, for accuracy Wilson's.",
-        *over(best),
+        *over(best, drawn_subsets(table)),
         f"Not separated from it: the layers and poolings for which the test against the best, on the same items ({test}), gives "
         "p ≥ 0.05 after Holm over the layers and poolings of the line; other tasks, encoders and probes play no part. The best is "
         "among them; + marks layers that are separated from it and better on test, which are not counted. All in layers.csv.",
-        "† not shown to be above every floor of the line (those that read the text, static, each draw of random weights): it is "
+        f"† {MARKS['†'].meaning} (those that read the text, static, each draw of random weights): it is "
         "not above one of them, or the test on the same items gives p ≥ 0.05 (all must be passed, each at 0.05). "
-        "‡ the solver did not converge. ¶ the chosen C (or L2) stands at the end of its grid.",
+        f"‡ {MARKS['‡'].meaning}. ¶ {MARKS['¶'].meaning}.",
         f"Seeds: {seeds or 'none matters'} (train subsets, control labels, random weights, and probes that draw; a cell that no "
         "seed can change is measured once); with several, scores are means over them.",
         *_control_notes(table),
@@ -52,11 +60,12 @@ def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
     fits = frame[(frame.status == "done") & (frame.role != "floor")].drop_duplicates("cell")
     if ends := [f"{n} at the {end}" for end, n in fits.edge.value_counts().items() if end]:
         lines.append(
-            f"¶ {' and '.join(ends)} of the grid, of {len(fits)} fitted cells (column edge of rows.csv). At the upper end of a "
-            "grid of C the dev accuracy is a lower bound: a wider grid can only raise it; the test accuracy may move either way."
+            f"¶ {' and '.join(ends)} of the grid, of {len(fits)} fitted cells (edge in the column facets of rows.csv). "
+            "At the upper end of a grid of C the dev accuracy is a lower bound: a wider grid can only raise it; the test accuracy "
+            "may move either way."
         )
     if not_converged := table.not_converged():
-        lines.append(f"{not_converged} of {len(frame)} cells did not converge (column converged of rows.csv).")
+        lines.append(f"{not_converged} of {len(frame)} cells did not converge (converged in the column facets of rows.csv).")
     counts = frame.drop_duplicates("cell").status.value_counts()
     if lost := [f"{counts[status]} cells {reason}" for status, reason in _LOST if status in counts]:
         lines.append(
@@ -72,8 +81,10 @@ def made_of(cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Seq
     for name, card in cards.items():
         note = f"; {'; '.join(card['notes'])}" if card["notes"] else ""
         sizes = "/".join(str(n) for n in card["n"].values())
+        drawn = f"; train is a subset, drawn by the seed (train_size={size})" if (size := card.get("train_size")) else ""
         lines.append(
-            f"Data {name}: {sizes} sentences (train/dev/test), {card['n_classes']} classes, sha256 {card['sha256'][:16]}{note}."
+            f"Data {name}: {sizes} sentences (train/dev/test{drawn}), {card['n_classes']} classes, "
+            f"sha256 {card['sha256'][:16]}{note}."
         )
     for name, about in encoders.items():
         lines.append(f"Encoder {name}: {about['origin']}; fingerprint {about['fingerprint'][:16]}; {_reading(about['reading'])}.")
@@ -81,20 +92,26 @@ def made_of(cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Seq
     return lines
 
 
-def over(best: pd.DataFrame) -> list[str]:
-    """The sources of variance that intervals and tests contain, and those that they do not."""
-    names = best.interval_over[best.seeds > 0].unique()
-    if not len(names):
+def drawn_subsets(table: ResultTable) -> set[str]:
+    """The tasks with another train subset for each seed, so that the variance between seeds holds that between train subsets."""
+    of_layers = table.frame[table.frame.role == "probe"]
+    return {str(task) for task, n in of_layers.groupby("task").data_sha256.nunique().items() if n > 1}
+
+
+def over(best: pd.DataFrame, drawn: Collection[str] = ()) -> list[str]:
+    """The sources of variance that intervals and tests contain, and those that they do not; `drawn`: see `drawn_subsets`."""
+    best = best[best.seeds > 0]
+    if best.empty:
         return []
-    within, everything = "".join(names), all("train halves" in over for over in names)
-    lines = [
-        f"Intervals and tests are over {interval_over(best)}: what other test sentences of the same kind "
-        + (
-            "and other train splits of this size would show."
-            if everything
-            else "would show of these fits. What another train split would change is not in them."
-        )
-    ]
+    within, sources = "".join(best.interval_over), best.interval_over.str
+    over_train = sources.contains("train halves") | (sources.contains("seeds") & best.task.isin(drawn))
+    if over_train.all():
+        show = "and other train splits of this size would show."
+    elif over_train.any():
+        show = f"would show. What another train split would change is not in those of {_told_apart(best, over_train)[False]}."
+    else:
+        show = "would show of these fits. What another train split would change is not in them."
+    lines = [f"Intervals and tests are over {interval_over(best)}: what other test sentences of the same kind {show}"]
     if "groups" in within:
         lines.append("Groups: test items of one source; they are drawn, and their differences change sign, together.")
     if "seeds" in within:
@@ -108,10 +125,21 @@ def over(best: pd.DataFrame) -> list[str]:
 
 
 def interval_over(best: pd.DataFrame) -> str:
-    tasks = best[best.seeds > 0].groupby("interval_over", sort=False).paper_name.unique()
-    if len(tasks) == 1:
-        return tasks.index[0]
-    return "; ".join(f"{over} ({', '.join(names)})" for over, names in tasks.items())
+    """What intervals and tests are over, in words, with the names of the lines where these differ."""
+    best = best[best.seeds > 0]
+    kinds = best.interval_over.unique()
+    if len(kinds) < 2:
+        return "".join(kinds)
+    return "; ".join(f"{over} ({names})" for over, names in _told_apart(best, best.interval_over).items())
+
+
+def _told_apart(best: pd.DataFrame, kinds: pd.Series) -> dict[Any, str]:
+    """Kind -> the names of its lines: those of tasks, encoders or probes, or several of them, if no other kind has the same."""
+    for columns in _NAMES:
+        names = best[[*columns]].agg(" ".join, axis=1)
+        if kinds.groupby(names).nunique().max() == 1:
+            break
+    return {kind: ", ".join(names[kinds == kind].unique()) for kind in kinds.unique()}
 
 
 def tests_of(best: pd.DataFrame) -> str:
@@ -146,8 +174,9 @@ def _control_notes(table: ResultTable) -> list[str]:
         notes.append(
             "Control (word): each sentence has the random label of one of its words, with the label histogram of the task. "
             "Selectivity: accuracy minus accuracy on this control task, same layer, pooling and probe (Hewitt & Liang 2019). "
-            f"Ceiling: what words alone reach there{': ' * bool(known)}{', '.join(known)}. Selectivity is too large by up to what "
-            "the ceiling lacks of 100 %: a smaller one can be word identity alone. n/a: too few words for the classes."
+            f"Ceiling: what words alone reach there{': ' * bool(known)}{', '.join(known)}. A task that few words decide is easier "
+            "than this control, whose words are many, so that word identity alone can give a positive selectivity: compare with "
+            "nb-unigram and the ceiling. n/a: too few words for the classes."
         )
         if low := [task for task, value in reached.get("word bag", {}).items() if value < LOW_CEILING]:
             notes.append(
@@ -156,8 +185,11 @@ def _control_notes(table: ResultTable) -> list[str]:
             )
     if "permuted" in table.controls:
         notes.append(
-            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned. ‖ above the share of "
-            f"the largest class (one-sided binomial test, p < {LEAK_ALPHA} after Holm over the lines): an error in the set-up."
+            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned; but a sentence that "
+            "occurs in several splits (the same words, in any order and letter case) has one label in all of them. ‖ above the "
+            f"share of the largest class (one-sided binomial test, p < {LEAK_ALPHA} after Holm over the lines): such sentences, or "
+            "an error in the set-up. It sees copies as far as the probe remembers its train labels, and no near-copies with other "
+            "words."
         )
     return notes
 

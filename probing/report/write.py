@@ -3,9 +3,11 @@
 rows.csv, rows.parquet   every cell, tidy, accuracies 0-1
 layers.csv               every layer against the best: difference, McNemar's p and Holm's
 table.csv                one line per task, encoder and probe: the dev-best layer and all that stands beside it
-table.md, table.tex      the same to read and to paste; percent
+pairs.csv                every pair of encoders: difference, p and Holm's
+table.md, table.tex      the same to read and to paste, task × encoder; percent
+layers.tex               task × layer, to paste
 figure-*.svg             layer curves and heat maps
-report.html              all of it in one file, with data cards and provenance
+report.html              all of it in one file, with the card of each number, data cards and provenance
 """
 
 from __future__ import annotations
@@ -17,14 +19,18 @@ from probing.errors import ConfigError
 from probing.evaluation.comparisons import letters_of
 from probing.evaluation.runs import Run
 from probing.evaluation.table import ResultTable, merge
-from probing.report import figures, markdown, notes
+from probing.report import figures, latex, markdown, notes
 from probing.report.html import html
-from probing.report.latex import latex
 from probing.report.published import compare
+from probing.report.summary import Line, in_order, lines_of
 
 
-def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None:
-    """Writes the report of one or several runs into `folder`; runs that plan no layer of an encoder give only their rows."""
+def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tuple[ResultTable, list[Line]]:
+    """Writes the report of one or several runs into `folder`; runs that plan no layer of an encoder give only their rows.
+
+    Returns:
+        the table of the probe's rows, and the lines of its main table.
+    """
     whole = merge(run.table() for run in runs)
     folder.mkdir(parents=True, exist_ok=True)
     whole.to_csv(folder / "rows.csv")
@@ -32,9 +38,10 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     if (folder / "report.html").is_file():  # figures of an earlier report may show what this one has not
         for old in folder.glob("figure-*.svg"):
             old.unlink()
-    table, best, other = whole.of_measure("probe"), whole.best(), markdown.measure_tables(whole)
-    if best.empty and not other:
-        return
+    table = whole.of_measure("probe")
+    best = in_order(table, whole.best())
+    if best.empty and not whole.measures:
+        return table, []
     if len(best) and (mixed := [name for name, n in best.groupby("task").n_train.nunique().items() if n > 1]):
         raise ConfigError(f"these runs train on different numbers of sentences ({', '.join(mixed)}): report them one by one")
     cards = {name: {**card, "source": Path(card["source"]).name} for run in runs for name, card in run.data_cards().items()}
@@ -42,21 +49,26 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> None
     versions = [made_with for run in runs for made_with in run.versions()]
     versions = [made_with for k, made_with in enumerate(versions) if made_with not in versions[:k]]
     foot = [*(notes.footer(table, best) if len(best) else ()), *notes.made_of(cards, encoders, versions)]
+    head = notes.FLASH if any(run.config.get("precision") is not None for run in runs) else ""
     pictures = _pictures([(figures.of_measures, whole), *((make, table) for make in figures.FIGURES if len(best))], folder)
     pairs, published = table.compare_encoders(), None
-    shown = pairs.drop(columns=["n_train"] + ["missing"] * (not pairs.missing.any())) if len(pairs) else pairs
-    summary = markdown.summary_table(table, best) if len(best) else best
+    lines = lines_of(table, best, letters_of(best, pairs)) if len(best) else []
+    content = markdown.content_of(whole, lines, pairs, foot, head)
     if len(best):
         lists = best[["not_separated", "better"]].map(lambda columns: " ".join(f"{layer}/{pooling}" for layer, pooling in columns))
         best.assign(**lists).to_csv(folder / "table.csv", index=False)
         table.compare_layers().to_csv(folder / "layers.csv", index=False)
-        (folder / "table.tex").write_text(latex(table, best, foot), encoding="utf-8")
+        (folder / "table.tex").write_text(latex.encoders_table(lines, [*filter(None, [head]), *foot]), encoding="utf-8")
+        (folder / "layers.tex").write_text(latex.layers_tables(markdown.layer_tables(table), foot), encoding="utf-8")
+    if len(pairs):
+        pairs.to_csv(folder / "pairs.csv", index=False)
     if against is not None:
         published = compare(table, against)
         (folder / f"against-{against}.md").write_text(published + "\n", encoding="utf-8")
-    content = markdown.Content(summary, letters_of(best, pairs), shown, foot, markdown.layer_tables(table) + other)
     (folder / "table.md").write_text(markdown.markdown(content), encoding="utf-8")
-    (folder / "report.html").write_text(html(content, pictures, cards, published), encoding="utf-8")
+    records = {key: record for run in runs for key, record in run.finished.items()}
+    (folder / "report.html").write_text(html(content, pictures, records, cards, published), encoding="utf-8")
+    return table, lines
 
 
 def _pictures(
@@ -65,6 +77,7 @@ def _pictures(
     """Write the pictures that each function makes of its table; return their titles and SVG."""
     pictures = []
     for title, name, picture in (one for make, table in makers for one in make(table)):
+        picture = figures.labelled(picture, title)
         slug = "".join(c if c.isalnum() else "-" for c in name)
         (folder / f"figure-{slug}.svg").write_text(picture, encoding="utf-8")
         pictures.append((title, picture))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, pooled
+from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, pooled, widths
 from probing.errors import StatesError, foreign, out_of_memory
 from probing.log import info
 from probing.types import Features, Representation
@@ -86,7 +86,7 @@ def extract(
             `ForeignError`); with `failed`, only if no sentence passes.
     """
     n = len(items)
-    columns = [(Representation(layer, p), dim) for p in poolings for layer, dim in enumerate(encoder.dims)]
+    columns = [(Representation(layer, p), dim) for p in poolings for layer, dim in enumerate(widths(encoder, p))]
     ends = n * np.cumsum([dim for _, dim in columns])
     block = np.zeros(ends[-1], np.float32)  # one block is freed whole, many small ones fragment the heap
     out = {column: part.reshape(n, dim) for (column, dim), part in zip(columns, np.split(block, ends[:-1]), strict=True)}
@@ -205,9 +205,9 @@ class ExtractionCost:
     memory: int
 
 
-def row_bytes(encoder: Encoder, n_poolings: int) -> int:
+def row_bytes(encoder: Encoder, poolings: Sequence[str]) -> int:
     """Return the size of the float32 vectors of one sentence."""
-    return 4 * sum(encoder.dims) * n_poolings
+    return 4 * sum(sum(widths(encoder, p)) for p in poolings)
 
 
 def peak_memory() -> int:
@@ -237,7 +237,7 @@ def extraction_cost(
     seconds = (time.perf_counter() - start) / len(items) * len(missing)
     peak = peak_memory()
     tokens = round(sum(map(len, items)) / len(items) * len(missing))
-    row = row_bytes(encoder, len(poolings))
+    row = row_bytes(encoder, poolings)
     shard = row * min(len(missing), shard_rows)
     on_disk = len(missing) * row // (2 if dtype == "float16" else 1)
     shard += shard // 2 if dtype == "float16" else 0  # the codes, beside the vectors

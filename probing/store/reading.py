@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,10 @@ from probing.types import Features, Representation
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of one encoder on disk."""
+    """Vectors of one encoder on disk. `widths`: for each pooling the width of each layer's vectors."""
 
     segments: tuple[Segment, ...]
-    dims: tuple[int, ...]
+    widths: Mapping[str, Sequence[int]]
 
     @property
     def reading(self) -> dict[str, int]:
@@ -55,8 +55,8 @@ class Rows:
     row: np.ndarray
 
     def get(self, column: Representation) -> Features:
-        """Read one layer and pooling: (n, dims[layer]), float32, in the order of the sentences."""
-        out = np.empty((len(self.row), self.vectors.dims[column.layer]), np.float32)
+        """Read one layer and pooling: (n, width), float32, in the order of the sentences."""
+        out = np.empty((len(self.row), self.vectors.widths[column.pooling][column.layer]), np.float32)
         for path, rows, places in self._by_shard:
             out[places] = read_rows(path, column, rows)
         return out

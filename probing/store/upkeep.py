@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +108,11 @@ def _is_being_written(plan: Path) -> bool:
         return not gone(plan.name.partition(".")[2].partition(".")[2]) and time.time() - plan.stat().st_mtime < PLANNING_SECONDS
     except FileNotFoundError:
         return True
+
+
+def cost(entry: Mapping[str, Any]) -> str:
+    """What float16 cost an entry of `entries`, in words; nothing for float32."""
+    if not (error := entry["storage_error"]):
+        return ""
+    kept = f"; at most {error['float32']} columns of a shard kept in float32" if error["float32"] else ""
+    return f"  error of the worst feature in its standard deviations: rms {error['rms']:.2g}, largest {error['max']:.2g}{kept}"

@@ -25,10 +25,12 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from probing.encoders.base import Encoder, fingerprint
+from probing.data.task import Task
+from probing.encoders.base import Encoder, fingerprint, widths
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, StatesError, StoreError, did_you_mean
 from probing.files import os_errors_as_store_error, read_sealed, replace_file, sealed
@@ -101,7 +103,18 @@ class Store:
                     segments.append(self._plan(encoder, folder, missing))
             self._fill(encoder, segments, texts)
         _refuse_failed(encoder, segments, texts)
-        return Vectors(tuple(segments), encoder.dims)
+        return Vectors(tuple(segments), {p: widths(encoder, p) for p in poolings})
+
+    def to_dataset(
+        self, encoder: Encoder, sentences: Task | Iterable[str], layers: Iterable[int] | None = None, pooling: str = "mean"
+    ) -> Any:
+        """A `datasets.Dataset` of the sentences: sentence, of a task split and label, and a column of vectors for each layer.
+
+        Columns and errors: `probing.store.columns.pieces`; ConfigError without the package datasets.
+        """
+        from probing.store.columns import to_dataset
+
+        return to_dataset(self, encoder, sentences, layers, pooling)
 
     def estimate(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> ExtractionCost:
         """Estimate the cost of `vectors` by running a few batches; nothing is stored."""
@@ -111,7 +124,7 @@ class Store:
         missing = self._unfinished(folder, texts)
         if not missing:
             return ExtractionCost(0, 0, 0, 0.0, 0)
-        return extraction_cost(encoder, missing, poolings, dtype, _shard_rows(row_bytes(encoder, len(poolings))))
+        return extraction_cost(encoder, missing, poolings, dtype, _shard_rows(row_bytes(encoder, poolings)))
 
     def recall(self, encoder: Encoder) -> None:
         """Give the encoder the properties that an earlier process found by running it, so that planning need not load it."""
@@ -127,8 +140,9 @@ class Store:
         folders = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0])]
         holding = {dtype: [f for f in folders if contents_of(f)[1] == dtype] for dtype in DTYPES}
         if self.dtype == "float16":
-            holding["float16"][:0] = [f for f in holding["float32"] if not self._unfinished(f, texts)]
-        return next(iter(holding[self.dtype]), home / folder_name(poolings, self.dtype))
+            complete = (f for f in holding["float32"] if not self._unfinished(f, texts))
+            return next(chain(complete, holding["float16"]), home / folder_name(poolings, self.dtype))
+        return next(iter(holding["float32"]), home / folder_name(poolings, self.dtype))
 
     def _segments(self, folder: Path) -> list[Segment]:
         """Return the segments of a folder whose lists are undamaged; each list is read once in the life of this object."""
@@ -162,7 +176,7 @@ class Store:
         reading["alike"] = len(missing) - len(different)
         order = sorted(range(len(missing)), key=lambda i: (lengths[i], missing[i]))
         sentences = tuple(missing[i] for i in order)
-        row = row_bytes(encoder, len(poolings))
+        row = row_bytes(encoder, poolings)
         need, free = row * len(sentences), shutil.disk_usage(folder).free
         if dtype == "float16":
             need //= 2

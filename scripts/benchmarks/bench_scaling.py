@@ -56,10 +56,10 @@ class Measured:
         self.figures |= {"cpu_seconds": spent, "anonymous_bytes": self._most, "peak_bytes": peak_memory()}
 
     def _sample(self):
-        while True:
-            self._most = max(self._most, anonymous())
-            if self._ended.wait(0.005):
-                break
+        ended = False
+        while not ended:
+            ended = self._ended.wait(0.005)
+            self._most = max(self._most, anonymous())  # once more at the end: the block may have grown since the last look
 
 
 def anonymous() -> int:

@@ -5,6 +5,7 @@ others (`simulation.features`). Every function returns counts over its runs; the
 columns, which are exchangeable.
 
     flash_null(n_layers=7, runs=200, d=24, seed=0)      # flash(...) at three looks of 640, 1,280 and 2,560 sentences
+    flash_null(n_layers=7, runs=100, d=8, sentences=240, size=20)   # the same with 12 groups of 20 sentences
     folds_null(n_layers=28, runs=70, d=384, seed=0)     # evaluate(...) on task.cross_validated(10, seed), probe fast
 """
 
@@ -23,6 +24,9 @@ from probing import Store, evaluate, flash
 from probing.data.task import Split, Task
 from probing.evaluation.statistics import wilson
 from probing.probes.base import ProbeProtocol, ProbeResult
+
+WITHIN = 0.8
+"""Share of the variance of the noise that is a group's."""
 
 
 @dataclass
@@ -56,19 +60,28 @@ class Ridge:
                 yield column, which, self._fit(blocks.train, labels, blocks.dev, blocks.test)
 
 
-def planted(n: int, n_layers: int, d: int, seed: int, separation: float = 0.8) -> tuple[Task, Planted]:
-    """A task of n train sentences, and an encoder whose layers separate its classes equally well."""
+def planted(n: int, n_layers: int, d: int, seed: int, separation: float = 0.8, size: int = 1) -> tuple[Task, Planted]:
+    """A task of n train sentences, and an encoder whose layers separate its classes equally well. Groups of `size` sentences, more
+    than 1, share their class and `WITHIN` of their noise, of which layers have nothing in common."""
     rng = np.random.default_rng(seed)
-    labels, texts = balanced(rng, n), [f"s{row}" for row in range(n)]
-    encoder = Planted(features(rng, labels, directions(rng, n_layers, d, separation)), texts)
-    apart = Split(("none",), np.array([0]))
-    return Task("tree_depth", ("a", "b"), Split(tuple(texts), labels), apart, apart, {}, "planted", "0", "0"), encoder
+    group_of, groups, texts = np.arange(n) // size, None, [f"s{row}" for row in range(n)]
+    labels = balanced(rng, n // size)[group_of]
+    along = directions(rng, n_layers, d, separation)
+    vectors = features(rng, labels, along, 0.3 if size == 1 else 0.0)
+    if size > 1:
+        groups = tuple(f"g{k}" for k in group_of)
+        signal = (2.0 * labels - 1)[:, None] * along[:, None, :]
+        common = rng.standard_normal((n_layers, n // size, d))[:, group_of]
+        vectors = (signal + np.sqrt(WITHIN) * common + np.sqrt(1 - WITHIN) * (vectors - signal)).astype(np.float32)
+    apart, train = Split(("none",), np.array([0])), Split(tuple(texts), labels, groups)
+    return Task("tree_depth", ("a", "b"), train, apart, apart, {}, "planted", "0", "0"), Planted(vectors, texts)
 
 
 def flash_null(
-    n_layers: int, runs: int, d: int, seed: int = 0, sentences: int = 2560, precision: float = 1.0, probe: ProbeProtocol | str = ""
-) -> dict[str, float]:
-    """Counts over `runs` runs of `flash` where no layer is better.
+    n_layers: int, runs: int, d: int, seed: int = 0, sentences: int = 2560, precision: float = 1.0,
+    probe: ProbeProtocol | str = "", size: int = 1,
+) -> dict[str, float]:  # fmt: skip
+    """Counts over `runs` runs of `flash` where no layer is better; sentences are in groups of `size`.
 
     Returns:
         runs; any_look, answer: runs in which some layer is separated at any look, at the last; tied: runs in which a layer is not
@@ -78,7 +91,7 @@ def flash_null(
     """
     lines = []
     for run in range(runs):
-        task, encoder = planted(sentences, n_layers, d, 100_000 * seed + run)
+        task, encoder = planted(sentences, n_layers, d, 100_000 * seed + run, size=size)
         with tempfile.TemporaryDirectory() as folder:
             result = flash([task], [encoder], store=Path(folder) / "s", precision=precision, probe=probe or Ridge(), floors=())
         [answer] = result.answers.itertuples()
@@ -92,7 +105,10 @@ def flash_null(
                 "differences_covered": (others.difference.abs() <= others.half_width).sum(),
             }
         )  # fmt: skip
-    return _counted(pd.DataFrame(lines), ["any_look", "answer", "tied", "differences", "differences_covered"])
+    counts = ["any_look", "answer", "tied", "differences", "differences_covered"]
+    return _counted(
+        pd.DataFrame(lines), counts, by="n" if size == 1 else "looks"
+    )  # whole groups do not fill parts to the same size
 
 
 def folds_null(
@@ -117,9 +133,9 @@ def folds_null(
     return _counted(pd.DataFrame(lines), ["tied"])
 
 
-def _counted(frame: pd.DataFrame, counts: Sequence[str]) -> dict[str, float]:
+def _counted(frame: pd.DataFrame, counts: Sequence[str], by: str = "n") -> dict[str, float]:
     true = np.average(frame["all"], weights=frame.n)  # looks differ in size, and larger samples train better probes
-    by_size = frame.groupby("n")["all"].transform("mean")
+    by_size = frame.groupby(by)["all"].transform("mean")
     rates: dict[str, float] = {"runs": len(frame)} | {name: int(frame[name].sum()) for name in counts}
     rates["covered"] = int(((frame.low <= by_size) & (by_size <= frame.high)).sum())
     rates |= {"accuracy": float(true), "bias": 100 * float((frame.accuracy - by_size).mean())}

@@ -71,6 +71,7 @@ FLASH = {
     "flash: a task's separated layers": (ERROR, "tied"),
     "flash: interval of the accuracy": (COVERED, "covered"),
 }
+IN_GROUPS = {statement.replace("flash:", "flash with groups:"): count for statement, count in FLASH.items()}
 MARK = {"above every floor (no †)": (ERROR, "false")}
 SETTINGS = [
     Setting("no layer of seven better; 500/300/500, d = 40, fast", fixed_splits, 600, FIXED, {"sizes": (500, 300, 500)}),
@@ -97,6 +98,8 @@ SETTINGS = [
       for k, runs in ((7, 200), (13, 150), (25, 100))),
     Setting("no layer of seven better; 2,560 sentences, d = 384, preset flash", flash_null, 40, FLASH,
             {"n_layers": 7, "d": 384, "probe": "flash"}),
+    *(Setting(f"no layer of seven better; {k} groups of 20 sentences, d = 8, ridge", flash_null, 100, IN_GROUPS,
+              {"n_layers": 7, "d": 8, "sentences": 20 * k, "size": 20}) for k in (12, 40)),
     *(Setting(about, floor_mark, runs, MARK, {"kind": kind} | more) for kind, about, runs, more in (
         ("majority", "layers of noise, floor majority, d = 40", 200, {}),
         ("static", "every layer as good as layer 0, floor static, d = 40", 200, {}),

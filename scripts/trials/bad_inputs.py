@@ -42,7 +42,7 @@ def run(*words: str, patch: str = "") -> tuple[int, str]:
 
 def main(out: Path, only: int | None = None) -> None:
     home = Path(tempfile.mkdtemp())
-    root = grammar_tasks(home / "g", n=300)
+    root = grammar_tasks(home / "g", n=400)
     file = root / "bigram_shift.txt"
     whole = file.read_text()
     small = ["data=senteval", f"data.root={root}", "layer=1", "pooling=mean", "floors=majority", "controls=none"]

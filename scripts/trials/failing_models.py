@@ -158,7 +158,7 @@ def main(out: Path) -> None:
     torch.set_num_threads(1)  # a fork has none of its parent's threads, and would wait for them for ever
     report._pictures = lambda *given: []
     home = Path(tempfile.mkdtemp())
-    (home / "data").symlink_to(grammar_tasks(home / "grammar", n=300))
+    (home / "data").symlink_to(grammar_tasks(home / "grammar", n=400))
     rows = {name: [line.split("\t") for line in (home / "data" / f"{name}.txt").read_text().splitlines()]
             for name in ("bigram_shift", "past_present")}  # fmt: skip
     words = sorted({word for task in rows.values() for _, _, text in task for word in text.split()})
@@ -205,13 +205,13 @@ def user_function(transcript: Transcript, rows: dict, words: list[str]) -> None:
     transcript.command("report", str(folder))
     transcript.tables(folder)
     key = re.search(r"failed (\w{20})", status)[1]
-    transcript.command("explain", key, "--dir", "out", show=explained("status", "error", "rows"))
+    transcript.command("explain", key, "--json", "--dir", "out", show=explained("status", "error", "rows"))
     write_table(table)
     transcript.text("The word is there now. The next run tries the failed cell again, and only that:")
     transcript.command(*run)
     transcript.command("status", str(folder))
     fields = ("status", "details.encoder.extracted_with", "details.versions", "details.processor")
-    transcript.command("explain", key, "--dir", "out", show=explained(*fields))
+    transcript.command("explain", key, "--json", "--dir", "out", show=explained(*fields))
 
 
 def write_table(table: dict[str, float]) -> None:
@@ -232,7 +232,7 @@ def hugging_face(transcript: Transcript, words: list[str]) -> None:
         status = transcript.command("status", "out/runs/bert")
         transcript.tables(Path("out/runs/bert"))
         key = re.search(r"failed (\w{20})", status)[1]
-        transcript.command("explain", key, "--dir", "out", show=explained("status", "error", "rows"))
+        transcript.command("explain", key, "--json", "--dir", "out", show=explained("status", "error", "rows"))
     transcript.text("The same command with the model as it should be, and the same run:")
     transcript.command(*run)
     transcript.command("status", "out/runs/bert")

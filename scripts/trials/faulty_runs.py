@@ -45,7 +45,7 @@ class Trials:
         self.home, self.rng = home, random.Random()
         torch.set_num_threads(1)  # a fork has no threads of its parent, and would wait for them for ever
         threadpool_limits(1)
-        self.data = grammar_tasks(home / "grammar", n=300)
+        self.data = grammar_tasks(home / "grammar", n=400)
         plain = store.extract
 
         def logged(encoder, items, *rest):
@@ -146,14 +146,14 @@ class Trials:
         folder, log = self.home / "at-once", self.home / "computed.log"
         shutil.rmtree(folder, ignore_errors=True)
         log.write_text("")
-        os.environ[LOG], plain, evaluate._announce = str(log), evaluate._announce, lambda *given: None
+        os.environ[LOG], plain, evaluate.announce = str(log), evaluate.announce, lambda *given: None
         pids = []
         for k in range(processes):
             pair = f"task={TASKS[k % 3]},{TASKS[(k + 1) % 3]}"
             pids.append(self.start(folder, *([] if alike else [pair]), name=f"r{k}"))
         codes = [self.wait(pid) for pid in pids]
         del os.environ[LOG]
-        evaluate._announce = plain
+        evaluate.announce = plain
         texts = self.sentences(self.whole)
         computed = log.read_text().splitlines()
         good = codes == [0] * processes and store.Store(folder / "store").verify()[1] == []

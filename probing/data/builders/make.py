@@ -20,7 +20,7 @@ import json
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import numpy as np
 
 from probing.data.builders import coordination, semantic, surface, syntactic, ud
 from probing.data.builders.sampling import SHARES, Built, LeftOut, Options
+from probing.data.builders.sharing import share_sentences
 from probing.data.grammar import grammar, lexicon, phrases
 from probing.data.readers import parsed
 from probing.data.readers.parsed import Sentence
@@ -60,6 +61,7 @@ UD = tuple(
     "ud_odd_man_out ud_coordination_inversion".split()
 )
 SHORTEST, LONGEST = 5, 28
+SHORT, OF_ANY_LENGTH = 14, ("sentence_length", "tree_depth", "coordination_inversion")
 LEFT_OUT = "left_out.json"
 ENDINGS = (".txt", ".groups.txt", ".card.json")
 MIN_PER_SPLIT = 30  # the 95 % interval of a share of 30 sentences is ±18 points wide
@@ -75,6 +77,7 @@ def make_tasks(
     source_sha256: str = "",
     tasks: Sequence[str] | None = None,
     min_per_split: int = MIN_PER_SPLIT,
+    sizes: Mapping[str, int] | None = None,
 ) -> dict[str, dict[str, Any] | str]:
     """Make tasks and write them, one after the other; each file is written whole or not at all.
 
@@ -88,6 +91,9 @@ def make_tasks(
         min_per_split: sentences that every class must have in each of train, dev and test after filters and balancing,
             else the task is not made. Tasks with classes by frequency (lengths, depths, top structures) drop rare classes first,
             word_content counts all its words together.
+        sizes: about so many rows in the splits tr, va and te, with sentences that tasks share (`sharing`), in place of 80/10/10;
+            the bytes of a task then depend on the other tasks. Word content has 100 words; tasks in which length plays no
+            part have sentences of at most 14 tokens.
 
     Returns:
         for each task its card, or the reason why it was not made.
@@ -114,33 +120,63 @@ def make_tasks(
     out.mkdir(parents=True, exist_ok=True)
     kept, common = prepared(sentences)
     official = bool(kept) and all(s.split for s in kept) and {s.split for s in kept} == set(SHARES)
+    options = Options(min_per_split, official)
+    if sizes is not None:
+        options = Options(min_per_split, False, words=100, per_word=max(10, -(-sum(sizes.values()) // 100)))
     result: dict[str, dict[str, Any] | str] = {}
+    built: dict[str, Built] = {}
     for name in names:
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         try:
-            built = BUILDERS[name](kept, rng, Options(min_per_split, official))
+            built[name] = _built(name, kept, seed, options, sizes)
         except LeftOut as reason:
             result[name] = str(reason)
             for ending in ENDINGS:
                 (out / f"{name}{ending}").unlink(missing_ok=True)
-            continue
-        card = card_of(name, built)
+    if sizes is not None:
+        built = share_sentences(built, sizes, np.random.default_rng(seed))
+    for name, task in built.items():
+        card = card_of(name, task)
         card |= {"corpus": common, "language": language, "source": source, "source_sha256": source_sha256}
         card |= {"seed": seed, "min_per_split": min_per_split}
-        text = "".join(f"{row.split}\t{row.label}\t{' '.join(row.tokens)}\n" for row in built.rows)
+        text = "".join(f"{row.split}\t{row.label}\t{' '.join(row.tokens)}\n" for row in task.rows)
         card["file_sha256"] = hashlib.sha256(text.encode()).hexdigest()
         for ending in (".txt", ".groups.txt"):  # removed first: a task's file never lies beside the groups of an older one
             (out / f"{name}{ending}").unlink(missing_ok=True)
         write(f"{name}.card.json", json.dumps(card, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
         if card["groups"]:
-            write(f"{name}.groups.txt", "".join(f"{row.group}\n" for row in built.rows))
+            write(f"{name}.groups.txt", "".join(f"{row.group}\n" for row in task.rows))
         write(f"{name}.txt", text)
         result[name] = card
+    result = {name: result[name] for name in names}
     reasons = {name: card for name, card in result.items() if isinstance(card, str)}
     (out / LEFT_OUT).unlink(missing_ok=True)
     if reasons:
         write(LEFT_OUT, json.dumps(reasons, indent=1, ensure_ascii=False) + "\n")
     return result
+
+
+def left_out(folder: Path) -> dict[str, str]:
+    """Why tasks of a folder of `make_tasks` were not made: task -> reason."""
+    path = folder / LEFT_OUT
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _built(name: str, kept: Sequence[Sentence], seed: int, options: Options, sizes: Mapping[str, int] | None) -> Built:
+    """The task from all sentences; with `sizes` from short ones where length plays no part (their vectors cost less), and from the
+    first quarter or half of them if that gives rows enough."""
+    if sizes is not None and name not in OF_ANY_LENGTH:
+        kept = [s for s in kept if len(s.tokens) <= SHORT]
+    for part in (1,) if sizes is None else (4, 2, 1):
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        try:
+            built = BUILDERS[name](kept[: len(kept) // part], rng, options)
+        except LeftOut:
+            if part == 1:
+                raise
+        else:
+            if sizes is None or len(built.rows) >= sum(sizes.values()):
+                break
+    return built
 
 
 def prepared(sentences: Sequence[Sentence]) -> tuple[list[Sentence], dict[str, int]]:
@@ -186,14 +222,15 @@ def card_of(name: str, built: Built) -> dict[str, Any]:
     }
 
 
-def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000) -> Path:
+def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000, sizes: Mapping[str, int] | None = None) -> Path:
     """The folder of the ten tasks from the built-in grammar, made below `root` unless it is there, whole and unchanged.
 
     Its name carries n, seed and a hash of the code that made it; `manifest.json` carries the hash of every file. Below 5,000
-    sentences, for trials, a split may have fewer than `MIN_PER_SPLIT` of a class: n / 160, at least 7.
+    sentences, for trials, a split may have fewer than `MIN_PER_SPLIT` of a class: n / 160, at least 7. `sizes`: see `make_tasks`.
     """
     root = Path(root).expanduser()
-    folder = root / f"grammar-{n}-{seed}-{code_sha256()[:12]}"
+    drawn = "" if sizes is None else "-" + "-".join(map(str, sizes.values()))
+    folder = root / f"grammar-{n}-{seed}{drawn}-{code_sha256()[:12]}"
     if whole(folder):
         return folder
     if folder.exists():
@@ -201,9 +238,9 @@ def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000) -> Path:
     corpus = grammar.corpus(n, seed)
     try:
         with atomic(folder) as temporary:
-            least = min(MIN_PER_SPLIT, max(7, n // 160))
+            least = min(MIN_PER_SPLIT if sizes is None else 2 * MIN_PER_SPLIT, max(7, n // 160))
             about = {"source": corpus.name, "source_sha256": corpus.sha256}
-            make_tasks(corpus.sentences, temporary, **about, seed=seed, min_per_split=least)
+            make_tasks(corpus.sentences, temporary, **about, seed=seed, min_per_split=least, sizes=sizes)
             files = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
             manifest = {"source": "grammar", "n": n, "seed": seed, "files": files}
             (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")

@@ -61,10 +61,18 @@ class Built:
 
 @dataclass(frozen=True)
 class Options:
-    """Options of all builders: the fewest sentences of a class in a split, and whether the corpus' own splits are used."""
+    """Options of all builders.
+
+    Attributes:
+        min_per_split: the fewest sentences of a class in a split.
+        official: whether the corpus' own splits are used.
+        words, per_word: most target words of word content, and the fewest sentences of each.
+    """
 
     min_per_split: int
     official: bool
+    words: int = 1000
+    per_word: int = 10
 
     @property
     def split(self) -> str:

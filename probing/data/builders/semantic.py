@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
@@ -231,17 +231,20 @@ def replacements(
                 after[padded[i - 1], ks[i]].add(padded[i])
                 before[padded[i + 1], ks[i]].add(padded[i])
                 places.append((number, i, padded[i - 1 : i + 2], ks[i]))
-    forms: dict[int, dict[int, list[str]]] = defaultdict(dict)
-    for number, i, (left, old, right), tag in places:
-        pair = bigrams[left, old], bigrams[old, right]
-        likely = [
+
+    @cache
+    def likely(left: str, old: str, right: str, tag: str) -> list[str]:
+        a, b = bigrams[left, old], bigrams[old, right]
+        return sorted(
             new
             for new in after[left, tag] & before[right, tag]
-            if new.lower() != old.lower()
-            and all(a <= 2 * b and b <= 2 * a for a, b in zip(pair, (bigrams[left, new], bigrams[new, right]), strict=True))
-        ]
-        if likely:
-            forms[number][i] = sorted(likely)
+            if a <= 2 * bigrams[left, new] <= 4 * a and b <= 2 * bigrams[new, right] <= 4 * b and new.lower() != old.lower()
+        )
+
+    forms: dict[int, dict[int, list[str]]] = defaultdict(dict)
+    for number, i, around, tag in places:
+        if new := likely(*around, tag):
+            forms[number][i] = new
     return dict(forms)
 
 

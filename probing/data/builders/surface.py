@@ -18,8 +18,7 @@ from probing.data.builders.sampling import Built, LeftOut, Options, Row, balance
 from probing.data.readers.parsed import Sentence
 
 BINS = ((5, 8), (9, 12), (13, 16), (17, 20), (21, 25), (26, 28))
-WORDS, OFFSET = 1000, 2000
-WORD_LEAST = 10
+WORDS, OFFSET = 1000, 2000  # of the paper
 OFFSETS = (2000, 1500, 1000, 700, 500, 400, 300, 200, 150, 100, 70, 50, 30)
 
 
@@ -39,7 +38,7 @@ def sentence_length(sentences: Sequence[Sentence], rng: np.random.Generator, opt
 
 
 def word_content(sentences: Sequence[Sentence], rng: np.random.Generator, options: Options) -> Built:
-    """Which of the target words a sentence holds; a word has at least `WORD_LEAST` sentences of its own."""
+    """Which of the target words a sentence holds; a word has at least `options.per_word` sentences of its own."""
     lowered = [tuple(token.lower() for token in s.tokens) for s in sentences]
     counts = Counter(token for tokens in lowered for token in tokens)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
@@ -48,16 +47,17 @@ def word_content(sentences: Sequence[Sentence], rng: np.random.Generator, option
     word = np.array([rank[token] for tokens in lowered for token in tokens], dtype=np.int64)  # its rank
     best: tuple[int, dict[int, list[int]]] = (0, {})
     for offset in OFFSETS:
-        words = [w for w in ranked[offset:] if len(w) >= 4 and any(map(str.isalpha, w)) and counts[w] >= WORD_LEAST][:WORDS]
-        usable = usable_words(np.array([rank[w] for w in words], dtype=np.int64), sentence, word)
+        words = [w for w in ranked[offset:] if len(w) >= 4 and any(map(str.isalpha, w)) and counts[w] >= options.per_word]
+        targets = np.array([rank[w] for w in words[: options.words]], dtype=np.int64)
+        usable = usable_words(targets, sentence, word, options.per_word)
         if len(usable) > len(best[1]):
             best = offset, usable
-        if len(usable) == WORDS:
+        if len(usable) == options.words:
             break
     offset, usable = best
     if len(usable) < 2:
         raise LeftOut(
-            f"too small: fewer than two words from rank 31 on have {WORD_LEAST} sentences of their own; give a larger corpus"
+            f"too small: fewer than two words from rank 31 on have {options.per_word} sentences of their own; give a larger corpus"
         )
     seeded = replace(options, official=False, min_per_split=1)
     candidates = [Row.of(sentences[i], ranked[k]) for k, rows in usable.items() for i in rows]
@@ -79,13 +79,13 @@ def word_content(sentences: Sequence[Sentence], rng: np.random.Generator, option
             "classes in the paper": WORDS,
             "rank offset": offset,
             "rank offset in the paper": OFFSET,
-            "sentences per word, at least": WORD_LEAST,
+            "sentences per word, at least": options.per_word,
         },
     )
 
 
-def usable_words(targets: np.ndarray, sentence: np.ndarray, word: np.ndarray) -> dict[int, list[int]]:
-    """Target word -> sentences that hold it once and no other; words with fewer than `WORD_LEAST` drop out, rarest first.
+def usable_words(targets: np.ndarray, sentence: np.ndarray, word: np.ndarray, least: int) -> dict[int, list[int]]:
+    """Target word -> sentences that hold it once and no other; words with fewer than `least` of them drop out, rarest first.
 
     Args:
         targets: ranks of words, shape (w,).
@@ -98,7 +98,7 @@ def usable_words(targets: np.ndarray, sentence: np.ndarray, word: np.ndarray) ->
         alone = np.bincount(sentence[hit], minlength=1)[sentence[hit]] == 1
         held = sentence[hit][alone], word[hit][alone]
         counts = np.bincount(held[1], minlength=len(is_target))[targets]  # (w,)
-        poor = [k for k in np.lexsort((targets, counts)) if is_target[targets[k]] and counts[k] < WORD_LEAST]
+        poor = [k for k in np.lexsort((targets, counts)) if is_target[targets[k]] and counts[k] < least]
         if not poor:
             sentences_of: dict[int, list[int]] = {k: [] for k in targets[is_target[targets]].tolist()}
             for i, k in zip(*(part.tolist() for part in held), strict=True):

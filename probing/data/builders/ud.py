@@ -131,11 +131,11 @@ def feature_task(
             labelled.append((sentence, value, tree.forms[word].lower()))
     present = {label for _, label, _ in labelled}
     missing = [value for value, label in labels.items() if label not in present]
+    lacking = " or ".join(f"{feature}={value}" for value in missing)
+    if missing and {value for _, value in frequency} == set(labels.values()):
+        raise LeftOut(f"too small: no such word carries {lacking}, though other words do; give a larger corpus")
     if missing:
-        raise LeftOut(
-            f"no such word carries {' or '.join(f'{feature}={value}' for value in missing)}: this corpus, or its language, does "
-            "not mark the contrast there"
-        )
+        raise LeftOut(f"no such word carries {lacking}: this corpus, or its language, does not mark the contrast there")
     return form_task(labelled, frequency, about, rng, options)
 
 

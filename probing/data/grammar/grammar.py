@@ -20,7 +20,7 @@ from probing.errors import DataError
 
 BINS = ((5, 8), (9, 12), (13, 16), (17, 20), (21, 25), (26, 28))
 PATTERNS = {
-    "plain": 22, "clauses": 9, "clauses_comma": 8, "PP": 4, "ADVP": 4, "CC": 3, "CC ADVP": 2.5, "adverb": 4,
+    "plain": 22, "clauses": 18, "clauses_comma": 16, "PP": 4, "ADVP": 4, "CC": 3, "CC ADVP": 2.5, "adverb": 4,
     "SBAR": 4, "SBAR ,": 2, "IN": 2.5, "RB": 2.5, "imperative": 4, "why": 3.5, "who": 3.5, "VBD": 3, "VBZ": 2.5,
     "MD": 2.5, "fragment": 2.5, "NP": 3, "gerund": 2.5, "SBAR imperative": 2.5, "ADVP imperative": 2, "INTJ": 1,
     "VBP": 1.5, "CC PP": 1, "PP imperative": 1, "CC imperative": 1,
@@ -136,7 +136,8 @@ class Grammar(Phrases):
         subject, kind, number = self.subject(share)
         first = phrase("S", subject, self.predicate(kind, number, share - len(subject.leaves())))
         left = max(2, budget - len(first.leaves()))
-        second = phrase("S", *(self.clause_about(kind, number, left) if self.chance(0.6) else self.clause(left)))
+        with self.own_tense():
+            second = phrase("S", *(self.clause_about(kind, number, left) if self.chance(0.6) else self.clause(left)))
         joint = (leaf(",", ","),) if comma else ()
         return phrase("S", first, *joint, leaf("CC", self.pick(("and", "but", "or", "and"))), second, leaf(".", "."))
 

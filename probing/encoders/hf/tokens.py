@@ -51,12 +51,13 @@ class Sentence(NamedTuple):
 class Tokens:
     """The tokenizer of a folder; where there is a tokenizer.json, the ids are those of this file, not of the library's class.
 
-    `input_names` gives the names of the model's inputs; it is called when the first text is tokenized.
+    `input_names` gives the names of the model's inputs; it is called when the first text is tokenized. `bare`: no special tokens
+    are added, as a chat template writes them. `trust`: Python code of the folder may be run.
     """
 
-    def __init__(self, name: str, folder: Path, input_names: Callable[[], frozenset[str]]):
-        self.name, self.folder, self._input_names = name, folder, input_names
-        self.tokenizer = load_tokenizer(folder)
+    def __init__(self, name: str, folder: Path, input_names: Callable[[], frozenset[str]], bare: bool = False, trust: bool = False):
+        self.name, self.folder, self._input_names, self._special = name, folder, input_names, not bare
+        self.tokenizer = load_tokenizer(folder, trust)
         self._file = tokenizer_file(folder)
         self._compare(SAMPLES)
 
@@ -79,10 +80,13 @@ class Tokens:
 
     def word_ids(self, texts: Sequence[str], length: int | None) -> list[list[int | None]]:
         """The word of `text.split()` that each token lies in, by character offsets."""
+        return [words_of_spans(text, pairs) for text, pairs in zip(texts, self.spans(texts, length), strict=True)]
+
+    def spans(self, texts: Sequence[str], length: int | None) -> list[list[tuple[int, int]]]:
+        """Character spans of the tokens; raises EncoderError for a tokenizer that gives none."""
         if not self.tokenizer.is_fast and self._file is None:
             raise EncoderError(f"{self.name}: tokens cannot be aligned with words: its tokenizer gives no character offsets")
-        spans = self._encoded(texts, length, ("offset_mapping",))["offset_mapping"]
-        return [words_of_spans(text, pairs) for text, pairs in zip(texts, spans, strict=True)]
+        return self._encoded(texts, length, ("offset_mapping",))["offset_mapping"]
 
     @cached_property
     def added(self) -> int:
@@ -98,14 +102,15 @@ class Tokens:
         """`input_ids` and the inputs `names`: for each text a list with an entry for each token."""
         with foreign(f"{self.name}: its tokenizer"):
             if self._file is None:
-                how = {"truncation": True, "max_length": length} if length else {}
+                how: dict[str, Any] = {"truncation": True, "max_length": length} if length else {}
                 how |= {"return_token_type_ids": True} if "token_type_ids" in names else {}
+                how |= {} if self._special else {"add_special_tokens": False}
                 return self.tokenizer(list(texts), verbose=False, return_offsets_mapping="offset_mapping" in names, **how)
             if length:
                 self._file.enable_truncation(length, direction=self.tokenizer.truncation_side)
             encode = self._file.encode_batch if "offset_mapping" in names else self._file.encode_batch_fast
             try:
-                encodings = encode(list(texts))
+                encodings = encode(list(texts), add_special_tokens=self._special)
             finally:
                 self._file.no_truncation()
         return {name: [getattr(encoding, _OF_FILE[name]) for encoding in encodings] for name in ("input_ids", *names)}

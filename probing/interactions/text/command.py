@@ -6,9 +6,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import isnan
+from pathlib import Path
 
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
+from probing.interactions.exchange import write_values
 from probing.interactions.intervals import EXACT_ROWS, planned_rows
 from probing.interactions.options import Estimator, Masking
 from probing.interactions.text.game import TextGame, TextInteraction, drawn, seconds_per_row, text_interactions
@@ -32,6 +34,7 @@ class Interact:
     method: str = "exact"
     budget: int | None = None
     seed: int = 0
+    shapiq: str | None = None
 
     def run(self, encoder: Encoder) -> str:
         """The text that the command prints; ConfigError for a mistake in the options, or a sentence that is too long."""
@@ -45,6 +48,9 @@ class Interact:
         with bar("model rows", planned) as game.advance:
             interactions, rows = text_interactions(game, (start, stop), estimator)
         words = game.sentence.words
+        if self.shapiq is not None:
+            about = {"encoder": encoder.name, "words": list(words), "value": game.value, "masking": game.sentence.masking}
+            info(f"{self.shapiq}: {len(write_values(game, game.columns, Path(self.shapiq).expanduser(), about))} files for shapiq")
         of = f"{game.value} of class" if game.head else f"v_f, {game.value}"
         lines = [
             f"{encoder.name}: {' '.join(words)}",

@@ -175,7 +175,8 @@ def _run(games: Sequence[TextGame], coalitions: Coalitions) -> Values:
 def _pooled(layers: list[torch.Tensor], states: States, numbers: Sequence[int], pooling: str) -> list[torch.Tensor]:
     """Pooled vectors (batch, dims[l]) of some layers, float64; zero for a sentence without a state that counts."""
     backward = None if states.backward is None else [states.backward[k] for k in numbers]
-    vectors = [x.double() for x in pool(States(layers, states.mask, backward), pooling)]
+    own = {name: [vectors[k] for k in numbers] for name, vectors in states.vectors.items()}
+    vectors = [x.double() for x in pool(States(layers, states.mask, backward, own), pooling)]
     if pooling in ("cls", "sentence"):
         return vectors
     return [x.masked_fill(~states.mask.any(1, keepdim=True), 0.0) for x in vectors]

@@ -1,0 +1,84 @@
+"""`probing explain`, and the run that `status` and `report` take if none is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from probing.errors import ConfigError, DataError, did_you_mean
+
+
+def newest(home: Path, names: Sequence[str] = ("run.json",)) -> Path:
+    """The folder of the run in `home` that was started last.
+
+    Args:
+        names: files that mark a run: run.json, or manifest.json of a study.
+
+    Raises:
+        DataError: there is none.
+    """
+    marks = [path for name in names for path in home.glob(f"runs/*/{name}")]
+    if not marks:
+        raise DataError(f"{home} holds no run: name the folder of one, such as {home}/runs/NAME, or make one with probing run")
+    return max(marks, key=lambda path: (path.stat().st_mtime_ns, str(path))).parent
+
+
+def explain(key: str, home: Path, whole: bool) -> str:
+    """The card of a cell; `whole`: its record as JSON, with the rows that show it.
+
+    Args:
+        key: of a cell in `home`, or its beginning.
+    """
+    from probing.evaluation.runs import rows_that_show
+    from probing.report.card import card_of, text_of
+    from probing.store.results import ResultStore
+
+    record = ResultStore(home / "cells").find(key)
+    measured = record.pop("rows", None) or [record.pop("row")]  # `row`: of an earlier version
+    shown = rows_that_show(record["key"], home)
+    if whole:
+        return json.dumps(record | {"measured": measured, "rows": shown}, indent=1, ensure_ascii=False)
+    return f"{text_of(card_of(record | {'rows': measured}, shown))}\nall       probing explain {record['key'][:10]} --json"
+
+
+def explain_best(task: str, encoder: str | None, folder: Path, whole: bool) -> str:
+    """The cards of the dev-best layers of a task in a run: one for each encoder and probe.
+
+    Raises:
+        ConfigError: no such task or encoder in the run.
+        DataError: nothing of it is finished.
+    """
+    from probing.evaluation.runs import Run
+    from probing.report.card import text_of
+    from probing.report.summary import verdict
+
+    run = Run.read(folder)
+    table = run.table().of_measure("probe")
+    titles = dict(zip(table.frame.paper_name, table.frame.task, strict=True))
+    name = _known("task", titles.get(task, task), table.tasks)
+    encoders = table.encoders if encoder is None else [_known("encoder", encoder, table.encoders)]
+    from probing.report.summary import lines_of
+
+    of_task = replace(table, frame=table.frame[table.frame.task == name].reset_index(drop=True))
+    best = of_task.best()
+    best = best[best.encoder.isin(encoders)].reset_index(drop=True) if len(best) else best
+    texts: list[Any] = []
+    for line in lines_of(of_task, best, [""] * len(best)) if len(best) else ():
+        home = run.folder.resolve().parents[1] if run.folder.resolve().parent.name == "runs" else run.cells.root.parent
+        if not line.row.cell:
+            texts.append(f"{name}, {line.row.encoder}: {verdict(line)}")
+            continue
+        text = explain(line.row.cell, home, whole)
+        texts.append(text if whole else text_of([("best", f"{line.row.encoder}, {line.row.probe}: {verdict(line)}")]) + f"\n{text}")
+    if not texts:
+        raise DataError(f"{folder} has no probe of {name}")
+    return "\n\n".join(texts)
+
+
+def _known(what: str, given: str, allowed: Sequence[str]) -> str:
+    if given not in allowed:
+        raise ConfigError(f"no {what} {given!r} in this run{did_you_mean(given, allowed)} (allowed: {', '.join(allowed)})")
+    return given

@@ -1,0 +1,67 @@
+"""The main table of a run on a terminal: one line for each task and encoder, with a curve over layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from probing.evaluation.table import ResultTable
+from probing.report.summary import MARKS, Line, percent
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def terminal(table: ResultTable, lines: Sequence[Line]) -> str:
+    """The lines as aligned text in percent, a line that says how many are above every floor, and the marks that occur.
+
+    The bars show the test accuracy of the layers at the line's pooling, from the lowest to the highest, which stand beside them.
+    """
+    shown = [name for name in ("encoder", "probe") if len({line.values.get(name) for line in lines}) > 1]
+    rows = [["task", *shown, "accuracy", "95 %", "layer", "layers", "lowest-highest", "not separated from it", "best floor"]]
+    for line in lines:
+        curve = _curve(table, line)
+        known = [value for value in curve if not np.isnan(value)]
+        floor = f"{line.best_floor} {line.floors[line.best_floor].text}" if line.best_floor else ""
+        rows.append(
+            [
+                *(line.values.get(name, "") for name in ("task", *shown, "accuracy", "95 % interval", "layer")),
+                sparkline(curve),
+                f"{percent(min(known))}-{percent(max(known))}" if known else "",
+                line.values["not separated from it"],
+                floor,
+            ]
+        )
+    if not lines:
+        return ""
+    judged = [line.row.beats_floors for line in lines if not pd.isna(line.row.beats_floors)]
+    notes = [f"{sum(map(bool, judged))} of {len(judged)} lines are above every floor."] if judged else []
+    text = "".join(value for line in lines for value in (line.values["accuracy"], *(floor.text for floor in line.floors.values())))
+    notes += [f"{mark} {about.meaning}" for mark, about in MARKS.items() if mark in text]
+    return "\n".join([*_aligned(rows), "", *notes, ""])
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A bar for each value, from the lowest bar for the smallest to the full one for the largest; NaN is a blank.
+
+    >>> sparkline([0.2, 0.4, 0.3]), sparkline([0.5, 0.5]), sparkline([])
+    ('▁█▄', '▁▁', '')
+    """
+    low, high = (np.nanmin(values), np.nanmax(values)) if len(values) and not np.isnan(values).all() else (0.0, 0.0)
+    steps = [np.nan if np.isnan(value) else (value - low) / ((high - low) or 1) * (len(BARS) - 1) for value in values]
+    return "".join(" " if np.isnan(step) else BARS[round(step)] for step in steps)
+
+
+def _curve(table: ResultTable, line: Line) -> list[float]:
+    """Mean test accuracy by layer at the line's pooling (0-1); NaN where a layer is not measured."""
+    if not line.row.seeds:
+        return []
+    where = {name: getattr(line.row, name) for name in ("task", "encoder", "probe", "n_train", "pooling")}
+    means = table.where(role="probe", **where).groupby("layer").accuracy.mean()
+    return [float(means.get(layer, np.nan)) for layer in range(int(means.index.max()) + 1)]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
