@@ -4,8 +4,6 @@
 # Large language models are probed like any other transformers model: `encoder=hf encoder.name=FOLDER_OR_HUB_ID`. To stay
 # offline we make a tiny Llama with random weights; replace the folder by the name of a model that you have. Its numbers mean
 # nothing.
-#
-# <!-- TODO(models): chat templates, the state at a chosen token, PEFT adapters, 8- and 4-bit -->
 # %%
 import logging
 
@@ -50,5 +48,22 @@ print((100 * table.pivot("pooling", "layer", role="probe", task="subj_number")).
 print(table.best()[["layer", "pooling", "accuracy", "random", "beats_floors", "floor"]].round(3).to_string(index=False))
 
 # %% [markdown]
+# A chat model has read turns, not bare sentences. With `chat=True` each sentence is the user's turn of the tokenizer's template,
+# here one that we make up. `span="sentence"` leaves the template's tokens out of the poolings: `last` is then the state at the
+# sentence's last token; with `span="all"`, the default, it is that at the end of the template, where the answer begins.
+# %%
+own = PreTrainedTokenizerFast.from_pretrained("tiny-llama")
+own.chat_template = "user : {{ messages[0]['content'] }}{% if add_generation_prompt %} assistant :{% endif %}"
+own.save_pretrained("tiny-llama")
+for span in ("all", "sentence"):
+    chat = load_encoder("hf", name="tiny-llama", chat=True, span=span)
+    [item], _ = chat.tokenize(["the dog barks ."])
+    print(chat.name, "reads", len(item), "tokens")
+
+# %% [markdown]
+# Further options are `encoder.prompt`, `encoder.adapter` (LoRA and the like), `encoder.quantization` and, for models that bring
+# code, `encoder.trust_remote_code`: see [how-tos](../howto.md#another-encoder). Checkpoints of one training are a sweep:
+# `probing run -m encoder=hf encoder.name=HUB_ID encoder.revision=step1000,step2000`.
+#
 # An untrained network is no better than its random twin, as it must be. For a real model `probing run encoder=hf
 # encoder.name=FOLDER pooling=mean,last encoder.dtype=bfloat16` is the same measurement; `encoder.device=cuda` uses a GPU.

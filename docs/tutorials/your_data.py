@@ -4,8 +4,6 @@
 # A task is sentences with labels in three splits: train, dev and test. Two files make one: the sentences, and a card that says
 # what they are. We make a task of our own, *is the sentence a question?*, and probe an untrained network on it, which needs no
 # download.
-#
-# <!-- TODO(data-sources): DataFrame, datasets, parquet and csv as sources -->
 # %%
 import logging
 import random
@@ -62,6 +60,23 @@ except DataError as error:
     print(error)
 
 # %% [markdown]
+# Rows that are in a data set of the package `datasets` need no files of ours. Equal rows make an equal task, so that its results
+# are the same:
+# %%
+from datasets import Dataset, DatasetDict
+
+from probing.data.task import Task
+
+parts = {
+    name: Dataset.from_dict({"text": list(split.texts), "label": [task.classes[k] for k in split.labels]})
+    for name, split in task.splits.items()
+}
+print(Task.from_dataset(DatasetDict(parts), name="question").sha256 == task.sha256)
+
+# %% [markdown]
+# On the command line a data set of the hub, a folder, parquet, CSV or JSON is `data=hf data.path=…`: see
+# [data in, results out](../data.md).
+#
 # Now the table. The encoder is an LSTM with random weights.
 # %%
 encoder = load_encoder("lstm", hidden=64, embedding_dim=64)
