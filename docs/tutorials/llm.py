@@ -48,6 +48,9 @@ print((100 * table.pivot("pooling", "layer", role="probe", task="subj_number")).
 print(table.best()[["layer", "pooling", "accuracy", "random", "beats_floors", "floor"]].round(3).to_string(index=False))
 
 # %% [markdown]
+# An untrained network is no better than its random twin, as it must be. For a real model `probing run encoder=hf
+# encoder.name=FOLDER pooling=mean,last encoder.dtype=bfloat16` is the same measurement; `encoder.device=cuda` uses a GPU.
+#
 # A chat model has read turns, not bare sentences. With `chat=True` each sentence is the user's turn of the tokenizer's template,
 # here one that we make up. `span="sentence"` leaves the template's tokens out of the poolings: `last` is then the state at the
 # sentence's last token; with `span="all"`, the default, it is that at the end of the template, where the answer begins.
@@ -64,6 +67,3 @@ for span in ("all", "sentence"):
 # Further options are `encoder.prompt`, `encoder.adapter` (LoRA and the like), `encoder.quantization` and, for models that bring
 # code, `encoder.trust_remote_code`: see [how-tos](../howto.md#another-encoder). Checkpoints of one training are a sweep:
 # `probing run -m encoder=hf encoder.name=HUB_ID encoder.revision=step1000,step2000`.
-#
-# An untrained network is no better than its random twin, as it must be. For a real model `probing run encoder=hf
-# encoder.name=FOLDER pooling=mean,last encoder.dtype=bfloat16` is the same measurement; `encoder.device=cuda` uses a GPU.
