@@ -63,5 +63,5 @@ from probing.report.figures import curves
 Path("layers.svg").write_text(curves(table, "fast", "mean"), encoding="utf-8")
 
 # %% [markdown]
-# On the command line this is `probing run task=agent.yaml data=senteval data.root=data pooling=mean controls=permuted`; it also
-# writes `table.md`, `report.html` and LaTeX. Next: [your own data](your_data.md).
+# On the command line this is `probing run task=agent.yaml data=senteval data.root=data pooling=mean controls=permuted`; it
+# prints the table, and writes `table.md`, `report.html` and LaTeX. Next: [your own data](your_data.md).

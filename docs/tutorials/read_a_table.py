@@ -19,8 +19,9 @@ print(best[columns].round(3).to_string(index=False))
 
 # %% [markdown]
 # **1. Is the number above what the text alone gives?** `beats_floors` is false for SentLen and WC. For SentLen the floor is
-# `length`, which is the label itself: no encoder can be above it, and 87 % says only how much of the length a mean of states
-# keeps. For WC a bag of words reaches 93 %, MiniLM 59 %: nothing that a reader could not get from the words.
+# `length`, which is the label itself: no encoder can be above it (newer tables mark such a floor with =, and compare with the
+# others), and 87 % says only how much of the length a mean of states keeps. For WC a bag of words reaches 93 %, MiniLM 59 %:
+# nothing that a reader could not get from the words.
 # %%
 below = best[~best.beats_floors.astype(bool)]
 print(below[["paper_name", "accuracy", "floor"]].to_string(index=False))
