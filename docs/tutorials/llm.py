@@ -64,6 +64,8 @@ for span in ("all", "sentence"):
     print(chat.name, "reads", len(item), "tokens")
 
 # %% [markdown]
+# Both read the same tokens; their poolings differ.
+#
 # Further options are `encoder.prompt`, `encoder.adapter` (LoRA and the like), `encoder.quantization` and, for models that bring
 # code, `encoder.trust_remote_code`: see [how-tos](../howto.md#another-encoder). Checkpoints of one training are a sweep:
 # `probing run -m encoder=hf encoder.name=HUB_ID encoder.revision=step1000,step2000`.

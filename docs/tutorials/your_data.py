@@ -45,9 +45,12 @@ classes: [question, statement]
 )
 task = load_task("question.yaml", "own")
 print(task.name, task.classes, {name: len(split) for name, split in task.splits.items()})
-print("notes on the data:", task.data_card["notes"])
+print("notes on the data:", *task.data_card["notes"], sep="\n- ")
 
 # %% [markdown]
+# The notes say that sentences of one split have their words in another split too: *the dog sees the cat*, *the cat sees the dog*.
+# Keep such pairs within one split in a task that you publish.
+#
 # Loading checks every line. A mistake is named with file and line:
 # %%
 broken = lines.copy()
@@ -87,8 +90,9 @@ print((100 * table.floors()).round(1).to_string())
 
 # %% [markdown]
 # The network is right on (nearly) every sentence, and it means nothing: so is a floor. The number of words, or the word `who`,
-# gives the answer away. Floors are there to catch a task like this one. A task that says something about an encoder needs
-# sentences in which the label does not follow from words or length alone.
+# gives the answer away. (A floor that has the label itself, here `length`, carries the mark = in tables.) Floors are there to
+# catch a task like this one. A task that says something about an encoder needs sentences in which the label does not follow from
+# words or length alone.
 #
 # On the command line: `probing run task=question.yaml data=senteval data.root=own`. Sentences that belong together (two
 # versions of one sentence, or a document) go into `question.groups.txt`, one name a line; intervals and tests then go over
