@@ -191,6 +191,8 @@ def checked(options: Mapping[str, Any], schema: type, groups: tuple[str, ...], k
 
     try:
         run: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema), options["run"]))
+        if (name := run.get("name")) is not None and (name in ("", ".", "..") or {"/", "\\"} & set(name)):
+            raise ConfigError(f"run.name={name!r} is the name of a folder in runs/, without slashes (its place: run.dir)")
         return schema(**run)
     except OmegaConfBaseException as error:
         raise ConfigError(f"run.{error.key}: {str(error).splitlines()[0]}") from None
@@ -211,7 +213,7 @@ def listed(value: Any, kind: type[T], key: str, every: tuple[T, ...] | None = No
     if value == "none" and none:
         return ()
     values = value if isinstance(value, list) else [value]
-    if not values or value == "none":
+    if not values or value in ("none", ""):
         raise ConfigError(f"{key}={value} leaves nothing to do")
     for one in values:
         if not isinstance(one, kind) or isinstance(one, bool):

@@ -113,7 +113,7 @@ def os_errors_as_store_error(folder: Path) -> Iterator[None]:
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             why = f"{folder} cannot be written ({error.strerror}); choose another folder with run.dir=… or run.store=…"
         elif error.errno in (errno.ENOTDIR, errno.EEXIST):
-            why = f"{folder} cannot be made: a file stands in its way; choose another folder with run.dir=… or run.store=…"
+            why = f"{folder} cannot be made: a file of that name is in the way; choose another folder with run.dir=… or run.store=…"
         else:
             raise
         raise StoreError(why) from None

@@ -102,6 +102,8 @@ def _study_job(options: Mapping[str, Any], run: config.RunConfig) -> config.Done
     """One study of one encoder; a part that cannot be measured is an error, and finished ones are kept."""
     from probing import studies as study
 
+    if not isinstance(options["study"], dict):
+        raise ConfigError(f"study={options['study']}: choose a study by +experiment=NAME (probing list experiments)")
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
     with os_errors_as_store_error(home):
@@ -119,7 +121,7 @@ def train_job(options: Mapping[str, Any]) -> config.Done:
     if min(seeds) < 0:
         raise ConfigError(f"seed={list(seeds)} must hold no number below 0")
     if set(options["data"]) != {"root"} or options["data"]["root"] in (None, "???"):
-        raise ConfigError("set data.root=… (the folder of the data, or one text file); data has no other key here")
+        raise ConfigError("set data.root=… (the folder of the data, or one text file), and no other key of data")
     architecture = config.build(options["encoder"], "encoder")
     objective = config.build(options["objective"], "objective")
     from probing.encoders.networks.architecture import Architecture

@@ -126,6 +126,9 @@ def _hydra(arguments: list[str], verb: str) -> int:
     except JobFailed as failure:
         return failure.args[0]
     except RuntimeError as error:
+        if 'Could not detect "srun"' in str(error):
+            info("probing: this machine has no Slurm (no program srun): run the command on a login node, or take +sweep=local")
+            return 2
         if not type(error).__module__.startswith(("submitit", "joblib")):
             raise
         info(f"probing: a job of the sweep was killed or lost ({str(error).splitlines()[0]}); run the same command again")
@@ -276,6 +279,9 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
         if key in config.known_keys(arguments, verb):  # Hydra composes a sweep once with the default of the group
             return f"{key} is no option of the default {key.split('.')[0]}: in a sweep over the group write ++{key}=…"
         return f"unknown key {key!r}{did_you_mean(key, config.known_keys(arguments, verb))}"
+    if "Config group override must be" in text:
+        empty = [group for group in config.GROUPS if {f"{group}=null", f"{group}="} & set(arguments)]
+        return "; ".join(f"{group}=null names no {group} (allowed: {', '.join(config.names(group))})" for group in empty) or text
     if match := re.search(r"Missing mandatory value: ([\w.]+)", text):
         return f"set {match[1]}=…"
     if match := re.search(r"Key '([\w.]+)' is not in struct", text):

@@ -156,6 +156,10 @@ def test_a_list_in_brackets_is_a_job_and_one_that_fails_stops_no_other(here):
         (["encoder=hf", "encoder.name=no/such-model"], "hf download no/such-model"),
         (["encoder=hf", "encoder.name=./nowhere"], "no such folder"),
         (["data=senteval", "data.root=/nowhere"], "no folder /nowhere"),
+        (["study=synthetic"], "study=synthetic: choose a study by +experiment=NAME"),
+        (["run.name=../elsewhere"], "run.name='../elsewhere' is the name of a folder in runs/"),
+        (["probe=null"], "probe=null names no probe (allowed: "),
+        (["measures="], "leaves nothing to do"),
     ],
 )
 def test_a_mistake_is_said_in_two_lines_with_exit_code_2(tmp_path, words, message):
@@ -165,6 +169,27 @@ def test_a_mistake_is_said_in_two_lines_with_exit_code_2(tmp_path, words, messag
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) <= 3, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["store", "list", "--root", "nowhere"], "nowhere is no folder of a store"),
+        (["store", "verify", "--root", "file"], "file is no folder of a store"),
+        (["report", "file"], "file is a file; a run is a folder"),
+        (["make-expressions", "--out", "o", "--variables", "9-3"], "variables=9-3"),
+    ],
+)
+def test_a_file_or_nothing_in_the_place_of_a_folder(tmp_path, words, message):
+    (tmp_path / "file").write_text("")
+    done = probing(*words, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_sweep_on_slurm_needs_slurm(tmp_path):
+    words = ["+sweep=slurm", "data.n=300", "encoder=lstm", f"run.dir={tmp_path}"]
+    done = processes.run("-m", "probing", "run", *words, env=ENV | {"PATH": str(tmp_path)}, cwd=tmp_path)
+    assert done.returncode == 2 and "this machine has no Slurm" in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
 def test_text_of_which_no_task_can_be_made_is_an_error_after_the_reasons(tmp_path):
@@ -217,7 +242,7 @@ def test_a_folder_that_cannot_be_written_is_said(here, tmp_path):
     done = probing("run", *words, f"run.dir={tmp_path / 'file' / 'out'}")
     assert (
         done.returncode == 2
-        and "a file stands in its way; choose another folder with run.dir" in done.stderr
+        and "a file of that name is in the way; choose another folder with run.dir" in done.stderr
         and "Traceback" not in done.stderr
     )
 

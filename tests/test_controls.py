@@ -154,7 +154,7 @@ def test_a_control_that_one_seed_cannot_have_is_left_out_for_all(zipf, toy_encod
     settings = Request(LogisticPath(), layers=(1,), poolings=("mean",), floors=(), seeds=(0, 1, 2), train_size=300)
     rows = [cell.row for cell in plan([zipf], [toy_encoder], settings)]
     assert sorted((row.control, row.seed) for row in rows if row.control) == [("permuted", seed) for seed in (0, 1, 2)]
-    assert capfd.readouterr().err.count(f"{zipf.name}: the control word is left out: too few words") == 1
+    assert capfd.readouterr().err.count(f"{zipf.name}: the control word is not measured: too few words") == 1
 
 
 def chosen_by_hand(texts, n_classes):
@@ -253,7 +253,7 @@ def test_too_few_words_for_the_classes_leave_the_control_out(zipf, task, tmp_pat
     assert kinds == ceilings | {
         (name, role, kind) for name in (zipf.name, "many") for role, kind in (("probe", ""), ("control", "permuted"))
     }
-    assert capfd.readouterr().err.count("many: the control word is left out: ") == 1
+    assert capfd.readouterr().err.count("many: the control word is not measured: ") == 1
 
 
 def test_the_seed_and_the_version_of_a_control_are_in_the_keys_of_its_cells(zipf, toy_encoder, monkeypatch):

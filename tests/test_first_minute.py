@@ -136,11 +136,15 @@ def test_another_file_or_option_is_no_finished_run(tmp_path, monkeypatch):
     folder = tmp_path / "runs" / "r"
     folder.mkdir(parents=True)
     (folder / "table.md").write_text("x")
-    monkeypatch.setattr(recall, "_opened", {str(tmp_path / "in.txt")})
-    (tmp_path / "in.txt").write_text("a")
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(recall, "_opened", {str(tmp_path / "data" / "in.txt")})
+    (tmp_path / "data" / "in.txt").write_text("a")
     recall.record({"a": 1}, tmp_path, folder, [], "text")
     assert recall.recall({"a": 1}, tmp_path) == (folder, "text")
     assert recall.recall({"a": 2}, tmp_path) is None
+    (tmp_path / "data" / "added.txt").write_text("a task more")
+    assert recall.recall({"a": 1}, tmp_path) is None
+    recall.record({"a": 1}, tmp_path, folder, [], "text")
     (folder / "table.md").write_text("y!")
     assert recall.recall({"a": 1}, tmp_path) is None
 

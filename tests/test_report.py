@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 
+from probing.encoders.pooling import place_in_tables
 from probing.evaluation.paired_tests import smallest_difference
 from probing.evaluation.rows import Row
 from probing.evaluation.runs import Run
@@ -92,6 +93,24 @@ def bench(tmp_path) -> Bench:
 def no_pictures(monkeypatch):
     """Drawing is nearly all of a report's time."""
     monkeypatch.setattr("probing.report.write._pictures", lambda *given: [])
+
+
+def test_a_figure_that_fails_costs_no_table_and_no_other_figure(bench, tmp_path, monkeypatch, capfd):
+    def broken(table):
+        raise KeyError("selectivity")
+
+    monkeypatch.setattr(figures, "FIGURES", (broken, *figures.FIGURES[-1:]))
+    write([full(bench)], tmp_path)
+    assert "figure broken: KeyError: 'selectivity'" in capfd.readouterr().err
+    assert (tmp_path / "table.md").is_file() and (tmp_path / "report.html").is_file() and list(tmp_path.glob("figure-*.svg"))
+
+
+def test_a_pooling_of_another_version_comes_last(bench, tmp_path, no_pictures):
+    for pooling in ("range", "mean"):
+        bench.add(150, layer=1, pooling=pooling)
+    write([bench.run()], tmp_path)
+    assert "mean" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert place_in_tables("mean") < place_in_tables("sentence") < place_in_tables("range")
 
 
 def full(bench: Bench) -> Run:
@@ -780,18 +799,18 @@ def lines_over(overs, paper_names=("A", "B", "C"), encoders=("e",) * 3, seeds=(1
 
 
 FOOT = [
-    (["test items"] * 2, "exact McNemar test", ["are over test items: ", "of these fits. What another train split"]),
+    (["test items"] * 2, "exact McNemar test", ["are over test items: ", "and these fits; they do not"]),
     (
         ["test items in 7 groups", "test items"],
         "exact McNemar test or exact sign-flip test of groups",
-        ["test items in 7 groups (A); test items (B): ", "of these fits", "Groups: "],
+        ["test items in 7 groups (A); test items (B): ", "and these fits; ", "Groups: "],
     ),
-    (["test items and seeds"] * 2, "t test", ["are over test items and seeds: ", "of these fits", "Seeds: "]),
-    (["test items and train halves"] * 2, "t test", ["and other train splits of this size would show.", "Train halves: "]),
+    (["test items and seeds"] * 2, "t test", ["are over test items and seeds: ", "and these fits; ", "Seeds: "]),
+    (["test items and train halves"] * 2, "t test", ["and other train splits of this size.", "Train halves: "]),
     (
         ["test items and train halves", "test items"],
         "exact McNemar test or t test",
-        ["would show. What another train split would change is not in those of B.", "Train halves: "],
+        ["and other train splits of this size, but those of B only for these fits.", "Train halves: "],
     ),
 ]
 
@@ -801,7 +820,7 @@ def test_the_foot_says_over_what_intervals_and_tests_go(overs, test, said):
     best = lines_over([*overs, ""], seeds=[1, 1, 0])
     text = "\n".join(notes.over(best))
     assert all(part in text for part in said) and "(C)" not in text
-    for part in ("Groups: ", "Seeds: ", "Train halves: ", "of these fits"):
+    for part in ("Groups: ", "Seeds: ", "Train halves: ", "and these fits; "):
         assert (part in text) == (part in " ".join(said)), part
     assert notes.tests_of(best) == test and notes.over(best[best.seeds == 0]) == []
 
@@ -810,7 +829,7 @@ def test_lines_of_one_task_that_differ_are_told_apart_by_encoder_or_by_both():
     """A note that names the same task for two kinds of intervals says nothing of either."""
     halves = "test items and train halves"
     text = "\n".join(notes.over(lines_over([halves, "test items", halves], "AAB", ["one", "two", "one"])))
-    assert f"{halves} (one); test items (two): " in text and "is not in those of two." in text
+    assert f"{halves} (one); test items (two): " in text and "but those of two only for these fits." in text
     assert notes.interval_over(lines_over([halves, "test items", halves], "AAB", ["one", "two", "two"])) == (
         f"{halves} (A one, B two); test items (A two)"
     )
@@ -823,8 +842,8 @@ def test_the_variance_between_seeds_is_that_of_train_splits_only_where_each_seed
         bench.add(150 + seed, layer=1, seed=seed, data_sha256="all", task="bigram_shift", paper_name="BShift")
     write([bench.run()], tmp_path)
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
-    assert "over test items and seeds: what other test sentences of the same kind would show. What another train split" in text
-    assert "is not in those of BShift." in text
+    assert "over test items and seeds: they hold for other test sentences of the same kind and other train splits" in text
+    assert "but those of BShift only for these fits." in text
 
 
 def test_a_drawn_train_subset_is_said_beside_its_size():

@@ -264,6 +264,9 @@ def test_the_interval_of_a_mean_is_students_and_leaves_nan_out():
     estimate = mean_ci([*x, np.nan])
     assert (estimate.lower, estimate.upper) == pytest.approx(t.interval(0.95, 3, loc=np.mean(x), scale=sem(x)))
     assert estimate.value == 3.5 and mean_ci([2.0]).value == 2 and np.isnan(mean_ci([2.0]).lower)
+    pairs = mean_ci([1.0, 1.0, 4.0, 4.0, 2.0, 2.0, 7.0, 7.0, np.nan], [0, 0, 1, 1, 2, 2, 3, 3, 4])
+    assert (pairs.lower, pairs.upper) == pytest.approx((estimate.lower, estimate.upper)), "groups of one value count once"
+    assert np.isnan(mean_ci([1.0, 2.0], [0, 0]).lower), "one group shows no variance"
     assert np.isnan(mean_ci([np.nan]).value) and np.isnan(median_ci([]).value)
 
 

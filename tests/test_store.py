@@ -1,6 +1,7 @@
 """The store computes once, survives anything, and never returns wrong vectors."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import pytest
 import torch
 from toys import ToyEncoder
 
+from probing.encoders import pooling as poolings_module
 from probing.errors import ConfigError, EncoderError, StoreError
 from probing.files import atomic, process, writer
 from probing.store import vectors as store_module
@@ -251,7 +253,7 @@ def test_too_little_space_is_said_before_the_work(tmp_path, toy_encoder, monkeyp
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path, toy_encoder):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StoreError, match="a file stands in its way"):
+    with pytest.raises(StoreError, match="a file of that name is in the way"):
         Store(tmp_path / "file" / "store").vectors(toy_encoder, TEXTS, POOLINGS)
 
 
@@ -438,6 +440,25 @@ def test_a_store_of_an_earlier_version_is_refused_and_left_alone(tmp_path, toy_e
     with pytest.raises(StoreError, match="earlier version of probing.*run.store="):
         Store(tmp_path).vectors(toy_encoder, TEXTS, POOLINGS)
     assert contents(tmp_path) == before and old.is_dir()
+
+
+def test_plans_and_poolings_of_other_versions_are_listed_and_not_used(tmp_path, toy_encoder, monkeypatch):
+    """A plan without counts is read; a folder with a pooling that this version lacks is listed, and vectors are computed beside."""
+    Store(tmp_path).vectors(toy_encoder, TEXTS[:3], ["mean"])
+    [path] = tmp_path.glob("*/mean/*/sentences.json")
+    content = json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "reading"}).encode()
+    path.write_bytes(content)
+    path.parent.rename(path.parent.with_name(hashlib.sha256(content).hexdigest()[:20]))
+    (path.parents[1]).rename(path.parents[1].with_name("mean+range"))
+    assert [entry["poolings"] for entry in Store(tmp_path).entries()] == ["mean+range"] and Store(tmp_path).verify()[1] == []
+    Store(tmp_path).vectors(toy_encoder, TEXTS[:3], ["mean"])
+    assert toy_encoder.sentences == 6 and {entry["poolings"] for entry in Store(tmp_path).entries()} == {"mean", "mean+range"}
+
+
+def test_a_pooling_of_another_width_is_refused_with_its_shape(tmp_path, toy_encoder, monkeypatch):
+    monkeypatch.setitem(poolings_module.POOLINGS, "both", lambda batch, layer, backward: torch.cat([layer[:, 0], layer[:, -1]], 1))
+    with pytest.raises(EncoderError, match=r"pooling both gives the shape \(\d+, 24\), not \(\d+, 12\) \(batch, dim\)"):
+        Store(tmp_path).vectors(toy_encoder, TEXTS[:3], ["both"])
 
 
 def test_a_plan_that_another_job_puts_in_place_meanwhile_is_left_alone(tmp_path, toy_encoder, monkeypatch):

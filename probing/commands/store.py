@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from probing.errors import StoreError
 from probing.log import human_bytes
 from probing.paths import OUT
 
@@ -18,7 +19,7 @@ def store_list(root: Path = OUT / "store") -> None:
     from probing.store.upkeep import cost
     from probing.store.vectors import Store
 
-    for entry in Store(root).entries():
+    for entry in Store(_there(root)).entries():
         typer.echo(
             f"{entry['fingerprint']}  {entry['encoder']:24} {entry['poolings']:20} {entry['sentences']:9} sentences  "
             f"{entry['done']}/{entry['shards']} shards  {human_bytes(entry['bytes'])}  {entry['dtype']}{cost(entry)}"
@@ -30,7 +31,7 @@ def store_verify(root: Path = OUT / "store") -> None:
     """Check every file against its hash; exit code 1 if one is damaged."""
     from probing.store.vectors import Store
 
-    intact, damaged = Store(root).verify()
+    intact, damaged = Store(_there(root)).verify()
     typer.echo(f"{intact} shards intact, {len(damaged)} damaged")
     for path in damaged:
         typer.echo(f"  {path} (made again by the next run that needs it)")
@@ -43,4 +44,10 @@ def store_prune(fingerprints: list[str], root: Path = OUT / "store") -> None:
     """Delete encoders from the store by fingerprint (or its beginning); cells and tables stay."""
     from probing.store.vectors import Store
 
-    typer.echo(f"freed {human_bytes(Store(root).prune(fingerprints))}")
+    typer.echo(f"freed {human_bytes(Store(_there(root)).prune(fingerprints))}")
+
+
+def _there(root: Path) -> Path:
+    if not root.is_dir():
+        raise StoreError(f"{root} is no folder of a store (default: {OUT}/store; name another with --root)")
+    return root

@@ -45,7 +45,7 @@ class SentEvalFolder:
                 files = ", ".join(map(file_names, cards))
                 raise DataError(f"{root} holds none of the task files ({files}; plain, .gz or .xz)")
             if absent := [name for name in SENTEVAL if name not in names]:
-                info(f"{root} has no file for {', '.join(absent)}: left out")
+                info(f"{root} has no file for {', '.join(absent)}, so these tasks are not in the run")
         return [load(name, root) for name in names]
 
 

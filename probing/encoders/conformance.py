@@ -216,6 +216,8 @@ class Rules:
             owners = self.encoder.word_ids(list(self.texts))
         except EncoderError as error:
             return None, str(error)
+        if owners is None:
+            return None, "it has no word indices"
         items, _ = self.encoder.tokenize(list(self.texts))
         truncated = [self.encoder.tokenize([text])[1] for text in self.texts]
         if not any(word is not None for ids in owners for word in ids):

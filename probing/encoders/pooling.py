@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from probing.errors import StatesError
+from probing.errors import EncoderError, StatesError
 
 if TYPE_CHECKING:
     import torch
@@ -17,11 +17,14 @@ class Pooler:
 
     def __init__(self, mask: torch.Tensor):
         self.mask = mask
-        self.full = bool(mask.all())  # then plain reductions do, without weights or a copy
+        self.full = bool(mask.all())  # then no token needs a weight
 
     def __call__(self, layer: torch.Tensor, pooling: str, backward: torch.Tensor | None = None) -> torch.Tensor:
         """One vector per sentence, (batch, dim), float32, from the states of one layer (batch, tokens, dim)."""
-        return POOLINGS[pooling](self, layer.float(), backward)
+        pooled = POOLINGS[pooling](self, layer.float(), backward)
+        if pooled.shape != (expected := (layer.shape[0], layer.shape[2])):
+            raise EncoderError(f"pooling {pooling} gives the shape {tuple(pooled.shape)}, not {tuple(expected)} (batch, dim)")
+        return pooled
 
     @cached_property
     def weight(self) -> torch.Tensor:
@@ -76,12 +79,19 @@ POOLINGS: dict[str, Callable[[Pooler, torch.Tensor, torch.Tensor | None], torch.
     "last": _last,
     "sentence": _only,
 }
-"""Name -> function of the batch, a layer (batch, tokens, dim) and its `States.backward` to (batch, dim); tables keep this order.
+"""Name -> function of the batch, a layer (batch, tokens, dim) and its `States.backward` to (batch, dim) of the same dim.
+Tables keep this order.
 
 cls: the first token, where the tokenizer puts a classification token there · mean, max: over the tokens of the mask · last: the
 last token of the mask, but the first for dims that read from right to left · sentence: the one vector of an encoder without token
 states, or what the modules of a sentence-transformers model make of the layer. Padding is never in the mask; options of the encoder
 decide whether special tokens and those of a prompt are."""
+
+
+def place_in_tables(pooling: str) -> int:
+    """The number by which tables order a pooling; one that this version does not know, of a run of another version, comes last."""
+    return [*POOLINGS, pooling].index(pooling)
+
 
 TOKEN_POOLINGS = tuple(name for name in POOLINGS if name not in ("cls", "sentence"))
 """Those of every encoder that has token states."""

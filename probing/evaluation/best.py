@@ -48,7 +48,7 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     intersection-union test, whose level needs no correction (Berger 1982). NA without floors or predictions. `floor`: the
     highest that is not beaten, or the highest.
 
-    `edge`: the chosen C (or L2) stands at this end of its grid. `missing`: which cells that the line reads are failed or not
+    `edge`: the chosen C (or L2) is at this end of its grid. `missing`: which cells that the line reads are failed or not
     measured yet; a line without a single finished layer has no layer.
     """
     lines = []

@@ -76,7 +76,7 @@ def compare_encoders(table: ResultTable) -> pd.DataFrame:
     """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items: the two accuracies,
     their difference (0-1), the p-value, Holm's over the whole table, and `missing`: which of the two are the best of those
     layers only that are finished. Accuracies, difference and p-value are over the seeds that both encoders have; `seeds` names
-    them where one of the two has others, and is empty elsewhere. Encoders without a finished layer are left out."""
+    them where one of the two has others, and is empty elsewhere. Encoders without a finished layer are in no pair."""
     best = table.best()
     best = best[best.cell != ""] if len(best) else best
     accuracy, lines = table.frame.drop_duplicates("cell").set_index("cell").accuracy, []

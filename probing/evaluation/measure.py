@@ -16,12 +16,12 @@ import numpy as np
 
 from probing.data.task import Task
 from probing.encoders.base import Encoder
-from probing.encoders.pooling import POOLINGS
+from probing.encoders.pooling import place_in_tables
 from probing.encoders.user.usercode import find, sources
 from probing.errors import ConfigError, ProbingError, StoreError, described, foreign
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.rows import Row
-from probing.evaluation.statistics import mean_ci, mean_score, standard_error
+from probing.evaluation.statistics import mean_ci
 from probing.probes.base import SplitFeatures
 from probing.store.reading import Vectors
 from probing.store.results import key_of
@@ -136,7 +136,7 @@ def reason_of(error: ProbingError | MemoryError) -> str:
 
 
 def by_pooling(cells: Iterable[Cell]) -> list[Cell]:
-    return sorted(cells, key=lambda cell: ([*POOLINGS].index(cell.place.pooling), cell.place.layer))
+    return sorted(cells, key=lambda cell: (place_in_tables(cell.place.pooling), cell.place.layer))
 
 
 class LayerMeasure:
@@ -162,6 +162,7 @@ class LayerMeasure:
         columns: list[Representation | None] = [column for column in measured.columns if column != measured.static]
         for column in columns or [None]:
             inputs = {"data": task.sha256, "encoder": measured.fingerprint or {"name": measured.name}, **self.group(task)}
+            inputs |= {} if task.test.groups is None else {"interval": "t, over groups"}
             if column is not None:
                 inputs |= {"layer": column.layer, "pooling": column.pooling}
                 row = replace(row, layer=column.layer, pooling=column.pooling)
@@ -190,12 +191,6 @@ class LayerMeasure:
             raise ValueError(f"{', '.join(wrong)}: values by test item must have the shape ({len(task.test)},)")
         scores, groups = {}, task.test.clusters
         for name, x in arrays.items():
-            if x.ndim == 0:
-                scores[name] = Estimate(float(x), np.nan, np.nan)
-            elif groups is None:
-                scores[name] = mean_ci(x)
-            else:
-                half = 1.96 * standard_error(x, groups)
-                scores[name] = mean_score([Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half))])
+            scores[name] = mean_ci(x, groups) if x.ndim else Estimate(float(x), np.nan, np.nan)
         items = {name: x for name, x in arrays.items() if x.ndim} | ({} if groups is None else {"groups": groups})
         return Result(scores, items=items)

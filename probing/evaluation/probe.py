@@ -161,11 +161,11 @@ def _inputs_of_text(task: Task, role: str, name: str) -> dict[str, Any]:
 
 def suited(drawn: Sequence[Task], controls: Sequence[str]) -> tuple[str, ...]:
     """Those of the controls that a task can have with every seed of the request (`drawn`: the task as each seed draws it), so that
-    a control's mean is over the seeds of the accuracy beside it; a line says why one is left out."""
+    a control's mean is over the seeds of the accuracy beside it; a line says why one is not measured."""
     kept = []
     for kind in controls:
         if reason := next((reason for task in drawn if (reason := unsuited(task, kind))), ""):
-            info(f"{drawn[0].name}: the control {kind} is left out: {reason}")
+            info(f"{drawn[0].name}: the control {kind} is not measured: {reason}")
         else:
             kept.append(kind)
     return tuple(kept)

@@ -1,8 +1,9 @@
 """Whether a run is up to date: the same options, the same inputs and the same code as when it ended, so that nothing is loaded.
 
-At its end a run records the state of every file that it read outside of its own folder and of Python's installation: data, weights,
-code of the user. The state is size, times of change of content and of the entry, and inode, as `git status` uses it. A file that
-changed, or that is gone, or another version of a package makes the next run read everything again.
+At its end a run records the state of every file that it read outside of its own folder and of Python's installation (data, weights,
+code of the user), and of the folders of these files. The state is size, times of change of content and of the entry, and inode, as
+`git status` uses it. A file that changed, is added or is gone, or another version of a package makes the next run read everything
+again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def record(options: Mapping[str, Any], home: Path, folder: Path, cells: Iterable
     made = tuple(str(home.resolve() / part) + os.sep for part in ("store", "cells", "runs", "hydra", "finished"))
     written = [path.resolve() for path in (*folder.iterdir(), *cells) if path.is_file()]
     read = [path for path in sorted(_opened) if _is_input(path) and not path.startswith(made)]
-    entry = {"folder": str(folder), "text": text, "files": {path: _state(path) for path in [*read, *map(str, written)]}}
+    folders = sorted({os.path.dirname(path) for path in read})  # a file that is added beside them may be another task
+    entry = {"folder": str(folder), "text": text, "files": {path: _state(path) for path in [*read, *folders, *map(str, written)]}}
     replace_file(_place(options, home), json.dumps(entry, indent=1).encode())
 
 

@@ -103,7 +103,7 @@ def measured_encoders(encoders: Sequence[Encoder], seed: int, request: Request, 
         twins = [_twin(encoder, drawn, request, store) for encoder in encoders]
         measured += [twin for twin in twins if twin is not None]
     if alone := [encoder.name for encoder, twin in zip(encoders, twins, strict=True) if twin is None]:
-        info(f"{', '.join(alone)}: no random-weights twin, so this floor is left out")
+        info(f"{', '.join(alone)}: no random-weights twin, so the table has no such floor")
     return measured
 
 
@@ -121,7 +121,7 @@ def _measured(encoder: Encoder, twin_of: str, seed: int, request: Request, store
         return Measured(encoder, encoder.name, twin_of, seed, mark, failure=str(error))
     columns, static = _columns(encoder.name, n_layers, poolings, request)
     if static is not None and not context_free:
-        info(f"{encoder.name}: its layer 0 depends on other words, so the floor static is left out")
+        info(f"{encoder.name}: its layer 0 depends on other words, so the table has no floor static")
         columns, static = [column for column in columns if column != static], None
     return Measured(encoder, encoder.name, twin_of, seed, mark, columns, static)
 

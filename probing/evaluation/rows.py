@@ -147,7 +147,8 @@ def to_lines(frame: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for row in frame.to_dict("records"):
         head = {name: row[name] for name in PLAIN}
-        head["facets"] = json.dumps({name: row[name] for name in facets if row[name] == row[name]}, ensure_ascii=False)
+        own = [name for name in facets if row["measure"] == "probe" or name not in PROBE_FACETS]
+        head["facets"] = json.dumps({name: row[name] for name in own if row[name] == row[name]}, ensure_ascii=False)
         present = [name for name in metrics if row[name] == row[name]]
         for name in present or [""]:
             score = {"value": row.get(name), "low": row.get(f"{name}_low"), "high": row.get(f"{name}_high")}

@@ -53,6 +53,8 @@ class Run:
             content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             rows = tuple(Row(**{"layer_name": "", **row}) for row in content["rows"])
             return cls(folder, content["config"], rows, ResultStore(folder / content["cells_folder"]))
+        except NotADirectoryError:
+            raise DataError(f"{folder} is a file; a run is a folder such as probing-out/runs/NAME") from None
         except FileNotFoundError:
             near = sorted(str(path.parent) for path in folder.glob("**/run.json"))[:5]
             hint = f"; there is one in {', '.join(near)}" if near else " (a run is a folder such as probing-out/runs/NAME)"

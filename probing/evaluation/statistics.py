@@ -194,17 +194,20 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(mean, mean - float(below) / len(value), mean + float(above) / len(value))
 
 
-def mean_ci(values: ArrayLike) -> Estimate:
-    """Return the mean of the values that are not NaN, with its 95 % t interval, which is NaN below two values.
+def mean_ci(values: ArrayLike, groups: Labels | None = None) -> Estimate:
+    """Return the mean of the values that are not NaN, with its 95 % t interval over values, or over their groups (numbers 0..m-1,
+    (n,)); it is NaN below two of these.
 
     >>> mean_ci([1.0, 2.0, 3.0])
     Estimate(value=2.0, lower=-0.48..., upper=4.48...)
     """
     x = np.asarray(values, float)
-    x = x[~np.isnan(x)]
-    if len(x) < 2:
-        return Estimate(float(x.mean()) if len(x) else np.nan, np.nan, np.nan)
-    half = float(t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    known = ~np.isnan(x)
+    x, kept = x[known], None if groups is None else np.unique(np.asarray(groups)[known], return_inverse=True)[1]
+    m = n_units(len(x), kept) if len(x) else 0
+    if m < 2:
+        return Estimate(float(x.mean()) if m else np.nan, np.nan, np.nan)
+    half = float(t.ppf(0.975, m - 1) * standard_error(x, kept))
     return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half)
 
 

@@ -57,7 +57,7 @@ def export(run: Run, to: str, out: Path | None = None) -> Path:
 
 
 def _best(run: Run) -> pd.DataFrame:
-    """The dev-best layer of each task, encoder and probe; lines without a finished layer are left out."""
+    """The dev-best layer of each task, encoder and probe; without the lines that have no finished layer."""
     table = run.table().of_measure("probe")
     best = table.best() if len(table.frame) else table.frame
     return best[best.seeds > 0] if "seeds" in best else best.head(0)

@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from probing.encoders.pooling import POOLINGS
+from probing.encoders.pooling import place_in_tables
 from probing.evaluation.best import interval
 from probing.evaluation.comparisons import halves_of
 from probing.evaluation.rows import metrics_of
@@ -129,8 +129,9 @@ def _all_heat_maps(table: ResultTable) -> Pictures:
 def _all_curves(table: ResultTable) -> Pictures:
     frame = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
     for probe in dict.fromkeys(frame.probe):
-        for pooling in [p for p in POOLINGS if frame[(frame.probe == probe) & (frame.pooling == p)].layer.nunique() > 1]:
-            yield f"Layer curves, {pooling}, {probe}", f"curves-{pooling}-{probe}", curves(table, probe, pooling)
+        for pooling in sorted(set(frame.pooling[frame.probe == probe]), key=place_in_tables):
+            if frame[(frame.probe == probe) & (frame.pooling == pooling)].layer.nunique() > 1:
+                yield f"Layer curves, {pooling}, {probe}", f"curves-{pooling}-{probe}", curves(table, probe, pooling)
 
 
 FIGURES: list[Callable[[ResultTable], Pictures]] = [_all_heat_maps, _all_curves]

@@ -20,7 +20,7 @@ _PAGE = Path(__file__).with_name("page.html")
 
 HINTS = {
     "layer": "chosen on dev, with its pooling",
-    "95 % interval": "what it is over stands in the notes",
+    "95 % interval": "the notes say over which items, groups, seeds or fits",
     "not separated from it": "layers that paired tests do not separate from the best; +: better on test",
     "control (word)": "every sentence has the random label of one of its words",
     "ceiling (bag of words)": "a bag of words on the same control task",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from probing.encoders.pooling import POOLINGS
+from probing.encoders.pooling import place_in_tables
 from probing.evaluation.rows import metrics_of
 from probing.evaluation.table import ResultTable
 from probing.report.summary import Line, by_encoder, column_of, frame_of, p_value, percent, verdicts
@@ -19,7 +19,7 @@ def views(table: ResultTable) -> list[tuple[str, str, list[str]]]:
     frame = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
     for (encoder, probe), part in frame.groupby(["encoder", "probe"], sort=False):
         layers = part.groupby("pooling").layer.nunique()
-        views.append((encoder, probe, [p for p in POOLINGS if p in layers]))
+        views.append((encoder, probe, sorted(layers.index, key=place_in_tables)))
     return views
 
 

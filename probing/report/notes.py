@@ -18,7 +18,7 @@ FLASH = (
     "These are the last samples of a search by flash: its answer is flash.md. Tests are at 5 % and intervals at 95 % of these "
     "samples alone; they do not account for the looks at smaller samples before, nor for the choice of the size."
 )
-"""What stands before the tables of such a run."""
+"""The first lines of the tables of such a run."""
 
 _NAMES = [columns for n in (1, 2, 3) for columns in combinations(("paper_name", "encoder", "probe"), n)]
 _LOST = (("failed", "failed and are missing from the tables"), ("missing", "are not measured yet"))
@@ -106,12 +106,12 @@ def over(best: pd.DataFrame, drawn: Collection[str] = ()) -> list[str]:
     within, sources = "".join(best.interval_over), best.interval_over.str
     over_train = sources.contains("train halves") | (sources.contains("seeds") & best.task.isin(drawn))
     if over_train.all():
-        show = "and other train splits of this size would show."
+        reach = "and other train splits of this size."
     elif over_train.any():
-        show = f"would show. What another train split would change is not in those of {_told_apart(best, over_train)[False]}."
+        reach = f"and other train splits of this size, but those of {_told_apart(best, over_train)[False]} only for these fits."
     else:
-        show = "would show of these fits. What another train split would change is not in them."
-    lines = [f"Intervals and tests are over {interval_over(best)}: what other test sentences of the same kind {show}"]
+        reach = "and these fits; they do not contain the variance between train splits."
+    lines = [f"Intervals and tests are over {interval_over(best)}: they hold for other test sentences of the same kind {reach}"]
     if "groups" in within:
         lines.append("Groups: test items of one source; they are drawn, and their differences change sign, together.")
     if "seeds" in within:
@@ -119,7 +119,7 @@ def over(best: pd.DataFrame, drawn: Collection[str] = ()) -> list[str]:
     if "train halves" in within:
         lines.append(
             "Train halves: the layers were fitted again on random halves of the train split, and the variance between these fits "
-            "stands for that between train splits of the full size (rows resample of rows.csv). Floors have none: † is not over it."
+            "estimates that between train splits of the full size (rows resample of rows.csv). Floors have none: † is not over it."
         )
     return lines
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from probing.encoders.pooling import POOLINGS
+from probing.encoders.pooling import place_in_tables
 from probing.evaluation.best import floors_of
 from probing.evaluation.statistics import METRICS
 from probing.evaluation.table import ResultTable
@@ -29,7 +29,7 @@ MARKS = {
     "†": Mark(r"\textdagger{}", "not shown to be above every floor of the line"),
     "=": Mark("=", "a floor has the label itself (length, where it decides the class): no score is compared with it"),
     "‡": Mark(r"\textdaggerdbl{}", "the solver did not converge"),
-    "¶": Mark(r"\textparagraph{}", "the chosen C (or L2) stands at the end of its grid"),
+    "¶": Mark(r"\textparagraph{}", "the chosen C (or L2) is the first or the last of its grid"),
     "§": Mark(r"\textsection{}", "cells of the line failed or are missing; the best layer is that of the others"),
     "‖": Mark(r"$\|$", "on shuffled labels above the share of the largest class: an error in the set-up"),
     "◊": Mark(r"$\diamond$", f"a bag of words reaches less than {100 * LOW_CEILING:.0f} % on the word control"),
@@ -242,8 +242,7 @@ def _ranges(layers: Sequence[int], better: Sequence[int] = ()) -> str:
 def _columns(row: Any) -> str:
     """Layers that are not separated from the best, by pooling, the best's first; `+` after those that are better on test."""
     listed = [*(row.not_separated or ()), *(row.better or ())]
-    order = [*POOLINGS]
-    poolings = sorted({pooling for _, pooling in listed}, key=lambda pooling: (pooling != row.pooling, order.index(pooling)))
+    poolings = sorted({pooling for _, pooling in listed}, key=lambda pooling: (pooling != row.pooling, place_in_tables(pooling)))
     parts = []
     for pooling in poolings:
         same, better = ([layer for layer, p in columns if p == pooling] for columns in (row.not_separated, row.better))

@@ -2,7 +2,7 @@
 
 rows.csv, rows.parquet   every cell, tidy, accuracies 0-1
 layers.csv               every layer against the best: difference, McNemar's p and Holm's
-table.csv                one line per task, encoder and probe: the dev-best layer and all that stands beside it
+table.csv                one line per task, encoder and probe: the dev-best layer and its comparisons
 pairs.csv                every pair of encoders: difference, p and Holm's
 table.md, table.tex      the same to read and to paste, task × encoder; percent
 layers.tex               task × layer, to paste
@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from probing.errors import ConfigError
+from probing.errors import ConfigError, ProbingError, foreign
 from probing.evaluation.comparisons import letters_of
 from probing.evaluation.runs import Run
 from probing.evaluation.table import ResultTable, merge
+from probing.log import info
 from probing.report import figures, latex, markdown, notes
 from probing.report.html import html
 from probing.report.published import compare
@@ -32,6 +33,8 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tupl
         the table of the probe's rows, and the lines of its main table.
     """
     whole = merge(run.table() for run in runs)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; a report needs a folder")
     folder.mkdir(parents=True, exist_ok=True)
     whole.to_csv(folder / "rows.csv")
     whole.to_parquet(folder / "rows.parquet")
@@ -50,7 +53,6 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tupl
     versions = [made_with for k, made_with in enumerate(versions) if made_with not in versions[:k]]
     foot = [*(notes.footer(table, best) if len(best) else ()), *notes.made_of(cards, encoders, versions)]
     head = notes.FLASH if any(run.config.get("precision") is not None for run in runs) else ""
-    pictures = _pictures([(figures.of_measures, whole), *((make, table) for make in figures.FIGURES if len(best))], folder)
     pairs, published = table.compare_encoders(), None
     lines = lines_of(table, best, letters_of(best, pairs)) if len(best) else []
     content = markdown.content_of(whole, lines, pairs, foot, head)
@@ -66,6 +68,7 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tupl
         published = compare(table, against)
         (folder / f"against-{against}.md").write_text(published + "\n", encoding="utf-8")
     (folder / "table.md").write_text(markdown.markdown(content), encoding="utf-8")
+    pictures = _pictures([(figures.of_measures, whole), *((make, table) for make in figures.FIGURES if len(best))], folder)
     records = {key: record for run in runs for key, record in run.finished.items()}
     (folder / "report.html").write_text(html(content, pictures, records, cards, published), encoding="utf-8")
     return table, lines
@@ -74,11 +77,19 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tupl
 def _pictures(
     makers: Sequence[tuple[Callable[[ResultTable], figures.Pictures], ResultTable]], folder: Path
 ) -> list[tuple[str, str]]:
-    """Write the pictures that each function makes of its table; return their titles and SVG."""
+    """Write the pictures that each function makes of its table; return their titles and SVG. A function that raises an exception
+    has no picture, and is named."""
     pictures = []
-    for title, name, picture in (one for make, table in makers for one in make(table)):
-        picture = figures.labelled(picture, title)
-        slug = "".join(c if c.isalnum() else "-" for c in name)
-        (folder / f"figure-{slug}.svg").write_text(picture, encoding="utf-8")
-        pictures.append((title, picture))
+    for make, table in makers:
+        try:
+            with foreign(f"figure {make.__name__}"):
+                drawn = list(make(table))
+        except ProbingError as error:
+            info(f"{error}; the tables are complete")
+            continue
+        for title, name, picture in drawn:
+            picture = figures.labelled(picture, title)
+            slug = "".join(c if c.isalnum() else "-" for c in name)
+            (folder / f"figure-{slug}.svg").write_text(picture, encoding="utf-8")
+            pictures.append((title, picture))
     return pictures

@@ -251,4 +251,4 @@ def read_segment(folder: Path) -> Segment | None:
     if hashlib.sha256(content).hexdigest()[:20] != folder.name:
         return None
     plan = json.loads(content)
-    return Segment(folder, tuple(plan["sentences"]), plan["shard_rows"], plan["reading"])
+    return Segment(folder, tuple(plan["sentences"]), plan["shard_rows"], plan.get("reading", {}))  # earlier versions: none

@@ -137,7 +137,7 @@ class Store:
     def _folder(self, encoder: Encoder, poolings: Sequence[str], texts: Sequence[str]) -> Path:
         """Return the folder for these poolings: one that holds them all if there is one, else a new one of just these."""
         home = self.root / fingerprint(encoder)[:20]
-        folders = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0])]
+        folders = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0]) <= set(POOLINGS)]
         holding = {dtype: [f for f in folders if contents_of(f)[1] == dtype] for dtype in DTYPES}
         if self.dtype == "float16":
             complete = (f for f in holding["float32"] if not self._unfinished(f, texts))

@@ -72,7 +72,7 @@ def generate(
     low, high = variables
     if not 2 <= low <= high <= MAX_VARIABLES or count < 1:
         raise ConfigError(
-            f"variables={variables}, count={count}: 2 <= fewest <= most <= {MAX_VARIABLES}, and at least one expression"
+            f"variables={low}-{high}, count={count}: 2 <= fewest <= most <= {MAX_VARIABLES}, and at least one expression"
         )
     if family == "exponential" and "+" not in drawn:
         raise ConfigError("operators of exponential: + must be one, it alone can follow **")

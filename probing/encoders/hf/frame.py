@@ -1,4 +1,4 @@
-"""What stands around each sentence when a model reads it: a prompt, or a chat template with the sentence as the user's turn.
+"""The text around each sentence when a model reads it: a prompt, or a chat template with the sentence as the user's turn.
 
 Tokens of the frame are states like others. `encoder.span=sentence` leaves them out of the poolings mean, max and last, together
 with the special tokens around them: `pooling=last` is then the state at the sentence's last token, and with `span=all` that at the

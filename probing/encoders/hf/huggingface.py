@@ -5,7 +5,7 @@ Layer 0 is the embedding output and layer k the output of block k. In pre-norm d
 loaded in float32 unless `dtype` is set (transformers would follow the checkpoint). Sentences share a padded batch if that leaves
 their states as they are alone, which is checked (`probing.encoders.hf.batching`).
 
-The fingerprint covers the files that decide the vectors (weights, config, tokenizer, adapter), the options, what stands around a
+The fingerprint covers the files that decide the vectors (weights, config, tokenizer, adapter), the options, the text around a
 sentence (`probing.encoders.hf.frame`), and, for random weights, the seed and the library versions that drew them. Not supported:
 attentions and heads as layers.
 """
@@ -137,7 +137,7 @@ class HuggingFaceEncoder(ModelFiles):
 
     @cached_property
     def _frame(self) -> Frame | None:
-        """What stands around each sentence; None: nothing."""
+        """The text around each sentence; None: nothing."""
         if self.chat:
             return Frame.of_chat(self.name, self.folder, self.tokenizer, self.generation_prompt)
         return Frame(self.name, self.prompt) if self.prompt else None

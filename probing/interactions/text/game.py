@@ -75,7 +75,7 @@ class TextGame:
         self.value = value or ("logit" if head else "mean")
         known = (*CLASS_VALUES, *encoder.poolings, "all")
         if self.value not in known:
-            raise ConfigError(f"value={value!r} is unknown{did_you_mean(self.value, known)} (allowed: {', '.join(known)})")
+            raise ConfigError(f"value={self.value!r} is unknown{did_you_mean(self.value, known)} (allowed: {', '.join(known)})")
         if self.value in CLASS_VALUES and head is None:
             raise ConfigError(
                 f"value={self.value} needs a classifier, and {encoder.name} has no head: take a checkpoint of probing train "

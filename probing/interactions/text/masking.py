@@ -65,7 +65,9 @@ class MaskedSentence:
         if masking not in allowed:
             raise ConfigError(f"masking={masking} is not possible for {encoder.name} (allowed: {', '.join(allowed)})")
         if (masking == "replace") != (replacement is not None) or (replacement is not None and not replacement.strip()):
-            raise ConfigError(f"masking={masking}, replacement={replacement!r}: masking=replace needs a replacement, others none")
+            raise ConfigError(
+                f"masking={masking}, replacement={replacement!r}: give replacement=WORD with masking=replace, and only then"
+            )
         self.masking = f"replace {replacement!r}" if replacement is not None else masking
         self.keeps_tokens = masking not in REREAD
         self._replacement = replacement
