@@ -22,6 +22,14 @@ lint: .venv/.test
 table: .venv/.test
 	$(BIN)/python scripts/results/main_table.py $(DATA) results/xprobe-en-minilm pooling=mean twins=5
 
+# the documentation, in site/
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# the pages of the tutorials, from their scripts, with output and pictures
+tutorials: .venv/.test
+	$(BIN)/python scripts/docs/tutorials.py docs/tutorials
+
 setup: .venv/.test
 
 .venv/.run: pyproject.toml constraints.txt
@@ -34,4 +42,8 @@ setup: .venv/.test
 	$(BIN)/python scripts/set_up.py test $(PIP_EXTRA)
 	@touch $@
 
-.PHONY: run test lint table setup
+.venv/.docs: .venv/.run
+	$(BIN)/python scripts/set_up.py docs $(PIP_EXTRA)
+	@touch $@
+
+.PHONY: run test lint table docs tutorials setup

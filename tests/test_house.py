@@ -111,21 +111,6 @@ def test_the_readme_example_runs(tmp_path):
     assert "bigram_shift" in done.stdout
 
 
-def test_the_readme_names_commands_that_exist():
-    text = (ROOT / "README.md").read_text()
-    words = set(re.findall(r"^(?:\.venv/bin/)?probing ([a-z-]+)", text, re.M))
-    assert {"run", "train", "check", "interact", "list", "status", "report", "explain", "fetch", "make-tasks"} <= words
-    from probing.cli import app
-
-    known = {c.name or c.callback.__name__ for c in app.registered_commands} | {"store"}
-    assert words <= known
-    for preset in re.findall(r"\b(?:encoder|probe|data|suite|objective)=([\w-]+(?:,[\w-]+)*)", text):
-        for name in preset.split(","):
-            assert any(name in presets.names(g) for g in ("encoder", "probe", "data", "suite", "objective")), name
-    for experiment in re.findall(r"\+experiment=([\w-]+)", text):
-        assert experiment in presets.names("experiment")
-
-
 def test_results_name_scripts_that_are_there_and_every_folder_has_its_line():
     for path in (ROOT / "results").rglob("*.*"):
         if path.suffix in (".md", ".json"):

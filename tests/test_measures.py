@@ -16,7 +16,7 @@ from probing.evaluation.measure import LayerMeasure, load_measures
 QUIET = {"poolings": ["mean"], "floors": (), "controls": ()}
 
 ROOT = Path(__file__).resolve().parents[1]
-[NORM] = re.findall(r"~~~py\n(.*?)~~~", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+[NORM] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "howto.md").read_text(encoding="utf-8"), re.S)
 
 
 class Norm(LayerMeasure):

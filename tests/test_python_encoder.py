@@ -23,7 +23,7 @@ from probing.types import Representation
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ["the cat runs .", "dogs", "a big dog sees the small cat", "it ran and they saw ."]
-[README] = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+[HOWTO] = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "howto.md").read_text(), re.S)
 
 BOW = '''
 """A bag of word vectors, as SentEval asks for it."""
@@ -99,8 +99,8 @@ def probing(*words, cwd):
 
 
 def test_the_readmes_file_runs_as_it_stands(toy_root, tmp_path):
-    (tmp_path / "mine.py").write_text(README)
-    assert len(README.splitlines()) <= 16
+    (tmp_path / "mine.py").write_text(HOWTO)
+    assert len(HOWTO.splitlines()) <= 16
     words = ["encoder=python", "encoder.target=mine.py:make", "encoder.options={width:6}", "data=senteval", f"data.root={toy_root}"]
     done = probing(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

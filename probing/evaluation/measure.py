@@ -1,7 +1,7 @@
 """Measures: a measure lists the cells of a request and computes them.
 
 The probe is one (`probing.evaluation.probe`). A measure of the vectors of one layer and pooling is a subclass of `LayerMeasure`
-with a `name`, a `version` and a method `score`; `measures=FILE.py` runs the one in a file (README has an example).
+with a `name`, a `version` and a method `score`; `measures=FILE.py` runs the one in a file (docs/howto.md has an example).
 """
 
 from __future__ import annotations

@@ -18,13 +18,16 @@ from matplotlib.figure import Figure
 
 from probing.encoders.pooling import place_in_tables
 from probing.evaluation import plots
-from probing.evaluation.plots import PALETTE, RC, band, by_layer, layer_axis
+from probing.evaluation.plots import PALETTE, band, by_layer, layer_axis
 from probing.evaluation.rows import metrics_of
 from probing.evaluation.table import ResultTable
+from probing.report.fonts import families, missing_characters_named
 from probing.report.markdown import views
 
 Pictures = Iterator[tuple[str, str, str]]
 """Title, name of the file (without figure- and .svg), and SVG text of each picture."""
+
+RC = plots.RC | {"font.family": families()}
 
 
 def curves(table: ResultTable, probe: str, pooling: str) -> str:
@@ -187,5 +190,6 @@ def labelled(picture: str, title: str) -> str:
 def svg(figure: Figure) -> str:
     """The figure as SVG text, the same bytes for the same numbers."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with missing_characters_named():
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
