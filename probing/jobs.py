@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from probing import config
+from probing.data.sources import GrammarCorpus
 from probing.errors import ConfigError
 from probing.evaluation import adaptive, recall
 from probing.evaluation.evaluate import compute, plan, request_key
@@ -30,6 +31,10 @@ from probing.probes.controls import CONTROLS
 from probing.report import loggers
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
+
+NEXT = """Next, on real data: probing fetch senteval; probing run data=senteval data.root=data/senteval
+or your own: probing run data=hf data.path=FOLDER_OR_HUB_ID encoder=hf encoder.name=FOLDER_OR_HUB_ID
+"""
 
 
 def run_job(options: Mapping[str, Any]) -> config.Done:
@@ -87,6 +92,7 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
         if flash is not None:
             flash.write(recorded.folder)
         state, text = recorded.state(), "" if flash is not None else terminal(table, lines)
+        text += NEXT if isinstance(source, GrammarCorpus) else ""
         sys.stdout.write(text)
         if len(state["done"]) == len(recorded.keys) and flash is None:
             recall.record(options, home, recorded.folder, [cells.root / f"{key}.json" for key in recorded.keys], text)

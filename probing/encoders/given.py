@@ -21,14 +21,11 @@ _METHODS = ("tokenize", "word_ids", "forward", "release", "random_twin")
 
 
 def as_encoders(given: Any) -> list[Encoder]:
-    """One encoder or many, as objects (`as_encoder`); a mapping gives their names in tables."""
+    """One encoder or many, as objects (`as_encoder`); a mapping gives their names in tables. None in a list: floors alone."""
     if isinstance(given, Mapping):
         return [as_encoder(one, str(label)) for label, one in given.items()]
     alone = isinstance(given, str | Path) or is_encoder(given) or is_pair(given) or callable(given) or hasattr(given, "__array__")
-    encoders = [as_encoder(one) for one in ([given] if alone or not isinstance(given, Iterable) else list(given))]
-    if not encoders:
-        raise ConfigError(f"give at least one encoder; {ALLOWED}")
-    return encoders
+    return [as_encoder(one) for one in ([given] if alone or not isinstance(given, Iterable) else list(given))]
 
 
 def as_encoder(given: Any, label: str | None = None) -> Encoder:
