@@ -38,7 +38,7 @@ print(f"layer {best.layer}: {100 * best.accuracy:.1f} %, interval {100 * best.ac
 print("not separated from it: layers", ", ".join(str(layer) for layer, _ in best.not_separated), "of", best.n_columns)
 
 # %% [markdown]
-# The interval is one of 95 % over test sentences: what other sentences of this kind would show of this probe. Paired tests on
+# The interval is one of 95 % over test sentences: it holds for other sentences of this kind and this probe. Paired tests on
 # the same sentences do not tell the listed layers from the best, so "layer 2 is best" would say too much.
 #
 # Is that much? A number means nothing without **floors**: what one gets without the encoder, or without its training.

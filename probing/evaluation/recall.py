@@ -39,6 +39,8 @@ def watch() -> None:
 def record(options: Mapping[str, Any], home: Path, folder: Path, cells: Iterable[Path], text: str) -> None:
     """Record that the run in `folder` with these cells is finished, and the text that the terminal showed."""
     made = tuple(str(home.resolve() / part) + os.sep for part in ("store", "cells", "runs", "hydra", "finished"))
+    if matplotlib := sys.modules.get("matplotlib"):
+        made += (matplotlib.get_cachedir() + os.sep,)  # its list of fonts, which it makes again where it is absent
     written = [path.resolve() for path in (*folder.iterdir(), *cells) if path.is_file()]
     read = [path for path in sorted(_opened) if _is_input(path) and not path.startswith(made)]
     folders = sorted({os.path.dirname(path) for path in read})  # a file that is added beside them may be another task
