@@ -18,7 +18,7 @@ import numpy as np
 
 from probing.encoders.pooling import POOLINGS, TOKEN_POOLINGS, Pooler
 from probing.errors import ConfigError, StatesError, foreign
-from probing.evaluation.statistics import METRICS
+from probing.evaluation.statistics import METRICS, percentile
 from probing.probes.controls import CONTROLS, FLOORS, Control
 from probing.types import Estimate, Labels
 
@@ -112,7 +112,7 @@ def register_metric(name: str, version: int = 1) -> Callable[[Own], Own]:
                 if isinstance(value, Estimate):
                     return value
                 drawn = [float(function(gold[rows], predicted[rows])) for rows in _resampled(len(gold), groups)]
-            return Estimate(float(value), *(float(q) for q in np.nanquantile([*drawn, float(value)], [0.025, 0.975])))
+            return percentile(value, [*drawn, float(value)])
 
         _enter("metric", METRICS, name, version, function, name, metric)
         return function

@@ -33,7 +33,7 @@ def version(n_units: int) -> int:
     return VERSION + (n_units < FEW)
 
 
-def wilson(correct: int, n: int, alpha: float = 0.05) -> Estimate:
+def wilson(correct: float, n: float, alpha: float = 0.05) -> Estimate:
     """Return the accuracy (0-1) of `correct` out of `n` with Wilson's interval, of 95 % at the default alpha.
 
     >>> wilson(50, 100)
@@ -83,7 +83,8 @@ def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequ
         variance = max(standard_error(x.mean(0), groups) ** 2, p * (1 - p) / x.size)
         z_t = norm.ppf(1 - alpha / 2) / t.ppf(1 - alpha / 2, m - 1)
         effective = (p * (1 - p) / variance if 0 < p < 1 else m) * z_t**2
-        items = Estimate(p, *map(float, proportion_confint(p * effective, effective, alpha=alpha, method="wilson")))
+        around = wilson(p * effective, effective, alpha)
+        items = Estimate(p, around.lower, around.upper)
     return _widened(items, beyond_items(x.mean(1), halves), alpha)
 
 
@@ -114,6 +115,12 @@ def _widened(items: Estimate, beyond: Sequence[tuple[float, float]], alpha: floa
     value = items.value
     lower, upper = (np.sqrt((value - bound) ** 2 + more) for bound in (items.lower, items.upper))
     return Estimate(value, float(max(0, value - lower)), float(min(1, value + upper)))
+
+
+def percentile(value: float, resampled: ArrayLike) -> Estimate:
+    """Return the value with the 2.5 % and 97.5 % quantiles of its bootstrap resamples that are not NaN."""
+    lower, upper = np.nanquantile(np.asarray(resampled, float), [0.025, 0.975])
+    return Estimate(float(value), float(lower), float(upper))
 
 
 def macro_f1(
@@ -148,7 +155,8 @@ def macro_f1(
     hits[:, row[diagonal]] = samples[:, diagonal]
     present = np.union1d(row, column)
     f1 = (2 * hits[:, present] / np.maximum(total[:, present], 1)).mean(1)
-    value, (lower, upper) = float(f1[0]), np.quantile(f1[1:], [0.025, 0.975])
+    drawn = percentile(f1[0], f1[1:])
+    value, lower, upper = drawn.value, drawn.lower, drawn.upper
     m = n_units(len(gold), groups)
     if m < 2:
         return Estimate(value, 0.0, 1.0)
@@ -178,8 +186,7 @@ def ratio(parts: ArrayLike, wholes: ArrayLike, draws: int = 2000, seed: int = 0)
         return Estimate(np.nan, np.nan, np.nan)
     weights = np.random.default_rng(seed).multinomial(len(a), np.full(len(a), 1 / len(a)), size=draws)
     divisors = weights @ b
-    lower, upper = np.quantile((weights @ a)[divisors > 0] / divisors[divisors > 0], [0.025, 0.975])
-    return Estimate(float(a.sum() / b.sum()), float(lower), float(upper))
+    return percentile(a.sum() / b.sum(), (weights @ a)[divisors > 0] / divisors[divisors > 0])
 
 
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
@@ -222,4 +229,4 @@ def median_ci(values: ArrayLike, draws: int = 2000, seed: int = 0) -> Estimate:
     if len(x) < 2:
         return Estimate(float(x[0]) if len(x) else np.nan, np.nan, np.nan)
     drawn = np.median(np.random.default_rng(seed).choice(x, (draws, len(x))), axis=1)
-    return Estimate(float(np.median(x)), *(float(q) for q in np.quantile(drawn, [0.025, 0.975])))
+    return percentile(np.median(x), drawn)
