@@ -16,7 +16,7 @@ from typing import Any, TypeVar, overload
 import yaml
 
 from probing.errors import ConfigError, did_you_mean
-from probing.paths import CONF
+from probing.paths import CONF, OUT
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ INTERACT_KEYS = (
 
 @dataclass
 class JobConfig:
-    dir: str = "probing-out"
+    dir: str = str(OUT)
     threads: int | None = None
 
 

@@ -94,9 +94,10 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
         state, text = recorded.state(), "" if flash is not None else terminal(table, lines)
         text += NEXT if isinstance(source, GrammarCorpus) else ""
         sys.stdout.write(text)
-        if len(state["done"]) == len(recorded.keys) and flash is None:
-            recall.record(options, home, recorded.folder, [cells.root / f"{key}.json" for key in recorded.keys], text)
     loggers.log(log, recorded)
+    if len(state["done"]) == len(recorded.keys) and flash is None:  # after all that the run was asked for
+        with os_errors_as_store_error(home):
+            recall.record(options, home, recorded.folder, [cells.root / f"{key}.json" for key in recorded.keys], text)
     written = ", ".join(name for name in ("flash.md", "table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
     info(f"{recorded.folder}: {len(state['done'])} of {len(recorded.keys)} cells done; {written}")
     if state["failed"]:

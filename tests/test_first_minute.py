@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import processes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,6 +131,25 @@ def test_a_finished_run_is_answered_until_something_changes(tmp_path):
     os.utime(data / "bigram_shift.txt")  # the content may be another
     next((tmp_path / "probing-out/cells").glob("*.json")).unlink()
     assert "1 to compute" in run(tmp_path, *words).stderr
+
+
+def test_a_run_whose_log_failed_is_not_finished(tmp_path):
+    """The next run must write to the tracker what this one could not."""
+    words = [
+        "run",
+        "data.n=300",
+        "encoder=lstm",
+        "encoder.hidden=4",
+        "task=bigram_shift",
+        "pooling=mean",
+        "layer=1",
+        "controls=none",
+    ]
+    code = "import sys\nimport probing.report.loggers as m\ndef log(*given): raise OSError(28, 'No space left')\nm.log = log\n"
+    code += f"sys.argv = ['probing', *{[*words, 'floors=none']!r}]\nfrom probing.cli import main\nmain()"
+    done = processes.run("-c", code, cwd=tmp_path)
+    assert done.returncode == 2 and "No space left" in done.stderr
+    assert list((tmp_path / "probing-out").glob("runs/*/table.md")) and not (tmp_path / "probing-out" / "finished").exists()
 
 
 def test_another_file_or_option_is_no_finished_run(tmp_path, monkeypatch):

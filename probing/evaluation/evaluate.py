@@ -25,12 +25,12 @@ from probing.evaluation.rows import IDENTITY, Row, scores_of
 from probing.evaluation.table import ResultTable
 from probing.files import os_errors_as_store_error
 from probing.log import bar, human_bytes, human_seconds, info
+from probing.paths import OUT
 from probing.store.reading import Vectors
 from probing.store.results import ResultStore, key_of
 from probing.store.vectors import Store
 
-STORE = Path("probing-out") / "store"
-"""The store of vectors where none is given: that of the command line."""
+STORE = OUT / "store"  # where none is given, as on the command line
 
 
 def evaluate(
