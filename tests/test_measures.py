@@ -16,7 +16,8 @@ from probing.evaluation.measure import LayerMeasure, load_measures
 QUIET = {"poolings": ["mean"], "floors": (), "controls": ()}
 
 ROOT = Path(__file__).resolve().parents[1]
-[NORM] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "howto.md").read_text(encoding="utf-8"), re.S)
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "howto.md").read_text(encoding="utf-8"), re.S)
+[NORM] = [block for block in BLOCKS if "LayerMeasure" in block]
 
 
 class Norm(LayerMeasure):
