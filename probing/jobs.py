@@ -20,9 +20,10 @@ from probing import config
 from probing.data.sources import GrammarCorpus
 from probing.errors import ConfigError
 from probing.evaluation import adaptive, recall
-from probing.evaluation.evaluate import compute, plan, request_key
+from probing.evaluation.evaluate import compute
 from probing.evaluation.forecast import forecast
 from probing.evaluation.measure import load_measures
+from probing.evaluation.planning import plan, request_key
 from probing.evaluation.request import Request, all_floors
 from probing.evaluation.runs import Run
 from probing.files import os_errors_as_store_error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ Features = NDArray[np.float32]
 
 Labels = NDArray[np.int64]
 """Class indices 0..k-1 into a task's `classes`: shape (n,)."""
+
+Targets = NDArray[Any]
+"""Labels of a task of any kind (`probing.data.labels`): class indices (n,), numbers (n,), or 0 and 1 for each label (n, K)."""
 
 Coalitions = NDArray[np.bool_]
 """m coalitions of n players, True where a player is present: shape (m, n)."""

@@ -18,7 +18,8 @@ from probing.commands import results, words
 from probing.data.loading import load
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, DataError
-from probing.evaluation.evaluate import compute, plan
+from probing.evaluation.evaluate import compute
+from probing.evaluation.planning import plan
 from probing.evaluation.request import ALL_FLOORS, Request
 from probing.evaluation.runs import Run
 from probing.paths import CONF

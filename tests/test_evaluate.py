@@ -11,9 +11,9 @@ from toys import ToyEncoder, write_task
 
 from probing import Store, evaluate, load_probe, load_task
 from probing.errors import ConfigError
-from probing.evaluation.evaluate import plan
 from probing.evaluation.folds import FoldData
 from probing.evaluation.paired_tests import mcnemar
+from probing.evaluation.planning import plan
 from probing.evaluation.request import Request
 from probing.evaluation.statistics import macro_f1, mean_accuracy
 from probing.evaluation.table import merge

@@ -12,7 +12,8 @@ from toys import ToyEncoder, write_task
 
 from probing import Store, evaluate, load_probe, load_task
 from probing.errors import EncoderError, ForeignError, StatesError, StoreError, foreign
-from probing.evaluation.evaluate import compute, plan
+from probing.evaluation.evaluate import compute
+from probing.evaluation.planning import plan
 from probing.evaluation.request import Request
 from probing.evaluation.runs import Run, rows_that_show
 from probing.evaluation.table import merge
@@ -438,7 +439,7 @@ def test_a_job_in_a_launchers_worker_raises_so_that_the_sweep_knows(monkeypatch)
 
 
 def test_a_request_keeps_its_name_when_its_encoder_can_say_its_layers_again(tasks):
-    from probing.evaluation.evaluate import request_key
+    from probing.evaluation.planning import request_key
 
     settings = Request(PROBE, poolings=("mean",))
 

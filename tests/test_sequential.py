@@ -278,7 +278,7 @@ def test_the_interval_of_an_answer_goes_over_groups_at_the_level_of_its_round(ca
     result = flash([task], [encoder], store=tmp_path / "s", precision=50, probe=calibration.Ridge(), floors=())
     [answer] = result.answers.itertuples()
     cells = result.table.frame.set_index("layer").cell
-    right, groups = result.table.correct(cells[answer.layer]), result.table.groups(cells[answer.layer])
+    right, groups = result.table.by_item(cells[answer.layer]), result.table.groups(cells[answer.layer])
     alpha, m, n, p = 0.05 / 2 ** result.rounds["round"].max(), len(set(groups)), len(right), right.mean()
     sums = np.bincount(groups, right - p)
     size = p * (1 - p) / (m / (m - 1) * (sums @ sums) / n**2) * (norm.isf(alpha / 2) / t.isf(alpha / 2, m - 1)) ** 2

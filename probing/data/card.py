@@ -6,12 +6,14 @@ A task's card is a file in `tasks/`, or a user's own by path; its fields are `CA
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
+from probing.data.labels import KINDS, counts_of
 from probing.data.readers.files import read_text
 from probing.data.readers.formats import FORMATS
 from probing.errors import DataError, did_you_mean
@@ -31,13 +33,19 @@ CARD_FIELDS = {
     "format": f"{', '.join(FORMATS)} (default of file: senteval)",
     "classes": "labels of the official file",
     "n_classes": "their number, where they are too many to list",
-    "metric": "accuracy",
+    "kind": "classification (the default), regression (labels are numbers) or multilabel (sets of labels, with | between them)",
+    "ordered": "true: the classes have an order, that of the field classes, or of the numbers that they are",
+    "metric": "the score by which layers are chosen and compared: accuracy or auroc; r2 of numbers; sample_f1 of sets of labels",
     "reference": "paper",
     "source": "address of the official file",
     "git_blob": "git blob id (sha1) of the official file",
     "licence": "licence of the official file",
 }
+MAIN = {"classification": ("accuracy", "auroc"), "regression": ("r2",), "multilabel": ("sample_f1",)}
+"""Kind of labels -> the metrics that a card may name, the default first."""
+
 _KINDS = {
+    "ordered": (bool, "true or false"),
     "files": (dict, "a mapping of splits to file names"),
     "folders": (list, "a list of names"),
     "classes": (list, "a list of labels (a number goes into n_classes)"),
@@ -97,9 +105,39 @@ def load_card(name: str) -> dict[str, Any]:
         raise DataError(f"{path}: files must be a mapping with train and test, and dev if there is one, not {files!r}")
     if (form := card.get("format", None if files else "senteval")) not in FORMATS:
         raise DataError(f"{path}: format={form!r} is unknown (allowed: {', '.join(FORMATS)})")
-    if card.get("metric", "accuracy") != "accuracy":
-        raise DataError(f"{path}: metric {card['metric']!r} is unknown (allowed: accuracy; macro F1 is reported with it)")
+    check_labels(card, str(path))
     return card
+
+
+def check_labels(card: Mapping[str, Any], where: str) -> None:
+    """Raise a `DataError` if kind, metric or order of a card do not go together; `where` is named first."""
+    kind = card.get("kind", "classification")
+    if kind not in KINDS:
+        raise DataError(f"{where}: kind={kind!r} is unknown{did_you_mean(str(kind), KINDS)} (allowed: {', '.join(KINDS)})")
+    metric = card.get("metric", MAIN[kind][0])
+    if metric not in MAIN[kind]:
+        raise DataError(
+            f"{where}: layers of a {kind} task are not chosen by the metric {metric!r} (allowed: {', '.join(MAIN[kind])}); "
+            "others are reported beside it with metrics=[…]"
+        )
+    if card.get("ordered") and kind != "classification":
+        raise DataError(f"{where}: ordered is for classes, not for kind={kind}")
+
+
+def card_of(name: str, kind: str, metric: str | None, ordered: bool | Sequence[str]) -> dict[str, Any]:
+    """The card of a task that is given in Python; DataError for a kind, metric and order that do not go together."""
+    card: dict[str, Any] = {"name": name, "kind": kind} if kind != "classification" else {"name": name}
+    card |= {} if metric is None else {"metric": metric}
+    if ordered is not False:
+        card |= {"ordered": True} | ({} if ordered is True else {"classes": list(ordered)})
+    check_labels(card, name)
+    return card
+
+
+def main_metric(card: Mapping[str, Any]) -> str:
+    """The metric by which layers of the card's task are chosen and compared."""
+    metric: str = card.get("metric", MAIN[card.get("kind", "classification")][0])
+    return metric
 
 
 def data_card(task: Task) -> dict[str, Any]:
@@ -117,10 +155,10 @@ def data_card(task: Task) -> dict[str, Any]:
             f"{sizes['test']} others report (test); train is the first fold's"
         )
         return first | {"sha256": task.sha256, "n": sizes, "folds": len(task.folds), "notes": [note, *first["notes"]]}
-    counts = {s: np.bincount(split.labels, minlength=len(task.classes)) for s, split in task.splits.items()}
+    facts = counts_of({s: split.labels for s, split in task.splits.items()}, task.classes)
     forms = {s: set(split.forms) for s, split in task.splits.items()}
     overlaps = {f"{a}/{b}": len(forms[a] & forms[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}
-    labelled = {pair for split in task.splits.values() for pair in zip(split.texts, split.labels.tolist(), strict=True)}
+    labelled = {pair for split in task.splits.values() for pair in zip(split.texts, map(str, split.labels.tolist()), strict=True)}
     contradictory = sum(n > 1 for n in Counter(text for text, _ in labelled).values())
     official = bool(task.card.get("git_blob")) and task.git_blob == task.card["git_blob"]
 
@@ -128,12 +166,13 @@ def data_card(task: Task) -> dict[str, Any]:
     if task.card.get("git_blob") and not official:
         notes.append("not the official file (git blob id differs): its numbers are not comparable with the paper's")
     if expected := task.card.get("classes"):
-        if sorted(map(str, expected)) != list(task.classes):
+        if sorted(map(str, expected)) != sorted(task.classes):
             notes.append(f"classes {list(task.classes)} differ from the card's {list(expected)}")
     elif (n := task.card.get("n_classes")) and n != len(task.classes):
         notes.append(f"{len(task.classes)} classes, the card says {n}")
-    for s, count in counts.items():
-        if missing := int((count == 0).sum()):
+    for s, split in task.splits.items() if task.classes else ():
+        present = split.labels.any(0).sum() if task.kind == "multilabel" else len(np.unique(split.labels))
+        if missing := len(task.classes) - int(present):
             notes.append(f"{missing} of {len(task.classes)} classes have no sentence in {s}")
     for pair, n in overlaps.items():
         if n:
@@ -156,14 +195,6 @@ def data_card(task: Task) -> dict[str, Any]:
         "n": {s: len(split) for s, split in task.splits.items()},
         "n_groups": {s: split.n_groups for s, split in task.splits.items()},
         "groups_from": task.groups_from,
-        "n_classes": len(task.classes),
-        "classes": {
-            s: {c: int(k) for c, k in zip(task.classes, count, strict=True)}
-            if len(task.classes) <= 30
-            else {"smallest": int(count.min()), "largest": int(count.max())}
-            for s, count in counts.items()
-        },
-        "majority": {s: float(count.max() / count.sum()) for s, count in counts.items()},
         "tokens": {
             s: dict(zip(("min", "median", "max"), (int(q) for q in np.quantile(split.lengths, (0, 0.5, 1))), strict=True))
             for s, split in task.splits.items()
@@ -174,4 +205,4 @@ def data_card(task: Task) -> dict[str, Any]:
             "two_labels": contradictory,
         },
         "notes": notes,
-    }
+    } | facts

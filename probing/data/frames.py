@@ -5,15 +5,17 @@ Rows become a task by `probing.data.rows`: the same rows give the same results, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from probing.data.card import card_of
 from probing.data.hub import DatasetSource
-from probing.data.rows import SAME_WORDS, SPLITS, held_out, label_text, task_of_rows
+from probing.data.labels import arrays_of
+from probing.data.rows import SAME_WORDS, SPLITS, held_out, task_of_rows
 from probing.data.task import Split, Task, groups_or_none, word_form
 from probing.errors import ConfigError, DataError, did_you_mean
 
@@ -42,6 +44,9 @@ def task_of_frame(
     name: str = "frame",
     dev_from_train: float = 0.1,
     seed: int = 0,
+    kind: str = "classification",
+    metric: str | None = None,
+    ordered: bool | Sequence[str] = False,
 ) -> Task:
     """The task of a table with a row for each sentence.
 
@@ -50,6 +55,7 @@ def task_of_frame(
         text, label, split: names of columns; the split of a row is one of `SPLIT_OF`. Without the column split, or with None, a
             fifth of the rows becomes test, drawn stratified with `seed`; without dev rows `dev_from_train` of train becomes dev.
         group: a column that names the source of each sentence; None: sentences of the same words are a group.
+        kind, metric, ordered: as in a card (`probing.data.card.CARD_FIELDS`); `ordered` may be the classes in their order.
 
     Raises:
         DataError: no such column, an unknown split, rows that are no task.
@@ -63,8 +69,8 @@ def task_of_frame(
     if splits is None and split not in (None, "split"):
         raise DataError(f"{name}: no column {split!r} (columns: {', '.join(columns)}; split=None draws a test split)")
     groups = None if group is None else [str(one) for one in frame[group]]
-    own = {"groups_from": f"the column {group}"} if group else {}
-    return _task(name, list(frame[text]), list(frame[label]), splits, groups, dev_from_train, seed, source="a table", **own)
+    card, own = card_of(name, kind, metric, ordered), {"groups_from": f"the column {group}"} if group else {}
+    return _task(card, list(frame[text]), list(frame[label]), splits, groups, dev_from_train, seed, source="a table", **own)
 
 
 def task_of_lists(
@@ -76,6 +82,9 @@ def task_of_lists(
     name: str = "lists",
     dev_from_train: float = 0.1,
     seed: int = 0,
+    kind: str = "classification",
+    metric: str | None = None,
+    ordered: bool | Sequence[str] = False,
 ) -> Task:
     """The task of lists with an entry for each sentence; see `task_of_frame`."""
     columns = {"texts": texts, "labels": labels, "splits": splits, "groups": groups}
@@ -84,7 +93,8 @@ def task_of_lists(
         sizes = ", ".join(f"{len(one)} {what}" for what, one in given.items())
         raise DataError(f"{name}: {sizes}: give one of each for every sentence")
     of_groups = None if groups is None else [str(one) for one in given["groups"]]
-    return _task(name, given["texts"], given["labels"], given.get("splits"), of_groups, dev_from_train, seed, source="lists")
+    card = card_of(name, kind, metric, ordered)
+    return _task(card, given["texts"], given["labels"], given.get("splits"), of_groups, dev_from_train, seed, source="lists")
 
 
 def _listed(given: Any, what: str, name: str) -> list[Any]:
@@ -94,14 +104,14 @@ def _listed(given: Any, what: str, name: str) -> list[Any]:
 
 
 def _task(
-    name: str, texts: list[Any], labels: list[Any], splits: list[Any] | None, groups: list[str] | None, share: float, seed: int,
-    *, source: str, groups_from: str = "given",
+    card: dict[str, Any], texts: list[Any], labels: list[Any], splits: list[Any] | None, groups: list[str] | None, share: float,
+    seed: int, *, source: str, groups_from: str = "given",
 ) -> Task:  # fmt: skip
-    card = {}
+    name = card["name"]
     if splits is None:
-        splits = _drawn(name, texts, labels, groups, seed)
+        splits = _drawn(card, texts, labels, groups, seed)
         drawn = f"test is {splits.count('test')} of {len(texts)} sentences, drawn stratified with seed {seed}: no split was named"
-        card = {"notes": [drawn]}
+        card["notes"] = [drawn]
     places: dict[str, list[int]] = {split: [] for split in SPLITS}
     for row, own in enumerate(splits):
         if str(own) not in SPLIT_OF:
@@ -118,11 +128,12 @@ def _task(
     )  # fmt: skip
 
 
-def _drawn(name: str, texts: list[Any], labels: list[Any], groups: list[str] | None, seed: int) -> list[str]:
+def _drawn(card: dict[str, Any], texts: list[Any], labels: list[Any], groups: list[str] | None, seed: int) -> list[str]:
     """The split of each row, train or test, where none is named: the same share of every class; groups stay whole."""
-    classes = [label_text(label, lambda _, i: f"{name}, row {i}", "", i) for i, label in enumerate(labels)]
+    name = card["name"]
+    _, own = arrays_of({"train": labels}, card, lambda _, i: f"{name}, row {i}", name)
     numbers = tuple(map(str, range(len(texts))))
-    rows = Split(numbers, np.unique(classes, return_inverse=True)[1], groups_or_none(groups or map(word_form, map(str, texts))))
+    rows = Split(numbers, own["train"], groups_or_none(groups or map(word_form, map(str, texts))))
     try:
         _, test = held_out(rows, TEST_SHARE, seed, name)
     except DataError:

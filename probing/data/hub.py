@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from probing.data.card import card_of
 from probing.data.rows import SPLITS, Rows, task_of_rows
 from probing.data.task import Task
 from probing.errors import ConfigError, DataError, ForeignError, did_you_mean
@@ -41,6 +42,8 @@ class DatasetSource:
         max_rows: the first rows of each split; null: all.
         train_size: train on a stratified subset of about this size, drawn with the run's seed; null: on all.
         name: name of the task and of the source; null: the end of the path.
+        kind, metric, ordered: as in a card (`probing.data.card.CARD_FIELDS`); `ordered` may be the classes in their order. Sets of
+            labels are lists, of text or of a ClassLabel.
     """
 
     path: str
@@ -56,6 +59,9 @@ class DatasetSource:
     max_rows: int | None = None
     train_size: int | None = None
     name: str | None = None
+    kind: str = "classification"
+    metric: str | None = None
+    ordered: Any = False
 
     def __post_init__(self) -> None:
         if self.path in FILES and not self.files:
@@ -67,6 +73,7 @@ class DatasetSource:
         if self.streaming and self.max_rows is None:
             raise ConfigError("data.streaming=true reads rows one by one: say how many of each split with data.max_rows=…")
         self.name = self.name or self._name()
+        card_of("data", self.kind, self.metric, self.ordered)
 
     def tasks(self, names: Sequence[str] | None) -> list[Task]:
         """The task; `names` may only name it.
@@ -90,6 +97,7 @@ class DatasetSource:
                 max_rows=self.max_rows,
                 source=where,
                 prefix="data.",
+                card=card_of(str(self.name), self.kind, self.metric, self.ordered),
             )
         ]
 
@@ -148,8 +156,13 @@ def task_of_datasets(
     max_rows: int | None = None,
     source: str = "a DatasetDict",
     prefix: str = "",
+    card: Mapping[str, Any] | None = None,
+    kind: str = "classification",
+    metric: str | None = None,
+    ordered: bool | Sequence[str] = False,
 ) -> Task:
-    """The task of a DatasetDict (or IterableDatasetDict): see `DatasetSource`; `prefix`: of options in error messages.
+    """The task of a DatasetDict (or IterableDatasetDict): see `DatasetSource`; `prefix`: of options in error messages; `card`: that
+    of kind, metric and order, if it is made already.
 
     Raises:
         ConfigError: an unknown column or split.
@@ -163,10 +176,14 @@ def task_of_datasets(
                 f"{prefix}{option}={column!r}: a probe reads one sentence and one label a row; name one column, and write a pair "
                 "of texts into one column first (dataset.map)"
             )
+    card = card_of(name, kind, metric, ordered) if card is None else card
+    sets = card.get("kind") == "multilabel"
     chosen = _splits(data, splits, source, prefix)
-    rows = {split: _rows(data[own], (text, label), f"{source}, split {own}", prefix, max_rows) for split, own in chosen.items()}
+    rows = {
+        split: _rows(data[own], (text, label), f"{source}, split {own}", prefix, max_rows, sets) for split, own in chosen.items()
+    }
     return task_of_rows(
-        name, rows, source=source, place=lambda split, i: f"{source}, split {chosen[split]}, row {i}",
+        name, rows, source=source, card=card, place=lambda split, i: f"{source}, split {chosen[split]}, row {i}",
         dev_from_train=dev_from_train, seed=seed,
     )  # fmt: skip
 
@@ -197,8 +214,8 @@ def _splits(data: Mapping[str, Any], given: Mapping[str, str | None] | None, sou
     return chosen
 
 
-def _rows(dataset: Any, columns: tuple[str, str], where: str, prefix: str, max_rows: int | None) -> Rows:
-    """Sentences and labels of one split, a ClassLabel's by name."""
+def _rows(dataset: Any, columns: tuple[str, str], where: str, prefix: str, max_rows: int | None, sets: bool) -> Rows:
+    """Sentences and labels of one split, a ClassLabel's by name; `sets`: a label is a list."""
     lazy = not hasattr(dataset, "__len__")  # an IterableDataset, which may not know its columns before it is read
     if max_rows is not None:
         dataset = dataset.take(max_rows) if lazy else dataset.select(range(min(max_rows, len(dataset))))
@@ -216,17 +233,20 @@ def _rows(dataset: Any, columns: tuple[str, str], where: str, prefix: str, max_r
             "join its parts in a column of their own (dataset.map)" if _is_list(text) else "choose another column, or make it text"
         )
         raise DataError(f"{where}: {prefix}text={columns[0]} is {_kind(text)}, but a probe reads one sentence a row; {mend}")
-    if _is_list(label) or isinstance(label, Mapping):
-        raise DataError(f"{where}: {prefix}label={columns[1]} is {_kind(label)}, but a row of a task has one label")
+    if isinstance(label, Mapping) or (_is_list(label) and not sets):
+        several = "; kind=multilabel takes lists" if _is_list(label) else ""
+        raise DataError(f"{where}: {prefix}label={columns[1]} is {_kind(label)}, but a row of a task has one label{several}")
     if lazy:
         read = list(dataset.select_columns(list(columns)))
         texts, labels = [row[columns[0]] for row in read], [row[columns[1]] for row in read]
     else:
         table = dataset.select_columns(list(columns)).with_format(None)[:]
         texts, labels = table[columns[0]], table[columns[1]]
-    names = getattr(label, "names", None)
+    names = getattr(getattr(label, "feature", label), "names", None)
     if names is None:
         return texts, labels
+    if sets:
+        return texts, [None if own is None else [names[k] for k in own] for own in labels]
     if unlabelled := [i for i, k in enumerate(labels) if k is not None and k < 0]:
         raise DataError(
             f"{where}: row {unlabelled[0]} and {len(unlabelled) - 1} more have no label (-1), as test splits of GLUE; take a "

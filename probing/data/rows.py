@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from probing.data.draws import spread
+from probing.data.labels import arrays_of
 from probing.data.task import Split, Task, groups_or_none, word_form
-from probing.errors import DataError, did_you_mean
+from probing.errors import DataError
 
 SPLITS = ("train", "dev", "test")
 SAME_WORDS = "sentences of the same words"
@@ -39,43 +40,34 @@ def task_of_rows(
     """The task of rows by split: train, test, and dev, or a share of train as dev.
 
     Args:
-        rows: split -> (sentences, labels); a label is text, a whole number or a truth value (`label_text`).
+        rows: split -> (sentences, labels); a label is one of the card's `kind` (`probing.data.labels`).
         source: where the rows are from, in words; it is in the data card, and not in the hash of the task.
         groups: split -> the group of each sentence; None: sentences of the same words are a group.
         place: names row i of a split in error messages; by default "row i of the SPLIT split", counted from 0.
         dev_from_train: without dev rows, this share of train (0-0.5) becomes dev (`held_out`), and the data card says so.
 
     Raises:
-        DataError: a split without rows, an empty sentence, a label that is no class or that train lacks, one label only.
+        DataError: a split without rows, an empty sentence, labels that are not of their kind (`labels.arrays_of`).
     """
     place = place or (lambda split, i: f"{name}, row {i} of the {split} split")
-    texts, labels = dict[str, tuple[str, ...]](), dict[str, list[str]]()
+    about = {"name": name, **(card or {})}
+    texts, labels = dict[str, tuple[str, ...]](), dict[str, Sequence[Any]]()
     for split in (split for split in SPLITS if split in rows):
-        texts[split], given = tuple(rows[split][0]), rows[split][1]
-        if len(texts[split]) != len(given):
-            raise DataError(f"{name}: {len(texts[split])} sentences and {len(given)} labels in the {split} split")
+        texts[split], labels[split] = tuple(rows[split][0]), rows[split][1]
+        if len(texts[split]) != len(labels[split]):
+            raise DataError(f"{name}: {len(texts[split])} sentences and {len(labels[split])} labels in the {split} split")
         for i, text in enumerate(texts[split]):
             if not isinstance(text, str) or not text.strip():
                 what = "empty" if text is None or text == text and not str(text).strip() else f"{text!r}, which is no text"
                 raise DataError(f"{place(split, i)}: the sentence is {what}; remove the row or mend it")
-        labels[split] = [label_text(label, place, split, i) for i, label in enumerate(given)]
     for split in SPLITS:
         if not texts.get(split) and (split != "dev" or dev_from_train is None):
             raise DataError(f"{name}: no row of the {split} split; a task needs train, dev and test")
-    classes = tuple(sorted(set(labels["train"])))
-    if len(classes) < 2:
-        raise DataError(f"{name}: the train split holds one label only ({classes[0]!r}); nothing can be probed ({source})")
-    index = {label: k for k, label in enumerate(classes)}
-    splits: dict[str, Split] = {}
-    for split, own in texts.items():
-        for i, label in enumerate(labels[split]):
-            if label not in index:
-                near = did_you_mean(label, classes)
-                raise DataError(f"{place(split, i)}: label {label!r} of the {split} split does not occur in train{near}")
-        given = groups[split] if groups is not None else list(map(word_form, own))
-        numbers = np.array([index[label] for label in labels[split]], dtype=np.int64)
-        splits[split] = Split(own, numbers, groups_or_none(given))
-    about = {"name": name, **(card or {})}
+    classes, numbers = arrays_of(labels, about, place, f"{name} ({source})")
+    splits = {
+        split: Split(own, numbers[split], groups_or_none(groups[split] if groups is not None else map(word_form, own)))
+        for split, own in texts.items()
+    }
     if dev_from_train is not None and not texts.get("dev"):
         kept, drawn = held_out(splits["train"], dev_from_train, seed, name)
         splits |= {"train": kept, "dev": drawn}
@@ -95,26 +87,6 @@ def task_of_rows(
     )
 
 
-def label_text(label: Any, place: Callable[[str, int], str], split: str, i: int) -> str:
-    """A label as the name of its class: text as it is, whole numbers and truth values in digits and words.
-
-    Raises:
-        DataError: it is empty, or a number with decimals.
-    """
-    if isinstance(label, str):
-        if label.strip():
-            return label
-    elif isinstance(label, bool | np.bool_ | int | np.integer):
-        return str(label)
-    elif isinstance(label, float | np.floating) and label == label:
-        if float(label).is_integer():
-            return str(int(label))
-        raise DataError(f"{place(split, i)}: the label is {label}, but a task has classes: text or whole numbers")
-    elif label is not None and label == label:
-        raise DataError(f"{place(split, i)}: the label is {label!r}, but a task has classes: text or whole numbers")
-    raise DataError(f"{place(split, i)}: the label is empty; remove the row or mend it")
-
-
 def held_out(split: Split, share: float, seed: int, name: str) -> tuple[Split, Split]:
     """The rest of a split, and about this share of it, the same share of every class; groups, and equal sentences, stay whole.
 
@@ -127,13 +99,13 @@ def held_out(split: Split, share: float, seed: int, name: str) -> tuple[Split, S
         raise DataError(f"dev_from_train={share!r} must be a share of the train split above 0 and at most 0.5, such as 0.1")
     clusters = np.arange(len(split)) if split.clusters is None else split.clusters
     _, first, sizes = np.unique(clusters, return_index=True, return_counts=True)
-    of_group = split.labels[first]  # a group counts for the class of its first row
+    of_group = split.strata[first]  # a group counts for the class of its first row
     order = spread(of_group, np.random.default_rng([seed, 6]))
     order = order[np.bincount(of_group)[of_group[order]] > 1]
     so_far = np.cumsum(sizes[order])
     drawn = order[: np.abs(so_far - share * len(split)).argmin() + 1] if len(order) else order
     is_dev = np.isin(clusters, drawn)
     rest = split.take(np.flatnonzero(~is_dev))
-    if not is_dev.any() or set(rest.labels.tolist()) != set(split.labels.tolist()):
+    if not is_dev.any() or set(split.strata[~is_dev].tolist()) != set(split.strata.tolist()):
         raise DataError(f"{name}: the {len(split)} train sentences are too few to take dev from; give a dev split")
     return rest, split.take(np.flatnonzero(is_dev))

@@ -17,16 +17,18 @@ import numpy as np
 
 from probing.data import draws
 from probing.data.card import data_card
+from probing.data.labels import strata
 from probing.errors import DataError
 from probing.types import Labels
 
 
 @dataclass(frozen=True)
 class Split:
-    """Sentences and their class indices, in file order; `groups` names the source of each, None where all have their own."""
+    """Sentences and their labels (`probing.data.labels`), in file order; `groups` names the source of each, None where all have
+    their own."""
 
     texts: tuple[str, ...]
-    labels: Labels
+    labels: Any
     groups: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
@@ -50,6 +52,11 @@ class Split:
         return np.array([len(text.split()) for text in self.texts], dtype=np.int64)
 
     @cached_property
+    def strata(self) -> Labels:
+        """The classes that stratified draws keep the shares of (`probing.data.labels.strata`): shape (n,)."""
+        return strata(self.labels)
+
+    @cached_property
     def clusters(self) -> Labels | None:
         """Numbers 0..m-1 of the sentences' groups, (n,); None where each has its own."""
         return None if self.groups is None else np.unique(np.array(self.groups, dtype=object), return_inverse=True)[1]
@@ -65,7 +72,7 @@ class Split:
 
     def half(self, number: int) -> np.ndarray:
         """The rows of a random half, the same share of every class; each number gives another half. Groups stay whole."""
-        return draws.half(self.labels, self.clusters, np.random.default_rng([number, 5]))
+        return draws.half(self.strata, self.clusters, np.random.default_rng([number, 5]))
 
 
 @dataclass(frozen=True)
@@ -117,12 +124,19 @@ class Task:
         return task_of_lists(texts, labels, splits, **options)
 
     def __repr__(self) -> str:
-        return f"Task({self.name}, {len(self.classes)} classes, {'/'.join(str(len(split)) for split in self.splits.values())})"
+        classes = f"{len(self.classes)} {'labels' if self.kind == 'multilabel' else 'classes'}" if self.classes else "numbers"
+        return f"Task({self.name}, {classes}, {'/'.join(str(len(split)) for split in self.splits.values())})"
 
     @property
     def parts(self) -> tuple[Task, ...]:
         """The tasks to fit: the folds, or this one."""
         return self.folds or (self,)
+
+    @property
+    def kind(self) -> str:
+        """classification, regression or multilabel (`probing.data.labels`)."""
+        kind: str = self.card.get("kind", "classification")
+        return kind
 
     @property
     def paper_name(self) -> str:
@@ -140,7 +154,8 @@ class Task:
         if self.folds:
             return _sha256({"folds": [fold.sha256 for fold in self.folds]} | groups)
         splits = {name: [split.labels.tolist(), split.texts] for name, split in self.splits.items()}
-        return _sha256({"classes": self.classes, "splits": splits} | groups)
+        kind = {} if self.kind == "classification" else {"kind": self.kind}
+        return _sha256({"classes": self.classes, "splits": splits} | groups | kind)
 
     @cached_property
     def test_sha256(self) -> str:
@@ -157,6 +172,11 @@ class Task:
     def data_card(self) -> dict[str, Any]:
         """The facts about the data, as plain JSON (`probing.data.card.data_card`)."""
         return data_card(self)
+
+    def need_classes(self, what: str) -> None:
+        """Raise a `DataError` if the labels are no classes, which `what` needs."""
+        if self.kind != "classification":
+            raise DataError(f"{self.name} is a task of kind {self.kind}; {what} needs classes")
 
     def subset(self, train_size: int | None, seed: int, dev_size: int | None = None, test_size: int | None = None) -> Task:
         """This task with about `train_size` train sentences, the same share of every class and at least one of each.
@@ -176,14 +196,14 @@ class Task:
                 raise DataError(
                     f"train_size={train_size} is below the {len(self.classes)} classes of {self.name}: every class needs a sentence"
                 )
-            rows = draws.share(self.train.labels, train_size, np.random.default_rng(seed))
+            rows = draws.share(self.train.strata, train_size, np.random.default_rng(seed))
             drawn = {"train": self.train.take(rows), "train_size": train_size}
         for stream, (name, size) in enumerate((("dev", dev_size), ("test", test_size)), start=1):
             split = self.splits[name]
             if size is not None and size < 1:
                 raise DataError(f"{name}_size={size} leaves no {name} sentence of {self.name} (at least 1)")
             if size is not None and size < len(split):
-                drawn[name] = split.take(draws.spread(split.labels, np.random.default_rng([seed, stream]))[:size])
+                drawn[name] = split.take(draws.spread(split.strata, np.random.default_rng([seed, stream]))[:size])
         return replace(self, **drawn, seed=seed) if drawn else self
 
     def with_classes(self, n: int, seed: int) -> Task:
@@ -218,8 +238,9 @@ class Task:
 
         Raises:
             DataError: `folds` is below 4, or no multiple of `choosing` of at least twice its size; fewer than two distinct
-                sentences a part.
+                sentences a part; labels that are no classes.
         """
+        self.need_classes("a cross-validation")
         choosing = folds // 2 if choosing is None else choosing
         if folds < 4 or not 0 < choosing <= folds // 2 or folds % choosing:
             raise DataError(

@@ -34,8 +34,9 @@ from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.encoders.given import as_encoders
 from probing.errors import ConfigError
-from probing.evaluation.evaluate import compute, plan, stores, table_of
+from probing.evaluation.evaluate import compute, stores, table_of
 from probing.evaluation.paired_tests import DEPENDENCE, holm, paired_difference
+from probing.evaluation.planning import plan
 from probing.evaluation.request import Request
 from probing.evaluation.statistics import mean_accuracy, mean_of, n_units
 from probing.evaluation.table import ResultTable
@@ -243,7 +244,7 @@ def _difference(cells: Mapping[Key, Mapping[str, str]], table: ResultTable, firs
     if key == first:
         return {"difference": 0.0, "half_width": 0.0, "p": 1.0}
     tasks = [task for task in cells[first] if task in cells[key]]
-    of_first, of_key = ([table.correct(cells[column][task]) for task in tasks] for column in (first, key))
+    of_first, of_key = ([table.by_item(cells[column][task]) for task in tasks] for column in (first, key))
     groups = [table.groups(cells[first][task]) for task in tasks]
     value, error, degrees = paired_difference(of_first, of_key, groups)
     error *= DEPENDENCE
@@ -272,7 +273,7 @@ def _answers(
 
     def answer(name: str, key: Key, tied: Iterable[Key], cells: Iterable[str], parts: Sequence[Task]) -> dict[str, Any]:
         encoder, pooling, layer = key
-        accuracy = mean_of([mean_accuracy(table.correct(cell), table.groups(cell), alpha=alpha) for cell in cells])
+        accuracy = mean_of([mean_accuracy(table.by_item(cell), table.groups(cell), alpha=alpha) for cell in cells])
         line = {"task": name, "encoder": encoder, "layer": layer, "pooling": pooling}
         line["tied"] = sorted((int(layer), pooling) for _, pooling, layer in tied)
         line |= {"accuracy": accuracy.value, "accuracy_low": accuracy.lower, "accuracy_high": accuracy.upper}

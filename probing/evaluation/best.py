@@ -11,14 +11,17 @@ from scipy.stats import binomtest, norm, t
 
 from probing.encoders.base import CONTEXTUAL
 from probing.evaluation.comparisons import KEYS, cells_of, dev_first, families, halves_of, same_seeds
+from probing.evaluation.metrics import of_constant
 from probing.evaluation.paired_tests import DEPENDENCE, holm, smallest_difference
 from probing.evaluation.rows import IDENTITY, probe_metrics
-from probing.evaluation.statistics import mean_accuracy, mean_score
+from probing.evaluation.statistics import mean_accuracy, mean_score, n_units, standard_error
 from probing.types import Estimate
 
 if TYPE_CHECKING:
     from probing.evaluation.table import ResultTable
 
+
+_ENDS = ("", "_low", "_high")
 
 OF_LENGTH = ("length",)
 """Floors that read the number of words alone: one that has all test items right has the label itself."""
@@ -27,20 +30,21 @@ OF_LENGTH = ("length",)
 def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     """One line per task, encoder, probe and size of the train split: the dev-best layer and pooling, and its test scores.
 
-    With several seeds accuracies and F1 are means over them, and `seed_sd` is the standard deviation of the accuracy.
+    `score`, `dev_score`: the main metric of the task, `metric`, by which the layer is chosen and all else is compared; the others
+    are beside it. With several seeds all are means over them, and `seed_sd` is the standard deviation of the score.
     `interval_over`: what intervals and tests go over: test items, or groups of them; seeds; train halves. `static`: layer 0,
     mean. `random`: mean of the random-weights twins, each at its own dev-best layer and pooling, `random_sd` their standard
     deviation, `random_n` their number.
 
-    Accuracies on control tasks are those at the same layer and pooling: `control_permuted` with `leak_p` (`_leaks`);
-    `control_word`, `selectivity` (accuracy - control_word), and the ceilings of that control, `ceiling` (bag of words) and
+    Scores on control tasks are those at the same layer and pooling: `control_permuted` with `leak_p` (`_leaks`);
+    `control_word`, `selectivity` (score - control_word), and the ceilings of that control, `ceiling` (bag of words) and
     `ceiling_lookup`.
 
     `not_separated`: the columns (layer, pooling) not separated from the best on the same test items (`compare_layers`), with
     the best; `better`: those separated and better on test; `n_columns`: how many were compared. `can_show`: the smallest
-    difference of two accuracies (0-1) that this test split shows with a probability of 80 % at the first, strictest step of
-    that family: exact McNemar test, at the median of the observed shares of items that exactly one of best and other column
-    has right; with groups or train halves from the median width of the intervals of the differences, by t distributions; inf
+    difference of two scores that this test split shows with a probability of 80 % at the first, strictest step of that family:
+    exact McNemar test, at the median of the observed shares of items that exactly one of best and other column has right; with
+    groups, train halves or another metric from the median width of the intervals of the differences, by t distributions; inf
     where the test can separate nothing, NaN with several seeds, or a single column.
 
     `beats_floors`: the score is above every floor of the line (those that read the text, static, each random twin at its
@@ -66,29 +70,30 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
         scores = done[(done.pooling == pooling) & (done.layer == layer)].sort_values("seed")
         first = scores.iloc[0]
         line = {name: first[name] for name in (*KEYS[:3], "paper_name", "layer", "layer_name", "pooling", "n_train")}
-        line |= {"dev_accuracy": mean.dev_accuracy.iloc[0], "accuracy": mean.accuracy.iloc[0]}
+        line |= {"metric": first.metric, "dev_score": mean.dev_score.iloc[0], f"dev_{first.metric}": mean.dev_score.iloc[0]}
         halves = halves_of(table, task, encoder, probe, n_train).get((pooling, layer), {})
         for name in probe_metrics(scores):
             line |= interval(table, name, scores, [getattr(row, name) for row in halves.values()])
+        line |= {f"score{end}": line[f"{first.metric}{end}"] for end in _ENDS}
         line["interval_over"] = _over(first, len(scores), len(halves))
         line |= {name: first[name] for name in ("majority", "n_test", "n_groups", "cell")}
         line |= {"converged": bool(scores.converged.all()), "edge": next(filter(None, scores.edge), "")}
         line["seeds"] = len(scores)
-        line["seed_sd"] = float(scores.accuracy.std(ddof=1)) if len(scores) > 1 else np.nan
+        line["seed_sd"] = float(scores.score.std(ddof=1)) if len(scores) > 1 else np.nan
         same = {"task": task, "probe": probe, "n_train": n_train}
         for kind in table.controls:
             at = {"control": kind, "encoder": encoder, "layer": layer, "pooling": pooling}
             line[f"control_{kind}"] = table.mean(role="control", **at, **same)
         if "word" in table.controls:
-            line["selectivity"] = line["accuracy"] - line["control_word"]
+            line["selectivity"] = line["score"] - line["control_word"]
             for name, reader in (("ceiling", "word bag"), ("ceiling_lookup", "word look-up")):
                 line[name] = table.mean(role="ceiling", encoder=reader, task=task, n_train=n_train)
         floors = floors_of(table, task, encoder, probe, n_train)
-        twins = [_accuracy(twin) for twin in floors.get("random weights", [])]
+        twins = [_score(twin) for twin in floors.get("random weights", [])]
         line |= {"random": np.mean(twins) if twins else np.nan, "random_n": len(twins)}
         line["random_sd"] = np.std(twins, ddof=1) if len(twins) > 1 else np.nan
-        line["static"] = _accuracy(floors["static"][0]) if "static" in floors else np.nan
-        line["label_floor"] = next((name for name in OF_LENGTH if name in floors and _accuracy(floors[name][0]) == 1), "")
+        line["static"] = _score(floors["static"][0]) if "static" in floors else np.nan
+        line["label_floor"] = next((name for name in OF_LENGTH if name in floors and _score(floors[name][0]) == 1), "")
         line |= _against(table, {k: v for k, v in floors.items() if k != line["label_floor"]}, cells_of(scores.itertuples()))
         line |= _family(own.get((task, encoder, probe, n_train)), first, alpha, line["interval_over"])
         lines.append(line | {"missing": missing})
@@ -101,14 +106,17 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
 def shown(lines: pd.DataFrame) -> pd.DataFrame:
     """The lines of `best` for a notebook, in percent: score, interval, majority rate, selectivity, verdict on the floors."""
     beats = [{True: "yes", False: f"not shown: {row.floor}"}.get(row.beats_floors, "") for row in lines.itertuples()]
-    text = lines[["paper_name", "encoder", "probe", "layer", "pooling"]].rename(columns={"paper_name": "task"})
-    names = ["accuracy", "accuracy_low", "accuracy_high", "majority", *(["selectivity"] if "selectivity" in lines else [])]
+    mixed = ["metric"] if set(lines.metric) - {"", "accuracy"} else []
+    text = lines[["paper_name", "encoder", "probe", "layer", "pooling", *mixed]].rename(columns={"paper_name": "task"})
+    names = [f"{'score' if mixed else 'accuracy'}{end}" for end in _ENDS]
+    names += ["majority", *(["selectivity"] if "selectivity" in lines else [])]
     return text.join(100 * lines[names].astype(float)).assign(**{"above every floor": beats})
 
 
 def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
-    """For each line of `best` the p-value of test accuracy on permuted labels being no higher than the majority rate: one-sided
-    exact binomial test of the hits of all seeds, Holm over the lines; NaN without this control or predictions."""
+    """For each line of `best` the p-value of the probe of permuted labels being no better than a constant, Holm over the lines: of
+    classes the one-sided exact binomial test of the hits of all seeds against the majority rate; of other labels the one-sided t
+    test, over items or groups, against the best constant of test. NaN without this control or predictions."""
     p = np.full(len(best), np.nan)
     for at, line in enumerate(best.itertuples()):
         where = {name: getattr(line, name) for name in (*KEYS, "layer", "pooling")} | {"control": "permuted"}
@@ -116,20 +124,26 @@ def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
         if table.predictions is None or not len(rows):
             continue
         pairs = [table.predictions(cell) for cell in rows.cell]
-        hits, n = sum(int((a == b).sum()) for a, b in pairs), sum(len(gold) for gold, _ in pairs)
-        p[at] = binomtest(hits, n, np.bincount(pairs[0][0]).max() / len(pairs[0][0]), alternative="greater").pvalue
+        if pairs[0][0].ndim == 1 and pairs[0][0].dtype.kind in "iu":
+            hits, n = sum(int((a == b).sum()) for a, b in pairs), sum(len(gold) for gold, _ in pairs)
+            p[at] = binomtest(hits, n, np.bincount(pairs[0][0]).max() / len(pairs[0][0]), alternative="greater").pvalue
+            continue
+        above = [table.by_item(cell) - of_constant(gold) for cell, (gold, _) in zip(rows.cell, pairs, strict=True)]
+        mean, groups = np.mean(above, axis=0), table.groups(rows.cell.iloc[0])
+        error = standard_error(mean, groups)
+        p[at] = t.sf(mean.mean() / error, n_units(len(mean), groups) - 1) if 0 < error < np.inf else 1.0
     measured = ~np.isnan(p)
     p[measured] = holm(p[measured])
     return p
 
 
 def _nothing(table: ResultTable, row: pd.Series, missing: str) -> dict[str, Any]:
-    names = ["dev_accuracy", *(f"{name}{end}" for name in probe_metrics(table.frame) for end in ("", "_low", "_high"))]
+    names = ["dev_accuracy", "dev_score", *(f"{name}{end}" for name in ("score", *probe_metrics(table.frame)) for end in _ENDS)]
     names += ["seed_sd", "random", "random_sd", "static", "can_show"]
     names += [f"control_{kind}" for kind in table.controls]
     names += ["selectivity", "ceiling", "ceiling_lookup"] if "word" in table.controls else []
     line = {name: row[name] for name in (*KEYS, "paper_name", "majority", "n_test", "n_groups")} | dict.fromkeys(names, np.nan)
-    line["interval_over"] = ""
+    line |= {"metric": "", "interval_over": ""}
     line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "edge": "", "seeds": 0}
     line |= {"random_n": 0, "beats_floors": None, "floor": "", "label_floor": "", "not_separated": [], "better": [], "n_columns": 0}
     return line | {"missing": "; ".join(filter(None, [missing, " ".join(row.error.split())]))}
@@ -161,7 +175,7 @@ def _missing(table: ResultTable, task: str, encoder: str, probe: str, n_train: i
 def interval(table: ResultTable, name: str, scores: pd.DataFrame, halves: Sequence[float]) -> dict[str, float]:
     """Mean of a score over the seeds of a column, with its interval."""
     if name == "accuracy" and len(scores) > 1 and table.predictions is not None:
-        one = mean_accuracy([table.correct(cell) for cell in scores.cell], table.groups(scores.cell.iloc[0]), halves)
+        one = mean_accuracy([table.by_item(cell) for cell in scores.cell], table.groups(scores.cell.iloc[0]), halves)
     else:
         bounds = scores[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
         one = mean_score([Estimate(*row) for row in bounds], halves)
@@ -171,7 +185,7 @@ def interval(table: ResultTable, name: str, scores: pd.DataFrame, halves: Sequen
 def floors_of(table: ResultTable, task: str, encoder: str, probe: str, n_train: int) -> dict[str, list[list[Any]]]:
     """The floors of a line by the name of their column in the report: lists of finished rows, one for each random twin."""
     own = (table.frame.task == task) & (table.frame.n_train == n_train) & (table.frame.status == "done")
-    frame = table.frame.loc[own, [*IDENTITY, "probe", "layer", "pooling", "seed", "dev_accuracy", "accuracy", "status"]]
+    frame = table.frame.loc[own, [*IDENTITY, "probe", "layer", "pooling", "seed", "dev_score", "score", "status"]]
     reads_text = frame[frame.role == "floor"].groupby("encoder", sort=False)
     floors = {name: [list(rows.itertuples())] for name, rows in reads_text}
     frame = frame[frame.probe == probe]
@@ -188,7 +202,7 @@ def floors_of(table: ResultTable, task: str, encoder: str, probe: str, n_train: 
 
 
 def _against(table: ResultTable, floors: Mapping[str, list[list[Any]]], cells: Mapping[int, str]) -> dict[str, Any]:
-    order = sorted(floors, key=lambda name: -np.mean([_accuracy(rows) for rows in floors[name]]))
+    order = sorted(floors, key=lambda name: -np.mean([_score(rows) for rows in floors[name]]))
     if not order or table.predictions is None:
         return {"beats_floors": None, "floor": next(iter(order), "")}
     for name in order:
@@ -218,22 +232,23 @@ def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float, over: str)
     }
     others = compared[~compared.best]
     level, shown = alpha / max(1, len(others)), np.nan
-    if over == "test items" and len(others):
+    if over == "test items" and len(others) and others.discordance.notna().any():
         discordance = others.discordance.median()
         dependence = 1.0 if pd.isna(first.n_folds) else DEPENDENCE
         shown = smallest_difference(int(first.n_test), float(discordance), 2 * norm.sf(norm.isf(level / 2) * dependence))
     elif "seeds" not in over and len(others):
         degrees = int(first.n_groups if pd.notna(first.n_groups) else first.n_test) - 1
         shown = np.inf
-        if degrees > 0 and ("halves" in over or 2.0**-degrees <= level):  # the least p-value of the sign-flip test
+        t_test = "halves" in over or first.metric != "accuracy"
+        if degrees > 0 and (t_test or 2.0**-degrees <= level):  # the least p-value of the sign-flip test
             error = (others.difference_high - others.difference_low).median() / 2 / t.isf(0.025, degrees)
             shown = float(error * (t.isf(level / 2, degrees) + t.isf(0.2, degrees)))
         shown = shown if shown <= 1 else np.inf
     return line | {"n_columns": len(compared), "can_show": shown}
 
 
-def _accuracy(rows: Iterable[Any]) -> float:
-    return float(np.mean([row.accuracy for row in rows]))
+def _score(rows: Iterable[Any]) -> float:
+    return float(np.mean([row.score for row in rows]))
 
 
 def _place(row: Any) -> str:

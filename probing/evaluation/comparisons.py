@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from probing.evaluation.paired_tests import holm, letters, paired
+from probing.evaluation.rows import by_metric
 
 if TYPE_CHECKING:
     from probing.evaluation.table import ResultTable
@@ -18,8 +19,8 @@ KEYS = ("task", "encoder", "probe", "n_train")
 
 
 class Comparison(NamedTuple):
-    """Two columns on the same test items: accuracy of the first less that of the second (0-1), mean over seeds, with its 95 %
-    interval; share of the items that exactly one of the two has right; two-sided p-value of no difference."""
+    """Two columns on the same test items: score of the first less that of the second, mean over seeds, with its 95 % interval;
+    share of the items on which exactly one of the two is right (NaN but for accuracy); two-sided p-value of no difference."""
 
     difference: float
     low: float
@@ -31,11 +32,11 @@ class Comparison(NamedTuple):
 def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
     """Every layer and pooling against the dev-best one of its task, encoder and probe, on the same test items.
 
-    Columns: accuracies (0-1, mean over the finished seeds), whether it is the best, the difference to the best with its 95 %
-    interval (negative: worse than the best), `discordance` (see `Comparison`), the p-value, Holm's over the layers and
-    poolings of this task, encoder, probe and size of the train split, `not_separated` (p_holm >= alpha) and `better`
-    (separated, and better on test than the best). A layer that has no finished seed in common with the best has no p-value, is
-    neither, and says why in `missing`.
+    Columns: dev and test score in the main metric of the task (mean over the finished seeds; `rows.by_metric` names them),
+    whether it is the best, the difference to the best with its 95 % interval (negative: worse than the best), `discordance` (see
+    `Comparison`), the p-value, Holm's over the layers and poolings of this task, encoder, probe and size of the train split,
+    `not_separated` (p_holm >= alpha) and `better` (separated, and better on test than the best). A layer that has no finished
+    seed in common with the best has no p-value, is neither, and says why in `missing`.
     """
     lines = []
     for key, family in families(table):
@@ -50,7 +51,8 @@ def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
         for (pooling, layer), rows in columns.items():
             finished = [row for row in rows if row.status == "done"]
             line = dict(zip(KEYS, key, strict=True)) | {"pooling": pooling, "layer": layer}
-            for name in ("dev_accuracy", "accuracy"):
+            line["metric"] = done.metric.iloc[0]
+            for name in ("dev_score", "score"):
                 line[name] = float(np.mean([getattr(row, name) for row in finished])) if finished else np.nan
             line["best"] = (pooling, layer) == chosen
             cells, others = same_seeds(cells_of(rows), best)
@@ -69,17 +71,17 @@ def compare_layers(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
             frame.loc[others.index, "p_holm"] = holm(others.p)
         frame["not_separated"] = frame.p_holm >= alpha
         frame["better"] = (frame.p_holm < alpha) & (frame.difference > 0)
-    return frame
+    return by_metric(frame) if len(frame) else frame
 
 
 def compare_encoders(table: ResultTable) -> pd.DataFrame:
-    """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items: the two accuracies,
-    their difference (0-1), the p-value, Holm's over the whole table, and `missing`: which of the two are the best of those
-    layers only that are finished. Accuracies, difference and p-value are over the seeds that both encoders have; `seeds` names
+    """Every pair of encoders on every task and probe, each at its dev-best layer, on the same test items: the two scores in the
+    task's main metric, their difference, the p-value, Holm's over the whole table, and `missing`: which of the two are the best of
+    those layers only that are finished. Scores, difference and p-value are over the seeds that both encoders have; `seeds` names
     them where one of the two has others, and is empty elsewhere. Encoders without a finished layer are in no pair."""
     best = table.best()
     best = best[best.cell != ""] if len(best) else best
-    accuracy, lines = table.frame.drop_duplicates("cell").set_index("cell").accuracy, []
+    score, lines = table.frame.drop_duplicates("cell").set_index("cell").score, []
     for (task, probe, n_train), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
         entries = list(group.itertuples())
         columns = [{name: getattr(entry, name) for name in (*KEYS, "layer", "pooling")} for entry in entries]
@@ -90,15 +92,16 @@ def compare_encoders(table: ResultTable) -> pd.DataFrame:
                 same = same_seeds(cells[i], cells[j], or_first=True)
                 p = table.compare_cells(*same, differences(halves[i], halves[j])).p
                 where = {"a_at": f"{a.layer}/{a.pooling}", "b_at": f"{b.layer}/{b.pooling}"}
-                scores = {f"{x}_accuracy": float(accuracy[own].mean()) for x, own in zip("ab", same, strict=True)}
-                scores["difference"] = scores["a_accuracy"] - scores["b_accuracy"]
+                scores = {f"{x}_score": float(score[own].mean()) for x, own in zip("ab", same, strict=True)}
+                scores["difference"] = scores["a_score"] - scores["b_score"]
                 lost = " and ".join(entry.encoder for entry in (a, b) if entry.missing.startswith("layers"))
-                line = {"task": task, "probe": probe, "a": a.encoder, "b": b.encoder, **where, **scores, "p": p}
+                line = {"task": task, "probe": probe, "a": a.encoder, "b": b.encoder, **where, "metric": a.metric}
+                line |= {**scores, "p": p}
                 lines.append(line | {"seeds": _seeds(cells[i], cells[j]), "missing": lost, "n_train": n_train})
     frame = pd.DataFrame(lines)
     if len(frame):
         frame["p_holm"] = holm(frame.p)
-    return frame
+    return by_metric(frame) if len(frame) else frame
 
 
 def _seeds(a: Mapping[int, str], b: Mapping[int, str]) -> str:
@@ -138,7 +141,7 @@ def letters_of(best: pd.DataFrame, pairs: pd.DataFrame, alpha: float = 0.05) -> 
     groups: dict[tuple[Any, ...], list[tuple[float, int, str]]] = {}
     for i, line in enumerate(best.itertuples()):
         if line.cell:
-            groups.setdefault((line.task, line.probe, line.n_train), []).append((-line.accuracy, i, line.encoder))
+            groups.setdefault((line.task, line.probe, line.n_train), []).append((-line.score, i, line.encoder))
     for key, group in groups.items():
         ranked = sorted(group)
         separated = [[(*key, *sorted((a, b))) in apart for _, _, b in ranked] for _, _, a in ranked]
@@ -161,14 +164,14 @@ def halves_of(table: ResultTable, *key: Any) -> dict[tuple[str, int], dict[int, 
 
 
 def dev_first(done: pd.DataFrame) -> pd.DataFrame:
-    """Mean dev and test accuracy over seeds by (pooling, layer), the best on dev first."""
-    mean = done.groupby(["pooling", "layer"], sort=True)[["dev_accuracy", "accuracy"]].mean()
-    return mean.sort_values("dev_accuracy", ascending=False, kind="stable")
+    """Mean dev and test score over seeds by (pooling, layer), the best on dev first."""
+    mean = done.groupby(["pooling", "layer"], sort=True)[["dev_score", "score"]].mean()
+    return mean.sort_values("dev_score", ascending=False, kind="stable")
 
 
 def differences(a: Mapping[int, Any], b: Mapping[int, Any]) -> list[float]:
-    """Differences of the accuracies of two columns fitted on the same halves of the train split."""
-    return [a[number].accuracy - b[number].accuracy for number in sorted(a.keys() & b.keys())]
+    """Differences of the scores of two columns fitted on the same halves of the train split."""
+    return [a[number].score - b[number].score for number in sorted(a.keys() & b.keys())]
 
 
 def cells_of(rows: Iterable[Any]) -> dict[int, str]:

@@ -7,7 +7,7 @@ states, and too little memory fail the cells that need the result; they are reco
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +17,11 @@ from probing.encoders.base import Encoder
 from probing.encoders.given import as_encoders
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, ForeignError, StatesError, foreign
-from probing.evaluation.measure import Cell, Measure, Result, reason_of, splits_of
-from probing.evaluation.probe import Probe, suited
+from probing.evaluation.measure import Cell, Result, reason_of, splits_of
+from probing.evaluation.planning import plan
 from probing.evaluation.refit import Refit
-from probing.evaluation.request import Request, measured_encoders
-from probing.evaluation.rows import IDENTITY, Row, scores_of
+from probing.evaluation.request import Request, many
+from probing.evaluation.rows import Row, scores_of
 from probing.evaluation.table import ResultTable
 from probing.files import os_errors_as_store_error
 from probing.log import bar, human_bytes, human_seconds, info
@@ -51,6 +51,7 @@ def evaluate(
     resample: str | None = None,
     resamples: int = 20,
     measures: Sequence[Any] = (),
+    metrics: str | Iterable[str] = (),
     force: bool = False,
 ) -> ResultTable:
     """Measures every task on every layer of every encoder: a row for each cell, and for each role and encoder name under which it
@@ -71,6 +72,7 @@ def evaluate(
         resample: "train": every column of the encoders is also fitted on `resamples` random halves of the train split, at the
             first of the seeds (role "resample", seed: number of the half), whose variance widens intervals and tests.
         measures: other measures (`probing.evaluation.measure`), beside the probe; probe=None: alone.
+        metrics: beside accuracy and macro F1: of `probing.evaluation.metrics.ASKED`, those that suit the task.
         force: measure again what is finished.
 
     Raises:
@@ -79,41 +81,11 @@ def evaluate(
     store, results = stores(store, cells)
     request = Request.of(
         probe, layers, poolings, seeds, controls, floors, train_size=train_size, store_dtype=store.dtype, twins=twins,
-        resample=resample, resamples=resamples, measures=tuple(measures),
+        resample=resample, resamples=resamples, measures=tuple(measures), metrics=many(metrics),
     )  # fmt: skip
     planned = plan(as_tasks(tasks, data), as_encoders(encoders), request, store)
     compute(planned, store, results, force)
     return replace(table_of([cell.row for cell in planned], results), refit=Refit.of(planned, store, results))
-
-
-def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, store: Store | None = None) -> list[Cell]:
-    """Every row of the request, each once, with its cell; several rows may show one cell (`probing.evaluation.rows.IDENTITY`).
-    The store holds the inspection of encoders by earlier runs, so that their weights need not be loaded. ConfigError for
-    layers, poolings or a probe that do not fit the encoder, EncoderError for one that cannot be loaded."""
-    planned: dict[tuple[Any, ...], Cell] = {}
-    measures: list[Measure] = [*([] if request.probe is None else [Probe(request.probe)]), *request.measures]
-    if request.resample and (folded := [task.name for task in tasks if task.folds]):
-        raise ConfigError(f"resample=train needs a train split, but {', '.join(folded)} is cross-validated: set resample=null")
-    all_measured = [measured_encoders(encoders, seed, request, store) for seed in request.seeds]  # its errors come first
-    drawn = [[task.subset(request.train_size, seed) for seed in request.seeds] for task in tasks]
-    of_task = [replace(request, controls=suited(variants, () if request.probe is None else request.controls)) for variants in drawn]
-    for number, (seed, measured) in enumerate(zip(request.seeds, all_measured, strict=True)):
-        for variants, own in zip(drawn, of_task, strict=True):
-            for measure in measures:
-                for one in (None, *measured):
-                    for cell in measure.cells(variants[number], one, own, seed):
-                        planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
-    return list(planned.values())
-
-
-def request_key(tasks: Sequence[Task], planned: Sequence[Cell], request: Request) -> str:
-    """A hash of the request, which names the run; it does not depend on whether an encoder can list its layers yet."""
-    marks = [cell.row.encoder_fingerprint for cell in planned if cell.row.role == "probe"]
-    options = {one.name: getattr(request, one.name) for one in fields(request) if one.name not in ("probe", "measures")}
-    probes = [request.probe.settings(task.name) for task in tasks] if request.probe else []
-    if request.measures:
-        options["measures"] = [dict(measure.group(task)) for measure in request.measures for task in tasks]
-    return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **options})
 
 
 def stores(store: Store | str | Path | None, cells: ResultStore | str | Path | None) -> tuple[Store, ResultStore]:

@@ -32,7 +32,7 @@ class FoldData(NamedTuple):
             gold[name] = labelled.test.labels
         place = {text: row for row, text in enumerate((*whole.dev.texts, *whole.test.texts))} if whole.folds else {}
         rows = [np.array([place[text] for text in split.texts]) for split in part.splits.values()] if place else []
-        order = np.lexsort((part.train.labels, part.train.lengths))
+        order = np.lexsort((part.train.strata, part.train.lengths))
         if half is not None:
             kept = part.train.half(half)
             label_sets = {name: SplitLabels(labels.train[kept], labels.dev) for name, labels in label_sets.items()}

@@ -23,6 +23,7 @@ from probing.evaluation.request import Measured, Request
 from probing.evaluation.rows import Row
 from probing.evaluation.statistics import mean_ci
 from probing.probes.base import SplitFeatures
+from probing.probes.floors import constant, constant_score
 from probing.store.reading import Vectors
 from probing.store.results import key_of
 from probing.types import Estimate, Representation
@@ -106,11 +107,10 @@ def load_measures(targets: Sequence[str]) -> tuple[Measure, ...]:
 
 
 def row_of(task: Task, role: str, **more: Any) -> Row:
-    counts = np.bincount(task.train.labels)
+    majority = constant_score(task.test.labels, constant(task))
     return Row(
         role, task.name, task.paper_name, n_train=len(task.train), n_dev=len(task.dev), n_test=len(task.test),
-        n_groups=task.test.n_groups,
-        n_folds=len(task.folds) or None, n_classes=len(task.classes), majority=float((task.test.labels == counts.argmax()).mean()),
+        n_groups=task.test.n_groups, n_folds=len(task.folds) or None, n_classes=len(task.classes), majority=majority,
         data_sha256=task.sha256, test_sha256=task.test_sha256, official_data=task.data_card["official"], **more,
     )  # fmt: skip
 

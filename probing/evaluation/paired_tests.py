@@ -66,14 +66,15 @@ def compare(
     halves: Sequence[float] = (),
     dependence: float = 1.0,
 ) -> tuple[Estimate, float]:
-    """Return the difference of two accuracies on the same items (a - b, 0-1), mean over seeds, with 95 % interval; its p-value.
+    """Return the difference of two scores on the same items (a - b), mean over seeds, with 95 % interval; its p-value.
 
-    One seed without train halves: the p-value is `mcnemar`'s. Else it is the level at which the interval over items (or
-    groups), seeds and train halves ends at 0. To the variance over items 1 / n^2 is added, from the half items of Agresti &
-    Min (2005).
+    Accuracy, one seed without train halves: the p-value is `mcnemar`'s. Else it is the level at which the interval over items (or
+    groups), seeds and train halves ends at 0. To the variance of accuracies over items 1 / n^2 is added, from the half items of
+    Agresti & Min (2005).
 
     Args:
-        correct_a, correct_b: whether each is right: (n_seeds, n), seeds and items in the same order, or (n,) for one seed.
+        correct_a, correct_b: whether each item is right, truth values (accuracy), or values by item whose mean is the score:
+            (n_seeds, n), seeds and items in the same order, or (n,) for one seed.
         groups: numbers 0..m-1 of the items' groups, (n,), or None.
         halves: differences of the same two columns, both fitted on the same random half of the train split, half by half.
         dependence: factor of the standard error over items; `DEPENDENCE` where the items are those of a cross-validation.
@@ -81,18 +82,21 @@ def compare(
     a, b = (np.atleast_2d(np.asarray(correct, float)) for correct in (correct_a, correct_b))
     _check_same(a, b)
     d, n = a - b, a.shape[1]
-    value, m = float(d.mean()), n_units(n, groups)
+    right = all(np.isin(x, (0, 1)).all() for x in (a, b))
+    value, m, furthest = float(d.mean()), n_units(n, groups), 1.0 if right else np.inf
     if m < 2:
-        return Estimate(value, -1.0, 1.0), 1.0
+        return Estimate(value, -furthest, furthest), 1.0
     beyond = beyond_items(d.mean(1), halves)
-    over_items = dependence**2 * (standard_error(d.mean(0), groups) ** 2 + 1 / n**2)
+    over_items = dependence**2 * (standard_error(d.mean(0), groups) ** 2 + right / n**2)
     variances, degrees = np.array([(over_items, m - 1), *beyond]).T
 
     def half(level: float) -> float:
         return float(np.sqrt(variances @ t.isf(level / 2, degrees) ** 2))
 
-    interval = Estimate(value, max(-1.0, value - half(0.05)), min(1.0, value + half(0.05)))
-    if not beyond:
+    interval = Estimate(value, max(-furthest, value - half(0.05)), min(furthest, value + half(0.05)))
+    if not d.any() and not beyond:
+        return interval, 1.0
+    if not beyond and right:
         return interval, widened(mcnemar(a[0], b[0], groups), dependence)
     if abs(value) >= half(_MIN_P):
         return interval, _MIN_P

@@ -13,6 +13,7 @@ import pandas as pd
 from probing.errors import ConfigError
 from probing.evaluation.best import interval
 from probing.evaluation.comparisons import halves_of
+from probing.evaluation.metrics import title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,21 +26,21 @@ RC = {"svg.hashsalt": "probing", "font.size": 8, "axes.spines.top": False, "axes
 
 
 def curves(panel: Axes, table: ResultTable, task: str, probe: str, pooling: str) -> None:
-    """Draw the accuracy (percent) of a task by layer: encoders with 95 % bands, their random twins, the controls and floors."""
+    """Draw the score (percent) of a task by layer: encoders with 95 % bands, their random twins, the controls and floors."""
     frame, floors = table.frame, table.floors()
     rows = frame[(frame.status == "done") & (frame.probe == probe) & (frame.pooling == pooling) & (frame.task == task)]
     for k, encoder in enumerate(table.encoders):
         colour = PALETTE[k % len(PALETTE)]
-        trained = _accuracies(table, rows[(rows.role == "probe") & (rows.encoder == encoder)])
+        trained = _scores(table, rows[(rows.role == "probe") & (rows.encoder == encoder)])
         if trained.empty:
             continue
         band(panel, 100 * trained, colour, encoder)
         beside: list[tuple[str, str, str, Any, str]] = [("random", "twin_of", "", "--", "random weights")]
         beside += [("control", "encoder", kind, (0, (1, 1 + i)), f"control ({kind})") for i, kind in enumerate(table.controls)]
         for role, column, kind, style, name in beside:
-            other = by_layer(rows[(rows.role == role) & (rows[column] == encoder) & (rows.control == kind)], "accuracy")
+            other = by_layer(rows[(rows.role == role) & (rows[column] == encoder) & (rows.control == kind)], "score")
             if len(other):
-                panel.plot(other.index, 100 * other.accuracy, color=colour, ls=style, lw=1, label=f"{encoder}, {name}")
+                panel.plot(other.index, 100 * other.score, color=colour, ls=style, lw=1, label=f"{encoder}, {name}")
     for name in floors.columns if task in floors.index else ():
         panel.axhline(100 * floors.loc[task, name], color="#777777", lw=0.9, ls=FLOOR_STYLES.get(name, "-"), label=name)
     panel.set_title(rows.paper_name.iloc[0], fontsize=9)
@@ -47,7 +48,7 @@ def curves(panel: Axes, table: ResultTable, task: str, probe: str, pooling: str)
 
 
 def all_tasks(panel: Axes, table: ResultTable, probe: str, pooling: str) -> None:
-    """Draw the accuracy (percent) by layer with a line for each task, in the colour of its place, and a style for each encoder."""
+    """Draw the score (percent) by layer with a line for each task, in the colour of its place, and a style for each encoder."""
     frame = table.where(role="probe", probe=probe, pooling=pooling)
     encoders = [name for name in table.encoders if name in set(frame.encoder)]
     for k, task in enumerate(name for name in table.tasks if name in set(frame.task)):
@@ -55,19 +56,20 @@ def all_tasks(panel: Axes, table: ResultTable, probe: str, pooling: str) -> None
             own = frame[(frame.task == task) & (frame.encoder == encoder)]
             if len(own):
                 label = own.paper_name.iloc[0] + (f", {encoder}" if len(encoders) > 1 else "")
-                band(panel, 100 * _accuracies(table, own), PALETTE[k % len(PALETTE)], label, ("-", "--", ":", "-.")[i % 4])
+                band(panel, 100 * _scores(table, own), PALETTE[k % len(PALETTE)], label, ("-", "--", ":", "-.")[i % 4])
     layer_axis(panel)
 
 
 def heat_map(panel: Axes, table: ResultTable, encoder: str, probe: str, pooling: str) -> None:
-    """Draw layer × task; colour: accuracy above the majority rate, as a share of what is left to 100 %."""
+    """Draw layer × task; colour: score above that of a constant prediction, as a share of what is left to 100 %."""
     frame = table.where(role="probe", encoder=encoder, probe=probe)
     tasks = [t for t in table.tasks if t in set(frame.task)]
     names = frame.drop_duplicates("task").set_index("task").paper_name
     layers = sorted(int(layer) for layer in frame.layer.unique())
     part = frame[frame.pooling == pooling]
-    value = part.pivot_table("accuracy", "layer", "task").reindex(index=layers, columns=tasks)
-    floor = part.groupby("task").majority.first().reindex(tasks)
+    value = part.pivot_table("score", "layer", "task").reindex(index=layers, columns=tasks)
+    floor = part.groupby("task")[["metric", "majority"]].first().reindex(tasks)
+    floor = floor.majority.where(floor.metric != "auroc", 0.5)
     gain = ((value - floor) / (1 - floor)).astype(float).to_numpy()
     panel.imshow(gain, cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower")
     for (i, j), score in np.ndenumerate(value.to_numpy(float)):
@@ -81,21 +83,28 @@ def heat_map(panel: Axes, table: ResultTable, encoder: str, probe: str, pooling:
     panel.set_ylabel("layer")
 
 
+def axis_title(frame: pd.DataFrame) -> str:
+    """The title of an axis of test scores in percent."""
+    names = {name for name in frame.metric if name}
+    return "test accuracy (%)" if names <= {"accuracy"} else f"test score (%): {', '.join(sorted(map(title, names)))}"
+
+
 def by_layer(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The metric with its interval by layer: mean over seeds."""
     values = frame.groupby("layer")[[metric, f"{metric}_low", f"{metric}_high"]].mean().astype(float)
     return values.set_axis(values.index.astype(int)).sort_index()
 
 
-def _accuracies(table: ResultTable, rows: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of the layers of one task, encoder, pooling and probe: mean over seeds, with the interval of the table, which
+def _scores(table: ResultTable, rows: pd.DataFrame) -> pd.DataFrame:
+    """Test score of the layers of one task, encoder, pooling and probe: mean over seeds, with the interval of the table, which
     holds the variance between seeds and between train halves where there are several."""
     lines = {}
     for layer, column in rows.groupby("layer"):
         first = column.iloc[0]
         halves = halves_of(table, first.task, first.encoder, first.probe, first.n_train).get((first.pooling, layer), {})
-        lines[int(layer)] = interval(table, "accuracy", column.sort_values("seed"), [half.accuracy for half in halves.values()])
-    return pd.DataFrame.from_dict(lines, orient="index", columns=["accuracy", "accuracy_low", "accuracy_high"]).sort_index()
+        lines[int(layer)] = interval(table, first.metric, column.sort_values("seed"), [half.score for half in halves.values()])
+    columns = [f"{rows.metric.iloc[0] if len(rows) else 'accuracy'}{end}" for end in ("", "_low", "_high")]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=columns).sort_index()
 
 
 def band(panel: Axes, values: pd.DataFrame, colour: str, label: str, style: str = "-") -> None:
@@ -126,7 +135,7 @@ def plot_layers(
         curves(panel, table, _chosen(frame, "task", task), probe, pooling)
     else:
         all_tasks(panel, table, probe, pooling)
-    panel.set_ylabel("test accuracy (%)")
+    panel.set_ylabel(axis_title(frame))
     panel.legend(fontsize="small", frameon=False)
     return panel
 

@@ -1,4 +1,4 @@
-"""The probe as a measure: accuracy and macro F1 of a light classifier, with its controls, floors and ceilings."""
+"""The probe as a measure: the scores of a light classifier, with its controls, floors and ceilings."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probing.data.card import main_metric
 from probing.data.task import Task
 from probing.errors import ForeignError, ProbingError, foreign
-from probing.evaluation.folds import FoldData, pooled
+from probing.evaluation.fitting import Fitted, fit_column
+from probing.evaluation.folds import FoldData
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, row_for, row_of, splits_of
+from probing.evaluation.metrics import OTHER, Outcome, chosen, scores_of
+from probing.evaluation.metrics import VERSION as METRICS_VERSION
 from probing.evaluation.register import floor_version, metrics_in_key
 from probing.evaluation.request import Measured, Request
-from probing.evaluation.statistics import METRICS
+from probing.evaluation.rows import Row
 from probing.evaluation.statistics import version as scores_version
 from probing.log import info
-from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, label
-from probing.probes.controls import CEILINGS, FLOORS, control_task, control_version, unsuited
-from probing.store.reading import Rows, Vectors
+from probing.probes.base import ProbeProtocol, agreement, label
+from probing.probes.controls import CEILINGS, control_task, control_version, unsuited
+from probing.probes.fitted import class_scores
+from probing.probes.floors import FLOORS, SCORES, predict, shown_as
+from probing.store.reading import Vectors
 from probing.store.results import key_of
-from probing.types import Estimate, Features, Labels, Representation
+from probing.types import Representation, Targets
 
 
 class Fit(NamedTuple):
@@ -43,9 +49,10 @@ def label_set(cell: Cell) -> str:
 
 @dataclass(frozen=True)
 class Probe:
-    """The measure "probe": every layer and pooling under one protocol."""
+    """The measure "probe": every layer and pooling under one protocol; `metrics`: those asked for (`metrics.ASKED`)."""
 
     protocol: ProbeProtocol
+    metrics: tuple[str, ...] = ()
     name: str = "probe"
 
     def group(self, task: Task) -> Mapping[str, Any]:
@@ -53,7 +60,8 @@ class Probe:
 
     def cells(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
         if measured is None:
-            yield from (self._floor(task, name) for name in request.floors if name in FLOORS)
+            shown = [shown_as(name, task.kind) for name in request.floors if name in FLOORS]
+            yield from (self._floor(task, name) for name in shown if name)
             yield from (self._ceiling(task, name, seed) for name in CEILINGS if "word" in request.controls)
         elif measured.failure:
             yield self._unnamed(task, measured, request)
@@ -61,12 +69,12 @@ class Probe:
             yield from self._columns(task, measured, request)
 
     def _floor(self, task: Task, name: str) -> Cell:
-        inputs = _inputs_of_text(task, "floor", name)
+        inputs = self._inputs_of_text(task, "floor", name)
         return Cell(inputs, row_of(task, "floor", encoder=name, seed=task.seed, cell=key_of(inputs)), task, self)
 
     def _ceiling(self, task: Task, name: str, seed: int) -> Cell:
         control = {"control": "word", "control_seed": seed, "control_version": control_version(task, "word")}
-        inputs = _inputs_of_text(task, "ceiling", name) | control
+        inputs = self._inputs_of_text(task, "ceiling", name) | control
         row = row_of(task, "ceiling", encoder=name, control="word", seed=seed, cell=key_of(inputs))
         return Cell(inputs, row, task, self, own=Fit(seed))
 
@@ -101,7 +109,7 @@ class Probe:
                     "control_seed": control_seed,
                     "scores": scores_version(task.test.n_groups),
                 }
-                inputs |= metrics_in_key()
+                inputs |= self._metrics_in_key(task)
                 if control is not None:
                     inputs["control_version"] = control_version(task, control)
                 if half is not None:
@@ -123,9 +131,19 @@ class Probe:
         with foreign(f"probe {self.protocol.name}: its settings"):
             return self.protocol.settings(task.name)
 
+    def _inputs_of_text(self, task: Task, role: str, name: str) -> dict[str, Any]:
+        version = floor_version(name) if role == "floor" else 1
+        inputs = {"data": task.sha256, "role": role, role: name, "version": version, "scores": scores_version(task.test.n_groups)}
+        return inputs | self._metrics_in_key(task)
+
+    def _metrics_in_key(self, task: Task) -> dict[str, Any]:
+        """The part of a cell's key that names the metrics beside those that every task with classes has."""
+        names = [*chosen(task, self.metrics)]
+        return metrics_in_key() | ({"metrics": names, "metrics_version": METRICS_VERSION} if names else {})
+
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
         if vectors is None:
-            yield from ((cell, _from_text(cell)) for cell in cells)
+            yield from ((cell, self.from_text(cell)) for cell in cells)
             return
         task, probe = cells[0].task, self.protocol
         rows = [vectors.rows(split.texts) for split in splits_of(task)]
@@ -142,12 +160,13 @@ class Probe:
             try:
                 if wanted not in parts:
                     parts[wanted] = [FoldData.of(part, task, pending, half) for part in task.parts]
-                for which, fit, gold in fit_column(column, rows, parts[wanted], probe, task, probe_seed):
+                for one in fit_column(column, rows, parts[wanted], probe, task, probe_seed):
+                    which, fit = one.label_set, one.result
                     with foreign(f"probe {probe.name}: reading its result"):
-                        chosen, edge = json.dumps(dict(fit.chosen)), getattr(fit, "edge", "")
-                        facets = {"converged": fit.converged, "chosen": chosen, "edge": edge}
+                        settings, edge = json.dumps(dict(fit.chosen)), getattr(fit, "edge", "")
+                        facets = {"converged": fit.converged, "chosen": settings, "edge": edge}
                         details = {"tried": json.loads(json.dumps(list(fit.tried))), "features_left_out": int(fit.left_out)}
-                        scored = _scored(task, fit.dev_accuracy, fit.predictions, gold)
+                        scored = self._scored(task, one)
                     details["seconds"] = time.perf_counter() - start
                     yield pending.pop(which), replace(scored, facets=facets, details=details)
                     start = time.perf_counter()
@@ -156,11 +175,78 @@ class Probe:
                 reason = reason_of(error)
             yield from ((cell, reason) for cell in pending.values())
 
+    def _scored(self, task: Task, one: Fitted) -> Result:
+        dev, test = None, Predicted(np.asarray(one.result.predictions))
+        reads_scores = self._reads_scores(task)
+        if reads_scores or main_metric(task.card) not in ("accuracy", "r2"):
+            if one.result.model is None:
+                raise ValueError(f"it gives no model (`ProbeResult.model`), which {', '.join(chosen(task, self.metrics))} needs")
+            model = one.result.model()
+            dev = Predicted(np.asarray(model.predict(one.x_dev)))
+            if reads_scores:
+                of_dev, of_test = (class_scores(model, x, len(task.classes)).astype(np.float32) for x in (one.x_dev, one.x_test))
+                dev, test = dev._replace(scores=of_dev), test._replace(scores=of_test)
+        return self._result(task, one.gold, test, one.result.dev_accuracy if dev is None else self._on_dev(task, one.dev_gold, dev))
 
-def _inputs_of_text(task: Task, role: str, name: str) -> dict[str, Any]:
-    version = floor_version(name) if role == "floor" else 1
-    inputs = {"data": task.sha256, "role": role, role: name, "version": version, "scores": scores_version(task.test.n_groups)}
-    return inputs | metrics_in_key()
+    def _reads_scores(self, task: Task) -> bool:
+        return any(metric.reads_scores for metric in chosen(task, self.metrics).values())
+
+    @staticmethod
+    def _on_dev(task: Task, gold: Targets, predicted: Predicted) -> float:
+        """The main metric on dev."""
+        name = main_metric(task.card)
+        if name == "accuracy":
+            return agreement(gold, predicted.labels)
+        return OTHER[task.kind][name].value(Outcome(gold, predicted.labels, len(task.classes), None, predicted.scores))
+
+    def _result(self, task: Task, gold: Targets, predicted: Predicted, on_dev: float) -> Result:
+        groups, main = task.test.clusters, main_metric(task.card)
+        outcome = Outcome(gold, predicted.labels, len(task.classes), groups, predicted.scores)
+        scores = scores_of(task, outcome, self.metrics, {main: float(on_dev)})
+        if np.isnan(scores[main].value) or np.isnan(on_dev):
+            raise ValueError(f"{main} is not defined: dev or test has one class, or one number, only")
+        items = {"gold": gold, "predicted": predicted.labels} | ({} if groups is None else {"groups": groups})
+        if main in OTHER[task.kind] and OTHER[task.kind][main].reads_scores:
+            items["scores"] = predicted.scores
+        return Result(scores, items=items)
+
+    def from_text(self, cell: Cell) -> Result | str:
+        """A floor, or a ceiling of a control task: a classifier that reads the text alone."""
+        start, row, task, parts = time.perf_counter(), cell.row, cell.task, list(cell.task.parts)
+        if row.control:
+            parts = [control_task(part, row.control, cell.own.control_seed) for part in parts]
+        try:
+            with foreign(f"{row.role} {row.encoder}"):
+                both = [self._read_text(row, part) for part in parts]
+                dev, test = (Predicted.together([one[k] for one in both]) for k in (0, 1))
+                of_dev, gold = (np.concatenate([part.splits[name].labels for part in parts]) for name in ("dev", "test"))
+                scored = self._result(task, gold, test, self._on_dev(task, of_dev, dev))
+        except ForeignError as error:
+            return str(error)
+        return replace(scored, details={"seconds": time.perf_counter() - start})
+
+    def _read_text(self, row: Row, part: Task) -> tuple[Predicted, Predicted]:
+        """The predictions of dev and test, with scores where a metric reads them: those of a floor that has them, else 1 for the
+        predicted class and 0 for the others."""
+        if self._reads_scores(part) and row.role == "floor" and row.encoder in SCORES:
+            of_dev, of_test = (Predicted(own.argmax(1), own.astype(np.float32)) for own in SCORES[row.encoder](part))
+            return of_dev, of_test
+        dev, test = CEILINGS[row.encoder](part) if row.control else predict(row.encoder, part)
+        one_hot = np.eye(len(part.classes), dtype=np.float32) if self._reads_scores(part) else None
+        of_dev, of_test = (Predicted(np.asarray(y), None if one_hot is None else one_hot[y]) for y in (dev, test))
+        return of_dev, of_test
+
+
+class Predicted(NamedTuple):
+    """Predicted labels, and scores of the classes, (n, K), where a metric reads them."""
+
+    labels: Targets
+    scores: Any = None
+
+    @classmethod
+    def together(cls, parts: Sequence[Predicted]) -> Predicted:
+        scores = None if parts[0].scores is None else np.concatenate([part.scores for part in parts])
+        return cls(np.concatenate([part.labels for part in parts]), scores)
 
 
 def suited(drawn: Sequence[Task], controls: Sequence[str]) -> tuple[str, ...]:
@@ -173,70 +259,3 @@ def suited(drawn: Sequence[Task], controls: Sequence[str]) -> tuple[str, ...]:
         else:
             kept.append(kind)
     return tuple(kept)
-
-
-def _from_text(cell: Cell) -> Result | str:
-    """A floor, or a ceiling of a control task: a classifier that reads the text alone."""
-    start, row, parts = time.perf_counter(), cell.row, list(cell.task.parts)
-    if row.control:
-        parts = [control_task(part, row.control, cell.own.control_seed) for part in parts]
-    try:
-        with foreign(f"{row.role} {row.encoder}"):
-            predictions = [(FLOORS | CEILINGS)[row.encoder](part) for part in parts]
-            hits = [dev == part.dev.labels for (dev, _), part in zip(predictions, parts, strict=True)]
-            test, gold = np.concatenate([test for _, test in predictions]), np.concatenate([part.test.labels for part in parts])
-            scored = _scored(cell.task, float(np.concatenate(hits).mean()), test, gold)
-    except ForeignError as error:
-        return str(error)
-    return replace(scored, details={"seconds": time.perf_counter() - start})
-
-
-def _scored(task: Task, dev_accuracy: float, predicted: Labels, gold: Labels) -> Result:
-    groups, predicted = task.test.clusters, np.asarray(predicted)
-    scores = {
-        "dev_accuracy": Estimate(float(dev_accuracy), np.nan, np.nan),
-        **{name: metric(gold, predicted, len(task.classes), groups) for name, metric in METRICS.items()},
-    }
-    items = {"gold": gold, "predicted": predicted} | ({} if groups is None else {"groups": groups})
-    return Result(scores, items=items)
-
-
-def fit_column(
-    column: Representation, rows: Sequence[Rows], parts: Sequence[FoldData], probe: ProbeProtocol, task: Task, seed: int
-) -> Iterator[tuple[str, ProbeResult, Labels]]:
-    """Yields label set, result and test labels; of a cross-validated task the folds' result as one."""
-
-    def fit(part: FoldData, train: Features, dev: Features, test: Features) -> Iterator[tuple[Representation, str, ProbeResult]]:
-        blocks = SplitFeatures(train, dev, test, part.order)
-        results = None
-        while True:
-            with foreign(f"probe {probe.name}"):
-                if results is None:
-                    results = iter(probe.fit(lambda _: blocks, [column], part.label_sets, task.name, len(task.classes), seed))
-                result = next(results, None)
-            if result is None:
-                return
-            yield result
-
-    if not task.folds:
-        [part] = parts
-        blocks = [split.get(column) for split in rows]
-        if part.rows:
-            blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
-        for _, which, result in fit(part, *blocks):
-            yield which, result, part.gold[which]
-        return
-    x = np.concatenate([split.get(column) for split in rows])
-    by_labels: dict[str, list[ProbeResult]] = {}
-    at_once = getattr(probe, "fit_folds", lambda *given: None)
-    for which in parts[0].gold:
-        with foreign(f"probe {probe.name}"):
-            folds = [Fold(train, dev, test, part.label_sets[which]) for part in parts for train, dev, test in [part.rows]]
-            if results := at_once(x, folds, len(task.classes)):
-                by_labels[which] = results
-    for part in parts if not by_labels else ():
-        for _, which, result in fit(part, *(x[own] for own in part.rows)):
-            by_labels.setdefault(which, []).append(result)
-    for which, results in by_labels.items():
-        sizes = [len(part.label_sets[which].dev) for part in parts]
-        yield which, pooled(results, sizes), np.concatenate([part.gold[which] for part in parts])

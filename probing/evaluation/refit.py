@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from probing.errors import ConfigError, DataError
+from probing.evaluation.fitting import fit_column
 from probing.evaluation.folds import FoldData
 from probing.evaluation.measure import Cell
-from probing.evaluation.probe import Probe, fit_column, label_set
+from probing.evaluation.probe import Probe, label_set
 from probing.probes.base import ProbeResult
 from probing.probes.fitted import FittedProbe, Linear
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
-from probing.types import Labels
+from probing.types import Targets
 
 
 @dataclass(frozen=True)
@@ -58,27 +59,35 @@ class Refit:
             seed = cell.own.seed if cell.own.probe_seed is not None else 0
             part = FoldData.of(task, task, wanted, cell.own.half)
             fits = fit_column(column, rows, [part], measure.protocol, task, seed)
-            fit = next(fit for which, fit, _ in fits if which == label_set(cell))
-            if np.array_equal(fit.predictions, recorded):
+            fit = next(one.result for one in fits if one.label_set == label_set(cell))
+            differ = _differ(fit.predictions, recorded)
+            if not differ.any():
                 return self._probe(cell, fit, rows[2].get(column), recorded)
-        differ = int((fit.predictions != recorded).sum())
         raise DataError(
-            f"the probe of cell {key}, fitted again, gives {differ} of {len(recorded)} test sentences another class than was "
-            "recorded: another machine or other versions measured it; measure it again with force=True"
+            f"the probe of cell {key}, fitted again, gives {int(differ.sum())} of {len(recorded)} test sentences another label "
+            "than was recorded: another machine or other versions measured it; measure it again with force=True"
         )
 
     @staticmethod
-    def _probe(cell: Cell, fit: ProbeResult, x: np.ndarray, recorded: Labels) -> FittedProbe:
+    def _probe(cell: Cell, fit: ProbeResult, x: np.ndarray, recorded: Targets) -> FittedProbe:
         protocol: Any = cell.measure
         if fit.model is None:
             raise ConfigError(f"probe {protocol.protocol.name} gives no model (`ProbeResult.model`), so the probe cannot be had")
         row, place = cell.row, cell.place
         title = f"{row.task}, {row.encoder}, layer {place.layer} {place.pooling}"
         probe = FittedProbe(fit.model(), cell.task.classes, x.shape[1], title)
-        predicted = np.asarray(probe.model.predict(x), np.int64)
-        if (wrong := predicted != recorded).any() and not (isinstance(probe.model, Linear) and _tied(probe.model, x[wrong])):
+        wrong = _differ(np.asarray(probe.model.predict(x)), recorded)
+        if wrong.any() and not (isinstance(probe.model, Linear) and _tied(probe.model, x[wrong])):
             raise DataError(f"the model of cell {cell.key} predicts {int(wrong.sum())} test sentences otherwise than the probe did")
         return probe
+
+
+def _differ(predicted: np.ndarray, recorded: np.ndarray) -> np.ndarray:
+    """Which test sentences have other labels, (n,); of numbers those that differ by more than rounding."""
+    if recorded.dtype.kind == "f":
+        return ~np.isclose(predicted, recorded, rtol=1e-5, atol=1e-5 * float(np.abs(recorded).max(initial=0)))
+    differ = predicted.astype(np.int64) != recorded
+    return differ.any(1) if differ.ndim == 2 else differ
 
 
 def _of_column(other: Cell, cell: Cell) -> bool:

@@ -18,8 +18,10 @@ import numpy as np
 
 from probing.encoders.pooling import POOLINGS, TOKEN_POOLINGS, Pooler
 from probing.errors import ConfigError, StatesError, foreign
-from probing.evaluation.statistics import METRICS, percentile
-from probing.probes.controls import CONTROLS, FLOORS, Control
+from probing.evaluation.metrics import Outcome, bootstrap
+from probing.evaluation.statistics import METRICS
+from probing.probes.controls import CONTROLS, Control
+from probing.probes.floors import FLOORS
 from probing.types import Estimate, Labels
 
 if TYPE_CHECKING:
@@ -111,22 +113,13 @@ def register_metric(name: str, version: int = 1) -> Callable[[Own], Own]:
                 value = function(gold, predicted)
                 if isinstance(value, Estimate):
                     return value
-                drawn = [float(function(gold[rows], predicted[rows])) for rows in _resampled(len(gold), groups)]
-            return percentile(value, [*drawn, float(value)])
+                one = Outcome(gold, predicted, n_classes, groups)
+                return bootstrap(lambda drawn: float(function(drawn.gold, drawn.predicted)), one, DRAWS)
 
         _enter("metric", METRICS, name, version, function, name, metric)
         return function
 
     return add
-
-
-def _resampled(n: int, groups: Labels | None) -> list[np.ndarray]:
-    """Rows of each bootstrap draw."""
-    rng = np.random.default_rng(0)
-    if groups is None:
-        return list(rng.integers(n, size=(DRAWS, n)))
-    members = [np.flatnonzero(groups == k) for k in range(int(groups.max()) + 1)]
-    return [np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))]) for _ in range(DRAWS)]
 
 
 def own_poolings() -> tuple[str, ...]:

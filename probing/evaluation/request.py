@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
+from probing.evaluation import metrics as measured_by
 from probing.evaluation.register import pooling_named, poolings_of
 from probing.log import info
 from probing.probes import as_probe
 from probing.probes.base import ProbeProtocol
-from probing.probes.controls import CONTROLS, FLOORS
+from probing.probes.controls import CONTROLS
+from probing.probes.floors import FLOORS
 from probing.store.vectors import Store
 from probing.types import Representation
 
@@ -33,7 +35,7 @@ def many(given: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Request:
-    """Options of `evaluate`; `measures` run beside the probe, or alone if `probe` is None."""
+    """Options of `evaluate`; `measures` run beside the probe, or alone if `probe` is None; `metrics`: of `metrics.ASKED`."""
 
     probe: ProbeProtocol | None
     layers: tuple[int, ...] | None = None
@@ -47,6 +49,7 @@ class Request:
     resample: str | None = None
     resamples: int = 20
     measures: tuple[Any, ...] = field(default=())
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.poolings is not None:
@@ -59,6 +62,7 @@ class Request:
             for value in given:
                 if value not in allowed:
                     raise ConfigError(f"{name}={value!r} is unknown{did_you_mean(value, allowed)} (allowed: {', '.join(allowed)})")
+        measured_by.check(self.metrics)
         if not self.seeds or min(self.seeds) < 0:
             raise ConfigError(f"seed={list(self.seeds)} must hold at least one number, none below 0")
         if isinstance(self.twins, bool) or not isinstance(self.twins, int) or self.twins < 1:

@@ -1,7 +1,7 @@
 """Rows: one for each cell in memory, one line for each of its metrics in rows.csv.
 
 A new metric is a new name in `Row.scores`, never a new field. A table's frame (`frame_of`) has three columns for each metric: its
-name for the value, and the name with `_low` and `_high` for the 95 % interval.
+name for the value, and the name with `_low` and `_high` for the 95 % interval; and `SCORE`, the main metric of the row's task.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probing.evaluation.metrics import NAMES
 from probing.evaluation.statistics import METRICS
 from probing.types import Estimate
 
@@ -27,6 +28,10 @@ IDENTITY = ("role", "task", "encoder", "twin_of", "cell")
 
 STATES = ("done", "failed", "missing")
 """Of a cell, the better first: finished; failed, with the reason in `error`; planned, and not measured yet."""
+
+SCORE = ("metric", "score", "score_low", "score_high", "dev_score")
+"""Columns of a frame made from the others: name of the main metric of the row's task (empty where nothing is measured yet), its
+value with interval on test, and its value on dev. All choices and comparisons read these."""
 
 PROBE_METRICS = ("dev_accuracy", *METRICS)
 PROBE_FACETS = {"converged": True, "chosen": "", "edge": ""}
@@ -120,7 +125,19 @@ def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
     metrics = dict.fromkeys((*PROBE_METRICS, *(name for one in entries for name in one if f"{name}_low" in one)))
     columns = [*PLAIN, *(f"{name}{end}" for name in metrics for end in ("", "_low", "_high"))]
     columns += [name for name in dict.fromkeys((*PROBE_FACETS, *(name for one in entries for name in one))) if name not in columns]
-    return typed(pd.DataFrame(entries, columns=columns))
+    return with_score(typed(pd.DataFrame(entries, columns=columns)))
+
+
+def with_score(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the columns `SCORE`; the main metric of a row is the one that it has on dev."""
+    values = pd.DataFrame({"metric": "", **dict.fromkeys(SCORE[1:], np.nan)}, index=frame.index)
+    for dev in (name for name in metrics_of(frame) if name.startswith("dev_")):
+        main = dev.removeprefix("dev_")
+        has = (frame.measure == "probe") & frame[dev].notna()
+        if main in frame and has.any():
+            values.loc[has, "metric"] = main
+            values.loc[has, [*SCORE[1:]]] = frame.loc[has, [main, f"{main}_low", f"{main}_high", dev]].to_numpy(float)
+    return frame.drop(columns=[name for name in SCORE if name in frame]).join(values)
 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -130,14 +147,25 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(_OPTIONAL | {name: float for name in ("majority", *score_columns(frame))})
 
 
+def by_metric(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame with a column `metric` whose columns of the score (`score`, `dev_score`, `a_score`, …) are named by the metric, and
+    without that column, where all lines have the same one."""
+    names = [name for name in dict.fromkeys(frame.metric) if name]
+    if len(names) > 1:
+        return frame
+    own = {name: name.replace("score", names[0] if names else "accuracy") for name in frame.columns if "score" in name.split("_")}
+    known = [name for name, other in own.items() if other in frame.columns]
+    return frame.drop(columns=["metric", *known]).rename(columns=own)
+
+
 def metrics_of(frame: pd.DataFrame) -> list[str]:
-    """The metrics of a frame: names that have the columns `_low` and `_high` beside them."""
-    return [name for name in frame.columns if {f"{name}_low", f"{name}_high"} <= set(frame.columns)]
+    """The metrics of a frame: names that have the columns `_low` and `_high` beside them, but for `SCORE`."""
+    return [name for name in frame.columns if name != "score" and {f"{name}_low", f"{name}_high"} <= set(frame.columns)]
 
 
 def probe_metrics(frame: pd.DataFrame) -> list[str]:
     """The metrics of the probe that a frame has; one that was registered after its rows were measured is not among them."""
-    return [name for name in METRICS if name in frame.columns]
+    return [name for name in dict.fromkeys((*METRICS, *NAMES)) if name in frame.columns]
 
 
 def score_columns(frame: pd.DataFrame) -> list[str]:
@@ -148,7 +176,7 @@ def to_lines(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame as lines for rows.csv: one for each row and metric that it has, or one without a metric: the columns of the row,
     facets (JSON), metric, value, low, high, n (items that the value is over)."""
     metrics = metrics_of(frame)
-    facets = [name for name in frame.columns if name not in PLAIN and name not in score_columns(frame)]
+    facets = [name for name in frame.columns if name not in (*PLAIN, *SCORE, *score_columns(frame))]
     lines = []
     for row in frame.to_dict("records"):
         head = {name: row[name] for name in PLAIN}

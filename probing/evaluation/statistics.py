@@ -89,7 +89,7 @@ def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequ
 
 
 def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Estimate:
-    """Return a score (0-1), mean over seeds, with one 95 % interval over items, seeds and train halves (as in `mean_accuracy`).
+    """Return a score (at most 1), mean over seeds, with one 95 % interval over items, seeds and train halves (as in `mean_accuracy`).
     Over items the bounds are the means of the seeds' bounds, as if all seeds erred on the same items: an upper bound of the
     width."""
     values = np.array([(score.value, score.lower, score.upper) for score in single], float)
@@ -107,14 +107,15 @@ def beyond_items(seeds: Sequence[float] | np.ndarray, halves: Sequence[float]) -
 
 
 def _widened(items: Estimate, beyond: Sequence[tuple[float, float]], alpha: float = 0.05) -> Estimate:
-    """Return the interval of a score (0-1) over its items and other sources, whose variance and degrees of freedom `beyond`
-    holds."""
+    """Return the interval of a score (at most 1) over its items and other sources; `beyond`: their variances and degrees of
+    freedom."""
     more = sum(variance * t.ppf(1 - alpha / 2, degrees) ** 2 for variance, degrees in beyond)
     if not more:
         return items
     value = items.value
     lower, upper = (np.sqrt((value - bound) ** 2 + more) for bound in (items.lower, items.upper))
-    return Estimate(value, float(max(0, value - lower)), float(min(1, value + upper)))
+    lowest = 0.0 if items.lower >= 0 else -np.inf  # of R² and correlations
+    return Estimate(value, float(max(lowest, value - lower)), float(min(1, value + upper)))
 
 
 def percentile(value: float, resampled: ArrayLike) -> Estimate:

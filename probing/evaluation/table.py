@@ -14,6 +14,7 @@ import pandas as pd
 from probing.errors import ConfigError
 from probing.evaluation import best, comparisons, plots
 from probing.evaluation.comparisons import Comparison
+from probing.evaluation.metrics import by_item
 from probing.evaluation.paired_tests import DEPENDENCE, compare
 from probing.evaluation.rows import IDENTITY, STATES, Row, frame_of, from_lines, metrics_of, to_lines, value
 
@@ -38,7 +39,7 @@ class ResultTable:
     groups: Callable[[str], np.ndarray | None] = lambda cell: None
     items: Callable[[str], Mapping[str, np.ndarray]] = lambda cell: {}
     refit: Callable[[str], FittedProbe] | None = field(default=None, repr=False, compare=False)
-    _right: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _by_item: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
     _compared: dict[Key, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
     _answers: dict[Key, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -112,7 +113,7 @@ class ResultTable:
     def controls(self) -> list[str]:
         return list(dict.fromkeys(self.frame.control[self.frame.role == "control"]))
 
-    def pivot(self, rows: str, columns: str, value: str = "accuracy", **where: Any) -> pd.DataFrame:
+    def pivot(self, rows: str, columns: str, value: str = "score", **where: Any) -> pd.DataFrame:
         """A wide table, mean over seeds; `where` keeps rows, e.g. `pooling="mean", role="probe"`; ValueError if cells of several
         probes, poolings or encoders would be averaged into one."""
         frame = self.where(**where)
@@ -165,10 +166,11 @@ class ResultTable:
         """Two columns, cell by cell of the same seeds, computed once for a table; `halves`: see `differences`."""
         key = (*cells, "", *others, "", *halves)
         if key not in self._compared:
-            a, b = (np.stack([self.correct(cell) for cell in column]) for column in (cells, others))
+            a, b = (np.stack([self.by_item(cell) for cell in column]) for column in (cells, others))
             dependence = DEPENDENCE if cells[0] in self._of_folds else 1.0
             interval, p = compare(a, b, self.groups(cells[0]), halves, dependence)
-            self._compared[key] = Comparison(interval.value, interval.lower, interval.upper, float((a != b).mean()), p)
+            discordance = float((a != b).mean()) if a.dtype == bool else np.nan
+            self._compared[key] = Comparison(interval.value, interval.lower, interval.upper, discordance, p)
         return self._compared[key]
 
     @cached_property
@@ -176,8 +178,8 @@ class ResultTable:
         return frozenset(self.frame.cell[self.frame.n_folds.notna()])
 
     def floors(self) -> pd.DataFrame:
-        """Test accuracy (0-1) of the floors that read the text: tasks × floors."""
-        table = self.role("floor").pivot_table("accuracy", "task", "encoder", aggfunc="mean", sort=False)
+        """Test scores of the floors that read the text: tasks × floors."""
+        table = self.role("floor").pivot_table("score", "task", "encoder", aggfunc="mean", sort=False)
         return table.reindex([t for t in self.tasks if t in table.index])
 
     def not_converged(self) -> int:
@@ -185,7 +187,7 @@ class ResultTable:
 
     def mean(self, **where: Any) -> float:
         frame = self.where(**where)
-        return float(frame.accuracy.mean()) if len(frame) else float("nan")
+        return float(frame.score.mean()) if len(frame) else float("nan")
 
     def refitted(self, cell: str) -> FittedProbe:
         if self.refit is None:
@@ -234,7 +236,7 @@ class ResultTable:
         return self.refitted(rows.cell.iloc[0])
 
     def plot_layers(self, ax: Axes | None = None, **choice: str) -> Axes:
-        """Draw test accuracy by layer, and return the axes: of one task (`task`, or the only one) with random twins, controls and
+        """Draw the test score by layer, and return the axes: of one task (`task`, or the only one) with random twins, controls and
         floors, of several a line each. `choice`: task, pooling, probe; ConfigError for one that the table has not."""
         return plots.plot_layers(self, ax, **choice)
 
@@ -267,12 +269,18 @@ class ResultTable:
             raise ConfigError("this table has no predictions to compare on: make it with evaluate(...) or from a run")
         return self.predictions(cell)
 
-    def correct(self, cell: str) -> np.ndarray:
-        """Whether each test item is right; read once for a table."""
-        if cell not in self._right:
+    def by_item(self, cell: str) -> np.ndarray:
+        """The values by test item whose mean is the score of a cell (`metrics.by_item`); read once for a table."""
+        if cell not in self._by_item:
             gold, predicted = self.predicted(cell)
-            self._right[cell] = gold == predicted
-        return self._right[cell]
+            metric = self._metric.get(cell) or "accuracy"
+            more = self.items(cell) if metric != "accuracy" else {}
+            self._by_item[cell] = by_item(metric, {**more, "gold": gold, "predicted": predicted})
+        return self._by_item[cell]
+
+    @cached_property
+    def _metric(self) -> dict[str, str]:
+        return dict(zip(self.frame.cell, self.frame.metric, strict=True))
 
 
 def merge(tables: Iterable[ResultTable]) -> ResultTable:

@@ -6,6 +6,8 @@
     senteval-logreg SentEval's scikit-learn path: raw features, liblinear, one-vs-rest, C in 2^-2 .. 2^3 on dev
     senteval-logreg-lbfgs   the same with today's library default, lbfgs and softmax
     jawahar2019     the released probe of Jawahar et al. 2019: [CLS], 50 hidden units, four passes, no early stop
+    ridge           of numbers: ridge regression, best penalty on dev (probing.probes.other)
+    labels          of sets of labels: `fast` for each label, one C for all (probing.probes.other)
 
 Two deviations from the originals' code: SentEval's final refit is not made (with its seed it repeats, on deterministic
 hardware, a run of the grid), and features are not rounded to 6 decimals as in Jawahar et al.'s files.
@@ -21,7 +23,7 @@ import numpy as np
 
 from probing import config
 from probing.errors import ConfigError
-from probing.types import Features, Labels, Representation
+from probing.types import Features, Representation
 
 
 class SplitFeatures(NamedTuple):
@@ -35,10 +37,10 @@ class SplitFeatures(NamedTuple):
 
 
 class SplitLabels(NamedTuple):
-    """Class indices of train and dev; protocols never see those of test."""
+    """Labels of train and dev (class indices; of other tasks see `Targets`); protocols never see those of test."""
 
-    train: Labels
-    dev: Labels
+    train: Any
+    dev: Any
 
 
 class Fold(NamedTuple):
@@ -55,8 +57,8 @@ class ProbeResult:
     """The result of one fit.
 
     Attributes:
-        predictions: class indices of the test sentences, (n_test,).
-        dev_accuracy: of the chosen hyperparameters, 0-1.
+        predictions: class indices of the test sentences, (n_test,); of other tasks labels as in the split (`Targets`).
+        dev_accuracy: of the chosen hyperparameters (`agreement`), 0-1; of numbers R².
         chosen: the hyperparameters chosen on dev; for a cross-validated task lists, fold by fold.
         tried: every setting, with its dev accuracy, and whether it converged; `exact` is False for a loose solution.
         converged: of the chosen fit; True for a protocol that stops by rule.
@@ -65,7 +67,7 @@ class ProbeResult:
         model: makes the fitted classifier of raw features (n, d), with `predict` to class indices; None where there is none.
     """
 
-    predictions: Labels
+    predictions: Any
     dev_accuracy: float
     chosen: Mapping[str, Any]
     tried: tuple[Mapping[str, Any], ...]
@@ -80,7 +82,8 @@ Load = Callable[[Representation], SplitFeatures]
 
 
 class ProbeProtocol(Protocol):
-    """A way of fitting probes. `name` is the preset's; `label` adds the options that differ from it."""
+    """A way of fitting probes. `name` is the preset's; `label` adds the options that differ from it. One for other labels than
+    classes names their kinds in an attribute `kinds` (see `kinds_of`)."""
 
     if TYPE_CHECKING:  # read-only, so that a frozen class will do
 
@@ -112,6 +115,21 @@ class ProbeProtocol(Protocol):
     ) -> Iterator[tuple[Representation, str, ProbeResult]]:
         """Fit every column to every label set; yield each result when it is ready; DataError for features that are not finite."""
         ...
+
+
+def kinds_of(protocol: ProbeProtocol) -> tuple[str, ...]:
+    """Return the kinds of labels (`probing.data.labels.KINDS`) that the protocol fits; classes unless it says otherwise."""
+    return tuple(getattr(protocol, "kinds", ("classification",)))
+
+
+def agreement(gold: Any, predicted: Any) -> float:
+    """Return how well predictions agree with the labels: accuracy (0-1), of sets the share of single labels that are right; of
+    numbers R², minus infinity if all gold numbers are the same and one is predicted otherwise."""
+    gold, predicted = np.asarray(gold), np.asarray(predicted)
+    if gold.dtype.kind != "f":
+        return float((predicted == gold).mean())
+    error, deviation = ((gold - predicted) ** 2).sum(), ((gold - gold.mean()) ** 2).sum()
+    return float(1 - error / deviation) if deviation else 1.0 if not error else -np.inf
 
 
 def label(protocol: ProbeProtocol) -> str:

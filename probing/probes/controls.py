@@ -1,6 +1,4 @@
-"""Baselines that read the text and no encoder: `FLOORS` of a task, those of Conneau et al. (2018), which a probe must beat before
-its accuracy says anything about an encoder; control tasks, which keep the sentences and replace the labels of all splits;
-their ceilings.
+"""Control tasks, which keep the sentences and replace the labels of all splits; and their ceilings, which read the text alone.
 
 `permuted` shuffles the labels within each split: a leak check. A sentence that occurs in several splits (`word_form`) has one
 shuffled label in all of them. A probe that scores above the majority rate on such test labels has seen them: a copy of the
@@ -8,28 +6,26 @@ sentence in train or dev, or an error in the set-up. Near-copies with other word
 
 `word` is a control task in the sense of Hewitt & Liang (2019): the label of a sentence is a random label of one of its words,
 so that it can be learned by remembering words, and in no other way. Their tasks label words; here each sentence has one
-deciding word, of a list chosen on the train sentences alone (`deciding_words`). Selectivity is accuracy minus accuracy on this
-task. `CEILINGS` reach on it the accuracy of knowing the words alone; below `LOW_CEILING` it is hard to learn, and selectivity
-may be too large.
+deciding word, of a list chosen on the train sentences alone (`deciding_words`). Selectivity is the score minus the score on this
+task. `CEILINGS` reach on it the score of knowing the words alone; below `LOW_CEILING` it is hard to learn, and selectivity may be
+too large. Numbers and sets of labels are those of a train sentence that is drawn for each word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.feature_extraction.text import CountVectorizer
 
 from probing.data.task import Split, Task
+from probing.probes.floors import constant, label_by_label, linear_on
 from probing.probes.senteval import logistic
-from probing.types import Labels
+from probing.types import Labels, Targets
 
 MINIMUM = 10
 """Train sentences that a word decides at least, so that its label can be learned."""
@@ -69,11 +65,11 @@ def control_version(task: Task, kind: str) -> int:
 
 def _shuffled(task: Task, rng: np.random.Generator) -> list[Labels]:
     labels = [rng.permutation(split.labels) for split in task.splits.values()]
-    label_of: dict[str, int] = {}
+    label_of: dict[str, Any] = {}
     for split, drawn in zip(task.splits.values(), labels, strict=True) if task.shared_forms else ():
         for row, form in enumerate(split.forms):
             if form in task.shared_forms:
-                drawn[row] = label_of.setdefault(form, int(drawn[row]))
+                drawn[row] = label_of.setdefault(form, drawn[row].copy())
     return labels
 
 
@@ -82,22 +78,32 @@ def _sentences_in_several_splits(task: Task) -> bool:
 
 
 def _by_word(task: Task, rng: np.random.Generator) -> list[Labels]:
-    words = deciding_words(task.train.texts, len(task.classes))
+    words = deciding_words(task.train.texts, _n_classes(task))
     word_of = [_deciding_word(split.texts, words) for split in task.splits.values()]
+    if task.kind != "classification":
+        own = task.train.labels[rng.integers(len(task.train), size=len(words) + 1)]
+        return [own[word] for word in word_of]
     sizes = np.bincount(word_of[0], minlength=len(words) + 1)
     label_of = _draw_labels(sizes, np.bincount(task.train.labels, minlength=len(task.classes)), rng)
     return [label_of[word] for word in word_of]
 
 
+def _n_classes(task: Task) -> int:
+    """The number of classes; of other labels one that leaves `deciding_words` its smallest share."""
+    return len(task.classes) if task.kind == "classification" else 2
+
+
 def _too_few_words(task: Task) -> str:
-    needed = max(20, 2 * len(task.classes))
+    n_classes = _n_classes(task)
+    needed = max(20, 2 * n_classes)
     for part in task.parts:
-        words = deciding_words(part.train.texts, len(task.classes))
+        words = deciding_words(part.train.texts, n_classes)
         share = float((_deciding_word(part.train.texts, words) < len(words)).mean())
         if len(words) < needed or share < DECIDED:
+            of = f"{n_classes} classes" if task.kind == "classification" else "its labels"
             return (
-                f"{len(words)} words that decide {100 * share:.0f} % of its {len(part.train)} train sentences are too few for "
-                f"{len(task.classes)} classes (needed: {needed} words, {100 * DECIDED:.0f} %)"
+                f"{len(words)} words that decide {100 * share:.0f} % of its {len(part.train)} train sentences are too few for {of} "
+                f"(needed: {needed} words, {100 * DECIDED:.0f} %)"
             )
     return ""
 
@@ -160,68 +166,34 @@ CONTROLS = {"permuted": Control(1, _shuffled, later=_sentences_in_several_splits
 """To add a kind, write a function of its labels and name it in this dict."""
 
 
-def look_up(control: Task) -> tuple[Labels, Labels]:
-    """Predict for dev and test sentences of a `word` control the train label of their deciding word, else the majority label."""
-    words = deciding_words(control.train.texts, len(control.classes))
-    label_of = np.full(len(words) + 1, np.bincount(control.train.labels).argmax())
+def look_up(control: Task) -> tuple[Targets, Targets]:
+    """Predict for dev and test sentences of a `word` control the train label of their deciding word, else the best constant."""
+    words = deciding_words(control.train.texts, _n_classes(control))
+    label_of = np.repeat(constant(control)[None], len(words) + 1, axis=0)
     label_of[_deciding_word(control.train.texts, words)] = control.train.labels  # one label for each word
     return label_of[_deciding_word(control.dev.texts, words)], label_of[_deciding_word(control.test.texts, words)]
 
 
-def bag_of_words(control: Task) -> tuple[Labels, Labels]:
-    """L2 logistic regression, one-vs-rest, on which words of at least `MINIMUM` train sentences occur; C = 1, 10, 100 on dev."""
+def bag_of_words(control: Task) -> tuple[Targets, Targets]:
+    """L2 logistic regression, one-vs-rest, on which words of at least `MINIMUM` train sentences occur; C = 1, 10, 100 on dev. Of
+    numbers ridge regression (`linear_on`)."""
     counter = CountVectorizer(binary=True, token_pattern=r"\S+", lowercase=False, min_df=MINIMUM)
     train = counter.fit_transform(control.train.texts)
     dev, test = (counter.transform(split.texts) for split in (control.dev, control.test))
-    models = [logistic("liblinear", C, 1000, len(control.classes)).fit(train, control.train.labels) for C in (1, 10, 100)]
-    best = max(models, key=lambda model: (model.predict(dev) == control.dev.labels).sum())
+    if control.kind == "regression":
+        return linear_on(train, dev, test, control)
+    if control.kind == "multilabel":
+        return label_by_label(control, lambda y, y_dev: _best_logistic(train, y, dev, y_dev, test, 2))
+    return _best_logistic(train, control.train.labels, dev, control.dev.labels, test, len(control.classes))
+
+
+def _best_logistic(
+    train: csr_matrix, y: Labels, dev: csr_matrix, y_dev: Labels, test: csr_matrix, n_classes: int
+) -> tuple[Labels, Labels]:
+    models = [logistic("liblinear", C, 1000, n_classes).fit(train, y) for C in (1, 10, 100)]
+    best = max(models, key=lambda model: (model.predict(dev) == y_dev).sum())
     return best.predict(dev), best.predict(test)
 
 
-CEILINGS: dict[str, Callable[[Task], tuple[Labels, Labels]]] = {"word look-up": look_up, "word bag": bag_of_words}
-"""Name -> function of a `word` control task to its dev and test predictions (class indices)."""
-
-
-def majority(task: Task) -> tuple[Labels, Labels]:
-    """Predict the most frequent train class (of equally frequent ones the first) for every dev and test sentence."""
-    top = np.bincount(task.train.labels).argmax()
-    return np.full(len(task.dev), top), np.full(len(task.test), top)
-
-
-def length(task: Task) -> tuple[Labels, Labels]:
-    """Multinomial logistic regression on the number of space-delimited tokens, nearly unregularised (C = 10,000)."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=1e4, max_iter=5000))
-    model.fit(task.train.lengths[:, None], task.train.labels)
-    return model.predict(task.dev.lengths[:, None]), model.predict(task.test.lengths[:, None])
-
-
-def ngrams(n: int, task: Task) -> tuple[Labels, Labels]:
-    """Multinomial naive Bayes (add-one) on tf-idf of 1- to n-grams of space-delimited tokens."""
-    vectorizer = TfidfVectorizer(ngram_range=(1, n), token_pattern=r"\S+", lowercase=False)
-    x = vectorizer.fit_transform(task.train.texts)
-    dev, test = (vectorizer.transform(split.texts) for split in (task.dev, task.test))
-    return naive_bayes(x, task.train.labels, dev), naive_bayes(x, task.train.labels, test)
-
-
-def naive_bayes(x: csr_matrix, y: Labels, x_new: csr_matrix) -> Labels:
-    """Return the predictions of `sklearn.naive_bayes.MultinomialNB(alpha=1)`, fitted on tf-idf x (n, V) and class indices y, for
-    x_new (m, V), without its dense (classes, words) arrays: log p(w | k) = log(1 + N_kw) - log(N_k + V) is nonzero in its
-    first part only where class k has word w."""
-    n_classes = int(y.max()) + 1
-    member = csr_matrix((np.ones(len(y)), (y, np.arange(len(y)))), shape=(n_classes, len(y)))
-    counts = (member @ x).tocsr()  # (classes, V)
-    totals = np.asarray(counts.sum(1)).ravel() + x.shape[1]
-    counts.data = np.log1p(counts.data)
-    with np.errstate(divide="ignore"):
-        prior = np.log(np.bincount(y, minlength=n_classes) / len(y))
-    scores = (x_new @ counts.T).toarray() - np.outer(np.asarray(x_new.sum(1)).ravel(), np.log(totals)) + prior
-    return scores.argmax(1)
-
-
-FLOORS: dict[str, Callable[[Task], tuple[Labels, Labels]]] = {
-    "majority": majority,
-    "length": length,
-    "nb-unigram": partial(ngrams, 1),
-    "nb-bigram": partial(ngrams, 2),
-}
-"""Name -> function of a task to its dev and test predictions (class indices)."""
+CEILINGS: dict[str, Callable[[Task], tuple[Targets, Targets]]] = {"word look-up": look_up, "word bag": bag_of_words}
+"""Name -> function of a `word` control task to its dev and test predictions."""

@@ -24,7 +24,7 @@ import numpy as np
 
 from probing.config import names
 from probing.errors import ConfigError, described
-from probing.probes.base import ProbeResult, SplitFeatures, SplitLabels
+from probing.probes.base import ProbeResult, SplitFeatures, SplitLabels, agreement
 from probing.probes.path import ColumnProbe
 
 VERSION = 1
@@ -33,7 +33,7 @@ VERSION = 1
 LONGEST = 80
 """Most letters of an estimator's name in tables; a longer one is cut, and ends with a hash of the whole."""
 
-ALLOWED = "a scikit-learn classifier, pipeline or search, such as LinearSVC(C=0.1)"
+ALLOWED = "a scikit-learn classifier, regressor, pipeline or search, such as LinearSVC(C=0.1)"
 
 
 @dataclass(repr=False)
@@ -51,20 +51,21 @@ class EstimatorProbe(ColumnProbe):
     label: str | None = None
 
     def __post_init__(self) -> None:
-        from sklearn.base import clone, is_classifier
+        from sklearn.base import clone, is_classifier, is_regressor
         from sklearn.model_selection import ParameterGrid
 
         given = made(self.estimator) if isinstance(self.estimator, Mapping) else self.estimator
         check_object(given)
         try:
             self._estimator = clone(given)
-            is_one = is_classifier(self._estimator)
+            kinds = ("classification", "multilabel") if is_classifier(self._estimator) else ()
+            self.kinds = kinds or (("regression",) if is_regressor(self._estimator) else ())
         except Exception as error:  # an object that only looks like an estimator
             raise ConfigError(
                 f"probe={_short(given)} cannot be cloned as scikit-learn's estimators are: {described(error)}"
             ) from None
-        if not is_one:
-            raise ConfigError(f"probe={_short(given)} is no classifier; allowed: {ALLOWED}")
+        if not self.kinds:
+            raise ConfigError(f"probe={_short(given)} is no classifier and no regressor; allowed: {ALLOWED}")
         parameters = self._estimator.get_params()
         for key, values in (self.param_grid or {}).items():
             if key not in parameters:
@@ -120,7 +121,7 @@ class EstimatorProbe(ColumnProbe):
             model = clone(self._estimator).set_params(**parameters)
             model.set_params(**{name: seed for name, seed in seeds.items() if name in model.get_params()})
             converged = _fitted(model, blocks.train, labels.train)
-            accuracy = float((np.asarray(model.predict(blocks.dev)) == labels.dev).mean())
+            accuracy = agreement(labels.dev, model.predict(blocks.dev))
             chosen = _plain(parameters | getattr(model, "best_params_", {}))
             tried.append({**chosen, "dev_accuracy": accuracy, "converged": converged})
             if best is None or accuracy > best[0]["dev_accuracy"]:

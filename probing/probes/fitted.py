@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,7 +27,7 @@ class Linear:
     intercept_: Values
 
     @classmethod
-    def undone(cls, design: Design, weights: ArrayLike, intercept: ArrayLike) -> Linear:
+    def undone(cls, design: Design, weights: ArrayLike, intercept: ArrayLike) -> Self:
         """Weights (1 or K, d) and intercepts of standardised features, for raw ones; those of constant features are 0."""
         coef = np.asarray(weights, np.float64) / design.scale.double().numpy()
         return cls(coef, np.asarray(intercept, np.float64) - coef @ design.mean.double().numpy())
@@ -37,9 +37,37 @@ class Linear:
         scores = np.asarray(x, np.float64) @ self.coef_.T + self.intercept_
         return scores[:, 0] if len(self.coef_) == 1 else scores
 
-    def predict(self, x: ArrayLike) -> Labels:
+    def predict(self, x: ArrayLike) -> Any:
         scores = self.decision_function(x)
         return (scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(1)
+
+
+class OfNumbers(Linear):
+    """A linear function of raw features to a number: `coef_` (1, d), `intercept_` (1,)."""
+
+    def predict(self, x: ArrayLike) -> Values:
+        return self.decision_function(x)
+
+
+class OfSets(Linear):
+    """A linear classifier for each label of a set: `coef_` (K, d), `intercept_` (K,); a label is predicted where its score is above
+    0."""
+
+    def predict(self, x: ArrayLike) -> Any:
+        return (self.decision_function(x) > 0).astype(np.int64)
+
+
+def class_scores(model: Any, x: Any, n_classes: int) -> Values:
+    """The scores of a fitted classifier, (m, K): its `decision_function`, else its `predict_proba`; minus infinity for
+    a class that it has not seen; ValueError for one that has neither."""
+    ask = getattr(model, "decision_function", None) or getattr(model, "predict_proba", None)
+    if ask is None:
+        raise ValueError(f"{type(model).__name__} has no decision_function and no predict_proba, which this metric needs")
+    scores = np.asarray(ask(x), np.float64)
+    own = np.stack([-scores, scores], 1) if scores.ndim == 1 else scores
+    whole = np.full((len(own), n_classes), -np.inf)
+    whole[:, getattr(model, "classes_", np.arange(own.shape[1]))] = own
+    return whole
 
 
 @dataclass(frozen=True)
@@ -58,7 +86,7 @@ class FittedProbe:
 
     Attributes:
         model: the fitted classifier of class indices.
-        names: the task's classes, in the order of their indices.
+        names: the task's classes, in the order of their indices; none of a task of numbers.
         d: the number of features.
         title: task, encoder, layer and pooling, in words.
     """
@@ -69,7 +97,8 @@ class FittedProbe:
     title: str = ""
 
     def __repr__(self) -> str:
-        return f"FittedProbe({self.title}, {len(self.names)} classes, {self.d} features)"
+        classes = f"{len(self.names)} classes" if self.names else "numbers"
+        return f"FittedProbe({self.title}, {classes}, {self.d} features)"
 
     @property
     def classes_(self) -> np.ndarray:
@@ -77,8 +106,10 @@ class FittedProbe:
         return np.array(self.names)[getattr(self.model, "classes_", slice(None))]
 
     def predict(self, x: ArrayLike) -> np.ndarray:
-        """The names of the predicted classes of features (m, d): (m,)."""
-        return np.array(self.names)[np.asarray(self.model.predict(np.asarray(x)), np.int64)]
+        """The names of the predicted classes of features (m, d): (m,); of a task of numbers these; of sets of labels 0 or 1 for
+        each of `names`, (m, K)."""
+        predicted = np.asarray(self.model.predict(np.asarray(x)))
+        return np.array(self.names)[predicted.astype(np.int64)] if self.names and predicted.ndim == 1 else predicted
 
     def decision_function(self, x: ArrayLike) -> Values:
         """Scores: of two classes that of the second, (m,), else one for each class, (m, K); AttributeError if it has none."""

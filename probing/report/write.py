@@ -17,6 +17,7 @@ from pathlib import Path
 
 from probing.errors import ConfigError, ProbingError, foreign
 from probing.evaluation.comparisons import letters_of
+from probing.evaluation.rows import by_metric
 from probing.evaluation.runs import Run
 from probing.evaluation.table import ResultTable, merge
 from probing.log import info
@@ -58,7 +59,7 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tupl
     content = markdown.content_of(whole, lines, pairs, foot, head)
     if len(best):
         lists = best[["not_separated", "better"]].map(lambda columns: " ".join(f"{layer}/{pooling}" for layer, pooling in columns))
-        best.assign(**lists).to_csv(folder / "table.csv", index=False)
+        by_metric(best.assign(**lists)).to_csv(folder / "table.csv", index=False)
         table.compare_layers().to_csv(folder / "layers.csv", index=False)
         (folder / "table.tex").write_text(latex.encoders_table(lines, [*filter(None, [head]), *foot]), encoding="utf-8")
         (folder / "layers.tex").write_text(latex.layers_tables(markdown.layer_tables(table), foot), encoding="utf-8")

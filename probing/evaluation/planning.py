@@ -1,0 +1,60 @@
+"""The plan of a request: every cell, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from probing.data.task import Task
+from probing.encoders.base import Encoder
+from probing.errors import ConfigError
+from probing.evaluation.measure import Cell, Measure
+from probing.evaluation.metrics import chosen
+from probing.evaluation.probe import Probe, suited
+from probing.evaluation.request import Request, measured_encoders
+from probing.evaluation.rows import IDENTITY
+from probing.probes.other import for_kind
+from probing.store.results import key_of
+from probing.store.vectors import Store
+
+
+def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, store: Store | None = None) -> list[Cell]:
+    """Every row of the request, each once, with its cell; several rows may show one cell (`probing.evaluation.rows.IDENTITY`).
+    The store holds the inspection of encoders by earlier runs, so that their weights need not be loaded. ConfigError for
+    layers, poolings or a probe that do not fit the encoder, EncoderError for one that cannot be loaded."""
+    planned: dict[tuple[Any, ...], Cell] = {}
+    measures = [[*_probe(request, task), *request.measures] for task in tasks]
+    if request.resample and (folded := [task.name for task in tasks if task.folds]):
+        raise ConfigError(f"resample=train needs a train split, but {', '.join(folded)} is cross-validated: set resample=null")
+    all_measured = [measured_encoders(encoders, seed, request, store) for seed in request.seeds]  # its errors come first
+    drawn = [[task.subset(request.train_size, seed) for seed in request.seeds] for task in tasks]
+    of_task = [replace(request, controls=suited(variants, () if request.probe is None else request.controls)) for variants in drawn]
+    for number, (seed, measured) in enumerate(zip(request.seeds, all_measured, strict=True)):
+        for variants, own, of_one in zip(drawn, of_task, measures, strict=True):
+            for measure in of_one:
+                for one in (None, *measured):
+                    for cell in measure.cells(variants[number], one, own, seed):
+                        planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
+    return list(planned.values())
+
+
+def _probe(request: Request, task: Task) -> list[Measure]:
+    """The probe of the request for a task's kind of labels; ConfigError for one that does not fit them, or metrics that need it."""
+    if request.probe is None:
+        return []
+    if task.folds and (names := [*chosen(task, request.metrics)]) and any(chosen(task, names)[name].reads_scores for name in names):
+        raise ConfigError(f"{task.name} is cross-validated: scores of several fits have no common scale for {', '.join(names)}")
+    return [Probe(for_kind(request.probe, task.kind, task.name), request.metrics)]
+
+
+def request_key(tasks: Sequence[Task], planned: Sequence[Cell], request: Request) -> str:
+    """A hash of the request, which names the run; it does not depend on whether an encoder can list its layers yet."""
+    marks = [cell.row.encoder_fingerprint for cell in planned if cell.row.role == "probe"]
+    options = {one.name: getattr(request, one.name) for one in fields(request) if one.name not in ("probe", "measures", "metrics")}
+    probes = [for_kind(request.probe, task.kind, task.name).settings(task.name) for task in tasks] if request.probe else []
+    if request.metrics:
+        options["metrics"] = request.metrics
+    if request.measures:
+        options["measures"] = [dict(measure.group(task)) for measure in request.measures for task in tasks]
+    return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **options})
