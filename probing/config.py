@@ -117,7 +117,7 @@ def build(options: Mapping[str, Any], what: str) -> Any:
         raise ConfigError(f"{what}: {error.full_key or 'value'}: {str(error).splitlines()[0]}") from None
 
 
-LISTS = ("task", "layer", "pooling", "seed", "controls", "floors", "measures", "log")
+LISTS = ("task", "layer", "pooling", "seed", "controls", "floors", "measures", "metrics", "log")
 """Keys whose value is a list: loops inside one job."""
 
 GROUPS = ("data", "encoder", "probe")

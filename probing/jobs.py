@@ -1,7 +1,7 @@
 """One job of `probing run`, `train`, `check` or `interact`: a plain configuration becomes calls of Python.
 
 The groups data, encoder, probe and objective are checked against the dataclass that their `_target_` names (`probing.config`).
-Values that are lists (task, layer, pooling, seed, controls, floors, measures) are loops inside one job.
+Values that are lists (task, layer, pooling, seed, controls, floors, measures, metrics) are loops inside one job.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from probing.evaluation import adaptive, recall
 from probing.evaluation.evaluate import compute
 from probing.evaluation.forecast import forecast
 from probing.evaluation.measure import load_measures
+from probing.evaluation.metrics import ASKED
 from probing.evaluation.planning import plan, request_key
 from probing.evaluation.request import Request, all_floors
 from probing.evaluation.runs import Run
@@ -66,6 +67,7 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
         options["resample"],
         options["resamples"],
         load_measures([name for name in names_of_measures if name != "probe"]),
+        config.listed(options.get("metrics", "none"), str, "metrics", every=ASKED, none=True),
     )
     if options["precision"] is not None:
         adaptive.check(options["precision"], request)

@@ -45,6 +45,7 @@ CHOICES = {
     "pooling": ("all", "cls", "mean", "max", "last", "sentence"),
     "controls": ("permuted", "word", "none"),
     "floors": ("all", "none", "majority", "length", "nb-unigram", "nb-bigram", "static", "random-weights"),
+    "metrics": ("none", "all", "auroc", "average_precision", "mcc", "quadratic_kappa", "spearman"),
     "resample": ("null", "train"),
     "run.store_dtype": ("float32", "float16"),
 }

@@ -12,16 +12,31 @@ The others are reported beside it, with percentile bootstrap intervals over item
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata, t
+from scipy.stats import t
 
 from probing.data.card import MAIN, main_metric
 from probing.data.task import Task
 from probing.errors import ConfigError, did_you_mean
+from probing.evaluation.formulas import (
+    Outcome,
+    auroc,
+    auroc_by_item,
+    average_precision,
+    f1_by_item,
+    macro_f1,
+    mcc,
+    micro_f1,
+    quadratic_kappa,
+    r2,
+    r2_by_item,
+    sample_f1,
+    spearman,
+)
 from probing.evaluation.statistics import METRICS, n_units, percentile, standard_error, wilson
 from probing.probes.floors import best_set, set_f1
 from probing.types import Estimate, Labels, Targets, Values
@@ -31,21 +46,6 @@ VERSION = 1
 
 DRAWS = 400
 """Bootstrap draws of a metric that is not linearised."""
-
-
-class Outcome(NamedTuple):
-    """Test labels, predictions, number of classes, groups of the items (numbers 0..m-1, or None), and for metrics that read them
-    scores of the classes, (n, K)."""
-
-    gold: Targets
-    predicted: Targets
-    n_classes: int
-    groups: Labels | None = None
-    scores: Values | None = None
-
-    def take(self, rows: np.ndarray) -> Outcome:
-        scores = None if self.scores is None else self.scores[rows]
-        return Outcome(self.gold[rows], self.predicted[rows], self.n_classes, None, scores)
 
 
 @dataclass(frozen=True)
@@ -108,130 +108,28 @@ def _on_log(value: float, error: float, m: int) -> tuple[float, float]:
     return float(1 - left * factor), float(1 - left / factor)
 
 
-def _against_others(outcome: Outcome) -> Iterator[tuple[np.ndarray, Values]]:
-    """Of each class that occurs with others in test, of two classes the second alone: which items are of it, and their scores."""
-    assert outcome.scores is not None
-    scores = outcome.scores.astype(np.float64)
-    for k in [1] if outcome.n_classes == 2 else range(outcome.n_classes):
-        positive = outcome.gold == k
-        if positive.any() and not positive.all():
-            own = scores[:, 1] - scores[:, 0] if outcome.n_classes == 2 else scores[:, k]
-            yield positive, np.nan_to_num(own, nan=0.0, neginf=-1e300, posinf=1e300)
-
-
-def _auroc(outcome: Outcome) -> float:
-    return float(np.mean(_auroc_by_item(outcome)))
-
-
-def _auroc_by_item(outcome: Outcome) -> Values:
-    """Each class against the others, mean over classes. AUROC is the mean placement of the positive items among the negative ones;
-    an item's value is AUROC and its influence on it. NaN if the test split has one class."""
-    n, values = len(outcome.gold), []
-    for positive, score in _against_others(outcome):
-        rank, own, n_1 = rankdata(score), np.empty(n), int(positive.sum())
-        own[positive] = (rank[positive] - rankdata(score[positive])) / (n - n_1)
-        own[~positive] = 1 - (rank[~positive] - rankdata(score[~positive])) / n_1
-        area = own[positive].mean()
-        values.append(area + (own - area) * np.where(positive, n / n_1, n / (n - n_1)))
-    return np.mean(values, axis=0) if values else np.full(n, np.nan)
-
-
-def _average_precision(outcome: Outcome) -> float:
-    """Mean over classes of the precision at the score of each positive item (ties share one), averaged over these."""
-    areas = []
-    for positive, score in _against_others(outcome):
-        order = np.argsort(-score, kind="stable")
-        hits, ends = np.cumsum(positive[order]), np.r_[np.flatnonzero(np.diff(score[order])), len(score) - 1]
-        areas.append(np.diff(hits[ends], prepend=0) @ (hits[ends] / (ends + 1)) / hits[-1])
-    return float(np.mean(areas)) if areas else float("nan")
-
-
-def _confusion(outcome: Outcome) -> Values:
-    k = outcome.n_classes
-    return np.bincount(outcome.gold * k + outcome.predicted, minlength=k * k).reshape(k, k).astype(float)
-
-
-def _mcc(outcome: Outcome) -> float:
-    """Matthews' correlation, of several classes (Gorodkin 2004); 0 where gold or predictions are of one class."""
-    counts = _confusion(outcome)
-    n, gold, predicted = counts.sum(), counts.sum(1), counts.sum(0)
-    spread = (n * n - gold @ gold) * (n * n - predicted @ predicted)
-    return float((n * np.trace(counts) - gold @ predicted) / np.sqrt(spread)) if spread else 0.0
-
-
-def _quadratic_kappa(outcome: Outcome) -> float:
-    """Cohen's kappa with quadratic weights over the ranks of the classes (Cohen 1968); NaN where gold and predictions are one class."""
-    counts, rank = _confusion(outcome), np.arange(outcome.n_classes)
-    weights = (rank[:, None] - rank) ** 2.0
-    expected = (weights * np.outer(counts.sum(1), counts.sum(0))).sum() / counts.sum()
-    return float(1 - (weights * counts).sum() / expected) if expected else float("nan")
-
-
-def _spearman(outcome: Outcome) -> float:
-    """Correlation of the ranks, ties in the middle; 0 for predictions that are all the same, NaN for such labels."""
-    gold, predicted = (rankdata(x) - (len(x) + 1) / 2 for x in (outcome.gold, outcome.predicted))
-    if not gold.any():
-        return float("nan")
-    return float(gold @ predicted / np.sqrt(gold @ gold * (predicted @ predicted))) if predicted.any() else 0.0
-
-
-def _r2(outcome: Outcome) -> float:
-    return float(np.mean(_r2_by_item(outcome)))
-
-
-def _r2_by_item(outcome: Outcome) -> Values:
-    """R² = 1 - sum(error²) / sum(deviation²), the deviation from the mean of test; NaN if test has one number only."""
-    error, deviation = (outcome.gold - outcome.predicted) ** 2, (outcome.gold - outcome.gold.mean()) ** 2
-    if not deviation.any():
-        return np.full(len(error), np.nan)
-    share = error.sum() / deviation.sum()
-    return 1 - share - (error - share * deviation) / deviation.mean()
-
-
-def _overlaps(outcome: Outcome) -> tuple[Values, Values]:
-    """Twice the sentences that have each label in gold and predicted, and those that have it in either, counted in both: (K,)."""
-    gold, predicted = outcome.gold, outcome.predicted
-    return 2.0 * (gold * predicted).sum(0), 1.0 * (gold.sum(0) + predicted.sum(0))
-
-
-def _macro_f1(outcome: Outcome) -> float:
-    """Mean over the labels that occur in gold or predicted, as of classes."""
-    overlap, size = _overlaps(outcome)
-    return float((overlap[size > 0] / size[size > 0]).mean()) if size.any() else float("nan")
-
-
-def _micro_f1(outcome: Outcome) -> float:
-    overlap, size = _overlaps(outcome)
-    return float(overlap.sum() / size.sum()) if size.any() else float("nan")
-
-
-def _sample_f1(outcome: Outcome) -> float:
-    return float(_f1_by_item(outcome).mean())
-
-
-def _f1_by_item(outcome: Outcome) -> Values:
-    return set_f1(outcome.gold, outcome.predicted)
-
-
 OTHER: dict[str, dict[str, Metric]] = {
     "classification": {
-        "auroc": Metric(_auroc, _auroc_by_item, _on_logit, reads_scores=True),
-        "average_precision": Metric(_average_precision, reads_scores=True),
-        "mcc": Metric(_mcc),
-        "quadratic_kappa": Metric(_quadratic_kappa, ordered=True),
-        "spearman": Metric(_spearman, ordered=True),
+        "auroc": Metric(auroc, auroc_by_item, _on_logit, reads_scores=True),
+        "average_precision": Metric(average_precision, reads_scores=True),
+        "mcc": Metric(mcc),
+        "quadratic_kappa": Metric(quadratic_kappa, ordered=True),
+        "spearman": Metric(spearman, ordered=True),
     },
-    "regression": {"r2": Metric(_r2, _r2_by_item, _on_log), "spearman": Metric(_spearman)},
+    "regression": {"r2": Metric(r2, r2_by_item, _on_log), "spearman": Metric(spearman)},
     "multilabel": {
-        "sample_f1": Metric(_sample_f1, _f1_by_item, _on_logit),
-        "macro_f1": Metric(_macro_f1),
-        "micro_f1": Metric(_micro_f1),
+        "sample_f1": Metric(sample_f1, f1_by_item, _on_logit),
+        "macro_f1": Metric(macro_f1),
+        "micro_f1": Metric(micro_f1),
     },
 }
 """Kind of labels -> metrics beside those of `statistics.METRICS`, which all tasks with classes have."""
 
 ASKED = tuple(OTHER["classification"])
 """What `metrics=[…]` may name; numbers and sets of labels have all theirs."""
+
+SIGNED = ("mcc", "quadratic_kappa", "spearman", "r2")
+"""Metrics that can be below 0; R² can be below -1."""
 
 _TITLES = {"auroc": "AUROC", "mcc": "MCC", "r2": "R²", "quadratic_kappa": "quadratic kappa", "spearman": "Spearman's ρ"}
 
@@ -245,6 +143,16 @@ def title(name: str) -> str:
     ('macro F1', 'AUROC', 'average precision')
     """
     return _TITLES.get(name, name.replace("_f1", " F1").replace("_", " "))
+
+
+def in_words(names: Iterable[str]) -> str:
+    """What the main scores of a table are.
+
+    >>> in_words(["accuracy", ""]), in_words(["r2", "accuracy"])
+    ('accuracy', 'score (accuracy, R²)')
+    """
+    known = {name for name in names if name} or {"accuracy"}
+    return "accuracy" if known == {"accuracy"} else f"score ({', '.join(map(title, sorted(known)))})"
 
 
 def check(names: Sequence[str]) -> None:

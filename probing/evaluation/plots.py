@@ -13,7 +13,7 @@ import pandas as pd
 from probing.errors import ConfigError
 from probing.evaluation.best import interval
 from probing.evaluation.comparisons import halves_of
-from probing.evaluation.metrics import title
+from probing.evaluation.metrics import in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,12 +83,6 @@ def heat_map(panel: Axes, table: ResultTable, encoder: str, probe: str, pooling:
     panel.set_ylabel("layer")
 
 
-def axis_title(frame: pd.DataFrame) -> str:
-    """The title of an axis of test scores in percent."""
-    names = {name for name in frame.metric if name}
-    return "test accuracy (%)" if names <= {"accuracy"} else f"test score (%): {', '.join(sorted(map(title, names)))}"
-
-
 def by_layer(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The metric with its interval by layer: mean over seeds."""
     values = frame.groupby("layer")[[metric, f"{metric}_low", f"{metric}_high"]].mean().astype(float)
@@ -135,7 +129,7 @@ def plot_layers(
         curves(panel, table, _chosen(frame, "task", task), probe, pooling)
     else:
         all_tasks(panel, table, probe, pooling)
-    panel.set_ylabel(axis_title(frame))
+    panel.set_ylabel(f"test {in_words(frame.metric)} (%)")
     panel.legend(fontsize="small", frameon=False)
     return panel
 

@@ -15,8 +15,9 @@ from probing.data.task import Task
 from probing.errors import ForeignError, ProbingError, foreign
 from probing.evaluation.fitting import Fitted, fit_column
 from probing.evaluation.folds import FoldData
+from probing.evaluation.formulas import Outcome
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, row_for, row_of, splits_of
-from probing.evaluation.metrics import OTHER, Outcome, chosen, scores_of
+from probing.evaluation.metrics import OTHER, chosen, scores_of
 from probing.evaluation.metrics import VERSION as METRICS_VERSION
 from probing.evaluation.register import floor_version, metrics_in_key
 from probing.evaluation.request import Measured, Request

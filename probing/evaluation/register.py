@@ -18,7 +18,8 @@ import numpy as np
 
 from probing.encoders.pooling import POOLINGS, TOKEN_POOLINGS, Pooler
 from probing.errors import ConfigError, StatesError, foreign
-from probing.evaluation.metrics import Outcome, bootstrap
+from probing.evaluation.formulas import Outcome
+from probing.evaluation.metrics import bootstrap
 from probing.evaluation.statistics import METRICS
 from probing.probes.controls import CONTROLS, Control
 from probing.probes.floors import FLOORS

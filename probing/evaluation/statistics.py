@@ -89,7 +89,7 @@ def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequ
 
 
 def mean_score(single: Sequence[Estimate], halves: Sequence[float] = ()) -> Estimate:
-    """Return a score (at most 1), mean over seeds, with one 95 % interval over items, seeds and train halves (as in `mean_accuracy`).
+    """Return a score (at most 1), mean over seeds, with one 95 % interval over items, seeds and train halves (as `mean_accuracy`).
     Over items the bounds are the means of the seeds' bounds, as if all seeds erred on the same items: an upper bound of the
     width."""
     values = np.array([(score.value, score.lower, score.upper) for score in single], float)
@@ -107,8 +107,8 @@ def beyond_items(seeds: Sequence[float] | np.ndarray, halves: Sequence[float]) -
 
 
 def _widened(items: Estimate, beyond: Sequence[tuple[float, float]], alpha: float = 0.05) -> Estimate:
-    """Return the interval of a score (at most 1) over its items and other sources; `beyond`: their variances and degrees of
-    freedom."""
+    """Return the interval of a score (at most 1) over items and other sources; `beyond`: variances and degrees of freedom of the
+    latter."""
     more = sum(variance * t.ppf(1 - alpha / 2, degrees) ** 2 for variance, degrees in beyond)
     if not more:
         return items

@@ -273,14 +273,10 @@ class ResultTable:
         """The values by test item whose mean is the score of a cell (`metrics.by_item`); read once for a table."""
         if cell not in self._by_item:
             gold, predicted = self.predicted(cell)
-            metric = self._metric.get(cell) or "accuracy"
+            metric = next(iter(self.frame.metric[self.frame.cell == cell]), "") or "accuracy"
             more = self.items(cell) if metric != "accuracy" else {}
             self._by_item[cell] = by_item(metric, {**more, "gold": gold, "predicted": predicted})
         return self._by_item[cell]
-
-    @cached_property
-    def _metric(self) -> dict[str, str]:
-        return dict(zip(self.frame.cell, self.frame.metric, strict=True))
 
 
 def merge(tables: Iterable[ResultTable]) -> ResultTable:

@@ -111,7 +111,7 @@ def set_f1(gold: Labels, predicted: Labels) -> Values:
 
 
 def constant_score(gold: Targets, own: Any) -> float:
-    """The score of a constant prediction: of classes the share of one, of numbers 0 (R² of the mean), of sets the mean F1 of one."""
+    """The score of a constant prediction: the share of a class, the mean F1 of a set, and of numbers 0 (R² of the mean)."""
     if gold.dtype.kind == "f":
         return 0.0
     return float((gold == own).mean() if gold.ndim == 1 else set_f1(gold, np.broadcast_to(own, gold.shape)).mean())

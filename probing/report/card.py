@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from probing.evaluation.metrics import NAMES, title
 from probing.evaluation.rows import scores_of
 from probing.log import human_seconds
 from probing.report.summary import percent
@@ -54,9 +55,11 @@ def _number(record: Mapping[str, Any]) -> str:
         return f"{record['status']}: {' '.join(str(record.get('error', '')).split())}"
     parts = []
     for name, score in scores_of(record)["scores"].items():
-        scale, unit = (percent, " %") if "accuracy" in name or "f1" in name else ("{:.4g}".format, "")
+        scale, unit = (percent, " %") if set(name.split("_")) & {"accuracy", "f1"} else ("{:.4g}".format, "")
         interval = "" if score.lower != score.lower else f" ({scale(score.lower)}–{scale(score.upper)})"
-        parts.append(f"{name.replace('_f1', ' F1').replace('_', ' ')} {scale(score.value)}{unit}{interval}")
+        parts.append(
+            f"{title(name) if name in NAMES else name.replace('_f1', ' F1').replace('_', ' ')} {scale(score.value)}{unit}{interval}"
+        )
     return ", ".join(sorted(parts, key=lambda text: text.startswith("dev")))
 
 
@@ -65,7 +68,9 @@ def _task(row: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     title = f" ({row['paper_name']})" if row.get("paper_name") else ""
     sizes = "/".join(str(n) for n in data.get("n", {}).values())
     largest = f", largest class of test {percent(row['majority'])} %" if row.get("majority") else ""
-    return f"{name}{title}" + (f": {sizes} sentences (train/dev/test), {data.get('n_classes')} classes{largest}" if sizes else "")
+    return f"{name}{title}" + (
+        f": {sizes} sentences (train/dev/test), {data.get('n_classes') or 'no'} classes{largest}" if sizes else ""
+    )
 
 
 def _data(data: Mapping[str, Any]) -> str:

@@ -20,18 +20,17 @@ import pandas as pd
 
 from probing.errors import ConfigError, did_you_mean
 from probing.evaluation.comparisons import letters_of
+from probing.evaluation.metrics import SIGNED, in_words, title
 from probing.evaluation.rows import probe_metrics
 from probing.evaluation.runs import Run
 from probing.files import os_errors_as_store_error, replace_file
 from probing.provenance import versions
 from probing.report.latex import encoders_table, layers_tables
 from probing.report.markdown import layer_tables, md_table
-from probing.report.summary import in_order, lines_of, percent
+from probing.report.summary import in_order, lines_of, percent, span
 
 EEE_SCHEMA = "0.3.0"
 """The version of Every Eval Ever's schema that `eee` writes."""
-
-TITLES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 
 def export(run: Run, to: str, out: Path | None = None) -> Path:
@@ -104,7 +103,7 @@ def _eval_results(run: Run, best: pd.DataFrame, folder: Path) -> None:
                 dataset_split="test",
                 dataset_args={"sha256": cards[row.task]["sha256"]},
                 metric_type={"macro_f1": "f1"}.get(metric, metric),
-                metric_name=f"{TITLES.get(metric, metric)} of the probe {row.probe}",
+                metric_name=f"{title(metric)} of the probe {row.probe}",
                 metric_value=round(float(getattr(row, metric)), 6),
                 metric_args={"layer": int(row.layer), "pooling": row.pooling, "n_train": int(row.n_train)},
             )
@@ -141,7 +140,10 @@ def _eee(run: Run, best: pd.DataFrame, folder: Path) -> None:
                 "additional_details": {"deployment_type": "self_deployed", "model_availability": "unknown", **details},
             },
             "evaluation_results": [
-                _eee_result(row, metric, cards[row.task]) for row in lines.itertuples() for metric in probe_metrics(best)
+                _eee_result(row, metric, cards[row.task])
+                for row in lines.itertuples()
+                for metric in probe_metrics(best)
+                if pd.notna(getattr(row, metric))
             ],
         }
         replace_file(folder / f"{_slug(encoder)}.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
@@ -161,19 +163,19 @@ def _eee_result(row: Any, metric: str, card: dict[str, Any]) -> dict[str, Any]:
             "additional_details": {"sha256": card["sha256"], **sizes},
         },
         "metric_config": {
-            "evaluation_description": "Probe of a frozen encoder, at the layer and pooling with the highest dev accuracy",
+            "evaluation_description": "Probe of a frozen encoder, at the layer and pooling with the highest dev score",
             "metric_id": metric,
-            "metric_name": TITLES.get(metric, metric),
+            "metric_name": title(metric),
             "metric_kind": metric,
             "metric_unit": "proportion",
             "lower_is_better": False,
             "score_type": "continuous",
-            "min_score": 0.0,
+            "min_score": -1.0 if metric in SIGNED else 0.0,
             "max_score": 1.0,
         },
         "score_details": {
             "score": value,
-            "details": {**at, "dev_accuracy": repr(float(row.dev_accuracy)), **floors},
+            "details": {**at, f"dev_{row.metric}": repr(float(row.dev_score)), **floors},
             "uncertainty": {"confidence_interval": interval, "num_samples": int(row.n_test)},
         },
     }
@@ -181,14 +183,15 @@ def _eee_result(row: Any, metric: str, card: dict[str, Any]) -> dict[str, Any]:
 
 def _summary(best: pd.DataFrame) -> str:
     """A Markdown table of the dev-best layers, in percent."""
+    score = "accuracy" if in_words(best.metric) == "accuracy" else "score"
     lines = [
         {
             "task": row.paper_name,
             "encoder": row.encoder,
             "probe": row.probe,
             "layer": f"{row.layer} {row.pooling}",
-            "test accuracy": percent(row.accuracy),
-            "95 % interval": f"{percent(row.accuracy_low)}–{percent(row.accuracy_high)}",
+            f"test {score}": (f"{title(row.metric)} " if score != "accuracy" else "") + percent(row.score),
+            "95 % interval": span(row.score_low, row.score_high, "–"),
             "majority": percent(row.majority),
         }
         for row in best.itertuples()

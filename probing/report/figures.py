@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from probing.encoders.pooling import place_in_tables
 from probing.evaluation import plots
+from probing.evaluation.metrics import in_words
 from probing.evaluation.plots import PALETTE, band, by_layer, layer_axis
 from probing.evaluation.rows import metrics_of
 from probing.evaluation.table import ResultTable
@@ -31,7 +32,7 @@ RC = plots.RC | {"font.family": families()}
 
 
 def curves(table: ResultTable, probe: str, pooling: str) -> str:
-    """Accuracy (percent) by layer, a panel per task: encoders with 95 % bands, their random twins, the control, and the floors."""
+    """The score (percent) by layer, a panel per task: encoders with 95 % bands, their random twins, the control, and the floors."""
     frame = table.where(probe=probe, pooling=pooling)
     tasks = [t for t in table.tasks if t in set(frame.task)]
     with matplotlib.rc_context(RC):
@@ -39,13 +40,13 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
         for panel, task in zip(panels.ravel(), tasks, strict=False):
             plots.curves(panel, table, task, probe, pooling)
         for panel in panels[:, 0]:
-            panel.set_ylabel("test accuracy (%)")
+            panel.set_ylabel(f"test {in_words(frame.metric)} (%)")
         legend(figure, panels.ravel(), max(2, panels.shape[1]))
         return svg(figure)
 
 
 def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[str]) -> str:
-    """Layer × task, one map per pooling; colour: accuracy above the majority rate, as a share of what is left to 100 %."""
+    """Layer × task, one map per pooling; colour: score above that of a constant, as a share of what is left to 100 %."""
     frame = table.where(role="probe", encoder=encoder, probe=probe)
     n_tasks, n_layers = frame.task.nunique(), frame.layer.nunique()
     with matplotlib.rc_context(RC | {"axes.spines.left": False, "axes.spines.bottom": False}):

@@ -24,8 +24,8 @@ HINTS = {
     "not separated from it": "layers that paired tests do not separate from the best; +: better on test",
     "control (word)": "every sentence has the random label of one of its words",
     "ceiling (bag of words)": "a bag of words on the same control task",
-    "selectivity": "accuracy minus accuracy on the control task",
-    "leak check (permuted labels)": "test accuracy on shuffled labels",
+    "selectivity": "score minus score on the control task",
+    "leak check (permuted labels)": "test score on shuffled labels",
     "best floor": "the highest floor; click for the others",
 }
 """Explanations of columns, shown while the pointer rests on their titles."""
@@ -67,6 +67,7 @@ def html(
     shown = {key for row in main["rows"] for value in row for key in (value.key, *(one[2] for one in value.more)) if key}
     return template.render(
         head=content.head,
+        about=content.about.rstrip("."),
         main=main if content.lines else None,
         words=words,
         sections=[(_slug(one.title, slugs), one.title, one.note, _cells(one.frame)) for one in content.sections],
@@ -101,7 +102,7 @@ def _main(lines: Sequence[Line], records: Mapping[str, Any]) -> dict[str, Any]:
                 row.append(Value(text, sort=f"{line.floors[best].value:.6f}" if best else "", more=beside))
             else:
                 text = line.values.get(name, "")
-                letter = f" {line.letter}" if name == "accuracy" and line.letter else ""
+                letter = f" {line.letter}" if name == line.column and line.letter else ""
                 row.append(Value(text + letter, key=key(line.cells.get(name, ())) if text else ""))
         rows.append(row)
     starts = [k == 0 or line.row.task != lines[k - 1].row.task for k, line in enumerate(lines)]

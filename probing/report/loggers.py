@@ -46,13 +46,15 @@ class Logged:
             if row.seeds:
                 at = f"{row.task}/{row.encoder}/best"
                 numbers |= {
-                    _name(f"{at}/{metric}"): float(getattr(row, metric)) for metric in ("dev_accuracy", *probe_metrics(best))
+                    _name(f"{at}/{metric}"): float(getattr(row, metric))
+                    for metric in (f"dev_{row.metric}", *probe_metrics(best))
+                    if pd.notna(getattr(row, metric))
                 }
                 numbers |= {_name(f"{at}/layer"): float(row.layer), _name(f"{at}/majority"): float(row.majority)}
         curves: dict[int, dict[str, float]] = {}
-        by = ["layer", "task", "encoder", "pooling"]
-        for (layer, *place), value in table.role("probe").groupby(by, sort=False).accuracy.mean().dropna().items():
-            curves.setdefault(int(layer), {})[_name("/".join((*place, "accuracy")))] = float(value)
+        by = ["layer", "task", "encoder", "pooling", "metric"]
+        for (layer, *place), value in table.role("probe").groupby(by, sort=False).score.mean().dropna().items():
+            curves.setdefault(int(layer), {})[_name("/".join(place))] = float(value)
         files = [path for name in FILES if (path := run.folder / name).is_file()]
         return cls(run.folder.name, _flat(run.config), numbers, dict(sorted(curves.items())), files)
 

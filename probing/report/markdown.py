@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from probing.encoders.pooling import place_in_tables
+from probing.evaluation.metrics import in_words
 from probing.evaluation.rows import metrics_of
 from probing.evaluation.table import ResultTable
 from probing.report.summary import Line, by_encoder, column_of, frame_of, p_value, percent, verdicts
@@ -35,7 +36,7 @@ def layer_tables(table: ResultTable) -> list[tuple[str, pd.DataFrame]]:
 def layer_table(table: ResultTable, encoder: str, probe: str, pooling: str) -> pd.DataFrame:
     """task × layer in percent, the dev-best layer of each row in **bold**; § where a seed is missing, "failed" where all are."""
     where = {"role": "probe", "encoder": encoder, "probe": probe, "pooling": pooling}
-    scores, dev = (table.pivot("task", "layer", value, **where) for value in ("accuracy", "dev_accuracy"))
+    scores, dev = (table.pivot("task", "layer", value, **where) for value in ("score", "dev_score"))
     planned = table.frame[(table.frame[list(where)] == list(where.values())).all(axis=1)]
     names = planned.drop_duplicates("task").set_index("task").paper_name
     lost = {key: rows.status[rows.status != "done"].tolist() for key, rows in planned.groupby(["task", "layer"])}
@@ -68,15 +69,18 @@ class Content(NamedTuple):
         sections: all other tables.
         foot: the notes at the end.
         head: what a reader must know before the first table, if anything.
+        score: what the scores are (`metrics.in_words`).
     """
 
     lines: Sequence[Line]
     sections: Sequence[Section]
     foot: Sequence[str]
     head: str = ""
+    score: str = "accuracy"
 
-
-ABOUT = "Test accuracy in percent, at the layer and pooling chosen on dev."
+    @property
+    def about(self) -> str:
+        return f"Test {self.score} in percent, at the layer and pooling chosen on dev."
 
 
 def content_of(whole: ResultTable, lines: Sequence[Line], pairs: pd.DataFrame, foot: Sequence[str], head: str = "") -> Content:
@@ -88,24 +92,31 @@ def content_of(whole: ResultTable, lines: Sequence[Line], pairs: pd.DataFrame, f
         sections.append(Section("Task × encoder", note, by_encoder(lines)))
     if len(pairs):
         note = "Paired test on the same items (see the notes at the end), each at its dev-best layer; Holm over this table."
-        sections.append(Section("Encoders compared", f"{note} Accuracies and differences in percent points.", pairs_table(pairs)))
-    percents = "Test accuracy in percent; bold: the dev-best layer."
+        sections.append(Section("Encoders compared", f"{note} Scores and differences in percent points.", pairs_table(pairs)))
+    score = in_words(whole.frame.metric)
+    percents = f"Test {score} in percent; bold: the dev-best layer."
     sections += [Section(title, percents, frame) for title, frame in layer_tables(whole.of_measure("probe"))]
     sections += [Section(title, "", frame) for title, frame in measure_tables(whole)]
-    return Content(lines, sections, foot, head)
+    return Content(lines, sections, foot, head, score)
 
 
 def pairs_table(pairs: pd.DataFrame) -> pd.DataFrame:
     """The comparisons of encoders as text, in percent; exact numbers are in pairs.csv."""
     shown = pairs.drop(columns=["n_train", *(name for name in ("seeds", "missing") if not pairs[name].any())])
-    shown = shown.assign(**{c: [percent(v) for v in pairs[c]] for c in ("a_accuracy", "b_accuracy", "difference")})
+    shown = shown.assign(
+        **{
+            c: [percent(v) for v in pairs[c]]
+            for c in shown.columns
+            if c.startswith(("a_", "b_")) and c[1:] != "_at" or c == "difference"
+        }
+    )
     return shown.assign(**{c: [p_value(p) for p in pairs[c]] for c in ("p", "p_holm")})
 
 
 def markdown(content: Content) -> str:
     parts = ["# Probing results", "", *([content.head, ""] if content.head else [])]
     if content.lines:
-        parts += [ABOUT, "", md_table(frame_of(content.lines)), "", "## In words", ""]
+        parts += [content.about, "", md_table(frame_of(content.lines)), "", "## In words", ""]
         parts += [*(f"- {task}, {encoder}: {text}." for task, encoder, text in verdicts(content.lines)), ""]
     for section in content.sections:
         parts += [f"## {section.title}", "", *([section.note, ""] if section.note else []), md_table(section.frame), ""]

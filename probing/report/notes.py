@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probing.evaluation.metrics import in_words, title
 from probing.evaluation.paired_tests import DEPENDENCE
 from probing.evaluation.table import ResultTable
 from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
@@ -32,6 +33,7 @@ def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
     test = tests_of(best)
     lines = [
         f"Protocol: {probes}. Best layer and pooling chosen on dev; scores are test. Intervals: 95 %, for accuracy Wilson's.",
+        *_metric_notes(best),
         *over(best, drawn_subsets(table)),
         f"Not separated from it: the layers and poolings for which the test against the best, on the same items ({test}), gives "
         "p ≥ 0.05 after Holm over the layers and poolings of the line; other tasks, encoders and probes play no part. The best is "
@@ -75,6 +77,19 @@ def footer(table: ResultTable, best: pd.DataFrame) -> list[str]:
     return lines
 
 
+def _metric_notes(best: pd.DataFrame) -> list[str]:
+    """How scores other than accuracy are chosen by, tested, and measured by a constant."""
+    if in_words(best.metric) == "accuracy":
+        return []
+    mains = {name: best.paper_name[best.metric == name] for name in dict.fromkeys(best.metric) if name}
+    chosen = ", ".join(f"{title(name)} ({', '.join(dict.fromkeys(tasks))})" for name, tasks in mains.items())
+    return [
+        f"Score: the metric by which the layers of a task are chosen and compared: {chosen}. Intervals and tests of those other "
+        "than accuracy are t intervals and t tests of their linearised values by item (of AUROC after DeLong et al. 1988); metrics "
+        "beside the score have bootstrap intervals. A constant prediction has AUROC 50 and R² 0. All × 100."
+    ]
+
+
 def made_of(cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Sequence[Mapping[str, str]]) -> list[str]:
     """Data, encoders and versions that made the numbers; no date, so that the same cells give the same bytes."""
     lines = []
@@ -82,10 +97,8 @@ def made_of(cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Seq
         note = f"; {'; '.join(card['notes'])}" if card["notes"] else ""
         sizes = "/".join(str(n) for n in card["n"].values())
         drawn = f"; train is a subset, drawn by the seed (train_size={size})" if (size := card.get("train_size")) else ""
-        lines.append(
-            f"Data {name}: {sizes} sentences (train/dev/test{drawn}), {card['n_classes']} classes, "
-            f"sha256 {card['sha256'][:16]}{note}."
-        )
+        labels = f"{card['n_classes']} classes" if "n_classes" in card else "numbers"
+        lines.append(f"Data {name}: {sizes} sentences (train/dev/test{drawn}), {labels}, sha256 {card['sha256'][:16]}{note}.")
     for name, about in encoders.items():
         lines.append(f"Encoder {name}: {about['origin']}; fingerprint {about['fingerprint'][:16]}; {_reading(about['reading'])}.")
     lines += ["Computed with " + ", ".join(f"{k} {v}" for k, v in one.items()) + "." for one in versions]
@@ -144,8 +157,10 @@ def _told_apart(best: pd.DataFrame, kinds: pd.Series) -> dict[Any, str]:
 
 def tests_of(best: pd.DataFrame) -> str:
     """The paired tests of the table, by name."""
-    kinds = {"t test" if "seeds" in over or "halves" in over else "exact sign-flip test of groups" if "groups" in over else
-             "exact McNemar test" for over in best.interval_over[best.seeds > 0]}  # fmt: skip
+    done = best[best.seeds > 0]
+    kinds = {"t test" if "seeds" in over or "halves" in over or metric != "accuracy" else
+             "exact sign-flip test of groups" if "groups" in over else "exact McNemar test"
+             for over, metric in zip(done.interval_over, done.metric, strict=True)}  # fmt: skip
     return " or ".join(sorted(kinds)) or "exact McNemar test"
 
 
@@ -169,11 +184,11 @@ def _control_notes(table: ResultTable) -> list[str]:
     """What the columns of the control tasks mean."""
     notes = []
     if "word" in table.controls:
-        reached = table.role("ceiling").groupby(["encoder", "task"], sort=False).accuracy.mean()
+        reached = table.role("ceiling").groupby(["encoder", "task"], sort=False).score.mean()
         known = [f"at least {percent(reached[name].min())} % by {how}" for name, how in _CEILINGS if name in reached]
         notes.append(
             "Control (word): each sentence has the random label of one of its words, with the label histogram of the task. "
-            "Selectivity: accuracy minus accuracy on this control task, same layer, pooling and probe (Hewitt & Liang 2019). "
+            "Selectivity: score minus score on this control task, same layer, pooling and probe (Hewitt & Liang 2019). "
             f"Ceiling: what words alone reach there{': ' * bool(known)}{', '.join(known)}. A task that few words decide is easier "
             "than this control, whose words are many, so that word identity alone can give a positive selectivity: compare with "
             "nb-unigram and the ceiling. n/a: too few words for the classes."
@@ -185,7 +200,7 @@ def _control_notes(table: ResultTable) -> list[str]:
             )
     if "permuted" in table.controls:
         notes.append(
-            "Leak check: test accuracy on labels shuffled within each split, where nothing can be learned; but a sentence that "
+            "Leak check: test score on labels shuffled within each split, where nothing can be learned; but a sentence that "
             "occurs in several splits (the same words, in any order and letter case) has one label in all of them. ‖ above the "
             f"share of the largest class (one-sided binomial test, p < {LEAK_ALPHA} after Holm over the lines): such sentences, or "
             "an error in the set-up. It sees copies as far as the probe remembers its train labels, and no near-copies with other "

@@ -15,6 +15,7 @@ import pandas as pd
 
 from probing.encoders.pooling import place_in_tables
 from probing.evaluation.best import floors_of
+from probing.evaluation.metrics import in_words, title
 from probing.evaluation.rows import probe_metrics
 from probing.evaluation.table import ResultTable
 from probing.probes.controls import LEAK_ALPHA, LOW_CEILING
@@ -40,7 +41,7 @@ LEAK, CEILING = "leak check (permuted labels)", "ceiling (bag of words)"
 
 
 class Floor(NamedTuple):
-    """A floor of a line: accuracy 0-1 (of random weights the mean over draws), its text in percent, and its cells."""
+    """A floor of a line: its score (of random weights the mean over draws), its text in percent, and its cells."""
 
     value: float
     text: str
@@ -66,6 +67,16 @@ class Line:
     letter: str
 
     @property
+    def score(self) -> str:
+        """The text of the score, with its marks."""
+        return self.values[self.column]
+
+    @property
+    def column(self) -> str:
+        """The title of the score: accuracy, or score in a table of several main metrics."""
+        return "score" if "score" in self.values else "accuracy"
+
+    @property
     def best_floor(self) -> str:
         """The name of the highest floor but one that has the label itself; of equal ones the first; empty without floors."""
         names = [name for name in self.floors if name != self.row.label_floor]
@@ -84,7 +95,8 @@ def in_order(table: ResultTable, best: pd.DataFrame) -> pd.DataFrame:
 
 def lines_of(table: ResultTable, best: pd.DataFrame, letters: Sequence[str]) -> list[Line]:
     """The lines of the main table. `letters`: one for each line of `best` (`comparisons.letters_of`)."""
-    controls, metrics = _control_cells(table), [name for name in probe_metrics(best) if name != "accuracy"]
+    controls, metrics = _control_cells(table), _beside(best)
+    score = "accuracy" if in_words(best.metric) == "accuracy" else "score"
     several, seeds, missing = best.probe.nunique() > 1, best.seeds.max() > 1, best.missing.any()
     lines, names = [], list[str]()
     for row, letter in zip(best.itertuples(), letters, strict=True):
@@ -92,20 +104,26 @@ def lines_of(table: ResultTable, best: pd.DataFrame, letters: Sequence[str]) -> 
         names += [name for name in floors if name not in names]
         values = {"task": row.paper_name, "encoder": row.encoder} | ({"probe": row.probe} if several else {})
         values["layer"] = f"{row.layer} {row.pooling}" if row.seeds else "none"
-        values["accuracy"] = percent(row.accuracy) + marks(row)
-        values["95 % interval"] = f"{percent(row.accuracy_low)}–{percent(row.accuracy_high)}" if row.seeds else ""
+        values |= {"metric": title(row.metric)} if score == "score" else {}
+        values[score] = percent(row.score) + marks(row)
+        values["95 % interval"] = span(row.score_low, row.score_high, "–") if row.seeds else ""
         if seeds:
             values["sd over seeds"] = f"{percent(row.seed_sd)} ({row.seeds})" if row.seeds > 1 else ""
-        values |= {name.replace("_f1", " F1"): percent(getattr(row, name)) for name in metrics}
+        values |= {title(name): percent(getattr(row, name)) for name in metrics}
         values["not separated from it"] = _columns(row)
         values |= _controls(table, row)
-        cells = dict.fromkeys(["accuracy", "95 % interval", "macro F1"], [row.cell] if row.cell else [])
+        cells = dict.fromkeys([score, "95 % interval", *map(title, metrics)], [row.cell] if row.cell else [])
         for column, key in (("control (word)", "word"), ("selectivity", "word"), (LEAK, "permuted")):
             cells[column] = controls.get((key, row.task, row.encoder, row.probe, row.layer, row.pooling), [])
         cells[CEILING] = controls.get(("word bag", row.task), [])
         lines.append(Line(row, values, floors, cells, letter))
     order = [name for name in (*table.floors().columns, "static", "random weights") if name in names]
     return [_with_floors(line, order, missing) for line in lines]
+
+
+def _beside(best: pd.DataFrame) -> list[str]:
+    """The metrics that a line of the table has beside its main one."""
+    return [name for name in probe_metrics(best) if (best[name].notna() & (best.metric != name)).any()]
 
 
 def _with_floors(line: Line, order: Sequence[str], missing: bool) -> Line:
@@ -120,10 +138,10 @@ def frame_of(lines: Sequence[Line]) -> pd.DataFrame:
 
 
 def by_encoder(lines: Sequence[Line]) -> pd.DataFrame:
-    """Task × encoder: accuracy with its marks and letter; a column names the probe where there are several."""
+    """Task × encoder: the score with its marks and letter; a column names the probe where there are several."""
     wide: dict[str, dict[str, str]] = {}
     for line in lines:
-        text = f"{line.values['accuracy']} {line.letter}".strip()
+        text = f"{line.score} {line.letter}".strip()
         wide.setdefault(line.row.task, {"task": line.row.paper_name})[column_of(line, lines)] = text
     columns = list(dict.fromkeys(column_of(line, lines) for line in lines))
     return pd.DataFrame(list(wide.values()), columns=["task", *columns]).fillna("")
@@ -136,7 +154,7 @@ def column_of(line: Line, lines: Sequence[Line]) -> str:
 
 
 def marks(row: Any) -> str:
-    """The marks behind the accuracy of a line of `best`."""
+    """The marks behind the score of a line of `best`."""
     floor = "†" if pd.notna(row.beats_floors) and not row.beats_floors else ""
     return (
         floor
@@ -149,6 +167,15 @@ def marks(row: Any) -> str:
 
 def percent(value: float) -> str:
     return "" if pd.isna(value) else f"{100 * value:.1f}"
+
+
+def span(low: float, high: float, dash: str) -> str:
+    """Two percents with a dash between them, or "to" where one is below 0.
+
+    >>> span(0.1, 0.25, "–"), span(-0.1, 0.25, "–")
+    ('10.0–25.0', '-10.0 to 25.0')
+    """
+    return f"{percent(low)}{' to ' if min(low, high) < 0 else dash}{percent(high)}"
 
 
 def p_value(p: float) -> str:
@@ -164,7 +191,8 @@ def verdict(line: Line) -> str:
     row = line.row
     if not row.seeds:
         return f"nothing is measured ({row.missing})"
-    parts = [f"{line.values['accuracy']} at layer {row.layer} {row.pooling}"]
+    name = f"{title(row.metric)} " if line.column == "score" else ""
+    parts = [f"{name}{line.score} at layer {row.layer} {row.pooling}"]
     if row.n_columns > 1:
         alone = len(row.not_separated) == 1 and not row.better
         parts.append("separated from every other layer" if alone else f"not separated: {line.values['not separated from it']}")
@@ -195,7 +223,7 @@ def _floors(table: ResultTable, row: Any) -> dict[str, Floor]:
     for name, draws in floors_of(table, row.task, row.encoder, row.probe, row.n_train).items():
         if name in ("static", "random weights") and not row.seeds:
             continue  # a line without a layer has nothing that they stand beside
-        means = [sum(one.accuracy for one in draw) / len(draw) for draw in draws]
+        means = [sum(one.score for one in draw) / len(draw) for draw in draws]
         value = row.random if name == "random weights" else means[0]
         spread = f" ± {percent(row.random_sd)} ({row.random_n})" if name == "random weights" and row.random_n > 1 else ""
         label = "=" if name == row.label_floor else ""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from probing.evaluation.table import ResultTable
-from probing.report.summary import MARKS, Line, percent
+from probing.report.summary import MARKS, Line, span
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -16,19 +16,20 @@ BARS = "▁▂▃▄▅▆▇█"
 def terminal(table: ResultTable, lines: Sequence[Line]) -> str:
     """The lines as aligned text in percent, a line that says how many are above every floor, and the marks that occur.
 
-    The bars show the test accuracy of the layers at the line's pooling, from the lowest to the highest, which stand beside them.
+    The bars show the test score of the layers at the line's pooling, from the lowest to the highest, which stand beside them.
     """
     shown = [name for name in ("encoder", "probe") if len({line.values.get(name) for line in lines}) > 1]
-    rows = [["task", *shown, "accuracy", "95 %", "layer", "layers", "lowest-highest", "not separated from it", "best floor"]]
+    score = [*(["metric"] if lines and lines[0].column == "score" else []), lines[0].column if lines else "accuracy"]
+    rows = [["task", *shown, *score, "95 %", "layer", "layers", "lowest-highest", "not separated from it", "best floor"]]
     for line in lines:
         curve = _curve(table, line)
         known = [value for value in curve if not np.isnan(value)]
         floor = f"{line.best_floor} {line.floors[line.best_floor].text}" if line.best_floor else ""
         rows.append(
             [
-                *(line.values.get(name, "") for name in ("task", *shown, "accuracy", "95 % interval", "layer")),
+                *(line.values.get(name, "") for name in ("task", *shown, *score, "95 % interval", "layer")),
                 sparkline(curve),
-                f"{percent(min(known))}-{percent(max(known))}" if known else "",
+                span(min(known), max(known), "-") if known else "",
                 line.values["not separated from it"],
                 floor,
             ]
@@ -37,7 +38,7 @@ def terminal(table: ResultTable, lines: Sequence[Line]) -> str:
         return ""
     judged = [line.row.beats_floors for line in lines if not pd.isna(line.row.beats_floors)]
     notes = [f"{sum(map(bool, judged))} of {len(judged)} lines are above every floor."] if judged else []
-    text = "".join(value for line in lines for value in (line.values["accuracy"], *(floor.text for floor in line.floors.values())))
+    text = "".join(value for line in lines for value in (line.score, *(floor.text for floor in line.floors.values())))
     notes += [f"{mark} {about.meaning}" for mark, about in MARKS.items() if mark in text]
     return "\n".join([*_aligned(rows), "", *notes, ""])
 
@@ -54,11 +55,11 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def _curve(table: ResultTable, line: Line) -> list[float]:
-    """Mean test accuracy by layer at the line's pooling (0-1); NaN where a layer is not measured."""
+    """Mean test score by layer at the line's pooling; NaN where a layer is not measured."""
     if not line.row.seeds:
         return []
     where = {name: getattr(line.row, name) for name in ("task", "encoder", "probe", "n_train", "pooling")}
-    means = table.where(role="probe", **where).groupby("layer").accuracy.mean()
+    means = table.where(role="probe", **where).groupby("layer").score.mean()
     return [float(means.get(layer, np.nan)) for layer in range(int(means.index.max()) + 1)]
 
 
