@@ -208,7 +208,7 @@ def test_a_failing_cell_is_recorded_and_tried_again_and_the_rest_goes_on(tasks, 
 
 @pytest.mark.parametrize("place", ["probe", "floor"])
 def test_a_time_limit_of_slurm_ends_the_job_and_is_no_failed_cell(tasks, tmp_path, monkeypatch, place):
-    from probing.probes import controls as baselines
+    from probing.probes import floors as baselines
     from probing.probes import logistic
 
     end = type("UncompletedJobError", (RuntimeError,), {"__module__": "submitit.core.utils"})

@@ -17,7 +17,7 @@ from probing.evaluation.planning import plan
 from probing.evaluation.request import Request
 from probing.evaluation.runs import Run, rows_that_show
 from probing.evaluation.table import merge
-from probing.probes.controls import FLOORS
+from probing.probes.floors import FLOORS
 from probing.report.write import write
 from probing.store.extraction import HOPELESS
 from probing.store.results import ResultStore

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from probing.probes.floors import set_f1
+from probing.probes.base import set_f1
 from probing.types import Labels, Targets, Values
 
 

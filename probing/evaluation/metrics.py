@@ -38,7 +38,8 @@ from probing.evaluation.formulas import (
     spearman,
 )
 from probing.evaluation.statistics import METRICS, n_units, percentile, standard_error, wilson
-from probing.probes.floors import best_set, set_f1
+from probing.probes.base import set_f1
+from probing.probes.floors import best_set
 from probing.types import Estimate, Labels, Targets, Values
 
 VERSION = 1

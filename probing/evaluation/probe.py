@@ -177,37 +177,28 @@ class Probe:
             yield from ((cell, reason) for cell in pending.values())
 
     def _scored(self, task: Task, one: Fitted) -> Result:
-        dev, test = None, Predicted(np.asarray(one.result.predictions))
-        reads_scores = self._reads_scores(task)
-        if reads_scores or main_metric(task.card) not in ("accuracy", "r2"):
+        test, on_dev = Predicted(np.asarray(one.result.predictions)), one.result.dev_accuracy
+        if self._reads_scores(task):
             if one.result.model is None:
                 raise ValueError(f"it gives no model (`ProbeResult.model`), which {', '.join(chosen(task, self.metrics))} needs")
             model = one.result.model()
-            dev = Predicted(np.asarray(model.predict(one.x_dev)))
-            if reads_scores:
-                of_dev, of_test = (class_scores(model, x, len(task.classes)).astype(np.float32) for x in (one.x_dev, one.x_test))
-                dev, test = dev._replace(scores=of_dev), test._replace(scores=of_test)
-        return self._result(task, one.gold, test, one.result.dev_accuracy if dev is None else self._on_dev(task, one.dev_gold, dev))
+            of_dev, of_test = (class_scores(model, x, len(task.classes)).astype(np.float32) for x in (one.x_dev, one.x_test))
+            test = test._replace(scores=of_test)
+            if _main_reads_scores(task):
+                on_dev = _on_dev(task, one.dev_gold, Predicted(of_dev.argmax(1), of_dev))
+        return self._result(task, one.gold, test, on_dev)
 
     def _reads_scores(self, task: Task) -> bool:
         return any(metric.reads_scores for metric in chosen(task, self.metrics).values())
-
-    @staticmethod
-    def _on_dev(task: Task, gold: Targets, predicted: Predicted) -> float:
-        """The main metric on dev."""
-        name = main_metric(task.card)
-        if name == "accuracy":
-            return agreement(gold, predicted.labels)
-        return OTHER[task.kind][name].value(Outcome(gold, predicted.labels, len(task.classes), None, predicted.scores))
 
     def _result(self, task: Task, gold: Targets, predicted: Predicted, on_dev: float) -> Result:
         groups, main = task.test.clusters, main_metric(task.card)
         outcome = Outcome(gold, predicted.labels, len(task.classes), groups, predicted.scores)
         scores = scores_of(task, outcome, self.metrics, {main: float(on_dev)})
-        if np.isnan(scores[main].value) or np.isnan(on_dev):
+        if not np.isfinite([scores[main].value, on_dev]).all():
             raise ValueError(f"{main} is not defined: dev or test has one class, or one number, only")
         items = {"gold": gold, "predicted": predicted.labels} | ({} if groups is None else {"groups": groups})
-        if main in OTHER[task.kind] and OTHER[task.kind][main].reads_scores:
+        if _main_reads_scores(task):
             items["scores"] = predicted.scores
         return Result(scores, items=items)
 
@@ -221,7 +212,7 @@ class Probe:
                 both = [self._read_text(row, part) for part in parts]
                 dev, test = (Predicted.together([one[k] for one in both]) for k in (0, 1))
                 of_dev, gold = (np.concatenate([part.splits[name].labels for part in parts]) for name in ("dev", "test"))
-                scored = self._result(task, gold, test, self._on_dev(task, of_dev, dev))
+                scored = self._result(task, gold, test, _on_dev(task, of_dev, dev))
         except ForeignError as error:
             return str(error)
         return replace(scored, details={"seconds": time.perf_counter() - start})
@@ -248,6 +239,19 @@ class Predicted(NamedTuple):
     def together(cls, parts: Sequence[Predicted]) -> Predicted:
         scores = None if parts[0].scores is None else np.concatenate([part.scores for part in parts])
         return cls(np.concatenate([part.labels for part in parts]), scores)
+
+
+def _main_reads_scores(task: Task) -> bool:
+    metric = OTHER[task.kind].get(main_metric(task.card))
+    return metric is not None and metric.reads_scores
+
+
+def _on_dev(task: Task, gold: Targets, predicted: Predicted) -> float:
+    """The main metric on dev."""
+    if not _main_reads_scores(task):
+        return agreement(gold, predicted.labels)
+    outcome = Outcome(gold, predicted.labels, len(task.classes), None, predicted.scores)
+    return OTHER[task.kind][main_metric(task.card)].value(outcome)
 
 
 def suited(drawn: Sequence[Task], controls: Sequence[str]) -> tuple[str, ...]:

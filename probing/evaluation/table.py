@@ -272,10 +272,9 @@ class ResultTable:
     def by_item(self, cell: str) -> np.ndarray:
         """The values by test item whose mean is the score of a cell (`metrics.by_item`); read once for a table."""
         if cell not in self._by_item:
-            gold, predicted = self.predicted(cell)
+            pair = dict(zip(("gold", "predicted"), self.predicted(cell), strict=True))
             metric = next(iter(self.frame.metric[self.frame.cell == cell]), "") or "accuracy"
-            more = self.items(cell) if metric != "accuracy" else {}
-            self._by_item[cell] = by_item(metric, {**more, "gold": gold, "predicted": predicted})
+            self._by_item[cell] = by_item(metric, pair if metric == "accuracy" else {**self.items(cell), **pair})
         return self._by_item[cell]
 
 

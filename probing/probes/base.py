@@ -7,7 +7,7 @@
     senteval-logreg-lbfgs   the same with today's library default, lbfgs and softmax
     jawahar2019     the released probe of Jawahar et al. 2019: [CLS], 50 hidden units, four passes, no early stop
     ridge           of numbers: ridge regression, best penalty on dev (probing.probes.other)
-    labels          of sets of labels: `fast` for each label, one C for all (probing.probes.other)
+    labels          of sets of labels: logistic regression label by label, one C (probing.probes.other)
 
 Two deviations from the originals' code: SentEval's final refit is not made (with its seed it repeats, on deterministic
 hardware, a run of the grid), and features are not rounded to 6 decimals as in Jawahar et al.'s files.
@@ -23,7 +23,7 @@ import numpy as np
 
 from probing import config
 from probing.errors import ConfigError
-from probing.types import Features, Representation
+from probing.types import Features, Representation, Values
 
 
 class SplitFeatures(NamedTuple):
@@ -122,10 +122,18 @@ def kinds_of(protocol: ProbeProtocol) -> tuple[str, ...]:
     return tuple(getattr(protocol, "kinds", ("classification",)))
 
 
+def set_f1(gold: Any, predicted: Any) -> Values:
+    """F1 of each set of labels (n, K); 1 where both are empty."""
+    size = gold.sum(1) + predicted.sum(1)
+    return np.where(size > 0, 2 * (gold & predicted).sum(1) / np.maximum(size, 1), 1.0)
+
+
 def agreement(gold: Any, predicted: Any) -> float:
-    """Return how well predictions agree with the labels: accuracy (0-1), of sets the share of single labels that are right; of
-    numbers R², minus infinity if all gold numbers are the same and one is predicted otherwise."""
+    """Return how well predictions agree with the labels: accuracy (0-1), of sets the mean F1 (0-1), of numbers
+    R², minus infinity if all gold numbers are the same and one is predicted otherwise."""
     gold, predicted = np.asarray(gold), np.asarray(predicted)
+    if gold.ndim == 2:
+        return float(set_f1(gold, predicted).mean())
     if gold.dtype.kind != "f":
         return float((predicted == gold).mean())
     error, deviation = ((gold - predicted) ** 2).sum(), ((gold - gold.mean()) ** 2).sum()

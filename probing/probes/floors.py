@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from probing.data.task import Task
+from probing.probes.base import set_f1
 from probing.probes.fitted import class_scores
 from probing.types import Labels, Targets, Values
 
@@ -102,12 +103,6 @@ def best_set(y: Labels) -> Labels:
     order = np.argsort(-y.sum(0), kind="stable")
     sets = np.tri(y.shape[1] + 1, y.shape[1], -1, dtype=np.int64)[:, np.argsort(order)]
     return sets[np.argmax([set_f1(y, np.broadcast_to(own, y.shape)).mean() for own in sets])]
-
-
-def set_f1(gold: Labels, predicted: Labels) -> Values:
-    """F1 of each set of labels (n, K); 1 where both are empty."""
-    size = gold.sum(1) + predicted.sum(1)
-    return np.where(size > 0, 2 * (gold & predicted).sum(1) / np.maximum(size, 1), 1.0)
 
 
 def constant_score(gold: Targets, own: Any) -> float:
