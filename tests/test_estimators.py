@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -94,7 +95,7 @@ def test_what_draws_gets_the_seed_of_the_run(task, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (Ridge(), r"probe=Ridge is no classifier; allowed: a scikit-learn classifier"),
+        (KMeans(), r"probe=KMeans is no classifier and no regressor; allowed: a scikit-learn classifier"),
         (LinearSVC, r"probe=LinearSVC is a class; give an object: LinearSVC\(\)"),
         (3, "int was given; allowed: a preset's name"),
         (MLPClassifier(random_state=np.random.RandomState(0)), "RandomState cannot be part of a key"),
@@ -122,7 +123,7 @@ def test_the_preset_names_any_class():
     for target, message in (
         ("sklearn.svm.LinearSVM", "cannot be imported"),
         ("x", "cannot be imported"),
-        ("sklearn.svm.SVR", "no class"),
+        ("sklearn.cluster.KMeans", "no classifier and no regressor"),
     ):
         with pytest.raises(ConfigError, match=message):
             load_probe("estimator", estimator={"_target_": target})
@@ -200,5 +201,5 @@ def test_a_probe_that_predicts_otherwise_than_was_recorded_is_refused(task, tmp_
     monkeypatch.setattr(
         "probing.store.results.ResultStore.predictions", lambda self, key: (gold, np.r_[1 - recorded[:1], recorded[1:]])
     )
-    with pytest.raises(DataError, match="gives 1 of 60 test sentences another class"):
+    with pytest.raises(DataError, match="gives 1 of 60 test sentences another label"):
         table.probe()

@@ -795,7 +795,7 @@ def test_against_a_published_table(bench, tmp_path):
 def lines_over(overs, paper_names=("A", "B", "C"), encoders=("e",) * 3, seeds=(1, 1, 1)) -> pd.DataFrame:
     """Three lines of `best`, as far as the notes on intervals read them."""
     names = {"task": [*paper_names], "paper_name": [*paper_names], "encoder": encoders, "probe": "p"}
-    return pd.DataFrame({**names, "interval_over": overs, "seeds": seeds})
+    return pd.DataFrame({**names, "interval_over": overs, "seeds": seeds, "metric": "accuracy"})
 
 
 FOOT = [

@@ -14,7 +14,7 @@ from scipy.stats import norm
 from probing.errors import ConfigError
 from probing.evaluation.comparisons import letters_of
 from probing.evaluation.paired_tests import DEPENDENCE, compare, mcnemar, smallest_difference
-from probing.evaluation.rows import IDENTITY, Row, frame_of
+from probing.evaluation.rows import IDENTITY, SCORE, Row, frame_of
 from probing.evaluation.statistics import mean_accuracy
 from probing.evaluation.table import ResultTable, merge
 from probing.types import Estimate
@@ -464,7 +464,7 @@ def test_what_is_written_as_csv_is_read_back(tmp_path_factory, rows):
 
 
 def test_files_that_lack_the_columns_error_and_edge_are_read(tmp_path):
-    ResultTable.of([row(1, 0.6, 0.7)]).frame.drop(columns=["error", "edge"]).to_csv(tmp_path / "rows.csv", index=False)
+    ResultTable.of([row(1, 0.6, 0.7)]).frame.drop(columns=["error", "edge", *SCORE]).to_csv(tmp_path / "rows.csv", index=False)
     frame = ResultTable.read_csv(tmp_path / "rows.csv").frame
     assert (frame.edge[0], frame.error[0], frame.accuracy[0]) == ("", "", 0.7)
 

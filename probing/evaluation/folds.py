@@ -10,7 +10,7 @@ import numpy as np
 from probing.data.task import Task
 from probing.probes.base import ProbeResult, SplitLabels
 from probing.probes.controls import control_task
-from probing.types import Labels
+from probing.types import Targets
 
 
 class FoldData(NamedTuple):
@@ -18,7 +18,7 @@ class FoldData(NamedTuple):
     task whose train split is halved in each split; none where each split is taken whole; `order`: see `SplitFeatures`."""
 
     label_sets: dict[str, SplitLabels]
-    gold: dict[str, Labels]
+    gold: dict[str, Targets]
     rows: list[np.ndarray]
     order: np.ndarray
 

@@ -38,7 +38,7 @@ from probing.evaluation.formulas import (
     spearman,
 )
 from probing.evaluation.statistics import METRICS, n_units, percentile, standard_error, wilson
-from probing.probes.base import set_f1
+from probing.probes.base import agreement, set_f1
 from probing.probes.floors import best_set
 from probing.types import Estimate, Labels, Targets, Values
 
@@ -164,23 +164,36 @@ def check(names: Sequence[str]) -> None:
             raise ConfigError(f"metrics={name!r} is unknown{hint} (allowed: {', '.join(ASKED)})")
 
 
-def chosen(task: Task, asked: Sequence[str]) -> dict[str, Metric]:
+def chosen(task: Task, names: Sequence[str]) -> dict[str, Metric]:
     """The metrics of `OTHER` that are measured on a task; the main one, if it is of them, first."""
     metrics = OTHER[task.kind]
     if task.kind != "classification":
         return metrics
     main = main_metric(task.card)
-    names = dict.fromkeys([*([main] if main in metrics else []), *(name for name in ASKED if name in asked)])
-    return {name: metrics[name] for name in names if not metrics[name].ordered or task.card.get("ordered")}
+    ordered = dict.fromkeys([*([main] if main in metrics else []), *(name for name in ASKED if name in names)])
+    return {name: metrics[name] for name in ordered if not metrics[name].ordered or task.card.get("ordered")}
 
 
-def scores_of(task: Task, outcome: Outcome, asked: Sequence[str], dev: Mapping[str, float]) -> dict[str, Estimate]:
+def scores_of(task: Task, outcome: Outcome, names: Sequence[str], dev: Mapping[str, float]) -> dict[str, Estimate]:
     """Every score of a probe on a task, with `dev`: the value of the main metric on dev, under its name."""
     estimates = {f"dev_{name}": Estimate(value, np.nan, np.nan) for name, value in dev.items()}
     if task.kind == "classification":
         for name, metric in METRICS.items():
             estimates[name] = metric(outcome.gold, outcome.predicted, outcome.n_classes, outcome.groups)
-    return estimates | {name: metric(outcome) for name, metric in chosen(task, asked).items()}
+    return estimates | {name: metric(outcome) for name, metric in chosen(task, names).items()}
+
+
+def main_reads_scores(task: Task) -> bool:
+    """Whether the main metric of a task is one of the scores of classes."""
+    metric = OTHER[task.kind].get(main_metric(task.card))
+    return metric is not None and metric.reads_scores
+
+
+def value_on_dev(task: Task, gold: Targets, predicted: Targets, scores: Any) -> float:
+    """The main metric on dev."""
+    if not main_reads_scores(task):
+        return agreement(gold, predicted)
+    return OTHER[task.kind][main_metric(task.card)].value(Outcome(gold, predicted, len(task.classes), None, scores))
 
 
 def by_item(name: str, items: Mapping[str, Any]) -> Values:

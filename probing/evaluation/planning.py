@@ -11,9 +11,11 @@ from probing.encoders.base import Encoder
 from probing.errors import ConfigError
 from probing.evaluation.measure import Cell, Measure
 from probing.evaluation.metrics import chosen
-from probing.evaluation.probe import Probe, suited
+from probing.evaluation.probe import Probe
 from probing.evaluation.request import Request, measured_encoders
 from probing.evaluation.rows import IDENTITY
+from probing.log import info
+from probing.probes.controls import unsuited
 from probing.probes.other import for_kind
 from probing.store.results import key_of
 from probing.store.vectors import Store
@@ -58,3 +60,15 @@ def request_key(tasks: Sequence[Task], planned: Sequence[Cell], request: Request
     if request.measures:
         options["measures"] = [dict(measure.group(task)) for measure in request.measures for task in tasks]
     return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **options})
+
+
+def suited(drawn: Sequence[Task], controls: Sequence[str]) -> tuple[str, ...]:
+    """Those of the controls that a task can have with every seed of the request (`drawn`: the task as each seed draws it), so that
+    a control's mean is over the seeds of the accuracy beside it; a line says why one is not measured."""
+    kept = []
+    for kind in controls:
+        if reason := next((reason for task in drawn if (reason := unsuited(task, kind))), ""):
+            info(f"{drawn[0].name}: the control {kind} is not measured: {reason}")
+        else:
+            kept.append(kind)
+    return tuple(kept)

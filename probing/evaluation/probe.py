@@ -13,24 +13,22 @@ import numpy as np
 from probing.data.card import main_metric
 from probing.data.task import Task
 from probing.errors import ForeignError, ProbingError, foreign
-from probing.evaluation.fitting import Fitted, fit_column
-from probing.evaluation.folds import FoldData
+from probing.evaluation.folds import FoldData, pooled
 from probing.evaluation.formulas import Outcome
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, row_for, row_of, splits_of
-from probing.evaluation.metrics import OTHER, chosen, scores_of
 from probing.evaluation.metrics import VERSION as METRICS_VERSION
+from probing.evaluation.metrics import chosen, main_reads_scores, scores_of, value_on_dev
 from probing.evaluation.register import floor_version, metrics_in_key
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.rows import Row
 from probing.evaluation.statistics import version as scores_version
-from probing.log import info
-from probing.probes.base import ProbeProtocol, agreement, label
-from probing.probes.controls import CEILINGS, control_task, control_version, unsuited
+from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, label
+from probing.probes.controls import CEILINGS, control_task, control_version
 from probing.probes.fitted import class_scores
 from probing.probes.floors import FLOORS, SCORES, predict, shown_as
-from probing.store.reading import Vectors
+from probing.store.reading import Rows, Vectors
 from probing.store.results import key_of
-from probing.types import Representation, Targets
+from probing.types import Features, Representation, Targets
 
 
 class Fit(NamedTuple):
@@ -184,8 +182,8 @@ class Probe:
             model = one.result.model()
             of_dev, of_test = (class_scores(model, x, len(task.classes)).astype(np.float32) for x in (one.x_dev, one.x_test))
             test = test._replace(scores=of_test)
-            if _main_reads_scores(task):
-                on_dev = _on_dev(task, one.dev_gold, Predicted(of_dev.argmax(1), of_dev))
+            if main_reads_scores(task):
+                on_dev = value_on_dev(task, one.dev_gold, of_dev.argmax(1), of_dev)
         return self._result(task, one.gold, test, on_dev)
 
     def _reads_scores(self, task: Task) -> bool:
@@ -198,7 +196,7 @@ class Probe:
         if not np.isfinite([scores[main].value, on_dev]).all():
             raise ValueError(f"{main} is not defined: dev or test has one class, or one number, only")
         items = {"gold": gold, "predicted": predicted.labels} | ({} if groups is None else {"groups": groups})
-        if _main_reads_scores(task):
+        if main_reads_scores(task):
             items["scores"] = predicted.scores
         return Result(scores, items=items)
 
@@ -212,7 +210,7 @@ class Probe:
                 both = [self._read_text(row, part) for part in parts]
                 dev, test = (Predicted.together([one[k] for one in both]) for k in (0, 1))
                 of_dev, gold = (np.concatenate([part.splits[name].labels for part in parts]) for name in ("dev", "test"))
-                scored = self._result(task, gold, test, _on_dev(task, of_dev, dev))
+                scored = self._result(task, gold, test, value_on_dev(task, of_dev, *dev))
         except ForeignError as error:
             return str(error)
         return replace(scored, details={"seconds": time.perf_counter() - start})
@@ -241,26 +239,54 @@ class Predicted(NamedTuple):
         return cls(np.concatenate([part.labels for part in parts]), scores)
 
 
-def _main_reads_scores(task: Task) -> bool:
-    metric = OTHER[task.kind].get(main_metric(task.card))
-    return metric is not None and metric.reads_scores
+class Fitted(NamedTuple):
+    """The fit of a label set of a column: its result, the labels of test and dev, and the features of dev and test; of a
+    cross-validated task the folds' result as one, without features."""
+
+    label_set: str
+    result: ProbeResult
+    gold: Targets
+    dev_gold: Any = None
+    x_dev: Any = None
+    x_test: Any = None
 
 
-def _on_dev(task: Task, gold: Targets, predicted: Predicted) -> float:
-    """The main metric on dev."""
-    if not _main_reads_scores(task):
-        return agreement(gold, predicted.labels)
-    outcome = Outcome(gold, predicted.labels, len(task.classes), None, predicted.scores)
-    return OTHER[task.kind][main_metric(task.card)].value(outcome)
+def fit_column(
+    column: Representation, rows: Sequence[Rows], parts: Sequence[FoldData], probe: ProbeProtocol, task: Task, seed: int
+) -> Iterator[Fitted]:
+    """Fits every label set of a column."""
 
+    def fit(part: FoldData, train: Features, dev: Features, test: Features) -> Iterator[tuple[Representation, str, ProbeResult]]:
+        blocks = SplitFeatures(train, dev, test, part.order)
+        results = None
+        while True:
+            with foreign(f"probe {probe.name}"):
+                if results is None:
+                    results = iter(probe.fit(lambda _: blocks, [column], part.label_sets, task.name, len(task.classes), seed))
+                result = next(results, None)
+            if result is None:
+                return
+            yield result
 
-def suited(drawn: Sequence[Task], controls: Sequence[str]) -> tuple[str, ...]:
-    """Those of the controls that a task can have with every seed of the request (`drawn`: the task as each seed draws it), so that
-    a control's mean is over the seeds of the accuracy beside it; a line says why one is not measured."""
-    kept = []
-    for kind in controls:
-        if reason := next((reason for task in drawn if (reason := unsuited(task, kind))), ""):
-            info(f"{drawn[0].name}: the control {kind} is not measured: {reason}")
-        else:
-            kept.append(kind)
-    return tuple(kept)
+    if not task.folds:
+        [part] = parts
+        blocks = [split.get(column) for split in rows]
+        if part.rows:
+            blocks = [x[own] for x, own in zip(blocks, part.rows, strict=True)]
+        for _, which, result in fit(part, *blocks):
+            yield Fitted(which, result, part.gold[which], part.label_sets[which].dev, blocks[1], blocks[2])
+        return
+    x = np.concatenate([split.get(column) for split in rows])
+    by_labels: dict[str, list[ProbeResult]] = {}
+    at_once = getattr(probe, "fit_folds", lambda *given: None)
+    for which in parts[0].gold:
+        with foreign(f"probe {probe.name}"):
+            folds = [Fold(train, dev, test, part.label_sets[which]) for part in parts for train, dev, test in [part.rows]]
+            if results := at_once(x, folds, len(task.classes)):
+                by_labels[which] = results
+    for part in parts if not by_labels else ():
+        for _, which, result in fit(part, *(x[own] for own in part.rows)):
+            by_labels.setdefault(which, []).append(result)
+    for which, results in by_labels.items():
+        sizes = [len(part.label_sets[which].dev) for part in parts]
+        yield Fitted(which, pooled(results, sizes), np.concatenate([part.gold[which] for part in parts]))

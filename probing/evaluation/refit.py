@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from probing.errors import ConfigError, DataError
-from probing.evaluation.fitting import fit_column
 from probing.evaluation.folds import FoldData
 from probing.evaluation.measure import Cell
-from probing.evaluation.probe import Probe, label_set
+from probing.evaluation.probe import Probe, fit_column, label_set
 from probing.probes.base import ProbeResult
 from probing.probes.fitted import FittedProbe, Linear
 from probing.store.results import ResultStore
