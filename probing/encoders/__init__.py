@@ -16,8 +16,9 @@ def load(preset: Any, /, **options: Any) -> Encoder:
     """The encoder of a preset, with options of the preset replaced; or any encoder as `probing.encoders.given` reads it, with its
     `label`. ConfigError for options that are unknown or do not fit.
 
-    >>> load("hf", name="bert-base-uncased").name
-    'bert-base-uncased'
+    Examples:
+        >>> load("hf", name="bert-base-uncased").name
+        'bert-base-uncased'
     """
     if objects := [name for name, value in options.items() if not isinstance(value, _PLAIN)]:
         raise ConfigError(
