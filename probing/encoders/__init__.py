@@ -28,9 +28,9 @@ def load(preset: Any, /, **options: Any) -> Encoder:
     if isinstance(preset, str) and (preset in names("encoder") or options.keys() - {"label"}):
         encoder: Encoder = build({**read("encoder", preset), **options}, f"encoder {preset}")
         return encoder
-    from probing.encoders.given import as_encoder
+    from probing.encoders.given import as_encoder, options_of
 
-    if unknown := options.keys() - {"label"}:
+    if unknown := options.keys() - set(allowed := options_of(preset)):
         kind = type(preset).__name__
-        raise ConfigError(f"load_encoder of a {kind}: unknown option {', '.join(sorted(unknown))} (options: label)")
-    return as_encoder(preset, options.get("label"))
+        raise ConfigError(f"load_encoder of a {kind}: unknown option {', '.join(sorted(unknown))} (options: {', '.join(allowed)})")
+    return as_encoder(preset, **options)
