@@ -212,7 +212,7 @@ class SentenceTransformerEncoder(HuggingFaceEncoder):
 
 
 def of_object(model: Any, label: str | None = None, **options: Any) -> SentenceTransformerEncoder:
-    """The encoder of a SentenceTransformer in memory, with options of the class, by way of a folder that lasts as this process does."""
+    """The encoder of a SentenceTransformer in memory, with options of its class; its folder lasts as long as this process."""
     folder = tempfile.mkdtemp(prefix="probing-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
