@@ -1,4 +1,4 @@
-"""README's example in Python; what else its first readers stumbled over is tested where it is made (`docs`, commands, Python)."""
+"""README's example in Python. The other first steps are in test_first_minute, test_commands and test_front_door."""
 
 import re
 from pathlib import Path
