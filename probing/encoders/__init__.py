@@ -14,10 +14,12 @@ _PLAIN = (str, bool, int, float, list, tuple, dict, Path, type(None))
 
 def load(preset: Any, /, **options: Any) -> Encoder:
     """The encoder of a preset, with options of the preset replaced; or any encoder as `probing.encoders.given` reads it, with its
-    `label`. ConfigError for options that are unknown or do not fit.
+    `label`; a model in memory also with options of how it reads a sentence (`prompt`, `chat`, `max_length`, …). ConfigError for
+    options that are unknown or do not fit.
 
     Examples:
-        >>> load("hf", name="bert-base-uncased").name
+        >>> from probing import load_encoder
+        >>> load_encoder("hf", name="bert-base-uncased").name
         'bert-base-uncased'
     """
     if objects := [name for name, value in options.items() if not isinstance(value, _PLAIN)]:
