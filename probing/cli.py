@@ -168,7 +168,7 @@ def report(
 @app.command()
 def export(
     run: Path,
-    to: Annotated[str, typer.Option(help="datasets | parquet | latex | eval-results | eee")],
+    to: Annotated[str, typer.Option(help="datasets | parquet | latex | eval-results | mteb | eee")],
     out: Annotated[Path | None, typer.Option(help="file or folder; default: in the run's folder")] = None,
 ) -> None:
     """Write a run for other programs: a data set, LaTeX layouts, model cards of Hugging Face, Every Eval Ever."""

@@ -150,6 +150,29 @@ def test_a_model_card_is_read_by_the_library_that_defines_it(run, best, tmp_path
     assert {r.dataset_args["sha256"] for r in card.data.eval_results} == {"d" * 64} and card.data.model_name == "my_encoder"
 
 
+def test_results_of_mteb_are_read_by_mteb(run, best, tmp_path):
+    """The dev-best accuracies in the layout that its `ResultCache` reads; read by the library where it is installed."""
+    folder = export(run, "mteb", tmp_path / "cache")
+    wanted = {(row.encoder, row.task, row.probe): row.accuracy for row in best.itertuples()}
+    read = {}
+    for meta in folder.glob("results/*/*/model_meta.json"):
+        about = json.loads(meta.read_text())
+        assert about["revision"] == meta.parent.name
+        for path in set(meta.parent.iterdir()) - {meta}:
+            result = json.loads(path.read_text())
+            for score in result["scores"]["test"]:
+                assert path.stem == result["task_name"] and score["main_score"] == score["accuracy"]
+                read[about["name"], result["task_name"], score["hf_subset"]] = score["main_score"]
+    assert read == wanted and len(read) > 2
+    if importlib.util.find_spec("mteb"):
+        from mteb.cache import ResultCache
+
+        results = ResultCache(folder).load_results(validate_and_filter=False, require_model_meta=True)
+        assert len(results.model_results) == 2
+        loaded = {(one.model_name, task.task_name): task.get_score() for one in results.model_results for task in one.task_results}
+        assert loaded == pytest.approx({(encoder, task): value for (encoder, task, _), value in wanted.items()})
+
+
 def test_every_eval_ever_has_what_its_schema_requires(run, best, tmp_path):
     """The same bytes each time; against the schema itself where its package is installed."""
     folder = export(run, "eee", tmp_path / "eee")

@@ -177,7 +177,7 @@ sys.argv = ["probing", "run", "encodr=x"]
 try:
     main()
 except SystemExit as end:
-    print(json.dumps([end.code, [name for name in ("torch", "sklearn", "pandas", "scipy") if name in sys.modules]]))
+    print(json.dumps([end.code, [name for name in ("torch", "sklearn", "pandas", "scipy", "tqdm") if name in sys.modules]]))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert json.loads(done.stdout.splitlines()[-1]) == [2, []], done.stderr

@@ -148,6 +148,12 @@ def test_a_sentence_transformer_is_an_encoder(tiny, home):
     own = pool(encoder.forward(encoder.tokenize(texts)[0]), "sentence")[-1]
     assert encoder.name == "tiny-bert+mean+Normalize" and np.allclose(own.numpy(), model.encode(texts), atol=1e-5)
     assert fingerprint(as_encoder(model, "other")) == fingerprint(encoder)
+    model.save(str(home / "folder"), create_model_card=False)
+    named, whole = as_encoder("folder"), load_encoder("sentence-transformer", name="folder")
+    assert named.name == whole.name and fingerprint(named) == fingerprint(whole), "a folder is not its transformer alone"
+    asked = load_encoder(model, prompt="the big ")
+    own = pool(asked.forward(asked.tokenize(texts)[0]), "sentence")[-1]
+    assert asked.name.endswith("[prompt=the big ]") and np.allclose(own.numpy(), model.encode(texts, prompt="the big "), atol=1e-5)
 
 
 def test_a_job_is_planned_without_torch():
@@ -193,6 +199,19 @@ def test_a_model_in_memory_has_the_vectors_of_its_folder(tiny, home, kind):
         weights_sha256(model), [parameter.requires_grad for parameter in model.parameters()], str(model.config),
     )  # fmt: skip
     assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("options", [{"prompt": "the big "}, {"prompt": "the big ", "span": "sentence"}, {"max_length": 4}])
+def test_a_model_in_memory_reads_a_sentence_as_its_folder_does(tiny, options):
+    loaded = load_encoder(pair(tiny), label="x", **options)
+    folder = load_encoder("hf", name=str(tiny("bert")), label="x", **options)
+    texts = ["the cat sees a dog .", "they ran"]
+    items = loaded.tokenize(texts)
+    assert items == folder.tokenize(texts) and loaded.name == folder.name
+    states = [encoder.pooled(items[0], ["mean"]).vectors["mean"] for encoder in (loaded, folder)]
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+    keys = [fingerprint(load_encoder(pair(tiny), **given)) for given in ({}, options, {"prompt": "a "})]
+    assert len(set(keys)) == 3 and fingerprint(loaded.random_twin(0)) != fingerprint(load_encoder(pair(tiny)).random_twin(0))
 
 
 def test_the_key_of_a_model_in_memory(tiny):

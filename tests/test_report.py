@@ -576,6 +576,23 @@ def test_bands_of_the_curves_are_the_intervals_of_the_table(bench, monkeypatch):
     assert values.accuracy_high[1] - values.accuracy_low[1] > 30, "one seed's interval is 14 points wide"
 
 
+@pytest.mark.parametrize("panels", [1, 4])
+def test_a_legend_lies_within_the_figure_and_takes_nothing_of_the_panels(panels):
+    made = figures._grid(panels, 4, (2.7, 2.1))
+    bare = figures._grid(panels, 4, (2.7, 2.1))
+    for _, axes in (made, bare):
+        for k in range(7):
+            axes[0, 0].plot([0, 1], [k, k], label=f"a rather long name of an encoder {k}")
+    figures.legend(made[0], made[1].ravel(), 4)
+    heights = []
+    for figure, axes in (made, bare):
+        figure.draw_without_rendering()
+        heights.append(axes[0, 0].get_window_extent().height)
+    box = made[0].legends[0].get_window_extent()
+    assert -0.1 < box.x0 and box.x1 < made[0].bbox.width + 0.1 and box.y0 > 0
+    assert heights[0] >= 0.9 * heights[1]
+
+
 def test_figures_have_titles_for_screen_readers_and_no_name_twice_in_the_page(bench, tmp_path):
     bench.add(150, layer=1, encoder="a<b & c")
     write([bench.run()], tmp_path)

@@ -139,6 +139,7 @@ def test_the_log_says_whether_a_configured_prompt_is_used(models, capsys):
         (lambda: load_encoder("sentence-transformer", name=folder), "default prompt 'the big ' is put before each sentence"),
         (lambda: load_encoder("sentence-transformer", name=folder, prompt=""), "default prompt 'the big ' is not used"),
         (lambda: load_encoder("hf", name=folder).tokenize(["a"]), "default prompt 'the big ' is not put before the sentences"),
+        (lambda: load_encoder("hf", name=folder).tokenize(["a"]), "its transformer alone is read; encoder=sentence-transformer"),
     ):
         capsys.readouterr()
         make()

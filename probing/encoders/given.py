@@ -28,8 +28,8 @@ def as_encoders(given: Any) -> list[Encoder]:
     return [as_encoder(one) for one in ([given] if alone or not isinstance(given, Iterable) else list(given))]
 
 
-def as_encoder(given: Any, label: str | None = None) -> Encoder:
-    """The encoder that `given` is or names; `label`: its name in tables.
+def as_encoder(given: Any, label: str | None = None, **reading: Any) -> Encoder:
+    """The encoder that `given` is or names; `label`: its name in tables; `reading`: options of `options_of`.
 
     Raises:
         ConfigError: an object that is none, or a name near that of a preset.
@@ -42,18 +42,27 @@ def as_encoder(given: Any, label: str | None = None) -> Encoder:
     if _is_sentence_transformer(given):
         from probing.encoders.hf.sentence_transformer import of_object
 
-        return of_object(given, label)
+        return of_object(given, label, **reading)
     if is_pair(given):
         from probing.encoders.hf.huggingface import label_of
         from probing.encoders.hf.loaded import LoadedModel
 
         model, tokenizer = given
-        return LoadedModel(label or label_of(model), loaded=model, loaded_tokenizer=tokenizer, label=label)
+        return LoadedModel(label or label_of(model), loaded=model, loaded_tokenizer=tokenizer, label=label, **reading)
     if why := _refused(given):
         raise ConfigError(f"encoder: {why}; {ALLOWED}")
     from probing.encoders.user.objects import ObjectEncoder, name_of
 
     return ObjectEncoder(label or name_of(given), thing=given, label=label)
+
+
+def options_of(given: Any) -> tuple[str, ...]:
+    """The options that can be given with an object."""
+    if not (is_pair(given) or _is_sentence_transformer(given)):
+        return ("label",)
+    from probing.encoders.hf.loaded import READING
+
+    return ("label", *READING)
 
 
 def is_encoder(given: Any) -> bool:
@@ -97,9 +106,17 @@ def _named(name: str, label: str | None) -> Encoder:
         plain = not Path(name).expanduser().is_dir() and "/" not in name
         if plain and (near := did_you_mean(name, presets)):
             raise ConfigError(f"unknown encoder {name!r}{near} (presets: {', '.join(presets)}; or a folder or hub id)")
-        preset, options = "hf", {"name": name}
+        preset, options = "sentence-transformer" if _has_modules(name) else "hf", {"name": name}
     made: Encoder = config.build({**config.read("encoder", preset), **options, **more}, f"encoder {name}")
     return made
+
+
+def _has_modules(name: str) -> bool:
+    """Whether a folder or hub id, which is fetched, is a sentence-transformers model."""
+    from probing.encoders.hf.folders import find
+
+    folder = Path(name).expanduser()
+    return ((folder if folder.is_dir() else find(name)) / "modules.json").is_file()
 
 
 def _labelled(encoder: Any, label: str) -> Encoder:

@@ -72,10 +72,11 @@ def segment_interaction(
         ConfigError: a segment out of range, a budget too small, an unknown method, or a game with several columns.
         GameError: the game's values cannot be used.
 
-    >>> from probing.interactions import TableGame
-    >>> both = segment_interaction(TableGame([0, 0, 0, 1]), (0, 2))
-    >>> both.T, both.max_partition, both.min_partition
-    (1.0, ((0, 2),), ((0, 1), (1, 2)))
+    Examples:
+        >>> from probing.interactions import TableGame
+        >>> both = segment_interaction(TableGame([0, 0, 0, 1]), (0, 2))
+        >>> both.T, both.max_partition, both.min_partition
+        (1.0, ((0, 2),), ((0, 1), (1, 2)))
     """
     results = segment_interactions(game, segment, method, budget, seed, tolerance, listed)
     if len(results) > 1:

@@ -4,6 +4,7 @@ datasets       a folder that `datasets.load_dataset` reads: configurations `rows
 parquet        the rows as one file
 latex          booktabs: task × encoder at the dev-best layer, and task × layer for each encoder, probe and pooling
 eval-results   a Markdown model card for each encoder, with the results in its metadata (`model-index` of Hugging Face)
+mteb           a folder for mteb's `ResultCache`: a file for each encoder and task, with a score for each probe
 eee            a JSON file of Every Eval Ever's schema for each encoder
 """
 
@@ -115,6 +116,25 @@ def _eval_results(run: Run, best: pd.DataFrame, folder: Path) -> None:
         replace_file(folder / f"{_slug(encoder)}.md", str(card).encode())
 
 
+def _mteb(run: Run, best: pd.DataFrame, folder: Path) -> None:
+    """MTEB's layout: MODEL/REVISION/TASK.json. The revision is the encoder's fingerprint, the subset the probe; the language of a
+    task is not known here (und)."""
+    cards, encoders = run.data_cards(), run.encoder_descriptions()
+    for (encoder, task), lines in best.groupby(["encoder", "task"], sort=False):
+        revision = encoders[encoder]["fingerprint"][:16]
+        scores = [
+            {metric: float(getattr(row, metric)) for metric in ("dev_accuracy", *probe_metrics(best))}
+            | {"main_score": float(row.accuracy), "hf_subset": row.probe, "languages": ["und"]}
+            | {"layer": int(row.layer), "pooling": row.pooling, "floor": row.floor, "beats_floors": bool(row.beats_floors)}
+            for row in lines.itertuples()
+        ]
+        of_task = {"task_name": task, "dataset_revision": cards[task]["sha256"], "mteb_version": None, "evaluation_time": None}
+        of_model = {"name": encoder, "revision": revision}
+        place = folder / "results" / _slug(encoder) / revision
+        for name, content in ((_slug(task), of_task | {"scores": {"test": scores}}), ("model_meta", of_model)):
+            replace_file(place / f"{name}.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
 def _eee(run: Run, best: pd.DataFrame, folder: Path) -> None:
     """Who evaluated is not known here: `source_organization_name` is unknown, for the user to fill in."""
     cards, encoders = run.data_cards(), run.encoder_descriptions()
@@ -208,6 +228,7 @@ EXPORTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame, Path], None]]] = {
     "parquet": ("export.parquet", _parquet),
     "latex": ("export.tex", _latex),
     "eval-results": ("model-cards", _eval_results),
+    "mteb": ("mteb", _mteb),
     "eee": ("every-eval-ever", _eee),
 }
 """What `--to` may be: the name of the file or folder in the run's folder, and the function of run, best lines and path."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from xml.sax.saxutils import escape
 
@@ -36,7 +37,7 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
     frame = table.where(probe=probe, pooling=pooling)
     tasks = [t for t in table.tasks if t in set(frame.task)]
     with matplotlib.rc_context(RC):
-        figure, panels = _grid(len(tasks), 4, (2.7, 2.1), 0.6)
+        figure, panels = _grid(len(tasks), 4, (2.7, 2.1) if len(tasks) > 1 else (4.2, 2.4))
         for panel, task in zip(panels.ravel(), tasks, strict=False):
             plots.curves(panel, table, task, probe, pooling)
         for panel in panels[:, 0]:
@@ -70,7 +71,7 @@ def _metric_curves(frame: pd.DataFrame, metric: str) -> str:
     tasks = list(dict.fromkeys(frame.paper_name))
     lines = list(dict.fromkeys(zip(frame.encoder, frame.pooling, strict=True)))
     with matplotlib.rc_context(RC):
-        figure, panels = _grid(len(tasks), 4, (2.7, 2.1), 0.6)
+        figure, panels = _grid(len(tasks), 4, (2.7, 2.1) if len(tasks) > 1 else (4.2, 2.4))
         for panel, task in zip(panels.ravel(), tasks, strict=False):
             for k, (encoder, pooling) in enumerate(lines):
                 part = frame[(frame.paper_name == task) & (frame.encoder == encoder) & (frame.pooling == pooling)]
@@ -110,7 +111,7 @@ def strengths(means: pd.DataFrame) -> str:
     """
     values, encoders = list(dict.fromkeys(means.value)), list(dict.fromkeys(means.encoder))
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(7.2, 2.2 * len(values) + 0.5), layout="constrained")
+        figure = Figure(figsize=(7.2, 2.2 * len(values)), layout="constrained")
         panels = figure.subplots(len(values), 2, squeeze=False)
         for value, row in zip(values, panels, strict=True):
             for measure, panel in zip(_TITLES, row, strict=True):
@@ -153,11 +154,11 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
         return svg(figure)
 
 
-def _grid(n: int, widest: int, size: tuple[float, float], below: float = 0.0) -> tuple[Figure, np.ndarray]:
-    """A figure with n panels of a size (width, height), at most `widest` side by side, and room for a legend below."""
+def _grid(n: int, widest: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    """A figure with n panels of a size (width, height), at most `widest` side by side."""
     columns = min(widest, n)
     rows = -(-n // columns)
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows + below), layout="constrained")
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
     for panel in panels.ravel()[n:]:
         panel.set_visible(False)
@@ -170,8 +171,19 @@ def _estimates(means: pd.DataFrame, value: str, measure: str, encoder: str) -> p
 
 
 def legend(figure: Figure, panels: Iterable[Axes], columns: int) -> None:
+    """Adds a legend below the panels, in no more columns than the figure's width holds; the figure gets as much higher, and wider
+    where one column needs it."""
     handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
+    for n in range(columns, 0, -1):
+        made = figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=n, frameon=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # said when the figure is drawn
+            box = made.get_window_extent()
+        if box.width <= figure.bbox.width or n == 1:
+            break
+        made.remove()
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(max(width, box.width / figure.dpi), height + box.height / figure.dpi)
 
 
 DARK = "<style>@media (prefers-color-scheme: dark) { svg[role=img] { filter: invert(1) hue-rotate(180deg) } }</style>"

@@ -48,11 +48,16 @@ class HuggingFaceEncoder(ModelFiles):
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
+        return {**super().description, **self._template}
+
+    @property
+    def _template(self) -> dict[str, Any]:
+        """The text of the chat template, for the key."""
         if not self.chat:
-            return super().description
+            return {}
         frame = self._frame
         assert frame is not None
-        return {**super().description, "chat": {"before": frame.before, "after": frame.after}}
+        return {"chat": {"before": frame.before, "after": frame.after}}
 
     @cached_property
     def limit(self) -> int | None:
@@ -128,11 +133,13 @@ class HuggingFaceEncoder(ModelFiles):
     @cached_property
     def _tokens(self) -> Tokens:
         tokens = Tokens(self.name, self.folder, lambda: self._text.input_names, self.chat, self.trust_remote_code)
-        self._tell_prompt()
+        self._tell_unused()
         return tokens
 
-    def _tell_prompt(self) -> None:
-        """Logs that the folder's own prompt, for each sentence, is not used."""
+    def _tell_unused(self) -> None:
+        """Logs what of a sentence-transformers folder is not used: its modules, its prompt for each sentence."""
+        if not self.random_weights and not self.package and (self.folder / "modules.json").is_file():
+            info(f"{self.name}: its transformer alone is read; encoder=sentence-transformer has its other modules too")
         if not self.prompt and not self.random_weights and (text := default_prompt(self.folder)):
             info(f"{self.name}: its default prompt {text!r} is not put before the sentences; encoder.prompt={text!r} does that")
 

@@ -29,10 +29,13 @@ VERSION = 1
 """Raise when the same model would give other vectors."""
 
 
+READING = ("max_length", "special_tokens", "detokenize", "autocast", "prompt", "chat", "generation_prompt", "span")
+"""Options that say how a model in memory reads a sentence."""
+
+
 @dataclass(repr=False)
 class LoadedModel(HuggingFaceEncoder):
-    """The encoder; of the options of `HuggingFaceEncoder` those of files (`revision`, `package`) have no effect, and dtype and
-    device are the model's."""
+    """The encoder; of the options of `HuggingFaceEncoder` `READING` may be given; dtype and device are the model's."""
 
     loaded: Any = None
     loaded_tokenizer: Any = None
@@ -77,7 +80,9 @@ class LoadedModel(HuggingFaceEncoder):
             "tokenizer": self._saved,
         }
         names = ("dtype", "max_length", "special_tokens", "detokenize", "autocast", "compile")
-        description |= {name: getattr(self, name) for name in names}
+        description |= {name: getattr(self, name) for name in names} | self._template
+        description |= {"prompt": self.prompt} if self.prompt else {}
+        description |= {"span": self.span} if self.span != "all" else {}
         if self._peft is not None and not self.random_weights:
             active = getattr(self.loaded, "active_adapters", None)
             description["adapters"] = {"active": str(active), **{name: str(one) for name, one in self._peft.items()}}

@@ -176,7 +176,7 @@ class SentenceTransformerEncoder(HuggingFaceEncoder):
             tokens.tokenizer.model_max_length = longest
         return tokens
 
-    def _tell_prompt(self) -> None:
+    def _tell_unused(self) -> None:
         """Said in `_tell`."""
 
     def tokenize(self, texts: Any) -> Any:
@@ -211,8 +211,8 @@ class SentenceTransformerEncoder(HuggingFaceEncoder):
         return head
 
 
-def of_object(model: Any, label: str | None = None) -> SentenceTransformerEncoder:
-    """The encoder of a SentenceTransformer in memory, by way of a folder that lasts as long as this process."""
+def of_object(model: Any, label: str | None = None, **options: Any) -> SentenceTransformerEncoder:
+    """The encoder of a SentenceTransformer in memory, with options of its class; its folder lasts as long as this process."""
     folder = tempfile.mkdtemp(prefix="probing-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
@@ -221,14 +221,17 @@ def of_object(model: Any, label: str | None = None) -> SentenceTransformerEncode
             tokenizer_file(path.parent).save(str(path))
     except Exception as error:  # any module's own code
         raise EncoderError(f"the SentenceTransformer cannot be saved, as its key needs: {described(error)}") from None
-    return SentenceTransformerEncoder(folder, label=label or label_of(getattr(model[0], "auto_model", model)))
+    return SentenceTransformerEncoder(folder, label=label or label_of(getattr(model[0], "auto_model", model)), **options)
 
 
 def _library() -> Any:
     try:
         from sentence_transformers.sentence_transformer import modules
     except ImportError:
-        raise EncoderError("encoder=sentence-transformer needs the extra: pip install 'probing[sentence-transformers]'") from None
+        raise EncoderError(
+            "a sentence-transformers model needs the extra: pip install 'probing[sentence-transformers]' "
+            "(encoder=hf reads its transformer alone)"
+        ) from None
     return modules
 
 
