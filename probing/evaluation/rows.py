@@ -168,6 +168,11 @@ def probe_metrics(frame: pd.DataFrame) -> list[str]:
     return [name for name in dict.fromkeys((*METRICS, *NAMES)) if name in frame.columns]
 
 
+def metrics_of_line(line: Any) -> list[str]:
+    """The metrics of the probe that a line of a table (a named tuple) has values of."""
+    return [name for name in dict.fromkeys((*METRICS, *NAMES)) if pd.notna(getattr(line, name, np.nan))]
+
+
 def score_columns(frame: pd.DataFrame) -> list[str]:
     return [f"{name}{end}" for name in metrics_of(frame) for end in ("", "_low", "_high")]
 

@@ -22,7 +22,7 @@ import pandas as pd
 from probing.errors import ConfigError, did_you_mean
 from probing.evaluation.comparisons import letters_of
 from probing.evaluation.metrics import SIGNED, in_words, title
-from probing.evaluation.rows import probe_metrics
+from probing.evaluation.rows import metrics_of_line
 from probing.evaluation.runs import Run
 from probing.files import os_errors_as_store_error, replace_file
 from probing.provenance import versions
@@ -109,7 +109,7 @@ def _eval_results(run: Run, best: pd.DataFrame, folder: Path) -> None:
                 metric_args={"layer": int(row.layer), "pooling": row.pooling, "n_train": int(row.n_train)},
             )
             for row in lines.itertuples()
-            for metric in probe_metrics(best)
+            for metric in metrics_of_line(row)
         ]
         data = ModelCardData(model_name=encoder, eval_results=results, tags=["probing"])
         card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {encoder}: probing results\n\n{_summary(lines)}\n")
@@ -123,8 +123,8 @@ def _mteb(run: Run, best: pd.DataFrame, folder: Path) -> None:
     for (encoder, task), lines in best.groupby(["encoder", "task"], sort=False):
         revision = encoders[encoder]["fingerprint"][:16]
         scores = [
-            {metric: float(getattr(row, metric)) for metric in ("dev_accuracy", *probe_metrics(best))}
-            | {"main_score": float(row.accuracy), "hf_subset": row.probe, "languages": ["und"]}
+            {metric: float(getattr(row, metric)) for metric in (f"dev_{row.metric}", *metrics_of_line(row))}
+            | {"main_score": float(row.score), "hf_subset": row.probe, "languages": ["und"]}
             | {"layer": int(row.layer), "pooling": row.pooling, "floor": row.floor, "beats_floors": bool(row.beats_floors)}
             for row in lines.itertuples()
         ]
@@ -160,10 +160,7 @@ def _eee(run: Run, best: pd.DataFrame, folder: Path) -> None:
                 "additional_details": {"deployment_type": "self_deployed", "model_availability": "unknown", **details},
             },
             "evaluation_results": [
-                _eee_result(row, metric, cards[row.task])
-                for row in lines.itertuples()
-                for metric in probe_metrics(best)
-                if pd.notna(getattr(row, metric))
+                _eee_result(row, metric, cards[row.task]) for row in lines.itertuples() for metric in metrics_of_line(row)
             ],
         }
         replace_file(folder / f"{_slug(encoder)}.json", json.dumps(content, indent=1, ensure_ascii=False).encode())

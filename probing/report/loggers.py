@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from probing.errors import ConfigError, did_you_mean, foreign
-from probing.evaluation.rows import probe_metrics
+from probing.evaluation.rows import metrics_of_line
 from probing.evaluation.runs import Run
 from probing.log import info
 
@@ -46,9 +46,7 @@ class Logged:
             if row.seeds:
                 at = f"{row.task}/{row.encoder}/best"
                 numbers |= {
-                    _name(f"{at}/{metric}"): float(getattr(row, metric))
-                    for metric in (f"dev_{row.metric}", *probe_metrics(best))
-                    if pd.notna(getattr(row, metric))
+                    _name(f"{at}/{metric}"): float(getattr(row, metric)) for metric in (f"dev_{row.metric}", *metrics_of_line(row))
                 }
                 numbers |= {_name(f"{at}/layer"): float(row.layer), _name(f"{at}/majority"): float(row.majority)}
         curves: dict[int, dict[str, float]] = {}
