@@ -137,8 +137,9 @@ class Probe:
 
     def _metrics_in_key(self, task: Task) -> dict[str, Any]:
         """The part of a cell's key that names the metrics beside those that every task with classes has."""
-        names = [*chosen(task, self.metrics)]
-        return metrics_in_key() | ({"metrics": names, "metrics_version": METRICS_VERSION} if names else {})
+        names, main = [*chosen(task, self.metrics)], main_metric(task.card)
+        key = {"metric": main, "metrics": names, "metrics_version": METRICS_VERSION} if names else {}
+        return metrics_in_key() | key
 
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
         if vectors is None:
