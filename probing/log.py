@@ -10,8 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tqdm.auto import tqdm
-
 logger = logging.getLogger("probing")
 
 
@@ -19,7 +17,10 @@ class _Stderr(logging.Handler):
     """Writes each message to the current stderr, above a progress bar that is shown there."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        if loaded := sys.modules.get("tqdm"):  # else there is no bar, and importing it takes a sixth of a second
+            loaded.tqdm.write(self.format(record), file=sys.stderr)
+        else:
+            print(self.format(record), file=sys.stderr)
 
 
 if not logger.handlers:
@@ -36,6 +37,8 @@ def info(message: str) -> None:
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar of `total` steps, on a terminal or in a notebook, at level INFO; yield the function that advances it."""
+    from tqdm.auto import tqdm
+
     interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
     disable = not (interactive and logger.isEnabledFor(logging.INFO))
     with tqdm(total=total, desc=description, leave=False, disable=disable) as progress:

@@ -15,12 +15,14 @@ not made. Every task draws from a generator of its own (seed and name): its byte
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -235,9 +237,9 @@ def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000, sizes: Mappi
         return folder
     if folder.exists():
         shutil.rmtree(folder)
-    corpus = grammar.corpus(n, seed)
     try:
-        with atomic(folder) as temporary:
+        with atomic(folder) as temporary, uncollected():
+            corpus = grammar.corpus(n, seed)
             least = min(MIN_PER_SPLIT if sizes is None else 2 * MIN_PER_SPLIT, max(7, n // 160))
             about = {"source": corpus.name, "source_sha256": corpus.sha256}
             make_tasks(corpus.sentences, temporary, **about, seed=seed, min_per_split=least, sizes=sizes)
@@ -248,6 +250,18 @@ def grammar_tasks(root: str | Path, seed: int = 0, n: int = 20_000, sizes: Mappi
         if not whole(folder):  # else another process made the same folder first
             raise
     return folder
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Turns Python's cyclic garbage collector off: trees hold no cycles, and its scans of them took half of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def whole(folder: Path) -> bool:
