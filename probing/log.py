@@ -20,7 +20,7 @@ class _Stderr(logging.Handler):
         if loaded := sys.modules.get("tqdm"):  # else there is no bar, and importing it takes a sixth of a second
             loaded.tqdm.write(self.format(record), file=sys.stderr)
         else:
-            print(self.format(record), file=sys.stderr)
+            sys.stderr.write(f"{self.format(record)}\n")
 
 
 if not logger.handlers:
