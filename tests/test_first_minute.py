@@ -63,9 +63,11 @@ def test_equal_classes_stay_equal_and_sizes_are_kept():
 
 
 def test_the_rows_that_are_kept_are_of_many_groups():
-    rows = share_sentences({"t": built(["a", "b"] * 600, [f"g{i // 20}" for i in range(1200)])}, SIZES, np.random.default_rng(0))
-    for split, groups in (("tr", 30), ("va", 10), ("te", 20)):  # that the split has, of 20 rows each
-        assert len({row.group for row in rows["t"].rows if row.split == split}) > 0.7 * groups
+    groups = [i // 20 for i in range(1200)]  # each of one class
+    task = built(["ab"[group % 2] for group in groups], [f"g{group}" for group in groups])
+    rows = share_sentences({"t": task}, SIZES, np.random.default_rng(0))
+    for split, n in (("tr", 30), ("va", 10), ("te", 20)):  # groups that the split has
+        assert len({row.group for row in rows["t"].rows if row.split == split}) > 0.7 * n
 
 
 @pytest.mark.parametrize("on", [True, False])
