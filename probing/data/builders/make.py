@@ -63,8 +63,8 @@ UD = tuple(
     "ud_odd_man_out ud_coordination_inversion".split()
 )
 SHORTEST, LONGEST = 5, 28
-SHORT, LONG = 14, 20
-IN_LONGER = ("sentence_length", "tree_depth", "coordination_inversion", "past_present")
+SHORT = 14
+LONGER = {"sentence_length": 20, "tree_depth": 18, "coordination_inversion": 18, "past_present": 18}
 LEFT_OUT = "left_out.json"
 ENDINGS = (".txt", ".groups.txt", ".card.json")
 MIN_PER_SPLIT = 30  # the 95 % interval of a share of 30 sentences is ±18 points wide
@@ -96,7 +96,7 @@ def make_tasks(
             word_content counts all its words together.
         sizes: about so many rows in the splits tr, va and te, with sentences that tasks share (`sharing`), in place of 80/10/10;
             the bytes of a task then depend on the other tasks. Word content has 100 words; sentences have at most `SHORT`
-            tokens, or `LONG` in the tasks `IN_LONGER`, which need several lengths, depths or clauses.
+            tokens, or as many as `LONGER` says where a task needs several lengths, depths or clauses.
 
     Returns:
         for each task its card, or the reason why it was not made.
@@ -168,7 +168,7 @@ def _built(name: str, kept: Sequence[Sentence], seed: int, options: Options, siz
     """The task from all sentences; with `sizes` from short ones, as far as the task allows (their vectors cost less), and from the
     first quarter or half of them if that gives rows enough."""
     if sizes is not None:
-        kept = [s for s in kept if len(s.tokens) <= (LONG if name in IN_LONGER else SHORT)]
+        kept = [s for s in kept if len(s.tokens) <= LONGER.get(name, SHORT)]
     for part in (1,) if sizes is None else (4, 2, 1):
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         try:
