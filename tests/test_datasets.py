@@ -183,7 +183,7 @@ def of(**columns):
         (of(text=[{"en": "a"}, {"en": "b"}]), {}, "text=text is a group of columns, but"),
         (of(text=[1, 2]), {}, "text=text is of type int64, but"),
         (of(label=[[1], [2]]), {}, "label=label is a list, but a row of a task has one label"),
-        (of(label=[0.5, 1.0]), {}, "split train, row 0: the label is 0.5, but a task has classes"),
+        (of(label=[0.5, 1.0]), {}, "split train, row 0: the label is 0.5, but classes are text"),
         (of(label=["a", None]), {}, "split train, row 1: the label is empty"),
         (of(label=["a", "a"]), {}, r"the train split holds one label only \('a'\)"),
         (of(text=["a", " "]), {}, "split train, row 1: the sentence is empty"),

@@ -1,5 +1,6 @@
 """The first minute: tasks that share sentences, the table on the terminal, runs that are up to date, the Python of `make`."""
 
+import gc
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probing.data.builders import grammar_tasks
+from probing.data.builders.make import uncollected
 from probing.data.builders.sampling import Built, Row
 from probing.data.builders.sharing import share_sentences
 from probing.data.sources import GrammarCorpus
@@ -58,6 +60,28 @@ def test_a_group_is_in_one_split_and_one_with_both_classes_is_whole_or_absent(la
 def test_equal_classes_stay_equal_and_sizes_are_kept():
     rows = share_sentences({"t": built(["a", "b"] * 200)}, SIZES, np.random.default_rng(0))["t"].rows
     assert Counter((row.split, row.label) for row in rows) == {(s, k): n // 2 for s, n in SIZES.items() for k in "ab"}
+
+
+def test_the_rows_that_are_kept_are_of_many_groups():
+    groups = [i // 20 for i in range(1200)]  # each of one class
+    task = built(["ab"[group % 2] for group in groups], [f"g{group}" for group in groups])
+    rows = share_sentences({"t": task}, SIZES, np.random.default_rng(0))
+    for split, n in (("tr", 30), ("va", 10), ("te", 20)):  # groups that the split has
+        assert len({row.group for row in rows["t"].rows if row.split == split}) > 0.7 * n
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_making_tasks_leaves_the_garbage_collector_as_it_was(tmp_path, on):
+    (gc.enable if on else gc.disable)()
+    try:
+        grammar_tasks(tmp_path, n=1500, sizes=SIZES)
+        assert gc.isenabled() is on
+        with pytest.raises(RuntimeError), uncollected():
+            assert not gc.isenabled()
+            raise RuntimeError
+        assert gc.isenabled() is on
+    finally:
+        gc.enable()
 
 
 def test_the_grammar_gives_tasks_of_the_wanted_sizes(tmp_path):
@@ -177,7 +201,8 @@ sys.argv = ["probing", "run", "encodr=x"]
 try:
     main()
 except SystemExit as end:
-    print(json.dumps([end.code, [name for name in ("torch", "sklearn", "pandas", "scipy", "tqdm") if name in sys.modules]]))
+    loaded = [name for name in ("torch", "sklearn", "pandas", "scipy", "numpy", "tqdm") if name in sys.modules]
+    print(json.dumps([end.code, loaded]))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert json.loads(done.stdout.splitlines()[-1]) == [2, []], done.stderr

@@ -205,7 +205,7 @@ def test_a_best_layer_that_moves_beyond_the_ties_is_not_yet_an_answer():
 
 def bare(dev, test, correct):
     """The table of one task and encoder: dev and test accuracy of every layer, and which test items it has right, (layers, n)."""
-    row = {"task": "t", "encoder": "e", "pooling": "mean", "role": "probe", "status": "done"}
+    row = {"task": "t", "encoder": "e", "pooling": "mean", "role": "probe", "status": "done", "metric": "accuracy"}
     frame = pd.DataFrame([row | {"layer": k, "cell": str(k)} for k in range(len(dev))]).assign(dev_accuracy=dev, accuracy=test)
     return ResultTable(frame, lambda cell: (np.ones(correct.shape[1], bool), correct[int(cell)]))
 

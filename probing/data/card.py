@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 
 from probing.data.labels import KINDS, counts_of
@@ -147,6 +146,8 @@ def data_card(task: Task) -> dict[str, Any]:
     from a split, sentences in two splits (as `Split.forms` compares them), sentences with two labels. For a cross-validated task,
     all but `n` is about its first fold.
     """
+    import numpy as np  # not at the top: a command whose words are wrong ends sooner without it
+
     if task.folds:
         sizes = {name: len(split) for name, split in task.splits.items()}
         first = task.folds[0].data_card

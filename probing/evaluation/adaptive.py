@@ -168,7 +168,7 @@ def check(precision: Any, request: Request) -> None:
     if isinstance(precision, bool) or not isinstance(precision, (int, float)) or not 0 < precision < math.inf:
         raise ConfigError(f"precision={precision!r} must be a number of accuracy points above 0, such as 1.0")
     if len(request.seeds) > 1:
-        raise ConfigError(f"precision={precision:g} draws one sample of each task: give one seed, not seed={list(request.seeds)}")
+        raise ConfigError(f"precision={precision:g} takes one seed, for one sample of each task, not seed={list(request.seeds)}")
     if request.resample:
         raise ConfigError(f"precision={precision:g} cross-validates its samples: set resample=null, or precision=null")
     if request.train_size is not None:

@@ -83,7 +83,7 @@ def compare_encoders(table: ResultTable) -> pd.DataFrame:
     best = best[best.cell != ""] if len(best) else best
     score, lines = table.frame.drop_duplicates("cell").set_index("cell").score, []
     for (task, probe, n_train), group in best.groupby(["task", "probe", "n_train"], sort=False) if len(best) else ():
-        entries = list(group.itertuples())
+        entries = list(group.itertuples()) if len(group) > 1 else []
         columns = [{name: getattr(entry, name) for name in (*KEYS, "layer", "pooling")} for entry in entries]
         cells = [cells_of(table.where(role="probe", **column).itertuples()) for column in columns]
         halves = [halves_of(table, task, entry.encoder, probe, n_train).get((entry.pooling, entry.layer), {}) for entry in entries]

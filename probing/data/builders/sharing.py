@@ -27,7 +27,8 @@ def share_sentences(built: Mapping[str, Built], sizes: Mapping[str, int], rng: n
         counts = Counter((row.split, row.label) for row in built[name].rows)
         equal = all(len({n for (at, _), n in counts.items() if at == split}) == 1 for split in sizes)
         parts = _split(_units(built[name].rows), sizes, rng)
-        rows = [row for split, size in sizes.items() for row in _at_most(parts[split], size, equal, taken)]
+        mixed = {split: [parts[split][i] for i in rng.permutation(len(parts[split]))] for split in sizes}  # rows of many groups
+        rows = [row for split, size in sizes.items() for row in _at_most(mixed[split], size, equal, taken)]
         taken.update(row.tokens for row in rows)
         about = f"at most {', '.join(f'{n} {split}' for split, n in sizes.items())}, drawn within each class; groups are whole"
         shared[name] = replace(built[name], rows=tuple(shuffled(rows, rng)), split=about)

@@ -51,7 +51,7 @@ def depth_task(
         wanted, target = decorrelated(depths, lengths, allowed, least)
         chosen: list[int] = []
         for depth, pair in np.argwhere(wanted > 0):
-            cell = [i for i, (d, n) in enumerate(zip(depths, lengths, strict=True)) if d == depth and (n - 5) // 2 == pair]
+            cell = np.flatnonzero((np.array(depths) == depth) & ((np.array(lengths) - 5) // 2 == pair))
             chosen += [cell[i] for i in rng.permutation(len(cell))[: wanted[depth, pair]]]
         rows = by_class([Row.of(sentences[i], str(depths[i])) for i in chosen], options, rng)
         try:

@@ -35,11 +35,21 @@ class Node:
     @property
     def depth(self) -> int:
         """Nodes on the longest path down, this one and the tag included and the word not: nltk's height less one."""
-        return 1 + max((child.depth for child in self.children), default=0)
+        depth, level = 0, [self]
+        while level:
+            depth, level = depth + 1, [child for node in level for child in node.children]
+        return depth
 
     def leaves(self) -> list[Node]:
         """The tag nodes, from left to right."""
-        return [leaf for child in self.children for leaf in child.leaves()] if self.children else [self]
+        found, left = [], [self]
+        while left:
+            node = left.pop()
+            if node.children:
+                left.extend(reversed(node.children))
+            else:
+                found.append(node)
+        return found
 
     def __str__(self) -> str:
         return f"({self.label} {self.word if self.word is not None else ' '.join(map(str, self.children))})"
