@@ -16,13 +16,15 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("probing", "torch", "transformers", "scikit-learn", "numpy", "scipy")
+from probing import __version__
+
+PACKAGES = ("torch", "transformers", "scikit-learn", "numpy", "scipy")
 
 
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that compute the numbers."""
-    known = {"python": platform.python_version()}
+    known = {"python": platform.python_version(), "probing": __version__}
     for package in PACKAGES:
         try:
             known[package] = version(package)
@@ -77,7 +79,7 @@ def _processor_name() -> str:
 def own_fault() -> str:
     """The line after the traceback of a fault of this package: what to report, and where."""
     try:
-        about = metadata("probing")
+        about = metadata("probing-bench")
         urls = dict(entry.split(", ", 1) for entry in about.get_all("Project-URL") or ())
         where = urls.get("Issues") or about["Author"] or about["Author-email"]
     except PackageNotFoundError:

@@ -267,7 +267,7 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
         return f"{match[1]!r} has a comma: for a sweep over its parts put -m after 'probing {verb}'; for one text type {typed}"
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
     if match := re.search(r"'hydra/launcher/(submitit|joblib)", text):
-        return f"this launcher is not installed: pip install 'probing[{'slurm' if match[1] == 'submitit' else 'sweep'}]'"
+        return f"this launcher is not installed: pip install 'probing-bench[{'slurm' if match[1] == 'submitit' else 'sweep'}]'"
     if (match := re.search(r"Could not find '(\w+)/([^']*)'", text)) and config.names(match[1]):
         group, name = match.groups()
         have = config.names(group)
