@@ -8,6 +8,8 @@ Names are loaded when they are first used, so that `import probing` costs nothin
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from probing.owner import other_owner
+
 if TYPE_CHECKING:
     from probing.data.loading import load as load_task
     from probing.data.task import Task
@@ -51,6 +53,12 @@ if not TYPE_CHECKING:  # a type checker would take any name
             module, attribute = _PUBLIC[name]
             return getattr(import_module(module), attribute)
         raise AttributeError(f"module 'probing' has no attribute {name!r}")
+
+
+if _message := other_owner():
+    import logging
+
+    logging.getLogger("probing").warning(_message)
 
 
 def __dir__() -> list[str]:
