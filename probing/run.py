@@ -6,6 +6,7 @@ means both. Multirun sweeps the groups and their options.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import re
@@ -114,6 +115,11 @@ def _hydra(arguments: list[str], verb: str) -> int:
         "check": ("config", _check_job),
         "interact": ("interact", _interact_job),
     }[verb]
+    if sys.version_info >= (
+        3,
+        14,
+    ):  # it checks the help of an option when that is declared; Hydra 1.3.8 declares one that is no text
+        argparse.ArgumentParser._check_help = lambda *_: None
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(work)()
         return max(_exit_codes, default=0)

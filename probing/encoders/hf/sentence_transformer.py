@@ -228,7 +228,9 @@ def _library() -> Any:
     try:
         from sentence_transformers.sentence_transformer import modules
     except ImportError:
-        raise EncoderError("encoder=sentence-transformer needs the extra: pip install 'probing-bench[sentence-transformers]'") from None
+        raise EncoderError(
+            "encoder=sentence-transformer needs the extra: pip install 'probing-bench[sentence-transformers]'"
+        ) from None
     return modules
 
 
