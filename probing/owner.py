@@ -1,7 +1,7 @@
 """Another distribution that owns the import `probing`: the package index has a tool of that name.
 
-Installed beside this one, each overwrites files of the other, whatever the order. The search reads the names in at most a few folders
-and imports nothing, so that `import probing` still costs nothing.
+Where both are installed each overwrites files of the other, whatever the order. The search lists only those folders of `sys.path`
+that have a package `probing`, and imports nothing.
 """
 
 import os

@@ -44,17 +44,33 @@ def test_the_tested_versions_are_within_the_bounds_of_the_project():
 
 
 def test_make_test_lowest_names_test_files_and_the_extras_that_are_tried():
-    rule = re.search(r"^test-lowest:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    [listed] = re.findall(r"^LOWEST = (.*(?:\\\n.*)*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    assert all((ROOT / "tests" / f"test_{name}.py").is_file() for name in listed.replace("\\\n", " ").split())
-    assert set(re.search(r"\[([\w,-]+)\]", rule[1])[1].split(",")) == set(PROJECT["optional-dependencies"]) - UNTRIED
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    [listed] = re.findall(r"^LOWEST = (.*)", text, re.M)
+    assert not [name for name in listed.split() if not (ROOT / "tests" / f"test_{name}.py").is_file()]
+    [extras] = re.findall(r"constraints-lowest.txt .*'\.\[([\w,-]+)\]'", text)
+    assert set(extras.split(",")) == set(PROJECT["optional-dependencies"]) - UNTRIED
+
+
+def test_the_wheel_has_every_file_that_the_package_needs():
+    """By the list of the build tool, without a build: code, presets, cards, published numbers, and the mark of typed packages."""
+    wheel = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
+    inside = {file.distribution_path for file in wheel.recurse_included_files()}
+    places = {"probing": "probing", "conf": "probing/conf", "tasks": "probing/tasks", "results/published": "probing/published"}
+    needed = {
+        f"{place}/{path.relative_to(ROOT / folder).as_posix()}"
+        for folder, place in places.items()
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {"probing/py.typed", "probing/conf/config.yaml", "probing/tasks/tree_depth.yaml"} < needed
+    assert inside == needed
 
 
 def test_the_distribution_is_not_named_as_the_tool_on_the_index():
     assert PROJECT["name"] == "probing-bench"
     for folder in ("probing", "docs", "scripts"):
         for path in (path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".txt", ".yaml")):
-            assert not re.search(r"""install ['"]?probing(\[|['"]?\s)""", path.read_text(encoding="utf-8")), path
+            assert not re.search(r"""\bpip install ['"]?probing(\[|['"]?\s)""", path.read_text(encoding="utf-8")), path
 
 
 def test_the_citation_has_the_version_and_names_no_address_that_does_not_exist():
