@@ -16,15 +16,14 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from typing import Any
 
-from probing import __version__
-
 PACKAGES = ("torch", "transformers", "scikit-learn", "numpy", "scipy")
 
 
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that compute the numbers."""
-    known = {"python": platform.python_version(), "probing": __version__}
+    ours = sys.modules["probing"].__version__  # that of this code, installed or not; an import would point upward
+    known = {"python": platform.python_version(), "probing": ours}
     for package in PACKAGES:
         try:
             known[package] = version(package)
@@ -83,7 +82,7 @@ def own_fault() -> str:
         urls = dict(entry.split(", ", 1) for entry in about.get_all("Project-URL") or ())
         where = urls.get("Issues") or about["Author"] or about["Author-email"]
     except PackageNotFoundError:
-        where = "the authors of probing"
+        where = "The probing authors"
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     made = ", ".join(f"{name} {value}" for name, value in versions().items())
     return (

@@ -13,7 +13,6 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import probing
-from probing import owner
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -101,8 +100,8 @@ def test_another_distribution_of_the_import_is_named_once_and_the_import_works(t
 def test_files_of_another_distribution_among_ours_ask_for_a_new_installation(tmp_path, monkeypatch):
     install_another(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    monkeypatch.setattr(owner, "_PACKAGE", str((tmp_path / "probing").resolve()))
-    message = owner.other_owner()
+    monkeypatch.setattr(probing, "__file__", str(tmp_path / "probing" / "__init__.py"))
+    message = probing._other_owner()
     assert "mixed" in message and message.endswith("pip uninstall probing; pip install --force-reinstall --no-deps probing-bench")
 
 
@@ -112,14 +111,14 @@ def test_files_of_another_distribution_among_ours_ask_for_a_new_installation(tmp
 def test_a_distribution_without_the_package_is_no_owner(tmp_path, monkeypatch, files):
     install_another(tmp_path, files)
     monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "nowhere"), ""])
-    assert owner.other_owner() is None
+    assert probing._other_owner() is None
 
 
 def test_our_own_distribution_is_no_other_owner(tmp_path, monkeypatch):
     install_another(tmp_path)
     (tmp_path / "probing-9.1.dist-info").rename(tmp_path / "probing_bench-9.1.dist-info")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert owner.other_owner() is None
+    assert probing._other_owner() is None
 
 
 def test_the_search_takes_less_than_five_milliseconds(tmp_path, monkeypatch):
@@ -130,6 +129,6 @@ def test_the_search_takes_less_than_five_milliseconds(tmp_path, monkeypatch):
     seconds = []
     for _ in range(20):
         start = time.process_time()
-        owner.other_owner()
+        probing._other_owner()
         seconds.append(time.process_time() - start)
     assert min(seconds) < 0.005
