@@ -62,8 +62,8 @@ def __dir__() -> list[str]:
 def _other_owner() -> str | None:
     """One sentence on a distribution `probing` in a folder of `sys.path`, and what to do about it; None if there is none.
 
-    The package index has a tool of that name; where both are installed, each overwrites files of the other. A distribution counts if
-    its record lists `probing/__init__.py`: an editable installation has no files of the package.
+    The package index has a tool of that name; where both are installed, each overwrites files of the other. A distribution
+    counts if its record lists `probing/__init__.py`: an editable installation has no files of the package.
     """
     for place in sys.path:
         for name in _names_beside(os.path.join(place, "probing")):
