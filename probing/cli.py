@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from probing import __version__
 from probing.commands.listing import KINDS
 from probing.commands.listing import lines as lines_of_list
 from probing.commands.results import newest
@@ -54,9 +55,7 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"probing {version('probing')}")
+        typer.echo(f"probing {__version__}")
         raise typer.Exit()
 
 

@@ -16,13 +16,14 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("probing", "torch", "transformers", "scikit-learn", "numpy", "scipy")
+PACKAGES = ("torch", "transformers", "scikit-learn", "numpy", "scipy")
 
 
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that compute the numbers."""
-    known = {"python": platform.python_version()}
+    ours = sys.modules["probing"].__version__  # that of this code, installed or not; an import would point upward
+    known = {"python": platform.python_version(), "probing": ours}
     for package in PACKAGES:
         try:
             known[package] = version(package)
@@ -77,11 +78,11 @@ def _processor_name() -> str:
 def own_fault() -> str:
     """The line after the traceback of a fault of this package: what to report, and where."""
     try:
-        about = metadata("probing")
+        about = metadata("probing-bench")
         urls = dict(entry.split(", ", 1) for entry in about.get_all("Project-URL") or ())
         where = urls.get("Issues") or about["Author"] or about["Author-email"]
     except PackageNotFoundError:
-        where = "the authors of probing"
+        where = "The probing authors"
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     made = ", ".join(f"{name} {value}" for name, value in versions().items())
     return (

@@ -6,6 +6,7 @@ means both. Multirun sweeps the groups and their options.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import re
@@ -114,6 +115,11 @@ def _hydra(arguments: list[str], verb: str) -> int:
         "check": ("config", _check_job),
         "interact": ("interact", _interact_job),
     }[verb]
+    if sys.version_info >= (
+        3,
+        14,
+    ):  # it checks the help of an option when that is declared; Hydra 1.3.8 declares one that is no text
+        argparse.ArgumentParser._check_help = lambda *_: None
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(work)()
         return max(_exit_codes, default=0)
@@ -267,7 +273,7 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
         return f"{match[1]!r} has a comma: for a sweep over its parts put -m after 'probing {verb}'; for one text type {typed}"
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
     if match := re.search(r"'hydra/launcher/(submitit|joblib)", text):
-        return f"this launcher is not installed: pip install 'probing[{'slurm' if match[1] == 'submitit' else 'sweep'}]'"
+        return f"this launcher is not installed: pip install 'probing-bench[{'slurm' if match[1] == 'submitit' else 'sweep'}]'"
     if (match := re.search(r"Could not find '(\w+)/([^']*)'", text)) and config.names(match[1]):
         group, name = match.groups()
         have = config.names(group)

@@ -255,7 +255,7 @@ def test_what_cannot_be_read_is_said(tmp_path, monkeypatch):
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
-    with pytest.raises(ConfigError, match=re.escape("pip install 'probing[data]'")):
+    with pytest.raises(ConfigError, match=re.escape("pip install 'probing-bench[data]'")):
         DatasetSource("owner/set").tasks(None)
 
 

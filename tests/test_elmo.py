@@ -280,7 +280,7 @@ def test_files_that_cannot_be_used_are_named(small, spoil, message):
 def test_without_h5py_one_line_says_what_to_install(small, monkeypatch):
     encoder = encoder_of(small())
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(EncoderError, match=r"pip install 'probing\[elmo\]'"):
+    with pytest.raises(EncoderError, match=r"pip install 'probing-bench\[elmo\]'"):
         _ = encoder.network
     assert encoder.random_twin(0).forward(encoder.tokenize(TEXTS)[0]).mask.sum() == 14
 

@@ -306,7 +306,7 @@ def test_names_of_metrics_hold_only_what_all_loggers_allow(logger, tmp_path):
     "name, message",
     [
         ("mlflo", "log=mlflo is unknown; did you mean 'mlflow'"),
-        ("wandb", r"pip install 'probing\[wandb\]'"),
+        ("wandb", r"pip install 'probing-bench\[wandb\]'"),
     ],
 )
 def test_a_logger_that_is_not_there_is_said_before_anything_is_measured(name, message, monkeypatch):

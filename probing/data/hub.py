@@ -286,5 +286,5 @@ def library() -> Any:
     try:
         import datasets
     except ModuleNotFoundError:
-        raise ConfigError("this needs the package datasets: pip install 'probing[data]'") from None
+        raise ConfigError("this needs the package datasets: pip install 'probing-bench[data]'") from None
     return datasets

@@ -100,6 +100,8 @@ def compare(
         return interval, widened(mcnemar(a[0], b[0], groups), dependence)
     if abs(value) >= half(_MIN_P):
         return interval, _MIN_P
+    if abs(value) <= half(1.0):  # 0, but for the rounding of SciPy before 1.14
+        return interval, 1.0
     return interval, float(np.exp(brentq(lambda p: half(np.exp(p)) - abs(value), np.log(_MIN_P), 0.0)))
 
 

@@ -215,7 +215,7 @@ def approximated(game: Game, segment: tuple[int, int], name: str, budget: int, s
     try:
         import shapiq
     except ImportError:
-        raise ConfigError("a comparison with shapiq needs it: pip install 'probing[explain]', or leave it out") from None
+        raise ConfigError("a comparison with shapiq needs it: pip install 'probing-bench[explain]', or leave it out") from None
     start, stop = segment
     m, outside = stop - start, np.r_[0:start, stop : game.n_players]
     phi, spent = np.zeros((m, m)), 0

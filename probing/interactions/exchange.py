@@ -36,7 +36,7 @@ def shapiq_values(game: Game, index: str = "SII", order: int = 2) -> list[Any]:
     try:
         from shapiq import InteractionValues
     except ModuleNotFoundError:
-        raise ConfigError("interactions for shapiq need it: pip install 'probing[explain]'") from None
+        raise ConfigError("interactions for shapiq need it: pip install 'probing-bench[explain]'") from None
     if index not in INDICES:
         raise ConfigError(f"no index {index!r}{did_you_mean(index, INDICES)} (allowed: {', '.join(INDICES)})")
     v = table(game)

@@ -69,7 +69,7 @@ def check(names: Sequence[str]) -> None:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError:
-            raise ConfigError(f"log={name} needs the package {name}: pip install 'probing[{name}]'") from None
+            raise ConfigError(f"log={name} needs the package {name}: pip install 'probing-bench[{name}]'") from None
 
 
 def log(names: Sequence[str], run: Run) -> None:

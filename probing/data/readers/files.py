@@ -177,7 +177,7 @@ def library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
-        raise ProbingError(f"reading this file needs the package {name}: pip install 'probing[treebank]'") from None
+        raise ProbingError(f"reading this file needs the package {name}: pip install 'probing-bench[treebank]'") from None
 
 
 def kind_of_file(head: bytes) -> str:

@@ -179,7 +179,7 @@ def library() -> Any:
     try:
         import h5py
     except ImportError:
-        raise EncoderError("weights in an HDF5 file need the extra: pip install 'probing[elmo]'") from None
+        raise EncoderError("weights in an HDF5 file need the extra: pip install 'probing-bench[elmo]'") from None
     return h5py
 
 

@@ -77,7 +77,7 @@ def with_adapter(model: Any, folder: Path) -> Any:
     try:
         from peft import PeftConfig, PeftModel
     except ImportError:
-        raise EncoderError("encoder.adapter needs the extra: pip install 'probing[peft]'") from None
+        raise EncoderError("encoder.adapter needs the extra: pip install 'probing-bench[peft]'") from None
     try:
         config = PeftConfig.from_pretrained(str(folder))
         if config.is_prompt_learning:
@@ -103,7 +103,7 @@ def quantized(bits: str, dtype: Any, device: str) -> Mapping[str, Any]:
     if device != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
         raise EncoderError(
             f"encoder.quantization={bits} needs an NVIDIA GPU and bitsandbytes: set encoder.device=cuda, and "
-            "pip install 'probing[quantization]'; without them load the model whole (encoder.quantization=null)"
+            "pip install 'probing-bench[quantization]'; without them load the model whole (encoder.quantization=null)"
         )
     from transformers import BitsAndBytesConfig
 

@@ -198,7 +198,7 @@ class ModelFiles(Named):
         try:
             from sacremoses import MosesDetokenizer
         except ImportError:
-            raise EncoderError("encoder.detokenize=true needs the extra: pip install 'probing[moses]'") from None
+            raise EncoderError("encoder.detokenize=true needs the extra: pip install 'probing-bench[moses]'") from None
         return MosesDetokenizer("en")
 
 

@@ -229,7 +229,7 @@ def _library() -> Any:
         from sentence_transformers.sentence_transformer import modules
     except ImportError:
         raise EncoderError(
-            "a sentence-transformers model needs the extra: pip install 'probing[sentence-transformers]' "
+            "a sentence-transformers model needs the extra: pip install 'probing-bench[sentence-transformers]' "
             "(encoder=hf reads its transformer alone)"
         ) from None
     return modules
