@@ -149,7 +149,7 @@ def test_planted_copies_are_marked_by_the_leak_check_and_a_task_without_is_not(c
 def test_a_control_that_one_seed_cannot_have_is_left_out_for_all(zipf, toy_encoder, capfd, monkeypatch):
     """Else its mean would be over other seeds than the accuracy beside it."""
     reasons = iter(["", "too few words", ""])
-    monkeypatch.setattr("probing.evaluation.probe.unsuited", lambda task, kind: next(reasons) if kind == "word" else "")
+    monkeypatch.setattr("probing.evaluation.planning.unsuited", lambda task, kind: next(reasons) if kind == "word" else "")
     settings = Request(LogisticPath(), layers=(1,), poolings=("mean",), floors=(), seeds=(0, 1, 2), train_size=300)
     rows = [cell.row for cell in plan([zipf], [toy_encoder], settings)]
     assert sorted((row.control, row.seed) for row in rows if row.control) == [("permuted", seed) for seed in (0, 1, 2)]

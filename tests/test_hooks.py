@@ -164,6 +164,18 @@ def test_packed_products_are_torchs_products():
         assert layers.double()(inputs[1].double()).dtype == torch.float64
 
 
+@needs_onednn
+def test_a_packed_layer_sees_that_its_weight_has_changed_and_refuses_other_widths_as_torch_does():
+    layer, x = nn.Linear(8, 4).requires_grad_(False), torch.randn(3, 8)
+    packed.pack(layer)
+    for change in (lambda: layer.weight.mul_(2), lambda: setattr(layer.weight, "data", torch.randn(4, 8))):
+        layer(x)
+        change()
+        torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.bias)
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        layer(torch.randn(3, 7))
+
+
 BERT_LIKE = {  # how to make the config, and how many modules take the short way as BERT's `Intermediate` and `Output`
     "bert": (FAMILIES["bert"], 3, 6),
     "roberta": (lambda: transformers.RobertaConfig(pad_token_id=0, **SMALL), 3, 6),

@@ -175,13 +175,13 @@ def test_labels_are_a_logistic_regression_each_and_share_the_C_of_the_highest_f1
 
 # Tasks end to end.
 
-WORDS = [f"w{k}" for k in range(200)]
+WORDS = [f"w{k}" for k in range(300)]
 
 
 @pytest.fixture(scope="module")
 def rows():
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(WORDS, size=rng.integers(6, 12), replace=False)) for _ in range(700)]
+    texts = [" ".join(rng.choice(WORDS, size=rng.integers(10, 18), replace=False)) for _ in range(900)]
     encoder = ToyEncoder()
     state = np.stack([encoder_mean(encoder, text) for text in texts])
     return texts, state, rng

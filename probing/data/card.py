@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from probing.data.labels import KINDS, counts_of
 from probing.data.readers.files import read_text
 from probing.data.readers.formats import FORMATS
 from probing.errors import DataError, did_you_mean
@@ -42,6 +41,8 @@ CARD_FIELDS = {
 }
 MAIN = {"classification": ("accuracy", "auroc"), "regression": ("r2",), "multilabel": ("sample_f1",)}
 """Kind of labels -> the metrics that a card may name, the default first."""
+
+KINDS = tuple(MAIN)
 
 _KINDS = {
     "ordered": (bool, "true or false"),
@@ -156,6 +157,8 @@ def data_card(task: Task) -> dict[str, Any]:
             f"{sizes['test']} others report (test); train is the first fold's"
         )
         return first | {"sha256": task.sha256, "n": sizes, "folds": len(task.folds), "notes": [note, *first["notes"]]}
+    from probing.data.labels import counts_of  # with numpy, which a mistyped command does not wait for
+
     facts = counts_of({s: split.labels for s, split in task.splits.items()}, task.classes)
     forms = {s: set(split.forms) for s, split in task.splits.items()}
     overlaps = {f"{a}/{b}": len(forms[a] & forms[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}

@@ -15,8 +15,6 @@ import numpy as np
 from probing.errors import DataError, did_you_mean
 from probing.types import Labels, Targets
 
-KINDS = ("classification", "regression", "multilabel")
-
 Place = Callable[[str, int], str]
 """Names row i of a split in error messages."""
 

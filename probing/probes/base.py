@@ -118,7 +118,7 @@ class ProbeProtocol(Protocol):
 
 
 def kinds_of(protocol: ProbeProtocol) -> tuple[str, ...]:
-    """Return the kinds of labels (`probing.data.labels.KINDS`) that the protocol fits; classes unless it says otherwise."""
+    """Return the kinds of labels (`probing.data.card.KINDS`) that the protocol fits; classes unless it says otherwise."""
     return tuple(getattr(protocol, "kinds", ("classification",)))
 
 
@@ -147,7 +147,7 @@ def label(protocol: ProbeProtocol) -> str:
     preset = config.read("probe", protocol.name)
     options: Any = protocol
     values = {option.name: getattr(protocol, option.name) for option in fields(options)}
-    changed = [f"{name}={value}".replace(" ", "") for name, value in values.items() if value != preset[name]]
+    changed = [f"{name}={value}".replace(" ", "") for name, value in values.items() if name not in preset or value != preset[name]]
     return protocol.name + (f"[{','.join(changed)}]" if changed else "")
 
 

@@ -33,7 +33,7 @@ WITHIN = 0.8
 class Ridge:
     """Ridge regression on the labels -1 and 1: a cheap probe, for which dev chooses the layer only."""
 
-    name: str = "ridge"
+    name: str = "ridge-classifier"
     penalty: float = 1.0
     features: list[str] = field(default_factory=list)
 

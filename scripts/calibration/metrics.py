@@ -80,8 +80,8 @@ def null(
         n, texts = sum(sizes), [f"s{row}" for row in range(sum(sizes))]
         source = np.concatenate([np.arange(n - sizes[2]), n - sizes[2] + np.arange(sizes[2]) // size])
         latent = shared(rng, source, 4, size)
-        along = rng.standard_normal((LAYERS, 4, d))
-        along *= separation / np.linalg.norm(along, axis=2, keepdims=True)
+        # orthogonal, so that no layer is better by the angles between its directions
+        along = separation * np.linalg.qr(rng.standard_normal((LAYERS, d, 4)))[0].transpose(0, 2, 1)
         common = np.sqrt(0.3) * shared(rng, source, d, size)
         noise = common + np.sqrt(0.7) * np.stack([shared(rng, source, d, size) for _ in range(LAYERS)])
         encoder = Planted((noise + latent @ along).astype(np.float32), texts, context_free=static)
@@ -130,8 +130,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     lines, spent = [], 0.0
-    for about, runs, options in SETTINGS:
-        runs = max(1, round(args.share * runs))
+    for seed, (about, runs, options) in enumerate(SETTINGS):
+        runs, options = max(1, round(args.share * runs)), {**options, "seed": seed}
         counts, seconds = kept(args.scratch, f"metrics {about}", runs, lambda r=runs, o=options: null(runs=r, **o))
         spent += seconds
         statements = [("separated layers", ERROR, counts["separated"])]

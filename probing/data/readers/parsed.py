@@ -42,14 +42,14 @@ class Node:
 
     def leaves(self) -> list[Node]:
         """The tag nodes, from left to right."""
-        found, left = [], [self]
+        tags, left = [], [self]
         while left:
             node = left.pop()
             if node.children:
                 left.extend(reversed(node.children))
             else:
-                found.append(node)
-        return found
+                tags.append(node)
+        return tags
 
     def __str__(self) -> str:
         return f"({self.label} {self.word if self.word is not None else ' '.join(map(str, self.children))})"

@@ -50,12 +50,22 @@ class _Packed:
 
     def __init__(self, linear: nn.Linear):
         self.weight, self.bias = linear.weight, linear.bias
-        self.packed = lay_out(linear.weight.detach(), ROWS)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        self.state, self.packed = self._now(), lay_out(self.weight.detach(), ROWS)
+
+    def _now(self) -> tuple[int, int]:
+        """Two numbers that change when the weight is written to, or replaced."""
+        return self.weight._version, self.weight.data_ptr()
 
     def __call__(self, x: torch.Tensor, gelu: bool = False) -> torch.Tensor:
-        if x.dtype != torch.float32 or x.requires_grad or not x.numel() or torch.is_autocast_enabled("cpu"):
+        usual = x.dtype == torch.float32 and not x.requires_grad and x.numel() and x.shape[-1] == self.weight.shape[1]
+        if not usual or torch.is_autocast_enabled("cpu"):
             out = functional.linear(x, self.weight, self.bias)
             return functional.gelu(out) if gelu else out
+        if self._now() != self.state:  # RWKV rescales its weights in the first pass
+            self._lay_out()
         return product(x, self.packed, self.bias, gelu)
 
 
