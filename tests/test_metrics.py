@@ -175,16 +175,17 @@ def test_labels_are_a_logistic_regression_each_and_share_the_C_of_the_highest_f1
 
 # Tasks end to end.
 
-WORDS = [f"w{k}" for k in range(300)]
+KEYS, WORDS = [f"key{k}" for k in range(30)], [f"w{k}" for k in range(120)]
+"""Every sentence has one of the keys, so that a word control has deciding words."""
 
 
 @pytest.fixture(scope="module")
 def rows():
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(WORDS, size=rng.integers(10, 18), replace=False)) for _ in range(900)]
+    texts = [" ".join([rng.choice(KEYS), *rng.choice(WORDS, rng.integers(5, 11), replace=False)]) for _ in range(700)]
     encoder = ToyEncoder()
     state = np.stack([encoder_mean(encoder, text) for text in texts])
-    return texts, state, rng
+    return texts, (state - state.mean(0)) / state.std(0), rng
 
 
 def encoder_mean(encoder, text):
@@ -195,8 +196,7 @@ def encoder_mean(encoder, text):
 
 @pytest.fixture(scope="module")
 def table(rows, tmp_path_factory):
-    texts, state, rng = rows
-    z = (state - state.mean(0)) / state.std(0)
+    texts, z, rng = rows
     numbers = (z[:, 0] + 0.5 * rng.normal(size=len(z))).round(3).tolist()
     sets = [[f"l{k}" for k in range(3) if row[k] > 0.3] for row in z + 0.3 * rng.normal(size=z.shape)]
     rare = ["yes" if v > 1.0 else "no" for v in z[:, 1] + 0.3 * rng.normal(size=len(z))]
@@ -245,8 +245,8 @@ def test_scores_are_those_of_the_recorded_predictions(table):
 
 
 def test_the_key_of_a_cell_says_which_metric_is_the_main_one(rows, tmp_path):
-    texts, state, _ = rows
-    labels, quiet = (state[:, 0] > 0).tolist(), {"store": tmp_path / "s", "poolings": "mean", "floors": "length", "controls": ()}
+    texts, z, _ = rows
+    labels, quiet = (z[:, 0] > 0).tolist(), {"store": tmp_path / "s", "poolings": "mean", "floors": "length", "controls": ()}
     main, beside, plain = (
         evaluate(Task.from_lists(texts, labels, metric=metric), ToyEncoder(), layers=1, metrics=names, **quiet)
         for metric, names in (("auroc", ()), (None, "auroc"), (None, ()))
@@ -287,17 +287,17 @@ def test_the_report_names_the_metric_of_each_task(table, tmp_path):
 
 @pytest.mark.parametrize("probe", [KNeighborsClassifier(), MultiOutputClassifier(LinearSVC())], ids=["kNN", "multi-output"])
 def test_scikit_learns_classifiers_fit_sets(rows, probe, tmp_path):
-    texts, state, _ = rows
-    sets = [[f"l{k}" for k in range(2) if row[k] > 0] for row in state]
+    texts, z, _ = rows
+    sets = [[f"l{k}" for k in range(2) if row[k] > 0] for row in z]
     task = Task.from_lists(texts, sets, kind="multilabel")
     best = evaluate(task, ToyEncoder(), store=tmp_path / "s", probe=probe, poolings="mean", floors="majority", controls=()).best()
     assert best.metric[0] == "sample_f1" and best.score[0] > 0.7
 
 
 def test_scikit_learns_regressors_fit_numbers_and_other_probes_say_what_they_fit(rows, tmp_path):
-    texts, state, _ = rows
-    numbers = Task.from_lists(texts, state[:, 0].tolist(), kind="regression")
-    classes = Task.from_lists(texts, (state[:, 0] > 0).tolist())
+    texts, z, _ = rows
+    numbers = Task.from_lists(texts, z[:, 0].tolist(), kind="regression")
+    classes = Task.from_lists(texts, (z[:, 0] > 0).tolist())
     quiet = {"store": tmp_path / "s", "poolings": "mean", "floors": (), "controls": ()}
     best = evaluate(numbers, ToyEncoder(), probe=LinearSVR(max_iter=10_000), **quiet).best()
     assert best.metric[0] == "r2" and best.score[0] > 0.9
@@ -310,8 +310,8 @@ def test_scikit_learns_regressors_fit_numbers_and_other_probes_say_what_they_fit
 def test_a_probe_without_scores_fails_the_cell_in_one_sentence(rows, tmp_path):
     from sklearn.neighbors import NearestCentroid
 
-    texts, state, _ = rows
-    task = Task.from_lists(texts, (state[:, 0] > 0).tolist(), metric="auroc")
+    texts, z, _ = rows
+    task = Task.from_lists(texts, (z[:, 0] > 0).tolist(), metric="auroc")
 
     class Mute(NearestCentroid):
         decision_function = predict_proba = None
@@ -408,9 +408,9 @@ def test_strata_keep_the_shares_of_numbers_and_of_rare_labels(rows):
 
 
 def test_a_card_of_numbers_and_metrics_on_the_command_line(rows, tmp_path):
-    texts, state, _ = rows
+    texts, z, _ = rows
     codes = ["tr"] * 400 + ["va"] * 100 + ["te"] * 100
-    for name, labels in (("depth", state[:, 0].round(4)), ("sign", (state[:, 1] > 0).astype(int))):
+    for name, labels in (("depth", z[:, 0].round(4)), ("sign", (z[:, 1] > 0).astype(int))):
         content = "".join(f"{c}\t{y}\t{t}\n" for c, y, t in zip(codes, labels, texts, strict=False))
         (tmp_path / f"{name}.txt").write_text(content)
         extra = "kind: regression" if name == "depth" else "metric: auroc"
