@@ -33,9 +33,11 @@ from probing.evaluation import metrics
 from probing.evaluation.formulas import Outcome
 from probing.evaluation.metrics import OTHER
 from probing.evaluation.paired_tests import compare
-from probing.evaluation.statistics import standard_error
-from probing.probes.base import SplitFeatures, SplitLabels
-from probing.probes.floors import best_set, constant, set_f1, shown_as
+from probing.evaluation.statistics import degrees, standard_error
+from probing.evaluation.table import merge
+from probing.probes.base import SplitFeatures, SplitLabels, set_f1
+from probing.probes.fitted import Linear, Scored, class_scores
+from probing.probes.floors import best_set, constant, shown_as
 from probing.probes.other import LabelsPath, RidgePath
 
 CLASSES, NUMBERS, SETS = (OTHER[kind] for kind in ("classification", "regression", "multilabel"))
@@ -115,14 +117,19 @@ def test_values_by_item_have_the_metric_as_their_mean_and_its_influence_as_their
 
 
 def test_the_test_of_two_scores_is_a_paired_t_test_and_of_truth_values_stays_mcnemars():
-    from scipy.stats import ttest_rel
+    from scipy.stats import t, ttest_rel
 
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 50)) + [[0.3], [0.0]]
     interval, p = compare(a, b)
-    expected = ttest_rel(a, b)
-    assert p == pytest.approx(expected.pvalue, rel=1e-6)
-    assert (interval.lower, interval.upper) == pytest.approx(expected.confidence_interval(0.95))
+    d = a - b
+    kurtosis = 50 * ((d - d.mean()) ** 4).sum() / ((d - d.mean()) ** 2).sum() ** 2
+    free = min(49.0, 100 / (kurtosis - 1))
+    assert degrees(d) == pytest.approx(free)
+    assert p == pytest.approx(2 * t.sf(abs(ttest_rel(a, b).statistic), free), rel=1e-6)
+    half = t.ppf(0.975, free) * d.std(ddof=1) / np.sqrt(50)
+    assert (interval.lower, interval.upper) == pytest.approx((d.mean() - half, d.mean() + half))
+    assert degrees(np.r_[np.zeros(99), 1.0]) == pytest.approx(2.06, abs=0.05), "one value holds the variance"
     assert compare(a, a)[1] == 1.0
     assert compare([1, 1, 1, 0], [0, 0, 0, 1])[1] == pytest.approx(0.625), "exact McNemar: 2 (1 + 4) / 16"
 
@@ -307,6 +314,98 @@ def test_scikit_learns_regressors_fit_numbers_and_other_probes_say_what_they_fit
         evaluate(numbers, ToyEncoder(), probe="senteval", **quiet)
 
 
+def test_tasks_of_the_same_rows_and_other_metrics_share_no_cell(rows, tmp_path):
+    texts, z, _ = rows
+    labels, quiet = (z[:, 0] > 0).tolist(), {"store": tmp_path / "s", "poolings": "mean", "floors": "majority", "controls": ()}
+    tasks = [Task.from_lists(texts, labels, name=metric, metric=metric) for metric in ("auroc", "accuracy")]
+    table = evaluate(tasks, ToyEncoder(), **quiet)
+    assert table.best().metric.tolist() == ["auroc", "accuracy"] and table.frame.cell.is_unique
+    assert tasks[1].sha256 == Task.from_lists(texts, labels).sha256 != tasks[0].sha256
+    one, two = (evaluate({"t": task}, ToyEncoder(), **quiet) for task in tasks)
+    with pytest.raises(ConfigError, match="sentences, labels or metrics"):
+        merge([one, two]).check()
+
+
+def test_scores_of_several_classes_are_probabilities_of_each():
+    """Logits of a softmax say nothing of one class alone."""
+    from scipy.special import log_softmax
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import SVC
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    x = rng.normal(size=(300, 2)) + 1.5 * np.stack([y, (y == 1) * 2.0], 1)
+    model = LogisticRegression().fit(x, y)
+    expected = roc_auc_score(y, model.predict_proba(x), multi_class="ovr")
+    linear = Linear(model.coef_, model.intercept_)
+    for one in (model, linear, Scored(linear.decision_function)):
+        value = CLASSES["auroc"].value(Outcome(y, y, 3, None, class_scores(one, x, 3)))
+        assert value == pytest.approx(expected)
+    np.testing.assert_allclose(linear.predict_log_proba(x), log_softmax(model.decision_function(x), axis=1))
+    assert class_scores(SVC().fit(x, y), x, 3).shape == (300, 3)
+    with pytest.raises(ValueError, match="pairs of classes"):
+        class_scores(SVC(decision_function_shape="ovo").fit(x, y), x, 3)
+
+
+def test_a_test_split_that_says_nothing_is_named(rows, tmp_path):
+    texts, z, _ = rows
+    splits = ["train"] * 400 + ["dev"] * 100 + ["test"] * 200
+    quiet = {"store": tmp_path / "s", "poolings": "mean", "layers": 1, "floors": (), "controls": ()}
+    constant = Task.from_lists(texts, [*z[:500, 0], *[0.1] * 200], splits, kind="regression")
+    assert evaluate(constant, ToyEncoder(), **quiet).frame.error.tolist() == [
+        "R² is not defined on test: its labels are all the same"
+    ]
+    grouped = Task.from_lists(texts, z[:, 0].tolist(), splits, kind="regression", groups=[min(k, 500) for k in range(700)])
+    row = evaluate(grouped, ToyEncoder(), **quiet).frame.iloc[0]
+    assert row.r2 > 0.5 and np.isnan(row.r2_low), "one group has no variance"
+    few = ["rare" if k % 100 == 0 else "often" for k in range(700)]
+    with pytest.raises(ConfigError, match="needs 10 dev and test sentences of each class, its smallest has 1"):
+        evaluate(Task.from_lists(texts, few, splits, metric="auroc"), ToyEncoder(), **quiet)
+
+
+def test_few_positive_items_count_as_few():
+    rng = np.random.default_rng(0)
+    gold = np.r_[np.ones(12, int), np.zeros(800, int)]
+    covered, apart = 0, 0
+    for _ in range(300):
+        a, b = (Outcome(gold, gold, 2, None, np.stack([np.zeros(812), rng.normal(size=812)], 1)) for _ in range(2))
+        interval = CLASSES["auroc"](a)
+        covered += interval.lower <= 0.5 <= interval.upper
+        apart += compare(CLASSES["auroc"].by_item(a), CLASSES["auroc"].by_item(b))[1] < 0.05
+    assert covered >= 276 and apart <= 27, "95 % of 300 less three standard errors, and likewise 5 %"
+
+
+def test_an_array_of_0_and_1_is_a_set_of_the_numbers_of_its_columns(rows, tmp_path):
+    texts, z, _ = rows
+    matrix = (z[:, :3] > 0).astype(int)
+    task = Task.from_lists(texts, matrix, kind="multilabel")
+    assert task.classes == ("0", "1", "2")
+    assert task.sha256 == Task.from_lists(texts, [np.flatnonzero(row).tolist() for row in matrix], kind="multilabel").sha256
+
+
+def test_own_controls_draw_numbers_and_own_floors_are_named_where_they_do_not_apply(rows, tmp_path, caplog):
+    import probing
+    from probing.evaluation import register
+
+    texts, z, _ = rows
+    numbers = Task.from_lists(texts, z[:, 0].tolist(), name="numbers", kind="regression")
+    try:
+        probing.register_control("reversed")(lambda task, rng: [split.labels[::-1] for split in task.splits.values()])
+        probing.register_floor("first")(lambda task: (np.zeros(len(task.dev)), np.zeros(len(task.test))))
+        table = evaluate(
+            numbers,
+            ToyEncoder(),
+            store=tmp_path / "s",
+            poolings="mean",
+            layers=1,
+            floors=["first", "majority"],
+            controls="reversed",
+        )
+    finally:
+        register.unregister()
+    assert table.best().control_reversed[0] < 0.3 and table.floors().columns.tolist() == ["mean"]
+
+
 def test_a_probe_without_scores_fails_the_cell_in_one_sentence(rows, tmp_path):
     from sklearn.neighbors import NearestCentroid
 
@@ -314,7 +413,7 @@ def test_a_probe_without_scores_fails_the_cell_in_one_sentence(rows, tmp_path):
     task = Task.from_lists(texts, (z[:, 0] > 0).tolist(), metric="auroc")
 
     class Mute(NearestCentroid):
-        decision_function = predict_proba = None
+        decision_function = predict_proba = predict_log_proba = None
 
     table = evaluate(task, ToyEncoder(), store=tmp_path / "s", probe=Mute(), poolings="mean", floors=(), controls=())
     assert table.frame.error.str.contains("has no decision_function and no predict_proba").all()
@@ -362,9 +461,10 @@ def test_labels_that_are_not_of_their_kind_are_named(rows):
         (dict(kind="regression"), [2.0] * 40, "one number only"),
         (dict(kind="multilabel"), [3] * 40, "takes a list of labels"),
         (dict(kind="multilabel"), [["a"]] * 40, "two or more"),
-        (dict(), [0.5, 1.5] * 20, "kind=regression: numbers"),
+        (dict(), [0.5, 1.5] * 20, "if labels are numbers, say kind: regression"),
         (dict(), [["a"], ["b"]] * 20, "kind=multilabel: lists"),
         (dict(kind="numbers"), [1, 2] * 20, "kind='numbers' is unknown"),
+        (dict(kind="regression"), [1e200, 1.0] * 20, "finite numbers"),
         (dict(metric="f2"), [1, 2] * 20, r"not chosen by the metric 'f2' \(allowed: accuracy, auroc\)"),
         (dict(kind="regression", ordered=True), [1, 2] * 20, "ordered is for classes"),
         (dict(ordered=True), ["low", "high"] * 20, "ordered labels must be numbers, or be listed"),

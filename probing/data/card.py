@@ -197,6 +197,7 @@ def data_card(task: Task) -> dict[str, Any]:
         "sha256": task.sha256,
         "train_size": task.train_size,
         "n": {s: len(split) for s, split in task.splits.items()},
+        **({} if task.kind == "classification" else {"kind": task.kind}),
         "n_groups": {s: split.n_groups for s, split in task.splits.items()},
         "groups_from": task.groups_from,
         "tokens": {

@@ -49,7 +49,7 @@ def arrays_of(
         for i, names in enumerate(own):
             for name in names:
                 if name not in index:
-                    near = did_you_mean(name, classes)
+                    near = _KIND if kind == "classification" and _has_decimals(name) else did_you_mean(name, classes)
                     raise DataError(f"{place(split, i)}: label {name!r} of the {split} split does not occur in train{near}")
     if kind == "multilabel":
         return classes, {s: np.array([[k in own for k in classes] for own in map(set, rows)], np.int64) for s, rows in sets.items()}
@@ -76,6 +76,16 @@ def _classes(names: set[str], card: Mapping[str, Any], where: str) -> tuple[str,
         ) from None
 
 
+_KIND = "; if labels are numbers, say kind: regression (in Python Task.from_lists(…, kind='regression'))"
+
+
+def _has_decimals(name: str) -> bool:
+    try:
+        return not float(name).is_integer()
+    except (ValueError, OverflowError):
+        return False
+
+
 def label_text(label: Any, place: Place, split: str, i: int) -> str:
     """A label as the name of its class: text as it is, whole numbers and truth values in digits and words.
 
@@ -90,9 +100,7 @@ def label_text(label: Any, place: Place, split: str, i: int) -> str:
     elif isinstance(label, float | np.floating) and label == label:
         if float(label).is_integer():
             return str(int(label))
-        raise DataError(
-            f"{place(split, i)}: the label is {label}, but classes are text or whole numbers (kind=regression: numbers)"
-        )
+        raise DataError(f"{place(split, i)}: the label is {label}, but classes are text or whole numbers{_KIND}")
     elif label is not None and not isinstance(label, float | np.floating):
         more = " (kind=multilabel: lists)" if isinstance(label, list | tuple | set | frozenset | np.ndarray) else ""
         raise DataError(f"{place(split, i)}: the label is {label!r}, but classes are text or whole numbers{more}")
@@ -106,7 +114,7 @@ def _number(label: Any, place: Place, split: str, i: int) -> float:
         number = float(label)
     except (TypeError, ValueError):
         raise DataError(f"{place(split, i)}: the label is {label!r}, but kind=regression takes numbers") from None
-    if not np.isfinite(number):
+    if not abs(number) < 1e100:
         raise DataError(
             f"{place(split, i)}: the label is {label!r}; kind=regression takes finite numbers: remove the row or mend it"
         )
@@ -114,6 +122,8 @@ def _number(label: Any, place: Place, split: str, i: int) -> float:
 
 
 def _names(label: Any, place: Place, split: str, i: int) -> tuple[str, ...]:
+    if isinstance(label, np.ndarray) and label.ndim == 1 and label.dtype.kind in "biuf" and np.isin(label, (0, 1)).all():
+        return tuple(str(k) for k in np.flatnonzero(label))  # a row of scikit-learn's form, a column of 0 and 1 for each label
     if isinstance(label, str):
         label = [part.strip() for part in label.split("|") if part.strip()]
     if not isinstance(label, list | tuple | set | frozenset | np.ndarray):

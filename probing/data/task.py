@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from probing.data import draws
-from probing.data.card import data_card
+from probing.data.card import MAIN, data_card
 from probing.data.labels import strata
 from probing.errors import DataError
 from probing.types import Labels
@@ -149,13 +149,16 @@ class Task:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all that a probe can see: classes, sentences with labels by split and fold, and groups of test if it has any."""
-        groups = {} if self.test.groups is None else {"groups": self.test.groups}
+        """Hash of all that a probe can see: classes, sentences with labels by split and fold, and groups of test if it has any; and
+        of what its scores depend on: kind, main metric and order, where they are not the usual ones.
+        """
+        groups: dict[str, Any] = {} if self.test.groups is None else {"groups": self.test.groups}
+        usual = {"kind": ("classification", None), "metric": (MAIN[self.kind][0], None), "ordered": (False, None)}
+        groups |= {name: value for name in usual if (value := self.card.get(name)) not in usual[name]}
         if self.folds:
             return _sha256({"folds": [fold.sha256 for fold in self.folds]} | groups)
         splits = {name: [split.labels.tolist(), split.texts] for name, split in self.splits.items()}
-        kind = {} if self.kind == "classification" else {"kind": self.kind}
-        return _sha256({"classes": self.classes, "splits": splits} | groups | kind)
+        return _sha256({"classes": self.classes, "splits": splits} | groups)
 
     @cached_property
     def test_sha256(self) -> str:
@@ -196,7 +199,11 @@ class Task:
                 raise DataError(
                     f"train_size={train_size} is below the {len(self.classes)} classes of {self.name}: every class needs a sentence"
                 )
-            rows = draws.share(self.train.strata, train_size, np.random.default_rng(seed))
+            rng = np.random.default_rng(seed)
+            if self.kind == "classification":
+                rows = draws.share(self.train.labels, train_size, rng)
+            else:
+                rows = draws.spread(self.train.strata, rng)[:train_size].tolist()
             drawn = {"train": self.train.take(rows), "train_size": train_size}
         for stream, (name, size) in enumerate((("dev", dev_size), ("test", test_size)), start=1):
             split = self.splits[name]

@@ -138,6 +138,8 @@ def search(
 ) -> Flash:
     """Run the rounds, without floors and controls of `request`: the caller plans these on the samples that are returned."""
     check(precision, request)
+    for task in tasks:
+        task.need_classes("flash")
     [seed] = request.seeds
     bare = replace(request, floors=(), controls=())
     n, records, largest = START, list[dict[str, Any]](), max((len(task.train) for task in tasks), default=0)
@@ -160,7 +162,7 @@ def search(
             return Flash(answers, pd.DataFrame(records), samples, table)
         factor = 2.0 if previous is None or current.growth <= 1 else min(2.0, max(1.1, 1.05 * current.growth))
         n, previous = math.ceil(factor * n), current
-    raise AssertionError("samples that grow reach the whole")  # 1.1^99 is 12,527
+    raise AssertionError("1.1^99 is 12,527: samples that grow reach the whole")
 
 
 def check(precision: Any, request: Request) -> None:
@@ -172,9 +174,8 @@ def check(precision: Any, request: Request) -> None:
     if request.resample:
         raise ConfigError(f"precision={precision:g} cross-validates its samples: set resample=null, or precision=null")
     if request.train_size is not None:
-        raise ConfigError(
-            f"precision={precision:g} finds the sizes itself: leave out data.train_size={request.train_size}, or set precision=null"
-        )
+        size = f"data.train_size={request.train_size}"
+        raise ConfigError(f"precision={precision:g} finds the sizes itself: leave out {size}, or set precision=null")
 
 
 def sample(task: Task, n: int, seed: int) -> Task:

@@ -14,7 +14,7 @@ from probing.evaluation.comparisons import KEYS, cells_of, dev_first, families, 
 from probing.evaluation.metrics import of_constant
 from probing.evaluation.paired_tests import DEPENDENCE, holm, smallest_difference
 from probing.evaluation.rows import IDENTITY, probe_metrics
-from probing.evaluation.statistics import mean_accuracy, mean_score, n_units, standard_error
+from probing.evaluation.statistics import degrees, mean_accuracy, mean_score, standard_error
 from probing.types import Estimate
 
 if TYPE_CHECKING:
@@ -110,12 +110,13 @@ def shown(lines: pd.DataFrame) -> pd.DataFrame:
     text = lines[["paper_name", "encoder", "probe", "layer", "pooling", *mixed]].rename(columns={"paper_name": "task"})
     names = [f"{'score' if mixed else 'accuracy'}{end}" for end in _ENDS]
     names += ["majority", *(["selectivity"] if "selectivity" in lines else [])]
+    lines = lines.assign(majority=lines.majority.where(lines.metric.isin(["", "accuracy"])))
     return text.join(100 * lines[names].astype(float)).assign(**{"above every floor": beats})
 
 
 def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
     """For each line of `best` the p-value of the probe of permuted labels being no better than a constant, Holm over the lines: of
-    classes the one-sided exact binomial test of the hits of all seeds against the majority rate; of other labels the one-sided t
+    accuracy the one-sided exact binomial test of the hits of all seeds against the majority rate; of other metrics the one-sided t
     test, over items or groups, against the best constant of test. NaN without this control or predictions."""
     p = np.full(len(best), np.nan)
     for at, line in enumerate(best.itertuples()):
@@ -124,14 +125,14 @@ def _leaks(table: ResultTable, best: pd.DataFrame) -> np.ndarray:
         if table.predictions is None or not len(rows):
             continue
         pairs = [table.predictions(cell) for cell in rows.cell]
-        if pairs[0][0].ndim == 1 and pairs[0][0].dtype.kind in "iu":
+        if line.metric == "accuracy":
             hits, n = sum(int((a == b).sum()) for a, b in pairs), sum(len(gold) for gold, _ in pairs)
             p[at] = binomtest(hits, n, np.bincount(pairs[0][0]).max() / len(pairs[0][0]), alternative="greater").pvalue
             continue
         above = [table.by_item(cell) - of_constant(gold) for cell, (gold, _) in zip(rows.cell, pairs, strict=True)]
         mean, groups = np.mean(above, axis=0), table.groups(rows.cell.iloc[0])
         error = standard_error(mean, groups)
-        p[at] = t.sf(mean.mean() / error, n_units(len(mean), groups) - 1) if 0 < error < np.inf else 1.0
+        p[at] = t.sf(mean.mean() / error, degrees(mean, groups)) if 0 < error < np.inf else 1.0
     measured = ~np.isnan(p)
     p[measured] = holm(p[measured])
     return p
@@ -237,12 +238,12 @@ def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float, over: str)
         dependence = 1.0 if pd.isna(first.n_folds) else DEPENDENCE
         shown = smallest_difference(int(first.n_test), float(discordance), 2 * norm.sf(norm.isf(level / 2) * dependence))
     elif "seeds" not in over and len(others):
-        degrees = int(first.n_groups if pd.notna(first.n_groups) else first.n_test) - 1
+        free = int(first.n_groups if pd.notna(first.n_groups) else first.n_test) - 1
         shown = np.inf
         t_test = "halves" in over or first.metric != "accuracy"
-        if degrees > 0 and (t_test or 2.0**-degrees <= level):  # the least p-value of the sign-flip test
-            error = (others.difference_high - others.difference_low).median() / 2 / t.isf(0.025, degrees)
-            shown = float(error * (t.isf(level / 2, degrees) + t.isf(0.2, degrees)))
+        if free > 0 and (t_test or 2.0**-free <= level):  # the least p-value of the sign-flip test
+            error = (others.difference_high - others.difference_low).median() / 2 / t.isf(0.025, free)
+            shown = float(error * (t.isf(level / 2, free) + t.isf(0.2, free)))
         shown = shown if shown <= 1 else np.inf
     return line | {"n_columns": len(compared), "can_show": shown}
 

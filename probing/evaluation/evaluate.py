@@ -17,7 +17,7 @@ from probing.encoders.base import Encoder
 from probing.encoders.given import as_encoders
 from probing.encoders.pooling import POOLINGS
 from probing.errors import ConfigError, ForeignError, StatesError, foreign
-from probing.evaluation.measure import Cell, Result, reason_of, splits_of
+from probing.evaluation.measure import Cell, Result, as_measures, reason_of, splits_of
 from probing.evaluation.planning import plan
 from probing.evaluation.refit import Refit
 from probing.evaluation.request import Request, many
@@ -81,7 +81,7 @@ def evaluate(
     store, results = stores(store, cells)
     request = Request.of(
         probe, layers, poolings, seeds, controls, floors, train_size=train_size, store_dtype=store.dtype, twins=twins,
-        resample=resample, resamples=resamples, measures=tuple(measures), metrics=many(metrics),
+        resample=resample, resamples=resamples, measures=as_measures(measures), metrics=many(metrics),
     )  # fmt: skip
     planned = plan(as_tasks(tasks, data), as_encoders(encoders), request, store)
     compute(planned, store, results, force)

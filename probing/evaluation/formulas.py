@@ -51,7 +51,9 @@ def auroc_by_item(outcome: Outcome) -> Values:
         own[positive] = (rank[positive] - rankdata(score[positive])) / (n - n_1)
         own[~positive] = 1 - (rank[~positive] - rankdata(score[~positive])) / n_1
         area = own[positive].mean()
-        values.append(area + (own - area) * np.where(positive, n / n_1, n / (n - n_1)))
+        n_0 = n - n_1
+        scale = [n / k * np.sqrt(k / max(1, k - 1)) for k in (n_1, n_0)]  # the variances of DeLong et al. divide by k - 1
+        values.append(area + (own - area) * np.where(positive, *scale))
     return np.mean(values, axis=0) if values else np.full(n, np.nan)
 
 
@@ -100,9 +102,11 @@ def r2(outcome: Outcome) -> float:
 
 def r2_by_item(outcome: Outcome) -> Values:
     """R² = 1 - sum(error²) / sum(deviation²), the deviation from the mean of test; NaN if test has one number only."""
-    error, deviation = (outcome.gold - outcome.predicted) ** 2, (outcome.gold - outcome.gold.mean()) ** 2
-    if not deviation.any():
-        return np.full(len(error), np.nan)
+    gold = outcome.gold
+    if gold.max() == gold.min():
+        return np.full(len(gold), np.nan)
+    unit = np.abs(gold - gold.mean()).max()  # squares of very small or large numbers are none
+    error, deviation = ((gold - outcome.predicted) / unit) ** 2, ((gold - gold.mean()) / unit) ** 2
     share = error.sum() / deviation.sum()
     return 1 - share - (error - share * deviation) / deviation.mean()
 

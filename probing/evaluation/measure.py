@@ -106,6 +106,17 @@ def load_measures(targets: Sequence[str]) -> tuple[Measure, ...]:
     return tuple(measures)
 
 
+def as_measures(given: Any) -> tuple[Measure, ...]:
+    """Measures as people have them in Python: objects, and names of files; ConfigError for anything else."""
+    many = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    measures: list[Measure] = []
+    for one in many:
+        if not isinstance(one, str) and not callable(getattr(one, "cells", None)):
+            raise ConfigError(f"measures: {type(one).__name__} was given; allowed: an object of a LayerMeasure, or FILE.py")
+        measures += load_measures([one]) if isinstance(one, str) else [one]
+    return tuple(measures)
+
+
 def row_of(task: Task, role: str, **more: Any) -> Row:
     majority = constant_score(task.test.labels, constant(task))
     return Row(

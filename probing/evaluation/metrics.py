@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 from scipy.stats import t
 
 from probing.data.card import MAIN, main_metric
@@ -37,7 +38,7 @@ from probing.evaluation.formulas import (
     sample_f1,
     spearman,
 )
-from probing.evaluation.statistics import METRICS, n_units, percentile, standard_error, wilson
+from probing.evaluation.statistics import METRICS, degrees, n_units, percentile, standard_error, wilson
 from probing.probes.base import agreement, set_f1
 from probing.probes.floors import best_set
 from probing.types import Estimate, Labels, Targets, Values
@@ -68,8 +69,11 @@ class Metric:
             return Estimate(np.nan, np.nan, np.nan)
         if self.by_item is None or self.interval is None:
             return bootstrap(self.value, outcome)
-        lower, upper = self.interval(value, standard_error(self.by_item(outcome), outcome.groups), m)
-        return Estimate(value, lower, upper)
+        if m < 2:
+            return Estimate(value, np.nan, np.nan)
+        values = self.by_item(outcome)
+        reach = t.ppf(0.975, degrees(values, outcome.groups)) * standard_error(values, outcome.groups)
+        return Estimate(value, *self.interval(value, float(reach), m))
 
 
 def bootstrap(value: Callable[[Outcome], float], outcome: Outcome, draws: int = DRAWS) -> Estimate:
@@ -89,23 +93,20 @@ def resampled(n: int, groups: Labels | None, draws: int) -> list[np.ndarray]:
     return [np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))]) for _ in range(draws)]
 
 
-def _on_logit(value: float, error: float, m: int) -> tuple[float, float]:
-    """Bounds of a score from 0 to 1: a t interval of its logit; Wilson's of m units where all have the same value."""
-    if m < 2:
-        return 0.0, 1.0
-    if not 0 < value < 1 or not error:
+def _on_logit(value: float, reach: float, m: int) -> tuple[float, float]:
+    """Bounds of a score from 0 to 1: a t interval of its logit (`reach`: half its width before that); Wilson's of m units where all
+    have the same value."""
+    if not 0 < value < 1 or reach < 1e-9:
         bounds = wilson(value * m, m)
         return bounds.lower, bounds.upper
-    logit, half = np.log(value / (1 - value)), t.ppf(0.975, m - 1) * error / (value * (1 - value))
-    return float(1 / (1 + np.exp(-(logit - half)))), float(1 / (1 + np.exp(-(logit + half))))
+    logit, half = np.log(value / (1 - value)), reach / (value * (1 - value))
+    return float(expit(logit - half)), float(expit(logit + half))
 
 
-def _on_log(value: float, error: float, m: int) -> tuple[float, float]:
+def _on_log(value: float, reach: float, m: int) -> tuple[float, float]:
     """Bounds of R²: a t interval of the logarithm of 1 - R², the share of the variance that is left."""
-    if m < 2:
-        return -np.inf, 1.0
     left = max(1 - value, 1e-12)
-    factor = np.exp(t.ppf(0.975, m - 1) * error / left)
+    factor = np.exp(min(reach / left, 100.0))
     return float(1 - left * factor), float(1 - left / factor)
 
 
@@ -160,8 +161,11 @@ def check(names: Sequence[str]) -> None:
     """Raise a `ConfigError` for a name that `metrics` cannot have."""
     for name in names:
         if name not in ASKED:
-            hint = " (it is always reported)" if name in METRICS or name in NAMES else did_you_mean(name, ASKED)
-            raise ConfigError(f"metrics={name!r} is unknown{hint} (allowed: {', '.join(ASKED)})")
+            if name in METRICS or name in NAMES:
+                raise ConfigError(
+                    f"metrics={name!r}: it is reported of itself where it is defined (to ask for: {', '.join(ASKED)})"
+                )
+            raise ConfigError(f"metrics={name!r} is unknown{did_you_mean(name, ASKED)} (allowed: {', '.join(ASKED)})")
 
 
 def chosen(task: Task, names: Sequence[str]) -> dict[str, Metric]:
@@ -208,8 +212,8 @@ def by_item(name: str, items: Mapping[str, Any]) -> Values:
 
 
 def of_constant(gold: Targets) -> Values:
-    """The values by item of the main metric, for the constant prediction that is best on these very labels, (n,): of numbers the
-    mean, whose R² is 0; of sets the best of those that hold the most frequent labels."""
+    """The values by item of a main metric other than accuracy, for the constant prediction that is best on these very labels, (n,):
+    AUROC 1/2; of numbers the mean, whose R² is 0; of sets the best of those that hold the most frequent labels."""
     if gold.ndim == 1:
-        return np.zeros(len(gold))
+        return np.full(len(gold), 0.0 if gold.dtype.kind == "f" else 0.5)
     return set_f1(gold, np.broadcast_to(best_set(gold), gold.shape))

@@ -18,6 +18,7 @@ from scipy.optimize import brentq
 from scipy.stats import binom, norm, t, wilcoxon
 
 from probing.evaluation.statistics import beyond_items, mean_ci, median_ci, n_units, standard_error
+from probing.evaluation.statistics import degrees as degrees_of
 from probing.types import Estimate, Labels
 
 DEPENDENCE = 1.25
@@ -88,7 +89,8 @@ def compare(
         return Estimate(value, -furthest, furthest), 1.0
     beyond = beyond_items(d.mean(1), halves)
     over_items = dependence**2 * (standard_error(d.mean(0), groups) ** 2 + right / n**2)
-    variances, degrees = np.array([(over_items, m - 1), *beyond]).T
+    own = m - 1 if right else degrees_of(d.mean(0), groups)
+    variances, degrees = np.array([(over_items, own), *beyond]).T
 
     def half(level: float) -> float:
         return float(np.sqrt(variances @ t.isf(level / 2, degrees) ** 2))

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
+
+from probing.data.card import main_metric
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
@@ -14,8 +17,10 @@ from probing.evaluation.metrics import chosen
 from probing.evaluation.probe import Probe
 from probing.evaluation.request import Request, measured_encoders
 from probing.evaluation.rows import IDENTITY
+from probing.evaluation.statistics import FEW
 from probing.log import info
 from probing.probes.controls import unsuited
+from probing.probes.floors import FLOORS, shown_as
 from probing.probes.other import for_kind
 from probing.store.results import key_of
 from probing.store.vectors import Store
@@ -47,6 +52,19 @@ def _probe(request: Request, task: Task) -> list[Measure]:
         return []
     if task.folds and (names := [*chosen(task, request.metrics)]) and any(chosen(task, names)[name].reads_scores for name in names):
         raise ConfigError(f"{task.name} is cross-validated: scores of several fits have no common scale for {', '.join(names)}")
+    for name in (name for name in request.floors if name in FLOORS and not shown_as(name, task.kind)):
+        info(f"{task.name}: the floor {name} is not measured: it reads classes")
+    unordered = task.kind == "classification" and not task.card.get("ordered")
+    for name in (name for name in request.metrics if unordered and name not in chosen(task, request.metrics)):
+        info(f"{task.name}: {name} is not measured: its classes have no order (ordered: true)")
+    main = main_metric(task.card)
+    if main == "auroc":
+        smallest = min(int(np.bincount(split.labels, minlength=len(task.classes)).min()) for split in (task.dev, task.test))
+        if smallest < FEW:
+            raise ConfigError(
+                f"{task.name}: metric auroc needs {FEW} dev and test sentences of each class, its smallest has {smallest}: leave "
+                "it out, and report AUROC beside accuracy with metrics=[auroc]"
+            )
     return [Probe(for_kind(request.probe, task.kind, task.name), request.metrics)]
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from probing.errors import ConfigError
 from probing.evaluation.best import interval
 from probing.evaluation.comparisons import halves_of
-from probing.evaluation.metrics import in_words
+from probing.evaluation.metrics import in_words, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FLOOR_STYLES = {"majority": (0, (1, 1)), "length": (0, (4, 2)), "nb-unigram": (0, (6, 2, 1, 2)), "nb-bigram": "-"}
+_OF_NUMBERS = ("mean", "length", "ridge-unigram", "ridge-bigram")
+FLOOR_STYLES |= dict(zip(_OF_NUMBERS, FLOOR_STYLES.values(), strict=True))
+FLOOR_STYLES["constant set"] = FLOOR_STYLES["majority"]
 RC = {"svg.hashsalt": "probing", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "font.family": "DejaVu Sans"}
 
 
@@ -41,9 +44,10 @@ def curves(panel: Axes, table: ResultTable, task: str, probe: str, pooling: str)
             other = by_layer(rows[(rows.role == role) & (rows[column] == encoder) & (rows.control == kind)], "score")
             if len(other):
                 panel.plot(other.index, 100 * other.score, color=colour, ls=style, lw=1, label=f"{encoder}, {name}")
-    for name in floors.columns if task in floors.index else ():
+    for name in floors.columns[floors.loc[task].notna()] if task in floors.index else ():
         panel.axhline(100 * floors.loc[task, name], color="#777777", lw=0.9, ls=FLOOR_STYLES.get(name, "-"), label=name)
-    panel.set_title(rows.paper_name.iloc[0], fontsize=9)
+    mixed = in_words(frame.metric) not in ("accuracy", f"score ({title(rows.metric.iloc[0])})")
+    panel.set_title(rows.paper_name.iloc[0] + (f", {title(rows.metric.iloc[0])}" if mixed else ""), fontsize=9)
     layer_axis(panel)
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from probing.data.card import main_metric
 from probing.data.task import Task
-from probing.errors import ForeignError, ProbingError, foreign
+from probing.errors import DataError, ProbingError, foreign
 from probing.evaluation.folds import FoldData, pooled
 from probing.evaluation.formulas import Outcome
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, row_for, row_of, splits_of
 from probing.evaluation.metrics import VERSION as METRICS_VERSION
-from probing.evaluation.metrics import chosen, main_reads_scores, scores_of, value_on_dev
+from probing.evaluation.metrics import chosen, main_reads_scores, scores_of, title, value_on_dev
 from probing.evaluation.register import floor_version, metrics_in_key
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.rows import Row
@@ -194,8 +194,9 @@ class Probe:
         groups, main = task.test.clusters, main_metric(task.card)
         outcome = Outcome(gold, predicted.labels, len(task.classes), groups, predicted.scores)
         scores = scores_of(task, outcome, self.metrics, {main: float(on_dev)})
-        if not np.isfinite([scores[main].value, on_dev]).all():
-            raise ValueError(f"{main} is not defined: dev or test has one class, or one number, only")
+        for split, value in (("test", scores[main].value), ("dev", on_dev)):
+            if not np.isfinite(value):
+                raise DataError(f"{title(main)} is not defined on {split}: its labels are all the same")
         items = {"gold": gold, "predicted": predicted.labels} | ({} if groups is None else {"groups": groups})
         if main_reads_scores(task):
             items["scores"] = predicted.scores
@@ -212,8 +213,8 @@ class Probe:
                 dev, test = (Predicted.together([one[k] for one in both]) for k in (0, 1))
                 of_dev, gold = (np.concatenate([part.splits[name].labels for part in parts]) for name in ("dev", "test"))
                 scored = self._result(task, gold, test, value_on_dev(task, of_dev, *dev))
-        except ForeignError as error:
-            return str(error)
+        except ProbingError as error:
+            return reason_of(error)
         return replace(scored, details={"seconds": time.perf_counter() - start})
 
     def _read_text(self, row: Row, part: Task) -> tuple[Predicted, Predicted]:

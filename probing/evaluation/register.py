@@ -69,9 +69,12 @@ def register_control(name: str, version: int = 1, unsuited: Callable[[Any], str]
     def add(function: Own) -> Own:
         def labels(task: Any, rng: np.random.Generator) -> list[Labels]:
             with foreign(f"control {name}"):
-                drawn = [np.asarray(one, np.int64) for one in function(task, rng)]
-                sizes = [(len(split),) for split in task.splits.values()]
-                if [one.shape for one in drawn] != sizes or any(((one < 0) | (one >= len(task.classes))).any() for one in drawn):
+                own = [split.labels for split in task.splits.values()]
+                drawn = [np.asarray(one, own[0].dtype) for one in function(task, rng)]
+                sizes, classes = [y.shape for y in own], task.kind == "classification"
+                if [one.shape for one in drawn] != sizes or (
+                    classes and any(((one < 0) | (one >= len(task.classes))).any() for one in drawn)
+                ):
                     shapes = [one.shape for one in drawn]
                     raise ValueError(f"labels must be class indices of the shapes {sizes} for train, dev and test, not {shapes}")
             return drawn

@@ -77,7 +77,9 @@ class Request:
         """A request from a probe, its name or a scikit-learn classifier, and values that are one or many; None: all."""
         protocol = None if probe is None else as_probe(probe)
         layers, poolings = (None if x is None else many(x) for x in (layers, poolings))
-        controls, floors = (all_ if x is None else many(x) for x, all_ in ((controls, tuple(CONTROLS)), (floors, all_floors())))
+        controls, floors = (
+            all_ if x is None or x == "all" else many(x) for x, all_ in ((controls, tuple(CONTROLS)), (floors, all_floors()))
+        )
         return cls(protocol, layers, poolings, many(seeds), controls, floors, **more)
 
     @property

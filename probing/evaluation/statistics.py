@@ -60,6 +60,18 @@ def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
     return float(np.sqrt(len(e) / (len(e) - 1) * (e @ e)) / len(x)) if len(e) > 1 else np.inf
 
 
+def degrees(values: ArrayLike, groups: Labels | None = None) -> float:
+    """Return the degrees of freedom of `standard_error`: 2 m / (kurtosis - 1) of the m values (or group sums), at most m - 1: a few
+    values that hold most of the variance count as few (Satterthwaite 1946)."""
+    x = np.asarray(values, float)
+    e = x - x.mean() if groups is None else np.bincount(groups, x - x.mean())
+    square = float(e @ e)
+    if not square:
+        return max(1.0, len(e) - 1.0)
+    kurtosis = len(e) * float((e**2) @ (e**2)) / square**2
+    return float(np.clip(2 * len(e) / max(kurtosis - 1, 1e-12), 1.0, max(1.0, len(e) - 1.0)))
+
+
 def mean_accuracy(correct: ArrayLike, groups: Labels | None = None, halves: Sequence[float] = (), alpha: float = 0.05) -> Estimate:
     """Return the accuracy (0-1), mean over seeds, with one interval (alpha: of 95 %) over items, seeds and train halves.
 

@@ -141,8 +141,8 @@ class ResultTable:
         drawn = drawn.assign(drawn=drawn.seed.fillna(-1)).groupby(["task", "n_train", "drawn"]).data_sha256.nunique()
         if mixed := sorted(set(drawn.index.get_level_values("task")[drawn > 1])):
             raise ConfigError(
-                f"these rows mix several data sets of one test split ({', '.join(mixed)}: other train or dev sentences or labels): "
-                "make one table per data set"
+                f"these rows mix several data sets of one test split ({', '.join(mixed)}: other train or dev sentences, labels or "
+                "metrics): make one table per data set"
             )
 
     def best(self, alpha: float = 0.05) -> pd.DataFrame:

@@ -125,7 +125,7 @@ def kinds_of(protocol: ProbeProtocol) -> tuple[str, ...]:
 def set_f1(gold: Any, predicted: Any) -> Values:
     """F1 of each set of labels (n, K); 1 where both are empty."""
     size = gold.sum(1) + predicted.sum(1)
-    return np.where(size > 0, 2 * (gold & predicted).sum(1) / np.maximum(size, 1), 1.0)
+    return np.where(size > 0, 2 * (gold * predicted).sum(1) / np.maximum(size, 1), 1.0)
 
 
 def agreement(gold: Any, predicted: Any) -> float:
@@ -136,8 +136,10 @@ def agreement(gold: Any, predicted: Any) -> float:
         return float(set_f1(gold, predicted).mean())
     if gold.dtype.kind != "f":
         return float((predicted == gold).mean())
-    error, deviation = ((gold - predicted) ** 2).sum(), ((gold - gold.mean()) ** 2).sum()
-    return float(1 - error / deviation) if deviation else 1.0 if not error else -np.inf
+    if gold.max() == gold.min():
+        return 1.0 if np.array_equal(gold, predicted) else -np.inf
+    unit = np.abs(gold - gold.mean()).max()  # squares of very small or large numbers are none
+    return float(1 - (((gold - predicted) / unit) ** 2).sum() / (((gold - gold.mean()) / unit) ** 2).sum())
 
 
 def label(protocol: ProbeProtocol) -> str:

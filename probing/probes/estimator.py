@@ -121,14 +121,14 @@ class EstimatorProbe(ColumnProbe):
             model = clone(self._estimator).set_params(**parameters)
             model.set_params(**{name: seed for name, seed in seeds.items() if name in model.get_params()})
             converged = _fitted(model, blocks.train, labels.train)
-            accuracy = agreement(labels.dev, model.predict(blocks.dev))
+            accuracy = agreement(labels.dev, _predicted(model, blocks.dev, labels))
             chosen = _plain(parameters | getattr(model, "best_params_", {}))
             tried.append({**chosen, "dev_accuracy": accuracy, "converged": converged})
             if best is None or accuracy > best[0]["dev_accuracy"]:
                 best = tried[-1], chosen, model
         assert best is not None
         entry, chosen, model = best
-        predicted = np.asarray(model.predict(blocks.test))
+        predicted = _predicted(model, blocks.test, labels)
         return ProbeResult(predicted, entry["dev_accuracy"], chosen, tuple(tried), entry["converged"], model=lambda: model)
 
 
@@ -227,13 +227,25 @@ def _is_seed(name: str) -> bool:
     return name == "random_state" or name.endswith("__random_state")
 
 
+def _predicted(model: Any, x: Any, labels: SplitLabels) -> np.ndarray:
+    """Predictions in the form of the labels; some classifiers of sets give floats."""
+    predicted = np.asarray(model.predict(x))
+    return predicted.astype(np.int64) if np.ndim(labels.train) == 2 else predicted
+
+
 def _fitted(model: Any, x: Any, y: Any) -> bool:
     """Fit the model; return whether it converged, as far as scikit-learn warns. Other warnings are passed on."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(x, y)
+        try:
+            model.fit(x, y)
+        except ValueError as error:
+            if np.ndim(y) == 2 and "1d array" in str(error):
+                hint = "one label a sentence; for sets of labels wrap it: sklearn.multiclass.OneVsRestClassifier"
+                raise ValueError(f"{type(model).__name__} fits {hint}") from None
+            raise
     for one in caught:
         if not issubclass(one.category, ConvergenceWarning):
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import log_softmax
 
 from probing.types import Labels, Values
 
@@ -37,6 +38,11 @@ class Linear:
         scores = np.asarray(x, np.float64) @ self.coef_.T + self.intercept_
         return scores[:, 0] if len(self.coef_) == 1 else scores
 
+    def predict_log_proba(self, x: ArrayLike) -> Values:
+        """Logarithms of the probabilities of the classes, (m, K)."""
+        scores = self.decision_function(x)
+        return log_softmax(np.stack([np.zeros_like(scores), scores], 1) if scores.ndim == 1 else scores, axis=1)
+
     def predict(self, x: ArrayLike) -> Any:
         scores = self.decision_function(x)
         return (scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(1)
@@ -58,12 +64,24 @@ class OfSets(Linear):
 
 
 def class_scores(model: Any, x: Any, n_classes: int) -> Values:
-    """The scores of a fitted classifier, (m, K): its `decision_function`, else its `predict_proba`; minus infinity for
-    a class that it has not seen; ValueError for one that has neither."""
-    ask = getattr(model, "decision_function", None) or getattr(model, "predict_proba", None)
+    """Scores that rank items by each class, (m, K), from a fitted classifier: of two classes its `decision_function`, of more the
+    logarithms of its probabilities, as logits of a softmax say nothing of one class alone; else what it has. Minus infinity for a
+    class that it has not seen.
+
+    Raises:
+        ValueError: it has no scores, or scores of pairs of classes.
+    """
+    asks = ("decision_function", "predict_log_proba", "predict_proba")
+    order = asks if n_classes == 2 else (*asks[1:], asks[0])
+    ask = next((name for name in order if getattr(model, name, None) is not None), None)
     if ask is None:
         raise ValueError(f"{type(model).__name__} has no decision_function and no predict_proba, which this metric needs")
-    scores = np.asarray(ask(x), np.float64)
+    with np.errstate(divide="ignore"):
+        scores = np.asarray(getattr(model, ask)(x), np.float64)
+        scores = np.log(scores) if ask == "predict_proba" else scores
+    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    if n_classes > 2 and ask == "decision_function" and getattr(last, "decision_function_shape", "") == "ovo":
+        raise ValueError(f"{type(last).__name__} gives scores of pairs of classes; this metric needs decision_function_shape='ovr'")
     own = np.stack([-scores, scores], 1) if scores.ndim == 1 else scores
     whole = np.full((len(own), n_classes), -np.inf)
     whole[:, getattr(model, "classes_", np.arange(own.shape[1]))] = own
@@ -75,6 +93,10 @@ class Scored:
     """A classifier by its scores, (m, K), of which the highest is its prediction."""
 
     decision_function: Callable[[Any], Values]
+
+    def predict_log_proba(self, x: ArrayLike) -> Values:
+        """Logarithms of the probabilities of the classes, (m, K): the scores are those of a softmax."""
+        return log_softmax(self.decision_function(x), axis=1)
 
     def predict(self, x: ArrayLike) -> Labels:
         return self.decision_function(x).argmax(1)
@@ -113,7 +135,13 @@ class FittedProbe:
 
     def decision_function(self, x: ArrayLike) -> Values:
         """Scores: of two classes that of the second, (m,), else one for each class, (m, K); AttributeError if it has none."""
-        return np.asarray(self.model.decision_function(np.asarray(x)), np.float64)
+        ask = self.model.predict if self._of_numbers else self.model.decision_function
+        return np.asarray(ask(np.asarray(x)), np.float64)
+
+    @property
+    def _of_numbers(self) -> bool:
+        """Whether it is a regressor, whose predictions are its scores."""
+        return not self.names and not hasattr(self.model, "decision_function")
 
     @property
     def coef_(self) -> Values:
@@ -129,7 +157,7 @@ class FittedProbe:
         if isinstance(self.model, Linear):
             return self.model
         kind = type(self.model).__name__
-        if not hasattr(self.model, "decision_function"):
+        if not hasattr(self.model, "decision_function") and not self._of_numbers:
             raise AttributeError(f"a {kind} has no coef_: it gives no scores, so it is not linear")
         origin = np.atleast_1d(self.decision_function(np.zeros((1, self.d)))[0])
         scores = self.decision_function(np.eye(self.d))  # of an affine function they say all; scaling inside it is undone so

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
+from scipy.special import log_softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -56,9 +57,9 @@ def _tf_idf(n: int, task: Task) -> tuple[csr_matrix, csr_matrix, csr_matrix]:
 
 
 def naive_bayes(x: csr_matrix, y: Labels, x_new: csr_matrix) -> Values:
-    """Return the joint log-likelihoods (m, K) of `sklearn.naive_bayes.MultinomialNB(alpha=1)`, fitted on tf-idf x (n, V) and class
-    indices y, for x_new (m, V), without its dense (classes, words) arrays: log p(w | k) = log(1 + N_kw) - log(N_k + V) is
-    nonzero in its first part only where class k has word w."""
+    """Return the logarithms of the probabilities, (m, K), of `sklearn.naive_bayes.MultinomialNB(alpha=1)`, fitted on tf-idf x
+    (n, V) and class indices y, for x_new (m, V), without its dense (classes, words) arrays: log p(w | k) = log(1 + N_kw) -
+    log(N_k + V) is nonzero in its first part only where class k has word w."""
     n_classes = int(y.max()) + 1
     member = csr_matrix((np.ones(len(y)), (y, np.arange(len(y)))), shape=(n_classes, len(y)))
     counts = (member @ x).tocsr()  # (classes, V)
@@ -66,7 +67,8 @@ def naive_bayes(x: csr_matrix, y: Labels, x_new: csr_matrix) -> Values:
     counts.data = np.log1p(counts.data)
     with np.errstate(divide="ignore"):
         prior = np.log(np.bincount(y, minlength=n_classes) / len(y))
-    return (x_new @ counts.T).toarray() - np.outer(np.asarray(x_new.sum(1)).ravel(), np.log(totals)) + prior
+    joint = (x_new @ counts.T).toarray() - np.outer(np.asarray(x_new.sum(1)).ravel(), np.log(totals)) + prior
+    return log_softmax(joint, axis=1)
 
 
 SCORES: dict[str, Callable[[Task], Scores]] = {

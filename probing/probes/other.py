@@ -126,6 +126,6 @@ def for_kind(protocol: Any, kind: str, task: str) -> Any:
     if label(protocol) == "fast":
         return load(suited)
     raise ConfigError(
-        f"probe={protocol.name} fits {', '.join(kinds_of(protocol))}, but {task} is a task of kind {kind}: probe={suited}, or "
-        "probe=fast, which gives way to it"
+        f"probe={protocol.name} fits {', '.join(kinds_of(protocol))}, but {task} is a task of kind {kind}: "
+        f"probe={suited}{', or probe=fast, which gives way to it' if suited != 'fast' else ''}"
     )

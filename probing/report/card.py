@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from probing.evaluation.metrics import NAMES, title
+from probing.evaluation.metrics import title
 from probing.evaluation.rows import scores_of
 from probing.log import human_seconds
 from probing.report.summary import percent
@@ -32,7 +32,16 @@ def card_of(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] = (), d
     lines = [("cell", str(record["key"])), ("number", _number(record)), ("task", _task(row, data)), ("data", _data(data))]
     lines += [("labels", _labels(inputs)), ("encoder", _encoder(row, inputs, about)), ("weights", about.get("origin", ""))]
     lines += [("place", _place(row, inputs)), ("probe", _settings(inputs.get("probe"), row.get("probe", "")))]
-    lines += [("tried", _tried(details.get("tried", ()))), ("chosen", _chosen(record))]
+    lines += [
+        (
+            "tried",
+            _tried(
+                details.get("tried", ()),
+                "accuracy" if data.get("kind", "classification") == "classification" else "R²" if "numbers" in data else "F1",
+            ),
+        ),
+        ("chosen", _chosen(record)),
+    ]
     lines += [("seeds", _seeds(inputs, row)), ("versions", ", ".join(f"{k} {v}" for k, v in details.get("versions", {}).items()))]
     if dated:
         seconds = details.get("seconds", 0.0)
@@ -57,9 +66,7 @@ def _number(record: Mapping[str, Any]) -> str:
     for name, score in scores_of(record)["scores"].items():
         scale, unit = (percent, " %") if set(name.split("_")) & {"accuracy", "f1"} else ("{:.4g}".format, "")
         interval = "" if score.lower != score.lower else f" ({scale(score.lower)}–{scale(score.upper)})"
-        parts.append(
-            f"{title(name) if name in NAMES else name.replace('_f1', ' F1').replace('_', ' ')} {scale(score.value)}{unit}{interval}"
-        )
+        parts.append(f"{'dev ' * name.startswith('dev_')}{title(name.removeprefix('dev_'))} {scale(score.value)}{unit}{interval}")
     return ", ".join(sorted(parts, key=lambda text: text.startswith("dev")))
 
 
@@ -67,7 +74,8 @@ def _task(row: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     name = row.get("task") or data.get("task", "")
     title = f" ({row['paper_name']})" if row.get("paper_name") else ""
     sizes = "/".join(str(n) for n in data.get("n", {}).values())
-    largest = f", largest class of test {percent(row['majority'])} %" if row.get("majority") else ""
+    classes = row.get("majority") and "numbers" not in data and data.get("kind", "classification") == "classification"
+    largest = f", largest class of test {percent(row['majority'])} %" if classes else ""
     return f"{name}{title}" + (
         f": {sizes} sentences (train/dev/test), {data.get('n_classes') or 'no'} classes{largest}" if sizes else ""
     )
@@ -108,14 +116,14 @@ def _settings(settings: Any, name: str) -> str:
     return f"{name}: " * bool(name) + ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
 
 
-def _tried(tried: Sequence[Mapping[str, Any]]) -> str:
+def _tried(tried: Sequence[Mapping[str, Any]], score: str) -> str:
     texts = []
     for one in tried:
         chosen = {name: value for name, value in one.items() if name not in ("dev_accuracy", "converged", "exact")}
         setting = " ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in chosen.items())
         texts.append(f"{setting} {percent(one.get('dev_accuracy', float('nan')))}".strip())
     more = f", and {len(texts) - _CHOICES} more" if texts[_CHOICES:] else ""
-    return f"{', '.join(texts[:_CHOICES])}{more} (dev accuracy, %)" if texts else ""
+    return f"{', '.join(texts[:_CHOICES])}{more} (dev {score}, %)" if texts else ""
 
 
 def _chosen(record: Mapping[str, Any]) -> str:

@@ -86,7 +86,9 @@ def _latex(run: Run, best: pd.DataFrame, path: Path) -> None:
     best = in_order(table, best)
     lines = lines_of(table, best, letters_of(best, table.compare_encoders()))
     replace_file(path, encoders_table(lines, []).encode())
-    replace_file(path.with_stem(path.stem + "-layers"), layers_tables(layer_tables(table), []).encode())
+    replace_file(
+        path.with_stem(path.stem + "-layers"), layers_tables(layer_tables(table), [], in_words(table.frame.metric)).encode()
+    )
 
 
 def _eval_results(run: Run, best: pd.DataFrame, folder: Path) -> None:
@@ -97,7 +99,7 @@ def _eval_results(run: Run, best: pd.DataFrame, folder: Path) -> None:
     for encoder, lines in best.groupby("encoder", sort=False):
         results = [
             EvalResult(
-                task_type="text-classification",
+                task_type="text-classification" if row.metric in ("accuracy", "auroc") else "other",
                 task_name=f"Probing, layer {row.layer} ({row.pooling}), chosen on dev",
                 dataset_type=row.task,
                 dataset_name=row.paper_name,
@@ -187,12 +189,12 @@ def _eee_result(row: Any, metric: str, card: dict[str, Any]) -> dict[str, Any]:
             "metric_unit": "proportion",
             "lower_is_better": False,
             "score_type": "continuous",
-            "min_score": -1.0 if metric in SIGNED else 0.0,
+            "min_score": min(-1.0, value) if metric in SIGNED else 0.0,
             "max_score": 1.0,
         },
         "score_details": {
             "score": value,
-            "details": {**at, f"dev_{row.metric}": repr(float(row.dev_score)), **floors},
+            "details": {**at, f"dev_{row.metric}": repr(float(row.dev_score)), **(floors if metric == row.metric else {})},
             "uncertainty": {"confidence_interval": interval, "num_samples": int(row.n_test)},
         },
     }
@@ -209,7 +211,7 @@ def _summary(best: pd.DataFrame) -> str:
             "layer": f"{row.layer} {row.pooling}",
             f"test {score}": (f"{title(row.metric)} " if score != "accuracy" else "") + percent(row.score),
             "95 % interval": span(row.score_low, row.score_high, "–"),
-            "majority": percent(row.majority),
+            "majority": percent(row.majority) if row.metric == "accuracy" else "",
         }
         for row in best.itertuples()
     ]
