@@ -86,7 +86,7 @@ def _metric_notes(best: pd.DataFrame) -> list[str]:
     return [
         f"Score: the metric by which the layers of a task are chosen and compared: {chosen}. Intervals and tests of those other "
         "than accuracy are t intervals and t tests of their linearised values by item (of AUROC after DeLong et al. 1988); metrics "
-        "beside the score have bootstrap intervals. A constant prediction has AUROC 50 and R² 0. All × 100."
+        "beside the score have bootstrap intervals. A constant has AUROC 50, the mean of test R² 0. All × 100."
     ]
 
 

@@ -3,8 +3,8 @@
 Usage: python scripts/calibration/metrics.py OUT [--scratch DIR] [--share 1.0]
 
 No layer of seven is better. Counted: layers separated from the dev-best one; intervals of the metrics of that layer, and of its
-difference from another one, that hold the value of the same fits on 20,000 fresh sentences; layers as good as layer 0 that are called
-above the floor `static`. Finished settings stay in SCRATCH. OUT: README.md, metrics.csv, manifest.json.
+difference from another one, that hold the value of the same fits on 20,000 fresh sentences; layers as good as layer 0 that are
+called above the floor `static`. Finished settings stay in SCRATCH. OUT: README.md, metrics.csv, manifest.json.
 """
 
 import argparse
