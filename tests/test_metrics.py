@@ -359,7 +359,7 @@ def test_a_test_split_that_says_nothing_is_named(rows, tmp_path):
     row = evaluate(grouped, ToyEncoder(), **quiet).frame.iloc[0]
     assert row.r2 > 0.5 and np.isnan(row.r2_low), "one group has no variance"
     few = ["rare" if k % 100 == 0 else "often" for k in range(700)]
-    with pytest.raises(ConfigError, match="needs 10 dev and test sentences of each class, its smallest has 1"):
+    with pytest.raises(ConfigError, match="needs 2 dev and 10 test sentences of each class, its smallest has 1 and 2"):
         evaluate(Task.from_lists(texts, few, splits, metric="auroc"), ToyEncoder(), **quiet)
 
 

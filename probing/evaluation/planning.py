@@ -59,11 +59,11 @@ def _probe(request: Request, task: Task) -> list[Measure]:
         info(f"{task.name}: {name} is not measured: its classes have no order (ordered: true)")
     main = main_metric(task.card)
     if main == "auroc":
-        smallest = min(int(np.bincount(split.labels, minlength=len(task.classes)).min()) for split in (task.dev, task.test))
-        if smallest < FEW:
+        dev, test = (int(np.bincount(split.labels, minlength=len(task.classes)).min()) for split in (task.dev, task.test))
+        if dev < 2 or test < FEW:
             raise ConfigError(
-                f"{task.name}: metric auroc needs {FEW} dev and test sentences of each class, its smallest has {smallest}: leave "
-                "it out, and report AUROC beside accuracy with metrics=[auroc]"
+                f"{task.name}: metric auroc needs 2 dev and {FEW} test sentences of each class, its smallest has {dev} and {test}: "
+                "leave it out, and report AUROC beside accuracy with metrics=[auroc]"
             )
     return [Probe(for_kind(request.probe, task.kind, task.name), request.metrics)]
 
