@@ -130,10 +130,11 @@ def plot_layers(
     tasks = list(dict.fromkeys(frame.task[(frame.probe == probe) & (frame.pooling == pooling)]))
     panel = _axes(ax)
     if task is not None or len(tasks) == 1:
-        curves(panel, table, _chosen(frame, "task", task), probe, pooling)
+        tasks = [_chosen(frame, "task", task)]
+        curves(panel, table, tasks[0], probe, pooling)
     else:
         all_tasks(panel, table, probe, pooling)
-    panel.set_ylabel(f"test {in_words(frame.metric)} (%)")
+    panel.set_ylabel(f"test {in_words(frame.metric[frame.task.isin(tasks)])} (%)")
     panel.legend(fontsize="small", frameon=False)
     return panel
 
