@@ -175,9 +175,9 @@ labels, and for the metrics beside the score. Error: share of runs that make the
 
     python scripts/calibration/metrics.py results/calibration-metrics
 
-Intervals and tests are over test items, for these fits: two fits of sets of labels differ more than two of classes, since C decides how
-many labels are predicted, so that their layers are separated more often, while the intervals of the differences hold. The percentile
-intervals of the metrics beside the score are too narrow where test items are in groups."""
+Intervals and tests are over test items, for these fits: two fits of sets of labels differ more than two of classes, since C
+decides how many labels are predicted, so that their layers are separated more often, while the intervals of the differences
+hold. The percentile intervals of the metrics beside the score are too narrow where test items are in groups."""
 
 
 if __name__ == "__main__":
