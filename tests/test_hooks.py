@@ -174,6 +174,11 @@ def test_a_packed_layer_sees_that_its_weight_has_changed_and_refuses_other_width
         torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.bias)
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
         layer(torch.randn(3, 7))
+    with torch.inference_mode():  # whose tensors count no writes
+        made = nn.Linear(8, 4).requires_grad_(False)
+        right = made(x)
+        packed.pack(made)
+        torch.testing.assert_close(made(x), right)
 
 
 BERT_LIKE = {  # how to make the config, and how many modules take the short way as BERT's `Intermediate` and `Output`

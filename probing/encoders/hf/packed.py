@@ -57,7 +57,7 @@ class _Packed:
 
     def _now(self) -> tuple[int, int]:
         """Two numbers that change when the weight is written to, or replaced."""
-        return self.weight._version, self.weight.data_ptr()
+        return 0 if self.weight.is_inference() else self.weight._version, self.weight.data_ptr()
 
     def __call__(self, x: torch.Tensor, gelu: bool = False) -> torch.Tensor:
         usual = x.dtype == torch.float32 and not x.requires_grad and x.numel() and x.shape[-1] == self.weight.shape[1]
