@@ -49,14 +49,15 @@ def _split(units: Sequence[list[Row]], sizes: Mapping[str, int], rng: np.random.
     Of a unit that holds several classes (odd man out: two forms that are exchanged in both directions) the rows stay together, as
     what is balanced in it is balanced in the whole of it only; those of other units are apart.
     """
-    share = {split: n / sum(sizes.values()) for split, n in sizes.items()}
+    total = sum(sizes.values())
     counts = Counter(row.label for unit in units for row in unit)
-    lack = {split: {label: n * part for label, n in counts.items()} for split, part in share.items()}
+    # of each class the rows that a split lacks, times `total`: whole numbers, whose sums are the same in every Python
+    lack = {split: {label: n * size for label, n in counts.items()} for split, size in sizes.items()}
     parts: dict[str, list[list[Row]]] = {split: [] for split in sizes}
     for unit in (units[i] for i in rng.permutation(len(units))):
-        split = max(share, key=lambda split: sum(lack[split][row.label] for row in unit) / share[split])
+        split = max(sizes, key=lambda split: sum(lack[split][row.label] for row in unit) / sizes[split])
         for row in unit:
-            lack[split][row.label] -= 1
+            lack[split][row.label] -= total
         rows = [replace(row, split=split) for row in unit]
         parts[split] += [rows] if len({row.label for row in rows}) > 1 else [[row] for row in rows]
     return parts
