@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -33,6 +33,10 @@ from probing.probes.controls import CONTROLS
 from probing.report import loggers
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
+
+if TYPE_CHECKING:
+    from probing.evaluation.table import ResultTable
+    from probing.report.summary import Line
 
 NEXT = """Next, on real data: probing fetch senteval; probing run data=senteval data.root=data/senteval
 or your own: probing run data=hf data.path=FOLDER_OR_HUB_ID encoder=hf encoder.name=FOLDER_OR_HUB_ID
@@ -89,18 +93,23 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
         recorded = Run.write(home / "runs" / name, options, [cell.row for cell in planned], cells)
         compute(planned, store, cells, run.force)
         from probing.report.terminal import terminal
-        from probing.report.write import write  # matplotlib, only when there is something to draw
+        from probing.report.write import write
 
-        table, lines = write([recorded], recorded.folder)
+        texts: list[str] = []
+
+        def show(table: ResultTable, lines: Sequence[Line]) -> None:
+            text = "" if flash is not None else terminal(table, lines)
+            texts.append(text + (NEXT if isinstance(source, GrammarCorpus) else ""))
+            sys.stdout.write(texts[-1])
+
+        write([recorded], recorded.folder, show=show)
         if flash is not None:
             flash.write(recorded.folder)
-        state, text = recorded.state(), "" if flash is not None else terminal(table, lines)
-        text += NEXT if isinstance(source, GrammarCorpus) else ""
-        sys.stdout.write(text)
+        state = recorded.state()
     loggers.log(log, recorded)
     if len(state["done"]) == len(recorded.keys) and flash is None:  # after all that the run was asked for
         with os_errors_as_store_error(home):
-            recall.record(options, home, recorded.folder, [cells.root / f"{key}.json" for key in recorded.keys], text)
+            recall.record(options, home, recorded.folder, [cells.root / f"{key}.json" for key in recorded.keys], texts[-1])
     written = ", ".join(name for name in ("flash.md", "table.md", "rows.csv", "report.html") if (recorded.folder / name).is_file())
     info(f"{recorded.folder}: {len(state['done'])} of {len(recorded.keys)} cells done; {written}")
     if state["failed"]:

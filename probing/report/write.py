@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from probing.errors import ConfigError, ProbingError, foreign
 from probing.evaluation.comparisons import letters_of
@@ -21,14 +22,25 @@ from probing.evaluation.rows import by_metric
 from probing.evaluation.runs import Run
 from probing.evaluation.table import ResultTable, merge
 from probing.log import info
-from probing.report import figures, latex, markdown, notes
+from probing.report import latex, markdown, notes
 from probing.report.html import html
 from probing.report.published import compare
 from probing.report.summary import Line, in_order, lines_of
 
+if TYPE_CHECKING:
+    from probing.report.figures import Pictures
 
-def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tuple[ResultTable, list[Line]]:
+Show = Callable[[ResultTable, Sequence[Line]], None]
+
+
+def write(
+    runs: Sequence[Run], folder: Path, against: str | None = None, show: Show = lambda table, lines: None
+) -> tuple[ResultTable, list[Line]]:
     """Writes the report of one or several runs into `folder`; runs that plan no layer of an encoder give only their rows.
+
+    Args:
+        against: the name of published numbers that the table is compared with.
+        show: gets what is returned, as soon as it is known: before the files that take longer.
 
     Returns:
         the table of the probe's rows, and the lines of its main table.
@@ -45,17 +57,21 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tupl
     table = whole.of_measure("probe")
     best = in_order(table, whole.best())
     if best.empty and not whole.measures:
+        show(table, [])
         return table, []
     if len(best) and (mixed := [name for name, n in best.groupby("task").n_train.nunique().items() if n > 1]):
         raise ConfigError(f"these runs train on different numbers of sentences ({', '.join(mixed)}): report them one by one")
+    pairs, published = table.compare_encoders(), None
+    lines = lines_of(table, best, letters_of(best, pairs)) if len(best) else []
+    show(table, lines)
+    from probing.report import figures  # with matplotlib, which the table on the terminal does not wait for
+
     cards = {name: {**card, "source": Path(card["source"]).name} for run in runs for name, card in run.data_cards().items()}
     encoders = {name: about for run in runs for name, about in run.encoder_descriptions().items()}
     versions = [made_with for run in runs for made_with in run.versions()]
     versions = [made_with for k, made_with in enumerate(versions) if made_with not in versions[:k]]
     foot = [*(notes.footer(table, best) if len(best) else ()), *notes.made_of(cards, encoders, versions)]
     head = notes.FLASH if any(run.config.get("precision") is not None for run in runs) else ""
-    pairs, published = table.compare_encoders(), None
-    lines = lines_of(table, best, letters_of(best, pairs)) if len(best) else []
     content = markdown.content_of(whole, lines, pairs, foot, head)
     if len(best):
         lists = best[["not_separated", "better"]].map(lambda columns: " ".join(f"{layer}/{pooling}" for layer, pooling in columns))
@@ -75,11 +91,11 @@ def write(runs: Sequence[Run], folder: Path, against: str | None = None) -> tupl
     return table, lines
 
 
-def _pictures(
-    makers: Sequence[tuple[Callable[[ResultTable], figures.Pictures], ResultTable]], folder: Path
-) -> list[tuple[str, str]]:
+def _pictures(makers: Sequence[tuple[Callable[[ResultTable], Pictures], ResultTable]], folder: Path) -> list[tuple[str, str]]:
     """Write the pictures that each function makes of its table; return their titles and SVG. A function that raises an exception
     has no picture, and is named."""
+    from probing.report.figures import labelled
+
     pictures = []
     for make, table in makers:
         try:
@@ -89,7 +105,7 @@ def _pictures(
             info(f"{error}; the tables are complete")
             continue
         for title, name, picture in drawn:
-            picture = figures.labelled(picture, title)
+            picture = labelled(picture, title)
             slug = "".join(c if c.isalnum() else "-" for c in name)
             (folder / f"figure-{slug}.svg").write_text(picture, encoding="utf-8")
             pictures.append((title, picture))
