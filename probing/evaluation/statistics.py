@@ -48,6 +48,12 @@ def n_units(n: int, groups: Labels | None) -> int:
     return n if groups is None else int(np.max(groups)) + 1
 
 
+def _deviations(values: ArrayLike, groups: Labels | None) -> np.ndarray:
+    """Return the values less their mean, (n,), or the sums of these over groups, (m,)."""
+    x = np.asarray(values, float)
+    return x - x.mean() if groups is None else np.bincount(groups, x - x.mean())
+
+
 def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
     """Return the standard error of the mean of n values; infinite for a single group (or value). With groups, numbers 0..m-1,
     (n,), it is cluster-robust: sqrt(m / (m - 1) * sum_g e_g^2) / n, e_g the sum over group g of value less mean.
@@ -55,16 +61,14 @@ def standard_error(values: ArrayLike, groups: Labels | None = None) -> float:
     >>> standard_error([1, 1, 0, 0], [0, 0, 1, 1])
     0.5
     """
-    x = np.asarray(values, float)
-    e = x - x.mean() if groups is None else np.bincount(groups, x - x.mean())
-    return float(np.sqrt(len(e) / (len(e) - 1) * (e @ e)) / len(x)) if len(e) > 1 else np.inf
+    e = _deviations(values, groups)
+    return float(np.sqrt(len(e) / (len(e) - 1) * (e @ e)) / np.size(values)) if len(e) > 1 else np.inf
 
 
 def degrees(values: ArrayLike, groups: Labels | None = None) -> float:
     """Return the degrees of freedom of `standard_error`: 2 m / (kurtosis - 1) of the m values (or group sums), at most m - 1: a few
     values that hold most of the variance count as few (Satterthwaite 1946)."""
-    x = np.asarray(values, float)
-    e = x - x.mean() if groups is None else np.bincount(groups, x - x.mean())
+    e = _deviations(values, groups)
     square = float(e @ e)
     if not square:
         return max(1.0, len(e) - 1.0)
