@@ -13,7 +13,7 @@ from sklearn.naive_bayes import MultinomialNB
 
 from probing import Store
 from probing.data.loading import load
-from probing.data.task import Split
+from probing.data.split import Split
 from probing.evaluation.planning import plan
 from probing.evaluation.request import Request
 from probing.probes.controls import (

@@ -13,7 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from toys import ToyEncoder
 
 from probing import Store, evaluate
-from probing.data.task import Split, Task
+from probing.data.split import Split
+from probing.data.task import Task
 from probing.errors import DataError
 from probing.evaluation.folds import pooled as _pooled
 from probing.probes.base import Fold, ProbeResult, SplitFeatures, SplitLabels

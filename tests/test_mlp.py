@@ -9,7 +9,8 @@ from scipy.optimize import minimize
 from torch import nn
 
 from probing import evaluate, load_encoder
-from probing.data.task import Split, Task
+from probing.data.split import Split
+from probing.data.task import Task
 from probing.errors import ConfigError
 from probing.probes import mlp
 from probing.probes.base import SplitFeatures, SplitLabels

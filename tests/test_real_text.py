@@ -8,7 +8,8 @@ import processes
 import pytest
 
 from probing.config import build, read
-from probing.data.task import Split, Task
+from probing.data.split import Split
+from probing.data.task import Task
 from probing.errors import ConfigError
 from probing.interactions.baselines import approximated, frozen_T, learned_p, told
 from probing.interactions.game import CachedGame, TableGame

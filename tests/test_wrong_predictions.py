@@ -11,7 +11,7 @@ from planted import PlantedEncoder
 from statsmodels.stats.multitest import multipletests
 
 from probing.data.loading import load
-from probing.data.task import Split
+from probing.data.split import Split
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
 from probing.evaluation.paired_tests import mcnemar

@@ -16,7 +16,8 @@ from probing.data.card import card_of
 from probing.data.hub import DatasetSource
 from probing.data.labels import arrays_of
 from probing.data.rows import SAME_WORDS, SPLITS, held_out, task_of_rows
-from probing.data.task import Split, Task, groups_or_none, word_form
+from probing.data.split import Split, groups_or_none, word_form
+from probing.data.task import Task
 from probing.errors import ConfigError, DataError, did_you_mean
 
 SPLIT_OF = {name: split for split, names in (

@@ -12,7 +12,8 @@ import numpy as np
 
 from probing.data.draws import spread
 from probing.data.labels import arrays_of
-from probing.data.task import Split, Task, groups_or_none, word_form
+from probing.data.split import Split, groups_or_none, word_form
+from probing.data.task import Task
 from probing.errors import DataError
 
 SPLITS = ("train", "dev", "test")

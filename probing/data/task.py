@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,62 +17,8 @@ import numpy as np
 
 from probing.data import draws
 from probing.data.card import MAIN, data_card
-from probing.data.labels import strata
+from probing.data.split import Split
 from probing.errors import DataError
-from probing.types import Labels
-
-
-@dataclass(frozen=True)
-class Split:
-    """Sentences and their labels (`probing.data.labels`), in file order; `groups` names the source of each, None where all have
-    their own."""
-
-    texts: tuple[str, ...]
-    labels: Any
-    groups: tuple[str, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def __repr__(self) -> str:
-        return f"Split({len(self)} sentences)"
-
-    def take(self, rows: Sequence[int] | np.ndarray) -> Split:
-        """The rows of these numbers, in file order."""
-        return self.rows(sorted(rows))
-
-    def rows(self, rows: Sequence[int] | np.ndarray) -> Split:
-        """The rows of these numbers, in their order."""
-        groups = None if self.groups is None else groups_or_none(self.groups[i] for i in rows)
-        return Split(tuple(self.texts[i] for i in rows), self.labels[rows], groups)
-
-    @cached_property
-    def lengths(self) -> Labels:
-        """Sentence lengths in space-delimited tokens: shape (n,)."""
-        return np.array([len(text.split()) for text in self.texts], dtype=np.int64)
-
-    @cached_property
-    def strata(self) -> Labels:
-        """The classes that stratified draws keep the shares of (`probing.data.labels.strata`): shape (n,)."""
-        return strata(self.labels)
-
-    @cached_property
-    def clusters(self) -> Labels | None:
-        """Numbers 0..m-1 of the sentences' groups, (n,); None where each has its own."""
-        return None if self.groups is None else np.unique(np.array(self.groups, dtype=object), return_inverse=True)[1]
-
-    @cached_property
-    def forms(self) -> tuple[str, ...]:
-        """The sentences as they are compared (`word_form`)."""
-        return tuple(map(word_form, self.texts))
-
-    @property
-    def n_groups(self) -> int:
-        return len(self) if self.clusters is None else int(self.clusters.max()) + 1
-
-    def half(self, number: int) -> np.ndarray:
-        """The rows of a random half, the same share of every class; each number gives another half. Groups stay whole."""
-        return draws.half(self.strata, self.clusters, np.random.default_rng([number, 5]))
 
 
 @dataclass(frozen=True)
@@ -139,6 +85,11 @@ class Task:
         return kind
 
     @property
+    def of_words(self) -> bool:
+        """Whether an item is a word, a span of words or a pair of spans, and not a sentence."""
+        return self.train.spans is not None
+
+    @property
     def paper_name(self) -> str:
         name: str = self.card.get("paper_name", self.name)
         return name
@@ -157,13 +108,13 @@ class Task:
         groups |= {name: value for name in usual if (value := self.card.get(name)) not in usual[name]}
         if self.folds:
             return _sha256({"folds": [fold.sha256 for fold in self.folds]} | groups)
-        splits = {name: [split.labels.tolist(), split.texts] for name, split in self.splits.items()}
+        splits = {name: split.content() for name, split in self.splits.items()}
         return _sha256({"classes": self.classes, "splits": splits} | groups)
 
     @cached_property
     def test_sha256(self) -> str:
         """Hash of classes and test split: two scores are on the same items where it is the same."""
-        return _sha256({"classes": self.classes, "test": [self.test.labels.tolist(), self.test.texts]})
+        return _sha256({"classes": self.classes, "test": self.test.content()})
 
     @cached_property
     def shared_forms(self) -> frozenset[str]:
@@ -248,6 +199,8 @@ class Task:
                 sentences a part; labels that are no classes.
         """
         self.need_classes("a cross-validation")
+        if self.train.spans is not None:
+            raise DataError(f"{self.name} labels words, and its sentences have splits: a cross-validation takes sentences")
         choosing = folds // 2 if choosing is None else choosing
         if folds < 4 or not 0 < choosing <= folds // 2 or folds % choosing:
             raise DataError(
@@ -271,21 +224,6 @@ class Task:
         dev = pool.rows(np.concatenate(rows[::each]))
         test = pool.rows(np.concatenate([part for k, part in enumerate(rows) if k % each]))
         return replace(fits[0], dev=dev, test=test, folds=tuple(fits))
-
-
-def word_form(text: str) -> str:
-    """A sentence without letter case and order of words: two of one form count as one sentence.
-
-    >>> word_form("The cat saw the dog")
-    'cat dog saw the the'
-    """
-    return " ".join(sorted(text.lower().split()))
-
-
-def groups_or_none(groups: Iterable[str]) -> tuple[str, ...] | None:
-    """The groups of sentences, or None where no two are the same."""
-    groups = tuple(groups)
-    return groups if len(set(groups)) < len(groups) else None
 
 
 def _sha256(content: Any) -> str:

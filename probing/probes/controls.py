@@ -22,7 +22,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
-from probing.data.task import Split, Task
+from probing.data.split import Split
+from probing.data.task import Task
 from probing.probes.floors import constant, label_by_label, linear_on
 from probing.probes.senteval import logistic
 from probing.types import Labels, Targets

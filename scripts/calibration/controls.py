@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from probing import evaluate, load_encoder
-from probing.data.task import Split, Task
+from probing.data.split import Split
+from probing.data.task import Task
 from probing.evaluation.statistics import wilson
 from probing.probes.controls import LEAK_ALPHA, control_task
 

@@ -21,7 +21,8 @@ import pandas as pd
 from simulation import Planted, balanced, directions, features
 
 from probing import Store, evaluate, flash
-from probing.data.task import Split, Task
+from probing.data.split import Split
+from probing.data.task import Task
 from probing.evaluation.statistics import wilson
 from probing.probes.base import ProbeProtocol, ProbeResult
 

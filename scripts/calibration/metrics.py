@@ -24,7 +24,8 @@ from simulation import Planted, parts
 
 from probing import evaluate
 from probing.data.card import card_of
-from probing.data.task import Split, Task
+from probing.data.split import Split
+from probing.data.task import Task
 from probing.evaluation.formulas import Outcome
 from probing.evaluation.metrics import NAMES, chosen
 from probing.evaluation.statistics import wilson

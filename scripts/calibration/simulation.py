@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from probing.data.task import Split, Task
+from probing.data.split import Split
+from probing.data.task import Task
 from probing.encoders.base import States
 
 
