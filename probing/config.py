@@ -144,7 +144,7 @@ class TrainConfig(JobConfig):
 class RunConfig(TrainConfig):
     name: str | None = None
     store: str | None = None
-    store_dtype: str = "float32"
+    store_dtype: str | None = None
     dry: bool = False
 
 

@@ -32,6 +32,8 @@ def task_of_rows(
     card: Mapping[str, Any] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     groups_from: str = SAME_WORDS,
+    spans: Mapping[str, np.ndarray] | None = None,
+    facts: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     place: Callable[[str, int], str] | None = None,
     dev_from_train: float | None = None,
     seed: int = 0,
@@ -44,6 +46,7 @@ def task_of_rows(
         rows: split -> (sentences, labels); a label is one of the card's `kind` (`probing.data.labels`).
         source: where the rows are from, in words; it is in the data card, and not in the hash of the task.
         groups: split -> the group of each sentence; None: sentences of the same words are a group.
+        spans, facts: split -> the fields of these names of its `Split`.
         place: names row i of a split in error messages; by default "row i of the SPLIT split", counted from 0.
         dev_from_train: without dev rows, this share of train (0-0.5) becomes dev (`held_out`), and the data card says so.
 
@@ -66,7 +69,13 @@ def task_of_rows(
             raise DataError(f"{name}: no row of the {split} split; a task needs train, dev and test")
     classes, numbers = arrays_of(labels, about, place, f"{name} ({source})")
     splits = {
-        split: Split(own, numbers[split], groups_or_none(groups[split] if groups is not None else map(word_form, own)))
+        split: Split(
+            own,
+            numbers[split],
+            groups_or_none(groups[split] if groups is not None else map(word_form, own)),
+            None if spans is None else spans[split],
+            {} if facts is None else facts[split],
+        )
         for split, own in texts.items()
     }
     if dev_from_train is not None and not texts.get("dev"):

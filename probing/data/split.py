@@ -74,6 +74,14 @@ class Split:
         return tuple(" ".join(words[text][a:b]) for text, (a, b) in zip(self.texts, self.spans[:, :2].tolist(), strict=True))
 
     @cached_property
+    def beside(self) -> tuple[str, ...]:
+        """Of a pair of spans the words of the second one; else the word before the span, "" for the first word of a sentence."""
+        assert self.spans is not None
+        words = {text: text.split() for text in set(self.texts)}
+        before = np.stack([self.spans[:, 0] - 1, self.spans[:, 0]], 1) if self.spans.shape[1] == 2 else self.spans[:, 2:]
+        return tuple(" ".join(words[text][max(0, a) : b]) for text, (a, b) in zip(self.texts, before.tolist(), strict=True))
+
+    @cached_property
     def forms(self) -> tuple[str, ...]:
         """The items as they are compared: sentences by `word_form`; words by place and sentence, without letter case."""
         if self.spans is None:

@@ -1,8 +1,9 @@
-"""The poolings: one vector for a sentence from the states of its tokens. To add one, write a function and name it in `POOLINGS`."""
+"""The poolings: one vector for a sentence, or for each word, from the states of tokens. To add one for sentences, write a function
+and name it in `POOLINGS`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -88,9 +89,67 @@ states, or what the modules of a sentence-transformers model make of the layer. 
 decide whether special tokens and those of a prompt are."""
 
 
+WORD_POOLINGS = ("word-mean", "word-first", "word-last")
+"""One vector for each word: of its pieces the mean, the first, or the last (of dims that read from right to left the first)."""
+
+
 def place_in_tables(pooling: str) -> int:
     """The number by which tables order a pooling; one that this version does not know, of a run of another version, comes last."""
-    return [*POOLINGS, pooling].index(pooling)
+    return [*POOLINGS, *WORD_POOLINGS, pooling].index(pooling)
+
+
+def in_order(poolings: Iterable[str]) -> list[str]:
+    """The poolings in the order of tables, each once."""
+    return sorted(set(poolings), key=place_in_tables)
+
+
+def of_words(poolings: Iterable[str]) -> bool:
+    """Whether poolings give a vector for each word, and not for each sentence."""
+    return set(poolings) <= set(WORD_POOLINGS)
+
+
+class WordPooler:
+    """Pools the pieces of each word of a batch.
+
+    Args:
+        owners: for each sentence the word of each token, None for tokens of no word.
+        counts: words of each sentence; the words of the batch follow each other, sentence after sentence.
+    """
+
+    def __init__(self, owners: Sequence[Sequence[int | None]], counts: Sequence[int]):
+        import torch
+
+        offsets = [0]
+        for count in counts:
+            offsets.append(offsets[-1] + count)
+        self.n = offsets[-1]
+        pieces = [
+            (row, token, offsets[row] + word)
+            for row, words in enumerate(owners)
+            for token, word in enumerate(words)
+            if word is not None
+        ]
+        self.row, self.token, self.word = torch.tensor(pieces, dtype=torch.long).reshape(-1, 3).T  # (pieces,) each
+        self.pieces = torch.bincount(self.word, minlength=self.n)  # (words,)
+        place = torch.arange(len(self.word))
+        empty = torch.zeros(self.n, dtype=torch.long)  # of a word without a piece: any piece, whose state is then set to 0
+        self.first = empty.scatter_reduce(0, self.word, place, "amin", include_self=False)
+        self.last = empty.scatter_reduce(0, self.word, place, "amax", include_self=False)
+
+    def __call__(self, layer: torch.Tensor, pooling: str, backward: torch.Tensor | None = None) -> torch.Tensor:
+        """The words of a layer (batch, tokens, dim): (words, dim), float32; 0 for a word without a piece."""
+        import torch
+
+        states = layer.float().cpu()[self.row, self.token]  # (pieces, dim)
+        if not len(states):
+            return torch.zeros(self.n, layer.shape[2])
+        if pooling == "word-mean":
+            total = torch.zeros(self.n, states.shape[1]).index_add_(0, self.word, states)
+            return total / self.pieces.clamp(min=1)[:, None]
+        words = states[self.first if pooling == "word-first" else self.last]
+        if pooling == "word-last" and backward is not None:
+            words = torch.where(backward.cpu(), states[self.first], words)
+        return words * (self.pieces > 0)[:, None]
 
 
 TOKEN_POOLINGS = tuple(name for name in POOLINGS if name not in ("cls", "sentence"))

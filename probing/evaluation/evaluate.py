@@ -15,7 +15,7 @@ from probing.data.frames import as_tasks
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.encoders.given import as_encoders
-from probing.encoders.pooling import POOLINGS
+from probing.encoders.pooling import in_order
 from probing.errors import ConfigError, ForeignError, StatesError, foreign
 from probing.evaluation.measure import Cell, Result, as_measures, reason_of, splits_of
 from probing.evaluation.planning import plan
@@ -138,14 +138,14 @@ class EncoderJob(NamedTuple):
 
 def jobs_of(missing: Sequence[Cell]) -> list[EncoderJob]:
     """The cells that read vectors, by encoder."""
-    by_encoder: dict[str, list[Cell]] = {}
+    by_encoder: dict[tuple[str, bool], list[Cell]] = {}
     for cell in missing:
         if cell.column is not None:
-            by_encoder.setdefault(cell.row.encoder_fingerprint, []).append(cell)
+            by_encoder.setdefault((cell.row.encoder_fingerprint, cell.task.of_words), []).append(cell)
     jobs = []
     for group in by_encoder.values():
         tasks = {cell.task.sha256: cell.task for cell in group}
-        poolings = [p for p in POOLINGS if any(cell.place.pooling == p for cell in group)]
+        poolings = in_order(cell.place.pooling for cell in group)
         encoder = group[0].encoder
         assert encoder is not None
         jobs.append(EncoderJob(encoder, group, tasks, _texts(tasks.values()), poolings))
@@ -173,7 +173,7 @@ def _compute_encoder(job: EncoderJob, store: Store, results: ResultStore, force:
 
 
 def _compute_cells(cells: Sequence[Cell], encoder: Encoder, vectors: Vectors, results: ResultStore, advance: Any) -> None:
-    rows = [vectors.rows(split.texts) for split in splits_of(cells[0].task)]
+    rows = [vectors.rows(split.texts, split.spans) for split in splits_of(cells[0].task)]
     sets = [made for split in rows for made in split.made_with]
     distinct = [made for k, made in enumerate(sets) if made not in sets[:k]]
     about = _about(encoder) | {"reading": vectors.reading, "extracted_with": distinct}

@@ -183,7 +183,7 @@ class LayerMeasure:
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
         assert vectors is not None
         task = cells[0].task
-        rows = [vectors.rows(split.texts) for split in task.splits.values()]
+        rows = [vectors.rows(split.texts, split.spans) for split in task.splits.values()]
         for cell in by_pooling(cells):
             try:
                 with foreign(f"measure {self.name}"):

@@ -15,7 +15,7 @@ from probing.errors import ConfigError
 from probing.evaluation.measure import Cell, Measure
 from probing.evaluation.metrics import chosen
 from probing.evaluation.probe import Probe
-from probing.evaluation.request import Request, measured_encoders
+from probing.evaluation.request import ALL_FLOORS, Request, measured_encoders
 from probing.evaluation.rows import IDENTITY
 from probing.evaluation.statistics import FEW
 from probing.log import info
@@ -34,13 +34,20 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, s
     measures = [[*_probe(request, task), *request.measures] for task in tasks]
     if request.resample and (folded := [task.name for task in tasks if task.folds]):
         raise ConfigError(f"resample=train needs a train split, but {', '.join(folded)} is cross-validated: set resample=null")
-    all_measured = [measured_encoders(encoders, seed, request, store) for seed in request.seeds]  # its errors come first
+    all_measured = {  # its errors come first
+        (words, seed): measured_encoders(encoders, seed, replace(request, words=words), store)
+        for words in dict.fromkeys(task.of_words for task in tasks)
+        for seed in request.seeds
+    }
     drawn = [[task.subset(request.train_size, seed) for seed in request.seeds] for task in tasks]
-    of_task = [replace(request, controls=suited(variants, () if request.probe is None else request.controls)) for variants in drawn]
-    for number, (seed, measured) in enumerate(zip(request.seeds, all_measured, strict=True)):
+    of_task = [
+        replace(request, controls=suited(variants, () if request.probe is None else request.controls), words=variants[0].of_words)
+        for variants in drawn
+    ]
+    for number, seed in enumerate(request.seeds):
         for variants, own, of_one in zip(drawn, of_task, measures, strict=True):
             for measure in of_one:
-                for one in (None, *measured):
+                for one in (None, *all_measured[own.words, seed]):
                     for cell in measure.cells(variants[number], one, own, seed):
                         planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
     return list(planned.values())
@@ -52,7 +59,9 @@ def _probe(request: Request, task: Task) -> list[Measure]:
         return []
     if task.folds and (names := [*chosen(task, request.metrics)]) and any(chosen(task, names)[name].reads_scores for name in names):
         raise ConfigError(f"{task.name} is cross-validated: scores of several fits have no common scale for {', '.join(names)}")
-    for name in (name for name in request.floors if name in FLOORS and not shown_as(name, task.kind)):
+    for name in (
+        name for name in request.floors if name in FLOORS and not (shown_as(name, task) or (task.of_words and name in ALL_FLOORS))
+    ):
         info(f"{task.name}: the floor {name} is not measured: it reads classes")
     unordered = task.kind == "classification" and not task.card.get("ordered")
     for name in (name for name in request.metrics if unordered and name not in chosen(task, request.metrics)):
@@ -71,7 +80,10 @@ def _probe(request: Request, task: Task) -> list[Measure]:
 def request_key(tasks: Sequence[Task], planned: Sequence[Cell], request: Request) -> str:
     """A hash of the request, which names the run; it does not depend on whether an encoder can list its layers yet."""
     marks = [cell.row.encoder_fingerprint for cell in planned if cell.row.role == "probe"]
-    options = {one.name: getattr(request, one.name) for one in fields(request) if one.name not in ("probe", "measures", "metrics")}
+    options = {
+        one.name: getattr(request, one.name) for one in fields(request) if one.name not in ("probe", "measures", "metrics", "words")
+    }
+    options["store_dtype"] = request.store_dtype or "float32"
     probes = [for_kind(request.probe, task.kind, task.name).settings(task.name) for task in tasks] if request.probe else []
     if request.metrics:
         options["metrics"] = request.metrics

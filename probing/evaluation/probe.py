@@ -23,7 +23,7 @@ from probing.evaluation.request import Measured, Request
 from probing.evaluation.rows import Row
 from probing.evaluation.statistics import version as scores_version
 from probing.probes.base import Fold, ProbeProtocol, ProbeResult, SplitFeatures, label
-from probing.probes.controls import CEILINGS, control_task, control_version
+from probing.probes.controls import CEILINGS, ceilings_of, control_task, control_version
 from probing.probes.fitted import class_scores
 from probing.probes.floors import FLOORS, SCORES, predict, shown_as
 from probing.store.reading import Rows, Vectors
@@ -59,9 +59,9 @@ class Probe:
 
     def cells(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
         if measured is None:
-            shown = [shown_as(name, task.kind) for name in request.floors if name in FLOORS]
+            shown = [shown_as(name, task) for name in request.floors if name in FLOORS]
             yield from (self._floor(task, name) for name in shown if name)
-            yield from (self._ceiling(task, name, seed) for name in CEILINGS if "word" in request.controls)
+            yield from (self._ceiling(task, name, seed) for name in ceilings_of(task) if "word" in request.controls)
         elif measured.failure:
             yield self._unnamed(task, measured, request)
         else:
@@ -146,7 +146,7 @@ class Probe:
             yield from ((cell, self.from_text(cell)) for cell in cells)
             return
         task, probe = cells[0].task, self.protocol
-        rows = [vectors.rows(split.texts) for split in splits_of(task)]
+        rows = [vectors.rows(split.texts, split.spans) for split in splits_of(task)]
         # of a column, probe seed and train half; their label sets are fitted in one call
         groups: dict[tuple[Representation, int, int | None], list[Cell]] = {}
         for cell in by_pooling(cells):

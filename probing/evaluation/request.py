@@ -8,7 +8,7 @@ from itertools import count, islice
 from typing import Any, NamedTuple
 
 from probing.encoders.base import Encoder, fingerprint
-from probing.encoders.pooling import POOLINGS
+from probing.encoders.pooling import POOLINGS, TOKEN_POOLINGS, WORD_POOLINGS
 from probing.errors import ConfigError, ForeignError, did_you_mean, foreign
 from probing.evaluation import metrics as measured_by
 from probing.evaluation.register import pooling_named, poolings_of
@@ -35,7 +35,8 @@ def many(given: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Request:
-    """Options of `evaluate`; `measures` run beside the probe, or alone if `probe` is None; `metrics`: of `metrics.ASKED`."""
+    """Options of `evaluate`; `measures` run beside the probe, or alone if `probe` is None; `metrics`: of `metrics.ASKED`; `words`:
+    set by the plan for a task whose items are words."""
 
     probe: ProbeProtocol | None
     layers: tuple[int, ...] | None = None
@@ -44,18 +45,19 @@ class Request:
     controls: tuple[str, ...] = field(default_factory=lambda: tuple(CONTROLS))
     floors: tuple[str, ...] = ALL_FLOORS
     train_size: int | None = None
-    store_dtype: str = "float32"
+    store_dtype: str | None = None
     twins: int = 1
     resample: str | None = None
     resamples: int = 20
     measures: tuple[Any, ...] = field(default=())
     metrics: tuple[str, ...] = ()
+    words: bool = False
 
     def __post_init__(self) -> None:
         if self.poolings is not None:
             object.__setattr__(self, "poolings", tuple(map(pooling_named, self.poolings)))
         for name, given, allowed in (
-            ("pooling", self.poolings or (), POOLINGS),
+            ("pooling", self.poolings or (), (*POOLINGS, *WORD_POOLINGS)),
             ("controls", self.controls, CONTROLS),
             ("floors", self.floors, all_floors()),
         ):
@@ -89,13 +91,16 @@ class Request:
         return list(islice(unused, max(0, self.twins - len(self.seeds))))
 
     def named(self, encoder: str) -> str:
-        """The encoder's name in rows: vectors in float16 give other numbers in the last digits, and another name."""
-        return encoder if self.store_dtype == "float32" else f"{encoder}[store={self.store_dtype}]"
+        """The encoder's name in rows: vectors that are stored in an unusual way give other numbers in the last digits, and another
+        name."""
+        usual = "float16" if self.words else "float32"
+        return encoder if self.store_dtype in (None, usual) else f"{encoder}[store={self.store_dtype}]"
 
     @property
     def stored(self) -> dict[str, str]:
         """The part of a cell's inputs that says how vectors are stored."""
-        return {} if self.store_dtype == "float32" else {"store_dtype": self.store_dtype}
+        dtype = self.store_dtype or ("float16" if self.words else "float32")
+        return {} if dtype == "float32" else {"store_dtype": dtype}
 
 
 class Measured(NamedTuple):
@@ -134,6 +139,8 @@ def _measured(encoder: Encoder, twin_of: str, seed: int, request: Request, store
             if store is not None:
                 store.recall(encoder)
             n_layers, poolings = len(encoder.dims), poolings_of(encoder)
+            if request.words:
+                poolings = WORD_POOLINGS if set(TOKEN_POOLINGS) <= set(poolings) else ()
             context_free = getattr(encoder, "context_free", True)
     except ForeignError as error:
         return Measured(encoder, encoder.name, twin_of, seed, mark, failure=str(error))
@@ -157,6 +164,8 @@ def _columns(
     name: str, n_layers: int, poolings: Sequence[str], request: Request
 ) -> tuple[list[Representation], Representation | None]:
     """The layers and poolings asked for, and the mean of layer 0 where it is added as a floor."""
+    if not poolings:
+        raise ConfigError(f"{name} has no states of tokens, which tasks of words need: take another encoder, or tasks of sentences")
     layers = range(n_layers) if request.layers is None else request.layers
     for layer in layers:
         if not 0 <= layer < n_layers:
@@ -167,13 +176,14 @@ def _columns(
                 f"pooling={pooling}: {name} allows {', '.join(poolings)}"
                 + (" (its tokenizer puts no classification token first)" if pooling == "cls" else "")
             )
-    wanted = [Representation(layer, p) for p in request.poolings or poolings for layer in layers]
+    every, mean = (poolings[:1], poolings[0]) if request.words else (poolings, "mean")
+    wanted = [Representation(layer, p) for p in request.poolings or every for layer in layers]
     if request.probe is None:
         return wanted, None
     columns = request.probe.columns(wanted)
     if not columns:
         raise ConfigError(f"probe={request.probe.name} probes none of the layers and poolings asked for ({len(wanted)} of them)")
-    static = Representation(0, "mean")
-    if "static" not in request.floors or "mean" not in poolings or static in columns or not request.probe.columns([static]):
+    static = Representation(0, mean)
+    if "static" not in request.floors or mean not in poolings or static in columns or not request.probe.columns([static]):
         return columns, None
     return [*columns, static], static

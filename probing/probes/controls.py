@@ -22,9 +22,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
-from probing.data.split import Split
 from probing.data.task import Task
-from probing.probes.floors import constant, label_by_label, linear_on
+from probing.probes.floors import by_type, constant, label_by_label, linear_on
 from probing.probes.senteval import logistic
 from probing.types import Labels, Targets
 
@@ -49,8 +48,11 @@ def control_task(task: Task, kind: str, seed: int) -> Task:
     fold."""
     if kind not in CONTROLS:
         raise ValueError(f"unknown control {kind!r}; allowed: {', '.join(CONTROLS)}")
-    labels = CONTROLS[kind].labels(task, np.random.default_rng(seed))
-    splits = {name: Split(split.texts, y) for (name, split), y in zip(task.splits.items(), labels, strict=True)}
+    if kind == "word" and task.of_words:
+        labels: Sequence[Targets] = labels_of_types(task, seed)
+    else:
+        labels = CONTROLS[kind].labels(task, np.random.default_rng(seed))
+    splits = {name: replace(split, labels=y) for (name, split), y in zip(task.splits.items(), labels, strict=True)}
     return replace(task, train=splits["train"], dev=splits["dev"], test=splits["test"])
 
 
@@ -94,7 +96,30 @@ def _n_classes(task: Task) -> int:
     return len(task.classes) if task.kind == "classification" else 2
 
 
+def labels_of_types(task: Task, seed: int) -> list[Targets]:
+    """Control labels of words (Hewitt & Liang 2019, as released): every word type of train, dev and test, with letter case, draws
+    one label from the shares of the labels in train, types in an order that is drawn first, both by numpy's legacy generator. The
+    type of a span or a pair is that of the words of its first span."""
+    types = list(dict.fromkeys(word for split in task.splits.values() for word in split.units))
+    if task.kind == "classification":
+        own, shares = np.arange(len(task.classes)), np.bincount(task.train.labels, minlength=len(task.classes)) / len(task.train)
+    else:
+        own, shares = np.arange(len(task.train)), None
+    drawn = types_drawn(types, len(own), shares, seed)
+    values = own if task.kind == "classification" else task.train.labels
+    return [values[np.array([drawn[word] for word in split.units])] for split in task.splits.values()]
+
+
+def types_drawn(types: Sequence[str], n: int, shares: np.ndarray | None, seed: int) -> dict[str, int]:
+    """A number below n for each word type, by their shares (None: equal ones)."""
+    legacy, order = np.random.RandomState(seed), list(types)
+    legacy.shuffle(order)
+    return {word: int(legacy.choice(n, p=shares)) for word in order}
+
+
 def _too_few_words(task: Task) -> str:
+    if task.of_words:
+        return ""
     n_classes = _n_classes(task)
     needed = max(20, 2 * n_classes)
     for part in task.parts:
@@ -168,7 +193,10 @@ CONTROLS = {"permuted": Control(1, _shuffled, later=_sentences_in_several_splits
 
 
 def look_up(control: Task) -> tuple[Targets, Targets]:
-    """Predict for dev and test sentences of a `word` control the train label of their deciding word, else the best constant."""
+    """Predict for dev and test sentences of a `word` control the train label of their deciding word, else the best constant; for
+    words the train label of their type."""
+    if control.of_words:
+        return by_type(False, control)
     words = deciding_words(control.train.texts, _n_classes(control))
     label_of = np.repeat(constant(control)[None], len(words) + 1, axis=0)
     label_of[_deciding_word(control.train.texts, words)] = control.train.labels  # one label for each word
@@ -194,6 +222,11 @@ def _best_logistic(
     models = [logistic("liblinear", C, 1000, n_classes).fit(train, y) for C in (1, 10, 100)]
     best = max(models, key=lambda model: (model.predict(dev) == y_dev).sum())
     return best.predict(dev), best.predict(test)
+
+
+def ceilings_of(task: Task) -> tuple[str, ...]:
+    """The ceilings that a task has: of words the look-up of their types alone."""
+    return ("word look-up",) if task.of_words else tuple(CEILINGS)
 
 
 CEILINGS: dict[str, Callable[[Task], tuple[Targets, Targets]]] = {"word look-up": look_up, "word bag": bag_of_words}

@@ -4,7 +4,7 @@ says anything about an encoder. Of numbers and of sets of labels (`Task.kind`) t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from probing.data.split import Split
 from probing.data.task import Task
 from probing.probes.base import set_f1
 from probing.probes.fitted import class_scores
@@ -92,10 +93,14 @@ FLOORS: dict[str, Callable[[Task], Predictions]] = {name: partial(_highest, name
 def constant(task: Task) -> Any:
     """The best constant prediction of the train split: the most frequent class (of equally frequent ones the first), the mean
     number, or of the sets that hold the k most frequent labels the one with the highest mean F1."""
-    y = task.train.labels
-    if task.kind == "regression":
+    return constant_of(task.train.labels, task.kind)
+
+
+def constant_of(y: Targets, kind: str) -> Any:
+    """The best constant prediction of labels of a kind: see `constant`."""
+    if kind == "regression":
         return np.asarray(y.mean())
-    if task.kind == "classification":
+    if kind == "classification":
         return np.asarray(np.bincount(y).argmax())
     return best_set(y)
 
@@ -172,13 +177,50 @@ _OTHER: dict[str, dict[str, tuple[str, Callable[[Task], Predictions]]]] = {
 """Kind of labels -> name of a floor -> its name in tables, and its function."""
 
 
-def shown_as(name: str, kind: str) -> str:
-    """The name in tables of a floor for labels of this kind; empty if it has none for them (a registered one reads classes)."""
-    return name if kind == "classification" else _OTHER[kind].get(name, ("",))[0]
+def by_type(neighbours: bool, task: Task) -> Predictions:
+    """Of words: the most frequent label in train of the word type, with letter case (ties: the first class), or the mean number; of
+    types that train lacks that of all words. With neighbours: of the word and the word before it, or of a pair the words of both
+    spans; where train lacks these, of the type alone."""
+
+    def keys(split: Split) -> list[list[Any]]:
+        types = list(split.units)
+        return [[(a, b) for a, b in zip(types, split.beside, strict=True)], types] if neighbours else [types]
+
+    levels = []
+    for own in keys(task.train):
+        rows: dict[Any, list[int]] = {}
+        for row, key in enumerate(own):
+            rows.setdefault(key, []).append(row)
+        levels.append({key: constant_of(task.train.labels[which], task.kind) for key, which in rows.items()})
+    usual = constant(task)
+
+    def label(*own: Any) -> Any:
+        return next((level[key] for level, key in zip(levels, own, strict=True) if key in level), usual)
+
+    dev, test = (np.array([label(*own) for own in zip(*keys(split), strict=True)]) for split in (task.dev, task.test))
+    return dev, test
+
+
+_OF_WORDS: dict[str, tuple[str, Callable[[Task], Predictions]]] = {
+    "majority": ("majority", lambda task: _same(task)),
+    "nb-unigram": ("word type", partial(by_type, False)),
+    "nb-bigram": ("word and neighbour", partial(by_type, True)),
+}
+"""As `_OTHER`, for a task whose items are words; sets of labels have the first one only."""
+
+
+def _shown(task: Task) -> Mapping[str, tuple[str, Callable[[Task], Predictions]]]:
+    if not task.of_words:
+        return {name: (name, own) for name, own in FLOORS.items()} if task.kind == "classification" else _OTHER[task.kind]
+    own = _OF_WORDS | {"majority": (_OTHER.get(task.kind, _OF_WORDS)["majority"][0], _same)}
+    return {"majority": own["majority"]} if task.kind == "multilabel" else own
+
+
+def shown_as(name: str, task: Task) -> str:
+    """The name in tables of a floor for a task; empty if it has none for its labels (a registered one reads classes)."""
+    return _shown(task).get(name, ("",))[0]
 
 
 def predict(shown: str, task: Task) -> Predictions:
     """The predictions of a floor by its name in tables."""
-    if task.kind == "classification":
-        return FLOORS[shown](task)
-    return {title: function for title, function in _OTHER[task.kind].values()}[shown](task)
+    return {title: function for title, function in _shown(task).values()}[shown](task)

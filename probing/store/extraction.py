@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, pooled, widths
+from probing.encoders.pooling import WordPooler, of_words
 from probing.errors import StatesError, foreign, out_of_memory
 from probing.log import info
+from probing.store.words import Words, vectors_each
 from probing.types import Features, Representation
 
 HOPELESS = 16
@@ -71,11 +73,13 @@ def extract(
     poolings: Sequence[str],
     advance: Callable[[int], None] = lambda sentences: None,
     failed: dict[int, str] | None = None,
+    words: Words | None = None,
 ) -> dict[Representation, Features]:
     """Return the vectors of every layer and pooling: (n, dims[layer]) each, float32, rows in the order of `items`.
 
     Args:
         items: the sentences, from `encoder.tokenize`.
+        words: of poolings of words, the words of the sentences: n is their number then, sentence after sentence.
         poolings: a subset of `encoder.poolings`.
         advance: called after each batch with the number of its sentences.
         failed: receives the row and the reason of each sentence that fails in a batch and alone; its vectors are 0. None: the
@@ -85,13 +89,13 @@ def extract(
         StatesError: a sentence without a token to pool, states that are not finite, or an exception in the encoder (a
             `ForeignError`); with `failed`, only if no sentence passes.
     """
-    n = len(items)
+    n = len(items) if words is None else int(words.starts[-1])
     columns = [(Representation(layer, p), dim) for p in poolings for layer, dim in enumerate(widths(encoder, p))]
     ends = n * np.cumsum([dim for _, dim in columns])
     block = np.zeros(ends[-1], np.float32)  # one block is freed whole, many small ones fragment the heap
     out = {column: part.reshape(n, dim) for (column, dim), part in zip(columns, np.split(block, ends[:-1]), strict=True)}
     nonempty = [i for i, item in enumerate(items) if len(item)]
-    if len(nonempty) < n:
+    if len(nonempty) < len(items):
         empty = [i for i, item in enumerate(items) if not len(item)]
         if failed is None:
             raise StatesError(f"{encoder.name}: {len(empty)} sentence(s) have no token at all, the first at row {empty[0]}")
@@ -101,14 +105,14 @@ def extract(
     for batch in batches([len(items[i]) for i in nonempty], token_budget(encoder)):
         rows = [nonempty[i] for i in batch]
         try:
-            _run(encoder, items, rows, poolings, out)
+            _run(encoder, items, rows, poolings, out, words)
             passed += len(rows)
         except StatesError as error:
             if failed is None or out_of_memory(error.__cause__ or error):
                 raise
             for row in rows:
                 try:
-                    _run(encoder, items, [row], poolings, out)
+                    _run(encoder, items, [row], poolings, out, words)
                     passed, alone = passed + 1, alone + 1
                 except StatesError as row_error:
                     failed[row], last = str(row_error), row_error
@@ -119,15 +123,28 @@ def extract(
         raise last
     if alone:
         info(f"{encoder.name}: {alone} sentences failed in a batch with others, and were run alone")
-    _check_finite(encoder, out, failed)
+    _check_finite(encoder, out, failed, words)
     return out
 
 
 def _run(
-    encoder: Encoder, items: Sequence[Item], rows: Sequence[int], poolings: Sequence[str], out: dict[Representation, Features]
+    encoder: Encoder,
+    items: Sequence[Item],
+    rows: Sequence[int],
+    poolings: Sequence[str],
+    out: dict[Representation, Features],
+    words: Words | None,
 ) -> None:
     """Write the vectors of one batch into their rows of `out`."""
     with foreign(f"{encoder.name}: running it on {len(rows)} sentence(s)"):
+        if words is not None:
+            states, own = encoder.forward([items[i] for i in rows]), words.rows(rows)
+            pooler = WordPooler([words.owners[i] for i in rows], [words.count(i) for i in rows])
+            for layer, x in enumerate(states.layers):
+                for pooling in poolings:
+                    backward = None if states.backward is None else states.backward[layer]
+                    out[Representation(layer, pooling)][own] = pooler(x, pooling, backward).numpy()
+            return
         batch = pooled(encoder, [items[i] for i in rows], poolings)
         unpoolable = (batch.counted == 0).nonzero().flatten().tolist()
         for pooling, layers in batch.vectors.items():
@@ -140,20 +157,24 @@ def _run(
         )
 
 
-def _check_finite(encoder: Encoder, out: dict[Representation, Features], failed: dict[int, str] | None) -> None:
-    """Record rows with values that are not finite in `failed`, or raise; set the vectors of failed rows to 0."""
+def _check_finite(
+    encoder: Encoder, out: dict[Representation, Features], failed: dict[int, str] | None, words: Words | None
+) -> None:
+    """Record sentences with values that are not finite in `failed`, or raise; set the vectors of failed ones to 0."""
+    n = len(next(iter(out.values()))) if words is None else len(words.owners)
     for column, vectors in out.items():
         finite = np.isfinite(vectors).all(1)
         if finite.all():
             continue
-        bad = np.flatnonzero(~finite).tolist()
+        rows = np.flatnonzero(~finite)
+        bad: list[int] = (rows if words is None else np.unique(words.sentence_of(rows))).tolist()
         reason = f"{encoder.name}: layer {column.layer} ({column.pooling}) is not finite (NaN or infinite)"
-        if failed is None or len(bad) == len(vectors):
-            raise StatesError(f"{reason} for {len(bad)} of {len(vectors)} sentences, the first at row {bad[0]}")
+        if failed is None or len(bad) == n:
+            raise StatesError(f"{reason} for {len(bad)} of {n} sentences, the first at row {bad[0]}")
         failed |= {i: reason for i in bad if i not in failed}
     for i in failed or ():
         for vectors in out.values():
-            vectors[i] = 0
+            vectors[[i] if words is None else words.rows([i])] = 0
 
 
 def tokenized(encoder: Encoder, texts: Sequence[str], failed: dict[int, str] | None = None) -> tuple[list[Item], int]:
@@ -205,9 +226,9 @@ class ExtractionCost:
     memory: int
 
 
-def row_bytes(encoder: Encoder, poolings: Sequence[str]) -> int:
-    """Return the size of the float32 vectors of one sentence."""
-    return 4 * sum(sum(widths(encoder, p)) for p in poolings)
+def row_bytes(encoder: Encoder, poolings: Sequence[str], texts: Sequence[str]) -> int:
+    """Return the mean size of the float32 vectors of one of the sentences."""
+    return round(4 * sum(sum(widths(encoder, p)) for p in poolings) * vectors_each(texts, poolings))
 
 
 def peak_memory() -> int:
@@ -228,16 +249,21 @@ def extraction_cost(
     """Estimate the cost of the missing sentences, by running the encoder on a few batches."""
     sample = [missing[i] for i in np.random.default_rng(0).permutation(len(missing))[:SAMPLE]]
     items, _ = tokenized(encoder, sample)
-    extract(encoder, items[:1], poolings)  # loads the model
-    loaded, longest = peak_memory(), max(items, key=len)
-    full = max(1, min(token_budget(encoder) // max(1, len(longest)), len(missing)))
-    extract(encoder, [longest] * full, poolings)  # warms up; the batches of a sample are smaller than those of a run
+
+    def run(rows: Sequence[int]) -> None:
+        texts, own = [sample[i] for i in rows], [items[i] for i in rows]
+        extract(encoder, own, poolings, words=Words.of(encoder, texts, own) if of_words(poolings) else None)
+
+    run([0])  # loads the model
+    loaded, longest = peak_memory(), max(range(len(items)), key=lambda i: len(items[i]))
+    full = max(1, min(token_budget(encoder) // max(1, len(items[longest])), len(missing)))
+    run([longest] * full)  # warms up; the batches of a sample are smaller than those of a run
     start = time.perf_counter()
-    extract(encoder, items, poolings)
+    run(range(len(items)))
     seconds = (time.perf_counter() - start) / len(items) * len(missing)
     peak = peak_memory()
     tokens = round(sum(map(len, items)) / len(items) * len(missing))
-    row = row_bytes(encoder, poolings)
+    row = row_bytes(encoder, poolings, sample)
     shard = row * min(len(missing), shard_rows)
     on_disk = len(missing) * row // (2 if dtype == "float16" else 1)
     shard += shard // 2 if dtype == "float16" else 0  # the codes, beside the vectors

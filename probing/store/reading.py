@@ -31,8 +31,8 @@ class Vectors:
             total.update(segment.reading)
         return dict(total)
 
-    def rows(self, texts: Sequence[str]) -> Rows:
-        """Find the rows of the sentences, from which any number of columns can be read.
+    def rows(self, texts: Sequence[str], spans: np.ndarray | None = None) -> Rows:
+        """Find the rows of the sentences, or of their words (`Split.spans`), from which any number of columns can be read.
 
         Raises:
             KeyError: a sentence that was not in the request to `Store.vectors`.
@@ -43,23 +43,39 @@ class Vectors:
             segment_of[rows >= 0], row_of[rows >= 0] = g, rows[rows >= 0]
         if (row_of < 0).any():
             raise KeyError(texts[int(np.flatnonzero(row_of < 0)[0])])
-        return Rows(self, segment_of, row_of)
+        return Rows(self, segment_of, row_of, spans)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The places of n sentences in the store: segment and row in it, each (n,)."""
+    """The places of n items in the store: segment and row in it of their sentences, each (n,); `spans`: see `Split`."""
 
     vectors: Vectors
     segment: np.ndarray
     row: np.ndarray
+    spans: np.ndarray | None = None
 
     def get(self, column: Representation) -> Features:
-        """Read one layer and pooling: (n, width), float32, in the order of the sentences."""
-        out = np.empty((len(self.row), self.vectors.widths[column.pooling][column.layer]), np.float32)
-        for path, rows, places in self._by_shard:
-            out[places] = read_rows(path, column, rows)
+        """Read one layer and pooling: (n, width), float32, in the order of the items. A span of several words is the mean of their
+        vectors, a pair of spans the first one's vector and then the second one's, (n, 2 width)."""
+        width, parts = self.vectors.widths[column.pooling][column.layer], 1 if self.spans is None else self.spans.shape[1] // 2
+        out = np.empty((len(self.row), parts * width), np.float32)
+        for path, first, places in self._by_shard:
+            for part in range(parts):
+                out[places, part * width : (part + 1) * width] = self._read(path, column, first, places, part)
         return out
+
+    def _read(self, path: Path, column: Representation, first: np.ndarray, places: np.ndarray, part: int) -> Features:
+        """The vectors of one shard's items: (m, width)."""
+        if self.spans is None:
+            return read_rows(path, column, first)
+        start, stop = self.spans[places, 2 * part : 2 * part + 2].T
+        sizes = stop - start  # (m,)
+        if (sizes == 1).all():
+            return read_rows(path, column, first + start)
+        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        rows = np.repeat(first + start - offsets, sizes) + np.arange(sizes.sum())
+        return np.add.reduceat(read_rows(path, column, rows), offsets) / sizes[:, None].astype(np.float32)
 
     @property
     def made_with(self) -> list[dict[str, Any]]:
@@ -69,7 +85,7 @@ class Rows:
 
     @cached_property
     def _by_shard(self) -> list[tuple[Path, np.ndarray, np.ndarray]]:
-        """For each shard: its file, the rows to read from it, and their indices among the sentences."""
+        """For each shard: its file, the (first) rows of the sentences in it, and their indices among the items."""
         shards = []
         for g, segment in enumerate(self.vectors.segments):
             places = np.flatnonzero(self.segment == g)
@@ -78,5 +94,5 @@ class Rows:
             for part in np.split(places[order], np.flatnonzero(np.diff(shard[order])) + 1):
                 if len(part):
                     rows = self.row[part]
-                    shards.append((segment.data(int(rows[0]) // segment.shard_rows), rows % segment.shard_rows, part))
+                    shards.append((segment.data(int(rows[0]) // segment.shard_rows), segment.first_row[rows], part))
         return shards

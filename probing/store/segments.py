@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from probing.encoders.pooling import of_words
 from probing.errors import StoreError
 from probing.files import atomic, file_sha256, read_header, read_sealed, sealed
 from probing.log import info
@@ -76,6 +77,15 @@ class Segment:
     def shards_of(self, texts: Iterable[str]) -> list[int]:
         """Return the shards that hold the texts; texts outside this segment are ignored."""
         return sorted({self.place[text] // self.shard_rows for text in texts if text in self.place})
+
+    @cached_property
+    def first_row(self) -> np.ndarray:
+        """The row of each sentence in its shard, (n,): where a vector is one of a word, that of its first word."""
+        place = np.arange(len(self.sentences))
+        if not of_words(contents_of(self.folder.parent)[0]):
+            return place % self.shard_rows
+        starts = np.concatenate([[0], np.cumsum([len(sentence.split()) for sentence in self.sentences])])
+        return starts[place] - starts[place - place % self.shard_rows]
 
     def rows(self, shard: int) -> slice:
         return slice(shard * self.shard_rows, min(len(self.sentences), (shard + 1) * self.shard_rows))

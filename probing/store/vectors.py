@@ -31,7 +31,7 @@ from typing import Any
 
 from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint, widths
-from probing.encoders.pooling import POOLINGS
+from probing.encoders.pooling import POOLINGS, WORD_POOLINGS, in_order, of_words
 from probing.errors import ConfigError, StatesError, StoreError, did_you_mean
 from probing.files import os_errors_as_store_error, read_sealed, replace_file, sealed
 from probing.log import bar, human_bytes, info
@@ -49,6 +49,7 @@ from probing.store.segments import (
     write_plan,
     write_shard,
 )
+from probing.store.words import Words
 
 SHARD_BYTES = 64_000_000
 """Target size of a shard: bounds the memory of extraction, and the work that a kill can lose."""
@@ -58,14 +59,14 @@ class Store:
     """The store in folder `root`, made on first use.
 
     Args:
-        dtype: how new vectors are kept: float32 or float16.
+        dtype: how new vectors are kept: float32 or float16; None: those of sentences in float32, those of words in float16.
 
     Raises:
         ConfigError: unknown dtype.
     """
 
-    def __init__(self, root: str | Path, dtype: str = "float32"):
-        if dtype not in DTYPES:
+    def __init__(self, root: str | Path, dtype: str | None = None):
+        if dtype not in (None, *DTYPES):
             raise ConfigError(f"run.store_dtype={dtype!r} is unknown{did_you_mean(dtype, DTYPES)} (allowed: {', '.join(DTYPES)})")
         self.root, self.dtype = Path(root).expanduser(), dtype
         self._checked: set[Path] = set()
@@ -73,7 +74,7 @@ class Store:
 
     def __repr__(self) -> str:
         n = len(list(self.root.glob("*/encoder.json")))
-        return f"Store({self.root}, {n} encoder{'s' * (n != 1)}{'' if self.dtype == 'float32' else ', ' + self.dtype})"
+        return f"Store({self.root}, {n} encoder{'s' * (n != 1)}{', ' + self.dtype if self.dtype == 'float16' else ''})"
 
     def vectors(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> Vectors:
         """Return the vectors of the sentences; compute those that are missing.
@@ -89,7 +90,7 @@ class Store:
             StoreError: disk full or folder not writable; finished shards are kept.
         """
         texts = list(dict.fromkeys(texts))
-        folder = self._folder(encoder, [p for p in POOLINGS if p in set(poolings)], texts)
+        folder = self._folder(encoder, in_order(poolings), texts)
         with os_errors_as_store_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder.parent / "plan.lock"):
@@ -123,12 +124,12 @@ class Store:
     def estimate(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> ExtractionCost:
         """Estimate the cost of `vectors` by running a few batches; nothing is stored."""
         texts = list(dict.fromkeys(texts))
-        folder = self._folder(encoder, [p for p in POOLINGS if p in set(poolings)], texts)
+        folder = self._folder(encoder, in_order(poolings), texts)
         poolings, dtype = contents_of(folder)
         missing = self._unfinished(folder, texts)
         if not missing:
             return ExtractionCost(0, 0, 0, 0.0, 0)
-        return extraction_cost(encoder, missing, poolings, dtype, _shard_rows(row_bytes(encoder, poolings)))
+        return extraction_cost(encoder, missing, poolings, dtype, _shard_rows(row_bytes(encoder, poolings, missing)))
 
     def recall(self, encoder: Encoder) -> None:
         """Give the encoder the properties that an earlier process found by running it, so that planning need not load it."""
@@ -136,17 +137,23 @@ class Store:
         if record and "inspection" in record and hasattr(encoder, "recall"):
             encoder.recall(record["inspection"])
 
+    def dtype_of(self, poolings: Sequence[str]) -> str:
+        """How new vectors of these poolings are kept."""
+        return self.dtype or ("float16" if of_words(poolings) else "float32")
+
     # Planning.
 
     def _folder(self, encoder: Encoder, poolings: Sequence[str], texts: Sequence[str]) -> Path:
         """Return the folder for these poolings: one that holds them all if there is one, else a new one of just these."""
         home = self.root / fingerprint(encoder)[:20]
-        folders = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0]) <= set(POOLINGS)]
+        known = set(WORD_POOLINGS if of_words(poolings) else POOLINGS)
+        folders = [f for f in sorted(home.glob("*/")) if set(poolings) <= set(contents_of(f)[0]) <= known]
         holding = {dtype: [f for f in folders if contents_of(f)[1] == dtype] for dtype in DTYPES}
-        if self.dtype == "float16":
+        dtype = self.dtype_of(poolings)
+        if dtype == "float16":
             complete = (f for f in holding["float32"] if not self._unfinished(f, texts))
-            return next(chain(complete, holding["float16"]), home / folder_name(poolings, self.dtype))
-        return next(iter(holding["float32"]), home / folder_name(poolings, self.dtype))
+            return next(chain(complete, holding["float16"]), home / folder_name(poolings, dtype))
+        return next(iter(holding["float32"]), home / folder_name(poolings, dtype))
 
     def _segments(self, folder: Path) -> list[Segment]:
         """Return the segments of a folder whose lists are undamaged; each list is read once in the life of this object."""
@@ -171,16 +178,20 @@ class Store:
         poolings, dtype = contents_of(folder)
         lengths, reading, different = [], Counter(truncated=0), set()
         for start in range(0, len(missing), 4096):  # keeps lengths only: the tokens of a million sentences need gigabytes
-            items, cut = tokenized(encoder, missing[start : start + 4096], {})
+            texts = missing[start : start + 4096]
+            items, cut = tokenized(encoder, texts, {})
             lengths += [len(item) for item in items]
             different |= {hash(tuple(item)) for item in items}
             reading["truncated"] += cut
+            if of_words(poolings):
+                words = Words.of(encoder, texts, items)
+                reading.update(lost=words.lost, words=int(words.starts[-1]))
             if hasattr(encoder, "unknown_tokens"):
                 reading.update(encoder.unknown_tokens(items))
         reading["alike"] = len(missing) - len(different)
         order = sorted(range(len(missing)), key=lambda i: (lengths[i], missing[i]))
         sentences = tuple(missing[i] for i in order)
-        row = row_bytes(encoder, poolings)
+        row = row_bytes(encoder, poolings, sentences)
         need, free = row * len(sentences), shutil.disk_usage(folder).free
         if dtype == "float16":
             need //= 2
@@ -194,6 +205,8 @@ class Store:
                 info(f"{encoder.name}: {reading[name]} of {len(sentences)} sentences {clause}")
         if reading["unknown"]:
             info(f"{encoder.name}: {reading['unknown']} of {reading['tokens']} tokens are unknown")
+        if reading["lost"]:
+            info(f"{encoder.name}: {reading['lost']} of {reading['words']} words have no token of their own: their vector is 0")
         return write_plan(folder, sentences, _shard_rows(row), reading)
 
     # Filling.
@@ -229,8 +242,10 @@ class Store:
                 if not segment.intact(shard) or segment.failed(shard):
                     poolings, _ = contents_of(segment.folder.parent)
                     failed: dict[int, str] = {}
-                    items, _ = tokenized(encoder, segment.sentences[segment.rows(shard)], failed)
-                    write_shard(segment, shard, extract(encoder, items, poolings, advance, failed), failed)
+                    texts = segment.sentences[segment.rows(shard)]
+                    items, _ = tokenized(encoder, texts, failed)
+                    words = Words.of(encoder, texts, items) if of_words(poolings) else None
+                    write_shard(segment, shard, extract(encoder, items, poolings, advance, failed, words), failed)
                     give_back()
                 self._checked.add(segment.data(shard))
             return held

@@ -65,6 +65,7 @@ class Dependencies:
     features: tuple[Mapping[str, str], ...]
     forms: tuple[str, ...]
     token: tuple[int, ...]
+    xpos: tuple[str, ...] = ()
 
     @property
     def root(self) -> int:

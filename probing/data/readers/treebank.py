@@ -243,5 +243,6 @@ def conllu_sentence(block: str, where: str, split: str | None) -> Sentence:
         features=tuple(row["feats"] or {} for row in words),
         forms=tuple(row["form"] for row in words),
         token=tuple(token),
+        xpos=tuple(row["xpos"] or "_" for row in words),
     )
     return Sentence(tuple(tokens), tuple(tags), dependencies=dependencies, split=split)
