@@ -160,8 +160,10 @@ def _done(verb: str, config: DictConfig) -> int:
 
 def _up_to_date(options: dict[str, Any]) -> Done | None:
     """The finished run of these options if nothing changed since, its table on the terminal; all before anything is loaded."""
-    for name in listed(options.get("task"), str, "task") or ():
-        load_card(name)
+    data = options.get("data")
+    if isinstance(data, dict) and str(data.get("_target_")).startswith("probing.data.sources."):  # their tasks have cards
+        for name in listed(options.get("task"), str, "task") or ():
+            load_card(name)
     recall.watch()
     run = options.get("run")
     if not isinstance(run, dict) or run.get("force") or (last := recall.recall(options, Path(run["dir"]).expanduser())) is None:

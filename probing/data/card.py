@@ -162,10 +162,12 @@ def data_card(task: Task) -> dict[str, Any]:
     facts = counts_of({s: split.labels for s, split in task.splits.items()}, task.classes)
     forms = {s: set(split.forms) for s, split in task.splits.items()}
     overlaps = {f"{a}/{b}": len(forms[a] & forms[b]) for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))}
-    labelled = {pair for split in task.splits.values() for pair in zip(split.texts, map(str, split.labels.tolist()), strict=True)}
+    labelled = {pair for split in task.splits.values() for pair in zip(split.places, map(str, split.labels.tolist()), strict=True)}
     contradictory = sum(n > 1 for n in Counter(text for text, _ in labelled).values())
     official = bool(task.card.get("git_blob")) and task.git_blob == task.card["git_blob"]
 
+    one = "item" if task.of_words else "sentence"
+    same = "the same place of a sentence, in any letter case" if task.of_words else "the same words, in any order and letter case"
     notes = list(task.card.get("notes", ()))  # of the reader, no field of a card's file
     if task.card.get("git_blob") and not official:
         notes.append("not the official file (git blob id differs): its numbers are not comparable with the paper's")
@@ -177,15 +179,15 @@ def data_card(task: Task) -> dict[str, Any]:
     for s, split in task.splits.items() if task.classes else ():
         present = split.labels.any(0).sum() if task.kind == "multilabel" else len(np.unique(split.labels))
         if missing := len(task.classes) - int(present):
-            notes.append(f"{missing} of {len(task.classes)} classes have no sentence in {s}")
+            notes.append(f"{missing} of {len(task.classes)} classes have no {one} in {s}")
     for pair, n in overlaps.items():
         if n:
-            notes.append(f"{n} sentence(s) occur in both {pair} (the same words, in any order and letter case)")
+            notes.append(f"{n} {one}(s) occur in both {pair} ({same})")
     if contradictory:
-        notes.append(f"{contradictory} sentence(s) carry two labels")
+        notes.append(f"{contradictory} {one}(s) carry two labels")
     if task.test.groups is not None:
         notes.append(
-            f"the {len(task.test)} test sentences are of {task.test.n_groups} groups ({task.groups_from or 'given'}): "
+            f"the {len(task.test)} test {one}s are of {task.test.n_groups} groups ({task.groups_from or 'given'}): "
             "intervals and tests go over groups"
         )
     return {
@@ -198,6 +200,7 @@ def data_card(task: Task) -> dict[str, Any]:
         "train_size": task.train_size,
         "n": {s: len(split) for s, split in task.splits.items()},
         **({} if task.kind == "classification" else {"kind": task.kind}),
+        **({"unit": "items"} if task.of_words else {}),
         "n_groups": {s: split.n_groups for s, split in task.splits.items()},
         "groups_from": task.groups_from,
         "tokens": {
@@ -205,7 +208,7 @@ def data_card(task: Task) -> dict[str, Any]:
             for s, split in task.splits.items()
         },
         "duplicates": {
-            "within": {s: sum(n - 1 for n in Counter(split.texts).values()) for s, split in task.splits.items()},
+            "within": {s: sum(n - 1 for n in Counter(split.places).values()) for s, split in task.splits.items()},
             "across": overlaps,
             "two_labels": contradictory,
         },

@@ -82,11 +82,16 @@ class Split:
         return tuple(" ".join(words[text][max(0, a) : b]) for text, (a, b) in zip(self.texts, before.tolist(), strict=True))
 
     @cached_property
-    def forms(self) -> tuple[str, ...]:
-        """The items as they are compared: sentences by `word_form`; words by place and sentence, without letter case."""
+    def places(self) -> tuple[str, ...]:
+        """The items as text: sentences as they are, words with their place in the sentence."""
         if self.spans is None:
-            return tuple(map(word_form, self.texts))
-        return tuple(f"{text.lower()} {span}" for text, span in zip(self.texts, self.spans.tolist(), strict=True))
+            return self.texts
+        return tuple(f"{text} {span}" for text, span in zip(self.texts, self.spans.tolist(), strict=True))
+
+    @cached_property
+    def forms(self) -> tuple[str, ...]:
+        """The items as they are compared: sentences by `word_form`; words by sentence and place, without letter case."""
+        return tuple(map(word_form if self.spans is None else str.lower, self.places))
 
     @property
     def n_groups(self) -> int:

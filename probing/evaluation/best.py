@@ -86,6 +86,8 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
             line[f"control_{kind}"] = table.mean(role="control", **at, **same)
         if "word" in table.controls:
             line["selectivity"] = line["score"] - line["control_word"]
+            at = {"control": "word", "encoder": encoder, "layer": layer, "pooling": pooling}
+            line |= _selectivity(table, table.where(role="control", **at, **same), scores)
             for name, reader in (("ceiling", "word bag"), ("ceiling_lookup", "word look-up")):
                 line[name] = table.mean(role="ceiling", encoder=reader, task=task, n_train=n_train)
         floors = floors_of(table, task, encoder, probe, n_train)
@@ -142,7 +144,7 @@ def _nothing(table: ResultTable, row: pd.Series, missing: str) -> dict[str, Any]
     names = ["dev_accuracy", "dev_score", *(f"{name}{end}" for name in ("score", *probe_metrics(table.frame)) for end in _ENDS)]
     names += ["seed_sd", "random", "random_sd", "static", "can_show"]
     names += [f"control_{kind}" for kind in table.controls]
-    names += ["selectivity", "ceiling", "ceiling_lookup"] if "word" in table.controls else []
+    names += ["selectivity", "selectivity_low", "selectivity_high", "ceiling", "ceiling_lookup"] if "word" in table.controls else []
     line = {name: row[name] for name in (*KEYS, "paper_name", "majority", "n_test", "n_groups")} | dict.fromkeys(names, np.nan)
     line |= {"metric": "", "interval_over": ""}
     line |= {"layer": None, "layer_name": "", "pooling": "", "cell": "", "converged": True, "edge": "", "seeds": 0}
@@ -190,7 +192,7 @@ def floors_of(table: ResultTable, task: str, encoder: str, probe: str, n_train: 
     reads_text = frame[frame.role == "floor"].groupby("encoder", sort=False)
     floors = {name: [list(rows.itertuples())] for name, rows in reads_text}
     frame = frame[frame.probe == probe]
-    layer_0 = frame.role.isin(["probe", "static"]) & (frame.layer == 0) & (frame.pooling == "mean")
+    layer_0 = frame.role.isin(["probe", "static"]) & (frame.layer == 0) & frame.pooling.isin(["mean", "word-mean"])
     static = list(frame[layer_0 & (frame.encoder == encoder)].itertuples())
     names = table.frame.layer_name[(table.frame.encoder == encoder) & (table.frame.layer == 0)]
     if static and not names.str.contains(CONTEXTUAL).any():  # else layer 0 is no embedding output
@@ -246,6 +248,15 @@ def _family(own: pd.DataFrame | None, first: pd.Series, alpha: float, over: str)
             shown = float(error * (t.isf(level / 2, free) + t.isf(0.2, free)))
         shown = shown if shown <= 1 else np.inf
     return line | {"n_columns": len(compared), "can_show": shown}
+
+
+def _selectivity(table: ResultTable, controls: pd.DataFrame, scores: pd.DataFrame) -> dict[str, float]:
+    """The 95 % interval of selectivity: of the paired difference by test item, over groups, for these draws of the control."""
+    cells = same_seeds(cells_of(scores.itertuples()), cells_of(controls.itertuples()))
+    if table.predictions is None or not cells[0]:
+        return {"selectivity_low": np.nan, "selectivity_high": np.nan}
+    result = table.compare_cells(*cells)
+    return {"selectivity_low": result.low, "selectivity_high": result.high}
 
 
 def _score(rows: Iterable[Any]) -> float:

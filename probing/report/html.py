@@ -24,6 +24,7 @@ HINTS = {
     "not separated from it": "layers that paired tests do not separate from the best; +: better on test",
     "control (word)": "every sentence has the random label of one of its words",
     "ceiling (bag of words)": "a bag of words on the same control task",
+    "ceiling (word look-up)": "the control labels of the word types of train",
     "selectivity": "score minus score on the control task",
     "leak check (permuted labels)": "test score on shuffled labels",
     "best floor": "the highest floor; click for the others",

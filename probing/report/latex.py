@@ -56,7 +56,7 @@ def encoders_table(lines: Sequence[Line], foot: Sequence[str]) -> str:
             if name in line.floors:
                 row[title, column] = escaped(line.floors[name].text)
         if chosen := line.values.get("selectivity", "").replace("n/a", ""):
-            row[title, "selectivity"] = escaped(chosen + "◊" * ("◊" in line.values[CEILING]))
+            row[title, "selectivity"] = escaped(chosen + "◊" * ("◊" in line.values.get(CEILING, "")))
     for task, row in rows.items():
         row["", "best floor"] = escaped(max(floors[task], key=lambda text: floors[task][text], default=""))
     titles = list(dict.fromkeys(title for row in rows.values() for title, _ in row if title))

@@ -98,7 +98,8 @@ def made_of(cards: Mapping[str, Any], encoders: Mapping[str, Any], versions: Seq
         sizes = "/".join(str(n) for n in card["n"].values())
         drawn = f"; train is a subset, drawn by the seed (train_size={size})" if (size := card.get("train_size")) else ""
         labels = f"{card['n_classes']} classes" if "n_classes" in card else "numbers"
-        lines.append(f"Data {name}: {sizes} sentences (train/dev/test{drawn}), {labels}, sha256 {card['sha256'][:16]}{note}.")
+        unit = card.get("unit", "sentences")
+        lines.append(f"Data {name}: {sizes} {unit} (train/dev/test{drawn}), {labels}, sha256 {card['sha256'][:16]}{note}.")
     for name, about in encoders.items():
         lines.append(f"Encoder {name}: {about['origin']}; fingerprint {about['fingerprint'][:16]}; {_reading(about['reading'])}.")
     lines += ["Computed with " + ", ".join(f"{k} {v}" for k, v in one.items()) + "." for one in versions]
@@ -183,8 +184,10 @@ def _power(best: pd.DataFrame) -> list[str]:
 def _control_notes(table: ResultTable) -> list[str]:
     """What the columns of the control tasks mean."""
     notes = []
-    if "word" in table.controls:
-        reached = table.role("ceiling").groupby(["encoder", "task"], sort=False).score.mean()
+    reached = table.role("ceiling").groupby(["encoder", "task"], sort=False).score.mean()
+    bag, look_up = (reached.get(name, pd.Series(dtype=float)) for name in ("word bag", "word look-up"))
+    of_words = [task for task in look_up.index if task not in bag]
+    if "word" in table.controls and (len(bag) or not of_words):
         known = [f"at least {percent(reached[name].min())} % by {how}" for name, how in _CEILINGS if name in reached]
         notes.append(
             "Control (word): each sentence has the random label of one of its words, with the label histogram of the task. "
@@ -193,11 +196,18 @@ def _control_notes(table: ResultTable) -> list[str]:
             "than this control, whose words are many, so that word identity alone can give a positive selectivity: compare with "
             "nb-unigram and the ceiling. n/a: too few words for the classes."
         )
-        if low := [task for task, value in reached.get("word bag", {}).items() if value < LOW_CEILING]:
+        if low := [task for task, value in bag.items() if value < LOW_CEILING]:
             notes.append(
                 f"◊ Warning: a bag of words reaches less than {100 * LOW_CEILING:.0f} % on the word control of {', '.join(low)}: "
                 "it is hard to learn there, and selectivity says little."
             )
+    if of_words:
+        notes.append(
+            f"Control (word) of {', '.join(of_words)}: each word type, with letter case, has one random label in all splits, drawn "
+            "from the shares of the labels in train (Hewitt & Liang 2019). Ceiling: the control labels of the types that train has, "
+            "else its most frequent one. A probe that remembers words reaches it, so that selectivity cannot fall far below score "
+            "minus ceiling: compare selectivities of one draw and one ceiling. Intervals are over test items, for these draws."
+        )
     if "permuted" in table.controls:
         notes.append(
             "Leak check: test score on labels shuffled within each split, where nothing can be learned; but a sentence that "

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from probing.encoders.pooling import place_in_tables
+from probing.encoders.pooling import of_words, place_in_tables
 from probing.evaluation.best import floors_of
 from probing.evaluation.metrics import in_words, title
 from probing.evaluation.rows import probe_metrics
@@ -37,7 +37,7 @@ MARKS = {
 }
 """Marks behind numbers, in all forms of the table."""
 
-LEAK, CEILING = "leak check (permuted labels)", "ceiling (bag of words)"
+LEAK, CEILING, LOOK_UP = "leak check (permuted labels)", "ceiling (bag of words)", "ceiling (word look-up)"
 
 
 class Floor(NamedTuple):
@@ -115,7 +115,7 @@ def lines_of(table: ResultTable, best: pd.DataFrame, letters: Sequence[str]) -> 
         cells = dict.fromkeys([score, "95 % interval", *map(title, metrics)], [row.cell] if row.cell else [])
         for column, key in (("control (word)", "word"), ("selectivity", "word"), (LEAK, "permuted")):
             cells[column] = controls.get((key, row.task, row.encoder, row.probe, row.layer, row.pooling), [])
-        cells[CEILING] = controls.get(("word bag", row.task), [])
+        cells |= {CEILING: controls.get(("word bag", row.task), []), LOOK_UP: controls.get(("word look-up", row.task), [])}
         lines.append(Line(row, values, floors, cells, letter))
     order = [name for name in (*table.floors().columns, "static", "random weights") if name in names]
     return [_with_floors(line, order, missing) for line in lines]
@@ -206,8 +206,13 @@ def verdict(line: Line) -> str:
     if row.label_floor:
         parts.append(f"the floor {row.label_floor} has the label itself")
     if chosen := line.values.get("selectivity", "").replace("n/a", ""):
-        ceiling = line.values[CEILING]
-        parts.append(f"selectivity {chosen}" + (f" (ceiling {ceiling})" if ceiling else ""))
+        if ceiling := line.values.get(CEILING, ""):
+            chosen += f" (ceiling {ceiling})"
+        elif least := line.values.get(LOOK_UP, ""):
+            over = span(row.selectivity_low, row.selectivity_high, "–")
+            lowest = percent(row.score - row.ceiling_lookup)
+            chosen += f" [{over}] ({lowest} for a probe that remembers words, which reaches {least} on the control)"
+        parts.append(f"selectivity {chosen}")
     if "‖" in line.values.get(LEAK, ""):
         parts.append("‖ the leak check fails: the set-up has an error")
     return "; ".join(parts)
@@ -248,7 +253,10 @@ def _controls(table: ResultTable, row: Any) -> dict[str, str]:
         planned = table.frame[(table.frame.control == "word") & (table.frame.encoder == row.encoder)].task
         if (planned == row.task).any():
             low = "◊" if row.ceiling < LOW_CEILING else ""
-            line = dict(zip(names, (percent(row.control_word), percent(row.ceiling) + low, percent(row.selectivity)), strict=True))
+            if of_words([row.pooling]):
+                names, low = (names[0], LOOK_UP, names[2]), ""
+            ceiling = row.ceiling_lookup if LOOK_UP in names else row.ceiling
+            line = dict(zip(names, (percent(row.control_word), percent(ceiling) + low, percent(row.selectivity)), strict=True))
         else:
             line = dict.fromkeys(names, "n/a" if len(planned) else "")
     if "permuted" in table.controls:
