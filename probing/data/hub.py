@@ -16,6 +16,7 @@ from typing import Any
 from probing.data.card import card_of
 from probing.data.rows import SPLITS, Rows, task_of_rows
 from probing.data.task import Task
+from probing.data.words import task_of_tags
 from probing.errors import ConfigError, DataError, ForeignError, did_you_mean
 from probing.log import info
 
@@ -182,10 +183,14 @@ def task_of_datasets(
     rows = {
         split: _rows(data[own], (text, label), f"{source}, split {own}", prefix, max_rows, sets) for split, own in chosen.items()
     }
-    return task_of_rows(
-        name, rows, source=source, card=card, place=lambda split, i: f"{source}, split {chosen[split]}, row {i}",
-        dev_from_train=dev_from_train, seed=seed,
-    )  # fmt: skip
+
+    def place(split: str, i: int) -> str:
+        return f"{source}, split {chosen[split]}, row {i}"
+
+    share = dev_from_train if "dev" not in chosen else None
+    if any(isinstance(text, list | tuple) for text in rows["train"][0][:1]):
+        return task_of_tags(rows, card, source, place, dev_from_train=share, seed=seed)
+    return task_of_rows(name, rows, source=source, card=card, place=place, dev_from_train=dev_from_train, seed=seed)
 
 
 def _splits(data: Mapping[str, Any], given: Mapping[str, str | None] | None, source: str, prefix: str) -> dict[str, str]:
@@ -228,12 +233,15 @@ def _rows(dataset: Any, columns: tuple[str, str], where: str, prefix: str, max_r
         return [row[columns[0]] for row in read], [row[columns[1]] for row in read]
     _require(columns, list(features), where, prefix)
     text, label = (features[name] for name in columns)
-    if getattr(text, "dtype", None) not in ("string", "large_string"):
+    of_words = _is_list(text) and _is_list(label) and not sets
+    if getattr(text, "dtype", None) not in ("string", "large_string") and not of_words:
         mend = (
-            "join its parts in a column of their own (dataset.map)" if _is_list(text) else "choose another column, or make it text"
+            "join its parts in a column of their own (dataset.map), or name a column of tags, one for each word"
+            if _is_list(text)
+            else "choose another column, or make it text"
         )
         raise DataError(f"{where}: {prefix}text={columns[0]} is {_kind(text)}, but a probe reads one sentence a row; {mend}")
-    if isinstance(label, Mapping) or (_is_list(label) and not sets):
+    if isinstance(label, Mapping) or (_is_list(label) and not sets and not of_words):
         several = "; kind=multilabel takes lists" if _is_list(label) else ""
         raise DataError(f"{where}: {prefix}label={columns[1]} is {_kind(label)}, but a row of a task has one label{several}")
     if lazy:
@@ -245,8 +253,10 @@ def _rows(dataset: Any, columns: tuple[str, str], where: str, prefix: str, max_r
     names = getattr(getattr(label, "feature", label), "names", None)
     if names is None:
         return texts, labels
-    if sets:
-        return texts, [None if own is None else [names[k] for k in own] for own in labels]
+    if sets or of_words:
+        return texts, [
+            None if own is None else [None if k is None or (of_words and k < 0) else names[k] for k in own] for own in labels
+        ]
     if unlabelled := [i for i, k in enumerate(labels) if k is not None and k < 0]:
         raise DataError(
             f"{where}: row {unlabelled[0]} and {len(unlabelled) - 1} more have no label (-1), as test splits of GLUE; take a "

@@ -204,9 +204,9 @@ def _control_notes(table: ResultTable) -> list[str]:
     if of_words:
         notes.append(
             f"Control (word) of {', '.join(of_words)}: each word type, with letter case, has one random label in all splits, drawn "
-            "from the shares of the labels in train (Hewitt & Liang 2019). Ceiling: the control labels of the types that train has, "
-            "else its most frequent one. A probe that remembers words reaches it, so that selectivity cannot fall far below score "
-            "minus ceiling: compare selectivities of one draw and one ceiling. Intervals are over test items, for these draws."
+            "from the shares of the labels in train (Hewitt & Liang 2019). Ceiling: the control labels of the types of train, else "
+            "its most frequent one. A probe that remembers words reaches it, so that selectivity cannot fall far below score minus "
+            "ceiling: compare selectivities of one draw and one ceiling. Intervals are over test items, for these draws."
         )
     if "permuted" in table.controls:
         notes.append(
