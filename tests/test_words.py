@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from toys import ToyEncoder
 
 from probing import evaluate
+from probing.data.agreement import READ, Agreement
 from probing.data.conllu import Treebank
 from probing.data.frames import as_tasks
 from probing.data.task import Task
@@ -24,6 +25,7 @@ from probing.encoders.pooling import WORD_POOLINGS, WordPooler
 from probing.errors import ConfigError, DataError
 from probing.probes.controls import control_task, look_up, types_drawn
 from probing.probes.floors import predict
+from probing.report.markdown import tables_by_fact
 from probing.store.vectors import Store
 from probing.types import Representation
 
@@ -300,6 +302,45 @@ def test_the_word_control_gives_each_type_one_label_and_its_look_up_is_the_ceili
     usual = np.bincount(control.train.labels).argmax()
     expected = np.mean(right | (control.test.labels == usual))
     assert (look_up(control)[1] == control.test.labels).mean() == pytest.approx(expected)
+
+
+def agreement(root: Path, n: int = 40) -> Path:
+    """Files of the format of Gulordava et al. 2018: item i has i % 3 attractors."""
+    verbs = [("is", "are"), ("are", "is"), ("passes", "pass"), ("pass", "passes")]
+    text = [f"the {'dog' if k % 2 else 'dogs'} n{k} {verbs[k % 4][0]} here . <eos>" for k in range(n)]
+    (root / "subj_agr_filtered.text").write_text("\n".join(text) + "\n", encoding="utf-8")
+    gold = ["\t".join(("3", *verbs[k % 4], str(k % 3))) for k in range(n)]
+    (root / "subj_agr_filtered.gold").write_text("\n".join(gold) + "\n", encoding="utf-8")
+    return root
+
+
+def test_agreement_asks_for_the_number_of_a_verb_that_is_hidden_seen_or_to_come(tmp_path):
+    tasks = {verb: Agreement(str(agreement(tmp_path)), verb=verb).tasks(None)[0] for verb in READ}
+    hidden, seen, before = tasks.values()
+    for i, text in enumerate(seen.train.texts):
+        words = text.split()
+        assert seen.train.units[i] == words[3] and hidden.train.texts[i].split() == [*words[:3], "[MASK]", *words[4:]]
+        assert before.train.texts[i].split() == words[:3] and before.train.units[i] == words[2]
+        assert seen.classes[seen.train.labels[i]] == {"is": "Sing", "are": "Plur", "passes": "Sing", "pass": "Plur"}[words[3]]
+        assert seen.train.facts["attractors"][i] == int(words[2][1:]) % 3
+    assert [len(split) for split in seen.splits.values()] == [24, 4, 12]
+    with pytest.raises(ConfigError, match=r"data.verb='there' is unknown \(allowed: hidden, seen, before\)"):
+        Agreement(str(tmp_path), verb="there").tasks(None)
+    (tmp_path / "subj_agr_filtered.gold").write_text("9\tis\tare\t0\n" * 40, encoding="utf-8")
+    with pytest.raises(DataError, match=r"subj_agr_filtered.gold, line 1: .* must be the position of a word"):
+        Agreement(str(tmp_path)).tasks(None)
+
+
+def test_a_score_is_also_given_by_a_fact_of_the_items(toy_encoder, tmp_path):
+    [task] = Agreement(str(agreement(tmp_path, 200)), verb="seen").tasks(None)
+    table = evaluate(task, toy_encoder, store=tmp_path / "s", layers=[1], controls=(), floors=["majority"])
+    [(title, frame)] = tables_by_fact(table)
+    assert title == "agreement by attractors: toy, word-mean" and frame[""].tolist() == ["majority", "layer 1"]
+    gold, predicted = table.predictions(table.where(role="probe").cell.iloc[0])
+    for value in range(3):
+        own = task.test.facts["attractors"] == value
+        right = 100 * (gold == predicted)[own].mean()
+        assert frame[f"attractors {value} ({own.sum()})"].iloc[1].startswith(f"{right:.1f} [")
 
 
 # The whole way.

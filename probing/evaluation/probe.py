@@ -168,7 +168,7 @@ class Probe:
                         details = {"tried": json.loads(json.dumps(list(fit.tried))), "features_left_out": int(fit.left_out)}
                         scored = self._scored(task, one)
                     details["seconds"] = time.perf_counter() - start
-                    yield pending.pop(which), replace(scored, facets=facets, details=details)
+                    yield pending.pop(which), replace(scored, facets=facets | dict(scored.facets), details=details)
                     start = time.perf_counter()
                 reason = f"probe {probe.name} gave no result"
             except (ProbingError, MemoryError) as error:
@@ -200,7 +200,9 @@ class Probe:
         items = {"gold": gold, "predicted": predicted.labels} | ({} if groups is None else {"groups": groups})
         if main_reads_scores(task):
             items["scores"] = predicted.scores
-        return Result(scores, items=items)
+        if by := task.card.get("by"):
+            items["by"] = task.test.facts[by]
+        return Result(scores, {"by": by} if by else {}, items=items)
 
     def from_text(self, cell: Cell) -> Result | str:
         """A floor, or a ceiling of a control task: a classifier that reads the text alone."""

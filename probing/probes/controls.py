@@ -119,7 +119,8 @@ def types_drawn(types: Sequence[str], n: int, shares: np.ndarray | None, seed: i
 
 def _too_few_words(task: Task) -> str:
     if task.of_words:
-        return ""
+        types, needed = len(set(task.train.units)), max(20, 2 * _n_classes(task))
+        return "" if types >= needed else f"its train items are of {types} word types (needed: {needed})"
     n_classes = _n_classes(task)
     needed = max(20, 2 * n_classes)
     for part in task.parts:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from probing.encoders.pooling import place_in_tables
 from probing.evaluation.metrics import in_words
 from probing.evaluation.rows import metrics_of
+from probing.evaluation.statistics import mean_accuracy
 from probing.evaluation.table import ResultTable
-from probing.report.summary import Line, by_encoder, column_of, frame_of, p_value, percent, verdicts
+from probing.report.summary import Line, by_encoder, column_of, frame_of, p_value, percent, span, verdicts
 
 
 def views(table: ResultTable) -> list[tuple[str, str, list[str]]]:
@@ -96,6 +98,8 @@ def content_of(whole: ResultTable, lines: Sequence[Line], pairs: pd.DataFrame, f
     score = in_words(whole.frame.metric)
     percents = f"Test {score} in percent; bold: the dev-best layer."
     sections += [Section(title, percents, frame) for title, frame in layer_tables(whole.of_measure("probe"))]
+    by = "Test accuracy in percent, with its 95 % interval, of the items of each value; compare with the floors on the same items."
+    sections += [Section(title, by, frame) for title, frame in tables_by_fact(whole)]
     sections += [Section(title, "", frame) for title, frame in measure_tables(whole)]
     return Content(lines, sections, foot, head, score)
 
@@ -143,6 +147,34 @@ def measure_tables(table: ResultTable) -> list[tuple[str, pd.DataFrame]]:
             text = pairs.assign(**{c: pairs[c].map("{:.4g}".format) for c in numbers})
             shown.append((f"{measure}: paired comparisons (t test, Holm)", text))
     return shown
+
+
+def tables_by_fact(table: ResultTable) -> list[tuple[str, pd.DataFrame]]:
+    """(title, floors and layers × values) of every task whose scores are also given by a fact of its items (`by` of the frame): the
+    accuracy of the items of each value, for each encoder, pooling and probe at its first seed."""
+    shown: list[tuple[str, pd.DataFrame]] = []
+    frame = table.frame
+    if "by" not in frame:
+        return shown
+    frame = frame[(frame.status == "done") & frame.by.fillna("").astype(bool)]
+    layers, floors = frame[frame.role.isin(["probe", "random"])], frame[frame.role == "floor"]
+    for (name, by, encoder, pooling, _), part in layers.groupby(["task", "by", "encoder", "pooling", "probe"], sort=False):
+        lines = [{"": row.encoder} | _by_value(table, row.cell, by) for row in floors[floors.task == name].itertuples()]
+        for layer, cells in part.sort_values(["layer", "seed"]).groupby("layer"):
+            lines.append({"": f"layer {layer}"} | _by_value(table, cells.cell.iloc[0], by))
+        shown.append((f"{name} by {by}: {encoder}, {pooling}", pd.DataFrame(lines)))
+    return shown
+
+
+def _by_value(table: ResultTable, cell: str, by: str) -> dict[str, str]:
+    """The accuracy of a cell's test items of each value of the fact, in percent, with its interval."""
+    items, line = table.items(cell), {}
+    right, clusters = items["predicted"] == items["gold"], items.get("groups")
+    for value in np.unique(items["by"]):
+        own = items["by"] == value
+        score = mean_accuracy(right[own], None if clusters is None else clusters[own])
+        line[f"{by} {value} ({own.sum()})"] = f"{percent(score.value)} [{span(score.lower, score.upper, '–')}]"
+    return line
 
 
 def _by_layer(part: pd.DataFrame, metric: str) -> pd.DataFrame:
