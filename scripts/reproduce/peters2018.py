@@ -30,7 +30,8 @@ def main(
     networks = [load_encoder("checkpoint", path=path) for path in checkpoints]
     mixes = SeveralLayers(methods=["single", "mix"])
     return evaluate(
-        source.tasks(tasks), networks, store=Store(store), measures=[mixes], controls=(), floors=("majority", "nb-unigram", "static")
+        source.tasks(tasks), networks, store=Store(store), measures=[mixes], controls=(),
+        floors=("majority", "nb-unigram", "static"),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 Usage: python scripts/reproduce/tenney2019.py FOLDER [ENCODER …]
 (as probing run +experiment=tenney2019 data.root=FOLDER)
 FOLDER: CoNLL-U files; theirs are OntoNotes and a web treebank. ENCODER: preset, folder or hub id, default: minilm; theirs: BERT.
-Theirs are sigmoid probes with attentive spans and F1; ours are linear probes of mean vectors and accuracy: docs/papers/tenney2019.md.
+Theirs are sigmoid probes of attentive spans and F1, ours linear probes of means and accuracy: docs/papers/tenney2019.md.
 """
 
 from __future__ import annotations
