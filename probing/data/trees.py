@@ -107,7 +107,7 @@ class Trees:
             gaps = split.spans[1:, 0] > split.spans[:-1, 1]
             ends = np.array([len(split.texts[row].split()) for row in last], np.int64)
             if split.spans[first, 0].any() or (split.spans[last, 1] != ends).any() or (gaps & inside[1:]).any():
-                raise DataError(f"{name}: words of a sentence are absent; a tree needs them all: draw whole sentences (train_size=null)")
+                raise DataError(f"{name}: words of a sentence are absent, and a tree needs them all: draw sentences (data.sentences=N), not words (train_size)")
         trees = cls(*(np.asarray(x) for x in (split.facts["head"], starts, split.facts["listed"], split.facts["punct"])))
         try:
             trees.depths  # noqa: B018 (the check of all heads)
@@ -146,6 +146,12 @@ class Trees:
                 for row, one in zip(sentences[part : part + 512], block, strict=True):
                     made[row] = one
         return tuple(made)
+
+    def take(self, sentences: np.ndarray) -> tuple[Trees, np.ndarray]:
+        """The trees of these sentences, and their words."""
+        words = np.concatenate([np.zeros(0, np.int64), *(np.arange(self.starts[s], self.starts[s + 1]) for s in sentences)])
+        starts = np.r_[0, np.cumsum(self.lengths[sentences])]
+        return Trees(self.heads[words], starts, self.listed[words], self.punct[words]), words
 
     def by_length(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The sentences of each length n that occurs, (m,), and their words, (m, n)."""

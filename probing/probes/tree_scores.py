@@ -72,7 +72,7 @@ def overlap(distances: Values, pairs: Pairs, keep: np.ndarray, gold: np.ndarray,
     right, least, most = (int(count.sum()) for count in counts)
     where = sentence[pairs.i[gold]]
     n = int(sentence[-1]) + 1 if len(sentence) else 0
-    tied = np.count_nonzero(np.bincount(where[counts[1]], minlength=n) != np.bincount(where[counts[2]], minlength=n))
+    tied = int(np.count_nonzero(np.bincount(where[counts[1]], minlength=n) != np.bincount(where[counts[2]], minlength=n)))
     return Overlap(right, least, most, tied)
 
 
