@@ -39,7 +39,9 @@ def trees_of(*parses):
     heads = [np.array(one["heads"]) - 1 for one in parses]
     starts = np.cumsum([0, *map(len, heads)])
     listed = [tag in LISTED for one in parses for tag in one["xpos"]]
-    return Trees(np.concatenate(heads), starts, np.array(listed), np.array([tag == "PUNCT" for one in parses for tag in one["upos"]]))
+    return Trees(
+        np.concatenate(heads), starts, np.array(listed), np.array([tag == "PUNCT" for one in parses for tag in one["upos"]])
+    )
 
 
 def pair_values(*matrices):

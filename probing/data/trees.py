@@ -1,9 +1,9 @@
 """Dependency trees as numbers: depths of words, distances between words, and the trees of a split whose items are words.
 
-A word's depth is the number of arcs up to the root (root 0). The distance of two words is the number of arcs on the path between them.
-Let a_i be the 0/1 vector of word i's ancestors, i included. Then |a_i - a_j|² is the distance (depths less twice the depth of the
-lowest common ancestor): every tree on n words embeds in n - 1 dimensions (the root's column is constant), one per arc, so that a linear
-probe of squared distances can be exact (Hewitt & Manning 2019).
+A word's depth is the number of arcs up to the root (root 0). The distance of two words is the number of arcs on the path between
+them. Let a_i be the 0/1 vector of word i's ancestors, i included. Then |a_i - a_j|² is the distance (depths less twice the depth of
+the lowest common ancestor): every tree on n words embeds in n - 1 dimensions (the root's column is constant), one per arc, so that
+a linear probe of squared distances can be exact (Hewitt & Manning 2019).
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def ancestors(heads: Sequence[int] | np.ndarray) -> np.ndarray:
     above = np.atleast_2d(np.asarray(heads, np.int64))  # (m, n)
     m, n = above.shape
     if n and (((above == -1).sum(1) != 1).any() or above.min() < -1 or above.max() >= n):
-        raise DataError("the heads do not make one tree: one word has the head -1 (root), every other one the number of a word, from 0")
+        raise DataError(
+            "the heads do not make one tree: one word has the head -1 (root), every other one the number of a word, from 0"
+        )
     made = np.zeros((m, n, n), np.int16)
     tree, word = np.indices((m, n))
     at = np.broadcast_to(np.arange(n), (m, n)).copy()
@@ -107,7 +109,10 @@ class Trees:
             gaps = split.spans[1:, 0] > split.spans[:-1, 1]
             ends = np.array([len(split.texts[row].split()) for row in last], np.int64)
             if split.spans[first, 0].any() or (split.spans[last, 1] != ends).any() or (gaps & inside[1:]).any():
-                raise DataError(f"{name}: words of a sentence are absent, and a tree needs them all: draw sentences (data.sentences=N), not words (train_size)")
+                raise DataError(
+                    f"{name}: words of a sentence are absent, and a tree needs them all: draw sentences (data.sentences=N), "
+                    "not words (train_size)"
+                )
         trees = cls(*(np.asarray(x) for x in (split.facts["head"], starts, split.facts["listed"], split.facts["punct"])))
         try:
             trees.depths  # noqa: B018 (the check of all heads)
@@ -163,7 +168,10 @@ class Trees:
     def pairs(self) -> Pairs:
         """All pairs of words of one sentence."""
         upper = {n: np.triu_indices(n, 1) for n in np.unique(self.lengths).tolist()}
-        parts = [(start + upper[n][0], start + upper[n][1]) for start, n in zip(self.starts.tolist(), self.lengths.tolist())]
+        parts = [
+            (start + upper[n][0], start + upper[n][1])
+            for start, n in zip(self.starts[:-1].tolist(), self.lengths.tolist(), strict=True)
+        ]
         i, j = (np.concatenate([np.zeros(0, np.int64), *(part[side] for part in parts)]) for side in (0, 1))
         return Pairs(i, j)
 

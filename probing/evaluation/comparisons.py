@@ -113,7 +113,7 @@ def _seeds(a: Mapping[int, str], b: Mapping[int, str]) -> str:
 
 def compare_measure(table: ResultTable) -> pd.DataFrame:
     """Of a measure with values by test item: every layer against the one before it, and at each layer every pair of encoders:
-    difference with its 95 % t interval, p (t test on the same items, or over their groups), p_holm (over all lines of the table)."""
+    difference with its 95 % t interval, p (t test on the same items, or their groups), p_holm (over all lines of the table)."""
     done = table.frame[(table.frame.status == "done") & table.frame.layer.notna() & (table.frame.role == "probe")]
     cells = {(row.task, row.probe, row.pooling, int(row.layer), row.encoder): row.cell for row in done.itertuples()}
     values = {cell: table.items(cell) for cell in dict.fromkeys(cells.values())}

@@ -1,4 +1,4 @@
-"""The measure `structural`: distance and depth probes of trees (Hewitt & Manning 2019) on every layer, rank and punctuation rule."""
+"""The measure `structural`: probes of tree distance and depth (Hewitt & Manning 2019) on every layer, rank and punctuation rule."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Structural(LayerMeasure):
 
     Args:
         ranks: rows of the maps; the paper's default is the width of the layer.
-        rules: which words UUAS and root accuracy score: listed (without seven Penn tags, as released), punct (without UPOS PUNCT), all.
+        rules: which words UUAS and root accuracy score: listed (without seven Penn tags, as released), punct (without UPOS PUNCT),
+            or all.
         batch, epochs, rate, patience: see `probing.probes.structural.Schedule`.
         memory: GiB of vectors of train and dev that are held at once; layers are fitted together as far as they fit, one at least.
     """
@@ -100,8 +101,8 @@ class Structural(LayerMeasure):
         missed = int((punct & ~listed).sum())
         if "listed" in self.rules and 2 * missed > punct.sum():
             info(
-                f"{task.name}: {missed} of {int(punct.sum())} PUNCT words of test have none of the listed Penn tags: the rule listed "
-                "scores them as words (structural.rules=[punct] does not)"
+                f"{task.name}: {missed} of {int(punct.sum())} PUNCT words of test have none of the listed Penn tags: the rule "
+                "listed scores them as words (structural.rules=[punct] does not)"
             )
 
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
@@ -147,6 +148,7 @@ class _Bench:
         names = [f"{task.name}, {name}" for name in task.splits]
         self.trees = [Trees.of(split, name) for split, name in zip(task.splits.values(), names, strict=True)]
         self._gold: dict[tuple[str, str], Gold] = {}
+        self.left_out = [0, 0]  # sentences of train and dev, by the last fit
 
     def gold(self, split: str, rule: str) -> Gold:
         if (split, rule) not in self._gold:
@@ -157,12 +159,13 @@ class _Bench:
     def fit(self, places: Sequence[Representation], ranks: Sequence[int], seed: int, schedule: Schedule) -> list[dict[Any, Fit]]:
         """The probes of these layers. A sentence of train or dev with a word that has no piece in any of them is left out."""
         read = [[rows.get(place) for rows in self.rows[:2]] for place in places]
-        own = []
+        own, self.left_out = [], [0, 0]
         for k in range(2):
             lost = np.any([~one[k].any(1) for one in read], axis=0)
             whole = np.flatnonzero(np.bincount(self.trees[k].sentence[lost], minlength=len(self.trees[k])) == 0)
             trees = self.trees[k]
             if len(whole) < len(trees):
+                self.left_out[k] = len(trees) - len(whole)
                 trees, words = trees.take(whole)
                 for one in read:
                     one[k] = one[k][words]
@@ -181,6 +184,7 @@ class _Bench:
             table = gold.table(Projected(*(test @ B.T for B in maps)), Projected(*(test @ B.T for B in starts)))
             scores = {**table.scores, "dev_uuas": Estimate(self.gold("dev", rule).uuas(dev @ maps[0].T), np.nan, np.nan)}
             facets = {"rank": rank, **table.facets, "words_without_vector": int((~test.any(1)).sum())}
-            details = {"fits": {kind: dict(zip(Fit._fields[1:], fits[kind, rank][1:], strict=True)) for kind in KINDS}}
+            details = {kind: dict(zip(Fit._fields[1:], fits[kind, rank][1:], strict=True)) for kind in KINDS}
+            details["sentences_left_out"] = dict(zip(("train", "dev"), self.left_out, strict=True))
             made.append(Result(scores, facets, details, {**table.items, "groups": gold.groups}))
         return made

@@ -32,8 +32,9 @@ class TreeTable(NamedTuple):
 class Gold:
     """The gold trees of a split under one punctuation rule.
 
-    Every edge of a gold minimum spanning tree belongs to one word (`tree_scores.above`), so that UUAS, a ratio of sums over sentences, is
-    the mean of 0 and 1 over words that have an edge; its interval goes over `groups` of words (numbers 0..m-1, (N,); None: sentences).
+    Every edge of a gold minimum spanning tree belongs to one word (`tree_scores.above`), so that UUAS, a ratio of sums over
+    sentences, is the mean of 0 and 1 over words that have an edge; its interval goes over `groups` of words (numbers 0..m-1, (N,);
+    None: sentences).
     """
 
     def __init__(self, trees: Trees, rule: str, groups: Labels | None = None):

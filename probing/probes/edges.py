@@ -35,8 +35,9 @@ def pool_spans(x: torch.Tensor, v: torch.Tensor, c: torch.Tensor, spans: torch.T
 
 
 class EdgeScores(NamedTuple):
-    """Scores of edge probing: counts over target × label cells, shares 0-1 (NaN if the divisor is 0), the share of targets whose highest
-    logit is the label's, targets for which no label is predicted, and the mean binary cross-entropy of the cells in nats."""
+    """Scores of edge probing: counts over target × label cells, shares 0-1 (NaN if the divisor is 0), the share of targets whose
+    highest logit is the label's, targets for which no label is predicted, and the mean binary cross-entropy of the cells in
+    nats."""
 
     tp: int
     fp: int
@@ -50,8 +51,8 @@ class EdgeScores(NamedTuple):
 
 
 def edge_scores(logits: Values, labels: Labels) -> EdgeScores:
-    """Return the scores of logits (n, K) for labels: numbers (n,), or 0 and 1 for each label (n, K); of several labels the argmax is
-    right if it is one of them."""
+    """Return the scores of logits (n, K) for labels: numbers (n,), or 0 and 1 for each label (n, K); of several labels the argmax
+    is right if it is one of them."""
     logits = np.asarray(logits, float)
     gold = np.eye(logits.shape[1], dtype=int)[labels] if np.ndim(labels) == 1 else np.asarray(labels)
     predicted = logits >= 0
@@ -69,8 +70,9 @@ def control_heads(behaviour: Sequence[int]) -> Labels:
 
 
 def legacy_undirected(predicted: Labels, gold: Labels, scored: np.ndarray | None = None) -> tuple[int, int]:
-    """Return what the released program counts in a sentence: right edges and edges, without direction. Right edges are the intersection of
-    sets, edges the length of a list, so that first → last and last → first are two edges of which one can be right."""
+    """Return what the released program counts in a sentence: right edges and edges, without direction. Right edges are the
+    intersection of sets, edges the length of a list, so that first → last and last → first are two edges of which one can be
+    right."""
     words = np.arange(len(gold)) if scored is None else np.flatnonzero(scored)
 
     def edges(heads: Labels) -> list[tuple[int, int]]:

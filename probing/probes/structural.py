@@ -3,12 +3,13 @@
     distance of words i and j of a sentence    |B (h_i - h_j)|²        depth of word i    |B h_i|²
     loss of a sentence with n words            Σ over all n² cells of |distance - tree distance| / n²,    Σ |depth - tree depth| / n
 
-B starts uniform in (-.05, .05). Adam, batches of 20 sentences, the loss of a batch is the mean over its sentences. After each epoch the
-rate falls to a tenth unless the dev loss is below its least value by more than 1e-4 of that; B is kept where the mean dev loss per
-sentence falls by more than 1e-4; the fifth epoch without that is the last. Adam keeps its state when the rate falls, as released.
+B starts uniform in (-.05, .05). Adam, batches of 20 sentences, the loss of a batch is the mean over its sentences. After each epoch
+the rate falls to a tenth unless the dev loss is below its least value by more than 1e-4 of that; B is kept where the mean dev loss
+per sentence falls by more than 1e-4; the fifth epoch without that is the last. Adam keeps its state when the rate falls, as
+released.
 
-All layers, ranks and both kinds of probes see the same batches: their maps are columns of one matrix, so that an epoch is two products
-for each batch. The gradient is written out: with s_ij the sign of the error, that of a sentence's vectors z = B h is
+All layers, ranks and both kinds of probes see the same batches: their maps are columns of one matrix, so that an epoch is two
+products for each batch. The gradient is written out: with s_ij the sign of the error, that of a sentence's vectors z = B h is
 4 Σ_j s_ij (z_i - z_j) / n². Where the paper's default rank is d, ours is 64 (`Schedule` has the paper's other values).
 """
 
@@ -120,7 +121,7 @@ def _padded(z: torch.Tensor, chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def gradients(z: torch.Tensor, batch: Batch, parts: Sequence[tuple[str, slice]]) -> torch.Tensor:
-    """The gradient of the mean loss of a batch by the projected words z (L, m, R); `parts`: the kind and the columns of each probe."""
+    """The gradient of a batch's mean loss by the projected words z (L, m, R); `parts`: the kind and the columns of each probe."""
     gradient = torch.empty_like(z)
     for kind, columns in parts:
         own = z[..., columns]
@@ -164,8 +165,8 @@ def loss_and_gradient(
     sizes = np.array([len(one) for one in vectors])
     shares = torch.from_numpy(np.repeat(1 / sizes, sizes)).to(h)
     depths = torch.cat([torch.as_tensor(g) for g in gold]).to(h) if kind == "depth" else h.new_zeros(len(h))
-    chunks = () if kind == "depth" else (_chunk(gold, 0),)
-    chunks = tuple(chunk._replace(distances=chunk.distances.to(h), weights=chunk.weights.to(h)) for chunk in chunks)
+    made = [] if kind == "depth" else [_chunk(gold, 0)]
+    chunks = tuple(chunk._replace(distances=chunk.distances.to(h), weights=chunk.weights.to(h)) for chunk in made)
     batch = Batch(torch.arange(len(h)), depths, shares, chunks, len(sizes))
     parts, z = [(kind, slice(0, len(B)))], (h @ B.T)[None]
     loss = float(losses(z, batch, parts)[0, 0]) / len(sizes)
@@ -192,8 +193,8 @@ class _State:
     def step(self, gradient: torch.Tensor, layers: Sequence[int]) -> None:
         """One step of Adam for some of the layers, gradient (l, d, R)."""
         self.steps += 1
-        rates = np.repeat(np.where(self.stopped, 0, self.rates), [rank for _, rank in self.probes], axis=1)[layers]
-        rates = torch.from_numpy(rates / (1 - 0.9**self.steps)).float()[:, None]
+        columns = np.repeat(np.where(self.stopped, 0, self.rates), [rank for _, rank in self.probes], axis=1)[layers]
+        rates = torch.from_numpy(columns / (1 - 0.9**self.steps)).float()[:, None]
         scale = 1 / np.sqrt(1 - 0.999**self.steps)
         for k, layer in enumerate(layers):
             own = gradient[k]
@@ -240,8 +241,8 @@ def fit(
         layers: of each layer the vectors of the words of train (N, d) and of dev (M, d); all of one width d.
         trees: of train and dev, whose words these are.
         ranks: rows of B.
-        seed: of the starts and of the order of sentences, which layers and ranks share, so that each fit is the one that it is alone (but
-            for the rounding of sums).
+        seed: of the starts and of the order of sentences, which layers and ranks share: each fit is the one that it is alone,
+            but for the rounding of sums.
 
     Returns:
         For each layer the fits by kind and rank.
@@ -251,14 +252,14 @@ def fit(
     """
     train, dev = trees
     if not len(train) or not len(dev):
-        raise DataError("a structural probe needs sentences of train and dev")
+        raise DataError("a structural probe needs sentences of train and dev all of whose words have a vector")
     for pair in layers:
-        for name, x, own in zip(("train", "dev"), pair, trees, strict=True):
-            if len(x) != len(own.heads):
-                raise DataError(f"{name}: {len(x)} vectors for {len(own.heads)} words; give one for each word")
-            if not np.isfinite(x).all():
+        for name, vectors, own in zip(("train", "dev"), pair, trees, strict=True):
+            if len(vectors) != len(own.heads):
+                raise DataError(f"{name}: {len(vectors)} vectors for {len(own.heads)} words; give one for each word")
+            if not np.isfinite(vectors).all():
                 raise DataError(f"{name}: vectors of words that are not finite")
-    tensors = [tuple(torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in pair) for pair in layers]
+    tensors = [tuple(torch.from_numpy(np.ascontiguousarray(one, np.float32)) for one in pair) for pair in layers]
     state = _State(len(layers), layers[0][0].shape[1], ranks, seed, schedule)
     dev_batches = list(batches(np.argsort(-dev.lengths, kind="stable"), dev, _PER_CALL))
     rng = np.random.default_rng([seed, 11])
@@ -277,6 +278,8 @@ def fit(
             x = _gathered([tensors[layer][1] for layer in active], batch.words)
             total += losses(torch.bmm(x, state.maps[active]), batch, state.parts)
         state.after_epoch(total.numpy(), len(dev), active)
+    if not np.isfinite(state.best).all():
+        raise DataError("the loss of a structural probe is not finite: the vectors are too large; scale them")
     return [
         {
             probe: Fit(B.numpy(), float(state.best[layer, f]), int(state.epoch_of[layer, f]), int(state.last[layer, f]))

@@ -1,9 +1,9 @@
 """Scores of predicted distances and depths against dependency trees (Hewitt & Manning 2019, as released).
 
-UUAS: edges of the minimum spanning tree of the predicted distances that are edges of that of the gold ones, both over the words that
-a punctuation rule keeps, summed over sentences; edges are taken in the order (distance, i, j). DSpr: Spearman correlation of each
-word's predicted and gold distances, its own zero included; NSpr: of a sentence's depths; both averaged over the sentences of one
-length, then over lengths. Root accuracy: the least predicted depth among the kept words is the root's.
+UUAS: edges of the minimum spanning tree of the predicted distances that are edges of that of the gold ones, both over the words
+that a punctuation rule keeps, summed over sentences; edges are taken in the order (distance, i, j). DSpr: Spearman correlation of
+each word's predicted and gold distances, its own zero included; NSpr: of a sentence's depths; both averaged over the sentences of
+one length, then over lengths. Root accuracy: the least predicted depth among the kept words is the root's.
 
 Not here: directed or labelled attachment, and trees that are no minimum spanning trees.
 """
@@ -55,8 +55,8 @@ def minimum_spanning(distances: Values, pairs: Pairs, keep: np.ndarray, last: np
 
 
 class Overlap(NamedTuple):
-    """The edges that predicted trees share with gold ones: of the tree by (distance, i, j), and the least and the most that any of the
-    minimum trees shares, over all sentences; `tied`: the sentences where these differ."""
+    """The edges that predicted trees share with gold ones: of the tree by (distance, i, j), and the least and the most that any of
+    the minimum trees shares, over all sentences; `tied`: the sentences where these differ."""
 
     right: int
     least: int
@@ -77,8 +77,8 @@ def overlap(distances: Values, pairs: Pairs, keep: np.ndarray, gold: np.ndarray,
 
 
 def number_of_trees(matrix: Values) -> int:
-    """Return how many spanning trees of a complete graph, distances (n, n), have the least weight: the product over distances of the
-    spanning trees (Kirchhoff 1847) of the components that edges of that distance join, all shorter edges contracted."""
+    """Return how many spanning trees of a complete graph, distances (n, n), have the least weight: the product over distances of
+    the spanning trees (Kirchhoff 1847) of the components that edges of that distance join, all shorter edges contracted."""
     matrix = np.asarray(matrix, float)
     n, number = len(matrix), 1
     part = np.arange(n)  # the component of each word
@@ -120,8 +120,8 @@ def determinant(matrix: np.ndarray) -> int:
 
 
 def above(edges: np.ndarray, pairs: Pairs, keep: np.ndarray, trees: Trees) -> np.ndarray:
-    """Return for each word the number of the pair that is its edge upward, in trees with the first kept word of each sentence on top:
-    (N,), -1 for that word and for words that are not kept. Every edge belongs to one word."""
+    """Return for each word the number of the pair that is its edge upward, in trees with the first kept word of each sentence on
+    top: (N,), -1 for that word and for words that are not kept. Every edge belongs to one word."""
     n, rows = len(keep), np.flatnonzero(keep)
     upward = np.full(n, -1)
     if not len(rows):
@@ -130,7 +130,7 @@ def above(edges: np.ndarray, pairs: Pairs, keep: np.ndarray, trees: Trees) -> np
     i, j = (np.r_[side[edges], other] for side, other in ((pairs.i, tops), (pairs.j, np.full(len(tops), n))))
     graph = coo_array((np.ones(len(i)), (i, j)), shape=(n + 1, n + 1)).tocsr()
     _, parents = breadth_first_order(graph, n, directed=False)
-    number = {pair: k for k, pair in zip(np.flatnonzero(edges).tolist(), zip(pairs.i[edges].tolist(), pairs.j[edges].tolist(), strict=True), strict=True)}
+    number = {(int(pairs.i[k]), int(pairs.j[k])): k for k in np.flatnonzero(edges).tolist()}
     for word in rows.tolist():
         if (parent := int(parents[word])) < n:
             upward[word] = number[min(word, parent), max(word, parent)]
@@ -181,9 +181,9 @@ def by_length(values: Values, lengths: Labels, between: tuple[int, int] = LENGTH
 def length_interval(mean: ByLength, values: Values, lengths: Labels, groups: Labels) -> Estimate:
     """Return a mean over lengths with its 95 % t interval over groups of values (numbers, (n,)).
 
-    The deviations of values from the mean of their length, times their weights, are summed over groups (linearisation), and enlarged by
-    m / (m - 1) for m sentences of that length in m groups; where a length has one group, deviations are from the mean over all lengths,
-    which is too large (as surveys treat a stratum with one unit)."""
+    The deviations of values from the mean of their length, times their weights, are summed over groups (linearisation), and
+    enlarged by m / (m - 1) for m sentences of that length in m groups; where a length has one group, deviations are from the mean
+    over all lengths, which is too large (as surveys treat a stratum with one unit)."""
     used = mean.weights > 0
     x, n, w = np.asarray(values, float)[used], np.asarray(lengths)[used], mean.weights[used]
     g = np.unique(np.asarray(groups)[used], return_inverse=True)[1] if used.any() else np.zeros(0, np.int64)
@@ -201,8 +201,8 @@ def length_interval(mean: ByLength, values: Values, lengths: Labels, groups: Lab
 
 
 def roots(depths: Values, trees: Trees, keep: np.ndarray) -> np.ndarray:
-    """Return the root that each sentence's depths (N,) name: the word of the least one among the kept words, the first on ties; among
-    all words where none is kept: (S,), numbers of words within their sentence."""
+    """Return the root that each sentence's depths (N,) name: the word of the least one among the kept words, the first on ties;
+    among all words where none is kept: (S,), numbers of words within their sentence."""
     none = ~np.bincount(trees.sentence, keep, minlength=len(trees)).astype(bool)
     x = np.where(keep | none[trees.sentence], np.asarray(depths, float), np.inf)
     order = np.lexsort((x, trees.sentence))  # stable: the first on ties
@@ -216,8 +216,8 @@ def squares(z: np.ndarray, pairs: Pairs, chunk: int = 50_000) -> Values:
 
 
 def matrices(pair_values: Values, trees: Trees, sentences: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Return symmetric matrices with a zero diagonal of m sentences of one length n from values of `Trees.pairs`: (m, n, n); `first`:
-    the first pair of each sentence, (S,)."""
+    """Return symmetric matrices with a zero diagonal of m sentences of one length n from values of `Trees.pairs`: (m, n, n);
+    `first`: the first pair of each sentence, (S,)."""
     n = int(trees.lengths[sentences[0]])
     i, j = np.triu_indices(n, 1)
     made = np.zeros((len(sentences), n, n))

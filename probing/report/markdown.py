@@ -124,8 +124,8 @@ def markdown(content: Content) -> str:
 
 
 def measure_tables(table: ResultTable) -> list[tuple[str, pd.DataFrame]]:
-    """(title, task × layer) of every measure, metric, encoder, pooling and setting (`probe`): mean over seeds, with the 95 % interval of one seed;
-    then the paired comparisons of each measure."""
+    """(title, task × layer) of every measure, metric, encoder, pooling and setting (`probe`): mean over seeds, with the 95 %
+    interval of one seed; then the paired comparisons of each measure."""
     shown = []
     for measure in table.measures:
         frame = table.of_measure(measure).frame
