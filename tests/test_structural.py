@@ -14,7 +14,8 @@ from probing.evaluation.measure import Cell, row_of
 from probing.evaluation.structural import Structural
 from probing.evaluation.tree_table import Gold, Projected
 from probing.probes import structural
-from probing.probes.structural import Batch, Schedule
+from probing.probes.structural import Schedule
+from probing.probes.tree_batches import Batch
 from probing.types import Representation
 
 
