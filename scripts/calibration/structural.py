@@ -154,8 +154,8 @@ def main() -> None:
 HEAD = f"""# Calibration of the structural probe
 
 Error: share of runs that make the statement though nothing differs (promised: at most 5 %). Coverage: share of test sets whose 95 %
-interval holds the score of the same fit on 10,000 sentences. In brackets the 95 % interval of the share itself. Trees are random, of
-3 to {LONGEST} words; a fifth of the words are punctuation; rank {RANK} of {WIDTH} dimensions; rule: listed.
+interval holds the score of the same fit on 10,000 sentences. In brackets the 95 % interval of the share itself. Trees are random,
+of 3 to {LONGEST} words; a fifth of the words are punctuation; rank {RANK} of {WIDTH} dimensions; rule: listed.
 
     python scripts/calibration/structural.py results/calibration-structural
 
