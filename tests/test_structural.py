@@ -6,9 +6,9 @@ import torch
 from test_tree_scores import corpus, random_heads, split_of
 
 from probing import evaluate, load_encoder
+from probing.data.conllu import Treebank
 from probing.data.task import Task
 from probing.data.trees import Trees, ancestors
-from probing.data.words import Treebank
 from probing.errors import ConfigError, DataError
 from probing.evaluation.measure import Cell, row_of
 from probing.evaluation.structural import Structural

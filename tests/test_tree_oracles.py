@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from probing.data.conllu import LISTED
 from probing.data.readers.treebank import read_conllu
 from probing.data.trees import Trees, tree_depths, tree_distances
-from probing.data.words import LISTED
 from probing.probes import edges, structural, tree_scores
 from probing.probes.tree_scores import RULES
 

@@ -84,7 +84,7 @@ class Trees:
     Attributes:
         heads: head of each word within its sentence, -1 for the root: (N,).
         starts: the first word of each sentence, and N: (S + 1,).
-        listed, punct: whether XPOS is one of the seven listed tags (`probing.data.words.LISTED`), and UPOS is PUNCT: (N,).
+        listed, punct: whether XPOS is one of the seven listed tags (`probing.data.conllu.LISTED`), and UPOS is PUNCT: (N,).
     """
 
     heads: np.ndarray

@@ -89,9 +89,8 @@ def main():
     seconds = {name: float(np.median(values)) for name, values in timed.cpu.items()}
     print(f"{args.layers} layers, ranks {args.ranks}, {len(train)} sentences, {words} words, width {args.width}; one epoch")
     for name, value in seconds.items():
-        print(
-            f"{name}: {value:.2f} s, {value / seconds['together']:.2f} of together, {value * 204_577 / words:.1f} s for 204,577 words"
-        )
+        of_ewt = value * 204_577 / words
+        print(f"{name}: {value:.2f} s, {value / seconds['together']:.2f} of together, {of_ewt:.1f} s for 204,577 words")
 
 
 if __name__ == "__main__":
