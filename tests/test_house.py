@@ -18,6 +18,7 @@ import probing
 from probing import config as presets
 from probing import paths
 from probing.data import card as cards
+from probing.data.conllu import KINDS
 from probing.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +79,7 @@ def test_suites_and_experiments_say_what_they_are(group):
         content = (paths.CONF / group / f"{name}.yaml").read_text()
         assert "@package _global_" in content
         tasks = yaml.safe_load(content).get("task", "all")
-        assert tasks == "all" or set(tasks) <= set(cards.names())
+        assert tasks == "all" or set(tasks) <= {*cards.names(), *KINDS}
 
 
 def test_every_preset_composes():

@@ -29,10 +29,19 @@ _MIN_P = 1e-30
 """The smallest p-value of the root search."""
 
 
-def paired(differences: ArrayLike, robust: bool = False) -> tuple[Estimate, float]:
+def paired(differences: ArrayLike, robust: bool = False, groups: Labels | None = None) -> tuple[Estimate, float]:
     """Return the mean of paired differences, and the two-sided p-value of the t test (1 if all are zero); if `robust` the median
-    and Wilcoxon's signed-rank test."""
+    and Wilcoxon's signed-rank test. With groups (numbers 0..m-1 of the items, (n,)) the t test is over groups; differences that are
+    NaN are left out."""
     d = np.asarray(differences, float)
+    if groups is not None:
+        own, known = np.asarray(groups), ~np.isnan(d)
+        d, own = d[known], np.unique(own[known], return_inverse=True)[1]
+        m = n_units(len(d), own) if len(d) else 0
+        if m < 2 or not d.any():
+            return mean_ci(d, own), 1.0 if m > 1 else np.nan
+        error = standard_error(d, own)
+        return mean_ci(d, own), 2 * float(t.sf(abs(d.mean()) / error, m - 1)) if error else 0.0
     if len(d) < 2 or not d.any():
         return (median_ci if robust else mean_ci)(d), 1.0 if len(d) > 1 else np.nan
     if robust:

@@ -128,15 +128,15 @@ def markdown(content: Content) -> str:
 
 
 def measure_tables(table: ResultTable) -> list[tuple[str, pd.DataFrame]]:
-    """(title, task × layer) of every measure, metric, encoder and pooling: mean over seeds, with the 95 % interval of one seed;
-    then the paired comparisons of each measure."""
+    """(title, task × layer) of every measure, metric, encoder, pooling and setting (`probe`): mean over seeds, with the 95 %
+    interval of one seed; then the paired comparisons of each measure."""
     shown = []
     for measure in table.measures:
         frame = table.of_measure(measure).frame
         for metric in metrics_of(frame):
             valued = frame[frame[metric].notna()]
-            for (encoder, pooling), part in valued.groupby(["encoder", "pooling"], sort=False):
-                shown.append((f"{measure}: {metric}, {encoder}, {pooling}", _by_layer(part, metric)))
+            for names, part in valued.groupby(["encoder", "pooling", "probe"], sort=False):
+                shown.append((f"{measure}: {metric}, {', '.join(filter(None, names))}", _by_layer(part, metric)))
         lost = frame[frame.status != "done"]
         if len(lost):
             columns = ["task", "encoder", "layer", "pooling", "status", "error"]

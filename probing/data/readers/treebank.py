@@ -244,5 +244,7 @@ def conllu_sentence(block: str, where: str, split: str | None) -> Sentence:
         forms=tuple(row["form"] for row in words),
         token=tuple(token),
         xpos=tuple(row["xpos"] or "_" for row in words),
+        ranges=len(spans),
+        empty=sum(isinstance(row["id"], tuple) and row["id"][1] == "." for row in rows),
     )
     return Sentence(tuple(tokens), tuple(tags), dependencies=dependencies, split=split)
