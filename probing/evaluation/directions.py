@@ -4,8 +4,8 @@ Two probes of one encoder, layer and pooling (or of one task and two layers) are
 correlation of their scores (`probing.probes.directions`); S is the mean of the covariances of the two train splits, each centred by
 itself, so that the distance of two corpora is no part of it. Between layers there is the cosine alone: their features are others.
 
-Null: both probes are fitted again with the same solver and C on permuted train labels, `draws` times each; the null values are those
-of all draws² pairs, and the p-value is (1 + null values at least as far from 0) / (1 + draws²). It says what probes of nothing give
+Null: both probes are fitted again with the same solver and C on permuted train labels, `draws` times each; the null values are
+those of all draws² pairs, and the p-value is (1 + null values at least as far from 0) / (1 + draws²). It says what probes of nothing give
 on these features, not that two tasks are related: tasks whose labels are correlated on shared sentences have correlated directions
 for that reason alone, so the correlation of the labels stands beside it (phi of two classes each, else Cramér's V).
 """
@@ -51,9 +51,9 @@ _OF_SCORES = ("correlation", "correlation_null_low", "correlation_null_high", "c
 def directions(table: ResultTable, across: str = TASKS, *, draws: int = 40, seed: int = 0, **where: Any) -> pd.DataFrame:
     """Every pair of the table's probes across tasks (of one encoder, layer and pooling) or across layers (of one task and pooling).
 
-    Columns: the two probes; `cosine` of their weights, with `null_low` and `null_high` (2.5 and 97.5 % of the null), `p` and `p_holm`
-    (over all lines); the same of `aligned`, the cosine of all weights class by class, across layers or corpora (of two classes it is
-    `cosine`), and of `correlation`, of their scores, but across layers; `label_correlation` on the `n_shared` train sentences that
+    Columns: the two probes; `cosine` of their weights, with `null_low` and `null_high` (2.5 and 97.5 % of the null), `p` and
+    `p_holm` (over all lines); the same of `aligned`, the cosine of all weights class by class, across layers or corpora (of two
+    classes it is `cosine`), and of `correlation`, of their scores, but across layers; `label_correlation` on the `n_shared` train sentences that
     both tasks have, NaN where these are fewer than two or of one class.
 
     Args:

@@ -1,8 +1,8 @@
 """Directions of linear probes: the cosine of their weights, the correlation of their scores, and what chance gives.
 
 Weights are those of raw features: the cosine of weights of standardised features is another number. Two classes are one direction,
-so that the cosine has a sign: above 0 where the second classes lie on the same side. A softmax over K > 2 classes does not change if
-a vector is added to all its rows, so the mean row is subtracted; what is left spans a subspace, and two subspaces have principal
+so that the cosine has a sign: above 0 where the second classes lie on the same side. A softmax over K > 2 classes does not change
+if a vector is added to all its rows, so the mean row is subtracted; what is left spans a subspace, and two subspaces have principal
 angles (Björck & Golub 1973), of which the cosines are averaged. That mean has no sign, and is above 0 by chance.
 
     cosine              w1'w2 / |w1| |w2|                             of raw weights
