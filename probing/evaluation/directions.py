@@ -5,9 +5,10 @@ correlation of their scores (`probing.probes.directions`); S is the mean of the 
 itself, so that the distance of two corpora is no part of it. Between layers there is the cosine alone: their features are others.
 
 Null: both probes are fitted again with the same solver and C on permuted train labels, `draws` times each; the null values are
-those of all draws² pairs, and the p-value is (1 + null values at least as far from 0) / (1 + draws²). It says what probes of nothing give
-on these features, not that two tasks are related: tasks whose labels are correlated on shared sentences have correlated directions
-for that reason alone, so the correlation of the labels stands beside it (phi of two classes each, else Cramér's V).
+those of all draws² pairs, and the p-value is (1 + null values at least as far from 0) / (1 + draws²). It says what probes of
+nothing give on these features, not that two tasks are related: tasks whose labels are correlated on shared sentences have
+correlated directions for that reason alone, so the correlation of the labels stands beside it (phi of two classes each, else
+Cramér's V).
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def directions(table: ResultTable, across: str = TASKS, *, draws: int = 40, seed
 
     Columns: the two probes; `cosine` of their weights, with `null_low` and `null_high` (2.5 and 97.5 % of the null), `p` and
     `p_holm` (over all lines); the same of `aligned`, the cosine of all weights class by class, across layers or corpora (of two
-    classes it is `cosine`), and of `correlation`, of their scores, but across layers; `label_correlation` on the `n_shared` train sentences that
-    both tasks have, NaN where these are fewer than two or of one class.
+    classes it is `cosine`), and of `correlation`, of their scores, but across layers; `label_correlation` on the `n_shared` train
+    sentences that both tasks have, NaN where these are fewer than two or of one class.
 
     Args:
         across: "task" or "layer".

@@ -20,18 +20,18 @@ from probing.report.summary import p_value
 
 NOTE = """Rows: the corpus that a probe is trained on, and whose dev split chose layer and pooling. Columns: the corpus whose test
 split it is tested on; the diagonal is the plain table of that corpus. Test {score} in percent, with 95 % interval over test items,
-or over groups of them. ▼ below the score on the source's own test split, ▲ above it (Holm over this report, 0.05). † not shown to be
-above every floor of the same transfer, which is fitted on the source."""
+or over groups of them. ▼ below the score on the source's own test split, ▲ above it (Holm over this report, 0.05). † not shown to
+be above every floor of the same transfer, which is fitted on the source."""
 
 DROPS = """Drop: score on the source's own test split less that on the target, the same fit, on different items: what is lost, and
 what is harder. Gap: score of the target's own probe less that of the source's, on the same test items. In points, with 95 %
-interval; p after Holm over all lines. Shared: test sentences of the target that are in the source's train split (the same words, in any order
-and letter case)."""
+interval; p after Holm over all lines. Shared: test sentences of the target that are in the source's train split (the same words,
+in any order and letter case)."""
 
 ANGLES = """Cosine of the weights (of raw features) of two corpora's probes of one task and layer; of more than two classes that of
-all weights, class by class, without their mean. In brackets 95 % of the cosines of probes of permuted labels, same solver and C. \\*:
-p < 0.05 after Holm over these cells. Scores: correlation of the two probes' scores, with the covariance of both train splits, each
-centred by itself."""
+all weights, class by class, without their mean. In brackets 95 % of the cosines of probes of permuted labels, same solver and C.
+\\*: p < 0.05 after Holm over these cells. Scores: correlation of the two probes' scores, with the covariance of both train
+splits, each centred by itself."""
 
 
 def write(frame: pd.DataFrame, folder: Path, most_classes: int) -> None:
