@@ -63,7 +63,7 @@ def pairs_of(corpora: Mapping[str, Any], names: Sequence[str] | None, sizes: Seq
             for source, own in group.items():
                 for target, other in group.items():
                     shared = sum(form in forms[source] for form in other.test.forms)
-                    task = own if source == target else tested_on(own, other)
+                    task = own if source == target else crossed(own, other)
                     pairs.append(Pair(name, source, target, task, shared))
     if not pairs:
         have = "; ".join(f"{corpus}: {', '.join(tasks) or 'none'}" for corpus, tasks in read.items())
@@ -74,7 +74,7 @@ def pairs_of(corpora: Mapping[str, Any], names: Sequence[str] | None, sizes: Seq
     return pairs
 
 
-def tested_on(source: Task, target: Task) -> Task:
+def crossed(source: Task, target: Task) -> Task:
     """The task with train and dev of the source and test of the target; the two have the same classes."""
     card = {name: value for name, value in source.card.items() if name != "git_blob"}
     from_both = f"train and dev: {source.source}; test: {target.source}"

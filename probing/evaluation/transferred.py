@@ -20,7 +20,7 @@ import pandas as pd
 
 from probing.errors import ConfigError
 from probing.evaluation.best import interval
-from probing.evaluation.comparisons import cells_of, differences, halves_of, same_seeds
+from probing.evaluation.comparisons import cells_of, differences, same_seeds
 from probing.evaluation.directions import SAME_CORPUS, directions_of_pairs
 from probing.evaluation.paired_tests import holm
 from probing.evaluation.table import ResultTable
@@ -122,36 +122,51 @@ class Transfer:
             line |= {"status": lost.status.iloc[0] if len(lost) else "done", "error": lost.error.iloc[0] if len(lost) else ""}
             if len(done):
                 metric = done.metric.iloc[0]
-                halves = halves_of(self.table, *key[:4]).get(place, {})
-                score = interval(self.table, metric, done, [getattr(row, metric) for row in halves.values()])
+                halves = self._column(first, place)[1]
+                score = interval(self.table, metric, done, [row.score for row in halves.values()])
                 line |= {"metric": metric, "dev_score": done.dev_score.mean()}
                 line |= {f"score{end}": score[f"{metric}{end}"] for end in ("", "_low", "_high")}
                 if first.source != first.target:
                     own = first.copy()
                     own["task"] = f"{first.property}: {first.source} → {first.source}"
-                    line |= {name: value for name, value in self._drop(first, own, place).items() if name != "drop_p"}
+                    line |= {name: value for name, value in self._drop(first, own, place, tested=False).items() if name != "drop_p"}
             lines.append(line)
         return pd.DataFrame(lines)
 
+    @cached_property
+    def _places(self) -> dict[tuple[Any, ...], tuple[dict[int, str], dict[int, Any]]]:
+        """By task, encoder, probe, size of train, pooling and layer: the finished cells by seed (`cells_of`), and the rows of
+        halves of train by number."""
+        columns = ["task", "encoder", "probe", "n_train", "pooling", "layer", "role", "seed", "status", "cell", "score"]
+        places: dict[tuple[Any, ...], tuple[dict[int, str], dict[int, Any]]] = {}
+        for row in self.table.role("probe", "resample")[columns].itertuples(index=False):
+            cells, halves = places.setdefault(tuple(row[:6]), ({}, {}))
+            if row.role == "probe":
+                cells |= cells_of([row])
+            else:
+                halves[int(row.seed)] = row
+        return places
+
+    @cached_property
+    def _test_sets(self) -> dict[str, str]:
+        return dict(zip(self.frame.cell, self.frame.test_sha256, strict=True))
+
     def _column(self, line: Any, place: tuple[Any, Any]) -> tuple[dict[int, str], Mapping[int, Any]]:
         """The finished cells of a line's task, encoder and probe at a place (pooling, layer), by seed, and those of halves."""
-        where = {"task": line.task, "encoder": line.encoder, "probe": line.probe, "n_train": line.n_train}
-        rows = self.table.where(role="probe", pooling=place[0], layer=place[1], **where)
-        return cells_of(rows.itertuples()), halves_of(self.table, *where.values()).get(place, {})
+        return self._places.get((line.task, line.encoder, line.probe, line.n_train, *place), ({}, {}))
 
-    def _drop(self, line: Any, own: Any, place: tuple[Any, Any]) -> dict[str, float]:
+    def _drop(self, line: Any, own: Any, place: tuple[Any, Any], tested: bool = True) -> dict[str, float]:
         """score(A → A) - score(A → B) at one place: unpaired, or paired where the two test splits are the same."""
         (a, halves_a), (b, halves_b) = self._column(own, place), self._column(line, place)
         cells, others = same_seeds(a, b)
         if not cells:
             return {}
         fits = differences(halves_a, halves_b)
-        hashes = self.frame.drop_duplicates("cell").set_index("cell").test_sha256
-        if hashes[cells[0]] == hashes[others[0]]:
+        if self._test_sets[cells[0]] == self._test_sets[others[0]]:
             paired = self.table.compare_cells(cells, others, fits)
             return dict(zip(_columns("drop"), (paired.difference, paired.low, paired.high, paired.p), strict=False))
         x, y = (np.stack([self.table.by_item(cell) for cell in column]) for column in (cells, others))
-        estimate, p = unpaired(x, y, self.table.groups(cells[0]), self.table.groups(others[0]), fits)
+        estimate, p = unpaired(x, y, self.table.groups(cells[0]), self.table.groups(others[0]), fits, tested)
         return _named("drop", estimate, p)
 
     def _gap(self, line: Any, own: Any) -> dict[str, float]:
