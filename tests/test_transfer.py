@@ -17,11 +17,12 @@ from probing import Store, Task, evaluate, transfer
 from probing.data.sources import GrammarCorpus
 from probing.errors import ConfigError, DataError
 from probing.evaluation import transfer as module
-from probing.evaluation.corpora import pairs_of, crossed
+from probing.evaluation.corpora import crossed, pairs_of
 from probing.evaluation.paired_tests import compare
 from probing.evaluation.transfer import Transferred
 from probing.evaluation.unpaired import unpaired
 from probing.probes.floors import FLOORS
+from probing.studies.transfer import TransferStudy, _source
 from probing.types import Representation
 
 WORDS = [f"w{i}" for i in range(30)]
@@ -154,8 +155,9 @@ def test_floors_are_fitted_on_the_source_and_scored_on_the_target(corpora, resul
     a, b = corpora["A"][1], corpora["B"][1]
     for name in ("majority", "nb-unigram"):
         _, predicted = FLOORS[name](replace(a, test=b.test))
-        [row] = floors[(floors.property == "length") & (floors.source == "A") & (floors.target == "B") & (floors.encoder ==
-        name)].itertuples() assert row.accuracy == (predicted == b.test.labels).mean()
+        of_pair = (floors.property == "length") & (floors.source == "A") & (floors.target == "B")
+        [row] = floors[of_pair & (floors.encoder == name)].itertuples()
+        assert row.accuracy == (predicted == b.test.labels).mean()
     majority = np.bincount(a.train.labels).argmax()
     assert floors[(floors.property == "length") & (floors.source == "A") & (floors.encoder == "majority")].accuracy.tolist() == [
         (next(t for t in corpora[name] if t.name == "length").test.labels == majority).mean() for name in "ABC"
@@ -193,8 +195,9 @@ def test_drops_are_those_of_the_items_by_hand(corpora, result):
         assert (line.gap, line.gap_low, line.gap_p) == (pytest.approx(paired.value), pytest.approx(paired.lower), pytest.approx(p))
     layers = result.by_layer()
     assert len(layers) == 3 * 3 * 2 * 6 and layers.best.sum() == 18
-    assert layers[layers.source == layers.target]["drop"].isna().all() and layers[layers.source !=
-    layers.target]["drop"].notna().all()
+    assert (
+        layers[layers.source == layers.target]["drop"].isna().all() and layers[layers.source != layers.target]["drop"].notna().all()
+    )
 
 
 COUNTS = st.tuples(st.integers(1, 200), st.integers(1, 200)).map(lambda pair: (min(pair), max(pair)))
@@ -224,9 +227,9 @@ def test_groups_widen_the_interval_and_numbers_have_that_of_welch():
 
     welch = ttest_ind(x, y, equal_var=False)
     low, high = welch.confidence_interval()
-    assert (estimate.lower, estimate.upper, p) == (pytest.approx(low, abs=2e-3), pytest.approx(high, abs=2e-3),
-    pytest.approx(welch.pvalue, rel=0.1)) assert unpaired([1, 1, 0, 0], [0, 1, 0, 1]) [1] == 1 and unpaired([1, 1], [0, 1], [0,
-    0], None)[1] == 1
+    assert (estimate.lower, estimate.upper) == (pytest.approx(low, abs=2e-3), pytest.approx(high, abs=2e-3))
+    assert p == pytest.approx(welch.pvalue, rel=0.1)
+    assert unpaired([1, 1, 0, 0], [0, 1, 0, 1])[1] == 1 and unpaired([1, 1], [0, 1], [0, 0], None)[1] == 1
 
 
 def test_sentences_in_train_of_the_source_and_test_of_the_target_are_counted(tmp_path, capsys):
@@ -281,12 +284,16 @@ def test_a_probe_without_a_model_is_fitted_for_each_target(corpora, tmp_path):
 
 def test_twins_static_seeds_and_halves_are_transferred_too(corpora, tmp_path):
     two = {name: corpora[name][:1] for name in "AB"}
-    options = {"floors": ("static", "random-weights", "majority"), "layers": (1, 2), "seeds": (0, 1), "resample": "train",
-    "resamples": 5} result = run(two, tmp_path, **options) counts = result.frame.groupby("role").size() twins = 4 * 2 * 3  #
-    pairs, twins (one for each seed), layers with the static one assert counts.to_dict() == {"floor": 4, "probe": 8, "random":
-    twins, "resample": 40, "static": 4} assert (result.frame.status == "done").all() lines = result.lines().set_index(["source",
-    "target"]) wide = lines.drop_high - lines.drop_low narrow = run(two, tmp_path, layers=(1, 2)).lines().set_index(["source",
-    "target"]) assert (wide > narrow.drop_high - narrow.drop_low)["A", "B"], "what training varies is in the interval"
+    options = {"floors": ("static", "random-weights", "majority"), "layers": (1, 2), "seeds": (0, 1)}
+    result = run(two, tmp_path, resample="train", resamples=5, **options)
+    counts = result.frame.groupby("role").size()
+    twins = 4 * 2 * 3  # pairs, twins (one for each seed), layers with the static one
+    assert counts.to_dict() == {"floor": 4, "probe": 8, "random": twins, "resample": 40, "static": 4}
+    assert (result.frame.status == "done").all()
+    lines = result.lines().set_index(["source", "target"])
+    wide = lines.drop_high - lines.drop_low
+    narrow = run(two, tmp_path, layers=(1, 2)).lines().set_index(["source", "target"])
+    assert (wide > narrow.drop_high - narrow.drop_low)["A", "B"], "what training varies is in the interval"
 
 
 def test_numbers_and_sets_of_labels_are_transferred(tmp_path):
@@ -351,8 +358,9 @@ def folder_of(path, tasks):
 
 
 def test_the_command_writes_matrix_layers_directions_and_figure(tmp_path):
-    named = [[replace(task, name=name) for task, name in zip(corpus(seed), ("bigram_shift", "tree_depth"), strict=True)] for seed
-    in (0, 1)] for name, tasks in zip("ab", named, strict=True):
+    names = ("bigram_shift", "tree_depth")
+    named = [[replace(task, name=name) for task, name in zip(corpus(seed), names, strict=True)] for seed in (0, 1)]
+    for name, tasks in zip("ab", named, strict=True):
         folder_of(tmp_path / name, tasks)
     words = ["run", "+experiment=transfer", "encoder=lstm", "data=senteval", "data.root=a", "data.name=first", "study.directions=7"]
     more = ["study.corpora={second: b}", "study.sizes=[120,40,60]"]
@@ -360,21 +368,35 @@ def test_the_command_writes_matrix_layers_directions_and_figure(tmp_path):
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "probing-out" / "runs").iterdir()
     files = {path.name for path in folder.iterdir()}
-    assert files >= {"table.md", "matrix.csv", "layers.csv", "directions.csv", "floors.csv", "figure-transfer.svg", "rows.csv",
-    "manifest.json"} text = (folder / "table.md").read_text() assert "| trained on | layer | first | second |" in text and "##
-    Directions" in text and "## By layer" in text matrix = pd.read_csv(folder / "matrix.csv") assert len(matrix) == 8 and {"drop",
-    "drop_low", "gap_p_holm", "score_low"} <= set(matrix) assert "<svg" in (folder / "figure-transfer.svg").read_text() and "<!--
-    second -->" in (folder / "figure-transfer.svg").read_text() for more, message in (
-        ([], "study.corpora names no corpus beside that of data=…"),
-        (["study.corpora={first: b}"], "study.corpora names first, which is the name of data too"),
-        (["study.corpora={c: nowhere}"], "no folder nowhere"),
-        (["study.corpora={c: {path: b}}"], "is no corpus"),
-        (["study.corpora={c: {data: sentevall}}"], "did you mean 'senteval'?"),
-        (["study.corpora={c: b}", "study.sizes=[1,2]"], "study.sizes=[1, 2] must be three numbers"),
-        (["study.corpora={c: b}", "study.directions=3"], "study.directions=3 must be 0"),
-    ):
-        refused = processes.run("-m", "probing", *words[:-1], *more, cwd=tmp_path)
-        assert refused.returncode == 2 and message in refused.stderr, refused.stderr
+    tables = {"matrix.csv", "layers.csv", "directions.csv", "floors.csv", "rows.csv"}
+    assert files == {"table.md", "figure-transfer.svg", "manifest.json"} | tables
+    text = (folder / "table.md").read_text()
+    assert "| trained on | layer | first | second |" in text and "## Directions" in text and "## By layer" in text
+    matrix = pd.read_csv(folder / "matrix.csv")
+    assert len(matrix) == 8 and {"drop", "drop_low", "gap_p_holm", "score_low"} <= set(matrix)
+    assert "<!-- second -->" in (folder / "figure-transfer.svg").read_text()
+    refused = processes.run("-m", "probing", *words[:-1], "study.corpora={first: b}", cwd=tmp_path)
+    assert refused.returncode == 2 and "study.corpora names first, which is the name of data too" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"corpora": None}, "names no corpus beside that of data=…"),
+        ({"corpora": "b"}, "study.corpora='b'"),
+        ({"corpora": {"c": {"path": "b"}}}, "is no corpus"),
+        ({"corpora": {"c": {"data": "sentevall"}}}, "did you mean 'senteval'?"),
+        ({"corpora": {"c": {"data": "senteval", "rot": "b"}}}, "study.corpora.c: unknown option 'rot'; did you mean 'root'?"),
+        ({"corpora": {"c": "b"}, "sizes": [1, 2]}, "must be three numbers"),
+        ({"corpora": {"c": "b"}, "directions": 3}, "study.directions=3 must be 0"),
+    ],
+)
+def test_the_study_refuses(options, message, tmp_path):
+    with pytest.raises(ConfigError) as error:
+        study = TransferStudy(**options)
+        for name, own in study.corpora.items():
+            _source(name, own, tmp_path)
+    assert message in str(error.value)
 
 
 def test_the_grammar_is_a_corpus_by_name(tmp_path, monkeypatch):
