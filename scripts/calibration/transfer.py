@@ -5,7 +5,8 @@ Usage: python scripts/calibration/transfer.py OUT [--scratch DIR] [--share 1.0]
 Transfer: two corpora of the same distribution, two layers that are equally good. Counted in each run, for the transfer from the
 first to the second at the layer chosen on dev: whether the interval of the drop holds 0, whether the drop or the gap is called
 different from 0 (p < 0.05). Directions: two tasks without a relation, on the same sentences or on two corpora; counted: p < 0.05 of
-the cosine of weights, and of the correlation of scores. Finished settings stay in SCRATCH. OUT: README.md, transfer.csv, manifest.json.
+the cosine of weights, and of the correlation of scores. Finished settings stay in SCRATCH. OUT: README.md, transfer.csv,
+manifest.json.
 """
 
 import argparse
@@ -98,13 +99,13 @@ def unrelated(
 SAME, UNRELATED = "two corpora of one distribution", "two tasks without a relation"
 FULL = (300, 150, 200)
 SETTINGS: list[tuple[str, Any, int, dict[str, Any]]] = [
-    (f"{SAME}, 300/150/200, d = 20", drop, 300, {"sizes": (FULL, FULL)}),
-    (f"{SAME}, target with 50 test sentences", drop, 300, {"sizes": (FULL, (300, 150, 50))}),
-    (f"{SAME}, test sentences in 25 groups of 8", drop, 300, {"sizes": (FULL, FULL), "size": 8}),
-    (f"{UNRELATED}, same sentences, d = 30", unrelated, 300, {}),
-    (f"{UNRELATED}, two corpora", unrelated, 300, {"corpora": True}),
-    (f"{UNRELATED}, deviations of features 1 to 10", unrelated, 300, {"spread": 10.0}),
-    (f"{UNRELATED}, deviations 1 to 10, directions regardless of them", unrelated, 300, {"spread": 10.0, "by_variance": False}),
+    (f"{SAME}, 300/150/200, d = 20", drop, 200, {"sizes": (FULL, FULL)}),
+    (f"{SAME}, target with 50 test sentences", drop, 200, {"sizes": (FULL, (300, 150, 50))}),
+    (f"{SAME}, test sentences in 25 groups of 8", drop, 200, {"sizes": (FULL, FULL), "size": 8}),
+    (f"{UNRELATED}, same sentences, d = 30", unrelated, 200, {}),
+    (f"{UNRELATED}, two corpora", unrelated, 200, {"corpora": True}),
+    (f"{UNRELATED}, deviations of features 1 to 10", unrelated, 200, {"spread": 10.0}),
+    (f"{UNRELATED}, deviations 1 to 10, directions regardless of them", unrelated, 200, {"spread": 10.0, "by_variance": False}),
 ]
 STATEMENTS = {
     "covered": ("interval of the drop holds 0", COVERED),
@@ -153,11 +154,11 @@ Error: share of runs that make the statement though nothing differs (promised: a
 
     python scripts/calibration/transfer.py results/calibration-transfer
 
-Drop: the same fit on test sentences of two corpora of one distribution. Gap: a fit on each corpus, tested on the sentences of
-the second; the two fits are not the same, so that their difference is not exactly 0. Directions: two classes each, 40 probes of permuted
-labels. In the last setting the classes lie along directions that have nothing to do with how much the features vary: weights
-(inverse covariance times difference of the means) then stand mostly on the features that vary least, far more than those of permuted
-labels do, so that two tasks look related. The null is that of nothing being encoded, and no protection there."""
+Drop: the same fit on test sentences of two corpora of one distribution. Gap: a fit on each corpus, tested on the sentences of the
+second; the two fits are not the same, so that their difference is not exactly 0. Directions: two classes each, 40 probes of
+permuted labels. In the last setting the classes lie along directions that have nothing to do with how much the features vary:
+weights (inverse covariance times difference of the means) then stand mostly on the features that vary least, more than those of
+permuted labels do, so that two tasks look related. The null is that of nothing being encoded, and no protection there."""
 
 
 if __name__ == "__main__":
