@@ -19,10 +19,13 @@ from probing.errors import ConfigError, DataError
 from probing.evaluation import transfer as module
 from probing.evaluation.corpora import crossed, pairs_of
 from probing.evaluation.paired_tests import compare
+from probing.evaluation.table import ResultTable
 from probing.evaluation.transfer import Transferred
 from probing.evaluation.unpaired import unpaired
 from probing.probes.floors import FLOORS
-from probing.studies.transfer import TransferStudy, _source
+from probing.report.transfer import write
+from probing.studies import failed
+from probing.studies.transfer import TransferStudy, _floors, _layers, _source
 from probing.types import Representation
 
 WORDS = [f"w{i}" for i in range(30)]
@@ -264,6 +267,46 @@ def test_a_sentence_that_fails_loses_only_what_needs_it(corpora, tmp_path):
     lines = result.lines().set_index(["source", "target"])
     assert np.isnan(lines.score["A", "B"]) and lines.score["B", "A"] > 0 and np.isnan(lines["drop"]["B", "A"])
     assert set(result.by_layer().status) == {"done", "failed"}
+
+
+@pytest.mark.parametrize("where", ["dims", "forward"])
+def test_an_encoder_that_fails_leaves_a_report_of_failures(where, tmp_path):
+    def fail(*_):
+        raise RuntimeError("boom")
+
+    failing = type("Failing", (ToyEncoder,), {where: property(fail) if where == "dims" else fail})
+    result = run({"A": corpus(0, names=("marked",)), "B": corpus(1, names=("marked",))}, tmp_path, failing())
+    assert result.lines().score.isna().all() and set(result.by_layer().status) == {"failed"}
+    rows = pd.concat([_layers(result), _floors(result)], ignore_index=True)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    write(pd.read_csv(tmp_path / "rows.csv"), tmp_path, 20)
+    text = (tmp_path / "table.md").read_text()
+    assert "boom" in text.partition("## Failed or missing")[2] and not (tmp_path / "figure-transfer.svg").exists()
+    assert failed(tmp_path) == 4 * (1 if where == "dims" else 3), "the exit code is 1"
+
+
+def test_targets_of_the_same_test_split_have_a_paired_drop(tmp_path):
+    a, b = corpus(0, names=("marked",))[0], corpus(1, names=("marked",))[0]
+    b = replace(b, test=a.test)
+    lines = run({"A": [a], "B": [b]}, tmp_path).lines().set_index(["source", "target"])
+    assert lines["drop"]["A", "B"] == 0 and lines.drop_p["A", "B"] == 1, "one fit on one test split"
+    assert lines.gap["A", "B"] == pytest.approx(lines.score["B", "B"] - lines.score["A", "B"])
+
+
+def test_rows_are_read_back(result, tmp_path):
+    result.to_csv(tmp_path / "rows.csv")
+    back = ResultTable.read_csv(tmp_path / "rows.csv").frame
+    own = result.table.sorted()
+    for name in ("property", "source", "target", "shared", "accuracy", "accuracy_low", "cell"):
+        assert back[name].tolist() == own[name].tolist(), name
+
+
+def test_two_encoders_are_reported_together(result, tmp_path):
+    rows = pd.concat([_layers(result), _floors(result)], ignore_index=True)
+    write(pd.concat([rows, rows.replace({"encoder": {"toy": "other"}})], ignore_index=True), tmp_path, 20)
+    text = (tmp_path / "table.md").read_text()
+    assert "## marked, toy, fast" in text and "## marked, other, fast" in text
+    assert "<!-- other -->" in (tmp_path / "figure-transfer.svg").read_text()
 
 
 def test_a_probe_without_a_model_is_fitted_for_each_target(corpora, tmp_path):

@@ -93,7 +93,7 @@ def directions_of_pairs(table: ResultTable, pairs: Sequence[tuple[Line, Line]], 
     for name in dict.fromkeys(one.task for pair in pairs for one in pair if not _suited(refit.cells[one.cell].task)):
         info(f"{name}: no direction is measured: it has numbers, sets of labels, or more than {MOST_CLASSES} classes")
     if not kept:
-        raise ConfigError(f"directions: the table has no two finished probes to compare across {across}s")
+        raise ConfigError(f"directions: the table has no two finished probes of classes to compare (across={across})")
     drawn = Drawn(refit, draws, seed)
     lines = []
     with bar("directions", len(kept)) as advance:

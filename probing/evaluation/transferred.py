@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from probing.evaluation.directions import Line
 
 PAIR = ("property", "source", "target")
+_SCORES = [f"{name}{end}" for name in ("score", "drop") for end in ("", "_low", "_high")]
+LAYER_COLUMNS = [
+    *(*PAIR, "encoder", "probe", "pooling", "layer", "layer_name", "best", "n_test", "n_groups", "shared", "majority", "status"),
+    *("error", "metric", "dev_score", *_SCORES),
+]
 _KEYS = ["property", "encoder", "probe", "n_train"]
 
 
@@ -109,10 +114,10 @@ class Transfer:
     def by_layer(self) -> pd.DataFrame:
         """One line per task, encoder, source, target, pooling and layer: dev score (of the source), test score and drop, each with
         its 95 % interval; `best`: chosen on dev. No tests: a claim is made at the chosen layer (`lines`)."""
-        chosen = {(line.task, line.encoder, line.probe, line.pooling, line.layer) for line in self._lines.itertuples()}
-        rows = self.frame[(self.frame.role == "probe") & (self.frame.measure == "probe") & self.frame.layer.notna()]
+        chosen = {(line.task, line.encoder, line.probe, line.pooling, line.layer) for line in self._lines.itertuples() if line.cell}
+        rows = self.frame[(self.frame.role == "probe") & (self.frame.measure == "probe")]
         lines = []
-        for key, column in rows.groupby(["task", "encoder", "probe", "n_train", "pooling", "layer"], sort=False):
+        for key, column in rows.groupby(["task", "encoder", "probe", "n_train", "pooling", "layer"], sort=False, dropna=False):
             first, place = column.iloc[0], (key[4], key[5])
             line = {name: first[name] for name in (*PAIR, "encoder", "probe", "pooling", "layer", "layer_name")}
             line |= {"best": (*key[:3], *place) in chosen, "n_test": first.n_test, "n_groups": first.n_groups}
@@ -131,7 +136,7 @@ class Transfer:
                     own["task"] = f"{first.property}: {first.source} → {first.source}"
                     line |= {name: value for name, value in self._drop(first, own, place, tested=False).items() if name != "drop_p"}
             lines.append(line)
-        return pd.DataFrame(lines)
+        return pd.DataFrame(lines, columns=LAYER_COLUMNS)
 
     @cached_property
     def _places(self) -> dict[tuple[Any, ...], tuple[dict[int, str], dict[int, Any]]]:

@@ -21,7 +21,7 @@ from probing.report.summary import p_value
 NOTE = """Rows: the corpus that a probe is trained on, and whose dev split chose layer and pooling. Columns: the corpus whose test
 split it is tested on; the diagonal is the plain table of that corpus. Test {score} in percent, with 95 % interval over test items,
 or over groups of them. ▼ below the score on the source's own test split, ▲ above it (Holm over this report, 0.05). † not shown to
-be above every floor of the same transfer, which is fitted on the source."""
+be above every floor of the same transfer: those that are fitted on the source, and layer 0 where it is measured."""
 
 DROPS = """Drop: score on the source's own test split less that on the target, the same fit, on different items: what is lost, and
 what is harder. Gap: score of the target's own probe less that of the source's, on the same test items. In points, with 95 %
@@ -36,9 +36,8 @@ splits, each centred by itself."""
 
 def write(frame: pd.DataFrame, folder: Path, most_classes: int) -> None:
     """Write table.md, matrix.csv, layers.csv, floors.csv, directions.csv and figure-transfer.svg of the rows of a transfer."""
-    layers, floors = (frame[frame.row == kind].dropna(axis=1, how="all") for kind in ("layer", "floor"))
-    angles = frame[frame.row == "direction"].dropna(axis=1, how="all")
-    best = layers[layers.best.astype(bool) & (layers.status == "done")] if "best" in layers else layers.head(0)
+    layers, floors, angles = (frame[frame.row == kind] for kind in ("layer", "floor", "direction"))
+    best = layers[(layers.best == True) & layers.score.notna()]  # noqa: E712  read from a file, with other rows
     blocks = ["# Transfer", NOTE.format(score=in_words(best.metric) if len(best) else "score")]
     several = layers.encoder.nunique() > 1
     for key, part in _groups(best):
@@ -65,7 +64,7 @@ def write(frame: pd.DataFrame, folder: Path, most_classes: int) -> None:
     files = {"matrix.csv": best, "layers.csv": layers, "floors.csv": floors, "directions.csv": angles}
     for name, part in files.items():
         if len(part):
-            replace_file(folder / name, part.drop(columns="row").to_csv(index=False).encode())
+            replace_file(folder / name, part.drop(columns="row").dropna(axis=1, how="all").to_csv(index=False).encode())
     if len(best):
         title = "Transfer: source (rows) × target (columns), test score at the layer chosen on dev of the source"
         replace_file(folder / "figure-transfer.svg", labelled(heat_maps(best), title).encode())
@@ -178,8 +177,7 @@ def _drops(others: pd.DataFrame, floors: pd.DataFrame) -> str:
 
 def _directions(angles: pd.DataFrame) -> str:
     """A line for each pair of corpora, task, encoder and pooling, a column for each layer."""
-    aligned = angles.aligned if "aligned" in angles else angles.cosine
-    shown = angles.assign(low=angles.get("aligned_null_low"), high=angles.get("aligned_null_high"), value=aligned)
+    shown = angles.assign(low=angles.aligned_null_low, high=angles.aligned_null_high, value=angles.aligned)
     rows = []
     several = angles.encoder.nunique() > 1
     for _, part in shown.groupby(["property", "encoder", "pooling", "a_corpus", "b_corpus"], sort=False):
@@ -197,6 +195,7 @@ def _directions(angles: pd.DataFrame) -> str:
 
 def _by_layer(layers: pd.DataFrame) -> Iterator[str]:
     several = layers.encoder.nunique() > 1
+    layers = layers[layers.layer.notna()]
     for pooling in sorted(set(layers.pooling), key=place_in_tables):
         rows = []
         for _, part in layers[layers.pooling == pooling].groupby(["property", "encoder", "probe", "source", "target"], sort=False):
