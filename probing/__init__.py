@@ -16,17 +16,21 @@ if TYPE_CHECKING:
     from probing.encoders import load as load_encoder
     from probing.encoders.user.modules import ModuleStates
     from probing.evaluation.adaptive import flash
+    from probing.evaluation.directions import directions
     from probing.evaluation.evaluate import evaluate
     from probing.evaluation.register import register_control, register_floor, register_metric, register_pooling
     from probing.evaluation.table import ResultTable
+    from probing.evaluation.transfer import transfer
+    from probing.evaluation.transferred import Transfer
     from probing.probes import load as load_probe
     from probing.probes.logistic_cv import LogisticPathCV
     from probing.store.vectors import Store
 
 __version__ = "0.1.0"
 __all__ = [
-    "LogisticPathCV", "ModuleStates", "ResultTable", "Store", "Task", "evaluate", "flash", "load_encoder", "load_probe",
-    "load_task", "register_control", "register_floor", "register_metric", "register_pooling",
+    "LogisticPathCV", "ModuleStates", "ResultTable", "Store", "Task", "Transfer", "directions", "evaluate", "flash",
+    "load_encoder", "load_probe", "load_task", "register_control", "register_floor", "register_metric", "register_pooling",
+    "transfer",
 ]  # fmt: skip
 
 _PUBLIC = {
@@ -36,6 +40,9 @@ _PUBLIC = {
     "Store": ("probing.store.vectors", "Store"),
     "evaluate": ("probing.evaluation.evaluate", "evaluate"),
     "flash": ("probing.evaluation.adaptive", "flash"),
+    "transfer": ("probing.evaluation.transfer", "transfer"),
+    "Transfer": ("probing.evaluation.transferred", "Transfer"),
+    "directions": ("probing.evaluation.directions", "directions"),
     "ModuleStates": ("probing.encoders.user.modules", "ModuleStates"),
     "ResultTable": ("probing.evaluation.table", "ResultTable"),
     "Task": ("probing.data.task", "Task"),

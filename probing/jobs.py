@@ -130,7 +130,7 @@ def _study_job(options: Mapping[str, Any], run: config.RunConfig) -> config.Done
         tasks, seeds = config.listed(options["task"], str, "task"), config.listed(options["seed"], int, "seed", every=())
         folder = study.run(options, home, Store(run.store or home / "store", run.store_dtype), tasks, seeds)
     info(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    return config.Done(0, folder)
+    return config.Done(study.failed(folder), folder)
 
 
 def train_job(options: Mapping[str, Any]) -> config.Done:

@@ -155,26 +155,40 @@ def jobs_of(missing: Sequence[Cell]) -> list[EncoderJob]:
 def _compute_encoder(job: EncoderJob, store: Store, results: ResultStore, force: bool) -> None:
     vectors = _vectors(job, store)
     with bar(f"probing {job.encoder.name}", len(job.cells)) as advance:
-        for sha256, task in job.tasks.items():
-            of_task = [cell for cell in job.cells if cell.task.sha256 == sha256]
-            if isinstance(read := vectors[sha256], str):
-                _fail(of_task, results, read)
-                advance(len(of_task))
-                continue
-            for measure in dict.fromkeys(cell.measure.name for cell in of_task):
-                cells = [cell for cell in of_task if cell.measure.name == measure]
-                group = {"data": sha256, "encoder": cells[0].row.encoder_fingerprint, **cells[0].measure.group(task)}
-                for layers in results.claims(key_of(group), {cell.place.layer for cell in cells}):
+        for group in _together(job.cells):
+            for sha256 in dict.fromkeys(cell.task.sha256 for cell in group):
+                if isinstance(lost := vectors[sha256], str):
+                    of_task = [cell for cell in group if cell.task.sha256 == sha256]
+                    _fail(of_task, results, lost)
+                    advance(len(of_task))
+            group = [cell for cell in group if not isinstance(vectors[cell.task.sha256], str)]
+            for measure in dict.fromkeys(cell.measure.name for cell in group):
+                cells = [cell for cell in group if cell.measure.name == measure]
+                first = cells[0]
+                name = {"data": first.together or first.task.sha256, "encoder": first.row.encoder_fingerprint}
+                for layers in results.claims(
+                    key_of({**name, **first.measure.group(first.task)}), {cell.place.layer for cell in cells}
+                ):
                     own = [cell for cell in cells if cell.place.layer in layers]
                     left = [cell for cell in own if force or not results.done(cell.key)]  # another run may have been at it
                     advance(len(own) - len(left))
                     if left:
+                        read = vectors[first.task.sha256]
+                        assert isinstance(read, Vectors)
                         _compute_cells(left, job.encoder, read, results, advance)
 
 
+def _together(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """The cells that are computed in one call: those of a task, or of one value of `Cell.together`."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.together or cell.task.sha256, []).append(cell)
+    return list(groups.values())
+
+
 def _compute_cells(cells: Sequence[Cell], encoder: Encoder, vectors: Vectors, results: ResultStore, advance: Any) -> None:
-    rows = [vectors.rows(split.texts, split.spans) for split in splits_of(cells[0].task)]
-    sets = [made for split in rows for made in split.made_with]
+    tasks = {cell.task.sha256: cell.task for cell in cells}.values()
+    sets = [made for task in tasks for split in splits_of(task) for made in vectors.rows(split.texts, split.spans).made_with]
     distinct = [made for k, made in enumerate(sets) if made not in sets[:k]]
     about = _about(encoder) | {"reading": vectors.reading, "extracted_with": distinct}
     names, failed = about.pop("layers"), dict[str, list[Cell]]()

@@ -38,6 +38,8 @@ class Cell:
         row: the row it fills, as far as that is known; `own`: data of its measure.
         encoder, column: None where the text alone is measured.
         failure: why it cannot be measured, if that is known when it is planned.
+        together: cells of an encoder with the same name are computed in one call though they are of several tasks; empty: those
+            of a task are.
     """
 
     inputs: Mapping[str, Any]
@@ -48,6 +50,7 @@ class Cell:
     column: Representation | None = None
     own: Any = None
     failure: str = ""
+    together: str = ""
 
     @property
     def key(self) -> str:

@@ -163,12 +163,8 @@ class Probe:
                 for one in fit_column(column, rows, parts[wanted], probe, task, probe_seed):
                     which, fit = one.label_set, one.result
                     with foreign(f"probe {probe.name}: reading its result"):
-                        settings, edge = json.dumps(dict(fit.chosen)), getattr(fit, "edge", "")
-                        facets = {"converged": fit.converged, "chosen": settings, "edge": edge}
-                        details = {"tried": json.loads(json.dumps(list(fit.tried))), "features_left_out": int(fit.left_out)}
-                        scored = self._scored(task, one)
-                    details["seconds"] = time.perf_counter() - start
-                    yield pending.pop(which), replace(scored, facets=facets | dict(scored.facets), details=details)
+                        scored = with_fit(self._scored(task, one), fit, time.perf_counter() - start)
+                    yield pending.pop(which), scored
                     start = time.perf_counter()
                 reason = f"probe {probe.name} gave no result"
             except (ProbingError, MemoryError) as error:
@@ -241,6 +237,13 @@ class Predicted(NamedTuple):
     def together(cls, parts: Sequence[Predicted]) -> Predicted:
         scores = None if parts[0].scores is None else np.concatenate([part.scores for part in parts])
         return cls(np.concatenate([part.labels for part in parts]), scores)
+
+
+def with_fit(scored: Result, fit: ProbeResult, seconds: float) -> Result:
+    """The result with the facets and details of its fit."""
+    facets = {"converged": fit.converged, "chosen": json.dumps(dict(fit.chosen)), "edge": getattr(fit, "edge", "")}
+    details = {"tried": json.loads(json.dumps(list(fit.tried))), "features_left_out": int(fit.left_out), "seconds": seconds}
+    return replace(scored, facets=facets | dict(scored.facets), details=details)
 
 
 class Fitted(NamedTuple):

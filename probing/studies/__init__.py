@@ -50,7 +50,8 @@ def check_words(words: Sequence[int], least: int = 1, example: str = "[8, 12]") 
 
 @dataclass(frozen=True)
 class Context:
-    """The inputs of a study's run; encoder and tasks are built at their first use. `results`: finished parts; `home`: run.dir."""
+    """The inputs of a study's run; encoder, source and tasks are built at their first use. `results`: finished parts; `home`:
+    run.dir; `names`: of the tasks, None for all; `force`: measure again what is finished."""
 
     make_encoder: Callable[[], Encoder]
     make_tasks: Callable[[], list[Task]]
@@ -58,6 +59,9 @@ class Context:
     results: ResultStore
     store: Store
     home: Path
+    make_source: Callable[[], Any] = lambda: None
+    names: tuple[str, ...] | None = None
+    force: bool = False
 
     @property
     def seed(self) -> int:
@@ -76,6 +80,10 @@ class Context:
         return self.make_encoder()
 
     @cached_property
+    def source(self) -> Any:
+        return self.make_source()
+
+    @cached_property
     def tasks(self) -> list[Task]:
         return self.make_tasks()
 
@@ -90,6 +98,9 @@ def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, .
         ResultStore(home / "cells"),
         store,
         home,
+        lambda: presets.build(config["data"], "data"),
+        tasks,
+        config["run"]["force"],
     )
     options = {key: config[key] for key in ("study", *study.uses, "task", "seed")}
     short = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
@@ -103,6 +114,12 @@ def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, .
     replace_file(folder / "manifest.json", json.dumps(portable(manifest), indent=1, ensure_ascii=False, default=str).encode())
     _write(study, frame, folder)
     return folder
+
+
+def failed(folder: Path) -> int:
+    """The number of measurements that failed, of a study whose rows say so in a column `status`."""
+    frame = pd.read_csv(folder / "rows.csv", low_memory=False)
+    return int((frame.status == "failed").sum()) if "status" in frame else 0
 
 
 def is_run(folder: Path) -> bool:
