@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from probing.probes.bounded import Bounded, normalised
 from probing.probes.codes import bits, information, variational
 from probing.probes.codes.online import online_code
 from probing.probes.codes.solver import Examples, sklearn_log_probabilities
+from probing.probes.mix import ExpectedLayer, Mix, running_max
 
 pytestmark = pytest.mark.shared
 PLACE = Path(os.environ.get("PROBING_SHARED", "")) / "oracles" / "probes.json"
@@ -171,5 +173,34 @@ def test_v_information(case):
         "nats_trap": value * np.log(2), "share_of_H": value / of_null.mean(),
         "conditional_beyond_baseline": (of_baseline - of_probe).mean(),
         "gain_over_control_pimentel": (of_baseline - of_probe).mean(), "se_naive": pointwise.std(ddof=1) / np.sqrt(len(labels)),
+    }  # fmt: skip
+    same(own, case["expected"])
+
+
+@cases("scalar_mix")
+def test_scalar_mix(case):
+    given = case["given"]
+    mix = Mix(np.array([np.nan if w is None else w for w in given["w"]]))
+    own = {"s": mix.shares, "mix": mix.of([np.array(h) for h in given["h"]], given["gamma"]), "centre": mix.centre}
+    same(own | {"centre_from_1": mix.centre_from_1, "kl_uniform_bits": mix.kl_uniform}, case["expected"])
+
+
+@cases("expected_layer")
+def test_expected_layer(case):
+    scores = np.array(case["given"]["scores"])
+    layer = ExpectedLayer.of(scores)
+    own = {"delta": layer.gains, "expected": layer.value, "inside": layer.inside, "running_max": running_max(scores).value}
+    same(own | {"kl_bits": layer.kl_uniform, "headroom": scores.max() - scores[0]}, case["expected"])
+
+
+@cases("pareto")
+def test_pareto(case):
+    given = case["given"]
+    W, b, labels = np.array(given["W"]), np.array(given["b"]), np.array(given["labels"])
+    probe, x = Bounded(W, b), normalised(given["x"])
+    bits_ = probe.bits(x, labels).mean()
+    own = {
+        "singular_values": probe.singular_values, "nuclear_norm": probe.nuclear_norm, "rank": probe.rank, "bits": bits_,
+        "nuclear_norm_without_bias": np.linalg.svd(W, compute_uv=False).sum(), "loss": bits_ + given["alpha"] * probe.nuclear_norm,
     }  # fmt: skip
     same(own, case["expected"])

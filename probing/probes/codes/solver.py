@@ -77,7 +77,8 @@ class Examples:
         share = torch.bincount(y, minlength=len(seen)).float() / len(y)
         weights = torch.zeros(1 if len(seen) == 2 else len(seen), len(self.matrix.features))
         weights[:, -1] = torch.log(share[1] / share[0]) if len(seen) == 2 else torch.log(share)
-        if start is not None and (len(seen) > 2) == (len(start.weights) > 1) and np.isin(start.seen, seen).all():
+        usable = start is not None and len(start.seen) > 1 and (len(seen) > 2) == (len(start.seen) > 2)
+        if start is not None and usable and np.isin(start.seen, seen).all():
             weights[slice(None) if len(seen) == 2 else torch.from_numpy(np.searchsorted(seen, start.seen))] = start.weights
         return weights
 
