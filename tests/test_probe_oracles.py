@@ -85,7 +85,11 @@ def test_online_fractions(case):
 @cases("published_codes")
 def test_published_codes(case):
     given = case["given"]
-    same(bits.published_in_bits(given["targets"], given["first_block_targets"], given["K"], given["printed_kbits"]), case["expected"], 1e-8)
+    same(
+        bits.published_in_bits(given["targets"], given["first_block_targets"], given["K"], given["printed_kbits"]),
+        case["expected"],
+        1e-8,
+    )
 
 
 @cases("softmax_twice")

@@ -39,7 +39,9 @@ class ClassMeasure(LayerMeasure):
         """ConfigError if the option is none of the values."""
         value, allowed = getattr(self, option), list(allowed)
         if value not in allowed:
-            raise ConfigError(f"{self.name}.{option}={value!r} is unknown{did_you_mean(value, allowed)} (allowed: {', '.join(allowed)})")
+            raise ConfigError(
+                f"{self.name}.{option}={value!r} is unknown{did_you_mean(value, allowed)} (allowed: {', '.join(allowed)})"
+            )
 
     def check_whole(self, least: int, *options: str) -> None:
         """ConfigError if an option is no whole number of at least so much."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from probing.data.task import Task
-from probing.errors import ConfigError, ProbingError, foreign
+from probing.errors import ProbingError, foreign
 from probing.evaluation.class_measure import ClassMeasure
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of
 from probing.evaluation.statistics import mean_ci
@@ -27,6 +27,14 @@ def controlled(measure: Any, task: Task, seed: int) -> Task | None:
     return control_task(task, measure.control, seed)
 
 
+def label_compression(task: Task) -> float:
+    """log2 K over the entropy of the train labels: 1 for classes of one size; NaN where only one class occurs."""
+    from probing.probes.codes.information import entropy
+
+    bits = entropy(task.train.labels, len(task.classes))
+    return float(np.log2(len(task.classes)) / bits) if bits else np.nan
+
+
 def over(values: Mapping[str, Sequence[float]]) -> tuple[dict[str, Estimate], dict[str, float]]:
     """Means with 95 % t intervals over draws, and standard deviations by `sd_NAME`, of more than one draw."""
     sds = {f"sd_{name}": float(np.std(x, ddof=1)) for name, x in values.items() if len(x) > 1}
@@ -36,9 +44,10 @@ def over(values: Mapping[str, Sequence[float]]) -> tuple[dict[str, Estimate], di
 @dataclass
 class OnlineCode(ClassMeasure):
     """`mdl`: the online code of the train labels (probing.probes.codes.online). Scores: bits, uniform_bits, bits_per_item,
-    compression, control_bits, control_compression, with t intervals over the orders of the sentences. Details: every code."""
+    compression, control_bits, control_compression, with t intervals over the orders of the sentences; label_compression, the most
+    that class shares alone can give, which bounds the compression of permuted labels. Details: every code."""
 
-    name: ClassVar[str] = "mdl"
+    name = "mdl"
     shuffles: int = 3
     probe: str = "logistic"
     C: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0])
@@ -72,8 +81,14 @@ class OnlineCode(ClassMeasure):
         values["bits_per_item"] = [code.bits / len(task.train) for code in codes[""]]
         scores, sds = over(values)
         scores["uniform_bits"] = Estimate(codes[""][0].uniform, np.nan, np.nan)
+        scores["label_compression"] = Estimate(label_compression(task), np.nan, np.nan)
         shares = np.mean([code.shares[-1] for code in codes[""]])
-        facets = {"shuffles": self.shuffles, "interval": "t, over shuffles", "mixture": "uniform, 1 / (fitted + 1)", "code": self.probe}
+        facets = {
+            "shuffles": self.shuffles,
+            "interval": "t, over shuffles",
+            "mixture": "uniform, 1 / (fitted + 1)",
+            "code": self.probe,
+        }
         facets |= {"labels_control": self.control if "control_" in codes else NONE, "last_block_share": float(shares), **sds}
         return Result(scores, facets, {"codes": details})
 
@@ -106,10 +121,10 @@ class OnlineCode(ClassMeasure):
 
 @dataclass
 class VariationalCode(ClassMeasure):
-    """`mdl_variational`: the variational code of the train labels (probing.probes.codes.variational). The features are standardised.
+    """`mdl_variational`: the variational code of the train labels (probing.probes.codes.variational), of standardised features.
     Scores: bits, kl_bits, data_bits, uniform_bits, compression, and the same of control labels; intervals over fits, if several."""
 
-    name: ClassVar[str] = "mdl_variational"
+    name = "mdl_variational"
     hidden: list[int] = field(default_factory=lambda: [256])
     epochs: int = 20
     batch_size: int = 400
@@ -154,7 +169,7 @@ class VInformation(ClassMeasure):
     """`v_information`: bits about each test label that logistic regression uses (probing.probes.codes.information). Scores, with
     intervals over test items or their groups: v_information, null_bits, bits, accuracy; beyond (`beyond`), gain (`control`)."""
 
-    name: ClassVar[str] = "v_information"
+    name = "v_information"
     C: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0])
     beyond: int | None = None
     control: str = NONE

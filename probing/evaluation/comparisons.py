@@ -115,13 +115,14 @@ def compare_measure(table: ResultTable) -> pd.DataFrame:
     """Of a measure with values by test item: every layer against the one before it, and at each layer every pair of encoders:
     difference with its 95 % t interval, p (t test on the same items), p_holm (over all lines of the table)."""
     done = table.frame[(table.frame.status == "done") & table.frame.layer.notna() & (table.frame.role == "probe")]
-    cells = {(row.task, row.pooling, int(row.layer), row.encoder): row.cell for row in done.itertuples()}
+    cells = {(row.task, (row.pooling, row.probe), int(row.layer), row.encoder): row.cell for row in done.itertuples()}
     values = {cell: table.items(cell) for cell in dict.fromkeys(cells.values())}
     lines = []
     for (task, pooling, layer, encoder), cell in cells.items():
         others = {f"layer {layer - 1}": cells.get((task, pooling, layer - 1, encoder))}
         others |= {name: cells[task, pooling, layer, name] for name in table.encoders if (task, pooling, layer, name) in cells}
-        where = {"task": task, "encoder": encoder, "pooling": pooling, "layer": layer}
+        where = {"task": task, "encoder": encoder, "pooling": pooling[0], "layer": layer}
+        where |= {"probe": pooling[1]} if pooling[1] else {}
         later = table.encoders[table.encoders.index(encoder) :]
         for against, other in others.items():
             for metric in sorted(values[cell].keys() & values.get(other, {}).keys() - {"groups"}) if against not in later else ():

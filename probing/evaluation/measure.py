@@ -170,7 +170,8 @@ class LayerMeasure:
     """Hashes of the files that it was loaded from (`load_measures`), so that a changed file is measured again."""
 
     def score(self, vectors: SplitFeatures, task: Task) -> Mapping[str, Any] | Result:
-        """Metric -> values by test item, (n_test,), or one number; or a whole `Result`. `vectors`: train, dev and test, (n, d) each."""
+        """Metric -> values by test item, (n_test,), or one number; or a `Result`. `vectors` has train, dev and test, each (n,
+        d)."""
         raise NotImplementedError
 
     def group(self, task: Task) -> Mapping[str, Any]:

@@ -3,15 +3,15 @@ features.
 
     rank      logits = W2 (W1 x + b): two matrices, the bias in the first
     nuclear   mean cross-entropy in bits + alpha |[W, b]|_*: the bias stands in the norm
-    sparse    L1 logistic regression; its size is the number of features that any class reads, chosen as at most k
+    sparse    the k features that an L1 path takes up first, refitted by L2 logistic regression at C = 1
 
-Inputs of the first two are divided by their L2 norm + 1e-5, without which nuclear norms cannot be compared. The released code trains
-by minibatches; here both problems are solved to an optimum of the whole train split: the first by L-BFGS from a drawn start (not
-convex), the second by accelerated proximal steps (Beck & Teboulle 2009; convex), whose singular values become exact zeros.
-"""
+Inputs of the first two are divided by their L2 norm + 1e-5, without which nuclear norms cannot be compared. The released code
+trains by minibatches with early stop. Here rank is fitted by L-BFGS from a drawn start and stops early on dev (not convex); the
+norms by accelerated proximal steps (Beck & Teboulle 2009; convex), which give exact zeros."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,10 +20,15 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
+from probing.probes.fitted import Linear
+from probing.probes.logistic import Design, fit_path
 from probing.types import Features, Labels, Values
 
 RANK_ABOVE = 1e-3
 """Singular values above this count for the rank."""
+
+LOOK, TENACITY, STEPS = 5, 6, 1000
+"""Iterations between two looks at dev; looks without gain before the fit of a rank ends; most iterations of a fit."""
 
 LN2 = float(np.log(2))
 
@@ -32,6 +37,11 @@ def normalised(x: ArrayLike) -> Values:
     """Rows (n, d) divided by their L2 norm + 1e-5."""
     x = np.asarray(x)
     return x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-5)
+
+
+def standardised(x: Features) -> Features:
+    """Columns of x (n, d) with mean 0 and standard deviation 1; constant ones are 0."""
+    return Design.prepare(x).z.numpy()
 
 
 @dataclass(frozen=True)
@@ -92,88 +102,122 @@ class Data(NamedTuple):
         return float(value), (residual.T @ self.x) / (len(self.y) * LN2)
 
 
-def fit_rank(data: Data, rank: int, seed: int, start: Bounded | None = None) -> Bounded:
-    """A probe of at most this rank: two matrices, by L-BFGS from a drawn start, or from the best approximation of this rank of another
-    probe. The bias stands in the first matrix, so that logits of x = 0 are in its range."""
+def fit_rank(data: Data, dev: Data, rank: int, seed: int) -> Bounded:
+    """A probe of at most this rank: two matrices, by L-BFGS from a drawn start; of its iterates, looked at every `LOOK`, the one
+    with the lowest dev loss, and it stops after `TENACITY` looks without a lower one."""
     K, d = data.n_classes, data.x.shape[1]
     rng = np.random.default_rng(seed)
-    if start is None:
-        first, second = rng.normal(0, d**-0.5, (rank, d)), rng.normal(0, rank**-0.5, (K, rank))
-    else:
-        u, s, v = np.linalg.svd(np.column_stack([start.W, start.b]), full_matrices=False)
-        first, second = np.sqrt(s[:rank, None]) * v[:rank], u[:, :rank] * np.sqrt(s[:rank])
-        rank = len(first)
+    start = np.concatenate([rng.normal(0, d**-0.5, rank * d), rng.normal(0, rank**-0.5, K * rank)])
+
+    def parts(flat: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        theta = torch.from_numpy(flat).float()
+        return theta[: rank * d].view(rank, d), theta[rank * d :].view(K, rank)
 
     def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        a, b = torch.from_numpy(flat[: rank * d]).float().view(rank, d), torch.from_numpy(flat[rank * d :]).float().view(K, rank)
-        loss, gradient = data.loss(b @ a)
-        return loss, torch.cat([(b.T @ gradient).flatten(), (gradient @ a.T).flatten()]).double().numpy()
+        first, second = parts(flat)
+        loss, gradient = data.loss(second @ first)
+        return loss, torch.cat([(second.T @ gradient).flatten(), (gradient @ first.T).flatten()]).double().numpy()
 
-    best = minimize(
-        value, np.concatenate([first.ravel(), second.ravel()]), jac=True, method="L-BFGS-B", options={"maxiter": 400, "ftol": 1e-7, "maxcor": 20}
-    )  # fmt: skip
-    W = best.x[rank * d :].reshape(K, rank) @ best.x[: rank * d].reshape(rank, d)
-    return Bounded(W[:, :-1], W[:, -1], float(rank), bool(best.nit < 400))
+    best, looks = (np.inf, start, 0), 0
+
+    def look(flat: np.ndarray) -> None:
+        nonlocal best, looks
+        looks += 1
+        if looks % LOOK:
+            return
+        first, second = parts(flat)
+        loss, _ = dev.loss(second @ first)
+        if loss < best[0]:
+            best = (loss, flat.copy(), looks)
+        elif looks - best[2] >= TENACITY * LOOK:
+            raise StopIteration
+
+    minimize(value, start, jac=True, method="L-BFGS-B", callback=look, options={"maxiter": STEPS, "ftol": 1e-9, "maxcor": 20})
+    first, second = parts(best[1])
+    W = (second.double() @ first.double()).numpy()
+    return Bounded(W[:, :-1], W[:, -1], float(rank), looks < STEPS)
 
 
-def fit_nuclear(data: Data, alpha: float, start: Bounded | None = None, tolerance: float = 1e-6, steps: int = 1000) -> Bounded:
-    """The least of mean bits + alpha |[W, b]|_*; stops where the objective falls by less than the tolerance (bits) in 10 steps."""
-    K, d = data.n_classes, data.x.shape[1]
-    W = torch.zeros(K, d) if start is None else torch.from_numpy(np.column_stack([start.W, start.b])).float()
-    rate, momentum, ahead, values = 1.0, 1.0, W.clone(), list[float]()
-    for _ in range(steps):
+Shrink = Callable[[torch.Tensor, float], tuple[torch.Tensor, float]]
+"""Weights and a step size to the weights after the proximal step of a norm, and that norm of them."""
+
+
+def proximal(data: Data, start: torch.Tensor, alpha: float, shrink: Shrink, tolerance: float = 1e-6) -> tuple[torch.Tensor, bool]:
+    """The least of mean bits + alpha norm(weights), and whether the steps ended: where the objective falls by less than the
+    tolerance (bits) in ten of them."""
+    W, ahead, rate, momentum, values = start, start.clone(), 1.0, 1.0, list[float]()
+    for _ in range(STEPS):
         loss, gradient = data.loss(ahead)
         while True:
-            u, s, v = torch.linalg.svd(ahead - rate * gradient, full_matrices=False)
-            s = (s - rate * alpha).clamp_min(0)
-            new = (u * s) @ v
+            new, norm = shrink(ahead - rate * gradient, rate * alpha)
             step = new - ahead
             new_loss, _ = data.loss(new)
             if new_loss <= loss + float((gradient * step).sum()) + float(step.square().sum()) / (2 * rate) + 1e-7:
                 break
             rate /= 2
-        values.append(new_loss + alpha * float(s.sum()))
-        if len(values) > 1 and values[-1] > values[-2]:  # restart of the momentum (O'Donoghue & Candes 2015)
+        values.append(new_loss + alpha * norm)
+        if len(values) > 1 and values[-1] > values[-2]:  # the momentum starts again (O'Donoghue & Candes 2015)
             momentum, ahead = 1.0, new.clone()
         else:
             later = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-            ahead = new + (momentum - 1) / later * (new - W)
-            momentum = later
+            ahead, momentum = new + (momentum - 1) / later * (new - W), later
         W, rate = new, rate * 1.1
         if len(values) > 10 and values[-11] - min(values[-10:]) < tolerance:
-            break
+            return W, True
+    return W, False
+
+
+def _shrink_singular_values(W: torch.Tensor, by: float) -> tuple[torch.Tensor, float]:
+    u, s, v = torch.linalg.svd(W, full_matrices=False)
+    s = (s - by).clamp_min(0)
+    return (u * s) @ v, float(s.sum())
+
+
+def _shrink_entries(W: torch.Tensor, by: float) -> tuple[torch.Tensor, float]:
+    """Of all columns but the last, the bias."""
+    weights = W[:, :-1].sign() * (W[:, :-1].abs() - by).clamp_min(0)
+    return torch.cat([weights, W[:, -1:]], 1), float(weights.abs().sum())
+
+
+def fit_nuclear(data: Data, alpha: float, start: Bounded | None = None) -> Bounded:
+    """The least of mean bits + alpha |[W, b]|_*; its size is that norm."""
+    given = np.zeros((data.n_classes, data.x.shape[1])) if start is None else np.column_stack([start.W, start.b])
+    W, converged = proximal(data, torch.from_numpy(given).float(), alpha, _shrink_singular_values)
     out = W.double().numpy()
-    own = Bounded(out[:, :-1], out[:, -1], converged=len(values) < steps)
-    return Bounded(own.W, own.b, own.nuclear_norm, own.converged)
+    return Bounded(out[:, :-1], out[:, -1], float(np.linalg.svd(out, compute_uv=False).sum()), converged)
 
 
-def fit_sparse(x: Values, labels: Labels, n_classes: int, k: int) -> Bounded:
-    """A probe of at most k features of x (n, d), standardised: those that the L1 path keeps longest, refitted with an L2 penalty of
-    C = 1. The path is scikit-learn's `LogisticRegression(l1_ratio=1, solver="saga")` in C, on at most 4,000 items; of several
-    features that enter at one C those with the largest weight."""
-    from sklearn.linear_model import LogisticRegression
+def order_of_features(data: Data, most: int) -> list[int]:
+    """The features, but the last, in the order in which a path of falling L1 penalties takes them up, until there are `most`; of
+    those that enter together the largest weight first. The features should be standardised."""
+    W = torch.zeros(data.n_classes, data.x.shape[1])
+    W[:, -1] = torch.log((torch.bincount(data.y, minlength=data.n_classes) + 0.5) / len(data.y))
+    largest = float(data.loss(W)[1][:, :-1].abs().max())  # from here on all weights are 0
+    order: list[int] = []
+    for alpha in np.geomspace(largest, largest / 1000, 40)[1:]:
+        W, _ = proximal(data, W, float(alpha), _shrink_entries, 1e-4)
+        size = W[:, :-1].abs().amax(0)
+        order += [j for j in size.argsort(descending=True, stable=True).tolist() if size[j] > 0 and j not in order]
+        if len(order) >= most:
+            break
+    return order[:most]
 
-    d = x.shape[1]
-    kept = np.arange(d)
-    if k < d:
-        part = np.random.default_rng(0).permutation(len(x))[:4000]
-        order: list[int] = []
-        model = LogisticRegression(C=1.0, l1_ratio=1.0, solver="saga", tol=1e-2, max_iter=200, warm_start=True)
-        for C in np.geomspace(1e-4, 1.0, 25):
-            model.set_params(C=C).fit(x[part], labels[part])
-            size = np.abs(model.coef_).max(0)
-            new = [j for j in np.argsort(-size, kind="stable").tolist() if size[j] > 0 and j not in order]
-            order += new
-            if len(order) >= k:
-                break
-        kept = np.sort(order[:k])
-    W, b = np.zeros((n_classes, d)), np.full(n_classes, -30.0)
-    if len(kept) == 0:
-        shares = (np.bincount(labels, minlength=n_classes) + 1) / (len(labels) + n_classes)
-        return Bounded(W, np.log(shares), 0.0)
-    final = LogisticRegression(C=1.0, max_iter=1000).fit(x[:, kept], labels)
-    if len(final.classes_) == 2:
-        W[final.classes_[1], kept], b[final.classes_] = final.coef_[0], [0.0, final.intercept_[0]]
-    else:
-        W[np.ix_(final.classes_, kept)], b[final.classes_] = final.coef_, final.intercept_
-    return Bounded(W, b, float(len(kept)))
+
+def fit_few(x: Features, labels: Labels, n_classes: int, kept: ArrayLike) -> Bounded:
+    """L2 logistic regression (C = 1) on the features of these numbers, standardised, of x (n, d)."""
+    kept = np.sort(np.asarray(kept, np.int64))
+    W, b = np.zeros((n_classes, x.shape[1])), np.zeros(n_classes)
+    design = Design.prepare(x[:, kept])
+    [fit] = fit_path(design, labels, n_classes, [1.0])
+    linear = Linear.undone(design, fit.weights[:-1].T, fit.weights[-1])
+    rows = slice(-len(linear.coef_), None)  # of two classes the second
+    W[rows, kept], b[rows] = linear.coef_, linear.intercept_
+    return Bounded(W, b, float(len(kept)), fit.converged)
+
+
+def front(sizes: ArrayLike, scores: ArrayLike) -> np.ndarray:
+    """Whether each probe is on the front, (n,): no other is as small and scores higher, or is smaller and scores as high."""
+    a, b = np.asarray(sizes, float), np.asarray(scores, float)
+    beaten = (a[None] <= a[:, None]) & (b[None] >= b[:, None]) & ((a[None] < a[:, None]) | (b[None] > b[:, None]))
+    on_front: np.ndarray = np.logical_not(beaten.any(axis=1))
+    return on_front

@@ -1,19 +1,19 @@
 """The probes of Hewitt & Liang (2019), and the training of small networks with their schedule.
 
-Linear: two matrices through a bottleneck of `rank`, no nonlinearity between them. MLP: ReLU layers. Dropout on the input, and after
-every hidden layer but the first. Adam 1e-3 on the loss summed over items and divided by sentences; after each epoch the dev loss per
-sentence goes to a schedule that halves the rate where it does not fall (patience 0); the parameters are kept when it falls by more
-than 0.001, and training stops after 5 epochs without that, or at `max_epoch`.
+Linear: two matrices through a bottleneck of `rank`, no nonlinearity between them. MLP: ReLU layers. Dropout on the input, and
+after every hidden layer but the first. Adam 1e-3 on the loss summed over items and divided by sentences; after each epoch the dev
+loss per sentence goes to a schedule that halves the rate where it does not fall (patience 0); the parameters are kept when it
+falls by more than 0.001, and training stops after 5 epochs without that, or at `max_epoch`.
 
-Departures: a batch holds `sentences * items` items drawn at random, not whole sentences, and a sentence counts as `items` items in the
-loss: only its scale depends on it. Seeds are ours.
-"""
+Departures: a batch holds `sentences * items` items drawn at random, not whole sentences, and a sentence counts as `items` items in
+the loss: only its scale depends on it. Seeds are ours."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,9 +55,11 @@ def network(d: int, n_classes: int, hidden: Sequence[int], rank: int | None, dro
 def train(
     model: nn.Sequential, train_set: tuple[Features, Labels], dev: tuple[Features, Labels], schedule: Schedule
 ) -> tuple[nn.Sequential, list[float]]:
-    """The model with the parameters of the best epoch, and the dev loss per sentence after each one. It draws from torch's generator.
-    DataError for features that are not finite."""
-    (x, y), (dev_x, dev_y) = ((_tensor(features), torch.from_numpy(np.asarray(labels, np.int64))) for features, labels in (train_set, dev))
+    """The model with the parameters of the best epoch, and the dev loss per sentence after each one. It draws from torch's
+    generator. DataError for features that are not finite."""
+    (x, y), (dev_x, dev_y) = (
+        (_tensor(features), torch.from_numpy(np.asarray(labels, np.int64))) for features, labels in (train_set, dev)
+    )
     adam = torch.optim.Adam(model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     slower = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=0.5, patience=0)
     best, kept, misses, curve = float("inf"), copy.deepcopy(model.state_dict()), 0, list[float]()
@@ -71,7 +73,10 @@ def train(
             adam.step()
         model.eval()
         with torch.no_grad():
-            total = sum(float(cross_entropy(model(a), b, reduction="sum")) for a, b in zip(dev_x.split(8192), dev_y.split(8192), strict=True))
+            total = sum(
+                float(cross_entropy(model(a), b, reduction="sum"))
+                for a, b in zip(dev_x.split(8192), dev_y.split(8192), strict=True)
+            )
         curve.append(total / len(dev_y) * of_a_sentence)
         slower.step(curve[-1])
         if curve[-1] < best - LEAST_GAIN:
@@ -109,7 +114,12 @@ class HewittLiang(ColumnProbe):
     max_epoch: int = 40
 
     def __post_init__(self) -> None:
-        for name, value in (("rank", self.rank), ("sentences", self.sentences), ("max_epoch", self.max_epoch), *(("hidden", w) for w in self.hidden)):
+        for name, value in (
+            ("rank", self.rank),
+            ("sentences", self.sentences),
+            ("max_epoch", self.max_epoch),
+            *(("hidden", w) for w in self.hidden),
+        ):
             if value < 1:
                 raise ConfigError(f"probe.{name}={value} must be at least 1")
         if not 0 <= self.dropout < 1:
@@ -138,4 +148,4 @@ class HewittLiang(ColumnProbe):
             tried = tuple({"epoch": k + 1, "dev_loss": loss} for k, loss in enumerate(curve))
             chosen = {"epoch": int(np.argmin(curve)) + 1}
             predicted = scores(model, blocks.test).argmax(1)
-            yield name, ProbeResult(predicted, dev, chosen, tried, True, model=lambda model=model: Scored(lambda x: scores(model, x)))
+            yield name, ProbeResult(predicted, dev, chosen, tried, True, model=partial(Scored, partial(scores, model)))

@@ -2,10 +2,9 @@
 
     mix = gamma sum_l s_l h_l,  s = softmax(w),  l = 0 (embeddings) .. L
 
-The released mix starts at w = 0, gamma = 1, without layer norm. The shares s_l tell a layer's part only where layers have like norms:
-`rescaled` gives s_l mean |h_l| / sum. At the start the centre of gravity is L / 2, so that an untrained mix looks like a middle
-layer: `moved` says how far w went.
-"""
+The released mix starts at w = 0, gamma = 1, without layer norm. The shares s_l tell a layer's part only where layers have like
+norms: `rescaled` gives s_l mean |h_l| / sum. At the start the centre of gravity is L / 2, so that an untrained mix looks like a
+middle layer: `moved` says how far w went."""
 
 from __future__ import annotations
 
@@ -86,10 +85,9 @@ def kl_to_uniform(shares: ArrayLike) -> float:
 def fit_mix(layers: Sequence[Features], labels: Labels, n_classes: int, C: float = 1.0, seed: int = 0) -> Mix:
     """The mix whose weights are fitted together with a linear softmax probe on it, from w = 0.
 
-    Least of the mean cross-entropy plus |W|^2 / (2 C n) over w, W and b, by L-BFGS (SciPy) from w = 0: unlike the released minibatch
-    training it ends at an optimum, and no rate of w has to be chosen. The features are centred and scaled, each by one number for all
-    layers, which the penalty alone can tell from the raw ones. Not convex: the start is part of the definition.
-    """
+    Least of the mean cross-entropy plus |W|^2 / (2 C n) over w, W and b, by L-BFGS (SciPy) from w = 0: unlike the released
+    minibatch training it ends at an optimum, and no rate of w has to be chosen. The features are centred and scaled, each by one
+    number for all layers, which the penalty alone can tell from the raw ones. Not convex: the start is part of the definition."""
     n, d = layers[0].shape
     rows = np.sort(np.random.default_rng(seed).permutation(n)[:MOST_ITEMS])
     h = torch.stack([torch.from_numpy(np.ascontiguousarray(layer[rows], np.float32)) for layer in layers])  # (L + 1, m, d)

@@ -69,13 +69,14 @@ def of_measures(table: ResultTable) -> Pictures:
 
 def _metric_curves(frame: pd.DataFrame, metric: str) -> str:
     tasks = list(dict.fromkeys(frame.paper_name))
-    lines = list(dict.fromkeys(zip(frame.encoder, frame.pooling, strict=True)))
+    lines = list(dict.fromkeys(zip(frame.encoder, frame.pooling, frame.probe, strict=True)))
     with matplotlib.rc_context(RC):
         figure, panels = _grid(len(tasks), 4, (2.7, 2.1) if len(tasks) > 1 else (4.2, 2.4))
         for panel, task in zip(panels.ravel(), tasks, strict=False):
-            for k, (encoder, pooling) in enumerate(lines):
-                part = frame[(frame.paper_name == task) & (frame.encoder == encoder) & (frame.pooling == pooling)]
-                band(panel, by_layer(part, metric), PALETTE[k % len(PALETTE)], f"{encoder}, {pooling}")
+            for k, (encoder, pooling, probe) in enumerate(lines):
+                own = (frame.encoder == encoder) & (frame.pooling == pooling) & (frame.probe == probe)
+                part = frame[(frame.paper_name == task) & own]
+                band(panel, by_layer(part, metric), PALETTE[k % len(PALETTE)], ", ".join(filter(None, (encoder, pooling, probe))))
             panel.set_title(task, fontsize=9)
             layer_axis(panel)
         panels[0, 0].set_ylabel(metric)

@@ -109,8 +109,8 @@ def holmes_steps(n: int) -> tuple[int, int]:
 
 
 def mixed(log_probabilities: ArrayLike, n_fitted: int, n_classes: int) -> Values:
-    """Bits of labels, from natural logarithms of their probabilities under a probe that was fitted on `n_fitted` examples, mixed with
-    the uniform: p' = (1 - e) p + e / K, e = 1 / (n_fitted + 1). A class not yet seen has p = 0, and a finite code."""
+    """Bits of labels, from natural logarithms of their probabilities under a probe that was fitted on `n_fitted` examples, mixed
+    with the uniform: p' = (1 - e) p + e / K, e = 1 / (n_fitted + 1). A class not yet seen has p = 0, and a finite code."""
     e = 1 / (n_fitted + 1)
     p = np.exp(np.asarray(log_probabilities, float))
     return -np.log2((1 - e) * p + e / n_classes)
@@ -138,8 +138,8 @@ def softmax_twice_floor(n_classes: int) -> float:
 
 
 def softmax_losses(logits: ArrayLike, labels: Labels) -> tuple[Values, Values]:
-    """Cross-entropy of labels in nats, (n,), of a softmax over logits (n, K); and of the softmax taken twice, as the released Holmes
-    probe does."""
+    """Cross-entropy of labels in nats, (n,), of a softmax over logits (n, K); and of the softmax taken twice, as the released
+    Holmes probe does."""
     rows, logits = np.arange(len(labels)), np.asarray(logits, float)
     once, twice = log_softmax(logits, 1), log_softmax(softmax(logits, 1), 1)
     return -once[rows, labels], -twice[rows, labels]

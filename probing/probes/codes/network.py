@@ -18,7 +18,11 @@ from probing.types import Features, Labels, Values
 
 
 def network_code(
-    train_set: tuple[Features, Labels], dev: tuple[Features, Labels], n_classes: int, ends: Labels, how: tuple[Sequence[int], int, int]
+    train_set: tuple[Features, Labels],
+    dev: tuple[Features, Labels],
+    n_classes: int,
+    ends: Labels,
+    how: tuple[Sequence[int], int, int],
 ) -> Code:
     """The code of labels in their order; `how`: widths of hidden layers, most epochs, seed."""
     (x, y), (hidden, epochs, seed) = train_set, how

@@ -118,8 +118,8 @@ class Examples:
 
 
 def sklearn_log_probabilities(x: Features, labels: Labels, others: Features, C: float, n_classes: int) -> Values:
-    """The same by scikit-learn in float64, on features as they are: natural logarithms (m, K) of the probabilities of other examples
-    (m, d); the reference of this module."""
+    """The same by scikit-learn in float64, on features as they are: natural logarithms (m, K) of the probabilities of other
+    examples (m, d); the reference of this module."""
     from sklearn.linear_model import LogisticRegression
 
     out = np.full((len(others), n_classes), -math.inf)

@@ -28,7 +28,9 @@ def random_embeddings(splits: Sequence[Sequence[str]], d: int, seed: int) -> lis
     return [rows[own] for own in numbers]
 
 
-def one_hot_bits(splits: Sequence[Sequence[str]], labels: Sequence[Labels], n_classes: int, grid: Sequence[float]) -> tuple[Values, float]:
+def one_hot_bits(
+    splits: Sequence[Sequence[str]], labels: Sequence[Labels], n_classes: int, grid: Sequence[float]
+) -> tuple[Values, float]:
     """Bits of the test labels, (n_test,), by logistic regression on one-hot types of train, and its C, chosen by dev cross-entropy;
     items of one type and label are one row with their number as weight."""
     from sklearn.linear_model import LogisticRegression

@@ -62,8 +62,8 @@ class Layer(NamedTuple):
         return of_z, gaussian_kl(self.w_mean, self.w_log_variance), gaussian_kl(self.b_mean, self.b_log_variance)
 
     def forward(self, x: torch.Tensor, noise: tuple[torch.Tensor, torch.Tensor] | None) -> torch.Tensor:
-        """Outputs (n, outputs) of x (n, inputs): with noise (n, inputs) of z and (n, outputs) drawn by local reparametrisation, without
-        at the means."""
+        """Outputs (n, outputs) of x (n, inputs): with noise (n, inputs) of z and (n, outputs) drawn by local reparametrisation,
+        without at the means."""
         if noise is None:
             return torch.addmm(self.b_mean, x * self.z_mean, self.w_mean.T)
         xz = x * (self.z_mean + (self.z_log_variance / 2).exp() * noise[0])
@@ -88,7 +88,8 @@ def total_kl(layers: Sequence[Layer]) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class VariationalResult:
-    """Nats: KL of the weights; expected cross-entropy over the draws, (draws,); loss at the means (`plug_in`, not part of a code)."""
+    """Nats: KL of the weights; expected cross-entropy over the draws, (draws,); loss at the means (`plug_in`, not part of a
+    code)."""
 
     n: int
     n_classes: int
@@ -153,7 +154,9 @@ def drawn(layers: Sequence[Layer], n: int, rng: torch.Generator) -> Noise:
     return [(torch.randn(n, len(one.z_mean), generator=rng), torch.randn(n, len(one.b_mean), generator=rng)) for one in layers]
 
 
-def code_of(layers: Sequence[Layer], x: Features, labels: Labels, n_classes: int, draws: int | Sequence[Noise], seed: int = 0) -> VariationalResult:
+def code_of(
+    layers: Sequence[Layer], x: Features, labels: Labels, n_classes: int, draws: int | Sequence[Noise], seed: int = 0
+) -> VariationalResult:
     """The code of labels by fitted layers; `draws`: how many, each with noise of its own for every example, or their noise."""
     rng = torch.Generator().manual_seed(seed)
     kind = layers[0].w_mean.dtype
