@@ -363,6 +363,7 @@ def test_measures_by_name_take_their_options_and_wrong_ones_are_refused():
         load_measures(["mld"])
 
 
+@pytest.mark.slow
 def test_measures_on_the_command_line(tmp_path):
     words = [
         "run",

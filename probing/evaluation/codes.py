@@ -27,6 +27,11 @@ def controlled(measure: Any, task: Task, seed: int) -> Task | None:
     return control_task(task, measure.control, seed)
 
 
+def plain(value: float) -> float | None:
+    """A number as JSON has it: None for NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
 def label_compression(task: Task) -> float:
     """log2 K over the entropy of the train labels: 1 for classes of one size; NaN where only one class occurs."""
     from probing.probes.codes.information import entropy
@@ -43,9 +48,9 @@ def over(values: Mapping[str, Sequence[float]]) -> tuple[dict[str, Estimate], di
 
 @dataclass
 class OnlineCode(ClassMeasure):
-    """`mdl`: the online code of the train labels (probing.probes.codes.online). Scores: bits, uniform_bits, bits_per_item,
-    compression, control_bits, control_compression, with t intervals over the orders of the sentences; label_compression, the most
-    that class shares alone can give, which bounds the compression of permuted labels. Details: every code."""
+    """`mdl`: the online code of the train labels (probing.probes.codes.online). Scores: bits, uniform_bits, compression and
+    control_compression, with t intervals over the orders of the sentences. Facets: label_compression, the most that class shares
+    alone can give, which bounds the compression of permuted labels, and standard deviations. Details: every code."""
 
     name = "mdl"
     shuffles: int = 3
@@ -75,21 +80,14 @@ class OnlineCode(ClassMeasure):
                 codes[name].append(code)
                 bits = [float(x) for x in code.blocks]
                 details.append({"labels": name + "code", "shuffle": shuffle, "C": C, "ends": code.ends.tolist(), "bits": bits})
-        values: dict[str, list[float]] = {}
-        for name, own in codes.items():
-            values |= {f"{name}bits": [code.bits for code in own], f"{name}compression": [code.compression for code in own]}
-        values["bits_per_item"] = [code.bits / len(task.train) for code in codes[""]]
+        values = {"bits": [code.bits for code in codes[""]]}
+        values |= {f"{name}compression": [code.compression for code in own] for name, own in codes.items()}
         scores, sds = over(values)
         scores["uniform_bits"] = Estimate(codes[""][0].uniform, np.nan, np.nan)
-        scores["label_compression"] = Estimate(label_compression(task), np.nan, np.nan)
-        shares = np.mean([code.shares[-1] for code in codes[""]])
-        facets = {
-            "shuffles": self.shuffles,
-            "interval": "t, over shuffles",
-            "mixture": "uniform, 1 / (fitted + 1)",
-            "code": self.probe,
-        }
-        facets |= {"labels_control": self.control if "control_" in codes else NONE, "last_block_share": float(shares), **sds}
+        facets = {"code": self.probe, "shuffles": self.shuffles, "interval": "t, over shuffles"}
+        facets |= {"mixture": "uniform, 1 / (fitted + 1)", "labels_control": self.control if "control_" in codes else NONE}
+        last = np.mean([code.shares[-1] for code in codes[""]])
+        facets |= {"last_block_share": plain(last), "label_compression": plain(label_compression(task)), **sds}
         return Result(scores, facets, {"codes": details})
 
     def _logistic(self, vectors: SplitFeatures, task: Task) -> Any:
@@ -167,7 +165,8 @@ class VariationalCode(ClassMeasure):
 @dataclass
 class VInformation(ClassMeasure):
     """`v_information`: bits about each test label that logistic regression uses (probing.probes.codes.information). Scores, with
-    intervals over test items or their groups: v_information, null_bits, bits, accuracy; beyond (`beyond`), gain (`control`)."""
+    intervals over test items or their groups: v_information, bits (cross-entropy), accuracy; beyond (`beyond`), gain (`control`).
+    Facets: null_bits, share_of_null, values of C."""
 
     name = "v_information"
     C: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0])
@@ -209,8 +208,12 @@ class VInformation(ClassMeasure):
             information.null_probabilities(np.bincount(task.train.labels, minlength=len(task.classes))), gold
         )
         bits, right, C = self._bits(features, task)
-        items = {"v_information": null - bits, "null_bits": null, "bits": bits, "accuracy": right}
-        facets: dict[str, Any] = {"C": C}
+        items = {"v_information": null - bits, "bits": bits, "accuracy": right}
+        facets: dict[str, Any] = {
+            "C": C,
+            "null_bits": float(null.mean()),
+            "share_of_null": float((null - bits).mean() / null.mean()),
+        }
         if self.control != NONE:
             if (key := (self.control, column.pooling)) not in kept:
                 kept[key] = self._control(task, read, column)
@@ -225,8 +228,6 @@ class VInformation(ClassMeasure):
             facets["beyond_layer"] = self.beyond
         groups = task.test.clusters
         scores = {name: mean_ci(x, groups) for name, x in items.items()}
-        share = scores["v_information"].value / scores["null_bits"].value
-        scores["share"] = Estimate(share, np.nan, np.nan)
         return Result(scores, facets, items=items | ({} if groups is None else {"groups": groups}))
 
     def _bits(self, features: SplitFeatures, task: Task) -> tuple[Values, Values, float]:

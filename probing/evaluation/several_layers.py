@@ -24,6 +24,7 @@ from probing.data.task import Task
 from probing.encoders.pooling import place_in_tables
 from probing.errors import ConfigError, DataError, ProbingError, foreign
 from probing.evaluation.class_measure import ClassMeasure
+from probing.evaluation.codes import plain
 from probing.evaluation.measure import Cell, Result, reason_of, row_for
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.statistics import mean_ci, percentile, standard_error
@@ -109,11 +110,6 @@ class SeveralLayers(ClassMeasure):
         scores = {"accuracy": mean_ci(one.right, groups), "dev_accuracy": Estimate(one.dev, np.nan, np.nan), **one.scores}
         facets = {"layers": " ".join(map(str, layers)), **one.facets}
         return Result(scores, facets, one.details, {"accuracy": one.right} | ({} if groups is None else {"groups": groups}))
-
-
-def _plain(value: float) -> float | None:
-    """A number as JSON has it."""
-    return value if np.isfinite(value) else None
 
 
 class _Fits:
@@ -228,6 +224,6 @@ class _Fits:
             estimate = percentile(own.value, resampled)
         scores = {"expected_layer": estimate, "gain": mean_ci(gain, groups)}
         facets = {"undefined": reason, "undefined_draws": int((~defined).sum())}
-        facets["running_max"] = _plain(running_max(right.mean(1)).value)
-        details = {"scores": right.mean(1).tolist(), "gains": own.gains.tolist(), "gains_kl_bits": _plain(own.kl_uniform)}
+        facets["running_max"] = plain(running_max(right.mean(1)).value)
+        details = {"scores": right.mean(1).tolist(), "gains": own.gains.tolist(), "gains_kl_bits": plain(own.kl_uniform)}
         return Scored(fits[-1].dev_accuracy, right[-1], scores, facets, details)
