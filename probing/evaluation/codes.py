@@ -11,7 +11,7 @@ import numpy as np
 from probing.data.task import Task
 from probing.errors import ProbingError, foreign
 from probing.evaluation.class_measure import ClassMeasure
-from probing.evaluation.measure import Cell, Result, by_pooling, reason_of
+from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, rows_of
 from probing.evaluation.statistics import mean_ci
 from probing.probes.base import SplitFeatures
 from probing.probes.controls import CONTROLS, control_task, unsuited
@@ -184,7 +184,7 @@ class VInformation(ClassMeasure):
         """One pooling after the other; baselines are fitted once for each."""
         assert vectors is not None
         task = cells[0].task
-        rows = [vectors.rows(split.texts) for split in task.splits.values()]
+        rows = rows_of(task, vectors)
         kept: dict[tuple[str, str], Any] = {}
 
         def read(column: Representation) -> SplitFeatures:

@@ -27,7 +27,7 @@ from probing.evaluation.rows import Row
 from probing.evaluation.statistics import mean_ci
 from probing.probes.base import SplitFeatures
 from probing.probes.floors import constant, constant_score
-from probing.store.reading import Vectors
+from probing.store.reading import Rows, Vectors
 from probing.store.results import key_of
 from probing.types import Estimate, Representation
 
@@ -149,6 +149,11 @@ def splits_of(task: Task) -> list[Any]:
     return [task.dev, task.test] if task.folds else list(task.splits.values())
 
 
+def rows_of(task: Task, vectors: Vectors) -> list[Rows]:
+    """The places of the items of train, dev and test in the store."""
+    return [vectors.rows(split.texts) for split in task.splits.values()]
+
+
 def reason_of(error: ProbingError | MemoryError) -> str:
     """Why a cell failed; a StoreError fails no cell, and is raised."""
     if isinstance(error, StoreError):
@@ -194,7 +199,7 @@ class LayerMeasure:
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
         assert vectors is not None
         task = cells[0].task
-        rows = [vectors.rows(split.texts) for split in task.splits.values()]
+        rows = rows_of(task, vectors)
         for cell in by_pooling(cells):
             try:
                 with foreign(f"measure {self.name}"):

@@ -15,7 +15,7 @@ import numpy as np
 from probing.data.task import Task
 from probing.errors import ConfigError, ProbingError, foreign
 from probing.evaluation.class_measure import ClassMeasure
-from probing.evaluation.measure import Cell, Result, by_pooling, reason_of
+from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, rows_of
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.statistics import mean_ci
 from probing.probes.base import SplitFeatures
@@ -65,7 +65,7 @@ class Pareto(ClassMeasure):
     def run(self, cells: Sequence[Cell], vectors: Any) -> Iterator[tuple[Cell, Result | str]]:
         assert vectors is not None
         task = cells[0].task
-        rows = [vectors.rows(split.texts) for split in task.splits.values()]
+        rows = rows_of(task, vectors)
         columns: dict[Representation, list[Cell]] = {}
         for cell in by_pooling(cells):
             columns.setdefault(cell.place, []).append(cell)

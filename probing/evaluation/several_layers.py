@@ -25,7 +25,7 @@ from probing.encoders.pooling import place_in_tables
 from probing.errors import ConfigError, DataError, ProbingError, foreign
 from probing.evaluation.class_measure import ClassMeasure
 from probing.evaluation.codes import plain
-from probing.evaluation.measure import Cell, Result, reason_of, row_for
+from probing.evaluation.measure import Cell, Result, reason_of, row_for, rows_of
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.statistics import mean_ci, percentile, standard_error
 from probing.probes.base import ProbeResult, SplitFeatures, SplitLabels
@@ -92,7 +92,7 @@ class SeveralLayers(ClassMeasure):
         """All methods of a pooling, one pooling after the other; the layers of one are held in memory."""
         assert vectors is not None
         task = cells[0].task
-        rows = [vectors.rows(split.texts) for split in task.splits.values()]
+        rows = rows_of(task, vectors)
         for pooling, layers in dict.fromkeys((cell.place.pooling, tuple(cell.own)) for cell in cells):
             own = [cell for cell in cells if (cell.place.pooling, tuple(cell.own)) == (pooling, layers)]
             fits = _Fits([Representation(layer, pooling) for layer in layers], rows, task, self)
