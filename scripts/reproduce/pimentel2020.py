@@ -2,7 +2,7 @@
 
 Usage: python scripts/reproduce/pimentel2020.py FOLDER [ENCODER …]
 (as probing run +experiment=pimentel2020 data=conllu data.root=FOLDER task=upos)
-FOLDER: CoNLL-U files, as theirs (UD 2.5). ENCODER: preset, folder or hub id, default: minilm; theirs: multilingual BERT, last layer.
+FOLDER: CoNLL-U files, as theirs (UD 2.5). ENCODER: preset, folder or hub id, default: minilm; theirs: multilingual BERT.
 Their probes are MLPs, 50 by random search; ours is logistic regression, C by dev cross-entropy: docs/papers/pimentel2020.md.
 """
 

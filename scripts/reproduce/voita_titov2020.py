@@ -40,7 +40,7 @@ def shown(table: ResultTable) -> str:
         "compression_high",
         "control_compression",
     ]
-    return table.frame[[*names, "label_compression"]].round(2).to_string(index=False)
+    return table.frame[[*names, "control_compression", "label_compression"]].round(2).to_string(index=False)
 
 
 if __name__ == "__main__":
