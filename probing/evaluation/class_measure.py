@@ -26,10 +26,16 @@ class ClassMeasure(LayerMeasure):
             return "it reads classes"
         return "it needs one train split, and the task is cross-validated" if task.folds else ""
 
+    def lacks(self, task: Task) -> str:
+        """What is left out of the measure for this task, as a sentence; empty if nothing is."""
+        return ""
+
     def cells(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
         reason = self.unsuited(task)
         if measured is None and reason:
             info(f"{task.name}: the measure {self.name} is left out: {reason}")
+        elif measured is None and (lacks := self.lacks(task)):
+            info(f"{task.name}: {lacks}")
         return () if reason else self.planned(task, measured, request, seed)
 
     def planned(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:

@@ -14,17 +14,28 @@ from probing.evaluation.class_measure import ClassMeasure
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, rows_of
 from probing.evaluation.statistics import mean_ci
 from probing.probes.base import SplitFeatures
-from probing.probes.controls import CONTROLS, control_task, unsuited
+from probing.probes.controls import CONTROLS, control_task, control_version, unsuited
 from probing.types import Estimate, Features, Labels, Representation, Values
 
 NONE = "none"
 
 
-def controlled(measure: Any, task: Task, seed: int) -> Task | None:
-    """The task with the control labels that the measure asks for, or None."""
-    if measure.control == NONE or unsuited(task, measure.control):
-        return None
-    return control_task(task, measure.control, seed)
+class CodeMeasure(ClassMeasure):
+    """A code that is also made of control labels, where `control` names them."""
+
+    control: str
+
+    def group(self, task: Task) -> Mapping[str, Any]:
+        version = None if self.control == NONE else control_version(task, self.control)
+        return {**super().group(task), "control_version": version}
+
+    def lacks(self, task: Task) -> str:
+        reason = "" if self.control == NONE else unsuited(task, self.control)
+        return f"{self.name}.control={self.control} is not measured: {reason}" if reason else ""
+
+    def controlled(self, task: Task) -> Task | None:
+        """The task with control labels; None where it has none."""
+        return None if self.control == NONE or self.lacks(task) else control_task(task, self.control, 0)
 
 
 def plain(value: float) -> float | None:
@@ -47,7 +58,7 @@ def over(values: Mapping[str, Sequence[float]]) -> tuple[dict[str, Estimate], di
 
 
 @dataclass
-class OnlineCode(ClassMeasure):
+class OnlineCode(CodeMeasure):
     """`mdl`: the online code of the train labels (probing.probes.codes.online). Scores: bits, uniform_bits, compression and
     control_compression, with t intervals over the orders of the sentences. Facets: label_compression, the most that class shares
     alone can give, which bounds the compression of permuted labels, and standard deviations. Details: every code."""
@@ -70,7 +81,7 @@ class OnlineCode(ClassMeasure):
         from probing.probes.codes.bits import Code
         from probing.probes.codes.online import shuffled
 
-        tasks = {"": task, "control_": controlled(self, task, 0)}
+        tasks = {"": task, "control_": self.controlled(task)}
         codes: dict[str, list[Code]] = {name: [] for name, one in tasks.items() if one is not None}
         details: list[dict[str, Any]] = []
         make = self._logistic(vectors, task) if self.probe == "logistic" else self._network(vectors, task)
@@ -118,7 +129,7 @@ class OnlineCode(ClassMeasure):
 
 
 @dataclass
-class VariationalCode(ClassMeasure):
+class VariationalCode(CodeMeasure):
     """`mdl_variational`: the variational code of the train labels (probing.probes.codes.variational), of standardised features.
     Scores: bits, kl_bits, data_bits, uniform_bits, compression, and the same of control labels; intervals over fits, if several."""
 
@@ -141,7 +152,7 @@ class VariationalCode(ClassMeasure):
         x, K = Design.prepare(vectors.train).z.contiguous().numpy(), len(task.classes)
         training = variational.Training(tuple(self.hidden), self.epochs, self.batch_size)
         values: dict[str, list[float]] = {}
-        errors, plug_in, control = [], [], controlled(self, task, 0)
+        errors, plug_in, control = [], [], self.controlled(task)
         for seed in range(self.seeds):
             for name, one in (("", task), ("control_", control)):
                 if one is None:
