@@ -299,6 +299,18 @@ def test_codes_and_information_in_a_table(tmp_path):
     assert frame.loc["mdl_variational"].kl_bits > 0
 
 
+def test_bits_beyond_a_layer_are_those_that_it_lacks(tmp_path):
+    x, y, _ = planted(2400, d=6)
+    half = np.concatenate([x[:, :3], RNG.normal(size=(2400, 3)).astype(np.float32)], 1)
+    noise = RNG.normal(size=x.shape).astype(np.float32)
+    table = measured([half, x, noise, half], y, (1500, 400, 500), 3, [VInformation(beyond=0)], tmp_path)
+    row = {line.layer: line for line in table.frame.itertuples()}
+    assert np.isnan(row[0].beyond)
+    assert row[1].beyond == pytest.approx(row[1].v_information - row[0].v_information, abs=0.02) and row[1].beyond_low > 0.1
+    assert abs(row[2].beyond) < 0.02 and row[2].v_information < 0.01
+    assert abs(row[3].beyond) < 0.01, "a copy adds nothing"
+
+
 def test_layers_in_one_probe_and_bounds_in_a_table(tmp_path):
     x, y, _ = planted(1500, d=8, strength=4.0)
     noise = RNG.normal(size=x.shape).astype(np.float32)
