@@ -121,7 +121,10 @@ LISTS = ("task", "layer", "pooling", "seed", "controls", "floors", "measures", "
 """Keys whose value is a list: loops inside one job."""
 
 GROUPS = ("data", "encoder", "probe")
-KEYS = (*GROUPS, *LISTS, "twins", "resample", "resamples", "precision", "study", "run")
+MEASURES = ("mdl", "mdl_variational", "v_information", "layers", "pareto", "structural")
+"""Keys with the options of measures, presets of `conf/measure`."""
+
+KEYS = (*GROUPS, *LISTS, *MEASURES, "twins", "resample", "resamples", "precision", "study", "run")
 TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
 INTERACT_KEYS = (
     *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),

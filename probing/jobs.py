@@ -70,7 +70,7 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
         options["twins"],
         options["resample"],
         options["resamples"],
-        load_measures([name for name in names_of_measures if name != "probe"]),
+        load_measures([name for name in names_of_measures if name != "probe"], options),
         config.listed(options.get("metrics", "none"), str, "metrics", every=ASKED, none=True),
     )
     if options["precision"] is not None:

@@ -159,8 +159,8 @@ def _against_null(w: Values, null: Sequence[Values], other: Values, other_null: 
 def label_correlation(task: Task, other: Task) -> tuple[float, int]:
     """The correlation of the labels of the train sentences that two tasks share, and their number: phi of two classes each (with a
     sign), else Cramér's V; NaN where one task has a single class on them, as on fewer than two sentences."""
-    labels = dict(zip(task.train.texts, task.train.labels.tolist(), strict=True))
-    pairs = [(labels[text], y) for text, y in zip(other.train.texts, other.train.labels.tolist(), strict=True) if text in labels]
+    labels = dict(zip(task.train.places, task.train.labels.tolist(), strict=True))
+    pairs = [(labels[text], y) for text, y in zip(other.train.places, other.train.labels.tolist(), strict=True) if text in labels]
     if not pairs:
         return np.nan, 0
     counts = np.zeros((len(task.classes), len(other.classes)))
@@ -207,7 +207,7 @@ class Drawn:
         assert cell.encoder is not None
         texts = [*task.train.texts, *task.dev.texts]
         vectors = self.refit.store.vectors(cell.encoder, texts, [cell.place.pooling])
-        train, dev = (vectors.rows(split.texts, split.spans).get(cell.place) for split in (task.train, task.dev))
+        train, dev = (vectors.of(split).get(cell.place) for split in (task.train, task.dev))
         rng = np.random.default_rng([self.seed, int(key_of({"cell": key})[:12], 16)])
         sets = {"true": SplitLabels(task.train.labels, task.dev.labels)}
         sets |= {f"permuted:{k}": SplitLabels(rng.permutation(task.train.labels), task.dev.labels) for k in range(self.draws)}

@@ -188,7 +188,7 @@ def _together(cells: Iterable[Cell]) -> list[list[Cell]]:
 
 def _compute_cells(cells: Sequence[Cell], encoder: Encoder, vectors: Vectors, results: ResultStore, advance: Any) -> None:
     tasks = {cell.task.sha256: cell.task for cell in cells}.values()
-    sets = [made for task in tasks for split in splits_of(task) for made in vectors.rows(split.texts, split.spans).made_with]
+    sets = [made for task in tasks for split in splits_of(task) for made in vectors.of(split).made_with]
     distinct = [made for k, made in enumerate(sets) if made not in sets[:k]]
     about = _about(encoder) | {"reading": vectors.reading, "extracted_with": distinct}
     names, failed = about.pop("layers"), dict[str, list[Cell]]()

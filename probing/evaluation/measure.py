@@ -1,7 +1,8 @@
 """Measures: a measure lists the cells of a request and computes them.
 
 The probe is one (`probing.evaluation.probe`). A measure of the vectors of one layer and pooling is a subclass of `LayerMeasure`
-with a `name`, a `version` and a method `score`; `measures=FILE.py` runs the one in a file (docs/howto.md has an example).
+with a `name`, a `version` and a method `score`; `measures=FILE.py` runs the one in a file (docs/howto.md has an example), and
+`measures=NAME` one of ours: a preset in `conf/measure`, whose options are keys of the same name (`mdl.shuffles=5`).
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
 
+from probing import config
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.encoders.pooling import place_in_tables
 from probing.encoders.user.usercode import find, sources
-from probing.errors import ConfigError, ProbingError, StoreError, described, foreign
+from probing.errors import ConfigError, ProbingError, StoreError, described, did_you_mean, foreign
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.rows import Row
 from probing.evaluation.statistics import mean_ci
 from probing.probes.base import SplitFeatures
 from probing.probes.floors import constant, constant_score
-from probing.store.reading import Vectors
+from probing.store.reading import Rows, Vectors
 from probing.store.results import key_of
 from probing.types import Estimate, Representation
 
@@ -91,10 +94,17 @@ class Measure(Protocol):
         ...
 
 
-def load_measures(targets: Sequence[str]) -> tuple[Measure, ...]:
-    """The measures of Python files: FILE.py:NAME, or every `LayerMeasure` of FILE.py; ConfigError if there is none."""
+def load_measures(targets: Sequence[str], options: Mapping[str, Any] | None = None) -> tuple[Measure, ...]:
+    """The measures of presets (`conf/measure`), with their options by name, and of Python files: FILE.py:NAME, or every
+    `LayerMeasure` of FILE.py; ConfigError if there is none."""
     measures: list[Measure] = []
     for target in targets:
+        if target in (known := config.names("measure")):
+            measures.append(config.build({**config.read("measure", target), **((options or {}).get(target) or {})}, target))
+            continue
+        if target.isidentifier() and find_spec(target) is None:
+            near = did_you_mean(target, known)
+            raise ConfigError(f"measures={target} is unknown{near} (allowed: probe, {', '.join(known)}, or FILE.py)")
         code = find(target, "measures")
         things = [code.thing] if code.attribute else list(vars(code.module).values())
         classes = [one for one in things if isinstance(one, type) and issubclass(one, LayerMeasure) and one is not LayerMeasure]
@@ -110,12 +120,12 @@ def load_measures(targets: Sequence[str]) -> tuple[Measure, ...]:
 
 
 def as_measures(given: Any) -> tuple[Measure, ...]:
-    """Measures as people have them in Python: objects, and names of files; ConfigError for anything else."""
+    """Measures as people have them in Python: objects, and names of ours or of files; ConfigError for anything else."""
     many = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
     measures: list[Measure] = []
     for one in many:
         if not isinstance(one, str) and not callable(getattr(one, "cells", None)):
-            raise ConfigError(f"measures: {type(one).__name__} was given; allowed: an object of a LayerMeasure, or FILE.py")
+            raise ConfigError(f"measures: {type(one).__name__} was given; allowed: an object of a LayerMeasure, a name, or FILE.py")
         measures += load_measures([one]) if isinstance(one, str) else [one]
     return tuple(measures)
 
@@ -142,6 +152,11 @@ def splits_of(task: Task) -> list[Any]:
     return [task.dev, task.test] if task.folds else list(task.splits.values())
 
 
+def rows_of(task: Task, vectors: Vectors) -> list[Rows]:
+    """The places of the items of train, dev and test in the store."""
+    return [vectors.of(split) for split in task.splits.values()]
+
+
 def reason_of(error: ProbingError | MemoryError) -> str:
     """Why a cell failed; a StoreError fails no cell, and is raised."""
     if isinstance(error, StoreError):
@@ -162,8 +177,9 @@ class LayerMeasure:
     code: str = ""
     """Hashes of the files that it was loaded from (`load_measures`), so that a changed file is measured again."""
 
-    def score(self, vectors: SplitFeatures, task: Task) -> Mapping[str, Any]:
-        """Metric -> values by test item, (n_test,), or one number; `vectors` has train, dev and test, each (n, d)."""
+    def score(self, vectors: SplitFeatures, task: Task) -> Mapping[str, Any] | Result:
+        """Metric -> values by test item, (n_test,), or one number; or a `Result`. `vectors` has train, dev and test, each (n,
+        d)."""
         raise NotImplementedError
 
     def group(self, task: Task) -> Mapping[str, Any]:
@@ -186,13 +202,13 @@ class LayerMeasure:
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
         assert vectors is not None
         task = cells[0].task
-        rows = [vectors.rows(split.texts, split.spans) for split in task.splits.values()]
+        rows = rows_of(task, vectors)
         for cell in by_pooling(cells):
             try:
                 with foreign(f"measure {self.name}"):
                     train, dev, test = (split.get(cell.place) for split in rows)
                     values = self.score(SplitFeatures(train, dev, test), task)
-                    result = self._result(values, task)
+                    result = values if isinstance(values, Result) else self._result(values, task)
             except (ProbingError, MemoryError) as error:
                 yield cell, reason_of(error)
             else:

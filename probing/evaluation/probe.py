@@ -146,7 +146,7 @@ class Probe:
             yield from ((cell, self.from_text(cell)) for cell in cells)
             return
         task, probe = cells[0].task, self.protocol
-        rows = [vectors.rows(split.texts, split.spans) for split in splits_of(task)]
+        rows = [vectors.of(split) for split in splits_of(task)]
         # of a column, probe seed and train half; their label sets are fitted in one call
         groups: dict[tuple[Representation, int, int | None], list[Cell]] = {}
         for cell in by_pooling(cells):

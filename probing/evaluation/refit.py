@@ -51,7 +51,7 @@ class Refit:
             )
         texts = [text for split in task.splits.values() for text in split.texts]
         vectors = self.store.vectors(encoder, texts, [column.pooling])
-        rows = [vectors.rows(split.texts, split.spans) for split in task.splits.values()]
+        rows = [vectors.of(split) for split in task.splits.values()]
         _, recorded = self.results.predictions(key)
         same = {label_set(other) for other in self.cells.values() if _of_column(other, cell)}
         for wanted in dict.fromkeys((tuple(sorted(same)), (label_set(cell),))):

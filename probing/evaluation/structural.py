@@ -109,7 +109,7 @@ class Structural(LayerMeasure):
         assert vectors is not None
         task = cells[0].task
         try:
-            rows = [vectors.rows(split.texts, split.spans) for split in task.splits.values()]
+            rows = [vectors.of(split) for split in task.splits.values()]
             bench = _Bench(task, rows)
         except (ProbingError, MemoryError) as error:
             yield from ((cell, reason_of(error)) for cell in cells)

@@ -119,8 +119,8 @@ class Transferred(Probe):
         tasks = {cell.task.sha256: cell.task for cell in cells}
         whole = next((sha256 for sha256 in tasks if sha256 in self.own), "")
         first = tasks[whole] if whole else replace(cells[0].task, test=cells[0].task.dev)  # of dev no prediction is read
-        rows = [vectors.rows(split.texts, split.spans) for split in first.splits.values()]
-        tests = {sha256: vectors.rows(task.test.texts, task.test.spans) for sha256, task in tasks.items()}
+        rows = [vectors.of(split) for split in first.splits.values()]
+        tests = {sha256: vectors.of(task.test) for sha256, task in tasks.items()}
         groups: dict[tuple[Representation, int, int | None], list[Cell]] = {}
         for cell in by_pooling(cells):
             groups.setdefault((cell.place, cell.own.seed if cell.own.probe_seed is not None else 0, cell.own.half), []).append(cell)

@@ -135,8 +135,9 @@ def measure_tables(table: ResultTable) -> list[tuple[str, pd.DataFrame]]:
         frame = table.of_measure(measure).frame
         for metric in metrics_of(frame):
             valued = frame[frame[metric].notna()]
-            for names, part in valued.groupby(["encoder", "pooling", "probe"], sort=False):
-                shown.append((f"{measure}: {metric}, {', '.join(filter(None, names))}", _by_layer(part, metric)))
+            for (encoder, pooling, probe), part in valued.groupby(["encoder", "pooling", "probe"], sort=False):
+                title = ", ".join(filter(None, (encoder, pooling, probe)))
+                shown.append((f"{measure}: {metric}, {title}", _by_layer(part, metric)))
         lost = frame[frame.status != "done"]
         if len(lost):
             columns = ["task", "encoder", "layer", "pooling", "status", "error"]
@@ -181,9 +182,11 @@ def _by_layer(part: pd.DataFrame, metric: str) -> pd.DataFrame:
     lines = []
     for task, rows in part.groupby("paper_name", sort=False):
         line = {"task": task}
-        for layer, cells in rows.sort_values("layer").groupby("layer"):
+        for layer, cells in rows.sort_values("layer").groupby("layer", dropna=False):
             value, low, high = cells[[metric, f"{metric}_low", f"{metric}_high"]].mean()
-            line[f"layer {layer}"] = f"{value:.4g}" + ("" if pd.isna(low) else f" [{low:.4g}, {high:.4g}]")
+            line["all layers" if pd.isna(layer) else f"layer {layer}"] = f"{value:.4g}" + (
+                "" if pd.isna(low) else f" [{low:.4g}, {high:.4g}]"
+            )
         lines.append(line)
     return pd.DataFrame(lines).fillna("")
 

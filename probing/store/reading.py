@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from probing.data.split import Split
 from probing.files import read_sealed
 from probing.store.segments import Segment, read_rows
 from probing.types import Features, Representation
@@ -30,6 +31,10 @@ class Vectors:
         for segment in self.segments:
             total.update(segment.reading)
         return dict(total)
+
+    def of(self, split: Split) -> Rows:
+        """The rows of a split's items."""
+        return self.rows(split.texts, split.spans)
 
     def rows(self, texts: Sequence[str], spans: np.ndarray | None = None) -> Rows:
         """Find the rows of the sentences, or of their words (`Split.spans`), from which any number of columns can be read.
