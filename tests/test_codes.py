@@ -341,6 +341,16 @@ def test_layers_in_one_probe_and_bounds_in_a_table(tmp_path):
     assert list(mix.columns) == ["task", "all layers"]
 
 
+def test_vectors_that_are_not_finite_are_refused():
+    x, y, _ = planted(300)
+    bad = x.copy()
+    bad[:2, 0] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        fit_mix([x, bad], y, 3)
+    with pytest.raises(DataError, match="2 of 300 vectors are not finite"):
+        bounded.normalised(bad)
+
+
 def test_an_expected_layer_without_a_gain_is_undefined(tmp_path):
     y = RNG.integers(2, size=900)
     layers = [RNG.normal(size=(900, 4)).astype(np.float32) for _ in range(3)]

@@ -6,6 +6,7 @@
     senteval-logreg SentEval's scikit-learn path: raw features, liblinear, one-vs-rest, C in 2^-2 .. 2^3 on dev
     senteval-logreg-lbfgs   the same with today's library default, lbfgs and softmax
     jawahar2019     the released probe of Jawahar et al. 2019: [CLS], 50 hidden units, four passes, no early stop
+    hewitt-liang    Hewitt & Liang's probes: linear through a bottleneck, or MLPs, with their schedule (probing.probes.hewitt_liang)
     ridge           of numbers: ridge regression, best penalty on dev (probing.probes.other)
     labels          of sets of labels: logistic regression label by label, one C (probing.probes.other)
 

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
+from probing.errors import DataError
 from probing.probes.fitted import Linear
 from probing.probes.logistic import Design, fit_path
 from probing.types import Features, Labels, Values
@@ -34,8 +35,10 @@ LN2 = float(np.log(2))
 
 
 def normalised(x: ArrayLike) -> Values:
-    """Rows (n, d) divided by their L2 norm + 1e-5."""
+    """Rows (n, d) divided by their L2 norm + 1e-5; DataError if they are not finite."""
     x = np.asarray(x)
+    if not np.isfinite(x).all():
+        raise DataError(f"{int((~np.isfinite(x)).any(1).sum())} of {len(x)} vectors are not finite (NaN or infinite)")
     return x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-5)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import softmax
 
+from probing.errors import DataError
 from probing.types import Features, Labels, Values
 
 MOST_ITEMS = 20_000
@@ -87,11 +88,14 @@ def fit_mix(layers: Sequence[Features], labels: Labels, n_classes: int, C: float
 
     Least of the mean cross-entropy plus |W|^2 / (2 C n) over w, W and b, by L-BFGS (SciPy) from w = 0: unlike the released
     minibatch training it ends at an optimum, and no rate of w has to be chosen. The features are centred and scaled, each by one
-    number for all layers, which the penalty alone can tell from the raw ones. Not convex: the start is part of the definition."""
+    number for all layers, which the penalty alone can tell from the raw ones. Not convex: the start is part of the definition.
+    DataError for features that are not finite."""
     n, d = layers[0].shape
     rows = np.sort(np.random.default_rng(seed).permutation(n)[:MOST_ITEMS])
     h = torch.stack([torch.from_numpy(np.ascontiguousarray(layer[rows], np.float32)) for layer in layers])  # (L + 1, m, d)
     norms = h.norm(dim=2).mean(1).double().numpy()
+    if not torch.isfinite(h).all():
+        raise DataError("train vectors are not finite (NaN or infinite)")
     h -= h.mean(1, keepdim=True)
     scale = h.square().mean((0, 1)).sqrt()
     h /= torch.where(scale > 1e-6 * scale.median(), scale, torch.inf)
