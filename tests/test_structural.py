@@ -1,8 +1,13 @@
-"""The structural probe: its gradient, its schedule, planted trees, and the measure."""
+"""The structural probe: its gradient, its schedule, planted trees, the measure, and the script of the paper."""
+
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_tree_scores import corpus, random_heads, split_of
 
 from probing import evaluate, load_encoder
@@ -123,6 +128,30 @@ def test_layers_and_ranks_together_are_fitted_as_the_released_loop_fits_each():
     assert min(stopped) < 30 and len(stopped) > 1, "the rule of stopping was at work, not for all at once"
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=40))
+def test_the_schedule_is_that_of_torch_and_of_the_released_stop(steps):
+    """Dev losses near each other, by steps of half of the thresholds, for two probes whose turns are apart."""
+    sentences, schedule, width = 8, Schedule(), 3
+    state = structural.State(1, width, [1], 0, schedule)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([parameter], lr=schedule.rate)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, mode="min", factor=0.1, patience=0)
+    least, best_epoch, stopped = np.inf, -1, None
+    for epoch, step in enumerate(steps):
+        loss = 1 - 5e-5 * step
+        state.after_epoch(np.array([[loss * sentences, 1.0]]), sentences, [0])
+        if stopped is None:
+            plateau.step(loss * sentences)
+            if loss < least - 1e-4:
+                least, best_epoch = loss, epoch
+            elif best_epoch < epoch - 4:
+                stopped = epoch
+            assert state.rates[0, 0] == pytest.approx(optimiser.param_groups[0]["lr"])
+        assert state.stopped[0, 0] == (stopped is not None)
+    assert state.epoch_of[0, 0] == best_epoch + 1 and state.best[0, 0] == pytest.approx(least)
+
+
 def test_a_rotation_of_the_vectors_turns_the_gradient_alone():
     rng = np.random.default_rng(2)
     heads = [random_heads(rng, n) for n in (5, 3)]
@@ -152,8 +181,8 @@ class Given:
         self.task, self.layers = task, layers
         self.widths = {"word-mean": [one[0].shape[1] for one in layers]}
 
-    def rows(self, texts, spans):
-        number = next(k for k, split in enumerate(self.task.splits.values()) if split.texts is texts)
+    def of(self, split):
+        number = next(k for k, own in enumerate(self.task.splits.values()) if own is split)
 
         class Rows:
             @staticmethod
@@ -194,6 +223,7 @@ def test_the_measure_gives_a_result_for_each_layer_rank_and_rule():
         assert result.facets["rank"] == cell.own["rank"] and result.facets["rule"] == "all"
         assert len(result.items["uuas"]) == len(task.test) == len(result.items["groups"])
         assert np.nanmean(result.items["uuas"]) == pytest.approx(result.scores["uuas"].value)
+        assert result.details["sentences_left_out"] == {"train": 1, "dev": 0}
     assert len(by_place) == 6
     assert by_place[1, 5].scores["uuas"].value > 0.97 > by_place[0, 5].scores["uuas"].value + 0.3
     assert by_place[1, 5].scores["uuas_above_untrained"].lower > 0
@@ -266,3 +296,15 @@ def test_trees_of_a_folder_are_measured_on_every_layer(tmp_path, capsys):
     assert set(pairs.probe) == set(frame.probe) and pairs.p.notna().all()
     again = evaluate(tasks, [encoder], measures=[Structural(ranks=[2, 4], epochs=2)], **options)
     assert "0 to compute" in capsys.readouterr().err and (again.frame.uuas == frame.uuas).all()
+
+
+def test_the_script_of_the_paper_prints_a_line_for_each_layer_rank_and_rule(tmp_path):
+    script = runpy.run_path(str(Path(__file__).resolve().parents[1] / "scripts" / "reproduce" / "hewitt_manning2019.py"))
+    folder = tmp_path / "treebank"
+    folder.mkdir()
+    write_conllu(folder, np.random.default_rng(1))
+    encoder = load_encoder("lstm", hidden=12, embedding_dim=8)
+    table = script["main"](str(folder), [encoder], tmp_path / "store", layers=[0, 1], ranks=[2], epochs=1)
+    lines = script["shown"](table).splitlines()
+    twins = table.frame[table.frame.role == "random"]
+    assert len(lines) == 1 + len(table.frame) and (twins.status == "done").all() and "chain" in lines[0]

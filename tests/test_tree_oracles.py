@@ -12,6 +12,7 @@ import torch
 from probing.data.conllu import LISTED
 from probing.data.readers.treebank import read_conllu
 from probing.data.trees import Trees, tree_depths, tree_distances
+from probing.evaluation.tree_table import Gold
 from probing.probes import edges, structural, tree_scores
 from probing.probes.tree_scores import RULES
 
@@ -216,3 +217,18 @@ def test_conllu(case, tmp_path):
         assert list(sentence.tokens) == own["surface"]
         assert [[w for w, t in enumerate(parse.token) if t == k] for k in range(len(sentence.tokens))] == own["word_of_surface"]
         assert [parse.ranges, parse.empty] == [own["range_lines"], own["empty_nodes"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("ud_en_ewt/en_ewt-dev.conllu.xz", {"listed": 42.97, "punct": 43.09, "all": 40.44}),
+        ("ud_de_gsd/de_gsd-ud-dev.conllu.xz", {"listed": 40.29, "punct": 43.60, "all": 40.29}),
+    ],
+)
+def test_the_linear_chain_of_two_treebanks(path, expected, shared):
+    """UUAS in percent of |i - j| under the three rules, as counted for the protocols by the released functions."""
+    parses = [sentence.dependencies for sentence in read_conllu(shared / "data" / path)]
+    trees = trees_of(*({"heads": np.array(one.heads) + 1, "upos": one.upos, "xpos": one.xpos} for one in parses))
+    for rule, uuas in expected.items():
+        assert 100 * np.nanmean(Gold(trees, rule).chain[0]) == pytest.approx(uuas, abs=0.005)

@@ -13,6 +13,7 @@ from sklearn.metrics import f1_score, log_loss
 from probing.data.split import Split
 from probing.data.trees import Trees, ancestors, tree_depths, tree_distances
 from probing.errors import DataError
+from probing.evaluation.paired_tests import paired
 from probing.evaluation.tree_table import Gold, Projected, weighted
 from probing.probes import edges, tree_scores
 
@@ -177,6 +178,22 @@ def test_the_interval_of_a_mean_over_lengths_is_as_wide_as_its_bootstrap():
     naive = tree_scores.length_interval(mean, values, lengths, np.arange(len(values)))
     assert naive.upper - naive.lower < 0.6 * (score.upper - score.lower), "words of a group go together"
     assert np.nanmean(weighted(mean, values)) == pytest.approx(mean.value)
+
+
+def test_the_root_of_a_sentence_of_punctuation_is_the_least_of_all_words():
+    yes, no = np.ones(2, bool), np.zeros(2, bool)
+    trees = Trees(np.array([1, -1]), np.array([0, 2]), yes, no)
+    assert tree_scores.roots(np.array([2.0, 1.0]), trees, tree_scores.kept(trees, "listed")).tolist() == [1]
+
+
+def test_paired_tests_of_items_that_go_together_count_their_groups():
+    d = np.random.default_rng(0).standard_normal(30) + 0.4
+    groups = np.repeat(np.arange(30), 5)
+    (one, p), (many, p_groups) = paired(d), paired(np.repeat(d, 5), groups=groups)
+    assert p_groups == pytest.approx(p) and (many.lower, many.upper) == pytest.approx((one.lower, one.upper))
+    holes = np.r_[np.repeat(d, 5), np.nan]
+    assert paired(holes, groups=np.r_[groups, 30])[1] == pytest.approx(p), "an item without a value is left out"
+    assert paired(np.zeros(4), groups=np.arange(4))[1] == 1 and np.isnan(paired(d, groups=np.zeros(30, int))[1])
 
 
 def test_undefined_correlations_are_counted():

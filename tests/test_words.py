@@ -23,7 +23,7 @@ from probing.encoders.given import as_encoders
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.pooling import WORD_POOLINGS, WordPooler
 from probing.errors import ConfigError, DataError
-from probing.probes.controls import control_task, look_up, types_drawn
+from probing.probes.controls import control_task, look_up, types_drawn, unsuited
 from probing.probes.floors import predict
 from probing.report.markdown import tables_by_fact
 from probing.store.vectors import Store
@@ -218,6 +218,7 @@ def test_a_sentence_that_fails_has_no_words(tmp_path):
 # Floors and controls by word type.
 
 LETTERS = "the a cat dog see saw big w1 w2 w3".split()
+MANY = [*LETTERS, *(f"many{k}" for k in range(15))]
 
 
 def tagged(n=120, seed=0, words=LETTERS, noise=0.2):
@@ -347,7 +348,7 @@ def test_a_score_is_also_given_by_a_fact_of_the_items(toy_encoder, tmp_path):
 
 
 def test_a_table_of_words_is_that_of_scikit_learn_on_the_stored_vectors(toy_encoder, tmp_path):
-    task = task_of(160)
+    task = task_of(160, words=MANY)
     table = evaluate(task, toy_encoder, store=tmp_path / "s", cells=tmp_path / "c", controls=["word"], floors="all")
     frame, floors = table.frame, table.where(role="floor").encoder
     assert set(frame.status) == {"done"} and set(floors) == {"majority", "word type", "word and neighbour"}
@@ -369,7 +370,7 @@ def test_a_table_of_words_is_that_of_scikit_learn_on_the_stored_vectors(toy_enco
 
 
 def test_selectivity_has_the_interval_of_paired_differences_by_sentence(toy_encoder, tmp_path):
-    task = task_of(160)
+    task = task_of(160, words=MANY)
     table = evaluate(task, toy_encoder, store=tmp_path, layers=[1], controls=["word"], floors=())
     best, [true], [control] = table.best().iloc[0], table.where(role="probe").cell, table.where(role="control").cell
     x = table.by_item(true).astype(float) - table.by_item(control)
@@ -385,6 +386,7 @@ def test_words_need_token_states_and_their_own_poolings(toy_encoder, tmp_path):
     with pytest.raises(ConfigError, match="pooling=mean: toy allows word-mean, word-first, word-last"):
         evaluate(task, toy_encoder, store=tmp_path, poolings="mean")
     [encoder] = as_encoders({"sums": lambda texts: np.ones((len(texts), 2), np.float32)})
+    assert "word types (needed: 20)" in unsuited(task, "word") and not unsuited(task_of(60, words=MANY), "word")
     with pytest.raises(ConfigError, match="has no states of tokens, which tasks of words need"):
         evaluate(task, encoder, store=tmp_path)
 

@@ -126,7 +126,7 @@ def loss_and_gradient(
     return loss, (h.T @ gradients(z, batch, parts)[0]).T
 
 
-class _State:
+class State:
     """The maps of some layers, (L, d, R), side by side, with Adam's moments and the schedule of each probe."""
 
     def __init__(self, layers: int, width: int, ranks: Sequence[int], seed: int, schedule: Schedule):
@@ -213,7 +213,7 @@ def fit(
             if not np.isfinite(vectors).all():
                 raise DataError(f"{name}: vectors of words that are not finite")
     tensors = [tuple(torch.from_numpy(np.ascontiguousarray(one, np.float32)) for one in pair) for pair in layers]
-    state = _State(len(layers), layers[0][0].shape[1], ranks, seed, schedule)
+    state = State(len(layers), layers[0][0].shape[1], ranks, seed, schedule)
     dev_batches = list(batches(np.argsort(-dev.lengths, kind="stable"), dev, _PER_CALL))
     rng = np.random.default_rng([seed, 11])
     for _ in range(schedule.epochs):
