@@ -133,7 +133,9 @@ def status(runs: Annotated[list[Path] | None, typer.Argument(help="default: the 
 def report(
     runs: Annotated[list[Path] | None, typer.Argument(help="default: the newest in probing-out")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the tables; one run: its own folder")] = None,
-    against: Annotated[str | None, typer.Option(help="a published table, e.g. jawahar2019, set beside these numbers")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="published tables, e.g. jawahar2019,conneau2018, set beside these numbers")
+    ] = None,
 ) -> None:
     """Tables of one or several runs: table.md, .csv, .tex, report.html, figures; or a comparison with a published table.
 

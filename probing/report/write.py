@@ -24,7 +24,7 @@ from probing.evaluation.table import ResultTable, merge
 from probing.log import info
 from probing.report import latex, markdown, notes
 from probing.report.html import html
-from probing.report.published import compare
+from probing.report.published import compare, named
 from probing.report.summary import Line, in_order, lines_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write(
     """Writes the report of one or several runs into `folder`; runs that plan no layer of an encoder give only their rows.
 
     Args:
-        against: the name of published numbers that the table is compared with.
+        against: names of published tables, with commas between them, that the table is compared with.
         show: gets what is returned, as soon as it is known: before the files that take longer.
 
     Returns:
@@ -83,7 +83,7 @@ def write(
         pairs.to_csv(folder / "pairs.csv", index=False)
     if against is not None:
         published = compare(table, against)
-        (folder / f"against-{against}.md").write_text(published + "\n", encoding="utf-8")
+        (folder / f"against-{'-'.join(named(against))}.md").write_text(published + "\n", encoding="utf-8")
     (folder / "table.md").write_text(markdown.markdown(content), encoding="utf-8")
     pictures = _pictures([(figures.of_measures, whole), *((make, table) for make in figures.FIGURES if len(best))], folder)
     records = {key: record for run in runs for key, record in run.finished.items()}
