@@ -133,9 +133,7 @@ def status(runs: Annotated[list[Path] | None, typer.Argument(help="default: the 
 def report(
     runs: Annotated[list[Path] | None, typer.Argument(help="default: the newest in probing-out")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the tables; one run: its own folder")] = None,
-    against: Annotated[
-        str | None, typer.Option(help="published tables, e.g. jawahar2019,conneau2018, set beside these numbers")
-    ] = None,
+    against: Annotated[str | None, typer.Option(help="published tables set beside these numbers: jawahar2019,conneau2018")] = None,
 ) -> None:
     """Tables of one or several runs: table.md, .csv, .tex, report.html, figures; or a comparison with a published table.
 
@@ -164,6 +162,22 @@ def report(
     folder = out or recorded[0].folder
     write(recorded, folder, against=against)
     info(f"wrote {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))} in {folder}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="folders of two or more runs", metavar="RUN RUN …")],
+    out: Annotated[Path | None, typer.Option(help="folder for compare.md and the exact numbers (.csv)")] = None,
+) -> None:
+    """Runs compared on the same test items: paired tests, differences in points with intervals, letters, ranks over tasks."""
+    from probing.commands.results import comparison_of
+    from probing.report import compared
+
+    comparison = comparison_of(runs)
+    typer.echo(compared.text_of(comparison))
+    if out is not None:
+        compared.write(comparison, out)
+        info(f"{out}: compare.md, pairs.csv, tasks.csv, over_tasks.csv, ranks.csv")
 
 
 @app.command()

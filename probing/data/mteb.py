@@ -1,8 +1,8 @@
 """MTEB's ten sentence classification tasks of Skean et al. 2025 (arXiv 2502.02013), as data sets of the hub or of folders.
 
-The few-shot protocol (`probing.probes.few_shot`) draws from all train sentences in the order of the data, so none of them may be held
-out: where a data set has no validation split its train sentences are also the dev split, by which a layer is chosen. Scores are on
-test. The ids and the sizes k are those of mteb 1.14 as we know them; check them against your version.
+The few-shot protocol (`probing.probes.few_shot`) draws from all train sentences in the order of the data, so none of them may be
+held out: where a data set has no validation split its train sentences are also the dev split, by which a layer is chosen. Scores
+are on test. The ids and the sizes k are those of mteb 1.14 as we know them; check them against your version.
 """
 
 from __future__ import annotations

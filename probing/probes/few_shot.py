@@ -1,14 +1,14 @@
 """MTEB's classification protocol: logistic regression on k train sentences of each label, the mean of ten draws.
 
 From the description of mteb 1.14 (`AbsTaskClassification`, `LogRegClassificationEvaluator`): the numbers 0 .. n-1 of the train
-sentences are shuffled in place by a fresh `RandomState(42)` before each of ten experiments, so that experiment e has one permutation
-applied e + 1 times; the first k of each label in that order are the train set, of a label with fewer all. The classifier is
-scikit-learn's `LogisticRegression(random_state=42, max_iter=100)` on raw vectors, otherwise at its defaults, and usually stops
-unconverged. The score is the mean accuracy over the draws on all test sentences.
+sentences are shuffled in place by a fresh `RandomState(42)` before each of ten experiments, so that experiment e has one
+permutation applied e + 1 times; the first k of each label in that order are the train set, of a label with fewer all. The
+classifier is scikit-learn's `LogisticRegression(random_state=42, max_iter=100)` on raw vectors, otherwise at its defaults, and
+usually stops unconverged. The score is the mean accuracy over the draws on all test sentences.
 
-A run's seed is the number of the draw, so that `seed=[0,1,2,3,4,5,6,7,8,9]` are the ten and a table's mean over seeds is mteb's main
-score. Draws share the test sentences and the shuffle: their standard deviation is no standard error. Nothing is chosen on dev but the
-layer.
+A run's seed is the number of the draw, so that `seed=[0,1,2,3,4,5,6,7,8,9]` are the ten and a table's mean over seeds is mteb's
+main score. Draws share the test sentences and the shuffle: their standard deviation is no standard error. Nothing is chosen on
+dev but the layer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Numbers that papers printed, as data, and our table set beside them.
 
 `sources.yaml` says what each table was made with. A comparison never puts two numbers side by side without naming what differs
-between them: encoder, probe, pooling, data, size of the train split, metric. Each of theirs has its status (read in the paper, second
-hand, unverified), each of ours its 95 % interval.
+between them: encoder, probe, pooling, data, size of the train split, metric. Each of theirs has its status (read in the paper,
+second hand, unverified), each of ours its 95 % interval.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def named(names: str | Sequence[str]) -> list[str]:
 
 
 def beside(table: ResultTable, name: str) -> pd.DataFrame:
-    """One line per published value on a task of ours: theirs, ours with its 95 % interval (0-1), the difference, whether theirs lies
-    within the interval, and what differs.
+    """One line per published value on a task of ours: theirs, ours with its 95 % interval (0-1), the difference, whether theirs
+    lies within the interval, and what differs.
 
     A numbered layer is set beside our same layer in the source's pooling where we have it; `best`, `last` or no layer beside our
     dev-best layer or our last. With several encoders or probes of ours, each gets its lines. The interval is that of our test
@@ -118,8 +118,8 @@ def _differences(source: dict[str, str], theirs: Any, ours: pd.Series, probe: st
 
 
 def compare(table: ResultTable, names: str | Sequence[str]) -> str:
-    """The comparison with one or several published tables as Markdown: what differs in words first, then the values in percent. A
-    table that has nothing in common with ours gets a line that says so, unless all have.
+    """The comparison with one or several published tables as Markdown: what differs in words first, then the values in percent.
+    A table that has nothing in common with ours gets a line that says so, unless all have.
 
     Raises:
         ConfigError: no such published table, or none of our tasks in any of them.
@@ -143,7 +143,7 @@ def _one(name: str, frame: pd.DataFrame) -> str:
         lines.append(f"- {tasks}: {what}")
     lines += [
         "",
-        "| task | their encoder | layer | theirs | status | our encoder | layer | ours | 95 % interval | theirs in it | difference |",
+        "| task | their encoder | layer | theirs | status | our encoder | layer | ours | 95 % interval | in it | difference |",
         "|---|---|---|---:|---|---|---|---:|---|---|---:|",
     ]
     for row in frame.itertuples():
@@ -158,7 +158,7 @@ def _one(name: str, frame: pd.DataFrame) -> str:
             f"| {row.our_layer} | {100 * row.ours:.1f} | {within[0]} | {within[1]} "
             f"| {100 * row.difference:+.1f}{mark} |"
         )
-    foot = "≠: not the same measurement; what differs is listed above. The interval is that of our number alone."
+    foot = "≠: not the same measurement; what differs is listed above. The interval is that of our number; in it: whether theirs lies there."
     if (frame.status == "unverified").any():
         foot += " **unverified**: no source of their number could be checked."
     return "\n".join([*lines, "", foot])
