@@ -105,25 +105,13 @@ def list_(kind: Annotated[str | None, typer.Argument(help=" | ".join(KINDS), aut
 @app.command()
 def status(runs: Annotated[list[Path] | None, typer.Argument(help="default: the newest in probing-out")] = None) -> None:
     """Done, failed and missing cells of a run; exit code 1 unless all are done."""
-    from probing.evaluation.runs import Run
+    from probing.commands.results import state_of
 
     open_ = 0
     for folder in runs or [newest(OUT)]:
-        recorded = Run.read(folder)
-        state = recorded.state()
-        counts = ", ".join(f"{len(cells)} {name}" for name, cells in state.items())
-        typer.echo(f"{recorded.folder}: {len(recorded.keys)} cells: {counts}")
-        shown = {row.cell: row for row in reversed(recorded.rows)}
-        for record in state["failed"]:
-            row = shown[record["key"]]
-            place = (
-                f"layer {row.layer} {row.pooling}" if row.layer is not None else "floor" if row.role == "floor" else "all layers"
-            )
-            seed = "" if row.seed is None else f" seed {row.seed}"
-            role = f" {row.control} {row.role}" if row.role not in ("probe", "floor") else ""
-            reason = " ".join(record["error"].split())
-            typer.echo(f"  failed {row.cell}  {row.task} {row.encoder} {place}{seed}{role}: {reason}")
-        open_ += len(state["failed"]) + len(state["missing"])
+        lines, own = state_of(folder)
+        typer.echo("\n".join(lines))
+        open_ += own
     if open_:
         typer.echo(f"{open_} open: run the same command again, finished cells are skipped")
         raise typer.Exit(1)

@@ -37,8 +37,9 @@ def table(entries, task="t", groups=None, probe="fast"):
         rows.append(
             Row.flat(
                 role="probe", task=task, paper_name=task.upper(), encoder=name, layer=1, pooling="mean", probe=probe, n_train=100,
-                n_test=N, n_groups=N if groups is None else int(groups.max()) + 1, n_classes=2, majority=0.5,
-                test_sha256=f"of {task}", data_sha256=f"of {task}", cell=cell, accuracy=score, accuracy_low=score - 0.04, accuracy_high=score + 0.04,
+                n_test=N, n_groups=N if groups is None else int(groups.max()) + 1, n_classes=2, majority=0.5, cell=cell,
+                test_sha256=f"of {task}", data_sha256=f"of {task}", accuracy=score, accuracy_low=score - 0.04,
+                accuracy_high=score + 0.04,
                 dev_accuracy=score, macro_f1=score,
             )
         )  # fmt: skip

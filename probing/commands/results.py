@@ -1,4 +1,4 @@
-"""`probing explain`, and the run that `status` and `report` take if none is named."""
+"""`probing explain`, `status` and `compare`, and the run that `status` and `report` take if none is named."""
 
 from __future__ import annotations
 
@@ -79,6 +79,25 @@ def explain_best(task: str, encoder: str | None, folder: Path, whole: bool) -> s
     if not texts:
         raise DataError(f"{folder} has no probe of {name}")
     return "\n\n".join(texts)
+
+
+def state_of(folder: Path) -> tuple[list[str], int]:
+    """The lines of `probing status` on a run, and the number of its cells that are not done."""
+    from probing.evaluation.runs import Run
+
+    recorded = Run.read(folder)
+    state = recorded.state()
+    counts = ", ".join(f"{len(cells)} {name}" for name, cells in state.items())
+    lines = [f"{recorded.folder}: {len(recorded.keys)} cells: {counts}"]
+    shown = {row.cell: row for row in reversed(recorded.rows)}
+    for record in state["failed"]:
+        row = shown[record["key"]]
+        place = f"layer {row.layer} {row.pooling}" if row.layer is not None else "floor" if row.role == "floor" else "all layers"
+        seed = "" if row.seed is None else f" seed {row.seed}"
+        role = f" {row.control} {row.role}" if row.role not in ("probe", "floor") else ""
+        reason = " ".join(record["error"].split())
+        lines.append(f"  failed {row.cell}  {row.task} {row.encoder} {place}{seed}{role}: {reason}")
+    return lines, len(state["failed"]) + len(state["missing"])
 
 
 def comparison_of(runs: Sequence[Path]) -> RunComparison:

@@ -1,8 +1,8 @@
 """Runs compared on the same test items: `probing compare RUN_A RUN_B …`.
 
-An entry is an encoder with a probe in a run, at its dev-best layer and pooling. On each task every pair of entries has a paired test
-on the same test items, with the difference of their scores and its 95 % interval (`paired_tests.compare`); the p-values of all tasks
-and pairs are one family (Holm). Letters: entries of a task that share one are not separated by these tests.
+An entry is an encoder with a probe in a run, at its dev-best layer and pooling. On each task every pair of entries has a paired
+test on the same test items, with the difference of their scores and its 95 % interval (`paired_tests.compare`); the p-values of all
+tasks and pairs are one family (Holm). Letters: entries of a task that share one are not separated by these tests.
 
 Ranks over tasks: of the tasks that all entries have the mean difference, items drawn anew and tasks as they are (variances of
 independent tasks add; degrees of freedom: Satterthwaite 1946); Holm over the pairs. An entry's rank lies between 1 + the number of

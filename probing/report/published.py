@@ -158,7 +158,7 @@ def _one(name: str, frame: pd.DataFrame) -> str:
             f"| {row.our_layer} | {100 * row.ours:.1f} | {within[0]} | {within[1]} "
             f"| {100 * row.difference:+.1f}{mark} |"
         )
-    foot = "≠: not the same measurement; what differs is listed above. The interval is that of our number; in it: whether theirs lies there."
+    foot = "≠: not the same measurement; what differs is listed above. The interval is ours; in it: whether theirs is."
     if (frame.status == "unverified").any():
         foot += " **unverified**: no source of their number could be checked."
     return "\n".join([*lines, "", foot])
