@@ -35,7 +35,8 @@ def many(given: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Request:
-    """Options of `evaluate`; `measures` run beside the probe, or alone if `probe` is None; `metrics`: of `metrics.ASKED`."""
+    """Options of `evaluate`; `measures` run beside the probe, or alone if `probe` is None; `metrics`: of `metrics.ASKED`;
+    `per_class`: train sentences of each class."""
 
     probe: ProbeProtocol | None
     layers: tuple[int, ...] | None = None
@@ -50,6 +51,7 @@ class Request:
     resamples: int = 20
     measures: tuple[Any, ...] = field(default=())
     metrics: tuple[str, ...] = ()
+    per_class: int | None = None
 
     def __post_init__(self) -> None:
         if self.poolings is not None:
@@ -65,6 +67,12 @@ class Request:
         measured_by.check(self.metrics)
         if not self.seeds or min(self.seeds) < 0:
             raise ConfigError(f"seed={list(self.seeds)} must hold at least one number, none below 0")
+        if self.per_class is not None and (
+            isinstance(self.per_class, bool) or not isinstance(self.per_class, int) or self.per_class < 1
+        ):
+            raise ConfigError(f"per_class={self.per_class!r} must be a whole number of at least 1, or null for all train sentences")
+        if self.per_class is not None and self.train_size is not None:
+            raise ConfigError(f"per_class={self.per_class} and train_size={self.train_size} exclude each other; set one of them")
         if isinstance(self.twins, bool) or not isinstance(self.twins, int) or self.twins < 1:
             raise ConfigError(f"twins={self.twins!r} must be a whole number of at least 1; floors without random-weights has none")
         if self.resample not in (None, "train"):

@@ -39,6 +39,7 @@ def load(name: str) -> pd.DataFrame:
     if name not in known:
         raise ConfigError(f"no published table {name!r}{did_you_mean(name, known)} (allowed: {', '.join(known)})")
     frame = pd.read_csv(paths.PUBLISHED / known[name]["file"], dtype={"layer": str}, keep_default_na=False)
+    frame = frame[~frame.metric.str.contains("range")].reset_index(drop=True)  # such as 45-65: no number to set beside
     percent = frame.metric.str.contains("%", regex=False)
     frame["score"] = frame.value.astype(float).where(~percent, frame.value.astype(float) / 100)
     return frame
@@ -149,7 +150,7 @@ def _one(name: str, frame: pd.DataFrame) -> str:
     for row in frame.itertuples():
         mark = "" if not row.differs else " ≠"
         encoder = row.their_encoder
-        if encoder.startswith(("BiLSTM", "Gated", "baseline")):
+        if encoder.startswith(("BiLSTM", "Gated", "baseline", "skip-thought")):
             encoder += f" {row.training}"
         status = row.status if row.status != "unverified" else "**unverified**"
         within = ("-", "-") if pd.isna(row.low) else (span(row.low, row.high, "–"), "yes" if row.inside else "no")

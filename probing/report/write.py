@@ -22,7 +22,7 @@ from probing.evaluation.rows import by_metric
 from probing.evaluation.runs import Run
 from probing.evaluation.table import ResultTable, merge
 from probing.log import info
-from probing.report import latex, markdown, notes
+from probing.report import latex, markdown, notes, paper
 from probing.report.html import html
 from probing.report.published import compare, named
 from probing.report.summary import Line, in_order, lines_of
@@ -72,7 +72,7 @@ def write(
     versions = [made_with for k, made_with in enumerate(versions) if made_with not in versions[:k]]
     foot = [*(notes.footer(table, best) if len(best) else ()), *notes.made_of(cards, encoders, versions)]
     head = notes.FLASH if any(run.config.get("precision") is not None for run in runs) else ""
-    content = markdown.content_of(whole, lines, pairs, foot, head)
+    content = markdown.content_of(whole, lines, pairs, foot, head)._replace(title=paper.title(runs, whole))
     if len(best):
         lists = best[["not_separated", "better"]].map(lambda columns: " ".join(f"{layer}/{pooling}" for layer, pooling in columns))
         by_metric(best.assign(**lists)).to_csv(folder / "table.csv", index=False)
