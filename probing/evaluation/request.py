@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import Any, NamedTuple
 
@@ -19,6 +19,9 @@ from probing.probes.controls import CONTROLS
 from probing.probes.floors import FLOORS
 from probing.store.vectors import Store
 from probing.types import Representation
+
+OWN = "own"
+"""As a pooling: the encoder's own (`own_pooling`)."""
 
 ALL_FLOORS = (*FLOORS, "static", "random-weights")
 
@@ -57,7 +60,7 @@ class Request:
         if self.poolings is not None:
             object.__setattr__(self, "poolings", tuple(map(pooling_named, self.poolings)))
         for name, given, allowed in (
-            ("pooling", self.poolings or (), POOLINGS),
+            ("pooling", self.poolings or (), (*POOLINGS, OWN)),
             ("controls", self.controls, CONTROLS),
             ("floors", self.floors, all_floors()),
         ):
@@ -145,11 +148,21 @@ def _measured(encoder: Encoder, twin_of: str, seed: int, request: Request, store
             context_free = getattr(encoder, "context_free", True)
     except ForeignError as error:
         return Measured(encoder, encoder.name, twin_of, seed, mark, failure=str(error))
+    if OWN in (request.poolings or ()):
+        own = own_pooling(encoder, poolings)
+        request = replace(request, poolings=tuple(own if name == OWN else name for name in request.poolings or ()))
     columns, static = _columns(encoder.name, n_layers, poolings, request)
     if static is not None and not context_free:
         info(f"{encoder.name}: its layer 0 depends on other words, so the table has no floor static")
         columns, static = [column for column in columns if column != static], None
     return Measured(encoder, encoder.name, twin_of, seed, mark, columns, static)
+
+
+def own_pooling(encoder: Encoder, poolings: Sequence[str]) -> str:
+    """The pooling that makes an encoder's sentence vectors: `sentence` where it has it, that of its option `pooling` (the suite's
+    networks: the one of their classifier in training), else mean, or the only one that it has."""
+    named = (name for name in ("sentence", getattr(encoder, "pooling", None), "mean") if name in poolings)
+    return next(named, poolings[0])
 
 
 def _twin(encoder: Encoder, seed: int, request: Request, store: Store | None) -> Measured | None:
@@ -167,8 +180,9 @@ def _columns(
     """The layers and poolings asked for, and the mean of layer 0 where it is added as a floor."""
     layers = range(n_layers) if request.layers is None else request.layers
     for layer in layers:
-        if not 0 <= layer < n_layers:
-            raise ConfigError(f"layer={layer}: {name} has the layers 0 (embeddings) to {n_layers - 1}")
+        if not -n_layers <= layer < n_layers:
+            raise ConfigError(f"layer={layer}: {name} has the layers 0 (embeddings) to {n_layers - 1}, -1 is the last")
+    layers = list(dict.fromkeys(layer % n_layers for layer in layers))
     for pooling in request.poolings or ():
         if pooling not in poolings:
             raise ConfigError(
