@@ -14,7 +14,7 @@ from toys import ToyEncoder
 from probing import Store, evaluate, load_encoder
 from probing.data import adi2017
 from probing.data.adi2017 import BINS, NAMES, WORDS, AdiText, content_rows, order_rows
-from probing.encoders.base import pooled_states
+from probing.encoders.base import pooled, pooled_states
 from probing.encoders.words import WithWords
 from probing.errors import ConfigError, DataError
 
@@ -132,6 +132,12 @@ def test_the_vector_is_that_of_the_sentence_with_those_of_the_words(tiny):
                 assert torch.allclose(vectors[0, :dim], alone, atol=1e-5) and torch.allclose(vectors[1, :dim], alone, atol=1e-5)
                 assert not vectors[0, dim:].any() and not vectors[2, :dim].any() and not vectors[2, dim + d0 :].any()
                 assert torch.allclose(vectors[1, dim : dim + d0], vectors[2, dim : dim + d0]) and vectors[2, dim : dim + d0].any()
+        shared = pooled(encoder, items, encoder.poolings)
+        again = pooled(encoder, items[::-1], encoder.poolings)  # from kept vectors
+        for pooling in encoder.poolings:
+            for one, two, three in zip(own.vectors[pooling], shared.vectors[pooling], again.vectors[pooling], strict=True):
+                assert torch.allclose(one, two, atol=1e-5) and torch.equal(two, three.flip(0))
+        assert (shared.counted > 0).all()
         states = plain.forward(plain.tokenize(["dog"])[0]).layers[0][0]
         places = [i for i, word in enumerate(plain.word_ids(["dog"])[0]) if word is not None]
         assert torch.allclose(own.vectors["mean"][0][2, d0 : 2 * d0], states[places].mean(0), atol=1e-5)
@@ -146,6 +152,16 @@ def test_the_probe_on_the_word_alone_is_right_in_exactly_half(tasks, tmp_path):
     score = table.frame.set_index(["task", "layer"]).accuracy
     assert score["adi_content_words", 0] == score["adi_content_words", 1] == 0.5
     assert table.frame.n_groups.eq(table.frame.n_test / 2).all()
+
+
+def test_a_sentence_is_read_once_for_all_of_its_rows(tasks, tmp_path):
+    plain = ToyEncoder()
+    encoder, names = WithWords(plain), ("adi_length", "adi_content", "adi_order")
+    texts = list(dict.fromkeys(text for name in names for split in tasks[name].splits.values() for text in split.texts))
+    Store(tmp_path / "store").vectors(encoder, texts, ["mean"])
+    sentences = {text.partition(WORDS)[0] for text in texts}
+    words = {word for text in texts for word in text.partition(WORDS)[2].split()}
+    assert len(texts) > 3 * len(sentences) and plain.sentences == len(sentences) + len(words)
 
 
 def test_the_words_of_published_values_are_ours():

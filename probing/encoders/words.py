@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from probing.data.adi2017 import WORDS
-from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, Named, States
+from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, Named, Pooled, States, pooled
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import StatesError
 
@@ -24,6 +24,8 @@ MOST = 2
 """Words of a row."""
 BATCH = 64
 """Words that are read at once."""
+KEPT = 2**29
+"""Most bytes of sentence vectors that are kept, so that a sentence is read once for all of its rows."""
 
 
 class Pair(list[Any]):
@@ -41,6 +43,7 @@ class WithWords(Named):
 
     encoder: Encoder
     _known: dict[str, torch.Tensor] = field(default_factory=dict, init=False)
+    _kept: dict[tuple[Any, ...], tuple[torch.Tensor, int]] = field(default_factory=dict, init=False)
 
     @property
     def name(self) -> str:
@@ -93,11 +96,7 @@ class WithWords(Named):
         rows = [k for k, item in enumerate(items) if len(item.tokens)]
         once = {tuple(items[k].tokens): items[k].tokens for k in rows}  # the two rows of a sentence are often in one batch
         place = torch.tensor([list(once).index(tuple(items[k].tokens)) for k in rows], dtype=torch.long)
-        self._read({word for item in items for word in item.words})
-        zeros = torch.zeros(self.encoder.dims[0])
-        words = torch.stack(
-            [torch.cat([*(self._known[w] for w in item.words), *[zeros] * (MOST - len(item.words))]) for item in items]
-        )
+        words = self._words_of(items)
         states = self.encoder.forward(list(once.values())) if rows else None
         width = states.mask.shape[1] if states else 1
         mask = torch.zeros(len(items), width, dtype=torch.bool)
@@ -113,6 +112,31 @@ class WithWords(Named):
         if states is not None and states.backward is not None:
             backward = [torch.cat([own.cpu(), torch.zeros(words.shape[1], dtype=torch.bool)]) for own in states.backward]
         return States(layers, mask, backward)
+
+    def pooled(self, items: Sequence[Any], poolings: Sequence[str]) -> Pooled:
+        """The poolings of `forward`. The rows of a sentence, in all tasks, share its vectors, which are kept up to `KEPT` bytes."""
+        new = {key: item.tokens for item in items if len(item.tokens) and (key := (*poolings, *item.tokens)) not in self._kept}
+        made: dict[tuple[Any, ...], tuple[torch.Tensor, int]] = {}
+        if new:
+            own = pooled(self.encoder, list(new.values()), poolings)
+            rows = torch.cat([layer.cpu() for name in poolings for layer in own.vectors[name]], 1)  # (batch, poolings x all dims)
+            made = dict(zip(new, zip(rows, own.counted.tolist(), strict=True), strict=True))
+            if (len(self._kept) + len(made)) * rows.shape[1] * rows.element_size() <= KEPT:
+                self._kept |= {key: (row.clone(), n) for key, (row, n) in made.items()}
+        alone = (torch.zeros(len(poolings) * sum(self.encoder.dims)), 1)
+        keys = [(*poolings, *item.tokens) if len(item.tokens) else None for item in items]
+        both = [alone if key is None else made.get(key) or self._kept[key] for key in keys]
+        words = self._words_of(items)
+        parts = iter(torch.stack([row for row, _ in both]).split([*self.encoder.dims] * len(poolings), 1))
+        vectors = {name: [torch.cat([next(parts), words], 1) for _ in self.encoder.dims] for name in poolings}
+        return Pooled(vectors, torch.tensor([n for _, n in both]))
+
+    def _words_of(self, items: Sequence[Any]) -> torch.Tensor:
+        """The vectors of the words of each item, zeros where there is none: (batch, MOST x width of layer 0)."""
+        self._read({word for item in items for word in item.words})
+        zeros = torch.zeros(self.encoder.dims[0])
+        vectors = ([*(self._known[word] for word in item.words), *[zeros] * (MOST - len(item.words))] for item in items)
+        return torch.stack([torch.cat(own) for own in vectors])
 
     def _read(self, words: set[str]) -> None:
         """Adds the vectors of words that are not known."""
@@ -131,6 +155,7 @@ class WithWords(Named):
     def release(self) -> None:
         self.encoder.release()
         self._known.clear()
+        self._kept.clear()
 
     def random_twin(self, seed: int) -> WithWords | None:
         twin = self.encoder.random_twin(seed)

@@ -161,8 +161,8 @@ def _measured(encoder: Encoder, twin_of: str, seed: int, request: Request, store
 def own_pooling(encoder: Encoder, poolings: Sequence[str]) -> str:
     """The pooling that makes an encoder's sentence vectors: `sentence` where it has it, that of its option `pooling` (the suite's
     networks: the one of their classifier in training), else mean, or the only one that it has."""
-    named = (name for name in ("sentence", getattr(encoder, "pooling", None), "mean") if name in poolings)
-    return next(named, poolings[0])
+    named = ("sentence", str(getattr(encoder, "pooling", "mean")), "mean")
+    return next((name for name in named if name in poolings), poolings[0])
 
 
 def _twin(encoder: Encoder, seed: int, request: Request, store: Store | None) -> Measured | None:
@@ -178,11 +178,10 @@ def _columns(
     name: str, n_layers: int, poolings: Sequence[str], request: Request
 ) -> tuple[list[Representation], Representation | None]:
     """The layers and poolings asked for, and the mean of layer 0 where it is added as a floor."""
-    layers = range(n_layers) if request.layers is None else request.layers
-    for layer in layers:
+    for layer in request.layers or ():
         if not -n_layers <= layer < n_layers:
             raise ConfigError(f"layer={layer}: {name} has the layers 0 (embeddings) to {n_layers - 1}, -1 is the last")
-    layers = list(dict.fromkeys(layer % n_layers for layer in layers))
+    layers = range(n_layers) if request.layers is None else dict.fromkeys(layer % n_layers for layer in request.layers)
     for pooling in request.poolings or ():
         if pooling not in poolings:
             raise ConfigError(

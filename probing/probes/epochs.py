@@ -21,7 +21,7 @@ import numpy as np
 from probing.probes.base import ProbeResult, SplitFeatures, SplitLabels, check_choice, check_grid
 from probing.probes.fitted import Scored
 from probing.probes.path import ColumnProbe
-from probing.types import Features, Labels, Values
+from probing.types import Features, Values
 
 
 @dataclass
@@ -143,9 +143,10 @@ def _tensor(x: Features) -> Any:
     return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
 
 
-def _scores(network: Any, x: Any) -> Values | Labels:
+def _scores(network: Any, x: Any) -> Values:
     """Scores of raw features (m, d), (m, K)."""
     import torch
 
     with torch.inference_mode():
-        return network(_tensor(x)).double().numpy()
+        scores: Values = network(_tensor(x)).double().numpy()
+    return scores
