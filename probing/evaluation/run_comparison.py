@@ -100,10 +100,12 @@ class RunComparison:
         are over the seeds that both have; `variances`: see `paired_tests.variances`."""
         lines = []
         for test, task in self.tests.items():
-            for a, b in combinations([entry for entry in self.entries if test in entry.lines], 2):
-                own = same_seeds(a.cells(test), b.cells(test), or_first=True)
+            entries = [entry for entry in self.entries if test in entry.lines]
+            cells_by, halves = ({entry.name: ask(entry, test) for entry in entries} for ask in (Entry.cells, Entry.halves))
+            for a, b in combinations(entries, 2):
+                own = same_seeds(cells_by[a.name], cells_by[b.name], or_first=True)
                 x, y = (np.stack([e.table.by_item(cell) for cell in cells]) for e, cells in zip((a, b), own, strict=True))
-                how = (a.table.groups(own[0][0]), differences(a.halves(test), b.halves(test)), a.dependence(test))
+                how = (a.table.groups(own[0][0]), differences(halves[a.name], halves[b.name]), a.dependence(test))
                 interval, p = compare(x, y, *how)
                 one, other = a.lines[test], b.lines[test]
                 line = {"task": task, "a": a.name, "b": b.name, "a_at": _place(one), "b_at": _place(other), "metric": one.metric}
