@@ -105,25 +105,13 @@ def list_(kind: Annotated[str | None, typer.Argument(help=" | ".join(KINDS), aut
 @app.command()
 def status(runs: Annotated[list[Path] | None, typer.Argument(help="default: the newest in probing-out")] = None) -> None:
     """Done, failed and missing cells of a run; exit code 1 unless all are done."""
-    from probing.evaluation.runs import Run
+    from probing.commands.results import state_of
 
     open_ = 0
     for folder in runs or [newest(OUT)]:
-        recorded = Run.read(folder)
-        state = recorded.state()
-        counts = ", ".join(f"{len(cells)} {name}" for name, cells in state.items())
-        typer.echo(f"{recorded.folder}: {len(recorded.keys)} cells: {counts}")
-        shown = {row.cell: row for row in reversed(recorded.rows)}
-        for record in state["failed"]:
-            row = shown[record["key"]]
-            place = (
-                f"layer {row.layer} {row.pooling}" if row.layer is not None else "floor" if row.role == "floor" else "all layers"
-            )
-            seed = "" if row.seed is None else f" seed {row.seed}"
-            role = f" {row.control} {row.role}" if row.role not in ("probe", "floor") else ""
-            reason = " ".join(record["error"].split())
-            typer.echo(f"  failed {row.cell}  {row.task} {row.encoder} {place}{seed}{role}: {reason}")
-        open_ += len(state["failed"]) + len(state["missing"])
+        lines, own = state_of(folder)
+        typer.echo("\n".join(lines))
+        open_ += own
     if open_:
         typer.echo(f"{open_} open: run the same command again, finished cells are skipped")
         raise typer.Exit(1)
@@ -133,7 +121,7 @@ def status(runs: Annotated[list[Path] | None, typer.Argument(help="default: the 
 def report(
     runs: Annotated[list[Path] | None, typer.Argument(help="default: the newest in probing-out")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the tables; one run: its own folder")] = None,
-    against: Annotated[str | None, typer.Option(help="a published table, e.g. jawahar2019, set beside these numbers")] = None,
+    against: Annotated[str | None, typer.Option(help="published tables set beside these numbers: jawahar2019,conneau2018")] = None,
 ) -> None:
     """Tables of one or several runs: table.md, .csv, .tex, report.html, figures; or a comparison with a published table.
 
@@ -162,6 +150,22 @@ def report(
     folder = out or recorded[0].folder
     write(recorded, folder, against=against)
     info(f"wrote {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))} in {folder}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="folders of two or more runs", metavar="RUN RUN …")],
+    out: Annotated[Path | None, typer.Option(help="folder for compare.md and the exact numbers (.csv)")] = None,
+) -> None:
+    """Runs compared on the same test items: paired tests, differences in points with intervals, letters, ranks over tasks."""
+    from probing.commands.results import comparison_of
+    from probing.report import compared
+
+    comparison = comparison_of(runs)
+    typer.echo(compared.text_of(comparison))
+    if out is not None:
+        compared.write(comparison, out)
+        info(f"{out}: compare.md, pairs.csv, tasks.csv, over_tasks.csv, ranks.csv")
 
 
 @app.command()

@@ -124,7 +124,9 @@ GROUPS = ("data", "encoder", "probe")
 MEASURES = ("mdl", "mdl_variational", "v_information", "layers", "pareto", "structural")
 """Keys with the options of measures, presets of `conf/measure`."""
 
-KEYS = (*GROUPS, *LISTS, *MEASURES, "twins", "resample", "resamples", "precision", "study", "run")
+KEYS = (*GROUPS, *LISTS, *MEASURES, *"twins resample resamples per_class precision paper study studies run".split())
+PAPER = ("cite", "probe", "encoders", "poolings")
+"""Keys of `paper`: what a paper used (`probing.report.paper`)."""
 TRAIN_KEYS = ("encoder", "objective", "data", "seed", "run")
 INTERACT_KEYS = (
     *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
@@ -164,7 +166,7 @@ def known_keys(arguments: list[str], verb: str) -> list[str]:
     schema, own = {
         "train": (TrainConfig, (*TRAIN_KEYS, "data.root")),
         "interact": (JobConfig, INTERACT_KEYS),
-    }.get(verb, (RunConfig, (*LISTS, *GROUPS, "suite", "twins", "resample", "resamples", "precision")))
+    }.get(verb, (RunConfig, (*LISTS, *GROUPS, "suite", "twins", "resample", "resamples", "per_class", "precision")))
     keys = [*(f"run.{option.name}" for option in dataclasses.fields(schema)), *own]
     for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():
         chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
@@ -199,6 +201,15 @@ def checked(options: Mapping[str, Any], schema: type, groups: tuple[str, ...], k
         return schema(**run)
     except OmegaConfBaseException as error:
         raise ConfigError(f"run.{error.key}: {str(error).splitlines()[0]}") from None
+
+
+def paper(given: Any) -> Mapping[str, Any] | None:
+    """What an experiment says of its paper; ConfigError for anything but a mapping of `PAPER` with `cite`, or null."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or not given.get("cite") or set(given) - set(PAPER):
+        raise ConfigError(f"paper={given} must be null, or a mapping with cite, and of {', '.join(PAPER[1:])} what the paper used")
+    return given
 
 
 @overload

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from probing import config
 from probing.data.sources import GrammarCorpus
-from probing.errors import ConfigError
+from probing.errors import ConfigError, ProbingError
 from probing.evaluation import adaptive, recall
 from probing.evaluation.evaluate import compute
 from probing.evaluation.forecast import forecast
@@ -46,18 +46,23 @@ or your own: probing run data=hf data.path=FOLDER_OR_HUB_ID encoder=hf encoder.n
 def run_job(options: Mapping[str, Any]) -> config.Done:
     """One data source × one encoder × one probe and other measures, or one study."""
     run = config.checked(options, config.RunConfig, config.GROUPS, config.KEYS)
-    if run.dry and (options["study"] is not None or options["precision"] is not None):
+    if run.dry and (options["study"] is not None or options.get("studies") or options["precision"] is not None):
         raise ConfigError("run.dry=true knows no plan of a study or of samples that grow (precision): leave one of the two out")
     loggers.check(log := config.listed(options.get("log") or "none", str, "log", every=(), none=True))
-    if options["study"] is not None:
+    if options["study"] is not None or options.get("studies"):
         if log:
             raise ConfigError("log=… is for tables of probes; the report of a study is in its folder (log=null)")
-        return _study_job(options, run)
+        return _study_job(options, run) if options["study"] is not None else _studies_job(options, run)
+    run_paper = config.paper(options.get("paper"))
     names = config.listed(options["task"], str, "task")
     names_of_measures = config.listed(options["measures"], str, "measures", every=())
     encoder = config.build(options["encoder"], "encoder")
     probe = config.build(options["probe"], "probe")
     source = config.build(options["data"], "data")
+    if getattr(source, "reads_words", False):
+        from probing.encoders.words import WithWords
+
+        encoder = WithWords(encoder)
     request = Request(
         probe if "probe" in names_of_measures else None,
         config.listed(options["layer"], int, "layer"),
@@ -72,6 +77,7 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
         options["resamples"],
         load_measures([name for name in names_of_measures if name != "probe"], options),
         config.listed(options.get("metrics", "none"), str, "metrics", every=ASKED, none=True),
+        options.get("per_class"),
     )
     if options["precision"] is not None:
         adaptive.check(options["precision"], request)
@@ -92,6 +98,7 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
         name = run.name or "-".join(re.sub(r"\W+", "_", part) for part in (source.name, encoder.name, probe.name)) + f"-{short}"
         recorded = Run.write(home / "runs" / name, options, [cell.row for cell in planned], cells)
         compute(planned, store, cells, run.force)
+        from probing.report import paper
         from probing.report.terminal import terminal
         from probing.report.write import write
 
@@ -99,6 +106,7 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
 
         def show(table: ResultTable, lines: Sequence[Line]) -> None:
             text = "" if flash is not None else terminal(table, lines)
+            text = f"{paper.title([recorded], table)}\n\n{text}" if run_paper else text
             texts.append(text + (NEXT if isinstance(source, GrammarCorpus) else ""))
             sys.stdout.write(texts[-1])
 
@@ -131,6 +139,22 @@ def _study_job(options: Mapping[str, Any], run: config.RunConfig) -> config.Done
         folder = study.run(options, home, Store(run.store or home / "store", run.store_dtype), tasks, seeds)
     info(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return config.Done(study.failed(folder), folder)
+
+
+def _studies_job(options: Mapping[str, Any], run: config.RunConfig) -> config.Done:
+    """Several studies, one after the other; one that cannot be measured is named, and the others are."""
+    lost = 0
+    for name, one in options["studies"].items():
+        study = one["study"]
+        if missing := [key for key, value in study.items() if value == "???"]:
+            info(f"{name}: left out, as {', '.join(f'studies.{name}.study.{key}' for key in missing)} is not set")
+            continue
+        try:
+            _study_job({**options, "study": study}, run)
+        except ProbingError as error:
+            info(f"{name}: {error}")
+            lost += 1
+    return config.Done(lost)
 
 
 def train_job(options: Mapping[str, Any]) -> config.Done:

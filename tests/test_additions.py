@@ -283,4 +283,4 @@ def test_a_table_of_a_paper(run, tmp_path):
     with (folder / "sources.yaml").open("a") as file:
         file.write("doe2026:\n" + "".join(f"  {key}: {value}\n" for key, value in entry.items()))
     toy = f"import pathlib, probing.paths\nprobing.paths.PUBLISHED = pathlib.Path({str(folder)!r})"
-    assert "| BShift | lstm | 1 | 50.0 | unverified |" in command(toy, "report", run(""), "--against", "doe2026")
+    assert "| BShift | lstm | 1 | 50.0 | **unverified** |" in command(toy, "report", run(""), "--against", "doe2026")

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from probing import paths
+from probing.data import adi2017, mteb
 from probing.data import card as cards
 from probing.errors import ConfigError
 from probing.evaluation.rows import Row
@@ -75,11 +76,12 @@ def test_scores_are_fractions(name):
     """Percent becomes a fraction, a fraction stays, and nothing else changes."""
     frame = published.load(name)
     plain = rows_of(paths.PUBLISHED / published.sources()[name]["file"])
+    plain = [entry for entry in plain if "range" not in entry["metric"]]
     assert len(frame) == len(plain) and frame.score.between(0, 1).all()
     expected = [float(entry["value"]) / (100 if "%" in entry["metric"] else 1) for entry in plain]
     assert frame.score.tolist() == pytest.approx(expected)
     assert frame.layer.tolist() == [entry["layer"] for entry in plain]
-    ours = {cards.load_card(card)["paper_name"] for card in cards.SENTEVAL}
+    ours = {cards.load_card(card)["paper_name"] for card in cards.SENTEVAL} | set(mteb.TASKS) | set(adi2017.KINDS.values())
     assert set(frame.task) & ours  # else nothing could ever be compared with it
 
 
@@ -191,5 +193,45 @@ def test_the_comparison_shows_status_and_source():
         entry["task"] == "SentLen" for entry in rows_of(paths.PUBLISHED / "conneau2018_table2_from_memory.csv")
     )
     majority = next(line for line in lines if "Majority" in line)
-    assert "| 20.0 | unverified |" in majority and "| 90.0 | +70.0 ≠ |" in majority
-    assert {line.count("|") for line in lines} == {10}
+    assert "| 20.0 | **unverified** |" in majority and "| 90.0 | - | - | +70.0 ≠ |" in majority
+    assert {line.count("|") for line in lines} == {12}
+
+
+def test_our_interval_is_that_of_the_row_and_says_whether_theirs_lies_in_it():
+    """Jawahar et al.: SentLen, layer 1, 93.9; layer 2, 95.9."""
+    wide = row("SentLen", 1, 0.95, accuracy_low=0.938, accuracy_high=0.96)
+    narrow = row("SentLen", 2, 0.95, accuracy_low=0.94, accuracy_high=0.958)
+    frame = beside("jawahar2019", wide, narrow).set_index("their_layer")
+    assert frame.inside.to_dict() == {"1": True, "2": False}
+    assert frame.loc["1", ["low", "high"]].tolist() == [0.938, 0.96]
+    lines = published.compare(ResultTable.of([wide, narrow]), "jawahar2019").splitlines()
+    assert [line.split(" | ")[8:10] for line in lines if line.startswith("| SentLen")] == [
+        ["93.8–96.0", "yes"],
+        ["94.0–95.8", "no"],
+    ]
+
+
+def test_several_tables_in_one_call():
+    """One part each, in the order given; a table without a task of ours has a line, and an error if all are so."""
+    table = ResultTable.of([row("SentLen", 1, 0.9)])
+    text = published.compare(table, "jawahar2019, holmes2024,jawahar2019,skean2025")
+    parts = [part.splitlines()[0] for part in text.split("## Against ")[1:]]
+    assert parts == ["jawahar2019", "holmes2024", "skean2025"]
+    assert "No task and layer in common" in text.split("## Against skean2025")[1] and "**unverified**" not in text
+    assert "**unverified**: no source" in published.compare(table, ["jawahar2019", "conneau2018"])
+    with pytest.raises(ConfigError, match="skean2025, zhu2022 and this run"):
+        published.compare(ResultTable.of([row("Own", 1, 0.9)]), "skean2025,zhu2022")
+    for wrong in ("", "jawahar2019,", "jawahar2019,conneau"):
+        with pytest.raises(ConfigError, match="no published table"):
+            published.compare(table, wrong)
+
+
+def test_values_on_a_validation_split_stand_beside_nothing():
+    """Skean et al. print test and validation: Banking77, Pythia-70m, layer 2, has one value of each split."""
+    frame = beside("skean2025", row("AmazonReviewsClassification", 2, 0.3, encoder="pythia-70m", pooling="mean", probe="mteb"))
+    theirs = frame[frame.their_encoder == "Pythia-70m"]
+    entries = rows_of(paths.PUBLISHED / "skean2025_mteb_classification_layers.csv")
+    where = ("Pythia-70m", "2", "AmazonReviewsClassification")
+    values = {e["note"].split(";")[0]: float(e["value"]) for e in entries if (e["encoder"], e["layer"], e["task"]) == where}
+    assert set(values) == {"split test", "split validation"} and theirs.theirs.tolist() == [values["split test"]]
+    assert not theirs.differs.str.contains("encoder:|probe:|pooling:").any()  # letter case of the name is no difference

@@ -39,5 +39,7 @@ def lines(kind: str | None) -> Iterator[str]:
         for name in config.names(group):
             yield f"{name:24} {config.about(group, name)}"
             size, needs = (config.fact(group, name, what) for what in ("size", "needs"))
+            if group == "experiment" and (paper := config.read(group, name).get("paper")):
+                yield f"{'':24} paper: {paper['cite']}"
             if facts := "; ".join(filter(None, [size, f"needs {needs}" if needs else ""])):
                 yield f"{'':24} {facts}"

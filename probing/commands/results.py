@@ -1,4 +1,4 @@
-"""`probing explain`, and the run that `status` and `report` take if none is named."""
+"""`probing explain`, `status` and `compare`, and the run that `status` and `report` take if none is named."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from probing.errors import ConfigError, DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from probing.evaluation.run_comparison import RunComparison
 
 
 def newest(home: Path, names: Sequence[str] = ("run.json",)) -> Path:
@@ -76,6 +79,41 @@ def explain_best(task: str, encoder: str | None, folder: Path, whole: bool) -> s
     if not texts:
         raise DataError(f"{folder} has no probe of {name}")
     return "\n\n".join(texts)
+
+
+def state_of(folder: Path) -> tuple[list[str], int]:
+    """The lines of `probing status` on a run, and the number of its cells that are not done."""
+    from probing.evaluation.runs import Run
+
+    recorded = Run.read(folder)
+    state = recorded.state()
+    counts = ", ".join(f"{len(cells)} {name}" for name, cells in state.items())
+    lines = [f"{recorded.folder}: {len(recorded.keys)} cells: {counts}"]
+    shown = {row.cell: row for row in reversed(recorded.rows)}
+    for record in state["failed"]:
+        row = shown[record["key"]]
+        place = f"layer {row.layer} {row.pooling}" if row.layer is not None else "floor" if row.role == "floor" else "all layers"
+        seed = "" if row.seed is None else f" seed {row.seed}"
+        role = f" {row.control} {row.role}" if row.role not in ("probe", "floor") else ""
+        reason = " ".join(record["error"].split())
+        lines.append(f"  failed {row.cell}  {row.task} {row.encoder} {place}{seed}{role}: {reason}")
+    return lines, len(state["failed"]) + len(state["missing"])
+
+
+def comparison_of(runs: Sequence[Path]) -> RunComparison:
+    """The comparison of runs on their common test items; a run is named by its folder, or by its path where two have one name.
+
+    Raises:
+        ConfigError: one run with a single encoder; runs that have no test items in common.
+    """
+    from probing.evaluation.run_comparison import RunComparison
+    from probing.evaluation.runs import Run
+
+    tables = {folder.expanduser().resolve(): Run.read(folder).table().of_measure("probe") for folder in runs}
+    if len(tables) == 1 and len(next(iter(tables.values())).encoders) < 2:
+        raise ConfigError("compare what? Give two runs or more, or one that has several encoders")
+    names = [folder.name for folder in tables]
+    return RunComparison.of({folder.name if names.count(folder.name) == 1 else str(folder): one for folder, one in tables.items()})
 
 
 def _known(what: str, given: str, allowed: Sequence[str]) -> str:

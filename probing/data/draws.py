@@ -31,6 +31,11 @@ def share(labels: Labels, size: int, rng: np.random.Generator) -> list[int]:
     return rows
 
 
+def first_of_each(labels: Labels, size: int, rng: np.random.Generator) -> list[int]:
+    """`size` rows of every class, of a class with fewer all; a larger draw of one seed holds the smaller."""
+    return [row for k in np.unique(labels) for row in rng.permutation(np.flatnonzero(labels == k))[:size].tolist()]
+
+
 def half(labels: Labels, clusters: Labels | None, rng: np.random.Generator) -> np.ndarray:
     """Half of the rows, in ascending order, the same share of every class; a group counts for the class of its first row."""
     if clusters is None:

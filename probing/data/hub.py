@@ -88,7 +88,7 @@ class DatasetSource:
         where = f"{self.path}" + "".join(f", {k} {v}" for k in ("config", "revision", "files") if (v := getattr(self, k)))
         return [
             task_of_datasets(
-                self._load(where),
+                self.load(where),
                 self.text,
                 self.label,
                 str(self.name),
@@ -109,7 +109,7 @@ class DatasetSource:
         path = Path(first if isinstance(first, str) else first[0])
         return path.name.partition(".")[0] if isinstance(self.files, str) else path.absolute().parent.name or self.path
 
-    def _load(self, where: str) -> Mapping[str, Any]:
+    def load(self, where: str) -> Mapping[str, Any]:
         """The data set's splits by their names there."""
         datasets = library()
         if not sys.stderr.isatty():

@@ -52,6 +52,7 @@ def evaluate(
     resamples: int = 20,
     measures: Sequence[Any] = (),
     metrics: str | Iterable[str] = (),
+    per_class: int | None = None,
     force: bool = False,
 ) -> ResultTable:
     """Measures every task on every layer of every encoder: a row for each cell, and for each role and encoder name under which it
@@ -73,6 +74,7 @@ def evaluate(
             first of the seeds (role "resample", seed: number of the half), whose variance widens intervals and tests.
         measures: other measures (`probing.evaluation.measure`), beside the probe; probe=None: alone.
         metrics: beside accuracy and macro F1: of `probing.evaluation.metrics.ASKED`, those that suit the task.
+        per_class: train on so many sentences of each class (of a class with fewer on all), drawn by the seed.
         force: measure again what is finished.
 
     Raises:
@@ -81,7 +83,7 @@ def evaluate(
     store, results = stores(store, cells)
     request = Request.of(
         probe, layers, poolings, seeds, controls, floors, train_size=train_size, store_dtype=store.dtype, twins=twins,
-        resample=resample, resamples=resamples, measures=as_measures(measures), metrics=many(metrics),
+        resample=resample, resamples=resamples, measures=as_measures(measures), metrics=many(metrics), per_class=per_class,
     )  # fmt: skip
     planned = plan(as_tasks(tasks, data), as_encoders(encoders), request, store)
     compute(planned, store, results, force)

@@ -93,16 +93,14 @@ def compare(
     _check_same(a, b)
     d, n = a - b, a.shape[1]
     right = all(np.isin(x, (0, 1)).all() for x in (a, b))
-    value, m, furthest = float(d.mean()), n_units(n, groups), 1.0 if right else np.inf
-    if m < 2:
+    value, furthest = float(d.mean()), 1.0 if right else np.inf
+    if n_units(n, groups) < 2:
         return Estimate(value, -furthest, furthest), 1.0
-    beyond = beyond_items(d.mean(1), halves)
-    over_items = dependence**2 * (standard_error(d.mean(0), groups) ** 2 + right / n**2)
-    own = m - 1 if right else degrees_of(d.mean(0), groups)
-    variances, degrees = np.array([(over_items, own), *beyond]).T
+    over_items, *beyond = variances(a, b, groups, halves, dependence)
+    errors, degrees = np.array([over_items, *beyond]).T
 
     def half(level: float) -> float:
-        return float(np.sqrt(variances @ t.isf(level / 2, degrees) ** 2))
+        return float(np.sqrt(errors @ t.isf(level / 2, degrees) ** 2))
 
     interval = Estimate(value, max(-furthest, value - half(0.05)), min(furthest, value + half(0.05)))
     if not d.any() and not beyond:
@@ -114,6 +112,18 @@ def compare(
     if abs(value) <= half(1.0):  # 0, but for the rounding of SciPy before 1.14
         return interval, 1.0
     return interval, float(np.exp(brentq(lambda p: half(np.exp(p)) - abs(value), np.log(_MIN_P), 0.0)))
+
+
+def variances(
+    a: np.ndarray, b: np.ndarray, groups: Labels | None = None, halves: Sequence[float] = (), dependence: float = 1.0
+) -> list[tuple[float, float]]:
+    """Return variances and their degrees of freedom of the difference of two scores, as `compare` adds them: over items (infinite
+    of a single item or group), seeds and train halves; a, b: values by item, (n_seeds, n)."""
+    d, n = np.asarray(a, float) - np.asarray(b, float), np.shape(a)[1]
+    right = all(np.isin(x, (0, 1)).all() for x in (a, b))
+    over_items = dependence**2 * (standard_error(d.mean(0), groups) ** 2 + right / n**2)
+    own = n_units(n, groups) - 1 if right else degrees_of(d.mean(0), groups)
+    return [(float(over_items), float(max(own, 1))), *beyond_items(d.mean(1), halves)]
 
 
 def widened(p: float, dependence: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from probing.data.card import main_metric
+from probing.data.draws import first_of_each
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
@@ -39,7 +40,7 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, s
         for words in dict.fromkeys(task.of_words for task in tasks)
         for seed in request.seeds
     }
-    drawn = [[task.subset(request.train_size, seed) for seed in request.seeds] for task in tasks]
+    drawn = [[drawn_by(task, request, seed) for seed in request.seeds] for task in tasks]
     of_task = [
         replace(request, controls=suited(variants, () if request.probe is None else request.controls), words=variants[0].of_words)
         for variants in drawn
@@ -51,6 +52,19 @@ def plan(tasks: Sequence[Task], encoders: Sequence[Encoder], request: Request, s
                     for cell in measure.cells(variants[number], one, own, seed):
                         planned.setdefault(tuple(getattr(cell.row, name) for name in IDENTITY), cell)
     return list(planned.values())
+
+
+def drawn_by(task: Task, request: Request, seed: int) -> Task:
+    """The task with the train sentences that a request draws of it with this seed."""
+    if request.per_class is None:
+        return task.subset(request.train_size, seed)
+    task.need_classes("per_class")
+    if task.folds:
+        raise ConfigError(
+            f"per_class={request.per_class} needs a train split, but {task.name} is cross-validated: set per_class=null"
+        )
+    rows = first_of_each(task.train.labels, request.per_class, np.random.default_rng(seed))
+    return task if len(rows) == len(task.train) else replace(task, train=task.train.take(rows), train_size=len(rows), seed=seed)
 
 
 def _probe(request: Request, task: Task) -> list[Measure]:
@@ -81,12 +95,16 @@ def request_key(tasks: Sequence[Task], planned: Sequence[Cell], request: Request
     """A hash of the request, which names the run; it does not depend on whether an encoder can list its layers yet."""
     marks = [cell.row.encoder_fingerprint for cell in planned if cell.row.role == "probe"]
     options = {
-        one.name: getattr(request, one.name) for one in fields(request) if one.name not in ("probe", "measures", "metrics", "words")
+        one.name: getattr(request, one.name)
+        for one in fields(request)
+        if one.name not in ("probe", "measures", "metrics", "per_class", "words")
     }
     options["store_dtype"] = request.store_dtype or "float32"
     probes = [for_kind(request.probe, task.kind, task.name).settings(task.name) for task in tasks] if request.probe else []
     if request.metrics:
         options["metrics"] = request.metrics
+    if request.per_class is not None:
+        options["per_class"] = request.per_class
     if request.measures:
         options["measures"] = [dict(measure.group(task)) for measure in request.measures for task in tasks]
     return key_of({"data": [task.sha256 for task in tasks], "encoders": list(dict.fromkeys(marks)), "probes": probes, **options})

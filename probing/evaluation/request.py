@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import Any, NamedTuple
 
@@ -20,6 +20,9 @@ from probing.probes.floors import FLOORS
 from probing.store.vectors import Store
 from probing.types import Representation
 
+OWN = "own"
+"""As a pooling: the encoder's own (`own_pooling`)."""
+
 ALL_FLOORS = (*FLOORS, "static", "random-weights")
 
 
@@ -35,8 +38,8 @@ def many(given: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Request:
-    """Options of `evaluate`; `measures` run beside the probe, or alone if `probe` is None; `metrics`: of `metrics.ASKED`; `words`:
-    set by the plan for a task whose items are words."""
+    """Options of `evaluate`; `measures` run beside the probe, or alone if `probe` is None; `metrics`: of `metrics.ASKED`;
+    `per_class`: train sentences of each class; `words`: set by the plan for a task whose items are words."""
 
     probe: ProbeProtocol | None
     layers: tuple[int, ...] | None = None
@@ -51,13 +54,14 @@ class Request:
     resamples: int = 20
     measures: tuple[Any, ...] = field(default=())
     metrics: tuple[str, ...] = ()
+    per_class: int | None = None
     words: bool = False
 
     def __post_init__(self) -> None:
         if self.poolings is not None:
             object.__setattr__(self, "poolings", tuple(map(pooling_named, self.poolings)))
         for name, given, allowed in (
-            ("pooling", self.poolings or (), (*POOLINGS, *WORD_POOLINGS)),
+            ("pooling", self.poolings or (), (*POOLINGS, *WORD_POOLINGS, OWN)),
             ("controls", self.controls, CONTROLS),
             ("floors", self.floors, all_floors()),
         ):
@@ -67,6 +71,12 @@ class Request:
         measured_by.check(self.metrics)
         if not self.seeds or min(self.seeds) < 0:
             raise ConfigError(f"seed={list(self.seeds)} must hold at least one number, none below 0")
+        if self.per_class is not None and (
+            isinstance(self.per_class, bool) or not isinstance(self.per_class, int) or self.per_class < 1
+        ):
+            raise ConfigError(f"per_class={self.per_class!r} must be a whole number of at least 1, or null for all train sentences")
+        if self.per_class is not None and self.train_size is not None:
+            raise ConfigError(f"per_class={self.per_class} and train_size={self.train_size} exclude each other; set one of them")
         if isinstance(self.twins, bool) or not isinstance(self.twins, int) or self.twins < 1:
             raise ConfigError(f"twins={self.twins!r} must be a whole number of at least 1; floors without random-weights has none")
         if self.resample not in (None, "train"):
@@ -144,11 +154,21 @@ def _measured(encoder: Encoder, twin_of: str, seed: int, request: Request, store
             context_free = getattr(encoder, "context_free", True)
     except ForeignError as error:
         return Measured(encoder, encoder.name, twin_of, seed, mark, failure=str(error))
+    if OWN in (request.poolings or ()):
+        own = own_pooling(encoder, poolings)
+        request = replace(request, poolings=tuple(own if name == OWN else name for name in request.poolings or ()))
     columns, static = _columns(encoder.name, n_layers, poolings, request)
     if static is not None and not context_free:
         info(f"{encoder.name}: its layer 0 depends on other words, so the table has no floor static")
         columns, static = [column for column in columns if column != static], None
     return Measured(encoder, encoder.name, twin_of, seed, mark, columns, static)
+
+
+def own_pooling(encoder: Encoder, poolings: Sequence[str]) -> str:
+    """The pooling that makes an encoder's sentence vectors: `sentence` where it has it, that of its option `pooling` (the suite's
+    networks: the one of their classifier in training), else mean, or the only one that it has."""
+    named = ("sentence", str(getattr(encoder, "pooling", "mean")), "mean")
+    return next((name for name in named if name in poolings), poolings[0])
 
 
 def _twin(encoder: Encoder, seed: int, request: Request, store: Store | None) -> Measured | None:
@@ -166,10 +186,10 @@ def _columns(
     """The layers and poolings asked for, and the mean of layer 0 where it is added as a floor."""
     if not poolings:
         raise ConfigError(f"{name} has no states of tokens, which tasks of words need: take another encoder, or tasks of sentences")
-    layers = range(n_layers) if request.layers is None else request.layers
-    for layer in layers:
-        if not 0 <= layer < n_layers:
-            raise ConfigError(f"layer={layer}: {name} has the layers 0 (embeddings) to {n_layers - 1}")
+    for layer in request.layers or ():
+        if not -n_layers <= layer < n_layers:
+            raise ConfigError(f"layer={layer}: {name} has the layers 0 (embeddings) to {n_layers - 1}, -1 is the last")
+    layers = range(n_layers) if request.layers is None else dict.fromkeys(layer % n_layers for layer in request.layers)
     for pooling in request.poolings or ():
         if pooling not in poolings:
             raise ConfigError(

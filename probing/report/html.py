@@ -71,6 +71,7 @@ def html(
         about=content.about.rstrip("."),
         main=main if content.lines else None,
         words=words,
+        title=content.title,
         sections=[(_slug(one.title, slugs), one.title, one.note, _cells(one.frame)) for one in content.sections],
         pictures=[(_slug(title, slugs), title, Markup(svg[svg.index("<svg") :])) for title, svg in pictures],
         marks={mark: one.meaning for mark, one in MARKS.items()},

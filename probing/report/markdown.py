@@ -72,6 +72,7 @@ class Content(NamedTuple):
         foot: the notes at the end.
         head: what a reader must know before the first table, if anything.
         score: what the scores are (`metrics.in_words`).
+        title: of the whole report (`probing.report.paper`).
     """
 
     lines: Sequence[Line]
@@ -79,6 +80,7 @@ class Content(NamedTuple):
     foot: Sequence[str]
     head: str = ""
     score: str = "accuracy"
+    title: str = "Probing results"
 
     @property
     def about(self) -> str:
@@ -118,7 +120,7 @@ def pairs_table(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(content: Content) -> str:
-    parts = ["# Probing results", "", *([content.head, ""] if content.head else [])]
+    parts = [f"# {content.title}", "", *([content.head, ""] if content.head else [])]
     if content.lines:
         parts += [content.about, "", md_table(frame_of(content.lines)), "", "## In words", ""]
         parts += [*(f"- {task}, {encoder}: {text}." for task, encoder, text in verdicts(content.lines)), ""]

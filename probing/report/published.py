@@ -1,11 +1,13 @@
 """Numbers that papers printed, as data, and our table set beside them.
 
 `sources.yaml` says what each table was made with. A comparison never puts two numbers side by side without naming what differs
-between them: encoder, probe, pooling, data, size of the train split, metric.
+between them: encoder, probe, pooling, data, size of the train split, metric. Each of theirs has its status (read in the paper,
+second hand, unverified), each of ours its 95 % interval.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,7 +15,10 @@ import yaml
 
 from probing import paths
 from probing.errors import ConfigError, did_you_mean
+from probing.evaluation.best import interval
+from probing.evaluation.comparisons import halves_of
 from probing.evaluation.table import ResultTable
+from probing.report.summary import span
 
 OFFICIAL_TRAIN = 99_000
 """The official files hold 100,000 train sentences, give or take a few for balance."""
@@ -34,25 +39,41 @@ def load(name: str) -> pd.DataFrame:
     if name not in known:
         raise ConfigError(f"no published table {name!r}{did_you_mean(name, known)} (allowed: {', '.join(known)})")
     frame = pd.read_csv(paths.PUBLISHED / known[name]["file"], dtype={"layer": str}, keep_default_na=False)
+    frame = frame[~frame.metric.str.contains("range")].reset_index(drop=True)  # such as 45-65: no number to set beside
     percent = frame.metric.str.contains("%", regex=False)
     frame["score"] = frame.value.astype(float).where(~percent, frame.value.astype(float) / 100)
     return frame
 
 
+def named(names: str | Sequence[str]) -> list[str]:
+    """The names of published tables, given as a list or with commas between them, each once.
+
+    Raises:
+        ConfigError: no name, or no such table.
+    """
+    given = [name.strip() for name in (names.split(",") if isinstance(names, str) else names)]
+    for name in given or [""]:
+        load(name)
+    return list(dict.fromkeys(given))
+
+
 def beside(table: ResultTable, name: str) -> pd.DataFrame:
-    """One line per published value on a task of ours: theirs, ours, the difference (0-1), and what differs.
+    """One line per published value on a task of ours: theirs, ours with its 95 % interval (0-1), the difference, whether theirs
+    lies within the interval, and what differs.
 
     A numbered layer is set beside our same layer in the source's pooling where we have it; `best`, `last` or no layer beside our
-    dev-best layer or our last. With several encoders or probes of ours, each gets its lines.
+    dev-best layer or our last. With several encoders or probes of ours, each gets its lines. The interval is that of our test
+    items, seeds and train halves; theirs has its own, which no paper here prints.
     """
-    theirs, source = load(name), sources()[name]
+    theirs, source = _test_values(load(name)), sources()[name]
     best = table.best()
     lines = []
     probed = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
     keys = ["paper_name", "encoder", "probe", "n_train"]
     for key, ours in probed.groupby(keys, sort=False):
-        task, encoder, probe, _ = key
+        task, encoder, probe, n_train = key
         top = best[(best[keys] == list(key)).all(axis=1)].iloc[0]
+        halves = halves_of(table, ours.task.iloc[0], encoder, probe, n_train)
         for row in theirs[theirs.task == task].itertuples():
             pooling, layer = top.pooling, int(top.layer)
             if row.layer.isdigit() or row.layer == "last":
@@ -62,22 +83,29 @@ def beside(table: ResultTable, name: str) -> pd.DataFrame:
             if measured.empty:
                 continue
             metric = "macro_f1" if "F1" in row.metric else "accuracy"
-            score = measured[metric].mean()
+            fits = [getattr(one, metric) for one in halves.get((pooling, layer), {}).values()]
+            score, low, high = interval(table, metric, measured, fits).values()
             lines.append(
                 {
                     "task": task, "their_encoder": row.encoder, "training": row.pretraining, "their_layer": row.layer or "-",
                     "theirs": row.score, "status": row.status, "our_encoder": encoder, "our_layer": f"{layer}/{pooling}",
-                    "ours": score, "difference": score - row.score, "metric": metric.replace("_f1", " F1"),
+                    "ours": score, "low": low, "high": high, "difference": score - row.score,
+                    "inside": bool(low <= row.score <= high), "metric": metric.replace("_f1", " F1"),
                     "differs": "; ".join(_differences(source, row, measured.iloc[0], probe)),
                 }
             )  # fmt: skip
     return pd.DataFrame(lines)
 
 
+def _test_values(theirs: pd.DataFrame) -> pd.DataFrame:
+    """The values on a test split: a source that prints those of a validation split as well says so in `note`."""
+    return theirs[~theirs.note.str.startswith("split validation")]
+
+
 def _differences(source: dict[str, str], theirs: Any, ours: pd.Series, probe: str) -> list[str]:
     """What a reader must know before comparing two numbers."""
     reasons = []
-    if theirs.encoder.split("/")[-1] != ours.encoder:
+    if theirs.encoder.split("/")[-1].lower() != ours.encoder.lower():
         reasons.append(f"encoder: {ours.encoder} against {theirs.encoder}")
     if probe != source["probe"]:
         reasons.append(f"probe: {probe} against {source['probe']}")
@@ -90,37 +118,48 @@ def _differences(source: dict[str, str], theirs: Any, ours: pd.Series, probe: st
     return reasons
 
 
-def compare(table: ResultTable, name: str) -> str:
-    """The comparison as Markdown: what differs in words first, then the values in percent.
+def compare(table: ResultTable, names: str | Sequence[str]) -> str:
+    """The comparison with one or several published tables as Markdown: what differs in words first, then the values in percent.
+    A table that has nothing in common with ours gets a line that says so, unless all have.
 
     Raises:
-        ConfigError: no such published table, or none of our tasks in it.
+        ConfigError: no such published table, or none of our tasks in any of them.
     """
-    theirs = load(name)
-    frame = beside(table, name)
-    if frame.empty:
-        raise ConfigError(
-            f"{name} and this run have no task and layer in common (its tasks: {', '.join(sorted(set(theirs.task)))})"
-        )
+    frames = {name: beside(table, name) for name in named(names)}
+    if all(frame.empty for frame in frames.values()):
+        tasks = sorted({task for name in frames for task in load(name).task})
+        raise ConfigError(f"{', '.join(frames)} and this run have no task and layer in common (its tasks: {', '.join(tasks)})")
+    return "\n\n".join(_one(name, frame) for name, frame in frames.items())
+
+
+def _one(name: str, frame: pd.DataFrame) -> str:
     source = sources()[name]
     made = f"Made with: {source['probe']}; {source['pooling']}; {source['data']}."
     lines = [f"## Against {name}", "", f"{source['cite']}.", made, ""]
+    if frame.empty:
+        return "\n".join([*lines, "No task and layer in common with this run."])
     reasons = frame.groupby("differs", sort=False).task.agg(lambda tasks: ", ".join(dict.fromkeys(tasks)))
     for reason, tasks in reasons.items():
         what = f"**not the same measurement**: {reason}." if reason else "same encoder, probe, pooling and data."
         lines.append(f"- {tasks}: {what}")
     lines += [
         "",
-        "| task | their encoder | layer | theirs | status | our encoder | layer | ours | difference |",
-        "|---|---|---|---:|---|---|---|---:|---:|",
+        "| task | their encoder | layer | theirs | status | our encoder | layer | ours | 95 % interval | in it | difference |",
+        "|---|---|---|---:|---|---|---|---:|---|---|---:|",
     ]
     for row in frame.itertuples():
         mark = "" if not row.differs else " ≠"
         encoder = row.their_encoder
-        if encoder.startswith(("BiLSTM", "Gated", "baseline")):
+        if encoder.startswith(("BiLSTM", "Gated", "baseline", "skip-thought")):
             encoder += f" {row.training}"
+        status = row.status if row.status != "unverified" else "**unverified**"
+        within = ("-", "-") if pd.isna(row.low) else (span(row.low, row.high, "–"), "yes" if row.inside else "no")
         lines.append(
-            f"| {row.task} | {encoder} | {row.their_layer} | {100 * row.theirs:.1f} | {row.status} | {row.our_encoder} "
-            f"| {row.our_layer} | {100 * row.ours:.1f} | {100 * row.difference:+.1f}{mark} |"
+            f"| {row.task} | {encoder} | {row.their_layer} | {100 * row.theirs:.1f} | {status} | {row.our_encoder} "
+            f"| {row.our_layer} | {100 * row.ours:.1f} | {within[0]} | {within[1]} "
+            f"| {100 * row.difference:+.1f}{mark} |"
         )
-    return "\n".join([*lines, "", "≠: not the same measurement; what differs is listed above."])
+    foot = "≠: not the same measurement; what differs is listed above. The interval is ours; in it: whether theirs is."
+    if (frame.status == "unverified").any():
+        foot += " **unverified**: no source of their number could be checked."
+    return "\n".join([*lines, "", foot])

@@ -22,9 +22,9 @@ from probing.evaluation.rows import by_metric
 from probing.evaluation.runs import Run
 from probing.evaluation.table import ResultTable, merge
 from probing.log import info
-from probing.report import latex, markdown, notes
+from probing.report import latex, markdown, notes, paper
 from probing.report.html import html
-from probing.report.published import compare
+from probing.report.published import compare, named
 from probing.report.summary import Line, in_order, lines_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write(
     """Writes the report of one or several runs into `folder`; runs that plan no layer of an encoder give only their rows.
 
     Args:
-        against: the name of published numbers that the table is compared with.
+        against: names of published tables, with commas between them, that the table is compared with.
         show: gets what is returned, as soon as it is known: before the files that take longer.
 
     Returns:
@@ -72,7 +72,7 @@ def write(
     versions = [made_with for k, made_with in enumerate(versions) if made_with not in versions[:k]]
     foot = [*(notes.footer(table, best) if len(best) else ()), *notes.made_of(cards, encoders, versions)]
     head = notes.FLASH if any(run.config.get("precision") is not None for run in runs) else ""
-    content = markdown.content_of(whole, lines, pairs, foot, head)
+    content = markdown.content_of(whole, lines, pairs, foot, head)._replace(title=paper.title(runs, whole))
     if len(best):
         lists = best[["not_separated", "better"]].map(lambda columns: " ".join(f"{layer}/{pooling}" for layer, pooling in columns))
         by_metric(best.assign(**lists)).to_csv(folder / "table.csv", index=False)
@@ -83,7 +83,7 @@ def write(
         pairs.to_csv(folder / "pairs.csv", index=False)
     if against is not None:
         published = compare(table, against)
-        (folder / f"against-{against}.md").write_text(published + "\n", encoding="utf-8")
+        (folder / f"against-{'-'.join(named(against))}.md").write_text(published + "\n", encoding="utf-8")
     (folder / "table.md").write_text(markdown.markdown(content), encoding="utf-8")
     pictures = _pictures([(figures.of_measures, whole), *((make, table) for make in figures.FIGURES if len(best))], folder)
     records = {key: record for run in runs for key, record in run.finished.items()}

@@ -52,6 +52,8 @@ class ModelFiles(Named):
         adapter: folder or hub id of a PEFT adapter for the layers of the model.
         quantization: 8bit or 4bit: load the weights so, on a GPU with bitsandbytes.
         trust_remote_code: run Python code that comes with the model, which some need; read it first.
+        final_norm: apply the model's final norm to the states of every layer, as a model cut to so many blocks would (Skean et
+            al. 2025); for models that have one (GPT-2, Pythia, Llama, Mamba).
     """
 
     name: str
@@ -75,6 +77,7 @@ class ModelFiles(Named):
     adapter: str | None = None
     quantization: str | None = None
     trust_remote_code: bool = False
+    final_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
@@ -102,7 +105,7 @@ class ModelFiles(Named):
         self._source = self.name  # `name` becomes the name in tables
         self._label = self.label or Path(self._source).name
         of_vectors = ("dtype", "max_length", "special_tokens", "detokenize", "autocast", "compile")
-        of_reading = ("chat", "generation_prompt", "span", "quantization")
+        of_reading = ("chat", "generation_prompt", "span", "quantization", "final_norm")
         self.name = name_in_tables(self, self._label + self._parts, (*of_vectors, *of_reading), self._shown)
 
     _parts = ""
@@ -169,7 +172,7 @@ class ModelFiles(Named):
             "detokenize": self.detokenize,
             "padding": "right",
         }
-        used = ("autocast", "compile", "prompt", "quantization", "trust_remote_code")
+        used = ("autocast", "compile", "prompt", "quantization", "trust_remote_code", "final_norm")
         description |= {option: getattr(self, option) for option in used if getattr(self, option)}
         description |= {"span": self.span} if self.span != "all" else {}
         if self._adapter:

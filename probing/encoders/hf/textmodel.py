@@ -31,6 +31,8 @@ class TextModel:
     """
 
     skipped: tuple[int, int] = (0, 0)
+    norm: Callable[[torch.Tensor], torch.Tensor] | None = None
+    """The final norm, where it is applied to the states of every layer (`final_norm`)."""
     head: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
     def __init__(self, options: ModelFiles, module: torch.nn.Module, tokens: Tokens, device: str, tolerance: float):
@@ -38,6 +40,7 @@ class TextModel:
         self.module, self.tokens, self.device, self.tolerance = module, tokens, device, tolerance
         self.model = torch.compile(module, dynamic=True) if options.compile else module
         self._hooks_work = not options.compile  # compiled code runs no hooks
+        self._all_normed = options.final_norm
         self._restored = _Restored(module)
 
     @cached_property
@@ -70,6 +73,10 @@ class TextModel:
 
         self.layers: Layers = find_layers(self.name, self.module, run, len(item), places[0])
         self.layers = self._checked_with_padding(item, places[0])
+        if self._all_normed:
+            self.norm = final_norm(self.name, self.layers)
+            names = [f"{name} + final norm" for name in self.layers.names[:-1]]
+            self.layers = replace(self.layers, names=(*names, self.layers.names[-1]))
 
     def _checked_with_padding(self, item: Item, place: int) -> Layers:
         """The layers, renamed where a padding id among the words changes layer 0 of other words (RoBERTa skips its position)."""
@@ -126,6 +133,8 @@ class TextModel:
 
         def see(layer: int, state: torch.Tensor) -> None:
             if state.shape[:2] == mask.shape or (state.ndim == 2 and len(state) == mask.numel()):
+                if self.norm is not None and layer < len(self.layers.names) - 1:
+                    state = self.norm(state)
                 state = state.reshape(*mask.shape, -1).float()  # (batch, tokens, dim)
                 with torch.autocast(self.device, enabled=False):
                     vectors[layer] = [head(state, mask) if head and p == "sentence" else pooler(state, p) for p in poolings]
@@ -147,7 +156,10 @@ class TextModel:
         layers = [state[:, : mask.shape[1]] for state in (*first.values(), *states)]  # some models pad inside
         if len(layers) != len(self.layers.names):
             raise StatesError(f"{self.name} returned {len(layers)} layers, {len(self.layers.names)} were expected")
-        return layers
+        if self.norm is None:
+            return layers
+        with torch.inference_mode():
+            return [*map(self.norm, layers[:-1]), layers[-1]]
 
     def _hidden_states(self, output: Any) -> Sequence[torch.Tensor]:
         states = getattr(output, "hidden_states", None)
@@ -202,6 +214,17 @@ class TextModel:
         if not self.special_tokens:
             counted &= ~torch.isin(ids, torch.tensor(sorted(self.tokens.special), device=ids.device))
         return counted
+
+
+def final_norm(name: str, layers: Layers) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The norm that makes the last layer, without its hooks; EncoderError where there is none."""
+    last = layers.sites[-1] if layers.sites else None
+    if last is None or last.enters or not layers.names[-1].endswith("final norm"):
+        raise EncoderError(
+            f"{name}: encoder.final_norm=true, but its last layer ({layers.names[-1]}) is no output of a final norm, which models "
+            "such as BERT do not have; set encoder.final_norm=false"
+        )
+    return last.module.forward
 
 
 class EmbeddingMatrix(TextModel):
