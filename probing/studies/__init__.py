@@ -100,7 +100,7 @@ def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, .
         home,
         lambda: presets.build(config["data"], "data"),
         tasks,
-        config["run"]["force"],
+        config["run"].get("force", False),
     )
     options = {key: config[key] for key in ("study", *study.uses, "task", "seed")}
     short = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]

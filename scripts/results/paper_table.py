@@ -1,0 +1,63 @@
+"""Runs `probing run +experiment=…` with MiniLM and others, and puts one report of all its runs with a manifest into OUT.
+
+Usage: python scripts/results/paper_table.py OUT EXPERIMENT [KEY=VALUE ...] [/ KEY=VALUE ...]
+(KEY=VALUE: for `probing run`; after a "/" those of another run of the same report; a sweep of the experiment is several runs, too)
+Vectors are kept in probing-out/store, cells and runs in probing-out/papers/NAME, NAME the name of OUT: a killed command goes on.
+"""
+
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from probing.evaluation.runs import Run
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from output import manifest, write_json
+
+KEPT = ("table.md", "table.csv", "layers.csv", "rows.csv", "report.html")
+
+
+def main(out: Path, experiment: str, *words: str) -> None:
+    home, start = Path("probing-out/papers") / out.name, time.time()
+    shutil.rmtree(home / "runs", ignore_errors=True)  # of other options; what they measured is in the cells
+    commands, own = [], list[str]()
+    for word in (*words, "/"):
+        if word != "/":
+            own.append(word)
+            continue
+        commands.append(
+            ["run", f"+experiment={experiment}", *own, f"run.dir={home}", "run.store=probing-out/store", "run.threads=1"]
+        )
+        own = []
+    for command in commands:
+        if code := subprocess.run([sys.executable, "-m", "probing", *command]).returncode:
+            sys.exit(code)
+    folders = sorted((home / "runs").iterdir())
+    report = home / "report"
+    shutil.rmtree(report, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "probing", "report", *map(str, folders), "--out", str(report)], check=True)
+    out.mkdir(parents=True, exist_ok=True)
+    for path in [report / name for name in KEPT if (report / name).exists()] + sorted(report.glob("*.svg")):
+        shutil.copy(path, out / path.name)
+    runs = [Run.read(folder) for folder in folders]
+    records = [record for run in runs for record in run.state()["done"]]
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    facts = {
+        "commands": [f"probing {' '.join(command)}" for command in commands],
+        "cells": sum(len(run.keys) for run in runs),
+        "done": len(records),
+        "wall_seconds": round(time.time() - start),
+        "processor_seconds": round(used.ru_utime + used.ru_stime),
+        "peak_memory_gib": round(used.ru_maxrss / 2**20, 2),
+        "data": {f"{name} {card['sha256'][:8]}": {k: card[k] for k in ("sha256", "n", "notes")}
+                 for run in runs for name, card in run.data_cards().items()},
+        "encoders": {name: about for run in runs for name, about in run.encoder_descriptions().items()},
+    }  # fmt: skip
+    write_json(out / "manifest.json", manifest(**facts))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
