@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from probing.errors import ConfigError, DataError
 from probing.probes.controls import control_task, look_up, types_drawn, unsuited
 from probing.probes.floors import predict
 from probing.report.markdown import tables_by_fact
+from probing.report.paper import title_of
+from probing.report.terminal import terminal
 from probing.store.vectors import Store
 from probing.types import Representation
 
@@ -367,6 +370,17 @@ def test_a_table_of_words_is_that_of_scikit_learn_on_the_stored_vectors(toy_enco
     assert best.ceiling_lookup == pytest.approx(table.where(role="ceiling").accuracy.iloc[0])
     again = evaluate(task, toy_encoder, store=tmp_path / "s", cells=tmp_path / "c", controls=["word"], floors="all")
     assert again.frame.cell.tolist() == frame.cell.tolist()
+
+
+def test_the_terminal_shows_other_measures_by_layer_and_the_title_names_them(toy_encoder, tmp_path):
+    table = evaluate(task_of(80), toy_encoder, store=tmp_path, layers=[0, 2], controls=(), floors=(), probe=None, measures=["mdl"])
+    text = terminal(table, [])
+    [line] = [line for line in text.splitlines() if line.startswith("mdl") and "compression" in line and "control" not in line]
+    for layer, shown in zip((0, 2), line.split()[-2:], strict=True):
+        assert float(shown) == pytest.approx(table.frame.compression[table.frame.layer == layer].iloc[0], rel=1e-3)
+    assert "layer 0  layer 2" in text and terminal(replace(table, frame=table.frame.head(0)), []) == ""
+    paper = {"cite": "A paper", "probe": "mdl", "encoders": ["toy"]}
+    assert title_of(paper, table, {}) == "A paper: its protocol; data: not the paper's files; encoder: toy"
 
 
 def test_selectivity_has_the_interval_of_paired_differences_by_sentence(toy_encoder, tmp_path):

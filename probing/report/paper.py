@@ -28,7 +28,8 @@ def title(runs: Sequence[Run], table: ResultTable) -> str:
 def title_of(paper: Mapping[str, Any], table: ResultTable, cards: Mapping[str, Mapping[str, Any]]) -> str:
     """The title of one table by the data cards of its tasks."""
     rows = table.frame[table.frame.role == "probe"]
-    probes, poolings = (list(dict.fromkeys(rows[name])) for name in ("probe", "pooling"))
+    probes = list(dict.fromkeys(rows.probe.where(rows.measure == "probe", rows.measure)))
+    poolings = list(dict.fromkeys(rows.pooling))
     parts = ["its protocol" if probes == [paper.get("probe")] else f"protocol: {', '.join(probes)}, not the paper's"]
     if (wanted := paper.get("poolings")) and not set(poolings) <= set(wanted):
         parts.append(f"pooling: {', '.join(poolings)}, not the paper's")

@@ -7,14 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from probing.evaluation.rows import metrics_of
 from probing.evaluation.table import ResultTable
 from probing.report.summary import MARKS, Line, span
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
+SHOWN = 4
+"""Metrics of a measure beside the probe that are on the terminal; table.md has all."""
+
+
 def terminal(table: ResultTable, lines: Sequence[Line]) -> str:
-    """The lines as aligned text in percent, a line that says how many are above every floor, and the marks that occur.
+    """The lines as aligned text in percent, a line that says how many are above every floor, and the marks that occur; then, by
+    layer, the first metrics of other measures.
 
     The bars show the test score of the layers at the line's pooling, from the lowest to the highest, which stand beside them.
     """
@@ -34,13 +40,32 @@ def terminal(table: ResultTable, lines: Sequence[Line]) -> str:
                 floor,
             ]
         )
+    others = _measures(table)
     if not lines:
-        return ""
+        return others
     judged = [line.row.beats_floors for line in lines if not pd.isna(line.row.beats_floors)]
     notes = [f"{sum(map(bool, judged))} of {len(judged)} lines are above every floor."] if judged else []
     text = "".join(value for line in lines for value in (line.score, *(floor.text for floor in line.floors.values())))
     notes += [f"{mark} {about.meaning}" for mark, about in MARKS.items() if mark in text]
-    return "\n".join([*_aligned(rows), "", *notes, ""])
+    return "\n".join([*_aligned(rows), "", *notes, ""]) + others
+
+
+def _measures(table: ResultTable) -> str:
+    """The first metrics of each measure beside the probe, mean over seeds, a column for each layer; empty without one."""
+    tables = []
+    for measure in table.measures:
+        frame = table.of_measure(measure).frame
+        frame = frame[(frame.status == "done") & (frame.role == "probe")].assign(
+            layer=lambda own: own.layer.map("layer {}".format, na_action="ignore").fillna("all layers")
+        )
+        columns, rows = list(dict.fromkeys(frame.layer)), []
+        for metric in [name for name in metrics_of(frame) if not name.startswith("dev_")][:SHOWN]:
+            for key, part in frame[frame[metric].notna()].groupby(["paper_name", "encoder", "pooling", "probe"], sort=False):
+                means = part.groupby("layer")[metric].mean()
+                rows.append([measure, metric, *key, *(f"{means[name]:.4g}" if name in means else "" for name in columns)])
+        if rows:
+            tables += [*_aligned([["measure", "metric", "task", "encoder", "pooling", "of", *columns], *rows]), ""]
+    return "\n".join(["", *tables]) if tables else ""
 
 
 def sparkline(values: Sequence[float]) -> str:

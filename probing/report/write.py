@@ -57,13 +57,13 @@ def write(
     table = whole.of_measure("probe")
     best = in_order(table, whole.best())
     if best.empty and not whole.measures:
-        show(table, [])
+        show(whole, [])
         return table, []
     if len(best) and (mixed := [name for name, n in best.groupby("task").n_train.nunique().items() if n > 1]):
         raise ConfigError(f"these runs train on different numbers of sentences ({', '.join(mixed)}): report them one by one")
     pairs, published = table.compare_encoders(), None
     lines = lines_of(table, best, letters_of(best, pairs)) if len(best) else []
-    show(table, lines)
+    show(whole, lines)
     from probing.report import figures  # with matplotlib, which the table on the terminal does not wait for
 
     cards = {name: {**card, "source": Path(card["source"]).name} for run in runs for name, card in run.data_cards().items()}

@@ -28,9 +28,9 @@ def main(out: Path, experiment: str, *words: str) -> None:
         if word != "/":
             own.append(word)
             continue
-        commands.append(
-            ["run", f"+experiment={experiment}", *own, f"run.dir={home}", "run.store=probing-out/store", "run.threads=1"]
-        )
+        flags, own = [one for one in own if one == "-m"], [one for one in own if one != "-m"]
+        where = [f"run.dir={home}", "run.store=probing-out/store", "run.threads=1"]
+        commands.append(["run", *flags, f"+experiment={experiment}", *own, *where])
         own = []
     for command in commands:
         if code := subprocess.run([sys.executable, "-m", "probing", *command]).returncode:
