@@ -187,9 +187,8 @@ def task_of_datasets(
     def place(split: str, i: int) -> str:
         return f"{source}, split {chosen[split]}, row {i}"
 
-    share = dev_from_train if "dev" not in chosen else None
     if any(isinstance(text, list | tuple) for text in rows["train"][0][:1]):
-        return task_of_tags(rows, card, source, place, dev_from_train=share, seed=seed)
+        return task_of_tags(rows, card, source, place, dev_from_train=dev_from_train, seed=seed)
     return task_of_rows(name, rows, source=source, card=card, place=place, dev_from_train=dev_from_train, seed=seed)
 
 

@@ -5,7 +5,7 @@ Encoders read the words of a sentence joined by blanks. A word with a blank insi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,25 +40,46 @@ class Columns:
             self.groups.append(group)
             self.spans.append([starts[word] for word in words])
 
-    def keep(self, labels: Collection[Any]) -> int:
-        """Leaves items with other labels out; returns how many."""
-        rows = [row for row, label in enumerate(self.labels) if label in labels]
-        lost = len(self.labels) - len(rows)
-        if lost:
-            columns: tuple[list[Any], ...] = (self.texts, self.labels, self.groups, self.spans)
-            for column in columns:
-                column[:] = [column[row] for row in rows]
-        return lost
+    def take(self, rows: Iterable[int]) -> Columns:
+        """The items of these numbers."""
+        rows = list(rows)
+
+        def own(column: Sequence[Any]) -> list[Any]:
+            return [column[row] for row in rows]
+
+        facts = {name: own(values) for name, values in self.facts.items()}
+        return Columns(own(self.texts), own(self.labels), own(self.groups), own(self.spans), facts)
 
 
 def task_of_columns(
-    columns: Mapping[str, Columns], card: Mapping[str, Any], notes: Sequence[str], source: str, **options: Any
+    columns: Mapping[str, Columns],
+    card: Mapping[str, Any],
+    notes: Sequence[str],
+    source: str,
+    dev_from_train: float = 0.1,
+    seed: int = 0,
+    **options: Any,
 ) -> Task:
-    """The task of the columns of its splits; items of dev and test whose label train lacks are left out, and counted in the notes;
-    without dev a tenth of train is dev. `options`: of `task_of_rows`."""
+    """The task of the columns of its splits; without dev this share of the groups of train is dev. Items of dev and test whose
+    label train lacks are left out, and counted in the notes. `options`: of `task_of_rows`."""
+    columns = dict(columns)
+    if "dev" not in columns:
+        train, groups = columns["train"], list(dict.fromkeys(columns["train"].groups))
+        drawn = np.random.default_rng([seed, 6]).permutation(len(groups))[: max(1, round(dev_from_train * len(groups)))]
+        of_dev = {groups[k] for k in drawn}
+        columns["train"], columns["dev"] = (
+            train.take(row for row, group in enumerate(train.groups) if (group in of_dev) == wanted) for wanted in (False, True)
+        )
+        notes = [
+            *notes,
+            f"dev is {len(of_dev)} of {len(groups)} groups of the train split, drawn with seed {seed}: there is no dev split",
+        ]
     if card.get("kind", "classification") == "classification":
-        known = set(columns["train"].labels)
-        if lost := sum(own.keep(known) for split, own in columns.items() if split != "train"):
+        known, before = set(columns["train"].labels), sum(len(own.labels) for own in columns.values())
+        for split in ("dev", "test"):
+            own = columns[split]
+            columns[split] = own.take(row for row, label in enumerate(own.labels) if label in known)
+        if lost := before - sum(len(own.labels) for own in columns.values()):
             notes = [*notes, f"{lost} word(s) of dev and test are left out: train lacks their labels"]
     return task_of_rows(
         card["name"],
@@ -68,7 +89,7 @@ def task_of_columns(
         groups={split: own.groups for split, own in columns.items()},
         spans={split: np.array(own.spans, dtype=np.int64) for split, own in columns.items()},
         facts={split: {fact: np.array(values) for fact, values in own.facts.items()} for split, own in columns.items()},
-        **{"dev_from_train": None if "dev" in columns else 0.1, **options},
+        **options,
     )
 
 
