@@ -193,9 +193,6 @@ class Treebank:
         kind = KINDS.get(name) or _feature(name)
         columns = {split: columns_of(own, kind, self.groups == "document", name == "tree") for split, own in splits.items()}
         card = {"name": name, "about": kind.about, **kind.card}
-        if "classes" in card:
-            known = set(columns["train"].labels)
-            card["classes"] = [label for label in card["classes"] if label in known]
         documents = self.groups == "document" and all(parsed.document for own in splits.values() for parsed in own)
         notes = ["items are syntactic words of the treebank; encoders read their forms, joined by blanks"]
         return task_of_columns(
