@@ -67,7 +67,7 @@ def task_of_columns(
         train, groups = columns["train"], list(dict.fromkeys(columns["train"].groups))
         if not 0 < dev_from_train <= 0.5 or len(groups) < 2:
             raise DataError(
-                f"{card['name']}: no dev split, and dev_from_train={dev_from_train} of {len(groups)} group(s) of train is none: give "
+                f"{card['name']}: no dev split, and dev_from_train={dev_from_train} of {len(groups)} group(s) of train: give "
                 "a dev split, or a share above 0 and at most 0.5 of two groups or more"
             )
         drawn = np.random.default_rng([seed, 6]).permutation(len(groups))[: max(1, round(dev_from_train * len(groups)))]
