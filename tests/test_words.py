@@ -100,7 +100,7 @@ def test_which_files_and_documents_a_treebank_takes(tmp_path, caplog, capsys):
     [swapped] = Treebank(str(root), splits={"train": "dev", "test": "test"}).tasks(["upos"])
     assert len(swapped.train) + len(swapped.dev) == 28 and set(swapped.dev.groups).isdisjoint(swapped.train.groups)
     assert any("dev is 1 of 2 groups of the train split" in note for note in swapped.data_card["notes"])
-    with pytest.raises(DataError, match=r"no dev split, and dev_from_train=0.1 of 1 group\(s\) of train is none"):
+    with pytest.raises(DataError, match=r"no dev split, and dev_from_train=0.1 of 1 group\(s\) of train: give"):
         Treebank(str(root), documents="d0", splits={"train": "dev", "test": "test"}).tasks(["upos"])
     [by_sentence] = Treebank(str(root), groups="sentence").tasks(["upos"])
     assert by_sentence.test.n_groups == 6 and by_sentence.groups_from == "sentences"
