@@ -5,6 +5,7 @@ Usage: python scripts/results/paper_table.py OUT EXPERIMENT [KEY=VALUE ...] [/ K
 Vectors are kept in probing-out/store, cells and runs in probing-out/papers/NAME, NAME the name of OUT: a killed command goes on.
 """
 
+import lzma
 import resource
 import shutil
 import subprocess
@@ -17,7 +18,9 @@ from probing.evaluation.runs import Run
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from output import manifest, write_json
 
-KEPT = ("table.md", "table.csv", "layers.csv", "rows.csv", "report.html")
+KEPT = ("table.md", "table.csv", "layers.csv")
+BESIDES = ("dev-", "-loss", "-chain", "-untrained", "-bits", "control", "label-")
+"""Figures with these in their names are not kept."""
 
 
 def main(out: Path, experiment: str, *words: str) -> None:
@@ -40,8 +43,10 @@ def main(out: Path, experiment: str, *words: str) -> None:
     shutil.rmtree(report, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "probing", "report", *map(str, folders), "--out", str(report)], check=True)
     out.mkdir(parents=True, exist_ok=True)
-    for path in [report / name for name in KEPT if (report / name).exists()] + sorted(report.glob("*.svg")):
+    figures = [path for path in sorted(report.glob("*.svg")) if not any(part in path.name for part in BESIDES)]
+    for path in [report / name for name in KEPT if (report / name).exists()] + figures:
         shutil.copy(path, out / path.name)
+    (out / "rows.csv.xz").write_bytes(lzma.compress((report / "rows.csv").read_bytes()))
     runs = [Run.read(folder) for folder in folders]
     records = [record for run in runs for record in run.state()["done"]]
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
