@@ -122,7 +122,7 @@ def test_conneau2018(official, run, tmp_path):
     chosen = json.loads(table.frame[table.frame.task == "tree_depth"].query("role == 'probe'").chosen.iloc[0])
     assert set(chosen) == {"nhid", "dropout", "l2"}  # of nine cells, and WordContent is linear
     assert json.loads(table.frame[table.frame.task == "word_content"].query("role == 'probe'").chosen.iloc[0])["nhid"] == 0
-    assert title_of(runs[0]).startswith("Conneau et al. 2018, Table 2: protocol: senteval-paper[") and text.startswith(
+    assert title_of(runs[0]).startswith("Conneau et al. 2018, Table 2: its protocol but for ") and text.startswith(
         "Conneau et al."
     )
     assert title_of(runs[0]).endswith("data: not the paper's files; encoder: bilstm (untrained 0), not the paper's")
@@ -186,7 +186,7 @@ def test_adi2017(lines, run, tmp_path):
     assert table.frame[table.frame.role == "probe"].encoder.str.endswith("+words").all()
     words_alone = table.frame[(table.frame.task == "adi_content_words") & (table.frame.role == "probe")]
     assert words_alone.accuracy.eq(0.5).all()
-    assert "Adi et al. 2017: protocol: adi2017[epochs=2], not the paper's; data: not the paper's files" in title_of(runs[0])
+    assert "Adi et al. 2017: its protocol but for epochs=2; data: not the paper's files" in title_of(runs[0])
 
 
 def test_skean2025(mteb_folder, run, tmp_path, tiny):

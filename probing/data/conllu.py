@@ -11,6 +11,7 @@ import fnmatch
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,7 +141,8 @@ class Treebank:
         Raises:
             DataError: no such folder or split, a file that is no CoNLL-U, a task that these files do not have.
         """
-        splits, digest = self._read()
+        names = (names,) if isinstance(names, str) else names
+        splits, digest = self._read
         features = {name for own in splits.values() for sentence in own for word in sentence.tree.features for name in word}
         allowed = [*KINDS, *sorted(features)]
         for name in names or ():
@@ -150,6 +152,7 @@ class Treebank:
                 )
         return [self._task(name, splits, digest) for name in names or ("upos", "relation", "edge", "head_distance")]
 
+    @cached_property
     def _read(self) -> tuple[dict[str, list[Parsed]], str]:
         """Sentences by split, and the hash of the files."""
         root = Path(self.root).expanduser()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from probing.data.task import Task
-from probing.errors import ProbingError, foreign
+from probing.errors import ConfigError, ProbingError, foreign
 from probing.evaluation.class_measure import ClassMeasure
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, rows_of
+from probing.evaluation.request import Measured, Request, many
 from probing.evaluation.statistics import mean_ci
 from probing.probes.base import SplitFeatures
 from probing.probes.controls import CONTROLS, control_task, control_version, unsuited
@@ -64,9 +65,10 @@ class OnlineCode(CodeMeasure):
     alone can give, which bounds the compression of permuted labels, and standard deviations. Details: every code."""
 
     name = "mdl"
+    version = 2  # 1 shuffled documents, where the items have any
     shuffles: int = 3
     probe: str = "logistic"
-    C: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+    C: Any = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0])
     control: str = "permuted"
     hidden: list[int] = field(default_factory=lambda: [1000, 1000])
     epochs: int = 40
@@ -75,6 +77,7 @@ class OnlineCode(CodeMeasure):
         self.check_whole(1, "shuffles", "epochs")
         self.check_choice("probe", ("logistic", "mlp"))
         self.check_choice("control", (*CONTROLS, NONE))
+        self.C = list(many(self.C))
         self.check_positive("C")
 
     def score(self, vectors: SplitFeatures, task: Task) -> Result:
@@ -85,8 +88,10 @@ class OnlineCode(CodeMeasure):
         codes: dict[str, list[Code]] = {name: [] for name, one in tasks.items() if one is not None}
         details: list[dict[str, Any]] = []
         make = self._logistic(vectors, task) if self.probe == "logistic" else self._network(vectors, task)
+        texts = np.array(task.train.texts, dtype=object)
+        sentences = np.unique(texts, return_inverse=True)[1] if task.of_words else None
         for shuffle in range(self.shuffles):
-            order, ends = shuffled(len(task.train), task.train.clusters, shuffle)
+            order, ends = shuffled(len(task.train), sentences, shuffle)
             for name, code, C in make(order, ends, {name: tasks[name] for name in codes}, shuffle):
                 codes[name].append(code)
                 bits = [float(x) for x in code.blocks]
@@ -180,16 +185,23 @@ class VInformation(ClassMeasure):
     Facets: null_bits, share_of_null, values of C."""
 
     name = "v_information"
-    C: list[float] = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0])
+    C: Any = field(default_factory=lambda: [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0])
     beyond: int | None = None
     control: str = NONE
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self.C = list(many(self.C))
         self.check_positive("C")
         self.check_choice("control", (NONE, "one-hot", "random", "static"))
         if self.beyond is not None:
             self.check_whole(0, "beyond")
+
+    def planned(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
+        if measured is not None and self.beyond is not None and measured.columns and measured.encoder is not None:
+            if self.beyond >= (n := len(measured.encoder.dims)):
+                raise ConfigError(f"v_information.beyond={self.beyond}: {measured.name} has the layers 0 (embeddings) to {n - 1}")
+        return super().planned(task, measured, request, seed)
 
     def run(self, cells: Sequence[Cell], vectors: Any) -> Iterator[tuple[Cell, Result | str]]:
         """One pooling after the other; baselines are fitted once for each."""

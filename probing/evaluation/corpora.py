@@ -121,6 +121,8 @@ def _alike(name: str, of_corpora: Mapping[str, Task]) -> list[dict[str, Task]]:
         if len(group) == 1:
             few = f"{', '.join(classes[:6])}{', …' if len(classes) > 6 else ''}"
             labels = f"{len(classes)} classes ({few})" if classes else "numbers"
-            why = f"has {labels}, {kind}, {metric}; the others differ" if len(of_corpora) > 1 else "has it alone"
+            others = {one for other in of_corpora for one in of_corpora[other].classes} - set(classes)
+            lacks = f" without {', '.join(sorted(others)[:6])}" if others else ""
+            why = f"has {labels}{lacks}, {kind}, {metric}; the others differ" if len(of_corpora) > 1 else "has it alone"
             info(f"{name}: {next(iter(group))} is left out: it {why}")
     return several

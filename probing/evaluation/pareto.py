@@ -18,6 +18,7 @@ from probing.evaluation.class_measure import ClassMeasure
 from probing.evaluation.measure import Cell, Result, by_pooling, reason_of, rows_of
 from probing.evaluation.request import Measured, Request
 from probing.evaluation.statistics import mean_ci
+from probing.log import info
 from probing.probes.base import SplitFeatures
 from probing.store.results import key_of
 from probing.types import Estimate, Representation
@@ -45,9 +46,18 @@ class Pareto(ClassMeasure):
         if not [*self.ranks, *self.alphas, *self.features]:
             raise ConfigError("pareto: ranks, alphas and features are empty, which leaves nothing to do")
 
+    def lacks(self, task: Task) -> str:
+        above = [rank for rank in self.ranks if rank > len(task.classes)]
+        return f"pareto leaves out the ranks {above}, above its {len(task.classes)} classes" if above else ""
+
     def planned(self, task: Task, measured: Measured | None, request: Request, seed: int) -> Iterable[Cell]:
         bounds: list[tuple[str, float]] = [("rank", rank) for rank in self.ranks if rank <= len(task.classes)]
-        bounds += [("alpha", alpha) for alpha in sorted(self.alphas, reverse=True)] + [("features", k) for k in self.features]
+        bounds += [("alpha", alpha) for alpha in sorted(self.alphas, reverse=True)]
+        if measured is not None and measured.columns and measured.encoder is not None:
+            width = min(measured.encoder.dims[column.layer] for column in measured.columns)
+            bounds += [("features", k) for k in self.features if k <= width]
+            if wide := [k for k in self.features if k > width]:
+                info(f"{measured.name}: pareto leaves out {wide} features, its layers have {width}")
         for cell in super().planned(task, measured, request, seed):
             if cell.column is None:
                 yield cell

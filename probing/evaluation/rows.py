@@ -125,7 +125,7 @@ def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
     metrics = dict.fromkeys((*PROBE_METRICS, *(name for one in entries for name in one if f"{name}_low" in one)))
     columns = [*PLAIN, *(f"{name}{end}" for name in metrics for end in ("", "_low", "_high"))]
     columns += [name for name in dict.fromkeys((*PROBE_FACETS, *(name for one in entries for name in one))) if name not in columns]
-    return with_score(typed(pd.DataFrame(entries, columns=columns)))
+    return with_score(typed(pd.DataFrame(entries, columns=columns))).copy()  # in one block, as pandas wants wide frames
 
 
 def with_score(frame: pd.DataFrame) -> pd.DataFrame:

@@ -53,6 +53,7 @@ class SeveralLayers(ClassMeasure):
     shares."""
 
     name = "layers"
+    version = 2  # 1 counted positions among the layers in the expected layer
     methods: list[str] = field(default_factory=lambda: [*SIMPLE, "best"])
     C: float = 1.0
     seed: int = 0
@@ -209,21 +210,24 @@ class _Fits:
         fits = [self._mixed(count)[1] for count in range(1, len(self.columns) + 1)]
         right = np.stack([self._right(one.predictions) for one in fits])  # (L + 1, n)
         groups = self.task.test.clusters
-        own, gain = ExpectedLayer.of(right.mean(1)), right[-1] - right[0]
+        layers = [column.layer for column in self.columns]
+        own, gain = ExpectedLayer.of(right.mean(1), layers), right[-1] - right[0]
         too_small = not gain.mean() > 2 * standard_error(gain, groups)
         clusters = np.arange(right.shape[1]) if groups is None else groups
         sums = np.stack([np.bincount(clusters, weights=row) for row in right])  # (L + 1, m)
         m = sums.shape[1]
         drawn = np.random.default_rng(0).multinomial(m, np.full(m, 1 / m), self.options.draws)  # (draws, m)
         sizes = drawn @ np.bincount(clusters)
-        resampled = np.array([ExpectedLayer.of(scores).value for scores in drawn @ sums.T / sizes[:, None]])
+        resampled = np.array([ExpectedLayer.of(scores, layers).value for scores in drawn @ sums.T / sizes[:, None]])
         defined = np.isfinite(resampled)
-        reason = "the gain over layer 0 is below twice its standard error" if too_small else "" if own.inside else "outside 1..L"
+        reason = "" if own.inside else f"outside {layers[1]}..{layers[-1]}"
+        if too_small:
+            reason = f"the gain over layer {layers[0]} is below twice its standard error"
         estimate = Estimate(np.nan, np.nan, np.nan)
         if not reason and defined.any():
             estimate = percentile(own.value, resampled)
         scores = {"expected_layer": estimate, "gain": mean_ci(gain, groups)}
         facets = {"undefined": reason, "undefined_draws": int((~defined).sum())}
-        facets["running_max"] = plain(running_max(right.mean(1)).value)
+        facets["running_max"] = plain(running_max(right.mean(1), layers).value)
         details = {"scores": right.mean(1).tolist(), "gains": own.gains.tolist(), "gains_kl_bits": plain(own.kl_uniform)}
         return Scored(fits[-1].dev_accuracy, right[-1], scores, facets, details)

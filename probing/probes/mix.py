@@ -130,24 +130,27 @@ class ExpectedLayer:
 
         E = sum_{l>=1} l gain_l / sum_{l>=1} gain_l
 
-    NaN where the denominator is 0; a negative gain can put it outside 1..L, where it says nothing (`inside`)."""
+    NaN where the denominator is 0; a negative gain can put it outside 1..L, where it says nothing (`inside`). `layers`: the number
+    of each score's layer, (L + 1,), where these are not 0..L."""
 
     gains: Values
+    layers: Values
 
     @classmethod
-    def of(cls, scores: ArrayLike) -> ExpectedLayer:
-        return cls(np.diff(np.asarray(scores, float)))
+    def of(cls, scores: ArrayLike, layers: ArrayLike | None = None) -> ExpectedLayer:
+        gains = np.diff(np.asarray(scores, float))
+        return cls(gains, np.arange(len(gains) + 1.0) if layers is None else np.asarray(layers, float))
 
     @property
     def value(self) -> float:
         total = self.gains.sum()
         if abs(total) <= 1e-12 * max(1.0, np.abs(self.gains).max(initial=0)):  # rounding of equal scores
             return np.nan
-        return float(self.gains @ np.arange(1, len(self.gains) + 1) / total)
+        return float(self.gains @ self.layers[1:] / total)
 
     @property
     def inside(self) -> bool:
-        return bool(1 - 1e-9 <= self.value <= len(self.gains) + 1e-9)
+        return bool(self.layers[1] - 1e-9 <= self.value <= self.layers[-1] + 1e-9)
 
     @property
     def kl_uniform(self) -> float:
@@ -156,6 +159,6 @@ class ExpectedLayer:
         return kl_to_uniform(gains / gains.sum()) if gains.sum() > 0 else np.nan
 
 
-def running_max(scores: ArrayLike) -> ExpectedLayer:
+def running_max(scores: ArrayLike, layers: ArrayLike | None = None) -> ExpectedLayer:
     """The expected layer of the largest score so far: inside 1..L always, and drawn to low layers."""
-    return ExpectedLayer.of(np.maximum.accumulate(np.asarray(scores, float)))
+    return ExpectedLayer.of(np.maximum.accumulate(np.asarray(scores, float)), layers)

@@ -30,7 +30,11 @@ def title_of(paper: Mapping[str, Any], table: ResultTable, cards: Mapping[str, M
     rows = table.frame[table.frame.role == "probe"]
     probes = list(dict.fromkeys(rows.probe.where(rows.measure == "probe", rows.measure)))
     poolings = list(dict.fromkeys(rows.pooling))
-    parts = ["its protocol" if probes == [paper.get("probe")] else f"protocol: {', '.join(probes)}, not the paper's"]
+    changed = [name.partition("[")[2].rstrip("]") for name in probes]
+    if {name.partition("[")[0] for name in probes} == {paper.get("probe")}:
+        parts = ["its protocol" + "".join(f" but for {options}" for options in dict.fromkeys(changed) if options)]
+    else:
+        parts = [f"protocol: {', '.join(probes)}, not the paper's"]
     if (wanted := paper.get("poolings")) and not set(poolings) <= set(wanted):
         parts.append(f"pooling: {', '.join(poolings)}, not the paper's")
     own = [name for name, card in cards.items() if _is_theirs(card)]
