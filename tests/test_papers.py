@@ -122,9 +122,7 @@ def test_conneau2018(official, run, tmp_path):
     chosen = json.loads(table.frame[table.frame.task == "tree_depth"].query("role == 'probe'").chosen.iloc[0])
     assert set(chosen) == {"nhid", "dropout", "l2"}  # of nine cells, and WordContent is linear
     assert json.loads(table.frame[table.frame.task == "word_content"].query("role == 'probe'").chosen.iloc[0])["nhid"] == 0
-    assert title_of(runs[0]).startswith("Conneau et al. 2018, Table 2: its protocol but for ") and text.startswith(
-        "Conneau et al."
-    )
+    assert title_of(runs[0]).startswith("Conneau et al. 2018, Table 2: its protocol but for ") and text.startswith("Conneau et al.")
     assert title_of(runs[0]).endswith("data: not the paper's files; encoder: bilstm (untrained 0), not the paper's")
 
 
