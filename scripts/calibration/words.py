@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    runs, seconds, lines = max(2, round(150 * args.share)), 0.0, []
+    runs, seconds, lines = max(2, round(100 * args.share)), 0.0, []
     for seed, (about, exact) in enumerate((("types alone", True), ("types and noise", False))):
         counts, spent = kept(args.scratch, f"words {about}", runs, lambda exact=exact, seed=seed: null(runs, exact, seed))
         seconds += spent
