@@ -480,3 +480,20 @@ def test_intervals_over_seeds_hold_the_expected_accuracy(n_seeds, deviation):
     assert covered / runs >= 0.93 and separated / runs <= 0.08
     if deviation > 0.1:
         assert alone / runs < 0.75, "the interval of one seed does not hold the variance between seeds"
+
+
+@pytest.mark.shared
+def test_errors_of_clusters_and_sign_flips_agree_with_the_reference_values(shared):
+    cases = json.loads((shared / "oracles/probes.json").read_text())
+    for case in cases["cluster_se"]["cases"]:
+        right, cluster = (np.array(case["given"][name]) for name in ("right", "cluster"))
+        assert right.mean() == pytest.approx(case["expected"]["accuracy"], abs=1e-6)
+        assert standard_error(right, cluster) == pytest.approx(case["expected"]["se_clustered"], abs=1e-6)
+    for case in cases["mcnemar"]["cases"]:
+        a, b, cluster = (np.array(case["given"][name]) for name in ("a_right", "b_right", "cluster"))
+        expected = case["expected"]
+        assert mcnemar(a, b) == pytest.approx(expected["exact_p"], abs=1e-6)
+        assert mcnemar(a, b, cluster) == pytest.approx(expected["sign_flip_p"], abs=1e-6)
+        difference = a.astype(float) - b
+        assert difference.mean() == pytest.approx(expected["difference"], abs=1e-6)
+        assert standard_error(difference, cluster) == pytest.approx(expected["se_clustered_difference"], abs=1e-6)

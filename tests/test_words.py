@@ -24,6 +24,7 @@ from probing.encoders.given import as_encoders
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.pooling import WORD_POOLINGS, WordPooler
 from probing.errors import ConfigError, DataError
+from probing.evaluation.statistics import standard_error
 from probing.probes.controls import control_task, look_up, types_drawn, unsuited
 from probing.probes.floors import predict
 from probing.report.markdown import tables_by_fact
@@ -396,6 +397,18 @@ def test_selectivity_has_the_interval_of_paired_differences_by_sentence(toy_enco
     error = np.sqrt(40 / 39 * ((sums - x.mean() * sizes) ** 2).sum()) / len(x)
     assert best.selectivity == pytest.approx(x.mean())
     assert (best.selectivity_high - best.selectivity_low) / 2 / error == pytest.approx(2.02, abs=0.1)
+
+
+@pytest.mark.shared
+def test_selectivity_agrees_with_the_reference_values(shared):
+    for case in json.loads((shared / "oracles/probes.json").read_text())["selectivity"]["cases"]:
+        given_, expected = case["given"], case["expected"]
+        right, control, sentence = (np.array(given_[name]) for name in ("right", "control_right", "sentence"))
+        difference = (right - control).astype(float)
+        assert difference.mean() == pytest.approx(expected["selectivity"], abs=1e-6)
+        assert standard_error(difference, sentence) == pytest.approx(expected["se_clustered"], abs=1e-6)
+        assert standard_error(difference) == pytest.approx(expected["se_naive_paired"], abs=1e-6)
+        assert right.mean() - given_["control_ceiling"] == pytest.approx(expected["ceiling_selectivity"], abs=1e-6)
 
 
 def test_words_need_token_states_and_their_own_poolings(toy_encoder, tmp_path):
