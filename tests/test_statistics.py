@@ -496,4 +496,5 @@ def test_errors_of_clusters_and_sign_flips_agree_with_the_reference_values(share
         assert mcnemar(a, b, cluster) == pytest.approx(expected["sign_flip_p"], abs=1e-6)
         difference = a.astype(float) - b
         assert difference.mean() == pytest.approx(expected["difference"], abs=1e-6)
-        assert standard_error(difference, cluster) == pytest.approx(expected["se_clustered_difference"], abs=1e-6)
+        if "se_clustered_difference" in expected:  # not where one cluster alone differs
+            assert standard_error(difference, cluster) == pytest.approx(expected["se_clustered_difference"], abs=1e-6)
