@@ -181,7 +181,7 @@ def test_tasks_with_other_classes_are_left_out_with_a_line(tmp_path, capsys):
     names = {pair.title for pair in pairs_of({"A": a, "B": b, "C": c}, None, None, 0)}
     assert len(names) == 9 and all(name.startswith("marked") for name in names)
     written = capsys.readouterr().err
-    assert "length: A is left out: it has 3 classes (0, 1, 2), classification, accuracy; the others differ" in written
+    assert "length: A is left out: it has 3 classes (0, 1, 2) without two, classification, accuracy; the others differ" in written
     assert "length: B is left out: it has 3 classes (0, 1, two)" in written
     ordered = replace(a[0], card={**a[0].card, "ordered": True})
     with pytest.raises(ConfigError, match="no two have a task of one name with the same classes"):

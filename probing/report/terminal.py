@@ -55,9 +55,8 @@ def _measures(table: ResultTable) -> str:
     tables = []
     for measure in table.measures:
         frame = table.of_measure(measure).frame
-        frame = frame[(frame.status == "done") & (frame.role == "probe")].assign(
-            layer=lambda own: own.layer.map("layer {}".format, na_action="ignore").fillna("all layers")
-        )
+        frame = frame[(frame.status == "done") & (frame.role == "probe")]
+        frame = frame.assign(layer=["all layers" if pd.isna(layer) else f"layer {layer}" for layer in frame.layer])
         columns, rows = list(dict.fromkeys(frame.layer)), []
         for metric in [name for name in metrics_of(frame) if not name.startswith("dev_")][:SHOWN]:
             for key, part in frame[frame[metric].notna()].groupby(["paper_name", "encoder", "pooling", "probe"], sort=False):

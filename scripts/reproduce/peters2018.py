@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from probing.evaluation.several_layers import SeveralLayers
 
 from probing import ResultTable, Store, evaluate, load_encoder
 from probing.config import build, read
+from probing.evaluation.several_layers import SeveralLayers
 
 TASKS = ("xpos", "phrase")
 

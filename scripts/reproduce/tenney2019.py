@@ -12,10 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from probing.evaluation.several_layers import SeveralLayers
-
 from probing import ResultTable, Store, evaluate
 from probing.config import build, read
+from probing.evaluation.several_layers import SeveralLayers
 
 TASKS = ("upos", "edge", "phrase")
 
