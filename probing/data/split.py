@@ -50,6 +50,11 @@ class Split:
         return Split(tuple(self.texts[i] for i in rows), self.labels[rows], groups, spans, facts)
 
     @cached_property
+    def _tokens(self) -> dict[str, list[str]]:
+        """The space-delimited tokens of each distinct sentence."""
+        return {text: text.split() for text in set(self.texts)}
+
+    @cached_property
     def lengths(self) -> Labels:
         """Sentence lengths in space-delimited tokens: shape (n,)."""
         length = {text: len(text.split()) for text in set(self.texts)}
@@ -70,16 +75,14 @@ class Split:
         """The words of each item's first span, with letter case; the sentence where an item is one."""
         if self.spans is None:
             return self.texts
-        words = {text: text.split() for text in set(self.texts)}
-        return tuple(" ".join(words[text][a:b]) for text, (a, b) in zip(self.texts, self.spans[:, :2].tolist(), strict=True))
+        return tuple(" ".join(self._tokens[text][a:b]) for text, (a, b) in zip(self.texts, self.spans[:, :2].tolist(), strict=True))
 
     @cached_property
     def beside(self) -> tuple[str, ...]:
         """Of a pair of spans the words of the second one; else the word before the span, "" for the first word of a sentence."""
         assert self.spans is not None
-        words = {text: text.split() for text in set(self.texts)}
         before = np.stack([self.spans[:, 0] - 1, self.spans[:, 0]], 1) if self.spans.shape[1] == 2 else self.spans[:, 2:]
-        return tuple(" ".join(words[text][max(0, a) : b]) for text, (a, b) in zip(self.texts, before.tolist(), strict=True))
+        return tuple(" ".join(self._tokens[text][max(0, a) : b]) for text, (a, b) in zip(self.texts, before.tolist(), strict=True))
 
     @cached_property
     def places(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from probing.errors import ConfigError, DataError
 from probing.evaluation.folds import FoldData
-from probing.evaluation.measure import Cell
+from probing.evaluation.measure import Cell, rows_of
 from probing.evaluation.probe import Probe, fit_column, label_set
 from probing.probes.base import ProbeResult
 from probing.probes.fitted import FittedProbe, Linear
@@ -51,7 +51,7 @@ class Refit:
             )
         texts = [text for split in task.splits.values() for text in split.texts]
         vectors = self.store.vectors(encoder, texts, [column.pooling])
-        rows = [vectors.of(split) for split in task.splits.values()]
+        rows = rows_of(task, vectors)
         _, recorded = self.results.predictions(key)
         same = {label_set(other) for other in self.cells.values() if _of_column(other, cell)}
         for wanted in dict.fromkeys((tuple(sorted(same)), (label_set(cell),))):

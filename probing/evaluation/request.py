@@ -17,6 +17,7 @@ from probing.probes import as_probe
 from probing.probes.base import ProbeProtocol
 from probing.probes.controls import CONTROLS
 from probing.probes.floors import FLOORS
+from probing.store.segments import usual_dtype
 from probing.store.vectors import Store
 from probing.types import Representation
 
@@ -103,13 +104,12 @@ class Request:
     def named(self, encoder: str) -> str:
         """The encoder's name in rows: vectors that are stored in an unusual way give other numbers in the last digits, and another
         name."""
-        usual = "float16" if self.words else "float32"
-        return encoder if self.store_dtype in (None, usual) else f"{encoder}[store={self.store_dtype}]"
+        return encoder if self.store_dtype in (None, usual_dtype(self.words)) else f"{encoder}[store={self.store_dtype}]"
 
     @property
     def stored(self) -> dict[str, str]:
         """The part of a cell's inputs that says how vectors are stored."""
-        dtype = self.store_dtype or ("float16" if self.words else "float32")
+        dtype = self.store_dtype or usual_dtype(self.words)
         return {} if dtype == "float32" else {"store_dtype": dtype}
 
 

@@ -202,18 +202,17 @@ def by_type(neighbours: bool, task: Task) -> Predictions:
 
 
 _OF_WORDS: dict[str, tuple[str, Callable[[Task], Predictions]]] = {
-    "majority": ("majority", lambda task: _same(task)),
     "nb-unigram": ("word type", partial(by_type, False)),
     "nb-bigram": ("word and neighbour", partial(by_type, True)),
 }
-"""As `_OTHER`, for a task whose items are words; sets of labels have the first one only."""
+"""As `_OTHER`, for a task whose items are words, beside the constant, which sets of labels have alone."""
 
 
 def _shown(task: Task) -> Mapping[str, tuple[str, Callable[[Task], Predictions]]]:
     if not task.of_words:
         return {name: (name, own) for name, own in FLOORS.items()} if task.kind == "classification" else _OTHER[task.kind]
-    own = _OF_WORDS | {"majority": (_OTHER.get(task.kind, _OF_WORDS)["majority"][0], _same)}
-    return {"majority": own["majority"]} if task.kind == "multilabel" else own
+    usual = {"majority": (_OTHER[task.kind]["majority"][0] if task.kind in _OTHER else "majority", _same)}
+    return usual if task.kind == "multilabel" else usual | _OF_WORDS
 
 
 def shown_as(name: str, task: Task) -> str:

@@ -33,11 +33,17 @@ from probing.errors import StoreError
 from probing.files import atomic, file_sha256, read_header, read_sealed, sealed
 from probing.log import info
 from probing.provenance import made_with
+from probing.store.words import starts_of
 from probing.types import Features, Representation
 
 DTYPES = ("float32", "float16")
 LIMIT = 0.01
 """The largest root mean square error of float16, in standard deviations of a feature."""
+
+
+def usual_dtype(words: bool) -> str:
+    """How vectors are kept where nothing else is said: those of words in float16, since they are many."""
+    return "float16" if words else "float32"
 
 
 def folder_name(poolings: Sequence[str], dtype: str) -> str:
@@ -84,7 +90,7 @@ class Segment:
         place = np.arange(len(self.sentences))
         if not of_words(contents_of(self.folder.parent)[0]):
             return place % self.shard_rows
-        starts = np.concatenate([[0], np.cumsum([len(sentence.split()) for sentence in self.sentences])])
+        starts = starts_of([len(sentence.split()) for sentence in self.sentences])
         return starts[place] - starts[place - place % self.shard_rows]
 
     def rows(self, shard: int) -> slice:

@@ -46,6 +46,7 @@ from probing.store.segments import (
     folder_name,
     read_segment,
     segment_folders,
+    usual_dtype,
     write_plan,
     write_shard,
 )
@@ -139,7 +140,7 @@ class Store:
 
     def dtype_of(self, poolings: Sequence[str]) -> str:
         """How new vectors of these poolings are kept."""
-        return self.dtype or ("float16" if of_words(poolings) else "float32")
+        return self.dtype or usual_dtype(of_words(poolings))
 
     # Planning.
 

@@ -7,8 +7,6 @@ difference from another one, that hold the value of the same fits on 20,000 fres
 called above the floor `static`. Finished settings stay in SCRATCH. OUT: README.md, metrics.csv, manifest.json.
 """
 
-import argparse
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -17,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
+from page import arguments, line, write
 from run import COVERED, ERROR, kept
 from simulation import Planted, parts
 
@@ -28,12 +25,7 @@ from probing.data.split import Split
 from probing.data.task import Task
 from probing.evaluation.formulas import Outcome
 from probing.evaluation.metrics import NAMES, chosen
-from probing.evaluation.statistics import wilson
 from probing.probes.fitted import class_scores
-from probing.provenance import processor
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from output import manifest, table, write_json
 
 LAYERS, FRESH = 7, 20_000
 ASKED = {"auroc": ("average_precision", "mcc"), "ordered": ("quadratic_kappa", "spearman")}
@@ -133,12 +125,7 @@ SETTINGS: list[tuple[str, int, dict[str, Any]]] = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--scratch", type=Path, default=Path("probing-out/calibration"))
-    parser.add_argument("--share", type=float, default=1.0)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = arguments()
     lines, spent = [], 0.0
     for seed, (about, runs, options) in enumerate(SETTINGS):
         runs, options = max(1, round(args.share * runs)), {**options, "seed": seed}
@@ -150,21 +137,9 @@ def main() -> None:
         named = [name for name in ("difference", "accuracy", *NAMES) if name in counts]
         statements += [(f"interval of {name}", COVERED, counts[name]) for name in named]
         for statement, kind, count in statements:
-            share = wilson(int(count), runs)
-            line = {"statement": statement, "setting": about, "runs": runs, "kind": kind}
-            lines.append(line | {"share": share.value, "low": share.lower, "high": share.upper})
+            lines.append(line(statement, about, kind, count, runs))
         print(f"{seconds:.0f} s: {about}: {counts}", flush=True)
-    frame = pd.DataFrame(lines)
-    args.out.mkdir(parents=True, exist_ok=True)
-    frame.round(4).to_csv(args.out / "metrics.csv", index=False)
-    write_json(args.out / "manifest.json", manifest(processor=processor(), processor_seconds=round(spent)))
-    shown = []
-    for row in frame.itertuples():
-        text = f"{100 * row.share:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}]"
-        shown.append([row.statement, row.setting, row.runs, *(text if row.kind == kind else "" for kind in (ERROR, COVERED))])
-    body = table(["statement", "planted", "runs", "error", "coverage"], shown)
-    (args.out / "README.md").write_text("\n".join([HEAD, "", *body]) + "\n", encoding="utf-8")
-    print(f"{spent:.0f} processor seconds")
+    write(args.out, "metrics", HEAD, lines, spent)
 
 
 HEAD = """# Calibration of other metrics

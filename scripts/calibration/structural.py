@@ -7,26 +7,17 @@ probability, 2 / n, fitted or not. Coverage: one fit each, test sets drawn from 
 Finished settings stay in SCRATCH. OUT: README.md, structural.csv, manifest.json.
 """
 
-import argparse
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
+from page import arguments, line, write
 from run import COVERED, ERROR, kept
 
 from probing.data.trees import Trees, ancestors
 from probing.evaluation.paired_tests import paired
-from probing.evaluation.statistics import wilson
 from probing.evaluation.tree_table import Gold, Projected, TreeTable
 from probing.probes.structural import KINDS, Schedule, fit, starting_map
-from probing.provenance import processor
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from output import manifest, table, write_json
 
 WIDTH, RANK, LONGEST, TEST = 16, 6, 14, 200
 SCHEDULE = Schedule(batch=10, epochs=10, rate=0.01)
@@ -113,12 +104,7 @@ def coverage(fits: int, size: int, seed: int) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--scratch", type=Path, default=Path("probing-out/calibration"))
-    parser.add_argument("--share", type=float, default=1.0)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = arguments()
     runs, fits = max(2, round(300 * args.share)), max(1, round(10 * args.share))
     random, first = kept(args.scratch, "structural null", runs, lambda: null(runs, 0))
     alone, second = kept(args.scratch, "structural coverage by sentence", fits, lambda: coverage(fits, 1, 1))
@@ -126,9 +112,7 @@ def main() -> None:
     lines: list[dict[str, Any]] = []
 
     def add(statement: str, about: str, kind: str, counts: dict[str, int], name: str) -> None:
-        share = wilson(counts[name], counts["runs"])
-        lines.append({"statement": statement, "setting": about, "runs": counts["runs"], "kind": kind})
-        lines[-1] |= {"share": share.value, "low": share.lower, "high": share.upper}
+        lines.append(line(statement, about, kind, counts[name], counts["runs"]))
 
     add("UUAS differs from that of an untrained map", "random vectors", ERROR, random, "above")
     add("UUAS of two layers differs (paired test)", "random vectors", ERROR, random, "layers")
@@ -138,17 +122,7 @@ def main() -> None:
         add(f"interval of {metric}", f"trees and noise, {TEST} sentences", COVERED, alone, metric)
         add(f"interval of {metric}", f"{TEST // 5} documents of 5 sentences", COVERED, together, metric)
         add(f"interval of {metric}", "the same, over sentences (wrong)", COVERED, together, f"{metric}_by_sentence")
-    frame = pd.DataFrame(lines)
-    args.out.mkdir(parents=True, exist_ok=True)
-    frame.round(4).to_csv(args.out / "structural.csv", index=False)
-    write_json(args.out / "manifest.json", manifest(processor=processor(), processor_seconds=round(first + second + third)))
-    shown = []
-    for row in frame.itertuples():
-        text = f"{100 * row.share:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}]"
-        shown.append([row.statement, row.setting, row.runs, *(text if row.kind == kind else "" for kind in (ERROR, COVERED))])
-    body = table(["statement", "planted", "runs", "error", "coverage"], shown)
-    (args.out / "README.md").write_text("\n".join([HEAD, "", *body]) + "\n", encoding="utf-8")
-    print(f"{first + second + third:.0f} processor seconds")
+    write(args.out, "structural", HEAD, lines, first + second + third)
 
 
 HEAD = f"""# Calibration of the structural probe

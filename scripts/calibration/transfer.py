@@ -9,8 +9,6 @@ the cosine of weights, and of the correlation of scores. Finished settings stay 
 manifest.json.
 """
 
-import argparse
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -18,18 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
+from page import arguments, line, write
 from run import COVERED, ERROR, kept
 from simulation import Planted, binary_task, parts
 
 from probing import directions, evaluate, transfer
 from probing.data.task import Task
-from probing.evaluation.statistics import wilson
-from probing.provenance import processor
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from output import manifest, table, write_json
 
 Counts = dict[str, int]
 
@@ -117,12 +109,7 @@ STATEMENTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--scratch", type=Path, default=Path("probing-out/calibration"))
-    parser.add_argument("--share", type=float, default=1.0, help="of the runs of every setting")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = arguments()
     lines, spent = [], 0.0
     for seed, (about, work, planned, options) in enumerate(SETTINGS):
         runs, options = max(2, round(args.share * planned)), {**options, "seed": seed}
@@ -130,21 +117,9 @@ def main() -> None:
         spent += seconds
         for name, (statement, kind) in STATEMENTS.items():
             if name in counts:
-                share = wilson(int(counts[name]), runs)
-                line = {"statement": statement, "setting": about, "runs": runs, "kind": kind}
-                lines.append(line | {"share": share.value, "low": share.lower, "high": share.upper})
+                lines.append(line(statement, about, kind, counts[name], runs))
         print(f"{seconds:.0f} s: {about}: {counts}", flush=True)
-    frame = pd.DataFrame(lines)
-    args.out.mkdir(parents=True, exist_ok=True)
-    frame.round(4).to_csv(args.out / "transfer.csv", index=False)
-    write_json(args.out / "manifest.json", manifest(processor=processor(), processor_seconds=round(spent)))
-    shown = []
-    for row in frame.itertuples():
-        text = f"{100 * row.share:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}]"
-        shown.append([row.statement, row.setting, row.runs, *(text if row.kind == kind else "" for kind in (ERROR, COVERED))])
-    body = table(["statement", "planted", "runs", "error", "coverage"], shown)
-    (args.out / "README.md").write_text("\n".join([HEAD, "", *body]) + "\n", encoding="utf-8")
-    print(f"{spent:.0f} processor seconds")
+    write(args.out, "transfer", HEAD, lines, spent)
 
 
 HEAD = """# Calibration of transfers and directions

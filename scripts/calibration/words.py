@@ -8,8 +8,6 @@ selectivity that hold the value of the same fits on 3,000 fresh documents. Finis
 words.csv, manifest.json.
 """
 
-import argparse
-import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -17,20 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
+from page import arguments, line, write
 from run import COVERED, ERROR, kept
 
 from probing import evaluate
 from probing.data.task import Task
 from probing.data.words import Columns, task_of_columns
 from probing.encoders.base import States
-from probing.evaluation.statistics import wilson
 from probing.probes.controls import labels_of_types
-from probing.provenance import processor
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from output import manifest, table, write_json
 
 TYPES, TAGS, WORDS, SENTENCES = 60, 4, 6, 4
 """Word types, tags, words of a sentence, sentences of a document."""
@@ -144,12 +137,7 @@ def null(runs: int, exact: bool, seed: int) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--scratch", type=Path, default=Path("probing-out/calibration"))
-    parser.add_argument("--share", type=float, default=1.0)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = arguments()
     runs, seconds, lines = max(2, round(100 * args.share)), 0.0, []
     for seed, (about, exact) in enumerate((("types alone", True), ("types and noise", False))):
         counts, spent = kept(args.scratch, f"words {about}", runs, lambda exact=exact, seed=seed: null(runs, exact, seed))
@@ -160,19 +148,8 @@ def main() -> None:
             ("interval of accuracy", COVERED, "accuracy"),
             ("interval of selectivity", COVERED, "selectivity"),
         ):
-            share = wilson(counts[name], counts["runs"])
-            lines.append({"statement": statement, "vectors": about, "runs": counts["runs"], "kind": kind})
-            lines[-1] |= {"share": share.value, "low": share.lower, "high": share.upper}
-    frame = pd.DataFrame(lines)
-    args.out.mkdir(parents=True, exist_ok=True)
-    frame.round(4).to_csv(args.out / "words.csv", index=False)
-    write_json(args.out / "manifest.json", manifest(processor=processor(), processor_seconds=round(seconds)))
-    shown = []
-    for row in frame.itertuples():
-        text = f"{100 * row.share:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}]"
-        shown.append([row.statement, row.vectors, row.runs, *(text if row.kind == kind else "" for kind in (ERROR, COVERED))])
-    body = table(["statement", "vectors", "runs", "error", "coverage"], shown)
-    (args.out / "README.md").write_text("\n".join([HEAD, "", *body]) + "\n", encoding="utf-8")
+            lines.append(line(statement, about, kind, counts[name], counts["runs"]))
+    write(args.out, "words", HEAD, lines, seconds)
 
 
 HEAD = f"""# Calibration of tasks of words
