@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from probing.encoders.base import Encoder, States, fingerprint, pool, pooled, pooled_states
+from probing.encoders.laws import TOLERANCE, tried
 from probing.encoders.pooling import POOLINGS
 from probing.errors import EncoderError, described
 
@@ -34,9 +35,6 @@ ODD = (
 )
 MANY = 48
 """Sentences in a batch of one length."""
-
-TOLERANCE = 1e-4
-"""Largest difference of two states that count as equal, relative to the largest entry of the layer (or 1)."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,8 @@ def check(encoder: Encoder | Callable[[], Encoder], changed: Encoder | None = No
     ]
     if getattr(rules.encoder, "pooled", None):
         named.append(("the poolings that it makes itself are those of its states", rules.pooled))
+    if getattr(rules.encoder, "changed_by", None):
+        named.append(("interventions obey their laws", lambda: tried(rules.encoder, rules.texts, rules.first_word_changed())))
     checks: list[Check] = []
     for rule, attempt in named:
         try:
@@ -179,7 +179,7 @@ class Rules:
         if not name.startswith("embeddings"):
             return None, f"it is called {name!r}"
         try:
-            texts = self._first_word_changed()
+            texts = self.first_word_changed()
         except EncoderError as error:
             return None, str(error)
         if texts is None:
@@ -190,7 +190,7 @@ class Rules:
         moved = (states.layers[0][0, kept] - states.layers[0][1, kept]).abs().max()
         return bool(moved <= TOLERANCE * states.layers[0][0].abs().max()), f"another first word moves it by {float(moved):.1e}"
 
-    def _first_word_changed(self) -> tuple[str, str] | None:
+    def first_word_changed(self) -> tuple[str, str] | None:
         """A sentence, and the same with another first word, of as many tokens."""
         words = [word for text in self.texts for word in text.split()]
         for text in self.texts:

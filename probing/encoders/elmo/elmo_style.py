@@ -6,7 +6,8 @@ files, options.json and weights.hdf5, which `encoder=elmo` reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,8 +15,9 @@ from typing import Any, ClassVar
 import torch
 
 from probing.encoders.base import Item
-from probing.encoders.elmo.elmo import ELMoNetwork
+from probing.encoders.elmo.elmo_network import ELMoNetwork, place_of
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, library
+from probing.encoders.interventions import Change, Place
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable
 from probing.encoders.networks.vocabulary import TrainedVocabulary, Vocabulary
@@ -87,6 +89,9 @@ class ELMoStyle(Architecture):
     def dims(self) -> tuple[int, ...]:
         return (2 * self.embedding_dim,) * (1 + self.layers)
 
+    def place_of(self, layer: int, state: str | None) -> Place:
+        return place_of(self.layer_names, layer, state)
+
     @property
     def options(self) -> ELMoOptions:
         """This network's options in the original's terms."""
@@ -130,6 +135,11 @@ class ELMoStyleNetwork(Readable):
 
     def batch(self, items: Sequence[Item]) -> tuple[torch.Tensor, torch.Tensor]:
         return self.inner.batch(items)
+
+    @contextmanager
+    def changed_by(self, change: Change) -> Iterator[None]:
+        with self.inner.changed_by(change):
+            yield
 
     def forward(self, characters: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """States (batch, tokens + 2, 2 * projection), boundary tokens included."""

@@ -48,8 +48,12 @@ class BatchRunner:
             if self._check(items, _layers(result), lambda item: _layers(run([item]))):
                 return result
             groups = self._groups([len(item) for item in items])
-        order = torch.tensor([i for rows in groups for i in rows]).argsort()
-        return _joined([self.run([items[i] for i in rows], run) for rows in groups], order)
+        return _in_order(groups, [self.run([items[i] for i in rows], run) for rows in groups])
+
+    def parts(self, items: Sequence[Item], run: Callable[[Sequence[int]], T]) -> T:
+        """The result of `run` on rows of the items that share a batch, for passes that know their rows; nothing is checked."""
+        groups = self._groups([len(item) for item in items])
+        return _in_order(groups, [run(rows) for rows in groups])
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Rows of the sentences that share a batch."""
@@ -116,6 +120,11 @@ def _layers(result: States | Pooled) -> Sequence[torch.Tensor]:
     if isinstance(result, States):
         return result.layers
     return [vectors[:, None] for layers in result.vectors.values() for vectors in layers]
+
+
+def _in_order(groups: Sequence[Sequence[int]], parts: Sequence[Any]) -> Any:
+    """The results of groups of rows, joined in the order of the rows."""
+    return parts[0] if len(parts) == 1 else _joined(parts, torch.tensor([i for rows in groups for i in rows]).argsort())
 
 
 def _joined(parts: Sequence[Any], order: torch.Tensor) -> Any:

@@ -7,6 +7,7 @@ comparing each state with the inputs and outputs of all modules (`sites_of`). A 
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -89,6 +90,70 @@ def watched(sites: Sequence[Site], see: Callable[[int, torch.Tensor], None]) -> 
 
     with _hooks({site.module for site in sites}, show):
         yield
+
+
+@contextmanager
+def changed(
+    sites: Mapping[int, Site], root: nn.Module, begin: Callable[[], None], change: Callable[[int, torch.Tensor], torch.Tensor]
+) -> Iterator[None]:
+    """Replaces the state at each site by `change(layer, state)` in every pass of `root`, which `begin` is told of.
+
+    A state has the shape (batch, tokens, dim); where the module has it flat, it is given back flat.
+    """
+    calls: Counter[nn.Module] = Counter()
+    shape: list[int] = []
+
+    def start(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        calls.clear()
+        ids = next((v for v in [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args] if isinstance(v, torch.Tensor)), None)
+        shape[:] = [] if ids is None else ids.shape[:2]
+        begin()
+
+    def replaced(module: nn.Module, value: Any, enters: bool) -> Any:
+        for layer, site in sites.items():
+            if (site.module, site.call, site.enters) == (module, calls[module], enters):
+                value = _with_part(value, site.part, lambda state, layer=layer: _in_shape(state, shape, layer, change))
+        return value
+
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        new = replaced(module, [*args, *kwargs.values()], True)
+        return tuple(new[: len(args)]), dict(zip(kwargs, new[len(args) :], strict=True))
+
+    def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        new = replaced(module, out, False)
+        calls[module] += 1
+        return new
+
+    handles = [root.register_forward_pre_hook(start, with_kwargs=True)]
+    for module in {site.module for site in sites.values()}:
+        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(module.register_forward_hook(after, with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _in_shape(state: torch.Tensor, shape: Sequence[int], layer: int, change: Callable[[int, torch.Tensor], torch.Tensor]) -> Any:
+    if state.ndim == 3:
+        return change(layer, state)
+    return change(layer, state.reshape(*shape, -1)).reshape(state.shape)
+
+
+def _with_part(value: Any, part: int, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The value with its floating-point tensor number `part` replaced, as `_tensors` counts them."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    keys = list(value) if isinstance(value, Mapping) else range(len(value))
+    key = [k for k in keys if isinstance(value[k], torch.Tensor) and value[k].is_floating_point()][part]
+    if isinstance(value, Mapping):
+        new = copy.copy(value)
+        new[key] = change(value[key])  # type: ignore[index]  # transformers' outputs are mutable mappings
+        return new
+    parts = list(value)
+    parts[key] = change(parts[key])
+    return parts if isinstance(value, list) else tuple(parts)
 
 
 @contextmanager

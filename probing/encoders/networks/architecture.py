@@ -6,18 +6,19 @@ makes checkpoints of it (`probing.encoders.networks.checkpoint`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import nn
 
 from probing import config as presets
 from probing.encoders.base import Item, Named, States, check_device, resolve_device
-from probing.encoders.networks.network import Network, Readable, run
+from probing.encoders.interventions import Change, Place
+from probing.encoders.networks.network import Network, Readable, Stack, run
 from probing.encoders.networks.vocabulary import CLOSE, HashedWords, TrainedVocabulary, Vocabulary
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
@@ -99,6 +100,16 @@ class NetworkEncoder(Named):
             if not weights[key].isfinite().all():
                 raise EncoderError(f"{self.name}: weight {key} is not finite (NaN or infinite)")
 
+    def place_of(self, layer: int, state: str | None) -> Place:
+        """Where an intervention on a layer is in the network."""
+        return self.architecture.place_of(layer, state)
+
+    @contextmanager
+    def changed_by(self, change: Change) -> Iterator[None]:
+        """Interventions on the network (`probing.encoders.interventions.intervened`)."""
+        with self.network.changed_by(change):
+            yield
+
     def release(self) -> None:
         self.__dict__.pop("network", None)
 
@@ -161,7 +172,7 @@ class Architecture(NetworkEncoder):
         """Width of one state of one stack."""
         raise NotImplementedError
 
-    def stack(self) -> nn.Module:
+    def stack(self) -> Stack:
         """`stack(x, lengths)`: (batch, tokens, embedding_dim) to a list of (batch, tokens, state_width), one per state name."""
         raise NotImplementedError
 
@@ -172,6 +183,11 @@ class Architecture(NetworkEncoder):
     @property
     def dims(self) -> tuple[int, ...]:
         return (self.embedding_dim, *(self.state_width * (2 if self.reads == "both" else 1),) * len(self.state_names))
+
+    def place_of(self, layer: int, state: str | None) -> Place:
+        if state == "cell":
+            raise EncoderError(f"{self.name} has no cells; an intervention on state=cell is for LSTMs")
+        return layer, "hidden"
 
     def network_of(self, size: int, seed: int) -> Readable:
         """The network for a vocabulary of `size` ids, weights drawn from `seed`."""

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from probing.encoders.networks.architecture import Architecture
+from probing.encoders.networks.network import Stack
 from probing.errors import EncoderError
 
 
@@ -46,11 +47,11 @@ class GatedCNN(Architecture):
     def state_width(self) -> int:
         return self.channels
 
-    def stack(self) -> nn.Module:
+    def stack(self) -> Stack:
         return GatedStack(self.embedding_dim, self.channels, self.layers, self.width, self.reads != "all", self.dropout)
 
 
-class GatedStack(nn.Module):
+class GatedStack(Stack):
     """A linear map to `channels`, then the blocks; gives a list of (batch, tokens, channels)."""
 
     def __init__(self, width_in: int, channels: int, layers: int, width: int, causal: bool, dropout: float):
@@ -63,9 +64,9 @@ class GatedStack(nn.Module):
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         real = inside(x, lengths)
         h, states = self.enter(x), []
-        for block in self.blocks:
+        for layer, block in enumerate(self.blocks, start=1):
             window = F.pad((self.dropout(h) * real).transpose(1, 2), self.pad)  # (batch, channels, tokens + width - 1)
-            h = (h + F.glu(block(window), 1).transpose(1, 2)) * 0.5**0.5
+            h = self.changed(layer, (h + F.glu(block(window), 1).transpose(1, 2)) * 0.5**0.5, lengths)
             states.append(h)
         return states
 
@@ -97,11 +98,11 @@ class CNN(Architecture):
     def state_width(self) -> int:
         return self.filters * len(self.widths)
 
-    def stack(self) -> nn.Module:
+    def stack(self) -> Stack:
         return MultiWidth(self.embedding_dim, self.widths, self.filters)
 
 
-class MultiWidth(nn.Module):
+class MultiWidth(Stack):
     """Convolutions of several widths over the same tokens: one state of (batch, tokens, filters * len(widths))."""
 
     def __init__(self, width_in: int, widths: list[int], filters: int):
@@ -115,7 +116,7 @@ class MultiWidth(nn.Module):
         for width, convolution in zip(self.widths, self.convolutions, strict=True):
             before = (width - 1) // 2
             maps.append(convolution(F.pad(tokens, (before, width - 1 - before))))
-        return [torch.cat(maps, 1).relu().transpose(1, 2)]
+        return [self.changed(1, torch.cat(maps, 1).relu().transpose(1, 2), lengths)]
 
 
 def inside(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

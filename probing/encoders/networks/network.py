@@ -11,7 +11,8 @@ Layer 0 is the word embedding alone, without positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +23,42 @@ from probing.encoders.base import Item, States
 from probing.encoders.networks.vocabulary import CLOSE, OPEN, PAD
 
 if TYPE_CHECKING:
+    from probing.encoders.interventions import Change, Place
     from probing.encoders.networks.architecture import Architecture
+
+
+class Turn:
+    """Interventions as a stack sees them, in its direction; `first`: the number of its first unit; `total`: units of both."""
+
+    def __init__(self, change: Change, backward: bool, first: int, total: int):
+        self.change, self.backward, self.first, self.total = change, backward, first, total
+
+    def where(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Positions (batch, tokens) of the tokens in the order in which the stack reads them."""
+        position = torch.arange(x.shape[1], device=x.device)[None]  # (1, tokens)
+        return mirror(position, lengths) if self.backward else position.expand(x.shape[:2])
+
+    def apply(self, place: Place, x: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        return self.change.apply(place, x, where, self.first, self.total)
+
+    def read(self, place: Place, x: torch.Tensor, where: torch.Tensor) -> None:
+        self.change.read(place, x, where, self.first)
+
+
+class Stack(nn.Module):
+    """Layers of one direction: `forward(x, lengths)` gives a list of states (batch, tokens, width). `turn`: interventions, within
+    their context alone."""
+
+    turn: Turn | None = None
+
+    def changed(self, layer: int, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The states of layer 1, 2, … as the layers above get them."""
+        if self.turn is None:
+            return x
+        place, where = (layer, "hidden"), self.turn.where(x, lengths)
+        x = self.turn.apply(place, x, where)
+        self.turn.read(place, x, where)
+        return x
 
 
 class Readable(nn.Module):
@@ -39,9 +75,16 @@ class Readable(nn.Module):
         """The mask (batch, tokens) of the tokens that count: by default all but padding."""
         return torch.arange(tokens.shape[1], device=lengths.device)[None] < lengths[:, None]
 
+    @contextmanager
+    def changed_by(self, change: Change) -> Iterator[None]:
+        """Interventions on the network (`probing.encoders.interventions`)."""
+        raise NotImplementedError
+
 
 class Network(Readable):
     """Token vectors and the stacks that read them; weights are drawn from `seed`, token vectors with standard deviation 0.1."""
+
+    change: Change | None = None
 
     def __init__(self, architecture: Architecture, size: int, seed: int):
         super().__init__()
@@ -56,6 +99,7 @@ class Network(Readable):
             self.backwards = architecture.stack() if architecture.reads in ("backward", "both") else None
         self.dropout = nn.Dropout(architecture.dropout)
         n, width = len(architecture.state_names), architecture.state_width
+        self.width = width
         none = torch.zeros(architecture.embedding_dim, dtype=torch.bool)
         back = torch.ones(width, dtype=torch.bool) if not both else torch.arange(2 * width) >= width
         self.backward_dims = None if self.backwards is None else [none, *[back] * n]
@@ -70,6 +114,9 @@ class Network(Readable):
     def forward(self, ids: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """States of every layer, (batch, tokens, dims[l]), from ids (batch, tokens), padded on the right, and lengths (batch,)."""
         vectors, directions = self.embedding(ids), []
+        if self.change is not None:
+            self.change.begin()
+            vectors = self.change((0, "hidden"), vectors, torch.arange(ids.shape[1], device=ids.device)[None])
         x = self.dropout(vectors)
         if self.forwards is not None:
             directions.append(self.forwards(x, lengths))
@@ -77,12 +124,29 @@ class Network(Readable):
             directions.append([reversed_within(h, lengths) for h in self.backwards(reversed_within(x, lengths), lengths)])
         return [vectors, *(torch.cat(states, -1) if len(states) > 1 else states[0] for states in zip(*directions, strict=True))]
 
+    @contextmanager
+    def changed_by(self, change: Change) -> Iterator[None]:
+        stacks = [stack for stack in (self.forwards, self.backwards) if stack is not None]
+        self.change = change
+        for k, stack in enumerate(stacks):
+            stack.turn = Turn(change, stack is self.backwards, k * self.width, len(stacks) * self.width)
+        try:
+            yield
+        finally:
+            self.change = None
+            for stack in stacks:
+                stack.turn = None
+
+
+def mirror(position: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Positions (batch, tokens) of the tokens read from right to left; padding stays in place."""
+    return torch.where(position < lengths[:, None], lengths[:, None] - 1 - position, position)
+
 
 def reversed_within(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Reverses each row of (batch, tokens, d) within its own length; padding stays in place."""
-    position = torch.arange(x.shape[1], device=x.device)[None]  # (1, tokens)
-    mirror = torch.where(position < lengths[:, None], lengths[:, None] - 1 - position, position)  # (batch, tokens)
-    return x.gather(1, mirror[..., None].expand_as(x))
+    position = mirror(torch.arange(x.shape[1], device=x.device)[None], lengths)
+    return x.gather(1, position[..., None].expand_as(x))
 
 
 def run(network: Readable, items: Sequence[Item]) -> States:

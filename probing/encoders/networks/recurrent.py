@@ -9,13 +9,16 @@ Conneau et al.'s BiLSTM-last and BiLSTM-max are one layer with `reads=both` unde
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import nn
 
+from probing.encoders.interventions import Place
 from probing.encoders.networks.architecture import Architecture
+from probing.encoders.networks.network import Stack, Turn
 from probing.errors import EncoderError
 
 STATES = ("hidden", "cell", "input", "forget", "output", "candidate")
@@ -44,11 +47,22 @@ class LSTM(Architecture):
     def state_width(self) -> int:
         return self.hidden
 
-    def stack(self) -> nn.Module:
+    def place_of(self, layer: int, state: str | None) -> Place:
+        """The LSTM of a layer, 1, 2, …, and which of its states an intervention changes (0: the embeddings)."""
+        number, kind = divmod(layer - 1, len(self.states))
+        own = "hidden" if layer == 0 else self.states[kind]
+        if (state or own) not in ("hidden", "cell") or (layer == 0 and state == "cell"):
+            raise EncoderError(
+                f"an intervention at layer {layer}, {self.layer_names[layer]}{' on its cell' * (state == 'cell')}: only hidden states "
+                "and cells of an LSTM can be changed; name a layer of an LSTM, and state=hidden or cell"
+            )
+        return number + 1, state or own
+
+    def stack(self) -> Stack:
         return LSTMStack(self.embedding_dim, self.hidden, self.layers, self.dropout, tuple(self.states))
 
 
-class LSTMStack(nn.Module):
+class LSTMStack(Stack):
     """LSTM layers of one direction; gives a list of (batch, tokens, hidden), for each layer its `states` in their order."""
 
     def __init__(self, width: int, hidden: int, layers: int, dropout: float, states: tuple[str, ...]):
@@ -64,7 +78,14 @@ class LSTMStack(nn.Module):
             assert isinstance(layer, nn.LSTM)
             below = self.dropout(x) if k else x
             x, _ = layer(below)
-            named = {"hidden": x} if self.states == ("hidden",) else inner_states(layer, below, x)
+            turn = self.turn if self.turn and self.turn.change.has((k + 1, "hidden"), (k + 1, "cell")) else None
+            named = {"hidden": x} if self.states == ("hidden",) and turn is None else inner_states(layer, below, x)
+            if turn is not None:
+                where = turn.where(x, lengths)
+                named = changed_states(layer, below, named, lambda name, s, at, k=k: turn.apply((k + 1, name), s, at), where)
+                x = named["hidden"]
+                turn.read((k + 1, "hidden"), x, where)
+                turn.read((k + 1, "cell"), named["cell"], where)
             states += [named[name] for name in self.states]
         return states
 
@@ -72,11 +93,49 @@ class LSTMStack(nn.Module):
 def inner_states(layer: nn.LSTM, x: torch.Tensor, hidden: torch.Tensor) -> dict[str, torch.Tensor]:
     """All of `STATES` of one layer from its input (batch, tokens, d) and its hidden states (batch, tokens, hidden)."""
     before = torch.cat([torch.zeros_like(hidden[:, :1]), hidden[:, :-1]], 1)  # h_{t-1}
-    [[of_x, of_state, bias_x, bias_state]] = layer.all_weights
-    packed = x @ of_x.T + bias_x + before @ of_state.T + bias_state
-    i, f, g, o = packed.chunk(4, -1)  # torch's order
-    i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+    i, f, g, o = gates(layer, x, before)
     cells = [i[:, 0] * g[:, 0]]
     for t in range(1, x.shape[1]):
         cells.append(f[:, t] * cells[-1] + i[:, t] * g[:, t])
     return {"hidden": hidden, "cell": torch.stack(cells, 1), "input": i, "forget": f, "output": o, "candidate": g}
+
+
+def gates(layer: nn.LSTM, x: torch.Tensor, before: torch.Tensor) -> list[torch.Tensor]:
+    """Input, forget, candidate and output from the input (…, d) and the hidden states of the tokens before (…, hidden)."""
+    [[of_x, of_state, bias_x, bias_state]] = layer.all_weights
+    i, f, g, o = (x @ of_x.T + bias_x + before @ of_state.T + bias_state).chunk(4, -1)  # torch's order
+    return [i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()]
+
+
+def changed_states(
+    layer: nn.LSTM,
+    x: torch.Tensor,
+    plain: dict[str, torch.Tensor],
+    apply: Callable[[str, torch.Tensor, torch.Tensor], torch.Tensor],
+    where: torch.Tensor,
+) -> dict[str, torch.Tensor]:
+    """The states of a layer whose hidden states and cells are changed token by token, so that later tokens read the changed ones.
+
+    Until its first changed token a sentence keeps its `plain` states, bit by bit, and where nothing changes no step is run.
+    `apply(name, states, where)` changes states (batch, n, hidden) of tokens at the positions `where` (batch, n).
+    """
+    moved = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)  # (batch, tokens)
+    for name in ("hidden", "cell"):
+        moved |= (apply(name, plain[name], where) != plain[name]).any(-1)
+    if not moved.any():
+        return plain
+    since = moved.int().cumsum(1) > 0
+    names = ("input", "forget", "candidate", "output")
+    steps: list[dict[str, torch.Tensor]] = []
+    h = c = torch.zeros_like(plain["hidden"][:, 0])
+    for t in range(x.shape[1]):
+        now, at = {name: states[:, t] for name, states in plain.items()}, where[:, t : t + 1]
+        stepped = since[:, t - 1, None] if t else torch.zeros_like(since[:, :1])  # (batch, 1): a token before was changed
+        if bool(stepped.any()):
+            now |= {name: torch.where(stepped, s, now[name]) for name, s in zip(names, gates(layer, x[:, t], h), strict=True)}
+        candidate = torch.where(stepped, now["forget"] * c + now["input"] * now["candidate"], now["cell"])
+        c = apply("cell", candidate[:, None], at)[:, 0]
+        read = stepped | (c != candidate).any(-1, keepdim=True)  # h follows from c
+        h = apply("hidden", torch.where(read, now["output"] * c.tanh(), now["hidden"])[:, None], at)[:, 0]
+        steps.append(now | {"hidden": h, "cell": c})
+    return {name: torch.stack([step[name] for step in steps], 1) for name in plain}

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from probing.encoders.networks.architecture import Architecture
+from probing.encoders.networks.network import Stack
 from probing.errors import EncoderError
 
 
@@ -47,11 +48,11 @@ class Transformer(Architecture):
     def state_width(self) -> int:
         return self.embedding_dim
 
-    def stack(self) -> nn.Module:
+    def stack(self) -> Stack:
         return TransformerStack(self.embedding_dim, self.layers, self.heads, self.feedforward, self.reads != "all", self.dropout)
 
 
-class TransformerStack(nn.Module):
+class TransformerStack(Stack):
     """Transformer blocks; gives a list of (batch, tokens, width)."""
 
     def __init__(self, width: int, layers: int, heads: int, feedforward: int, causal: bool, dropout: float):
@@ -68,10 +69,11 @@ class TransformerStack(nn.Module):
         padding = torch.arange(n, device=x.device)[None] >= lengths[:, None]  # (batch, tokens), True on padding
         ahead = torch.ones(n, n, dtype=torch.bool, device=x.device).triu(1) if self.causal else None
         states = []
-        for block in self.blocks:
+        for layer, block in enumerate(self.blocks, start=1):
             h = block(h, src_mask=ahead, src_key_padding_mask=padding)
+            h = self.changed(layer, h if layer < len(self.blocks) else self.norm(h), lengths)
             states.append(h)
-        return [*states[:-1], self.norm(h)]
+        return states
 
 
 def positions(n: int, width: int, device: torch.device) -> torch.Tensor:
