@@ -52,7 +52,8 @@ class Intervention:
         positions: None for all; or for each row of the batch the positions of its tokens, as in `encoder.word_ids` and `States`: a
             list, or one number. A given tensor has its positions in the order of this list, filled up to the longest row.
         units: None for all, or their numbers.
-        state: None for the one that the layer is; or hidden or cell, of the LSTM that the layer belongs to.
+        state: None for the one that the layer is; or hidden or cell, of the LSTM that the layer belongs to. Both are changed after
+            the step of their token: a changed cell is what the next token reads.
     """
 
     layer: int
@@ -126,7 +127,9 @@ class Change:
         """Forgets what was read in a pass before."""
         self._pieces.clear()
 
-    def __call__(self, place: Place, x: torch.Tensor, where: torch.Tensor, first: int = 0, total: int | None = None) -> torch.Tensor:
+    def __call__(
+        self, place: Place, x: torch.Tensor, where: torch.Tensor, first: int = 0, total: int | None = None
+    ) -> torch.Tensor:
         """The changed states of a place, which `states` then gives (`apply`)."""
         if place not in self._places:
             return x
@@ -159,7 +162,9 @@ class Change:
         """The states (rows, tokens, width) of a layer that an intervention names, after the change, in the last pass."""
         place = self.place(layer, state)
         if not (pieces := self._pieces.get(place)):
-            raise EncoderError(f"no states of layer {layer} were read: name it in an intervention, and run the network in the context")
+            raise EncoderError(
+                f"no states of layer {layer} were read: name it in an intervention, and run the network in the context"
+            )
         n = 1 + max(max(rows) for rows, *_ in pieces)
         tokens = 1 + max(int(where.max()) for _, where, *_ in pieces)
         width = max(first + x.shape[2] for *_, first, x in pieces)
@@ -194,7 +199,9 @@ class _Prepared:
             try:
                 self.tensor = torch.as_tensor(value, dtype=torch.get_default_dtype() if isinstance(value, int | float) else None)
             except (TypeError, ValueError, RuntimeError):
-                raise EncoderError(f"{self.name}: value is a {type(value).__name__}, no number, tensor, projection or function") from None
+                raise EncoderError(
+                    f"{self.name}: value is a {type(value).__name__}, no number, tensor, projection or function"
+                ) from None
             if self.tensor.ndim not in (0, 1, 3):
                 shape = tuple(self.tensor.shape)
                 raise EncoderError(f"{self.name}: value has the shape {shape}; allowed are (units,) and (rows, positions, units)")
@@ -210,9 +217,7 @@ class _Prepared:
             raise EncoderError(f"{self.name}: {what} count from 0; {min(numbers)} is below")
         return numbers
 
-    def apply(
-        self, x: torch.Tensor, where: torch.Tensor, rows: Sequence[int] | None, span: range, total: int
-    ) -> torch.Tensor:
+    def apply(self, x: torch.Tensor, where: torch.Tensor, rows: Sequence[int] | None, span: range, total: int) -> torch.Tensor:
         """The changed states (rows, n, width); `span`: the numbers of their units, of `total`."""
         if self.units and max(self.units) >= total:
             raise EncoderError(f"{self.name}: unit {max(self.units)}, but there are {total} (0 to {total - 1})")

@@ -157,7 +157,7 @@ class Laws:
         for at in range(self.tokens):
             by = [Intervention(layer, x[:, [at]], [at], state=state) for (layer, state), x in read.items()]
             changed = self.states(self.base, by=by)
-            for layer in self.recurrent:
+            for layer in self._hidden()[1:]:
                 back = self._reads_back(layer)
                 forward = ~back
                 before, after = slice(0, at), slice(at, None)
@@ -204,7 +204,9 @@ class Laws:
     def _hidden(self) -> list[int]:
         """The layers that are embeddings, outputs of blocks, or hidden states: not cells and gates."""
         names = self.encoder.layer_names
-        return [k for k in self.layers if not any(f" {kind}" in names[k] for kind in ("cell", "input", "forget", "output", "candidate"))]
+        return [
+            k for k in self.layers if not any(f" {kind}" in names[k] for kind in ("cell", "input", "forget", "output", "candidate"))
+        ]
 
     def _recurrent_layers(self) -> range:
         return range(1, len(self.layers)) if self.recurrent else range(0)

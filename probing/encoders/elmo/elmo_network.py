@@ -149,14 +149,13 @@ class ELMoNetwork(torch.nn.Module):
         for t, gate in enumerate(gates):
             i, j, f, o = torch.addmm(gate, h, of_state).chunk(4, 1)
             m = _clipped(torch.sigmoid(f) * m + torch.sigmoid(i) * torch.tanh(j), options.cell_clip)
-            if turns:
-                m = turns["cell"].apply((layer + 1, "cell"), m[:, None], where[:, t : t + 1])[:, 0]
             h = _clipped((torch.sigmoid(o) * torch.tanh(m)) @ projection, options.proj_clip)
             if turns:  # the state that is read holds the skip connection, the one that the next step reads does not
                 state = h + x[t] if skips else h
                 changed = turns["hidden"].apply((layer + 1, "hidden"), state[:, None], where[:, t : t + 1])[:, 0]
                 h = torch.where(changed == state, h, changed - x[t] if skips else changed)
                 states.append(changed)
+                m = turns["cell"].apply((layer + 1, "cell"), m[:, None], where[:, t : t + 1])[:, 0]
             outputs.append(h)
             cells.append(m)
         out = torch.stack(outputs)  # (tokens, batch, p)

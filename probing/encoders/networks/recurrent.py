@@ -116,7 +116,8 @@ def changed_states(
 ) -> dict[str, torch.Tensor]:
     """The states of a layer whose hidden states and cells are changed token by token, so that later tokens read the changed ones.
 
-    Until its first changed token a sentence keeps its `plain` states, bit by bit, and where nothing changes no step is run.
+    Both are changed after the step of their token, so that a changed cell is what the next token reads. Until its first changed
+    token a sentence keeps its `plain` states, bit by bit, and where nothing changes no step is run.
     `apply(name, states, where)` changes states (batch, n, hidden) of tokens at the positions `where` (batch, n).
     """
     moved = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)  # (batch, tokens)
@@ -133,9 +134,8 @@ def changed_states(
         stepped = since[:, t - 1, None] if t else torch.zeros_like(since[:, :1])  # (batch, 1): a token before was changed
         if bool(stepped.any()):
             now |= {name: torch.where(stepped, s, now[name]) for name, s in zip(names, gates(layer, x[:, t], h), strict=True)}
-        candidate = torch.where(stepped, now["forget"] * c + now["input"] * now["candidate"], now["cell"])
-        c = apply("cell", candidate[:, None], at)[:, 0]
-        read = stepped | (c != candidate).any(-1, keepdim=True)  # h follows from c
-        h = apply("hidden", torch.where(read, now["output"] * c.tanh(), now["hidden"])[:, None], at)[:, 0]
+        c = torch.where(stepped, now["forget"] * c + now["input"] * now["candidate"], now["cell"])
+        h = torch.where(stepped, now["output"] * c.tanh(), now["hidden"])
+        h, c = (apply(name, state[:, None], at)[:, 0] for name, state in (("hidden", h), ("cell", c)))
         steps.append(now | {"hidden": h, "cell": c})
     return {name: torch.stack([step[name] for step in steps], 1) for name in plain}
