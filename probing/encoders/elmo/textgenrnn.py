@@ -132,11 +132,34 @@ class TextgenrnnEncoder(Named):
             arrays |= _lstm_weights(stored, k, inputs, path)
             inputs = arrays[f"recurrent {k}"].shape[1]
             joined, k = joined + inputs, k + 1
-        return arrays | {"attention": weight(stored, "attention/attention/attention_W:0", (joined, 1), path)}
+        arrays["attention"] = weight(stored, "attention/attention/attention_W:0", (joined, 1), path)
+        if "output/output/kernel:0" in stored:  # the softmax over characters, which no state depends on
+            arrays["output"] = weight(stored, "output/output/kernel:0", (joined, len(self.ids) + 1), path)
+            arrays["output bias"] = weight(stored, "output/output/bias:0", (len(self.ids) + 1,), path)
+        return arrays
 
     @property
     def _lstms(self) -> range:
         return range(1, 1 + sum(name.startswith("bias") for name in self._arrays))
+
+    @property
+    def softmax(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights (width, ids) and bias (ids,) with which the model predicts the next character; EncoderError without them."""
+        if "output" not in self._arrays:
+            raise EncoderError(f"{self.weights} holds no output layer, so no character can be predicted")
+        names, device = ("output", "output bias"), self._network[0].device
+        if not self.random_weights:
+            weights, bias = (torch.tensor(self._arrays[name]).to(device) for name in names)
+            return weights, bias
+        generator = torch.Generator().manual_seed(self.init_seed)
+        return _drawn("input", self._arrays["output"].shape, generator).to(device), torch.zeros(len(self.ids) + 1, device=device)
+
+    @property
+    def at_start(self) -> torch.Tensor:
+        """The last layer's state of the window that holds the start mark alone: (1, width)."""
+        window = torch.tensor([[0] * (self.window - 1) + [self.ids[START]]], device=self._network[0].device)
+        with torch.inference_mode():
+            return self._read(window)[-1]
 
     @cached_property
     def _network(self) -> tuple[torch.Tensor, list[torch.nn.LSTM], torch.Tensor]:

@@ -38,6 +38,9 @@ from probing.log import info
 _TOLERANCE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.05}
 """Largest difference of equal states between two batches, as a share of the layer's largest entry; rounding stays below."""
 
+TYPES_AS_WORDS = ("gpt2", "openai-gpt", "ctrl", "gptj", "codegen", "xlm", "flaubert")
+"""Families without a matrix for token types: a type would add the vector of the word with its number to every token."""
+
 
 @dataclass(repr=False)
 class HuggingFaceEncoder(ModelFiles):
@@ -55,9 +58,10 @@ class HuggingFaceEncoder(ModelFiles):
 
     @property
     def _template(self) -> dict[str, Any]:
-        """The text of the chat template, for the key."""
+        """The text of the chat template, for the key, and that token types are not given to a model that reads them as words."""
         if not self.chat:
-            return {}
+            types = self.config.model_type in TYPES_AS_WORDS and "token_type_ids" in self.tokenizer.model_input_names
+            return {"token_types": "not given"} if types else {}
         frame = self._frame
         assert frame is not None
         return {"chat": {"before": frame.before, "after": frame.after}}
@@ -135,7 +139,8 @@ class HuggingFaceEncoder(ModelFiles):
 
     @cached_property
     def _tokens(self) -> Tokens:
-        tokens = Tokens(self.name, self.folder, lambda: self._text.input_names, self.chat, self.trust_remote_code)
+        absent = {"token_type_ids"} if self.config.model_type in TYPES_AS_WORDS else set()
+        tokens = Tokens(self.name, self.folder, lambda: self._text.input_names - absent, self.chat, self.trust_remote_code)
         self._tell_unused()
         return tokens
 
@@ -277,6 +282,14 @@ class HuggingFaceEncoder(ModelFiles):
     def together(self, items: Sequence[Item]) -> States:
         """`forward` of items of one length in one batch, for masks that were set for these rows."""
         return self._text.forward(items)
+
+    def logits(self, whole: Any, items: Sequence[Item]) -> torch.Tensor:
+        """What `whole`, a model with a head whose base is this encoder's `model`, predicts: (batch, tokens, vocabulary)."""
+        return self._text.logits(whole, items)
+
+    def pretokens(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """For each token the word of the tokenizer's own pre-tokenizer; EncoderError for a tokenizer without them."""
+        return self._tokens.pretokens(texts, self.limit)
 
     def pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
         """The poolings of `forward`, without holding the states of all layers; the vectors are on the CPU."""

@@ -128,6 +128,12 @@ class TextModel:
         own = {} if self.head is None else {"sentence": [self.head(layer, mask) for layer in layers]}
         return States(layers, self._counted(inputs["input_ids"], mask), vectors=own)
 
+    def logits(self, whole: Any, items: Sequence[Item]) -> torch.Tensor:
+        """What a model with a head on top of this one predicts for a batch, (batch, tokens, vocabulary)."""
+        inputs, mask = self.inputs(items)
+        logits: torch.Tensor = self._run(inputs, mask, whole).logits
+        return logits
+
     def pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
         """Vectors of all layers, pooled as soon as their states exist; on the CPU."""
         if not self._hooks_work or self.layers.sites is None:

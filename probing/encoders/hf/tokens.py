@@ -36,7 +36,7 @@ _LONGEST = 64
 """Most tokens of a sentence on which a model is inspected."""
 _ENOUGH, _NEARLY_ALL = 20, 0.95
 """A tokenizer is refused if more than this share, of at least so many tokens or texts, is unknown or alike."""
-_OF_FILE = {"input_ids": "ids", "token_type_ids": "type_ids", "offset_mapping": "offsets"}
+_OF_FILE = {"input_ids": "ids", "token_type_ids": "type_ids", "offset_mapping": "offsets", "word_ids": "word_ids"}
 """The names of a model's inputs in the library `tokenizers`."""
 
 
@@ -87,6 +87,20 @@ class Tokens:
         if not self.tokenizer.is_fast and self._file is None:
             raise EncoderError(f"{self.name}: tokens cannot be aligned with words: its tokenizer gives no character offsets")
         return self._encoded(texts, length, ("offset_mapping",))["offset_mapping"]
+
+    def pretokens(self, texts: Sequence[str], length: int | None) -> list[list[int | None]]:
+        """For each token the word that the tokenizer cut the text into before its pieces; None for special tokens."""
+        if self._file is None and not self.tokenizer.is_fast:
+            raise EncoderError(
+                f"{self.name}: its tokenizer gives no word of a piece (a slow tokenizer): take masking=original, or a model with a "
+                "tokenizer.json"
+            )
+        if self._file is None:
+            with foreign(f"{self.name}: its tokenizer"):
+                how: dict[str, Any] = {"truncation": True, "max_length": length} if length else {}
+                encoded = self.tokenizer(list(texts), verbose=False, add_special_tokens=self._special, **how)
+                return [encoded.word_ids(row) for row in range(len(texts))]
+        return self._encoded(texts, length, ("offset_mapping", "word_ids"))["word_ids"]
 
     @cached_property
     def added(self) -> int:

@@ -89,6 +89,14 @@ class TrainedVocabulary:
     def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
         return [words_of_spans(text, encoding.offsets) for text, encoding in zip(texts, self._encoded(texts), strict=True)]
 
+    def pretokens(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """For each token the word that the text is cut into before subwords; None for the marks at a sentence's ends."""
+        return [encoding.word_ids for encoding in self._encoded(texts)]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The tokens as they are printed."""
+        return [str(self._tokenizer.id_to_token(number)) for number in ids]
+
     def _encoded(self, texts: Sequence[str]) -> list[Any]:
         return self._tokenizer.encode_batch([_MARKS.sub("‹", text) for text in texts])
 

@@ -1,0 +1,1 @@
+"""What a language model prefers: scores of sentences, minimal pairs, and the floors beside them."""

@@ -1,0 +1,100 @@
+"""What every language model has, whatever its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from probing.encoders.base import Encoder, Item, fingerprint
+from probing.encoders.hf.tokens import numbers, with_token
+from probing.errors import EncoderError
+
+VERSION = 1
+"""Raise when the same weights would give other log-probabilities."""
+
+
+class LanguageModel:
+    """A language model on an encoder.
+
+    Attributes:
+        kind: causal or masked.
+        direction: forward, backward, or all (masked).
+        begin, end, mask, unknown: ids of these marks; None where the model has none.
+        special: ids that are never scored, but `end` on demand.
+        starts: whether the first position has a log-probability although no mark stands before it.
+        limit: most tokens of an item; None: no bound.
+    """
+
+    kind: str = "causal"
+    direction: str = "forward"
+    begin: int | None = None
+    end: int | None = None
+    mask: int | None = None
+    unknown: int | None = None
+    special: frozenset[int] = frozenset()
+    starts: bool = False
+    limit: int | None = None
+
+    def __init__(self, encoder: Any):
+        self.encoder = encoder
+
+    @property
+    def name(self) -> str:
+        return str(self.encoder.name)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Everything that determines the log-probabilities, as plain JSON."""
+        return {"encoder": fingerprint(self.encoder), "head": self.head_sha256, "direction": self.direction, "version": VERSION}
+
+    @property
+    def head_sha256(self) -> str | None:
+        """Hash of the head's weights where the encoder's fingerprint does not cover them."""
+        return None
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
+        """The encoder's items of the texts, and the number of those that were cut."""
+        return self.encoder.tokenize(texts)
+
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """For each token the index of its word in `text.split()`; None for marks."""
+        return self.encoder.word_ids(texts)
+
+    def pretokens(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """For each token the word of the tokenizer; by default that of `text.split()`."""
+        return self.word_ids(texts)
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """For each token the id that is predicted at its position."""
+        return [list(numbers(item)) for item in self.tokenize(texts)[0]]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The predicted ids as they are printed."""
+        raise NotImplementedError
+
+    def with_token(self, item: Item, places: Sequence[int], token: int) -> Item:
+        """The item with another token at the places."""
+        for place in places:
+            item = with_token(item, place, token)
+        return item
+
+    def log_probabilities(self, items: Sequence[Item]) -> list[torch.Tensor]:
+        """One forward pass: of each item (tokens, vocabulary), row t: log p of what stands at t; NaN where nothing predicts it."""
+        raise NotImplementedError
+
+    def chosen(self, items: Sequence[Item], targets: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """For each item (tokens,), log p of the targets alone; NaN where nothing predicts them."""
+        rows = zip(self.log_probabilities(items), targets, strict=True)
+        return [row.gather(1, torch.tensor([list(ids)], device=row.device).T)[:, 0] for row, ids in rows]
+
+    def release(self) -> None:
+        self.encoder.release()
+
+
+def no_head(encoder: Encoder) -> EncoderError:
+    return EncoderError(
+        f"{encoder.name} has no language-model head: behaviour needs encoder=checkpoint of probing train objective=lm, encoder=hf "
+        "with a causal or masked head, or encoder=textgenrnn"
+    )

@@ -1,0 +1,67 @@
+"""Models of `transformers` with a causal or masked head as language models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from probing.behaviour.base import LanguageModel
+from probing.encoders.base import Item
+from probing.encoders.hf.huggingface import HuggingFaceEncoder
+from probing.errors import EncoderError
+
+
+class TransformersModel(LanguageModel):
+    """A model of `transformers` with a causal or masked head."""
+
+    def __init__(self, encoder: HuggingFaceEncoder, kind: str, whole: Any):
+        super().__init__(encoder)
+        self.kind, self.whole = kind, whole
+        self.direction = "forward" if kind == "causal" else "all"
+        tokenizer, config = encoder.tokenizer, encoder.config
+        self.unknown, self.special, self.limit = tokenizer.unk_token_id, encoder._tokens.special, encoder.limit
+        self.begin = _first(tokenizer.bos_token_id, getattr(config, "bos_token_id", None), tokenizer.cls_token_id)
+        self.end = _first(tokenizer.eos_token_id, getattr(config, "eos_token_id", None), tokenizer.sep_token_id)
+        self.mask = tokenizer.mask_token_id if kind == "masked" else None
+        if kind == "masked" and self.mask is None:
+            raise EncoderError(f"{encoder.name}: its tokenizer has no mask token, so no word can be hidden")
+        self.special |= frozenset(token for token in (self.begin, self.end) if token is not None)
+
+    @property
+    def head_sha256(self) -> str | None:
+        if getattr(self.encoder, "loaded", None) is None:
+            return None  # the fingerprint covers the files
+        digest = hashlib.sha256()
+        for name, value in sorted(self.whole.state_dict().items()):
+            if not name.startswith(f"{self.whole.base_model_prefix}."):
+                digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
+        return digest.hexdigest()
+
+    def pretokens(self, texts: Sequence[str]) -> list[list[int | None]]:
+        return self.encoder.pretokens(texts)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return list(self.encoder.tokenizer.convert_ids_to_tokens(list(ids)))
+
+    def log_probabilities(self, items: Sequence[Item]) -> list[torch.Tensor]:
+        logits = self.encoder.logits(self.whole, items).float()
+        with torch.inference_mode():
+            rows = logits.log_softmax(-1)
+            if self.kind == "causal":
+                rows = torch.cat([torch.full_like(rows[:, :1], torch.nan), rows[:, :-1]], 1)
+        return [row[: len(item)] for row, item in zip(rows, items, strict=True)]
+
+    def release(self) -> None:
+        self.whole = None
+        super().release()
+
+
+def _first(*ids: int | list[int] | None) -> int | None:
+    """The first id that there is; some configs hold several of a kind."""
+    for given in ids:
+        if given is not None:
+            return given[0] if isinstance(given, list) else given
+    return None
