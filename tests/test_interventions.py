@@ -81,9 +81,11 @@ def later_tokens_read_the_old_state(monkeypatch):
 
 def cells_are_left_out(monkeypatch):
     plain = recurrent.changed_states
-    monkeypatch.setattr(
-        recurrent, "changed_states", lambda layer, x, s, apply, where: plain(layer, x, s, lambda n, *a: apply(n, *a) if n == "hidden" else a[0], where)
-    )  # fmt: skip
+
+    def without(layer, x, states, apply, where):
+        return plain(layer, x, states, lambda name, s, at: apply(name, s, at) if name == "hidden" else s, where)
+
+    monkeypatch.setattr(recurrent, "changed_states", without)
 
 
 def back_is_not_mirrored(monkeypatch):
@@ -252,10 +254,6 @@ def test_patching_of_transformers_is_that_of_the_reference(kind, folder, oracle,
     top = (whole.lm_head if kind == "causal" else whole.cls).requires_grad_(False).eval()
     ids = [[2, 10, noun, 16, 10, 14] + ([] if kind == "causal" else [4, 32, 5, 3]) for noun in (13, 12)]
     read, words, of = (5 if kind == "causal" else 6), (19, 18), oracle[kind]
-
-    def metric(item, *by):
-        with intervened(encoder, by):
-            return difference(top(encoder.forward([item]).layers[-1].clone())[0, read], words)
 
     base, source = (torch.tensor([row]) for row in ids)
     layers = range(3)

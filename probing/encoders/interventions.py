@@ -231,7 +231,7 @@ class _Prepared:
         if self.kind == "map":
             if len(units) < (total if self.units is None else len(self.units)):
                 raise EncoderError(
-                    f"{self.name}: its two directions run apart, so a projection or a function cannot see both; give the units of one"
+                    f"{self.name}: its two directions run apart, so a projection or a function cannot see both; name units of one"
                 )
             value = self.map(before)
             if not isinstance(value, torch.Tensor) or value.shape != before.shape:

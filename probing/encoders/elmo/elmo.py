@@ -32,7 +32,7 @@ from typing import Any
 import torch
 
 from probing.encoders.base import Item, Named, States, check_device, name_in_tables, resolve_device
-from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, check_file, lstm_name, read_options
+from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, check_file, read_options
 from probing.encoders.elmo.elmo_network import ELMoNetwork, Memory, place_of
 from probing.encoders.interventions import Change, Place
 from probing.encoders.pooling import TOKEN_POOLINGS

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import torch
 
 from probing.encoders.base import Item
-from probing.encoders.elmo.elmo_network import ELMoNetwork, place_of
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, library
+from probing.encoders.elmo.elmo_network import ELMoNetwork, place_of
 from probing.encoders.interventions import Change, Place
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable

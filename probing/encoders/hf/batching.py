@@ -39,21 +39,20 @@ class BatchRunner:
     def __init__(self, name: str, batching: str, tolerance: float, width: int = 0, padding: int = 0):
         self.name, self.batching, self.tolerance, self.width, self.padding = name, batching, tolerance, width, padding
         self.checked_large = False
+        self.within: Callable[[Sequence[int], Sequence[Item], Callable[[Sequence[Item]], Any]], Any] | None = None
+        """Runs rows of the items that share a batch, and knows which rows they are; then nothing is checked."""
 
     def run(self, items: Sequence[Item], run: Callable[[Sequence[Item]], T]) -> T:
         """The result of `run`, on the items together or on parts of them."""
         groups = self._groups([len(item) for item in items])
+        if self.within is not None:
+            return _in_order(groups, [self.within(rows, [items[i] for i in rows], run) for rows in groups])
         if len(groups) == 1:
             result = run(items)
             if self._check(items, _layers(result), lambda item: _layers(run([item]))):
                 return result
             groups = self._groups([len(item) for item in items])
         return _in_order(groups, [self.run([items[i] for i in rows], run) for rows in groups])
-
-    def parts(self, items: Sequence[Item], run: Callable[[Sequence[int]], T]) -> T:
-        """The result of `run` on rows of the items that share a batch, for passes that know their rows; nothing is checked."""
-        groups = self._groups([len(item) for item in items])
-        return _in_order(groups, [run(rows) for rows in groups])
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Rows of the sentences that share a batch."""

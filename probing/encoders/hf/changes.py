@@ -6,8 +6,9 @@ first time, its place is tried: with all states of another sentence there, the m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,25 +37,30 @@ class Changed:
         for layer, site in sites.items():
             self._try(layer, site)
         self.stack.enter_context(changed(sites, self.text.module, self._begin, self._at))
-        self.text.changed = self
+        self.batches.within = self._run
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.stack.close()
-        self.text.changed = None
+        self.batches.within = None
 
-    def forward(self, items: Sequence[Item]) -> States:
-        """`forward` of the encoder: rows that share a batch know which rows they are."""
-        self.change.begin()
-
-        def run(rows: Sequence[int]) -> States:
-            self.change.rows = rows
-            return self.text.forward([items[i] for i in rows])
-
+    def _run(self, rows: Sequence[int], items: Sequence[Item], run: Callable[[Sequence[Item]], Any]) -> Any:
+        """One batch of the encoder's `forward` or `pooled`."""
+        if 0 in rows:
+            self.change.begin()
+        self.change.rows = rows
         try:
-            return self.batches.parts(items, run)
+            result = run(items)
         finally:
             self.change.rows = None
+        if not isinstance(result, States):
+            return result
+        layers = list(result.layers)
+        for layer, x in self.states.items():  # the model's own list may be older than the change
+            layers[layer] = x.reshape(layers[layer].shape) if x.ndim == 2 else x[:, : layers[layer].shape[1]]
+        head = self.text.head
+        own = {} if head is None else {"sentence": [head(x, self.text.inputs(items)[1]) for x in layers]}
+        return replace(result, layers=layers, vectors=own)
 
     def _begin(self) -> None:
         self.states.clear()
@@ -93,3 +99,12 @@ class Changed:
                 f"{self.name}: layer {layer} cannot be changed: with all of another sentence's states there, the layers above it "
                 "are not that sentence's, so they read more than this layer"
             )
+
+
+class Changeable:
+    """The method of an encoder of transformers for `probing.encoders.interventions.intervened`."""
+
+    @contextmanager
+    def changed_by(self: Any, change: Change) -> Iterator[None]:
+        with Changed(self.name, self._text, self._batches, change):
+            yield

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -112,7 +113,7 @@ def changed(
     def replaced(module: nn.Module, value: Any, enters: bool) -> Any:
         for layer, site in sites.items():
             if (site.module, site.call, site.enters) == (module, calls[module], enters):
-                value = _with_part(value, site.part, lambda state, layer=layer: _in_shape(state, shape, layer, change))
+                value = _with_part(value, site.part, partial(_in_shape, shape, layer, change))
         return value
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
@@ -135,7 +136,9 @@ def changed(
             handle.remove()
 
 
-def _in_shape(state: torch.Tensor, shape: Sequence[int], layer: int, change: Callable[[int, torch.Tensor], torch.Tensor]) -> Any:
+def _in_shape(
+    shape: Sequence[int], layer: int, change: Callable[[int, torch.Tensor], torch.Tensor], state: torch.Tensor
+) -> torch.Tensor:
     if state.ndim == 3:
         return change(layer, state)
     return change(layer, state.reshape(*shape, -1)).reshape(state.shape)

@@ -12,8 +12,7 @@ attentions and heads as layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,13 +23,12 @@ import torch
 from probing.encoders.base import TOKEN_BUDGET, Item, Pooled, States, resolve_device
 from probing.encoders.hf.adapter import quantized
 from probing.encoders.hf.batching import LARGE, BatchRunner
-from probing.encoders.hf.changes import Changed
+from probing.encoders.hf.changes import Changeable
 from probing.encoders.hf.files import Inspection, ModelFiles
 from probing.encoders.hf.frame import Frame, FramedTokens, default_prompt
 from probing.encoders.hf.loading import load_model
 from probing.encoders.hf.textmodel import TextModel
 from probing.encoders.hf.tokens import Tokens
-from probing.encoders.interventions import Change
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError, ForeignError
 from probing.log import info
@@ -43,7 +41,7 @@ TYPES_AS_WORDS = ("gpt2", "openai-gpt", "ctrl", "gptj", "codegen", "xlm", "flaub
 
 
 @dataclass(repr=False)
-class HuggingFaceEncoder(ModelFiles):
+class HuggingFaceEncoder(Changeable, ModelFiles):
     """The encoder, with the options of `ModelFiles`; nothing is loaded before it is needed."""
 
     def random_twin(self, seed: int) -> HuggingFaceEncoder:
@@ -265,14 +263,7 @@ class HuggingFaceEncoder(ModelFiles):
         return (self._framed or self._tokens).word_ids(texts, self.limit)
 
     def forward(self, items: Sequence[Item]) -> States:
-        changed = self._text.changed
-        return self._batches.run(items, self._text.forward) if changed is None else changed.forward(items)
-
-    @contextmanager
-    def changed_by(self, change: Change) -> Iterator[None]:
-        """Interventions on the network (`probing.encoders.interventions.intervened`)."""
-        with Changed(self.name, self._text, self._batches, change):
-            yield
+        return self._batches.run(items, self._text.forward)
 
     def try_company(self, items: Sequence[Item]) -> None:
         """Checks, once, whether a large batch of one length changes its sentences; to be called before `together`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -19,9 +19,6 @@ from probing.encoders.hf.layers import Layers, find_layers
 from probing.encoders.hf.tokens import Sentence, Tokens, numbers, with_token
 from probing.encoders.pooling import Pooler
 from probing.errors import EncoderError, StatesError, foreign
-
-if TYPE_CHECKING:
-    from probing.encoders.hf.changes import Changed
 
 
 class TextModel:
@@ -37,8 +34,6 @@ class TextModel:
     norm: Callable[[torch.Tensor], torch.Tensor] | None = None
     """The final norm, where it is applied to the states of every layer (`final_norm`)."""
     head: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
-    changed: Changed | None = None
-    """Interventions, within their context."""
 
     def __init__(self, options: ModelFiles, module: torch.nn.Module, tokens: Tokens, device: str, tolerance: float):
         self.name, self.autocast, self.special_tokens = options.name, options.autocast, options.special_tokens
@@ -167,8 +162,6 @@ class TextModel:
         layers = [state[:, : mask.shape[1]] for state in (*first.values(), *states)]  # some models pad inside
         if len(layers) != len(self.layers.names):
             raise StatesError(f"{self.name} returned {len(layers)} layers, {len(self.layers.names)} were expected")
-        for layer, changed in self.changed.states.items() if self.changed else ():  # the model's own list may be older
-            layers[layer] = changed.reshape(*mask.shape, -1) if changed.ndim == 2 else changed[:, : mask.shape[1]]
         if self.norm is None:
             return layers
         with torch.inference_mode():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -53,8 +54,8 @@ class LSTM(Architecture):
         own = "hidden" if layer == 0 else self.states[kind]
         if (state or own) not in ("hidden", "cell") or (layer == 0 and state == "cell"):
             raise EncoderError(
-                f"an intervention at layer {layer}, {self.layer_names[layer]}{' on its cell' * (state == 'cell')}: only hidden states "
-                "and cells of an LSTM can be changed; name a layer of an LSTM, and state=hidden or cell"
+                f"an intervention at layer {layer}, {self.layer_names[layer]}{' on its cell' * (state == 'cell')}: only hidden "
+                "states and cells of an LSTM can be changed; name a layer of an LSTM, and state=hidden or cell"
             )
         return number + 1, state or own
 
@@ -82,12 +83,16 @@ class LSTMStack(Stack):
             named = {"hidden": x} if self.states == ("hidden",) and turn is None else inner_states(layer, below, x)
             if turn is not None:
                 where = turn.where(x, lengths)
-                named = changed_states(layer, below, named, lambda name, s, at, k=k: turn.apply((k + 1, name), s, at), where)
+                named = changed_states(layer, below, named, partial(_apply, turn, k + 1), where)
                 x = named["hidden"]
                 turn.read((k + 1, "hidden"), x, where)
                 turn.read((k + 1, "cell"), named["cell"], where)
             states += [named[name] for name in self.states]
         return states
+
+
+def _apply(turn: Turn, number: int, name: str, states: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    return turn.apply((number, name), states, where)
 
 
 def inner_states(layer: nn.LSTM, x: torch.Tensor, hidden: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -28,7 +28,8 @@ import numpy as np
 import torch
 
 from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, States
-from probing.encoders.elmo.elmo import ELMoEncoder, ELMoNetwork
+from probing.encoders.elmo.elmo import ELMoEncoder
+from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.elmo.elmo_style import ELMoStyle
 from probing.encoders.hf.embeddings import InputEmbeddings
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
