@@ -170,6 +170,11 @@ class CharacterModel(LanguageModel):
         self.special = frozenset({self.end})
         self.limit = encoder.max_length
 
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """Blanks after the last word belong to it."""
+        rows = self.encoder.word_ids(texts)
+        return [[max(0, len(text.split()) - 1) if k is None else k for k in row] for text, row in zip(texts, rows, strict=True)]
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         letters = {number: character for character, number in self.encoder.ids.items()}
         return [letters.get(number, "<unk>") for number in ids]

@@ -7,8 +7,8 @@
     whole_word            all pieces of the word are masked
     global_l2r            the piece and everything after it is masked, but not the mark of the end
 
-Special tokens are never masked and never scored; `end=score` adds the mark of the end of a causal model. With a target, the place of
-a word in `text.split()`, only the pieces of that word are scored. Natural logarithms.
+Special tokens are never masked and never scored; `end=score` adds the mark of the end of a causal model. With a target, the
+place of a word in `text.split()`, only the pieces of that word are scored. Natural logarithms.
 
 What is computed once: sentences with the same tokens, masked inputs that coincide, and the tokens that a sentence shares at its
 beginning with another one under a forward model.
@@ -55,7 +55,7 @@ class Convention:
         """The convention as it applies to a model: what it cannot do is refused, and what says nothing of its kind is the default.
 
         Raises:
-            ConfigError: end=score, and the model has no mark of the end, or is masked; start=none, and it is masked, or always has one.
+            ConfigError: the model has no mark of the end, or always reads one at the beginning, or is masked and has both.
         """
         if model.kind == "masked":
             if self.start == "none" or self.end == "score":
@@ -198,9 +198,7 @@ def _framed(
     if own.end == "score" and not (targets and targets[-1] == model.end and words[-1] is None):
         item, targets = [*item, _like(model.end, item)], [*targets, model.end or 0]
         pretokens, words = [*pretokens, None], [*words, None]
-    scored = [
-        t for t, word in enumerate(words) if targets[t] not in model.special or (word is not None and targets[t] == model.unknown)
-    ]
+    scored = [t for t, word in enumerate(words) if word is not None and targets[t] not in model.special]
     if own.end == "score":
         scored.append(len(item) - 1)
     usable = [t for t in scored if model.predicts(t, len(item))]
@@ -223,11 +221,9 @@ def rows_of(model: LanguageModel, read: Sequence[Tokens | None], convention: Con
         for k, t in enumerate(one.places):
             if t < first:
                 continue
-            item = (
-                one.item
-                if model.kind == "causal"
-                else model.with_token(one.item, hidden(one, t, convention.masking), model.mask or 0)
-            )
+            item = one.item
+            if model.kind == "masked":
+                item = model.with_token(item, hidden(one, t, convention.masking), model.mask or 0)
             row = rows.setdefault(tuple(item), Row(item, [], [], []))
             row.places.append(t)
             row.targets.append(one.targets[t])

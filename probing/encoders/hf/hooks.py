@@ -124,7 +124,7 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 @contextmanager
 def kept(module: nn.Module, places: torch.Tensor) -> Iterator[None]:
-    """While it is open, the module hands on its last state (batch, tokens, dim) at `places` (batch, k) alone, to a head behind it."""
+    """While it is open, the module hands on its last state (batch, tokens, dim) at `places` (batch, k) alone."""
 
     def gather(module: nn.Module, args: Any, output: Any) -> Any:
         state = output.last_hidden_state
