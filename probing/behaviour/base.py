@@ -25,6 +25,8 @@ class LanguageModel:
         special: ids that are never scored, but `end` on demand.
         starts: whether the first position has a log-probability although no mark stands before it.
         limit: most tokens of an item; None: no bound.
+        company: which items may share a batch: padded (any), one length, alone.
+        single: whether its numbers are of single precision.
     """
 
     kind: str = "causal"
@@ -36,6 +38,8 @@ class LanguageModel:
     special: frozenset[int] = frozenset()
     starts: bool = False
     limit: int | None = None
+    company: str = "padded"
+    single: bool = True
 
     def __init__(self, encoder: Any):
         self.encoder = encoder
@@ -84,10 +88,25 @@ class LanguageModel:
         """One forward pass: of each item (tokens, vocabulary), row t: log p of what stands at t; NaN where nothing predicts it."""
         raise NotImplementedError
 
+    def predicts(self, place: int, length: int) -> bool:
+        """Whether something predicts what stands at a place of an item of this length."""
+        return self.kind == "masked" or self.starts or (place > 0 if self.direction == "forward" else place < length - 1)
+
+    def picked(
+        self, items: Sequence[Item], places: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    ) -> list[torch.Tensor]:
+        """For each item (its places,), log p of a target at each place, from one forward pass; NaN where nothing predicts it."""
+        rows = zip(self.log_probabilities(items), places, targets, strict=True)
+        return [row[list(some), list(ids)] for row, some, ids in rows]
+
     def chosen(self, items: Sequence[Item], targets: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """For each item (tokens,), log p of the targets alone; NaN where nothing predicts them."""
-        rows = zip(self.log_probabilities(items), targets, strict=True)
-        return [row.gather(1, torch.tensor([list(ids)], device=row.device).T)[:, 0] for row, ids in rows]
+        """For each item (tokens,), log p of the targets at all places; NaN where nothing predicts them."""
+        places = [[t for t in range(len(item)) if self.predicts(t, len(item))] for item in items]
+        wanted = [[ids[t] for t in some] for ids, some in zip(targets, places, strict=True)]
+        rows = [torch.full((len(item),), torch.nan) for item in items]
+        for row, some, values in zip(rows, places, self.picked(items, places, wanted), strict=True):
+            row[some] = values.float().cpu()
+        return rows
 
     def release(self) -> None:
         self.encoder.release()

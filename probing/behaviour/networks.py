@@ -99,33 +99,31 @@ class NetworkModel(LanguageModel):
             shifted = torch.cat([top[:, 1:], none], 1)
         return shifted[:, network.margin : shifted.shape[1] - network.margin]
 
-    def _usable(self, items: Sequence[Item]) -> list[range]:
-        """Positions that something predicts."""
-        first, last = (0, 0) if self.direction == "all" or self.starts else (1, 0) if self.direction == "forward" else (0, 1)
-        return [range(first, len(item) - last) for item in items]
-
     def log_probabilities(self, items: Sequence[Item]) -> list[torch.Tensor]:
         with torch.inference_mode():
             states, rows = self._predicting(items), []
-            for state, item, usable in zip(states, items, self._usable(items), strict=True):
+            for state, item in zip(states, items, strict=True):
+                usable = [t for t in range(len(item)) if self.predicts(t, len(item))]
                 row = state.new_full((len(item), self.head.n_classes), torch.nan)
-                if len(usable):
-                    row[usable.start : usable.stop] = self.head.log_prob(state[usable.start : usable.stop])
+                if usable:
+                    row[usable] = self.head.log_prob(state[usable])
                 rows.append(row)
         return rows
 
-    def chosen(self, items: Sequence[Item], targets: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """As `LanguageModel.chosen`; the softmax is computed for the clusters of the targets alone."""
+    def picked(
+        self, items: Sequence[Item], places: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    ) -> list[torch.Tensor]:
+        """As `LanguageModel.picked`; the softmax is computed at the places, and for the clusters of the targets alone."""
+        sizes = [len(some) for some in places]
         with torch.inference_mode():
             states = self._predicting(items)
-            usable = self._usable(items)
-            parts = [state[some.start : some.stop] for state, some in zip(states, usable, strict=True)]
-            wanted = [list(ids)[some.start : some.stop] for ids, some in zip(targets, usable, strict=True)]
-            flat = self.head(torch.cat(parts), torch.tensor(sum(wanted, []), device=states.device)).output
-            rows = [states.new_full((len(item),), torch.nan) for item in items]
-            for row, some, values in zip(rows, usable, flat.split([len(some) for some in usable]), strict=True):
-                row[some.start : some.stop] = values
-        return rows
+            row = [k for k, size in enumerate(sizes) for _ in range(size)]
+            flat = states[row, [t for some in places for t in some]]  # (all places, width)
+            ids = torch.tensor([number for some in targets for number in some], device=states.device)
+            values = self.head(flat, ids).output if len(row) else flat.new_zeros(0)
+            usable = [self.predicts(t, len(items[k])) for k, some in enumerate(places) for t in some]
+            values = values.masked_fill(~torch.tensor(usable, dtype=torch.bool, device=values.device), torch.nan)
+        return list(values.split(sizes))
 
 
 class Softmax(nn.Linear):
@@ -171,6 +169,11 @@ class CharacterModel(LanguageModel):
         self.end = encoder.ids[START]
         self.special = frozenset({self.end})
         self.limit = encoder.max_length
+
+    def word_ids(self, texts: Sequence[str]) -> list[list[int | None]]:
+        """Blanks after the last word belong to it."""
+        rows = self.encoder.word_ids(texts)
+        return [[max(0, len(text.split()) - 1) if k is None else k for k in row] for text, row in zip(texts, rows, strict=True)]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         letters = {number: character for character, number in self.encoder.ids.items()}

@@ -54,6 +54,30 @@ class TransformersModel(LanguageModel):
                 rows = torch.cat([torch.full_like(rows[:, :1], torch.nan), rows[:, :-1]], 1)
         return [row[: len(item)] for row, item in zip(rows, items, strict=True)]
 
+    @property
+    def company(self) -> str:  # type: ignore[override]
+        return str(self.encoder.company)
+
+    def picked(
+        self, items: Sequence[Item], places: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    ) -> list[torch.Tensor]:
+        """As `LanguageModel.picked`; the head is applied at the places alone."""
+        shift, width = int(self.kind == "causal"), max(map(len, places))
+        if not width:
+            return [torch.zeros(0) for _ in items]
+        wanted = torch.tensor([[*(max(0, t - shift) for t in some), *[0] * (width - len(some))] for some in places])
+        ids = torch.tensor([[*some, *[0] * (width - len(some))] for some in targets])
+        logits = self.encoder.logits(self.whole, items, wanted).float()  # (batch, width, vocabulary)
+        with torch.inference_mode():
+            rows = logits.log_softmax(-1).gather(2, ids.to(logits.device)[..., None])[..., 0]
+        results = [row[: len(some)] for row, some in zip(rows, places, strict=True)]
+        if shift:
+            results = [
+                row.masked_fill(torch.tensor([t == 0 for t in some], device=row.device), torch.nan)
+                for row, some in zip(results, places, strict=True)
+            ]
+        return results
+
     def release(self) -> None:
         self.whole = None
         super().release()

@@ -188,3 +188,19 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     if not isinstance(parts, Iterable):
         return []
     return [part for part in parts if isinstance(part, torch.Tensor) and part.is_floating_point()]
+
+
+@contextmanager
+def kept(module: nn.Module, places: torch.Tensor) -> Iterator[None]:
+    """While it is open, the module hands on its last state (batch, tokens, dim) at `places` (batch, k) alone."""
+
+    def gather(module: nn.Module, args: Any, output: Any) -> Any:
+        state = output.last_hidden_state
+        output.last_hidden_state = state.gather(1, places[..., None].expand(-1, -1, state.shape[-1]))
+        return output
+
+    hook = module.register_forward_hook(gather)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -14,7 +14,7 @@ import torch
 from probing.encoders.base import CONTEXTUAL, Item, Pooled, States, pooled_states
 from probing.encoders.hf.batching import close, find_batching
 from probing.encoders.hf.files import ModelFiles
-from probing.encoders.hf.hooks import watched
+from probing.encoders.hf.hooks import kept, watched
 from probing.encoders.hf.layers import Layers, find_layers
 from probing.encoders.hf.tokens import Sentence, Tokens, numbers, with_token
 from probing.encoders.pooling import Pooler
@@ -123,11 +123,14 @@ class TextModel:
         own = {} if self.head is None else {"sentence": [self.head(layer, mask) for layer in layers]}
         return States(layers, self._counted(inputs["input_ids"], mask), vectors=own)
 
-    def logits(self, whole: Any, items: Sequence[Item]) -> torch.Tensor:
-        """What a model with a head on top of this one predicts for a batch, (batch, tokens, vocabulary)."""
+    def logits(self, whole: Any, items: Sequence[Item], places: torch.Tensor | None = None) -> torch.Tensor:
+        """What a model with a head on top of this one predicts, (batch, tokens, vocabulary); at `places` (batch, k) alone."""
         inputs, mask = self.inputs(items)
-        logits: torch.Tensor = self._run(inputs, mask, whole).logits
-        return logits
+        with nullcontext() if places is None or not self._hooks_work else kept(self.module, places.to(self.device)):
+            logits: torch.Tensor = self._run(inputs, mask, whole).logits
+        if places is None or self._hooks_work:
+            return logits
+        return logits.gather(1, places.to(logits.device)[..., None].expand(-1, -1, logits.shape[-1]))
 
     def pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
         """Vectors of all layers, pooled as soon as their states exist; on the CPU."""
