@@ -87,6 +87,17 @@ def intervened(encoder: Encoder, interventions: Sequence[Intervention]) -> Itera
         _ACTIVE.discard(id(encoder))
 
 
+def cell_layers(encoder: Encoder) -> list[int]:
+    """The first layer of each LSTM of an encoder whose cells can be changed; [] for encoders without cells."""
+    layers: dict[Place, int] = {}
+    for layer in range(1, len(encoder.layer_names)):
+        try:
+            layers.setdefault(Change(encoder, ()).place(layer, "cell"), layer)
+        except EncoderError:
+            continue
+    return list(layers.values())
+
+
 class Change:
     """What a list of interventions does to the states of a pass, in their order. `rows`: the rows of the batch that the network has
     at the moment; None: all."""

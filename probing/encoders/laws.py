@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from probing.encoders.base import Encoder, States
-from probing.encoders.interventions import Intervention, Projection, intervened
+from probing.encoders.interventions import Intervention, Projection, cell_layers, intervened
 from probing.errors import EncoderError
 
 TOLERANCE = 1e-4
@@ -45,7 +45,7 @@ class Laws:
         self.place, self.tokens = differ[0], len(self.base)
         self.of_base, self.of_source = self.states(self.base), self.states(self.source)
         self.layers = range(len(encoder.layer_names))
-        self.recurrent = self._cells()
+        self.recurrent = cell_layers(encoder)
 
     def broken(self) -> list[str]:
         """The laws that do not hold, with what broke them."""
@@ -72,18 +72,6 @@ class Laws:
             return self.encoder.forward(list(items))
         with intervened(self.encoder, by):
             return self.encoder.forward(list(items))
-
-    def _cells(self) -> list[int]:
-        """The layers with cells, one for each LSTM."""
-        layers: dict[int, int] = {}
-        for layer in self.layers[1:]:
-            try:
-                with intervened(self.encoder, [Intervention(layer, state="cell"), Intervention(layer, state="hidden")]) as change:
-                    layers.setdefault(change.place(layer, "cell")[0], layer)
-            except EncoderError as error:
-                if "cell" not in str(error):
-                    raise
-        return list(layers.values())
 
     def itself(self) -> str:
         for layer in self.layers:

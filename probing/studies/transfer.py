@@ -16,7 +16,7 @@ import pandas as pd
 
 from probing import config
 from probing.config import listed
-from probing.errors import ConfigError, did_you_mean
+from probing.errors import ConfigError
 from probing.evaluation.directions import MOST_CLASSES
 from probing.evaluation.request import all_floors
 from probing.evaluation.transfer import transfer
@@ -24,11 +24,9 @@ from probing.evaluation.transferred import PAIR, Transfer
 from probing.log import info
 from probing.report.transfer import write
 from probing.studies import Context, require
+from probing.studies.sources import CORPUS, named_source
 
-ALLOWED = (
-    "study.corpora is a mapping from a name to grammar, a folder of task files, or a preset of data with its options, such as "
-    "{reviews: {data: hf, path: FOLDER, name: polarity}}"
-)
+ALLOWED = f"study.corpora is a mapping from a name to {CORPUS}"
 
 
 @dataclass
@@ -73,7 +71,9 @@ class TransferStudy:
             first.name not in self.corpora,
             f"study.corpora names {first.name}, which is the name of data too: choose another (data.name=…)",
         )
-        sources = {first.name: first} | {name: _source(name, given, context.home) for name, given in self.corpora.items()}
+        sources = {first.name: first} | {
+            name: named_source(f"study.corpora: {name}", given, context.home) for name, given in self.corpora.items()
+        }
         probe = self.probe if isinstance(self.probe, str) else config.build(self.probe, "probe")
         table = transfer(
             sources,
@@ -121,21 +121,3 @@ def _floors(table: Transfer) -> pd.DataFrame:
     rows = table.frame[table.frame.role.isin(["floor", "random", "static"])]
     columns = [*PAIR, "role", "encoder", "twin_of", "pooling", "layer", "n_test", "metric", "score", "score_low", "score_high"]
     return rows[[*columns, "status", "error"]].rename(columns={"role": "floor_kind"}).assign(row="floor")
-
-
-def _source(name: str, given: Any, home: Path) -> Any:
-    """The source of a corpus of the command line."""
-    if given == "grammar":
-        given = {"data": "grammar"}
-    if isinstance(given, str):
-        return given
-    if not isinstance(given, Mapping) or not isinstance(given.get("data"), str):
-        raise ConfigError(f"study.corpora: {name}: {given!r} is no corpus; {ALLOWED}")
-    preset = given["data"]
-    if preset not in config.names("data"):
-        near = did_you_mean(preset, config.names("data"))
-        raise ConfigError(f"study.corpora: {name}: unknown data {preset!r}{near} (allowed: {', '.join(config.names('data'))})")
-    options = config.read("data", preset)
-    if str(options.get("root", "")).startswith("${run.dir}"):
-        options["root"] = str(home / preset)
-    return config.build(options | {key: value for key, value in given.items() if key != "data"}, f"study.corpora.{name}")

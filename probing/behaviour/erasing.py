@@ -1,0 +1,260 @@
+"""Does a language model use what a layer encodes? Directions or units of a property are taken out while it runs, and pairs are
+scored.
+
+The directions (`probing.probes.erasure`) or units are fitted at a layer on states of a labelled task, in the model itself. The
+loss of accuracy is compared with that by random directions of the same rank, or random units of the same number: any damage
+costs something. `used`:
+
+    yes         the extra loss over the mean of the controls has a 95 % interval above 0, and no control loses as much
+                (p = (1 + controls that lose at least as much) / (1 + controls) <= 0.05, so 19 controls at least)
+    no          the interval ends below the margin
+    not shown   neither
+
+The interval is over items and controls. A second control takes out another property with as many classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import sem, t
+
+from probing.behaviour.base import LanguageModel
+from probing.behaviour.counting import credits_of
+from probing.behaviour.items import Item
+from probing.behaviour.patching import target_of
+from probing.behaviour.scores import Convention, score, tokens_of
+from probing.data.split import Split
+from probing.encoders.interventions import Intervention, intervened
+from probing.errors import ConfigError
+from probing.probes.erasure import Erasure, controls, erase
+from probing.types import Estimate, Labels, Values
+
+TOKENS = 2048
+PER_SENTENCE = 4
+"""Tokens of a sentence whose states are kept."""
+Place = tuple[int, str | None]
+By = list[Intervention]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """States of a labelled task at one place: (n, u), class numbers (n,)."""
+
+    x: Values
+    y: Labels
+
+
+def units_of(model: LanguageModel, layer: int, state: str | None = None) -> list[int] | None:
+    """The units that the model's direction reads; None: all."""
+    if getattr(model, "reads", None) != "both" or layer == 0:
+        return None
+    width = model.encoder.dims[layer] // 2
+    if state == "cell":
+        width = getattr(model.encoder.architecture, "hidden", width)
+    return list(range(width)) if model.direction == "forward" else list(range(width, 2 * width))
+
+
+def labelled(model: LanguageModel, split: Split, places: Sequence[Place], seed: int) -> dict[Place, Labelled]:
+    """States of the tokens of a split at each place: of the labelled words, or of some tokens drawn from each sentence."""
+    rng, encoder = np.random.default_rng([seed, 7]), model.encoder
+    read = [Intervention(layer, state=state) for layer, state in places]
+    items, _ = encoder.tokenize(split.texts)
+    owners = encoder.word_ids(split.texts)
+    rows: dict[Place, list[np.ndarray]] = {place: [] for place in places}
+    labels: list[int] = []
+    for batch in _batches([len(item) for item in items]):
+        with intervened(encoder, read) as change:
+            mask = encoder.forward([items[i] for i in batch]).mask.cpu()
+        states = {place: change.states(*place).float().cpu() for place in places}
+        for k, i in enumerate(batch):
+            at = [p for p, word in enumerate(owners[i]) if word is not None and mask[k, p]]
+            if split.spans is not None:
+                start, stop = split.spans[i][:2]
+                at = [p for p in at if start <= (owners[i][p] or 0) < stop]
+            elif len(at) > PER_SENTENCE:
+                at = sorted(rng.choice(at, PER_SENTENCE, replace=False).tolist())
+            labels += [int(split.labels[i])] * len(at)
+            for (layer, state), parts in rows.items():
+                parts.append(states[layer, state][k, at].numpy())
+    y = np.array(labels)
+    out = {}
+    for (layer, state), parts in rows.items():
+        x, units = np.concatenate(parts).astype(np.float64), units_of(model, layer, state)
+        out[layer, state] = Labelled(x if units is None else x[:, units], y)
+    return out
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if not batches or (len(batches[-1]) + 1) * lengths[i] > TOKENS:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+# What is taken out.
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Interventions that take something out, their controls, and how much it is (the rank, or the number of units)."""
+
+    by: By
+    controls: list[By]
+    size: int
+    note: str = ""
+
+
+def erased(model: LanguageModel, states: Mapping[Place, Labelled], method: str, draws: int, seed: int) -> Taken:
+    """The directions of a property at some places of one layer, and random ones of the same rank at each."""
+    fitted = {place: erase(method, one.x, one.y) for place, one in states.items()}
+    random = {place: controls(states[place].x, one.rank, draws, seed) for place, one in fitted.items()}
+
+    def by(maps: Mapping[Place, Erasure]) -> By:
+        return [
+            Intervention(layer, one.projection, units=units_of(model, layer, state), state=state)
+            for (layer, state), one in maps.items()
+        ]
+
+    first = next(iter(fitted.values()))
+    return Taken(by(fitted), [by({p: some[k] for p, some in random.items()}) for k in range(draws)], first.rank, first.guards)
+
+
+def ablated(model: LanguageModel, place: Place, one: Labelled, value: str, k: int, draws: int, seed: int) -> Taken:
+    """The k units that differ most between the classes (sum over pairs of classes of |difference of means| in standard deviations),
+    and random sets of k. value: mean, zero, or resample (the states of tokens drawn from the task, the units together)."""
+    x, y = one.x, one.y
+    scale = np.where(x.std(0) > 0, x.std(0), np.inf)
+    of_classes = np.stack([x[y == c].mean(0) for c in np.unique(y)]) / scale  # (K, u)
+    order = np.argsort(-np.abs(of_classes[:, None] - of_classes[None]).sum((0, 1)), kind="stable")
+    live = np.flatnonzero(np.isfinite(scale))
+    if not 1 <= k <= len(live):
+        raise ConfigError(f"study.units={k}: layer {place[0]} has {len(live)} units that are not constant")
+    layer, state = place
+    read = units_of(model, layer, state) or list(range(x.shape[1]))
+    rng = np.random.default_rng([seed, 3])
+
+    def by(units: np.ndarray) -> By:
+        values = {"zero": "zero", "mean": x.mean(0)[units], "resample": _Resampled(x[:, units], seed)}
+        if value not in values:
+            raise ConfigError(f"study.value={value!r} is unknown (allowed: {', '.join(values)})")
+        return [Intervention(layer, values[value], units=[read[u] for u in units], state=state)]
+
+    sets = [rng.choice(live, k, replace=False) for _ in range(draws)]
+    return Taken(by(order[:k]), [by(some) for some in sets], k, f"units {' '.join(str(read[u]) for u in order[:k])}")
+
+
+class _Resampled:
+    """Replaces states (m, u) by rows drawn from a bank (n, u); the same draw for the same number of states."""
+
+    def __init__(self, bank: Values, seed: int):
+        self.bank, self.seed = torch.from_numpy(bank), seed
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return self.bank[torch.randint(len(self.bank), (len(x),), generator=generator)].to(x)
+
+
+# What it costs.
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """A model's behaviour on items: credit of each, (n,), and log p over the vocabulary at some places, (m, vocabulary)."""
+
+    credit: Values
+    log_p: torch.Tensor | None = None
+
+    def divergence(self, other: Behaviour) -> float:
+        """Mean KL divergence in nats of the other's distributions from these."""
+        if self.log_p is None or other.log_p is None:
+            return float("nan")
+        return float((self.log_p.exp() * (self.log_p - other.log_p)).nan_to_num().sum(1).mean())
+
+
+def behaviour(model: LanguageModel, items: Sequence[Item], convention: Convention, by: By, sample: int = 0) -> Behaviour:
+    """Credits of items under interventions; of the first `sample` items also the distributions at their tested words."""
+    texts = [(text, item.target) for item in items for text in item.texts]
+    with intervened(model.encoder, by):
+        sums = np.array([x.sum(dtype=float) if len(x) else np.nan for x in score(model, texts, convention).log_p])
+        log_p = _distributions(model, items[:sample], convention) if sample else None
+    bounds = np.cumsum([0, *(len(item.texts) for item in items)])
+    right = sums[bounds[:-1]]
+    wrong = np.array([sums[a + 1 : b].max() for a, b in zip(bounds, bounds[1:], strict=False)])
+    return Behaviour(credits_of(right, wrong), log_p)
+
+
+def _distributions(model: LanguageModel, items: Sequence[Item], convention: Convention) -> torch.Tensor | None:
+    """log p at the tested word of each right text, or where there is none at its last word; masked there for a masked model."""
+    texts = []
+    for item in items:
+        place = target_of(item)
+        texts.append((item.right, len(item.right.split()) - 1 if place is None else place))
+    rows = []
+    for one in tokens_of(model, texts, convention)[0]:
+        if one is None or not one.places:
+            continue
+        item = model.with_token(one.item, one.places, model.mask or 0) if model.kind == "masked" else one.item
+        rows.append(model.log_probabilities([item])[0][one.places[0]].float())
+    return torch.stack(rows) if rows else None
+
+
+def used(before: Values, after: Values, control: Values, margin: float) -> dict[str, Any]:
+    """Whether accuracy falls by more than under the controls.
+
+    Args:
+        before, after: credits of n items (0-1), (n,).
+        control: credits under each control, (draws, n).
+        margin: loss of accuracy (0-1) that counts as none.
+
+    Returns:
+        loss with bounds over items; the controls' mean loss with their 2.5 % and 97.5 % quantiles; extra loss with bounds over
+        items and controls; p; and `used`: yes, no, or not shown.
+    """
+    losses = before - after  # (n,)
+    of_controls = (before - control).mean(1)
+    extra = losses - (before - control).mean(0)
+    value, n = float(extra.mean()), len(extra)
+    variances = [sem(extra) ** 2 * t.ppf(0.975, max(n - 1, 1)) ** 2]
+    if len(control) > 1:
+        variances.append(of_controls.var(ddof=1) / len(control) * t.ppf(0.975, len(control) - 1) ** 2)
+    half = float(np.sqrt(sum(variances)))
+    own = Estimate(float(losses.mean()), *_around(losses))
+    p = float((1 + np.sum(of_controls >= own.value - 1e-12)) / (1 + len(control)))
+    low, high = np.quantile(of_controls, [0.025, 0.975])
+    verdict = "yes" if value - half > 0 and p <= 0.05 else "no" if value + half < margin else "not shown"
+    controls_mean = float(of_controls.mean())
+    return {
+        "loss": own.value, "loss_low": own.lower, "loss_high": own.upper,
+        "control_loss": controls_mean, "control_loss_low": float(low), "control_loss_high": float(high),
+        "extra": value, "extra_low": value - half, "extra_high": value + half, "p": p, "used": verdict,
+    }  # fmt: skip
+
+
+def _around(losses: Values) -> tuple[float, float]:
+    half = float(sem(losses) * t.ppf(0.975, max(len(losses) - 1, 1)))
+    return float(losses.mean()) - half, float(losses.mean()) + half
+
+
+def compared(
+    model: LanguageModel, items: Sequence[Item], convention: Convention, taken: Taken, before: Behaviour, margin: float
+) -> dict[str, Any]:
+    """`used` of something that was taken out, with the divergence of next-word distributions and that of the controls."""
+    sample = 0 if before.log_p is None else len(before.log_p)
+    after = behaviour(model, items, convention, taken.by, sample)
+    of_controls = [behaviour(model, items, convention, by, sample) for by in taken.controls]
+    known = ~np.isnan(before.credit)
+    drawn = np.stack([one.credit[known] for one in of_controls])
+    kls = [before.divergence(one) for one in of_controls]
+    return {
+        "n": int(known.sum()), "before": float(before.credit[known].mean()),
+        "after": float(after.credit[known].mean()),
+        **used(before.credit[known], after.credit[known], drawn, margin),
+        "kl": before.divergence(after), "control_kl": float(np.mean(kls)), "size": taken.size, "note": taken.note,
+    }  # fmt: skip
