@@ -187,7 +187,7 @@ def _framed(
     model: LanguageModel, own: Convention, item: Item, rows: tuple[list[int], list[int | None], list[int | None]]
 ) -> Tokens:
     """The item with the marks of the convention, and the rows beside it moved along."""
-    item, targets, pretokens, words = list(item), *(list(row) for row in rows)
+    item, targets, pretokens, words = list(item), list(rows[0]), list(rows[1]), list(rows[2])
     if model.kind == "causal" and not model.starts:
         begins = bool(item) and numbers(item)[0] in model.special
         if own.start == "none" and begins:
@@ -244,7 +244,7 @@ def hidden(one: Tokens, t: int, masking: str) -> list[int]:
 
 
 def _shared(model: LanguageModel, read: Sequence[Tokens | None]) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Under a forward model, for texts in the order of their tokens: text -> (the one before it, how many first tokens they share)."""
+    """Under a forward model, texts in the order of their tokens: (text, (the one before it, how many first tokens they share))."""
     if model.kind != "causal" or model.direction != "forward":
         return
     order = sorted((k for k, one in enumerate(read) if one), key=lambda k: read[k].targets)  # type: ignore[union-attr]
