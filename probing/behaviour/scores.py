@@ -160,7 +160,9 @@ def tokens_of(model: LanguageModel, texts: Sequence[Text], convention: Conventio
     own, plain = convention.of(model), [text for text, _ in texts]
     items, n_cut = model.tokenize(plain)
     cut = np.array([bool(n_cut) and bool(model.tokenize([text])[1]) for text in plain], bool)
-    targets, pretokens, words = model.targets(plain), _pretokens(model, plain, own), model.word_ids(plain)
+    targets, words = model.targets(plain), model.word_ids(plain)
+    by_tokenizer = model.kind == "masked" and own.masking in ("within_word_l2r", "whole_word")
+    pretokens = model.pretokens(plain) if by_tokenizer else words
     read: list[Tokens | None] = []
     for k, ((text, target), item) in enumerate(zip(texts, items, strict=True)):
         one = None if cut[k] else _framed(model, own, item, (targets[k], pretokens[k], words[k]))
@@ -174,13 +176,6 @@ def tokens_of(model: LanguageModel, texts: Sequence[Text], convention: Conventio
             one = Tokens(one.item, one.targets, places, lost, one.pretokens, one.words)
         read.append(one)
     return read, cut
-
-
-def _pretokens(model: LanguageModel, texts: Sequence[str], own: Convention) -> list[list[int | None]]:
-    """Words by the tokenizer, where the masking needs them."""
-    if model.kind == "masked" and own.masking in ("within_word_l2r", "whole_word"):
-        return model.pretokens(texts)
-    return model.word_ids(texts)
 
 
 def _framed(
