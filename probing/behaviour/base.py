@@ -42,7 +42,7 @@ class LanguageModel:
     single: bool = True
 
     def __init__(self, encoder: Any):
-        self.encoder = encoder
+        self.encoder: Any = encoder
 
     @property
     def name(self) -> str:

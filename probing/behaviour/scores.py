@@ -160,7 +160,9 @@ def tokens_of(model: LanguageModel, texts: Sequence[Text], convention: Conventio
     own, plain = convention.of(model), [text for text, _ in texts]
     items, n_cut = model.tokenize(plain)
     cut = np.array([bool(n_cut) and bool(model.tokenize([text])[1]) for text in plain], bool)
-    targets, pretokens, words = model.targets(plain), _pretokens(model, plain, own), model.word_ids(plain)
+    targets, words = model.targets(plain), model.word_ids(plain)
+    by_tokenizer = model.kind == "masked" and own.masking in ("within_word_l2r", "whole_word")
+    pretokens = model.pretokens(plain) if by_tokenizer else words
     read: list[Tokens | None] = []
     for k, ((text, target), item) in enumerate(zip(texts, items, strict=True)):
         one = None if cut[k] else _framed(model, own, item, (targets[k], pretokens[k], words[k]))
@@ -176,18 +178,11 @@ def tokens_of(model: LanguageModel, texts: Sequence[Text], convention: Conventio
     return read, cut
 
 
-def _pretokens(model: LanguageModel, texts: Sequence[str], own: Convention) -> list[list[int | None]]:
-    """Words by the tokenizer, where the masking needs them."""
-    if model.kind == "masked" and own.masking in ("within_word_l2r", "whole_word"):
-        return model.pretokens(texts)
-    return model.word_ids(texts)
-
-
 def _framed(
     model: LanguageModel, own: Convention, item: Item, rows: tuple[list[int], list[int | None], list[int | None]]
 ) -> Tokens:
     """The item with the marks of the convention, and the rows beside it moved along."""
-    item, targets, pretokens, words = list(item), *(list(row) for row in rows)
+    item, targets, pretokens, words = list(item), list(rows[0]), list(rows[1]), list(rows[2])
     if model.kind == "causal" and not model.starts:
         begins = bool(item) and numbers(item)[0] in model.special
         if own.start == "none" and begins:
@@ -244,7 +239,7 @@ def hidden(one: Tokens, t: int, masking: str) -> list[int]:
 
 
 def _shared(model: LanguageModel, read: Sequence[Tokens | None]) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Under a forward model, for texts in the order of their tokens: text -> (the one before it, how many first tokens they share)."""
+    """Under a forward model, texts in the order of their tokens: (text, (the one before it, how many first tokens they share))."""
     if model.kind != "causal" or model.direction != "forward":
         return
     order = sorted((k for k, one in enumerate(read) if one), key=lambda k: read[k].targets)  # type: ignore[union-attr]

@@ -57,7 +57,17 @@ def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool], groups: Labels
     a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     _check_same(a, b)
     d = a.astype(int) - b
-    d = d if groups is None else np.bincount(groups, d).astype(int)
+    return sign_flip(d if groups is None else np.bincount(groups, d).astype(int))
+
+
+def sign_flip(differences: ArrayLike) -> float:
+    """Return the two-sided p-value of the exact sign-flip test of paired differences, whole numbers, (n,): the share of all sign
+    patterns whose sum is at least as far from 0 as the observed one. Of differences -1, 0 and 1 it is the exact McNemar test.
+
+    >>> sign_flip([1, 1, 1, 0]), sign_flip([2, 2, -1])
+    (0.25, 0.5)
+    """
+    d = np.asarray(differences, int)
     sizes, counts = np.unique(np.abs(d[d != 0]), return_counts=True)
     negative = np.ones(1)  # probabilities of the sums 0, 1, 2, … of the differences with a minus
     for size, count in zip(sizes, counts, strict=True):
