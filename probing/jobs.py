@@ -94,8 +94,12 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
             flash = adaptive.search(tasks, [encoder], request, options["precision"], store, cells, run.force)
             tasks = flash.tasks
         planned = plan(tasks, [encoder], request, store)
+        if not planned:
+            on = ", ".join(task.name for task in tasks)
+            raise ConfigError(f"nothing to measure: no cell of measures={','.join(names_of_measures)} on {on}; choose others")
+        what = probe.name if "probe" in names_of_measures else "-".join(names_of_measures)
         short = request_key(tasks, planned, request)[:8]
-        name = run.name or "-".join(re.sub(r"\W+", "_", part) for part in (source.name, encoder.name, probe.name)) + f"-{short}"
+        name = run.name or "-".join(re.sub(r"\W+", "_", part) for part in (source.name, encoder.name, what)) + f"-{short}"
         recorded = Run.write(home / "runs" / name, options, [cell.row for cell in planned], cells)
         compute(planned, store, cells, run.force)
         from probing.report import paper

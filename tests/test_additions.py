@@ -87,7 +87,7 @@ def test_every_encoder_with_token_states_has_every_pooling_of_tokens():
 
 REVERSED = """
 from probing.probes.controls import CONTROLS, Control
-CONTROLS["reversed"] = Control(1, lambda task, rng: [split.labels[::-1] for split in task.splits.values()])
+CONTROLS["reversed"] = Control(1, lambda task, seed: [split.labels[::-1] for split in task.splits.values()])
 """
 
 

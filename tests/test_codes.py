@@ -23,6 +23,7 @@ from probing.probes.base import SplitFeatures, SplitLabels
 from probing.probes.codes import bits, online, solver, types, variational
 from probing.probes.logistic import Design
 from probing.probes.mix import Mix, fit_mix
+from probing.report.code_curves import by_kind
 
 RNG = np.random.default_rng(0)
 
@@ -385,6 +386,16 @@ def test_measures_by_name_take_their_options_and_wrong_ones_are_refused():
         load_measures(["mld"])
 
 
+def test_curves_of_codes_are_bits_per_label_by_kind_over_all_orders():
+    codes = [
+        {"labels": "code", "ends": [4, 10], "bits": [8.0, 3.0]},
+        {"labels": "control_code", "ends": [4, 10], "bits": [8.0, 12.0]},
+        {"labels": "code", "ends": [6, 10], "bits": [12.0, 6.0]},
+    ]
+    drawn = {kind: (ends.tolist(), bits.tolist()) for kind, ends, bits in by_kind(codes)}
+    assert drawn == {"code": ([5, 10], [[2, 0.5], [2, 1.5]]), "control_code": ([4, 10], [[2, 2]])}
+
+
 @pytest.mark.slow
 def test_measures_on_the_command_line(tmp_path):
     words = [
@@ -402,6 +413,7 @@ def test_measures_on_the_command_line(tmp_path):
     [folder] = (tmp_path / "runs").iterdir()
     text = (folder / "table.md").read_text()
     assert "mdl: compression, lstm (untrained 0), mean" in text and "layers: accuracy, lstm (untrained 0), mean, concat" in text
+    assert "code-curves" in " ".join(path.name for path in folder.glob("figure-*.svg"))
     wrong = processes.run("-m", "probing", *words, "measures=mdl", "mdl.shuffles=none")
     assert wrong.returncode == 2 and "Traceback" not in wrong.stderr and "mdl" in wrong.stderr
 

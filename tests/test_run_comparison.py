@@ -120,6 +120,16 @@ def test_names_are_told_apart_by_probe_and_run():
     assert [entry.name for entry in RunComparison.of(tables).entries] == ["a, fast, r1", "a, fast, r2", "a, mlp"]
 
 
+def test_an_encoder_with_one_probe_for_each_task_is_one_entry():
+    runs = {
+        f"r{k}": joined(table({name: right(share, k)}, "t"), table({name: right(share, k + 9)}, "u", probe="ridge"))
+        for k, (name, share) in enumerate({"a": 0.8, "b": 0.6}.items())
+    }
+    comparison = RunComparison.of(runs)
+    assert [entry.name for entry in comparison.entries] == ["a", "b"] and comparison.common == ("of t", "of u")
+    assert list(comparison.ranks.entry) == ["a", "b"] and comparison.over_tasks.tasks.tolist() == [2]
+
+
 def test_runs_without_common_test_items_are_refused_in_one_line():
     with pytest.raises(ConfigError, match=r"share no test items.*one: t; two: u") as caught:
         RunComparison.of({"one": table({"a": right(0.8, 1)}), "two": table({"b": right(0.8, 1)}, "u")})

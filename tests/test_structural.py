@@ -295,6 +295,8 @@ def test_trees_of_a_folder_are_measured_on_every_layer(tmp_path, capsys):
     pairs = table.compare_measure("structural")
     assert set(pairs.probe) == set(frame.probe) and pairs.p.notna().all()
     again = evaluate(tasks, [encoder], measures=[Structural(ranks=[2, 4], epochs=2)], **options)
+    with pytest.raises(ConfigError, match=r"structural.ranks=\[99\]: layer \d of .* has \d+ units"):
+        evaluate(tasks, [encoder], measures=[Structural(ranks=[99], epochs=2)], **options)
     assert "0 to compute" in capsys.readouterr().err and (again.frame.uuas == frame.uuas).all()
 
 

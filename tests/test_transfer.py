@@ -177,7 +177,7 @@ def test_sentences_in_train_of_the_source_and_test_of_the_target_are_counted(tmp
 
 def test_tasks_with_other_classes_are_left_out_with_a_line(tmp_path, capsys):
     a, b, c = corpus(0), corpus(1), corpus(2, names=("marked",))
-    b = [b[0], replace(b[1], classes=("0", "1", "two"))]
+    b = [b[0], replace(b[1], classes=("0", "1", "two"))]  # a third of the items is in a class that A lacks
     names = {pair.title for pair in pairs_of({"A": a, "B": b, "C": c}, None, None, 0)}
     assert len(names) == 9 and all(name.startswith("marked") for name in names)
     written = capsys.readouterr().err
@@ -186,6 +186,26 @@ def test_tasks_with_other_classes_are_left_out_with_a_line(tmp_path, capsys):
     ordered = replace(a[0], card={**a[0].card, "ordered": True})
     with pytest.raises(ConfigError, match="no two have a task of one name with the same classes"):
         pairs_of({"A": [ordered], "B": [corpus(1)[0]]}, None, None, 0)
+
+
+def test_items_of_rare_classes_that_the_source_lacks_count_as_wrong(tmp_path, capsys):
+    """Four test items of B get a class of their own, which sorts before all others."""
+    a, b = corpus(0, names=("marked",)), corpus(1, names=("marked",))
+    plain = run({"A": a, "B": b}, tmp_path)
+    labels = {name: split.labels + 1 for name, split in b[0].splits.items()}
+    labels["test"][:4] = 0
+    splits = {name: replace(split, labels=labels[name]) for name, split in b[0].splits.items()}
+    result = run({"A": a, "B": [replace(b[0], classes=("!rare", *b[0].classes), **splits)]}, tmp_path)
+    assert "marked: A → B: A lacks !rare: 5 % of the test items, which count as wrong" in capsys.readouterr().err
+    now, before = cells(result), cells(plain)
+    for place in now.index:
+        right, earlier = (t.table.by_item(frame.cell[place]).ravel() for t, frame in ((result, now), (plain, before)))
+        if place[1:3] == ("A", "A"):
+            assert now.cell[place] == before.cell[place], "the diagonal is the plain table"
+        if place[1:3] == ("A", "B"):
+            assert not right[:4].any() and (right[4:] == earlier[4:]).all() and earlier[:4].any()
+    assert {(p[1], p[2]): unseen for p, unseen in now.unseen.items() if unseen} == {("A", "B"): 4 / 80}
+    assert result.lines().gap_p.notna().any()
 
 
 def test_a_probe_without_a_model_is_fitted_for_each_target(corpora, tmp_path):

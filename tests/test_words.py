@@ -61,6 +61,18 @@ def spans(task, split="train", first=7):
     return [task.splits[split].texts[i].split()[a:b] for i, (a, b) in enumerate(task.splits[split].spans[:first, :2])]
 
 
+def test_tags_without_trees_are_tasks_and_trees_are_refused(tmp_path):
+    whole = Treebank(str(treebank(tmp_path))).tasks(["upos", "Number"])
+    for path in tmp_path.glob("*.conllu"):
+        lines = [line.split("\t") for line in path.read_text().split("\n")]
+        path.write_text("\n".join("\t".join([*line[:6], "_", "_", *line[8:]] if len(line) > 1 else line) for line in lines))
+    tagged = Treebank(str(tmp_path))
+    assert [task.sha256 for task in tagged.tasks(["upos", "Number"])] == [task.sha256 for task in whole]
+    assert [task.name for task in tagged.tasks(None)] == ["upos"]
+    with pytest.raises(DataError, match=r"22 sentences have no HEAD, which edge, tree needs \(without: upos, xpos, Case, Number\)"):
+        tagged.tasks(["upos", "edge", "tree"])
+
+
 def test_items_of_a_treebank_are_words_with_their_labels(tmp_path):
     names = ["upos", "xpos", "relation", "head_distance", "edge", "phrase", "tree", "Number"]
     tasks = dict(zip(names, Treebank(str(treebank(tmp_path))).tasks(names), strict=True))

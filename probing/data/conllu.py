@@ -85,12 +85,15 @@ class Kind:
     about: str
     items: Callable[[Dependencies], Iterator[Item]]
     card: Mapping[str, Any] = field(default_factory=dict)
+    of_trees: bool = True
 
 
 ORDER = [str(number) for number in range(-FARTHEST, FARTHEST + 1) if number]
 KINDS = {
-    "upos": Kind("Universal part of speech of a word", _of_each(lambda tree, word: tree.upos[word])),
-    "xpos": Kind("Part of speech of a word in the treebank's own tags", _of_each(lambda tree, word: tree.xpos[word])),
+    "upos": Kind("Universal part of speech of a word", _of_each(lambda tree, word: tree.upos[word]), of_trees=False),
+    "xpos": Kind(
+        "Part of speech of a word in the treebank's own tags", _of_each(lambda tree, word: tree.xpos[word]), of_trees=False
+    ),
     "relation": Kind("Universal relation of a word to its head, from the word alone", _of_each(Dependencies.relation)),
     "edge": Kind("Universal relation of a word and its head, from both", _edges),
     "phrase": Kind("Universal relation of a phrase's top word, from the phrase's words", _phrases),
@@ -103,7 +106,8 @@ KINDS = {
 
 
 def _feature(name: str) -> Kind:
-    return Kind(f"The feature {name} of a word that has it", _of_each(lambda tree, word: tree.features[word].get(name)))
+    items = _of_each(lambda tree, word: tree.features[word].get(name))
+    return Kind(f"The feature {name} of a word that has it", items, of_trees=False)
 
 
 @dataclass
@@ -136,7 +140,7 @@ class Treebank:
             raise ConfigError(f"data.sentences={self.sentences} leaves no sentence (at least 1)")
 
     def tasks(self, names: Sequence[str] | None) -> list[Task]:
-        """The tasks by name; None: upos, relation, edge and head_distance.
+        """The tasks by name; None: upos, relation, edge and head_distance, of which the first alone needs no trees.
 
         Raises:
             DataError: no such folder or split, a file that is no CoNLL-U, a task that these files do not have.
@@ -150,7 +154,13 @@ class Treebank:
                 raise DataError(
                     f"{self.root} has no task of words {name!r}{did_you_mean(name, allowed)} (allowed: {', '.join(allowed)})"
                 )
-        return [self._task(name, splits, digest) for name in names or ("upos", "relation", "edge", "head_distance")]
+        without = sum(not parsed.tree.heads for own in splits.values() for parsed in own)
+        if names is None:
+            names = ("upos", "relation", "edge", "head_distance")[: 1 if without else None]
+        if without and (lost := [name for name in names if name in KINDS and KINDS[name].of_trees]):
+            tags = ", ".join(name for name in allowed if name not in KINDS or not KINDS[name].of_trees)
+            raise DataError(f"{self.root}: {without} sentences have no HEAD, which {', '.join(lost)} needs (without: {tags})")
+        return [self._task(name, splits, digest) for name in names]
 
     @cached_property
     def _read(self) -> tuple[dict[str, list[Parsed]], str]:

@@ -67,10 +67,10 @@ def register_control(name: str, version: int = 1, unsuited: Callable[[Any], str]
     `unsuited`: a function of a task to the reason why it cannot have the control, or an empty text."""
 
     def add(function: Own) -> Own:
-        def labels(task: Any, rng: np.random.Generator) -> list[Labels]:
+        def labels(task: Any, seed: int) -> list[Labels]:
             with foreign(f"control {name}"):
                 own = [split.labels for split in task.splits.values()]
-                drawn = [np.asarray(one, own[0].dtype) for one in function(task, rng)]
+                drawn = [np.asarray(one, own[0].dtype) for one in function(task, np.random.default_rng(seed))]
                 sizes, classes = [y.shape for y in own], task.kind == "classification"
                 if [one.shape for one in drawn] != sizes or (
                     classes and any(((one < 0) | (one >= len(task.classes))).any() for one in drawn)

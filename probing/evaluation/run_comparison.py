@@ -1,6 +1,7 @@
 """Runs compared on the same test items: `probing compare RUN_A RUN_B …`.
 
-An entry is an encoder with a probe in a run, at its dev-best layer and pooling. On each task every pair of entries has a paired
+An entry is an encoder with a probe in a run, at its dev-best layer and pooling; where a run has one probe for each task, such as
+one of classes and one of numbers, an entry is the encoder with all of them. On each task every pair of entries has a paired
 test on the same test items, with the difference of their scores and its 95 % interval (`paired_tests.compare`); the p-values of all
 tasks and pairs are one family (Holm). Letters: entries of a task that share one are not separated by these tests.
 
@@ -78,12 +79,12 @@ class RunComparison:
         entries, tests = list[Entry](), dict[str, str]()
         for run, best in every.items():
             hashes = dict(zip(tables[run].frame.task, tables[run].frame.test_sha256, strict=True))
-            for encoder, probe in _keys(best):
-                rows = best[(best.encoder == encoder) & (best.probe == probe) & (best.cell != "")]
+            for encoder, probes in _keys(best):
+                rows = best[(best.encoder == encoder) & best.probe.isin(probes) & (best.cell != "")]
                 lines = {hashes[row.task]: row for row in rows.itertuples()}
                 tests |= {test: row.paper_name for test, row in lines.items()}
-                several, twice = len({one for _, one in keys}) > 1, keys.count((encoder, probe)) > 1
-                name = ", ".join([encoder, *([probe] if several else []), *([run] if twice else [])])
+                several, twice = len({one for _, one in keys}) > 1, keys.count((encoder, probes)) > 1
+                name = ", ".join([encoder, *(probes if several else []), *([run] if twice else [])])
                 entries.append(Entry(name, tables[run], lines))
         shared = {test: name for test, name in tests.items() if sum(test in entry.lines for entry in entries) > 1}
         if not shared:
@@ -168,8 +169,13 @@ class RunComparison:
         return pd.DataFrame(lines, columns=["entry", "mean", "rank", "rank_low", "rank_high"])
 
 
-def _keys(best: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(dict.fromkeys(zip(best.encoder, best.probe, strict=True))) if len(best) else []
+def _keys(best: pd.DataFrame) -> list[tuple[str, tuple[str, ...]]]:
+    """Encoders, each with one probe, or with all of its probes where no task has two."""
+    keys = list[tuple[str, tuple[str, ...]]]()
+    for encoder, rows in best.groupby("encoder", sort=False) if len(best) else ():
+        probes = tuple(dict.fromkeys(rows.probe))
+        keys += [(str(encoder), (probe,)) for probe in probes] if rows.task.duplicated().any() else [(str(encoder), probes)]
+    return keys
 
 
 def _place(line: Any) -> str:

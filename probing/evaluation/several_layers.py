@@ -53,7 +53,7 @@ class SeveralLayers(ClassMeasure):
     shares."""
 
     name = "layers"
-    version = 2  # 1 counted positions among the layers in the expected layer
+    version = 3  # 1 counted positions among the layers in the expected layer, 2 summed the gradient of a mix in another order
     methods: list[str] = field(default_factory=lambda: [*SIMPLE, "best"])
     C: float = 1.0
     seed: int = 0

@@ -79,6 +79,8 @@ class Structural(LayerMeasure):
         row = replace(row_for(task, measured, request), measure=self.name, seed=measured.seed)
         columns: list[Representation | None] = [column for column in measured.columns if column != measured.static]
         for column in columns or [None]:
+            if column and measured.encoder and max(self.ranks) > (width := measured.encoder.dims[column.layer]):
+                raise ConfigError(f"structural.ranks={list(self.ranks)}: layer {column.layer} of {measured.name} has {width} units")
             for rank in self.ranks:
                 for rule in self.rules:
                     inputs = {"data": task.sha256, "encoder": measured.fingerprint or {"name": measured.name}, **self.group(task)}

@@ -80,7 +80,7 @@ def transfer(
     planned = planned_cells(pairs, as_encoders(encoders), request, store)
     compute([cell for _, cell in planned], store, results, force)
     table = table_of([replace(cell.row, task=pair.title, paper_name=pair.title) for pair, cell in planned], results)
-    about = {name: [getattr(pair, name) for pair, _ in planned] for name in ("name", "source", "target", "shared")}
+    about = {name: [getattr(pair, name) for pair, _ in planned] for name in ("name", "source", "target", "shared", "unseen")}
     frame = table.frame.assign(**{"property" if name == "name" else name: values for name, values in about.items()})
     refit = Refit.of([cell for _, cell in planned], store, results)
     return Transfer(replace(table, frame=frame, refit=refit))
@@ -89,38 +89,34 @@ def transfer(
 def planned_cells(pairs: Sequence[Pair], encoders: Sequence[Any], request: Request, store: Store) -> list[tuple[Pair, Cell]]:
     """The cells of every pair, those of one source and task to be computed in one call; corpora that are the same data share
     them."""
-    unique = list({pair.task.sha256: pair.task for pair in pairs}.values())
-    own = frozenset(pair.task.sha256 for pair in pairs if pair.source == pair.target)
+    unique = {pair.task.sha256: pair.task for pair in pairs}
+    own = {pair.task.sha256: pair.own for pair in pairs}
     of_task: dict[str, list[Cell]] = {}
-    for cell in plan(unique, encoders, request, store):
+    for cell in plan(list(unique.values()), encoders, request, store):
         if cell.column is not None and not cell.failure:
             assert isinstance(cell.measure, Probe)
             measure = Transferred(cell.measure.protocol, cell.measure.metrics, own=own)
-            cell = replace(cell, measure=measure, together=fit_sha256(cell.task))
+            cell = replace(cell, measure=measure, together=own[cell.task.sha256].sha256)
         of_task.setdefault(cell.task.sha256, []).append(cell)
     return [(pair, cell) for pair in pairs for cell in of_task[pair.task.sha256]]
 
 
-def fit_sha256(task: Task) -> str:
-    """Hash of what a probe is fitted on and chosen by: tasks with the same one share their fits."""
-    return replace(task, test=task.dev).sha256
-
-
 @dataclass(frozen=True)
 class Transferred(Probe):
-    """The probe of tasks that share train and dev; `own`: hashes of the tasks whose test split is the source's own."""
+    """The probe of tasks that share train and dev; `own`: hash of a task -> the source's own task, on which its probe is fitted."""
 
-    own: frozenset[str] = field(default=frozenset(), kw_only=True)
+    own: Mapping[str, Task] = field(default_factory=dict, kw_only=True)
 
     def run(self, cells: Sequence[Cell], vectors: Vectors | None) -> Iterator[tuple[Cell, Result | str]]:
         if vectors is None:
             yield from super().run(cells, vectors)
             return
-        tasks = {cell.task.sha256: cell.task for cell in cells}
-        whole = next((sha256 for sha256 in tasks if sha256 in self.own), "")
-        first = tasks[whole] if whole else replace(cells[0].task, test=cells[0].task.dev)  # of dev no prediction is read
+        tests = {cell.task.sha256: vectors.of(cell.task.test) for cell in cells}
+        first = self.own[cells[0].task.sha256]
+        whole = first.sha256
+        if whole not in tests:  # its cell is finished: its test split is not read again, and of dev no prediction is
+            first = replace(first, test=first.dev)
         rows = [vectors.of(split) for split in first.splits.values()]
-        tests = {sha256: vectors.of(task.test) for sha256, task in tasks.items()}
         groups: dict[tuple[Representation, int, int | None], list[Cell]] = {}
         for cell in by_pooling(cells):
             groups.setdefault((cell.place, cell.own.seed if cell.own.probe_seed is not None else 0, cell.own.half), []).append(cell)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 PAIR = ("property", "source", "target")
 _SCORES = [f"{name}{end}" for name in ("score", "drop") for end in ("", "_low", "_high")]
 LAYER_COLUMNS = [
-    *(*PAIR, "encoder", "probe", "pooling", "layer", "layer_name", "best", "n_test", "n_groups", "shared", "majority", "status"),
-    *("error", "metric", "dev_score", *_SCORES),
+    *(*PAIR, "encoder", "probe", "pooling", "layer", "layer_name", "best", "n_test", "n_groups", "shared", "unseen", "majority"),
+    *("status", "error", "metric", "dev_score", *_SCORES),
 ]
 _KEYS = ["property", "encoder", "probe", "n_train"]
 
@@ -42,7 +42,8 @@ _KEYS = ["property", "encoder", "probe", "n_train"]
 @dataclass(frozen=True, repr=False)
 class Transfer:
     """A result table whose tasks are named "task: source → target", with these names in the columns property, source and target;
-    `shared`: test sentences of the target that occur in the source's train split."""
+    `shared`: test sentences of the target that occur in the source's train split; `unseen`: share of its test items whose class the
+    source lacks."""
 
     table: ResultTable
 
@@ -85,14 +86,14 @@ class Transfer:
     def lines(self) -> pd.DataFrame:
         """One line per task, encoder, source and target, at the layer and pooling that are the best on the source's dev split:
         those of `ResultTable.best`, with `drop` and `gap`, each with 95 % interval, p-value, and Holm's p-value over all lines of
-        the table (`drop_p_holm`, `gap_p_holm`); `shared`."""
+        the table (`drop_p_holm`, `gap_p_holm`); `shared`, `unseen`."""
         return self._lines.copy()
 
     @cached_property
     def _lines(self) -> pd.DataFrame:
         frame = self.frame.drop_duplicates("task").set_index("task")
         best = self.table.best()
-        best = best.assign(**{name: best.task.map(frame[name]) for name in (*PAIR, "shared")})
+        best = best.assign(**{name: best.task.map(frame[name]) for name in (*PAIR, "shared", "unseen")})
         lines = []
         own = {(line.property, line.encoder, line.probe, line.source): line for line in best.itertuples() if _is_own(line)}
         for line in best.itertuples():
@@ -121,7 +122,7 @@ class Transfer:
             first, place = column.iloc[0], (key[4], key[5])
             line = {name: first[name] for name in (*PAIR, "encoder", "probe", "pooling", "layer", "layer_name")}
             line |= {"best": (*key[:3], *place) in chosen, "n_test": first.n_test, "n_groups": first.n_groups}
-            line |= {"shared": first.shared, "majority": first.majority}
+            line |= {"shared": first.shared, "unseen": first.unseen, "majority": first.majority}
             done = column[column.status == "done"].sort_values("seed")
             lost = column[column.status != "done"]
             line |= {"status": lost.status.iloc[0] if len(lost) else "done", "error": lost.error.iloc[0] if len(lost) else ""}

@@ -48,11 +48,8 @@ def control_task(task: Task, kind: str, seed: int) -> Task:
     fold."""
     if kind not in CONTROLS:
         raise ValueError(f"unknown control {kind!r}; allowed: {', '.join(CONTROLS)}")
-    if kind == "word" and task.of_words:
-        labels: Sequence[Targets] = labels_of_types(task, seed)
-    else:
-        labels = CONTROLS[kind].labels(task, np.random.default_rng(seed))
-    splits = {name: replace(split, labels=y) for (name, split), y in zip(task.splits.items(), labels, strict=True)}
+    drawn = zip(task.splits.items(), CONTROLS[kind].labels(task, seed), strict=True)
+    splits = {name: replace(split, labels=y) for (name, split), y in drawn}
     return replace(task, train=splits["train"], dev=splits["dev"], test=splits["test"])
 
 
@@ -66,7 +63,8 @@ def control_version(task: Task, kind: str) -> int:
     return CONTROLS[kind].version + CONTROLS[kind].later(task)
 
 
-def _shuffled(task: Task, rng: np.random.Generator) -> list[Labels]:
+def _shuffled(task: Task, seed: int) -> list[Labels]:
+    rng = np.random.default_rng(seed)
     labels = [rng.permutation(split.labels) for split in task.splits.values()]
     label_of: dict[str, Any] = {}
     for split, drawn in zip(task.splits.values(), labels, strict=True) if task.shared_forms else ():
@@ -80,7 +78,10 @@ def _sentences_in_several_splits(task: Task) -> bool:
     return any(part.shared_forms for part in task.parts)
 
 
-def _by_word(task: Task, rng: np.random.Generator) -> list[Labels]:
+def _by_word(task: Task, seed: int) -> list[Targets]:
+    if task.of_words:
+        return labels_of_types(task, seed)
+    rng = np.random.default_rng(seed)
     words = deciding_words(task.train.texts, _n_classes(task))
     word_of = [_deciding_word(split.texts, words) for split in task.splits.values()]
     if task.kind != "classification":
@@ -179,12 +180,12 @@ def _draw_labels(sizes: Labels, counts: Labels, rng: np.random.Generator) -> Lab
 
 
 class Control(NamedTuple):
-    """A kind of control task: a function of a task and the generator of the draw to the labels of its splits, in their order; see
+    """A kind of control task: a function of a task and the seed of the draw to the labels of its splits, in their order; see
     `unsuited` for the next. Raise `version`, part of a cell's key, when the same task and seed would give other labels; `later`:
     whether a task has the labels of the next version already, so that only its cells are measured again."""
 
     version: int
-    labels: Callable[[Task, np.random.Generator], Sequence[Labels]]
+    labels: Callable[[Task, int], Sequence[Targets]]
     unsuited: Callable[[Task], str] = lambda task: ""
     later: Callable[[Task], bool] = lambda task: False
 

@@ -23,6 +23,9 @@ from probing.types import Features, Labels, Values
 MOST_ITEMS = 20_000
 """The weights of a mix are fitted on at most so many train items, drawn by the seed; the probe of the mix is fitted on all."""
 
+BLOCK = 1024
+"""Items whose products are summed in float32; the sums of blocks are in float64."""
+
 
 @dataclass(frozen=True)
 class Mix:
@@ -114,9 +117,11 @@ def fit_mix(layers: Sequence[Features], labels: Labels, n_classes: int, C: float
         residual.scatter_add_(1, targets[:, None], -torch.ones(m, 1))
         residual /= m
         toward = residual @ W  # (m, d), the gradient of the mixed features
-        of_s = torch.stack([(toward * layer).sum(dtype=torch.float64) for layer in h]).float()
-        of_w = s * (of_s - s @ of_s)
-        gradient = torch.cat([of_w, (residual.T @ mixed + lam * W).flatten(), residual.sum(0)])
+        of_s = torch.zeros(n_layers, dtype=torch.float64)
+        for part in range(0, m, BLOCK):  # matrix times vector, without a copy of h
+            of_s += h[:, part : part + BLOCK].flatten(1) @ toward[part : part + BLOCK].flatten()
+        of_w = s * (of_s - s.double() @ of_s)
+        gradient = torch.cat([of_w.float(), (residual.T @ mixed + lam * W).flatten(), residual.sum(0)])
         return float(loss), gradient.double().numpy()
 
     start = np.zeros(n_layers + n_classes * (d + 1))

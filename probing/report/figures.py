@@ -37,7 +37,7 @@ def curves(table: ResultTable, probe: str, pooling: str) -> str:
     frame = table.where(probe=probe, pooling=pooling)
     tasks = [t for t in table.tasks if t in set(frame.task)]
     with matplotlib.rc_context(RC):
-        figure, panels = _grid(len(tasks), 4, (2.7, 2.1) if len(tasks) > 1 else (4.2, 2.4))
+        figure, panels = grid(len(tasks), 4, (2.7, 2.1) if len(tasks) > 1 else (4.2, 2.4))
         for panel, task in zip(panels.ravel(), tasks, strict=False):
             plots.curves(panel, table, task, probe, pooling)
         for panel in panels[:, 0]:
@@ -51,7 +51,7 @@ def heat_map(table: ResultTable, encoder: str, probe: str, poolings: Sequence[st
     frame = table.where(role="probe", encoder=encoder, probe=probe)
     n_tasks, n_layers = frame.task.nunique(), frame.layer.nunique()
     with matplotlib.rc_context(RC | {"axes.spines.left": False, "axes.spines.bottom": False}):
-        figure, panels = _grid(len(poolings), 2, (0.55 * n_tasks + 1.4, 0.3 * n_layers + 0.9))
+        figure, panels = grid(len(poolings), 2, (0.55 * n_tasks + 1.4, 0.3 * n_layers + 0.9))
         for panel, pooling in zip(panels.ravel(), poolings, strict=False):
             plots.heat_map(panel, table, encoder, probe, pooling)
         return svg(figure)
@@ -71,7 +71,7 @@ def _metric_curves(frame: pd.DataFrame, metric: str) -> str:
     tasks = list(dict.fromkeys(frame.paper_name))
     lines = list(dict.fromkeys(zip(frame.encoder, frame.pooling, frame.probe, strict=True)))
     with matplotlib.rc_context(RC):
-        figure, panels = _grid(len(tasks), 4, (2.7, 2.1) if len(tasks) > 1 else (4.2, 2.4))
+        figure, panels = grid(len(tasks), 4, (2.7, 2.1) if len(tasks) > 1 else (4.2, 2.4))
         for panel, task in zip(panels.ravel(), tasks, strict=False):
             for k, (encoder, pooling, probe) in enumerate(lines):
                 part = frame[(frame.paper_name == task) & (frame.encoder == encoder) & (frame.pooling == pooling)]
@@ -155,7 +155,7 @@ def profile(accuracies: pd.DataFrame, means: pd.DataFrame) -> str:
         return svg(figure)
 
 
-def _grid(n: int, widest: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+def grid(n: int, widest: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
     """A figure with n panels of a size (width, height), at most `widest` side by side."""
     columns = min(widest, n)
     rows = -(-n // columns)

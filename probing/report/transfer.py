@@ -171,6 +171,7 @@ def _drops(others: pd.DataFrame, floors: pd.DataFrame) -> str:
         for kind in ("drop", "gap"):
             row |= {kind: _interval(line, kind), f"p ({kind})": _p(line.get(f"{kind}_p_holm"))}
         row |= {"best floor": _floor(floors, line["property"], line["source"], line["target"]), "shared": f"{line['shared']:g}"}
+        row |= {"unseen classes": f"{100 * line['unseen']:.2g} %"} if others.unseen.any() else {}
         rows.append(row)
     return md_table(pd.DataFrame(rows))
 

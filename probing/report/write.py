@@ -64,7 +64,8 @@ def write(
     pairs, published = table.compare_encoders(), None
     lines = lines_of(table, best, letters_of(best, pairs)) if len(best) else []
     show(whole, lines)
-    from probing.report import figures  # with matplotlib, which the table on the terminal does not wait for
+    from probing.report import figures  # both with matplotlib, which the table on the terminal does not wait for
+    from probing.report.code_curves import code_curves
 
     cards = {name: {**card, "source": Path(card["source"]).name} for run in runs for name, card in run.data_cards().items()}
     encoders = {name: about for run in runs for name, about in run.encoder_descriptions().items()}
@@ -85,8 +86,13 @@ def write(
         published = compare(table, against)
         (folder / f"against-{'-'.join(named(against))}.md").write_text(published + "\n", encoding="utf-8")
     (folder / "table.md").write_text(markdown.markdown(content), encoding="utf-8")
-    pictures = _pictures([(figures.of_measures, whole), *((make, table) for make in figures.FIGURES if len(best))], folder)
     records = {key: record for run in runs for key, record in run.finished.items()}
+
+    def codes(table: ResultTable) -> Pictures:
+        return code_curves(table, records)
+
+    makers = [(figures.of_measures, whole), (codes, whole), *((make, table) for make in figures.FIGURES if len(best))]
+    pictures = _pictures(makers, folder)
     (folder / "report.html").write_text(html(content, pictures, records, cards, published), encoding="utf-8")
     return table, lines
 

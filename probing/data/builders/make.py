@@ -106,7 +106,13 @@ def make_tasks(
     """
     sentences = list(sentences)
     trees = any(s.tree for s in sentences)
-    names = list(tasks if tasks is not None else UD if not trees and any(s.dependencies for s in sentences) else PENN)
+    names = list(
+        tasks
+        if tasks is not None
+        else UD
+        if not trees and any(s.dependencies and s.dependencies.heads for s in sentences)
+        else PENN
+    )
     for name in names:
         if name not in BUILDERS:
             raise DataError(f"unknown task {name!r}{did_you_mean(name, BUILDERS)} (allowed: {', '.join(BUILDERS)})")

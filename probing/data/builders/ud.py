@@ -38,7 +38,7 @@ def parsed(sentences: Sequence[Sentence]) -> list[tuple[Sentence, Dependencies]]
     Raises:
         LeftOut: no sentence has any.
     """
-    pairs = [(s, s.dependencies) for s in sentences if s.dependencies is not None]
+    pairs = [(s, s.dependencies) for s in sentences if s.dependencies is not None and s.dependencies.heads]
     if not pairs:
         raise LeftOut("no dependencies in this corpus; give CoNLL-U")
     return pairs

@@ -57,7 +57,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Dependencies:
-    """A dependency tree over words 0..w-1: `heads` holds words, -1 for the root; `token` the index of each word's token; `ranges`
+    """A dependency tree over words 0..w-1: `heads` holds words, -1 for the root, or nothing where the file has
+    tags alone; `token` the index of each word's token; `ranges`
     and `empty` the numbers of the file's multiword tokens (`3-4`) and empty nodes (`5.1`) in the sentence, which are no words."""
 
     heads: tuple[int, ...]

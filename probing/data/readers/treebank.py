@@ -222,10 +222,11 @@ def conllu_sentence(block: str, where: str, split: str | None) -> Sentence:
     words = [row for row in rows if isinstance(row["id"], int)]
     numbers = {row["id"]: k for k, row in enumerate(words)}
     heads = [-1 if row["head"] == 0 else numbers.get(row["head"], k) for k, row in enumerate(words)]  # no such word: a cycle
+    heads = [] if all(row["head"] is None for row in words) else heads  # words with tags alone
     above = heads
     for _ in heads:  # one step up from every word: without a cycle all end above the root
         above = [-1 if word < 0 else heads[word] for word in above]
-    if heads.count(-1) != 1 or max(above) >= 0:
+    if heads and (heads.count(-1) != 1 or max(above) >= 0):
         raise DataError(f"{where}: the heads do not make one tree (one word with head 0, all others below it); mend HEAD")
     tokens, tags, token = [], [], []
     for row in words:
