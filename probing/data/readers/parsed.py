@@ -68,6 +68,7 @@ class Dependencies:
     forms: tuple[str, ...]
     token: tuple[int, ...]
     xpos: tuple[str, ...] = ()
+    lemmas: tuple[str, ...] = ()
     ranges: int = 0
     empty: int = 0
 

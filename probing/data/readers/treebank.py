@@ -8,7 +8,7 @@ are removed; -LRB- and the like become brackets, `` and '' become ". Tokens stay
 (GENTLE) counts as test.
 
 CoNLL-U (universaldependencies.org/format), by the conllu library: a multiword token (`3-4`) is one token of the text whose words
-keep their arcs; empty nodes (`5.1`), enhanced dependencies and lemmas are ignored. File names with -train, -dev, -test carry the
+keep their arcs; empty nodes (`5.1`) and enhanced dependencies are ignored. File names with -train, -dev, -test carry the
 split, comments `# newdoc id = …` the document.
 
 Plain text is one sentence a line, blanks between tokens, for the tasks that need no parse; a table (a line with a tab, or a file
@@ -245,6 +245,7 @@ def conllu_sentence(block: str, where: str, split: str | None) -> Sentence:
         forms=tuple(row["form"] for row in words),
         token=tuple(token),
         xpos=tuple(row["xpos"] or "_" for row in words),
+        lemmas=tuple(row["lemma"] or "_" for row in words),
         ranges=len(spans),
         empty=sum(isinstance(row["id"], tuple) and row["id"][1] == "." for row in rows),
     )
