@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from probing import paths
-from probing.behaviour.counting import FLOORS, strict
+from probing.behaviour.counting import FLOORS
 from probing.evaluation.paired_tests import holm, sign_flip
 from probing.evaluation.statistics import mean_of, wilson
 from probing.files import replace_file
@@ -85,7 +85,7 @@ def numbers(rows: pd.DataFrame) -> dict[str, Any]:
         "accuracy": x.value,
         "low": x.lower,
         "high": x.upper,
-        "strict": float(np.mean(strict(scored.credit))),
+        "strict": float((scored.credit == 1).mean()),
     }
     line |= {"ties": int((scored.credit == 0.5).sum()), "identical": int(scored.identical.sum())}
     line |= {
@@ -157,7 +157,7 @@ def comparisons(frame: pd.DataFrame) -> pd.DataFrame:
             directions = {one[0], other[0]}
             if a[0] == b[0] or not (len(directions) == 1 or directions == {"forward", "all"}):
                 continue
-            both = one[1].join(other[1][["credit", "paradigm"]], rsuffix="_b", how="inner")
+            both = one[1].merge(other[1][["credit", "paradigm"]], left_index=True, right_index=True, suffixes=("", "_b"))
             both = both[both.credit.notna() & both.credit_b.notna() & (both.paradigm == both.paradigm_b)]
             about = {"data": data, "a": a[0], "b": b[0], "protocol_a": a[1], "protocol_b": b[1]}
             levels = [
