@@ -189,7 +189,7 @@ def test_a_study_has_a_line_for_each_item_and_its_floors(trained, corpus, source
     assert (line.n, line.ties, line.identical) == (2, 1 + (own.credit[2] == 0.5), 1)
     assert line.accuracy == pytest.approx(own.credit[own.paradigm == "order"].mean())
     text = (tmp_path / "report" / "table.md").read_text()
-    assert "2 items are one text for the model, and tie." in text and "both is the sum of the two directions" in text
+    assert "2 items are one text for the model, and tie." in text and "both is the sum of two directions" in text
 
 
 def test_what_is_scored_once_is_kept_for_other_rules(trained, source, tmp_path, monkeypatch):  # noqa: F811

@@ -208,19 +208,20 @@ def _pair(x: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counts(frame: pd.DataFrame) -> Iterator[str]:
-    """What a reader must know of the items."""
-    notes = []
-    for (encoder, protocol), rows in frame.groupby(["encoder", "protocol"], sort=False):
-        if len(why := rows.unscored[rows.unscored != ""].value_counts()):
-            notes.append(f"{encoder}, {protocol}: not scored: " + "; ".join(f"{n} {reason}" for reason, n in why.items()))
-        if rows.lost.any():
-            notes.append(f"{encoder}, {protocol}: the first token of {int(rows.lost.sum())} items is not scored")
-        if rows.identical.any():
-            notes.append(f"{encoder}, {protocol}: {int(rows.identical.sum())} items are one text for the model, and tie")
-        if protocol.startswith("both"):
-            notes.append(f"{encoder}: both is the sum of the two directions, which is no log-probability")
+    """What a reader must know of the items, and for which encoders and protocols."""
+    notes: dict[str, list[str]] = {}
+    lines = list(frame.groupby(["encoder", "protocol"], sort=False))
+    for (encoder, protocol), rows in lines:
+        facts = [f"not scored: {n} items, {why}" for why, n in rows.unscored[rows.unscored != ""].value_counts().items()]
+        facts += [f"a token at an end of {int(rows.lost.sum())} items is not scored, as nothing predicts it"] * bool(
+            rows.lost.any()
+        )
+        facts += [f"{int(rows.identical.sum())} items are one text for the model, and tie"] * bool(rows.identical.any())
+        facts += ["both is the sum of two directions, which is no log-probability"] * protocol.startswith("both")
+        for fact in facts:
+            notes.setdefault(fact, []).append(f"{encoder}, {protocol.partition(',')[0]}")
     if notes:
-        yield "\n".join(f"- {note}." for note in notes)
+        yield "\n".join(f"- {fact}{'' if len(who) == len(lines) else f' ({"; ".join(who)})'}." for fact, who in notes.items())
 
 
 def _shown(line: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
