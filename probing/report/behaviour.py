@@ -220,8 +220,9 @@ def _counts(frame: pd.DataFrame) -> Iterator[str]:
         facts += ["both is the sum of two directions, which is no log-probability"] * protocol.startswith("both")
         for fact in facts:
             notes.setdefault(fact, []).append(f"{encoder}, {protocol.partition(',')[0]}")
+    where = {fact: "" if len(who) == len(lines) else f" ({'; '.join(who)})" for fact, who in notes.items()}
     if notes:
-        yield "\n".join(f"- {fact}{'' if len(who) == len(lines) else f' ({"; ".join(who)})'}." for fact, who in notes.items())
+        yield "\n".join(f"- {fact}{where[fact]}." for fact in notes)
 
 
 def _shown(line: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
