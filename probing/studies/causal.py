@@ -59,7 +59,7 @@ class Causal:
         draws: controls by random directions, or sets of units; with 19 at least "used" can be shown of one layer.
         other: a second property, whose erasure is the second control; null: none.
         kl: items whose next-word distributions are compared.
-        margin: loss of accuracy (0-1) that counts as none.
+        margin: change of accuracy (0-1) that counts as none.
         masking: of masked models (`probing.behaviour.scores`).
     """
 
