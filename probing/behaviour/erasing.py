@@ -128,7 +128,7 @@ def erased(model: LanguageModel, states: Mapping[Place, Labelled], method: str, 
 
 def ablated(model: LanguageModel, place: Place, one: Labelled, value: str, k: int, draws: int, seed: int) -> Taken:
     """The k units that differ most between the classes (sum over pairs of classes of |difference of means| in standard deviations),
-    and random sets of k. value: mean, zero, or resample (the states of tokens drawn from the task, the units together)."""
+    and random sets of k others. value: mean, zero, or resample (the states of tokens drawn from the task, the units together)."""
     x, y = one.x, one.y
     scale = np.where(x.std(0) > 0, x.std(0), np.inf)
     of_classes = np.stack([x[y == c].mean(0) for c in np.unique(y)]) / scale  # (K, u)
@@ -146,7 +146,10 @@ def ablated(model: LanguageModel, place: Place, one: Labelled, value: str, k: in
             raise ConfigError(f"study.value={value!r} is unknown (allowed: {', '.join(values)})")
         return [Intervention(layer, values[value], units=[read[u] for u in units], state=state)]
 
-    sets = [rng.choice(live, k, replace=False) for _ in range(draws)]
+    rest = np.setdiff1d(live, order[:k])
+    if len(rest) < k:
+        raise ConfigError(f"study.units={k}: layer {place[0]} has {len(rest)} other units for the controls, fewer than that")
+    sets = [rng.choice(rest, k, replace=False) for _ in range(draws)]
     return Taken(by(order[:k]), [by(some) for some in sets], k, f"units {' '.join(str(read[u]) for u in order[:k])}")
 
 
@@ -200,8 +203,8 @@ def _distributions(model: LanguageModel, items: Sequence[Item], convention: Conv
     for one in tokens_of(model, texts, convention)[0]:
         if one is None or not one.places:
             continue
-        item = model.with_token(one.item, one.places, model.mask or 0) if model.kind == "masked" else one.item
-        rows.append(model.log_probabilities([item])[0][one.places[0]].float())
+        tokens = model.with_token(one.item, one.places, model.mask or 0) if model.kind == "masked" else one.item
+        rows.append(model.log_probabilities([tokens])[0][one.places[0]].float())
     return torch.stack(rows) if rows else None
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ class Run:
             )
         rows = []
         for k, layer in enumerate(self.layers):
-            rows += self.context.finished(self._part(layer, method="patch"), lambda layer=layer: self._layer(aligned, layer, left))
+            rows += self.context.finished(self._part(layer, method="patch"), partial(self._layer, aligned, layer, left))
             info(f"layer {layer} is patched ({k + 1} of {len(self.layers)})")
         whole = [row for row in rows if row["layer"] == -1]  # of all LSTMs, the same from each layer
         return [row for row in rows if row["layer"] >= 0] + whole[: len({row["role"] for row in whole})]
