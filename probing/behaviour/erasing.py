@@ -7,8 +7,8 @@ costs something. `used`:
 
     yes         the extra loss over the mean of the controls has a 95 % interval above 0, and no control loses as much
                 (p = (1 + controls that lose at least as much) / (1 + controls) <= 0.05, so 19 controls at least)
-    no          the interval ends below the margin
-    not shown   neither
+    no          that interval lies within the margin on both sides
+    not shown   neither, or the model's accuracy is not above chance, so that there is no behaviour to lose
 
 The interval is over items and controls. A second control takes out another property with as many classes.
 """
@@ -128,7 +128,7 @@ def erased(model: LanguageModel, states: Mapping[Place, Labelled], method: str, 
 
 def ablated(model: LanguageModel, place: Place, one: Labelled, value: str, k: int, draws: int, seed: int) -> Taken:
     """The k units that differ most between the classes (sum over pairs of classes of |difference of means| in standard deviations),
-    and random sets of k. value: mean, zero, or resample (the states of tokens drawn from the task, the units together)."""
+    and random sets of k others. value: mean, zero, or resample (the states of tokens drawn from the task, the units together)."""
     x, y = one.x, one.y
     scale = np.where(x.std(0) > 0, x.std(0), np.inf)
     of_classes = np.stack([x[y == c].mean(0) for c in np.unique(y)]) / scale  # (K, u)
@@ -146,7 +146,10 @@ def ablated(model: LanguageModel, place: Place, one: Labelled, value: str, k: in
             raise ConfigError(f"study.value={value!r} is unknown (allowed: {', '.join(values)})")
         return [Intervention(layer, values[value], units=[read[u] for u in units], state=state)]
 
-    sets = [rng.choice(live, k, replace=False) for _ in range(draws)]
+    rest = np.setdiff1d(live, order[:k])
+    if len(rest) < k:
+        raise ConfigError(f"study.units={k}: layer {place[0]} has {len(rest)} other units for the controls, fewer than that")
+    sets = [rng.choice(rest, k, replace=False) for _ in range(draws)]
     return Taken(by(order[:k]), [by(some) for some in sets], k, f"units {' '.join(str(read[u]) for u in order[:k])}")
 
 
@@ -200,18 +203,19 @@ def _distributions(model: LanguageModel, items: Sequence[Item], convention: Conv
     for one in tokens_of(model, texts, convention)[0]:
         if one is None or not one.places:
             continue
-        item = model.with_token(one.item, one.places, model.mask or 0) if model.kind == "masked" else one.item
-        rows.append(model.log_probabilities([item])[0][one.places[0]].float())
+        tokens = model.with_token(one.item, one.places, model.mask or 0) if model.kind == "masked" else one.item
+        rows.append(model.log_probabilities([tokens])[0][one.places[0]].float())
     return torch.stack(rows) if rows else None
 
 
-def used(before: Values, after: Values, control: Values, margin: float) -> dict[str, Any]:
+def used(before: Values, after: Values, control: Values, margin: float, chance: float = 0.5) -> dict[str, Any]:
     """Whether accuracy falls by more than under the controls.
 
     Args:
         before, after: credits of n items (0-1), (n,).
         control: credits under each control, (draws, n).
-        margin: loss of accuracy (0-1) that counts as none.
+        margin: change of accuracy (0-1) that counts as none.
+        chance: accuracy (0-1) of guesses.
 
     Returns:
         loss with bounds over items; the controls' mean loss with their 2.5 % and 97.5 % quantiles; extra loss with bounds over
@@ -228,7 +232,9 @@ def used(before: Values, after: Values, control: Values, margin: float) -> dict[
     own = Estimate(float(losses.mean()), *_around(losses))
     p = float((1 + np.sum(of_controls >= own.value - 1e-12)) / (1 + len(control)))
     low, high = np.quantile(of_controls, [0.025, 0.975])
-    verdict = "yes" if value - half > 0 and p <= 0.05 else "no" if value + half < margin else "not shown"
+    verdict = "yes" if value - half > 0 and p <= 0.05 else "no" if abs(value) + half < margin else "not shown"
+    if _around(before)[0] <= chance:
+        verdict = "not shown"
     controls_mean = float(of_controls.mean())
     return {
         "loss": own.value, "loss_low": own.lower, "loss_high": own.upper,
@@ -251,10 +257,11 @@ def compared(
     of_controls = [behaviour(model, items, convention, by, sample) for by in taken.controls]
     known = ~np.isnan(before.credit)
     drawn = np.stack([one.credit[known] for one in of_controls])
+    chance = float(np.mean([1 / len(item.texts) for item in items]))
     kls = [before.divergence(one) for one in of_controls]
     return {
         "n": int(known.sum()), "before": float(before.credit[known].mean()),
         "after": float(after.credit[known].mean()),
-        **used(before.credit[known], after.credit[known], drawn, margin),
+        **used(before.credit[known], after.credit[known], drawn, margin, chance),
         "kl": before.divergence(after), "control_kl": float(np.mean(kls)), "size": taken.size, "note": taken.note,
     }  # fmt: skip

@@ -122,7 +122,7 @@ def means(x: ArrayLike, y: Labels) -> Erasure:
     x, z = _checked(x, y)
     centre = x.mean(0)
     of_classes = z.T @ x / z.sum(0)[:, None] - centre  # (K, d)
-    basis = _basis(of_classes, 1e-9 * np.linalg.norm(of_classes))
+    basis = _basis(of_classes, 1e-9 * float(np.linalg.norm(of_classes)))
     return Erasure("means", _away(basis), centre, basis.shape[1], "the class means of its data")
 
 

@@ -27,9 +27,10 @@ TAKEN = """# Taken out: accuracy on pairs without a property's directions or uni
 
 Loss: accuracy before less after, in points [95 % t interval over items]. Controls: the same number of random directions or units,
 mean [2.5 % and 97.5 % of the draws]. Extra: loss above the controls' mean [95 % interval over items and draws]. p: (1 + controls
-that lose as much) / (1 + controls). Used: yes, where the extra interval is above 0 and p at most 0.05; no, where it ends below
-study.margin; else not shown. Each layer is judged by itself: for one of L layers draw 20 L controls, and read p times L. KL: of the
-next word's distribution, nats, and that of the controls. Lines *of* another property are the second control."""
+that lose as much) / (1 + controls). Used: yes, where the extra interval is above 0 and p at most 0.05; no, where it lies within
+study.margin on both sides; else, and where accuracy before is not above chance, not shown. Each layer is judged by itself: for one
+of L layers draw 20 L controls, and read p times L. KL: of the next word's distribution, nats, and that of the controls. Lines *of*
+another property are the second control."""
 ROLES = ["before", "differing", "between", "read", "after", "all"]
 
 
@@ -64,7 +65,7 @@ def _patch_tables(frame: pd.DataFrame) -> list[str]:
     blocks = []
     for (encoder, data, of), part in frame.groupby(["encoder", "data", "property"], sort=False):
         first = part.iloc[0]
-        blocks.append(f"## {encoder}, {data}: {of}\n\n{int(first.n)} contrasts, {int(first.left_out)} items left out")
+        blocks.append(f"## {encoder}, {data}: {of}\n\n{int(part.n.max())} contrasts, {int(first.left_out)} items left out")
         blocks.append(md_table(pd.DataFrame([{
             "layer": row["layer_name"], "units": row["units"], "role": row["role"], "n": int(row["n"]), "apart": int(row["apart"]),
             "effect": _shown(row, "effect"), "control": _shown(row, "control_effect"), "IIA %": _shown(row, "iia", 100, 1),
@@ -80,7 +81,7 @@ def _taken_tables(frame: pd.DataFrame) -> list[str]:
         blocks.append(md_table(pd.DataFrame([{
             "of": row["of"] + ("" if row["of"] == row["property"] else f" (second control of {row['property']})"),
             "layer": row["layer_name"], "units": row["units"], "size": int(row["size"]), "n": int(row["n"]),
-            "before": f"{100 * row['before']:.1f}", "loss": _shown(row, "effect", 100, 1),
+            "before": _shown(row, "before", 100, 1), "loss": _shown(row, "effect", 100, 1),
             "controls": _shown(row, "control_effect", 100, 1), "extra": _shown(row, "extra", 100, 1), "p": f"{row['p']:.3f}",
             "used": row["used"], "KL": _shown(row, "kl", digits=3), "KL of controls": _shown(row, "control_kl", digits=3),
         } for row in part.to_dict("records")])))  # fmt: skip

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Causal:
         draws: controls by random directions, or sets of units; with 19 at least "used" can be shown of one layer.
         other: a second property, whose erasure is the second control; null: none.
         kl: items whose next-word distributions are compared.
-        margin: loss of accuracy (0-1) that counts as none.
+        margin: change of accuracy (0-1) that counts as none.
         masking: of masked models (`probing.behaviour.scores`).
     """
 
@@ -158,7 +158,7 @@ class Run:
             )
         rows = []
         for k, layer in enumerate(self.layers):
-            rows += self.context.finished(self._part(layer, method="patch"), lambda layer=layer: self._layer(aligned, layer, left))
+            rows += self.context.finished(self._part(layer, method="patch"), partial(self._layer, aligned, layer, left))
             info(f"layer {layer} is patched ({k + 1} of {len(self.layers)})")
         whole = [row for row in rows if row["layer"] == -1]  # of all LSTMs, the same from each layer
         return [row for row in rows if row["layer"] >= 0] + whole[: len({row["role"] for row in whole})]

@@ -1,0 +1,302 @@
+"""Interchange, ablation and erasing of language models on pairs: a planted model, hand-worked pairs, reference values."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from probing import load_encoder
+from probing.behaviour import erasing, patching
+from probing.behaviour.base import LanguageModel
+from probing.behaviour.items import Item
+from probing.behaviour.models import language_model
+from probing.behaviour.readers import PairFile
+from probing.behaviour.scores import Convention
+from probing.data.split import Split
+from probing.encoders.interventions import Intervention, Projection
+from probing.errors import ConfigError, ProbingError
+from probing.probes.erasure import controls, erase
+from probing.store.results import ResultStore
+from probing.store.vectors import Store
+from probing.studies import Context, causal
+from probing.studies.causal import Causal, effects
+
+CAUSAL = Convention(start="none")
+WIDTH, J = 48, 11
+
+
+class Planted(LanguageModel):
+    """Reads one unit of the last layer at the word before: above its median it prefers `are`, else `is`."""
+
+    limit = None
+
+    def __init__(self, contexts):
+        super().__init__(load_encoder("gated-cnn", embedding_dim=16, channels=WIDTH, layers=2, reads="forward", buckets=300))
+        self.forms = [self.encoder.tokenize([form])[0][0][0] for form in ("are", "is")]
+        self.middle = float(np.median([self.unit(text) for text in contexts]))
+
+    def unit(self, text):
+        return float(self.encoder.forward(self.encoder.tokenize([text])[0]).layers[-1][0, -1, J])
+
+    def log_probabilities(self, items):
+        network = self.encoder.network
+        with torch.inference_mode():
+            v = network(*network.batch(items))[-1][..., J] - self.middle  # (batch, tokens)
+        logits = torch.zeros(*v.shape, network.embedding.num_embeddings)
+        logits[..., self.forms[0]], logits[..., self.forms[1]] = 50 * v, -50 * v
+        rows = logits.log_softmax(-1)
+        rows = torch.cat([torch.full_like(rows[:, :1], torch.nan), rows[:, :-1]], 1)
+        return [row[: len(item)] for row, item in zip(rows, items, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """The model, items that it gets all right, and a split labelled by the planted unit."""
+    rng = np.random.default_rng(0)
+    contexts = [" ".join(f"w{k}" for k in rng.integers(0, 60, 4)) for _ in range(200)]
+    contexts = list(dict.fromkeys(contexts))
+    model = Planted(contexts)
+    signs = np.array([model.unit(text) > model.middle for text in contexts])
+    forms = [("are", "is") if sign else ("is", "are") for sign in signs]
+    items = [Item(k, "p", "g", f"{c} {r}", (f"{c} {w}",), 4) for k, (c, (r, w)) in enumerate(zip(contexts, forms, strict=True))]
+    spans = np.tile([3, 4], (len(contexts), 1))
+    return model, items, Split(tuple(contexts), signs.astype(np.int64), spans=spans)
+
+
+def accuracy(planted, *by):
+    model, items, _ = planted
+    return erasing.behaviour(model, items, CAUSAL, list(by)).credit.mean()
+
+
+def test_ablating_the_planted_unit_destroys_behaviour_and_no_other_does(planted):
+    model = planted[0]
+    assert accuracy(planted) == 1
+    assert accuracy(planted, Intervention(2, model.middle, units=[J])) == 0.5, "a constant model ties everywhere"
+    for unit in range(WIDTH):
+        if unit != J:
+            assert accuracy(planted, Intervention(2, "zero", units=[unit])) == 1
+    others = [unit for unit in range(WIDTH) if unit != J]
+    assert accuracy(planted, Intervention(2, "zero", units=others)) == 1
+
+
+def test_erasing_the_planted_direction_destroys_behaviour_and_random_ones_do_not(planted):
+    model, items, split = planted
+    one_hot = np.eye(WIDTH)
+    direction = Projection(one_hot - np.outer(one_hot[J], one_hot[J]), np.full(WIDTH, model.middle))
+    assert accuracy(planted, Intervention(2, direction)) == 0.5
+    states = erasing.labelled(model, split, [(2, None)], seed=0)
+    before = erasing.behaviour(model, items, CAUSAL, [], sample=6)
+    for method in ("leace", "inlp"):
+        taken = erasing.erased(model, states, method, draws=20, seed=0)
+        row = erasing.compared(model, items, CAUSAL, taken, before, margin=0.02)
+        assert row["used"] == "yes" and row["after"] < 0.65 and row["extra_low"] > 0.1, (method, row)
+        assert row["size"] == 1 and row["control_loss_high"] < 0.2 or method == "inlp", "INLP takes out many directions"
+        assert row["kl"] > row["control_kl"] >= 0
+    taken = erasing.ablated(model, (2, None), states[2, None], "mean", 1, 20, 0)
+    assert taken.note == f"units {J}"
+    row = erasing.compared(model, items, CAUSAL, taken, before, margin=0.02)
+    assert row["used"] == "yes" and row["control_loss"] < 0.06
+
+
+def test_erasing_an_unrelated_property_costs_no_more_than_random_directions(planted):
+    model, items, split = planted
+    other = np.random.default_rng(5).permutation(split.labels)
+    states = erasing.labelled(model, Split(split.texts, other, spans=split.spans), [(2, None)], seed=0)
+    states = {
+        (2, None): erasing.Labelled(np.delete(states[2, None].x, J, 1), other)
+    }  # a property that the planted unit says nothing of
+    fitted = erase("leace", states[2, None].x, other)
+    units = [k for k in range(WIDTH) if k != J]
+    random = [[Intervention(2, one.projection, units=units)] for one in controls(states[2, None].x, fitted.rank, 20)]
+    taken = erasing.Taken([Intervention(2, fitted.projection, units=units)], random, fitted.rank)
+    row = erasing.compared(model, items, CAUSAL, taken, erasing.behaviour(model, items, CAUSAL, []), margin=0.02)
+    assert row["loss"] <= row["control_loss_high"] and row["used"] == "no"
+
+
+def test_labelled_states_are_those_of_the_words(planted):
+    model, _, split = planted
+    read = erasing.labelled(model, split.take(range(5)), [(2, None)], seed=0)[2, None]
+    expected = [model.encoder.forward(model.encoder.tokenize([text])[0]).layers[2][0, 3].numpy() for text in split.texts[:5]]
+    order = [int(np.abs(read.x - one).sum(1).argmin()) for one in expected]
+    assert sorted(order) == [0, 1, 2, 3, 4] and np.allclose(read.x[order], expected, atol=1e-6)
+    assert [read.y[k] for k in order] == split.labels[:5].tolist()
+
+
+# The claim.
+
+
+def test_the_three_verdicts():
+    rng = np.random.default_rng(0)
+    before = np.ones(400)
+    control = (rng.random((20, 400)) > 0.02).astype(float)
+    assert erasing.used(before, (rng.random(400) > 0.3).astype(float), control, 0.02)["used"] == "yes"
+    small = np.where(np.arange(400) < 8, 0.0, 1.0)
+    same = np.tile(small, (20, 1))
+    assert erasing.used(before, small, same, 0.02)["used"] == "no"
+    few = np.ones(30)
+    few[0] = 0
+    assert erasing.used(np.ones(30), few, np.ones((20, 30)), 0.02)["used"] == "not shown"
+    better = erasing.used(np.where(np.arange(400) % 3 == 0, 0.0, 1.0), before, np.tile(before, (20, 1)) * 0.66, 0.02)
+    assert better["used"] == "not shown", "a gain is no absence of an effect"
+    guesses = (rng.random(400) > 0.5).astype(float)
+    assert erasing.used(guesses, np.zeros(400), np.tile(guesses, (20, 1)), 0.02)["used"] == "not shown", "nothing to lose"
+
+
+def test_a_loss_is_counted_by_hand():
+    row = erasing.used(np.array([1.0, 1, 1, 0]), np.array([0.0, 1, 0.5, 0]), np.array([[1.0, 1, 1, 0], [0, 1, 1, 0]]), 0.02)
+    assert row["loss"] == pytest.approx(1.5 / 4) and row["control_loss"] == pytest.approx(1 / 8)
+    assert row["extra"] == pytest.approx(1.5 / 4 - 1 / 8) and row["p"] == pytest.approx(1 / 3)
+    assert row["used"] == "not shown"
+
+
+# Contrasts.
+
+
+def item(number, right, wrong, paradigm="p", target=None):
+    return Item(number, paradigm, "g", right, (wrong,), target)
+
+
+ITEMS = [
+    item(0, "the dogs near the cat are lost .", "the dogs near the cat is lost ."),
+    item(1, "the dog near the cat is lost .", "the dog near the cat are lost ."),
+    item(2, "the dog by the cats is lost .", "the dog by the cats are lost ."),
+    item(3, "the cats runs", "runs the cats"),
+    item(4, "the traveler was lost .", "the traveler were lost ."),
+]
+
+
+def test_contrasts_are_the_nearest_item_of_the_other_form():
+    made, left = patching.contrasts(ITEMS, whole=False)
+    assert [(one.number, one.base, one.source) for one in made] == [
+        (0, "the dogs near the cat are", "the dog near the cat is"),
+        (1, "the dog near the cat is", "the dogs near the cat are"),
+        (2, "the dog by the cats is", "the dogs near the cat are"),
+    ]
+    assert left == Counter(
+        {"right and wrong differ in other than one word": 1, "no item of the other form that differs before it": 1}
+    )
+    whole, _ = patching.contrasts(
+        [*ITEMS[:2], item(9, "the dog near the cat is known .", "the dog near the cat are known .")], True
+    )
+    assert [one.number for one in whole] == [0, 1], "a masked model reads what follows"
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("kind", "folder"), [("causal", "causal"), ("masked", "mlm")])
+def test_roles_have_the_reference_effects(kind, folder, shared):
+    of = json.loads((shared / "oracles" / "behaviour.json").read_text())["patching"][kind]
+    model = language_model(load_encoder("hf", name=str(shared / "oracles" / "behaviour_models" / folder)))
+    convention = Convention().of(model)
+    items = ITEMS[:2] if model.kind == "masked" else [one.cut() for one in ITEMS[:2]]
+    made, _ = patching.contrasts(items, whole=model.kind == "masked")
+    aligned, left = patching.aligned(model, made, convention)
+    assert not left and [len(one.base) for one in aligned] == [10 if kind == "masked" else 8] * 2
+    frame = pd.DataFrame(patching.patch(model, aligned, [0, 1, 2]))
+    base = frame[frame.item == 0]
+    assert (base.base.iloc[0], base.source.iloc[0]) == pytest.approx((of["base"], of["source"]), abs=1e-4)
+    table = base.set_index(["layer", "role"]).patched
+    for layer, row in enumerate(of["patched"]):
+        assert table[layer, "differing"] == pytest.approx(row[2], abs=1e-4)
+        assert table[layer, "read"] == pytest.approx(row[6 if kind == "masked" else 5], abs=1e-4)
+        assert table[layer, "all"] == pytest.approx(of["source"], abs=1e-4)
+    other = frame[(frame.item == 1) & (frame.role == "all")]
+    assert other.patched.to_numpy() == pytest.approx(-of["base"] * np.ones(3), abs=1e-4)
+
+
+def test_effects_set_small_differences_apart():
+    rows = pd.DataFrame(
+        {
+            "base": [1.0, 1.0, 0.05],
+            "source": [-1.0, -3.0, 0.0],
+            "patched": [0.0, -3.0, 5.0],
+            "control": [1.0, 0.0, np.nan],
+            "kl": 0.1,
+        }
+    )
+    row = effects(rows)
+    assert row["effect"] == pytest.approx((0.5 + 1) / 2) and row["apart"] == 1 and row["n"] == 3
+    assert row["control_effect"] == pytest.approx((0 + 0.25) / 2)
+    assert row["iia"] == pytest.approx(1 / 3) and row["flip"] == pytest.approx(1 / 3)
+
+
+# The study.
+
+
+@pytest.fixture
+def run(planted, tmp_path, monkeypatch):
+    """Measures the study of the planted model on its items, labelled sentences beside them."""
+    from toys import write_task
+
+    model, items, split = planted
+    monkeypatch.setattr(causal, "language_model", lambda encoder: model)
+    file = tmp_path / "pairs.tsv"
+    file.write_text("".join(f"{one.right}\t{one.wrong[0]}\n" for one in items[:60]))
+    labelled = tmp_path / "tasks"
+    labelled.mkdir()
+    for name, labels in (("subj_number", split.labels), ("past_present", np.arange(len(split)) % 2)):
+        parts = ["tr" if k < 140 else "va" if k < 170 else "te" for k in range(len(split))]
+        rows = [(part, "NNS" if label else "NN", text) for part, label, text in zip(parts, labels, split.texts, strict=True)]
+        write_task(labelled / f"{name}.txt", rows)
+
+    def measure(root=file, **options):
+        study = Causal(labels=str(labelled), train=100, kl=5, **options)
+        source, store = PairFile(str(root)), Store(tmp_path / "store")
+        context = Context(lambda: model.encoder, lambda: [], (0,), ResultStore(tmp_path / "cells"), store, tmp_path, lambda: source)
+        frame = study.measure(context)
+        study.report(frame, tmp_path / "out")
+        return frame
+
+    return measure
+
+
+def test_erasing_is_measured_layer_by_layer_and_kept(run, tmp_path, monkeypatch):
+    frame = run(method="erase", draws=3, other="tense", layers=[0, 2])
+    assert frame.groupby("of").layer.apply(list).to_dict() == {"number": [0, 2], "tense": [0, 2]}
+    assert (frame.before == 1).all() and set(frame["size"]) == {1}
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "tense (second control of number)" in text and "not shown" in text
+    assert (tmp_path / "out" / "figure-taken-0.svg").is_file()
+    written = pd.read_csv(tmp_path / "out" / "causal.csv")
+    assert {"layer", "units", "effect", "control_effect_low", "extra_high", "p", "used", "kl"} <= set(written)
+    monkeypatch.setattr(erasing, "behaviour", None)
+    assert run(method="erase", draws=3, other="tense", layers=[0, 2]).equals(frame), "finished layers are read"
+
+
+def test_ablating_and_patching_have_their_tables(run, tmp_path):
+    frame = run(method="ablate", draws=2, units=1, layers=[2])
+    assert frame.iloc[0].note.startswith("units ") and frame.iloc[0].control_effect <= frame.iloc[0].effect
+    frame = run(layers=[0, 1, 2])
+    table = frame.set_index(["layer", "role"])
+    assert (table.xs("all", level="role").effect == 1).all() and table.loc[(0, "differing")].effect == pytest.approx(1, abs=1e-5)
+    assert table.loc[(2, "read")].effect == pytest.approx(1, abs=1e-5), "the last layer is read there alone"
+    picture = (tmp_path / "out" / "figure-patch-0.svg").read_text()
+    assert "differing" in picture and "layer" in picture
+    assert "60 contrasts" in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "steer"}, "allowed: patch, erase, ablate"),
+        ({"erasure": "random"}, "allowed: leace, inlp, means"),
+        ({"method": "ablate", "value": "noise"}, "allowed: mean, zero, resample"),
+        ({"draws": 1}, "from 2"),
+        ({"margin": 1.5}, "below 1"),
+        ({"layers": [7]}, "has the layers 0 to 2"),
+        ({"method": "ablate", "units": 500}, "units that are not constant"),
+        ({"method": "erase", "property": "colour"}, "colour"),
+    ],
+)
+def test_bad_options_are_one_sentence(run, options, message):
+    with pytest.raises(ProbingError, match=message):
+        run(**options)
+
+
+def test_pairs_without_a_source_are_counted_in_the_message(run, tmp_path):
+    file = tmp_path / "one.tsv"
+    file.write_text("the dog is\tthe dog are\n")
+    with pytest.raises(ConfigError, match="1: no item of the other form"):
+        run(root=file)
