@@ -1,4 +1,4 @@
-"""The words after `probing run`, `train`, `check` and `interact`: help, from the comments of `conf/*.yaml`, and completion.
+"""The words after `probing run`, `train`, `check` and so on: help, from the comments of `conf/*.yaml`, and completion.
 
 Reads text files only, so that help and completion answer at once.
 """
@@ -13,7 +13,7 @@ from probing import config
 from probing.data.card import names as names_of_cards
 from probing.paths import CONF
 
-FILES = {"run": "config", "train": "train", "check": "config", "interact": "interact"}
+FILES = {"run": "config", "train": "train", "check": "config", "interact": "interact", "score": "score"}
 """The file of each verb in `conf`."""
 
 OF_CHECK = ("run.dir", "run.threads")
@@ -39,9 +39,18 @@ EXAMPLES = {
         'probing interact encoder=checkpoint encoder.path=FOLDER text="The movie is not very good ." segment=3:6',
         'probing interact encoder=minilm text="The movie is not very good ." method=regression budget=2000 layer=0,6',
     ),
+    "score": (
+        'probing score encoder=checkpoint encoder.path=FOLDER text="The dogs near the cat are lost."',
+        'probing score encoder=hf encoder.name=FOLDER_OR_HUB_ID masking=original text="The dogs near the cat are lost."',
+        "probing score encoder=hf encoder.name=FOLDER_OR_HUB_ID file=FILE.txt",
+    ),
 }
 
 CHOICES = {
+    "score.start": ("mark", "none"),
+    "score.end": ("leave", "score"),
+    "score.words": ("null", "as_is", "split"),
+    "score.masking": ("original", "within_word_l2r", "within_word_l2r_whitespace", "whole_word", "global_l2r"),
     "pooling": ("all", "cls", "mean", "max", "last", "sentence"),
     "controls": ("permuted", "word", "none"),
     "floors": ("all", "none", "majority", "length", "nb-unigram", "nb-bigram", "static", "random-weights"),
@@ -155,4 +164,4 @@ def values(verb: str, key: str) -> list[str]:
     default = next((one.default for one in keys(verb) if one.name == key), "")
     if default in ("true", "false"):
         return ["true", "false"]
-    return list(CHOICES.get(key, [default] if default not in ("", "null", "???") else []))
+    return list(CHOICES.get(f"{verb}.{key}") or CHOICES.get(key, [default] if default not in ("", "null", "???") else []))

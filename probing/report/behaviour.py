@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from probing import paths
-from probing.behaviour.counting import FLOORS, strict
+from probing.behaviour.counting import FLOORS
 from probing.evaluation.paired_tests import holm, sign_flip
 from probing.evaluation.statistics import mean_of, wilson
 from probing.files import replace_file
@@ -85,7 +85,7 @@ def numbers(rows: pd.DataFrame) -> dict[str, Any]:
         "accuracy": x.value,
         "low": x.lower,
         "high": x.upper,
-        "strict": float(np.mean(strict(scored.credit))),
+        "strict": float((scored.credit == 1).mean()),
     }
     line |= {"ties": int((scored.credit == 0.5).sum()), "identical": int(scored.identical.sum())}
     line |= {
@@ -157,7 +157,7 @@ def comparisons(frame: pd.DataFrame) -> pd.DataFrame:
             directions = {one[0], other[0]}
             if a[0] == b[0] or not (len(directions) == 1 or directions == {"forward", "all"}):
                 continue
-            both = one[1].join(other[1][["credit", "paradigm"]], rsuffix="_b", how="inner")
+            both = one[1].merge(other[1][["credit", "paradigm"]], left_index=True, right_index=True, suffixes=("", "_b"))
             both = both[both.credit.notna() & both.credit_b.notna() & (both.paradigm == both.paradigm_b)]
             about = {"data": data, "a": a[0], "b": b[0], "protocol_a": a[1], "protocol_b": b[1]}
             levels = [
@@ -208,19 +208,21 @@ def _pair(x: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counts(frame: pd.DataFrame) -> Iterator[str]:
-    """What a reader must know of the items."""
-    notes = []
-    for (encoder, protocol), rows in frame.groupby(["encoder", "protocol"], sort=False):
-        if len(why := rows.unscored[rows.unscored != ""].value_counts()):
-            notes.append(f"{encoder}, {protocol}: not scored: " + "; ".join(f"{n} {reason}" for reason, n in why.items()))
-        if rows.lost.any():
-            notes.append(f"{encoder}, {protocol}: the first token of {int(rows.lost.sum())} items is not scored")
-        if rows.identical.any():
-            notes.append(f"{encoder}, {protocol}: {int(rows.identical.sum())} items are one text for the model, and tie")
-        if protocol.startswith("both"):
-            notes.append(f"{encoder}: both is the sum of the two directions, which is no log-probability")
+    """What a reader must know of the items, and for which encoders and protocols."""
+    notes: dict[str, list[str]] = {}
+    lines = list(frame.groupby(["encoder", "protocol"], sort=False))
+    for (encoder, protocol), rows in lines:
+        facts = [f"not scored: {n} items, {why}" for why, n in rows.unscored[rows.unscored != ""].value_counts().items()]
+        facts += [f"a token at an end of {int(rows.lost.sum())} items is not scored, as nothing predicts it"] * bool(
+            rows.lost.any()
+        )
+        facts += [f"{int(rows.identical.sum())} items are one text for the model, and tie"] * bool(rows.identical.any())
+        facts += ["both is the sum of two directions, which is no log-probability"] * protocol.startswith("both")
+        for fact in facts:
+            notes.setdefault(fact, []).append(f"{encoder}, {protocol.partition(',')[0]}")
+    where = {fact: "" if len(who) == len(lines) else f" ({'; '.join(who)})" for fact, who in notes.items()}
     if notes:
-        yield "\n".join(f"- {note}." for note in notes)
+        yield "\n".join(f"- {fact}{where[fact]}." for fact in notes)
 
 
 def _shown(line: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

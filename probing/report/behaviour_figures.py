@@ -27,7 +27,9 @@ def figures(lines: pd.DataFrame, facets: pd.DataFrame) -> Iterator[tuple[str, st
 
 
 def _labels(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(dict.fromkeys(zip(frame.encoder, frame.protocol, strict=True)))
+    """Encoders and protocols: where there are forward or masked ones, these alone, as the tables have all."""
+    pairs = list(dict.fromkeys(zip(frame.encoder, frame.protocol, strict=True)))
+    return [pair for pair in pairs if pair[1].startswith(("forward", "masked"))] or pairs
 
 
 def _label(encoder: str, protocol: str) -> str:
