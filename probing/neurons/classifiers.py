@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,24 @@ from probing.types import Labels, Values
 
 Fitted = Callable[[Values], Labels]
 """From standardised activations (n, d), all columns, to class indices (n,)."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Weights (d, K), 0 for columns that are not read, and intercepts (K,)."""
+
+    weights: Values
+    intercepts: Values
+
+    @classmethod
+    def of(cls, columns: np.ndarray, weights: Values, intercepts: Values, width: int) -> Linear:
+        """From the weights of some columns, (k, K)."""
+        full = np.zeros((width, len(intercepts)))
+        full[columns] = weights
+        return cls(full, intercepts)
+
+    def __call__(self, z: Values) -> Labels:
+        return (z @ self.weights + self.intercepts).argmax(1)
 
 
 class Classifier(Protocol):
@@ -40,7 +59,8 @@ class Ridge:
     def on(self, columns: Sequence[int] | np.ndarray) -> Fitted:
         S = np.asarray(columns, np.int64)
         block = self.gram[np.ix_(S, S)] + self.l2 * np.eye(len(S))
-        return _linear(S, np.linalg.solve(block, self.cross[S]), np.where(self.share > 0, self.share, -np.inf))
+        intercepts = np.where(self.share > 0, self.share, -np.inf)
+        return Linear.of(S, np.linalg.solve(block, self.cross[S]), intercepts, len(self.gram))
 
 
 class Logistic:
@@ -52,7 +72,7 @@ class Logistic:
     def on(self, columns: Sequence[int] | np.ndarray) -> Fitted:
         S = np.asarray(columns, np.int64)
         W, b = linear_weights(self.z[:, S], self.y, self.n_classes, self.l2, self.exact)
-        return _linear(S, W.T, b)
+        return Linear.of(S, W.T, b, self.z.shape[1])
 
 
 class ExactLogistic(Logistic):
@@ -72,13 +92,6 @@ class Gaussian:
             return self.gaussians.classes[self.gaussians.log_posterior(z, columns).argmax(1)]
 
         return predict
-
-
-def _linear(columns: np.ndarray, weights: Values, intercepts: Values) -> Fitted:
-    def predict(z: Values) -> Labels:
-        return (z[:, columns] @ weights + intercepts).argmax(1)
-
-    return predict
 
 
 CLASSIFIERS: dict[str, type[Classifier]] = {"ridge": Ridge, "logistic": Logistic, "logistic_exact": ExactLogistic, "gaussian": Gaussian}

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from probing.errors import ConfigError, did_you_mean
-from probing.neurons.classifiers import CLASSIFIERS, Classifier, Ridge
+from probing.neurons.classifiers import CLASSIFIERS, Classifier, Fitted, Linear, Ridge
 from probing.neurons.gaussian import Gaussians, select
 from probing.neurons.ranking import L2, RANKINGS, Scale, last, linear_weights, rankings
 from probing.types import Labels, Values
@@ -120,11 +120,18 @@ class Point(NamedTuple):
 
 def retrained(basis: Basis, y: Targets, classifier: Classifier, order: np.ndarray, sizes: Sequence[int]) -> dict[int, Point]:
     """Of the classifier refitted on the first k neurons, for each k."""
-    points = {}
-    for k in sizes:
-        predict = classifier.on(order[:k])
-        points[k] = Point(float((predict(basis.dev) == y.dev).mean()), predict(basis.test) == y.test)
-    return points
+    fits = [classifier.on(order[:k]) for k in sizes]
+    dev, test = (predictions(fits, z) for z in (basis.dev, basis.test))
+    return {k: Point(float((d == y.dev).mean()), t == y.test) for k, d, t in zip(sizes, dev, test, strict=True)}
+
+
+def predictions(fits: Sequence[Fitted], z: Values) -> list[Labels]:
+    """The class indices that each fit gives; linear ones in one product."""
+    linear = [fit for fit in fits if isinstance(fit, Linear)]
+    if len(linear) < len(fits) or not fits:
+        return [fit(z) for fit in fits]
+    scores = (z @ np.concatenate([fit.weights for fit in linear], 1)).reshape(len(z), len(fits), -1)  # (n, fits, K)
+    return [(scores[:, k] + fit.intercepts).argmax(1) for k, fit in enumerate(linear)]
 
 
 def masked(
@@ -132,12 +139,15 @@ def masked(
 ) -> dict[int, tuple[float, float]]:
     """(keep, drop) test accuracies (0-1) for each k, of the classifier of all neurons."""
     predict = classifier.on(np.arange(basis.test.shape[1]))
-    result = {}
-    for k in sizes:
-        keep = np.zeros_like(basis.test)
-        keep[:, order[:k]] = basis.test[:, order[:k]]
-        result[k] = (float((predict(keep) == y.test).mean()), float((predict(basis.test - keep) == y.test).mean()))
-    return result
+    whole = classifier.on(np.arange(basis.test.shape[1]))
+    if isinstance(whole, Linear):
+        kept = [Linear.of(order[:k], whole.weights[order[:k]], whole.intercepts, len(order)) for k in sizes]
+        dropped = [Linear(whole.weights - fit.weights, whole.intercepts) for fit in kept]
+        inside, outside = predictions(kept, basis.test), predictions(dropped, basis.test)
+    else:
+        masks = [np.isin(np.arange(len(order)), order[:k]) for k in sizes]
+        inside, outside = [whole(basis.test * own) for own in masks], [whole(basis.test * ~own) for own in masks]
+    return {k: (float((a == y.test).mean()), float((b == y.test).mean())) for k, a, b in zip(sizes, inside, outside, strict=True)}
 
 
 def sizes_of(basis: Basis, given: Sequence[int] | None = None) -> list[int]:
