@@ -132,6 +132,7 @@ INTERACT_KEYS = (
     *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
     *("method", "budget", "seed", "shapiq", "run"),
 )
+NEURON_KEYS = ("encoder", "layer", "unit", "file", "text", "pooling", "least", "words", "sentences", "html", "run")
 
 
 @dataclass
@@ -157,6 +158,7 @@ DEFAULTS = {
     "run": {"data": "grammar", "encoder": "minilm", "probe": "fast"},
     "train": {"encoder": "lstm", "objective": "sst2"},
     "interact": {"encoder": "minilm"},
+    "neuron": {"encoder": "minilm"},
 }
 """The presets of a verb's groups where the command line names none."""
 
@@ -166,6 +168,7 @@ def known_keys(arguments: list[str], verb: str) -> list[str]:
     schema, own = {
         "train": (TrainConfig, (*TRAIN_KEYS, "data.root")),
         "interact": (JobConfig, INTERACT_KEYS),
+        "neuron": (JobConfig, NEURON_KEYS),
     }.get(verb, (RunConfig, (*LISTS, *GROUPS, "suite", "twins", "resample", "resamples", "per_class", "precision")))
     keys = [*(f"run.{option.name}" for option in dataclasses.fields(schema)), *own]
     for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():

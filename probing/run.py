@@ -1,4 +1,4 @@
-"""`probing run`, `train`, `check` and `interact`: a Hydra configuration becomes a call of Python. The only file that imports Hydra.
+"""`probing run`, `train`, `check`, `interact` and `neuron`: a Hydra configuration becomes a call of Python. The only file that imports Hydra.
 
 What one job does is in `probing.jobs`. Values that are lists (`LISTS` there) are loops inside one job, also under `-m`: `task=a,b`
 means both. Multirun sweeps the groups and their options.
@@ -60,14 +60,14 @@ class JobFailed(ProbingError):
 
 
 def main(arguments: list[str], verb: str = "run") -> int:
-    """Runs the words after `probing run`, `train`, `check` or `interact`.
+    """Runs the words after `probing run`, `train`, `check`, `interact` or `neuron`.
 
     Returns:
         The exit code: 0, 1 if a cell or a rule failed or an exception was raised, 2 for a mistake in what was given.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
     os.environ[_PARENT] = process()
-    sys.argv = [f"probing {verb}", *(_as_text(word) if verb == "interact" else _as_list(word) for word in arguments)]
+    sys.argv = [f"probing {verb}", *(_as_text(word) if verb in ("interact", "neuron") else _as_list(word) for word in arguments)]
     code = _hydra(arguments, verb)
     if _sweeps:
         folder = Path(_sweeps.pop())
@@ -114,6 +114,7 @@ def _hydra(arguments: list[str], verb: str) -> int:
         "train": ("train", _train_job),
         "check": ("config", _check_job),
         "interact": ("interact", _interact_job),
+        "neuron": ("neuron", _neuron_job),
     }[verb]
     if sys.version_info >= (
         3,
@@ -190,6 +191,10 @@ def _interact_job(config: DictConfig) -> None:
     _guarded(partial(_done, "interact"), config)
 
 
+def _neuron_job(config: DictConfig) -> None:
+    _guarded(partial(_done, "neuron"), config)
+
+
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
     """Runs a job and reports its errors at once; other jobs of a multirun go on. In a launcher's worker it raises too.
 
@@ -223,13 +228,13 @@ def _as_list(word: str) -> str:
 
 
 def _as_text(word: str) -> str:
-    """`text=…` and `replacement=…` are taken letter by letter: quoted for Hydra, nothing in them is interpolated.
+    """`text=…`, `replacement=…`, `file=…` and `html=…` are taken letter by letter: quoted for Hydra, nothing in them is interpolated.
 
     >>> _as_text("text=It isn't (bad)")
     "text='It isn\\\\'t (bad)'"
     """
     key, equals, value = word.partition("=")
-    if not equals or key not in ("text", "replacement"):
+    if not equals or key not in ("text", "replacement", "file", "html"):
         return _as_list(word)
     return f"{key}={_quoted(value)}"
 

@@ -1,4 +1,4 @@
-"""The words after `probing run`, `train`, `check` and `interact`: help, from the comments of `conf/*.yaml`, and completion.
+"""The words after `probing run`, `train`, `check`, `interact` and `neuron`: help, from the comments of `conf/*.yaml`, and completion.
 
 Reads text files only, so that help and completion answer at once.
 """
@@ -13,7 +13,7 @@ from probing import config
 from probing.data.card import names as names_of_cards
 from probing.paths import CONF
 
-FILES = {"run": "config", "train": "train", "check": "config", "interact": "interact"}
+FILES = {"run": "config", "train": "train", "check": "config", "interact": "interact", "neuron": "neuron"}
 """The file of each verb in `conf`."""
 
 OF_CHECK = ("run.dir", "run.threads")
@@ -38,6 +38,11 @@ EXAMPLES = {
         'probing interact encoder=minilm text="The movie is not very good ." segment=3:6 value=mean',
         'probing interact encoder=checkpoint encoder.path=FOLDER text="The movie is not very good ." segment=3:6',
         'probing interact encoder=minilm text="The movie is not very good ." method=regression budget=2000 layer=0,6',
+    ),
+    "neuron": (
+        "probing neuron encoder=minilm layer=3 unit=17 file=FILE.txt",
+        "probing neuron encoder=hf encoder.name=FOLDER_OR_HUB_ID layer=-1 unit=5 file=FILE.txt least=5 html=unit5.html",
+        'probing neuron encoder=lstm layer=1 unit=0 text="The movie is not very good ." least=1',
     ),
 }
 

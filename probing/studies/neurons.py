@@ -153,8 +153,10 @@ class NeuronsStudy:
         for _ in range(3):
             basis.train @ np.ones((d, K))
         product = (time.perf_counter() - start) / 3
-        fits = 1 + self.rotations + self.controls + self.samples
-        return fits * 60 * product + (1 + self.rotations) * 3 * product * d / K + 0.3
+        share = 1 + (len(basis.dev) + len(basis.test)) / n
+        fits, curves = 1 + self.rotations + self.controls + self.samples, len(self.names) * len(self.numbers)
+        scored = (1 + self.rotations + self.controls) * curves * product * share
+        return fits * 60 * product + (1 + self.rotations) * 3 * product * share * d / K + scored + 0.3
 
     def layer_rows(self, basis: Basis, task: Task, seed: int) -> list[dict[str, Any]]:
         """The rows of one layer, of kinds curve, layer, overlap and stability."""
