@@ -1,4 +1,5 @@
-"""`probing run`, `train`, `check`, `interact` and `neuron`: a Hydra configuration becomes a call of Python. The only file that imports Hydra.
+"""`probing run`, `train`, `check`, `interact` and `neuron`: a Hydra configuration becomes a call of Python. The only file that
+imports Hydra.
 
 What one job does is in `probing.jobs`. Values that are lists (`LISTS` there) are loops inside one job, also under `-m`: `task=a,b`
 means both. Multirun sweeps the groups and their options.
@@ -228,7 +229,8 @@ def _as_list(word: str) -> str:
 
 
 def _as_text(word: str) -> str:
-    """`text=…`, `replacement=…`, `file=…` and `html=…` are taken letter by letter: quoted for Hydra, nothing in them is interpolated.
+    """`text=…`, `replacement=…`, `file=…` and `html=…` are taken letter by letter: quoted for Hydra, nothing in them is
+    interpolated.
 
     >>> _as_text("text=It isn't (bad)")
     "text='It isn\\\\'t (bad)'"

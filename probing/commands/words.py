@@ -1,4 +1,5 @@
-"""The words after `probing run`, `train`, `check`, `interact` and `neuron`: help, from the comments of `conf/*.yaml`, and completion.
+"""The words after `probing run`, `train`, `check`, `interact` and `neuron`: help, from the comments of `conf/*.yaml`, and
+completion.
 
 Reads text files only, so that help and completion answer at once.
 """

@@ -1,12 +1,12 @@
 """A score against draws of a null on the same items: a layer's own basis against rotated ones, labels against control labels.
 
-Under the null the score is one more draw. With R draws of variance s^2 between them, and se the standard error over items (or groups)
-of the difference of a single item,
+Under the null the score is one more draw. With R draws of variance s^2 between them, and se the standard error over items (or
+groups) of the difference of a single item,
 
     t = (score - mean of draws) / sqrt(s^2 (1 + 1 / R) + se^2)
 
-against Student's t with Welch and Satterthwaite's degrees of freedom. se counts what another set of test items would change; it is in
-part in s^2 already, so that the test errs on the side of the null (`scripts/calibration/neurons.py`).
+against Student's t with Welch and Satterthwaite's degrees of freedom. se counts what another set of test items would change; it is
+in part in s^2 already, so that the test errs on the side of the null (`scripts/calibration/neurons.py`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A search of cells that follow a signal of the text, with a value on text that did not choose, and a null.
 
-The cell with the largest |correlation| with a signal on the first half is chosen; its correlation on the second half, with the sign of
-the first, is reported. Null: the same search with the signal shifted around in both halves by at least `LEAST` places, so that its
-autocorrelation stays: the best of hundreds of cells always correlates with something. p = (1 + shifts with a value at least as large) /
-(1 + shifts).
+The cell with the largest |correlation| with a signal on the first half is chosen; its correlation on the second half, with the
+sign of the first, is reported. Null: the same search with the signal shifted around in both halves by at least `LEAST` places, so
+that its autocorrelation stays: the best of hundreds of cells always correlates with something. p = (1 + shifts with a value at
+least as large) / (1 + shifts).
 
 Reference: Karpathy et al. 2016 (arXiv 1506.02078), who found such cells by eye.
 """

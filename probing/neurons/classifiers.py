@@ -1,8 +1,8 @@
 """Classifiers of the first k neurons, fitted on standardised train activations: what a curve over k retrains.
 
-    ridge      least squares on one-hot labels: |Z W + b - Y|^2 / n + l2 |W|^2, from blocks of one Gram matrix: milliseconds a fit
-    logistic   the softmax regression of the ranking, refitted (`probing.neurons.ranking.linear_weights`)
-    gaussian   a Gaussian of each class (`probing.neurons.gaussian`)
+ridge      least squares on one-hot labels: |Z W + b - Y|^2 / n + l2 |W|^2, from blocks of one Gram matrix: milliseconds a fit
+logistic   the softmax regression of the ranking, refitted (`probing.neurons.ranking.linear_weights`)
+gaussian   a Gaussian of each class (`probing.neurons.gaussian`)
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Ridge:
     def on(self, columns: Sequence[int] | np.ndarray) -> Fitted:
         S = np.asarray(columns, np.int64)
         block = self.gram[np.ix_(S, S)] + self.l2 * np.eye(len(S))
-        intercepts = np.where(self.share > 0, self.share, -np.inf)
+        intercepts: Values = np.where(self.share > 0, self.share, -np.inf).astype(np.float64)
         return Linear.of(S, np.linalg.solve(block, self.cross[S]), intercepts, len(self.gram))
 
 
@@ -89,9 +89,14 @@ class Gaussian:
         def predict(z: Values) -> Labels:
             if not len(columns):
                 return np.full(len(z), self.gaussians.classes[self.gaussians.shares.argmax()])
-            return self.gaussians.classes[self.gaussians.log_posterior(z, columns).argmax(1)]
+            return self.gaussians.classes[self.gaussians.log_posterior(z, list(columns)).argmax(1)]
 
         return predict
 
 
-CLASSIFIERS: dict[str, type[Classifier]] = {"ridge": Ridge, "logistic": Logistic, "logistic_exact": ExactLogistic, "gaussian": Gaussian}
+CLASSIFIERS: dict[str, type[Classifier]] = {
+    "ridge": Ridge,
+    "logistic": Logistic,
+    "logistic_exact": ExactLogistic,
+    "gaussian": Gaussian,
+}

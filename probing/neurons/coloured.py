@@ -32,7 +32,8 @@ def spans(pieces: Sequence[str], values: Sequence[float], most: float, between: 
 def page(title: str, sections: Iterable[tuple[str, str]]) -> str:
     """A page without other files: a title, and sections of a heading and HTML (`spans`)."""
     body = "\n".join(f"<h2>{escape(head)}</h2>\n<p>{text}</p>" for head, text in sections)
-    style = "body { font-family: sans-serif; max-width: 60em; margin: 2em auto; } p { line-height: 1.6; white-space: pre-wrap; color: #000; }"
+    style = "body { font-family: sans-serif; max-width: 60em; margin: 2em auto; } "
+    style += "p { line-height: 1.6; white-space: pre-wrap; color: #000; }"
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         f"<style>{style}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"

@@ -70,7 +70,11 @@ class Neuron:
         if self.html is not None:
             most = float(np.quantile(np.abs(z), 0.99))
             ends = (("Highest", high), ("Lowest", low))
-            sections = [(f"{end}: sentence {k + 1}", spans(*parts[k], most, " ")) for end, rows in ends for k in rows]
+            sections = [
+                (f"{end}: sentence {k + 1}", spans(parts[k][0], parts[k][1].tolist(), most, " "))
+                for end, rows in ends
+                for k in rows
+            ]
             replace_file(Path(self.html).expanduser(), page(title, sections).encode())
         ranked = types(words, z, self.least)
         return "\n".join(

@@ -50,7 +50,7 @@ class Basis:
     scale: Scale
 
     @classmethod
-    def of(cls, train: Values, dev: Values, test: Values) -> Basis:
+    def of(cls, train: np.ndarray, dev: np.ndarray, test: np.ndarray) -> Basis:
         """DataError if train is not finite."""
         scale = Scale.of(train)
         return cls(scale(train), scale(dev), scale(test), scale)
@@ -80,8 +80,8 @@ class Basis:
 def orders(
     basis: Basis, y: Targets, names: Sequence[str], l2: float = L2, seed: int = 0, exact: bool = False, steps: int = 20
 ) -> dict[str, np.ndarray]:
-    """The rankings of these names (`RANKINGS`), best first; random: drawn by the seed; gaussian: `steps` neurons by greedy selection
-    on dev, then the others as in probeless."""
+    """The rankings of these names (`RANKINGS`), best first; random: drawn by the seed; gaussian: `steps` neurons by greedy
+    selection on dev, then the others as in probeless."""
     for name in names:
         if name not in RANKINGS:
             raise ConfigError(f"unknown ranking {name!r}{did_you_mean(name, RANKINGS)} (allowed: {', '.join(RANKINGS)})")
@@ -138,7 +138,6 @@ def masked(
     basis: Basis, y: Targets, classifier: Classifier, order: np.ndarray, sizes: Sequence[int]
 ) -> dict[int, tuple[float, float]]:
     """(keep, drop) test accuracies (0-1) for each k, of the classifier of all neurons."""
-    predict = classifier.on(np.arange(basis.test.shape[1]))
     whole = classifier.on(np.arange(basis.test.shape[1]))
     if isinstance(whole, Linear):
         kept = [Linear.of(order[:k], whole.weights[order[:k]], whole.intercepts, len(order)) for k in sizes]
@@ -177,7 +176,8 @@ def minimal_set(basis: Basis, y: Targets, classifier: Classifier, order: np.ndar
 
 
 class Overlap(NamedTuple):
-    """Of the first k neurons of two rankings: the shared number, that by chance (k * k / d), and the share of the union (Jaccard)."""
+    """Of the first k neurons of two rankings: the shared number, that by chance (k * k / d), and the share of the union
+    (Jaccard)."""
 
     shared: int
     chance: float

@@ -1,11 +1,11 @@
 """Greedy forward selection of neurons under a Gaussian of each class (Torroba Hennigen et al. 2020).
 
-    p(v | h_S) is proportional to p(v) N(h_S; mu_v, Sigma_v), with the class shares of train; the next neuron is the one with the largest
-    mean log posterior on dev (ties: the lower index), and MI = H(V) + that, in bits, with H of the labels of dev.
+    p(v | h_S) is proportional to p(v) N(h_S; mu_v, Sigma_v), with the class shares of train; the next neuron is the one with the
+    largest mean log posterior on dev (ties: the lower index), and MI = H(V) + that, in bits, with H of the labels of dev.
 
-Covariances, S the scatter of a class with n items: mle S / (n - 1); map (diag(S) / n + S) / (n + 1); map_released (diag(S) / n + S) /
-(n + 2 d + 4) with d of the whole layer, which makes rare classes narrow (rycolab/intrinsic-probing; kept to compare). A step adds one
-column to the Cholesky factor of every class, so that all candidates of a step cost one pass over dev.
+Covariances, S the scatter of a class with n items: mle S / (n - 1); map (diag(S) / n + S) / (n + 1); map_released (diag(S) / n +
+S) / (n + 2 d + 4) with d of the whole layer, which makes rare classes narrow (rycolab/intrinsic-probing; kept to compare). A step
+adds one column to the Cholesky factor of every class, so that all candidates of a step cost one pass over dev.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ def select(gaussians: Gaussians, z: Values, y: Labels, steps: int, live: np.ndar
     open_ = np.ones(d, bool) if live is None else live.copy()
     share = np.bincount(gold, minlength=K) / n
     entropy = float(-(share[share > 0] * np.log2(share[share > 0])).sum())
-    mean, variance = np.repeat(gaussians.means[:, None], n, 1), np.stack([np.diag(c) for c in gaussians.covariances])  # (K, n, d), (K, d)
+    mean, variance = (
+        np.repeat(gaussians.means[:, None], n, 1),
+        np.stack([np.diag(c) for c in gaussians.covariances]),
+    )  # (K, n, d), (K, d)
     columns = np.zeros((K, d, min(steps, d)))  # of the Cholesky factors
     base = np.repeat(gaussians.shares[None], n, 0)  # log p(v) + log N of the columns so far: (n, K)
     chosen: list[int] = []
@@ -102,7 +105,9 @@ def select(gaussians: Gaussians, z: Values, y: Labels, steps: int, live: np.ndar
         open_[best] = False
         chosen.append(int(best))
         information = entropy + at / np.log(2)
-        result.append(Step(tuple(chosen), information, information / entropy if entropy else 0.0, float((base.argmax(1) == gold).mean())))
+        result.append(
+            Step(tuple(chosen), information, information / entropy if entropy else 0.0, float((base.argmax(1) == gold).mean()))
+        )
     return result
 
 

@@ -1,14 +1,14 @@
 """Rankings of the neurons of a layer by what they tell of a label, all on inputs standardised by train.
 
-    linear           place of a neuron in the weights of a softmax regression (Dalvi et al. 2019), without steps: `cumulative_places`
-    mean_abs         mean over classes of |weight| of the same regression (Antverg & Belinkov 2022)
+    linear           place of a neuron in the weights of a softmax regression (Dalvi et al. 2019), without steps:
+    `cumulative_places` mean_abs         mean over classes of |weight| of the same regression (Antverg & Belinkov 2022)
     probeless        sum over pairs of classes of |difference of class means| (Antverg & Belinkov 2022)
     mean_difference  largest |mean of a class less mean of the others| (Gurnee et al. 2023)
     variance         standard deviation of the raw values: reads no label, and is the only ranking that a change of scale moves
     random           drawn
 
-Greedy selection under Gaussians is in `probing.neurons.gaussian`. A dead neuron, whose values do not vary, is last in every ranking.
-Sources: fdalvi/NeuroX (whose order is a set's within steps of 1 %), technion-cs-nlp/Individual-Neurons-Pitfalls.
+Greedy selection under Gaussians is in `probing.neurons.gaussian`. A dead neuron, whose values do not vary, is last in every
+ranking. Sources: fdalvi/NeuroX (whose order is a set's within steps of 1 %), technion-cs-nlp/Individual-Neurons-Pitfalls.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Scale:
 def linear_weights(z: Values, y: Labels, n_classes: int, l2: float = L2, exact: bool = False) -> tuple[Values, Values]:
     """Weights (K, d) and intercepts (K,) of the softmax regression that minimises mean cross-entropy + l2 / 2 * |W|^2.
 
-    `exact`: by scikit-learn in float64, to about 1e-6; else by the solver of the probes in float32, to about 1e-3 of a weight. A class
-    that does not occur has weights of 0 and an intercept of minus infinity.
+    `exact`: by scikit-learn in float64, to about 1e-6; else by the solver of the probes in float32, to about 1e-3 of a weight. A
+    class that does not occur has weights of 0 and an intercept of minus infinity.
     """
     classes = np.unique(y)
     weights, intercepts = np.zeros((n_classes, z.shape[1])), np.full(n_classes, -np.inf)
@@ -188,8 +188,8 @@ def last(order: np.ndarray, live: np.ndarray) -> np.ndarray:
 def rankings(
     z: Values, y: Labels, n_classes: int, scale: Scale, names: tuple[str, ...], weights: Values | None = None
 ) -> dict[str, np.ndarray]:
-    """Orders of the neurons, best first, (d,) each, by name; all but gaussian and random. `z`: standardised by `scale`; `weights`: of
-    the softmax regression, for those that read them."""
+    """Orders of the neurons, best first, (d,) each, by name; all but gaussian and random. `z`: standardised by `scale`; `weights`:
+    of the softmax regression, for those that read them."""
     scores: dict[str, Any] = {
         "probeless": lambda: probeless(z, y, n_classes),
         "mean_difference": lambda: mean_difference(z, y, n_classes),

@@ -1,12 +1,12 @@
 """Signals of a text, one number for each character: what a cell of a recurrent network may follow (Karpathy et al. 2016).
 
-    quote                 1 inside quotation marks: from an opening one up to, not with, the closing one; straight marks open and close
-                          in turn, curly ones by their form
-    line position         characters since the last newline, which is 0
-    bracket depth         open ( [ { less closed ones, an opening one counts already, a closing one no more; never below 0
-    position in word      characters since the last blank, which is 0
-    position in sentence  characters since the last . ! or ?
-    upper case, digit     1 where the character is one
+quote                 1 inside quotation marks: from an opening one up to, not with, the closing one; straight marks open and close
+                      in turn, curly ones by their form
+line position         characters since the last newline, which is 0
+bracket depth         open ( [ { less closed ones, an opening one counts already, a closing one no more; never below 0
+position in word      characters since the last blank, which is 0
+position in sentence  characters since the last . ! or ?
+upper case, digit     1 where the character is one
 """
 
 from __future__ import annotations

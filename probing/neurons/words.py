@@ -1,20 +1,21 @@
-"""Words and sentences at both ends of one unit: signed z of every word, and per type their mean where the type is frequent enough.
+"""Words and sentences at both ends of one unit: signed z of every word, and its mean per type where that is frequent enough.
 
-z is in standard deviations over all words of the text. Means of |z| would put words seen once first and mix both signs; here the sign
-stays and a minimum count is asked for.
+z is in standard deviations over all words of the text. Means of |z| would put words seen once first and mix both signs: the sign
+stays, and a word must occur a number of times.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from probing.types import Values
 
 
-class Type(NamedTuple):
+@dataclass(frozen=True)
+class Type:
     """A word type: how often it occurs, and the mean and standard deviation of its z."""
 
     word: str

@@ -19,10 +19,10 @@ from probing.report.figures import RC, labelled, legend, svg
 from probing.report.markdown import md_table
 from probing.report.summary import p_value
 
-NOTE = """For each layer and signal the cell with the largest |correlation| on the first half of the text, and its correlation on the
-second half, with the sign of the first. Null: 95 % of the values of the same search with the signal shifted around in the text lie
-below this. p after Holm over the {n} lines of an encoder. **Bold**: p < 0.05. Columns *shuffled*: the search with the signals of the
-shuffled text, which must find nothing (p after Holm over its own lines)."""
+NOTE = """For each layer and signal the cell with the largest |correlation| on the first half of the text, and its correlation on
+the second half, with the sign of the first. Null: 95 % of the values of the same search with the signal shifted around in the text
+lie below this. p after Holm over the {n} lines of an encoder. **Bold**: p < 0.05. Columns *shuffled*: the search with the signals
+of the shuffled text, which must find nothing (p after Holm over its own lines)."""
 
 KEY = ["encoder", "file", "layer", "layer_name"]
 
@@ -52,14 +52,19 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
             replace_file(folder / "cells.html", _coloured(cells).encode())
     dead = frame[(frame.kind == "layer") & frame.get("dead", pd.Series(dtype=object)).notna()]
     if len(dead):
-        blocks.append("\n".join(f"{row.encoder}, layer {row.layer} ({row.layer_name}): dead cells {row.dead}" for row in dead.itertuples()))
+        blocks.append(
+            "\n".join(f"{row.encoder}, layer {row.layer} ({row.layer_name}): dead cells {row.dead}" for row in dead.itertuples())
+        )
     gates = frame[frame.kind == "gate"]
     if len(gates):
         columns = [*KEY, "cell", "left", "right", "places"]
         replace_file(folder / "gates.csv", gates[columns].astype({"cell": int}).to_csv(index=False).encode())
         title = "Saturation of gates: each dot is a unit"
         replace_file(folder / "figure-gates.svg", labelled(_gates(gates), title).encode())
-        blocks += [f"## Gates\n\nShare of places where a gate is below {LEFT} (left) or above {RIGHT} (right), units of a layer.", _saturation(gates)]
+        blocks += [
+            f"## Gates\n\nShare of places where a gate is below {LEFT} (left) or above {RIGHT} (right), units of a layer.",
+            _saturation(gates),
+        ]
     replace_file(folder / "table.md", ("\n\n".join(blocks) + "\n").encode())
 
 
@@ -100,7 +105,9 @@ def _gates(gates: pd.DataFrame) -> str:
             lstms: Any = own.groupby([own.encoder, own.layer_name.str.removesuffix(f" {gate}")], sort=False)
             for k, ((encoder, lstm), part) in enumerate(lstms):
                 label = f"{encoder.partition('[')[0]}, {lstm}"
-                panel.plot(part.left, part.right, ls="", marker="o", ms=3.5, alpha=0.6, mew=0, color=PALETTE[k % len(PALETTE)], label=label)
+                panel.plot(
+                    part.left, part.right, ls="", marker="o", ms=3.5, alpha=0.6, mew=0, color=PALETTE[k % len(PALETTE)], label=label
+                )
             panel.plot([0, 1], [1, 0], color="#777777", lw=0.7, ls=":")
             panel.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="left saturated", title=f"{gate} gate")
         panels[0].set_ylabel("right saturated")
@@ -115,6 +122,7 @@ def _coloured(cells: pd.DataFrame) -> str:
         row = own.loc[own.value.idxmax()]
         pieces, values = json.loads(row.text)
         verdict = f"p {p_value(row.p_holm)}" if row.p_holm < 0.05 else "not told from the null"
-        head = f"{signal}: {encoder.partition('[')[0]}, {row.layer_name}, cell {int(row.cell)}, correlation {row.value:.2f} ({verdict})"
+        of = f"{encoder.partition('[')[0]}, {row.layer_name}, cell {int(row.cell)}"
+        head = f"{signal}: {of}, correlation {row.value:.2f} ({verdict})"
         sections.append((head, spans(pieces, values, 2.5)))
     return page("Cells and signals: standard deviations from a cell's mean", sections)

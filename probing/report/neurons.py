@@ -18,17 +18,25 @@ from probing.report.figures import RC, labelled, legend, svg
 from probing.report.markdown import md_table
 from probing.report.summary import p_value
 
-NOTE = """Test accuracy in percent of the first k = {k} neurons of the ranking *{ranking}*, a {classifier} classifier retrained on them; with
-95 % interval over {groups}. Random: as many neurons drawn at random (mean ± standard deviation of {draws} draws). Rotated: as many of
-the best directions of a random rotation of the layer, ranked and retrained there ({rotations} rotations). Control: ranked and retrained
-for random labels{control}; selectivity is accuracy less that (its test: of the accuracy above the majority's). Minimal: the smallest set whose dev accuracy is within the tolerance of
-all neurons, its test accuracy, and that of the classifier retrained on all others: where this is high too, the set is one of many.
+NOTE = """Test accuracy in percent of the first k = {k} neurons of the ranking *{ranking}*, a {classifier} classifier retrained on
+them; with 95 % interval over {groups}. Random: as many neurons drawn at random (mean ± standard deviation of {draws} draws).
+Rotated: as many of the best directions of a random rotation of the layer, ranked and retrained there ({rotations} rotations).
+Control: ranked and retrained for random labels{control}; selectivity is accuracy less that (its test: of the accuracy above the
+majority's). Minimal: the smallest set whose dev accuracy is within the tolerance of all neurons, its test accuracy, and that of
+the classifier retrained on all others: where this is high too, the set is one of many.
 
 Verdicts are one-sided tests against these draws, paired on the test items, p after Holm over the {n} lines of this report:
 **axis-aligned**: higher than in a random basis; *not told from a random basis*: these neurons may be directions like any other.
 Dead neurons do not vary; they are last in every ranking."""
 
 KEY = ["data", "task", "encoder"]
+LINES = (
+    ("all neurons", "full", "#000000", "-"),
+    ("first neurons", "accuracy", PALETTE[0], "-"),
+    ("in rotated bases", "rotated", PALETTE[0], "--"),
+    ("random sets", "random", "#777777", "-"),
+)
+"""Of the figure by layer: label, column, colour and style."""
 
 
 def verdicts(layers: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
@@ -61,7 +69,9 @@ def _verdict(row: Mapping[str, Any], alpha: float) -> str:
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
     """Write neurons.csv, layers.csv, overlap.csv, stability.csv, table.md, a figure of curves for each task, figure-layers.svg."""
-    parts = {str(kind): _whole(own.dropna(axis=1, how="all").drop(columns="kind")) for kind, own in frame.groupby("kind", sort=False)}
+    parts = {
+        str(kind): _whole(own.dropna(axis=1, how="all").drop(columns="kind")) for kind, own in frame.groupby("kind", sort=False)
+    }
     layers, curves = verdicts(parts["layer"]), parts["curve"]
     names = {"curve": "neurons", "overlap": "overlap", "stability": "stability"}
     files = {f"{names[kind]}.csv": own for kind, own in parts.items() if kind in names} | {"layers.csv": layers}
@@ -76,10 +86,15 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
         stable = parts.get("stability")
         if stable is not None:
             part = stable[(stable[KEY] == list(key)).all(axis=1)]
-            blocks += ["Neurons shared by the first k of two bootstrap samples of train, mean over layers, of which by chance:", _stability(part)]
+            blocks += [
+                "Neurons shared by the first k of two bootstrap samples of train, mean over layers, of which by chance:",
+                _stability(part),
+            ]
         title = f"{task}, {encoder}: accuracy of the first k neurons"
         picture = _curves(mine, own)
-        replace_file(folder / f"figure-curves-{_plain(task)}-{_plain(encoder)}-{_plain(data)}.svg", labelled(picture, title).encode())
+        replace_file(
+            folder / f"figure-curves-{_plain(task)}-{_plain(encoder)}-{_plain(data)}.svg", labelled(picture, title).encode()
+        )
     if layers.layer.nunique() > 1:
         title = "Accuracy of the first neurons by layer, beside random bases and random sets"
         replace_file(folder / "figure-layers.svg", labelled(_by_layer(layers), title).encode())
@@ -220,20 +235,24 @@ def _by_layer(layers: pd.DataFrame) -> str:
             panel.set_visible(False)
         for panel, (key, own) in zip(panels.ravel(), groups, strict=False):
             own = own.sort_values("layer")
-            lines = (("all neurons", "full", "#000000", "-"), ("first neurons", "accuracy", PALETTE[0], "-"))
-            lines += (("in rotated bases", "rotated", PALETTE[0], "--"), ("random sets", "random", "#777777", "-"))
-            for label, column, colour, style in lines:
+            for label, column, colour, style in LINES:
                 if column not in own:
                     continue
                 y = 100 * own[column].to_numpy(float)
                 panel.plot(own.layer, y, color=colour, ls=style, lw=1.3, marker="o", ms=2.5, label=label)
                 if f"{column}_sd" in own:
-                    panel.fill_between(own.layer, y - 200 * own[f"{column}_sd"], y + 200 * own[f"{column}_sd"], color=colour, alpha=0.15, lw=0)
+                    panel.fill_between(
+                        own.layer, y - 200 * own[f"{column}_sd"], y + 200 * own[f"{column}_sd"], color=colour, alpha=0.15, lw=0
+                    )
                 elif f"{column}_low" in own:
-                    panel.fill_between(own.layer, 100 * own[f"{column}_low"], 100 * own[f"{column}_high"], color=colour, alpha=0.15, lw=0)
+                    panel.fill_between(
+                        own.layer, 100 * own[f"{column}_low"], 100 * own[f"{column}_high"], color=colour, alpha=0.15, lw=0
+                    )
             panel.plot(own.layer, 100 * own.majority, color="#777777", lw=0.8, ls=(0, (1, 1)), label="majority")
             aligned = own[own.holm_rotated < 0.05]
-            panel.plot(aligned.layer, 100 * aligned.accuracy, ls="", marker="D", ms=5, mfc="none", color=PALETTE[1], label="axis-aligned")
+            panel.plot(
+                aligned.layer, 100 * aligned.accuracy, ls="", marker="D", ms=5, mfc="none", color=PALETTE[1], label="axis-aligned"
+            )
             panel.set_title(f"{key[1]}, {key[2]}", fontsize=9)
             panel.set_ylabel("test accuracy (%)")
             layer_axis(panel)

@@ -2,8 +2,8 @@
 
 The text is read once by the encoder (`probing.neurons.reading`). For each layer that is no gate the best cell of each signal
 (`probing.neurons.signals`) is chosen on the first half and valued on the second, beside a null of shifts (`probing.neurons.cells`);
-p-values after Holm over all layers and signals. The same search with the signals of the shuffled text must find nothing. Layers that are
-gates (`states` of LSTMs and of textgenrnn) give their saturation (`probing.neurons.gates`).
+p-values after Holm over all layers and signals. The same search with the signals of the shuffled text must find nothing. Layers
+that are gates (`states` of LSTMs and of textgenrnn) give their saturation (`probing.neurons.gates`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class CellsStudy:
 
     def __post_init__(self) -> None:
         require(self.file is not None, "set study.file=… (a text in UTF-8)")
-        require(self.characters is None or self.characters >= 1000, f"study.characters={self.characters} must be at least 1000, or null")
+        require(
+            self.characters is None or self.characters >= 1000, f"study.characters={self.characters} must be at least 1000, or null"
+        )
         require(0 <= self.skip < self.size, f"study.skip={self.skip} must be from 0 to less than study.size={self.size}")
         require(self.shifts >= 19, f"study.shifts={self.shifts} must be at least 19: p is never below 1 / (1 + shifts)")
         require(self.shown >= 0, f"study.shown={self.shown} must be at least 0")
@@ -72,7 +74,14 @@ class CellsStudy:
             raise DataError(f"study.file={self.file} has {len(text)} characters: too few to search (1,000 at least)")
         digest = hashlib.sha256(text.encode()).hexdigest()
         options = {name: getattr(self, name) for name in ("size", "skip", "shifts", "shown")}
-        base = {"study": self.name, "version": VERSION, "encoder": fingerprint(encoder), "text": digest, "seed": seed, "options": options}
+        base = {
+            "study": self.name,
+            "version": VERSION,
+            "encoder": fingerprint(encoder),
+            "text": digest,
+            "seed": seed,
+            "options": options,
+        }
         parts = [base | {"layer": layer} for layer in range(len(encoder.dims))]
         kept = {k: rows for k, part in enumerate(parts) if not context.force and (rows := context.results.get(part)) is not None}
         if len(kept) < len(parts):
@@ -85,9 +94,16 @@ class CellsStudy:
                 for k in range(len(parts)):
                     if k in kept:
                         continue
-                    head = {"encoder": encoder.name, "file": Path(str(self.file)).name, "layer": k, "layer_name": encoder.layer_names[k]}
+                    head = {
+                        "encoder": encoder.name,
+                        "file": Path(str(self.file)).name,
+                        "layer": k,
+                        "layer_name": encoder.layer_names[k],
+                    }
                     head |= {"places": len(places), "unit": unit}
-                    rows = _gate_rows(gates[k]) if k in gates else self._cell_rows(states.pop(k), own, shuffled, (text, places), seed)
+                    rows = (
+                        _gate_rows(gates[k]) if k in gates else self._cell_rows(states.pop(k), own, shuffled, (text, places), seed)
+                    )
                     kept[k] = context.results.put(parts[k], [head | row for row in rows])
                     advance(1)
         return pd.DataFrame([row for k in range(len(parts)) for row in kept[k]])
