@@ -71,8 +71,8 @@ def linear_weights(z: Values, y: Labels, n_classes: int, l2: float = L2, exact: 
     """
     classes = np.unique(y)
     weights, intercepts = np.zeros((n_classes, z.shape[1])), np.full(n_classes, -np.inf)
-    if len(classes) == 1:
-        intercepts[classes] = 0.0
+    if len(classes) == 1 or z.shape[1] == 0:
+        intercepts[classes] = np.log(np.bincount(y)[classes] / len(y))
         return weights, intercepts
     own = np.searchsorted(classes, y)
     C = (2 if len(classes) == 2 else 1) / (l2 * len(z))  # two columns of opposite weights have half the squares of their difference

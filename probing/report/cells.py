@@ -50,10 +50,10 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
         replace_file(folder / "cells.csv", both.astype({"cell": int, "shifts": int}).to_csv(index=False).encode())
         if "text" in cells and cells.text.notna().any():
             replace_file(folder / "cells.html", _coloured(cells).encode())
-    dead = frame[(frame.kind == "layer") & frame.get("dead", pd.Series(dtype=object)).notna()]
+    dead = frame[(frame.kind == "layer") & (frame.get("dead", pd.Series("[]", frame.index)).fillna("[]") != "[]")]
     if len(dead):
         blocks.append(
-            "\n".join(f"{row.encoder}, layer {row.layer} ({row.layer_name}): dead cells {row.dead}" for row in dead.itertuples())
+            "\n".join(f"{row.encoder}, layer {row.layer} ({row.layer_name}): dead cells {row.dead[1:-1]}" for row in dead.itertuples())
         )
     gates = frame[frame.kind == "gate"]
     if len(gates):

@@ -138,7 +138,7 @@ def _percent(row: Mapping[str, Any], name: str) -> str:
 def _table(layers: pd.DataFrame) -> str:
     lines = []
     for row in layers.sort_values("layer").to_dict("records"):
-        dead = str(row.get("dead", "")).replace("nan", "")
+        dead = row["dead"].strip("[]")
         lines.append(
             {
                 "layer": f"{row['layer']}",
@@ -154,7 +154,7 @@ def _table(layers: pd.DataFrame) -> str:
                 "selectivity": _percent(row, "selectivity"),
                 "minimal": f"{row['minimal']}: {_percent(row, 'minimal_accuracy')}, without {_percent(row, 'without_minimal')}",
                 "verdict": row["verdict"],
-                "neurons": str(row["first"]),
+                "neurons": row["first"].strip("[]"),
             }
         )
     return md_table(pd.DataFrame(lines))

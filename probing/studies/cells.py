@@ -52,7 +52,7 @@ class CellsStudy:
     characters: int | None = 200_000
     size: int = 2000
     skip: int = 100
-    shifts: int = 999
+    shifts: int = 4999
     shown: int = 1500
 
     name = "cells"
@@ -141,7 +141,7 @@ class CellsStudy:
         seed: int,
     ) -> list[dict[str, Any]]:
         scale = Scale.of(states)
-        rows: list[dict[str, Any]] = [{"kind": "layer", "cells": states.shape[1], "dead": " ".join(map(str, scale.dead))}]
+        rows: list[dict[str, Any]] = [{"kind": "layer", "cells": states.shape[1], "dead": str(scale.dead)}]
         if not scale.live.any():
             return rows
         text, places = place

@@ -95,11 +95,11 @@ class Measured:
         majority = float(self.constant.mean())
         return {
             **{column: value for column, value in own.items() if column not in ("keep", "drop", "dev_accuracy")},
-            "kind": "layer", "live": basis.n_live, "dead": " ".join(map(str, basis.scale.dead)), "majority": majority,
+            "kind": "layer", "live": basis.n_live, "dead": str(basis.scale.dead), "majority": majority,
             "full": full["accuracy"], "classes": self.y.n_classes, "n_train": len(self.y.train), "control_kind": self.control,
             "groups": self.task.groups_from if self.groups is not None else "", "minimal": least.k,
             "minimal_accuracy": least.accuracy, "without_minimal": least.without,
-            "first": " ".join(map(str, self.orders[name][:k].tolist())), "rotations": self.study.rotations,
+            "first": str(self.orders[name][:k].tolist()), "rotations": self.study.rotations,
             "draws": self.study.draws,
         }  # fmt: skip
 
