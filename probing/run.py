@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import os
 import re
-import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from probing import config
-from probing.config import Done, listed
+from probing.config import Done, listed, quoted, to_type
 from probing.data.card import load_card
 from probing.errors import ForeignError, ProbingError, described, did_you_mean, ends_job, out_of_memory
 from probing.evaluation import recall
@@ -117,10 +116,7 @@ def _hydra(arguments: list[str], verb: str) -> int:
         "interact": ("interact", _interact_job),
         "neuron": ("neuron", _neuron_job),
     }[verb]
-    if sys.version_info >= (
-        3,
-        14,
-    ):  # it checks the help of an option when that is declared; Hydra 1.3.8 declares one that is no text
+    if sys.version_info >= (3, 14):  # it checks the help of an option when that is declared; one of Hydra 1.3.8 is no text
         argparse.ArgumentParser._check_help = lambda *_: None
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(work)()
@@ -238,26 +234,7 @@ def _as_text(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals or key not in ("text", "replacement", "file", "html"):
         return _as_list(word)
-    return f"{key}={_quoted(value)}"
-
-
-def _quoted(value: str, quote: str = "'") -> str:
-    r"""The value as one quoted text of Hydra's grammar, in which nothing is interpolated.
-
-    >>> print(_quoted(r'a "b" = ${c}', '"'))
-    "a \"b\" = \${c}"
-    """
-    whole = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
-    return quote + re.sub(rf"(\\*)({quote}|$)", lambda end: end[1] * 2 + ("\\" + quote if end[2] else ""), whole) + quote
-
-
-def _to_type(word: str, sweep: bool) -> str:
-    """What to type in a shell for KEY=VALUE so that the value is one text to Hydra; in a sweep each part between commas is one."""
-    key, _, value = word.partition("=")
-    if not sweep:
-        return shlex.quote(key + "=" + _quoted(value, '"'))
-    parts = [part if re.fullmatch(r"[\w./+-]+", part, re.A) else _quoted(part, '"') for part in value.split(",")]
-    return shlex.quote(f"{key}={','.join(parts)}")
+    return f"{key}={quoted(value)}"
 
 
 def _unparsed(word: str, sweep: bool) -> str:
@@ -267,7 +244,7 @@ def _unparsed(word: str, sweep: bool) -> str:
         return f"{word!r} is not KEY=VALUE (such as encoder=bert or encoder.max_length=64)"
     return (
         f"{key}: {value!r} holds characters that mean something to Hydra (= , : ~ # brackets, quotes, or letters outside of A-Z); "
-        f"so that it is one text, type {_to_type(word, sweep)}"
+        f"so that it is one text, type {to_type(word, sweep)}"
     )
 
 
@@ -278,7 +255,7 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
         return _unparsed(next((word for word in arguments if _as_list(word) == error.override), error.override), sweep)
     text = " ".join(str(error).split("\n\n")[0].split())
     if match := re.match(r"Ambiguous value for argument '(.*)' 1\. To use", text):
-        typed = _to_type(match[1], False)
+        typed = to_type(match[1], False)
         return f"{match[1]!r} has a comma: for a sweep over its parts put -m after 'probing {verb}'; for one text type {typed}"
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
     if match := re.search(r"'hydra/launcher/(submitit|joblib)", text):

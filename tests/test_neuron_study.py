@@ -107,7 +107,9 @@ def test_rows_hold_what_they_say(measured):
     assert full.accuracy.nunique() == 1 and (full.keep == full.accuracy).all() and full.random.isna().all()
     one = curves[(curves.ranking == "linear") & (curves.k == 3)].iloc[0]
     assert one.accuracy_low < one.accuracy < one.accuracy_high and one.n_test == 360
-    assert one.selectivity == pytest.approx(one.accuracy - one.control) and one.less_rotated == pytest.approx(one.accuracy - one.rotated)
+    assert one.selectivity == pytest.approx(one.accuracy - one.control) and one.less_rotated == pytest.approx(
+        one.accuracy - one.rotated
+    )
     assert one.accuracy > one.random + 0.2 and one.accuracy > one.rotated + 0.1 and one["drop"] < one.keep
     assert curves[curves.ranking == "gaussian"].rotated.isna().all()
     overlaps = frame[(frame.kind == "overlap") & (frame.layer == 0)]
@@ -199,7 +201,12 @@ def test_one_score_against_draws_of_a_null():
 
 
 def test_genuine_minilm_has_three_dead_neurons_in_its_last_layer(tmp_path):
-    texts = [f"{a} {b} {c} ." for a in ("The", "No", "Every") for b in ("cat", "house", "idea", "river") for c in ("sleeps", "fell", "is")]
+    texts = [
+        f"{a} {b} {c} ."
+        for a in ("The", "No", "Every")
+        for b in ("cat", "house", "idea", "river")
+        for c in ("sleeps", "fell", "is")
+    ]
     rows = Store(tmp_path).vectors(load_encoder("minilm"), texts, ["word-mean"])
     spans = np.array([[k, k + 1] for _ in texts for k in range(4)])
     x = rows.rows([text for text in texts for _ in range(4)], spans).get(Representation(6, "word-mean"))
@@ -226,7 +233,9 @@ def test_neuron_shows_both_ends(tmp_path):
     assert "a4" not in text.partition("highest")[0], "seen once"
     assert lines[-2].startswith("highest, sentence") and "b2[+" in lines[-2]
     assert (tmp_path / "a.html").read_text().count("<h2>") == 2
-    with pytest.raises(DataError, match="unit 3 does not vary over the 10 words: it is dead, or the text too short; of this layer so are 3"):
+    with pytest.raises(
+        DataError, match="unit 3 does not vary over the 10 words: it is dead, or the text too short; of this layer so are 3"
+    ):
         Neuron(unit=3, file=str(tmp_path / "a.txt")).run(Aligned(), Store(tmp_path / "store"))
 
 

@@ -90,9 +90,7 @@ def test_the_affine_law(layer):
     for name in INVARIANT:
         assert before[name].tolist() == after[name].tolist(), name
         for classifier in ("ridge", "logistic_exact", "gaussian"):
-            points = [
-                retrained(one, labels, one.classifier(classifier, labels), before[name], [1, 4]) for one in (basis, moved)
-            ]
+            points = [retrained(one, labels, one.classifier(classifier, labels), before[name], [1, 4]) for one in (basis, moved)]
             assert all((points[0][k].right == points[1][k].right).all() for k in (1, 4)), (name, classifier)
     assert np.abs(np.abs(basis.train) - np.abs(moved.train)).max() < 1e-8
     assert orders(moved, labels, ["variance"])["variance"].tolist() != orders(basis, labels, ["variance"])["variance"].tolist()
@@ -105,9 +103,10 @@ def test_permuted_neurons_permute_rankings_and_copies_share_a_score(layer):
     permuted, _ = split(x[:, to], y)
     for name in INVARIANT:
         kwargs = {"exact": True, "steps": 6}
-        assert to[orders(permuted, labels, [name], **kwargs)[name][:6]].tolist() == orders(basis, labels, [name], **kwargs)[name][
-            :6
-        ].tolist()
+        assert (
+            to[orders(permuted, labels, [name], **kwargs)[name][:6]].tolist()
+            == orders(basis, labels, [name], **kwargs)[name][:6].tolist()
+        )
     copied = np.concatenate([basis.train, basis.train[:, [9]]], 1)
     scores = probeless(copied, labels.train, 3)
     assert scores[9] == scores[24] and np.ptp(mean_difference(copied, labels.train, 3)[[9, 24]]) == 0
@@ -123,7 +122,9 @@ def test_dead_neurons_are_last_and_make_no_warning():
         assert sorted(order) == list(range(24)) and set(order[-3:].tolist()) == {0, 7, 23}, name
     assert basis.rotated(0).train.shape == (750, 21)
     for classifier in ("ridge", "logistic", "gaussian"):
-        points = retrained(basis, labels, basis.classifier(classifier, labels), orders(basis, labels, ["probeless"])["probeless"], [3, 21])
+        points = retrained(
+            basis, labels, basis.classifier(classifier, labels), orders(basis, labels, ["probeless"])["probeless"], [3, 21]
+        )
         assert points[21].dev > 0.7
     assert Scale.of(np.ones((5, 2))).dead == [0, 1]
     with pytest.raises(DataError, match="1 of 3 vectors are not finite"):
@@ -172,7 +173,9 @@ def test_scores_by_brute_force(layer):
     assert np.allclose(mean_difference(z, y.train, K), np.max(against, 0))
     before = z.copy()
     signed = average_precision(z[:, [3, 17]], y.train == 0)
-    assert (signed > 0.85).all() and (z == before).all(), "a neuron that codes a class by low values counts as well; nothing changes"
+    assert (signed > 0.85).all() and (z == before).all(), (
+        "a neuron that codes a class by low values counts as well; nothing changes"
+    )
     active = z[:, 3] > 1
     own = (active & (y.train == 0)).sum() / (active | (y.train == 0)).sum()
     assert intersection_over_union(z, y.train == 0)[3] == pytest.approx(own)
@@ -196,7 +199,9 @@ def test_greedy_selection_by_brute_force(covariance):
     def posterior(columns):
         densities = [
             np.log(n[k] / n.sum())
-            + multivariate_normal(model.means[k, columns], model.covariances[k][np.ix_(columns, columns)]).logpdf(basis.dev[:, columns])
+            + multivariate_normal(model.means[k, columns], model.covariances[k][np.ix_(columns, columns)]).logpdf(
+                basis.dev[:, columns]
+            )
             for k in range(3)
         ]
         joint = np.stack([np.atleast_1d(one) for one in densities], 1)
@@ -327,7 +332,9 @@ def test_a_shared_neuron_has_counterparts_and_noise_has_none(own):
     three = models()
     result = counterparts(three, own)
     assert result.max_corr[4] > 0.92 and result.min_corr[4] > 0.9 and result.max_corr[5] < 0.15
-    assert result.best[4, 1] == 4 and (result.min_corr <= result.max_corr).all() and (result.lin_reg_min <= result.lin_reg_max).all()
+    assert (
+        result.best[4, 1] == 4 and (result.min_corr <= result.max_corr).all() and (result.lin_reg_min <= result.lin_reg_max).all()
+    )
     others = [x for k, x in enumerate(three) if k != own]
     assert result.sign[4] == np.sign(np.corrcoef(three[own][:, 4], others[result.best[4, 0]][:, 4])[0, 1])
     brute = np.array([[abs(np.corrcoef(three[own][:, i], x[:, j])[0, 1]) for j in range(6)] for x in others for i in range(6)])

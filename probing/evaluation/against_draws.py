@@ -5,8 +5,8 @@ groups) of the difference of a single item,
 
     t = (score - mean of draws) / sqrt(s^2 (1 + 1 / R) + se^2)
 
-against Student's t with Welch and Satterthwaite's degrees of freedom. se counts what another set of test items would change; it is
-in part in s^2 already, so that the test errs on the side of the null (`scripts/calibration/neurons.py`).
+against Student's t with R - 1 degrees of freedom. se counts what another set of test items would change; it is in part in s^2
+already, so that the test errs on the side of the null (`scripts/calibration/neurons.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t
 
-from probing.evaluation.statistics import degrees, standard_error
+from probing.evaluation.statistics import standard_error
 from probing.types import Estimate, Labels
 
 
@@ -51,7 +51,6 @@ def against_draws(own: ArrayLike, draws: ArrayLike, groups: Labels | None = None
         return Against(Estimate(value, -np.inf, np.inf), 1.0)
     if between + items == 0:
         return Against(Estimate(value, value, value), 1.0 if value <= 0 else 0.0)
-    df = (between + items) ** 2 / (between**2 / (R - 1) + items**2 / degrees(d, groups))
     error = float(np.sqrt(between + items))
-    half = float(t.ppf(0.975, df)) * error
-    return Against(Estimate(value, value - half, value + half), float(t.sf(value / error, df)))
+    half = float(t.ppf(0.975, R - 1)) * error
+    return Against(Estimate(value, value - half, value + half), float(t.sf(value / error, R - 1)))

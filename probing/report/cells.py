@@ -53,7 +53,9 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     dead = frame[(frame.kind == "layer") & (frame.get("dead", pd.Series("[]", frame.index)).fillna("[]") != "[]")]
     if len(dead):
         blocks.append(
-            "\n".join(f"{row.encoder}, layer {row.layer} ({row.layer_name}): dead cells {row.dead[1:-1]}" for row in dead.itertuples())
+            "\n".join(
+                f"{row.encoder}, layer {row.layer} ({row.layer_name}): dead cells {row.dead[1:-1]}" for row in dead.itertuples()
+            )
         )
     gates = frame[frame.kind == "gate"]
     if len(gates):

@@ -81,8 +81,8 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     for key, own in layers.groupby(KEY, sort=False):
         data, task, encoder = map(str, key)
         blocks += [f"## {task}, {encoder}, {data}", _table(own)]
-        mine = curves[(curves[KEY] == list(key)).all(axis=1)]
-        blocks += ["Accuracy by ranking and k, at the layer where all neurons together are best on dev:", _rankings(mine)]
+        own_curves = curves[(curves[KEY] == list(key)).all(axis=1)]
+        blocks += ["Accuracy by ranking and k, at the layer where all neurons together are best on dev:", _rankings(own_curves)]
         stable = parts.get("stability")
         if stable is not None:
             part = stable[(stable[KEY] == list(key)).all(axis=1)]
@@ -91,7 +91,7 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
                 _stability(part),
             ]
         title = f"{task}, {encoder}: accuracy of the first k neurons"
-        picture = _curves(mine, own)
+        picture = _curves(own_curves, own)
         replace_file(
             folder / f"figure-curves-{_plain(task)}-{_plain(encoder)}-{_plain(data)}.svg", labelled(picture, title).encode()
         )
