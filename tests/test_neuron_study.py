@@ -23,7 +23,9 @@ from probing.report.neurons import verdicts
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
-from probing.studies.neurons import NeuronsStudy, commonest
+from probing.studies.neuron_between import encoder_of
+from probing.studies.neuron_layers import commonest
+from probing.studies.neurons import NeuronsStudy
 from probing.types import Representation
 
 
@@ -150,6 +152,27 @@ def test_sentences_have_permuted_control_labels(tmp_path):
     (layer,) = frame[frame.kind == "layer"].to_dict("records")
     assert layer["layer"] == 0 and layer["control_kind"] == "permuted" and layer["control"] < 0.45 < layer["accuracy"]
     assert layer["p_control"] < 0.01
+
+
+def test_neurons_of_another_encoder_are_matched_beside_turned_directions(tmp_path, monkeypatch):
+    """The same neurons with other noise are shared as such; a turned copy has no more than random directions have."""
+    monkeypatch.setattr("probing.studies.neurons.encoder_of", lambda given: Aligned(name=given, seed=1 + (given == "two")))
+    study = quick(others=["one", "two"], rankings=["probeless"], layer=[0, 1])
+    frame = study.measure(context_of(tmp_path, Aligned(), [word_task()]))
+    own = frame[frame.kind == "between"].set_index("layer")
+    assert own.others.tolist() == ["one, two"] * 2 and (own.min_corr > 0.999).all() and (own.lin_reg_min > 0.999).all()
+    assert own.max_corr_rotated[0] < 0.9 and own.lin_reg_min_rotated[0] > 0.999, "all neurons together span the same"
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    study.report(pd.read_csv(tmp_path / "rows.csv"), tmp_path)
+    assert "MinCorr" in (tmp_path / "table.md").read_text() and len(pd.read_csv(tmp_path / "between.csv")) == 2
+
+
+def test_another_encoder_is_a_preset_or_a_folder(tmp_path):
+    assert encoder_of("lstm").name.startswith("lstm")
+    with pytest.raises(
+        ConfigError, match="'lsmt' is neither a preset of an encoder nor a folder of probing train; did you mean 'lstm'"
+    ):
+        encoder_of("lsmt")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,11 @@ Verdicts are one-sided tests against these draws, paired on the test items, p af
 **axis-aligned**: higher than in a random basis; *not told from a random basis*: these neurons may be directions like any other.
 Dead neurons do not vary; they are last in every ranking."""
 
+BETWEEN = """Means over the live neurons of a layer, on the train items: the largest |correlation| with a neuron of any other
+encoder (MaxCorr), the smallest over encoders of the largest in each (MinCorr), and the smallest R^2 from all neurons of an encoder, on the
+half of the items that did not fit (LinReg). In brackets the same of random directions of the layer: neurons are shared as such only
+above these."""
+
 KEY = ["data", "task", "encoder"]
 LINES = (
     ("all neurons", "full", "#000000", "-"),
@@ -95,6 +100,9 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
         replace_file(
             folder / f"figure-curves-{_plain(task)}-{_plain(encoder)}-{_plain(data)}.svg", labelled(picture, title).encode()
         )
+    if "between" in parts:
+        blocks += ["## Counterparts in other encoders", BETWEEN, _between(parts["between"])]
+        replace_file(folder / "between.csv", parts["between"].to_csv(index=False).encode())
     if layers.layer.nunique() > 1:
         title = "Accuracy of the first neurons by layer, beside random bases and random sets"
         replace_file(folder / "figure-layers.svg", labelled(_by_layer(layers), title).encode())
@@ -172,6 +180,21 @@ def _rankings(curves: pd.DataFrame) -> str:
             line[str(row["k"])] = f"{100 * row['accuracy']:.1f}" + ("" if pd.isna(rotated) else f" ({100 * rotated:.1f})")
         lines.append(line)
     return md_table(pd.DataFrame(lines).fillna("")) + f"\n\nLayer {own.layer.iloc[0]}; in brackets: in rotated bases."
+
+
+def _between(rows: pd.DataFrame) -> str:
+    names = {"MaxCorr": "max_corr", "MinCorr": "min_corr", "LinReg": "lin_reg_min"}
+    return md_table(
+        pd.DataFrame(
+            {"task": row["task"], "encoder": row["encoder"], "layer": str(row["layer"]), "others": row["others"]}
+            | {
+                title: f"{row[name]:.3f} ({row[f'{name}_rotated']:.3f} ± {row[f'{name}_rotated_sd']:.3f})"
+                for title, name in names.items()
+            }
+            | {"most shared neurons": row["first"].strip("[]"), "their MinCorr": row["first_corr"].strip("[]")}
+            for row in rows.to_dict("records")
+        )
+    )
 
 
 def _stability(rows: pd.DataFrame) -> str:

@@ -29,6 +29,7 @@ from probing.neurons.ranking import L2, RANKINGS
 from probing.report.neurons import write
 from probing.store.reading import Vectors
 from probing.studies import Context, require
+from probing.studies.neuron_between import between_row, encoder_of, same_depth
 from probing.studies.neuron_layers import REPEATED, Measured, commonest, replace_train, targets_of
 from probing.types import Representation
 
@@ -51,6 +52,7 @@ class NeuronsStudy:
         tolerance: accuracy (0-1) that the minimal set may lose on dev.
         l2: penalty of the regression that ranks, and of ridge.
         classes: the commonest classes of train that are kept; null: all.
+        others: encoders whose neurons are matched with these (`probing.studies.neuron_between`): presets or checkpoint folders.
     """
 
     layer: Any = "all"
@@ -66,6 +68,7 @@ class NeuronsStudy:
     tolerance: float = 0.01
     l2: float = L2
     classes: int | None = None
+    others: Any = None
 
     name = "neurons"
     uses = ("data", "encoder")
@@ -94,14 +97,19 @@ class NeuronsStudy:
         tasks = [commonest(task, self.classes) for task in context.tasks]
         for task in tasks:
             task.need_classes("a ranking of neurons")
+            require(not task.folds, f"{task.name} is cross-validated: a ranking of neurons needs train, dev and test splits")
         parts = [(task, layer, self._part(context, task, layer, seed)) for task in tasks for layer in layers]
         done = {
             k: rows for k, (*_, part) in enumerate(parts) if not context.force and (rows := context.results.get(part)) is not None
         }
-        vectors: dict[bool, Vectors] = {}
+        others = [
+            encoder_of(given) for given in ([] if self.others is None else listed(self.others, str, "study.others", every=()))
+        ]
+        vectors: dict[bool, list[Vectors]] = {}
         for of_words in sorted({parts[k][0].of_words for k in range(len(parts)) if k not in done}):
             texts = [text for task in tasks if task.of_words == of_words for split in task.splits.values() for text in split.texts]
-            vectors[of_words] = context.store.vectors(encoder, texts, [self._pooling(of_words, encoder.poolings)])
+            pooling = self._pooling(of_words, encoder.poolings)
+            vectors[of_words] = [context.store.vectors(one, texts, [pooling]) for one in (encoder, *others)]
         open_, start = len(parts) - len(done), time.perf_counter()
         rows = []
         with bar("layers of tasks", len(parts)) as advance:
@@ -109,7 +117,7 @@ class NeuronsStudy:
                 if k in done:
                     rows += done[k]
                 else:
-                    own, pooling = vectors[task.of_words], self._pooling(task.of_words, encoder.poolings)
+                    (own, *beside), pooling = vectors[task.of_words], self._pooling(task.of_words, encoder.poolings)
                     x = {name: own.of(split).get(Representation(layer, pooling)) for name, split in task.splits.items()}
                     basis = Basis.of(x["train"], x["dev"], x["test"])
                     if basis.n_live == 0:
@@ -118,7 +126,13 @@ class NeuronsStudy:
                         info(f"{open_} layers of tasks to measure, about {human_seconds(open_ * self.seconds(basis, task))}")
                     head = {"data": part["data"], "task": task.name, "encoder": encoder.name, "layer": layer}
                     head["layer_name"] = encoder.layer_names[layer]
-                    rows += context.results.put(part, [head | row for row in self.layer_rows(basis, task, seed)])
+                    made = self.layer_rows(basis, task, seed)
+                    if others:
+                        at = [Representation(same_depth(layer, len(encoder.dims), len(one.dims)), pooling) for one in others]
+                        states = [v.of(task.train).get(column) for v, column in zip(beside, at, strict=True)]
+                        names = dict(zip((one.name for one in others), states, strict=True))
+                        made.append(between_row(basis, names, self.top, seed))
+                    rows += context.results.put(part, [head | row for row in made])
                 advance(1)
         if open_:
             info(f"{open_} layers of tasks measured in {human_seconds(time.perf_counter() - start)}")
@@ -131,6 +145,8 @@ class NeuronsStudy:
     def _part(self, context: Context, task: Task, layer: int, seed: int) -> dict[str, Any]:
         options = {name: getattr(self, name) for name in ("classifier", "top", "rotations", "draws", "controls", "samples")}
         options |= {"rankings": list(self.names), "sizes": self.numbers, "tolerance": self.tolerance, "l2": self.l2}
+        if self.others is not None:
+            options["others"] = [fingerprint(encoder_of(given)) for given in listed(self.others, str, "study.others", every=())]
         key = {"study": self.name, "version": VERSION, "encoder": fingerprint(context.encoder), "task": task.sha256, "layer": layer}
         return key | {"pooling": self.pooling, "seed": seed, "options": options, "data": context.source.name}
 
