@@ -50,7 +50,7 @@ class Classifier(Protocol):
 class Ridge:
     def __init__(self, z: Values, y: Labels, n_classes: int, l2: float = L2, gram: Values | None = None):
         self.gram = z.T @ z / len(z) if gram is None else gram  # (d, d)
-        self.share = np.bincount(y, minlength=n_classes) / len(y)
+        self.share: Values = np.bincount(y, minlength=n_classes) / len(y)
         one_hot = np.zeros((len(y), n_classes))
         one_hot[np.arange(len(y)), y] = 1.0
         self.cross = z.T @ (one_hot - self.share) / len(z)  # (d, K); z has mean 0 on train
@@ -60,7 +60,7 @@ class Ridge:
         S = np.asarray(columns, np.int64)
         block = self.gram[np.ix_(S, S)] + self.l2 * np.eye(len(S))
         intercepts: Values = np.where(self.share > 0, self.share, -np.inf).astype(np.float64)
-        return Linear.of(S, np.linalg.solve(block, self.cross[S]), intercepts, len(self.gram))
+        return Linear.of(S, np.asarray(np.linalg.solve(block, self.cross[S]), np.float64), intercepts, len(self.gram))
 
 
 class Logistic:

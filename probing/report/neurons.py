@@ -30,9 +30,9 @@ Verdicts are one-sided tests against these draws, paired on the test items, p af
 Dead neurons do not vary; they are last in every ranking."""
 
 BETWEEN = """Means over the live neurons of a layer, on the train items: the largest |correlation| with a neuron of any other
-encoder (MaxCorr), the smallest over encoders of the largest in each (MinCorr), and the smallest R^2 from all neurons of an encoder, on the
-half of the items that did not fit (LinReg). In brackets the same of random directions of the layer: neurons are shared as such only
-above these."""
+encoder (MaxCorr), the smallest over encoders of the largest in each (MinCorr), and the smallest R^2 from all neurons of an encoder,
+on the half of the items that did not fit (LinReg). In brackets the same of random directions of the layer: neurons are shared as
+such only above these."""
 
 KEY = ["data", "task", "encoder"]
 LINES = (
