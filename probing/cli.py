@@ -92,6 +92,7 @@ for _verb, _about in {
     "interact": 'Interactions of words in one sentence: encoder=… text="…" segment=3:6; B, B_max, B_min, T and the best '
     "partitions.",
     "score": 'Log-probabilities of a language model, token by token: encoder=checkpoint|hf|textgenrnn text="…" or file=a.txt.',
+    "neuron": "What excites one unit: encoder=… layer=3 unit=17 file=a.txt; words at both ends with count and z, and sentences.",
 }.items():
     _hydra_command(_verb, _about)
 

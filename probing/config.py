@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +135,7 @@ INTERACT_KEYS = (
     *("method", "budget", "seed", "shapiq", "run"),
 )
 SCORE_KEYS = ("encoder", "text", "file", "start", "end", "masking", "words", "tokens", "run")
+NEURON_KEYS = ("encoder", "layer", "unit", "file", "text", "pooling", "least", "words", "sentences", "html", "run")
 
 
 @dataclass
@@ -159,6 +162,7 @@ DEFAULTS = {
     "train": {"encoder": "lstm", "objective": "sst2"},
     "interact": {"encoder": "minilm"},
     "score": {"encoder": "minilm"},
+    "neuron": {"encoder": "minilm"},
 }
 """The presets of a verb's groups where the command line names none."""
 
@@ -169,6 +173,7 @@ def known_keys(arguments: list[str], verb: str) -> list[str]:
         "train": (TrainConfig, (*TRAIN_KEYS, "data.root")),
         "interact": (JobConfig, INTERACT_KEYS),
         "score": (JobConfig, SCORE_KEYS),
+        "neuron": (JobConfig, NEURON_KEYS),
     }.get(verb, (RunConfig, (*LISTS, *GROUPS, "suite", "twins", "resample", "resamples", "per_class", "precision")))
     keys = [*(f"run.{option.name}" for option in dataclasses.fields(schema)), *own]
     for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():
@@ -236,3 +241,22 @@ def listed(value: Any, kind: type[T], key: str, every: tuple[T, ...] | None = No
         if not isinstance(one, kind) or isinstance(one, bool):
             raise ConfigError(f"{key}={one!r} is not {'a whole number' if kind is int else 'a name'}")
     return tuple(dict.fromkeys(values))
+
+
+def quoted(value: str, quote: str = "'") -> str:
+    r"""The value as one quoted text of Hydra's grammar, in which nothing is interpolated.
+
+    >>> print(quoted(r'a "b" = ${c}', '"'))
+    "a \"b\" = \${c}"
+    """
+    whole = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return quote + re.sub(rf"(\\*)({quote}|$)", lambda end: end[1] * 2 + ("\\" + quote if end[2] else ""), whole) + quote
+
+
+def to_type(word: str, sweep: bool) -> str:
+    """What to type in a shell for KEY=VALUE so that the value is one text to Hydra; in a sweep each part between commas is one."""
+    key, _, value = word.partition("=")
+    if not sweep:
+        return shlex.quote(key + "=" + quoted(value, '"'))
+    parts = [part if re.fullmatch(r"[\w./+-]+", part, re.A) else quoted(part, '"') for part in value.split(",")]
+    return shlex.quote(f"{key}={','.join(parts)}")

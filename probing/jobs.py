@@ -1,4 +1,4 @@
-"""One job of `probing run`, `train`, `check`, `interact` or `score`: a plain configuration becomes calls of Python.
+"""One job of `probing run`, `train`, `check`, `interact`, `score` or `neuron`: a plain configuration becomes calls of Python.
 
 The groups data, encoder, probe and objective are checked against the dataclass that their `_target_` names (`probing.config`).
 Values that are lists (task, layer, pooling, seed, controls, floors, measures, metrics) are loops inside one job.
@@ -230,6 +230,25 @@ def score_job(options: Mapping[str, Any]) -> config.Done:
         raise ConfigError(f"{error.key}: {str(error).splitlines()[0]}") from None
     _set_threads(run.threads)
     sys.stdout.write(f"{replace(request, **verbatim).run(config.build(options['encoder'], 'encoder'))}\n")
+    return config.Done()
+
+
+def neuron_job(options: Mapping[str, Any]) -> config.Done:
+    """What excites one unit, printed."""
+    from probing.neurons.command import Neuron
+
+    run = config.checked(options, config.JobConfig, ("encoder",), config.NEURON_KEYS)
+    verbatim = {key: None if options[key] is None else str(options[key]) for key in ("file", "text", "html")}
+    given = {key: value for key, value in options.items() if key not in ("encoder", "run", *verbatim)}
+    try:
+        request: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Neuron), given))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.key}: {str(error).splitlines()[0]}") from None
+    _set_threads(run.threads)
+    home = Path(run.dir).expanduser()
+    with os_errors_as_store_error(home):
+        encoder = config.build(options["encoder"], "encoder")
+        sys.stdout.write(f"{replace(request, **verbatim).run(encoder, Store(home / 'store'))}\n")
     return config.Done()
 
 

@@ -10,7 +10,6 @@ import argparse
 import hashlib
 import os
 import re
-import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from probing import config
-from probing.config import Done, listed
+from probing.config import Done, listed, quoted, to_type
 from probing.data.card import load_card
 from probing.errors import ForeignError, ProbingError, described, did_you_mean, ends_job, out_of_memory
 from probing.evaluation import recall
@@ -60,14 +59,17 @@ class JobFailed(ProbingError):
 
 
 def main(arguments: list[str], verb: str = "run") -> int:
-    """Runs the words after `probing run`, `train`, `check`, `interact` or `score`.
+    """Runs the words after `probing run`, `train`, `check`, `interact`, `score` or `neuron`.
 
     Returns:
         The exit code: 0, 1 if a cell or a rule failed or an exception was raised, 2 for a mistake in what was given.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
     os.environ[_PARENT] = process()
-    sys.argv = [f"probing {verb}", *(_as_text(word) if verb in ("interact", "score") else _as_list(word) for word in arguments)]
+    sys.argv = [
+        f"probing {verb}",
+        *(_as_text(word) if verb in ("interact", "score", "neuron") else _as_list(word) for word in arguments),
+    ]
     code = _hydra(arguments, verb)
     if _sweeps:
         folder = Path(_sweeps.pop())
@@ -115,6 +117,7 @@ def _hydra(arguments: list[str], verb: str) -> int:
         "check": ("config", _check_job),
         "interact": ("interact", _interact_job),
         "score": ("score", _score_job),
+        "neuron": ("neuron", _neuron_job),
     }[verb]
     if sys.version_info >= (3, 14):  # it checks the help of an option when that is declared; Hydra 1.3.8 declares no text
         argparse.ArgumentParser._check_help = lambda *_: None
@@ -192,6 +195,10 @@ def _score_job(config: DictConfig) -> None:
     _guarded(partial(_done, "score"), config)
 
 
+def _neuron_job(config: DictConfig) -> None:
+    _guarded(partial(_done, "neuron"), config)
+
+
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
     """Runs a job and reports its errors at once; other jobs of a multirun go on. In a launcher's worker it raises too.
     Exit codes: see `main`; an exception that is not the user's is 1, with a traceback only where this package is at fault.
@@ -224,34 +231,16 @@ def _as_list(word: str) -> str:
 
 
 def _as_text(word: str) -> str:
-    """`text=…`, `replacement=…` and `file=…` are taken letter by letter: quoted for Hydra, nothing in them is interpolated.
+    """`text=…`, `replacement=…`, `file=…` and `html=…` are taken letter by letter: quoted for Hydra, nothing in them is
+    interpolated.
 
     >>> _as_text("text=It isn't (bad)")
     "text='It isn\\\\'t (bad)'"
     """
     key, equals, value = word.partition("=")
-    if not equals or key not in ("text", "replacement", "file"):
+    if not equals or key not in ("text", "replacement", "file", "html"):
         return _as_list(word)
-    return f"{key}={_quoted(value)}"
-
-
-def _quoted(value: str, quote: str = "'") -> str:
-    r"""The value as one quoted text of Hydra's grammar, in which nothing is interpolated.
-
-    >>> print(_quoted(r'a "b" = ${c}', '"'))
-    "a \"b\" = \${c}"
-    """
-    whole = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
-    return quote + re.sub(rf"(\\*)({quote}|$)", lambda end: end[1] * 2 + ("\\" + quote if end[2] else ""), whole) + quote
-
-
-def _to_type(word: str, sweep: bool) -> str:
-    """What to type in a shell for KEY=VALUE so that the value is one text to Hydra; in a sweep each part between commas is one."""
-    key, _, value = word.partition("=")
-    if not sweep:
-        return shlex.quote(key + "=" + _quoted(value, '"'))
-    parts = [part if re.fullmatch(r"[\w./+-]+", part, re.A) else _quoted(part, '"') for part in value.split(",")]
-    return shlex.quote(f"{key}={','.join(parts)}")
+    return f"{key}={quoted(value)}"
 
 
 def _unparsed(word: str, sweep: bool) -> str:
@@ -261,7 +250,7 @@ def _unparsed(word: str, sweep: bool) -> str:
         return f"{word!r} is not KEY=VALUE (such as encoder=bert or encoder.max_length=64)"
     return (
         f"{key}: {value!r} holds characters that mean something to Hydra (= , : ~ # brackets, quotes, or letters outside of A-Z); "
-        f"so that it is one text, type {_to_type(word, sweep)}"
+        f"so that it is one text, type {to_type(word, sweep)}"
     )
 
 
@@ -272,7 +261,7 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
         return _unparsed(next((word for word in arguments if _as_list(word) == error.override), error.override), sweep)
     text = " ".join(str(error).split("\n\n")[0].split())
     if match := re.match(r"Ambiguous value for argument '(.*)' 1\. To use", text):
-        typed = _to_type(match[1], False)
+        typed = to_type(match[1], False)
         return f"{match[1]!r} has a comma: for a sweep over its parts put -m after 'probing {verb}'; for one text type {typed}"
     cause = " ".join(str(error.__cause__).splitlines()[:1]) if error.__cause__ else ""
     if match := re.search(r"'hydra/launcher/(submitit|joblib)", text):

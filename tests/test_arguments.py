@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from probing.run import _as_text, _plain, _to_type
+from probing.config import to_type
+from probing.run import _as_text, _plain
 
 
 def parsed(word):
@@ -39,7 +40,7 @@ def in_bash(typed):
 
 
 def test_the_word_to_type_gives_the_value_in_bash_and_hydra():
-    words = in_bash(_to_type(f"encoder.name={value}", False) for value in VALUES)
+    words = in_bash(to_type(f"encoder.name={value}", False) for value in VALUES)
     assert [read(word) for word in words] == VALUES
 
 
@@ -50,18 +51,18 @@ def test_the_word_to_type_gives_the_value_in_bash_and_hydra():
 @example("\\\\\\${'\\${\"")
 def test_any_text_survives_its_quotes(value):
     assert read(_as_text(f"text={value}")) == value
-    [word] = shlex.split(_to_type(f"encoder.name={value}", False))
+    [word] = shlex.split(to_type(f"encoder.name={value}", False))
     assert read(word) == value
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_a_word_that_hydra_refuses_is_answered_with_the_word_to_type(value):
+def test_a_word_that_hydra_refuses_is_answered_with_the_wordto_type(value):
     word = f"encoder.name={value}"
     try:
         parsed(word)
     except HydraException as error:
         message = _plain(error, ["encoder=hf", word], "run")
-        assert message.startswith("encoder.name: ") and message.endswith(f"type {_to_type(word, False)}")
+        assert message.startswith("encoder.name: ") and message.endswith(f"type {to_type(word, False)}")
 
 
 def test_a_word_in_a_sweep_keeps_its_commas():

@@ -18,7 +18,9 @@ PAGES = [
     *(page for page in sorted(DOCS.rglob("*.md")) if page.parent.name != "decisions"),
     *(ROOT / name for name in ("AGENTS.md", "README.md", "README.zh-CN.md")),
 ]
-HYDRA = {"run": "config", "check": "config", "train": "train", "interact": "interact", "score": "score"}
+HYDRA = {
+    "run": "config", "check": "config", "train": "train", "interact": "interact", "score": "score", "neuron": "neuron"
+}  # fmt: skip
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]+\b")
 """A word in capitals stands for something of the reader's."""
 RUNNER = runpy.run_path(str(ROOT / "scripts" / "docs" / "tutorials.py"))

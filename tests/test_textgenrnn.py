@@ -239,3 +239,40 @@ def test_the_genuine_model_predicts_english_and_its_gates_are_logistic(shared):
         hard.append(bits(keras(w, windows, hard_sigmoid)[-1], item))
     assert np.mean(soft) < 2.8, soft
     assert np.mean(hard) > np.mean(soft) + 0.4, hard
+
+
+def test_states_of_the_lstms_are_those_of_the_equations(folder):
+    """Cell and gates at the end of each window; the default's vectors and key stay."""
+    plain, full = encoder_of(folder), encoder_of(folder, states=["hidden", "cell", "input", "forget", "output", "candidate"])
+    assert full.layer_names[1:4] == ("LSTM 1", "LSTM 1 cell", "LSTM 1 input") and full.dims == (5, *[4] * 6, *[3] * 6, 12)
+    assert "states" not in plain.description and fingerprint(full) != fingerprint(plain)
+    assert full.name == "textgenrnn[window=6,states=hidden+cell+input+forget+output+candidate]"
+    w, text = drawn(), "face a big"
+    named = dict(zip(full.layer_names, full.forward(full.tokenize([text])[0]).layers, strict=True))
+    for name, layer in zip(plain.layer_names, plain.forward(plain.tokenize([text])[0]).layers, strict=True):
+        assert torch.equal(named[name], layer), name
+    x = w["embedding"][windows_of([IDS[character] for character in text], IDS["<s>"], WINDOW)]
+    for k, u in ((1, 4), (2, 3)):
+        h = m = np.zeros((len(text), u), np.float32)
+        out = []
+        for t in range(WINDOW):
+            i, f, c, o = np.split(x[:, t] @ w[f"kernel {k}"] + h @ w[f"recurrent_kernel {k}"] + w[f"bias {k}"], 4, axis=1)
+            m = sigmoid(f) * m + sigmoid(i) * np.tanh(c)
+            h = sigmoid(o) * np.tanh(m)
+            out.append(h)
+        x = np.stack(out, 1)
+        expected = {"cell": m, "input": sigmoid(i), "forget": sigmoid(f), "output": sigmoid(o), "candidate": np.tanh(c)}
+        for state, values in expected.items():
+            np.testing.assert_allclose(named[f"LSTM {k} {state}"][0], values, atol=1e-5)
+
+
+def test_a_window_of_one_character_has_no_state_before_it(folder):
+    encoder = encoder_of(folder, window=1, states=["hidden", "cell", "input", "forget", "output"])
+    named = dict(zip(encoder.layer_names, encoder.forward(encoder.tokenize(["abc"])[0]).layers, strict=True))
+    np.testing.assert_allclose(named["LSTM 1"], named["LSTM 1 output"] * torch.tanh(named["LSTM 1 cell"]), atol=1e-6)
+
+
+@pytest.mark.parametrize("states", [["cell"], ["hidden", "hidden"], ["hidden", "gate"]])
+def test_states_that_do_not_exist_are_named(folder, states):
+    with pytest.raises(EncoderError, match="must name hidden and any others of hidden, cell, input"):
+        encoder_of(folder, states=states)

@@ -13,7 +13,7 @@ from probing import config
 from probing.data.card import names as names_of_cards
 from probing.paths import CONF
 
-FILES = {"run": "config", "train": "train", "check": "config", "interact": "interact", "score": "score"}
+FILES = {"run": "config", "train": "train", "check": "config", "interact": "interact", "score": "score", "neuron": "neuron"}
 """The file of each verb in `conf`."""
 
 OF_CHECK = ("run.dir", "run.threads")
@@ -43,6 +43,11 @@ EXAMPLES = {
         'probing score encoder=checkpoint encoder.path=FOLDER text="The dogs near the cat are lost."',
         'probing score encoder=hf encoder.name=FOLDER_OR_HUB_ID masking=original text="The dogs near the cat are lost."',
         "probing score encoder=hf encoder.name=FOLDER_OR_HUB_ID file=FILE.txt",
+    ),
+    "neuron": (
+        "probing neuron encoder=minilm layer=3 unit=17 file=FILE.txt",
+        "probing neuron encoder=hf encoder.name=FOLDER_OR_HUB_ID layer=-1 unit=5 file=FILE.txt least=5 html=unit5.html",
+        'probing neuron encoder=lstm layer=1 unit=0 text="The movie is not very good ." least=1',
     ),
 }
 
@@ -164,4 +169,5 @@ def values(verb: str, key: str) -> list[str]:
     default = next((one.default for one in keys(verb) if one.name == key), "")
     if default in ("true", "false"):
         return ["true", "false"]
-    return list(CHOICES.get(f"{verb}.{key}") or CHOICES.get(key, [default] if default not in ("", "null", "???") else []))
+    known = CHOICES.get(f"{verb}.{key}") or CHOICES.get(key)
+    return list(known or ([default] if default not in ("", "null", "???") else []))

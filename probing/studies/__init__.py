@@ -104,7 +104,9 @@ def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, .
     )
     options = {key: config[key] for key in ("study", *study.uses, "task", "seed")}
     short = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
-    parts = [config["data"]["name"]] * ("data" in study.uses) + [context.encoder.name] * ("encoder" in study.uses)
+    parts = [config["data"].get("name") or context.source.name] * ("data" in study.uses) + [context.encoder.name] * (
+        "encoder" in study.uses
+    )
     name = config["run"]["name"] or "-".join(re.sub(r"\W+", "_", part) for part in (study.name, *parts)) + f"-{short}"
     folder, start = home / "runs" / name, time.perf_counter()
     frame = study.measure(context)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import torch
 from probing.data.readers.files import read_json
 from probing.encoders.base import Item, Named, States, check_device, name_in_tables, resolve_device, words_of_spans
 from probing.encoders.elmo.elmo_format import read_arrays, weight
+from probing.encoders.networks.recurrent import STATES
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
 from probing.files import file_sha256
@@ -56,6 +57,7 @@ class TextgenrnnEncoder(Named):
             attention uniform in ±0.05, input weights uniform in ±sqrt(6 / (inputs + 4 units)), recurrent ones orthogonal,
             biases 0, of the forget gates 1.
         device: cpu, cuda, or auto.
+        states: of each LSTM, those that become layers: of `recurrent.STATES`, hidden (h) among them; all at the window's end.
         label: name in tables, to which options that change vectors are added; None: textgenrnn.
     """
 
@@ -67,6 +69,7 @@ class TextgenrnnEncoder(Named):
     init_seed: int = 0
     device: str = "cpu"
     label: str | None = None
+    states: list[str] = field(default_factory=lambda: ["hidden"])
 
     poolings = TOKEN_POOLINGS
 
@@ -75,8 +78,11 @@ class TextgenrnnEncoder(Named):
         for option in ("window", "max_length"):
             if getattr(self, option) is not None and getattr(self, option) < 1:
                 raise EncoderError(f"encoder.{option}={getattr(self, option)} leaves no room for a character (at least 1)")
+        if "hidden" not in self.states or not set(self.states) <= set(STATES) or len(set(self.states)) < len(self.states):
+            raise EncoderError(f"encoder.states={self.states} must name hidden and any others of {', '.join(STATES)}, each once")
         self._weights, self._vocab = (Path(given).expanduser() for given in (self.weights, self.vocab))
-        self.name = name_in_tables(self, self.label or "textgenrnn", ("window", "max_length"))
+        shown = {"states": "+".join(self.states)} if len(self.states) > 1 else {}
+        self.name = name_in_tables(self, self.label or "textgenrnn", ("window", "max_length"), shown)
 
     def random_twin(self, seed: int) -> TextgenrnnEncoder:
         return replace(self, random_weights=True, init_seed=seed)
@@ -95,12 +101,16 @@ class TextgenrnnEncoder(Named):
 
     @property
     def dims(self) -> tuple[int, ...]:
-        widths = [self._arrays["embedding"].shape[1], *(self._arrays[f"recurrent {k}"].shape[1] for k in self._lstms)]
-        return (*widths, sum(widths))
+        first, *units = self._arrays["embedding"].shape[1], *(self._arrays[f"recurrent {k}"].shape[1] for k in self._lstms)
+        return (first, *(u for u in units for _ in self.states), first + sum(units))
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        return ("embeddings", *(f"LSTM {k}" for k in self._lstms), "attention")
+        return ("embeddings", *(self._named(k, state) for k in self._lstms for state in self.states), "attention")
+
+    @staticmethod
+    def _named(k: int, state: str) -> str:
+        return f"LSTM {k}" if state == "hidden" else f"LSTM {k} {state}"
 
     @property
     def origin(self) -> str:
@@ -116,6 +126,8 @@ class TextgenrnnEncoder(Named):
             "window": self.window,
             "max_length": self.max_length,
         }
+        if len(self.states) > 1:
+            description["states"] = list(self.states)
         if self.random_weights:
             return description | {"random_weights": {"seed": self.init_seed, "torch": torch.__version__}}
         return description | {"weights": file_sha256(self._weights)}
@@ -207,12 +219,25 @@ class TextgenrnnEncoder(Named):
     def _read(self, windows: torch.Tensor) -> list[torch.Tensor]:
         """The state of every layer after each window (n, window): (n, dims[l]) each."""
         embedding, lstms, attention = self._network
-        states = [embedding[windows.T]]  # (window, n, e)
+        states, ends = [embedding[windows.T]], []  # (window, n, e)
         for lstm in lstms:
-            states.append(lstm(states[-1])[0])  # (window, n, u)
+            below = states[-1]
+            hidden, (_, cell) = lstm(below)  # (window, n, u); (1, n, u)
+            states.append(hidden)
+            named = {"hidden": hidden[-1]} if len(self.states) == 1 else _at_end(lstm, below, hidden, cell[0])
+            ends += [named[state] for state in self.states]
         joined = torch.cat(states, 2)  # (window, n, e + all u)
         shares = torch.softmax(joined @ attention, 0)  # (window, n, 1)
-        return [*(state[-1] for state in states), (shares * joined).sum(0)]
+        return [states[0][-1], *ends, (shares * joined).sum(0)]
+
+
+def _at_end(lstm: torch.nn.LSTM, x: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor) -> dict[str, torch.Tensor]:
+    """All of `STATES` at the last place of the windows, (n, u) each, from input and hidden states (window, n, …)."""
+    before = hidden[-2] if len(hidden) > 1 else torch.zeros_like(hidden[-1])
+    [[of_x, of_state, bias_x, bias_state]] = lstm.all_weights
+    i, f, g, o = (x[-1] @ of_x.T + bias_x + before @ of_state.T + bias_state).chunk(4, -1)
+    gates = {"input": i.sigmoid(), "forget": f.sigmoid(), "output": o.sigmoid(), "candidate": g.tanh()}
+    return {"hidden": hidden[-1], "cell": cell, **gates}
 
 
 def _lstm_weights(arrays: Mapping[str, np.ndarray], k: int, inputs: int, path: Path) -> dict[str, np.ndarray]:

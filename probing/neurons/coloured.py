@@ -1,0 +1,40 @@
+"""Text with a background that shows a value at each word or character, as HTML: orange above 0, blue below, white at 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+HIGH, LOW = (230, 120, 0), (0, 114, 178)
+"""Okabe and Ito's orange (a little darker) and blue."""
+
+
+def colour(value: float, most: float) -> str:
+    """The background of a value; `most`: the size that has the full colour.
+
+    >>> colour(0.0, 2.0), colour(2.0, 2.0)
+    ('#ffffff', '#e67800')
+    """
+    share = min(abs(value) / most, 1.0) if most else 0.0
+    full = HIGH if value > 0 else LOW
+    return "#" + "".join(f"{round(255 + share * (one - 255)):02x}" for one in full)
+
+
+def spans(pieces: Sequence[str], values: Sequence[float], most: float, between: str = "") -> str:
+    """The pieces of text as coloured spans, the value on hovering."""
+    made = []
+    for piece, value in zip(pieces, values, strict=True):
+        dark = " color: #fff;" if abs(value) > 0.75 * most else ""
+        made.append(f'<span title="{value:+.2f}" style="background: {colour(value, most)};{dark}">{escape(piece)}</span>')
+    return between.join(made)
+
+
+def page(title: str, sections: Iterable[tuple[str, str]]) -> str:
+    """A page without other files: a title, and sections of a heading and HTML (`spans`)."""
+    body = "\n".join(f"<h2>{escape(head)}</h2>\n<p>{text}</p>" for head, text in sections)
+    style = "body { font-family: sans-serif; max-width: 60em; margin: 2em auto; } "
+    style += "p { line-height: 1.6; white-space: pre-wrap; color: #000; }"
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        f"<style>{style}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+    )
