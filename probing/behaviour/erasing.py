@@ -15,6 +15,7 @@ The interval is over items and controls. A second control takes out another prop
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -219,7 +220,8 @@ def used(before: Values, after: Values, control: Values, margin: float, chance: 
 
     Returns:
         loss with bounds over items; the controls' mean loss with their 2.5 % and 97.5 % quantiles; extra loss with bounds over
-        items and controls; p; and `used`: yes, no, or not shown.
+        items and controls; p; `used`: yes, no, or not shown; whether the
+        accuracy before is above chance; and the loss under each control as JSON, `draws`.
     """
     losses = before - after  # (n,)
     of_controls = (before - control).mean(1)
@@ -233,13 +235,15 @@ def used(before: Values, after: Values, control: Values, margin: float, chance: 
     p = float((1 + np.sum(of_controls >= own.value - 1e-12)) / (1 + len(control)))
     low, high = np.quantile(of_controls, [0.025, 0.975])
     verdict = "yes" if value - half > 0 and p <= 0.05 else "no" if abs(value) + half < margin else "not shown"
-    if _around(before)[0] <= chance:
+    above_chance = _around(before)[0] > chance
+    if not above_chance:
         verdict = "not shown"
     controls_mean = float(of_controls.mean())
     return {
         "loss": own.value, "loss_low": own.lower, "loss_high": own.upper,
         "control_loss": controls_mean, "control_loss_low": float(low), "control_loss_high": float(high),
         "extra": value, "extra_low": value - half, "extra_high": value + half, "p": p, "used": verdict,
+        "above_chance": above_chance, "draws": json.dumps(of_controls.round(6).tolist()),
     }  # fmt: skip
 
 
@@ -258,10 +262,11 @@ def compared(
     known = ~np.isnan(before.credit)
     drawn = np.stack([one.credit[known] for one in of_controls])
     chance = float(np.mean([1 / len(item.texts) for item in items]))
-    kls = [before.divergence(one) for one in of_controls]
+    kls = [before.divergence(one) for one in of_controls] if sample else []
     return {
         "n": int(known.sum()), "before": float(before.credit[known].mean()),
         "after": float(after.credit[known].mean()),
         **used(before.credit[known], after.credit[known], drawn, margin, chance),
-        "kl": before.divergence(after), "control_kl": float(np.mean(kls)), "size": taken.size, "note": taken.note,
+        "kl": before.divergence(after) if sample else None, "control_kl": float(np.mean(kls)) if sample else None,
+        "size": taken.size, "note": taken.note,
     }  # fmt: skip

@@ -16,7 +16,10 @@ CORPUS = (
 
 
 def named_source(option: str, given: Any, home: Path) -> Any:
-    """The source of a corpus of the command line; a folder as it is given; ConfigError, with the option, for what is none."""
+    """The source of a corpus of the command line; a folder or a source as it is given; ConfigError, with the option, for what is
+    none."""
+    if callable(getattr(given, "tasks", None)):
+        return given
     if given == "grammar":
         given = {"data": "grammar"}
     if isinstance(given, str):
