@@ -290,6 +290,20 @@ def test_a_word_in_context_is_scored_alone(trained, tmp_path):  # noqa: F811
     assert forward.difference[0] == pytest.approx(tokens[5].log_p - other[5].log_p, abs=1e-5)
 
 
+def test_one_unknown_word_takes_a_pair_out_of_the_vocabulary(trained, tmp_path):  # noqa: F811
+    source = PairFile(str(written(tmp_path / "a.tsv", "the dogs\tthe zzz\nthe cat\tthe dogs\n")))
+    frame = MinimalPairs(floors=[]).measure(context(CheckpointEncoder(str(trained("transformer"))), source, tmp_path))
+    assert frame.in_vocabulary.tolist() == [False, True] and not frame.identical.any()
+
+
+def test_half_credits_count_in_the_test_against_the_floor():
+    """Nine ties against nine errors of the floor: nine halves of one sign."""
+    rows = {"credit": [0.5] * 9, "unigram": [0.0] * 9, "trigram": [np.nan] * 9, "shorter": [np.nan] * 9, "random": [np.nan] * 9}
+    line = {name: float(np.mean(values)) for name, values in rows.items()} | {"accuracy": 0.5}
+    verdict = report._against_floor(pd.DataFrame(rows), line)
+    assert (verdict["floor"], verdict["beats_floor"]) == ("unigram", True) and verdict["p"] == pytest.approx(2 / 2**9)
+
+
 def test_slor_takes_what_words_give_away(trained, corpus, source, tmp_path):  # noqa: F811
     encoder = CheckpointEncoder(str(trained("transformer")))
     frame = MinimalPairs(normalise="slor", text=str(corpus), floors=[]).measure(context(encoder, source, tmp_path))
