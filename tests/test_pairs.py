@@ -302,7 +302,7 @@ def test_half_credits_count_in_the_test_against_the_floor():
     rows = {"credit": [0.5] * 9, "unigram": [0.0] * 9, "trigram": [np.nan] * 9, "shorter": [np.nan] * 9, "random": [np.nan] * 9}
     line = {name: float(np.mean(values)) for name, values in rows.items()} | {"accuracy": 0.5}
     verdict = report._against_floor(pd.DataFrame(rows), line)
-    assert (verdict["floor"], verdict["beats_floor"]) == ("unigram", True) and verdict["p"] == pytest.approx(2 / 2**9)
+    assert (verdict["floor"], verdict["beats_floor"]) == ("unigram", True) and verdict["p_floor"] == pytest.approx(2 / 2**9)
 
 
 @pytest.mark.shared
