@@ -14,7 +14,7 @@ the states of each place (layer, state). A state is `hidden`; LSTMs also have `c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,13 @@ class Projection:
 
     matrix: Any
     centre: Any
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        matrix, centre = (torch.as_tensor(part).to(x) for part in (self.matrix, self.centre))
+        if matrix.shape != (x.shape[1], x.shape[1]) or centre.shape != x.shape[1:]:
+            shapes = f"{tuple(matrix.shape)} with a centre of {tuple(centre.shape)}"
+            raise EncoderError(f"a projection of shape {shapes} does not fit states of {x.shape[1]} units")
+        return centre + (x - centre) @ matrix.T
 
 
 @dataclass(frozen=True)
@@ -103,13 +110,12 @@ class Change:
     at the moment; None: all."""
 
     def __init__(self, encoder: Encoder, interventions: Sequence[Intervention]):
-        self.encoder, self.rows = encoder, None
+        self.encoder = encoder
+        self.rows: Sequence[int] | None = None
         self._places: dict[Place, list[_Prepared]] = {}
         self._pieces: dict[Place, list[tuple[Any, ...]]] = {}
         for one in interventions:
             self._places.setdefault(self.place(one.layer, one.state), []).append(_Prepared(encoder, one))
-
-    rows: Sequence[int] | None
 
     def place(self, layer: int, state: str | None = None) -> Place:
         """The place in the network of a layer."""
@@ -204,8 +210,7 @@ class _Prepared:
                 self.table[i, row] = torch.arange(len(row))
         if isinstance(value, str) and value not in WORDS:
             raise EncoderError(f"{self.name}: value={value!r} is unknown (allowed: {', '.join(WORDS)}, numbers, tensors, …)")
-        self.kind = value if isinstance(value, str) else "map" if isinstance(value, Projection) or callable(value) else "given"
-        self.map = _projection(value) if isinstance(value, Projection) else value
+        self.kind, self.map = value if isinstance(value, str) else "map" if callable(value) else "given", value
         if self.kind == "given":
             try:
                 self.tensor = torch.as_tensor(value, dtype=torch.get_default_dtype() if isinstance(value, int | float) else None)
@@ -238,7 +243,8 @@ class _Prepared:
         row = torch.arange(len(x)) if rows is None else torch.tensor(rows)  # rows of the interventions, of each row of x
         order = self._order(row, where, rows is None)  # (rows, n): number among the positions, -1 for others
         row_of, column = (order >= 0).nonzero(as_tuple=True)
-        before = x[row_of, column][:, [unit - span.start for unit in units]]  # (m, u)
+        index = torch.tensor([unit - span.start for unit in units], device=x.device)
+        before = x[row_of, column][:, index]  # (m, u)
         if self.kind == "map":
             if len(units) < (total if self.units is None else len(self.units)):
                 raise EncoderError(
@@ -252,7 +258,6 @@ class _Prepared:
         else:
             value = self._given(units, row.to(x.device)[row_of], order[row_of, column], x)
         changed = x.clone()
-        index = torch.tensor([unit - span.start for unit in units], device=x.device)
         changed[row_of[:, None], column[:, None], index[None]] = value.to(x)
         return changed
 
@@ -293,15 +298,3 @@ class _Prepared:
         elif value.shape[-1] <= max(units) or (self.units is None and value.shape[-1] < len(units)):
             raise EncoderError(f"{self.name}: value has {value.shape[-1]} units, which are not those of the layer")
         return value[..., units].expand(len(row), len(units))
-
-
-def _projection(given: Projection) -> Callable[[torch.Tensor], torch.Tensor]:
-    matrix, centre = torch.as_tensor(given.matrix), torch.as_tensor(given.centre)
-
-    def project(x: torch.Tensor) -> torch.Tensor:
-        if matrix.shape != (x.shape[1], x.shape[1]) or centre.shape != x.shape[1:]:
-            shapes = f"{tuple(matrix.shape)} with a centre of {tuple(centre.shape)}"
-            raise EncoderError(f"a projection of shape {shapes} does not fit states of {x.shape[1]} units")
-        return centre.to(x) + (x - centre.to(x)) @ matrix.to(x).T
-
-    return project
