@@ -172,6 +172,29 @@ def test_a_head_of_transformers_sits_on_the_encoder_s_own_modules(tiny, tmp_path
         assert not np.allclose(twin.log_probabilities(items)[0][1:], row[1:])
 
 
+def test_a_gpt_gets_no_token_types_of_another_family_s_tokenizer(tiny, tmp_path):
+    """It would add the vector of word 0 to every token."""
+    import transformers
+
+    folder = tmp_path / "gpt2"
+    whole = transformers.GPT2LMHeadModel(transformers.AutoConfig.from_pretrained(tiny("gpt2"))).eval()
+    whole.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_text((tiny("gpt2") / name).read_text())
+    options = json.loads((folder / "tokenizer_config.json").read_text())
+    options["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(options))
+    encoder = HuggingFaceEncoder(str(folder))
+    assert encoder.description["token_types"] == "not given"
+    assert "token_types" not in HuggingFaceEncoder(str(tiny("gpt2"))).description, "and other keys are as they were"
+    items, _ = encoder.tokenize(["the dog sees a cat"])
+    with torch.no_grad():
+        wanted = whole(torch.tensor(items)).logits.log_softmax(-1)[0]
+        typed = whole(torch.tensor(items), token_type_ids=torch.zeros(1, len(items[0]), dtype=int)).logits.log_softmax(-1)[0]
+    row = language_model(encoder).log_probabilities(items)[0][1:].numpy()
+    assert row == pytest.approx(wanted[:-1].numpy(), abs=1e-5) and not np.allclose(row, typed[:-1].numpy(), atol=1e-3)
+
+
 def test_the_loss_of_the_training_is_the_sum_of_both_directions(trained, corpus):
     folder = trained("lstm")
     predictor, prepared = load_model(folder, corpus)

@@ -18,7 +18,7 @@ from probing.behaviour.base import LanguageModel
 from probing.behaviour.items import Item, split_words
 from probing.behaviour.readers import Blimp, Gulordava, Linzen, PairFile, released
 from probing.behaviour.scores import Convention
-from probing.behaviour.templates import Contrastive, MarvinLinzen
+from probing.behaviour.templates import Contrastive, Lakretz, MarvinLinzen
 from probing.encoders.networks.checkpoint import CheckpointEncoder
 from probing.errors import ConfigError, DataError
 from probing.evaluation.paired_tests import holm, mcnemar, sign_flip
@@ -141,6 +141,17 @@ def test_templates_are_read_and_no_class_of_a_pickle_is(tmp_path):
     written(tmp_path / "own.tsv", "c\tgood\tbad\nc\tone\n")
     with pytest.raises(DataError, match="own.tsv, line 2"):
         _ = MarvinLinzen(str(tmp_path)).items
+
+
+def test_number_agreement_tasks_are_paired_by_their_id(tmp_path):
+    lines = "The boy greets\tsingular\tcorrect\t1\nThe boys near it greet\tplural\tcorrect\t2\n"
+    lines += "The boy greet\tsingular\twrong\t1\nThe boys near it greets\tplural\twrong\t2\n"
+    one, other = Lakretz(str(written(tmp_path / "simple.txt", lines))).items
+    assert one.texts == ("The boy greets", "The boy greet") and (one.target, other.target) == (2, 4)
+    assert (other.paradigm, other.facets) == ("simple", {"condition": "plural"})
+    for text, message in ((lines + "a\tb\n", "simple.txt, line 5"), (lines[: lines.index("The boys")], "line 1: the item 1 needs")):
+        with pytest.raises(DataError, match=message):
+            _ = Lakretz(str(written(tmp_path / "simple.txt", text))).items
 
 
 def test_contrastive_items_have_all_their_variants(tmp_path):

@@ -64,7 +64,7 @@ class Item:
 
 
 _CLITIC = re.compile(r"(?i)(?<=\w)(n't|'s|'re|'ve|'ll|'d|'m)(?=\s|[^\w\s]|$)")
-_MARK = re.compile(r"([^\w\s'<>-]|(?<!\w)'|'(?!\w))")
+_MARK = re.compile(r"(?i)([^\w\s'<>-]|(?<!\w)'(?!(?:s|re|ve|ll|d|m)\b)|'(?!\w))")
 
 
 def split_words(text: str) -> str:
@@ -74,7 +74,7 @@ def split_words(text: str) -> str:
     "Who did n't Derek 's well-known dog see , Ann ?"
     """
     apart = _CLITIC.sub(r" \1", text)
-    return " ".join(_MARK.sub(r" \1 ", apart).split()).replace("n ' t", "n't")
+    return " ".join(_MARK.sub(r" \1 ", apart).split())
 
 
 class Pairs:

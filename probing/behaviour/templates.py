@@ -1,4 +1,4 @@
-"""Readers of templates and of contrastive translations: Marvin & Linzen (2018), LingEval97 and ContraWSD."""
+"""Readers of templates, Marvin & Linzen (2018) and Lakretz et al. (2019), and of contrastive translations."""
 
 from __future__ import annotations
 
@@ -70,6 +70,45 @@ def _templates(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         raise
     except Exception as error:  # a damaged pickle raises many kinds
         raise DataError(f"{path} cannot be read as templates: {error}") from None
+
+
+@dataclass
+class Lakretz(Pairs):
+    """Number agreement tasks of Lakretz et al. (2019): lines `sentence<TAB>condition<TAB>correct|wrong<TAB>id`, two for each id.
+
+    The word in which both differ is scored. A paradigm is a file; the facet is the condition: numbers of subject and distractor.
+    """
+
+    root: str
+    n: int | None = None
+    name: str = "lakretz"
+
+    tokenised = True
+
+    def read(self, root: Path) -> Iterator[Item]:
+        for path in files_of(root, ".txt"):
+            forms: dict[str, dict[str, tuple[int, list[str], str]]] = {}
+            for number, line in enumerate(read_text(path).splitlines(), start=1):
+                fields = line.split("\t")
+                if len(fields) != 4 or fields[2] not in ("correct", "wrong") or fields[2] in forms.setdefault(fields[3], {}):
+                    raise DataError(
+                        f"{path}, line {number}: give sentence, condition, correct or wrong (each once), and id, tabs between"
+                    )
+                forms[fields[3]][fields[2]] = number, fields[0].split(), fields[1]
+            for name, pair in forms.items():
+                number, right, condition = next(iter(pair.values()))
+                places = []
+                if len(pair) == 2:
+                    number, right, condition = pair["correct"]
+                    wrong = pair["wrong"][1]
+                    places = [k for k, (a, b) in enumerate(zip(right, wrong, strict=False)) if a != b]
+                if len(places) != 1 or len(right) != len(wrong):
+                    raise DataError(
+                        f"{path}, line {number}: the item {name} needs a correct and a wrong sentence that differ in one word"
+                    )
+                paradigm = bare_name(path).rpartition(".")[0]
+                texts = " ".join(right), " ".join(wrong)
+                yield Item(0, paradigm, paradigm, texts[0], (texts[1],), places[0], {"condition": condition})
 
 
 @dataclass

@@ -164,4 +164,5 @@ def values(verb: str, key: str) -> list[str]:
     default = next((one.default for one in keys(verb) if one.name == key), "")
     if default in ("true", "false"):
         return ["true", "false"]
-    return list(CHOICES.get(f"{verb}.{key}") or CHOICES.get(key, [default] if default not in ("", "null", "???") else []))
+    plain = (default,) if default not in ("", "null", "???") else ()
+    return list(CHOICES.get(f"{verb}.{key}", CHOICES.get(key, plain)))

@@ -214,6 +214,5 @@ class MinimalPairs:
             start = time.perf_counter()
             score(model, some, self.convention)
             seconds = (time.perf_counter() - start) / len(some) * len(texts)
-            info(
-                f"{model.name}, {model.direction}: {len(texts)} texts in {len(left)} parts, at most about {human_seconds(seconds)}"
-            )
+            twin = "; as long again with random weights" if "random" in (FLOORS if self.floors is None else self.floors) else ""
+            info(f"{model.name}, {model.direction}: {len(texts)} texts in {len(left)} parts, about {human_seconds(seconds)}{twin}")
