@@ -54,13 +54,12 @@ class Intervention:
     Attributes:
         layer: index into `encoder.layer_names`; 0 is the embedding output.
         value: "zero"; "keep" (nothing changes, but `Change.states` has the layer); a number; a vector (u,), such as a mean; a
-            tensor (rows, positions, u), such as another run's states; a `Projection`; or a function of states (m, u), position by
-            position and without side effects. u: as many as `units`, or as the layer has, of which `units` are taken.
+            tensor (rows, positions, u), such as another run's states; a `Projection` (or its two parts); a function of states
+            (m, u), by position, without side effects. u: as many as `units`, or as the layer has, of which `units` are taken.
         positions: None for all; or for each row of the batch the positions of its tokens, as in `encoder.word_ids` and `States`: a
             list, or one number. A given tensor has its positions in the order of this list, filled up to the longest row.
         units: None for all, or their numbers.
-        state: None for the one that the layer is; or hidden or cell, of the LSTM that the layer belongs to. Both are changed after
-            the step of their token: a changed cell is what the next token reads.
+        state: None for the layer's own; or hidden or cell, of its LSTM. A changed cell is what the next token reads.
     """
 
     layer: int
@@ -92,17 +91,6 @@ def intervened(encoder: Encoder, interventions: Sequence[Intervention]) -> Itera
             yield change
     finally:
         _ACTIVE.discard(id(encoder))
-
-
-def cell_layers(encoder: Encoder) -> list[int]:
-    """The first layer of each LSTM of an encoder whose cells can be changed; [] for encoders without cells."""
-    layers: dict[Place, int] = {}
-    for layer in range(1, len(encoder.layer_names)):
-        try:
-            layers.setdefault(Change(encoder, ()).place(layer, "cell"), layer)
-        except EncoderError:
-            continue
-    return list(layers.values())
 
 
 class Change:
@@ -196,7 +184,7 @@ class _Prepared:
     """One intervention, its parts checked and as tensors."""
 
     def __init__(self, encoder: Encoder, given: Intervention):
-        self.name, value = f"an intervention at layer {given.layer} of {encoder.name}", given.value
+        self.name, value = f"an intervention at layer {given.layer} of {encoder.name}", _as_projection(given.value)
         self.units = None if given.units is None else self._numbers(given.units, "units")
         if self.units is not None and len(set(self.units)) < len(self.units):
             raise EncoderError(f"{self.name}: units={self.units[:8]} names one twice")
@@ -298,3 +286,10 @@ class _Prepared:
         elif value.shape[-1] <= max(units) or (self.units is None and value.shape[-1] < len(units)):
             raise EncoderError(f"{self.name}: value has {value.shape[-1]} units, which are not those of the layer")
         return value[..., units].expand(len(row), len(units))
+
+
+def _as_projection(value: Any) -> Any:
+    """A projection from its two parts, or from an object that has them, such as an erasure; other values as they are."""
+    parts = value if isinstance(value, tuple) and len(value) == 2 else (getattr(value, n, None) for n in ("matrix", "centre"))
+    matrix, centre = parts
+    return value if matrix is None or centre is None else Projection(matrix, centre)

@@ -28,7 +28,7 @@ from probing.behaviour.scores import Convention, convention_key
 from probing.config import listed
 from probing.data.sources import SentEvalFolder
 from probing.data.task import Task
-from probing.encoders.interventions import cell_layers
+from probing.encoders.laws import cell_layers
 from probing.errors import ConfigError
 from probing.evaluation.statistics import mean_ci, wilson
 from probing.log import info
