@@ -162,5 +162,7 @@ def test_an_erasure_is_an_intervention(tiny):
     erased = leace(x, y)
     with intervened(encoder, [Intervention(1, erased.projection)]):
         changed = encoder.forward(items)
+    with intervened(encoder, [Intervention(1, erased)]):
+        assert torch.equal(encoder.forward(items).layers[1], changed.layers[1])
     assert np.allclose(changed.layers[1][states.mask].numpy(), erased(x), atol=1e-5)
     assert not torch.allclose(changed.layers[2], states.layers[2], atol=1e-4)

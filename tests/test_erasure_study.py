@@ -126,7 +126,7 @@ def test_the_report_and_what_is_kept(made, tmp_path, monkeypatch):
         ({"layers": [5]}, "layers are 0 to 1"),
         ({"pooling": "cls"}, "has mean"),
         ({"draws": 1}, "at least 2"),
-        ({"train": 3}, "at least 20"),
+        ({"sizes": [3, 40, 40]}, "three numbers from 20"),
     ],
 )
 def test_bad_options_are_one_sentence(made, tmp_path, options, message):

@@ -180,6 +180,8 @@ def test_a_projection_erases_a_direction_and_keeps_the_rest(tiny):
     base = encoder.forward(items).layers[1]
     with intervened(encoder, [Intervention(1, Projection(matrix, centre))]):
         x = encoder.forward(items).layers[1]
+    with intervened(encoder, [Intervention(1, (matrix, centre))]):
+        assert torch.equal(encoder.forward(items).layers[1], x), "the two parts of a projection are one"
     assert torch.allclose((x - centre) @ direction, torch.zeros(x.shape[:2]), atol=1e-5)
     other = torch.linalg.qr(torch.stack([direction, centre], 1))[0][:, 1]
     assert torch.allclose(x @ other, base @ other, atol=1e-5) and not torch.allclose(x, base, atol=1e-2)

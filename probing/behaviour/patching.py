@@ -27,7 +27,8 @@ import torch
 from probing.behaviour.base import LanguageModel
 from probing.behaviour.items import Item
 from probing.behaviour.scores import Convention, Tokens, tokens_of
-from probing.encoders.interventions import Intervention, cell_layers, intervened
+from probing.encoders.interventions import Intervention, intervened
+from probing.encoders.laws import cell_layers
 
 APART = 0.1
 """Nats of |m_source - m_base| below which an effect is set apart."""

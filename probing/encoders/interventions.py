@@ -14,7 +14,7 @@ the states of each place (layer, state). A state is `hidden`; LSTMs also have `c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,13 @@ class Projection:
     matrix: Any
     centre: Any
 
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        matrix, centre = (torch.as_tensor(part).to(x) for part in (self.matrix, self.centre))
+        if matrix.shape != (x.shape[1], x.shape[1]) or centre.shape != x.shape[1:]:
+            shapes = f"{tuple(matrix.shape)} with a centre of {tuple(centre.shape)}"
+            raise EncoderError(f"a projection of shape {shapes} does not fit states of {x.shape[1]} units")
+        return centre + (x - centre) @ matrix.T
+
 
 @dataclass(frozen=True)
 class Intervention:
@@ -47,13 +54,12 @@ class Intervention:
     Attributes:
         layer: index into `encoder.layer_names`; 0 is the embedding output.
         value: "zero"; "keep" (nothing changes, but `Change.states` has the layer); a number; a vector (u,), such as a mean; a
-            tensor (rows, positions, u), such as another run's states; a `Projection`; or a function of states (m, u), position by
-            position and without side effects. u: as many as `units`, or as the layer has, of which `units` are taken.
+            tensor (rows, positions, u), such as another run's states; a `Projection` (or its two parts); a function of states
+            (m, u), by position, without side effects. u: as many as `units`, or as the layer has, of which `units` are taken.
         positions: None for all; or for each row of the batch the positions of its tokens, as in `encoder.word_ids` and `States`: a
             list, or one number. A given tensor has its positions in the order of this list, filled up to the longest row.
         units: None for all, or their numbers.
-        state: None for the one that the layer is; or hidden or cell, of the LSTM that the layer belongs to. Both are changed after
-            the step of their token: a changed cell is what the next token reads.
+        state: None for the layer's own; or hidden or cell, of its LSTM. A changed cell is what the next token reads.
     """
 
     layer: int
@@ -87,29 +93,17 @@ def intervened(encoder: Encoder, interventions: Sequence[Intervention]) -> Itera
         _ACTIVE.discard(id(encoder))
 
 
-def cell_layers(encoder: Encoder) -> list[int]:
-    """The first layer of each LSTM of an encoder whose cells can be changed; [] for encoders without cells."""
-    layers: dict[Place, int] = {}
-    for layer in range(1, len(encoder.layer_names)):
-        try:
-            layers.setdefault(Change(encoder, ()).place(layer, "cell"), layer)
-        except EncoderError:
-            continue
-    return list(layers.values())
-
-
 class Change:
     """What a list of interventions does to the states of a pass, in their order. `rows`: the rows of the batch that the network has
     at the moment; None: all."""
 
     def __init__(self, encoder: Encoder, interventions: Sequence[Intervention]):
-        self.encoder, self.rows = encoder, None
+        self.encoder = encoder
+        self.rows: Sequence[int] | None = None
         self._places: dict[Place, list[_Prepared]] = {}
         self._pieces: dict[Place, list[tuple[Any, ...]]] = {}
         for one in interventions:
             self._places.setdefault(self.place(one.layer, one.state), []).append(_Prepared(encoder, one))
-
-    rows: Sequence[int] | None
 
     def place(self, layer: int, state: str | None = None) -> Place:
         """The place in the network of a layer."""
@@ -190,7 +184,7 @@ class _Prepared:
     """One intervention, its parts checked and as tensors."""
 
     def __init__(self, encoder: Encoder, given: Intervention):
-        self.name, value = f"an intervention at layer {given.layer} of {encoder.name}", given.value
+        self.name, value = f"an intervention at layer {given.layer} of {encoder.name}", _as_projection(given.value)
         self.units = None if given.units is None else self._numbers(given.units, "units")
         if self.units is not None and len(set(self.units)) < len(self.units):
             raise EncoderError(f"{self.name}: units={self.units[:8]} names one twice")
@@ -204,8 +198,7 @@ class _Prepared:
                 self.table[i, row] = torch.arange(len(row))
         if isinstance(value, str) and value not in WORDS:
             raise EncoderError(f"{self.name}: value={value!r} is unknown (allowed: {', '.join(WORDS)}, numbers, tensors, …)")
-        self.kind = value if isinstance(value, str) else "map" if isinstance(value, Projection) or callable(value) else "given"
-        self.map = _projection(value) if isinstance(value, Projection) else value
+        self.kind, self.map = value if isinstance(value, str) else "map" if callable(value) else "given", value
         if self.kind == "given":
             try:
                 self.tensor = torch.as_tensor(value, dtype=torch.get_default_dtype() if isinstance(value, int | float) else None)
@@ -238,7 +231,8 @@ class _Prepared:
         row = torch.arange(len(x)) if rows is None else torch.tensor(rows)  # rows of the interventions, of each row of x
         order = self._order(row, where, rows is None)  # (rows, n): number among the positions, -1 for others
         row_of, column = (order >= 0).nonzero(as_tuple=True)
-        before = x[row_of, column][:, [unit - span.start for unit in units]]  # (m, u)
+        index = torch.tensor([unit - span.start for unit in units], device=x.device)
+        before = x[row_of, column][:, index]  # (m, u)
         if self.kind == "map":
             if len(units) < (total if self.units is None else len(self.units)):
                 raise EncoderError(
@@ -252,7 +246,6 @@ class _Prepared:
         else:
             value = self._given(units, row.to(x.device)[row_of], order[row_of, column], x)
         changed = x.clone()
-        index = torch.tensor([unit - span.start for unit in units], device=x.device)
         changed[row_of[:, None], column[:, None], index[None]] = value.to(x)
         return changed
 
@@ -295,13 +288,8 @@ class _Prepared:
         return value[..., units].expand(len(row), len(units))
 
 
-def _projection(given: Projection) -> Callable[[torch.Tensor], torch.Tensor]:
-    matrix, centre = torch.as_tensor(given.matrix), torch.as_tensor(given.centre)
-
-    def project(x: torch.Tensor) -> torch.Tensor:
-        if matrix.shape != (x.shape[1], x.shape[1]) or centre.shape != x.shape[1:]:
-            shapes = f"{tuple(matrix.shape)} with a centre of {tuple(centre.shape)}"
-            raise EncoderError(f"a projection of shape {shapes} does not fit states of {x.shape[1]} units")
-        return centre.to(x) + (x - centre.to(x)) @ matrix.to(x).T
-
-    return project
+def _as_projection(value: Any) -> Any:
+    """A projection from its two parts, or from an object that has them, such as an erasure; other values as they are."""
+    parts = value if isinstance(value, tuple) and len(value) == 2 else (getattr(value, n, None) for n in ("matrix", "centre"))
+    matrix, centre = parts
+    return value if matrix is None or centre is None else Projection(matrix, centre)

@@ -11,11 +11,22 @@ from collections.abc import Callable, Sequence
 import torch
 
 from probing.encoders.base import Encoder, States
-from probing.encoders.interventions import Intervention, Projection, cell_layers, intervened
+from probing.encoders.interventions import Change, Intervention, Place, Projection, intervened
 from probing.errors import EncoderError
 
 TOLERANCE = 1e-4
 """Largest difference of two states that count as equal, relative to the largest entry of the layer (or 1)."""
+
+
+def cell_layers(encoder: Encoder) -> list[int]:
+    """The first layer of each LSTM of an encoder whose cells can be changed; [] for encoders without cells."""
+    layers: dict[Place, int] = {}
+    for layer in range(1, len(encoder.layer_names)):
+        try:
+            layers.setdefault(Change(encoder, ()).place(layer, "cell"), layer)
+        except EncoderError:
+            continue
+    return list(layers.values())
 
 
 def tried(encoder: Encoder, texts: Sequence[str], pair: tuple[str, str] | None) -> tuple[bool | None, str]:

@@ -49,18 +49,19 @@ def _matrix(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def heat_maps(part: pd.DataFrame) -> str:
-    """Loss as a share of what a probe had above the majority, a panel for each layer; 1 is all of it."""
+    """Loss as a share of what a probe had above the majority, a panel for each layer; 1 is all of it, and
+    at least ten points."""
     layers, tasks = sorted(part.layer.unique()), list(dict.fromkeys(part.erased))
     widest = min(4, len(layers))
-    rows, side = -(-len(layers) // widest), 0.36 * len(tasks)
+    rows, side, margin = -(-len(layers) // widest), 0.36 * len(tasks), 0.085 * max(map(len, tasks))
     with matplotlib.rc_context(RC | {"axes.spines.left": False, "axes.spines.bottom": False}):
-        figure = Figure(figsize=(widest * (side + 0.3) + 1.5, rows * (side + 0.4) + 1.4), layout="constrained")
+        figure = Figure(figsize=(widest * (side + 0.3) + margin, rows * (side + 0.4) + margin), layout="constrained")
         panels = figure.subplots(rows, widest, squeeze=False, sharex=True, sharey=True)
         for panel in panels.ravel()[len(layers) :]:
             panel.set_visible(False)
         for panel, layer in zip(panels.ravel(), layers, strict=False):
             lines = part[part.layer == layer]
-            left = np.maximum(lines.before - lines.majority, 0.02)
+            left = np.maximum(lines.before - lines.majority, 0.1)
             share = (lines.loss / left).clip(-1, 1)
             grid = (
                 lines.assign(share=share).pivot_table("share", "erased", "read").reindex(index=tasks, columns=tasks).to_numpy(float)

@@ -28,7 +28,7 @@ from probing.behaviour.scores import Convention, convention_key
 from probing.config import listed
 from probing.data.sources import SentEvalFolder
 from probing.data.task import Task
-from probing.encoders.interventions import cell_layers
+from probing.encoders.laws import cell_layers
 from probing.errors import ConfigError
 from probing.evaluation.statistics import mean_ci, wilson
 from probing.log import info
@@ -178,8 +178,9 @@ class Run:
         study, rows = self.study, []
         names = [study.property, *([study.other] if study.other else [])]
         tasks = {name: self._task(name) for name in names}
-        if study.other and len(tasks[study.other].classes) != len(tasks[study.property].classes):
-            raise ConfigError(f"study.other={study.other} has other than {len(tasks[study.property].classes)} classes")
+        if len({len(task.classes) for task in tasks.values()}) > 1:
+            counts = ", ".join(f"{name} has {len(task.classes)}" for name, task in tasks.items())
+            raise ConfigError(f"study.other={study.other} takes out another number of directions: {counts} classes")
         cells = cell_layers(self.context.encoder)
         before = None
         for layer in self.layers:

@@ -8,7 +8,7 @@ diagonal says whether the erasure works; off it, what else is in these direction
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class ErasureMatrix:
         erasure: a list of leace, inlp and means, or one.
         layers: numbers of layers, or all.
         pooling: of sentences; words have that of their task's vectors, word-mean.
-        train: most train items of a task.
+        sizes: most train, dev and test items of a task; null: all.
         draws: sets of random directions.
         probe: a preset's name.
     """
@@ -50,7 +50,7 @@ class ErasureMatrix:
     erasure: Any = "leace"
     layers: Any = "all"
     pooling: str = "mean"
-    train: int = 2000
+    sizes: Any = field(default_factory=lambda: [2000, 1000, 2000])
     draws: int = 5
     probe: str = "fast"
 
@@ -61,7 +61,8 @@ class ErasureMatrix:
         self.methods = listed(self.erasure, str, "study.erasure", every=METHODS[:3])
         for method in self.methods:
             require(method in METHODS[:3], f"study.erasure={method!r} is unknown (allowed: {', '.join(METHODS[:3])})")
-        require(self.train >= 20, f"study.train={self.train} must be at least 20")
+        whole = isinstance(self.sizes, list) and len(self.sizes) == 3 and all(isinstance(n, int) and n >= 20 for n in self.sizes)
+        require(self.sizes is None or whole, f"study.sizes={self.sizes} must be three numbers from 20 (train, dev, test), or null")
         require(self.draws >= 2, f"study.draws={self.draws} must be at least 2, for an interval")
 
     def measure(self, context: Context) -> pd.DataFrame:
@@ -87,7 +88,8 @@ class Matrix:
 
     @cached_property
     def tasks(self) -> list[Task]:
-        tasks = [task.subset(self.study.train, self.context.seed) for task in self.context.tasks]
+        train, dev, test = self.study.sizes or (None, None, None)
+        tasks = [task.subset(train, self.context.seed, dev, test) for task in self.context.tasks]
         for task in tasks:
             task.need_classes("the study erasure")
         require(len({task.of_words for task in tasks}) == 1, "task=… names tasks of words and of sentences: one kind for a matrix")
