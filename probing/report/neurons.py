@@ -86,7 +86,7 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     names = {"curve": "neurons", "overlap": "overlap", "stability": "stability"}
     files = {f"{names[kind]}.csv": own for kind, own in parts.items() if kind in names} | {"layers.csv": layers}
     for name, own in files.items():
-        replace_file(folder / name, own.to_csv(index=False).encode())
+        replace_file(folder / name, own.to_csv(index=False, float_format="%.6g").encode())
     blocks = ["# Neurons", _note(layers)]
     for key, own in layers.groupby(KEY, sort=False):
         data, task, encoder = map(str, key)
