@@ -222,6 +222,12 @@ def test_the_study_reads_once_and_a_second_run_reads_nothing(said, tmp_path, mon
     assert pd.read_csv(again / "rows.csv").equals(pd.read_csv(folder / "rows.csv"))
 
 
+def test_a_text_whose_states_have_no_room_is_refused(said, tmp_path, monkeypatch):
+    monkeypatch.setattr("probing.studies.cells.MOST_BYTES", 10_000)
+    with pytest.raises(DataError, match=r"the states of 760 places need 48.6 kB, more than .*: read less \(study.characters\)"):
+        job.run(said, tmp_path, Store(tmp_path / "store"), None, (0,))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
