@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from probing import studies as job
+from probing.encoders.base import States
 from probing.encoders.networks.recurrent import LSTM, inner_states
 from probing.errors import ConfigError, DataError
 from probing.neurons.cells import search
@@ -159,6 +160,41 @@ def test_words_are_read_with_the_place_of_their_last_character():
         next(blocks(encoder, TEXT, size=50, skip=50))
 
 
+class Pieces:
+    """Each word is cut into characters (`whole`: blanks are tokens, too); the state of a token is its code and its place."""
+
+    name, dims, layer_names = "pieces", (2,), ("codes",)
+
+    def __init__(self, whole):
+        self.whole = whole
+
+    def tokenize(self, texts):
+        return [[c for c in text if self.whole or c != " "] for text in texts], 0
+
+    def word_ids(self, texts):
+        return [[k for k, word in enumerate(text.split()) for _ in word] for text in texts]
+
+    def forward(self, items):
+        longest = max(map(len, items))
+        x = torch.zeros(len(items), longest, 2)
+        for row, item in enumerate(items):
+            x[row, : len(item)] = torch.tensor([[ord(c), k] for k, c in enumerate(item)], dtype=torch.float32)
+        return States([x], torch.ones(len(items), longest, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_place_has_the_state_of_its_last_token(whole):
+    made = list(blocks(Pieces(whole), TEXT, size=600, skip=60))
+    places = np.concatenate([block.places for block in made])
+    codes = np.concatenate([block.layers[0] for block in made])[:, 0]
+    assert by_character(Pieces(whole), TEXT) == whole
+    assert [chr(int(code)) for code in codes] == [TEXT[place] for place in places]
+    if whole:
+        assert places.tolist() == [k for k in range(len(TEXT)) if k % 600 >= 60]
+    else:
+        assert all(TEXT[place + 1 : place + 2].strip() == "" for place in places), "the ends of words"
+
+
 @pytest.fixture
 def said(tmp_path):
     path = tmp_path / "text.txt"
@@ -186,6 +222,12 @@ def test_the_study_reads_once_and_a_second_run_reads_nothing(said, tmp_path, mon
     assert pd.read_csv(again / "rows.csv").equals(pd.read_csv(folder / "rows.csv"))
 
 
+def test_a_text_whose_states_have_no_room_is_refused(said, tmp_path, monkeypatch):
+    monkeypatch.setattr("probing.studies.cells.MOST_BYTES", 10_000)
+    with pytest.raises(DataError, match=r"the states of 760 places need 48.6 kB, more than .*: read less \(study.characters\)"):
+        job.run(said, tmp_path, Store(tmp_path / "store"), None, (0,))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -201,6 +243,9 @@ def test_mistakes_in_the_options_have_a_message(given, message):
 
 
 def test_colours_and_gates_by_hand():
+    gate = Saturation()
+    gate.add(np.array([[0.05, 0.1], [0.95, 0.9], [0.5, 0.91], [0.09, 0.0]]))
+    assert gate.left.tolist() == [0.5, 0.25] and gate.right.tolist() == [0.25, 0.25]
     assert colour(-3.0, 3.0) == "#0072b2" and colour(9.0, 3.0) == "#e67800" and colour(1.0, 0.0) == "#ffffff"
     html = page("a < b", [("h", spans(["<i>", "x"], [0.0, 1.0], 1.0, " "))])
     assert "&lt;i&gt;" in html and "a &lt; b" in html and 'title="+1.00"' in html

@@ -17,14 +17,14 @@ from probing.encoders.base import States
 from probing.errors import ConfigError, DataError
 from probing.evaluation.against_draws import against_draws
 from probing.neurons.command import Neuron
-from probing.neurons.curves import Basis, orders
+from probing.neurons.curves import Basis, Targets, orders, retrained
 from probing.neurons.ranking import RANKINGS
 from probing.report.neurons import verdicts
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.neuron_between import encoder_of
-from probing.studies.neuron_layers import commonest
+from probing.studies.neuron_layers import Measured, commonest, targets_of
 from probing.studies.neurons import NeuronsStudy
 from probing.types import Representation
 
@@ -119,6 +119,21 @@ def test_rows_hold_what_they_say(measured):
     assert overlaps[overlaps.k == 3].chance.iloc[0] == pytest.approx(9 / 15)
     stable = frame[(frame.kind == "stability") & (frame.layer == 0) & (frame.k == 3)].set_index("ranking")
     assert stable.shared["linear"] == 3 and set(stable.index) == set(RANKINGS) - {"gaussian", "random"}
+
+
+def test_control_labels_are_compared_above_their_own_majority():
+    """Labels of another draw have another majority, which is no difference of neurons: the same gain everywhere is no evidence."""
+    task, study = word_task(), quick(rankings=["probeless"])
+    x = np.random.default_rng(0).normal(size=(len(task.train), 6))
+    basis, y = Basis.of(x, x[: len(task.dev)], x[: len(task.test)]), targets_of(task)
+    measured = Measured(study, basis, y, task, 0, orders(basis, y, ["probeless"]))
+    right = retrained(basis, y, measured.classifier, measured.orders["probeless"], [3])[3].right
+    draws, constants = measured.controls["probeless"][3], measured.constants
+    assert constants.shape == draws.shape == (4, len(task.test)) and len(set(constants.mean(1).round(6))) > 1
+    (row,) = [row for row in measured.curve("probeless") if row["k"] == 3]
+    expected = against_draws(right * 1.0 - (y.test == 0), draws * 1.0 - constants, task.test.clusters)
+    assert row["p_control"] == pytest.approx(expected.p) and row["selectivity"] == pytest.approx(right.mean() - draws.mean())
+    assert row["p_control"] != pytest.approx(against_draws(right, draws, task.test.clusters).p)
 
 
 def test_a_second_run_measures_nothing_and_other_options_do(measured, monkeypatch):
@@ -233,8 +248,6 @@ def test_genuine_minilm_has_three_dead_neurons_in_its_last_layer(tmp_path):
     rows = Store(tmp_path).vectors(load_encoder("minilm"), texts, ["word-mean"])
     spans = np.array([[k, k + 1] for _ in texts for k in range(4)])
     x = rows.rows([text for text in texts for _ in range(4)], spans).get(Representation(6, "word-mean"))
-    from probing.neurons.curves import Targets
-
     basis, y = Basis.of(x, x, x), np.tile(np.arange(4), len(texts))
     assert basis.scale.dead == [127, 223, 319] and basis.n_live == 381
     for name, order in orders(basis, Targets(y, y, y, 4), RANKINGS, steps=5).items():

@@ -22,7 +22,7 @@ import pandas as pd
 from probing.data.readers.files import read_text
 from probing.encoders.base import fingerprint
 from probing.errors import DataError
-from probing.log import bar, human_seconds, info
+from probing.log import bar, human_bytes, human_seconds, info
 from probing.neurons.cells import search
 from probing.neurons.gates import Saturation, gate_of
 from probing.neurons.ranking import Scale
@@ -34,6 +34,10 @@ from probing.types import Values
 
 VERSION = 1
 """Raise when the same options would give other rows."""
+
+
+MOST_BYTES = 4_000_000_000
+"""Most bytes of states that are held for the search."""
 
 
 @dataclass
@@ -116,6 +120,12 @@ class CellsStudy:
         """States of layers that are no gates, (n, d) each; the places; the saturation of gates."""
         gates = {k: Saturation() for k in layers if gate_of(encoder.layer_names[k])}
         states: dict[int, list[np.ndarray]] = {k: [] for k in layers if k not in gates}
+        n = len(text) if by_character(encoder, text) else len(text.split())
+        if (need := 4 * n * sum(encoder.dims[k] for k in states)) > MOST_BYTES:
+            raise DataError(
+                f"the states of {n:,} places need {human_bytes(need)}, more than {human_bytes(MOST_BYTES)}: read less "
+                "(study.characters), or an encoder with fewer states"
+            )
         places, start, read = [], time.perf_counter(), 0
         with bar(f"characters read by {encoder.name}", len(text)) as advance:
             for number, block in enumerate(blocks(encoder, text, self.size, self.skip)):

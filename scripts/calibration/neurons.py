@@ -22,6 +22,7 @@ from probing.data.task import Task
 from probing.data.words import Columns, task_of_columns
 from probing.evaluation.statistics import degrees, standard_error
 from probing.neurons.curves import Basis, orders, retrained
+from probing.report.neurons import ALIGNED, LEVEL
 from probing.studies.neuron_layers import targets_of
 from probing.studies.neurons import NeuronsStudy
 
@@ -77,7 +78,7 @@ def simulated(run: int, setting: str) -> dict[str, bool]:
         return {"majority": bool(least > 0)}
     study = NeuronsStudy(rankings="linear", top=TOP, sizes=[TOP], samples=2)
     [row] = [row for row in study.layer_rows(basis, task, run) if row["kind"] == "layer"]
-    return {"aligned": row["p_rotated"] < 0.05, "control": row["p_control"] < 0.05, "random": row["p_random"] < 0.05}
+    return {"aligned": row["p_rotated"] < ALIGNED, "control": row["p_control"] < LEVEL}
 
 
 def counted(runs: int, setting: str) -> dict[str, int]:
