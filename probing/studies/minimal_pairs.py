@@ -83,7 +83,8 @@ class MinimalPairs:
     def measure(self, context: Context) -> pd.DataFrame:
         source = context.source
         require(
-            isinstance(source, Pairs), "data=… holds no pairs: data=blimp, linzen, gulordava, marvin_linzen, pairs or contrastive"
+            isinstance(source, Pairs),
+            "data=… holds no pairs: data=blimp, linzen, gulordava, marvin_linzen, lakretz, pairs or contrastive",
         )
         models = language_models(context.encoder)
         models = models[:1] if self.directions == "forward" else models
