@@ -216,6 +216,8 @@ def test_the_study_reads_once_and_a_second_run_reads_nothing(said, tmp_path, mon
     assert (cells[cells.signals == "shuffled"].p_holm > 0.05).all()
     table = (folder / "table.md").read_text()
     assert "second half" in table and "## Gates" in table
+    lines = (cells.signals == "text").sum()
+    assert f"With 99 shifts and {lines} lines no p after Holm is below {lines / 100:.2g}: raise study.shifts." in table
     assert "<span" in (folder / "cells.html").read_text() and "<svg" in (folder / "figure-gates.svg").read_text()
     monkeypatch.setattr("probing.studies.cells.blocks", None)
     again = job.run(said, tmp_path, Store(tmp_path / "store"), None, (0,))

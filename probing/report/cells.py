@@ -43,7 +43,10 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
         shuffled = tested(frame, "shuffled")
         blocks.append(NOTE.format(n=cells.groupby(["encoder", "file"]).size().max()))
         for (encoder, file), own in cells.groupby(["encoder", "file"], sort=False):
-            first = own.iloc[0]
+            first, least = own.iloc[0], len(own) / (1 + own.shifts.max())
+            if least >= 0.05:
+                few = f"With {own.shifts.max():.0f} shifts and {len(own)} lines no p after Holm is below {least:.2g}"
+                blocks.append(f"{few}: raise study.shifts.")
             blocks += [f"## {encoder}, {file}: {int(first.places):,} {first.unit}s", _table(own, shuffled)]
         columns = [*KEY, "signal", "cell", "first", "value", "null", "p", "p_holm", "shifts", "places", "unit"]
         both = pd.concat([cells[columns].assign(signals="text"), shuffled[columns].assign(signals="shuffled")])

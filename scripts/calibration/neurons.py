@@ -30,6 +30,9 @@ TYPES, CLASSES, WIDTH, WORDS, SENTENCES = 120, 3, 32, 6, 4
 SIZES = {"train": 60, "dev": 20, "test": 60}
 """Documents."""
 
+FRESH = 1
+"""Part of the seeds: the levels and degrees of freedom of the tests were chosen on draws without it, and are counted on others."""
+
 TOP = 3
 """Neurons that verdicts are about: as many as classes have directions."""
 
@@ -55,7 +58,7 @@ def task_of(rng: np.random.Generator, label_of: np.ndarray, apart: bool = False)
 
 def simulated(run: int, setting: str) -> dict[str, bool]:
     """The statements of one run."""
-    rng = np.random.default_rng([run, len(setting)])
+    rng = np.random.default_rng([run, len(setting), FRESH])
     while True:  # all classes in train, as the task's loader drops others
         label_of = rng.integers(CLASSES, size=TYPES)
         task, types = task_of(rng, label_of, setting == "new types")
@@ -118,6 +121,9 @@ Error: share of runs that make the statement though it is wrong (promised: at mo
 that make it where it is right. In brackets the 95 % interval of the share itself. {TYPES // 2} word types of Zipf's frequencies,
 {WIDTH} neurons of unequal scale, {CLASSES} classes, {SIZES["test"]} test documents of {SENTENCES * WORDS} words; the first
 {TOP} neurons of the ranking *linear*, ridge, 10 rotations, 5 sets of control labels.
+
+The level of axis-aligned (0.01) and the degrees of freedom of the tests were chosen after a first run of other draws, in which
+axis-aligned at 0.05 was wrong in 7.5 %, above control labels in 6.0 % and above the majority in 6.5 %; these are fresh draws.
 
     python scripts/calibration/neurons.py results/calibration-neurons"""
 
