@@ -17,8 +17,9 @@ from probing.behaviour import command, counting
 from probing.behaviour.base import LanguageModel
 from probing.behaviour.items import Item, split_words
 from probing.behaviour.readers import Blimp, Gulordava, Linzen, PairFile, released
-from probing.behaviour.scores import Convention
+from probing.behaviour.scores import Convention, score
 from probing.behaviour.templates import Contrastive, Lakretz, MarvinLinzen
+from probing.encoders.elmo.textgenrnn import TextgenrnnEncoder
 from probing.encoders.networks.checkpoint import CheckpointEncoder
 from probing.errors import ConfigError, DataError
 from probing.evaluation.paired_tests import holm, mcnemar, sign_flip
@@ -104,8 +105,8 @@ def tab(rows):
 
 def forms(key, right, wrong, scores, kind="original", attractors="0"):
     about = [kind, "the dogs near the cat", attractors, "False"]
-    for form, cls, (freq, score) in ((right, "correct", scores[0]), (wrong, "wrong", scores[1])):
-        yield ["P", *key, "plur", form, cls, *about[:2], *about[2:], freq, "4", "5", "the dogs near the cat are <eos>", score]
+    for form, cls, (freq, log_p) in ((right, "correct", scores[0]), (wrong, "wrong", scores[1])):
+        yield ["P", *key, "plur", form, cls, *about[:2], *about[2:], freq, "4", "5", "the dogs near the cat are <eos>", log_p]
 
 
 def test_gulordava_s_table_gives_items_and_its_released_scores(tmp_path):
@@ -288,6 +289,34 @@ def test_a_word_in_context_is_scored_alone(trained, tmp_path):  # noqa: F811
                 for k in ("right",)]  # fmt: skip
     other = command.ranked(command.language_models(CheckpointEncoder(str(trained("transformer"))))[0], row["wrong"], Convention())
     assert forward.difference[0] == pytest.approx(tokens[5].log_p - other[5].log_p, abs=1e-5)
+
+
+def test_one_unknown_word_takes_a_pair_out_of_the_vocabulary(trained, tmp_path):  # noqa: F811
+    source = PairFile(str(written(tmp_path / "a.tsv", "the dogs\tthe zzz\nthe cat\tthe dogs\n")))
+    frame = MinimalPairs(floors=[]).measure(context(CheckpointEncoder(str(trained("transformer"))), source, tmp_path))
+    assert frame.in_vocabulary.tolist() == [False, True] and not frame.identical.any()
+
+
+def test_half_credits_count_in_the_test_against_the_floor():
+    """Nine ties against nine errors of the floor: nine halves of one sign."""
+    rows = {"credit": [0.5] * 9, "unigram": [0.0] * 9, "trigram": [np.nan] * 9, "shorter": [np.nan] * 9, "random": [np.nan] * 9}
+    line = {name: float(np.mean(values)) for name, values in rows.items()} | {"accuracy": 0.5}
+    verdict = report._against_floor(pd.DataFrame(rows), line)
+    assert (verdict["floor"], verdict["beats_floor"]) == ("unigram", True) and verdict["p_floor"] == pytest.approx(2 / 2**9)
+
+
+@pytest.mark.shared
+def test_a_character_model_reads_a_word_to_its_end(shared, tmp_path):
+    """Without the blank behind it the beginning of a word would always win."""
+    folder = shared / "data" / "weights" / "textgenrnn"
+    encoder = TextgenrnnEncoder(*(str(folder / name) for name in ("textgenrnn_weights.hdf5", "textgenrnn_vocab.json")))
+    row = {"right": "What the best man wants", "wrong": "What the best man want", "target": 4}
+    source = PairFile(str(written(tmp_path / "a.jsonl", json.dumps(row))))
+    frame = MinimalPairs(floors=[]).measure(context(encoder, source, tmp_path))
+    assert frame.credit[0] == 1.0, "wants is more probable than want"
+    [open_] = score(command.language_models(encoder)[0], [(row["wrong"], 4)], Convention()).log_p
+    [whole] = score(command.language_models(encoder)[0], [(row["right"], 4)], Convention()).log_p
+    assert open_.sum() > whole.sum()
 
 
 def test_slor_takes_what_words_give_away(trained, corpus, source, tmp_path):  # noqa: F811

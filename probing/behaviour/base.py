@@ -26,6 +26,7 @@ class LanguageModel:
         starts: whether the first position has a log-probability although no mark stands before it.
         limit: most tokens of an item; None: no bound.
         company: which items may share a batch: padded (any), one length, alone.
+        by_letters: whether a word is over only at the next blank: then "run" is no whole word before "runs".
         single: whether its numbers are of single precision.
     """
 
@@ -39,6 +40,7 @@ class LanguageModel:
     starts: bool = False
     limit: int | None = None
     company: str = "padded"
+    by_letters: bool = False
     single: bool = True
 
     def __init__(self, encoder: Any):

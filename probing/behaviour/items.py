@@ -56,6 +56,10 @@ class Item:
         right, *wrong = (" ".join(text.split()[: self.target + 1]) for text in self.texts)
         return replace(self, right=right, wrong=tuple(wrong))
 
+    def closed(self) -> Item:
+        """The item with a blank behind each text, with which its last word is over."""
+        return replace(self, right=f"{self.right} ", wrong=tuple(f"{text} " for text in self.wrong))
+
     def split(self) -> Item:
         """The item with punctuation and clitics apart, as words in treebanks are."""
         if self.target is not None:

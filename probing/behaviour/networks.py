@@ -34,9 +34,9 @@ class NetworkModel(LanguageModel):
         self.reads = architecture.reads
         self.direction = self.reads if self.reads != "both" else "backward" if direction == "backward" else "forward"
         self.kind, self.mask = ("masked", MASK) if self.reads == "all" else ("causal", None)
-        self.by_letters = isinstance(architecture, ELMoStyle)
-        self.starts = self.by_letters  # its network puts the marks at the ends itself
-        self.begin, self.end = (None, None) if self.by_letters else (OPEN, CLOSE)
+        self.from_letters = isinstance(architecture, ELMoStyle)
+        self.starts = self.from_letters  # its network puts the marks at the ends itself
+        self.begin, self.end = (None, None) if self.from_letters else (OPEN, CLOSE)
         states = list(getattr(architecture, "states", ["hidden"]))
         if "hidden" not in states:
             raise EncoderError(f"{encoder.name}: encoder.states={states} leaves out hidden, which its language-model head reads")
@@ -73,12 +73,12 @@ class NetworkModel(LanguageModel):
         return head.eval().requires_grad_(False).to(next(self.encoder.network.parameters()).device)
 
     def pretokens(self, texts: Sequence[str]) -> list[list[int | None]]:
-        if self.by_letters:
+        if self.from_letters:
             return self.word_ids(texts)
         return [self.encoder._cut(owners, None) for owners in self.counted.pretokens(texts)]
 
     def targets(self, texts: Sequence[str]) -> list[list[int]]:
-        if self.by_letters:  # items are letters; its softmax is over words
+        if self.from_letters:  # items are letters; its softmax is over words
             return [ids[1:-1][: self.limit] for ids in self.counted.ids(texts)]
         return super().targets(texts)
 
@@ -161,7 +161,7 @@ def head_like(tensors: Mapping[str, torch.Tensor]) -> nn.AdaptiveLogSoftmaxWithL
 class CharacterModel(LanguageModel):
     """textgenrnn: characters, each read in its window; its mark of the beginning stands before every item, and also ends a text."""
 
-    starts = True
+    starts = by_letters = True
     unknown = 0
 
     def __init__(self, encoder: TextgenrnnEncoder):

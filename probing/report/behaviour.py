@@ -3,8 +3,8 @@ protocol, with floors, people where they were asked, and tests.
 
 pairs.csv     data, encoder, protocol, level (paradigm, group, all), name, n, accuracy (half credit for ties, 0-1) with Wilson's
               95 % interval (all: of the mean over paradigms), strict (a tie is wrong), ties, identical, in_vocabulary (share),
-              accuracy in vocabulary, floors, human, chance; beats_floor: exact sign-flip test against the best floor, Holm over
-              paradigms
+              accuracy in vocabulary, floors, human, chance; p_floor, p_trigram, beats_…: exact sign-flip test against the best
+              floor, and the trigram, of paradigms with Holm over them, of all over all items
 facets.csv    the same by attractors, distance, and so on
 compare.csv   encoders on the same items: difference, p of the exact sign-flip test (McNemar's where no pair ties), Holm
 """
@@ -36,8 +36,8 @@ NOTE = """# Minimal pairs
 Accuracy (%): share of items whose right text has the higher score; a tie counts half. [95 % interval: Wilson's, of a mean over
 paradigms from theirs]. strict: a tie is wrong, as in published BLiMP scores. in vocabulary: share of items whose words the model
 knows all, and accuracy on them. unigram, trigram: n-grams of the text that the run names; shorter: the text of fewer bytes wins;
-random: the same architecture with random weights. beats floor: exact paired test against the best floor, Holm over paradigms
-at 0.05."""
+random: the same architecture with random weights. beats floor, beats trigram: exact paired test at 0.05 against the best floor,
+and the trigram, of paradigms with Holm over them, else over all items."""
 
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
@@ -61,10 +61,12 @@ def pairs(frame: pd.DataFrame) -> pd.DataFrame:
         for line, (_, rows) in zip(own, part.groupby("paradigm", sort=False), strict=True):
             line |= _against_floor(rows, line)
             line["human"] = people.get(line["name"], np.nan) if part.kind.iloc[0] == "Blimp" else np.nan
-        tested = [line for line in own if not np.isnan(line["p"])]
-        for line, p in zip(tested, holm([line["p"] for line in tested]), strict=True):
-            line["p_holm"] = float(p)
-            line["beats_floor"] = bool(p < ALPHA and line["accuracy"] > line[line["floor"]])
+        for name in ("floor", "trigram"):
+            tested = [line for line in own if not np.isnan(line[f"p_{name}"])]
+            for line, p in zip(tested, holm([line[f"p_{name}"] for line in tested]), strict=True):
+                line[f"p_{name}"] = float(p)
+                against = line[line["floor"]] if name == "floor" else line["trigram"]
+                line[f"beats_{name}"] = bool(p < ALPHA and line["accuracy"] > against)
         lines += own
         group_of = dict(zip(part.paradigm, part.group, strict=True))
         for group in dict.fromkeys(part.group):
@@ -111,15 +113,16 @@ def _mean(lines: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _against_floor(rows: pd.DataFrame, line: dict[str, Any]) -> dict[str, Any]:
-    """The best floor, and the p-value of the paired test against it."""
+    """The best floor, and the p-values of the paired tests against it and against the trigram."""
     have = {name: line[name] for name in FLOORS if not np.isnan(line[name])}
     scored = rows[rows.credit.notna()]
-    if not have or scored.empty:
-        return {"floor": "", "p": np.nan, "p_holm": np.nan, "beats_floor": False}
-    best = max(have, key=lambda name: have[name])
-    both = scored[scored[best].notna()]
-    p = sign_flip(np.rint(2 * (both.credit - both[best])))  # halves become whole numbers
-    return {"floor": best, "p": p, "p_holm": p, "beats_floor": bool(p < ALPHA and line["accuracy"] > have[best])}
+    best = max(have, key=lambda name: have[name]) if have and len(scored) else ""
+    verdict: dict[str, Any] = {"floor": best}
+    for name, floor in (("floor", best), ("trigram", "trigram" if "trigram" in have else "")):
+        both = scored[scored[floor].notna()] if floor else scored[:0]
+        p = sign_flip(np.rint(2 * (both.credit - both[floor]))) if len(both) else np.nan  # halves become whole numbers
+        verdict |= {f"p_{name}": p, f"beats_{name}": bool(len(both) and p < ALPHA and line["accuracy"] > have[floor])}
+    return verdict
 
 
 def by_facets(frame: pd.DataFrame) -> pd.DataFrame:
@@ -233,8 +236,9 @@ def _shown(line: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     cells |= {"strict": _percent(line["strict"]), "ties": line["ties"], "in vocabulary": _percent(line["in_vocabulary"])}
     cells["accuracy there"] = _percent(line["accuracy_in_vocabulary"])
     cells |= {name: _percent(line[name]) for name in (*FLOORS, *(["human"] if not np.isnan(line.get("human", np.nan)) else []))}
-    if isinstance(line.get("floor"), str) and line["floor"]:
-        cells["beats floor"] = ("yes" if line["beats_floor"] else "no") + f" ({line['floor']}, p {line['p_holm']:.1g})"
+    for name, floor in (("floor", line.get("floor")), ("trigram", "trigram")):
+        if isinstance(floor, str) and floor and not np.isnan(p := line.get(f"p_{name}", np.nan)):
+            cells[f"beats {name}"] = ("yes" if line[f"beats_{name}"] else "no") + f" ({floor}, p {p:.1g})"
     return cells
 
 

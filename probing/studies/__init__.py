@@ -118,7 +118,7 @@ def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, .
 
 def failed(folder: Path) -> int:
     """The number of measurements that failed, of a study whose rows say so in a column `status`."""
-    frame = pd.read_csv(folder / "rows.csv", low_memory=False)
+    frame = _rows(folder)
     return int((frame.status == "failed").sum()) if "status" in frame else 0
 
 
@@ -135,9 +135,13 @@ def together(folders: Sequence[Path], out: Path) -> None:
     if len(kinds := sorted({options["_target_"].rpartition(".")[2] for options in studies})) > 1:
         raise ConfigError(f"these are runs of several studies ({', '.join(kinds)}): report them one by one")
     study = presets.build(studies[0], "study")
-    _write(study, pd.concat([pd.read_csv(folder / "rows.csv") for folder in folders], ignore_index=True), out)
+    _write(study, pd.concat([_rows(folder) for folder in folders], ignore_index=True), out)
 
 
 def _write(study: Any, frame: pd.DataFrame, folder: Path) -> None:
     replace_file(folder / "rows.csv", frame.to_csv(index=False).encode())
-    study.report(pd.read_csv(folder / "rows.csv"), folder)  # from the written rows, in all cases
+    study.report(_rows(folder), folder)  # from the written rows, in all cases
+
+
+def _rows(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "rows.csv", low_memory=False)  # of whole columns, so that a type does not depend on their lengths

@@ -135,7 +135,9 @@ class MinimalPairs:
 
     def _cut(self, item: Item, model: LanguageModel) -> Item:
         """Without what follows the target, which a forward model does not read, and a masked one reads by `context=sentence`."""
-        return item if model.kind == "masked" and self.context == "sentence" else item.cut()
+        if model.kind == "masked" and self.context == "sentence":
+            return item
+        return item.cut().closed() if model.by_letters and item.target is not None else item.cut()
 
     def _read_as(self, source: Pairs, model: LanguageModel) -> list[Item]:
         split = self.words == "split" or (self.words is None and isinstance(model, NetworkModel) and not source.tokenised)
