@@ -76,8 +76,9 @@ class Encoder(Protocol):
     """A frozen encoder.
 
     It may also have: `pooled(items, poolings)` (see the function), `token_budget`, `samples` (sentences for `probing check`),
-    `context_free` (whether layer 0 depends on no other word), `unknown_tokens(items)`, `sentence_width` (see `widths`), and
-    `remembered()` with `recall(record)` (plain JSON kept beside its vectors, so that later runs need not load it to plan).
+    `context_free` (whether layer 0 depends on no other word), `unknown_tokens(items)`, `sentence_width` (see `widths`),
+    `changed_by(change)` with `place_of` (`probing.encoders.interventions`), and `remembered()` with
+    `recall(record)` (plain JSON kept beside its vectors, so that later runs need not load it to plan).
 
     Attributes:
         name: its name in tables.
