@@ -32,7 +32,8 @@ def title_of(paper: Mapping[str, Any], table: ResultTable, cards: Mapping[str, M
     poolings = list(dict.fromkeys(rows.pooling))
     changed = [name.partition("[")[2].rstrip("]") for name in probes]
     if {name.partition("[")[0] for name in probes} == {paper.get("probe")}:
-        parts = ["its protocol" + "".join(f" but for {options}" for options in dict.fromkeys(changed) if options)]
+        options = " or for ".join(one for one in dict.fromkeys(changed) if one)
+        parts = [f"its protocol but for {options}" if options else "its protocol"]
     else:
         parts = [f"protocol: {', '.join(probes)}, not the paper's"]
     if (wanted := paper.get("poolings")) and not set(poolings) <= set(wanted):
