@@ -578,8 +578,8 @@ def test_bands_of_the_curves_are_the_intervals_of_the_table(bench, monkeypatch):
 
 @pytest.mark.parametrize("panels", [1, 4])
 def test_a_legend_lies_within_the_figure_and_takes_nothing_of_the_panels(panels):
-    made = figures._grid(panels, 4, (2.7, 2.1))
-    bare = figures._grid(panels, 4, (2.7, 2.1))
+    made = figures.grid(panels, 4, (2.7, 2.1))
+    bare = figures.grid(panels, 4, (2.7, 2.1))
     for _, axes in (made, bare):
         for k in range(7):
             axes[0, 0].plot([0, 1], [k, k], label=f"a rather long name of an encoder {k}")

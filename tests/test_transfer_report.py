@@ -20,7 +20,8 @@ from probing.evaluation.table import ResultTable
 from probing.evaluation.unpaired import unpaired
 from probing.report.transfer import write
 from probing.studies import failed
-from probing.studies.transfer import TransferStudy, _floors, _layers, _source
+from probing.studies.sources import named_source
+from probing.studies.transfer import TransferStudy, _floors, _layers
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +231,7 @@ def test_the_study_refuses(options, message, tmp_path):
     with pytest.raises(ConfigError) as error:
         study = TransferStudy(**options)
         for name, own in study.corpora.items():
-            _source(name, own, tmp_path)
+            named_source(f"study.corpora.{name}", own, tmp_path)
     assert message in str(error.value)
 
 

@@ -72,7 +72,7 @@ class TransferStudy:
             f"study.corpora names {first.name}, which is the name of data too: choose another (data.name=…)",
         )
         sources = {first.name: first} | {
-            name: named_source(f"study.corpora: {name}", given, context.home) for name, given in self.corpora.items()
+            name: named_source(f"study.corpora.{name}", given, context.home) for name, given in self.corpora.items()
         }
         probe = self.probe if isinstance(self.probe, str) else config.build(self.probe, "probe")
         table = transfer(
