@@ -56,6 +56,8 @@ def row(layer, losses, controls, **more):
         "above": 0.1,
         "above_p": 0.001,
         "where_p_rotated": 0.5,
+        "where_p_control": 0.001,
+        "where_p_random": 0.001,
     }
     made |= {"erase_effect": losses, "erase_extra": extra, "erase_extra_low": extra - 0.01, "erase_extra_high": extra + 0.01}
     return made | {"erase_draws": json.dumps(list(controls)), "erase_used": "not shown", "erase_above_chance": True} | more
@@ -75,6 +77,11 @@ def test_a_loss_above_those_of_all_draws_is_a_use_and_names_its_layer():
         and line["encoded, and used"] == "yes"
         and "p = 0.024" in line["used (erase)"]
     )
+    assert line["where"] == "better than random sets, not told from a random basis"
+    told = said(row(0, 0.001, small[0], where_p_rotated=0.004), row(1, 0.2, small[1], where_p_rotated=0.02))
+    assert told["where"] == "axis-aligned in layers 0", "the level of rotations is 0.01, after Holm"
+    told = said(row(0, 0.001, small[0], where_p_rotated=0.001, where_p_control=0.4))
+    assert told["where"].startswith("not above control labels")
     assert line["encoded"] == "layers 0, 1" and line["used (ablate)"] == "not applicable"
     assert said(row(0, 0.2, small[0], above_p=0.4))["encoded, and used"] == "not shown", (
         "what is not encoded is not shown to be used"

@@ -162,15 +162,20 @@ def _table(layers: pd.DataFrame) -> str:
                 "random": _percent(row, "random"),
                 "rotated": _percent(row, "rotated"),
                 "less rotated": _percent(row, "less_rotated"),
-                "p": p_value(row["holm_rotated"]) if not pd.isna(row["holm_rotated"]) else "",
+                "p (rotated)": _p(row["holm_rotated"]),
                 "control": _percent(row, "control"),
                 "selectivity": _percent(row, "selectivity"),
+                "p (control)": _p(row["holm_control"]),
                 "minimal": f"{row['minimal']}: {_percent(row, 'minimal_accuracy')}, without {_percent(row, 'without_minimal')}",
                 "verdict": row["verdict"],
                 "neurons": row["first"].strip("[]"),
             }
         )
     return md_table(pd.DataFrame(lines))
+
+
+def _p(value: float) -> str:
+    return "" if pd.isna(value) else p_value(value)
 
 
 def _rankings(curves: pd.DataFrame) -> str:

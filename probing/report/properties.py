@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from probing.evaluation.paired_tests import holm
 from probing.evaluation.plots import PALETTE, RC, layer_axis
 from probing.files import replace_file
+from probing.report import neurons
 from probing.report.figures import labelled, legend, svg
 from probing.report.markdown import md_table
 
@@ -23,7 +24,8 @@ NOTE = """# Encoded, where, used
 
 **Encoded**: test accuracy of the probe [95 %]; above: less the best floor, paired on the items; yes where p after Holm over the
 layers of the property is at most 0.05. Selectivity: less the accuracy on control labels by word type, one draw. **Where**: accuracy
-of the best {units} units, and less that of the best {units} directions of a random basis; smallest: units within a point of all on
+of the best {units} units, and less that of the best {units} directions of a random basis (verdicts as in +experiment=neurons, over
+all lines of this report); smallest: units within a point of all on
 dev, in brackets what all others reach without them. **Used**: points lost on pairs about the property when its directions are
 erased from all tokens of the layer (of an LSTM from its cell, too), or its units ablated, less the mean of {draws} random draws of
 the same rank or number [95 % over items and draws]. *Yes*: the largest loss of all layers is above the largest of at least 95 % of
@@ -57,13 +59,15 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
 def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     """A line for each encoder and property: encoded, where, used, and the layers on which this rests."""
     lines = []
+    own = frame[[name for name in frame if name.startswith("where_")]].rename(columns=lambda name: name.removeprefix("where_"))
+    frame = frame.assign(where=neurons.verdicts(own).verdict.to_numpy())
     for (data, encoder, name), part in frame.groupby(["data", "encoder", "property"], sort=False):
         part = part.reset_index(drop=True)
         above = part.layer[(holm(part.above_p) <= ALPHA) & (part.above > 0)].astype(int).tolist()
-        aligned = part.layer[(holm(part.where_p_rotated) <= ALPHA)].astype(int).tolist()
+        aligned = part.layer[part["where"].str.contains("axis-aligned")].astype(int).tolist()
         line = {"data": data, "encoder": encoder, "property": name}
         line |= {"encoded": f"layers {_listed(above)}" if above else "not above its floors"}
-        line |= {"axis-aligned": f"layers {_listed(aligned)}" if aligned else "not told from a random basis"}
+        line |= {"where": f"axis-aligned in layers {_listed(aligned)}" if aligned else part["where"].mode()[0]}
         for method in ("erase", "ablate"):
             line[f"used ({method})"] = _used(part, method)
         line["encoded, and used"] = line["used (erase)"].split(":")[0] if above else "not shown"

@@ -38,6 +38,7 @@ FEATURES = {"number": "Number", "object_number": "Number", "tense": "Tense"}
 FLOORS = ("majority", "nb-unigram", "nb-bigram")
 WHERE = (
     *("accuracy", "rotated", "less_rotated", "less_rotated_low", "less_rotated_high", "p_rotated", "random", "full", "first"),
+    *("p_control", "p_random", "control", "selectivity"),
     *("minimal", "minimal_accuracy", "without_minimal", "live"),
 )
 """Columns of the study `neurons` that are kept, of its rows of layers."""
