@@ -67,8 +67,10 @@ def test_every_source_has_its_file_and_says_how_it_was_made():
     sources = published.sources()
     assert len({said["file"] for said in sources.values()}) == len(sources) >= 7
     for said in sources.values():
-        assert set(said) == {"file", "cite", "probe", "pooling", "encoder", "data"}
+        assert set(said) - {"rows"} == {"file", "cite", "probe", "pooling", "encoder", "data"}
         assert paths.PUBLISHED / said["file"] in FILES
+        theirs = {f"{entry['encoder']}, {entry['pretraining']}" for entry in rows_of(paths.PUBLISHED / said["file"])}
+        assert set(said.get("rows", {})) <= theirs
 
 
 @pytest.mark.parametrize("name", list(published.sources()))
@@ -195,6 +197,25 @@ def test_the_comparison_shows_status_and_source():
     majority = next(line for line in lines if "Majority" in line)
     assert "| 20.0 | **unverified** |" in majority and "| 90.0 | - | - | +70.0 ≠ |" in majority
     assert {line.count("|") for line in lines} == {12}
+
+
+def test_floors_stand_beside_floors_and_encoders_beside_their_counterparts():
+    probe = {"probe": "senteval-paper", "official_data": False, "n_train": 700}
+    floor = {"role": "floor", "probe": "", "pooling": "", "official_data": False, "n_train": 700}
+    rows = [
+        row("SentLen", 1, 0.4, encoder="bilstm-last (untrained 0)", pooling="last", **probe),
+        row("SentLen", None, 0.2, encoder="majority", **floor),
+        row("SentLen", None, 0.3, encoder="nb-unigram", **floor),
+    ]
+    frame = beside("conneau2018", *rows)
+    pairs = set(zip(frame.their_encoder + ", " + frame.training, frame.our_encoder, strict=True))
+    assert pairs == {
+        ("baseline, Majority vote", "floor majority"), ("baseline, NB-uni-tfidf", "floor nb-unigram"),
+        ("BiLSTM-last, Untrained", "bilstm-last (untrained 0)"),
+    }  # fmt: skip
+    text = published.compare(ResultTable.of(rows), "conneau2018")
+    assert text.count("data: other files") == 1 and "SentLen 700 train sentences, 6 classes" in text
+    assert "encoder: bilstm-last (untrained 0) for BiLSTM-last Untrained" in text
 
 
 def test_our_interval_is_that_of_the_row_and_says_whether_theirs_lies_in_it():

@@ -7,7 +7,8 @@ second hand, unverified), each of ours its 95 % interval.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -24,8 +25,9 @@ OFFICIAL_TRAIN = 99_000
 """The official files hold 100,000 train sentences, give or take a few for balance."""
 
 
-def sources() -> dict[str, dict[str, str]]:
-    """Name -> file, citation and recipe of every published table on our tasks."""
+def sources() -> dict[str, dict[str, Any]]:
+    """Name -> file, citation and recipe of every published table on our tasks; `rows`: "encoder, pretraining" of theirs -> what it
+    is set beside, "floor NAME" or the first word of an encoder of ours."""
     return yaml.safe_load((paths.PUBLISHED / "sources.yaml").read_text(encoding="utf-8"))
 
 
@@ -62,19 +64,26 @@ def beside(table: ResultTable, name: str) -> pd.DataFrame:
     lies within the interval, and what differs.
 
     A numbered layer is set beside our same layer in the source's pooling where we have it; `best`, `last` or no layer beside our
-    dev-best layer or our last. With several encoders or probes of ours, each gets its lines. The interval is that of our test
-    items, seeds and train halves; theirs has its own, which no paper here prints.
+    dev-best layer or our last. With several encoders or probes of ours, each gets its lines; where the source names counterparts
+    (`rows`), an encoder is set beside its own, and a floor beside its own. The interval is that of our test items, seeds and train
+    halves; theirs has its own, which no paper here prints.
     """
     theirs, source = _test_values(load(name)), sources()[name]
+    rows = source.get("rows", {})
+    pairs = zip(theirs.encoder, theirs.pretraining, strict=True)
+    theirs = theirs.assign(counterpart=[rows.get(f"{encoder}, {training}", "") for encoder, training in pairs])
     best = table.best()
-    lines = []
+    lines = _floors(table, theirs, source)
+    theirs = theirs[~theirs.counterpart.isin([line["our_encoder"] for line in lines])]
     probed = table.frame[(table.frame.role == "probe") & (table.frame.status == "done")]
     keys = ["paper_name", "encoder", "probe", "n_train"]
     for key, ours in probed.groupby(keys, sort=False):
         task, encoder, probe, n_train = key
         top = best[(best[keys] == list(key)).all(axis=1)].iloc[0]
         halves = halves_of(table, ours.task.iloc[0], encoder, probe, n_train)
-        for row in theirs[theirs.task == task].itertuples():
+        own = theirs[theirs.task == task]
+        counterparts = own[own.counterpart == encoder.split()[0]]
+        for row in (counterparts if len(counterparts) else own).itertuples():
             pooling, layer = top.pooling, int(top.layer)
             if row.layer.isdigit() or row.layer == "last":
                 pooling = source["pooling"] if source["pooling"] in set(ours.pooling) else top.pooling
@@ -97,20 +106,47 @@ def beside(table: ResultTable, name: str) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def _floors(table: ResultTable, theirs: pd.DataFrame, source: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The lines of the floors that read the text, of tasks that both have."""
+    lines = []
+    floors = table.role("floor")
+    for row in theirs[[name.startswith("floor ") for name in theirs.counterpart]].itertuples():
+        own = floors[(floors.paper_name == row.task) & ("floor " + floors.encoder == row.counterpart)]
+        for floor in own.itertuples():
+            bounds = floor.accuracy_low, floor.accuracy_high
+            lines.append(
+                {
+                    "task": row.task, "their_encoder": row.encoder, "training": row.pretraining, "their_layer": "-",
+                    "theirs": row.score, "status": row.status, "our_encoder": row.counterpart, "our_layer": "-",
+                    "ours": floor.accuracy, "low": bounds[0], "high": bounds[1], "difference": floor.accuracy - row.score,
+                    "inside": bool(bounds[0] <= row.score <= bounds[1]), "metric": "accuracy",
+                    "differs": "; ".join(_of_data(source, pd.Series(floor._asdict()))),
+                }
+            )  # fmt: skip
+    return lines
+
+
 def _test_values(theirs: pd.DataFrame) -> pd.DataFrame:
     """The values on a test split: a source that prints those of a validation split as well says so in `note`."""
     return theirs[~theirs.note.str.startswith("split validation")]
 
 
-def _differences(source: dict[str, str], theirs: Any, ours: pd.Series, probe: str) -> list[str]:
+def _differences(source: Mapping[str, Any], theirs: Any, ours: pd.Series, probe: str) -> list[str]:
     """What a reader must know before comparing two numbers."""
     reasons = []
-    if theirs.encoder.split("/")[-1].lower() != ours.encoder.lower():
+    if theirs.counterpart and theirs.counterpart == ours.encoder.split()[0]:
+        reasons.append(f"encoder: {ours.encoder} for {theirs.encoder} {theirs.pretraining}")
+    elif theirs.encoder.split("/")[-1].lower() != ours.encoder.lower():
         reasons.append(f"encoder: {ours.encoder} against {theirs.encoder}")
     if probe != source["probe"]:
         reasons.append(f"probe: {probe} against {source['probe']}")
-    if ours.pooling != source["pooling"]:
+    if ours.pooling != source["pooling"] and not theirs.counterpart:
         reasons.append(f"pooling: {ours.pooling} against {source['pooling']}")
+    return reasons + _of_data(source, ours)
+
+
+def _of_data(source: Mapping[str, Any], ours: pd.Series) -> list[str]:
+    reasons = []
     if not ours.official_data:
         reasons.append(f"data: other files, {ours.n_train} train sentences, {ours.n_classes} classes, against {source['data']}")
     elif ours.n_train < OFFICIAL_TRAIN or "per class" in source["data"]:
@@ -132,16 +168,40 @@ def compare(table: ResultTable, names: str | Sequence[str]) -> str:
     return "\n\n".join(_one(name, frame) for name, frame in frames.items())
 
 
+def _reasons(frame: pd.DataFrame) -> list[str]:
+    """What differs, each reason once, with the sizes or the tasks that it is about."""
+    rows, sizes = dict[str, list[int]](), dict[str, dict[str, str]]()
+    for number, row in enumerate(frame.itertuples()):
+        for reason in row.differs.split("; ") if row.differs else ():
+            if own := re.fullmatch(r"data: (other files, )?(\d+ train sentences(?:, \d+ classes)?), (against .*)", reason):
+                reason = f"data: {own[1] or ''}{own[3]}"
+                sizes.setdefault(reason, {})[row.task] = own[2]
+            rows.setdefault(reason, []).append(number)
+    made = []
+    for reason, numbers in rows.items():
+        if reason in sizes:
+            made.append(f"{reason} (ours: {'; '.join(f'{task} {size}' for task, size in sizes[reason].items())})")
+        else:
+            made.append(f"{_listed(frame.iloc[numbers], frame)}: {reason}")
+    return made
+
+
+def _listed(part: pd.DataFrame, frame: pd.DataFrame) -> str:
+    """The tasks of some lines, or in how many of them they are all."""
+    tasks = list(dict.fromkeys(part.task))
+    return "all tasks" if len(tasks) > 1 and len(tasks) == frame.task.nunique() else ", ".join(tasks)
+
+
 def _one(name: str, frame: pd.DataFrame) -> str:
     source = sources()[name]
     made = f"Made with: {source['probe']}; {source['pooling']}; {source['data']}."
     lines = [f"## Against {name}", "", f"{source['cite']}.", made, ""]
     if frame.empty:
         return "\n".join([*lines, "No task and layer in common with this run."])
-    reasons = frame.groupby("differs", sort=False).task.agg(lambda tasks: ", ".join(dict.fromkeys(tasks)))
-    for reason, tasks in reasons.items():
-        what = f"**not the same measurement**: {reason}." if reason else "same encoder, probe, pooling and data."
-        lines.append(f"- {tasks}: {what}")
+    if (frame.differs == "").any():
+        lines.append(f"- {_listed(frame[frame.differs == ''], frame)}: same encoder, probe, pooling and data.")
+    if (frame.differs != "").any():
+        lines += ["- **not the same measurement**:", *(f"    - {reason}" for reason in _reasons(frame))]
     lines += [
         "",
         "| task | their encoder | layer | theirs | status | our encoder | layer | ours | 95 % interval | in it | difference |",

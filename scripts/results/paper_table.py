@@ -1,7 +1,8 @@
 """Runs `probing run +experiment=…` with MiniLM and others, and puts one report of all its runs with a manifest into OUT.
 
 Usage: python scripts/results/paper_table.py OUT EXPERIMENT [KEY=VALUE ...] [/ KEY=VALUE ...]
-(KEY=VALUE: for `probing run`; after a "/" those of another run of the same report; a sweep of the experiment is several runs, too)
+(KEY=VALUE: for `probing run`; after a "/" those of another run of the same report; a sweep of the experiment is several runs, too;
+against=NAME: the published table that the report is set beside)
 Vectors are kept in probing-out/store, cells and runs in probing-out/papers/NAME, NAME the name of OUT: a killed command goes on.
 """
 
@@ -26,8 +27,9 @@ BESIDES = ("dev-", "-loss", "-chain", "-untrained", "-bits", "control", "label-"
 def main(out: Path, experiment: str, *words: str) -> None:
     home, start = Path("probing-out/papers") / out.name, time.time()
     shutil.rmtree(home / "runs", ignore_errors=True)  # of other options; what they measured is in the cells
+    against = [part for word in words if word.startswith("against=") for part in ("--against", word.removeprefix("against="))]
     commands, own = [], list[str]()
-    for word in (*words, "/"):
+    for word in (*(word for word in words if not word.startswith("against=")), "/"):
         if word != "/":
             own.append(word)
             continue
@@ -41,10 +43,11 @@ def main(out: Path, experiment: str, *words: str) -> None:
     folders = sorted((home / "runs").iterdir())
     report = home / "report"
     shutil.rmtree(report, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "probing", "report", *map(str, folders), "--out", str(report)], check=True)
+    made = ["report", *map(str, folders), "--out", str(report), *against]
+    subprocess.run([sys.executable, "-m", "probing", *made], check=True, stdout=subprocess.DEVNULL)
     out.mkdir(parents=True, exist_ok=True)
     figures = [path for path in sorted(report.glob("*.svg")) if not any(part in path.name for part in BESIDES)]
-    for path in [report / name for name in KEPT if (report / name).exists()] + figures:
+    for path in [report / name for name in KEPT if (report / name).exists()] + figures + sorted(report.glob("against-*.md")):
         shutil.copy(path, out / path.name)
     (out / "rows.csv.xz").write_bytes(lzma.compress((report / "rows.csv").read_bytes()))
     runs = [Run.read(folder) for folder in folders]
