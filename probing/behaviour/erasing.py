@@ -8,7 +8,7 @@ costs something. `used`:
     yes         the extra loss over the mean of the controls has a 95 % interval above 0, and no control loses as much
                 (p = (1 + controls that lose at least as much) / (1 + controls) <= 0.05, so 19 controls at least)
     no          that interval lies within the margin on both sides
-    not shown   neither, or the model's accuracy is not above chance, so that there is no behaviour to lose
+    not shown   neither, or fewer than 20 items, or the model's accuracy is not above chance, so that there is no behaviour to lose
 
 The interval is over items and controls. A second control takes out another property with as many classes.
 """
@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import sem, t
+from scipy.stats import binom, sem, t
+from statsmodels.stats.proportion import proportion_confint
 
 from probing.behaviour.base import LanguageModel
 from probing.behaviour.counting import credits_of
@@ -36,6 +37,8 @@ from probing.probes.erasure import Erasure, controls, erase
 from probing.types import Estimate, Labels, Values
 
 TOKENS = 2048
+FEWEST = 20
+"""Items, below which nothing is said of a loss."""
 PER_SENTENCE = 4
 """Tokens of a sentence whose states are kept."""
 Place = tuple[int, str | None]
@@ -209,6 +212,21 @@ def _distributions(model: LanguageModel, items: Sequence[Item], convention: Conv
     return torch.stack(rows) if rows else None
 
 
+class NothingScored(ConfigError):
+    """Pairs of which the model prefers neither side of any."""
+
+
+def scored(before: Behaviour) -> np.ndarray:
+    """Which items have a credit, (n,); NothingScored if none has, or all are ties."""
+    known = ~np.isnan(before.credit)
+    if not np.isin(before.credit, (0, 1)).any():
+        raise NothingScored(
+            f"no item can be scored: each of the {len(known)} is longer than the model reads, or gets the same score for right and "
+            "wrong, as where it does not know the words; give pairs (data=…) in the model's vocabulary"
+        )
+    return known
+
+
 def used(before: Values, after: Values, control: Values, margin: float, chance: float = 0.5) -> dict[str, Any]:
     """Whether accuracy falls by more than under the controls.
 
@@ -220,36 +238,44 @@ def used(before: Values, after: Values, control: Values, margin: float, chance: 
 
     Returns:
         loss with bounds over items; the controls' mean loss with their 2.5 % and 97.5 % quantiles; extra loss with bounds over
-        items and controls; p; `used`: yes, no, or not shown; whether the
-        accuracy before is above chance; and the loss under each control as JSON, `draws`.
+        items and controls (NaN below `FEWEST` items); p; `used`: yes, no, or not shown; whether the accuracy before is above chance
+        (exact binomial test); and the loss under each control as JSON, `draws`.
     """
     losses = before - after  # (n,)
     of_controls = (before - control).mean(1)
     extra = losses - (before - control).mean(0)
-    value, n = float(extra.mean()), len(extra)
-    variances = [sem(extra) ** 2 * t.ppf(0.975, max(n - 1, 1)) ** 2]
-    if len(control) > 1:
-        variances.append(of_controls.var(ddof=1) / len(control) * t.ppf(0.975, len(control) - 1) ** 2)
-    half = float(np.sqrt(sum(variances)))
-    own = Estimate(float(losses.mean()), *_around(losses))
+    over_draws = of_controls.var(ddof=1) / len(control) * t.ppf(0.975, len(control) - 1) ** 2 if len(control) > 1 else 0.0
+    above, own = _around(extra, over_draws), _around(losses)
     p = float((1 + np.sum(of_controls >= own.value - 1e-12)) / (1 + len(control)))
     low, high = np.quantile(of_controls, [0.025, 0.975])
-    verdict = "yes" if value - half > 0 and p <= 0.05 else "no" if abs(value) + half < margin else "not shown"
-    above_chance = _around(before)[0] > chance
+    verdict = "yes" if above.lower > 0 and p <= 0.05 else "no" if -margin < above.lower and above.upper < margin else "not shown"
+    right = int(np.floor(before.sum() + 1e-9))
+    above_chance = bool(binom.sf(right - 1, len(before), chance) <= 0.025)
     if not above_chance:
         verdict = "not shown"
     controls_mean = float(of_controls.mean())
     return {
         "loss": own.value, "loss_low": own.lower, "loss_high": own.upper,
         "control_loss": controls_mean, "control_loss_low": float(low), "control_loss_high": float(high),
-        "extra": value, "extra_low": value - half, "extra_high": value + half, "p": p, "used": verdict,
+        "extra": above.value, "extra_low": above.lower, "extra_high": above.upper, "p": p, "used": verdict,
         "above_chance": above_chance, "draws": json.dumps(of_controls.round(6).tolist()),
     }  # fmt: skip
 
 
-def _around(losses: Values) -> tuple[float, float]:
-    half = float(sem(losses) * t.ppf(0.975, max(len(losses) - 1, 1)))
-    return float(losses.mean()) - half, float(losses.mean()) + half
+def _around(losses: Values, more: float = 0.0) -> Estimate:
+    """The mean of losses of items, each from -1 to 1, (n,), with its 95 % interval; NaN below `FEWEST` items.
+
+    Half its width is that of the t interval, and at least that of Clopper and Pearson's interval of the mean absolute loss: few items
+    that change say little about how many would, and none of n leaves up to 3.7 / n. `more`: another half's square, which is added.
+    """
+    n, value = len(losses), float(losses.mean())
+    if n < FEWEST:
+        return Estimate(value, np.nan, np.nan)
+    changed = min(float(np.abs(losses).sum()), n)
+    low, high = proportion_confint(changed, n, method="beta")
+    half = max(sem(losses) * t.ppf(0.975, n - 1), high - changed / n, changed / n - low)
+    half = float(np.sqrt(half**2 + more))
+    return Estimate(value, value - half, value + half)
 
 
 def compared(
@@ -259,7 +285,7 @@ def compared(
     sample = 0 if before.log_p is None else len(before.log_p)
     after = behaviour(model, items, convention, taken.by, sample)
     of_controls = [behaviour(model, items, convention, by, sample) for by in taken.controls]
-    known = ~np.isnan(before.credit)
+    known = scored(before)
     drawn = np.stack([one.credit[known] for one in of_controls])
     chance = float(np.mean([1 / len(item.texts) for item in items]))
     kls = [before.divergence(one) for one in of_controls] if sample else []

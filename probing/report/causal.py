@@ -25,7 +25,7 @@ effect. A role is all tokens of its kind at once: before the words that differ, 
 the form is read, that place, those after it."""
 TAKEN = """# Taken out: accuracy on pairs without a property's directions or units
 
-Loss: accuracy before less after, in points [95 % t interval over items]. Controls: the same number of random directions or units,
+Loss: accuracy before less after, in points [95 % interval over items, none below 20]. Controls: the same number of random directions or units,
 mean [2.5 % and 97.5 % of the draws]. Extra: loss above the controls' mean [95 % interval over items and draws]. p: (1 + controls
 that lose as much) / (1 + controls). Used: yes, where the extra interval is above 0 and p at most 0.05; no, where it lies within
 study.margin on both sides; else, and where accuracy before is not above chance, not shown. Each layer is judged by itself: for one

@@ -80,7 +80,8 @@ def _used(part: pd.DataFrame, method: str) -> str:
     k = int(losses.argmax())
     p = largest_over_layers(losses, controls)
     low, high, value = (100 * own[f"{method}_extra{end}"].to_numpy(float) for end in ("_low", "_high", ""))
-    at = f"layer {int(own.layer[k])}, {value[k]:z.1f} [{low[k]:z.1f}, {high[k]:z.1f}] points, p = {p:.3f}"
+    interval = "" if np.isnan(low[k]) else f" [{low[k]:z.1f}, {high[k]:z.1f}]"
+    at = f"layer {int(own.layer[k])}, {value[k]:z.1f}{interval} points, p = {p:.3f}"
     if p <= ALPHA and low[k] > 0 and own[f"{method}_above_chance"].all():
         return f"yes: {at}"
     if (own[f"{method}_used"] == "no").all():

@@ -38,7 +38,7 @@ from probing.store.results import key_of
 from probing.studies import Context, require
 from probing.studies.sources import named_source
 
-VERSION = 1
+VERSION = 2
 """Raise when the same options would give other rows."""
 PROPERTIES = {"number": "subj_number", "tense": "past_present", "object_number": "obj_number", "word_order": "bigram_shift"}
 """Names of properties -> tasks of sentences; any other name is a task's own."""
@@ -182,7 +182,6 @@ class Run:
             counts = ", ".join(f"{name} has {len(task.classes)}" for name, task in tasks.items())
             raise ConfigError(f"study.other={study.other} takes out another number of directions: {counts} classes")
         cells = cell_layers(self.context.encoder)
-        before = None
         for layer in self.layers:
             kinds: list[tuple[str, list[erasing.Place]]] = [("hidden", [(layer, None)])]
             if layer in cells and study.method == "erase":
@@ -192,8 +191,7 @@ class Run:
                     part = self._part(layer, kind=units, task=task.sha256, seed=self.context.seed, options=self._options())
                     row = self.context.results.get(part)
                     if row is None or self.context.force:
-                        before = before or erasing.behaviour(self.model, self.items, self.convention, [], study.kl)
-                        row = self.context.results.put(part, [self._compared(places, task, before)])
+                        row = self.context.results.put(part, [self._compared(places, task)])
                     rows.append(self._row(layer, of=name, units=units, role="all tokens", **row[0]))
             info(f"layer {layer}: {rows[-1]['layer_name']} is done")
         return rows
@@ -202,8 +200,14 @@ class Run:
         names = ("method", "erasure", "units", "value", "draws", "kl", "margin", "train")
         return {name: getattr(self.study, name) for name in names}
 
-    def _compared(self, places: list[erasing.Place], task: Task, before: erasing.Behaviour) -> dict[str, Any]:
-        study, seed = self.study, self.context.seed
+    @cached_property
+    def _before(self) -> erasing.Behaviour:
+        before = erasing.behaviour(self.model, self.items, self.convention, [], self.study.kl)
+        erasing.scored(before)
+        return before
+
+    def _compared(self, places: list[erasing.Place], task: Task) -> dict[str, Any]:
+        study, seed, before = self.study, self.context.seed, self._before
         split = task.subset(study.train, seed).train
         states = erasing.labelled(self.model, split, places, seed)
         if study.method == "erase":

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from probing.behaviour.erasing import NothingScored
 from probing.behaviour.models import language_model
 from probing.behaviour.treebank_pairs import PROPERTIES, TreebankPairs
 from probing.config import listed
@@ -106,12 +107,17 @@ class Properties:
             for of_layer in (self._encoded(context, task, layers), self._where(context, task, layers)):
                 for layer in layers:
                     own[layer] |= of_layer[layer]
-            if not reason:
+            why = reason
+            if not why:
                 pairs = TreebankPairs(source.root, name, list(self.splits), self.pairs, context.seed)
-                for method in ("erase", "ablate"):
-                    for layer, part in self._used(context, task, pairs, method, layers).items():
-                        own[layer] |= {f"{method}_{column}": value for column, value in part.items()}
-            rows += [row | {"not_applicable": reason} for row in own.values()]
+                try:
+                    for method in ("erase", "ablate"):
+                        for layer, part in self._used(context, task, pairs, method, layers).items():
+                            own[layer] |= {f"{method}_{column}": value for column, value in part.items()}
+                except NothingScored as error:
+                    why = f"{name}: {error}"
+                    info(f"used: not applicable: {why}")
+            rows += [row | {"not_applicable": why} for row in own.values()]
             info(f"{name}: done")
         return pd.DataFrame(rows)
 
