@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from probing.behaviour.scores import Convention
 from probing.data.split import Split
 from probing.encoders.interventions import Intervention, Projection
 from probing.errors import ConfigError, ProbingError
-from probing.probes.erasure import controls, erase
+from probing.probes.erasure import controls, erase, inlp
 from probing.report import causal as report
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
@@ -101,6 +102,37 @@ def test_erasing_the_planted_direction_destroys_behaviour_and_random_ones_do_not
     assert taken.note == f"units {J}"
     row = erasing.compared(model, items, CAUSAL, taken, before, margin=0.02)
     assert row["used"] == "yes" and row["control_loss"] < 0.06
+
+
+def test_what_an_erasure_leaves_is_measured_and_no_is_not_said_of_it(planted, monkeypatch):
+    """Labels by the parity of two units are not linear; one INLP iteration leaves part of what many directions hold."""
+    from sklearn.linear_model import LogisticRegression
+
+    model, items, split = planted
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((600, WIDTH))
+    y = (x[:, 0] > 0).astype(int)
+    x[:, 1:9] += 2 * y[:, None] * (rng.random((600, 8)) > 0.5)
+    x[:, J] = rng.standard_normal(600)
+    place = (2, None)
+    states, dev = ({place: erasing.Labelled(x[part], y[part])} for part in (slice(300), slice(300, 600)))
+    whole = erasing.erased(model, states, "inlp", 19, 0, dev)
+    fitted = erase("inlp", x[:300], y[:300], (x[300:], y[300:]))
+    assert whole.size == fitted.rank and whole.gone and "to dev accuracy" in whole.note
+    accuracy = LogisticRegression().fit(fitted(x[:300]), y[:300]).score(fitted(x[300:]), y[300:])
+    assert whole.left == pytest.approx((accuracy, np.mean(y[300:] == np.bincount(y[:300]).argmax())), abs=0.04)
+    monkeypatch.setattr(erasing, "erase", lambda method, x, y, dev: inlp(x, y, iterations=1, dev=dev))
+    part = erasing.erased(model, states, "inlp", 19, 0, dev)
+    assert not part.gone and part.left[0] > part.left[1] + 0.05
+    monkeypatch.undo()
+    for method in ("leace", "means"):
+        linear = erasing.erased(model, states, method, 19, 0, dev)
+        assert linear.gone and linear.left == pytest.approx([max(np.mean(y[:300]), 1 - np.mean(y[:300]))] * 2), method
+    before = erasing.behaviour(model, items, CAUSAL, [])
+    none = erasing.Taken([], [[]] * 19, 1)
+    assert erasing.compared(model, items, CAUSAL, none, before, 0.03)["used"] == "no"
+    row = erasing.compared(model, items, CAUSAL, replace(none, left=(0.7, 0.55)), before, 0.03)
+    assert row["used"] == "not erased" and (row["left"], row["majority"]) == (0.7, 0.55)
 
 
 def test_erasing_an_unrelated_property_costs_no_more_than_random_directions(planted):

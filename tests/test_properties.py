@@ -84,6 +84,11 @@ def test_a_loss_above_those_of_all_draws_is_a_use_and_names_its_layer():
     none = {"erase_used": "no"}
     assert said(row(0, 0.0, small[0], **none), row(1, 0.0, small[1], **none))["used (erase)"].startswith("no: ")
     assert said(row(0, 0.0, small[0], **none), row(1, 0.0, small[1]))["used (erase)"].startswith("not shown")
+    left = {"erase_used": "not erased"}
+    assert said(row(0, 0.0, small[0], **none), row(1, 0.0, small[1], **left))["used (erase)"].startswith("not erased: ")
+    few = {"erase_extra_low": None, "erase_extra_high": None}
+    line = said(row(0, 0.2, small[0], **few))
+    assert line["used (erase)"] == "not shown: layer 0, 20.0 points, p = 0.024", "fewer than 20 items"
 
 
 def test_the_largest_of_several_layers_is_a_use_by_chance_in_one_run_of_twenty():

@@ -3,42 +3,31 @@ scored.
 
 The directions (`probing.probes.erasure`) or units are fitted at a layer on states of a labelled task, in the model itself. The
 loss of accuracy is compared with that by random directions of the same rank, or random units of the same number: any damage
-costs something. `used`:
-
-    yes         the extra loss over the mean of the controls has a 95 % interval above 0, and no control loses as much
-                (p = (1 + controls that lose at least as much) / (1 + controls) <= 0.05, so 19 controls at least)
-    no          that interval lies within the margin on both sides
-    not shown   neither, or fewer than 20 items, or the model's accuracy is not above chance, so that there is no behaviour to lose
-
-The interval is over items and controls. A second control takes out another property with as many classes.
+costs something (`probing.behaviour.losses`). A second control takes out another property with as many classes.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binom, sem, t
-from statsmodels.stats.proportion import proportion_confint
 
 from probing.behaviour.base import LanguageModel
 from probing.behaviour.counting import credits_of
 from probing.behaviour.items import Item
+from probing.behaviour.losses import used
 from probing.behaviour.patching import target_of
 from probing.behaviour.scores import Convention, score, tokens_of
 from probing.data.split import Split
 from probing.encoders.interventions import Intervention, intervened
 from probing.errors import ConfigError
-from probing.probes.erasure import Erasure, controls, erase
-from probing.types import Estimate, Labels, Values
+from probing.probes.erasure import TOLERANCE, Erasure, controls, erase, left_in
+from probing.types import Labels, Values
 
 TOKENS = 2048
-FEWEST = 20
-"""Items, below which nothing is said of a loss."""
 PER_SENTENCE = 4
 """Tokens of a sentence whose states are kept."""
 Place = tuple[int, str | None]
@@ -107,17 +96,40 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Taken:
-    """Interventions that take something out, their controls, and how much it is (the rank, or the number of units)."""
+    """Interventions that take something out, their controls, and how much it is (the rank, or the number of units).
+
+    `left`: of directions, the accuracy (0-1) that a linear classifier has without them, and the majority's share; of several places
+    where it has most.
+    """
 
     by: By
     controls: list[By]
     size: int
     note: str = ""
+    left: tuple[float, float] | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether no more than INLP's tolerance can be read."""
+        return self.left is None or self.left[0] <= self.left[1] + TOLERANCE
 
 
-def erased(model: LanguageModel, states: Mapping[Place, Labelled], method: str, draws: int, seed: int) -> Taken:
-    """The directions of a property at some places of one layer, and random ones of the same rank at each."""
-    fitted = {place: erase(method, one.x, one.y) for place, one in states.items()}
+def erased(
+    model: LanguageModel,
+    states: Mapping[Place, Labelled],
+    method: str,
+    draws: int,
+    seed: int,
+    dev: Mapping[Place, Labelled] | None = None,
+) -> Taken:
+    """The directions of a property at some places of one layer, and random ones of the same rank at each.
+
+    `dev`: states by which INLP stops, and by which it is judged whether the property is gone; without them, and of other methods,
+    those that it is fitted on.
+    """
+    decide = {place: (one.x, one.y) for place, one in dev.items()} if dev and method == "inlp" else {}
+    fitted = {place: erase(method, one.x, one.y, decide.get(place)) for place, one in states.items()}
+    left = [left_in(one, states[place].x, states[place].y, decide.get(place)) for place, one in fitted.items()]
     random = {place: controls(states[place].x, one.rank, draws, seed) for place, one in fitted.items()}
 
     def by(maps: Mapping[Place, Erasure]) -> By:
@@ -127,7 +139,8 @@ def erased(model: LanguageModel, states: Mapping[Place, Labelled], method: str, 
         ]
 
     first = next(iter(fitted.values()))
-    return Taken(by(fitted), [by({p: some[k] for p, some in random.items()}) for k in range(draws)], first.rank, first.guards)
+    most = max(left, key=lambda pair: pair[0] - pair[1])
+    return Taken(by(fitted), [by({p: some[k] for p, some in random.items()}) for k in range(draws)], first.rank, first.guards, most)
 
 
 def ablated(model: LanguageModel, place: Place, one: Labelled, value: str, k: int, draws: int, seed: int) -> Taken:
@@ -227,61 +240,11 @@ def scored(before: Behaviour) -> np.ndarray:
     return known
 
 
-def used(before: Values, after: Values, control: Values, margin: float, chance: float = 0.5) -> dict[str, Any]:
-    """Whether accuracy falls by more than under the controls.
-
-    Args:
-        before, after: credits of n items (0-1), (n,).
-        control: credits under each control, (draws, n).
-        margin: change of accuracy (0-1) that counts as none.
-        chance: accuracy (0-1) of guesses.
-
-    Returns:
-        loss with bounds over items; the controls' mean loss with their 2.5 % and 97.5 % quantiles; extra loss with bounds over
-        items and controls (NaN below `FEWEST` items); p; `used`: yes, no, or not shown; whether the accuracy before is above chance
-        (exact binomial test); and the loss under each control as JSON, `draws`.
-    """
-    losses = before - after  # (n,)
-    of_controls = (before - control).mean(1)
-    extra = losses - (before - control).mean(0)
-    over_draws = of_controls.var(ddof=1) / len(control) * t.ppf(0.975, len(control) - 1) ** 2 if len(control) > 1 else 0.0
-    above, own = _around(extra, over_draws), _around(losses)
-    p = float((1 + np.sum(of_controls >= own.value - 1e-12)) / (1 + len(control)))
-    low, high = np.quantile(of_controls, [0.025, 0.975])
-    verdict = "yes" if above.lower > 0 and p <= 0.05 else "no" if -margin < above.lower and above.upper < margin else "not shown"
-    right = int(np.floor(before.sum() + 1e-9))
-    above_chance = bool(binom.sf(right - 1, len(before), chance) <= 0.025)
-    if not above_chance:
-        verdict = "not shown"
-    controls_mean = float(of_controls.mean())
-    return {
-        "loss": own.value, "loss_low": own.lower, "loss_high": own.upper,
-        "control_loss": controls_mean, "control_loss_low": float(low), "control_loss_high": float(high),
-        "extra": above.value, "extra_low": above.lower, "extra_high": above.upper, "p": p, "used": verdict,
-        "above_chance": above_chance, "draws": json.dumps(of_controls.round(6).tolist()),
-    }  # fmt: skip
-
-
-def _around(losses: Values, more: float = 0.0) -> Estimate:
-    """The mean of losses of items, each from -1 to 1, (n,), with its 95 % interval; NaN below `FEWEST` items.
-
-    Half its width is that of the t interval, and at least that of Clopper and Pearson's interval of the mean absolute loss: few items
-    that change say little about how many would, and none of n leaves up to 3.7 / n. `more`: another half's square, which is added.
-    """
-    n, value = len(losses), float(losses.mean())
-    if n < FEWEST:
-        return Estimate(value, np.nan, np.nan)
-    changed = min(float(np.abs(losses).sum()), n)
-    low, high = proportion_confint(changed, n, method="beta")
-    half = max(sem(losses) * t.ppf(0.975, n - 1), high - changed / n, changed / n - low)
-    half = float(np.sqrt(half**2 + more))
-    return Estimate(value, value - half, value + half)
-
-
 def compared(
     model: LanguageModel, items: Sequence[Item], convention: Convention, taken: Taken, before: Behaviour, margin: float
 ) -> dict[str, Any]:
-    """`used` of something that was taken out, with the divergence of next-word distributions and that of the controls."""
+    """`used` of something that was taken out, with the divergence of next-word distributions and that of the controls; "not erased"
+    instead of "no" where the property can still be read."""
     sample = 0 if before.log_p is None else len(before.log_p)
     after = behaviour(model, items, convention, taken.by, sample)
     of_controls = [behaviour(model, items, convention, by, sample) for by in taken.controls]
@@ -289,10 +252,14 @@ def compared(
     drawn = np.stack([one.credit[known] for one in of_controls])
     chance = float(np.mean([1 / len(item.texts) for item in items]))
     kls = [before.divergence(one) for one in of_controls] if sample else []
+    row = used(before.credit[known], after.credit[known], drawn, margin, chance)
+    if row["used"] == "no" and not taken.gone:
+        row["used"] = "not erased"
+    left, majority = taken.left or (None, None)
     return {
         "n": int(known.sum()), "before": float(before.credit[known].mean()),
         "after": float(after.credit[known].mean()),
-        **used(before.credit[known], after.credit[known], drawn, margin, chance),
+        **row, "left": left, "majority": majority,
         "kl": before.divergence(after) if sample else None, "control_kl": float(np.mean(kls)) if sample else None,
         "size": taken.size, "note": taken.note,
     }  # fmt: skip

@@ -22,13 +22,14 @@ ALPHA = 0.05
 NOTE = """# Encoded, where, used
 
 **Encoded**: test accuracy of the probe [95 %]; above: less the best floor, paired on the items; yes where p after Holm over the
-layers of the property is at most 0.05. Selectivity: less the accuracy on control labels by word type, one draw. **Where**: accuracy
-of the best {units} units, and less that of the best {units} directions of a random basis; smallest: units within a point of all on
-dev, in brackets what all others reach without them. **Used**: points lost on pairs about the property when its directions are
-erased from all tokens of the layer (of an LSTM from its cell, too), or its units ablated, less the mean of {draws} random draws of
-the same rank or number [95 % over items and draws]. *Yes*: the largest loss of all layers is above the largest of at least 95 % of
-the draws, and its interval above 0. *No*: at every layer the interval lies within the margin around 0. Else *not shown*, also where
-the accuracy before is not above chance. A property may be used in ways that these pairs do not test."""
+layers of the property is at most 0.05. Selectivity: less the accuracy on control labels by word type, one draw. **Where**:
+accuracy of the best {units} units, and less that of the best {units} directions of a random basis; smallest: units within a
+point of all on dev, in brackets what all others reach without them. **Used**: points lost on pairs about the property when its
+directions are erased from all tokens of the layer (of an LSTM from its cell, too), or its units ablated, less the mean of
+{draws} random draws of the same rank or number [95 % over items and draws]. *Yes*: the largest loss of all layers is above the
+largest of at least 95 % of the draws, and its interval above 0. *No*: at every layer the interval lies within the margin around
+0. Else *not shown*, also where the accuracy before is not above chance. *Not erased*: as no, but at some layer a linear
+classifier still reads the property. A property may be used in ways that these pairs do not test."""
 
 COLUMNS = {"score": "encoded", "above": "above the best floor", "selectivity": "selectivity", "where_accuracy": "best units",
            "where_less_rotated": "less rotated", "erase_extra": "erased", "ablate_extra": "ablated"}  # fmt: skip
@@ -86,6 +87,8 @@ def _used(part: pd.DataFrame, method: str) -> str:
         return f"yes: {at}"
     if (own[f"{method}_used"] == "no").all():
         return f"no: {at}"
+    if own[f"{method}_used"].isin(["no", "not erased"]).all():
+        return f"not erased: {at}"
     return f"not shown: {at}"
 
 

@@ -52,7 +52,7 @@ class Causal:
         method: patch, erase, or ablate.
         property: number, tense, object_number, word_order, or a task of `labels`; of patching a name in the table alone.
         labels: of erase and ablate, where the labelled task is: grammar, a folder of task files, or a preset of data with options.
-        train: most labelled sentences (or words).
+        train: most labelled sentences (or words); for INLP, which dev accuracy ends, of dev too.
         layers: numbers of layers, or all.
         erasure: leace, inlp or means.
         units, value: of ablate, how many units, and mean, zero or resample.
@@ -208,10 +208,11 @@ class Run:
 
     def _compared(self, places: list[erasing.Place], task: Task) -> dict[str, Any]:
         study, seed, before = self.study, self.context.seed, self._before
-        split = task.subset(study.train, seed).train
-        states = erasing.labelled(self.model, split, places, seed)
+        drawn = task.subset(study.train, seed, study.train)
+        states = erasing.labelled(self.model, drawn.train, places, seed)
         if study.method == "erase":
-            taken = erasing.erased(self.model, states, study.erasure, study.draws, seed)
+            dev = erasing.labelled(self.model, drawn.dev, places, seed) if study.erasure == "inlp" else None
+            taken = erasing.erased(self.model, states, study.erasure, study.draws, seed, dev)
         else:
             [(place, one)] = states.items()
             taken = erasing.ablated(self.model, place, one, study.value, study.units, study.draws, seed)
