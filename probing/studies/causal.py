@@ -25,7 +25,6 @@ from probing.behaviour.items import Item, Pairs
 from probing.behaviour.models import language_model
 from probing.behaviour.networks import NetworkModel
 from probing.behaviour.scores import Convention, convention_key
-from probing.config import listed
 from probing.data.sources import SentEvalFolder
 from probing.data.task import Task
 from probing.encoders.laws import cell_layers
@@ -35,7 +34,7 @@ from probing.log import info
 from probing.probes.erasure import METHODS
 from probing.report import causal as report
 from probing.store.results import key_of
-from probing.studies import Context, require
+from probing.studies import Context, layers_of, require
 from probing.studies.sources import named_source
 
 VERSION = 2
@@ -53,7 +52,7 @@ class Causal:
         property: number, tense, object_number, word_order, or a task of `labels`; of patching a name in the table alone.
         labels: of erase and ablate, where the labelled task is: grammar, a folder of task files, or a preset of data with options.
         train: most labelled sentences (or words); for INLP, which dev accuracy ends, of dev too.
-        layers: numbers of layers, or all.
+        layers: all, or numbers, negative ones from the last; `layer` where it is not given.
         erasure: leace, inlp or means.
         units, value: of ablate, how many units, and mean, zero or resample.
         draws: controls by random directions, or sets of units; with 19 at least "used" can be shown of one layer.
@@ -128,10 +127,7 @@ class Run:
 
     @cached_property
     def layers(self) -> list[int]:
-        given, n = self.study.layers, len(self.context.encoder.layer_names)
-        layers = listed(given, int, "study.layers") or tuple(range(n))
-        require(all(0 <= k < n for k in layers), f"study.layers={given}: {self.model.name} has the layers 0 to {n - 1}")
-        return list(layers)
+        return layers_of(self.study.layers, len(self.context.encoder.layer_names))
 
     def _part(self, layer: int, **more: Any) -> dict[str, Any]:
         model = key_of(convention_key(self.model, self.convention))

@@ -31,7 +31,7 @@ from probing.evaluation.evaluate import evaluate
 from probing.evaluation.table import ResultTable
 from probing.log import info
 from probing.report.properties import write
-from probing.studies import Context, require
+from probing.studies import Context, layers_of, require
 from probing.studies.causal import Causal
 from probing.studies.neurons import NeuronsStudy
 
@@ -50,7 +50,7 @@ class Properties:
 
     Args:
         properties: of `PROPERTIES`, or all.
-        layers: numbers, or all.
+        layers: all, or numbers, negative ones from the last; `layer` where it is not given.
         splits: of the treebank, whose sentences give pairs.
         pairs: of each property the first so many; null: all.
         train, test: most labelled words (of word order sentences) of train, and of dev and test each.
@@ -91,7 +91,7 @@ class Properties:
         source, encoder = context.source, context.encoder
         if not isinstance(source, Treebank):
             raise ConfigError("+experiment=properties reads a treebank: data=conllu data.root=FOLDER")
-        layers = listed(self.layers, int, "study.layers") or tuple(range(len(encoder.dims)))
+        layers = layers_of(self.layers, len(encoder.dims))
         try:
             language_model(encoder)
             reason = ""

@@ -4,7 +4,8 @@ Usage: python scripts/calibration/causal.py OUT [--share 1.0]
 
 Planted: states of items, a model that prefers the right form by the sign of one linear function of them, with noise, and labels of
 a property. `probing.probes.erasure` takes directions out, `probing.behaviour.losses.used` judges. Error: the property is no more
-the model's than random directions or labels are, and "yes" is said; or the model reads it alone, and "no" is said. Then the same of credits that are drawn item by item.
+the model's than random directions or labels are, and "yes" is said; or the model reads it alone, and "no" is said.
+Then the same of credits that are drawn item by item.
 OUT: README.md, causal.csv, manifest.json.
 """
 
