@@ -154,6 +154,8 @@ def test_a_property_that_the_model_reads_is_encoded_and_used_and_without_a_head_
     assert last.erase_extra_low > 0.1 and last.score > 0.9 and last.where_full > 0.9
     study.report(pd.read_csv(_written(frame, tmp_path)), tmp_path / "report")
     text = (tmp_path / "report" / "table.md").read_text()
+    assert (frame.erase_kl > 0).all() and (frame.erase_control_kl > 0).all() and frame.ablate_kl.isna().all()
+    assert f"| {last.erase_kl:.3f} ({last.erase_control_kl:.3f}) |" in text and "| KL erased (random) |" in text
     assert "| toy | " in text and "yes: layer " in text and (tmp_path / "report" / "figure-properties-0.svg").is_file()
 
     def refused(encoder):

@@ -29,7 +29,9 @@ directions are erased from all tokens of the layer (of an LSTM from its cell, to
 {draws} random draws of the same rank or number [95 % over items and draws]. *Yes*: the largest loss of all layers is above the
 largest of at least 95 % of the draws, and its interval above 0. *No*: at every layer the interval lies within the margin around
 0. Else *not shown*, also where the accuracy before is not above chance. *Not erased*: as no, but at some layer a linear
-classifier still reads the property. A property may be used in ways that these pairs do not test."""
+classifier still reads the property. A property may be used in ways that these pairs do not test. **KL** of the next word's
+distribution from that before, in nats: random directions are matched in rank, not in damage; where erasing changes all
+predictions far more than they do, a loss may be that damage."""
 
 COLUMNS = {"score": "encoded", "above": "above the best floor", "selectivity": "selectivity", "where_accuracy": "best units",
            "where_less_rotated": "less rotated", "erase_extra": "erased", "ablate_extra": "ablated"}  # fmt: skip
@@ -113,8 +115,14 @@ def _line(row: Mapping[str, Any]) -> dict[str, Any]:
     line: dict[str, Any] = {"layer": int(row["layer"])}
     line |= {title: _shown(row, column) for column, title in COLUMNS.items()}
     line["smallest"] = "-" if pd.isna(minimal) else f"{int(minimal)} ({100 * row['where_without_minimal']:.1f})"
+    line["KL erased (random)"] = _divergence(row)
     line["before"] = _shown(row, "erase_before")
     return line
+
+
+def _divergence(row: Mapping[str, Any]) -> str:
+    own, random = row.get("erase_kl"), row.get("erase_control_kl")
+    return "-" if pd.isna(own) else f"{own:.3f} ({random:.3f})"
 
 
 def _shown(row: Mapping[str, Any], name: str) -> str:

@@ -59,6 +59,7 @@ class Properties:
         draws: random directions, and sets of units; 19 at least.
         rotations: random bases.
         erasure, value, margin: see `probing.studies.causal`.
+        kl: pairs whose next-word distributions are compared, of erasing.
     """
 
     properties: Any = "all"
@@ -74,6 +75,7 @@ class Properties:
     erasure: str = "leace"
     value: str = "mean"
     margin: float = 0.02
+    kl: int = 50
 
     name = "properties"
     uses = ("data", "encoder")
@@ -84,6 +86,7 @@ class Properties:
             near = did_you_mean(name, PROPERTIES)
             require(name in PROPERTIES, f"study.properties: unknown property {name!r}{near} (allowed: {', '.join(PROPERTIES)})")
         require(self.draws >= 19, f"study.draws={self.draws} must be at least 19: with fewer no use can be shown")
+        require(self.kl >= 0, f"study.kl={self.kl} must be at least 0")
         for option in ("train", "test"):
             require(getattr(self, option) >= 50, f"study.{option}={getattr(self, option)} must be at least 50")
 
@@ -152,7 +155,8 @@ class Properties:
     ) -> dict[int, dict[str, Any]]:
         study = Causal(
             method=method, property=task.name, labels=_Given(task), train=self.train, layers=list(layers), erasure=self.erasure,
-            units=self.units, value=self.value, draws=self.draws, kl=0, margin=self.margin,
+            units=self.units, value=self.value, draws=self.draws, margin=self.margin,
+            kl=self.kl if method == "erase" else 0,
         )  # fmt: skip
         frame = study.measure(_with(context, task, pairs))
         hidden = frame[frame.units == "hidden"].set_index("layer")
