@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from probing import load_encoder
 from probing.behaviour import erasing, patching
@@ -18,7 +20,8 @@ from probing.behaviour.scores import Convention
 from probing.data.split import Split
 from probing.encoders.interventions import Intervention, Projection
 from probing.errors import ConfigError, ProbingError
-from probing.probes.erasure import controls, erase
+from probing.probes.erasure import controls, erase, inlp
+from probing.report import causal as report
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context, causal
@@ -101,6 +104,37 @@ def test_erasing_the_planted_direction_destroys_behaviour_and_random_ones_do_not
     assert row["used"] == "yes" and row["control_loss"] < 0.06
 
 
+def test_what_an_erasure_leaves_is_measured_and_no_is_not_said_of_it(planted, monkeypatch):
+    """Labels by the parity of two units are not linear; one INLP iteration leaves part of what many directions hold."""
+    from sklearn.linear_model import LogisticRegression
+
+    model, items, split = planted
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((600, WIDTH))
+    y = (x[:, 0] > 0).astype(int)
+    x[:, 1:9] += 2 * y[:, None] * (rng.random((600, 8)) > 0.5)
+    x[:, J] = rng.standard_normal(600)
+    place = (2, None)
+    states, dev = ({place: erasing.Labelled(x[part], y[part])} for part in (slice(300), slice(300, 600)))
+    whole = erasing.erased(model, states, "inlp", 19, 0, dev)
+    fitted = erase("inlp", x[:300], y[:300], (x[300:], y[300:]))
+    assert whole.size == fitted.rank and whole.gone and "to dev accuracy" in whole.note
+    accuracy = LogisticRegression().fit(fitted(x[:300]), y[:300]).score(fitted(x[300:]), y[300:])
+    assert whole.left == pytest.approx((accuracy, np.mean(y[300:] == np.bincount(y[:300]).argmax())), abs=0.04)
+    monkeypatch.setattr(erasing, "erase", lambda method, x, y, dev: inlp(x, y, iterations=1, dev=dev))
+    part = erasing.erased(model, states, "inlp", 19, 0, dev)
+    assert not part.gone and part.left[0] > part.left[1] + 0.05
+    monkeypatch.undo()
+    for method in ("leace", "means"):
+        linear = erasing.erased(model, states, method, 19, 0, dev)
+        assert linear.gone and linear.left == pytest.approx([max(np.mean(y[:300]), 1 - np.mean(y[:300]))] * 2), method
+    before = erasing.behaviour(model, items, CAUSAL, [])
+    none = erasing.Taken([], [[]] * 19, 1)
+    assert erasing.compared(model, items, CAUSAL, none, before, 0.03)["used"] == "no"
+    row = erasing.compared(model, items, CAUSAL, replace(none, left=(0.7, 0.55)), before, 0.03)
+    assert row["used"] == "not erased" and (row["left"], row["majority"]) == (0.7, 0.55)
+
+
 def test_erasing_an_unrelated_property_costs_no_more_than_random_directions(planted):
     model, items, split = planted
     other = np.random.default_rng(5).permutation(split.labels)
@@ -143,6 +177,42 @@ def test_the_three_verdicts():
     assert better["used"] == "not shown", "a gain is no absence of an effect"
     guesses = (rng.random(400) > 0.5).astype(float)
     assert erasing.used(guesses, np.zeros(400), np.tile(guesses, (20, 1)), 0.02)["used"] == "not shown", "nothing to lose"
+
+
+def test_few_items_and_few_changes_say_nothing():
+    """No item of n that changes leaves up to 1 - 0.025^(1 / n) that would (Clopper and Pearson), 3.7 / n."""
+    for n in (2, 3, 19):
+        row = erasing.used(np.ones(n), np.zeros(n), np.ones((40, n)), 0.02)
+        assert row["used"] == "not shown" and row["extra"] == 1 and np.isnan(row["extra_low"])
+    for n in (20, 50, 100, 180):
+        row = erasing.used(np.ones(n), np.ones(n), np.ones((40, n)), 0.02)
+        assert row["used"] == "not shown" and row["extra"] == 0
+        assert row["extra_high"] == pytest.approx(1 - 0.025 ** (1 / n)) == -row["extra_low"]
+    assert erasing.used(np.ones(200), np.ones(200), np.ones((40, 200)), 0.02)["used"] == "no"
+    one = np.where(np.arange(200) < 1, 0.0, 1.0)
+    assert erasing.used(np.ones(200), one, np.ones((40, 200)), 0.02)["used"] == "not shown"
+    row = erasing.used(np.ones(20), np.zeros(20), np.ones((40, 20)), 0.02)
+    assert row["used"] == "yes" and 0.8 < row["extra_low"] < 1, "all that change are no zero width"
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "above"), [(15, 20, True), (14, 20, False), (20, 20, True), (58, 100, False), (62, 100, True)]
+)
+def test_above_chance_is_an_exact_test(right, n, above):
+    before = (np.arange(n) < right).astype(float)
+    assert erasing.used(before, before, np.tile(before, (20, 1)), 0.02)["above_chance"] is above
+    assert (binomtest(right, n, 0.5, alternative="greater").pvalue <= 0.025) == above
+    ties = np.full(n, 0.51)  # of no variance: a t interval says that this is above chance
+    assert erasing.used(ties, ties, np.tile(ties, (20, 1)), 0.02)["above_chance"] is False
+
+
+@pytest.mark.parametrize(("loss", "n"), [(0.05, 20), (0.05, 60), (0.1, 20), (0.02, 300), (0.03, 300)])
+def test_a_property_that_is_used_is_not_said_to_be_unused(loss, n):
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(400):
+        control = (rng.random((20, n)) > 0.002).astype(float)
+        wrong += erasing.used(np.ones(n), (rng.random(n) > loss).astype(float), control, 0.02)["used"] == "no"
+    assert wrong <= 20
 
 
 def test_a_loss_is_counted_by_hand():
@@ -222,6 +292,20 @@ def test_effects_set_small_differences_apart():
     assert row["iia"] == pytest.approx(1 / 3) and row["flip"] == pytest.approx(1 / 3)
 
 
+def test_what_is_not_defined_is_kept_as_null_and_shown_as_a_dash(tmp_path):
+    rows = pd.DataFrame({"base": [-1.0], "source": [1.0], "patched": [0.5], "control": [np.nan], "kl": 0.1})
+    of = {"encoder": "e", "data": "d", "method": "patch", "property": "p", "layer": 0, "layer_name": "zero", "units": "hidden"}
+    store = ResultStore(tmp_path / "cells")
+    [row] = store.put({"a": 1}, [of | {"role": "all", "left_out": 0} | effects(rows)])
+    names = ("effect_low", "control_effect", "control_effect_high", "flip")
+    assert [row[name] for name in names] == [None] * 4 and row["effect"] == 0.75
+    assert store.get({"a": 1}) == [row]
+    with pytest.raises(ValueError, match="Out of range"):
+        store.put({"a": 2}, [{"score": np.inf}])
+    report.write(pd.DataFrame([row]), tmp_path)
+    assert "| 1 | 0 | 0.75 | - | 0.0 [0.0, 79.3] | - | 0.100 |" in (tmp_path / "table.md").read_text()
+
+
 # The study.
 
 
@@ -275,6 +359,27 @@ def test_ablating_and_patching_have_their_tables(run, tmp_path):
     picture = (tmp_path / "out" / "figure-patch-0.svg").read_text()
     assert "differing" in picture and "layer" in picture
     assert "60 contrasts" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_one_pair_has_effects_and_no_verdict(run, planted, tmp_path):
+    one, more = planted[1][0], next(item for item in planted[1] if item.right.split()[-1] != planted[1][0].right.split()[-1])
+    file = tmp_path / "two.tsv"
+    file.write_text("".join(f"{item.right}\t{item.wrong[0]}\n" for item in (one, more)))
+    table = run(root=file, layers=[2]).set_index("role")
+    assert table.loc["read"].effect == pytest.approx(1) and table.control_effect.isna().all()
+    file.write_text(f"{one.right}\t{one.wrong[0]}\n")
+    for method in ("erase", "ablate"):
+        frame = run(root=file, method=method, draws=2, layers=[2])
+        assert frame.n.tolist() == [1] and frame.used.tolist() == ["not shown"] and frame.extra_low.isna().all()
+        assert "not shown" in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize("method", ["erase", "ablate"])
+def test_pairs_that_the_model_reads_alike_are_refused(run, tmp_path, method):
+    file = tmp_path / "alike.tsv"
+    file.write_text("w1 w2 w3 w4 zebra\tw1 w2 w3 w4 giraffe\n")
+    with pytest.raises(ConfigError, match="no item can be scored: each of the 1 is longer"):
+        run(root=file, method=method, draws=2, layers=[2])
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,14 @@ def test_the_study_reads_once_and_a_second_run_reads_nothing(said, tmp_path, mon
     assert pd.read_csv(again / "rows.csv").equals(pd.read_csv(folder / "rows.csv"))
 
 
+@pytest.mark.parametrize(("layers", "names"), [(2, {"lstm 1 cell"}), ([-1], set())])
+def test_layers_choose_what_is_searched(said, tmp_path, layers, names):
+    folder = job.run(said | {"study": said["study"] | {"layers": layers}}, tmp_path, Store(tmp_path / "store"), None, (0,))
+    rows = pd.read_csv(folder / "rows.csv")
+    assert set(rows.layer) == {2 if names else 5} and set(rows[rows.kind != "gate"].layer_name) == names
+    assert (folder / "table.md").is_file()
+
+
 def test_a_text_whose_states_have_no_room_is_refused(said, tmp_path, monkeypatch):
     monkeypatch.setattr("probing.studies.cells.MOST_BYTES", 10_000)
     with pytest.raises(DataError, match=r"the states of 760 places need 48.6 kB, more than .*: read less \(study.characters\)"):

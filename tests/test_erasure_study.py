@@ -14,7 +14,7 @@ from probing.errors import ConfigError
 from probing.probes.erasure import leace
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
-from probing.studies import Context, erasure
+from probing.studies import Context, erasure, layers_of
 from probing.studies.erasure import ErasureMatrix
 
 N, D = 900, 12
@@ -119,11 +119,30 @@ def test_the_report_and_what_is_kept(made, tmp_path, monkeypatch):
     assert measured(made, tmp_path, layers=[1]).equals(first)
 
 
+def test_layers_count_from_the_last_too():
+    assert [layers_of(given, 4) for given in ("all", 2, [-1, 0, 3])] == [[0, 1, 2, 3], [2], [0, 3]]
+    for wrong in (4, [0, -5]):
+        with pytest.raises(ConfigError, match="the encoder has the layers 0 to 3, -1 is the last"):
+            layers_of(wrong, 4)
+
+
+@pytest.mark.parametrize("name", ["causal", "erasure", "cells", "properties"])
+def test_the_option_layer_is_that_of_the_study(name):
+    from hydra import compose, initialize_config_dir
+
+    from probing.paths import CONF
+
+    with initialize_config_dir(str(CONF), version_base=None):
+        assert compose("config", [f"+experiment={name}", "layer=[1,2]"]).study.layers == [1, 2]
+        assert compose("config", [f"+experiment={name}", "layer=1", "study.layers=0"]).study.layers == 0
+        assert compose("config", [f"+experiment={name}"]).study.layers == "all"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"erasure": "random"}, "allowed: leace, inlp, means"),
-        ({"layers": [5]}, "layers are 0 to 1"),
+        ({"layers": [5]}, "has the layers 0 to 1"),
         ({"pooling": "cls"}, "has mean"),
         ({"draws": 1}, "at least 2"),
         ({"sizes": [3, 40, 40]}, "three numbers from 20"),

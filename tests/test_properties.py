@@ -91,6 +91,11 @@ def test_a_loss_above_those_of_all_draws_is_a_use_and_names_its_layer():
     none = {"erase_used": "no"}
     assert said(row(0, 0.0, small[0], **none), row(1, 0.0, small[1], **none))["used (erase)"].startswith("no: ")
     assert said(row(0, 0.0, small[0], **none), row(1, 0.0, small[1]))["used (erase)"].startswith("not shown")
+    left = {"erase_used": "not erased"}
+    assert said(row(0, 0.0, small[0], **none), row(1, 0.0, small[1], **left))["used (erase)"].startswith("not erased: ")
+    few = {"erase_extra_low": None, "erase_extra_high": None}
+    line = said(row(0, 0.2, small[0], **few))
+    assert line["used (erase)"] == "not shown: layer 0, 20.0 points, p = 0.024", "fewer than 20 items"
 
 
 def test_the_largest_of_several_layers_is_a_use_by_chance_in_one_run_of_twenty():
@@ -156,6 +161,8 @@ def test_a_property_that_the_model_reads_is_encoded_and_used_and_without_a_head_
     assert last.erase_extra_low > 0.1 and last.score > 0.9 and last.where_full > 0.9
     study.report(pd.read_csv(_written(frame, tmp_path)), tmp_path / "report")
     text = (tmp_path / "report" / "table.md").read_text()
+    assert (frame.erase_kl > 0).all() and (frame.erase_control_kl > 0).all() and frame.ablate_kl.isna().all()
+    assert f"| {last.erase_kl:.3f} ({last.erase_control_kl:.3f}) |" in text and "| KL erased (random) |" in text
     assert "| toy | " in text and "yes: layer " in text and (tmp_path / "report" / "figure-properties-0.svg").is_file()
 
     def refused(encoder):

@@ -3,37 +3,29 @@ scored.
 
 The directions (`probing.probes.erasure`) or units are fitted at a layer on states of a labelled task, in the model itself. The
 loss of accuracy is compared with that by random directions of the same rank, or random units of the same number: any damage
-costs something. `used`:
-
-    yes         the extra loss over the mean of the controls has a 95 % interval above 0, and no control loses as much
-                (p = (1 + controls that lose at least as much) / (1 + controls) <= 0.05, so 19 controls at least)
-    no          that interval lies within the margin on both sides
-    not shown   neither, or the model's accuracy is not above chance, so that there is no behaviour to lose
-
-The interval is over items and controls. A second control takes out another property with as many classes.
+costs something (`probing.behaviour.losses`). A second control takes out another property with as many classes.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import sem, t
 
 from probing.behaviour.base import LanguageModel
 from probing.behaviour.counting import credits_of
 from probing.behaviour.items import Item
+from probing.behaviour.losses import used
 from probing.behaviour.patching import target_of
 from probing.behaviour.scores import Convention, score, tokens_of
 from probing.data.split import Split
 from probing.encoders.interventions import Intervention, intervened
 from probing.errors import ConfigError
-from probing.probes.erasure import Erasure, controls, erase
-from probing.types import Estimate, Labels, Values
+from probing.probes.erasure import TOLERANCE, Erasure, controls, erase, left_in
+from probing.types import Labels, Values
 
 TOKENS = 2048
 PER_SENTENCE = 4
@@ -104,17 +96,40 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Taken:
-    """Interventions that take something out, their controls, and how much it is (the rank, or the number of units)."""
+    """Interventions that take something out, their controls, and how much it is (the rank, or the number of units).
+
+    `left`: of directions, the accuracy (0-1) that a linear classifier has without them, and the majority's share; of several places
+    where it has most.
+    """
 
     by: By
     controls: list[By]
     size: int
     note: str = ""
+    left: tuple[float, float] | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether no more than INLP's tolerance can be read."""
+        return self.left is None or self.left[0] <= self.left[1] + TOLERANCE
 
 
-def erased(model: LanguageModel, states: Mapping[Place, Labelled], method: str, draws: int, seed: int) -> Taken:
-    """The directions of a property at some places of one layer, and random ones of the same rank at each."""
-    fitted = {place: erase(method, one.x, one.y) for place, one in states.items()}
+def erased(
+    model: LanguageModel,
+    states: Mapping[Place, Labelled],
+    method: str,
+    draws: int,
+    seed: int,
+    dev: Mapping[Place, Labelled] | None = None,
+) -> Taken:
+    """The directions of a property at some places of one layer, and random ones of the same rank at each.
+
+    `dev`: states by which INLP stops, and by which it is judged whether the property is gone; without them, and of other methods,
+    those that it is fitted on.
+    """
+    decide = {place: (one.x, one.y) for place, one in dev.items()} if dev and method == "inlp" else {}
+    fitted = {place: erase(method, one.x, one.y, decide.get(place)) for place, one in states.items()}
+    left = [left_in(one, states[place].x, states[place].y, decide.get(place)) for place, one in fitted.items()]
     random = {place: controls(states[place].x, one.rank, draws, seed) for place, one in fitted.items()}
 
     def by(maps: Mapping[Place, Erasure]) -> By:
@@ -124,7 +139,8 @@ def erased(model: LanguageModel, states: Mapping[Place, Labelled], method: str, 
         ]
 
     first = next(iter(fitted.values()))
-    return Taken(by(fitted), [by({p: some[k] for p, some in random.items()}) for k in range(draws)], first.rank, first.guards)
+    most = max(left, key=lambda pair: pair[0] - pair[1])
+    return Taken(by(fitted), [by({p: some[k] for p, some in random.items()}) for k in range(draws)], first.rank, first.guards, most)
 
 
 def ablated(model: LanguageModel, place: Place, one: Labelled, value: str, k: int, draws: int, seed: int) -> Taken:
@@ -209,64 +225,41 @@ def _distributions(model: LanguageModel, items: Sequence[Item], convention: Conv
     return torch.stack(rows) if rows else None
 
 
-def used(before: Values, after: Values, control: Values, margin: float, chance: float = 0.5) -> dict[str, Any]:
-    """Whether accuracy falls by more than under the controls.
-
-    Args:
-        before, after: credits of n items (0-1), (n,).
-        control: credits under each control, (draws, n).
-        margin: change of accuracy (0-1) that counts as none.
-        chance: accuracy (0-1) of guesses.
-
-    Returns:
-        loss with bounds over items; the controls' mean loss with their 2.5 % and 97.5 % quantiles; extra loss with bounds over
-        items and controls; p; `used`: yes, no, or not shown; whether the
-        accuracy before is above chance; and the loss under each control as JSON, `draws`.
-    """
-    losses = before - after  # (n,)
-    of_controls = (before - control).mean(1)
-    extra = losses - (before - control).mean(0)
-    value, n = float(extra.mean()), len(extra)
-    variances = [sem(extra) ** 2 * t.ppf(0.975, max(n - 1, 1)) ** 2]
-    if len(control) > 1:
-        variances.append(of_controls.var(ddof=1) / len(control) * t.ppf(0.975, len(control) - 1) ** 2)
-    half = float(np.sqrt(sum(variances)))
-    own = Estimate(float(losses.mean()), *_around(losses))
-    p = float((1 + np.sum(of_controls >= own.value - 1e-12)) / (1 + len(control)))
-    low, high = np.quantile(of_controls, [0.025, 0.975])
-    verdict = "yes" if value - half > 0 and p <= 0.05 else "no" if abs(value) + half < margin else "not shown"
-    above_chance = _around(before)[0] > chance
-    if not above_chance:
-        verdict = "not shown"
-    controls_mean = float(of_controls.mean())
-    return {
-        "loss": own.value, "loss_low": own.lower, "loss_high": own.upper,
-        "control_loss": controls_mean, "control_loss_low": float(low), "control_loss_high": float(high),
-        "extra": value, "extra_low": value - half, "extra_high": value + half, "p": p, "used": verdict,
-        "above_chance": above_chance, "draws": json.dumps(of_controls.round(6).tolist()),
-    }  # fmt: skip
+class NothingScored(ConfigError):
+    """Pairs of which the model prefers neither side of any."""
 
 
-def _around(losses: Values) -> tuple[float, float]:
-    half = float(sem(losses) * t.ppf(0.975, max(len(losses) - 1, 1)))
-    return float(losses.mean()) - half, float(losses.mean()) + half
+def scored(before: Behaviour) -> np.ndarray:
+    """Which items have a credit, (n,); NothingScored if none has, or all are ties."""
+    known = ~np.isnan(before.credit)
+    if not np.isin(before.credit, (0, 1)).any():
+        raise NothingScored(
+            f"no item can be scored: each of the {len(known)} is longer than the model reads, or gets the same score for right and "
+            "wrong, as where it does not know the words; give pairs (data=…) in the model's vocabulary"
+        )
+    return known
 
 
 def compared(
     model: LanguageModel, items: Sequence[Item], convention: Convention, taken: Taken, before: Behaviour, margin: float
 ) -> dict[str, Any]:
-    """`used` of something that was taken out, with the divergence of next-word distributions and that of the controls."""
+    """`used` of something that was taken out, with the divergence of next-word distributions and that of the controls; "not erased"
+    instead of "no" where the property can still be read."""
     sample = 0 if before.log_p is None else len(before.log_p)
     after = behaviour(model, items, convention, taken.by, sample)
     of_controls = [behaviour(model, items, convention, by, sample) for by in taken.controls]
-    known = ~np.isnan(before.credit)
+    known = scored(before)
     drawn = np.stack([one.credit[known] for one in of_controls])
     chance = float(np.mean([1 / len(item.texts) for item in items]))
     kls = [before.divergence(one) for one in of_controls] if sample else []
+    row = used(before.credit[known], after.credit[known], drawn, margin, chance)
+    if row["used"] == "no" and not taken.gone:
+        row["used"] = "not erased"
+    left, majority = taken.left or (None, None)
     return {
         "n": int(known.sum()), "before": float(before.credit[known].mean()),
         "after": float(after.credit[known].mean()),
-        **used(before.credit[known], after.credit[known], drawn, margin, chance),
+        **row, "left": left, "majority": majority,
         "kl": before.divergence(after) if sample else None, "control_kl": float(np.mean(kls)) if sample else None,
         "size": taken.size, "note": taken.note,
     }  # fmt: skip

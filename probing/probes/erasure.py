@@ -16,7 +16,7 @@ Float64 throughout; without dead units (of one value), which no map touches.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -176,8 +176,22 @@ def inlp(
         if basis.shape[1] in (0, np.isfinite(scale).sum()) or (len(steps) > 1 and steps[-2].rank == basis.shape[1]):
             break
     taken = steps[chosen - 1] if chosen else Step(float(majority), 0, np.eye(x.shape[1]))
-    guards = f"softmax regression, to dev accuracy {steps[min(chosen, len(steps) - 1)].accuracy:.3f}"
-    return Erasure("inlp", taken.matrix, centre, taken.rank, guards, tuple(steps))
+    made = Erasure("inlp", taken.matrix, centre, taken.rank, "", tuple(steps))
+    accuracy = steps[chosen].accuracy if chosen < len(steps) else left_in(made, x, y, dev, penalty)[0]
+    return replace(made, guards=f"softmax regression, to {'train' if dev is None else 'dev'} accuracy {accuracy:.3f}")
+
+
+def left_in(
+    one: Erasure, x: ArrayLike, y: Labels, dev: tuple[ArrayLike, Labels] | None = None, penalty: float = PENALTY
+) -> tuple[float, float]:
+    """What can be read after an erasure: accuracy (0-1) on `dev` (None: on x itself) of INLP's softmax regression, fitted on the
+    erased x, (n, d), with class numbers y, (n,); and the share there of the majority class of y."""
+    x, y = _finite(x), np.asarray(y, int)
+    centre, scale = x.mean(0), x.std(0)
+    scale = np.where(scale > 0, scale, np.inf)
+    _, predict = _softmax((one(x) - centre) / scale, y, penalty)
+    at, gold = (x, y) if dev is None else (_finite(dev[0]), np.asarray(dev[1]))
+    return float(np.mean(predict((one(at) - centre) / scale) == gold)), float(np.mean(gold == np.bincount(y).argmax()))
 
 
 def _softmax(x: Values, y: Labels, penalty: float) -> tuple[Values, Callable[[Values], Labels]]:

@@ -25,12 +25,14 @@ effect. A role is all tokens of its kind at once: before the words that differ, 
 the form is read, that place, those after it."""
 TAKEN = """# Taken out: accuracy on pairs without a property's directions or units
 
-Loss: accuracy before less after, in points [95 % t interval over items]. Controls: the same number of random directions or units,
-mean [2.5 % and 97.5 % of the draws]. Extra: loss above the controls' mean [95 % interval over items and draws]. p: (1 + controls
-that lose as much) / (1 + controls). Used: yes, where the extra interval is above 0 and p at most 0.05; no, where it lies within
-study.margin on both sides; else, and where accuracy before is not above chance, not shown. Each layer is judged by itself: for one
-of L layers draw 20 L controls, and read p times L. KL: of the next word's distribution, nats, and that of the controls. Lines *of*
-another property are the second control."""
+Left: accuracy in % of a linear classifier of the property after the erasure (the majority's share): of INLP on dev, else on the
+vectors it is fitted on. Loss: accuracy before less after, in points [95 % interval over items, none below 20]. Controls: the
+same number of random directions or units, mean [2.5 % and 97.5 % of the draws]. Extra: loss above the controls' mean [95 %
+interval over items and draws]. p: (1 + controls that lose as much) / (1 + controls). Used: yes, where the extra interval is
+above 0 and p at most 0.05; no, where it lies within study.margin on both sides, and *not erased* instead where left is more
+than a point above the majority; else, and where accuracy before is not above chance, not shown. Each layer is judged by itself:
+for one of L layers draw 20 L controls, and read p times L. KL: of the next word's distribution, nats, and that of the controls.
+Lines *of* another property are the second control."""
 ROLES = ["before", "differing", "between", "read", "after", "all"]
 
 
@@ -80,12 +82,17 @@ def _taken_tables(frame: pd.DataFrame) -> list[str]:
         blocks.append(f"## {encoder}, {data}: {method}")
         blocks.append(md_table(pd.DataFrame([{
             "of": row["of"] + ("" if row["of"] == row["property"] else f" (second control of {row['property']})"),
-            "layer": row["layer_name"], "units": row["units"], "size": int(row["size"]), "n": int(row["n"]),
+            "layer": row["layer_name"], "units": row["units"], "size": int(row["size"]), "left": _left(row), "n": int(row["n"]),
             "before": _shown(row, "before", 100, 1), "loss": _shown(row, "effect", 100, 1),
             "controls": _shown(row, "control_effect", 100, 1), "extra": _shown(row, "extra", 100, 1), "p": f"{row['p']:.3f}",
             "used": row["used"], "KL": _shown(row, "kl", digits=3), "KL of controls": _shown(row, "control_kl", digits=3),
         } for row in part.to_dict("records")])))  # fmt: skip
     return blocks
+
+
+def _left(row: Mapping[str, Any]) -> str:
+    """Accuracy after the erasure, and in brackets the majority's share."""
+    return "-" if pd.isna(row.get("left")) else f"{100 * row['left']:.1f} ({100 * row['majority']:.1f})"
 
 
 def heat_maps(part: pd.DataFrame) -> str:

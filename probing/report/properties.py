@@ -23,14 +23,17 @@ ALPHA = 0.05
 NOTE = """# Encoded, where, used
 
 **Encoded**: test accuracy of the probe [95 %]; above: less the best floor, paired on the items; yes where p after Holm over the
-layers of the property is at most 0.05. Selectivity: less the accuracy on control labels by word type, one draw. **Where**: accuracy
-of the best {units} units, and less that of the best {units} directions of a random basis (verdicts as in +experiment=neurons, over
-all lines of this report); smallest: units within a point of all on
-dev, in brackets what all others reach without them. **Used**: points lost on pairs about the property when its directions are
-erased from all tokens of the layer (of an LSTM from its cell, too), or its units ablated, less the mean of {draws} random draws of
-the same rank or number [95 % over items and draws]. *Yes*: the largest loss of all layers is above the largest of at least 95 % of
-the draws, and its interval above 0. *No*: at every layer the interval lies within the margin around 0. Else *not shown*, also where
-the accuracy before is not above chance. A property may be used in ways that these pairs do not test."""
+layers of the property is at most 0.05. Selectivity: less the accuracy on control labels by word type, one draw. **Where**:
+accuracy of the best {units} units, and less that of the best {units} directions of a random basis (verdicts as in
++experiment=neurons, over all lines of this report); smallest: units within a point of all on dev, in brackets what all others
+reach without them. **Used**: points lost on pairs about the property when its
+directions are erased from all tokens of the layer (of an LSTM from its cell, too), or its units ablated, less the mean of
+{draws} random draws of the same rank or number [95 % over items and draws]. *Yes*: the largest loss of all layers is above the
+largest of at least 95 % of the draws, and its interval above 0. *No*: at every layer the interval lies within the margin around
+0. Else *not shown*, also where the accuracy before is not above chance. *Not erased*: as no, but at some layer a linear
+classifier still reads the property. A property may be used in ways that these pairs do not test. **KL** of the next word's
+distribution from that before, in nats: random directions are matched in rank, not in damage; where erasing changes all
+predictions far more than they do, a loss may be that damage."""
 
 COLUMNS = {"score": "encoded", "above": "above the best floor", "selectivity": "selectivity", "where_accuracy": "best units",
            "where_less_rotated": "less rotated", "erase_extra": "erased", "ablate_extra": "ablated"}  # fmt: skip
@@ -84,11 +87,14 @@ def _used(part: pd.DataFrame, method: str) -> str:
     k = int(losses.argmax())
     p = largest_over_layers(losses, controls)
     low, high, value = (100 * own[f"{method}_extra{end}"].to_numpy(float) for end in ("_low", "_high", ""))
-    at = f"layer {int(own.layer[k])}, {value[k]:z.1f} [{low[k]:z.1f}, {high[k]:z.1f}] points, p = {p:.3f}"
+    interval = "" if np.isnan(low[k]) else f" [{low[k]:z.1f}, {high[k]:z.1f}]"
+    at = f"layer {int(own.layer[k])}, {value[k]:z.1f}{interval} points, p = {p:.3f}"
     if p <= ALPHA and low[k] > 0 and own[f"{method}_above_chance"].all():
         return f"yes: {at}"
     if (own[f"{method}_used"] == "no").all():
         return f"no: {at}"
+    if own[f"{method}_used"].isin(["no", "not erased"]).all():
+        return f"not erased: {at}"
     return f"not shown: {at}"
 
 
@@ -113,8 +119,14 @@ def _line(row: Mapping[str, Any]) -> dict[str, Any]:
     line: dict[str, Any] = {"layer": int(row["layer"])}
     line |= {title: _shown(row, column) for column, title in COLUMNS.items()}
     line["smallest"] = "-" if pd.isna(minimal) else f"{int(minimal)} ({100 * row['where_without_minimal']:.1f})"
+    line["KL erased (random)"] = _divergence(row)
     line["before"] = _shown(row, "erase_before")
     return line
+
+
+def _divergence(row: Mapping[str, Any]) -> str:
+    own, random = row.get("erase_kl"), row.get("erase_control_kl")
+    return "-" if pd.isna(own) else f"{own:.3f} ({random:.3f})"
 
 
 def _shown(row: Mapping[str, Any], name: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -56,8 +57,9 @@ class ResultStore:
         details: Mapping[str, Any] | None = None,
         items: Mapping[str, np.ndarray] | None = None,
     ) -> list[dict[str, Any]]:
-        """Record a finished result; return its rows as they will be read."""
-        record: dict[str, Any] = {"key": key_of(inputs), "status": "done", "inputs": inputs, "rows": rows}
+        """Record a finished result; return its rows as they will be read: None where a number is NaN, which is undefined."""
+        defined = [{name: None if isinstance(x, float) and math.isnan(x) else x for name, x in row.items()} for row in rows]
+        record: dict[str, Any] = {"key": key_of(inputs), "status": "done", "inputs": inputs, "rows": defined}
         record["details"] = dict(details or {}) | provenance()
         if items:
             content = _packed(items)

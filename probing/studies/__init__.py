@@ -48,6 +48,14 @@ def check_words(words: Sequence[int], least: int = 1, example: str = "[8, 12]") 
     require(len(words) == 2 and least <= words[0] <= words[1], message)
 
 
+def layers_of(given: Any, n: int) -> list[int]:
+    """The layers, sorted, of `layer` or study.layers: all, or numbers, negative ones from the last of n; ConfigError for others."""
+    layers = presets.listed(given, int, "layer", every=tuple(range(n)))
+    for layer in layers:
+        require(-n <= layer < n, f"layer={layer}: the encoder has the layers 0 to {n - 1}, -1 is the last")
+    return sorted({layer % n for layer in layers})
+
+
 @dataclass(frozen=True)
 class Context:
     """The inputs of a study's run; encoder, source and tasks are built at their first use. `results`: finished parts; `home`:

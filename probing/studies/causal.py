@@ -25,7 +25,6 @@ from probing.behaviour.items import Item, Pairs
 from probing.behaviour.models import language_model
 from probing.behaviour.networks import NetworkModel
 from probing.behaviour.scores import Convention, convention_key
-from probing.config import listed
 from probing.data.sources import SentEvalFolder
 from probing.data.task import Task
 from probing.encoders.laws import cell_layers
@@ -35,10 +34,10 @@ from probing.log import info
 from probing.probes.erasure import METHODS
 from probing.report import causal as report
 from probing.store.results import key_of
-from probing.studies import Context, require
+from probing.studies import Context, layers_of, require
 from probing.studies.sources import named_source
 
-VERSION = 1
+VERSION = 2
 """Raise when the same options would give other rows."""
 PROPERTIES = {"number": "subj_number", "tense": "past_present", "object_number": "obj_number", "word_order": "bigram_shift"}
 """Names of properties -> tasks of sentences; any other name is a task's own."""
@@ -52,8 +51,8 @@ class Causal:
         method: patch, erase, or ablate.
         property: number, tense, object_number, word_order, or a task of `labels`; of patching a name in the table alone.
         labels: of erase and ablate, where the labelled task is: grammar, a folder of task files, or a preset of data with options.
-        train: most labelled sentences (or words).
-        layers: numbers of layers, or all.
+        train: most labelled sentences (or words); for INLP, which dev accuracy ends, of dev too.
+        layers: all, or numbers, negative ones from the last; `layer` where it is not given.
         erasure: leace, inlp or means.
         units, value: of ablate, how many units, and mean, zero or resample.
         draws: controls by random directions, or sets of units; with 19 at least "used" can be shown of one layer.
@@ -128,10 +127,7 @@ class Run:
 
     @cached_property
     def layers(self) -> list[int]:
-        given, n = self.study.layers, len(self.context.encoder.layer_names)
-        layers = listed(given, int, "study.layers") or tuple(range(n))
-        require(all(0 <= k < n for k in layers), f"study.layers={given}: {self.model.name} has the layers 0 to {n - 1}")
-        return list(layers)
+        return layers_of(self.study.layers, len(self.context.encoder.layer_names))
 
     def _part(self, layer: int, **more: Any) -> dict[str, Any]:
         model = key_of(convention_key(self.model, self.convention))
@@ -182,7 +178,6 @@ class Run:
             counts = ", ".join(f"{name} has {len(task.classes)}" for name, task in tasks.items())
             raise ConfigError(f"study.other={study.other} takes out another number of directions: {counts} classes")
         cells = cell_layers(self.context.encoder)
-        before = None
         for layer in self.layers:
             kinds: list[tuple[str, list[erasing.Place]]] = [("hidden", [(layer, None)])]
             if layer in cells and study.method == "erase":
@@ -192,8 +187,7 @@ class Run:
                     part = self._part(layer, kind=units, task=task.sha256, seed=self.context.seed, options=self._options())
                     row = self.context.results.get(part)
                     if row is None or self.context.force:
-                        before = before or erasing.behaviour(self.model, self.items, self.convention, [], study.kl)
-                        row = self.context.results.put(part, [self._compared(places, task, before)])
+                        row = self.context.results.put(part, [self._compared(places, task)])
                     rows.append(self._row(layer, of=name, units=units, role="all tokens", **row[0]))
             info(f"layer {layer}: {rows[-1]['layer_name']} is done")
         return rows
@@ -202,12 +196,19 @@ class Run:
         names = ("method", "erasure", "units", "value", "draws", "kl", "margin", "train")
         return {name: getattr(self.study, name) for name in names}
 
-    def _compared(self, places: list[erasing.Place], task: Task, before: erasing.Behaviour) -> dict[str, Any]:
-        study, seed = self.study, self.context.seed
-        split = task.subset(study.train, seed).train
-        states = erasing.labelled(self.model, split, places, seed)
+    @cached_property
+    def _before(self) -> erasing.Behaviour:
+        before = erasing.behaviour(self.model, self.items, self.convention, [], self.study.kl)
+        erasing.scored(before)
+        return before
+
+    def _compared(self, places: list[erasing.Place], task: Task) -> dict[str, Any]:
+        study, seed, before = self.study, self.context.seed, self._before
+        drawn = task.subset(study.train, seed, study.train)
+        states = erasing.labelled(self.model, drawn.train, places, seed)
         if study.method == "erase":
-            taken = erasing.erased(self.model, states, study.erasure, study.draws, seed)
+            dev = erasing.labelled(self.model, drawn.dev, places, seed) if study.erasure == "inlp" else None
+            taken = erasing.erased(self.model, states, study.erasure, study.draws, seed, dev)
         else:
             [(place, one)] = states.items()
             taken = erasing.ablated(self.model, place, one, study.value, study.units, study.draws, seed)

@@ -29,7 +29,7 @@ from probing.neurons.ranking import Scale
 from probing.neurons.reading import blocks, by_character
 from probing.neurons.signals import signals
 from probing.report.cells import write
-from probing.studies import Context, require
+from probing.studies import Context, layers_of, require
 from probing.types import Values
 
 VERSION = 1
@@ -46,6 +46,7 @@ class CellsStudy:
 
     Args:
         file: a text in UTF-8, plain or .gz, .xz.
+        layers: all, or numbers, negative ones from the last; `layer` where it is not given.
         characters: how many of it are read, from the start; null: all.
         size, skip: the text is read in parts of so many characters, the first of each left out.
         shifts: of the null.
@@ -53,6 +54,7 @@ class CellsStudy:
     """
 
     file: str | None = None
+    layers: Any = "all"
     characters: int | None = 200_000
     size: int = 2000
     skip: int = 100
@@ -86,16 +88,16 @@ class CellsStudy:
             "seed": seed,
             "options": options,
         }
-        parts = [base | {"layer": layer} for layer in range(len(encoder.dims))]
-        kept = {k: rows for k, part in enumerate(parts) if not context.force and (rows := context.results.get(part)) is not None}
+        parts = {layer: base | {"layer": layer} for layer in layers_of(self.layers, len(encoder.dims))}
+        kept = {k: rows for k, part in parts.items() if not context.force and (rows := context.results.get(part)) is not None}
         if len(kept) < len(parts):
-            states, places, gates = self._read(encoder, text, [k for k in range(len(parts)) if k not in kept])
+            states, places, gates = self._read(encoder, text, [k for k in parts if k not in kept])
             own = {name: values[places] for name, values in signals(text).items()}
             rng = np.random.default_rng([seed, 26])
             shuffled = {name: values[places] for name, values in signals("".join(rng.permutation(list(text)))).items()}
             unit = "character" if by_character(encoder, text) else "word"
             with bar("layers", len(parts) - len(kept)) as advance:
-                for k in range(len(parts)):
+                for k in parts:
                     if k in kept:
                         continue
                     head = {
@@ -110,7 +112,7 @@ class CellsStudy:
                     )
                     kept[k] = context.results.put(parts[k], [head | row for row in rows])
                     advance(1)
-        return pd.DataFrame([row for k in range(len(parts)) for row in kept[k]])
+        return pd.DataFrame([row for k in parts for row in kept[k]])
 
     def report(self, frame: pd.DataFrame, folder: Any) -> None:
         """cells.csv, gates.csv, table.md, figure-gates.svg, and cells.html, the text in the colours of the best cells."""

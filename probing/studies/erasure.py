@@ -27,7 +27,7 @@ from probing.probes.base import SplitFeatures, SplitLabels
 from probing.probes.erasure import METHODS, Erasure, erase, random
 from probing.report import erasure as report
 from probing.store.reading import Rows
-from probing.studies import Context, require
+from probing.studies import Context, layers_of, require
 from probing.types import Representation
 
 VERSION = 1
@@ -40,7 +40,7 @@ class ErasureMatrix:
 
     Args:
         erasure: a list of leace, inlp and means, or one.
-        layers: numbers of layers, or all.
+        layers: all, or numbers, negative ones from the last; `layer` where it is not given.
         pooling: of sentences; words have that of their task's vectors, word-mean.
         sizes: most train, dev and test items of a task; null: all.
         draws: sets of random directions.
@@ -106,10 +106,7 @@ class Matrix:
 
     @cached_property
     def layers(self) -> list[int]:
-        n = len(self.context.encoder.layer_names)
-        layers = listed(self.study.layers, int, "study.layers") or tuple(range(n))
-        require(all(0 <= k < n for k in layers), f"study.layers={self.study.layers}: the layers are 0 to {n - 1}")
-        return list(layers)
+        return layers_of(self.study.layers, len(self.context.encoder.layer_names))
 
     @cached_property
     def _rows(self) -> dict[str, list[Rows]]:

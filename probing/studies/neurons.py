@@ -28,7 +28,7 @@ from probing.neurons.curves import Basis, Targets, bootstrap, orders, overlap
 from probing.neurons.ranking import L2, RANKINGS
 from probing.report.neurons import write
 from probing.store.reading import Vectors
-from probing.studies import Context, require
+from probing.studies import Context, layers_of, require
 from probing.studies.neuron_between import between_row, encoder_of, same_depth
 from probing.studies.neuron_layers import REPEATED, Measured, commonest, replace_train, targets_of
 from probing.types import Representation
@@ -93,7 +93,7 @@ class NeuronsStudy:
 
     def measure(self, context: Context) -> pd.DataFrame:
         encoder, seed = context.encoder, context.seed
-        layers = self._layers(len(encoder.dims))
+        layers = layers_of(self.layer, len(encoder.dims))
         tasks = [commonest(task, self.classes) for task in context.tasks]
         for task in tasks:
             task.need_classes("a ranking of neurons")
@@ -149,12 +149,6 @@ class NeuronsStudy:
             options["others"] = [fingerprint(encoder_of(given)) for given in listed(self.others, str, "study.others", every=())]
         key = {"study": self.name, "version": VERSION, "encoder": fingerprint(context.encoder), "task": task.sha256, "layer": layer}
         return key | {"pooling": self.pooling, "seed": seed, "options": options, "data": context.source.name}
-
-    def _layers(self, n: int) -> list[int]:
-        given = listed(self.layer, int, "layer")
-        for layer in given or ():
-            require(-n <= layer < n, f"layer={layer}: the encoder has the layers 0 to {n - 1}")
-        return list(range(n)) if given is None else sorted({layer % n for layer in given})
 
     def _pooling(self, of_words: bool, allowed: Sequence[str]) -> str:
         allowed = ("mean", "first", "last") if of_words else allowed

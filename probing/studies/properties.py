@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from probing.behaviour.erasing import NothingScored
 from probing.behaviour.models import language_model
 from probing.behaviour.treebank_pairs import PROPERTIES, TreebankPairs
 from probing.config import listed
@@ -30,7 +31,7 @@ from probing.evaluation.evaluate import evaluate
 from probing.evaluation.table import ResultTable
 from probing.log import info
 from probing.report.properties import write
-from probing.studies import Context, require
+from probing.studies import Context, layers_of, require
 from probing.studies.causal import Causal
 from probing.studies.neurons import NeuronsStudy
 
@@ -50,7 +51,7 @@ class Properties:
 
     Args:
         properties: of `PROPERTIES`, or all.
-        layers: numbers, or all.
+        layers: all, or numbers, negative ones from the last; `layer` where it is not given.
         splits: of the treebank, whose sentences give pairs.
         pairs: of each property the first so many; null: all.
         train, test: most labelled words (of word order sentences) of train, and of dev and test each.
@@ -59,6 +60,7 @@ class Properties:
         draws: random directions, and sets of units; 19 at least.
         rotations: random bases.
         erasure, value, margin: see `probing.studies.causal`.
+        kl: pairs whose next-word distributions are compared, of erasing.
     """
 
     properties: Any = "all"
@@ -74,6 +76,7 @@ class Properties:
     erasure: str = "leace"
     value: str = "mean"
     margin: float = 0.02
+    kl: int = 50
 
     name = "properties"
     uses = ("data", "encoder")
@@ -84,6 +87,7 @@ class Properties:
             near = did_you_mean(name, PROPERTIES)
             require(name in PROPERTIES, f"study.properties: unknown property {name!r}{near} (allowed: {', '.join(PROPERTIES)})")
         require(self.draws >= 19, f"study.draws={self.draws} must be at least 19: with fewer no use can be shown")
+        require(self.kl >= 0, f"study.kl={self.kl} must be at least 0")
         for option in ("train", "test"):
             require(getattr(self, option) >= 50, f"study.{option}={getattr(self, option)} must be at least 50")
 
@@ -91,7 +95,7 @@ class Properties:
         source, encoder = context.source, context.encoder
         if not isinstance(source, Treebank):
             raise ConfigError("+experiment=properties reads a treebank: data=conllu data.root=FOLDER")
-        layers = listed(self.layers, int, "study.layers") or tuple(range(len(encoder.dims)))
+        layers = layers_of(self.layers, len(encoder.dims))
         try:
             language_model(encoder)
             reason = ""
@@ -107,12 +111,17 @@ class Properties:
             for of_layer in (self._encoded(context, task, layers), self._where(context, task, layers)):
                 for layer in layers:
                     own[layer] |= of_layer[layer]
-            if not reason:
+            why = reason
+            if not why:
                 pairs = TreebankPairs(source.root, name, list(self.splits), self.pairs, context.seed)
-                for method in ("erase", "ablate"):
-                    for layer, part in self._used(context, task, pairs, method, layers).items():
-                        own[layer] |= {f"{method}_{column}": value for column, value in part.items()}
-            rows += [row | {"not_applicable": reason} for row in own.values()]
+                try:
+                    for method in ("erase", "ablate"):
+                        for layer, part in self._used(context, task, pairs, method, layers).items():
+                            own[layer] |= {f"{method}_{column}": value for column, value in part.items()}
+                except NothingScored as error:
+                    why = f"{name}: {error}"
+                    info(f"used: not applicable: {why}")
+            rows += [row | {"not_applicable": why} for row in own.values()]
             info(f"{name}: done")
         return pd.DataFrame(rows)
 
@@ -147,7 +156,8 @@ class Properties:
     ) -> dict[int, dict[str, Any]]:
         study = Causal(
             method=method, property=task.name, labels=_Given(task), train=self.train, layers=list(layers), erasure=self.erasure,
-            units=self.units, value=self.value, draws=self.draws, kl=0, margin=self.margin,
+            units=self.units, value=self.value, draws=self.draws, margin=self.margin,
+            kl=self.kl if method == "erase" else 0,
         )  # fmt: skip
         frame = study.measure(_with(context, task, pairs))
         hidden = frame[frame.units == "hidden"].set_index("layer")
