@@ -11,6 +11,8 @@ import pandas as pd
 import processes
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from test_language_models import corpus, trained, with_heads  # noqa: F401
 
 from probing.behaviour import command, counting
@@ -22,7 +24,7 @@ from probing.behaviour.templates import Contrastive, Lakretz, MarvinLinzen
 from probing.encoders.elmo.textgenrnn import TextgenrnnEncoder
 from probing.encoders.networks.checkpoint import CheckpointEncoder
 from probing.errors import ConfigError, DataError
-from probing.evaluation.paired_tests import holm, mcnemar, sign_flip
+from probing.evaluation.paired_tests import holm, mcnemar, sign_flip, sign_flip_mean
 from probing.report import behaviour as report
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
@@ -297,12 +299,33 @@ def test_one_unknown_word_takes_a_pair_out_of_the_vocabulary(trained, tmp_path):
     assert frame.in_vocabulary.tolist() == [False, True] and not frame.identical.any()
 
 
+def rows_of(paradigms, encoder="e", floor="unigram"):
+    """Rows of a run: of each paradigm the credits of the model and of a floor."""
+    parts = [pd.DataFrame({"paradigm": name, "group": "g", "credit": a, floor: b}) for name, (a, b) in paradigms.items()]
+    frame = pd.concat(parts, ignore_index=True).reset_index(names="item")
+    absent = {name: np.nan for name in counting.FLOORS if name != floor}
+    about = {"data": "d", "kind": "PairFile", "encoder": encoder, "protocol": "forward, start=mark", "direction": "forward"}
+    return frame.assign(**about, **absent, chance=0.5, in_vocabulary=True, identical=False, unscored="", lost=False, difference=0.0)
+
+
+def test_the_difference_that_is_shown_is_the_one_that_is_tested():
+    """Far worse on 300 items of one paradigm, better on both items of another: better in the mean, and no evidence of it."""
+    uneven = {"long": ([0.0] * 60 + [1.0] * 240, [1.0] * 300), "short": ([1.0, 1.0], [0.0, 0.0])}
+    line = report.pairs(rows_of(uneven)).iloc[-1]
+    assert line.accuracy > line.unigram and not line.beats_floor and line.p_floor == pytest.approx(0.5, abs=0.01)
+    turned = {name: (b, a) for name, (a, b) in uneven.items()}
+    frame = pd.concat([rows_of(uneven, "a"), rows_of(turned, "b")])
+    whole = report.comparisons(frame).query("level == 'all'").iloc[0]
+    assert whole.difference == pytest.approx(0.4) == whole.accuracy_a - whole.accuracy_b and whole.p > 0.4
+    alike = {name: ([1.0] * 9, [0.0] * 8 + [1.0]) for name in "pq"}
+    line = report.pairs(rows_of(alike)).iloc[-1]
+    assert line.beats_floor and line.p_floor == pytest.approx(2 / 2**16)
+
+
 def test_half_credits_count_in_the_test_against_the_floor():
     """Nine ties against nine errors of the floor: nine halves of one sign."""
-    rows = {"credit": [0.5] * 9, "unigram": [0.0] * 9, "trigram": [np.nan] * 9, "shorter": [np.nan] * 9, "random": [np.nan] * 9}
-    line = {name: float(np.mean(values)) for name, values in rows.items()} | {"accuracy": 0.5}
-    verdict = report._against_floor(pd.DataFrame(rows), line)
-    assert (verdict["floor"], verdict["beats_floor"]) == ("unigram", True) and verdict["p_floor"] == pytest.approx(2 / 2**9)
+    verdict = report.pairs(rows_of({"p": ([0.5] * 9, [0.0] * 9)})).iloc[-1]
+    assert (verdict.floor, verdict.beats_floor) == ("unigram", True) and verdict.p_floor == pytest.approx(2 / 2**9)
 
 
 @pytest.mark.shared
@@ -337,7 +360,8 @@ def test_encoders_are_compared_on_the_same_items(trained, source, tmp_path):  # 
     assert len(whole) == 3 and (whole.differs == "protocol").sum() == 2, "masked against forward is marked"
     one = whole.iloc[0]
     a, b = (frame.set_index("item").credit for frame in frames[:2])
-    assert one.difference == pytest.approx((a - b).mean()) and one.p == sign_flip(np.rint(2 * (a - b)))
+    wanted = (a - b).groupby(frames[0].set_index("item").paradigm).mean().mean()
+    assert one.difference == pytest.approx(wanted) == one.accuracy_a - one.accuracy_b
     assert whole.p_holm.tolist() == pytest.approx(holm(whole.p).tolist())
 
 
@@ -347,6 +371,25 @@ def test_the_sign_flip_test_of_right_and_wrong_is_mcnemar_s():
     assert sign_flip(a.astype(int) - b) == mcnemar(a, b) < 1
     patterns = np.array(np.meshgrid(*[[1, -1]] * 4)).reshape(4, -1).T @ [2, 1, 1, 2]
     assert sign_flip([2, 1, 1, 2]) == pytest.approx(np.mean(np.abs(patterns) >= 6))
+
+
+@given(st.lists(st.tuples(st.sampled_from([-1, -0.5, 0, 1 / 3, 1]), st.sampled_from("abc")), min_size=1, max_size=9))
+def test_the_sign_flip_test_of_a_mean_over_strata_is_the_share_of_all_patterns(items):
+    d, strata = np.array([x for x, _ in items]), np.array([name for _, name in items])
+    weights = d / [(strata == name).sum() for name in strata] / len(set(strata))
+    signs = np.array(np.meshgrid(*[[1, -1]] * len(d))).reshape(len(d), -1)
+    mean, p = sign_flip_mean(d, strata)
+    assert mean == pytest.approx(weights.sum())
+    assert p == pytest.approx(np.mean(np.abs(weights @ signs) >= abs(mean) - 1e-12))
+
+
+def test_the_sign_flip_test_of_many_uneven_strata_rejects_as_often_as_it_says():
+    """Sizes without a small common multiple: rounded weights of few items, the normal approximation of many."""
+    rng = np.random.default_rng(2)
+    for sizes in ([7, 11, 13, 17, 19], [701, 997, 1201, 1303]):
+        strata = np.repeat(np.arange(len(sizes)), sizes)
+        p = np.array([sign_flip_mean(rng.choice([-1, 0, 1], len(strata)), strata)[1] for _ in range(200)])
+        assert 0.01 < (p < 0.05).mean() < 0.1 and 0.4 < (p < 0.5).mean() < 0.6
 
 
 @pytest.mark.parametrize(
