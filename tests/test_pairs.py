@@ -23,9 +23,10 @@ from probing.behaviour.scores import Convention, score
 from probing.behaviour.templates import Contrastive, Lakretz, MarvinLinzen
 from probing.encoders.elmo.textgenrnn import TextgenrnnEncoder
 from probing.encoders.networks.checkpoint import CheckpointEncoder
-from probing.errors import ConfigError, DataError
+from probing.errors import ConfigError, DataError, EncoderError
 from probing.evaluation.paired_tests import holm, mcnemar, sign_flip, sign_flip_mean
 from probing.report import behaviour as report
+from probing.report.terminal import first_table
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context, pair_scores
@@ -64,12 +65,23 @@ def test_own_pairs_are_read_from_lines_and_from_json(tmp_path):
         ("a.jsonl", '{"right": "a b", "wrong": "b", "target": 1}', r"target=1 must be the place of a word in all texts \(0 to 0\)"),
         ("a.jsonl", "\n{", r"a.jsonl, line 2: no JSON"),
         ("a.tsv", "", r"holds no items for data=pairs"),
+        ("a.tsv", "a\tb\tc\td", r"is no pair: .*; several wrong texts are JSON lines, \{\"right\": …, \"wrong\": \[…\]\}"),
+        ("a.tsv", 100 * "word ", r"line 1: '(word ){16}…' is no pair"),
         ("a.csv", "a,b", r"a.csv holds no .tsv, .txt or .jsonl file of pairs"),
     ],
 )
 def test_a_line_that_is_no_pair_is_named(tmp_path, name, text, message):
     with pytest.raises(DataError, match=message):
         _ = PairFile(str(written(tmp_path / name, text))).items
+
+
+def test_a_line_separator_inside_a_text_ends_no_line(tmp_path):
+    row = {"right": "a\u2028b", "wrong": "a\u2028c", "paradigm": "p"}
+    lines = "\n".join([json.dumps(row, ensure_ascii=False)] * 2)
+    assert [item.right for item in PairFile(str(written(tmp_path / "a.jsonl", f"{lines}\r\n"))).items] == ["a\u2028b"] * 2
+    blimp = {"sentence_good": "a\u2028b", "sentence_bad": "c", "UID": "u", "linguistics_term": "t"}
+    [item] = Blimp(str(written(tmp_path / "b.jsonl", json.dumps(blimp, ensure_ascii=False)))).items
+    assert item.right == "a\u2028b"
 
 
 def test_blimp_is_read_from_files_of_paradigms(tmp_path):
@@ -215,6 +227,19 @@ def test_what_is_scored_once_is_kept_for_other_rules(trained, source, tmp_path, 
     assert not calls and len(again) == len(first) and again.protocol[0].endswith("by token")
     with pytest.raises(AttributeError):  # mutant: another convention is another score
         MinimalPairs(floors=[], end="score").measure(context(encoder, source, tmp_path))
+
+
+def test_the_random_twin_is_scored_as_the_model_is(trained, tmp_path):  # noqa: F811
+    """Of a model that is its own twin the credits are the same, whatever a score is divided by."""
+    text = "the dogs are lost .\tthe dogs\nthe cat\tthe cat is lost .\nthe dogs are\tthe cat is lost .\n"
+    source, encoder = PairFile(str(written(tmp_path / "a.tsv", text))), CheckpointEncoder(str(trained("transformer")))
+    encoder.random_twin = lambda seed: encoder
+    credits = {}
+    for how in ("sum", "token"):
+        frame = MinimalPairs(floors=["random"], normalise=how).measure(context(encoder, source, tmp_path))
+        assert frame["random"].tolist() == frame.credit.tolist()
+        credits[how] = frame.credit.tolist()
+    assert credits["sum"] != credits["token"]
 
 
 def test_a_killed_study_goes_on_at_the_next_paradigm(trained, source, tmp_path, monkeypatch):  # noqa: F811
@@ -411,6 +436,13 @@ def test_bad_options_are_refused(options, message):
 # Commands.
 
 
+def test_the_first_table_of_a_report_is_short_on_the_terminal():
+    lines = [f"| {k} |  | x |" for k in range(40)]
+    text = first_table("\n".join(["# T", "", "| n | b | c |", "|---|---|---|", *lines, "prose | and", "", "| other |"]))
+    assert text.splitlines()[:2] == ["n   b  c", "0      x"] and text.splitlines()[-1] == "… 12 more lines in table.md"
+    assert len(text.splitlines()) == 30 and first_table("no table\n") == first_table("") == ""
+
+
 def probing(*words, verb="run"):
     return processes.run("-m", "probing", verb, *map(str, words))
 
@@ -422,6 +454,8 @@ def test_the_command_writes_its_tables_or_says_what_is_missing(trained, source, 
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "out" / "runs").iterdir()
     assert {"pairs.csv", "compare.csv", "facets.csv", "table.md", "rows.csv", "manifest.json"} <= {x.name for x in folder.iterdir()}
+    head, line, *_ = done.stdout.splitlines()
+    assert head.split()[:4] == ["encoder", "protocol", "n", "accuracy"] and " 5 " in line, "the table of all items"
     done = probing(*words, *study, "encoder=lstm")
     assert done.returncode == 2 and "has no language-model head: behaviour needs" in done.stderr
     done = probing(*words, "encoder=lstm")
@@ -452,6 +486,10 @@ def test_scores_of_a_file_and_mistakes_of_the_command(trained, tmp_path):  # noq
     texts = written(tmp_path / "a.txt", "the dogs\n\nthe cat is lost .\n")
     lines = command.Score(file=str(texts)).run(encoder).splitlines()
     assert [line.split()[1] for line in lines[3:]] == ["2", "5"]
+    with pytest.raises(EncoderError, match="encoder.path='/nowhere': no such folder"):
+        command.Score(text="a").run(CheckpointEncoder("/nowhere"))
+    with pytest.raises(EncoderError, match="holds no config.json"):
+        command.language_models(CheckpointEncoder(str(tmp_path)))
     for options, message in (
         ({}, "give one of text"),
         ({"text": "a", "end": "x"}, r"end='x' is unknown \(allowed: leave, score\)"),
@@ -460,6 +498,31 @@ def test_scores_of_a_file_and_mistakes_of_the_command(trained, tmp_path):  # noq
             command.Score(**options).run(encoder)
     with pytest.raises(DataError, match=r"is longer than .* can read \(3 tokens\)"):
         command.Score(text="the dogs are lost").run(CheckpointEncoder(str(trained("transformer")), max_length=3))
+
+
+def test_texts_that_are_too_long_are_named_in_short(trained, tmp_path):  # noqa: F811
+    encoder, long = CheckpointEncoder(str(trained("transformer")), max_length=4), "the dogs " * 9000
+    one = command.Score(file=str(written(tmp_path / "a.txt", f"the dogs\n{long}\n"))).run(encoder)
+    assert "too long" in one and len(one) < 600
+    with pytest.raises(DataError, match=r"no sentence can be scored: each is longer than .* can read \(4 tokens\)"):
+        command.Score(file=str(written(tmp_path / "a.txt", long))).run(encoder)
+    with pytest.raises(DataError, match=r"'(the dogs ?)+…' is longer than") as error:
+        command.Score(text=long).run(encoder)
+    assert len(str(error.value)) < 300
+
+
+def test_a_masking_that_has_no_effect_is_named(trained, tmp_path, monkeypatch):  # noqa: F811
+    lines = []
+    monkeypatch.setattr(command, "info", lines.append)
+    for kind in ("transformer", "masked"):
+        command.Score(text="the dogs", masking="original").run(CheckpointEncoder(str(trained(kind))))
+        command.Score(text="the dogs").run(CheckpointEncoder(str(trained(kind))))
+    assert len(lines) == 1 and lines[0].startswith("masking=original has no effect: ")
+    monkeypatch.setattr("probing.studies.minimal_pairs.info", lines.append)
+    source = PairFile(str(written(tmp_path / "a.tsv", "the dogs\tdogs the\n")))
+    encoder = CheckpointEncoder(str(trained("lstm")))
+    MinimalPairs(floors=[], masking="original").measure(context(encoder, source, tmp_path))
+    assert sum("has no effect" in line for line in lines) == 2 and "1 item of data=pairs, 2 texts" in lines
 
 
 def test_ranks_count_from_the_most_probable(tiny, tmp_path):

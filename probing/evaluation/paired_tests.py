@@ -29,7 +29,7 @@ items (at most; `scripts/calibration/folds.py`)."""
 _MIN_P = 1e-30
 """The smallest p-value of the root search."""
 
-_WHOLE = 2**17
+_WHOLE = 2**16
 """Parts into which weights are rounded in `sign_flip_mean`."""
 
 
@@ -73,14 +73,15 @@ def sign_flip(differences: ArrayLike) -> float:
     """
     d = np.asarray(differences, int)
     sizes, counts = np.unique(np.abs(d[d != 0]), return_counts=True)
+    method, least = ("direct", 0.0) if sizes @ counts < 65_000 else ("fft", 1e-15)  # faster, with rounding errors of that size
     negative = np.ones(1)  # probabilities of the sums 0, 1, 2, … of the differences with a minus
     for size, count in zip(sizes, counts, strict=True):
         pmf = np.zeros(size * count + 1)
         pmf[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        negative = np.maximum(convolve(negative, pmf), 0)
+        negative = np.maximum(convolve(negative, pmf, method=method), 0)
     total = len(negative) - 1  # the sum of signed differences is the total less twice the negative sum
     far = np.abs(total - 2 * np.arange(total + 1)) >= abs(int(d.sum()))
-    return float(min(1.0, negative[far].sum()))
+    return float(np.clip(negative[far].sum(), least, 1.0))
 
 
 def sign_flip_mean(differences: ArrayLike, strata: ArrayLike) -> tuple[float, float]:

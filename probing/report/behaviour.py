@@ -25,6 +25,7 @@ from probing.behaviour.counting import FLOORS
 from probing.evaluation.paired_tests import holm, sign_flip_mean
 from probing.evaluation.statistics import mean_of_accuracies, wilson
 from probing.files import replace_file
+from probing.log import human_count
 from probing.report.behaviour_figures import figures
 from probing.report.markdown import md_table
 from probing.types import Estimate
@@ -215,11 +216,16 @@ def _counts(frame: pd.DataFrame) -> Iterator[str]:
     notes: dict[str, list[str]] = {}
     lines = list(frame.groupby(["encoder", "protocol"], sort=False))
     for (encoder, protocol), rows in lines:
-        facts = [f"not scored: {n} items, {why}" for why, n in rows.unscored[rows.unscored != ""].value_counts().items()]
-        facts += [f"a token at an end of {int(rows.lost.sum())} items is not scored, as nothing predicts it"] * bool(
+        facts = [
+            f"not scored: {human_count(n, 'item')}, {why}" for why, n in rows.unscored[rows.unscored != ""].value_counts().items()
+        ]
+        facts += [f"a token at an end of {human_count(int(rows.lost.sum()), 'item')} is not scored, as nothing predicts it"] * bool(
             rows.lost.any()
         )
-        facts += [f"{int(rows.identical.sum())} items are one text for the model, and tie"] * bool(rows.identical.any())
+        same = int(rows.identical.sum())
+        facts += [
+            f"{human_count(same, 'item')} {'is' if same == 1 else 'are'} one text for the model, and tie{'s' * (same == 1)}"
+        ] * (same > 0)
         facts += ["both is the sum of two directions, which is no log-probability"] * protocol.startswith("both")
         for fact in facts:
             notes.setdefault(fact, []).append(f"{encoder}, {protocol.partition(',')[0]}")
