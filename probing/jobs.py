@@ -132,6 +132,7 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
 def _study_job(options: Mapping[str, Any], run: config.RunConfig) -> config.Done:
     """One study of one encoder; a part that cannot be measured is an error, and finished ones are kept."""
     from probing import studies as study
+    from probing.report.terminal import first_table
 
     if not isinstance(options["study"], dict):
         raise ConfigError(f"study={options['study']}: choose a study by +experiment=NAME (probing list experiments)")
@@ -141,6 +142,8 @@ def _study_job(options: Mapping[str, Any], run: config.RunConfig) -> config.Done
         home.mkdir(parents=True, exist_ok=True)
         tasks, seeds = config.listed(options["task"], str, "task"), config.listed(options["seed"], int, "seed", every=())
         folder = study.run(options, home, Store(run.store or home / "store", run.store_dtype), tasks, seeds)
+    if (file := folder / "table.md").is_file():
+        sys.stdout.write(first_table(file.read_text(encoding="utf-8")))
     info(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return config.Done(study.failed(folder), folder)
 

@@ -57,6 +57,23 @@ def human_bytes(n: float) -> str:
     return f"{n:.1f} TB"
 
 
+def human_count(n: int, noun: str) -> str:
+    """
+    >>> human_count(1, "item"), human_count(2, "item")
+    ('1 item', '2 items')
+    """
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def excerpt(text: str, most: int = 80) -> str:
+    """The text, or its beginning where it has more characters.
+
+    >>> excerpt("a b c", 3)
+    'a b…'
+    """
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def human_seconds(s: float) -> str:
     """
     >>> human_seconds(90)

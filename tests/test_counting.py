@@ -17,7 +17,7 @@ from probing.behaviour.readers import Blimp, Linzen
 from probing.behaviour.scores import Convention, score
 from probing.data.readers.text import sentences
 from probing.encoders.networks.vocabulary import train_vocabulary
-from probing.evaluation.statistics import wilson
+from probing.evaluation.statistics import mean_of_accuracies, wilson
 
 
 @pytest.mark.shared
@@ -46,6 +46,24 @@ def test_right_and_wrong_exchanged_give_one_less_the_accuracy(pairs):
     assert counting.micro(turned) == pytest.approx(1 - counting.micro(credit), abs=1e-12)
     assert counting.micro(counting.credits_of(right, right)) == 0.5, "a constant model"
     assert counting.micro(counting.first_wins(counting.credits_of(right, right))) == 1, "the trap"
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_a_constant_model_has_exactly_chance(k):
+    """Of k + 1 texts that tie each has the same share, as if one were drawn."""
+    right, wrong = np.zeros(3), np.zeros((3, k))
+    assert counting.credits_of(right, wrong).tolist() == [1 / (k + 1)] * 3
+    assert counting.shorter(["ab"] * 3, [["cd"] * k] * 3).tolist() == [1 / (k + 1)] * 3
+    wrong[:, 0] = [1, -1, np.nan]
+    assert counting.credits_of(right, wrong)[:2].tolist() == [0.0, 1 / k] and np.isnan(counting.credits_of(right, wrong)[2])
+
+
+@pytest.mark.parametrize("n", [5, 10, 20, 50])
+def test_the_interval_of_a_mean_over_paradigms_holds_it(n):
+    rng, p = np.random.default_rng(n), np.resize([0.5, 0.7, 0.9], 67)
+    intervals = [mean_of_accuracies(rng.binomial(n, p), np.full(67, n)) for _ in range(1000)]
+    assert 0.94 <= np.mean([x.lower <= p.mean() <= x.upper for x in intervals]) <= 0.985
+    assert mean_of_accuracies([n - 1], [n]) == wilson(n - 1, n) and mean_of_accuracies([n, n], [n, n]).lower < 1
 
 
 def test_sums_in_another_order_tie():

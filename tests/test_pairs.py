@@ -11,6 +11,8 @@ import pandas as pd
 import processes
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from test_language_models import corpus, trained, with_heads  # noqa: F401
 
 from probing.behaviour import command, counting
@@ -21,9 +23,10 @@ from probing.behaviour.scores import Convention, score
 from probing.behaviour.templates import Contrastive, Lakretz, MarvinLinzen
 from probing.encoders.elmo.textgenrnn import TextgenrnnEncoder
 from probing.encoders.networks.checkpoint import CheckpointEncoder
-from probing.errors import ConfigError, DataError
-from probing.evaluation.paired_tests import holm, mcnemar, sign_flip
+from probing.errors import ConfigError, DataError, EncoderError
+from probing.evaluation.paired_tests import holm, mcnemar, sign_flip, sign_flip_mean
 from probing.report import behaviour as report
+from probing.report.terminal import first_table
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context, pair_scores
@@ -62,12 +65,23 @@ def test_own_pairs_are_read_from_lines_and_from_json(tmp_path):
         ("a.jsonl", '{"right": "a b", "wrong": "b", "target": 1}', r"target=1 must be the place of a word in all texts \(0 to 0\)"),
         ("a.jsonl", "\n{", r"a.jsonl, line 2: no JSON"),
         ("a.tsv", "", r"holds no items for data=pairs"),
+        ("a.tsv", "a\tb\tc\td", r"is no pair: .*; several wrong texts are JSON lines, \{\"right\": …, \"wrong\": \[…\]\}"),
+        ("a.tsv", 100 * "word ", r"line 1: '(word ){16}…' is no pair"),
         ("a.csv", "a,b", r"a.csv holds no .tsv, .txt or .jsonl file of pairs"),
     ],
 )
 def test_a_line_that_is_no_pair_is_named(tmp_path, name, text, message):
     with pytest.raises(DataError, match=message):
         _ = PairFile(str(written(tmp_path / name, text))).items
+
+
+def test_a_line_separator_inside_a_text_ends_no_line(tmp_path):
+    row = {"right": "a\u2028b", "wrong": "a\u2028c", "paradigm": "p"}
+    lines = "\n".join([json.dumps(row, ensure_ascii=False)] * 2)
+    assert [item.right for item in PairFile(str(written(tmp_path / "a.jsonl", f"{lines}\r\n"))).items] == ["a\u2028b"] * 2
+    blimp = {"sentence_good": "a\u2028b", "sentence_bad": "c", "UID": "u", "linguistics_term": "t"}
+    [item] = Blimp(str(written(tmp_path / "b.jsonl", json.dumps(blimp, ensure_ascii=False)))).items
+    assert item.right == "a\u2028b"
 
 
 def test_blimp_is_read_from_files_of_paradigms(tmp_path):
@@ -215,6 +229,19 @@ def test_what_is_scored_once_is_kept_for_other_rules(trained, source, tmp_path, 
         MinimalPairs(floors=[], end="score").measure(context(encoder, source, tmp_path))
 
 
+def test_the_random_twin_is_scored_as_the_model_is(trained, tmp_path):  # noqa: F811
+    """Of a model that is its own twin the credits are the same, whatever a score is divided by."""
+    text = "the dogs are lost .\tthe dogs\nthe cat\tthe cat is lost .\nthe dogs are\tthe cat is lost .\n"
+    source, encoder = PairFile(str(written(tmp_path / "a.tsv", text))), CheckpointEncoder(str(trained("transformer")))
+    encoder.random_twin = lambda seed: encoder
+    credits = {}
+    for how in ("sum", "token"):
+        frame = MinimalPairs(floors=["random"], normalise=how).measure(context(encoder, source, tmp_path))
+        assert frame["random"].tolist() == frame.credit.tolist()
+        credits[how] = frame.credit.tolist()
+    assert credits["sum"] != credits["token"]
+
+
 def test_a_killed_study_goes_on_at_the_next_paradigm(trained, source, tmp_path, monkeypatch):  # noqa: F811
     encoder, real, calls = CheckpointEncoder(str(trained("transformer"))), pair_scores.score, []
 
@@ -297,12 +324,33 @@ def test_one_unknown_word_takes_a_pair_out_of_the_vocabulary(trained, tmp_path):
     assert frame.in_vocabulary.tolist() == [False, True] and not frame.identical.any()
 
 
+def rows_of(paradigms, encoder="e", floor="unigram"):
+    """Rows of a run: of each paradigm the credits of the model and of a floor."""
+    parts = [pd.DataFrame({"paradigm": name, "group": "g", "credit": a, floor: b}) for name, (a, b) in paradigms.items()]
+    frame = pd.concat(parts, ignore_index=True).reset_index(names="item")
+    absent = {name: np.nan for name in counting.FLOORS if name != floor}
+    about = {"data": "d", "kind": "PairFile", "encoder": encoder, "protocol": "forward, start=mark", "direction": "forward"}
+    return frame.assign(**about, **absent, chance=0.5, in_vocabulary=True, identical=False, unscored="", lost=False, difference=0.0)
+
+
+def test_the_difference_that_is_shown_is_the_one_that_is_tested():
+    """Far worse on 300 items of one paradigm, better on both items of another: better in the mean, and no evidence of it."""
+    uneven = {"long": ([0.0] * 60 + [1.0] * 240, [1.0] * 300), "short": ([1.0, 1.0], [0.0, 0.0])}
+    line = report.pairs(rows_of(uneven)).iloc[-1]
+    assert line.accuracy > line.unigram and not line.beats_floor and line.p_floor == pytest.approx(0.5, abs=0.01)
+    turned = {name: (b, a) for name, (a, b) in uneven.items()}
+    frame = pd.concat([rows_of(uneven, "a"), rows_of(turned, "b")])
+    whole = report.comparisons(frame).query("level == 'all'").iloc[0]
+    assert whole.difference == pytest.approx(0.4) == whole.accuracy_a - whole.accuracy_b and whole.p > 0.4
+    alike = {name: ([1.0] * 9, [0.0] * 8 + [1.0]) for name in "pq"}
+    line = report.pairs(rows_of(alike)).iloc[-1]
+    assert line.beats_floor and line.p_floor == pytest.approx(2 / 2**16)
+
+
 def test_half_credits_count_in_the_test_against_the_floor():
     """Nine ties against nine errors of the floor: nine halves of one sign."""
-    rows = {"credit": [0.5] * 9, "unigram": [0.0] * 9, "trigram": [np.nan] * 9, "shorter": [np.nan] * 9, "random": [np.nan] * 9}
-    line = {name: float(np.mean(values)) for name, values in rows.items()} | {"accuracy": 0.5}
-    verdict = report._against_floor(pd.DataFrame(rows), line)
-    assert (verdict["floor"], verdict["beats_floor"]) == ("unigram", True) and verdict["p_floor"] == pytest.approx(2 / 2**9)
+    verdict = report.pairs(rows_of({"p": ([0.5] * 9, [0.0] * 9)})).iloc[-1]
+    assert (verdict.floor, verdict.beats_floor) == ("unigram", True) and verdict.p_floor == pytest.approx(2 / 2**9)
 
 
 @pytest.mark.shared
@@ -337,7 +385,8 @@ def test_encoders_are_compared_on_the_same_items(trained, source, tmp_path):  # 
     assert len(whole) == 3 and (whole.differs == "protocol").sum() == 2, "masked against forward is marked"
     one = whole.iloc[0]
     a, b = (frame.set_index("item").credit for frame in frames[:2])
-    assert one.difference == pytest.approx((a - b).mean()) and one.p == sign_flip(np.rint(2 * (a - b)))
+    wanted = (a - b).groupby(frames[0].set_index("item").paradigm).mean().mean()
+    assert one.difference == pytest.approx(wanted) == one.accuracy_a - one.accuracy_b
     assert whole.p_holm.tolist() == pytest.approx(holm(whole.p).tolist())
 
 
@@ -347,6 +396,25 @@ def test_the_sign_flip_test_of_right_and_wrong_is_mcnemar_s():
     assert sign_flip(a.astype(int) - b) == mcnemar(a, b) < 1
     patterns = np.array(np.meshgrid(*[[1, -1]] * 4)).reshape(4, -1).T @ [2, 1, 1, 2]
     assert sign_flip([2, 1, 1, 2]) == pytest.approx(np.mean(np.abs(patterns) >= 6))
+
+
+@given(st.lists(st.tuples(st.sampled_from([-1, -0.5, 0, 1 / 3, 1]), st.sampled_from("abc")), min_size=1, max_size=9))
+def test_the_sign_flip_test_of_a_mean_over_strata_is_the_share_of_all_patterns(items):
+    d, strata = np.array([x for x, _ in items]), np.array([name for _, name in items])
+    weights = d / [(strata == name).sum() for name in strata] / len(set(strata))
+    signs = np.array(np.meshgrid(*[[1, -1]] * len(d))).reshape(len(d), -1)
+    mean, p = sign_flip_mean(d, strata)
+    assert mean == pytest.approx(weights.sum())
+    assert p == pytest.approx(np.mean(np.abs(weights @ signs) >= abs(mean) - 1e-12))
+
+
+def test_the_sign_flip_test_of_many_uneven_strata_rejects_as_often_as_it_says():
+    """Sizes without a small common multiple: rounded weights of few items, the normal approximation of many."""
+    rng = np.random.default_rng(2)
+    for sizes in ([7, 11, 13, 17, 19], [701, 997, 1201, 1303]):
+        strata = np.repeat(np.arange(len(sizes)), sizes)
+        p = np.array([sign_flip_mean(rng.choice([-1, 0, 1], len(strata)), strata)[1] for _ in range(200)])
+        assert 0.01 < (p < 0.05).mean() < 0.1 and 0.4 < (p < 0.5).mean() < 0.6
 
 
 @pytest.mark.parametrize(
@@ -368,6 +436,13 @@ def test_bad_options_are_refused(options, message):
 # Commands.
 
 
+def test_the_first_table_of_a_report_is_short_on_the_terminal():
+    lines = [f"| {k} |  | x |" for k in range(40)]
+    text = first_table("\n".join(["# T", "", "| n | b | c |", "|---|---|---|", *lines, "prose | and", "", "| other |"]))
+    assert text.splitlines()[:2] == ["n   b  c", "0      x"] and text.splitlines()[-1] == "… 12 more lines in table.md"
+    assert len(text.splitlines()) == 30 and first_table("no table\n") == first_table("") == ""
+
+
 def probing(*words, verb="run"):
     return processes.run("-m", "probing", verb, *map(str, words))
 
@@ -379,6 +454,8 @@ def test_the_command_writes_its_tables_or_says_what_is_missing(trained, source, 
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "out" / "runs").iterdir()
     assert {"pairs.csv", "compare.csv", "facets.csv", "table.md", "rows.csv", "manifest.json"} <= {x.name for x in folder.iterdir()}
+    head, line, *_ = done.stdout.splitlines()
+    assert head.split()[:4] == ["encoder", "protocol", "n", "accuracy"] and " 5 " in line, "the table of all items"
     done = probing(*words, *study, "encoder=lstm")
     assert done.returncode == 2 and "has no language-model head: behaviour needs" in done.stderr
     done = probing(*words, "encoder=lstm")
@@ -409,6 +486,10 @@ def test_scores_of_a_file_and_mistakes_of_the_command(trained, tmp_path):  # noq
     texts = written(tmp_path / "a.txt", "the dogs\n\nthe cat is lost .\n")
     lines = command.Score(file=str(texts)).run(encoder).splitlines()
     assert [line.split()[1] for line in lines[3:]] == ["2", "5"]
+    with pytest.raises(EncoderError, match="encoder.path='/nowhere': no such folder"):
+        command.Score(text="a").run(CheckpointEncoder("/nowhere"))
+    with pytest.raises(EncoderError, match="holds no config.json"):
+        command.language_models(CheckpointEncoder(str(tmp_path)))
     for options, message in (
         ({}, "give one of text"),
         ({"text": "a", "end": "x"}, r"end='x' is unknown \(allowed: leave, score\)"),
@@ -417,6 +498,31 @@ def test_scores_of_a_file_and_mistakes_of_the_command(trained, tmp_path):  # noq
             command.Score(**options).run(encoder)
     with pytest.raises(DataError, match=r"is longer than .* can read \(3 tokens\)"):
         command.Score(text="the dogs are lost").run(CheckpointEncoder(str(trained("transformer")), max_length=3))
+
+
+def test_texts_that_are_too_long_are_named_in_short(trained, tmp_path):  # noqa: F811
+    encoder, long = CheckpointEncoder(str(trained("transformer")), max_length=4), "the dogs " * 9000
+    one = command.Score(file=str(written(tmp_path / "a.txt", f"the dogs\n{long}\n"))).run(encoder)
+    assert "too long" in one and len(one) < 600
+    with pytest.raises(DataError, match=r"no sentence can be scored: each is longer than .* can read \(4 tokens\)"):
+        command.Score(file=str(written(tmp_path / "a.txt", long))).run(encoder)
+    with pytest.raises(DataError, match=r"'(the dogs ?)+…' is longer than") as error:
+        command.Score(text=long).run(encoder)
+    assert len(str(error.value)) < 300
+
+
+def test_a_masking_that_has_no_effect_is_named(trained, tmp_path, monkeypatch):  # noqa: F811
+    lines = []
+    monkeypatch.setattr(command, "info", lines.append)
+    for kind in ("transformer", "masked"):
+        command.Score(text="the dogs", masking="original").run(CheckpointEncoder(str(trained(kind))))
+        command.Score(text="the dogs").run(CheckpointEncoder(str(trained(kind))))
+    assert len(lines) == 1 and lines[0].startswith("masking=original has no effect: ")
+    monkeypatch.setattr("probing.studies.minimal_pairs.info", lines.append)
+    source = PairFile(str(written(tmp_path / "a.tsv", "the dogs\tdogs the\n")))
+    encoder = CheckpointEncoder(str(trained("lstm")))
+    MinimalPairs(floors=[], masking="original").measure(context(encoder, source, tmp_path))
+    assert sum("has no effect" in line for line in lines) == 2 and "1 item of data=pairs, 2 texts" in lines
 
 
 def test_ranks_count_from_the_most_probable(tiny, tmp_path):

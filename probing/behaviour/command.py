@@ -15,10 +15,10 @@ from probing.behaviour.items import split_words
 from probing.behaviour.models import language_models
 from probing.behaviour.networks import NetworkModel
 from probing.behaviour.scores import Convention, rows_of, score, tokens_of
-from probing.data.readers.files import read_text
+from probing.data.readers.files import text_lines
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError, DataError
-from probing.log import bar
+from probing.log import bar, excerpt, human_count, info
 
 
 @dataclass
@@ -48,6 +48,8 @@ class Score:
         split = self.words == "split" or (self.words is None and isinstance(models[0], NetworkModel))
         texts = [split_words(text) if split else text for text in given]
         lines = []
+        if note := convention.unused(models[0]):
+            info(note)
         for model in models:
             about = "punctuation and clitics apart" if split else "text as it is"
             lines += [f"{model.name}: {convention.named(model)}, {about}; natural logarithms", ""]
@@ -59,7 +61,7 @@ class Score:
 
 
 def _lines(path: Path) -> list[str]:
-    texts = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    texts = [line.strip() for line in text_lines(path) if line.strip()]
     if not texts:
         raise DataError(f"{path} holds no sentence")
     return texts
@@ -80,7 +82,7 @@ def ranked(model: LanguageModel, text: str, convention: Convention) -> list[Scor
     read, cut = tokens_of(model, [(text, None)], convention)
     [one] = read
     if one is None:
-        raise DataError(f"{text[:60]!r} is longer than {model.name} can read ({model.limit} tokens)")
+        raise DataError(f"{excerpt(text)!r} is longer than {model.name} can read ({model.limit} tokens)")
     tokens: dict[int, Scored] = {}
     for row in rows_of(model, read, convention):
         [log_p] = model.log_probabilities([row.item])
@@ -94,13 +96,13 @@ def ranked(model: LanguageModel, text: str, convention: Convention) -> list[Scor
 def _tokens(model: LanguageModel, text: str, convention: Convention) -> Iterator[str]:
     tokens = ranked(model, text, convention)
     if not tokens:
-        raise DataError(f"{text!r} has no token that {model.name} predicts")
+        raise DataError(f"{excerpt(text)!r} has no token that {model.name} predicts")
     wide = max(5, *(len(token.piece) for token in tokens))
     yield f"{'piece':{wide}}  {'log p':>9}  {'rank':>6}"
     for token in tokens:
         yield f"{token.piece:{wide}}  {token.log_p:9.4f}  {token.rank:6d}{'  unknown' * token.unknown}"
     total, n = sum(token.log_p for token in tokens), len(tokens)
-    yield f"{'sum':{wide}}  {total:9.4f}  {n} tokens, {total / n:.4f} a token, perplexity {exp(-total / n):.4g}"
+    yield f"{'sum':{wide}}  {total:9.4f}  {human_count(n, 'token')}, {total / n:.4f} a token, perplexity {exp(-total / n):.4g}"
     yield ""
 
 
@@ -108,9 +110,12 @@ def _sums(model: LanguageModel, texts: Sequence[str], convention: Convention) ->
     with bar(f"{model.name}, {model.direction}", len(texts)) as advance:
         scores = score(model, [(text, None) for text in texts], convention)
         advance(len(texts))
+    if scores.cut.all():
+        limit = "" if model.limit is None else f" ({human_count(model.limit, 'token')})"
+        raise DataError(f"no sentence can be scored: each is longer than {model.name} can read{limit}")
     yield f"{'sum':>10}  {'tokens':>6}  {'unknown':>7}  sentence"
     for text, log_p, ids, cut in zip(texts, scores.log_p, scores.ids, scores.cut, strict=True):
         unknown = int((ids == model.unknown).sum()) if model.unknown is not None else 0
         total = "too long" if cut else f"{log_p.sum(dtype=float):.4f}"
-        yield f"{total:>10}  {len(log_p):6d}  {unknown:7d}  {text}"
+        yield f"{total:>10}  {len(log_p):6d}  {unknown:7d}  {excerpt(text) if cut else text}"
     yield ""

@@ -1,10 +1,11 @@
 """Counting preferences: pure functions of scores.
 
-    credit of an item    1 if score(right) > max score(wrong) + tolerance, 0 if below it by more than that, else 1/2 (a tie)
+    credit of an item    1 if score(right) > max score(wrong) + tolerance, 0 if below it by more than that, else 1 / (1 + t) with t
+                         wrong texts that tie with the right one: of a pair 1/2
 
-A tie is neither right nor wrong: with half credit a model that gives all sentences one score has an accuracy of exactly 1/2, and
-right and wrong exchanged give 1 less the accuracy. Published BLiMP scores count a tie as wrong (`strict`); tools that take the
-first maximum count it as right (`first_wins`), and their constant model is always right.
+A tie is neither right nor wrong: with this credit a model that gives all sentences one score has an accuracy of exactly
+1 / (k + 1), which is chance, and right and wrong of pairs exchanged give 1 less the accuracy. Published BLiMP scores count a tie
+as wrong (`strict`); tools that take the first maximum count it as right (`first_wins`), and their constant model is always right.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ TOLERANCE = 1e-6
 
 
 def credits_of(right: Values, wrong: Values, tolerance: float = TOLERANCE) -> Values:
-    """Credit of each item, (n,): 1, 1/2 or 0; NaN where a score is NaN. right: (n,), wrong: (n,) or (n, k)."""
-    best = wrong if np.ndim(wrong) == 1 else np.max(wrong, axis=1)
-    difference = np.asarray(right, float) - best
+    """Credit of each item, (n,): 1, 0, or of a tie 1 / (number of texts that share the first place); NaN where a score is NaN.
+    right: (n,), wrong: (n,) or (n, k)."""
+    others = np.asarray(wrong, float).reshape(len(right), -1)  # (n, k)
+    differences = np.asarray(right, float)[:, None] - others
     with np.errstate(invalid="ignore"):
-        value = np.where(np.abs(difference) <= tolerance, 0.5, (difference > 0).astype(float))
-    return np.where(np.isnan(difference), np.nan, value)
+        tied = (np.abs(differences) <= tolerance).sum(1)
+        value = np.where((differences < -tolerance).any(1), 0.0, 1 / (1 + tied))
+    return np.where(np.isnan(differences).any(1), np.nan, value)
 
 
 def strict(credit: Values) -> Values:
@@ -86,9 +89,8 @@ NORMALISED = ("sum", "token", "character", "byte", "word", "slor")
 
 def shorter(right: Sequence[str], wrong: Sequence[Sequence[str]]) -> Values:
     """Credit of the rule that the text of fewer bytes wins, (n,)."""
-    scores = np.array([-len(text.encode()) for text in right], float)
-    best = np.array([max(-len(text.encode()) for text in some) for some in wrong], float)
-    return credits_of(scores, best)
+    sizes = [np.array([len(text.encode()) for text in (one, *some)], float) for one, some in zip(right, wrong, strict=True)]
+    return np.array([credits_of(-x[:1], -x[None, 1:])[0] for x in sizes])
 
 
 def frequency_bin(count: int) -> str:

@@ -28,7 +28,7 @@ def language_model(encoder: Encoder, direction: str | None = None) -> LanguageMo
     """The encoder as a language model; of a network that reads both ways the forward one, or that of `direction`.
 
     Raises:
-        EncoderError: it has no language-model head, or does not read in this direction.
+        EncoderError: it has no files, no language-model head, or does not read in this direction.
     """
     model = _model(encoder, direction)
     if direction not in (None, model.direction):
@@ -44,8 +44,10 @@ def language_models(encoder: Encoder) -> list[LanguageModel]:
 
 
 def _model(encoder: Encoder, direction: str | None) -> LanguageModel:
-    if isinstance(encoder, CheckpointEncoder) and (encoder.folder / HEAD).is_file():
-        return NetworkModel(encoder, direction)
+    if isinstance(encoder, CheckpointEncoder):
+        _ = encoder.architecture  # a folder that is missing, or no checkpoint, is named before the head is
+        if (encoder.folder / HEAD).is_file():
+            return NetworkModel(encoder, direction)
     if isinstance(encoder, TextgenrnnEncoder):
         return CharacterModel(encoder)
     if isinstance(encoder, HuggingFaceEncoder) and (kind := lm_head.kind_of(encoder)) is not None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from probing.behaviour.items import Facet, Item, Pairs
-from probing.data.readers.files import bare_name, bare_suffix, find_file, read_text
+from probing.data.readers.files import bare_name, bare_suffix, find_file, read_text, text_lines
 from probing.errors import DataError
+from probing.log import excerpt
 
 S_SELECTION = ("animate_subject_passive", "animate_subject_trans")
 """Paradigms that BLiMP's files call s-selection, and its paper and results argument structure."""
@@ -31,7 +32,7 @@ class Blimp(Pairs):
 
     def read(self, root: Path) -> Iterator[Item]:
         for path in files_of(root, ".jsonl"):
-            for number, line in enumerate(read_text(path).splitlines(), start=1):
+            for number, line in enumerate(text_lines(path), start=1):
                 row = _json(line, path, number)
                 try:
                     good, bad, paradigm = row["sentence_good"], row["sentence_bad"], row["UID"]
@@ -167,7 +168,7 @@ class PairFile(Pairs):
             raise DataError(f"{root} holds no .tsv, .txt or .jsonl file of pairs (right<TAB>wrong[<TAB>paradigm])")
         for path in paths:
             default = bare_name(path).rpartition(".")[0]
-            for number, line in enumerate(read_text(path).splitlines(), start=1):
+            for number, line in enumerate(text_lines(path), start=1):
                 if not line.strip():
                     continue
                 yield (_of_json if bare_suffix(path) == ".jsonl" else _of_tsv)(line, path, number, default)
@@ -176,7 +177,10 @@ class PairFile(Pairs):
 def _of_tsv(line: str, path: Path, number: int, default: str) -> Item:
     right, *more = (part.strip() for part in line.split("\t"))
     if not right or not 1 <= len(more) <= 2 or not more[0]:
-        raise DataError(f"{path}, line {number}: {line!r} is no pair: give right<TAB>wrong, or right<TAB>wrong<TAB>paradigm")
+        several = '; several wrong texts are JSON lines, {"right": …, "wrong": […]}, in a .jsonl file' * (len(more) > 2)
+        raise DataError(
+            f"{path}, line {number}: {excerpt(line)!r} is no pair: give right<TAB>wrong, or right<TAB>wrong<TAB>paradigm{several}"
+        )
     paradigm = more[1] if len(more) > 1 and more[1] else default
     return Item(0, paradigm, paradigm, right, (more[0],))
 

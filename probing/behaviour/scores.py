@@ -26,6 +26,7 @@ from probing.behaviour.base import LanguageModel
 from probing.encoders.base import Item
 from probing.encoders.hf.tokens import numbers
 from probing.errors import ConfigError
+from probing.log import excerpt
 
 VERSION = 1
 """Raise when the same model and conventions would give other scores."""
@@ -69,6 +70,12 @@ class Convention:
             raise ConfigError(f"start=none: {model.name} always reads a mark before a text; use start=mark")
         start = "mark" if model.starts or (self.start == "mark" and model.begin is not None) else "none"
         return Convention(start, self.end)
+
+    def unused(self, model: LanguageModel) -> str:
+        """Says that the masking, if another than the default was given, has no effect on a causal model; else nothing."""
+        if model.kind == "masked" or self.masking == Convention.masking:
+            return ""
+        return f"masking={self.masking} has no effect: {model.name} is a causal model, which hides nothing"
 
     def named(self, model: LanguageModel) -> str:
         """The convention in words, for tables: a masked model's masking, a causal one's marks and direction."""
@@ -172,7 +179,7 @@ def tokens_of(model: LanguageModel, texts: Sequence[Text], convention: Conventio
             places = [t for t in one.places if one.words[t] == target]
             lost = sum(word == target for word in one.words) - len(places)
             if not places and not lost:
-                raise ConfigError(f"{text!r} has no word {target}, which is to be scored (the first is 0)")
+                raise ConfigError(f"{excerpt(text)!r} has no word {target}, which is to be scored (the first is 0)")
             one = Tokens(one.item, one.targets, places, lost, one.pretokens, one.words)
         read.append(one)
     return read, cut

@@ -12,8 +12,9 @@ from typing import Any
 
 from probing.behaviour.items import Facet, Item, Pairs
 from probing.behaviour.readers import files_of
-from probing.data.readers.files import bare_name, bare_suffix, read_bytes, read_text
+from probing.data.readers.files import bare_name, bare_suffix, read_bytes, read_text, text_lines
 from probing.errors import DataError
+from probing.log import excerpt
 
 
 @dataclass
@@ -51,7 +52,7 @@ class _Plain(pickle.Unpickler):
 def _templates(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Construction and its sentences, of each item of a file."""
     if bare_suffix(path) == ".tsv":
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
+        for number, line in enumerate(text_lines(path), start=1):
             name, *sentences = line.split("\t")
             if len(sentences) not in (2, 3):
                 raise DataError(
@@ -64,7 +65,7 @@ def _templates(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         for name, items in content.items():
             for item in items:
                 if len(item) not in (2, 3) or not all(isinstance(one, str) for one in item):
-                    raise ValueError(f"{name}: {item!r} is no pair or triple of sentences")
+                    raise ValueError(f"{name}: {excerpt(repr(item))} is no pair or triple of sentences")
                 yield str(name), tuple(item)
     except DataError:
         raise
@@ -88,7 +89,7 @@ class Lakretz(Pairs):
     def read(self, root: Path) -> Iterator[Item]:
         for path in files_of(root, ".txt"):
             forms: dict[str, dict[str, tuple[int, list[str], str]]] = {}
-            for number, line in enumerate(read_text(path).splitlines(), start=1):
+            for number, line in enumerate(text_lines(path), start=1):
                 fields = line.split("\t")
                 if len(fields) != 4 or fields[2] not in ("correct", "wrong") or fields[2] in forms.setdefault(fields[3], {}):
                     raise DataError(

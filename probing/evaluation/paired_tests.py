@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
+from scipy.signal import convolve
 from scipy.stats import binom, norm, t, wilcoxon
 
 from probing.evaluation.statistics import beyond_items, mean_ci, median_ci, n_units, standard_error
@@ -27,6 +28,9 @@ items (at most; `scripts/calibration/folds.py`)."""
 
 _MIN_P = 1e-30
 """The smallest p-value of the root search."""
+
+_WHOLE = 2**16
+"""Parts into which weights are rounded in `sign_flip_mean`."""
 
 
 def paired(differences: ArrayLike, robust: bool = False, groups: Labels | None = None) -> tuple[Estimate, float]:
@@ -69,14 +73,48 @@ def sign_flip(differences: ArrayLike) -> float:
     """
     d = np.asarray(differences, int)
     sizes, counts = np.unique(np.abs(d[d != 0]), return_counts=True)
+    method, least = ("direct", 0.0) if sizes @ counts < 65_000 else ("fft", 1e-15)  # faster, with rounding errors of that size
     negative = np.ones(1)  # probabilities of the sums 0, 1, 2, … of the differences with a minus
     for size, count in zip(sizes, counts, strict=True):
         pmf = np.zeros(size * count + 1)
         pmf[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        negative = np.convolve(negative, pmf)
+        negative = np.maximum(convolve(negative, pmf, method=method), 0)
     total = len(negative) - 1  # the sum of signed differences is the total less twice the negative sum
     far = np.abs(total - 2 * np.arange(total + 1)) >= abs(int(d.sum()))
-    return float(min(1.0, negative[far].sum()))
+    return float(np.clip(negative[far].sum(), least, 1.0))
+
+
+def sign_flip_mean(differences: ArrayLike, strata: ArrayLike) -> tuple[float, float]:
+    """Return the mean over strata of their mean difference, and the two-sided p-value of its sign-flip test: the share of all sign
+    patterns of the items whose mean over strata is at least as far from 0 as the observed one.
+
+    The weights of items, difference / size of the stratum, become whole numbers in their proportion, where these are small. Else
+    p is the normal approximation if many items share the variance (more than 1,000 effective ones), and if not the exact test of
+    weights rounded to `_WHOLE` parts.
+
+    Args:
+        differences: paired differences of items, (n,).
+        strata: the stratum of each item, (n,), numbers or names.
+
+    >>> sign_flip_mean([1, 1, 1, 0], [0, 0, 0, 0]), sign_flip_mean([1, -1, -1], [0, 1, 1])
+    ((0.75, 0.25), (0.0, 1.0))
+    """
+    d = np.asarray(differences, float)
+    if not len(d):
+        return np.nan, 1.0
+    _, stratum, sizes = np.unique(np.asarray(strata), return_inverse=True, return_counts=True)
+    weights = d / sizes[stratum]
+    mean, some = float(weights.sum() / len(sizes)), weights[weights != 0]
+    if not len(some):
+        return mean, 1.0
+    parts = some / np.abs(some).min()
+    for factor in range(1, 61):
+        if np.allclose(factor * parts, whole := np.rint(factor * parts), rtol=1e-9) and np.abs(whole).sum() <= 8 * _WHOLE:
+            return mean, sign_flip(whole)
+    squares = float(np.square(some).sum())
+    if squares**2 > 1000 * np.power(some, 4).sum():
+        return mean, float(2 * norm.sf(abs(some.sum()) / np.sqrt(squares)))
+    return mean, sign_flip(np.rint(_WHOLE * some / np.abs(some).sum()))
 
 
 def compare(

@@ -218,6 +218,27 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(mean, mean - float(below) / len(value), mean + float(above) / len(value))
 
 
+def mean_of_accuracies(correct: ArrayLike, n: ArrayLike, alpha: float = 0.05) -> Estimate:
+    """Return the unweighted mean of accuracies of strata, `correct` (m,) out of `n` (m,), with a 95 % interval: the wider one, on
+    each side, of that from Wilson's intervals (`mean_of`), which is too narrow for many small strata, and of the t interval.
+
+    The latter has the sum of the strata's variances, p (1 - p) / (n - 1), or of those with one more right and one more wrong item,
+    whichever is larger, so that strata without an error count; a single item has 1/4. Degrees of freedom: Satterthwaite (1946).
+    """
+    x, size = np.asarray(correct, float), np.asarray(n, float)
+    around = [Estimate(*map(float, bounds)) for bounds in zip(x / size, *proportion_confint(x, size, alpha, "wilson"), strict=True)]
+    if (m := len(x)) == 1:
+        return around[0]
+    narrow = mean_of(around)
+    unbiased = np.where(size > 1, x * (size - x) / (size**2 * np.maximum(size - 1, 1)), 0.25)
+    smoothed = (x + 1) * (size - x + 1) / ((size + 2) ** 2 * size)
+    variances = max(unbiased, smoothed, key=lambda one: float(one.sum()))
+    df = variances.sum() ** 2 / (np.square(variances) / np.maximum(size - 1, 1)).sum()
+    half = float(t.ppf(1 - alpha / 2, df) * np.sqrt(variances.sum()) / m)
+    lower, upper = min(narrow.lower, narrow.value - half), max(narrow.upper, narrow.value + half)
+    return Estimate(narrow.value, max(0.0, lower), min(1.0, upper))
+
+
 def mean_ci(values: ArrayLike, groups: Labels | None = None) -> Estimate:
     """Return the mean of the values that are not NaN, with its 95 % t interval over values, or over their groups (numbers 0..m-1,
     (n,)); it is NaN below two of these.

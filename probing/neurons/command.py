@@ -114,7 +114,7 @@ class Neuron:
         else:
             path = Path(str(self.file)).expanduser()
             try:
-                lines = path.read_text(encoding="utf-8-sig").splitlines()
+                lines = path.read_text(encoding="utf-8-sig").split("\n")  # U+2028 parts no lines
             except (OSError, UnicodeDecodeError) as error:
                 raise DataError(f"file={path}: cannot be read as UTF-8 text ({error})") from None
         texts = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))

@@ -1,12 +1,13 @@
 """The report of minimal pairs, from the rows of one or several runs: lines of paradigms, groups and all together, by encoder and
 protocol, with floors, people where they were asked, and tests.
 
-pairs.csv     data, encoder, protocol, level (paradigm, group, all), name, n, accuracy (half credit for ties, 0-1) with Wilson's
-              95 % interval (all: of the mean over paradigms), strict (a tie is wrong), ties, identical, in_vocabulary (share),
-              accuracy in vocabulary, floors, human, chance; p_floor, p_trigram, beats_…: exact sign-flip test against the best
-              floor, and the trigram, of paradigms with Holm over them, of all over all items
+pairs.csv     data, encoder, protocol, level (paradigm, group, all), name, n, accuracy (a tie counts as chance, 0-1) with Wilson's
+              95 % interval (groups, all: of the mean over paradigms), strict (a tie is wrong), ties, identical, in_vocabulary
+              (share), accuracy in vocabulary, floors, human, chance; p_floor, p_trigram, beats_…: sign-flip test against the best
+              floor, and the trigram, of paradigms with Holm over them, of all of the mean over paradigms
 facets.csv    the same by attractors, distance, and so on
-compare.csv   encoders on the same items: difference, p of the exact sign-flip test (McNemar's where no pair ties), Holm
+compare.csv   encoders on the same items, by paradigm and in the mean over them: difference, p of the sign-flip test of that
+              difference (of a paradigm without ties McNemar's exact test), Holm
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import pandas as pd
 
 from probing import paths
 from probing.behaviour.counting import FLOORS
-from probing.evaluation.paired_tests import holm, sign_flip
-from probing.evaluation.statistics import mean_of, wilson
+from probing.evaluation.paired_tests import holm, sign_flip_mean
+from probing.evaluation.statistics import mean_of_accuracies, wilson
 from probing.files import replace_file
+from probing.log import human_count
 from probing.report.behaviour_figures import figures
 from probing.report.markdown import md_table
 from probing.types import Estimate
@@ -33,11 +35,12 @@ HUMAN = "blimp2020_paradigms.csv"
 ALPHA = 0.05
 NOTE = """# Minimal pairs
 
-Accuracy (%): share of items whose right text has the higher score; a tie counts half. [95 % interval: Wilson's, of a mean over
-paradigms from theirs]. strict: a tie is wrong, as in published BLiMP scores. in vocabulary: share of items whose words the model
-knows all, and accuracy on them. unigram, trigram: n-grams of the text that the run names; shorter: the text of fewer bytes wins;
-random: the same architecture with random weights. beats floor, beats trigram: exact paired test at 0.05 against the best floor,
-and the trigram, of paradigms with Holm over them, else over all items."""
+Accuracy (%): share of items whose right text has the higher score; a tie of t texts counts 1/t, of a pair half. [95 % interval:
+Wilson's, of a mean over paradigms from their variances]. strict: a tie is wrong, as in published BLiMP scores. in vocabulary: share
+of items whose words the model knows all, and accuracy on them. unigram, trigram: n-grams of the text that the run names, whose
+scores are sums of log p in all cases; shorter: the text of fewer bytes wins; random: the same architecture with random weights,
+scored as the model is. beats floor, beats trigram: paired sign-flip test at 0.05 of the difference that is shown, to the best floor
+and to the trigram; of paradigms with Holm over them, else of the mean over paradigms."""
 
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
@@ -65,8 +68,7 @@ def pairs(frame: pd.DataFrame) -> pd.DataFrame:
             tested = [line for line in own if not np.isnan(line[f"p_{name}"])]
             for line, p in zip(tested, holm([line[f"p_{name}"] for line in tested]), strict=True):
                 line[f"p_{name}"] = float(p)
-                against = line[line["floor"]] if name == "floor" else line["trigram"]
-                line[f"beats_{name}"] = bool(p < ALPHA and line["accuracy"] > against)
+                line[f"beats_{name}"] = bool(p < ALPHA and line[f"beats_{name}"])
         lines += own
         group_of = dict(zip(part.paradigm, part.group, strict=True))
         for group in dict.fromkeys(part.group):
@@ -89,7 +91,7 @@ def numbers(rows: pd.DataFrame) -> dict[str, Any]:
         "high": x.upper,
         "strict": float((scored.credit == 1).mean()),
     }
-    line |= {"ties": int((scored.credit == 0.5).sum()), "identical": int(scored.identical.sum())}
+    line |= {"ties": int(((scored.credit > 0) & (scored.credit < 1)).sum()), "identical": int(scored.identical.sum())}
     line |= {
         "in_vocabulary": len(known) / n if n else np.nan,
         "accuracy_in_vocabulary": known.credit.mean() if len(known) else np.nan,
@@ -101,11 +103,9 @@ def numbers(rows: pd.DataFrame) -> dict[str, Any]:
 def _mean(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """The unweighted mean over paradigms, with an interval from theirs; counts are sums."""
     some = [line for line in lines if line["n"]]
-    x = (
-        mean_of([Estimate(line["accuracy"], line["low"], line["high"]) for line in some])
-        if some
-        else Estimate(np.nan, np.nan, np.nan)
-    )
+    sizes = np.array([line["n"] for line in some])
+    correct = sizes * [line["accuracy"] for line in some]
+    x = mean_of_accuracies(correct, sizes) if some else Estimate(np.nan, np.nan, np.nan)
     total: dict[str, Any] = {"n": sum(line["n"] for line in lines), "accuracy": x.value, "low": x.lower, "high": x.upper}
     total |= {name: sum(line[name] for line in lines) for name in ("ties", "identical", "unscored")}
     means = ("strict", "in_vocabulary", "accuracy_in_vocabulary", "chance", *FLOORS, "human")
@@ -113,15 +113,15 @@ def _mean(lines: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _against_floor(rows: pd.DataFrame, line: dict[str, Any]) -> dict[str, Any]:
-    """The best floor, and the p-values of the paired tests against it and against the trigram."""
+    """The best floor, and the p-values of the paired tests against it and against the trigram, of the mean over paradigms."""
     have = {name: line[name] for name in FLOORS if not np.isnan(line[name])}
     scored = rows[rows.credit.notna()]
     best = max(have, key=lambda name: have[name]) if have and len(scored) else ""
     verdict: dict[str, Any] = {"floor": best}
     for name, floor in (("floor", best), ("trigram", "trigram" if "trigram" in have else "")):
         both = scored[scored[floor].notna()] if floor else scored[:0]
-        p = sign_flip(np.rint(2 * (both.credit - both[floor]))) if len(both) else np.nan  # halves become whole numbers
-        verdict |= {f"p_{name}": p, f"beats_{name}": bool(len(both) and p < ALPHA and line["accuracy"] > have[floor])}
+        more, p = sign_flip_mean(both.credit - both[floor], both.paradigm) if len(both) else (np.nan, np.nan)
+        verdict |= {f"p_{name}": p, f"beats_{name}": bool(p < ALPHA and more > 0 and line["accuracy"] > have[floor])}
     return verdict
 
 
@@ -150,8 +150,8 @@ def _place(value: Any) -> tuple[float, str]:
 
 
 def comparisons(frame: pd.DataFrame) -> pd.DataFrame:
-    """Encoders in pairs on the same items under the same kind of protocol, by paradigm and all together; Holm over the lines of a
-    level."""
+    """Encoders in pairs on the same items under the same kind of protocol, by paradigm and in the mean over them; Holm over the
+    lines of a level."""
     lines = []
     for data, part in frame.groupby("data", sort=False):
         columns = part.groupby(["encoder", "protocol"], sort=False)
@@ -164,13 +164,14 @@ def comparisons(frame: pd.DataFrame) -> pd.DataFrame:
             both = both[both.credit.notna() & both.credit_b.notna() & (both.paradigm == both.paradigm_b)]
             about = {"data": data, "a": a[0], "b": b[0], "protocol_a": a[1], "protocol_b": b[1]}
             levels = [
-                ("all", "all items", both),
+                ("all", "mean of paradigms", both),
                 *(("paradigm", name, rows) for name, rows in both.groupby("paradigm", sort=False)),
             ]
             for level, name, rows in levels:
-                d = rows.credit - rows.credit_b
-                line = about | {"level": level, "name": name, "n": len(rows), "accuracy_a": rows.credit.mean()}
-                lines.append(line | {"accuracy_b": rows.credit_b.mean(), "difference": d.mean(), "p": sign_flip(np.rint(2 * d))})
+                d, p = sign_flip_mean(rows.credit - rows.credit_b, rows.paradigm)
+                means = rows.groupby("paradigm")[["credit", "credit_b"]].mean().mean()
+                line = about | {"level": level, "name": name, "n": len(rows), "accuracy_a": means.credit}
+                lines.append(line | {"accuracy_b": means.credit_b, "difference": d, "p": p})
     table = pd.DataFrame(lines)
     if len(table):
         table["p_holm"] = table.groupby(["data", "level"]).p.transform(holm)
@@ -215,11 +216,16 @@ def _counts(frame: pd.DataFrame) -> Iterator[str]:
     notes: dict[str, list[str]] = {}
     lines = list(frame.groupby(["encoder", "protocol"], sort=False))
     for (encoder, protocol), rows in lines:
-        facts = [f"not scored: {n} items, {why}" for why, n in rows.unscored[rows.unscored != ""].value_counts().items()]
-        facts += [f"a token at an end of {int(rows.lost.sum())} items is not scored, as nothing predicts it"] * bool(
+        facts = [
+            f"not scored: {human_count(n, 'item')}, {why}" for why, n in rows.unscored[rows.unscored != ""].value_counts().items()
+        ]
+        facts += [f"a token at an end of {human_count(int(rows.lost.sum()), 'item')} is not scored, as nothing predicts it"] * bool(
             rows.lost.any()
         )
-        facts += [f"{int(rows.identical.sum())} items are one text for the model, and tie"] * bool(rows.identical.any())
+        same = int(rows.identical.sum())
+        facts += [
+            f"{human_count(same, 'item')} {'is' if same == 1 else 'are'} one text for the model, and tie{'s' * (same == 1)}"
+        ] * (same > 0)
         facts += ["both is the sum of two directions, which is no log-probability"] * protocol.startswith("both")
         for fact in facts:
             notes.setdefault(fact, []).append(f"{encoder}, {protocol.partition(',')[0]}")

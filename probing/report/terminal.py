@@ -1,4 +1,4 @@
-"""The main table of a run on a terminal: one line for each task and encoder, with a curve over layers."""
+"""The main table of a run on a terminal: one line for each task and encoder, with a curve over layers; a study's first table."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ BARS = "▁▂▃▄▅▆▇█"
 
 SHOWN = 4
 """Metrics of a measure beside the probe that are on the terminal; table.md has all."""
+
+LINES = 28
+"""Lines of a study's table that are on the terminal."""
 
 
 def terminal(table: ResultTable, lines: Sequence[Line]) -> str:
@@ -85,6 +88,20 @@ def _curve(table: ResultTable, line: Line) -> list[float]:
     where = {name: getattr(line.row, name) for name in ("task", "encoder", "probe", "n_train", "pooling")}
     means = table.where(role="probe", **where).groupby("layer").score.mean()
     return [float(means.get(layer, np.nan)) for layer in range(int(means.index.max()) + 1)]
+
+
+def first_table(markdown: str) -> str:
+    """The first table of a report, as aligned text of at most `LINES` lines below its head; empty where there is none.
+
+    >>> print(first_table("# Title\\n\\n| a | b |\\n|---|---|\\n| 10 |  |\\n"), end="")
+    a   b
+    10
+    """
+    block = next((part for part in markdown.split("\n\n") if part.startswith("| ")), "")
+    cells = [line[2:-2].split(" | ") for line in block.split("\n") if line.startswith("| ")]
+    head, *rows = [row for row in cells if len(row) == len(cells[0])] or [[]]
+    more = [f"… {len(rows) - LINES} more lines in table.md"] if len(rows) > LINES else []
+    return "".join(f"{line}\n" for line in [*_aligned([head, *rows[:LINES]]), *more]) if rows else ""
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

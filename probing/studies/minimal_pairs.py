@@ -23,7 +23,7 @@ from probing.behaviour.items import Item, Pairs, by_paradigm
 from probing.behaviour.models import language_models
 from probing.behaviour.networks import NetworkModel
 from probing.behaviour.scores import Convention, Scores, score
-from probing.log import human_seconds, info
+from probing.log import human_count, human_seconds, info
 from probing.report import behaviour as report
 from probing.studies import Context, require
 from probing.studies.pair_scores import Scoring, facts_of, texts_of
@@ -97,7 +97,7 @@ class MinimalPairs:
         run = Scoring(context, self.convention, self.normalise)
         self._estimate(run, models, items)
         floors = self._floors(run, plain, counted)
-        twins = self._twins(run, context, items, len(models))
+        twins = self._twins(run, context, items, len(models), counted)
         frames, sums = [], []
         for k, model in enumerate(models):
             scores = run.scores(model, items)
@@ -109,7 +109,7 @@ class MinimalPairs:
         frame = pd.concat(frames, ignore_index=True)
         require(
             bool(frame.credit.notna().any()),
-            f"none of {len(items)} items of data={source.name} could be scored: see why in `unscored`",
+            f"none of {human_count(len(items), 'item')} of data={source.name} could be scored: see why in `unscored`",
         )
         return frame
 
@@ -118,9 +118,10 @@ class MinimalPairs:
         report.write(frame, folder)
 
     def _say(self, source: Pairs, models: Sequence[LanguageModel], counted: Counted | None) -> None:
-        lines = [f"{len(source.items)} items of data={source.name}, {sum(len(item.texts) for item in source.items)} texts"]
+        lines = [f"{human_count(len(source.items), 'item')} of data={source.name}, {len(texts_of(source.items))} texts"]
         lines += [note for note in source.notes]
         lines += [f"protocol: {self._protocol(model)}" for model in models]
+        lines += [note for note in {self.convention.unused(model) for model in models} if note]
         lines.append(
             counted.about
             if counted
@@ -157,15 +158,16 @@ class MinimalPairs:
             credits["shorter"] = counting.shorter([item.right for item in items], [item.wrong for item in items])
         return credits
 
-    def _twins(self, run: Scoring, context: Context, items: Sequence[Item], n: int) -> list[np.ndarray]:
-        """Credits of the same architecture with random weights, for each of n models, and for their sum where there are two."""
+    def _twins(self, run: Scoring, context: Context, items: Sequence[Item], n: int, counted: Counted | None) -> list[np.ndarray]:
+        """Credits of the same architecture with random weights, scored as the model is, for each of n models, and for their sum
+        where there are two."""
         twin = (
             context.encoder.random_twin(context.seed) if "random" in (self.floors if self.floors is not None else FLOORS) else None
         )
         if twin is None:
             return []
         models = language_models(twin)[:n]
-        sums = [run.sums(model, run.scores(model, items), items, None, "sum") for model in models]
+        sums = [run.sums(model, run.scores(model, items), items, counted) for model in models]
         sums += [[x + y for x, y in zip(*sums, strict=True)]] if n == 2 else []
         return [self._credits(one) for one in sums]
 
@@ -218,4 +220,5 @@ class MinimalPairs:
             score(model, some, self.convention)
             seconds = (time.perf_counter() - start) / len(some) * len(texts)
             twin = "; as long again with random weights" if "random" in (FLOORS if self.floors is None else self.floors) else ""
-            info(f"{model.name}, {model.direction}: {len(texts)} texts in {len(left)} parts, about {human_seconds(seconds)}{twin}")
+            about = f"{len(texts)} texts in {human_count(len(left), 'part')}, about {human_seconds(seconds)}"
+            info(f"{model.name}, {model.direction}: {about}{twin}")

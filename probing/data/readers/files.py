@@ -97,6 +97,16 @@ def read_text(path: Path, error: type[ProbingError] = DataError) -> str:
     return decoded(read_bytes(path, error), path, error)
 
 
+def text_lines(path: Path, error: type[ProbingError] = DataError) -> list[str]:
+    r"""The lines of the file's text, which "\n" alone parts: U+2028 and other breaks of `str.splitlines` stand inside a line.
+
+    Raises:
+        error: see `read_bytes` and `decoded`.
+    """
+    lines = read_text(path, error).split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 def decoded(content: bytes, where: object, error: type[ProbingError] = DataError) -> str:
     r"""The text of a file's bytes, lines ended by "\n"; `where` names the file in error messages.
 
