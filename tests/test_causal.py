@@ -74,6 +74,12 @@ def accuracy(planted, *by):
     return erasing.behaviour(model, items, CAUSAL, list(by)).credit.mean()
 
 
+def test_a_tie_with_several_wrong_texts_has_the_credit_of_chance(planted):
+    model, items, _ = planted
+    item = replace(items[0], wrong=(items[0].right, items[0].right))
+    assert erasing.behaviour(model, [item, items[1]], CAUSAL, []).credit.tolist() == [pytest.approx(1 / 3), 1]
+
+
 def test_ablating_the_planted_unit_destroys_behaviour_and_no_other_does(planted):
     model = planted[0]
     assert accuracy(planted) == 1

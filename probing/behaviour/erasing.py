@@ -205,9 +205,8 @@ def behaviour(model: LanguageModel, items: Sequence[Item], convention: Conventio
         sums = np.array([x.sum(dtype=float) if len(x) else np.nan for x in score(model, texts, convention).log_p])
         log_p = _distributions(model, items[:sample], convention) if sample else None
     bounds = np.cumsum([0, *(len(item.texts) for item in items)])
-    right = sums[bounds[:-1]]
-    wrong = np.array([sums[a + 1 : b].max() for a, b in zip(bounds, bounds[1:], strict=False)])
-    return Behaviour(credits_of(right, wrong), log_p)
+    credit = [credits_of(sums[a : a + 1], sums[None, a + 1 : b])[0] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return Behaviour(np.array(credit), log_p)
 
 
 def _distributions(model: LanguageModel, items: Sequence[Item], convention: Convention) -> torch.Tensor | None:
