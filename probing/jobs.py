@@ -208,13 +208,8 @@ def interact_job(options: Mapping[str, Any]) -> config.Done:
     run = config.checked(options, config.JobConfig, ("encoder",), config.INTERACT_KEYS)
     if options["text"] in (None, "???"):
         raise ConfigError('set text="…" (a sentence, words parted by blanks)')
-    verbatim = {key: None if options[key] is None else str(options[key]) for key in ("text", "replacement")}
-    given = {key: value for key, value in options.items() if key not in ("encoder", "run", "layer", *verbatim)}
-    try:
-        request: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Interact), given))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.key}: {str(error).splitlines()[0]}") from None
-    request = replace(request, layers=config.listed(options["layer"], int, "layer"), **verbatim)
+    given = {key: value for key, value in options.items() if key != "layer"}
+    request = replace(_request(Interact, given, "text", "replacement"), layers=config.listed(options["layer"], int, "layer"))
     _set_threads(run.threads)
     sys.stdout.write(f"{request.run(config.build(options['encoder'], 'encoder'))}\n")
     return config.Done()
@@ -225,14 +220,9 @@ def score_job(options: Mapping[str, Any]) -> config.Done:
     from probing.behaviour.command import Score
 
     run = config.checked(options, config.JobConfig, ("encoder",), config.SCORE_KEYS)
-    verbatim = {key: None if options[key] is None else str(options[key]) for key in ("text", "file")}
-    given = {key: value for key, value in options.items() if key not in ("encoder", "run", *verbatim)}
-    try:
-        request: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Score), given))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.key}: {str(error).splitlines()[0]}") from None
+    request = _request(Score, options, "text", "file")
     _set_threads(run.threads)
-    sys.stdout.write(f"{replace(request, **verbatim).run(config.build(options['encoder'], 'encoder'))}\n")
+    sys.stdout.write(f"{request.run(config.build(options['encoder'], 'encoder'))}\n")
     return config.Done()
 
 
@@ -241,18 +231,23 @@ def neuron_job(options: Mapping[str, Any]) -> config.Done:
     from probing.neurons.command import Neuron
 
     run = config.checked(options, config.JobConfig, ("encoder",), config.NEURON_KEYS)
-    verbatim = {key: None if options[key] is None else str(options[key]) for key in ("file", "text", "html")}
-    given = {key: value for key, value in options.items() if key not in ("encoder", "run", *verbatim)}
-    try:
-        request: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Neuron), given))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.key}: {str(error).splitlines()[0]}") from None
+    request = _request(Neuron, options, "file", "text", "html")
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
     with os_errors_as_store_error(home):
         encoder = config.build(options["encoder"], "encoder")
-        sys.stdout.write(f"{replace(request, **verbatim).run(encoder, Store(home / 'store'))}\n")
+        sys.stdout.write(f"{request.run(encoder, Store(home / 'store'))}\n")
     return config.Done()
+
+
+def _request(kind: Any, options: Mapping[str, Any], *verbatim: str) -> Any:
+    """The dataclass of a command from the options that are its fields; those named `verbatim` are texts, letter by letter."""
+    given = {key: value for key, value in options.items() if key not in ("encoder", "run", *verbatim)}
+    try:
+        request: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), given))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.key}: {str(error).splitlines()[0]}") from None
+    return replace(request, **{key: None if options[key] is None else str(options[key]) for key in verbatim})
 
 
 def _set_threads(threads: int | None) -> None:

@@ -25,9 +25,9 @@ from probing.data.split import Split
 from probing.encoders.interventions import Intervention, intervened
 from probing.errors import ConfigError
 from probing.probes.erasure import TOLERANCE, Erasure, controls, erase, left_in
+from probing.store.extraction import batches
 from probing.types import Labels, Values
 
-TOKENS = 2048
 PER_SENTENCE = 4
 """Tokens of a sentence whose states are kept."""
 Place = tuple[int, str | None]
@@ -60,7 +60,7 @@ def labelled(model: LanguageModel, split: Split, places: Sequence[Place], seed: 
     owners = encoder.word_ids(split.texts)
     rows: dict[Place, list[np.ndarray]] = {place: [] for place in places}
     labels: list[int] = []
-    for batch in _batches([len(item) for item in items]):
+    for batch in batches([len(item) for item in items]):
         with intervened(encoder, read) as change:
             mask = encoder.forward([items[i] for i in batch]).mask.cpu()
         states = {place: change.states(*place).float().cpu() for place in places}
@@ -80,15 +80,6 @@ def labelled(model: LanguageModel, split: Split, places: Sequence[Place], seed: 
         x, units = np.concatenate(parts).astype(np.float64), units_of(model, layer, state)
         out[layer, state] = Labelled(x if units is None else x[:, units], y)
     return out
-
-
-def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    batches: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if not batches or (len(batches[-1]) + 1) * lengths[i] > TOKENS:
-            batches.append([])
-        batches[-1].append(i)
-    return batches
 
 
 # What is taken out.

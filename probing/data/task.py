@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -175,14 +175,22 @@ class Task:
         if n < 2:
             raise DataError(f"{n} of the {len(self.classes)} classes of {self.name} are not a task (at least 2)")
         kept = np.sort(np.random.default_rng([seed, 3]).permutation(len(self.classes))[:n])
+
+        def lacking(split: str) -> DataError:
+            return DataError(f"none of the {n} classes drawn of {self.name} has a {split} sentence: draw more")
+
+        return replace(self.of_classes(kept, lacking), seed=seed)
+
+    def of_classes(self, kept: np.ndarray, lacking: Callable[[str], Exception]) -> Task:
+        """This task with the items of some classes, given by their sorted numbers; raises what `lacking` makes of the name of a
+        split that has none of them."""
         parts: dict[str, Any] = {}
         for name, split in self.splits.items():
             part = split.take(np.flatnonzero(np.isin(split.labels, kept)))
             parts[name] = replace(part, labels=np.searchsorted(kept, part.labels))
             if not len(part):
-                raise DataError(f"none of the {n} classes drawn of {self.name} has a {name} sentence: draw more")
-        classes = tuple(self.classes[k] for k in kept)
-        return replace(self, classes=classes, **parts, seed=seed)
+                raise lacking(name)
+        return replace(self, classes=tuple(self.classes[k] for k in kept), **parts)
 
     def cross_validated(self, folds: int, seed: int, choosing: int | None = None) -> Task:
         """A cross-validated task from the train split alone.

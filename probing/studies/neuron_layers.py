@@ -124,10 +124,8 @@ def commonest(task: Task, n: int | None) -> Task:
     if n is None or task.kind != "classification" or n >= len(task.classes):
         return task
     kept = np.sort(np.argsort(-np.bincount(task.train.labels, minlength=len(task.classes)), kind="stable")[:n])
-    splits: dict[str, Any] = {}
-    for name, split in task.splits.items():
-        part = split.take(np.flatnonzero(np.isin(split.labels, kept)))
-        splits[name] = replace(part, labels=np.searchsorted(kept, part.labels))
-        if not len(part):
-            raise ConfigError(f"study.classes={n}: no {name} item of {task.name} has one of these classes")
-    return replace(task, classes=tuple(task.classes[k] for k in kept), **splits)
+
+    def lacking(split: str) -> ConfigError:
+        return ConfigError(f"study.classes={n}: no {split} item of {task.name} has one of these classes")
+
+    return task.of_classes(kept, lacking)

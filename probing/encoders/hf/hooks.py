@@ -125,15 +125,12 @@ def changed(
         calls[module] += 1
         return new
 
-    handles = [root.register_forward_pre_hook(start, with_kwargs=True)]
-    for module in {site.module for site in sites.values()}:
-        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-        handles.append(module.register_forward_hook(after, with_kwargs=True))
+    handle = root.register_forward_pre_hook(start, with_kwargs=True)
     try:
-        yield
+        with _around({site.module for site in sites.values()}, before, after):
+            yield
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
 
 
 def _in_shape(
@@ -171,6 +168,13 @@ def _hooks(modules: Iterable[nn.Module], see: Callable[[nn.Module, int, list[tor
         see(module, calls[module], _tensors(out), False)
         calls[module] += 1
 
+    with _around(modules, before, after):
+        yield
+
+
+@contextmanager
+def _around(modules: Iterable[nn.Module], before: Callable[..., Any], after: Callable[..., Any]) -> Iterator[None]:
+    """Hooks before and after each call of the modules, which see keyword arguments."""
     handles = []
     for module in modules:
         handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
