@@ -100,7 +100,8 @@ def test_a_figure_that_fails_costs_no_table_and_no_other_figure(bench, tmp_path,
         raise KeyError("selectivity")
 
     monkeypatch.setattr(figures, "FIGURES", (broken, *figures.FIGURES[-1:]))
-    bench.add(150, layer=1)
+    for layer in (1, 2):
+        bench.add(150, layer=layer)
     write([bench.run()], tmp_path)
     assert "figure broken: KeyError: 'selectivity'" in capfd.readouterr().err
     assert (tmp_path / "table.md").is_file() and (tmp_path / "report.html").is_file() and list(tmp_path.glob("figure-*.svg"))
