@@ -40,9 +40,7 @@ def test_states_and_names_are_those_of_the_plain_model(name, tmp_path):
             _ = encoder.layer_names
         return
     vectors = extract(encoder, encoder.tokenize(TEXTS)[0], ("mean",))
-    right = [
-        np.stack([rows[k].mean(0) for rows in plain_states(model, tokens)]) for k in range(len(plain_states(model, tokens)[0]))
-    ]
+    right = [np.stack([state.mean(0) for state in states]) for states in zip(*plain_states(model, tokens), strict=True)]
     names = encoder.layer_names
     added = len(names) - len(right)  # the input of block 1, where the model does not hand it out
     assert added == (names[:2] == ("embeddings", "block 1") and name.startswith(("mamba", "falcon-mamba", "rwkv")))

@@ -13,6 +13,9 @@ import pytest
 
 ENV = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 
+SMALL = ["layer=1", "floors=majority", "controls=none"]
+"""Of a run that only has to end."""
+
 
 def fresh(*words):
     """In an interpreter of its own: for what depends on its start, and for a launcher that starts processes itself."""
@@ -97,7 +100,7 @@ def test_a_multirun_sweeps_encoders_and_its_table_compares_them(here, tiny):
     words, out = here
     models = f"{tiny('bert')},{tiny('gpt2')}"
     words = [w for w in words if not w.startswith(("encoder.name", "pooling"))]
-    done = probing("run", "-m", *words, f"encoder.name={models}", "pooling=mean", "seed=0,1")
+    done = probing("run", "-m", *words, f"encoder.name={models}", "pooling=mean", "seed=0,1", *SMALL)
     assert done.returncode == 0, done.stderr
     runs = sorted((out / "runs").iterdir())
     assert len(runs) == 2
@@ -110,6 +113,7 @@ def test_a_multirun_sweeps_encoders_and_its_table_compares_them(here, tiny):
 
 def test_a_list_in_brackets_is_a_job_and_one_that_fails_stops_no_other(here):
     words, out = here
+    words = [*(w for w in words if not w.startswith("pooling")), "pooling=mean", "layer=1"]
     tasks = "task=[bigram_shfit],[bigram_shift],[tree_depth,bigram_shift]"
     done = fresh("run", "+sweep=local", "hydra.launcher.n_jobs=2", *words, tasks, "floors=none", "controls=none")
     assert done.returncode == 2 and "did you mean 'bigram_shift'" in done.stderr and "Traceback" not in done.stderr
@@ -210,13 +214,14 @@ def test_the_other_commands_refuse_alike(tmp_path, words, message):
 
 def test_against_an_unknown_table_names_the_known_ones(here):
     words, out = here
-    assert probing("run", *words, "floors=majority", "layer=1", "pooling=mean", "controls=none").returncode == 0
+    assert probing("run", *words, *SMALL).returncode == 0
     done = probing("report", the_run(out), "--against", "jawahar")
     assert done.returncode == 2 and "did you mean 'jawahar2019'?" in done.stderr
 
 
 def test_a_broken_line_is_named_and_nothing_is_lost(here, toy_root):
     words, out = here
+    words = [*words, *SMALL]
     assert probing("run", *words, "task=bigram_shift").returncode == 0
     cells = len(list((out / "cells").glob("*.json")))
     path = toy_root / "tree_depth.txt"
@@ -242,6 +247,7 @@ def test_a_folder_that_cannot_be_written_is_said(here, tmp_path):
 def test_a_failed_cell_gives_exit_code_1_and_is_listed(here):
     words, out = here
     broken = "import probing.probes.logistic as m\ndef bad(*a, **k): raise ArithmeticError('no luck')\nm.fit_paths = bad\n"
+    words = [*words, *SMALL]
     code = f"import sys\n{broken}sys.argv = ['probing', 'run', *{words!r}]\nfrom probing.cli import main\nmain()"
     done = processes.run("-c", code, env=ENV)
     assert done.returncode == 1 and "no luck" in done.stderr and "probing status" in done.stderr
@@ -275,6 +281,7 @@ def test_killed_in_extraction_and_in_probing_the_table_has_the_same_bytes(here, 
 
 def test_two_runs_at_once_agree(here):
     words, out = here
+    words = [*(w for w in words if not w.startswith("pooling")), "pooling=mean"]
     both = [processes.Started("-m", "probing", "run", *words, env=ENV) for _ in range(2)]
     errors = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], errors

@@ -131,7 +131,7 @@ def test_bars_keep_the_order_of_the_scores(values):
 
 
 def run(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "probing", "run", *words], cwd=cwd, capture_output=True, text=True, timeout=300)
+    return processes.run("-m", "probing", "run", *words, cwd=cwd)
 
 
 def test_a_finished_run_is_answered_until_something_changes(tmp_path):
@@ -141,6 +141,7 @@ def test_a_finished_run_is_answered_until_something_changes(tmp_path):
         "data=senteval",
         f"data.root={data}",
         "encoder=lstm",
+        "encoder.hidden=4",
         "task=bigram_shift",
         "pooling=mean",
         "controls=none",

@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import processes
@@ -86,9 +87,11 @@ def test_every_preset_composes():
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-        for group in ("encoder", "probe", "data", "suite"):
-            for name in presets.names(group):
-                compose("config", [f"{group}={name}"])
+        groups = [[f"{group}={name}" for name in presets.names(group)] for group in ("encoder", "probe", "data")]
+        for words in zip_longest(*groups):  # a composition has one of each group
+            compose("config", [word for word in words if word])
+        for name in presets.names("suite"):
+            compose("config", [f"suite={name}"])
         for name in presets.names("experiment"):
             compose("config", [f"+experiment={name}"])
         for name in presets.names("objective"):
@@ -124,6 +127,7 @@ def test_import_published_keeps_every_value(tmp_path):
 @pytest.mark.slow
 def test_main_table_runs_on_toy_data(toy_root, tiny, tmp_path):
     words = ["encoder=hf", f"encoder.name={tiny('bert')}", "pooling=mean", "controls=none", f"run.dir={tmp_path / 'out'}"]
+    words += ["layer=1", "floors=majority"]
     script = ROOT / "scripts" / "results" / "main_table.py"
     done = processes.run(script, toy_root, tmp_path / "table", *words, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -139,9 +143,7 @@ def test_bad_inputs_runs_its_first_cases(tmp_path):
 
 @pytest.mark.slow
 def test_failing_models_runs(tmp_path):
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "trials" / "failing_models.py", tmp_path], capture_output=True, text=True
-    )
+    done = processes.run(ROOT / "scripts" / "trials" / "failing_models.py", tmp_path)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "failing-models.md").read_text()
     assert text.count("(exit code 1)") >= 8 and "Traceback" not in text and "§" in text

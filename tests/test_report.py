@@ -100,7 +100,9 @@ def test_a_figure_that_fails_costs_no_table_and_no_other_figure(bench, tmp_path,
         raise KeyError("selectivity")
 
     monkeypatch.setattr(figures, "FIGURES", (broken, *figures.FIGURES[-1:]))
-    write([full(bench)], tmp_path)
+    for layer in (1, 2):
+        bench.add(150, layer=layer)
+    write([bench.run()], tmp_path)
     assert "figure broken: KeyError: 'selectivity'" in capfd.readouterr().err
     assert (tmp_path / "table.md").is_file() and (tmp_path / "report.html").is_file() and list(tmp_path.glob("figure-*.svg"))
 
@@ -176,11 +178,19 @@ class Page(HTMLParser):
             self.cells[-1] += data
 
 
-def test_all_files_are_there_and_the_same_bytes_twice(bench, tmp_path):
-    run = full(bench)
-    for name in ("one", "two"):
-        write([run], tmp_path / name)
-    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> tuple[Run, Path]:
+    """The run `full` and the folder of its report, with pictures."""
+    folder = tmp_path_factory.mktemp("full")
+    run = full(Bench(folder / "out"))
+    write([run], folder / "report")
+    return run, folder / "report"
+
+
+def test_all_files_are_there_and_the_same_bytes_twice(drawn, tmp_path):
+    run, one = drawn
+    write([run], tmp_path)
+    names = sorted(path.name for path in one.iterdir())
     pictures = ["figure-curves-cls-logreg-x.svg", "figure-curves-mean-logreg-x.svg", "figure-1-my-encoder-logreg-x.svg"]
     pictures.append("figure-2-other-logreg-x.svg")
     assert names == sorted(
@@ -188,26 +198,25 @@ def test_all_files_are_there_and_the_same_bytes_twice(bench, tmp_path):
         + pictures
     )
     for name in names:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+        assert (one / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
-def test_rows_hold_every_cell(bench, tmp_path):
-    run = full(bench)
-    write([run], tmp_path)
-    frame = ResultTable.read_csv(tmp_path / "rows.csv").frame
+def test_rows_hold_every_cell(drawn):
+    run, folder = drawn
+    frame = ResultTable.read_csv(folder / "rows.csv").frame
     assert sorted(frame.cell) == sorted(run.keys) and len(frame) == 2 * (3 * 5 + 4)
-    parquet = pd.read_parquet(tmp_path / "rows.parquet")
+    parquet = pd.read_parquet(folder / "rows.parquet")
     accuracies = parquet[parquet.metric == "accuracy"]
     assert accuracies.cell.tolist() == frame.cell.tolist() and accuracies.value.tolist() == frame.accuracy.tolist()
-    entries = csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines())
+    entries = csv.DictReader((folder / "table.csv").read_text(encoding="utf-8").splitlines())
     (line,) = [entry for entry in entries if (entry["task"], entry["encoder"]) == ("past_present", "other")]
     assert (line["layer"], float(line["accuracy"]), float(line["majority"])) == ("1", 145 / N, 0.5)
 
 
-def test_markdown_holds_score_interval_floors_control_and_twin(bench, tmp_path):
+def test_markdown_holds_score_interval_floors_control_and_twin(drawn):
     """Tense: 170 of 200 right at layer 1, control 105, twin 125, layer 0 120, floors 100 to 103."""
-    write([full(bench)], tmp_path)
-    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    _, folder = drawn
+    text = (folder / "table.md").read_text(encoding="utf-8")
     lines = {(line["task"], line["encoder"]): line for line in table_of(text)}
     assert set(lines) == {(t, e) for t in ("Tense", "BShift") for e in ("my_encoder", "other")}
     line = lines["Tense", "my_encoder"]
@@ -229,7 +238,7 @@ def test_markdown_holds_score_interval_floors_control_and_twin(bench, tmp_path):
         ("77.5", "65.0", "12.5"),
     ]
     assert [(p["p"], p["p_holm"]) for p in pairs] == [("<0.001", "<0.001")] * 2
-    exact = pd.read_csv(tmp_path / "pairs.csv")
+    exact = pd.read_csv(folder / "pairs.csv")
     assert exact.p.tolist() == pytest.approx([2 / 2**25] * 2) and exact.p_holm.tolist() == pytest.approx([4 / 2**25] * 2)
     for part in (
         "Data past_present: 400/200/200",
@@ -335,7 +344,7 @@ def test_a_chosen_C_at_the_end_of_its_grid_is_marked_and_counted(bench, tmp_path
     }
 
 
-def test_the_double_dagger_marks_what_did_not_converge(bench, tmp_path):
+def test_the_double_dagger_marks_what_did_not_converge(bench, tmp_path, no_pictures):
     bench.add(190, layer=1, converged=False)
     bench.add(190, layer=1, task="bigram_shift", paper_name="BShift")
     write([bench.run()], tmp_path)
@@ -344,16 +353,16 @@ def test_the_double_dagger_marks_what_did_not_converge(bench, tmp_path):
     assert "1 of 2 cells did not converge" in text
 
 
-def test_html_is_one_sound_self_contained_file_with_figures_and_numbers(bench, tmp_path):
+def test_html_is_one_sound_self_contained_file_with_figures_and_numbers(drawn):
     """Tags close in order, nothing is loaded, every figure is in it whole, and every number of the Markdown table too."""
-    write([full(bench)], tmp_path)
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    _, folder = drawn
+    text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.loads and all(address.startswith(("#", "data:image/png;base64,")) for address in page.loads)
     assert not {"link", "img", "iframe", "object", "embed", "base"} & set(page.tags) and page.tags.count("script") == 2
     assert "fetch(" not in text and "XMLHttpRequest" not in text and "import" not in text[text.index('"use strict"') :]
     assert "@import" not in text and not re.search(r"url\((?!#|['\"]?#)", text)
-    svgs = sorted(tmp_path.glob("figure-*.svg"))
+    svgs = sorted(folder.glob("figure-*.svg"))
     assert page.tags.count("svg") == len(svgs) == 4
     for path in svgs:
         svg = path.read_text(encoding="utf-8")
@@ -615,7 +624,7 @@ def test_without_floors_or_other_encoders_the_report_is_made(bench, tmp_path):
     Page((tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
-def test_seeds_are_shown_with_their_standard_deviation(bench, tmp_path):
+def test_seeds_are_shown_with_their_standard_deviation(bench, tmp_path, no_pictures):
     for seed, right in enumerate((150, 160, 170)):
         bench.add(right, layer=1, seed=seed)
     write([bench.run()], tmp_path)
@@ -623,7 +632,7 @@ def test_seeds_are_shown_with_their_standard_deviation(bench, tmp_path):
     assert (line["accuracy"], line["sd over seeds"]) == ("80.0", "5.0 (3)")  # sample sd of 75, 80, 85
 
 
-def test_of_tied_layers_the_lowest_is_bold_in_every_order(bench, tmp_path):
+def test_of_tied_layers_the_lowest_is_bold_in_every_order(bench, tmp_path, no_pictures):
     """The same layer that the summary names."""
     for layer in (2, 1, 0):
         bench.add(100 + 10 * layer, dev=0.9 if layer else 0.1, layer=layer)
@@ -785,7 +794,7 @@ def test_cells_that_are_not_measured_yet_are_missing_and_no_failure(bench, tmp_p
     assert "1 cells are not measured yet" in text and table_of(text)[0]["missing"] == "layers: 1 of 6 (layer 2 mean seed 0)"
 
 
-def test_two_runs_make_one_report(tmp_path):
+def test_two_runs_make_one_report(tmp_path, no_pictures):
     """Their encoders stand together and are compared; a run given twice adds nothing."""
     one, two = Bench(tmp_path / "a"), Bench(tmp_path / "b")
     one.add(150, layer=1)
@@ -799,7 +808,7 @@ def test_two_runs_make_one_report(tmp_path):
     assert (tmp_path / "again" / "table.md").read_text(encoding="utf-8") == text
 
 
-def test_against_a_published_table(bench, tmp_path):
+def test_against_a_published_table(bench, tmp_path, no_pictures):
     """The comparison is a file and a part of the page."""
     bench.add(150, layer=1, pooling="cls")
     write([bench.run()], tmp_path, against="jawahar2019")

@@ -160,7 +160,9 @@ def by_metric(frame: pd.DataFrame) -> pd.DataFrame:
 
 def metrics_of(frame: pd.DataFrame) -> list[str]:
     """The metrics of a frame: names that have the columns `_low` and `_high` beside them, but for `SCORE`."""
-    return [name for name in frame.columns if name != "score" and {f"{name}_low", f"{name}_high"} <= set(frame.columns)]
+    columns = list(frame.columns)
+    known = set(columns)
+    return [name for name in columns if name != "score" and {f"{name}_low", f"{name}_high"} <= known]
 
 
 def probe_metrics(frame: pd.DataFrame) -> list[str]:
