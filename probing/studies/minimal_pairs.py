@@ -118,7 +118,9 @@ class MinimalPairs:
         report.write(frame, folder)
 
     def _say(self, source: Pairs, models: Sequence[LanguageModel], counted: Counted | None) -> None:
-        lines = [f"{human_count(len(source.items), 'item')} of data={source.name}, {len(texts_of(source.items))} texts"]
+        lines = [
+            f"{human_count(len(source.items), 'item')} of data={source.name}, {human_count(len(texts_of(source.items)), 'text')}"
+        ]
         lines += [note for note in source.notes]
         lines += [f"protocol: {self._protocol(model)}" for model in models]
         lines += [note for note in {self.convention.unused(model) for model in models} if note]
@@ -220,5 +222,5 @@ class MinimalPairs:
             score(model, some, self.convention)
             seconds = (time.perf_counter() - start) / len(some) * len(texts)
             twin = "; as long again with random weights" if "random" in (FLOORS if self.floors is None else self.floors) else ""
-            about = f"{len(texts)} texts in {human_count(len(left), 'part')}, about {human_seconds(seconds)}"
+            about = f"{human_count(len(texts), 'text')} in {human_count(len(left), 'part')}, about {human_seconds(seconds)}"
             info(f"{model.name}, {model.direction}: {about}{twin}")
