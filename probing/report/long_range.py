@@ -85,4 +85,7 @@ def _figures(frame: pd.DataFrame) -> Iterator[str]:
                 panel.tick_params(axis="x", labelrotation=45)
             panels[0].set_ylabel("mean probability")
             legend(figure, panels, 2)
-            yield labelled(svg(figure), f"Mean probability of a model and an n-gram by facet: {encoder}, {file}")
+            yield labelled(
+                svg(figure),
+                f"Mean probability of a model and an n-gram by facet; bars: the interval of their difference. {encoder}, {file}",
+            )
