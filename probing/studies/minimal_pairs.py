@@ -86,7 +86,9 @@ class MinimalPairs:
             isinstance(source, Pairs),
             "data=… holds no pairs: data=blimp, linzen, gulordava, marvin_linzen, lakretz, pairs or contrastive",
         )
-        models = language_models(context.encoder)
+        with_source = {item.source is not None for item in source.items}
+        require(len(with_source) == 1, f"some items of data={source.name} have a source, and others none: score them apart")
+        models = language_models(context.encoder, with_source.pop())
         models = models[:1] if self.directions == "forward" else models
         counted = counted_text(self.text, context.encoder) if self.text is not None else None
         self._say(source, models, counted)
@@ -168,7 +170,7 @@ class MinimalPairs:
         )
         if twin is None:
             return []
-        models = language_models(twin)[:n]
+        models = language_models(twin, any(item.source is not None for item in items))[:n]
         sums = [run.sums(model, run.scores(model, items), items, counted) for model in models]
         sums += [[x + y for x, y in zip(*sums, strict=True)]] if n == 2 else []
         return [self._credits(one) for one in sums]
@@ -197,7 +199,6 @@ class MinimalPairs:
         facets = pd.DataFrame([dict(item.facets) for item in source.items]).add_prefix("facet ")
         if counted is not None:
             facets["facet frequency"] = [counting.frequency_bin(counted.rarest(item)) for item in plain]
-        facets = facets.drop(columns="facet source", errors="ignore")
         return pd.concat([frame, facets], axis=1)
 
     def _both(
@@ -213,7 +214,7 @@ class MinimalPairs:
         """Says how long it will take, from a few sentences of what is not finished."""
         for model in models:
             left = [part for _, part in by_paradigm(items) if not run.finished(model, part)]
-            texts = [text for part in left for text in texts_of(part)]
+            texts = [text for part in left for text in texts_of(part, model.reads_source)]
             if len(texts) <= 10 * SAMPLE:
                 continue
             some = texts[:: max(1, len(texts) // SAMPLE)][:SAMPLE]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from probing.behaviour import counting
-from probing.behaviour.base import LanguageModel
+from probing.behaviour.base import BETWEEN, LanguageModel
 from probing.behaviour.items import Item, by_paradigm
 from probing.behaviour.scores import Convention, Scores, Text, convention_key, score
 from probing.log import bar
@@ -31,7 +31,7 @@ class Scoring:
         return not self.context.force and self.context.results.done(key_of(self.inputs(model, part)))
 
     def inputs(self, model: LanguageModel, part: Sequence[Item]) -> dict[str, Any]:
-        content = hashlib.sha256(json.dumps(texts_of(part)).encode()).hexdigest()
+        content = hashlib.sha256(json.dumps(texts_of(part, model.reads_source)).encode()).hexdigest()
         return {"part": "token scores", **convention_key(model, self.convention), "texts": content}
 
     def scores(self, model: LanguageModel, items: Sequence[Item]) -> Scores:
@@ -54,7 +54,7 @@ class Scoring:
         inputs, store, start = self.inputs(model, part), self.context.results, time.perf_counter()
         if self.finished(model, part):
             return Scores.of_arrays(store.items(key_of(inputs)))
-        scores = score(model, texts_of(part), self.convention)
+        scores = score(model, texts_of(part, model.reads_source), self.convention)
         rows = [{"paradigm": name, "texts": len(scores.log_p), "seconds": round(time.perf_counter() - start, 2)}]
         store.put(inputs, rows, items=scores.arrays())
         return scores
@@ -73,8 +73,10 @@ class Scoring:
         return [np.array(list(islice(values, len(item.texts)))) for item in items]
 
 
-def texts_of(items: Sequence[Item]) -> list[Text]:
-    return [(text, item.target) for item in items for text in item.texts]
+def texts_of(items: Sequence[Item], sources: bool = False) -> list[Text]:
+    """All texts of the items, right first; `sources`: each behind its source, as models of translations read it."""
+    before = {item.number: f"{item.source}{BETWEEN}" if sources else "" for item in items}
+    return [(before[item.number] + text, item.target) for item in items for text in item.texts]
 
 
 def facts_of(items: Sequence[Item], scores: Scores, model: LanguageModel) -> tuple[list[bool], list[bool], list[str], list[bool]]:
