@@ -26,7 +26,7 @@ from probing.behaviour.scores import Convention, Scores, score
 from probing.log import human_count, human_seconds, info
 from probing.report import behaviour as report
 from probing.studies import Context, require
-from probing.studies.pair_scores import Scoring, facts_of, texts_of
+from probing.studies.pair_scores import Scoring, facts_of, strips_of, texts_of
 from probing.studies.texts import Counted, counted_text
 
 SAMPLE = 48
@@ -197,6 +197,7 @@ class MinimalPairs:
         for name in FLOORS:
             frame[name] = floors.get(name, np.nan)
         facets = pd.DataFrame([dict(item.facets) for item in source.items]).add_prefix("facet ")
+        frame["strip"] = strips_of(items, scores, model, frame.difference.to_numpy(float))
         if counted is not None:
             facets["facet frequency"] = [counting.frequency_bin(counted.rarest(item)) for item in plain]
         return pd.concat([frame, facets], axis=1)
@@ -207,7 +208,13 @@ class MinimalPairs:
         credit = self._credits(sums)
         more = {"random": twins[2]} if twins else {}
         protocol = frames[0].protocol.iloc[0].replace("forward", "both", 1)
-        values = {"credit": credit, "difference": [x[0] - x[1:].max() for x in sums], "protocol": protocol, "direction": "both"}
+        values = {
+            "strip": None,
+            "credit": credit,
+            "difference": [x[0] - x[1:].max() for x in sums],
+            "protocol": protocol,
+            "direction": "both",
+        }
         return frames[0].assign(**values, **more)
 
     def _estimate(self, run: Scoring, models: Sequence[LanguageModel], items: Sequence[Item]) -> None:

@@ -15,10 +15,14 @@ from probing.behaviour import counting
 from probing.behaviour.base import BETWEEN, LanguageModel
 from probing.behaviour.items import Item, by_paradigm
 from probing.behaviour.scores import Convention, Scores, Text, convention_key, score
+from probing.behaviour.strips import strip
 from probing.log import bar
 from probing.store.results import key_of
 from probing.studies import Context
 from probing.studies.texts import Counted
+
+SHOWN = 10
+"""Items at each end whose tokens are shown."""
 
 
 class Scoring:
@@ -77,6 +81,25 @@ def texts_of(items: Sequence[Item], sources: bool = False) -> list[Text]:
     """All texts of the items, right first; `sources`: each behind its source, as models of translations read it."""
     before = {item.number: f"{item.source}{BETWEEN}" if sources else "" for item in items}
     return [(before[item.number] + text, item.target) for item in items for text in item.texts]
+
+
+def strips_of(items: Sequence[Item], scores: Scores, model: LanguageModel, difference: np.ndarray) -> list[str | None]:
+    """Of the `SHOWN` items with the largest differences above 0, (n,), and the smallest below, the right and the best wrong text
+    side by side, as JSON: what stands before the scored word, then pieces and log p of both for each part; None of the others."""
+    order = np.argsort(difference, kind="stable")
+    order = order[~np.isnan(difference[order])]
+    chosen = {k for k in order[:SHOWN] if difference[k] < 0} | {k for k in order[::-1][:SHOWN] if difference[k] > 0}
+    made: list[str | None] = [None] * len(items)
+    at = 0
+    for k, item in enumerate(items):
+        rows, at = range(at, at + len(item.texts)), at + len(item.texts)
+        if k in chosen:
+            best = max(rows[1:], key=lambda row: scores.log_p[row].sum())
+            (a, b) = (model.pieces(scores.ids[row].tolist()) for row in (rows[0], best))
+            before = "" if item.target is None else " ".join(item.right.split()[: item.target])
+            parts = strip(a, scores.log_p[rows[0]], b, scores.log_p[best])
+            made[k] = json.dumps([before, *parts], ensure_ascii=False)
+    return made
 
 
 def facts_of(items: Sequence[Item], scores: Scores, model: LanguageModel) -> tuple[list[bool], list[bool], list[str], list[bool]]:
