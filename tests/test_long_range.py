@@ -184,6 +184,15 @@ def test_a_model_that_counts_to_the_bracket_is_told_from_ngrams_there_alone(monk
     assert whole.bits_ngram[3] < 3.6 and list(frame.facet.unique()) == ["all", "closing mark", "last occurrence", "occurrences"]
     assert (frame.errors_model - frame.model_only - frame.both).abs().max() < 1e-12
     assert (frame.errors_ngram - frame.ngram_only - frame.both).abs().max() < 1e-12
+    stream = by_character(model, bracketed()[:20_000], 14_000, 1000, 100)
+    ngram, names = made._ngram(stream, 12).log_p, made._facets(stream)[1][1]
+    permuted = []
+    for seed in range(40):  # the labels of other tokens: a difference as that of all
+        own = np.random.default_rng(seed).permutation(names) == "21-40"
+        permuted.append(compared(stream.log_p[own], ngram[own], np.flatnonzero(own), 0.5))
+    overall = compared(stream.log_p, ngram, made._blocks(stream), 0.5)["difference"]
+    assert sum(not line["low"] <= overall <= line["high"] for line in permuted) <= 40 * 0.05 + 3 * np.sqrt(40 * 0.05 * 0.95)
+    assert max(line["high"] for line in permuted) < row["low"]
     monkeypatch.setattr(model, "log_probabilities", None)
     assert made.measure(inputs).equals(frame), "kept"
     frame.to_csv(tmp_path / "rows.csv", index=False)
