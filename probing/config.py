@@ -134,7 +134,7 @@ INTERACT_KEYS = (
     *("encoder", "text", "segment", "value", "target", "head", "layer", "masking", "replacement"),
     *("method", "budget", "seed", "shapiq", "run"),
 )
-SCORE_KEYS = ("encoder", "text", "file", "start", "end", "masking", "words", "tokens", "run")
+SCORE_KEYS = ("encoder", "text", "against", "file", "html", "start", "end", "masking", "words", "tokens", "run")
 NEURON_KEYS = ("encoder", "layer", "unit", "file", "text", "pooling", "least", "words", "sentences", "html", "run")
 
 

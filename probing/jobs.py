@@ -27,7 +27,7 @@ from probing.evaluation.metrics import ASKED
 from probing.evaluation.planning import plan, request_key
 from probing.evaluation.request import Request, all_floors
 from probing.evaluation.runs import Run
-from probing.files import os_errors_as_store_error
+from probing.files import os_errors_as_store_error, replace_file
 from probing.log import info
 from probing.probes.controls import CONTROLS
 from probing.report import loggers
@@ -220,9 +220,14 @@ def score_job(options: Mapping[str, Any]) -> config.Done:
     from probing.behaviour.command import Score
 
     run = config.checked(options, config.JobConfig, ("encoder",), config.SCORE_KEYS)
-    request = _request(Score, options, "text", "file")
+    request = _request(Score, options, "text", "against", "file", "html")
     _set_threads(run.threads)
     sys.stdout.write(f"{request.run(config.build(options['encoder'], 'encoder'))}\n")
+    if request.html is not None:
+        from probing.report.strips import lines, page_of
+
+        shown = [(head, lines(parts, ("text", "against"))) for head, parts in request.pairs]
+        replace_file(Path(request.html).expanduser(), page_of(shown).encode())
     return config.Done()
 
 

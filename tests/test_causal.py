@@ -397,7 +397,7 @@ def test_pairs_that_the_model_reads_alike_are_refused(run, tmp_path, method):
         ({"draws": 1}, "from 2"),
         ({"margin": 1.5}, "below 1"),
         ({"layers": [7]}, "has the layers 0 to 2"),
-        ({"method": "ablate", "units": 500}, "units that are not constant"),
+        ({"method": "ablate", "units": 500}, "units of which none is constant"),
         ({"method": "erase", "property": "colour"}, "colour"),
     ],
 )

@@ -128,7 +128,7 @@ def test_unrelated_signals_pass_rarely():
 
 
 def test_too_little_to_search():
-    with pytest.raises(DataError, match="10 places of text are too few"):
+    with pytest.raises(DataError, match="10 places of text: too few"):
         search(np.zeros((10, 2)), {"s": np.arange(10.0)})
     with pytest.raises(DataError, match="none of the 2 cells varies"):
         search(np.zeros((100, 2)), {"s": np.arange(100.0)})

@@ -270,7 +270,7 @@ def test_neuron_shows_both_ends(tmp_path):
     assert lines[-2].startswith("highest, sentence") and "b2[+" in lines[-2]
     assert (tmp_path / "a.html").read_text().count("<h2>") == 2
     with pytest.raises(
-        DataError, match="unit 3 does not vary over the 10 words: it is dead, or the text too short; of this layer so are 3"
+        DataError, match="unit 3 does not vary over 10 words: it is dead, or the text too short; of this layer so are 3"
     ):
         Neuron(unit=3, file=str(tmp_path / "a.txt")).run(Aligned(), Store(tmp_path / "store"))
 
@@ -294,6 +294,6 @@ def test_mistakes_in_the_options_of_neuron_have_a_message(given, message, tmp_pa
 def test_the_command_line(tmp_path):
     words = ("neuron", "encoder=lstm", "encoder.hidden=8", "encoder.embedding_dim=8", "layer=1", f"run.dir={tmp_path}")
     done = processes.run("-m", "probing", *words, "unit=2", "text=It isn't = a, (bad) film", "least=1")
-    assert done.returncode == 0 and "unit 2: 6 words of 1 sentences" in done.stdout, done.stderr
+    assert done.returncode == 0 and "unit 2: 6 words of 1 sentence, mean" in done.stdout, done.stderr
     done = processes.run("-m", "probing", *words, "unit=2", f"file={tmp_path / 'absent.txt'}")
     assert done.returncode == 2 and "absent.txt: cannot be read" in done.stderr and "Traceback" not in done.stderr

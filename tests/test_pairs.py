@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -173,7 +174,9 @@ def test_contrastive_items_have_all_their_variants(tmp_path):
     row = {"source": "s", "reference": "r", "errors": [{"type": "t", "contrastive": "x", "frequency": 30}, {"contrastive": "y"}]}
     written(tmp_path / "a.json", json.dumps([row]))
     [item] = Contrastive(str(tmp_path)).items
-    assert item.texts == ("r", "x", "y") and item.facets == {"source": "s", "sense frequency": "20-50"}
+    assert item.texts == ("r", "x", "y") and item.facets == {"sense frequency": "20-50"} and item.source == "s"
+    [alone] = Contrastive(str(tmp_path), target_only=True).items
+    assert alone == replace(item, source=None)
     written(tmp_path / "a.json", '[{"source": "s"}]')
     with pytest.raises(DataError, match="is no list of items with source, reference and errors"):
         _ = Contrastive(str(tmp_path)).items
@@ -282,7 +285,7 @@ class Constant(LanguageModel):
 
 
 def test_a_constant_model_is_right_half_of_the_time_with_ties_alone(source, tmp_path, monkeypatch, toy_encoder):
-    monkeypatch.setattr("probing.studies.minimal_pairs.language_models", lambda encoder: [Constant(encoder)])
+    monkeypatch.setattr("probing.studies.minimal_pairs.language_models", lambda encoder, sources: [Constant(encoder)])
     frame = MinimalPairs(floors=["shorter"]).measure(context(toy_encoder, source, tmp_path))
     line = report.pairs(frame).iloc[-1]
     assert (line.accuracy, line.ties, line.n) == (0.5, 5, 5)

@@ -9,7 +9,9 @@ import torch
 
 from probing import load_encoder
 from probing.behaviour.base import LanguageModel
+from probing.data import conllu
 from probing.data.conllu import Treebank
+from probing.data.readers.treebank import read_source
 from probing.errors import ConfigError, EncoderError
 from probing.report.properties import largest_over_layers, verdicts
 from probing.store.results import ResultStore
@@ -152,6 +154,8 @@ def test_a_property_that_the_model_reads_is_encoded_and_used_and_without_a_head_
     reader = Reader(encoder, SINGULAR, [word + "s" for word in SINGULAR])
     study = Properties(properties=["number"], layers=[0, 2], train=60, test=60, draws=39, rotations=2, units=4)
     inputs = context(encoder, treebank(folder), tmp_path)
+    read = []
+    monkeypatch.setattr(conllu, "read_source", lambda file: read.append(file.name) or read_source(file))
     with monkeypatch.context() as patched:
         for module in (properties, causal):
             patched.setattr(module, "language_model", lambda encoder: reader)
@@ -170,6 +174,9 @@ def test_a_property_that_the_model_reads_is_encoded_and_used_and_without_a_head_
 
     monkeypatch.setattr(properties, "language_model", refused)
     without = study.measure(inputs)
+    order = properties._order_task(inputs.source)
+    assert sorted(read) == ["x-dev.conllu", "x-test.conllu", "x-train.conllu"]  # by words, pairs and word order of three splits
+    assert (len(order.train), len(order.dev), len(order.test)) == (180, 80, 80)
     assert "erase_extra" not in without and set(without.not_applicable) == {"it has no language-model head"}
     assert (without.score == frame.score).all()
     study.report(pd.read_csv(_written(without, tmp_path)), tmp_path / "without")

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from test_language_models import NETWORKS, corpus, lstm_oracle, trained, with_heads  # noqa: F401
 
 from probing.behaviour.base import LanguageModel
@@ -168,3 +169,34 @@ def test_a_masked_sentence_is_not_read_without_its_mask(trained):  # noqa: F811
     read, _ = tokens_of(model, whole(["the dogs are"]), Convention())
     rows = rows_of(model, read, Convention())
     assert len(rows) == 3 and all(row.item.count(model.mask) == 1 for row in rows)
+
+
+class Spelling(LanguageModel):
+    """Words read by their letters, and predicted among one known word and all others: p depends on the letters before."""
+
+    starts, unknown = True, 0
+
+    def __init__(self):
+        super().__init__(None)
+
+    def tokenize(self, texts):
+        return [[tuple(map(ord, word)) for word in text.split()] for text in texts], 0
+
+    def targets(self, texts):
+        return [[int(word == "the") for word in text.split()] for text in texts]
+
+    def word_ids(self, texts):
+        return [list(range(len(text.split()))) for text in texts]
+
+    def log_probabilities(self, items):
+        sums = [torch.tensor([0.0, *(sum(map(sum, item[:t])) % 7 for t in range(1, len(item)))]) for item in items]
+        return [torch.stack([row, -row], 1).log_softmax(1) for row in sums]
+
+
+def test_unknown_words_that_are_read_by_their_letters_are_no_shared_beginning():
+    texts = whole(["the cat the dog", "the dog the dog"])
+    together = score(Spelling(), texts, Convention())
+    assert together.ids[0].tolist() == together.ids[1].tolist()
+    for text, log_p in zip(texts, together.log_p, strict=True):
+        assert log_p == pytest.approx(score(Spelling(), [text], Convention()).log_p[0])
+    assert not np.allclose(*together.log_p)

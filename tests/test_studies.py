@@ -89,11 +89,21 @@ def test_several_runs_make_one_report(said, tmp_path):
     assert {path.name for path in (tmp_path / "result").iterdir()} == {"table.md", "rows.csv.xz", "manifest.json"}
     made = json.loads((tmp_path / "result" / "manifest.json").read_text())
     assert [run["name"] for run in made["runs"]] == [folder.name for folder in folders] and made["runs"][0]["versions"]
+    assert made["command"].split()[3:] == [folder.name for folder in folders]
     said = json.loads((folders[1] / "manifest.json").read_text())
     said["config"]["study"]["_target_"] = "probing.studies.Other"
     (folders[1] / "manifest.json").write_text(json.dumps(said))
     with pytest.raises(ConfigError, match="several studies \\(Counting, Other\\)"):
         job.together(folders, tmp_path / "out")
+
+
+def test_commands_of_committed_studies_name_runs_and_not_where_they_lay():
+    commands = [
+        json.loads(path.read_text()).get("command", "")
+        for path in sorted((Path(__file__).parents[1] / "results").glob("*/manifest.json"))
+    ]
+    of_studies = [command.split() for command in commands if "study_results.py" in command]
+    assert of_studies and not [words for words in of_studies if any("/" in run for run in words[3:])]
 
 
 def test_a_damaged_part_is_no_part(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from probing.behaviour.treebank_pairs import TreebankPairs
+from probing.behaviour.treebank_pairs import PROPERTIES, TreebankPairs
 from probing.errors import ConfigError, DataError
 
 PRESENT, PAST = "Mood=Ind|Number={}|Person=3|Tense=Pres|VerbForm=Fin", "Mood=Ind|Number={}|Person=3|Tense=Past|VerbForm=Fin"
@@ -57,6 +57,18 @@ def test_a_verb_behind_its_noun_subject_changes_number(root):
     [item] = TreebankPairs(str(root)).items
     assert item.right == "The keys to the cabinet open a door ." and item.wrong == ("The keys to the cabinet opens a door .",)
     assert item.target == 5 and item.facets == {"attractors": 1, "distance": 4} and item.paradigm == "number"
+
+
+def test_files_of_test2_are_left_out_as_of_tasks_of_words_and_no_other_form_is_from_them(root, capsys):
+    before = {name: TreebankPairs(str(root), name).items for name in PROPERTIES}
+    (root / "x-test2.conllu").write_text(3 * DOG + OPENS.replace("barks", "barkt"))
+    assert {name: TreebankPairs(str(root), name).items for name in PROPERTIES} == before
+    assert "x-test2.conllu: left out" in capsys.readouterr().err
+    assert len(TreebankPairs(str(root / "x-test2.conllu"), "tense").items) == 3  # what is named is read
+    for name in ("x-test", "x-train"):
+        (root / f"{name}.conllu").unlink()
+    with pytest.raises(DataError, match="holds no .conllu file"):
+        assert TreebankPairs(str(root)).items
 
 
 def test_an_object_changes_number_where_its_determiner_decides_it(root):

@@ -11,6 +11,9 @@ from probing.encoders.base import Encoder, Item, fingerprint
 from probing.encoders.hf.tokens import numbers, with_token
 from probing.errors import EncoderError
 
+BETWEEN = "\x1e"
+"""Parts a source from its target, in the texts of models that read a source."""
+
 VERSION = 1
 """Raise when the same weights would give other log-probabilities."""
 
@@ -27,6 +30,9 @@ class LanguageModel:
         limit: most tokens of an item; None: no bound.
         company: which items may share a batch: padded (any), one length, alone.
         by_letters: whether a word is over only at the next blank: then "run" is no whole word before "runs".
+        from_letters: whether it reads words by their letters, of which several may be one word to its softmax.
+        reads_source: whether a text is a target behind its source and `BETWEEN` (`probing.behaviour.translation`).
+        start: the token with which its decoder starts, if it has one.
         single: whether its numbers are of single precision.
     """
 
@@ -41,6 +47,9 @@ class LanguageModel:
     limit: int | None = None
     company: str = "padded"
     by_letters: bool = False
+    from_letters: bool = False
+    reads_source: bool = False
+    start: str = ""
     single: bool = True
 
     def __init__(self, encoder: Any):
@@ -112,6 +121,13 @@ class LanguageModel:
 
     def release(self) -> None:
         self.encoder.release()
+
+
+def no_translation(encoder: Encoder) -> EncoderError:
+    return EncoderError(
+        f"{encoder.name} has no sequence-to-sequence head: items with a source need encoder=hf with an encoder-decoder model (T5, "
+        "Marian, BART); data.target_only=true scores their target side alone"
+    )
 
 
 def no_head(encoder: Encoder) -> EncoderError:

@@ -24,6 +24,7 @@ from probing.behaviour.scores import Convention, score, tokens_of
 from probing.data.split import Split
 from probing.encoders.interventions import Intervention, intervened
 from probing.errors import ConfigError
+from probing.log import human_count
 from probing.probes.erasure import TOLERANCE, Erasure, controls, erase, left_in
 from probing.store.extraction import batches
 from probing.types import Labels, Values
@@ -143,7 +144,7 @@ def ablated(model: LanguageModel, place: Place, one: Labelled, value: str, k: in
     order = np.argsort(-np.abs(of_classes[:, None] - of_classes[None]).sum((0, 1)), kind="stable")
     live = np.flatnonzero(np.isfinite(scale))
     if not 1 <= k <= len(live):
-        raise ConfigError(f"study.units={k}: layer {place[0]} has {len(live)} units that are not constant")
+        raise ConfigError(f"study.units={k}: layer {place[0]} has {human_count(len(live), 'unit')} of which none is constant")
     layer, state = place
     read = units_of(model, layer, state) or list(range(x.shape[1]))
     rng = np.random.default_rng([seed, 3])

@@ -27,6 +27,7 @@ class Item:
 
     Attributes:
         right, wrong: the texts.
+        source: what the texts are translations of; None: nothing.
         target: place of the word that is scored, in all texts alike; None: all words.
         left_out: why it is not scored; None: it is.
     """
@@ -39,6 +40,7 @@ class Item:
     target: int | None = None
     facets: Mapping[str, Facet] = field(default_factory=dict)
     left_out: str | None = None
+    source: str | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -124,7 +126,10 @@ class Pairs:
     @property
     def sha256(self) -> str:
         """Hash of the items."""
-        content = [[item.paradigm, item.group, item.texts, item.target] for item in self.items]
+        content = [
+            [item.paradigm, item.group, item.texts, item.target, *([] if item.source is None else [item.source])]
+            for item in self.items
+        ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def tasks(self, names: Sequence[str] | None) -> list[object]:

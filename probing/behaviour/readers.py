@@ -156,7 +156,7 @@ def released(path: Path) -> Iterator[tuple[Item, Mapping[str, tuple[float, float
 @dataclass
 class PairFile(Pairs):
     """A user's own pairs: a file of `right<TAB>wrong[<TAB>paradigm]`, or JSON lines with right, wrong (a text or a list), and
-    paradigm, group, target, facets where there are any; or a folder of such files, whose names are then the paradigms."""
+    paradigm, group, source, target, facets where there are any; or a folder of such files, whose names are then the paradigms."""
 
     root: str
     n: int | None = None
@@ -187,7 +187,7 @@ def _of_tsv(line: str, path: Path, number: int, default: str) -> Item:
 
 def _of_json(line: str, path: Path, number: int, default: str) -> Item:
     row = _json(line, path, number)
-    allowed = {"right", "wrong", "paradigm", "group", "target", "facets"}
+    allowed = {"right", "wrong", "paradigm", "group", "source", "target", "facets"}
     wrong = row.get("wrong") if isinstance(row, dict) else None
     wrong = [wrong] if isinstance(wrong, str) else wrong
     if not isinstance(wrong, list) or not wrong or not all(isinstance(one, str) and one for one in [row.get("right"), *wrong]):
@@ -198,11 +198,14 @@ def _of_json(line: str, path: Path, number: int, default: str) -> Item:
     longest = min(len(text.split()) for text in (row["right"], *wrong))
     if target is not None and (not isinstance(target, int) or isinstance(target, bool) or not 0 <= target < longest):
         raise DataError(f"{path}, line {number}: target={target!r} must be the place of a word in all texts (0 to {longest - 1})")
+    source = row.get("source")
+    if source is not None and not isinstance(source, str):
+        raise DataError(f"{path}, line {number}: source={source!r} must be the text that right and wrong are translations of")
     paradigm = str(row.get("paradigm", default))
     facets = row.get("facets", {})
     if not isinstance(facets, dict) or not all(isinstance(value, Facet) for value in facets.values()):
         raise DataError(f"{path}, line {number}: facets must be names with numbers or texts")
-    return Item(0, paradigm, str(row.get("group", paradigm)), row["right"], tuple(wrong), target, facets)
+    return Item(0, paradigm, str(row.get("group", paradigm)), row["right"], tuple(wrong), target, facets, source=source)
 
 
 def _item(paradigm: str, group: str, words: list[str], at: int, forms: tuple[str, str], facets: Mapping[str, Facet]) -> Item:

@@ -82,6 +82,8 @@ class Convention:
         own = self.of(model)
         if model.kind == "masked":
             return f"masked, {own.masking}"
+        if model.reads_source:
+            return f"{model.direction} given the source, decoder starts with {model.start}, end={own.end}"
         return f"{model.direction}, start={own.start}, end={own.end}"
 
 
@@ -249,11 +251,15 @@ def _shared(model: LanguageModel, read: Sequence[Tokens | None]) -> Iterator[tup
     """Under a forward model, texts in the order of their tokens: (text, (the one before it, how many first tokens they share))."""
     if model.kind != "causal" or model.direction != "forward":
         return
-    order = sorted((k for k, one in enumerate(read) if one), key=lambda k: read[k].targets)  # type: ignore[union-attr]
+    keys = [
+        [*zip(one.item, one.targets, strict=True)] if one else [] for one in read
+    ]  # of letters, words may differ and be unknown
+    order = sorted((k for k, one in enumerate(read) if one), key=lambda k: keys[k])
     for before, text in zip(order[:-1], order[1:], strict=True):
         a, b = read[before], read[text]
         assert a is not None and b is not None
-        n = next((t for t, (x, y) in enumerate(zip(a.targets, b.targets, strict=False)) if x != y), min(len(a.item), len(b.item)))
+        pairs = zip(keys[before], keys[text], strict=False)
+        n = next((t for t, (x, y) in enumerate(pairs) if x != y), min(len(a.item), len(b.item)))
         if all(t in a.places for t in b.places if t < n):  # a target of another place may not have been scored
             yield text, (before, n)
 
@@ -286,4 +292,5 @@ def _batches(model: LanguageModel, rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 def convention_key(model: LanguageModel, convention: Convention) -> dict[str, Any]:
     """What determines token scores beside the texts, as plain JSON."""
-    return {"model": model.description, "convention": asdict(convention.of(model)), "version": VERSION}
+    version = VERSION + model.from_letters  # whose shared beginnings once were those of targets
+    return {"model": model.description, "convention": asdict(convention.of(model)), "version": version}

@@ -115,12 +115,14 @@ class Lakretz(Pairs):
 @dataclass
 class Contrastive(Pairs):
     """Contrastive translations (LingEval97, ContraWSD): JSON, a list of items with source, reference, and errors, each with its
-    `contrastive` translation and `type`. A right text is the reference; the source is kept as a facet.
+    `contrastive` translation, `type`, and perhaps `frequency` (of a sense) and `distance` (in words), which are facets.
 
-    Correct iff the reference beats all its variants. Only the target side is scored; translation models are not.
+    A right text is the reference, correct iff it beats all its variants. They are scored given the source, by a model with encoder
+    and decoder; `target_only`: without it, by any other language model.
     """
 
     root: str
+    target_only: bool = False
     n: int | None = None
     name: str = "contrastive"
 
@@ -130,17 +132,26 @@ class Contrastive(Pairs):
                 content = json.loads(read_text(path))
                 for number, row in enumerate(content):
                     errors = row["errors"]
-                    kind = str(errors[0].get("type", bare_name(path)))
-                    frequency = errors[0].get("frequency")
-                    facets: dict[str, Facet] = {"source": str(row["source"])}
-                    facets |= {"sense frequency": _frequency(int(frequency))} if frequency is not None else {}
+                    kind, source = str(errors[0].get("type", bare_name(path))), None if self.target_only else str(row["source"])
+                    facets: dict[str, Facet] = {}
+                    for name, bins in (("frequency", _frequency), ("distance", _distance)):
+                        if (value := errors[0].get(name)) is not None:
+                            facets["sense frequency" if name == "frequency" else name] = bins(int(value))
                     wrong = tuple(str(one["contrastive"]) for one in errors)
-                    yield Item(number, kind, kind, str(row["reference"]), wrong, facets=facets)
+                    yield Item(number, kind, kind, str(row["reference"]), wrong, facets=facets, source=source)
             except (ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError) as error:
                 raise DataError(
                     f"{path} is no list of items with source, reference and errors (each with contrastive and type): "
                     f"{type(error).__name__}: {error}"
                 ) from None
+
+
+def _distance(n: int) -> str:
+    """
+    >>> [_distance(n) for n in (0, 4, 12, 16)]
+    ['0', '4', '11-15', '16+']
+    """
+    return str(n) if n <= 5 else next((name for end, name in ((10, "6-10"), (15, "11-15")) if n <= end), "16+")
 
 
 def _frequency(n: int) -> str:

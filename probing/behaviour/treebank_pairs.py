@@ -16,15 +16,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from probing.behaviour.items import Facet, Item, Pairs
-from probing.data.conllu import FILE_SPLITS
-from probing.data.readers.files import bare_suffix
-from probing.data.readers.parsed import Dependencies
-from probing.data.readers.treebank import read_source
+from probing.data.conllu import FILE_SPLITS, corpora_of
+from probing.data.readers.parsed import Corpus, Dependencies
 from probing.errors import ConfigError, DataError, did_you_mean
 
 Forms = Mapping[tuple[object, ...], Counter[str]]
@@ -122,7 +121,7 @@ PROPERTIES: dict[str, Callable[[Dependencies, Forms], Iterator[Candidate]] | Non
 
 @dataclass
 class TreebankPairs(Pairs):
-    """Pairs about `property` (see the module) from the sentences of `splits`; forms come from all files.
+    """Pairs about `property` (see the module) from the sentences of `splits`; forms come from all files (`corpora_of`).
 
     Of word order each sentence of 5 to `LONGEST` words gives one pair; which neighbours change places is drawn with `seed`, never
     two equal words, punctuation or clitics.
@@ -144,18 +143,21 @@ class TreebankPairs(Pairs):
         if not self.splits or not set(self.splits) <= set(FILE_SPLITS):
             raise ConfigError(f"data.splits={list(self.splits)} must hold some of {', '.join(FILE_SPLITS)}")
 
+    @cached_property
+    def corpora(self) -> list[Corpus]:
+        """The files; what has read them already may set them."""
+        return corpora_of(Path(self.root).expanduser())
+
     def read(self, root: Path) -> Iterator[Item]:
-        files = (
-            [file for file in sorted(root.rglob("*")) if bare_suffix(file) in (".conllu", ".conll")] if root.is_dir() else [root]
-        )
-        sentences = [sentence for file in files for sentence in read_source(file).sentences]
+        sentences = [sentence for corpus in self.corpora for sentence in corpus.sentences]
         if not any(s.dependencies and s.dependencies.heads for s in sentences):
             raise DataError(f"{root} holds no trees in CoNLL-U (files ….conllu, plain, .gz or .xz)")
         trees = [(s.dependencies, s.split) for s in sentences if s.dependencies and s.dependencies.heads]
         codes = {FILE_SPLITS[name] for name in self.splits}
         if not any(split in codes for _, split in trees):
             raise DataError(f"{root} has no sentence of {', '.join(self.splits)}: name the files …-test.conllu, or set data.splits")
-        forms, make = forms_of([tree for tree, _ in trees]), PROPERTIES[self.property]
+        make = PROPERTIES[self.property]
+        forms = forms_of([tree for tree, _ in trees]) if make else {}
         rng = np.random.default_rng(self.seed)
         for tree, split in trees:
             if split in codes and all(" " not in form for form in tree.forms):

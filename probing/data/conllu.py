@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probing.data.readers.files import bare_suffix
-from probing.data.readers.parsed import SPLIT_NAMES, Dependencies
+from probing.data.readers.parsed import SPLIT_NAMES, Corpus, Dependencies
 from probing.data.readers.treebank import read_source
 from probing.data.task import Task
 from probing.data.words import Columns, Item, task_of_columns
@@ -110,6 +110,22 @@ def _feature(name: str) -> Kind:
     return Kind(f"The feature {name} of a word that has it", items, of_trees=False)
 
 
+def corpora_of(root: Path) -> list[Corpus]:
+    """The CoNLL-U files of a folder by name, without those with -test2 in it, such as GENTLE beside GUM, which the log
+    names; or one file.
+
+    Raises:
+        DataError: there is none, or one cannot be read.
+    """
+    files = [file for file in sorted(root.rglob("*")) if bare_suffix(file) in (".conllu", ".conll")] if root.is_dir() else [root]
+    if root.is_dir() and (left := [file for file in files if "-test2." in file.name]):
+        info(f"{', '.join(file.name for file in left)}: left out; to test on it, put it into a folder of its own")
+        files = [file for file in files if file not in left]
+    if not files:
+        raise DataError(f"{root} holds no .conllu file (plain, .gz or .xz)")
+    return [read_source(file) for file in files]
+
+
 @dataclass
 class Treebank:
     """Tasks of the words of a treebank in CoNLL-U.
@@ -163,18 +179,17 @@ class Treebank:
         return [self._task(name, splits, digest) for name in names]
 
     @cached_property
-    def _read(self) -> tuple[dict[str, list[Parsed]], str]:
-        """Sentences by split, and the hash of the files."""
+    def corpora(self) -> list[Corpus]:
+        """The files of the folder, each read once."""
         root = Path(self.root).expanduser()
         if not root.is_dir():
             raise DataError(f"no folder {root} (data.root must name the folder that holds the .conllu files)")
-        files = [file for file in sorted(root.rglob("*")) if bare_suffix(file) in (".conllu", ".conll")]
-        if left := [file for file in files if "-test2." in file.name]:
-            info(f"{', '.join(file.name for file in left)}: left out; to test on it, put it into a folder of its own")
-            files = [file for file in files if file not in left]
-        if not files:
-            raise DataError(f"{root} holds no .conllu file (plain, .gz or .xz)")
-        corpora = [read_source(file) for file in files]
+        return corpora_of(root)
+
+    @cached_property
+    def _read(self) -> tuple[dict[str, list[Parsed]], str]:
+        """Sentences by split, and the hash of the files."""
+        root, corpora = self.root, self.corpora
         have: dict[str, list[Parsed]] = {name: [] for name in FILE_SPLITS}
         for sentence in (sentence for corpus in corpora for sentence in corpus.sentences):
             name = next((name for name, code in FILE_SPLITS.items() if code == sentence.split), None)

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from probing.errors import DataError
+from probing.log import human_count
 from probing.neurons.ranking import Scale
 from probing.types import Values
 
@@ -52,7 +53,7 @@ def search(cells: np.ndarray, signals: Mapping[str, Values], shifts: int = 999, 
     """
     m = len(cells) // 2
     if m < 8:
-        raise DataError(f"{len(cells)} places of text are too few for a search of cells (16 at least)")
+        raise DataError(f"{human_count(len(cells), 'place')} of text: too few for a search of cells (16 at least)")
     while m > 1000 and next_fast_len(m, real=True) != m:
         m -= 1
     halves = [np.asarray(cells[:m], float), np.asarray(cells[m : 2 * m], float)]

@@ -20,12 +20,13 @@ def colour(value: float, most: float) -> str:
     return "#" + "".join(f"{round(255 + share * (one - 255)):02x}" for one in full)
 
 
-def spans(pieces: Sequence[str], values: Sequence[float], most: float, between: str = "") -> str:
-    """The pieces of text as coloured spans, the value on hovering."""
+def spans(pieces: Sequence[str], values: Sequence[float], most: float, between: str = "", shown: bool = False) -> str:
+    """The pieces of text as coloured spans, the value on hovering, or, if `shown`, small behind the piece."""
     made = []
     for piece, value in zip(pieces, values, strict=True):
         dark = " color: #fff;" if abs(value) > 0.75 * most else ""
-        made.append(f'<span title="{value:+.2f}" style="background: {colour(value, most)};{dark}">{escape(piece)}</span>')
+        number = f" <small>{value:+.2f}</small>" if shown else ""
+        made.append(f'<span title="{value:+.2f}" style="background: {colour(value, most)};{dark}">{escape(piece)}{number}</span>')
     return between.join(made)
 
 

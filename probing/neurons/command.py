@@ -14,6 +14,7 @@ from probing.encoders.base import Encoder
 from probing.encoders.pooling import WORD_POOLINGS
 from probing.errors import ConfigError, DataError
 from probing.files import replace_file
+from probing.log import human_count
 from probing.neurons.coloured import page, spans
 from probing.neurons.ranking import Scale
 from probing.neurons.words import Type, extreme_sentences, types, z_scores
@@ -61,7 +62,9 @@ class Neuron:
         values = states[:, unit].astype(float)
         if not (scale := Scale.of(states)).live[unit]:
             others = f"; of this layer so are {', '.join(map(str, scale.dead))}" if scale.live.any() else ""
-            raise DataError(f"unit {unit} does not vary over the {len(words)} words: it is dead, or the text too short{others}")
+            raise DataError(
+                f"unit {unit} does not vary over {human_count(len(words), 'word')}: it is dead, or the text too short{others}"
+            )
         z = z_scores(values)
         starts = np.concatenate([[0], np.cumsum(lengths)])
         parts = [(own.split(), z[a:b]) for own, (a, b) in zip(texts, pairwise(starts.tolist()), strict=True)]
@@ -79,10 +82,10 @@ class Neuron:
         ranked = types(words, z, self.least)
         return "\n".join(
             [
-                f"{title}: {len(words):,} words of {len(texts):,} sentences, mean {values.mean():.4g}, "
+                f"{title}: {human_count(len(words), 'word')} of {human_count(len(texts), 'sentence')}, mean {values.mean():.4g}, "
                 f"standard deviation {values.std():.4g}",
-                f"z: standard deviations from the mean, of a word the mean over its places; words seen {self.least} times or more: "
-                f"{len(ranked):,}",
+                "z: standard deviations from the mean, of a word the mean over its places; words seen "
+                f"{human_count(self.least, 'time')} or more: {len(ranked):,}",
                 "",
                 *_ends(ranked, self.words),
                 *(line for name, rows in (("highest", high), ("lowest", low)) for line in _lines(name, parts, rows)),

@@ -6,6 +6,7 @@ pairs.csv     data, encoder, protocol, level (paradigm, group, all), name, n, ac
               (share), accuracy in vocabulary, floors, human, chance; p_floor, p_trigram, beats_…: sign-flip test against the best
               floor, and the trigram, of paradigms with Holm over them, of all of the mean over paradigms
 facets.csv    the same by attractors, distance, and so on
+pairs.html    the items with the largest and smallest differences, token by token
 compare.csv   encoders on the same items, by paradigm and in the mean over them: difference, p of the sign-flip test of that
               difference (of a paradigm without ties McNemar's exact test), Holm
 """
@@ -28,6 +29,7 @@ from probing.files import replace_file
 from probing.log import human_count
 from probing.report.behaviour_figures import figures
 from probing.report.markdown import md_table
+from probing.report.strips import of_items
 from probing.types import Estimate
 
 LINE = ["data", "encoder", "protocol"]
@@ -50,6 +52,8 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     files["compare.csv"] = compared.to_csv(index=False)
     files["table.md"] = "\n\n".join(blocks(frame, lines, facets, compared)) + "\n"
     files |= {f"figure-{name}.svg": text for name, text in figures(lines, facets)}
+    if "strip" in frame and frame["strip"].notna().any():
+        files["pairs.html"] = of_items(frame)
     for name, text in files.items():
         replace_file(folder / name, text.encode())
 

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from probing.files import replace_file
+from probing.log import human_count
 from probing.report.figures import RC, labelled, svg
 from probing.report.markdown import md_table
 
@@ -67,7 +68,8 @@ def _patch_tables(frame: pd.DataFrame) -> list[str]:
     blocks = []
     for (encoder, data, of), part in frame.groupby(["encoder", "data", "property"], sort=False):
         first = part.iloc[0]
-        blocks.append(f"## {encoder}, {data}: {of}\n\n{int(part.n.max())} contrasts, {int(first.left_out)} items left out")
+        counts = f"{human_count(int(part.n.max()), 'contrast')}, {human_count(int(first.left_out), 'item')} left out"
+        blocks.append(f"## {encoder}, {data}: {of}\n\n{counts}")
         blocks.append(md_table(pd.DataFrame([{
             "layer": row["layer_name"], "units": row["units"], "role": row["role"], "n": int(row["n"]), "apart": int(row["apart"]),
             "effect": _shown(row, "effect"), "control": _shown(row, "control_effect"), "IIA %": _shown(row, "iia", 100, 1),

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from probing.evaluation.paired_tests import holm
 from probing.evaluation.plots import PALETTE
 from probing.files import replace_file
+from probing.log import human_count
 from probing.neurons.coloured import page, spans
 from probing.neurons.gates import LEFT, RIGHT, gate_of
 from probing.report.figures import RC, labelled, legend, svg
@@ -45,7 +46,7 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
         for (encoder, file), own in cells.groupby(["encoder", "file"], sort=False):
             first, least = own.iloc[0], len(own) / (1 + own.shifts.max())
             if least >= 0.05:
-                few = f"With {own.shifts.max():.0f} shifts and {len(own)} lines no p after Holm is below {least:.2g}"
+                few = f"With {own.shifts.max():.0f} shifts and {human_count(len(own), 'line')} no p after Holm is below {least:.2g}"
                 blocks.append(f"{few}: raise study.shifts.")
             blocks += [f"## {encoder}, {file}: {int(first.places):,} {first.unit}s", _table(own, shuffled)]
         columns = [*KEY, "signal", "cell", "first", "value", "null", "p", "p_holm", "shifts", "places", "unit"]

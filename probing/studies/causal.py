@@ -96,6 +96,10 @@ class Causal:
         require(
             isinstance(source, Pairs), "data=… holds no pairs: data=pairs, linzen, blimp, gulordava, marvin_linzen or contrastive"
         )
+        require(
+            all(item.source is None for item in source.items),
+            "+experiment=causal is of language models without a source: data.target_only=true reads the target side alone",
+        )
         model = language_model(context.encoder)
         run = Run(self, context, model, _read_as(source, model), source.sha256)
         return pd.DataFrame(run.patched() if self.method == "patch" else run.taken_out())

@@ -22,7 +22,7 @@ from probing.data.task import Task
 from probing.encoders.base import fingerprint
 from probing.errors import ConfigError
 from probing.evaluation.paired_tests import compare
-from probing.log import info
+from probing.log import human_count, info
 from probing.probes.base import SplitFeatures, SplitLabels
 from probing.probes.erasure import METHODS, Erasure, erase, random
 from probing.report import erasure as report
@@ -71,7 +71,7 @@ class ErasureMatrix:
         for layer in run.layers:
             for method in self.methods:
                 rows += [row for task in run.tasks for row in run.erased(layer, method, task)]
-            info(f"layer {layer}: {len(self.methods) * len(run.tasks) ** 2} cells are done")
+            info(f"layer {layer}: {human_count(len(self.methods) * len(run.tasks) ** 2, 'cell')} done")
         return pd.DataFrame(rows)
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
@@ -175,5 +175,5 @@ class Matrix:
     def _controls(self, layer: int, task: Task, rank: int) -> Sequence[np.ndarray]:
         x = self.features(layer, task)[0]
         if rank > x.shape[1]:
-            raise ConfigError(f"{rank} directions of {x.shape[1]} units")
+            raise ConfigError(f"{human_count(rank, 'direction')} of {human_count(x.shape[1], 'unit')}")
         return [self.right(layer, task, random(x, rank, k), ("random", rank, k)) for k in range(self.study.draws)]

@@ -26,7 +26,7 @@ from probing.behaviour.scores import Convention, Scores, score
 from probing.log import human_count, human_seconds, info
 from probing.report import behaviour as report
 from probing.studies import Context, require
-from probing.studies.pair_scores import Scoring, facts_of, texts_of
+from probing.studies.pair_scores import Scoring, facts_of, strips_of, texts_of
 from probing.studies.texts import Counted, counted_text
 
 SAMPLE = 48
@@ -86,7 +86,9 @@ class MinimalPairs:
             isinstance(source, Pairs),
             "data=… holds no pairs: data=blimp, linzen, gulordava, marvin_linzen, lakretz, pairs or contrastive",
         )
-        models = language_models(context.encoder)
+        with_source = {item.source is not None for item in source.items}
+        require(len(with_source) == 1, f"some items of data={source.name} have a source, and others none: score them apart")
+        models = language_models(context.encoder, with_source.pop())
         models = models[:1] if self.directions == "forward" else models
         counted = counted_text(self.text, context.encoder) if self.text is not None else None
         self._say(source, models, counted)
@@ -118,7 +120,9 @@ class MinimalPairs:
         report.write(frame, folder)
 
     def _say(self, source: Pairs, models: Sequence[LanguageModel], counted: Counted | None) -> None:
-        lines = [f"{human_count(len(source.items), 'item')} of data={source.name}, {len(texts_of(source.items))} texts"]
+        lines = [
+            f"{human_count(len(source.items), 'item')} of data={source.name}, {human_count(len(texts_of(source.items)), 'text')}"
+        ]
         lines += [note for note in source.notes]
         lines += [f"protocol: {self._protocol(model)}" for model in models]
         lines += [note for note in {self.convention.unused(model) for model in models} if note]
@@ -166,7 +170,7 @@ class MinimalPairs:
         )
         if twin is None:
             return []
-        models = language_models(twin)[:n]
+        models = language_models(twin, any(item.source is not None for item in items))[:n]
         sums = [run.sums(model, run.scores(model, items), items, counted) for model in models]
         sums += [[x + y for x, y in zip(*sums, strict=True)]] if n == 2 else []
         return [self._credits(one) for one in sums]
@@ -193,9 +197,9 @@ class MinimalPairs:
         for name in FLOORS:
             frame[name] = floors.get(name, np.nan)
         facets = pd.DataFrame([dict(item.facets) for item in source.items]).add_prefix("facet ")
+        frame["strip"] = strips_of(items, scores, model, frame.difference.to_numpy(float))
         if counted is not None:
             facets["facet frequency"] = [counting.frequency_bin(counted.rarest(item)) for item in plain]
-        facets = facets.drop(columns="facet source", errors="ignore")
         return pd.concat([frame, facets], axis=1)
 
     def _both(
@@ -204,14 +208,20 @@ class MinimalPairs:
         credit = self._credits(sums)
         more = {"random": twins[2]} if twins else {}
         protocol = frames[0].protocol.iloc[0].replace("forward", "both", 1)
-        values = {"credit": credit, "difference": [x[0] - x[1:].max() for x in sums], "protocol": protocol, "direction": "both"}
+        values = {
+            "strip": None,
+            "credit": credit,
+            "difference": [x[0] - x[1:].max() for x in sums],
+            "protocol": protocol,
+            "direction": "both",
+        }
         return frames[0].assign(**values, **more)
 
     def _estimate(self, run: Scoring, models: Sequence[LanguageModel], items: Sequence[Item]) -> None:
         """Says how long it will take, from a few sentences of what is not finished."""
         for model in models:
             left = [part for _, part in by_paradigm(items) if not run.finished(model, part)]
-            texts = [text for part in left for text in texts_of(part)]
+            texts = [text for part in left for text in texts_of(part, model.reads_source)]
             if len(texts) <= 10 * SAMPLE:
                 continue
             some = texts[:: max(1, len(texts) // SAMPLE)][:SAMPLE]
@@ -220,5 +230,5 @@ class MinimalPairs:
             score(model, some, self.convention)
             seconds = (time.perf_counter() - start) / len(some) * len(texts)
             twin = "; as long again with random weights" if "random" in (FLOORS if self.floors is None else self.floors) else ""
-            about = f"{len(texts)} texts in {human_count(len(left), 'part')}, about {human_seconds(seconds)}"
+            about = f"{human_count(len(texts), 'text')} in {human_count(len(left), 'part')}, about {human_seconds(seconds)}"
             info(f"{model.name}, {model.direction}: {about}{twin}")

@@ -22,7 +22,7 @@ from probing.config import listed
 from probing.data.task import Task
 from probing.encoders.base import fingerprint
 from probing.errors import StatesError, did_you_mean
-from probing.log import bar, human_seconds, info
+from probing.log import bar, human_count, human_seconds, info
 from probing.neurons.classifiers import CLASSIFIERS
 from probing.neurons.curves import Basis, Targets, bootstrap, orders, overlap
 from probing.neurons.ranking import L2, RANKINGS
@@ -123,7 +123,8 @@ class NeuronsStudy:
                     if basis.n_live == 0:
                         raise StatesError(f"{encoder.name}: no neuron of layer {layer} varies over the train items of {task.name}")
                     if open_ > 1 and k == min(set(range(len(parts))) - set(done)):
-                        info(f"{open_} layers of tasks to measure, about {human_seconds(open_ * self.seconds(basis, task))}")
+                        about = human_seconds(open_ * self.seconds(basis, task))
+                        info(f"{human_count(open_, 'layer')} of tasks to measure, about {about}")
                     head = {"data": part["data"], "task": task.name, "encoder": encoder.name, "layer": layer}
                     head["layer_name"] = encoder.layer_names[layer]
                     made = self.layer_rows(basis, task, seed)
@@ -135,7 +136,7 @@ class NeuronsStudy:
                     rows += context.results.put(part, [head | row for row in made])
                 advance(1)
         if open_:
-            info(f"{open_} layers of tasks measured in {human_seconds(time.perf_counter() - start)}")
+            info(f"{human_count(open_, 'layer')} of tasks measured in {human_seconds(time.perf_counter() - start)}")
         return pd.DataFrame(rows)
 
     def report(self, frame: pd.DataFrame, folder: Any) -> None:

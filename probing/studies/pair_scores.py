@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 
 from probing.behaviour import counting
-from probing.behaviour.base import LanguageModel
+from probing.behaviour.base import BETWEEN, LanguageModel
 from probing.behaviour.items import Item, by_paradigm
 from probing.behaviour.scores import Convention, Scores, Text, convention_key, score
+from probing.behaviour.strips import strip
 from probing.log import bar
 from probing.store.results import key_of
 from probing.studies import Context
 from probing.studies.texts import Counted
+
+SHOWN = 10
+"""Items at each end whose tokens are shown."""
 
 
 class Scoring:
@@ -31,7 +35,7 @@ class Scoring:
         return not self.context.force and self.context.results.done(key_of(self.inputs(model, part)))
 
     def inputs(self, model: LanguageModel, part: Sequence[Item]) -> dict[str, Any]:
-        content = hashlib.sha256(json.dumps(texts_of(part)).encode()).hexdigest()
+        content = hashlib.sha256(json.dumps(texts_of(part, model.reads_source)).encode()).hexdigest()
         return {"part": "token scores", **convention_key(model, self.convention), "texts": content}
 
     def scores(self, model: LanguageModel, items: Sequence[Item]) -> Scores:
@@ -54,7 +58,7 @@ class Scoring:
         inputs, store, start = self.inputs(model, part), self.context.results, time.perf_counter()
         if self.finished(model, part):
             return Scores.of_arrays(store.items(key_of(inputs)))
-        scores = score(model, texts_of(part), self.convention)
+        scores = score(model, texts_of(part, model.reads_source), self.convention)
         rows = [{"paradigm": name, "texts": len(scores.log_p), "seconds": round(time.perf_counter() - start, 2)}]
         store.put(inputs, rows, items=scores.arrays())
         return scores
@@ -73,8 +77,29 @@ class Scoring:
         return [np.array(list(islice(values, len(item.texts)))) for item in items]
 
 
-def texts_of(items: Sequence[Item]) -> list[Text]:
-    return [(text, item.target) for item in items for text in item.texts]
+def texts_of(items: Sequence[Item], sources: bool = False) -> list[Text]:
+    """All texts of the items, right first; `sources`: each behind its source, as models of translations read it."""
+    before = {item.number: f"{item.source}{BETWEEN}" if sources else "" for item in items}
+    return [(before[item.number] + text, item.target) for item in items for text in item.texts]
+
+
+def strips_of(items: Sequence[Item], scores: Scores, model: LanguageModel, difference: np.ndarray) -> list[str | None]:
+    """Of the `SHOWN` items with the largest differences above 0, (n,), and the smallest below, the right and the best wrong text
+    side by side, as JSON: what stands before the scored word, then pieces and log p of both for each part; None of the others."""
+    order = np.argsort(difference, kind="stable")
+    order = order[~np.isnan(difference[order])]
+    chosen = {k for k in order[:SHOWN] if difference[k] < 0} | {k for k in order[::-1][:SHOWN] if difference[k] > 0}
+    made: list[str | None] = [None] * len(items)
+    at = 0
+    for k, item in enumerate(items):
+        rows, at = range(at, at + len(item.texts)), at + len(item.texts)
+        if k in chosen:
+            best = max(rows[1:], key=lambda row: scores.log_p[row].sum())
+            (a, b) = (model.pieces(scores.ids[row].tolist()) for row in (rows[0], best))
+            before = "" if item.target is None else " ".join(item.right.split()[: item.target])
+            parts = strip(a, scores.log_p[rows[0]], b, scores.log_p[best])
+            made[k] = json.dumps([before, *parts], ensure_ascii=False)
+    return made
 
 
 def facts_of(items: Sequence[Item], scores: Scores, model: LanguageModel) -> tuple[list[bool], list[bool], list[str], list[bool]]:

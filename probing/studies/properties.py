@@ -113,7 +113,7 @@ class Properties:
                     own[layer] |= of_layer[layer]
             why = reason
             if not why:
-                pairs = TreebankPairs(source.root, name, list(self.splits), self.pairs, context.seed)
+                pairs = _pairs(source, name, list(self.splits), self.pairs, context.seed)
                 try:
                     for method in ("erase", "ablate"):
                         for layer, part in self._used(context, task, pairs, method, layers).items():
@@ -185,11 +185,18 @@ def _with(context: Context, task: Task, pairs: Any = None) -> Context:
     return replace(context, make_encoder=lambda: encoder, make_tasks=lambda: [task], make_source=lambda: source)
 
 
+def _pairs(source: Treebank, *options: Any) -> TreebankPairs:
+    """Pairs from the files of the treebank, which are not read again."""
+    pairs = TreebankPairs(source.root, *options)
+    pairs.corpora = source.corpora
+    return pairs
+
+
 def _order_task(source: Treebank) -> Task:
     """Sentences of the treebank, each once as it is and once with two neighbours in the other order; a pair is a group."""
     texts, labels, splits, groups = list[str](), list[str](), list[str](), list[str]()
     for split in ("train", "dev", "test"):
-        for item in TreebankPairs(source.root, "word_order", [split]).items:
+        for item in _pairs(source, "word_order", [split]).items:
             texts += item.texts
             labels += ["original", "swapped"]
             splits += [split] * 2

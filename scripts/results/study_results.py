@@ -2,7 +2,8 @@
 
 Usage: python scripts/results/study_results.py OUT RUN...
 RUN: folders of `probing run +experiment=NAME` of one study. OUT: the study's report, rows.csv.xz, and manifest.json: for each run
-its configuration, encoder, seconds and versions; the commit; this command. A README.md in OUT is left as it is.
+its configuration, encoder, seconds and versions; the commit; this command, with the names of the run folders alone, as where they
+lay says nothing on another machine. A README.md in OUT is left as it is.
 """
 
 import json
@@ -24,7 +25,8 @@ def main() -> None:
     made = [json.loads((run / "manifest.json").read_text(encoding="utf-8")) for run in runs]
     seconds = round(sum(one["seconds"] for one in made), 1)
     named = [{"name": run.name, **one} for run, one in zip(runs, made, strict=True)]
-    write_json(out / "manifest.json", manifest(seconds=seconds, runs=named))
+    command = " ".join(["python", "scripts/results/study_results.py", str(out), *(run.name for run in runs)])
+    write_json(out / "manifest.json", manifest(command=command, seconds=seconds, runs=named))
 
 
 if __name__ == "__main__":

@@ -274,10 +274,10 @@ class HuggingFaceEncoder(Changeable, ModelFiles):
         """`forward` of items of one length in one batch, for masks that were set for these rows."""
         return self._text.forward(items)
 
-    def logits(self, whole: Any, items: Sequence[Item], places: torch.Tensor | None = None) -> torch.Tensor:
+    def logits(self, whole: Any, items: Sequence[Item], places: torch.Tensor | None = None, **decoder: Any) -> torch.Tensor:
         """What `whole`, a model with a head whose base is this encoder's `model`, predicts: (batch, tokens, vocabulary), or at
-        `places` (batch, k) alone."""
-        return self._text.logits(whole, items, places)
+        `places` (batch, k) alone; `decoder`: inputs of a decoder, whose tokens they then are."""
+        return self._text.logits(whole, items, places, **decoder)
 
     def pretokens(self, texts: Sequence[str]) -> list[list[int | None]]:
         """For each token the word of the tokenizer's own pre-tokenizer; EncoderError for a tokenizer without them."""

@@ -123,11 +123,11 @@ class TextModel:
         own = {} if self.head is None else {"sentence": [self.head(layer, mask) for layer in layers]}
         return States(layers, self._counted(inputs["input_ids"], mask), vectors=own)
 
-    def logits(self, whole: Any, items: Sequence[Item], places: torch.Tensor | None = None) -> torch.Tensor:
+    def logits(self, whole: Any, items: Sequence[Item], places: torch.Tensor | None = None, **decoder: Any) -> torch.Tensor:
         """What a model with a head on top of this one predicts, (batch, tokens, vocabulary); at `places` (batch, k) alone."""
         inputs, mask = self.inputs(items)
         with nullcontext() if places is None or not self._hooks_work else kept(self.module, places.to(self.device)):
-            logits: torch.Tensor = self._run(inputs, mask, whole).logits
+            logits: torch.Tensor = self._run(inputs, mask, whole, **decoder).logits
         if places is None or self._hooks_work:
             return logits
         return logits.gather(1, places.to(logits.device)[..., None].expand(-1, -1, logits.shape[-1]))
