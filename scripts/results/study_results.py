@@ -3,13 +3,16 @@
 Usage: python scripts/results/study_results.py OUT RUN...
 RUN: folders of `probing run +experiment=NAME` of one study. OUT: the study's report, rows.csv.xz, and manifest.json: for each run
 its configuration, encoder, seconds and versions; the commit; this command, with the names of the run folders alone, as where they
-lay says nothing on another machine. A README.md in OUT is left as it is.
+lay says nothing on another machine. A README.md in OUT is left as it is. Texts of items (a column `strip`, pairs.html) are other
+people's and are not written.
 """
 
 import json
 import lzma
 import sys
 from pathlib import Path
+
+import pandas as pd
 
 from probing import studies as job
 
@@ -20,8 +23,10 @@ from output import manifest, write_json
 def main() -> None:
     out, *runs = map(Path, sys.argv[1:])
     job.together(runs, out)
-    (out / "rows.csv.xz").write_bytes(lzma.compress((out / "rows.csv").read_bytes()))
+    rows = pd.read_csv(out / "rows.csv", dtype=str, keep_default_na=False).drop(columns="strip", errors="ignore")
+    (out / "rows.csv.xz").write_bytes(lzma.compress(rows.to_csv(index=False).encode()))
     (out / "rows.csv").unlink()
+    (out / "pairs.html").unlink(missing_ok=True)
     made = [json.loads((run / "manifest.json").read_text(encoding="utf-8")) for run in runs]
     seconds = round(sum(one["seconds"] for one in made), 1)
     named = [{"name": run.name, **one} for run, one in zip(runs, made, strict=True)]
