@@ -1,7 +1,7 @@
 """Three tiny classifiers in float64 whose weights are given: linear, mlp (relu), attention (tanh), each over the mean of its words.
 
-Words are `w2` … `w13`, one token each after a mark `<s>` that belongs to no word, so that a text without a word has states, too:
-those of the mean of nothing, which is zero. Layer 1 is the sentence's hidden vector, the same at each token, `<s>` included, so that
+Words are `w2` … `w13`, one token each after a mark `<s>` that belongs to no word, so that a text without a word has states: those
+of the mean of nothing, which is zero. Layer 1 is the sentence's hidden vector, the same at each token, `<s>` included, so that
 any pooling gives it; the head reads it:
 
     linear      W' mean(E) + b
