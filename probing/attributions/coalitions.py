@@ -85,6 +85,23 @@ def contrast(classes: tuple[str, ...], target: str, predicted: int) -> Values:
     )
 
 
+def table_inputs(
+    encoder: Encoder, head: LinearHead, text: str, masking: Masking | str, layers: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """All that determines a table: its key among results."""
+    masking = Masking.of(masking)
+    return {
+        "kind": "coalitions",
+        "version": VERSION,
+        "encoder": fingerprint(encoder),
+        "head": head.sha256,
+        "words": text.split(),
+        "masking": masking.kind,
+        "replacement": masking.replacement,
+        "layers": list(layers),
+    }
+
+
 def coalition_table(
     encoder: Encoder,
     head: LinearHead,
@@ -106,16 +123,7 @@ def coalition_table(
             f"{len(words)} words have 2^{len(words)} = {2 ** len(words):,} coalitions, the limit is {MAX_WORDS} words: take a "
             "shorter sentence, or a budget of model rows for sampled scores"
         )
-    inputs: dict[str, Any] = {
-        "kind": "coalitions",
-        "version": VERSION,
-        "encoder": fingerprint(encoder),
-        "head": head.sha256,
-        "words": words,
-        "masking": masking.kind,
-        "replacement": masking.replacement,
-        "layers": layers,
-    }
+    inputs = table_inputs(encoder, head, text, masking, layers)
     known = None if results is None else results.get(inputs)
     if results is not None and known is not None:
         kept = results.items(key_of(inputs))

@@ -60,7 +60,7 @@ def chance(n: int, k: int) -> dict[str, float]:
     """The mean of each measure over all orders of n words with k gold ones, no ties.
 
     >>> round(chance(6, 2)["average_precision"], 3), round(chance(20, 3)["average_precision"], 3)
-    (0.527, 0.265)
+    (0.527, 0.266)
     """
     if not 0 < k < n:
         return dict.fromkeys(MEASURES, np.nan)
