@@ -160,12 +160,12 @@ def _agreed(row: Mapping[str, Any]) -> dict[str, Any]:
     verdict = (
         "" if np.isnan(low) or np.isnan(row["tau"]) else "above" if row["tau"] > high else "below" if row["tau"] < low else "within"
     )
-    with_ = {"control": f"{row['other']}", "maskings": f"masking={row['other']}", "encoders": row["other"]}[row["kind"]]
+    with_ = f"masking={row['other']}" if row["kind"] == "maskings" else row["other"]
     line = {"encoder": row["encoder"], "masking": row["masking"], "method": row["method"], "with": with_}
     return line | {
         "sentences": int(row["pairs"]),
         "tau": _number(row["tau"]),
-        "null": null,
+        "null": _null(row),
         "": verdict,
         "same first": _number(row["first"]),
     }
