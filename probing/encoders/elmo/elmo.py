@@ -34,6 +34,7 @@ import torch
 from probing.encoders.base import Item, Named, States, check_device, name_in_tables, resolve_device
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, check_file, read_options
 from probing.encoders.elmo.elmo_network import ELMoNetwork, Memory, place_of
+from probing.encoders.gradients import ChangeVectors, mode
 from probing.encoders.interventions import Change, Place
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
@@ -128,6 +129,12 @@ class ELMoEncoder(Named):
         with self.network.changed_by(change):
             yield
 
+    @contextmanager
+    def lookup_changed_by(self, change: ChangeVectors) -> Iterator[None]:
+        """Token vectors that go through `change` (`probing.encoders.gradients`)."""
+        with self.network.lookup_changed_by(change):
+            yield
+
     @cached_property
     def _memory(self) -> Memory | None:
         return {} if self.stateful else None
@@ -149,7 +156,7 @@ class ELMoEncoder(Named):
 
     def forward(self, items: Sequence[Item]) -> States:
         characters, lengths = self.network.batch(items)
-        with torch.inference_mode():
+        with mode():
             layers = self.network(characters, lengths, self._memory)
         mask = torch.arange(characters.shape[1], device=lengths.device) < lengths[:, None]
         return States([layer[:, 1:-1] for layer in layers], mask, self.network.backward_dims)

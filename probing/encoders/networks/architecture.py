@@ -17,6 +17,7 @@ import torch
 
 from probing import config as presets
 from probing.encoders.base import Item, Named, States, check_device, resolve_device
+from probing.encoders.gradients import ChangeVectors, keeps_graph, mode
 from probing.encoders.interventions import Change, Place
 from probing.encoders.networks.network import Network, Readable, Stack, run
 from probing.encoders.networks.vocabulary import CLOSE, HashedWords, TrainedVocabulary, Vocabulary
@@ -110,11 +111,23 @@ class NetworkEncoder(Named):
         with self.network.changed_by(change):
             yield
 
+    @property
+    def lookup(self) -> torch.nn.Module:
+        """The module that looks word vectors up."""
+        return self.network.lookup
+
+    @contextmanager
+    def lookup_changed_by(self, change: ChangeVectors) -> Iterator[None]:
+        """Word vectors that go through `change` (`probing.encoders.gradients`)."""
+        with self.network.lookup_changed_by(change):
+            yield
+
     def release(self) -> None:
         self.__dict__.pop("network", None)
 
     def forward(self, items: Sequence[Item]) -> States:
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # CPU and GPU share a key
+        cudnn = not keeps_graph()  # its recurrent layers have no gradient in eval mode
+        with mode(), torch.backends.cudnn.flags(enabled=cudnn, allow_tf32=False):  # CPU and GPU share a key
             return run(self.network, items)
 
 
