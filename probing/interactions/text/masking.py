@@ -74,12 +74,17 @@ class MaskedSentence:
         self._way = MASKINGS[masking](encoder) if self.keeps_tokens else None
         [self.item] = self._read([" ".join(self.words)])
         if self._by_tokens:
-            [self._owners] = encoder.word_ids([" ".join(self.words)])
-            if without := [word for k, word in enumerate(self.words) if k not in self._owners]:
+            [self.owners] = encoder.word_ids([" ".join(self.words)])
+            if without := [word for k, word in enumerate(self.words) if k not in self.owners]:
                 raise ConfigError(
                     f"{encoder.name} has no token for {', '.join(map(repr, without))}, so masking={masking} changes nothing there; "
                     "use masking=replace, which reads the text anew, or leave the word out"
                 )
+
+    @property
+    def baseline(self) -> torch.Tensor | None:
+        """The vector that the tokens of an absent word get at the lookup, (d,) or (1,); None where words are absent in another way."""
+        return self._way.vector if isinstance(self._way, WordVectors) else None
 
     def run(self, coalitions: Coalitions, budget: int = TOKEN_BUDGET) -> Iterator[tuple[list[int], States]]:
         """States of coalitions (m, words), batch by batch of at most `budget` tokens: the rows, and their states. A row with
@@ -112,8 +117,8 @@ class MaskedSentence:
 
     def _present(self, coalitions: Coalitions) -> Coalitions:
         """The tokens of the item that are present, (m, tokens)."""
-        always = np.array([owner is None for owner in self._owners])
-        return always | coalitions[:, [owner or 0 for owner in self._owners]]
+        always = np.array([owner is None for owner in self.owners])
+        return always | coalitions[:, [owner or 0 for owner in self.owners]]
 
     def _items(self, coalitions: Coalitions) -> list[Item]:
         if self._by_tokens:
@@ -135,6 +140,11 @@ class MaskedSentence:
 def possible(encoder: Encoder) -> tuple[str, ...]:
     """The maskings that the encoder allows, in the order of `MASKINGS`."""
     return (*(name for name, way in MASKINGS.items() if way(encoder) is not None), *REREAD)
+
+
+def with_vectors(encoder: Encoder) -> tuple[str, ...]:
+    """The maskings that put a vector in the place of an absent word, which `MaskedSentence.baseline` gives."""
+    return tuple(name for name, way in MASKINGS.items() if isinstance(way(encoder), WordVectors))
 
 
 def published(encoder: Encoder) -> str:
