@@ -11,7 +11,11 @@ from test_interventions import KINDS, make
 from toys import ToyEncoder
 
 from probing import load_encoder
-from probing.attributions.gradients import TOLERANCE, WordFunction, gradcam, gradient, integrated
+from probing.attributions.deeplift import deeplift
+from probing.attributions.gradients import TOLERANCE, gradcam, gradient, integrated
+from probing.attributions.indices import GAMES
+from probing.attributions.methods import FROM_BASELINE, METHODS, OF_TEXT, Settings, explain
+from probing.attributions.word_function import NotApplicable, WordFunction
 from probing.encoders.gradients import at_layer, gradients
 from probing.encoders.hf import onednn
 from probing.encoders.interventions import Intervention, intervened
@@ -136,7 +140,9 @@ def test_the_gradient_at_a_recurrent_layer_is_that_of_the_layers_above(kind, tin
         with gradients(), at_layer(encoder, layer) as leaves:
             states = encoder.forward(items)
             top = leaves.gradient(states.layers[layer].sum(), states.layers[layer])
-            assert torch.equal(top[states.mask], torch.ones_like(top[states.mask])), "a state that is read itself moves nothing else"
+            assert torch.equal(top[states.mask], torch.ones_like(top[states.mask])), (
+                "a state that is read itself moves nothing else"
+            )
     if kind == "lstm":  # of the layer below the last, by torch's own LSTM
         with gradients(), at_layer(encoder, 1) as leaves:
             states = encoder.forward(items[:1])
@@ -194,7 +200,11 @@ def test_the_oracles_gradients_to_1e8(shared):
 
 def linear_net(scores, classes=2):
     """A linear net in float64 whose first class has the scores of words w2, w3, …, of a sentence of all of them."""
-    weights = {"E": [[0.0] * 2, [0.5, 1.0], *[[s * len(scores), 1.0] for s in scores]], "W": [[1.0, 0.0], [0.0, 0.0]], "b": [5.0, 0.0]}
+    weights = {
+        "E": [[0.0] * 2, [0.5, 1.0], *[[s * len(scores), 1.0] for s in scores]],
+        "W": [[1.0, 0.0], [0.0, 0.0]],
+        "b": [5.0, 0.0],
+    }
     return OracleNet(net="linear", weights=weights, embedding_dim=2)
 
 
@@ -241,7 +251,9 @@ def test_encoders_without_gradients_and_maskings_without_vectors_are_refused_by_
     with pytest.raises(ConfigError, match="read from outside"), gradients(), at_layer(toy, 1):
         pass
     for masking in ("attention", "delete"):
-        with pytest.raises(ConfigError, match=rf"masking={masking} puts no vector .*tiny-bert that do: mask, pad, unknown, zero, mean"):
+        with pytest.raises(
+            ConfigError, match=rf"masking={masking} puts no vector .*tiny-bert that do: mask, pad, unknown, zero, mean"
+        ):
             WordFunction(bert, head_for(bert), TEXT, masking)
     with pytest.raises(ConfigError, match="needs masking="):
         integrated(WordFunction(bert, head_for(bert), TEXT))
@@ -251,3 +263,80 @@ def test_encoders_without_gradients_and_maskings_without_vectors_are_refused_by_
         broken = WordVectors(bert, "zero")
         with broken(torch.ones(1, 3, dtype=torch.bool)):
             bert.forward(items_of(bert, TEXT))
+
+
+@pytest.mark.shared
+def test_deeplift_gives_the_oracles_scores_and_refuses_what_it_does_not_cover(shared, tiny):
+    oracle = json.loads((shared / "oracles" / "explanations.json").read_text())
+    encoder = nets(oracle)["mlp"]
+    for name, ids in oracle["sentences"].items():
+        expected = oracle["mlp_rules"][name]
+        for masking in ("zero", "mask"):
+            f = WordFunction(encoder, head_of_net(encoder), text_of(ids), masking, str(expected["target"]))
+            np.testing.assert_allclose(deeplift(f).scores, expected[f"deeplift_rescale_{masking}"], atol=1e-8)
+    bert = make("bert", tiny)
+    with pytest.raises(
+        NotApplicable, match=r"method=deeplift: on tiny-bert its scores miss F\(e\) - F\(b\) by \d+\.\d%, more than 1%.*ig"
+    ):
+        deeplift(WordFunction(bert, head_for(bert), TEXT, "mask"))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "last"])
+def test_deeplift_of_a_cnn_sums_to_the_effect(pooling):
+    encoder = load_encoder("cnn", embedding_dim=12, buckets=200, filters=4)
+    encoder.network.embedding.weight.mul_(20)
+    f = WordFunction(encoder, head_for(encoder, pooling=pooling), TEXT, "zero")
+    deep, slopes = deeplift(f), gradient(f, "gradient-x-change")
+    assert deep.gap < 1e-5
+    assert abs(slopes.scores.sum() - (f.whole - f.empty)) > 1e-3 * abs(f.whole - f.empty), "it is no first-order answer"
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in encoder.network.modules()), "captum's hooks are gone"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_a_score_to_each_word(method, tiny):
+    encoder = make("cnn", tiny)
+    head = head_for(encoder, pooling="max")
+    settings = Settings(counts={"cat": 3}, budget=60)
+    for text in (TEXT, SHORT):
+        made = explain(encoder, head, text, method, "zero", "b-a", settings=settings)
+        assert made.method == method and made.scores.shape == (len(text.split()),) and np.isfinite(made.scores).all()
+        assert made.target == "b-a" and (made.rows == 0) == (method in OF_TEXT)
+        assert made.masking == ("zero" if method in (*GAMES, *FROM_BASELINE) else None)
+
+
+def test_words_alone_order_the_methods_of_text():
+    toy = ToyEncoder()
+    text = "the Cat of the Kalahari"
+
+    def scores(method, seed=0):
+        settings = Settings(seed=seed, counts={"the": 9, "of": 4, "cat": 1})
+        return explain(toy, head_for(toy), text, method, "delete", settings=settings).scores
+
+    assert scores("frequency").argsort(kind="stable").tolist() == [0, 3, 2, 1, 4]
+    assert scores("length").argmax() == 4 and scores("position").argmax() == 0
+    assert np.array_equal(scores("random"), scores("random")) and not np.array_equal(scores("random"), scores("random", 1))
+    with pytest.raises(NotApplicable, match="needs counts of words"):
+        explain(toy, head_for(toy), text, "frequency", "delete")
+    with pytest.raises(ConfigError, match=r"method='shaply' is unknown; did you mean 'shapley'\? \(allowed: shapley, banzhaf"):
+        explain(toy, head_for(toy), text, "shaply", "delete")
+
+
+def test_all_methods_of_contribution_agree_on_a_linear_function():
+    encoder, text = linear_net([2.0, -1.0, 0.5]), "w2 w3 w4"
+    for masking in ("zero", "mask"):
+        scores = [
+            explain(encoder, head_of_net(encoder), text, m, masking).scores for m in (*GAMES, "ig", "gradient-x-change", "deeplift")
+        ]
+        for other in scores:
+            np.testing.assert_allclose(other, scores[0], atol=1e-12)
+
+
+def test_an_and_of_two_words_by_gradients_and_games():
+    """relu(a + b - 1) with both words 1: Shapley and IG share it, leave-one-out gives it twice, add-one-in never."""
+    rows = {"E": [[0.0, 0.0], [0.0, 0.0], [2.0, 0.0], [2.0, 0.0]], "W1": [[1.0], [0.0]], "b1": [-1.0]}
+    encoder = OracleNet(net="mlp", weights=rows | {"W2": [[1.0, 0.0]], "b2": [0.0, 0.0]}, embedding_dim=2)
+    head, text = head_of_net(encoder), "w2 w3"
+    expected = {"shapley": (0.5, 0.5), "ig": (0.5, 0.5), "deeplift": (0.5, 0.5), "loo": (1, 1), "add-one": (0, 0)}
+    expected |= {"gradient-x-change": (1, 1)}
+    for method, scores in expected.items():
+        np.testing.assert_allclose(explain(encoder, head, text, method, "zero").scores, scores, atol=1e-9, err_msg=method)

@@ -3,13 +3,13 @@
     with gradients(), encoder.lookup_changed_by(change):
         states = encoder.forward(items)        # the usual pass in eval mode, with the graph above a leaf that `change` gives
 
-Outside of the switch every encoder runs in torch's inference mode. Within it the same `forward` runs with gradients. Parameters stay
-frozen, so that a graph begins where a tensor requires a gradient: at the word vectors that `change` returns, or at a layer
+Outside of the switch every encoder runs in torch's inference mode. Within it the same `forward` runs with gradients. Parameters
+stay frozen, so that a graph begins where a tensor requires a gradient: at the word vectors that `change` returns, or at a layer
 (`at_layer`). Products of oneDNN (`probing.encoders.hf.packed`) leave such tensors to torch's own.
 
-An encoder with gradients has the method `lookup_changed_by(change)`: within its context the word vectors (batch, tokens, d) of every
-pass go through `change` right after they are looked up, before positions, token types and norms (ELMo: the output of the character
-CNN, without the marks around the sentence). The suite's networks, ELMo and models of transformers have it.
+An encoder with gradients has the method `lookup_changed_by(change)`: within its context the word vectors (batch, tokens, d) of
+every pass go through `change` right after they are looked up, before positions, token types and norms (ELMo: the output of the
+character CNN, without the marks around the sentence). The suite's networks, ELMo and models of transformers have it.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def check_gradients(encoder: Encoder) -> None:
         raise ConfigError(f"{encoder.name}: compiled code hands out no gradients of word vectors; set encoder.compile=false")
     if getattr(encoder, "lookup_changed_by", None) is None:
         raise ConfigError(
-            f"{encoder.name} is read from outside, so no gradient passes through it: take a method that needs none (shapley, banzhaf, "
-            "loo, lime), or an encoder with gradients (lstm, cnn, gated-cnn, transformer, elmo, elmo-style, checkpoint, hf)"
+            f"{encoder.name} is read from outside, so no gradient passes through it: take a method that needs none (shapley, loo, "
+            "lime), or an encoder with gradients (lstm, cnn, gated-cnn, transformer, elmo, elmo-style, checkpoint, hf)"
         )
 
 

@@ -103,7 +103,7 @@ class Changed:
 
 
 class Changeable:
-    """The methods of an encoder of transformers for `probing.encoders.interventions.intervened` and `probing.encoders.gradients`."""
+    """The methods of an encoder of transformers for `probing.encoders.interventions` and `probing.encoders.gradients`."""
 
     @contextmanager
     def changed_by(self: Any, change: Change) -> Iterator[None]:

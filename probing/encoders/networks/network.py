@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -82,7 +82,7 @@ class Readable(nn.Module):
         raise NotImplementedError
 
     @property
-    def lookup(self) -> nn.Module:
+    def lookup(self) -> Any:
         """The module that looks word vectors up."""
         return self.embedding
 

@@ -83,7 +83,7 @@ class MaskedSentence:
 
     @property
     def baseline(self) -> torch.Tensor | None:
-        """The vector that the tokens of an absent word get at the lookup, (d,) or (1,); None where words are absent in another way."""
+        """What the tokens of an absent word get at the lookup, (d,) or (1,); None where words are absent in another way."""
         return self._way.vector if isinstance(self._way, WordVectors) else None
 
     def run(self, coalitions: Coalitions, budget: int = TOKEN_BUDGET) -> Iterator[tuple[list[int], States]]:
@@ -168,7 +168,7 @@ class WordVectors:
 
     @cached_property
     def vector(self) -> torch.Tensor:
-        """What is put in, (d,), or (1,) for zero; looked up, not read from the weights, since some models scale what they look up."""
+        """What is put in, (d,), or (1,) for zero; looked up, not read from the weights, since some models scale it."""
         if self.put == "zero":
             return torch.zeros(1)
         embedding = self.encoder.lookup
