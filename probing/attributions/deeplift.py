@@ -69,8 +69,8 @@ def deeplift(f: WordFunction) -> Attribution:
     gap = max(made.gap, replace(half, whole=middle).gap)
     if gap > ALLOWED:
         raise NotApplicable(
-            f"method=deeplift: on {f.encoder.name} its scores miss F(e) - F(b) by {gap:.1%}, more than {ALLOWED:.0%}: captum has "
-            " no rule for some of its parts (attention, norms, gates of LSTMs); take method=ig"
+            f"DeepLIFT's scores miss F(e) - F(b) by {gap:.1%} on {f.encoder.name}, more than {ALLOWED:.0%}: captum has no rule for "
+            "some of its parts (attention, norms, gates of LSTMs); take method=ig"
         )
     return made
 

@@ -27,10 +27,12 @@ from probing.attributions.sampling import sampled
 from probing.attributions.word_function import NotApplicable, WordFunction, check_path
 from probing.encoders.base import Encoder
 from probing.encoders.gradients import check_gradients
+from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.errors import ConfigError, did_you_mean
 from probing.interactions.options import Masking
 from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead
+from probing.interactions.text.masking import possible, published
 from probing.types import Values
 
 AT_SENTENCE = ("gradient", "gradient-l1", "gradient-sum", "gradient-x-input", "gradcam")
@@ -109,6 +111,14 @@ def check(encoder: Encoder, method: str, masking: str) -> None:
         check_gradients(encoder)
     if method in FROM_BASELINE:
         check_path(encoder, masking)
+
+
+def default_masking(encoder: Encoder) -> str:
+    """mask for masked language models, else attention where it is possible, else the published one."""
+    allowed = possible(encoder)
+    if isinstance(encoder, HuggingFaceEncoder) and "mask" in allowed:
+        return "mask"
+    return "attention" if "attention" in allowed else published(encoder)
 
 
 def _of_text(method: str, words: list[str], settings: Settings) -> Values:

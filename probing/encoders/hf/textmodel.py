@@ -26,7 +26,6 @@ class TextModel:
     """The text part of a model in eval mode, with its tokenizer and the options of the encoder, on cpu, cuda or mps.
 
     `tolerance` is the largest difference of equal states between two batches, as a share of the layer's largest entry.
-
     `skipped`: how many tokens at the beginning and at the end of a sentence the poolings leave out; `head`: makes the pooling
     `sentence` of the states of a layer (batch, tokens, dim) and the attention mask.
     """
