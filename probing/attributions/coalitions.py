@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from probing.attributions.attribution import Attribution
 from probing.attributions.indices import GAMES
@@ -57,6 +58,11 @@ class CoalitionTable:
     def predicted(self) -> int:
         """The number of the class predicted for the whole sentence."""
         return int(self.logits[-1].argmax())
+
+    @property
+    def probabilities(self) -> Values:
+        """p of the predicted class, (2^n,)."""
+        return np.asarray(softmax(self.logits, axis=1)[:, self.predicted], np.float64)
 
     def value(self, target: str = "predicted") -> Values:
         """v of a target (`contrast`), (2^n,)."""

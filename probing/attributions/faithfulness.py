@@ -172,8 +172,7 @@ def monotonicity(v: Values, scores: Values) -> float:
 def faithfulness(held: CoalitionTable, scores: Values) -> dict[str, float]:
     """All measures of one scoring for the predicted class, by name (see the module); log-odds at k = 1 … n-1, their mean."""
     v, curve = held.value(), deletion(held.logits, scores)
-    p = np.exp(log_probabilities(held.logits)[:, held.predicted])
-    aopc, eraser, scaled = curve.aopc(), curve.aopc("eraser"), curve.scaled(p)
+    aopc, eraser, scaled = curve.aopc(), curve.aopc("eraser"), curve.scaled(held.probabilities)
     error, n = infidelity(v, scores), held.n_players
     return {
         "comprehensiveness": aopc[0],

@@ -6,7 +6,6 @@ Scores are equal if they differ by less than 1e-12 of the largest one; in an ord
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import kendalltau
 
 from probing.types import Values
 
@@ -25,4 +24,13 @@ def order(scores: Values) -> np.ndarray:
 
 def tau(a: Values, b: Values) -> float:
     """Kendall's tau-b of two scorings of the same words; NaN where one of them ranks nothing."""
-    return float(kendalltau(rounded(a), rounded(b)).statistic)
+    return float(taus(np.asarray(a)[None], np.asarray(b)[None])[0, 0])
+
+
+def taus(a: Values, b: Values) -> Values:
+    """Kendall's tau-b of each scoring of a, (m, words), with each of b, (k, words): (m, k), the cosine of the signs of all
+    differences of two words."""
+    first, second = np.triu_indices(a.shape[1], 1)
+    signs = [np.array([np.sign(row[first] - row[second]) for row in map(rounded, x)]) for x in (a, b)]  # (m, pairs), (k, pairs)
+    untied = np.sqrt(np.outer(*(np.square(x).sum(1) for x in signs)))
+    return np.divide(signs[0] @ signs[1].T, untied, out=np.full(untied.shape, np.nan), where=untied > 0)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probing.attributions.ranks import tau
+from probing.attributions.ranks import taus
 from probing.evaluation.paired_tests import holm
 from probing.evaluation.sign_flips import by_cluster, sign_flips
 from probing.evaluation.statistics import ratio
-from probing.types import Estimate, Values
+from probing.types import Estimate
 
 LINE = ["data", "encoder", "masking"]
 RANKED = ("comprehensiveness_scaled", "sufficiency_scaled", "comprehensiveness", "sufficiency", "words_to_flip", "monotonicity",
@@ -29,7 +29,7 @@ MEANS = ("comprehensiveness_scaled", "sufficiency_scaled", "comprehensiveness", 
 GOLD = ("gold_average_precision", "chance_average_precision", "human_average_precision", "gold_f1", "human_f1", "gold_pointing")
 COMPARED = {"comprehensiveness_scaled": 1, "sufficiency_scaled": 1, "gold_average_precision": 1}
 """Measures by which methods are compared, and the sign of better."""
-DRAWS = 500
+DRAWS = 1000
 """Random pairings of sentences in the null of an agreement."""
 
 
@@ -108,30 +108,28 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> dict[str, float]:
-    """Mean tau of two scorings of the same sentences, those that have another of equal length; the 95 % band of the null, in which
-    each is paired with another sentence of that length at random; the share of equal first words.
+    """Mean tau of two scorings of the same sentences, and the 95 % band of its null, in which the sentences of a length are paired
+    at random (one that is alone in its length stays with itself); the share of equal first words.
 
     Args:
         a, b: rows with `sentence`, `n` and `scores` as JSON.
     """
     both = a[["sentence", "n", "scores"]].merge(b[["sentence", "scores"]], on="sentence", suffixes=("_a", "_b"))
-    own, null, first, rng = [], [], [], np.random.default_rng(seed)
+    first, drawn, rng = [], [], np.random.default_rng(seed)
     for _, part in both.groupby("n"):
-        x, y = ([np.array(json.loads(text)) for text in part[name]] for name in ("scores_a", "scores_b"))
-        first += [int(i.argmax() == j.argmax()) for i, j in zip(x, y, strict=True)]
-        if len(part) < 2:
-            continue
-        matrix = np.array([[tau(i, j) for j in y] for i in x])
-        own += np.diag(matrix).tolist()
-        others = rng.integers(1, len(part), size=(DRAWS, len(part)))  # never the sentence itself
-        null.append(matrix[np.arange(len(part)), (np.arange(len(part)) + others) % len(part)])
-    line = {"pairs": float(len(own)), "tau": _mean(np.array(own)), "first": float(np.mean(first)) if first else np.nan}
-    if null:
-        known = np.concatenate(null, 1)
-        drawn = np.array([_mean(row) for row in known])
-        drawn = drawn[~np.isnan(drawn)]
-        line |= dict(zip(("null_low", "null_high"), np.quantile(drawn, [0.025, 0.975]), strict=True)) if len(drawn) else {}
-    return {"null_low": np.nan, "null_high": np.nan} | line
+        x, y = (np.array([json.loads(text) for text in part[name]], float) for name in ("scores_a", "scores_b"))
+        first += (x.argmax(1) == y.argmax(1)).tolist()
+        order = rng.random((DRAWS, len(part))).argsort(1)
+        order[0] = np.arange(len(part))  # the observed pairing is one of them
+        drawn.append(taus(x, y)[np.arange(len(part)), order])  # (DRAWS, sentences)
+    if not drawn:
+        return dict.fromkeys(("pairs", "tau", "first", "null_low", "null_high"), np.nan)
+    every = np.concatenate(drawn, 1)
+    known = ~np.isnan(every)
+    means = np.nansum(every, 1) / np.maximum(known.sum(1), 1)
+    low, high = np.quantile(means, 0.025, method="lower"), np.quantile(means, 0.975, method="higher")
+    line = {"pairs": float(known[0].sum()), "tau": float(means[0]), "null_low": float(low), "null_high": float(high)}
+    return (line if known[0].any() else line | {"tau": np.nan}) | {"first": float(np.mean(first))}
 
 
 def agreements(rows: pd.DataFrame) -> pd.DataFrame:
@@ -172,8 +170,3 @@ def of_layers(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _columns(name: str, x: Estimate) -> dict[str, float]:
     return {name: x.value, f"{name}_low": x.lower, f"{name}_high": x.upper}
-
-
-def _mean(values: Values) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else np.nan

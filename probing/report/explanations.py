@@ -46,8 +46,8 @@ difference is above 0."""
 
 SANITY = """## Agreement
 
-Kendall's tau-b of a method's scores with those of the same method on the same sentence, elsewhere; null: with another sentence of
-equal length there, 95 % of 500 random pairings of all sentences. refitted: random weights with a head of their own · labels: a head
+Kendall's tau-b of a method's scores with those of the same method on the same sentence, elsewhere; null: 95 % of
+random pairings of the sentences of equal length. refitted: random weights with a head of their own · labels: a head
 fitted on permuted labels. All agreements, those with random twins and of maskings, too: agreements.csv."""
 
 LAYERS = """## Layers
