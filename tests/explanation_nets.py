@@ -147,7 +147,8 @@ class OracleNet(Transformer):
 
     @cached_property
     def network(self) -> Readable:
-        return Net(self.net, self.weights).eval().requires_grad_(False)
+        with torch.inference_mode(False):  # a first forward makes it, and gradients cannot go through tensors of that mode
+            return Net(self.net, self.weights).eval().requires_grad_(False)
 
     def random_twin(self, seed: int) -> OracleNet | None:
         return None if self.other is None else replace(self, weights=self.other, other=None)

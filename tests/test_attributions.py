@@ -12,6 +12,7 @@ from explanation_nets import Numbered, OracleNet, head_of_net, nets, text_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 from probing.attributions.coalitions import CoalitionTable, coalition_table, contrast, exact
 from probing.attributions.faithfulness import bins_of, bounds, deletion, faithfulness, infidelity, log_probabilities, monotonicity
@@ -287,6 +288,19 @@ def test_chance_is_the_mean_over_all_orders(n, k):
     every = [plausibility(np.array(perm, float), gold) for perm in itertools.permutations(range(n))]
     for name in MEASURES:
         assert np.mean([one[name] for one in every]) == pytest.approx(chance(n, k)[name], abs=1e-12), name
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=9))
+@settings(max_examples=30, deadline=None)
+def test_plausibility_is_that_of_scikit_learn(words):
+    scores, gold = np.array([score for score, _ in words], float), np.array([mark for _, mark in words])
+    if not 0 < gold.sum() < len(gold):
+        return
+    own = plausibility(scores, gold)
+    precision, recall, _ = precision_recall_curve(gold, scores)
+    assert own["average_precision"] == pytest.approx(average_precision_score(gold, scores))
+    assert own["trapezoid"] == pytest.approx(auc(recall, precision))
+    assert own["auroc"] == pytest.approx(roc_auc_score(gold, scores))
 
 
 def test_plausibility_of_ties_and_of_no_gold():

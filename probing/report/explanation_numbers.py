@@ -25,8 +25,10 @@ LINE = ["data", "encoder", "masking"]
 RANKED = ("comprehensiveness_scaled", "sufficiency_scaled", "comprehensiveness", "sufficiency", "words_to_flip", "monotonicity",
           "comprehensiveness_eraser", "sufficiency_eraser", "log_odds", "gold_f1", "gold_jaccard")  # fmt: skip
 """Measures of an order of the words: scores that are all equal have none."""
-MEANS = ("comprehensiveness_scaled", "sufficiency_scaled", "comprehensiveness", "sufficiency", "tau_shapley", "tau_loo")
-GOLD = ("gold_average_precision", "chance_average_precision", "human_average_precision", "gold_f1", "human_f1", "gold_pointing")
+WITH_INTERVAL = ("comprehensiveness_scaled", "sufficiency_scaled")
+MEANS = ("comprehensiveness", "sufficiency", "comprehensiveness_eraser", "sufficiency_eraser", "log_odds", "monotonicity",
+         "tau_shapley", "tau_loo")  # fmt: skip
+GOLD = ("chance_average_precision", "human_average_precision", "gold_f1", "human_f1", "gold_pointing", "gold_trapezoid")
 COMPARED = {"comprehensiveness_scaled": 1, "sufficiency_scaled": 1, "gold_average_precision": 1}
 """Measures by which methods are compared, and the sign of better."""
 DRAWS = 1000
@@ -64,13 +66,14 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         line |= {"rows": part.rows.median(), "infidelity": part.infidelity.median(), "beta": part.beta.median()}
         flips = part.words_to_flip[part.ranks.astype(bool)]
         line |= {"flips": float(flips.notna().mean()) if len(flips) else np.nan, "flip_words": flips.median()}
-        for name in MEANS:
+        line |= part.reindex(columns=MEANS).mean().to_dict()
+        for name in WITH_INTERVAL:
             line |= _columns(name, clustered_mean(part[name], part.cluster))
         if "gold_average_precision" in part:
             right = part[part.predicted.astype(str) == part.label.astype(str)]
             errors = part.drop(right.index)
-            for name in GOLD:
-                line |= _columns(name, clustered_mean(right[name], right.cluster))
+            line |= right.reindex(columns=GOLD).mean().to_dict()
+            line |= _columns("gold_average_precision", clustered_mean(right.gold_average_precision, right.cluster))
             above = right.gold_average_precision - right.chance_average_precision
             line |= _columns("gold_above_chance", clustered_mean(above, right.cluster))
             line |= {"right": len(right), "gold_errors": errors.gold_average_precision.mean()}

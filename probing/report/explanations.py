@@ -186,7 +186,7 @@ def _letters(pairs: pd.DataFrame, key: Any, part: pd.DataFrame) -> dict[tuple[st
     told: dict[tuple[str, str], str] = {}
     if not len(pairs):
         return told
-    own = pairs[(pairs[LINE] == list(key)).all(1)]
+    own = pairs[(pairs[LINE] == list(key)).all(axis=1)]
     for measure, lines in own.groupby("measure", sort=False):
         if measure not in ("comprehensiveness_scaled", "sufficiency_scaled"):
             continue
@@ -204,7 +204,7 @@ def _notes(frame: pd.DataFrame, key: Any) -> str:
     """Methods that do not apply, with the reason."""
     if "note" not in frame:
         return ""
-    rows = frame[(frame[LINE] == list(key)).all(1) & frame.note.notna() & (frame.control.fillna("") == "")]
+    rows = frame[(frame[LINE] == list(key)).all(axis=1) & frame.note.notna() & (frame.control.fillna("") == "")]
     reasons = [f"{line.method}: {line.note} ({count} sentences)" for line, count in _counted(rows)]
     return "n/a: " + "; ".join(reasons) if reasons else ""
 

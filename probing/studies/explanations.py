@@ -63,9 +63,7 @@ class Explanations:
 
     def __post_init__(self) -> None:
         check_words(self.words, 2, "[4, 10]")
-        most = (
-            f"study.words={self.words}: at most {MAX_WORDS} words, whose 2^{MAX_WORDS} = {2**MAX_WORDS:,} coalitions are model rows"
-        )
+        most = f"study.words={self.words}: at most {MAX_WORDS} words, which have {2**MAX_WORDS:,} coalitions, a model row each"
         require(self.words[1] <= MAX_WORDS, most)
         require(self.sentences >= 1, f"study.sentences={self.sentences} must be at least 1")
         require(self.split in ("train", "dev", "test"), f"study.split={self.split!r} is unknown (allowed: train, dev, test)")
@@ -126,14 +124,10 @@ class Explanations:
             f"{task.name}, {self.split}: {len(drawn)} of {len(fits)} sentences of {self.words[0]} to {self.words[1]} words; "
             f"{int((lengths > self.words[1]).sum())} are longer, {int((lengths < self.words[0]).sum())} shorter"
         )
-        groups = np.arange(len(lengths)) if split.groups is None else split.groups
-        marks = {
-            i: np.asarray(source.gold(split.texts[i]).marks, bool) if hasattr(source, "gold") else None for i in drawn.tolist()
-        }
-        return [
-            Sentence(i, split.texts[i], task.classes[split.labels[i]], int(groups[i]), own if own is None or own.any() else None)
-            for i, own in marks.items()
-        ]
+        gold = getattr(source, "gold", None)
+        marks = {i: None if gold is None else np.asarray(gold(split.texts[i]).marks, bool) for i in drawn.tolist()}
+        clusters = np.arange(len(lengths)) if split.groups is None else np.unique(split.groups, return_inverse=True)[1]
+        return [Sentence(i, split.texts[i], task.classes[split.labels[i]], int(clusters[i]), own) for i, own in marks.items()]
 
     def _controls(self, context: Context, task: Task, head: LinearHead) -> Iterator[Model]:
         wanted = {"twin", "refitted"} & set(self.controls)
