@@ -13,10 +13,13 @@ import pytest
 from explanation_nets import OracleNet, text_of
 from scipy.stats import kendalltau, permutation_test
 
+from probing.attributions.methods import explain
 from probing.attributions.ranks import tau, taus
 from probing.data.task import Task
+from probing.encoders.networks.recurrent import LSTM
 from probing.errors import ConfigError
 from probing.evaluation.sign_flips import by_cluster, sign_flips
+from probing.interactions.text.heads import LinearHead
 from probing.report.explanation_numbers import agreement, clustered_mean, comparisons, of_scores, summary
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
@@ -231,3 +234,12 @@ def test_tau_and_its_null():
         line = agreement(x, y, seed)
         outside += not line["null_low"] <= line["tau"] <= line["null_high"]
     assert outside <= 5
+
+
+def test_gradients_of_a_network_that_a_forward_made():
+    """The tables run first, in inference mode, and make the network; gradients through it come after."""
+    encoder = LSTM(embedding_dim=6, hidden=4)
+    [item], _ = encoder.tokenize(["a b c"])
+    width = encoder.forward([item]).layers[-1].shape[2]
+    head = LinearHead(np.eye(2, width), np.zeros(2), ("no", "yes"), len(encoder.dims) - 1, "mean")
+    assert explain(encoder, head, "a b c", "ig", "pad").gap < 1e-3

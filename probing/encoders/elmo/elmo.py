@@ -112,13 +112,14 @@ class ELMoEncoder(Named):
     @cached_property
     def network(self) -> Any:
         """The `ELMoNetwork`, frozen."""
-        if self.random_weights:
-            network = ELMoNetwork(self.sizes, seed=self.init_seed)
-        else:
-            network = ELMoNetwork.load(self.sizes, self._file)
-            if file_sha256(self._file) != self.description["weights"]:
-                raise EncoderError(f"{self._file} was replaced since it was read first: make the encoder again")
-        return network.eval().requires_grad_(False).to(resolve_device(self.device))
+        with torch.inference_mode(False):  # a forward may ask first, and no gradient goes through weights made in that mode
+            if self.random_weights:
+                network = ELMoNetwork(self.sizes, seed=self.init_seed)
+            else:
+                network = ELMoNetwork.load(self.sizes, self._file)
+                if file_sha256(self._file) != self.description["weights"]:
+                    raise EncoderError(f"{self._file} was replaced since it was read first: make the encoder again")
+            return network.eval().requires_grad_(False).to(resolve_device(self.device))
 
     def place_of(self, layer: int, state: str | None) -> Place:
         return place_of(self.layer_names, layer, state)

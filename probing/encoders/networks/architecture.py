@@ -82,11 +82,12 @@ class NetworkEncoder(Named):
     @cached_property
     def network(self) -> Readable:
         """The network with its weights, in eval mode and without gradient."""
-        network = self.architecture.network_of(self.vocabulary.size, self.init_seed)
-        if (weights := self._weights()) is not None:
-            self._check(weights, network.state_dict())
-            network.load_state_dict(weights)
-        return network.eval().requires_grad_(False).to(resolve_device(self.device))
+        with torch.inference_mode(False):  # a forward may ask first, and no gradient goes through weights made in that mode
+            network = self.architecture.network_of(self.vocabulary.size, self.init_seed)
+            if (weights := self._weights()) is not None:
+                self._check(weights, network.state_dict())
+                network.load_state_dict(weights)
+            return network.eval().requires_grad_(False).to(resolve_device(self.device))
 
     def _check(self, weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
         """Raises EncoderError for a weight that is missing, unknown, of another shape, or not finite."""
