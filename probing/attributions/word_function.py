@@ -108,13 +108,7 @@ class WordFunction:
             yield logits, *points[0]
 
     def logits(self, states: States) -> torch.Tensor:
-        """(batch, classes), float64, of states."""
-        layer = self.head.layer
-        [x] = pooled_layers([states.layers[layer]], states, [layer], self.head.pooling)
-        coef, intercept = (
-            torch.as_tensor(part, dtype=torch.float64, device=x.device) for part in (self.head.coef, self.head.intercept)
-        )
-        return x @ coef.T + intercept
+        return logits_of(self.head, states)
 
     def value(self, logits: torch.Tensor) -> torch.Tensor:
         """F, (batch,), of logits."""
@@ -148,3 +142,10 @@ class WordFunction:
 
     def attribution(self, method: str, scores: Values, additive: bool = False) -> Attribution:
         return Attribution(method, scores, self.masking, self.target, self.whole, self.empty, additive, self.rows)
+
+
+def logits_of(head: LinearHead, states: States) -> torch.Tensor:
+    """(batch, classes), float64, with the graph of the states."""
+    [x] = pooled_layers([states.layers[head.layer]], states, [head.layer], head.pooling)
+    coef, intercept = (torch.as_tensor(part, dtype=torch.float64, device=x.device) for part in (head.coef, head.intercept))
+    return x @ coef.T + intercept
