@@ -24,7 +24,7 @@ NOTE = """# Concepts: encoded, used, interacting
 *Encoded*: test accuracy of a probe of the task at the layer [95 %] (majority); * above the majority. *Share* and *size*: the
 classifier's logit of the target along the direction of a ridge probe of the task. Share: of sentences in which the logit grows
 (0.5: no common sign). Size: mean change along the direction as a share of the gradient's length (mean of probes on permuted
-labels); whitened: in units in which the layer varies alike in all directions. * p < 0.05 after Holm over all lines, each column by itself.
+labels); whitened: in units in which the layer varies alike in all directions. * p < 0.05 after Holm over all lines of a column.
 Constant: the classifier reads the mean of this very layer, so that each sentence has the same gradient, and a share is 0 or 1.
 *Erased*: points of accuracy that the classifier loses when the directions of the task are taken from all token states of the layer
 (mean of random directions of the same rank); * above every random one, which happens once in 20 by chance. *Interacting*: median
