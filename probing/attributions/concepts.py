@@ -71,15 +71,17 @@ def concept(x: Values, y: Labels, dev: tuple[Values, Labels], draws: int, seed: 
 def _directions(solve: Values, labels: Labels, classes: int) -> Values:
     """(sets, d) of label sets (sets, n)."""
     if classes == 2:
-        w = (solve @ (labels.T - labels.mean(1))).T
+        w = (solve @ labels.T).T  # `solve` sums to 0 over sentences
         return w / np.linalg.norm(w, axis=1, keepdims=True)
+    present, counts = np.unique(labels[0], return_counts=True)  # of all sets, which are permutations
+    starts = np.cumsum(counts) - counts
     rows = []
     for y in labels:
-        w = solve @ (np.eye(classes)[y] - np.bincount(y, minlength=classes) / len(y))  # (d, classes)
+        w = np.add.reduceat(solve[:, np.argsort(y, kind="stable")], starts, axis=1)  # (d, classes)
         w -= w.mean(1, keepdims=True)
         _, sides = np.linalg.eigh(w.T @ w)
         first = w @ sides[:, -1]
-        later = float((w.T @ first) @ (np.arange(classes) - (classes - 1) / 2))
+        later = float((w.T @ first) @ (present - present.mean()))
         rows.append(first * (1 if later >= 0 else -1) / np.linalg.norm(first))
     return np.stack(rows)
 
