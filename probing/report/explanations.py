@@ -81,7 +81,8 @@ def blocks(
         yield f"## {key[1]} on {key[0]}, masking={key[2]}"
         yield f"Accuracy of the head {_percent(line.accuracy)} %; {int(line.sentences)} sentences, {int(line.units)} units."
         told, sane = _letters(pairs, key, part), _sane(agreed, key)
-        yield md_table(pd.DataFrame([_faithful(row, told) | sane.get(row["method"], {}) for row in part.to_dict("records")]))
+        shown = pd.DataFrame([_faithful(row, told) | sane.get(row["method"], {}) for row in part.to_dict("records")])
+        yield md_table(shown.fillna("-"))
         if note := _notes(frame, key):
             yield note
     if "right" in lines and (lines.right > 0).any():
@@ -134,7 +135,7 @@ def _sizes(row: Mapping[str, Any]) -> dict[str, str]:
     if row.get("right", 0) > 0:
         above = "*" if row["gold_above_chance_low"] > 0 else ""
         shown["AP (chance)"] = f"{_number(row['gold_average_precision'])}{above} ({_number(row['chance_average_precision'])})"
-    return shown | {"gap": "-" if np.isnan(row["gap"]) else f"{100 * row['gap']:.2g} %", "rows": f"{row['rows']:.0f}"}
+    return shown | {"gap": "-" if np.isnan(row["gap"]) else f"{100 * row['gap']:.3f} %", "rows": f"{row['rows']:.0f}"}
 
 
 def _plausible(row: Mapping[str, Any]) -> dict[str, Any]:
