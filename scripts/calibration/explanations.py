@@ -25,7 +25,7 @@ from probing.attributions.plausibility import chance
 from probing.interactions.game import all_coalitions, shapley
 from probing.report.explanation_numbers import COMPARED, agreement, comparisons, of_scores, summary
 
-RUNS, LEVEL = 1000, 0.05
+LEVEL = 0.05
 UNUSED = (
     *("comprehensiveness", "sufficiency", "words_to_flip", "infidelity", "beta", "tau_shapley", "tau_loo"),
     *("human_average_precision", "gold_f1", "human_f1", "gold_pointing"),
@@ -93,10 +93,10 @@ def counted(runs: int, sentences: int, twins: bool = False, shapley_too: bool = 
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "two random scorings, 50 sentences": {"sentences": 50},
-    "two random scorings, 12 sentences": {"sentences": 12},
-    "two random scorings, 50 sentences in 25 pairs of twins": {"sentences": 50, "twins": True},
-    "Shapley values and a random scoring, 50 sentences": {"sentences": 50, "shapley_too": True},
+    "two random scorings, 50 sentences": {"runs": 1000, "sentences": 50},
+    "two random scorings, 12 sentences": {"runs": 300, "sentences": 12},
+    "two random scorings, 50 sentences in 25 pairs of twins": {"runs": 300, "sentences": 50, "twins": True},
+    "Shapley values and a random scoring, 50 sentences": {"runs": 60, "sentences": 50, "shapley_too": True},
 }
 STATEMENTS = {
     "A better than B, any measure after Holm": "family",
@@ -113,9 +113,8 @@ def main() -> None:
     args = arguments()
     lines, seconds = list[dict[str, Any]](), 0.0
     for about, options in SETTINGS.items():
-        right = "shapley_too" in options
-        runs = max(2, round((RUNS // 10 if right else RUNS) * args.share))
-        counts, spent = kept(args.scratch, f"explanations {about}", runs, lambda n=runs, own=options: counted(n, **own))
+        right, given = "shapley_too" in options, options | {"runs": max(2, round(options["runs"] * args.share))}
+        counts, spent = kept(args.scratch, f"explanations {about}", given["runs"], lambda own=given: counted(**own))
         seconds += spent
         for statement, name in (RIGHT if right else STATEMENTS).items():
             if name == "agreement" and options.get("twins"):
