@@ -20,7 +20,7 @@ from probing.encoders.networks.recurrent import LSTM
 from probing.errors import ConfigError
 from probing.evaluation.sign_flips import by_cluster, sign_flips
 from probing.interactions.text.heads import LinearHead
-from probing.report.explanation_numbers import agreement, clustered_mean, comparisons, of_scores, summary
+from probing.report.explanation_numbers import agreement, agreements, clustered_mean, comparisons, of_scores, summary
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
@@ -243,3 +243,16 @@ def test_gradients_of_a_network_that_a_forward_made():
     width = encoder.forward([item]).layers[-1].shape[2]
     head = LinearHead(np.eye(2, width), np.zeros(2), ("no", "yes"), len(encoder.dims) - 1, "mean")
     assert explain(encoder, head, "a b c", "ig", "pad").gap < 1e-3
+
+
+def test_two_runs_are_compared():
+    """Two encoders that score alike agree above the null of other sentences; one that scores at random does not."""
+    rng = np.random.default_rng(4)
+    scores = rng.normal(size=(20, 6))
+    one = pd.DataFrame(rows_of(scores, "a"))
+    like = pd.DataFrame(rows_of(scores + 0.1 * rng.normal(size=(20, 6)), "a")).assign(encoder="like")
+    other = pd.DataFrame(rows_of(rng.normal(size=(20, 6)), "a")).assign(encoder="other")
+    lines = agreements(pd.concat([one, like, other])).set_index(["encoder", "other"])
+    assert set(lines.kind) == {"encoders"} and len(lines) == 3
+    assert lines.loc[("e", "like"), "tau"] > 0.7 > lines.loc[("e", "like"), "null_high"] and lines.loc[("e", "like"), "first"] > 0.7
+    assert lines.loc[("e", "other"), "null_low"] <= lines.loc[("e", "other"), "tau"] <= lines.loc[("e", "other"), "null_high"]
