@@ -79,7 +79,9 @@ def blocks(
     for key, part in own.groupby(LINE, sort=False):
         line = part.iloc[0]
         yield f"## {key[1]} on {key[0]}, masking={key[2]}"
-        yield f"Accuracy of the head {_percent(line.accuracy)} %; {int(line.sentences)} sentences, {int(line.units)} units."
+        tests = int((pairs[LINE] == list(key)).all(axis=1).sum()) if len(pairs) else 0
+        few = f" No letters: {int(line.units)} units are too few for {tests} tests." if _too_few(int(line.units), tests) else ""
+        yield f"Accuracy of the head {_percent(line.accuracy)} %; {int(line.sentences)} sentences, {int(line.units)} units.{few}"
         told, sane = _letters(pairs, key, part), _sane(agreed, key)
         shown = pd.DataFrame([_faithful(row, told) | sane.get(row["method"], {}) for row in part.to_dict("records")])
         yield md_table(shown.fillna("-"))
@@ -188,6 +190,8 @@ def _letters(pairs: pd.DataFrame, key: Any, part: pd.DataFrame) -> dict[tuple[st
     if not len(pairs):
         return told
     own = pairs[(pairs[LINE] == list(key)).all(axis=1)]
+    if _too_few(int(part.units.max()), len(own)):
+        return told
     for measure, lines in own.groupby("measure", sort=False):
         if measure not in ("comprehensiveness_scaled", "sufficiency_scaled"):
             continue
@@ -199,6 +203,11 @@ def _letters(pairs: pd.DataFrame, key: Any, part: pd.DataFrame) -> dict[tuple[st
                 separated[place[line.a], place[line.b]] = separated[place[line.b], place[line.a]] = True
         told |= {(measure, name): letter for name, letter in zip(best, letters(separated), strict=True)}
     return told
+
+
+def _too_few(units: int, tests: int) -> bool:
+    """Whether no difference could be told: the smallest p-value of so many units, after Holm over the tests, is above 0.05."""
+    return bool(tests * 2.0 ** (1 - units) > 0.05)
 
 
 def _notes(frame: pd.DataFrame, key: Any) -> str:
