@@ -95,8 +95,8 @@ def counted(runs: int, sentences: int, twins: bool = False, shapley_too: bool = 
 SETTINGS: dict[str, dict[str, Any]] = {
     "two random scorings, 50 sentences": {"runs": 1000, "sentences": 50},
     "two random scorings, 12 sentences": {"runs": 300, "sentences": 12},
-    "two random scorings, 50 sentences in 25 pairs of twins": {"runs": 300, "sentences": 50, "twins": True},
-    "Shapley values and a random scoring, 50 sentences": {"runs": 60, "sentences": 50, "shapley_too": True},
+    "two random scorings, 50 sentences in 25 pairs of twins": {"runs": 150, "sentences": 50, "twins": True},
+    "Shapley values and a random scoring, 50 sentences": {"runs": 30, "sentences": 50, "shapley_too": True},
 }
 STATEMENTS = {
     "A better than B, any measure after Holm": "family",
