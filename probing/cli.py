@@ -91,6 +91,7 @@ for _verb, _about in {
     "check": "Conformance of an encoder: padding, order, determinism, words, fingerprint. encoder=…; exit code 1 if a rule fails.",
     "interact": 'Interactions of words in one sentence: encoder=… text="…" segment=3:6; B, B_max, B_min, T and the best '
     "partitions.",
+    "attribute": 'How much each word speaks for a class: encoder=… text="…" method=shapley,ig,loo,lime masking=mask.',
     "score": 'Log-probabilities of a language model, token by token: encoder=checkpoint|hf|textgenrnn text="…" or file=a.txt.',
     "neuron": "What excites one unit: encoder=… layer=3 unit=17 file=a.txt; words at both ends with count and z, and sentences.",
 }.items():

@@ -135,6 +135,9 @@ INTERACT_KEYS = (
     *("method", "budget", "seed", "shapiq", "run"),
 )
 SCORE_KEYS = ("encoder", "text", "against", "file", "html", "start", "end", "masking", "words", "tokens", "run")
+ATTRIBUTE_KEYS = (
+    *("encoder", "text", "method", "masking", "replacement", "target", "head", "layer", "budget", "seed", "html", "run"),
+)
 NEURON_KEYS = ("encoder", "layer", "unit", "file", "text", "pooling", "least", "words", "sentences", "html", "run")
 
 
@@ -163,6 +166,7 @@ DEFAULTS = {
     "interact": {"encoder": "minilm"},
     "score": {"encoder": "minilm"},
     "neuron": {"encoder": "minilm"},
+    "attribute": {"encoder": "minilm"},
 }
 """The presets of a verb's groups where the command line names none."""
 
@@ -174,6 +178,7 @@ def known_keys(arguments: list[str], verb: str) -> list[str]:
         "interact": (JobConfig, INTERACT_KEYS),
         "score": (JobConfig, SCORE_KEYS),
         "neuron": (JobConfig, NEURON_KEYS),
+        "attribute": (JobConfig, ATTRIBUTE_KEYS),
     }.get(verb, (RunConfig, (*LISTS, *GROUPS, "suite", "twins", "resample", "resamples", "per_class", "precision")))
     keys = [*(f"run.{option.name}" for option in dataclasses.fields(schema)), *own]
     for group, default in DEFAULTS.get(verb, DEFAULTS["run"]).items():

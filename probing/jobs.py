@@ -1,4 +1,4 @@
-"""One job of `probing run`, `train`, `check`, `interact`, `score` or `neuron`: a plain configuration becomes calls of Python.
+"""One job of `probing run`, `train`, `interact` and the other verbs: a plain configuration becomes calls of Python.
 
 The groups data, encoder, probe and objective are checked against the dataclass that their `_target_` names (`probing.config`).
 Values that are lists (task, layer, pooling, seed, controls, floors, measures, metrics) are loops inside one job.
@@ -228,6 +228,19 @@ def score_job(options: Mapping[str, Any]) -> config.Done:
 
         shown = [(head, lines(parts, ("text", "against"))) for head, parts in request.pairs]
         replace_file(Path(request.html).expanduser(), page_of(shown).encode())
+    return config.Done()
+
+
+def attribute_job(options: Mapping[str, Any]) -> config.Done:
+    """Scores of the words of one sentence, printed."""
+    from probing.attributions.command import Attribute
+
+    run = config.checked(options, config.JobConfig, ("encoder",), config.ATTRIBUTE_KEYS)
+    if options["text"] in (None, "???"):
+        raise ConfigError('set text="…" (a sentence, words parted by blanks)')
+    request = _request(Attribute, options, "text", "method", "replacement", "target", "head", "html")
+    _set_threads(run.threads)
+    sys.stdout.write(f"{request.run(config.build(options['encoder'], 'encoder'))}\n")
     return config.Done()
 
 

@@ -59,7 +59,7 @@ class JobFailed(ProbingError):
 
 
 def main(arguments: list[str], verb: str = "run") -> int:
-    """Runs the words after `probing run`, `train`, `check`, `interact`, `score` or `neuron`.
+    """Runs the words after `probing run`, `train`, `check`, `interact`, `attribute`, `score` or `neuron`.
 
     Returns:
         The exit code: 0, 1 if a cell or a rule failed or an exception was raised, 2 for a mistake in what was given.
@@ -68,7 +68,7 @@ def main(arguments: list[str], verb: str = "run") -> int:
     os.environ[_PARENT] = process()
     sys.argv = [
         f"probing {verb}",
-        *(_as_text(word) if verb in ("interact", "score", "neuron") else _as_list(word) for word in arguments),
+        *(_as_text(word, verb) if verb in ("interact", "attribute", "score", "neuron") else _as_list(word) for word in arguments),
     ]
     code = _hydra(arguments, verb)
     if _sweeps:
@@ -118,6 +118,7 @@ def _hydra(arguments: list[str], verb: str) -> int:
         "interact": ("interact", _interact_job),
         "score": ("score", _score_job),
         "neuron": ("neuron", _neuron_job),
+        "attribute": ("attribute", _attribute_job),
     }[verb]
     if sys.version_info >= (3, 14):  # it checks the help of an option when that is declared; Hydra 1.3.8 declares no text
         argparse.ArgumentParser._check_help = lambda *_: None
@@ -199,6 +200,10 @@ def _neuron_job(config: DictConfig) -> None:
     _guarded(partial(_done, "neuron"), config)
 
 
+def _attribute_job(config: DictConfig) -> None:
+    _guarded(partial(_done, "attribute"), config)
+
+
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
     """Runs a job and reports its errors at once; other jobs of a multirun go on. In a launcher's worker it raises too.
     Exit codes: see `main`; an exception that is not the user's is 1, with a traceback only where this package is at fault.
@@ -230,15 +235,15 @@ def _as_list(word: str) -> str:
     return word
 
 
-def _as_text(word: str) -> str:
-    """`text=…`, `replacement=…`, `file=…` and `html=…` are taken letter by letter: quoted for Hydra, nothing in them is
-    interpolated.
+def _as_text(word: str, verb: str = "") -> str:
+    """`text=…`, `replacement=…`, `file=…`, `html=…`, and of attribute `method=…`, are taken letter by letter: quoted for Hydra,
+    nothing in them is interpolated.
 
     >>> _as_text("text=It isn't (bad)")
     "text='It isn\\\\'t (bad)'"
     """
     key, equals, value = word.partition("=")
-    if not equals or key not in ("text", "replacement", "file", "html"):
+    if not equals or key not in ("text", "replacement", "file", "html", *["method"] * (verb == "attribute")):
         return _as_list(word)
     return f"{key}={quoted(value)}"
 

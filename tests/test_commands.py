@@ -138,7 +138,7 @@ def test_list_alone_lists_the_kinds_and_encoders_have_size_and_needs():
         assert (len(dims) - 1, dims[-1]) == (int(size[1]), int(size[2])), name
 
 
-@pytest.mark.parametrize("verb", ["run", "train", "interact", "neuron", "check"])
+@pytest.mark.parametrize("verb", ["run", "train", "interact", "attribute", "neuron", "check"])
 def test_the_help_of_a_verb_has_every_key_with_its_comment_and_three_examples(verb):
     done = probing(verb, "--help")
     assert done.returncode == 0 and done.stderr == ""

@@ -19,7 +19,8 @@ PAGES = [
     *(ROOT / name for name in ("AGENTS.md", "README.md", "README.zh-CN.md")),
 ]
 HYDRA = {
-    "run": "config", "check": "config", "train": "train", "interact": "interact", "score": "score", "neuron": "neuron"
+    "run": "config", "check": "config", "train": "train", "interact": "interact", "score": "score", "neuron": "neuron",
+    "attribute": "attribute",
 }  # fmt: skip
 PLACEHOLDER = re.compile(r"\b[A-Z][A-Z_]+\b")
 """A word in capitals stands for something of the reader's."""
@@ -52,7 +53,8 @@ def first_of(word: str) -> str:
     value = re.split(r",(?=\[)", value)[0]
     if key in ("encoder", "objective", "data", "probe") or key.endswith((".path", ".name", ".revision")):
         value = value.split(",")[0]
-    return _as_text(key + equals + value.replace("|", "_"))
+    verb = "attribute" if key == "method" else ""  # its methods are no sweep
+    return _as_text(key + equals + value.replace("|", "_"), verb)
 
 
 def test_the_reader_of_commands_sees_them(tmp_path):

@@ -13,7 +13,7 @@ from probing import config
 from probing.data.card import names as names_of_cards
 from probing.paths import CONF
 
-FILES = {"run": "config", "train": "train", "check": "config", "interact": "interact", "score": "score", "neuron": "neuron"}
+FILES = {name: name for name in ("train", "interact", "attribute", "score", "neuron")} | {"run": "config", "check": "config"}
 """The file of each verb in `conf`."""
 
 OF_CHECK = ("run.dir", "run.threads")
@@ -38,6 +38,11 @@ EXAMPLES = {
         'probing interact encoder=minilm text="The movie is not very good ." segment=3:6 value=mean',
         'probing interact encoder=checkpoint encoder.path=FOLDER text="The movie is not very good ." segment=3:6',
         'probing interact encoder=minilm text="The movie is not very good ." method=regression budget=2000 layer=0,6',
+    ),
+    "attribute": (
+        'probing attribute encoder=checkpoint encoder.path=FOLDER text="The movie is not very good ." method=shapley,loo,lime',
+        'probing attribute encoder=checkpoint encoder.path=FOLDER text="Not very good ." method=ig masking=zero html=a.html',
+        'probing attribute encoder=minilm head=FOLDER masking=mask target=positive-negative text="The movie is not very good ."',
     ),
     "score": (
         'probing score encoder=checkpoint encoder.path=FOLDER text="The dogs near the cat are lost."',

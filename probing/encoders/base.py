@@ -77,7 +77,8 @@ class Encoder(Protocol):
 
     It may also have: `pooled(items, poolings)` (see the function), `token_budget`, `samples` (sentences for `probing check`),
     `context_free` (whether layer 0 depends on no other word), `unknown_tokens(items)`, `sentence_width` (see `widths`),
-    `changed_by(change)` with `place_of` (`probing.encoders.interventions`), and `remembered()` with
+    `changed_by(change)` with `place_of` (`probing.encoders.interventions`), `lookup_changed_by(change)`
+    (`probing.encoders.gradients`), and `remembered()` with
     `recall(record)` (plain JSON kept beside its vectors, so that later runs need not load it to plan).
 
     Attributes:
@@ -120,7 +121,7 @@ class Encoder(Protocol):
         ...
 
     def forward(self, items: Sequence[Item]) -> States:
-        """States of a batch, without gradient, in eval mode."""
+        """States of a batch, in eval mode; without gradient, except within `probing.encoders.gradients.gradients`."""
         ...
 
     def release(self) -> None:

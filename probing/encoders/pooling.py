@@ -21,15 +21,18 @@ class Pooler:
         self.full = bool(mask.all())  # then no token needs a weight
 
     def __call__(self, layer: torch.Tensor, pooling: str, backward: torch.Tensor | None = None) -> torch.Tensor:
-        """One vector per sentence, (batch, dim), float32, from the states of one layer (batch, tokens, dim)."""
-        pooled = POOLINGS[pooling](self, layer.float(), backward)
+        """One vector per sentence, (batch, dim), from the states of one layer (batch, tokens, dim): float64 where they are, else
+        float32."""
+        import torch
+
+        pooled = POOLINGS[pooling](self, layer if layer.dtype == torch.float64 else layer.float(), backward)
         if pooled.shape != (expected := (layer.shape[0], layer.shape[2])):
             raise EncoderError(f"pooling {pooling} gives the shape {tuple(pooled.shape)}, not {tuple(expected)} (batch, dim)")
         return pooled
 
     @cached_property
     def weight(self) -> torch.Tensor:
-        return self.mask / self.mask.sum(1, keepdim=True)  # (batch, tokens)
+        return self.mask.double() / self.mask.sum(1, keepdim=True)  # (batch, tokens)
 
     @cached_property
     def ends(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -48,7 +51,7 @@ def _first(batch: Pooler, layer: torch.Tensor, backward: torch.Tensor | None) ->
 def _mean(batch: Pooler, layer: torch.Tensor, backward: torch.Tensor | None) -> torch.Tensor:
     import torch
 
-    return layer.mean(1) if batch.full else torch.einsum("bt,btd->bd", batch.weight, layer)
+    return layer.mean(1) if batch.full else torch.einsum("bt,btd->bd", batch.weight.to(layer.dtype), layer)
 
 
 def _max(batch: Pooler, layer: torch.Tensor, backward: torch.Tensor | None) -> torch.Tensor:

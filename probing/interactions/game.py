@@ -192,16 +192,22 @@ def shapley(v: Values) -> Values:
 def shapley_values(game: Game, budget: int, seed: int) -> Values:
     """Shapley values of a game's players, (n, k), from at most `budget` model rows, at least 2 n: exact if 2^n is within it, else
     means over random orders and their reverses: unbiased (Castro et al. 2009), and exact for games of pairs."""
+    return shapley(table(game)) if 2**game.n_players <= budget else sampled_shapley(game, budget, seed)[0]
+
+
+def sampled_shapley(game: Game, budget: int, seed: int) -> tuple[Values, Values]:
+    """Means over random orders and their reverses, (n, k), and their standard errors over such pairs, NaN for one pair alone."""
     n = game.n_players
-    if 2**n <= budget:
-        return shapley(table(game))
     rng = np.random.default_rng(seed)
     orders = np.stack([rng.permutation(n) for _ in range(budget // (2 * n))])
     places = np.concatenate([orders, orders[:, ::-1]]).argsort(1)  # (orders, n): the place of a player in an order
     prefixes = places[:, None, :] < np.arange(n + 1)[:, None]  # (orders, n + 1, n)
     values = CachedGame(game)(prefixes.reshape(-1, n)).reshape(*prefixes.shape[:2], -1)
     gains = np.diff(values, axis=1)  # (orders, n, k), by place
-    return np.take_along_axis(gains, places[:, :, None], axis=1).mean(0)
+    drawn = np.take_along_axis(gains, places[:, :, None], axis=1)
+    pairs = (drawn[: len(orders)] + drawn[len(orders) :]) / 2
+    spread = pairs.std(0, ddof=1) if len(pairs) > 1 else np.full(pairs.shape[1:], np.nan)
+    return drawn.mean(0), spread / np.sqrt(len(pairs))
 
 
 def shapley_interactions(v: Values) -> Values:

@@ -34,6 +34,7 @@ import torch
 from probing.encoders.base import Item, Named, States, check_device, name_in_tables, resolve_device
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, check_file, read_options
 from probing.encoders.elmo.elmo_network import ELMoNetwork, Memory, place_of
+from probing.encoders.gradients import ChangeVectors, mode
 from probing.encoders.interventions import Change, Place
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
@@ -111,13 +112,14 @@ class ELMoEncoder(Named):
     @cached_property
     def network(self) -> Any:
         """The `ELMoNetwork`, frozen."""
-        if self.random_weights:
-            network = ELMoNetwork(self.sizes, seed=self.init_seed)
-        else:
-            network = ELMoNetwork.load(self.sizes, self._file)
-            if file_sha256(self._file) != self.description["weights"]:
-                raise EncoderError(f"{self._file} was replaced since it was read first: make the encoder again")
-        return network.eval().requires_grad_(False).to(resolve_device(self.device))
+        with torch.inference_mode(False):  # a forward may ask first, and no gradient goes through weights made in that mode
+            if self.random_weights:
+                network = ELMoNetwork(self.sizes, seed=self.init_seed)
+            else:
+                network = ELMoNetwork.load(self.sizes, self._file)
+                if file_sha256(self._file) != self.description["weights"]:
+                    raise EncoderError(f"{self._file} was replaced since it was read first: make the encoder again")
+            return network.eval().requires_grad_(False).to(resolve_device(self.device))
 
     def place_of(self, layer: int, state: str | None) -> Place:
         return place_of(self.layer_names, layer, state)
@@ -126,6 +128,12 @@ class ELMoEncoder(Named):
     def changed_by(self, change: Change) -> Iterator[None]:
         """Interventions on the network (`probing.encoders.interventions.intervened`)."""
         with self.network.changed_by(change):
+            yield
+
+    @contextmanager
+    def lookup_changed_by(self, change: ChangeVectors) -> Iterator[None]:
+        """Token vectors that go through `change` (`probing.encoders.gradients`)."""
+        with self.network.lookup_changed_by(change):
             yield
 
     @cached_property
@@ -149,7 +157,7 @@ class ELMoEncoder(Named):
 
     def forward(self, items: Sequence[Item]) -> States:
         characters, lengths = self.network.batch(items)
-        with torch.inference_mode():
+        with mode():
             layers = self.network(characters, lengths, self._memory)
         mask = torch.arange(characters.shape[1], device=lengths.device) < lengths[:, None]
         return States([layer[:, 1:-1] for layer in layers], mask, self.network.backward_dims)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from probing.encoders.base import Item
 from probing.encoders.elmo.elmo_format import BEGIN, END, ELMoOptions, character_ids, lstm_name, read_weights, shapes, write_elmo
+from probing.encoders.gradients import ChangeVectors
 from probing.encoders.interventions import Change
 from probing.encoders.networks.network import Turn, mirror
 from probing.errors import EncoderError
@@ -32,6 +33,7 @@ class ELMoNetwork(torch.nn.Module):
     """
 
     change: Change | None = None
+    change_vectors: ChangeVectors | None = None
 
     def __init__(self, options: ELMoOptions, arrays: Mapping[str, np.ndarray] | None = None, seed: int = 0) -> None:
         super().__init__()
@@ -68,7 +70,10 @@ class ELMoNetwork(torch.nn.Module):
         Position 0 is the begin token, position k word k, position lengths + 1 the end token; later positions are padding. The LSTMs
         start from a `memory` instead of zeros, row by row, and store their last states in it.
         """
-        both = self._changed_tokens(self.token_vectors(self._bounded(characters, lengths)), lengths)  # (batch, tokens + 2, 2p)
+        vectors = self.token_vectors(self._bounded(characters, lengths))
+        if self.change_vectors is not None:
+            vectors = torch.cat([vectors[:, :1], self.change_vectors(vectors[:, 1:-1]), vectors[:, -1:]], 1)
+        both = self._changed_tokens(vectors, lengths)  # (batch, tokens + 2, 2p)
         forward, backward = both.transpose(0, 1).chunk(2, 2)  # (tokens + 2, batch, p)
         ends = lengths + 2
         positions = torch.arange(len(forward), device=lengths.device)[:, None]  # (tokens + 2, 1)
@@ -90,6 +95,15 @@ class ELMoNetwork(torch.nn.Module):
             yield
         finally:
             self.change = None
+
+    @contextmanager
+    def lookup_changed_by(self, change: ChangeVectors) -> Iterator[None]:
+        """Token vectors that go through `change`, those of the begin token, and of the last position, excepted."""
+        self.change_vectors = change
+        try:
+            yield
+        finally:
+            self.change_vectors = None
 
     def _changed_tokens(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Layer 0 (batch, tokens + 2, 2p), the token vectors (batch, tokens + 2, p) twice."""

@@ -17,6 +17,7 @@ import torch
 from probing.encoders.base import Item
 from probing.encoders.elmo.elmo_format import ELMoOptions, character_ids, library
 from probing.encoders.elmo.elmo_network import ELMoNetwork, place_of
+from probing.encoders.gradients import ChangeVectors
 from probing.encoders.interventions import Change, Place
 from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.network import Readable
@@ -139,6 +140,11 @@ class ELMoStyleNetwork(Readable):
     @contextmanager
     def changed_by(self, change: Change) -> Iterator[None]:
         with self.inner.changed_by(change):
+            yield
+
+    @contextmanager
+    def lookup_changed_by(self, change: ChangeVectors) -> Iterator[None]:
+        with self.inner.lookup_changed_by(change):
             yield
 
     def forward(self, characters: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:

@@ -32,6 +32,7 @@ import torch
 from probing.data.readers.files import read_json
 from probing.encoders.base import Item, Named, States, check_device, name_in_tables, resolve_device, words_of_spans
 from probing.encoders.elmo.elmo_format import read_arrays, weight
+from probing.encoders.gradients import keeps_graph, mode
 from probing.encoders.networks.recurrent import STATES
 from probing.encoders.pooling import TOKEN_POOLINGS
 from probing.errors import EncoderError
@@ -209,7 +210,7 @@ class TextgenrnnEncoder(Named):
         before = [0] * (self.window - 1) + [self.ids[START]]
         padded = [torch.tensor([*before, *item]) for item in items]
         windows = torch.cat([ids.unfold(0, self.window, 1)[1:] for ids in padded])  # (characters, window)
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with mode(), torch.backends.cudnn.flags(enabled=not keeps_graph(), allow_tf32=False):
             parts = [self._read(part) for part in windows.to(self._network[0].device).split(WINDOWS_AT_ONCE)]
         layers = [torch.cat(part) for part in zip(*parts, strict=True)]  # (characters, dims[l]) each
         lengths = torch.tensor([len(item) for item in items])

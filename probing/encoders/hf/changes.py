@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from probing.encoders.base import Item, States
+from probing.encoders.gradients import ChangeVectors
 from probing.encoders.hf.batching import BatchRunner, close
 from probing.encoders.hf.hooks import Site, changed
 from probing.encoders.hf.textmodel import TextModel
@@ -102,9 +103,20 @@ class Changed:
 
 
 class Changeable:
-    """The method of an encoder of transformers for `probing.encoders.interventions.intervened`."""
+    """The methods of an encoder of transformers for `probing.encoders.interventions` and `probing.encoders.gradients`."""
 
     @contextmanager
     def changed_by(self: Any, change: Change) -> Iterator[None]:
         with Changed(self.name, self._text, self._batches, change):
+            yield
+
+    @property
+    def lookup(self: Any) -> torch.nn.Module:
+        """The module that looks word vectors up."""
+        return self.model.get_input_embeddings()
+
+    @contextmanager
+    def lookup_changed_by(self: Any, change: ChangeVectors) -> Iterator[None]:
+        """Word vectors that go through `change` (`probing.encoders.gradients`)."""
+        with self.lookup.register_forward_hook(lambda module, given, vectors: change(vectors)):
             yield

@@ -30,6 +30,10 @@ class InputEmbeddings(HuggingFaceEncoder):
         super().__post_init__()
         self.name = f"embeddings of {self.name}"
 
+    @property
+    def lookup(self) -> Any:
+        return self.model
+
     @cached_property
     def description(self) -> Mapping[str, Any]:
         return {**super().description, "kind": "input embeddings"}

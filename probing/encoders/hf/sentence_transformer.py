@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from probing.data.readers.files import read_json
+from probing.encoders.gradients import mode
 from probing.encoders.hf.files import Inspection
 from probing.encoders.hf.folders import checked, find
 from probing.encoders.hf.frame import prompts
@@ -203,7 +204,7 @@ class SentenceTransformerEncoder(HuggingFaceEncoder):
             """(batch, tokens, dim) and the attention mask to (batch, width)."""
             features: dict[str, Any] = {"token_embeddings": layer.float(), "attention_mask": mask}
             features |= {"prompt_length": prompt_length} if prompt_length else {}
-            with torch.inference_mode():
+            with mode():
                 for module in modules:
                     features = module(features)
             return features["sentence_embedding"][:, :width]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from probing.encoders.base import CONTEXTUAL, Item, Pooled, States, pooled_states
+from probing.encoders.gradients import mode
 from probing.encoders.hf.batching import close, find_batching
 from probing.encoders.hf.files import ModelFiles
 from probing.encoders.hf.hooks import kept, watched
@@ -25,7 +26,6 @@ class TextModel:
     """The text part of a model in eval mode, with its tokenizer and the options of the encoder, on cpu, cuda or mps.
 
     `tolerance` is the largest difference of equal states between two batches, as a share of the layer's largest entry.
-
     `skipped`: how many tokens at the beginning and at the end of a sentence the poolings leave out; `head`: makes the pooling
     `sentence` of the states of a layer (batch, tokens, dim) and the attention mask.
     """
@@ -167,7 +167,7 @@ class TextModel:
             raise StatesError(f"{self.name} returned {len(layers)} layers, {len(self.layers.names)} were expected")
         if self.norm is None:
             return layers
-        with torch.inference_mode():
+        with mode():
             return [*map(self.norm, layers[:-1]), layers[-1]]
 
     def _hidden_states(self, output: Any) -> Sequence[torch.Tensor]:
@@ -182,7 +182,7 @@ class TextModel:
         n, width = mask.shape
         with foreign(f"{self.name}: running the model on {n} sentence(s) of up to {width} tokens"):
             try:
-                with torch.inference_mode(), torch.autocast(self.device, **how), self._restored:
+                with mode(), torch.autocast(self.device, **how), self._restored:
                     return model(**inputs, attention_mask=mask, **more)
             except Exception as error:  # torch raises many kinds, its own and those of the machine's compiler
                 if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):

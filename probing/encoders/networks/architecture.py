@@ -17,6 +17,7 @@ import torch
 
 from probing import config as presets
 from probing.encoders.base import Item, Named, States, check_device, resolve_device
+from probing.encoders.gradients import ChangeVectors, keeps_graph, mode
 from probing.encoders.interventions import Change, Place
 from probing.encoders.networks.network import Network, Readable, Stack, run
 from probing.encoders.networks.vocabulary import CLOSE, HashedWords, TrainedVocabulary, Vocabulary
@@ -81,11 +82,12 @@ class NetworkEncoder(Named):
     @cached_property
     def network(self) -> Readable:
         """The network with its weights, in eval mode and without gradient."""
-        network = self.architecture.network_of(self.vocabulary.size, self.init_seed)
-        if (weights := self._weights()) is not None:
-            self._check(weights, network.state_dict())
-            network.load_state_dict(weights)
-        return network.eval().requires_grad_(False).to(resolve_device(self.device))
+        with torch.inference_mode(False):  # a forward may ask first, and no gradient goes through weights made in that mode
+            network = self.architecture.network_of(self.vocabulary.size, self.init_seed)
+            if (weights := self._weights()) is not None:
+                self._check(weights, network.state_dict())
+                network.load_state_dict(weights)
+            return network.eval().requires_grad_(False).to(resolve_device(self.device))
 
     def _check(self, weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
         """Raises EncoderError for a weight that is missing, unknown, of another shape, or not finite."""
@@ -110,11 +112,23 @@ class NetworkEncoder(Named):
         with self.network.changed_by(change):
             yield
 
+    @property
+    def lookup(self) -> torch.nn.Module:
+        """The module that looks word vectors up."""
+        return self.network.lookup
+
+    @contextmanager
+    def lookup_changed_by(self, change: ChangeVectors) -> Iterator[None]:
+        """Word vectors that go through `change` (`probing.encoders.gradients`)."""
+        with self.network.lookup_changed_by(change):
+            yield
+
     def release(self) -> None:
         self.__dict__.pop("network", None)
 
     def forward(self, items: Sequence[Item]) -> States:
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # CPU and GPU share a key
+        cudnn = not keeps_graph()  # its recurrent layers have no gradient in eval mode
+        with mode(), torch.backends.cudnn.flags(enabled=cudnn, allow_tf32=False):  # CPU and GPU share a key
             return run(self.network, items)
 
 

@@ -109,6 +109,7 @@ class MultiWidth(Stack):
         super().__init__()
         self.widths = widths
         self.convolutions = nn.ModuleList(nn.Conv1d(width_in, filters, width) for width in widths)
+        self.relu = nn.ReLU()  # a module, so that DeepLIFT sees it
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         tokens = (x * inside(x, lengths)).transpose(1, 2)  # (batch, width_in, tokens)
@@ -116,7 +117,7 @@ class MultiWidth(Stack):
         for width, convolution in zip(self.widths, self.convolutions, strict=True):
             before = (width - 1) // 2
             maps.append(convolution(F.pad(tokens, (before, width - 1 - before))))
-        return [self.changed(1, torch.cat(maps, 1).relu().transpose(1, 2), lengths)]
+        return [self.changed(1, self.relu(torch.cat(maps, 1)).transpose(1, 2), lengths)]
 
 
 def inside(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

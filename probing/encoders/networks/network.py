@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from probing.encoders.base import Item, States
 from probing.encoders.networks.vocabulary import CLOSE, OPEN, PAD
 
 if TYPE_CHECKING:
+    from probing.encoders.gradients import ChangeVectors
     from probing.encoders.interventions import Change, Place
     from probing.encoders.networks.architecture import Architecture
 
@@ -79,6 +80,17 @@ class Readable(nn.Module):
     def changed_by(self, change: Change) -> Iterator[None]:
         """Interventions on the network (`probing.encoders.interventions`)."""
         raise NotImplementedError
+
+    @property
+    def lookup(self) -> Any:
+        """The module that looks word vectors up."""
+        return self.embedding
+
+    @contextmanager
+    def lookup_changed_by(self, change: ChangeVectors) -> Iterator[None]:
+        """Word vectors that go through `change` (`probing.encoders.gradients`)."""
+        with self.lookup.register_forward_hook(lambda module, given, vectors: change(vectors)):
+            yield
 
 
 class Network(Readable):

@@ -126,10 +126,11 @@ def changed_states(
     `apply(name, states, where)` changes states (batch, n, hidden) of tokens at the positions `where` (batch, n).
     """
     moved = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)  # (batch, tokens)
-    for name in ("hidden", "cell"):
-        moved |= (apply(name, plain[name], where) != plain[name]).any(-1)
+    given = {name: apply(name, plain[name], where) for name in ("hidden", "cell")}
+    for name, states in given.items():
+        moved |= (states != plain[name]).any(-1)
     if not moved.any():
-        return plain
+        return plain | given  # equal, and gradients are those of what was given
     since = moved.int().cumsum(1) > 0
     names = ("input", "forget", "candidate", "output")
     steps: list[dict[str, torch.Tensor]] = []

@@ -119,19 +119,19 @@ class TextGame:
         picked = [states.layers[k] for k in self.layers]
         if self.value == "all":
             return [layer.double().masked_fill(~states.mask[..., None], 0.0).flatten(1) for layer in picked]
-        return _pooled(picked, states, self.layers, self.value)
+        return pooled_layers(picked, states, self.layers, self.value)
 
     def _read(self, states: States) -> Values:
         if self.head is None:
             products = [f @ whole for f, whole in zip(self._features(states), self._whole, strict=True)]
             return (torch.stack(products, 1) / self._norms).cpu().numpy()
-        [x] = _pooled([states.layers[self.head.layer]], states, [self.head.layer], self.head.pooling)
+        [x] = pooled_layers([states.layers[self.head.layer]], states, [self.head.layer], self.head.pooling)
         return self._of_logits(self.head.logits(x.cpu().numpy()))
 
     def _prepare_classes(self, head: LinearHead, whole: States, target: str) -> None:
         self._wanted = list(range(len(head.classes)))
         self.columns = head.classes
-        [x] = _pooled([whole.layers[head.layer]], whole, [head.layer], head.pooling)
+        [x] = pooled_layers([whole.layers[head.layer]], whole, [head.layer], head.pooling)
         self.predicted = head.classes[int(head.logits(x.cpu().numpy())[0].argmax())]
         if target != "all":
             name = self.predicted if target == "predicted" else str(target)
@@ -172,7 +172,7 @@ def _run(games: Sequence[TextGame], coalitions: Coalitions) -> Values:
     return values[:, 0] if values.shape[1] == 1 else values
 
 
-def _pooled(layers: list[torch.Tensor], states: States, numbers: Sequence[int], pooling: str) -> list[torch.Tensor]:
+def pooled_layers(layers: list[torch.Tensor], states: States, numbers: Sequence[int], pooling: str) -> list[torch.Tensor]:
     """Pooled vectors (batch, dims[l]) of some layers, float64; zero for a sentence without a state that counts."""
     backward = None if states.backward is None else [states.backward[k] for k in numbers]
     own = {name: [vectors[k] for k in numbers] for name, vectors in states.vectors.items()}

@@ -29,9 +29,7 @@ import torch
 
 from probing.encoders.base import TOKEN_BUDGET, Encoder, Item, States
 from probing.encoders.elmo.elmo import ELMoEncoder
-from probing.encoders.elmo.elmo_network import ELMoNetwork
 from probing.encoders.elmo.elmo_style import ELMoStyle
-from probing.encoders.hf.embeddings import InputEmbeddings
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.networks.architecture import NetworkEncoder
 from probing.encoders.networks.transformer import Transformer
@@ -76,12 +74,17 @@ class MaskedSentence:
         self._way = MASKINGS[masking](encoder) if self.keeps_tokens else None
         [self.item] = self._read([" ".join(self.words)])
         if self._by_tokens:
-            [self._owners] = encoder.word_ids([" ".join(self.words)])
-            if without := [word for k, word in enumerate(self.words) if k not in self._owners]:
+            [self.owners] = encoder.word_ids([" ".join(self.words)])
+            if without := [word for k, word in enumerate(self.words) if k not in self.owners]:
                 raise ConfigError(
                     f"{encoder.name} has no token for {', '.join(map(repr, without))}, so masking={masking} changes nothing there; "
                     "use masking=replace, which reads the text anew, or leave the word out"
                 )
+
+    @property
+    def baseline(self) -> torch.Tensor | None:
+        """What the tokens of an absent word get at the lookup, (d,) or (1,); None where words are absent in another way."""
+        return self._way.vector if isinstance(self._way, WordVectors) else None
 
     def run(self, coalitions: Coalitions, budget: int = TOKEN_BUDGET) -> Iterator[tuple[list[int], States]]:
         """States of coalitions (m, words), batch by batch of at most `budget` tokens: the rows, and their states. A row with
@@ -114,8 +117,8 @@ class MaskedSentence:
 
     def _present(self, coalitions: Coalitions) -> Coalitions:
         """The tokens of the item that are present, (m, tokens)."""
-        always = np.array([owner is None for owner in self._owners])
-        return always | coalitions[:, [owner or 0 for owner in self._owners]]
+        always = np.array([owner is None for owner in self.owners])
+        return always | coalitions[:, [owner or 0 for owner in self.owners]]
 
     def _items(self, coalitions: Coalitions) -> list[Item]:
         if self._by_tokens:
@@ -139,6 +142,11 @@ def possible(encoder: Encoder) -> tuple[str, ...]:
     return (*(name for name, way in MASKINGS.items() if way(encoder) is not None), *REREAD)
 
 
+def with_vectors(encoder: Encoder) -> tuple[str, ...]:
+    """The maskings that put a vector in the place of an absent word, which `MaskedSentence.baseline` gives."""
+    return tuple(name for name, way in MASKINGS.items() if isinstance(way(encoder), WordVectors))
+
+
 def published(encoder: Encoder) -> str:
     """The masking of the released experiments: pad (BERT, CNN), or zero where there is no such token (ELMo)."""
     return next((name for name in ("pad", "zero") if MASKINGS[name](encoder) is not None), "delete")
@@ -152,34 +160,34 @@ def _family(encoder: Encoder) -> str | None:
     return "network" if isinstance(encoder, NetworkEncoder) else None
 
 
-class _WordVectors:
+class WordVectors:
     """Gives absent tokens the vector of the token `put`, the zero vector, or the mean of all tokens' vectors."""
 
-    def __init__(self, name: str, embedding: Callable[[], Any], put: int | str):
-        self.name, self.embedding, self.put = name, embedding, put
+    def __init__(self, encoder: Any, put: int | str):
+        self.encoder, self.put = encoder, put
 
     @cached_property
-    def _vector(self) -> torch.Tensor:
-        """What is put in, (d,); looked up, not read from the weights, since some models scale what they look up."""
-        embedding = self.embedding()
+    def vector(self) -> torch.Tensor:
+        """What is put in, (d,), or (1,) for zero; looked up, not read from the weights, since some models scale it."""
+        if self.put == "zero":
+            return torch.zeros(1)
+        embedding = self.encoder.lookup
         size, device = embedding.weight.shape[0], embedding.weight.device
-        with torch.inference_mode():
+        with torch.no_grad():
             if isinstance(self.put, int):
                 return embedding(torch.tensor(self.put, device=device))
-            if self.put == "zero":
-                return torch.zeros_like(embedding.weight[0])
             return sum(embedding(ids).double().sum(0) for ids in torch.arange(size, device=device).split(4096)) / size
 
     @contextmanager
     def __call__(self, absent: torch.Tensor) -> Iterator[None]:
-        vector = self._vector
+        vector = self.vector  # looked up before the lookup is changed
 
-        def put_in(module: torch.nn.Module, given: Any, vectors: torch.Tensor) -> torch.Tensor:
+        def put_in(vectors: torch.Tensor) -> torch.Tensor:
             if vectors.shape[:2] != absent.shape:
-                raise EncoderError(f"{self.name} does not look up one vector a token; use masking=delete")
+                raise EncoderError(f"{self.encoder.name} does not look up one vector a token; use masking=delete")
             return torch.where(absent[..., None].to(vectors.device), vector.to(vectors), vectors)
 
-        with self.embedding().register_forward_hook(put_in):
+        with self.encoder.lookup_changed_by(put_in):
             yield
 
 
@@ -196,38 +204,16 @@ def _unattended(modules: Callable[[], Any], name: str, off: int | bool, absent: 
         yield
 
 
-@contextmanager
-def _zero_token_vectors(encoder: Any, absent: torch.Tensor) -> Iterator[None]:
-    """ELMo's token vectors of absent words are zero; those of its two marks around the sentence stay."""
-    network: Any = encoder.network if isinstance(encoder.network, ELMoNetwork) else encoder.network.inner
-    absent = torch.nn.functional.pad(absent, (1, 1))[..., None]  # (batch, tokens + 2, 1)
-    network.token_vectors = lambda characters: (
-        type(network).token_vectors(network, characters).masked_fill(absent.to(characters.device), 0.0)
-    )
-    try:
-        yield
-    finally:
-        del network.token_vectors
-
-
 def _put(encoder: Any, vector: int | str | None) -> Way | None:
     """Absent words get the vector of this token, the vector "zero", or the "mean" of all; None where there is no such thing."""
     family = _family(encoder)
-    if vector is None or family not in ("huggingface", "network"):
+    if vector is None or family is None or (family == "elmo" and vector != "zero"):
         return None
-    if family == "network":
-        return _WordVectors(encoder.name, lambda: encoder.network.embedding, vector)
-    if isinstance(encoder, InputEmbeddings):
-        return _WordVectors(encoder.name, lambda: encoder.model, vector)
-    return _WordVectors(encoder.name, lambda: encoder.model.get_input_embeddings(), vector)
+    return WordVectors(encoder, vector)
 
 
 def _token(encoder: Encoder, of_network: int, of_tokenizer: str) -> Way | None:
     return _put(encoder, getattr(encoder.tokenizer, of_tokenizer) if isinstance(encoder, HuggingFaceEncoder) else of_network)
-
-
-def _zero(encoder: Encoder) -> Way | None:
-    return partial(_zero_token_vectors, encoder) if _family(encoder) == "elmo" else _put(encoder, "zero")
 
 
 def _attention(encoder: Any) -> Way | None:
@@ -243,7 +229,7 @@ MASKINGS: dict[str, Callable[[Encoder], Way | None]] = {
     "mask": partial(_token, of_network=MASK, of_tokenizer="mask_token_id"),
     "pad": partial(_token, of_network=PAD, of_tokenizer="pad_token_id"),
     "unknown": partial(_token, of_network=UNKNOWN, of_tokenizer="unk_token_id"),
-    "zero": _zero,
+    "zero": partial(_put, vector="zero"),
     "mean": partial(_put, vector="mean"),
     "attention": _attention,
 }

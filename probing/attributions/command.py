@@ -1,0 +1,146 @@
+"""`probing attribute`: how much each word of a sentence speaks for a class, by several methods side by side, as text and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+
+from probing.attributions.attribution import Attribution
+from probing.attributions.coalitions import MAX_WORDS, CoalitionTable, coalition_table
+from probing.attributions.indices import GAMES
+from probing.attributions.methods import Settings, check, default_masking, explain
+from probing.attributions.sampling import ROWS_A_WORD
+from probing.attributions.word_function import NotApplicable
+from probing.encoders.base import Encoder
+from probing.errors import ConfigError
+from probing.files import replace_file
+from probing.interactions.options import Masking
+from probing.interactions.text.game import TextGame, seconds_per_row
+from probing.interactions.text.heads import LinearHead, head_of, load_head
+from probing.log import bar, human_seconds, info
+from probing.neurons.coloured import page, spans
+
+ESTIMATED = 1000
+"""Model rows above which the time is estimated first."""
+
+
+@dataclass
+class Attribute:
+    """Options of the command.
+
+    Args:
+        text: a sentence; words are parted by blanks.
+        method: names of `methods`, with commas between.
+        masking: None: mask for masked language models, else attention where it is possible, else the published one.
+        target: predicted, a class, or two as a-b, whose logits are subtracted.
+        head: a folder of a fitted head; None: the one of the checkpoint.
+        layer: of Grad-CAM; None: the head's.
+        budget: model rows of a game on more than 12 words.
+        html: a file to write, with the text in the colours of the scores.
+    """
+
+    text: str = ""
+    method: str = "shapley,ig,loo,lime"
+    masking: str | None = None
+    replacement: str | None = None
+    target: str = "predicted"
+    head: str | None = None
+    layer: int | None = None
+    budget: int | None = None
+    seed: int = 0
+    html: str | None = None
+
+    def run(self, encoder: Encoder) -> str:
+        """The text that the command prints; ConfigError for a mistake in the options, or where no method is applicable."""
+        methods = list(dict.fromkeys(name.strip() for name in self.method.split(",") if name.strip()))
+        if not methods:
+            raise ConfigError(f"method={self.method!r} names no method, such as method=shapley,loo")
+        words = self.text.split()
+        if not words:
+            raise ConfigError("the text holds no word")
+        masking = Masking(self.masking or default_masking(encoder), self.replacement)
+        missing: dict[str, str] = {}
+        for name in methods:
+            try:
+                check(encoder, name, masking.kind)
+            except NotApplicable as error:
+                missing[name] = str(error)
+        head = self._head(encoder)
+        table = self._table(encoder, head, masking, [name for name in methods if name in GAMES])
+        made: dict[str, Attribution] = {}
+        settings = Settings(self.layer, self.budget, self.seed)
+        for name in methods:
+            if name not in missing:
+                try:
+                    made[name] = explain(encoder, head, self.text, name, masking, self.target, table, settings=settings)
+                except NotApplicable as error:
+                    missing[name] = str(error)
+        if not made:
+            raise ConfigError("; ".join(missing.values()))
+        title = f"{encoder.name}: {' '.join(words)}"
+        about = self._about(encoder, head, masking, list(made.values()))
+        if self.html is not None:
+            sections = [(name, _coloured(words, one)) for name, one in made.items()]
+            replace_file(Path(self.html).expanduser(), page(f"{title} ({about})", sections).encode())
+        notes = [f"{name}: n/a, {why}" for name, why in missing.items()]
+        notes += [f"{name} °: all scores are equal, which is no ranking" for name, one in made.items() if not one.ranks]
+        return "\n".join([title, about, "", *_lines(words, made), *([""] if notes else []), *notes])
+
+    def _head(self, encoder: Encoder) -> LinearHead:
+        if self.head:
+            return load_head(self.head, encoder)
+        head = head_of(encoder)
+        if head is None:
+            raise ConfigError(
+                f"{encoder.name} has no head, so there is no prediction to explain: take a checkpoint of probing train "
+                "objective=sst2, or head=FOLDER (probing run +experiment=explanations keeps fitted heads in run.dir/heads)"
+            )
+        return head
+
+    def _table(self, encoder: Encoder, head: LinearHead, masking: Masking, games: Sequence[str]) -> CoalitionTable | None:
+        """The table of all coalitions, for games on few words."""
+        n = len(self.text.split())
+        if not games:
+            return None
+        rows = 2**n if n <= MAX_WORDS else (self.budget or ROWS_A_WORD * n) * len(games)
+        if rows > ESTIMATED:
+            seconds = seconds_per_row(TextGame(encoder, self.text, "logit", masking, target="all", head=head))
+            info(f"about {rows:,} model rows, {human_seconds(rows * seconds)}")
+        if n > MAX_WORDS:
+            return None
+        with bar("model rows", rows) as advance:
+            return coalition_table(encoder, head, self.text, masking, advance=advance)
+
+    def _about(self, encoder: Encoder, head: LinearHead, masking: Masking, made: Sequence[Attribution]) -> str:
+        known = next((one for one in made if not isnan(one.whole)), None)
+        task = head.made.get("task") or head.made.get("data", {}).get("task", "a task")
+        value = f"logit of {known.target if known else self.target}" + (" (predicted)" if self.target == "predicted" else "")
+        whole = "" if known is None else f", whole sentence {known.whole:+.4g}"
+        empty = next((f", no word {one.empty:+.4g}" for one in made if not isnan(one.empty)), "")
+        return f"head: {task}, layer {head.layer}, {head.pooling}; masking={masking.kind}; {value}{whole}{empty}"
+
+
+def _coloured(words: Sequence[str], one: Attribution) -> str:
+    return spans(words, one.scores.tolist(), float(np.abs(one.scores).max()), " ")
+
+
+def _lines(words: Sequence[str], made: dict[str, Attribution]) -> list[str]:
+    """A line for each word and a column for each method; then sum, gap and model rows."""
+    rows = [["", *(name if one.ranks else f"{name} °" for name, one in made.items())]]
+    for k, word in enumerate(words):
+        errors = [None if one.stderr is None else one.stderr[k] for one in made.values()]
+        scores = [f"{one.scores[k]:+.4f}" for one in made.values()]
+        rows.append([word, *(s if e is None else f"{s} ± {e:.2g}" for s, e in zip(scores, errors, strict=True))])
+    own = list(made.values())
+    rows.append(["sum", *(f"{one.scores.sum():+.4f}" if one.additive else "-" for one in own)])
+    rows.append(["gap", *("-" if isnan(one.gap) else f"{one.gap:.2%}" for one in own)])
+    rows.append(["model rows", *(f"{one.rows:,}" for one in own)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    made_lines = [
+        "  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))]) for row in rows
+    ]
+    return [*made_lines[: len(words) + 1], "", *made_lines[len(words) + 1 :]]

@@ -1,0 +1,137 @@
+"""The report of the study `concepts`: encoded, used and interacting, a line for each task and layer; AND and OR terms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from probing.evaluation.paired_tests import holm
+from probing.evaluation.statistics import mean_ci
+from probing.files import replace_file
+from probing.report.figures import RC, labelled, svg
+from probing.report.markdown import md_table
+
+LEVEL = 0.05
+FAMILIES = ("above_p", "size_p", "white_size_p", "share_p")
+"""p-values that Holm's method adjusts, each over all tasks and layers of an encoder."""
+
+NOTE = """# Concepts: encoded, used, interacting
+
+*Encoded*: test accuracy of a probe of the task at the layer [95 %] (majority); * above the majority. *Share* and *size*: the
+classifier's logit of the target along the direction of a ridge probe of the task. Share: of sentences in which the logit grows
+(0.5: no common sign). Size: mean change along the direction as a share of the gradient's length (mean of probes on permuted
+labels); whitened: in units in which the layer varies alike in all directions. * p < 0.05 after Holm over all lines of a column.
+Constant: the classifier reads the mean of this very layer, so that each sentence has the same gradient, and a share is 0 or 1.
+*Erased*: points of accuracy that the classifier loses when the directions of the task are taken from all token states of the layer
+(mean of random directions of the same rank); * above every random one, which happens once in 20 by chance. *Interacting*: median
+over sentences of T of the probe's score as a share of what all words change; 0: each word brings its part alone.
+
+Encoded is not used: a probe reads what the classifier may ignore. A size above the null says that the logit changes along the
+direction, not that the classifier would be worse without it."""
+
+TERMS = """## AND and OR terms of the classifier's value
+
+Terms with |I| above 5 % of the largest of the sentence; the share of all |I| that they hold; how alike the terms are with those of
+the encoder itself on the same sentence (weighted Jaccard index), and with its terms on other sentences of the same length, which is
+what chance gives. Means over sentences [95 %]."""
+
+
+def write(frame: pd.DataFrame, folder: Path) -> None:
+    """table.md, concepts.csv, terms.csv and figures of the rows of one or several runs."""
+    lines = adjusted(frame[frame.kind == "concept"].dropna(axis=1, how="all"))
+    own = ("alike", "alike_other_sentence")  # which may hold no number
+    terms = frame[frame.kind == "terms"].dropna(axis=1, how="all")
+    terms = terms.reindex(columns=list(dict.fromkeys([*terms.columns, *own])))
+    files, blocks = {"concepts.csv": lines.to_csv(index=False)}, [NOTE]
+    for k, ((encoder, data, target), part) in enumerate(lines.groupby(["encoder", "data", "target"], sort=False)):
+        title = f"{encoder}: logit of {target} of {data}, head on layer {part.head_layer.iloc[0]:.0f}"
+        blocks += [f"## {title}", md_table(pd.DataFrame([_line(row) for row in part.to_dict("records")]))]
+        files[f"figure-concepts-{k}.svg"] = labelled(heat_maps(part), f"Encoded, used and interacting, task × layer: {title}")
+    if len(terms):
+        files["terms.csv"] = terms.to_csv(index=False)
+        blocks += [TERMS, md_table(term_table(terms))]
+    for name, text in {**files, "table.md": "\n\n".join(blocks) + "\n"}.items():
+        replace_file(folder / name, text.encode())
+
+
+def adjusted(lines: pd.DataFrame) -> pd.DataFrame:
+    """The lines with p-values after Holm, `holm_…`, over all lines of an encoder and data."""
+    lines = lines.reset_index(drop=True)
+    for name in FAMILIES:
+        lines[f"holm_{name}"] = np.nan
+        for _, part in lines.groupby(["encoder", "data", "target"], sort=False):
+            lines.loc[part.index, f"holm_{name}"] = holm(part[name])
+    return lines
+
+
+def _line(row: dict[str, object]) -> dict[str, str]:
+    def number(name: str) -> float:
+        return float(row.get(name, np.nan))  # type: ignore[arg-type]
+
+    def star(name: str) -> str:
+        return "*" if number(f"holm_{name}") < LEVEL else ""
+
+    encoded = f"{100 * number('score'):.1f}{star('above_p')} [{100 * number('score_low'):.1f}, {100 * number('score_high'):.1f}]"
+    erased = "n/a"
+    if not np.isnan(number("loss")):
+        above = "*" if number("loss") > number("random_most") else ""
+        erased = f"{100 * number('loss'):z.1f}{above} ({100 * number('random_loss'):z.1f})"
+    return {
+        "task": str(row["task"]),
+        "layer": f"{number('layer'):.0f}",
+        "encoded": f"{encoded} ({100 * number('majority'):.1f})",
+        "share": f"{number('share'):.2f}{star('share_p')}",
+        "size": f"{number('size'):.3f}{star('size_p')} ({number('size_null'):.3f})" + (" constant" if row.get("constant") else ""),
+        "size, whitened": f"{number('white_size'):.3f}{star('white_size_p')} ({number('white_size_null'):.3f})",
+        "erased": erased,
+        "interacting": "-" if np.isnan(number("T_share")) else f"{number('T_share'):.3f}",
+    }
+
+
+def term_table(terms: pd.DataFrame) -> pd.DataFrame:
+    """A line for each model."""
+
+    def mean(values: pd.Series) -> str:
+        x = mean_ci(values.dropna().to_numpy(float)) if values.notna().sum() > 1 else None
+        return "-" if x is None else f"{x.value:.3g} [{x.lower:.3g}, {x.upper:.3g}]"
+
+    lines = []
+    for (encoder, data, model), part in terms.groupby(["encoder", "data", "model"], sort=False):
+        line = {"encoder": encoder, "data": data, "model": model, "sentences": len(part), "terms": f"{part.terms.mean():.0f}"}
+        line |= {"salient AND": mean(part.salient_and), "salient OR": mean(part.salient_or), "explained": mean(part.explained)}
+        alike = "-" if model == "itself" else mean(part["alike"])
+        lines.append(line | {"alike": alike, "other sentences": mean(part.alike_other_sentence)})
+    return pd.DataFrame(lines)
+
+
+def heat_maps(part: pd.DataFrame) -> str:
+    """Three panels, task × layer: accuracy above the majority as a share of what is left; whitened size less the null's; T."""
+    left = (1 - part.majority).clip(lower=1e-9)
+    columns = {
+        "encoded: share above majority": (part.score - part.majority) / left,
+        "used: whitened size − null": part.white_size - part.white_size_null,
+        "interacting: T share": part.T_share if "T_share" in part else pd.Series(np.nan, part.index),
+    }
+    tasks, layers = list(dict.fromkeys(part.task)), sorted(part.layer.astype(int).unique())
+    with matplotlib.rc_context(RC | {"axes.spines.left": False, "axes.spines.bottom": False}):
+        size = (3 * (0.55 * len(layers) + 0.9) + 1.8, 0.3 * len(tasks) + 1.0)
+        figure = Figure(figsize=size, layout="constrained")
+        for panel, (title, values) in zip(figure.subplots(1, 3, sharey=True), columns.items(), strict=True):
+            frame = part.assign(shown=values)
+            wide = frame.pivot_table("shown", "task", "layer", dropna=False)
+            grid = wide.reindex(index=tasks, columns=layers).to_numpy(float)
+            most = max(float(np.nanmax(np.abs(grid))) if np.isfinite(grid).any() else 0.0, 1e-9)
+            panel.imshow(grid, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+            for (i, j), value in np.ndenumerate(grid):
+                if not np.isnan(value):
+                    colour = "white" if abs(value) > 0.6 * most else "black"
+                    panel.text(j, i, f"{value:z.2f}", ha="center", va="center", fontsize=6, color=colour)
+            panel.set_xticks(range(len(layers)), [f"layer {layer}" for layer in layers])
+            panel.set_yticks(range(len(tasks)), tasks)
+            panel.tick_params(length=0)
+            panel.set_title(title, fontsize=7)
+        return svg(figure)
