@@ -1,4 +1,4 @@
-"""Sources with gold words: hand-made files of every format, laws of the splits, messages for broken rows, and the released files."""
+"""Sources with gold words: hand-made files of every format, laws of splits, messages for broken rows, the released files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probing.data.rationales import ESnli, Eraser, FairRationales, Geco, SstTrees
+from probing.data.rationales import Eraser, ESnli, FairRationales, Geco, SstTrees
 from probing.data.readers.rationales import read_eraser, read_esnli, read_fair, read_geco, read_trees
 from probing.errors import ConfigError, DataError
 
