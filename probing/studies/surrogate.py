@@ -1,9 +1,9 @@
 """Study `surrogate`: how far a decision tree over words, or over linguistic properties, imitates a classifier.
 
-The classifier is a linear head on a layer of the encoder. Questions of the tree are words of the sentence, or values of properties as
-probes of the same layer read them (the ten tasks of the built-in grammar, or of any corpus); properties that probes read badly make
-bad questions, so their accuracy stands beside. Trees are fitted to the classifier's classes on train, their depth is chosen on dev,
-and fidelity is measured on test (`probing.attributions.surrogate`).
+The classifier is a linear head on a layer of the encoder. Questions of the tree are words of the sentence, or values of properties
+as probes of the same layer read them (the ten tasks of the built-in grammar, or of any corpus); properties that probes read badly
+make bad questions, so their accuracy stands beside. Trees are fitted to the classifier's classes on train, their depth is chosen on
+dev, and fidelity is measured on test (`probing.attributions.surrogate`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ VERSION = 1
 
 HEAD = """# A decision tree in the place of the classifier
 
-Fidelity: share of test sentences (%) to which the tree gives the classifier's class [95 % interval over sentences or their groups].
-Floors: the class that the classifier gives most often in train, and a tree of one question. Gain: fidelity less the better floor, in
-points; p: paired t test, Holm over the lines. A fidelity without gain says nothing about the classifier."""
+Fidelity: share of test sentences (%) to which the tree gives the classifier's class [95 % interval over sentences or their
+groups]. Floors: the class that the classifier gives most often in train, and a tree of one question. Gain: fidelity less the better
+floor, in points; p: paired t test, Holm over the lines. A fidelity without gain says nothing about the classifier."""
 READ = """## How well the probes read the properties
 
 Accuracy (%) of the probe of each property on its own corpus, at the classifier's layer. A tree over properties asks these probes."""
