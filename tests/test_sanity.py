@@ -34,7 +34,9 @@ KINDS = {
 
 
 def checkpoint(kind, folder):
-    words = train_vocabulary([*TEXTS, "The old man who came in late did not see that the small dogs had gone ."] * 3, size=100, min_count=1)
+    words = train_vocabulary(
+        [*TEXTS, "The old man who came in late did not see that the small dogs had gone ."] * 3, size=100, min_count=1
+    )
     save(folder, KINDS[kind], KINDS[kind].network_of(words.size, 5), words)
     return CheckpointEncoder(str(folder))
 

@@ -2,13 +2,13 @@
 
     transplanted   the encoder's random twin under the trained head: an explanation that stays the same does not read the model
     cascade        weights drawn again from the last layer down (`probing.encoders.redrawn`), under the trained head
-    refitted       the random twin under a head fitted on it: no control, as this classifier may use the same words; shown beside
+    refitted       the random twin under a head fitted on it: no control, as it may use the same words; shown beside
     permuted       a head fitted on permuted labels: an explanation of nothing, whose plausibility must fall to chance
     planted        words that alone decide the labels of train: they must be named first
 
-Adebayo et al. 2018 (NeurIPS) draw weights again; that a refitted head is no control was measured on sentences whose words decide the
-label. An explanation is a function of encoder, head and text to a score for each word (`Explain`), so any method fits in. Agreement
-is Kendall's tau-b; its null level is that of the same two models on different sentences of the same length.
+Adebayo et al. 2018 (NeurIPS) draw weights again; that a refitted head is no control was measured on sentences whose words decide
+the label. An explanation is a function of encoder, head and text to a score for each word (`Explain`), so any method fits in.
+Agreement is Kendall's tau-b; its null level is that of the same two models on different sentences of the same length.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -53,8 +54,8 @@ class Agreement:
         columns = np.full((4, len(first)), np.nan)
         for n in {len(own) for own in first}:
             rows = [k for k, own in enumerate(first) if len(own) == n]
-            for k, change in enumerate((np.asarray, np.abs)):
-                level = taus(*(change(np.stack([of[row] for row in rows])) for of in (first, second)))  # (m, m)
+            a, b = (np.stack([of[row] for row in rows]) for of in (first, second))
+            for k, level in enumerate((taus(a, b), taus(np.abs(a), np.abs(b)))):  # (m, m)
                 columns[k, rows] = level.diagonal()
                 others = np.where(np.eye(len(rows), dtype=bool) | np.isnan(level), np.nan, level)
                 known = (~np.isnan(others)).sum(1)
@@ -121,7 +122,7 @@ def planted(task: Task, words: Sequence[str], seed: int, sentences: int | None =
     task.need_classes("planted words")
     if len(set(words)) != len(task.classes):
         raise ConfigError(f"{len(set(words))} different words cannot stand for the {len(task.classes)} classes of {task.name}")
-    rng, splits = np.random.default_rng([seed, 9]), dict[str, Split]()
+    rng, splits = np.random.default_rng([seed, 9]), dict[str, Any]()
     for name, split in task.splits.items():
         kept = [text for text in dict.fromkeys(split.texts) if not set(words) & set(text.split())]
         kept = [kept[k] for k in rng.permutation(len(kept))[:sentences]]
@@ -146,7 +147,7 @@ def first(scores: Values, text: str, words: Sequence[str]) -> float:
 
 
 def by_frequency(texts: Sequence[str]) -> Explain:
-    """The "method" that gives rare words of these texts high scores: minus the logarithm of a word's count and 1. It reads no model,
-    so it agrees with itself on a random twin, and a control that it passes is none."""
+    """The "method" that gives rare words of these texts high scores: minus the logarithm of a word's count and 1. It reads no
+    model, so it agrees with itself on a random twin, and a control that it passes is none."""
     counts = Counter(word.lower() for text in texts for word in text.split())
     return lambda encoder, head, text: -np.log([1 + counts[word.lower()] for word in text.split()])

@@ -42,7 +42,7 @@ class Read(NamedTuple):
     probe: LogisticProbe
     train: Split
     design: Design
-    test: Values
+    test: np.ndarray
 
     def features(self, x: np.ndarray) -> Values:
         """Vectors (m, d) as the probe reads them, with a last column of ones: (m, d + 1)."""

@@ -1,8 +1,8 @@
 """An encoder whose upper layers have random weights: the steps of a cascade (Adebayo et al. 2018, NeurIPS).
 
-The weights are those of the encoder's random twin. Which layer a weight belongs to is read off the running network: it is the lowest
-layer whose states change when this weight alone is drawn again. Layer 0 is what looks words up; so a step from layer 1 keeps word
-vectors, and the last step draws them, too. A redrawn encoder has a description, and so a fingerprint, of its own.
+The weights are those of the encoder's random twin. Which layer a weight belongs to is read off the running network: it is the
+lowest layer whose states change when this weight alone is drawn again. Layer 0 is what looks words up; so a step from layer 1 keeps
+word vectors, and the last step draws them, too. A redrawn encoder has a description, and so a fingerprint, of its own.
 """
 
 from __future__ import annotations

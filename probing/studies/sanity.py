@@ -1,6 +1,6 @@
 """Study `sanity`: do explanations of a classifier change when its weights or labels do, and do they name planted words?
 
-Controls are those of `probing.attributions.sanity`. Scores of the words of a sentence for the class that the model explained predicts
+Controls are those of `probing.attributions.sanity`. Scores of the words of a sentence for the class that the trained model predicts
 come from one table of coalitions, so sentences are short; a finished sentence is kept. Word frequency stands among the methods: it
 reads no model, so a control that it passes shows nothing.
 """
@@ -51,14 +51,14 @@ Scores = Mapping[str, list[Values]]
 
 HEAD = """# Sanity of explanations
 
-Kendall's tau-b of the scores of words under the trained classifier and under the control, mean over sentences [95 % interval; sentences
-of one source count once]. Null: the same two models on different sentences of the same length. Over null: tau less null, paired by
-sentence; p: t test, Holm over the lines. A method that reads the model agrees with a control no more than the null does; *refitted* is
-no control, as its classifier may use the same words. Word frequency reads no model."""
+Kendall's tau-b of the scores of words under the trained classifier and under the control, mean over sentences [95 % interval;
+sentences of one source count once]. Null: the same two models on different sentences of the same length. Over null: tau less null,
+paired by sentence; p: t test, Holm over the lines. A method that reads the model agrees with a control no more than the null does;
+*refitted* is no control, as its classifier may use the same words. Word frequency reads no model."""
 PLANTED = """## Planted words
 
-Labels are drawn, and one rare word in each sentence decides them. Share of test sentences (%) in which it has the highest score under
-the head of these labels, and under the clean head, whose task knows nothing of the word; accuracy of the head on planted test
+Labels are drawn, and one rare word in each sentence decides them. Share of test sentences (%) in which it has the highest score
+under the head of these labels, and under the clean head, whose task knows nothing of the word; accuracy of the head on planted test
 sentences."""
 TITLES = {"tau": "tau:.3f", "null": "null:.3f", "over null": "over:.3f", "p": "p_holm:.2g", "|tau|": "absolute:.3f"}
 TITLES |= {"|null|": "null_absolute:.3f", "no ranking": "unranked", "n": "n"}
@@ -89,7 +89,9 @@ class Sanity:
 
     def __post_init__(self) -> None:
         check_words(self.words, 2, "[5, 8]")
-        require(self.words[1] <= 12, f"study.words={self.words}: sentences of more than 12 words take 2^words model rows; give [5, 12]")
+        require(
+            self.words[1] <= 12, f"study.words={self.words}: sentences of more than 12 words take 2^words model rows; give [5, 12]"
+        )
         self.chosen = listed(self.controls, str, "study.controls", every=CONTROLS)
         require(set(self.chosen) <= set(CONTROLS), f"study.controls={self.controls} (allowed: {', '.join(CONTROLS)})")
         require(self.sentences >= 2 and self.seeds >= 1, "study.sentences must be at least 2, study.seeds at least 1")
@@ -114,7 +116,14 @@ class Sanity:
                 for method in METHODS:
                     agreement = Agreement.of(trained[method], scores[method])
                     for k, text in enumerate(test.texts):
-                        row = {"kind": "tau", "method": method, "control": control, "layer": own, "seed": seed, "text": text}
+                        row: dict[str, Any] = {
+                            "kind": "tau",
+                            "method": method,
+                            "control": control,
+                            "layer": own,
+                            "seed": seed,
+                            "text": text,
+                        }
                         row |= {name: float(values[k]) for name, values in vars(agreement).items()}
                         rows.append(about | row | {"n_words": len(text.split()), "cluster": int(clusters[k])})
                 other.release()
@@ -133,10 +142,9 @@ class Sanity:
             blocks.append(view(summary, "data encoder masking control", {"from layer": "from layer", "method": "method", **TITLES}))
             files["sanity.csv"] = summary
         if len(made := frame[frame.kind == "planted"]):
-            summary = summarised(made, "data encoder masking words head method", lambda part: columns("first", mean_ci(part["first"])))
-            accuracy = made.groupby("head").accuracy.first()
-            summary["accuracy"] = [accuracy[head] for head in summary["head"]]
-            blocks += [PLANTED, view(summary, "data encoder words head method", {"first (%)": "first:%", "accuracy (%)": "accuracy:%"})]
+            summary = summarised(made, "data encoder masking words head method", _named)
+            shares = {"first (%)": "first:%", "accuracy (%)": "accuracy:%"}
+            blocks += [PLANTED, view(summary, "data encoder words head method", shares)]
         write(folder, blocks, files)
 
     def _controls(
@@ -208,6 +216,10 @@ class _Explained:
                 scores["frequency"].append(frequency(encoder, head, text))
                 advance(1)
         return scores
+
+
+def _named(part: pd.DataFrame) -> dict[str, float]:
+    return columns("first", mean_ci(part["first"])) | {"accuracy": float(part.accuracy.iloc[0])}
 
 
 def _agreement(part: pd.DataFrame) -> dict[str, Any]:

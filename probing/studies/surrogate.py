@@ -40,7 +40,7 @@ groups]. Floors: the class that the classifier gives most often in train, and a 
 floor, in points; p: paired t test, Holm over the lines. A fidelity without gain says nothing about the classifier."""
 READ = """## How well the probes read the properties
 
-Accuracy (%) of the probe of each property on its own corpus, at the classifier's layer. A tree over properties asks these probes."""
+Accuracy (%) of the probe of each property on its own corpus, at the classifier's layer. A tree over properties asks these."""
 TITLES = {"fidelity (%)": "fidelity:%", "most frequent class (%)": "majority:%", "one question (%)": "one_question:%"}
 TITLES |= {"gain": "gain:%", "p": "p_holm:.2g", "depth": "depth", "leaves": "leaves", "classifier's accuracy (%)": "accuracy:%"}
 
@@ -72,7 +72,7 @@ class SurrogateStudy:
 
     def __post_init__(self) -> None:
         self.kinds = listed(self.questions, str, "study.questions", every=("words", "properties"))
-        require(set(self.kinds) <= {"words", "properties"}, f"study.questions={self.questions} (allowed: words, properties, all)")
+        require(set(self.kinds) <= {"words", "properties"}, f"study.questions={self.questions} (words, properties or all)")
         self.sizes = DEPTHS if self.depths is None else listed(self.depths, int, "study.depths", every=())
         require(min(self.sizes) >= 1, f"study.depths={self.depths} must hold numbers of at least 1")
         require(self.train >= 50 and self.words >= 1, f"study.train={self.train} must be at least 50, study.words at least 1")
@@ -108,7 +108,7 @@ class SurrogateStudy:
         encoder, column = context.encoder, Representation(head.layer, head.pooling)
         vectors = context.store.vectors(encoder, [t for split in task.splits.values() for t in split.texts], [head.pooling])
         x = {name: vectors.of(split).get(column) for name, split in task.splits.items()}
-        predicted = {name: head.logits(own).argmax(1) for name, own in x.items()}
+        predicted = {name: head.logits(own.astype(np.float64)).argmax(1) for name, own in x.items()}
         about = {"data": task.name, "encoder": encoder.name, "layer": head.layer}
         rows: list[dict[str, Any]] = []
         for kind in self.kinds:
