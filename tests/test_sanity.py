@@ -25,6 +25,10 @@ from probing.errors import ConfigError, DataError, EncoderError
 from probing.interactions.game import shapley, table
 from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead, fit_head
+from probing.store.results import ResultStore
+from probing.store.vectors import Store
+from probing.studies import Context
+from probing.studies.sanity import Sanity
 
 TEXTS = ["the cat sees a dog", "a big dog ran", "they run or they see"]
 KINDS = {
@@ -181,3 +185,30 @@ def test_a_head_of_permuted_labels_knows_nothing(toy_encoder):
     made = permuted(toy_encoder, task, own, 0)
     assert isinstance(made, LinearHead) and (made.layer, made.pooling) == (own.layer, own.pooling)
     assert abs(made.made["test"] - 0.5) < 0.2 and not np.allclose(made.coef, own.coef)
+
+
+def test_the_study_compares_controls_with_their_null_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    task, folder = corpus(480), tmp_path / "lstm"
+    folder.mkdir()
+    words = train_vocabulary(task.train.texts * 3, size=100, min_count=1)
+    save(folder, KINDS["lstm"], KINDS["lstm"].network_of(words.size, 5), words)
+    study = Sanity(sentences=8, words=[6, 7], seeds=1, planted=60, masking="zero")
+    results = ResultStore(tmp_path / "cells")
+    encoder = CheckpointEncoder(str(folder))
+    context = Context(lambda: encoder, lambda: [task], (0,), results, Store(tmp_path / "store"), tmp_path)
+    frame = study.measure(context)
+    agreement = frame[frame.kind == "tau"]
+    assert set(agreement.control) == {"transplanted", "refitted", "permuted", "cascade"}
+    assert (agreement[agreement.method == "frequency"].tau > 1 - 1e-9).all()
+    assert sorted(set(agreement.layer.dropna())) == [0, 1, 2]
+    last = agreement[(agreement.control == "cascade") & (agreement.layer == 0)].set_index(["text", "method"]).tau
+    twin = agreement[agreement.control == "transplanted"].set_index(["text", "method"]).tau
+    assert np.allclose(last, twin.loc[last.index])  # both have the seed 0
+    planted_rows = frame[frame.kind == "planted"]
+    assert set(planted_rows["head"]) == {"planted", "clean"} and planted_rows["first"].between(0, 1).all()
+    study.report(frame, tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert "Planted words" in text and "| cascade " in text and len(text.splitlines()) == 6 + 2 + 3 * 6 + 8 + 2 * 3 + 2, text
+    monkeypatch.setattr("probing.studies.sanity.table", None)  # a finished sentence is not measured again
+    again = study.measure(context)
+    assert np.allclose(again[agreement.columns].tau.dropna(), frame.tau.dropna())

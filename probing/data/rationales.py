@@ -7,7 +7,7 @@ other sentences of one source stand in one split. A text with two labels has no 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -263,14 +263,13 @@ class SstTrees(Rationales):
 
     name: str = "sst_trees"
     classes: int = 2
-    files: dict[str, str] = field(default_factory=lambda: {"train": "train.txt", "dev": "dev.txt", "test": "test.txt"})
 
     def __post_init__(self) -> None:
         if self.classes not in (2, 5):
             raise ConfigError(f"data.classes={self.classes} (allowed: 2, 5)")
 
     def _files(self) -> dict[str, Path]:
-        return self._find(**self.files)
+        return self._find(train="train.txt", dev="dev.txt", test="test.txt")
 
     def _read(self, path: Path) -> list[Marked]:
         rows = [replace(one, group=f"{path.name} {one.group}") for one in read_trees(path)]

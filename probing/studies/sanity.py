@@ -139,7 +139,7 @@ class Sanity:
             summary = summarised(agreement, "data encoder masking control layer method", _agreement)
             summary["p_holm"] = holm(summary.p.tolist())
             summary["from layer"] = ["" if layer < 0 else f"{layer:.0f}" for layer in summary.layer]
-            blocks.append(view(summary, "data encoder masking control", {"from layer": "from layer", "method": "method", **TITLES}))
+            blocks.append(view(summary, "data encoder masking control", {name: name for name in ("from layer", "method")} | TITLES))
             files["sanity.csv"] = summary
         if len(made := frame[frame.kind == "planted"]):
             summary = summarised(made, "data encoder masking words head method", _named)
