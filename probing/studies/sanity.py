@@ -37,9 +37,10 @@ from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead, classifier, fit_head
 from probing.interactions.text.masking import published
 from probing.log import bar
+from probing.store.extraction import extract
 from probing.studies import Context, check_words, require
 from probing.studies.layout import columns, summarised, view, write
-from probing.types import Values
+from probing.types import Labels, Representation, Values
 
 VERSION = 1
 """Raise when the same options would give other rows."""
@@ -181,10 +182,7 @@ class Sanity:
                     row = {"kind": "planted", "method": method, "head": name, "text": text, "first": first(given, text, words)}
                     yield row | {"words": " ".join(words), "accuracy": accuracy, "n_words": len(text.split())}
 
-    def _predicted(self, encoder: Encoder, head: LinearHead, texts: Sequence[str]) -> np.ndarray:
-        from probing.store.extraction import extract
-        from probing.types import Representation
-
+    def _predicted(self, encoder: Encoder, head: LinearHead, texts: Sequence[str]) -> Labels:
         x = extract(encoder, encoder.tokenize(texts)[0], [head.pooling])[Representation(head.layer, head.pooling)]
         return head.logits(x.astype(np.float64)).argmax(1)
 
