@@ -30,7 +30,7 @@ from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.redrawn import cascade
 from probing.evaluation.paired_tests import holm, paired
-from probing.evaluation.statistics import mean_ci
+from probing.evaluation.statistics import mean_ci, wilson
 from probing.interactions.game import shapley, table
 from probing.interactions.options import Masking
 from probing.interactions.text.game import TextGame
@@ -55,14 +55,14 @@ HEAD = """# Sanity of explanations
 Kendall's tau-b of the scores of words under the trained classifier and under the control, mean over sentences [95 % interval;
 sentences of one source count once]. Null: the same two models on different sentences of the same length. Over null: tau less null,
 paired by sentence; p: t test, Holm over the lines. A method that reads the model agrees with a control no more than the null does;
-*refitted* is no control, as its classifier may use the same words. Word frequency reads no model."""
+*refitted* is no control, as its classifier may use the same words. Word frequency reads no model. Tau of sizes: without signs."""
 PLANTED = """## Planted words
 
 Labels are drawn, and one rare word in each sentence decides them. Share of test sentences (%) in which it has the highest score
 under the head of these labels, and under the clean head, whose task knows nothing of the word; accuracy of the head on planted test
 sentences."""
-TITLES = {"tau": "tau:.3f", "null": "null:.3f", "over null": "over:.3f", "p": "p_holm:.2g", "|tau|": "absolute:.3f"}
-TITLES |= {"|null|": "null_absolute:.3f", "no ranking": "unranked", "n": "n"}
+TITLES = {"tau": "tau:.3f", "null": "null:.3f", "over null": "over:.3f", "p": "p_holm:.2g", "tau of sizes": "absolute:.3f"}
+TITLES |= {"null of sizes": "null_absolute:.3f", "no ranking": "unranked", "n": "n"}
 
 
 @dataclass
@@ -217,7 +217,7 @@ class _Explained:
 
 
 def _named(part: pd.DataFrame) -> dict[str, float]:
-    return columns("first", mean_ci(part["first"])) | {"accuracy": float(part.accuracy.iloc[0])}
+    return columns("first", wilson(float(part["first"].sum()), len(part))) | {"accuracy": float(part.accuracy.iloc[0])}
 
 
 def _agreement(part: pd.DataFrame) -> dict[str, Any]:
