@@ -190,18 +190,21 @@ def explain(
     best: Annotated[str | None, typer.Option(help="a task: the number at its dev-best layer")] = None,
     encoder: Annotated[str | None, typer.Option(help="with --best: of this encoder alone")] = None,
     json: Annotated[bool, typer.Option("--json", help="all that is recorded, not a card of some lines")] = False,
+    answer: Annotated[str | None, typer.Option(help="a test item (number or text): the training items that decide it")] = None,
     dir: Annotated[Path, typer.Option(help="the run.dir that holds the cell")] = OUT,
 ) -> None:
     """What made one number: data, encoder, probe, what was tried, seeds, versions, when; and the rows that show it."""
     from probing.commands import results
 
+    if answer is not None and (json or best is not None):
+        raise ConfigError("--answer goes with the key of a cell, without --best and --json")
     if best is not None:
         folder = newest(dir) if cell is None else Path(cell)
         typer.echo(results.explain_best(best, encoder, folder, json))
     elif cell is None or encoder is not None:
         raise ConfigError("explain what? Give the key of a cell (column `cell` of rows.csv) or --best TASK [--encoder NAME] [RUN]")
     else:
-        typer.echo(results.explain(cell, dir, json))
+        typer.echo(results.explain(cell, dir, json, answer))
 
 
 @app.command()

@@ -22,7 +22,7 @@ from probing.errors import ConfigError, ProbingError
 from probing.evaluation import adaptive, recall
 from probing.evaluation.evaluate import compute
 from probing.evaluation.forecast import forecast
-from probing.evaluation.measure import load_measures
+from probing.evaluation.measure import Cell, load_measures
 from probing.evaluation.metrics import ASKED
 from probing.evaluation.planning import plan, request_key
 from probing.evaluation.request import Request, all_floors
@@ -54,31 +54,9 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
             raise ConfigError("log=… is for tables of probes; the report of a study is in its folder (log=null)")
         return _study_job(options, run) if options["study"] is not None else _studies_job(options, run)
     run_paper = config.paper(options.get("paper"))
+    source, encoder, request = request_of(options, run)
     names = config.listed(options["task"], str, "task")
     names_of_measures = config.listed(options["measures"], str, "measures", every=())
-    encoder = config.build(options["encoder"], "encoder")
-    probe = config.build(options["probe"], "probe")
-    source = config.build(options["data"], "data")
-    if getattr(source, "reads_words", False):
-        from probing.encoders.words import WithWords
-
-        encoder = WithWords(encoder)
-    request = Request(
-        probe if "probe" in names_of_measures else None,
-        config.listed(options["layer"], int, "layer"),
-        config.listed(options["pooling"], str, "pooling"),
-        config.listed(options["seed"], int, "seed", every=()),
-        config.listed(options["controls"], str, "controls", every=tuple(CONTROLS), none=True),
-        config.listed(options["floors"], str, "floors", every=all_floors(), none=True),
-        source.train_size,
-        run.store_dtype,
-        options["twins"],
-        options["resample"],
-        options["resamples"],
-        load_measures([name for name in names_of_measures if name != "probe"], options),
-        config.listed(options.get("metrics", "none"), str, "metrics", every=ASKED, none=True),
-        options.get("per_class"),
-    )
     if options["precision"] is not None:
         adaptive.check(options["precision"], request)
     _set_threads(run.threads)
@@ -97,7 +75,7 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
         if not planned:
             on = ", ".join(task.name for task in tasks)
             raise ConfigError(f"nothing to measure: no cell of measures={','.join(names_of_measures)} on {on}; choose others")
-        what = probe.name if "probe" in names_of_measures else "-".join(names_of_measures)
+        what = "-".join(names_of_measures) if request.probe is None else request.probe.name
         short = request_key(tasks, planned, request)[:8]
         name = run.name or "-".join(re.sub(r"\W+", "_", part) for part in (source.name, encoder.name, what)) + f"-{short}"
         recorded = Run.write(home / "runs" / name, options, [cell.row for cell in planned], cells)
@@ -127,6 +105,46 @@ def run_job(options: Mapping[str, Any]) -> config.Done:
     if state["failed"]:
         info(f"{len(state['failed'])} cells failed: probing status {recorded.folder}")
     return config.Done(len(state["failed"]), recorded.folder)
+
+
+def request_of(options: Mapping[str, Any], run: config.RunConfig) -> tuple[Any, Any, Request]:
+    """The source of data, the encoder and the request of a job that is no study."""
+    names_of_measures = config.listed(options["measures"], str, "measures", every=())
+    encoder = config.build(options["encoder"], "encoder")
+    probe = config.build(options["probe"], "probe")
+    source = config.build(options["data"], "data")
+    if getattr(source, "reads_words", False):
+        from probing.encoders.words import WithWords
+
+        encoder = WithWords(encoder)
+    return (
+        source,
+        encoder,
+        Request(
+            probe if "probe" in names_of_measures else None,
+            config.listed(options["layer"], int, "layer"),
+            config.listed(options["pooling"], str, "pooling"),
+            config.listed(options["seed"], int, "seed", every=()),
+            config.listed(options["controls"], str, "controls", every=tuple(CONTROLS), none=True),
+            config.listed(options["floors"], str, "floors", every=all_floors(), none=True),
+            source.train_size,
+            run.store_dtype,
+            options["twins"],
+            options["resample"],
+            options["resamples"],
+            load_measures([name for name in names_of_measures if name != "probe"], options),
+            config.listed(options.get("metrics", "none"), str, "metrics", every=ASKED, none=True),
+            options.get("per_class"),
+        ),
+    )
+
+
+def planned_again(options: Mapping[str, Any], home: Path) -> tuple[list[Cell], Store]:
+    """The cells of the run with this configuration, and the store of its vectors; nothing is computed."""
+    run = config.checked(options, config.RunConfig, config.GROUPS, config.KEYS)
+    source, encoder, request = request_of(options, run)
+    store = Store(run.store or home / "store", run.store_dtype)
+    return plan(source.tasks(config.listed(options["task"], str, "task")), [encoder], request, store), store
 
 
 def _study_job(options: Mapping[str, Any], run: config.RunConfig) -> config.Done:

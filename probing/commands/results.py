@@ -29,11 +29,12 @@ def newest(home: Path, names: Sequence[str] = ("run.json",)) -> Path:
     return max(marks, key=lambda path: (path.stat().st_mtime_ns, str(path))).parent
 
 
-def explain(key: str, home: Path, whole: bool) -> str:
+def explain(key: str, home: Path, whole: bool, answer: str | None = None) -> str:
     """The card of a cell; `whole`: its record as JSON, with the rows that show it.
 
     Args:
         key: of a cell in `home`, or its beginning.
+        answer: a test item, by number or text: the training items with most influence on the probe's answer are added.
     """
     from probing.evaluation.runs import rows_that_show
     from probing.report.card import card_of, text_of
@@ -44,7 +45,12 @@ def explain(key: str, home: Path, whole: bool) -> str:
     shown = rows_that_show(record["key"], home)
     if whole:
         return json.dumps(record | {"measured": measured, "rows": shown}, indent=1, ensure_ascii=False)
-    return f"{text_of(card_of(record | {'rows': measured}, shown))}\nall       probing explain {record['key'][:10]} --json"
+    card = text_of(card_of(record | {"rows": measured}, shown))
+    if answer is not None:
+        from probing.commands.examples import influences
+
+        return f"{card}\n{text_of(influences(key, home, answer))}"
+    return f"{card}\nall       probing explain {record['key'][:10]} --json"
 
 
 def explain_best(task: str, encoder: str | None, folder: Path, whole: bool) -> str:

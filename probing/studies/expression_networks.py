@@ -142,6 +142,7 @@ class ExpressionNetworks:
         if head is not None and head.made["data"]["task"] == task.name:
             return head, head.made["test"]["accuracy"]
         pooling = encoder.architecture.pooling if hasattr(encoder, "architecture") else "mean"
+        pooling = pooling if pooling in encoder.poolings else "mean"  # one of attention is the trained classifier's own
         head = fit_head(encoder, task.subset(self.head_size, seed), pooling=pooling)
         return head, head.made["test"]
 

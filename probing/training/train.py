@@ -66,7 +66,10 @@ def train(
     }
     shape = architecture.shape | {"dropout": architecture.dropout, "pooling": architecture.pooling}
     shape["device"] = resolve_device(architecture.device)
-    hashed = inputs | {"architecture": shape, "objective": inputs["objective"] | {"_target_": first_target(type(objective))}}
+    settings = inputs["objective"] | {"_target_": first_target(type(objective))}
+    if settings.get("weights") == "none":  # younger than the names of checkpoints, which stay what they were
+        del settings["weights"]
+    hashed = inputs | {"architecture": shape, "objective": settings}
     key = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
     label = re.sub(r"[^\w.-]+", "_", architecture.label or architecture.KIND)
     folder = Path(home).expanduser() / f"{label}-{objective.name}-seed{seed}-{key[:8]}"

@@ -27,6 +27,9 @@ from probing.errors import EncoderError
 VERSION = 1
 """Raise when the same weights and options would give other vectors."""
 
+ATTENTION = ("attention", "attention-dot", "attention-frozen")
+"""Poolings that a classifier learns in training; an encoder of its own has none of them."""
+
 
 class NetworkEncoder(Named):
     """An `Encoder` made of an architecture, a vocabulary and weights."""
@@ -140,7 +143,7 @@ class Architecture(NetworkEncoder):
         embedding_dim: width of the token vectors.
         reads: forward, backward, both or all (`probing.encoders.networks.network`).
         dropout: on token vectors and between layers, in training.
-        pooling: of the classifier in training: mean, max or last.
+        pooling: of the classifier in training: mean, max or last, or one of `ATTENTION` (`probing.training.attention`).
         init_seed: seed of the untrained weights; `probing train` has its own seed.
         buckets: ids for hashed words, in the untrained network.
         lowercase: whether the untrained network reads words in lower case; for a trained one the vocabulary decides.
@@ -164,7 +167,7 @@ class Architecture(NetworkEncoder):
 
     def __post_init__(self) -> None:
         check_device(self.device)
-        for option, allowed in (("reads", self.READS), ("pooling", TOKEN_POOLINGS)):
+        for option, allowed in (("reads", self.READS), ("pooling", (*TOKEN_POOLINGS, *ATTENTION))):
             if getattr(self, option) not in allowed:
                 raise EncoderError(f"encoder.{option}={getattr(self, option)!r} is unknown (allowed: {', '.join(allowed)})")
         self._check_positive("embedding_dim", "layers", "buckets", "max_length")

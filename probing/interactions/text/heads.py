@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from probing.data.readers.files import read_text
 from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
+from probing.encoders.networks.architecture import ATTENTION
 from probing.encoders.networks.checkpoint import MANIFEST, CheckpointEncoder
 from probing.errors import ConfigError, DataError, EncoderError
 from probing.log import info
@@ -79,11 +80,11 @@ def load_head(folder: str | Path, encoder: Encoder) -> LinearHead:
 
 
 def head_of(encoder: Encoder) -> LinearHead | None:
-    """The head that a checkpoint was trained with; None where there is none, or where `encoder.states` selects other states;
-    EncoderError if it cannot be read."""
+    """The head that a checkpoint was trained with; None where there is none, where it reads attention, or where `encoder.states`
+    selects other states; EncoderError if it cannot be read."""
     if not isinstance(encoder, CheckpointEncoder) or encoder.random_weights or encoder.states is not None:
         return None
-    if not (encoder.folder / WEIGHTS).is_file():
+    if not (encoder.folder / WEIGHTS).is_file() or encoder.architecture.pooling in ATTENTION:
         return None
     try:
         manifest = json.loads(read_text(encoder.folder / MANIFEST, EncoderError))
