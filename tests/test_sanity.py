@@ -192,7 +192,7 @@ def test_the_study_compares_controls_with_their_null_and_goes_on_where_it_was(tm
     folder.mkdir()
     words = train_vocabulary(task.train.texts * 3, size=100, min_count=1)
     save(folder, KINDS["lstm"], KINDS["lstm"].network_of(words.size, 5), words)
-    study = Sanity(sentences=8, words=[6, 7], seeds=1, planted=60, masking="zero")
+    study = Sanity(sentences=8, words=[6, 7], seeds=1, planted=60, masking="zero", methods=["shapley", "ig", "frequency"])
     results = ResultStore(tmp_path / "cells")
     encoder = CheckpointEncoder(str(folder))
     context = Context(lambda: encoder, lambda: [task], (0,), results, Store(tmp_path / "store"), tmp_path)
@@ -209,6 +209,6 @@ def test_the_study_compares_controls_with_their_null_and_goes_on_where_it_was(tm
     study.report(frame, tmp_path)
     text = (tmp_path / "table.md").read_text()
     assert "Planted words" in text and "| cascade " in text and len(text.splitlines()) == 6 + 2 + 3 * 6 + 8 + 2 * 3 + 2, text
-    monkeypatch.setattr("probing.studies.sanity.table", None)  # a finished sentence is not measured again
+    monkeypatch.setattr("probing.studies.sanity.explain", None)  # a finished sentence is not measured again
     again = study.measure(context)
     assert np.allclose(again[agreement.columns].tau.dropna(), frame.tau.dropna())

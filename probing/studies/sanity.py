@@ -1,12 +1,14 @@
 """Study `sanity`: do explanations of a classifier change when its weights or labels do, and do they name planted words?
 
-Controls are those of `probing.attributions.sanity`. Scores of the words of a sentence for the class that the trained model predicts
-come from one table of coalitions, so sentences are short; a finished sentence is kept. Word frequency stands among the methods: it
+Controls are those of `probing.attributions.sanity`. Scores are those of
+`probing.attributions.methods`, for the class that the trained model predicts; games read one table of coalitions, so sentences are
+short; a finished sentence is kept. Word frequency stands among the methods: it
 reads no model, so a control that it passes shows nothing.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from probing.attributions.coalitions import coalition_table
+from probing.attributions.indices import GAMES
+from probing.attributions.methods import METHODS, Settings, explain
 from probing.attributions.sanity import (
     Agreement,
-    by_frequency,
     first,
     permuted,
     planted,
@@ -29,11 +33,10 @@ from probing.config import listed
 from probing.data.task import Task
 from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.redrawn import cascade
+from probing.errors import did_you_mean
 from probing.evaluation.paired_tests import holm, paired
 from probing.evaluation.statistics import mean_ci, wilson
-from probing.interactions.game import shapley, table
 from probing.interactions.options import Masking
-from probing.interactions.text.game import TextGame
 from probing.interactions.text.heads import LinearHead, classifier, fit_head
 from probing.interactions.text.masking import published
 from probing.log import bar
@@ -46,7 +49,6 @@ VERSION = 1
 """Raise when the same options would give other rows."""
 
 CONTROLS = ("transplanted", "refitted", "cascade", "permuted", "planted")
-METHODS = ("shapley", "loo", "frequency")
 Scores = Mapping[str, list[Values]]
 """Method -> the scores of each sentence, (words,)."""
 
@@ -71,6 +73,7 @@ class Sanity:
 
     Args:
         controls: of `CONTROLS`, or all.
+        methods: of `METHODS` (`probing.attributions.methods`); gradients need an encoder that has them.
         sentences: of test, drawn among those of `words` words; 2^words model rows each, and as many for each control.
         seeds: of random twins and permuted labels, at least 1.
         head, masking: as in the study `wrong_predictions`.
@@ -78,6 +81,7 @@ class Sanity:
     """
 
     controls: Any = "all"
+    methods: Any = field(default_factory=lambda: ["shapley", "loo", "frequency"])
     sentences: int = 50
     words: list[int] = field(default_factory=lambda: [5, 8])
     seeds: int = 3
@@ -95,6 +99,9 @@ class Sanity:
         )
         self.chosen = listed(self.controls, str, "study.controls", every=CONTROLS)
         require(set(self.chosen) <= set(CONTROLS), f"study.controls={self.controls} (allowed: {', '.join(CONTROLS)})")
+        self.names = listed(self.methods, str, "study.methods", every=METHODS)
+        for name in self.names:
+            require(name in METHODS, f"study.methods: {name!r}{did_you_mean(name, METHODS)} (allowed: {', '.join(METHODS)})")
         require(self.sentences >= 2 and self.seeds >= 1, "study.sentences must be at least 2, study.seeds at least 1")
 
     def measure(self, context: Context) -> pd.DataFrame:
@@ -108,13 +115,13 @@ class Sanity:
             drawn = np.random.default_rng(context.seed).permutation(kept)[: self.sentences]
             test = task.test.rows(drawn)
             targets = [head.classes[k] for k in self._predicted(encoder, head, test.texts)]
-            explain = _Explained(context, masking, task)
-            trained = explain(encoder, head, test.texts, targets)
+            explained = _Explained(context, masking, task, tuple(self.names))
+            trained = explained(encoder, head, test.texts, targets)
             about = {"data": task.name, "encoder": encoder.name, "masking": masking.kind}
             clusters = np.arange(len(test)) if test.clusters is None else test.clusters
             for control, own, other, under, seed in self._controls(context, task, head):
-                scores = explain(other, under, test.texts, targets)
-                for method in METHODS:
+                scores = explained(other, under, test.texts, targets)
+                for method in self.names:
                     agreement = Agreement.of(trained[method], scores[method])
                     for k, text in enumerate(test.texts):
                         row: dict[str, Any] = {
@@ -129,7 +136,7 @@ class Sanity:
                         rows.append(about | row | {"n_words": len(text.split()), "cluster": int(clusters[k])})
                 other.release()
             if "planted" in self.chosen:
-                rows += [about | row for row in self._planted(context, task, head, explain)]
+                rows += [about | row for row in self._planted(context, task, head, explained)]
         return pd.DataFrame(rows)
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
@@ -166,7 +173,7 @@ class Sanity:
                 if layer <= head.layer:
                     yield "cascade", layer, redrawn, head, 0
 
-    def _planted(self, context: Context, task: Task, head: LinearHead, explain: _Explained) -> Iterator[dict[str, Any]]:
+    def _planted(self, context: Context, task: Task, head: LinearHead, explained: _Explained) -> Iterator[dict[str, Any]]:
         encoder, words = context.encoder, rare_words(task, len(task.classes))
         made = planted(task, words, context.seed, self.planted)
         own = fit_head(encoder, made, head.layer, head.pooling)
@@ -176,8 +183,8 @@ class Sanity:
             predicted = self._predicted(encoder, under, made.test.texts)
             accuracy = float((predicted == made.test.labels).mean())
             of_text = dict(zip(made.test.texts, predicted, strict=True))
-            scores = explain(encoder, under, texts, [under.classes[of_text[text]] for text in texts])
-            for method in METHODS:
+            scores = explained(encoder, under, texts, [under.classes[of_text[text]] for text in texts])
+            for method in self.names:
                 for text, given in zip(texts, scores[method], strict=True):
                     row = {"kind": "planted", "method": method, "head": name, "text": text, "first": first(given, text, words)}
                     yield row | {"words": " ".join(words), "accuracy": accuracy, "n_words": len(text.split())}
@@ -189,29 +196,33 @@ class Sanity:
 
 @dataclass(frozen=True)
 class _Explained:
-    """Scores of all methods; those of the game are kept by encoder, head, masking, sentence and class."""
+    """Scores of the methods, kept by encoder, head, masking, sentence and class; games read one table."""
 
     context: Context
     masking: Masking
     task: Task
+    methods: tuple[str, ...]
 
     def __call__(self, encoder: Encoder, head: LinearHead, texts: Sequence[str], targets: Sequence[str]) -> Scores:
-        frequency = by_frequency(self.task.train.texts)
+        plain = Settings(counts=Counter(word.lower() for text in self.task.train.texts for word in text.split()))
         part = {"kind": "scores of words", "version": VERSION, "encoder": fingerprint(encoder), "head": head.sha256}
+        part |= {"task": self.task.sha256, "methods": list(self.methods)}
         part |= {"masking": self.masking.kind, "replacement": self.masking.replacement}
-        scores: dict[str, list[Values]] = {method: [] for method in METHODS}
+        scores: dict[str, list[Values]] = {method: [] for method in self.methods}
         with bar(f"explaining {encoder.name}", len(texts)) as advance:
             for text, target in zip(texts, targets, strict=True):
 
                 def played(text: str = text, target: str = target) -> list[dict[str, Any]]:
-                    v = table(TextGame(encoder, text, "logit", self.masking, target=target, head=head))
-                    singles = len(v) - 1 - 2 ** np.arange(len(text.split()))
-                    return [{"shapley": shapley(v).tolist(), "loo": (v[-1] - v[singles]).tolist()}]
+                    known = coalition_table(encoder, head, text, self.masking) if set(self.methods) & set(GAMES) else None
+                    given = {
+                        method: explain(encoder, head, text, method, self.masking, target, known, settings=plain)
+                        for method in self.methods
+                    }
+                    return [{method: one.scores.tolist() for method, one in given.items()}]
 
                 [row] = self.context.finished(part | {"text": text, "target": target}, played)
-                for method in ("shapley", "loo"):
+                for method in self.methods:
                     scores[method].append(np.array(row[method]))
-                scores["frequency"].append(frequency(encoder, head, text))
                 advance(1)
         return scores
 
