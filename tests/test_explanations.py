@@ -19,8 +19,9 @@ from probing.data.task import Task
 from probing.encoders.networks.recurrent import LSTM
 from probing.errors import ConfigError
 from probing.evaluation.sign_flips import by_cluster, sign_flips
+from probing.evaluation.statistics import mean_ci
 from probing.interactions.text.heads import LinearHead
-from probing.report.explanation_numbers import agreement, agreements, clustered_mean, comparisons, of_scores, summary
+from probing.report.explanation_numbers import agreement, agreements, comparisons, of_scores, summary
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
@@ -192,10 +193,12 @@ def test_twins_count_once():
     values = np.array([[1.0], [3.0], [10.0], [np.nan]])
     assert by_cluster(values, np.array([0, 0, 7, 8]))[:2].tolist() == [[2], [10]] and np.isnan(by_cluster(values, np.arange(4))[3])
     x = np.random.default_rng(1).normal(size=40)
-    once = clustered_mean(x, np.arange(40))
-    twice = clustered_mean(np.repeat(x, 2), np.repeat(np.arange(40), 2))
-    assert twice == once  # copies of sentences make no interval narrower
-    assert np.isnan(clustered_mean([1.0], [0]).lower) and np.isnan(clustered_mean([np.nan], [0]).value)
+    once = mean_ci(x, np.arange(40))
+    twice = mean_ci(np.repeat(x, 2), np.repeat(np.arange(40), 2))
+    np.testing.assert_allclose(
+        [twice.lower, twice.upper], [once.lower, once.upper], rtol=1e-12
+    )  # copies of sentences make no interval narrower
+    assert np.isnan(mean_ci([1.0], [0]).lower) and np.isnan(mean_ci([np.nan], [0]).value)
 
 
 def rows_of(scores, method: str, sentence_of=lambda k: k) -> list[dict]:

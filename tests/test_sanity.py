@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from probing import load_encoder
-from probing.attributions.sanity import Agreement, by_frequency, first, permuted, planted, rare_words, taus, transplanted
+from probing.attributions.ranks import taus
+from probing.attributions.sanity import Agreement, by_frequency, first, permuted, planted, rare_words, transplanted
 from probing.data.frames import task_of_lists
 from probing.encoders.base import fingerprint
 from probing.encoders.networks.checkpoint import CheckpointEncoder, save

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from probing.attributions.ranks import taus
 from probing.data.split import Split
 from probing.data.task import Task
 from probing.encoders.base import Encoder
@@ -61,19 +62,6 @@ class Agreement:
                 known = (~np.isnan(others)).sum(1)
                 columns[2 + k, rows] = np.divide(np.nansum(others, 1), known, out=np.full(len(rows), np.nan), where=known > 0)
         return cls(*columns)
-
-
-def taus(a: Values, b: Values) -> Values:
-    """Kendall's tau-b of each row of a (m, n) with each row of b (k, n), (m, k); NaN where one of the two does not rank (a single
-    word, or equal scores up to 1e-9 of their size)."""
-    signs = []
-    for x in (a, b):
-        pairs = x[:, :, None] - x[:, None, :]  # (m, n, n)
-        tied = np.abs(pairs) <= 1e-9 * np.abs(x).max(1, initial=0)[:, None, None]
-        sign = np.where(tied, 0, np.sign(pairs)).reshape(len(x), -1)
-        with np.errstate(invalid="ignore"):
-            signs.append(sign / np.sqrt((sign**2).sum(1, keepdims=True)))
-    return signs[0] @ signs[1].T
 
 
 def transplanted(encoder: Encoder, seed: int) -> Encoder:

@@ -1,6 +1,6 @@
 """Numbers of the study `explanations` from its rows: a line for each method and masking, comparisons, agreement of models, layers.
 
-The unit is the sentence; sentences of one source (`cluster`) are one unit. Means have 95 % bootstrap intervals over units; methods
+The unit is the sentence; sentences of one source (`cluster`) are one unit. Means have 95 % t intervals over units; methods
 are compared on the same sentences by sign-flip tests, Holm over the pairs of methods and the measures of an encoder, data and
 masking. Agreement of two scorings is Kendall's tau-b on the same sentence; its null pairs it with another sentence of equal
 length.
@@ -18,7 +18,7 @@ import pandas as pd
 from probing.attributions.ranks import taus
 from probing.evaluation.paired_tests import holm
 from probing.evaluation.sign_flips import by_cluster, sign_flips
-from probing.evaluation.statistics import ratio
+from probing.evaluation.statistics import mean_ci
 from probing.types import Estimate
 
 LINE = ["data", "encoder", "masking"]
@@ -46,15 +46,6 @@ def of_scores(frame: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def clustered_mean(values: Any, clusters: Any) -> Estimate:
-    """Mean of the values that are not NaN, with its 95 % bootstrap interval over clusters, NaN below two of these."""
-    known = pd.DataFrame({"x": np.asarray(values, float), "cluster": np.asarray(clusters)}).dropna()
-    groups = known.groupby("cluster").x
-    if groups.ngroups < 2:
-        return Estimate(float(known.x.mean()) if len(known) else np.nan, np.nan, np.nan)
-    return ratio(groups.sum(), groups.size())
-
-
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """A line for each data, encoder, masking, control and method; means with `_low` and `_high`, shares 0-1, plausibility of right
     predictions alone (`gold_errors`: mean average precision of the others)."""
@@ -68,14 +59,14 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         line |= {"flips": float(flips.notna().mean()) if len(flips) else np.nan, "flip_words": flips.median()}
         line |= part.reindex(columns=MEANS).mean().to_dict()
         for name in WITH_INTERVAL:
-            line |= _columns(name, clustered_mean(part[name], part.cluster))
+            line |= _columns(name, mean_ci(part[name], part.cluster))
         if "gold_average_precision" in part:
             right = part[part.predicted.astype(str) == part.label.astype(str)]
             errors = part.drop(right.index)
             line |= right.reindex(columns=GOLD).mean().to_dict()
-            line |= _columns("gold_average_precision", clustered_mean(right.gold_average_precision, right.cluster))
+            line |= _columns("gold_average_precision", mean_ci(right.gold_average_precision, right.cluster))
             above = right.gold_average_precision - right.chance_average_precision
-            line |= _columns("gold_above_chance", clustered_mean(above, right.cluster))
+            line |= _columns("gold_above_chance", mean_ci(above, right.cluster))
             line |= {"right": len(right), "gold_errors": errors.gold_average_precision.mean()}
         lines.append(line)
     return pd.DataFrame(lines)
@@ -166,7 +157,7 @@ def of_layers(frame: pd.DataFrame) -> pd.DataFrame:
             line |= {name: probe.loc[place, name] for name in ("probe", "probe_low", "probe_high")}
         for name in ("T", "tau_head", "entropy", "gold_share", "gold_chance"):
             if name in part:
-                line |= _columns(name, clustered_mean(part[name], part.cluster))
+                line |= _columns(name, mean_ci(part[name], part.cluster))
         lines.append(line | {"sentences": len(part)})
     return pd.DataFrame(lines)
 

@@ -23,7 +23,7 @@ NOTE = """# Explanations by words, between chance and the best set
 
 The value explained is the logit of the class predicted for the whole sentence; what is lost is measured in its probability, with
 the same masking. **compr., suff.**: comprehensiveness and sufficiency over k = 1 … n-1 words, scaled: 0 is the mean over all sets
-of k words, 1 the best set of each size; mean [95 % bootstrap over sentences, clusters of one source together]. Letters: methods of
+of k words, 1 the best set of each size; mean [95 % t interval over sentences, clusters of one source together]. Letters: methods of
 a masking that share one are not told apart (paired sign-flip tests, Holm over pairs and measures, 5 %). **flip**: median number of
 words, of highest score first, whose removal changes the class, and the share of sentences where any does. **beta**: the factor
 that brings the scores to the size of the effects (1: they have it); infidelity: mean squared error of their sums (medians).

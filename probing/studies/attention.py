@@ -31,7 +31,7 @@ import pandas as pd
 import torch
 
 from probing.attributions.attention import WITHIN, adversarial, jsd, permuted
-from probing.attributions.sanity import taus
+from probing.attributions.ranks import tau
 from probing.config import listed
 from probing.encoders.base import Item
 from probing.encoders.networks.architecture import ATTENTION, Architecture
@@ -179,9 +179,9 @@ def sentence_row(model: Classifier, item: Item, shuffles: int, seed: int) -> dic
         whole, *rest = model([item, *without]).softmax(1)[:, 1].double().numpy()
     left_out = np.abs(np.array(rest) - whole)
     gradient = gradients(model, item, weights)
-    both = [np.array([values]) for values in (weights, gradient, left_out)]
     far, _ = adversarial(weights, scores, intercept)
-    row: dict[str, Any] = {name: float(taus(a, b)[0, 0]) for name, a, b in zip(TAUS, *_pairs(both), strict=True)}
+    pairs = combinations((weights, gradient, left_out), 2)
+    row: dict[str, Any] = {name: tau(a, b) for name, (a, b) in zip(TAUS, pairs, strict=True)}
     rng = np.random.default_rng(seed)
     return row | {
         "n_words": n,
@@ -194,11 +194,6 @@ def sentence_row(model: Classifier, item: Item, shuffles: int, seed: int) -> dic
 
 
 TAUS = ("attention_gradient", "attention_loo", "gradient_loo")
-
-
-def _pairs(columns: list[Any]) -> tuple[list[Any], list[Any]]:
-    first, second = zip(*combinations(columns, 2), strict=True)
-    return list(first), list(second)
 
 
 def gradients(model: Classifier, item: Item, weights: np.ndarray) -> np.ndarray:

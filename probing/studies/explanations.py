@@ -25,15 +25,13 @@ import pandas as pd
 
 from probing.attributions.coalitions import MAX_WORDS, table_inputs
 from probing.attributions.indices import GAMES
-from probing.attributions.methods import METHODS, OF_TEXT, Settings
+from probing.attributions.methods import METHODS, OF_TEXT, Settings, default_masking
 from probing.data.task import Task
-from probing.encoders.base import Encoder
-from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.errors import did_you_mean
 from probing.evaluation.evaluate import evaluate
 from probing.interactions.text.game import TextGame, seconds_per_row
 from probing.interactions.text.heads import LinearHead, classifier
-from probing.interactions.text.masking import possible, published
+from probing.interactions.text.masking import possible
 from probing.log import bar, human_seconds, info
 from probing.probes.controls import control_task
 from probing.report.explanations import write
@@ -166,14 +164,6 @@ def _estimate(results: ResultStore, jobs: list[Explained]) -> None:
         f"{model.encoder.name}: {len(open_)} tables of {len(jobs)} are to be made, {rows:,} model rows, about "
         f"{human_seconds(rows * seconds_per_row(game))}; gradients come on top"
     )
-
-
-def default_masking(encoder: Encoder) -> str:
-    """mask for masked language models, else attention where it is possible, else the published one."""
-    allowed = possible(encoder)
-    if isinstance(encoder, HuggingFaceEncoder) and "mask" in allowed:
-        return "mask"
-    return "attention" if "attention" in allowed else published(encoder)
 
 
 def counted(texts: tuple[str, ...]) -> dict[str, int]:
