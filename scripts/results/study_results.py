@@ -3,10 +3,12 @@
 Usage: python scripts/results/study_results.py OUT RUN...
 RUN: folders of `probing run +experiment=NAME` of one study. OUT: the study's report, rows.csv.xz, and manifest.json: for each run
 its configuration, encoder, seconds and versions; the commit; this command, with the names of the run folders alone, as where they
-lay says nothing on another machine. A README.md in OUT is left as it is. Texts of items (a column `strip`, pairs.html) are other
-people's and are not written.
+lay says nothing on another machine. A README.md in OUT is left as it is. Texts are other people's: `strip` and
+pairs.html are not written, and sentences in a column `text` or `words` become the first 12 digits of their sha256.
 """
 
+import hashlib
+import io
 import json
 import lzma
 import sys
@@ -20,11 +22,21 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from output import manifest, write_json
 
 
+def without_texts(data: bytes) -> bytes:
+    """A CSV file without the sentences in it."""
+    frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False).drop(columns="strip", errors="ignore")
+    for name in {"text", "words"} & {*frame}:
+        if frame[name].str.contains(r"[A-Za-z] [A-Za-z]").any():
+            frame[name] = [hashlib.sha256(text.encode()).hexdigest()[:12] if text else "" for text in frame[name]]
+    return frame.to_csv(index=False).encode()
+
+
 def main() -> None:
     out, *runs = map(Path, sys.argv[1:])
     job.together(runs, out)
-    rows = pd.read_csv(out / "rows.csv", dtype=str, keep_default_na=False).drop(columns="strip", errors="ignore")
-    (out / "rows.csv.xz").write_bytes(lzma.compress(rows.to_csv(index=False).encode()))
+    for path in sorted(out.glob("*.csv")):
+        path.write_bytes(without_texts(path.read_bytes()))
+    (out / "rows.csv.xz").write_bytes(lzma.compress((out / "rows.csv").read_bytes()))
     (out / "rows.csv").unlink()
     (out / "pairs.html").unlink(missing_ok=True)
     made = [json.loads((run / "manifest.json").read_text(encoding="utf-8")) for run in runs]
