@@ -11,6 +11,7 @@ pairs and data sets; networks with the same letter are not separated.
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from itertools import combinations
@@ -57,8 +58,9 @@ def read(runs: tuple[Path, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The items of all runs with the network and seed of each, and a line for each training."""
     frames, trained = [], {}
     for run in runs:
-        path = Path(json.loads((run / "manifest.json").read_text(encoding="utf-8"))["config"]["encoder"]["path"])
-        made = json.loads((path.expanduser() / "manifest.json").read_text(encoding="utf-8"))
+        config = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["config"]
+        path = Path(os.path.expandvars(config["encoder"]["path"])).expanduser()  # a manifest names $TMPDIR, not what it is
+        made = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         network, seed = made["architecture"]["label"], made["seed"]
         trained[path.name] = {
             "network": network, "seed": seed, "parameters": made["parameters"]["network"], "epochs": made["epochs"],
