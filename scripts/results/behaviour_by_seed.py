@@ -84,7 +84,7 @@ def measured(frame: pd.DataFrame) -> Iterator[dict[str, object]]:
         if part.group.nunique() > 1:
             yield from (about | {"level": "group", "name": name} | numbers(rows) for name, rows in part.groupby("group"))
         for facet in [name for name in part if name.startswith("facet ") and part[name].nunique() > 1]:
-            values = part[facet].map(binned) if facet == "facet distance" else part[facet].astype(str).str.removesuffix(".0")
+            values = part[facet].map(BINS[facet]) if facet in BINS else part[facet].astype(str).str.removesuffix(".0")
             for value in sorted(values[part[facet].notna()].unique(), key=place):
                 yield about | {"level": facet, "name": value} | numbers(part[values == value])
 
@@ -93,6 +93,9 @@ def binned(distance: float) -> str:
     """Words from subject to verb, as in Tang et al. (2018), but in bins from 5 on, where few items are."""
     d = int(distance)
     return str(d) if d < 5 else "5-6" if d < 7 else "7-9" if d < 10 else "10-15" if d < 16 else ">15"
+
+
+BINS = {"facet distance": binned, "facet attractors": lambda n: str(int(n)) if n < 4 else "4+"}
 
 
 def place(value: str) -> float:
