@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from probing.behaviour.scores import Scores
 from probing.config import build
 from probing.data.readers.files import read_text
 from probing.encoders.base import Encoder
+from probing.encoders.networks.architecture import Architecture
 from probing.encoders.networks.checkpoint import MANIFEST, CheckpointEncoder
 from probing.encoders.networks.recurrent import LSTM
 from probing.encoders.networks.vocabulary import TrainedVocabulary
@@ -89,22 +90,48 @@ def counted_text(text: str, encoder: Encoder) -> Counted:
         counted = Counted(prepared.vocabulary, prepared.words["train"], prepared.words["dev"], about, True)
         counted.__dict__["_made"] = {3: trigram}
         return counted
-    prepared = Objective(vocabulary=20_000).prepare(path, LSTM())
+    words = _of_words(path, encoder)
+    prepared = words or Objective(vocabulary=20_000).prepare(path, LSTM())
     n = sum(len(ids) - 2 for ids in prepared.words["train"])
-    about = f"n-grams (absolute discounting {DISCOUNT}) of {path.name}, {n} words, another text than that of {encoder.name}"
+    what = f"the words of the training text of {encoder.name}" if words else f"{path.name}"
+    about = f"n-grams (absolute discounting {DISCOUNT}) of {what}, {n} words"
+    about += ", which reads subwords" if words else f", another text than that of {encoder.name}"
     return Counted(prepared.vocabulary, prepared.words["train"], prepared.words["dev"], about, False)
 
 
 def _of_training(path: Path, encoder: Encoder) -> tuple[Text, dict[str, Any]] | None:
     """The prepared text and the manifest of a checkpoint, if `path` holds the text that it was trained on, word by word."""
-    if not isinstance(encoder, CheckpointEncoder):
+    objective, manifest = _objective(encoder)
+    if objective is None or objective.tokens != "words":
         return None
+    prepared = _prepared(objective, path, encoder.architecture, manifest)  # type: ignore[attr-defined]
+    return None if prepared is None else (prepared, manifest)
+
+
+def _of_words(path: Path, encoder: Encoder) -> Text | None:
+    """The words of the text that a checkpoint was trained on by subwords, if `path` holds it."""
+    objective, manifest = _objective(encoder)
+    if objective is None or objective.tokens == "words":
+        return None
+    return _prepared(replace(objective, tokens="words", vocabulary=20_000), path, LSTM(), manifest)
+
+
+def _objective(encoder: Encoder) -> tuple[Objective | None, dict[str, Any]]:
+    """The objective of a checkpoint, None if it is no language model, and its manifest."""
+    if not isinstance(encoder, CheckpointEncoder):
+        return None, {}
     try:
         manifest = json.loads(read_text(encoder.folder / MANIFEST, EncoderError))
         objective = build(manifest["objective"], "objective")
-        if not isinstance(objective, Objective) or objective.tokens != "words":
-            return None
-        prepared = objective.prepare(path, encoder.architecture)
     except (ProbingError, ValueError, KeyError, RecursionError):
+        return None, {}
+    return (objective, manifest) if isinstance(objective, Objective) else (None, {})
+
+
+def _prepared(objective: Objective, path: Path, architecture: Architecture, manifest: dict[str, Any]) -> Text | None:
+    """The text below `path` as the objective reads it, if it is that of the manifest."""
+    try:
+        prepared = objective.prepare(path, architecture)
+        return prepared if prepared.data["sha256"] == manifest["data"]["sha256"] else None
+    except (ProbingError, KeyError, TypeError):
         return None
-    return (prepared, manifest) if prepared.data["sha256"] == manifest["data"]["sha256"] else None
