@@ -11,8 +11,8 @@ pairs and data sets; networks with the same letter are not separated.
 """
 
 import json
-import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -59,13 +59,15 @@ def read(runs: tuple[Path, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
     frames, trained = [], {}
     for run in runs:
         config = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["config"]
-        path = Path(os.path.expandvars(config["encoder"]["path"])).expanduser()  # a manifest names $TMPDIR, not what it is
+        named = config["encoder"]["path"].replace("$TMPDIR", tempfile.gettempdir())  # as `probing.paths.portable` writes it
+        path = Path(named).expanduser()
         made = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         network, seed = made["architecture"]["label"], made["seed"]
         trained[path.name] = {
             "network": network, "seed": seed, "parameters": made["parameters"]["network"], "epochs": made["epochs"],
             "minutes": made["cpu_seconds"] / 60, "dev perplexity": made["dev"]["perplexity"],
             "test perplexity": made["test"]["perplexity"],
+            "options": {"encoder": made["architecture"], "objective": made["objective"]},
         }  # fmt: skip
         frames.append(pd.read_csv(run / "rows.csv", low_memory=False).assign(network=network, seed=seed))
     frame = pd.concat(frames, ignore_index=True)
@@ -135,7 +137,7 @@ def letters_of(frame: pd.DataFrame, lines: pd.DataFrame) -> list[str]:
 def blocks(lines: pd.DataFrame, trained: pd.DataFrame) -> Iterator[str]:
     yield NOTE
     yield "## Training"
-    shown = trained.assign(parameters=trained.parameters.map("{:,}".format))
+    shown = trained.drop(columns="options").assign(parameters=trained.parameters.map("{:,}".format))
     yield md_table(shown.round({"minutes": 1, "dev perplexity": 1, "test perplexity": 1}))
     for data, part in lines.groupby("data", sort=False):
         yield f"## {data}"
