@@ -80,10 +80,11 @@ class ResultTable:
 
     def where(self, **where: Any) -> pd.DataFrame:
         """The finished rows with these values; of a tuple with any of its values."""
-        frame = self.frame[self.frame.status == "done"]
+        frame = self.frame
+        kept = frame.status == "done"
         for name, wanted in where.items():
-            frame = frame[frame[name].isin(wanted) if isinstance(wanted, tuple) else frame[name] == wanted]
-        return frame
+            kept &= frame[name].isin(wanted) if isinstance(wanted, tuple) else frame[name] == wanted
+        return frame[kept]  # once: a selection copies every column
 
     def role(self, *roles: str) -> pd.DataFrame:
         return self.where(role=roles)
@@ -102,7 +103,9 @@ class ResultTable:
         return [name for name in dict.fromkeys(self.frame.measure) if name != "probe"]
 
     def of_measure(self, measure: str) -> ResultTable:
-        """The rows of one measure, with the metrics that it has."""
+        """The rows of one measure, with the metrics that it has; this table, with what it has computed, where it has no other."""
+        if measure == "probe" and not self.measures:
+            return self
         frame = self.frame[self.frame.measure == measure]
         if measure != "probe":
             names = [name for name in metrics_of(frame) if frame[name].isna().all()]
