@@ -210,7 +210,7 @@ def bare(dev, test, correct):
     return ResultTable(frame, lambda cell: (np.ones(correct.shape[1], bool), correct[int(cell)]))
 
 
-@pytest.mark.parametrize("n_layers", [7, 13, 25])
+@pytest.mark.parametrize("n_layers", [7, 25])
 def test_equal_layers_are_separated_at_either_of_two_looks_in_one_search_of_twenty_at_most(n_layers, monkeypatch):
     """Nested samples; without the correction some layer would be outside its 95 % interval in one search of six or more."""
     monkeypatch.setattr("probing.evaluation.adaptive.DEPENDENCE", 1.0)  # these items are independent

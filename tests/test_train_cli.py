@@ -39,6 +39,7 @@ def test_networks_are_trained_probed_and_compared_in_one_table(reviews, toy_root
     again = probing("train", "-m", "encoder=lstm,cnn", "objective=sst2", f"data.root={reviews}", *SMALL, f"run.dir={out}")
     assert again.returncode == 0 and again.stderr.count("already trained") == 2
     words = ["data=senteval", f"data.root={toy_root}", f"encoder.path={','.join(map(str, folders))}", "pooling=mean"]
+    words += ["task=bigram_shift", "controls=none"]
     done = probing("run", "-m", "encoder=checkpoint", *words, f"run.dir={out}")
     assert done.returncode == 0, done.stderr
     [table] = re.findall(r"(\S+): one table of 2 runs", done.stderr)
