@@ -121,7 +121,7 @@ class ResultTable:
         probes, poolings or encoders would be averaged into one."""
         frame = self.where(**where)
         for name in ("role", "task", "probe", "control", "pooling", "encoder", "layer", "n_train"):
-            if name in (rows, columns) or frame.empty:
+            if name in (rows, columns) or frame[name].nunique(dropna=False) < 2:
                 continue
             if (frame.groupby([rows, columns], dropna=False)[name].nunique(dropna=False) > 1).any():
                 raise ValueError(f"several values of {name!r} fall into one cell; choose one: {name}=…")
