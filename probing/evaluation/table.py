@@ -80,11 +80,10 @@ class ResultTable:
 
     def where(self, **where: Any) -> pd.DataFrame:
         """The finished rows with these values; of a tuple with any of its values."""
-        frame = self.frame
-        kept = frame.status == "done"
+        kept = self.frame.status == "done"
         for name, wanted in where.items():
-            kept &= frame[name].isin(wanted) if isinstance(wanted, tuple) else frame[name] == wanted
-        return frame[kept]  # once: a selection copies every column
+            kept &= self.frame[name].isin(wanted) if isinstance(wanted, tuple) else self.frame[name] == wanted
+        return self.frame[kept]  # once: a selection copies every column
 
     def role(self, *roles: str) -> pd.DataFrame:
         return self.where(role=roles)
@@ -104,13 +103,11 @@ class ResultTable:
 
     def of_measure(self, measure: str) -> ResultTable:
         """The rows of one measure, with the metrics that it has; this table, with what it has computed, where it has no other."""
-        if measure == "probe" and not self.measures:
-            return self
         frame = self.frame[self.frame.measure == measure]
         if measure != "probe":
             names = [name for name in metrics_of(frame) if frame[name].isna().all()]
             frame = frame.drop(columns=[f"{name}{end}" for name in names for end in ("", "_low", "_high")])
-        return replace(self, frame=frame.reset_index(drop=True))
+        return self if measure == "probe" and not self.measures else replace(self, frame=frame.reset_index(drop=True))
 
     @property
     def controls(self) -> list[str]:
