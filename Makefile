@@ -9,8 +9,9 @@ BIN = .venv/bin
 run: .venv/.run
 	$(BIN)/probing run +experiment=quick encoder.twin_blocks=2
 
+# loadfile: the tests of a file run in one worker, which makes the fixtures of the module once
 test: .venv/.test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.test
 	$(BIN)/ruff check .

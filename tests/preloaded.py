@@ -26,6 +26,8 @@ LIBRARIES = (
 for name in LIBRARIES:
     importlib.import_module(name)
 
+importlib.import_module("parsed").once()
+
 with importlib.import_module("hydra").initialize_config_dir(str(importlib.import_module("probing.paths").CONF), version_base="1.3"):
     importlib.import_module("hydra").compose("config", ["encoder=hf", "encoder.name=x", "task=[a,b]", "data.n=3"])
 matplotlib.font_manager.findfont("DejaVu Sans")

@@ -69,10 +69,9 @@ def test_layer_0_is_called_embeddings_only_where_no_other_word_matters(name, tmp
     assert moved == (not encoder.context_free) == (encoder.layer_names[0] != "embeddings") == (name == "mobilebert")
 
 
-@pytest.mark.parametrize(
-    "name", ["bert", "fnet", "convbert", "mobilebert", "nystromformer", "xlnet", "mamba", "switch", "longformer"]
-)
+@pytest.mark.parametrize("name", ["bert", "fnet", "mobilebert", "mamba", "longformer"])
 def test_probing_check_agrees(name, tmp_path):
+    """Padded, one length, that with a layer 0 that sees other words, no attention, and one that pads by itself."""
     folder = str(save(build(name), tmp_path / name))
     result = check(lambda: load_encoder("hf", name=folder), texts=TEXTS)
     assert result.ok, str(result)

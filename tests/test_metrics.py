@@ -515,7 +515,13 @@ def test_a_card_of_numbers_and_metrics_on_the_command_line(rows, tmp_path):
         (tmp_path / f"{name}.txt").write_text(content)
         extra = "kind: regression" if name == "depth" else "metric: auroc"
         (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nfile: {name}.txt\n{extra}\n")
-    words = ["data=senteval", f"data.root={tmp_path}", f"task={tmp_path}/depth.yaml,{tmp_path}/sign.yaml", "encoder=bilstm"]
+    words = [
+        "data=senteval",
+        f"data.root={tmp_path}",
+        f"task={tmp_path}/depth.yaml,{tmp_path}/sign.yaml",
+        "encoder=bilstm",
+        "encoder.hidden=8",
+    ]
     done = processes.run(
         *("-m", "probing", "run", *words, "floors=majority,length", "controls=none", "metrics=mcc", f"run.dir={tmp_path}/out")
     )

@@ -128,6 +128,7 @@ def test_conneau2018(official, run, tmp_path):
 
 def test_conneau2018_baselines(official, run, tmp_path):
     words = ["task=past_present", *(f"probe.{key}={value}" for key, value in FAST.items())]
+    words += ["probe.nhid=[50]", "probe.l2=[1e-4,1e-3]"]
     runs, _ = run("conneau2018_baselines", f"data.root={official}", *words)
     assert [len({row.encoder for row in one.rows if row.role == "probe"}) for one in runs] == [1] * 4
     [table] = (tmp_path / "out" / "tables").glob("*/table.md")

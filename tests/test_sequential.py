@@ -210,7 +210,7 @@ def bare(dev, test, correct):
     return ResultTable(frame, lambda cell: (np.ones(correct.shape[1], bool), correct[int(cell)]))
 
 
-@pytest.mark.parametrize("n_layers", [7, 13, 25])
+@pytest.mark.parametrize("n_layers", [7, 25])
 def test_equal_layers_are_separated_at_either_of_two_looks_in_one_search_of_twenty_at_most(n_layers, monkeypatch):
     """Nested samples; without the correction some layer would be outside its 95 % interval in one search of six or more."""
     monkeypatch.setattr("probing.evaluation.adaptive.DEPENDENCE", 1.0)  # these items are independent
@@ -314,9 +314,10 @@ def test_layers_are_tied_by_holm_over_the_tasks_own(ahead, tied):
 
 
 def test_the_answer_of_flash_is_right_where_no_layer_is_better_than_another(calibration, monkeypatch):
-    """The public function: what it says is separated, tied and inside an interval, at two looks, 25 layers."""
+    """The public function: what it says is separated, tied and inside an interval, at two looks, 25 layers. One wrong run of 11
+    is allowed: an error rate of 0.4 would pass with a probability of 0.03, one of 0.5 with 0.006."""
     monkeypatch.setattr("probing.evaluation.adaptive.START", 200)
-    runs = 16
+    runs = 11
     counts = calibration.flash_null(25, runs, 16, 0, sentences=400)
     few = 0.05 * runs + 2 * np.sqrt(0.05 * 0.95 * runs)
     assert counts["runs"] == runs and counts["looks"] == 2

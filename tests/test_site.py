@@ -65,12 +65,14 @@ def test_the_reader_of_commands_sees_them(tmp_path):
 
 
 def test_every_command_of_the_pages_exists():
+    import parsed
     from hydra import compose, initialize_config_dir
     from typer.main import get_command
 
     from probing.cli import app
     from probing.paths import CONF
 
+    parsed.once()
     root = get_command(app)
     known = root.commands
     assert {words[0] for path in PAGES for words, _ in commands(path)} == set(known)  # each command has an example

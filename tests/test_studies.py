@@ -134,9 +134,9 @@ def test_every_experiment_of_a_study_names_every_option(name):
 def test_a_multirun_over_encoders_ends_in_one_table_and_one_picture(toy_root, tmp_path):
     words = ["run", "-m", "+experiment=interaction_layers", "encoder=lstm,cnn", "data=senteval", f"data.root={toy_root}"]
     words += ["task=bigram_shift", "study.sentences=3", "study.words=[4,6]", "study.lengths=[2,3]", f"study.probing={toy_root}"]
-    words += [f"run.dir={tmp_path / 'out'}", "run.threads=1"]
+    words += [f"run.dir={tmp_path / 'out'}", "run.threads=1", "++encoder.embedding_dim=8"]
     done = processes.run("-m", "probing", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "out" / "tables").iterdir()
     drawn = (folder / "figure-profile-bigram_shift-pad.svg").read_text()
-    assert "lstm (untrained 0)" in drawn and "cnn (untrained 0)" in drawn and "TreeDepth" in drawn
+    assert "lstm[embedding_dim=8] (untrained 0)" in drawn and "cnn[embedding_dim=8] (untrained 0)" in drawn and "TreeDepth" in drawn

@@ -190,7 +190,7 @@ def cycle(tmp_path):
     """Sentences in which every word decides the next one and the previous one: a b c d e f g h, from a random start on."""
     rng = np.random.default_rng(0)
     letters = "abcdefgh" * 4
-    starts, lengths = rng.integers(0, 8, 600), rng.integers(4, 22, 600)
+    starts, lengths = rng.integers(0, 8, 300), rng.integers(4, 22, 300)
     text = tmp_path / "cycle.txt"
     text.write_text("\n".join(" ".join(letters[s : s + n]) for s, n in zip(starts, lengths, strict=True)))
     return text

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.slow
-def test_the_wheel_built_from_the_sdist_runs_a_multirun_in_an_empty_folder(tmp_path, toy_root, tiny):
+def test_the_wheel_built_from_the_sdist_runs_a_multirun_in_an_empty_folder(tmp_path, toy_root):
     built = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path / "dist", ROOT], capture_output=True, text=True
     )
@@ -36,15 +36,8 @@ def test_the_wheel_built_from_the_sdist_runs_a_multirun_in_an_empty_folder(tmp_p
     where = run(python, "-c", "import probing, probing.paths as p; print(probing.__file__, p.CONF, p.TASKS, p.PUBLISHED)")
     assert all(part.startswith(str(site)) for part in where.stdout.split()), where.stdout + where.stderr
     assert (site / "probing" / "py.typed").is_file()
-    names = f"{tiny('bert')},{tiny('gpt2')}"
-    words = [
-        "data=senteval",
-        f"data.root={toy_root}",
-        "encoder=hf",
-        f"encoder.name={names}",
-        "pooling=mean",
-        "task=bigram_shift,tree_depth",
-    ]
+    words = ["data=senteval", f"data.root={toy_root}", "encoder=lstm,bilstm", "++encoder.hidden=4", "pooling=mean"]
+    words += ["task=bigram_shift", "layer=1", "floors=majority", "controls=none"]
     done = run(tmp_path / "venv" / "bin" / "probing", "run", "-m", *words)
     assert done.returncode == 0, done.stderr
     runs = sorted((empty / "probing-out" / "runs").iterdir())

@@ -154,7 +154,10 @@ def _nothing(table: ResultTable, row: pd.Series, missing: str) -> dict[str, Any]
 
 def _missing(table: ResultTable, task: str, encoder: str, probe: str, n_train: int) -> str:
     """Which cells that a line of `best` reads are failed or not measured, by role; an empty string if none is."""
-    frame = table.frame[(table.frame.task == task) & (table.frame.n_train == n_train)]
+    same = (table.frame.task == task) & (table.frame.n_train == n_train)
+    if (table.frame.status[same] == "done").all():
+        return ""
+    frame = table.frame[same]
     own = (frame.encoder == encoder) & (frame.probe == probe)
     twins = (frame.twin_of == encoder) & (frame.probe == probe)
     parts = []

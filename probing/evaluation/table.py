@@ -80,10 +80,10 @@ class ResultTable:
 
     def where(self, **where: Any) -> pd.DataFrame:
         """The finished rows with these values; of a tuple with any of its values."""
-        frame = self.frame[self.frame.status == "done"]
+        kept = self.frame.status == "done"
         for name, wanted in where.items():
-            frame = frame[frame[name].isin(wanted) if isinstance(wanted, tuple) else frame[name] == wanted]
-        return frame
+            kept &= self.frame[name].isin(wanted) if isinstance(wanted, tuple) else self.frame[name] == wanted
+        return self.frame[kept]  # once: a selection copies every column
 
     def role(self, *roles: str) -> pd.DataFrame:
         return self.where(role=roles)
@@ -102,12 +102,12 @@ class ResultTable:
         return [name for name in dict.fromkeys(self.frame.measure) if name != "probe"]
 
     def of_measure(self, measure: str) -> ResultTable:
-        """The rows of one measure, with the metrics that it has."""
+        """The rows of one measure, with the metrics that it has; this table, with what it has computed, where it has no other."""
         frame = self.frame[self.frame.measure == measure]
         if measure != "probe":
             names = [name for name in metrics_of(frame) if frame[name].isna().all()]
             frame = frame.drop(columns=[f"{name}{end}" for name in names for end in ("", "_low", "_high")])
-        return replace(self, frame=frame.reset_index(drop=True))
+        return self if measure == "probe" and not self.measures else replace(self, frame=frame.reset_index(drop=True))
 
     @property
     def controls(self) -> list[str]:
@@ -118,7 +118,7 @@ class ResultTable:
         probes, poolings or encoders would be averaged into one."""
         frame = self.where(**where)
         for name in ("role", "task", "probe", "control", "pooling", "encoder", "layer", "n_train"):
-            if name in (rows, columns) or frame.empty:
+            if name in (rows, columns) or frame[name].nunique(dropna=False) < 2:
                 continue
             if (frame.groupby([rows, columns], dropna=False)[name].nunique(dropna=False) > 1).any():
                 raise ValueError(f"several values of {name!r} fall into one cell; choose one: {name}=…")

@@ -73,6 +73,7 @@ class Content(NamedTuple):
         head: what a reader must know before the first table, if anything.
         score: what the scores are (`metrics.in_words`).
         title: of the whole report (`probing.report.paper`).
+        layers: those of `layer_tables`, which are among the sections too.
     """
 
     lines: Sequence[Line]
@@ -81,6 +82,7 @@ class Content(NamedTuple):
     head: str = ""
     score: str = "accuracy"
     title: str = "Probing results"
+    layers: Sequence[tuple[str, pd.DataFrame]] = ()
 
     @property
     def about(self) -> str:
@@ -99,11 +101,12 @@ def content_of(whole: ResultTable, lines: Sequence[Line], pairs: pd.DataFrame, f
         sections.append(Section("Encoders compared", f"{note} Scores and differences in percent points.", pairs_table(pairs)))
     score = in_words(whole.frame.metric)
     percents = f"Test {score} in percent; bold: the dev-best layer."
-    sections += [Section(title, percents, frame) for title, frame in layer_tables(whole.of_measure("probe"))]
+    layers = layer_tables(whole.of_measure("probe"))
+    sections += [Section(title, percents, frame) for title, frame in layers]
     by = "Test accuracy in percent, with its 95 % interval, of the items of each value; compare with the floors on the same items."
     sections += [Section(title, by, frame) for title, frame in tables_by_fact(whole)]
     sections += [Section(title, "", frame) for title, frame in measure_tables(whole)]
-    return Content(lines, sections, foot, head, score)
+    return Content(lines, sections, foot, head, score, layers=layers)
 
 
 def pairs_table(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -79,7 +79,7 @@ def write(
         by_metric(best.assign(**lists)).to_csv(folder / "table.csv", index=False)
         table.compare_layers().to_csv(folder / "layers.csv", index=False)
         (folder / "table.tex").write_text(latex.encoders_table(lines, [*filter(None, [head]), *foot]), encoding="utf-8")
-        (folder / "layers.tex").write_text(latex.layers_tables(markdown.layer_tables(table), foot, content.score), encoding="utf-8")
+        (folder / "layers.tex").write_text(latex.layers_tables(content.layers, foot, content.score), encoding="utf-8")
     if len(pairs):
         pairs.to_csv(folder / "pairs.csv", index=False)
     if against is not None:
