@@ -15,6 +15,7 @@ from scipy.stats import kendalltau, permutation_test
 
 from probing.attributions.methods import explain
 from probing.attributions.ranks import tau, taus
+from probing.attributions.sanity import Agreement
 from probing.data.task import Task
 from probing.encoders.networks.recurrent import LSTM
 from probing.errors import ConfigError
@@ -229,14 +230,47 @@ def test_tau_and_its_null():
     own = pd.DataFrame(rows_of(rng.normal(size=(20, 6)), "a"))
     same = agreement(own, own)
     assert same["tau"] == 1 and same["first"] == 1 and same["null_high"] < 0.5
-    alone = own.assign(n=range(20))  # no other sentence of the length: the null is the pairing itself
-    assert agreement(alone, alone)["null_low"] == 1
+    alone = pd.DataFrame(rows_of([rng.normal(size=n) for n in range(3, 9)], "a"))  # no other sentence of the length: no null
+    line = agreement(alone, alone)
+    assert line["tau"] == 1 and line["pairs"] == 6 and np.isnan([line["null"], line["null_low"], line["p"]]).all()
     outside = 0
-    for seed in range(30):
-        x, y = (pd.DataFrame(rows_of(np.random.default_rng([seed, k]).normal(size=(12, 5)), "a")) for k in range(2))
-        line = agreement(x, y, seed)
-        outside += not line["null_low"] <= line["tau"] <= line["null_high"]
-    assert outside <= 5
+    for seed in range(60):
+        x, y = (pd.DataFrame(rows_of(np.random.default_rng([seed, k]).normal(size=(8, 5)), "a")) for k in range(2))
+        outside += agreement(x, y, seed)["p"] < 0.05
+    assert outside <= 8
+
+
+def test_the_null_of_agreement_has_other_sentences_alone():
+    """Of four sentences and one more of another length: the band and the p-value are those of all pairings, by brute force; a
+    sentence that is alone is in neither, and what agrees with itself by its places alone is not above."""
+    rng = np.random.default_rng(8)
+    scores = [*rng.normal(size=(5, 5)), rng.normal(size=3)]
+    line = agreement(*(pd.DataFrame(rows_of(x, "a")) for x in (scores, scores)))
+    level = taus(np.array(scores[:5]), np.array(scores[:5]))
+    ways = [(way, np.mean([level[k, j] for k, j in enumerate(way)])) for way in itertools.permutations(range(5))]
+    apart = [value for way, value in ways if all(k != j for k, j in enumerate(way))]
+    assert (line["pairs"], line["alone"], line["tau"]) == (5, 1, 1)
+    assert min(apart) - 1e-12 <= line["null_low"] < line["null_high"] <= max(apart) + 1e-12 < 1
+    assert line["null"] == pytest.approx(np.mean(apart)) == pytest.approx(level[~np.eye(5, dtype=bool)].mean())
+    p = 2 * np.mean([value >= 1 - 1e-12 for _, value in ways])
+    assert line["p"] == pytest.approx(p, abs=0.02) and p < 0.05
+    assert line["null"] == pytest.approx(np.nanmean(Agreement.of(scores, scores).null[:5]))  # one null for both studies
+    few = agreement(*(pd.DataFrame(rows_of(scores[1:4], "a")) for _ in "ab"))
+    assert few["tau"] == 1 and np.isnan([few["p"], few["null_low"]]).all()  # 2 / 3! is above 0.05
+    places = pd.DataFrame(rows_of(np.tile(-np.arange(5.0), (8, 1)), "position"))
+    assert agreement(places, places)["p"] == 1
+
+
+def test_a_twin_is_not_another_sentence():
+    rng = np.random.default_rng(9)
+    scores = np.repeat(rng.normal(size=(6, 5)), 2, 0) + 1e-3 * rng.normal(size=(12, 5))
+    line = agreement(*(pd.DataFrame(rows_of(scores, "a", lambda k: k // 2)) for _ in "ab"))
+    assert line["pairs"] == 6 and line["null"] == pytest.approx(np.mean(Agreement.of(scores[::2], scores[::2]).null))
+    twins = Agreement.of(scores, scores, np.arange(12) // 2)
+    assert (
+        np.mean(twins.null) == pytest.approx(line["null"], abs=0.02)
+        and np.mean(Agreement.of(scores, scores).null) > 0.08 + line["null"]
+    )
 
 
 def test_gradients_of_a_network_that_a_forward_made():
@@ -258,4 +292,4 @@ def test_two_runs_are_compared():
     lines = agreements(pd.concat([one, like, other])).set_index(["encoder", "other"])
     assert set(lines.kind) == {"encoders"} and len(lines) == 3
     assert lines.loc[("e", "like"), "tau"] > 0.7 > lines.loc[("e", "like"), "null_high"] and lines.loc[("e", "like"), "first"] > 0.7
-    assert lines.loc[("e", "other"), "null_low"] <= lines.loc[("e", "other"), "tau"] <= lines.loc[("e", "other"), "null_high"]
+    assert lines.loc[("e", "like"), "p"] < 0.05 <= lines.loc[("e", "other"), "p"]

@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from probing.attributions.ranks import taus
+from probing.attributions.ranks import by_length
 from probing.data.split import Split
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError, DataError, EncoderError
 from probing.interactions.text.heads import LinearHead, fit_head
 from probing.probes.controls import control_task
-from probing.types import Values
+from probing.types import Labels, Values
 
 Explain = Callable[[Encoder, LinearHead, str], Values]
 """Scores of the words of a text, (words,), for the class that the head predicts; or for whatever it explains, always the same."""
@@ -36,7 +36,8 @@ Explain = Callable[[Encoder, LinearHead, str], Values]
 @dataclass(frozen=True)
 class Agreement:
     """Kendall's tau-b of two models' explanations by sentence, (n,): of signed scores and of their sizes; NaN where all words of a
-    sentence have one score. `null`, `null_absolute`: of different sentences of the same length; NaN where a length is alone."""
+    sentence have one score. `null`, `null_absolute`: of different sentences of the same length and another source; NaN without
+    any."""
 
     tau: Values
     absolute: Values
@@ -44,23 +45,26 @@ class Agreement:
     null_absolute: Values
 
     @classmethod
-    def of(cls, first: Sequence[Values], second: Sequence[Values]) -> Agreement:
+    def of(cls, first: Sequence[Values], second: Sequence[Values], clusters: Labels | None = None) -> Agreement:
         """The agreement of scores, sentence by sentence; a sentence's null is the mean over all others of its length.
+
+        Args:
+            clusters: the source of each sentence, (n,), so that twins are not taken for different sentences; None: all differ.
 
         Raises:
             ConfigError: scores of other sentences.
         """
         if [len(a) for a in first] != [len(b) for b in second]:
             raise ConfigError("two explanations are compared on the same sentences: their numbers of words differ")
+        sources = np.arange(len(first)) if clusters is None else np.asarray(clusters)
+        sizes = [[np.abs(scores) for scores in own] for own in (first, second)]
         columns = np.full((4, len(first)), np.nan)
-        for n in {len(own) for own in first}:
-            rows = [k for k, own in enumerate(first) if len(own) == n]
-            a, b = (np.stack([of[row] for row in rows]) for of in (first, second))
-            for k, level in enumerate((taus(a, b), taus(np.abs(a), np.abs(b)))):  # (m, m)
+        for k, (a, b) in enumerate(((first, second), sizes)):
+            for rows, level, other in by_length(a, b, sources):
                 columns[k, rows] = level.diagonal()
-                others = np.where(np.eye(len(rows), dtype=bool) | np.isnan(level), np.nan, level)
-                known = (~np.isnan(others)).sum(1)
-                columns[2 + k, rows] = np.divide(np.nansum(others, 1), known, out=np.full(len(rows), np.nan), where=known > 0)
+                known = other.sum(1)
+                null = np.divide((level * other).sum(1), known, out=np.full(len(rows), np.nan), where=known > 0)
+                columns[2 + k, rows] = null
         return cls(*columns)
 
 

@@ -3,23 +3,24 @@
 The unit is the sentence; sentences of one source (`cluster`) are one unit. Means have 95 % t intervals over units; methods
 are compared on the same sentences by sign-flip tests, Holm over the pairs of methods and the measures of an encoder, data and
 masking. Agreement of two scorings is Kendall's tau-b on the same sentence; its null pairs it with another sentence of equal
-length.
+length and another source.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from probing.attributions.ranks import taus
+from probing.attributions.ranks import by_length
 from probing.evaluation.paired_tests import holm
 from probing.evaluation.sign_flips import by_cluster, sign_flips
 from probing.evaluation.statistics import mean_ci
-from probing.types import Estimate
+from probing.types import Estimate, Values
 
 LINE = ["data", "encoder", "masking"]
 RANKED = ("comprehensiveness_scaled", "sufficiency_scaled", "comprehensiveness", "sufficiency", "words_to_flip", "monotonicity",
@@ -102,28 +103,52 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0) -> dict[str, float]:
-    """Mean tau of two scorings of the same sentences, and the 95 % band of its null, in which the sentences of a length are paired
-    at random (one that is alone in its length stays with itself); the share of equal first words.
+    """Mean tau of two scorings of the same sentences, against other sentences of equal length.
+
+    `tau`: over the `pairs` sentences that have another one of their length to be paired with (if none has, over all; the null is
+    NaN then); `alone`: the others. `null`: mean tau with other sentences; `null_low`, `null_high`: 95 % of random pairings in which
+    no sentence stays with itself. `p`: two-sided permutation test within lengths, in which the observed pairing is one of all, so
+    that few sentences give no small p; NaN, as the band, where none below 0.05 is possible. `first`: share of equal first words.
+    Of the sentences of a source (twins) with the same length the first one counts.
 
     Args:
-        a, b: rows with `sentence`, `n` and `scores` as JSON.
+        a, b: rows with `sentence`, `cluster`, `n` and `scores` as JSON.
     """
-    both = a[["sentence", "n", "scores"]].merge(b[["sentence", "scores"]], on="sentence", suffixes=("_a", "_b"))
-    first, drawn, rng = [], [], np.random.default_rng(seed)
-    for _, part in both.groupby("n"):
-        x, y = (np.array([json.loads(text) for text in part[name]], float) for name in ("scores_a", "scores_b"))
-        first += (x.argmax(1) == y.argmax(1)).tolist()
-        order = rng.random((DRAWS, len(part))).argsort(1)
-        order[0] = np.arange(len(part))  # the observed pairing is one of them
-        drawn.append(taus(x, y)[np.arange(len(part)), order])  # (DRAWS, sentences)
-    if not drawn:
-        return dict.fromkeys(("pairs", "tau", "first", "null_low", "null_high"), np.nan)
-    every = np.concatenate(drawn, 1)
-    known = ~np.isnan(every)
-    means = np.nansum(every, 1) / np.maximum(known.sum(1), 1)
-    low, high = np.quantile(means, 0.025, method="lower"), np.quantile(means, 0.975, method="higher")
-    line = {"pairs": float(known[0].sum()), "tau": float(means[0]), "null_low": float(low), "null_high": float(high)}
-    return (line if known[0].any() else line | {"tau": np.nan}) | {"first": float(np.mean(first))}
+    columns = ["sentence", "cluster", "n", "scores"]
+    both = a[columns].merge(b[["sentence", "scores"]], on="sentence", suffixes=("_a", "_b")).drop_duplicates(["cluster", "n"])
+    x, y = ([np.array(json.loads(text), float) for text in both[name]] for name in ("scores_a", "scores_b"))
+    rng, parts, alone = np.random.default_rng(seed), list[Values](), list[float]()
+    for _, level, _ in by_length(x, y, both.cluster.to_numpy()):
+        if len(level) > 1:
+            parts.append(level)
+        else:
+            alone += level.diagonal().tolist()
+    line = dict.fromkeys(("pairs", "alone", "tau", "null", "null_low", "null_high", "p", "first"), np.nan)
+    line |= {"pairs": sum(map(len, parts)), "alone": len(alone)}
+    if x:
+        line["first"] = float(np.mean([u.argmax() == v.argmax() for u, v in zip(x, y, strict=True)]))
+    if not parts:
+        return line | ({"pairs": len(alone), "alone": 0, "tau": float(np.mean(alone))} if alone else {})
+    line["tau"] = float(np.concatenate([level.diagonal() for level in parts]).mean())
+    line["null"] = float(np.concatenate([(level.sum(1) - level.diagonal()) / (len(level) - 1) for level in parts]).mean())
+    if 2 / math.prod(math.factorial(len(level)) for level in parts) > 0.05:
+        return line
+    line["null_low"], line["null_high"] = np.quantile(_paired(parts, rng, apart=True), [0.025, 0.975]).tolist()
+    drawn = np.append(_paired(parts, rng, apart=False), line["tau"])  # the observed pairing is one of them
+    sides = [(drawn >= line["tau"] - 1e-12).mean(), (drawn <= line["tau"] + 1e-12).mean()]
+    return line | {"p": min(1.0, 2 * float(min(sides)))}
+
+
+def _paired(parts: list[Values], rng: np.random.Generator, apart: bool) -> Values:
+    """Mean tau of random pairings within each part, (DRAWS,); `apart`: of those in which no sentence stays with itself."""
+    sums = np.zeros(DRAWS)
+    for level in parts:
+        own, orders = np.arange(len(level)), list[np.ndarray]()
+        while len(orders) < DRAWS:
+            drawn = rng.random((DRAWS, len(level))).argsort(1)
+            orders += list(drawn[(drawn != own).all(1)] if apart else drawn)
+        sums += level[own, np.array(orders[:DRAWS])].sum(1)
+    return sums / sum(map(len, parts))
 
 
 def agreements(rows: pd.DataFrame) -> pd.DataFrame:

@@ -28,8 +28,9 @@ a masking that share one are not told apart (paired sign-flip tests, Holm over p
 words, of highest score first, whose removal changes the class, and the share of sentences where any does. **beta**: the factor
 that brings the scores to the size of the effects (1: they have it); infidelity: mean squared error of their sums (medians).
 **tau**: Kendall's tau-b to exact Shapley values, and to leave-one-out; twin: to the same method's scores of the same encoder with
-random weights, under the trained head, beside the 95 % band of its null, in which sentences of equal length are paired at random
-(a method above it reads the words, and not the model); other masking: to the same method's, mean over the other maskings. gap:
+random weights, under the trained head, beside the 95 % band of its null, random pairings with other sentences of equal length;
+above, below: permutation test, p < 0.05 (a method above reads the words, and not the model). Sentences without another one of
+their length stand outside; no band where so few cannot tell. Other masking: to the same method's, mean over other maskings. gap:
 |sum of scores - effect| / effect, median, where a method claims that sum. rows: model rows for a sentence, a forward and backward
 pass counts three; games share one table.
 
@@ -47,7 +48,8 @@ difference is above 0."""
 SANITY = """## Agreement
 
 Kendall's tau-b of a method's scores with those of the same method on the same sentence, elsewhere; null: 95 % of
-random pairings of the sentences of equal length. refitted: random weights with a head of their own · labels: a head
+random pairings with other sentences of equal length; p: permutation test (those alone in their length stand outside; - where so
+few sentences cannot tell). refitted: random weights with a head of their own · labels: a head
 fitted on permuted labels. All agreements, those with random twins and of maskings, too: agreements.csv."""
 
 LAYERS = """## Layers
@@ -120,7 +122,8 @@ def _sane(agreed: pd.DataFrame, key: Any) -> dict[str, dict[str, str]]:
         return columns
     own = agreed[(agreed.data == key[0]) & (agreed.encoder == key[1])]
     for row in own[(own.masking == key[2]) & (own.other == "twin")].to_dict("records"):
-        columns[row["method"]] = {"tau twin (null)": f"{_number(row['tau'])} ({_null(row)})"}
+        mark = {"above": " above", "below": " below"}.get(_verdict(row), "")
+        columns[row["method"]] = {"tau twin (null)": f"{_number(row['tau'])}{mark} ({_null(row)})"}
     others = own[(own.kind == "maskings") & ((own.masking == key[2]) | (own.other == key[2]))]
     for method, value in others.groupby("method", sort=False).tau.mean().items():
         columns.setdefault(str(method), {})["tau other masking"] = _number(value)
@@ -129,6 +132,13 @@ def _sane(agreed: pd.DataFrame, key: Any) -> dict[str, dict[str, str]]:
 
 def _null(row: Mapping[str, Any]) -> str:
     return "-" if np.isnan(row["null_low"]) else f"{row['null_low']:z.2f} to {row['null_high']:z.2f}"
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    """Whether two scorings agree more than those of other sentences do; empty where so few sentences cannot tell."""
+    if np.isnan(row["p"]):
+        return ""
+    return "within" if row["p"] >= 0.05 else "above" if row["tau"] > row["null"] else "below"
 
 
 def _sizes(row: Mapping[str, Any]) -> dict[str, str]:
@@ -159,17 +169,14 @@ def _plausible(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _agreed(row: Mapping[str, Any]) -> dict[str, Any]:
-    low, high = row["null_low"], row["null_high"]
-    verdict = (
-        "" if np.isnan(low) or np.isnan(row["tau"]) else "above" if row["tau"] > high else "below" if row["tau"] < low else "within"
-    )
     with_ = f"masking={row['other']}" if row["kind"] == "maskings" else row["other"]
     line = {"encoder": row["encoder"], "masking": row["masking"], "method": row["method"], "with": with_}
     return line | {
         "sentences": int(row["pairs"]),
         "tau": _number(row["tau"]),
         "null": _null(row),
-        "": verdict,
+        "p": "-" if np.isnan(row["p"]) else f"{row['p']:.3f}",
+        "": _verdict(row),
         "same first": _number(row["first"]),
     }
 

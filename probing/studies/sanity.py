@@ -122,7 +122,7 @@ class Sanity:
             for control, own, other, under, seed in self._controls(context, task, head):
                 scores = explained(other, under, test.texts, targets)
                 for method in self.names:
-                    agreement = Agreement.of(trained[method], scores[method])
+                    agreement = Agreement.of(trained[method], scores[method], clusters)
                     for k, text in enumerate(test.texts):
                         row: dict[str, Any] = {
                             "kind": "tau",
