@@ -22,7 +22,8 @@ from probing.errors import ConfigError
 from probing.evaluation.sign_flips import by_cluster, sign_flips
 from probing.evaluation.statistics import mean_ci
 from probing.interactions.text.heads import LinearHead
-from probing.report.explanation_numbers import agreement, agreements, comparisons, of_scores, summary
+from probing.report.explanation_numbers import GOLD, MEANS, agreement, agreements, comparisons, of_scores, summary
+from probing.report.explanations import blocks
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
@@ -219,6 +220,60 @@ def test_comparisons_are_by_units():
     )
     assert alone.p.tolist() == [2 / 2**8] and twins.p.tolist() == [2 / 2**4]
     assert alone.difference.tolist() == pytest.approx([5])
+
+
+def test_few_units_have_no_intervals_and_no_marks():
+    """Five sentences far above chance, and ten that are five pairs of twins: no interval, no mark; six have them."""
+    scores, rng = np.random.default_rng(5).normal(size=(10, 4)), np.random.default_rng(6)
+    for n, twins, marked in ((5, False, False), (6, False, True), (10, True, False)):
+        rows = pd.DataFrame(rows_of(scores[:n], "a", (lambda k: k // 2) if twins else (lambda k: k)))
+        for name, sign in (("a", 1), ("b", -1)):
+            own = {"comprehensiveness_scaled": sign * (0.5 + 0.01 * rng.random(n)), "sufficiency_scaled": 0.5, "method": name}
+            own |= {"gold_average_precision": 0.9 + 0.01 * rng.random(n), "chance_average_precision": 0.5}
+            rows = rows.assign(**own) if name == "a" else pd.concat([rows, rows.assign(**own)])
+        rows = of_scores(rows.assign(accuracy=1.0, **dict.fromkeys(UNUSED, 1.0)).reset_index(drop=True))
+        lines = summary(rows)
+        assert (lines.filter(like="_low").notna().to_numpy() == marked).all(), n
+        first, second = (_text(lines, rows, method) for method in ("a", "b"))
+        assert ("0.90*" in first or "0.91*" in first) == marked and "†" not in first and ("†" in second) == marked
+        assert ("No intervals and no marks" in first) == (not marked)
+
+
+UNUSED = (
+    "gap",
+    "rows",
+    "infidelity",
+    "beta",
+    "words_to_flip",
+    *MEANS,
+    *(name for name in GOLD if name.startswith(("human", "gold"))),
+)
+
+
+def _text(lines: pd.DataFrame, rows: pd.DataFrame, method: str) -> str:
+    """The head and the line of a method in the main table."""
+    text = next(blocks_of(lines, rows))
+    return "\n".join(line for line in text.split("\n") if not line.startswith("|") or line.startswith(f"| {method} "))
+
+
+def blocks_of(lines: pd.DataFrame, rows: pd.DataFrame):
+    yield "\n".join(itertools.islice(blocks(rows, lines, comparisons(rows), agreements(rows), pd.DataFrame()), 3))
+
+
+def test_a_method_of_part_of_the_sentences_is_in_no_comparison():
+    """Method c applies to the six sentences where it is good: its line says so, and it has no letter and no test."""
+    scores = np.random.default_rng(7).normal(size=(20, 4))
+    rows = pd.DataFrame(rows_of(scores + 5, "a") + rows_of(scores, "b") + rows_of(scores + 9, "c"))
+    rows = rows.assign(sufficiency_scaled=0.5, accuracy=1.0, note=None, **dict.fromkeys(UNUSED, 1.0))
+    rows = rows.drop(columns=[name for name in rows if name.startswith(("gold", "human"))])
+    none = (rows.method == "c") & (rows.sentence >= 6)
+    rows.loc[none, ["scores", "note"]] = [None, "its gap is too large"]
+    kept = of_scores(rows)
+    pairs, lines = comparisons(kept), summary(kept)
+    assert set(pairs.a) | set(pairs.b) == {"a", "b"} and lines.set_index("method").loc["c", ["sentences", "of"]].tolist() == [6, 20]
+    text = "\n".join(blocks(rows, lines, pairs, agreements(kept), pd.DataFrame()))
+    own = next(line for line in text.split("\n") if line.startswith("| c (6 of 20)"))
+    assert own.split("|")[2].strip().endswith("]") and "20 sentences, 20 units" in text and "(14 sentences)" in text
 
 
 def test_tau_and_its_null():

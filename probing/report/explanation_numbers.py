@@ -2,7 +2,8 @@
 
 The unit is the sentence; sentences of one source (`cluster`) are one unit. Means have 95 % t intervals over units; methods
 are compared on the same sentences by sign-flip tests, Holm over the pairs of methods and the measures of an encoder, data and
-masking. Agreement of two scorings is Kendall's tau-b on the same sentence; its null pairs it with another sentence of equal
+masking; a method that does not apply to part of the sentences is in no comparison. Fewer than `LEAST_UNITS` units have no
+intervals. Agreement of two scorings is Kendall's tau-b on the same sentence; its null pairs it with another sentence of equal
 length and another source.
 """
 
@@ -32,14 +33,18 @@ MEANS = ("comprehensiveness", "sufficiency", "comprehensiveness_eraser", "suffic
 GOLD = ("chance_average_precision", "human_average_precision", "gold_f1", "human_f1", "gold_pointing", "gold_trapezoid")
 COMPARED = {"comprehensiveness_scaled": 1, "sufficiency_scaled": 1, "gold_average_precision": 1}
 """Measures by which methods are compared, and the sign of better."""
+LEAST_UNITS = 6
+"""The fewest units of which an interval is given: a sign-flip test of five has no p below 0.05."""
 DRAWS = 1000
 """Random pairings of sentences in the null of an agreement."""
 
 
 def of_scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows with scores; measures of an order are NaN where the scores rank nothing."""
-    rows = frame[(frame.kind == "scores") & frame.get("scores", pd.Series(index=frame.index, dtype=object)).notna()].copy()
-    rows["control"] = rows.control.fillna("")
+    """The rows with scores; measures of an order are NaN where the scores rank nothing. `of`: the sentences of the data, encoder,
+    masking and control, with those to which the method does not apply."""
+    frame = frame[frame.kind == "scores"].assign(control=lambda own: own.control.fillna(""))
+    frame["of"] = frame.groupby([*LINE, "control"]).sentence.transform("nunique")
+    rows = frame[frame.get("scores", pd.Series(index=frame.index, dtype=object)).notna()].copy()
     unranked = ~rows.ranks.astype(bool)
     for name in RANKED:
         if name in rows:
@@ -53,31 +58,48 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for key, part in rows.groupby([*LINE, "control", "method"], sort=False):
         line: dict[str, Any] = dict(zip([*LINE, "control", "method"], key, strict=True))
-        line |= {"accuracy": part.accuracy.iloc[0], "sentences": len(part), "units": part.cluster.nunique()}
+        line |= {"accuracy": part.accuracy.iloc[0], "sentences": len(part), "of": part.of.iloc[0]}
+        line["units"] = part.cluster.nunique()
         line |= {"unranked": float((~part.ranks.astype(bool)).mean()), "gap": part.gap.median(), "gap_most": part.gap.max()}
         line |= {"rows": part.rows.median(), "infidelity": part.infidelity.median(), "beta": part.beta.median()}
         flips = part.words_to_flip[part.ranks.astype(bool)]
         line |= {"flips": float(flips.notna().mean()) if len(flips) else np.nan, "flip_words": flips.median()}
         line |= part.reindex(columns=MEANS).mean().to_dict()
         for name in WITH_INTERVAL:
-            line |= _columns(name, mean_ci(part[name], part.cluster))
+            line |= _columns(name, mean_of_units(part[name], part.cluster))
         if "gold_average_precision" in part:
             right = part[part.predicted.astype(str) == part.label.astype(str)]
             errors = part.drop(right.index)
             line |= right.reindex(columns=GOLD).mean().to_dict()
-            line |= _columns("gold_average_precision", mean_ci(right.gold_average_precision, right.cluster))
+            line |= _columns("gold_average_precision", mean_of_units(right.gold_average_precision, right.cluster))
             above = right.gold_average_precision - right.chance_average_precision
-            line |= _columns("gold_above_chance", mean_ci(above, right.cluster))
+            line |= _columns("gold_above_chance", mean_of_units(above, right.cluster))
             line |= {"right": len(right), "gold_errors": errors.gold_average_precision.mean()}
         lines.append(line)
     return pd.DataFrame(lines)
 
 
+def whole(rows: pd.DataFrame) -> pd.Series:
+    """Whether the method of a row has scores of all sentences, (rows,)."""
+    return rows.groupby([*LINE, "control", "method"]).sentence.transform("nunique") == rows.of
+
+
+def mean_of_units(values: pd.Series, clusters: pd.Series | None = None) -> Estimate:
+    """Their mean with its 95 % t interval over clusters, which is NaN for fewer than `LEAST_UNITS` of them."""
+    known = values.dropna().astype(float)
+    own = known.reset_index(drop=True) if clusters is None else clusters[known.index]
+    units = len(known) if clusters is None else own.nunique()
+    if units >= LEAST_UNITS:
+        return mean_ci(known, None if clusters is None else own)
+    return Estimate(float(known.mean()), np.nan, np.nan)
+
+
 def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
     """Every two methods on the same sentences, by the measures of `COMPARED`: the mean difference over units, and its p after Holm
-    over the pairs and measures of a data, encoder and masking."""
+    over the pairs and measures of a data, encoder and masking. Methods with scores of part of the sentences are left out: they may
+    have chosen those (DeepLIFT those where its gap is small)."""
     lines = []
-    for key, part in rows[rows.control == ""].groupby(LINE, sort=False):
+    for key, part in rows[(rows.control == "") & whole(rows)].groupby(LINE, sort=False):
         family = []
         for measure in COMPARED:
             if measure not in part or part[measure].isna().all():
@@ -182,7 +204,7 @@ def of_layers(frame: pd.DataFrame) -> pd.DataFrame:
             line |= {name: probe.loc[place, name] for name in ("probe", "probe_low", "probe_high")}
         for name in ("T", "tau_head", "entropy", "gold_share", "gold_chance"):
             if name in part:
-                line |= _columns(name, mean_ci(part[name], part.cluster))
+                line |= _columns(name, mean_of_units(part[name], part.cluster))
         lines.append(line | {"sentences": len(part)})
     return pd.DataFrame(lines)
 

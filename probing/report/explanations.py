@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from probing.evaluation.paired_tests import letters
 from probing.evaluation.plots import PALETTE
 from probing.files import replace_file
-from probing.report.explanation_numbers import LINE, agreements, comparisons, of_layers, of_scores, summary
+from probing.report.explanation_numbers import LEAST_UNITS, LINE, agreements, comparisons, of_layers, of_scores, summary
 from probing.report.figures import RC, labelled, svg
 from probing.report.markdown import md_table
 
@@ -34,8 +34,10 @@ their length stand outside; no band where so few cannot tell. Other masking: to 
 |sum of scores - effect| / effect, median, where a method claims that sum. rows: model rows for a sentence, a forward and backward
 pass counts three; games share one table.
 
-† compr. not above chance (its interval holds 0) · ‡ gap above 1 % · ° part of the sentences have equal scores, which rank nothing
-and are left out of compr., suff. and flip"""
+† compr. not shown above chance (its interval is not wholly above 0) · ‡ gap above 1 % · ° part of the sentences have equal scores,
+which rank nothing and are left out of compr., suff. and flip · (n of N): the method does not apply to the others, which may be
+harder ones: it has no letters and is in no comparison or figure. Fewer than six units have no interval and no mark of chance, which
+then says neither that a number is above it nor that it is not"""
 
 PLAUSIBLE = """## Gold words
 
@@ -43,7 +45,7 @@ Whether scores put first the words that people marked: it says nothing about wha
 scores share a threshold) of sentences predicted right, beside its mean over all orders of the words (chance), and what one
 annotator reaches against the others (human); F1 of as many words as are gold; first: share of sentences whose first word is gold.
 errors: average precision of sentences predicted wrong, for the (wrong) predicted class. * above chance: the interval of the
-difference is above 0."""
+difference is above 0 (fewer than six units: no interval, no mark)."""
 
 SANITY = """## Agreement
 
@@ -66,7 +68,9 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     files = {"summary.csv": lines, "comparisons.csv": pairs, "agreements.csv": agreed}
     files |= {"layers.csv": layers} if len(layers) else {}
     texts = {name: table.to_csv(index=False) for name, table in files.items()}
-    for k, (key, part) in enumerate(lines[lines.control == ""].groupby(["data", "encoder"], sort=False)):
+    for k, (key, part) in enumerate(
+        lines[(lines.control == "") & (lines.sentences == lines.of)].groupby(["data", "encoder"], sort=False)
+    ):
         title = f"Comprehensiveness and sufficiency between chance (0) and the best set (1): {key[1]} on {key[0]}"
         texts[f"figure-explanations-{k}.svg"] = labelled(picture(part), title)
     texts["table.md"] = "\n\n".join([NOTE, *blocks(frame, lines, pairs, agreed, layers)]) + "\n"
@@ -82,8 +86,10 @@ def blocks(
         line = part.iloc[0]
         yield f"## {key[1]} on {key[0]}, masking={key[2]}"
         tests = int((pairs[LINE] == list(key)).all(axis=1).sum()) if len(pairs) else 0
-        few = f" No letters: {int(line.units)} units are too few for {tests} tests." if _too_few(int(line.units), tests) else ""
-        yield f"Accuracy of the head {_percent(line.accuracy)} %; {int(line.sentences)} sentences, {int(line.units)} units.{few}"
+        units = int(part.units.max())
+        few = f" No letters: {units} units are too few for {tests} tests." if _too_few(units, tests) else ""
+        few += f" No intervals and no marks of chance: they take {LEAST_UNITS} units." if units < LEAST_UNITS else ""
+        yield f"Accuracy of the head {_percent(line.accuracy)} %; {int(line.of)} sentences, {units} units.{few}"
         told, sane = _letters(pairs, key, part), _sane(agreed, key)
         shown = pd.DataFrame([_faithful(row, told) | sane.get(row["method"], {}) for row in part.to_dict("records")])
         yield md_table(shown.fillna("-"))
@@ -104,15 +110,21 @@ def blocks(
 
 def _faithful(row: Mapping[str, Any], told: Mapping[tuple[str, str], str]) -> dict[str, str]:
     compr = row["comprehensiveness_scaled_low"]
+    name = _name(row)
     marks = "†" * bool(compr <= 0) + "‡" * bool(row["gap"] > 0.01) + "°" * bool(row["unranked"] > 0)
     if row["unranked"] == 1:
-        return {"method": f"{row['method']} °", "compr.": "no ranking", **dict.fromkeys(("suff.", "flip"), "-"), **_sizes(row)}
+        return {"method": f"{name} °", "compr.": "no ranking", **dict.fromkeys(("suff.", "flip"), "-"), **_sizes(row)}
     shown = {
         name: f"{_shown(row, measure)} {told.get((measure, row['method']), '')}".strip()
         for name, measure in (("compr.", "comprehensiveness_scaled"), ("suff.", "sufficiency_scaled"))
     }
     flip = "never" if not row["flips"] > 0 else f"{row['flip_words']:.0f} ({_percent(row['flips'])} %)"
-    return {"method": f"{row['method']} {marks}".strip(), **shown, "flip": flip, **_sizes(row)}
+    return {"method": f"{name} {marks}".strip(), **shown, "flip": flip, **_sizes(row)}
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """The method, with the number of sentences that it applies to if these are not all."""
+    return f"{row['method']} ({row['sentences']} of {row['of']})" if row["sentences"] < row["of"] else str(row["method"])
 
 
 def _sane(agreed: pd.DataFrame, key: Any) -> dict[str, dict[str, str]]:
@@ -156,7 +168,7 @@ def _plausible(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "encoder": f"{row['encoder']}{control}",
         "masking": row["masking"],
-        "method": row["method"],
+        "method": _name(row),
         "right": int(row["right"]),
         "AP": _shown(row, "gold_average_precision") + above,
         "chance": _number(row["chance_average_precision"]),
@@ -202,7 +214,7 @@ def _letters(pairs: pd.DataFrame, key: Any, part: pd.DataFrame) -> dict[tuple[st
     for measure, lines in own.groupby("measure", sort=False):
         if measure not in ("comprehensiveness_scaled", "sufficiency_scaled"):
             continue
-        best = part.set_index("method")[measure].dropna().sort_values(ascending=False).index.tolist()
+        best = part[part.sentences == part.of].set_index("method")[measure].dropna().sort_values(ascending=False).index.tolist()
         place = {name: k for k, name in enumerate(best)}
         separated = np.zeros((len(best), len(best)), bool)
         for line in lines.itertuples():
