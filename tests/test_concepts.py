@@ -16,7 +16,7 @@ from probing.encoders.interventions import Intervention, intervened
 from probing.errors import ConfigError, DataError
 from probing.interactions.game import all_coalitions
 from probing.interactions.text.heads import LinearHead
-from probing.report.concepts import adjusted
+from probing.report.concepts import adjusted, term_table
 from probing.store.extraction import extract
 from probing.store.vectors import Store
 from probing.studies.concepts import ConceptsStudy
@@ -175,6 +175,17 @@ def test_the_study_tells_three_things_of_each_task_and_layer_and_keeps_them(tmp_
         monkeypatch.setattr(f"probing.studies.concept_parts.{name}", lambda *given, name=name: pytest.fail(f"{name} ran again"))
     before = (folder / "rows.csv").read_bytes()
     assert run() == folder and (folder / "rows.csv").read_bytes() == before
+
+
+def test_pairs_of_sentences_are_not_units_and_shares_stay_below_one():
+    """Two sentences of a length are one pair, whose index stands twice: no interval. Shares near 1 have no bound above it."""
+    row = {"encoder": "e", "data": "d", "model": "itself", "terms": 8, "salient_and": 2, "salient_or": 1, "alike": 1.0}
+    two = pd.DataFrame([row | {"explained": x, "alike_other_sentence": 0.426} for x in (0.95, 0.97)])
+    line = term_table(two).iloc[0]
+    assert line["other sentences"] == "0.426" and line["explained"] == "0.96"
+    many = pd.DataFrame([row | {"explained": x, "alike_other_sentence": 0.4 + x / 10} for x in (0.7, 1, 1, 1, 1, 1, 1, 1)])
+    line = term_table(many.assign(model="twin", alike=many.explained)).iloc[0]
+    assert line["explained"].endswith(", 1]") and line["alike"] == line["explained"] and "[" not in line["other sentences"]
 
 
 def test_holm_is_over_the_lines_of_an_encoder():

@@ -6,6 +6,7 @@ import json
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -29,7 +30,7 @@ from probing.interactions.text.heads import LinearHead, fit_head
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
-from probing.studies.sanity import Sanity
+from probing.studies.sanity import Sanity, _agreement
 
 TEXTS = ["the cat sees a dog", "a big dog ran", "they run or they see"]
 KINDS = {
@@ -175,6 +176,16 @@ def test_shapley_names_planted_words_first_and_controls_do_not(tmp_path):
     assert np.nanmin(Agreement.of(scores, again).tau) > 1 - 1e-12  # it reads no model
 
 
+def test_few_units_have_no_interval_and_no_p():
+    """Ten sentences that are five pairs of twins, all far above the null; and twelve that are six pairs."""
+    for units, known in ((5, False), (6, True)):
+        numbers = np.arange(2 * units)
+        own = {"text": [f"t{k}" for k in numbers], "cluster": numbers // 2, "tau": 0.9 + 0.01 * numbers}
+        frame = pd.DataFrame(own | {"null": 0.0, "absolute": 0.5, "null_absolute": 0.1})
+        row = _agreement(frame)
+        assert all((not np.isnan(row[name])) == known for name in ("tau_low", "over_low", "p")) and row["over"] > 0.9
+
+
 def test_ties_for_the_first_place_share_it():
     assert first(np.array([1.0, 2, 2]), "a b c", ["b"]) == 0.5
     assert first(np.array([1.0, 2, 0]), "a b c", ["b"]) == 1 and first(np.array([3.0, 2, 0]), "a b c", ["b"]) == 0
@@ -209,7 +220,7 @@ def test_the_study_compares_controls_with_their_null_and_goes_on_where_it_was(tm
     assert set(planted_rows["head"]) == {"planted", "clean"} and planted_rows["first"].between(0, 1).all()
     study.report(frame, tmp_path)
     text = (tmp_path / "table.md").read_text()
-    assert "Planted words" in text and "| cascade " in text and len(text.splitlines()) == 6 + 2 + 3 * 6 + 8 + 2 * 3 + 2, text
+    assert "Planted words" in text and "| cascade " in text and len(text.splitlines()) == 7 + 2 + 3 * 6 + 8 + 2 * 3 + 2, text
     monkeypatch.setattr("probing.studies.sanity.explain", None)  # a finished sentence is not measured again
     again = study.measure(context)
     assert np.allclose(again[agreement.columns].tau.dropna(), frame.tau.dropna())

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from probing.evaluation.paired_tests import holm
-from probing.evaluation.statistics import mean_ci
 from probing.files import replace_file
+from probing.report.explanation_numbers import mean_of_units
 from probing.report.figures import RC, labelled, svg
 from probing.report.markdown import md_table
 
@@ -37,7 +37,8 @@ TERMS = """## AND and OR terms of the classifier's value
 
 Terms with |I| above 5 % of the largest of the sentence; the share of all |I| that they hold; how alike the terms are with those of
 the encoder itself on the same sentence (weighted Jaccard index), and with its terms on other sentences of the same length, which is
-what chance gives. Means over sentences [95 %]."""
+what chance gives (a mean over pairs, which share sentences: no interval). Means over sentences [95 %, from six sentences on; of
+shares within 0 and 1]."""
 
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
@@ -95,16 +96,18 @@ def _line(row: dict[str, object]) -> dict[str, str]:
 def term_table(terms: pd.DataFrame) -> pd.DataFrame:
     """A line for each model."""
 
-    def mean(values: pd.Series) -> str:
-        x = mean_ci(values.dropna().to_numpy(float)) if values.notna().sum() > 1 else None
-        return "-" if x is None else f"{x.value:.3g} [{x.lower:.3g}, {x.upper:.3g}]"
+    def mean(values: pd.Series, most: float = np.inf) -> str:
+        x = mean_of_units(values)
+        interval = "" if np.isnan(x.lower) else f" [{max(x.lower, 0.0):.3g}, {min(x.upper, most):.3g}]"
+        return "-" if np.isnan(x.value) else f"{x.value:.3g}{interval}"
 
     lines = []
     for (encoder, data, model), part in terms.groupby(["encoder", "data", "model"], sort=False):
         line = {"encoder": encoder, "data": data, "model": model, "sentences": len(part), "terms": f"{part.terms.mean():.0f}"}
-        line |= {"salient AND": mean(part.salient_and), "salient OR": mean(part.salient_or), "explained": mean(part.explained)}
-        alike = "-" if model == "itself" else mean(part["alike"])
-        lines.append(line | {"alike": alike, "other sentences": mean(part.alike_other_sentence)})
+        line |= {"salient AND": mean(part.salient_and), "salient OR": mean(part.salient_or), "explained": mean(part.explained, 1)}
+        alike = "-" if model == "itself" else mean(part["alike"], 1)
+        others = part.alike_other_sentence.astype(float).mean()
+        lines.append(line | {"alike": alike, "other sentences": "-" if np.isnan(others) else f"{others:.3g}"})
     return pd.DataFrame(lines)
 
 

@@ -35,11 +35,12 @@ from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.redrawn import cascade
 from probing.errors import did_you_mean
 from probing.evaluation.paired_tests import holm, paired
-from probing.evaluation.statistics import mean_ci, wilson
+from probing.evaluation.statistics import wilson
 from probing.interactions.options import Masking
 from probing.interactions.text.heads import LinearHead, classifier, fit_head
 from probing.interactions.text.masking import published
 from probing.log import bar
+from probing.report.explanation_numbers import mean_of_units
 from probing.store.extraction import extract
 from probing.studies import Context, check_words, require
 from probing.studies.layout import columns, summarised, view, write
@@ -55,9 +56,10 @@ Scores = Mapping[str, list[Values]]
 HEAD = """# Sanity of explanations
 
 Kendall's tau-b of the scores of words under the trained classifier and under the control, mean over sentences [95 % interval;
-sentences of one source count once]. Null: the same two models on different sentences of the same length. Over null: tau less null,
-paired by sentence; p: t test, Holm over the lines. A method that reads the model agrees with a control no more than the null does;
-*refitted* is no control, as its classifier may use the same words. Word frequency reads no model. Tau of sizes: without signs."""
+sentences of one source count once]. Null: the same two models on different sentences (and sources) of the same length. Over null:
+tau less null, paired by sentence; p: t test, Holm over the lines; fewer than six units have neither intervals nor p. A method that
+reads the model agrees with a control no more than the null does; *refitted* is no control, as its classifier may use the same words.
+Word frequency reads no model. Tau of sizes: without signs."""
 PLANTED = """## Planted words
 
 Labels are drawn, and one rare word in each sentence decides them. Share of test sentences (%) in which it has the highest score
@@ -145,7 +147,7 @@ class Sanity:
         blocks, files = [HEAD], dict[str, pd.DataFrame | str]()
         if len(agreement):
             summary = summarised(agreement, "data encoder masking control layer method", _agreement)
-            summary["p_holm"] = holm(summary.p.tolist())
+            summary.loc[summary.p.notna(), "p_holm"] = holm(summary.p.dropna().tolist())
             summary["from layer"] = ["" if layer < 0 else f"{layer:.0f}" for layer in summary.layer]
             blocks.append(view(summary, "data encoder masking control", {name: name for name in ("from layer", "method")} | TITLES))
             files["sanity.csv"] = summary
@@ -237,6 +239,8 @@ def _agreement(part: pd.DataFrame) -> dict[str, Any]:
     clusters = own.cluster.to_numpy(int)
     row: dict[str, Any] = {}
     for name in ("tau", "null", "absolute", "null_absolute"):
-        row |= columns(name, mean_ci(own[name], clusters))
-    over, p = paired(own.tau - own.null, groups=clusters)
+        row |= columns(name, mean_of_units(own[name], own.cluster))
+    difference = own.tau - own.null
+    over = mean_of_units(difference, own.cluster)
+    p = np.nan if np.isnan(over.lower) else paired(difference, groups=clusters)[1]
     return row | columns("over", over) | {"p": p, "unranked": int(own.tau.isna().sum()), "n": len(own)}
