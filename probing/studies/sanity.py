@@ -58,7 +58,7 @@ HEAD = """# Sanity of explanations
 Kendall's tau-b of the scores of words under the trained classifier and under the control, mean over sentences [95 % interval;
 sentences of one source count once]. Null: the same two models on different sentences (and sources) of the same length. Over null:
 tau less null, paired by sentence; p: t test, Holm over the lines; fewer than six units have neither intervals nor p. A method that
-reads the model agrees with a control no more than the null does; *refitted* is no control, as its classifier may use the same words.
+reads the model agrees with a control no more than the null; *refitted* is no control, as its classifier may use the same words.
 Word frequency reads no model. Tau of sizes: without signs."""
 PLANTED = """## Planted words
 
