@@ -46,7 +46,7 @@ def by_length(a: Sequence[Values], b: Sequence[Values], clusters: np.ndarray) ->
     lengths = np.array([len(scores) for scores in a])
     for n in np.unique(lengths):
         rows = np.flatnonzero(lengths == n)
-        x, y = (np.stack([scores[row] for row in rows]) for scores in (a, b))
+        x, y = (np.stack([scores[row] for row in rows.tolist()]) for scores in (a, b))
         level = taus(x, y)
         ranked = [k for k in range(len(rows)) if not np.isnan(level[k, k])]
         rows, level = rows[ranked], level[np.ix_(ranked, ranked)]
