@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from probing.errors import StoreError
+from probing.errors import ConfigError, StoreError
 
 
 def process() -> str:
@@ -61,6 +61,27 @@ def replace_file(path: Path, content: bytes) -> None:
     """Write a file that is whole or absent."""
     with atomic(path) as temporary:
         temporary.write_bytes(content)
+
+
+def page_file(given: str) -> Path:
+    """The file that `html=…` names; ConfigError for what names none (a folder, nothing), before any work."""
+    try:
+        path = Path(given).expanduser()
+        free = path.name not in ("", "..") and not path.is_dir() and "\0" not in given
+    except (OSError, RuntimeError, ValueError):  # a name too long, ~ of nobody, a zero byte
+        free = False
+    if not free:
+        why = "is a folder" if given and "\0" not in given and Path(given).is_dir() else "names no file"
+        raise ConfigError(f"html={given!r} {why}: give the name of a file, such as html=words.html")
+    return path
+
+
+def write_page(given: str, page: str) -> None:
+    """Write the page that `html=…` names; ConfigError where it cannot be written."""
+    try:
+        replace_file(page_file(given), page.encode())
+    except OSError as error:
+        raise ConfigError(f"html={given!r} cannot be written ({error.strerror}): name a file in another folder") from None
 
 
 def file_sha256(path: Path) -> str:

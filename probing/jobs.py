@@ -27,7 +27,7 @@ from probing.evaluation.metrics import ASKED
 from probing.evaluation.planning import plan, request_key
 from probing.evaluation.request import Request, all_floors
 from probing.evaluation.runs import Run
-from probing.files import os_errors_as_store_error, replace_file
+from probing.files import os_errors_as_store_error, page_file, write_page
 from probing.log import info
 from probing.probes.controls import CONTROLS
 from probing.report import loggers
@@ -159,6 +159,8 @@ def _study_job(options: Mapping[str, Any], run: config.RunConfig) -> config.Done
     with os_errors_as_store_error(home):
         home.mkdir(parents=True, exist_ok=True)
         tasks, seeds = config.listed(options["task"], str, "task"), config.listed(options["seed"], int, "seed", every=())
+        if min(seeds) < 0:
+            raise ConfigError(f"seed={list(seeds)} must hold no number below 0")
         folder = study.run(options, home, Store(run.store or home / "store", run.store_dtype), tasks, seeds)
     if (file := folder / "table.md").is_file():
         sys.stdout.write(first_table(file.read_text(encoding="utf-8")))
@@ -239,13 +241,15 @@ def score_job(options: Mapping[str, Any]) -> config.Done:
 
     run = config.checked(options, config.JobConfig, ("encoder",), config.SCORE_KEYS)
     request = _request(Score, options, "text", "against", "file", "html")
+    if request.html is not None:
+        page_file(request.html)
     _set_threads(run.threads)
     sys.stdout.write(f"{request.run(config.build(options['encoder'], 'encoder'))}\n")
     if request.html is not None:
         from probing.report.strips import lines, page_of
 
         shown = [(head, lines(parts, ("text", "against"))) for head, parts in request.pairs]
-        replace_file(Path(request.html).expanduser(), page_of(shown).encode())
+        write_page(request.html, page_of(shown))
     return config.Done()
 
 

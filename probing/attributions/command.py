@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from probing.attributions.sampling import ROWS_A_WORD
 from probing.attributions.word_function import NotApplicable
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
-from probing.files import replace_file
+from probing.files import page_file, write_page
 from probing.interactions.options import Masking
 from probing.interactions.text.game import TextGame, seconds_per_row
 from probing.interactions.text.heads import LinearHead, head_of, load_head
@@ -62,6 +61,10 @@ class Attribute:
         words = self.text.split()
         if not words:
             raise ConfigError("the text holds no word")
+        if self.seed < 0:
+            raise ConfigError(f"seed={self.seed} must not be below 0")
+        if self.html is not None:
+            page_file(self.html)
         masking = Masking(self.masking or default_masking(encoder), self.replacement)
         missing: dict[str, str] = {}
         for name in methods:
@@ -85,7 +88,7 @@ class Attribute:
         about = self._about(encoder, head, masking, list(made.values()))
         if self.html is not None:
             sections = [(name, _coloured(words, one)) for name, one in made.items()]
-            replace_file(Path(self.html).expanduser(), page(f"{title} ({about})", sections).encode())
+            write_page(self.html, page(f"{title} ({about})", sections))
         notes = [f"{name}: n/a, {why}" for name, why in missing.items()]
         notes += [f"{name} °: all scores are equal, which is no ranking" for name, one in made.items() if not one.ranks]
         return "\n".join([title, about, "", *_lines(words, made), *([""] if notes else []), *notes])

@@ -45,6 +45,11 @@ def explain(key: str, home: Path, whole: bool, answer: str | None = None) -> str
     shown = rows_that_show(record["key"], home)
     if whole:
         return json.dumps(record | {"measured": measured, "rows": shown}, indent=1, ensure_ascii=False)
+    if any(not {"role", "task", "encoder"} <= row.keys() for row in measured):
+        raise ConfigError(
+            f"cell {record['key'][:10]} is a part of a study and has no card: --json has all that is recorded, and the study's run "
+            "its rows; cells with a card stand in the column `cell` of the rows.csv of a table of probes"
+        )
     card = text_of(card_of(record | {"rows": measured}, shown))
     if answer is not None:
         from probing.commands.examples import influences

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from probing.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Masking:
@@ -19,11 +21,15 @@ class Masking:
 
 @dataclass(frozen=True)
 class Estimator:
-    """How interval values are estimated: a method of `probing.interactions.intervals`, its budget of model rows, and its seed."""
+    """How interval values are estimated: a method of `probing.interactions.intervals`, its budget of model rows, and its seed, from 0."""
 
     method: str = "exact"
     budget: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed={self.seed} must not be below 0")
 
     @classmethod
     def of(cls, method: Estimator | str, budget: int | None = None, seed: int = 0) -> Estimator:

@@ -13,7 +13,7 @@ import numpy as np
 from probing.encoders.base import Encoder
 from probing.encoders.pooling import WORD_POOLINGS
 from probing.errors import ConfigError, DataError
-from probing.files import replace_file
+from probing.files import page_file, write_page
 from probing.log import human_count
 from probing.neurons.coloured import page, spans
 from probing.neurons.ranking import Scale
@@ -50,6 +50,8 @@ class Neuron:
     def run(self, encoder: Encoder, store: Store) -> str:
         """The text that the command prints; ConfigError for a mistake in the options, DataError for a text without words, or a unit
         that does not vary."""
+        if self.html is not None:
+            page_file(self.html)
         layer, unit = self._place(encoder)
         texts = self._texts()
         representation = Representation(layer, f"word-{self.pooling}")
@@ -78,7 +80,7 @@ class Neuron:
                 for end, rows in ends
                 for k in rows
             ]
-            replace_file(Path(self.html).expanduser(), page(title, sections).encode())
+            write_page(self.html, page(title, sections))
         ranked = types(words, z, self.least)
         return "\n".join(
             [

@@ -15,7 +15,7 @@ words. Finished parts are kept, one for each sentence, masking and method.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,9 +25,10 @@ import pandas as pd
 
 from probing.attributions.coalitions import MAX_WORDS, table_inputs
 from probing.attributions.indices import GAMES
-from probing.attributions.methods import METHODS, OF_TEXT, Settings, default_masking
+from probing.attributions.methods import METHODS, OF_TEXT, Settings, check, default_masking
 from probing.data.task import Task
-from probing.errors import did_you_mean
+from probing.encoders.base import Encoder
+from probing.errors import ConfigError, did_you_mean
 from probing.evaluation.evaluate import evaluate
 from probing.interactions.text.game import TextGame, seconds_per_row
 from probing.interactions.text.heads import LinearHead, classifier
@@ -82,6 +83,7 @@ class Explanations:
             allowed = [name for name in possible(encoder) if name != "replace"]
             message = f"study.maskings: {masking!r} is not possible for {encoder.name} (allowed: {', '.join(allowed)})"
             require(masking in allowed, message)
+        self._some_method_applies(encoder, maskings)
         for task in context.tasks:
             head = classifier(encoder, task, self.head, context.home)
             sentences = self._drawn(context, task)
@@ -105,7 +107,23 @@ class Explanations:
                 model.encoder.release()
             if self.layers:
                 rows += [shared | row for row in self._probed(context, task, head.pooling)]
+        scored = [row for row in rows if row.get("kind") == "scores"]
+        reasons = dict.fromkeys(f"{row['method']}: {row['note']}" for row in scored if "scores" not in row and row.get("note"))
+        require(any("scores" in row for row in scored), f"no method of study.methods applies: {'; '.join(reasons)}")
         return pd.DataFrame(rows)
+
+    def _some_method_applies(self, encoder: Encoder, maskings: Sequence[str]) -> None:
+        """ConfigError, with the reasons, before any work where no method has scores under any of the maskings."""
+        reasons = dict[str, None]()
+        for masking in maskings:
+            for method in self.methods or DEFAULT:
+                try:
+                    check(encoder, method, masking)
+                except ConfigError as error:
+                    reasons[f"{method}: {error}"] = None
+                else:
+                    return
+        raise ConfigError(f"no method of study.methods={self.methods} applies: {'; '.join(reasons)}")
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
         """summary.csv, comparisons.csv, table.md; with layers also layers.csv."""
