@@ -116,7 +116,11 @@ def build(options: Mapping[str, Any], what: str) -> Any:
         near = did_you_mean(str(error.key), fields)
         raise ConfigError(f"{what}: unknown option {error.key!r}{near} (options: {', '.join(fields)})") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{what}: {error.full_key or 'value'}: {str(error).splitlines()[0]}") from None
+        place, reason = str(error.full_key or "value"), str(error).splitlines()[0]
+        given = values.get(place)
+        if "is not a ListConfig" in reason and not isinstance(given, list):  # one value, where a list is due
+            raise ConfigError(f"{what}: {place}={given} must be a list: '{group}.{place}=[{given}]'") from None
+        raise ConfigError(f"{what}: {place}: {reason}") from None
 
 
 LISTS = ("task", "layer", "pooling", "seed", "controls", "floors", "measures", "metrics", "log")
@@ -185,7 +189,16 @@ def known_keys(arguments: list[str], verb: str) -> list[str]:
         chosen = next((w.partition("=")[2].split(",")[0] for w in arguments if w.startswith(f"{group}=")), default)
         if chosen in names(group):
             keys += [f"{group}.{option}" for option in read(group, chosen)]
+    for chosen in [word.partition("=")[2] for word in arguments if word.startswith("+experiment=")]:
+        if chosen in names("experiment"):
+            keys += [f"study.{option}" for option in read("experiment", chosen).get("study") or () if option != "_target_"]
     return keys
+
+
+def nearest_key(key: str, known: list[str]) -> str:
+    """`"; did you mean 'x'?"` for the option of a study of that name, or in the plural; else for the nearest key."""
+    of_study = [f"study.{name}" for name in (key, f"{key}s") if f"study.{name}" in known]
+    return f"; did you mean '{of_study[0]}'?" if of_study else did_you_mean(key, known)
 
 
 @dataclass(frozen=True)

@@ -126,5 +126,7 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     >>> did_you_mean("tree_dept", ["tree_depth", "tense"])
     "; did you mean 'tree_depth'?"
     """
-    close = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)
+    allowed = list(allowed)
+    same = [name for name in allowed if name.lower() == given.lower()]  # METHOD for method
+    close = same[:1] or difflib.get_close_matches(given, allowed, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""

@@ -281,14 +281,14 @@ def _plain(error: Exception, arguments: list[str], verb: str) -> str:
             return "set data.root=… (the folder of the data, or one text file); a training has no data preset"
         if key in config.known_keys(arguments, verb):  # Hydra composes a sweep once with the default of the group
             return f"{key} is no option of the default {key.split('.')[0]}: in a sweep over the group write ++{key}=…"
-        return f"unknown key {key!r}{did_you_mean(key, config.known_keys(arguments, verb))}"
+        return f"unknown key {key!r}{config.nearest_key(key, config.known_keys(arguments, verb))}"
     if "Config group override must be" in text:
         empty = [group for group in config.GROUPS if {f"{group}=null", f"{group}="} & set(arguments)]
         return "; ".join(f"{group}=null names no {group} (allowed: {', '.join(config.names(group))})" for group in empty) or text
     if match := re.search(r"Missing mandatory value: ([\w.]+)", text):
         return f"set {match[1]}=…"
     if match := re.search(r"Key '([\w.]+)' is not in struct", text):
-        return f"unknown key {match[1]!r}{did_you_mean(match[1], config.known_keys(arguments, verb))}"
+        return f"unknown key {match[1]!r}{config.nearest_key(match[1], config.known_keys(arguments, verb))}"
     if "sweep" in text:
         return f"{text} (for a sweep put -m after 'probing {verb}')"
     return text + (f" ({cause})" if cause and cause not in text else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from probing.encoders.networks.checkpoint import CheckpointEncoder
 from probing.encoders.networks.convolutional import CNN
 from probing.encoders.networks.recurrent import LSTM
 from probing.errors import ConfigError, EncoderError
-from probing.interactions.text.heads import head_of
+from probing.interactions.text.heads import head_of, no_head
 from probing.report.attention import published
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
@@ -128,7 +129,9 @@ def test_a_trained_classifier_attends_to_the_words_that_decide(root, trained):
     for row, item in zip(rows, prepared.items["test"], strict=False):
         assert abs(row["probability"] - model([item]).softmax(1)[0, 1].item()) < 1e-6
         assert abs(sum(json.loads(row["weights"])) - 1) < 1e-6
-    assert head_of(CheckpointEncoder(str(trained))) is None  # its head reads no pooled vector that an encoder has
+    encoder = CheckpointEncoder(str(trained))
+    assert head_of(encoder) is None  # its head reads no pooled vector that an encoder has
+    assert re.search(r"has no head of a pooled vector: its classifier reads encoder.pooling=attention", no_head(encoder))
 
 
 def test_the_gradient_is_a_finite_difference_with_attention_held_fixed(root, trained):

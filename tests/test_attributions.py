@@ -381,7 +381,7 @@ def test_sampled_scores_cover_the_exact_ones(method):
     assert (wide < 3 * errors.mean(0)).all() and (wide > errors.mean(0) / 4).all()
     if method == "shapley":
         assert all(draw.gap < 1e-10 for draw in draws)
-    with pytest.raises(ConfigError, match="method.budget=10: 6 words need at least 24"):
+    with pytest.raises(ConfigError, match="budget=10: method=.* needs at least 240 model rows on 6 words"):
         sampled(game, method, budget=10)
 
 

@@ -142,6 +142,7 @@ def test_explain_lists_the_training_items_that_decide_an_answer(tmp_path, monkey
     floor = next(row["cell"] for row in rows if row["role"] == "floor")
     for key, answer, message in (
         (probe, "20", "has the test items 0 to 19"),
+        (probe, "-1", "--answer -1: .* has the test items 0 to 19"),
         (floor, "0", "reads L2 logistic probes of an encoder"),
     ):
         with pytest.raises(ConfigError, match=message):

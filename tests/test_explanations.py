@@ -160,6 +160,7 @@ def test_the_report(measured):
         ({"methods": ["shaply"]}, "study.methods: 'shaply' is unknown; did you mean 'shapley'"),
         ({"methods": ["loo", "loo"]}, "a list of different names"),
         ({"controls": ["twins"]}, "study.controls: 'twins' is unknown; did you mean 'twin'"),
+        ({"methods": {"loo": 1}}, "must be a name, or a list of names"),
         ({"maskings": []}, "must be a list of different maskings"),
         ({"gold": "soft"}, "study.gold='soft' is unknown"),
     ],

@@ -9,19 +9,22 @@ from math import isnan
 import numpy as np
 
 from probing.attributions.attribution import Attribution
-from probing.attributions.coalitions import MAX_WORDS, CoalitionTable, coalition_table
+from probing.attributions.coalitions import CoalitionTable, coalition_table
 from probing.attributions.indices import GAMES
-from probing.attributions.methods import Settings, check, default_masking, explain
-from probing.attributions.sampling import ROWS_A_WORD
+from probing.attributions.methods import METHODS, Settings, check, default_masking, explain, needs_table
+from probing.attributions.sampling import planned_rows
 from probing.attributions.word_function import NotApplicable
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
 from probing.files import page_file, write_page
 from probing.interactions.options import Masking
 from probing.interactions.text.game import TextGame, seconds_per_row
-from probing.interactions.text.heads import LinearHead, head_of, load_head
+from probing.interactions.text.heads import LinearHead, head_of, load_head, no_head
 from probing.log import bar, human_seconds, info
 from probing.neurons.coloured import page, spans
+
+OF_ONE_SENTENCE = tuple(name for name in METHODS if name != "frequency")
+"""Methods that need no training sentences."""
 
 ESTIMATED = 1000
 """Model rows above which the time is estimated first."""
@@ -38,7 +41,7 @@ class Attribute:
         target: predicted, a class, or two as a-b, whose logits are subtracted.
         head: a folder of a fitted head; None: the one of the checkpoint.
         layer: of Grad-CAM; None: the head's.
-        budget: model rows of a game on more than 12 words.
+        budget: model rows of a game at most; up to 12 words all 2^n are read, more words are sampled.
         html: a file to write, with the text in the colours of the scores.
     """
 
@@ -69,7 +72,7 @@ class Attribute:
         missing: dict[str, str] = {}
         for name in methods:
             try:
-                check(encoder, name, masking.kind)
+                check(encoder, name, masking.kind, OF_ONE_SENTENCE)
             except NotApplicable as error:
                 missing[name] = str(error)
         head = self._head(encoder)
@@ -90,7 +93,7 @@ class Attribute:
             sections = [(name, _coloured(words, one)) for name, one in made.items()]
             write_page(self.html, page(f"{title} ({about})", sections))
         notes = [f"{name}: n/a, {why}" for name, why in missing.items()]
-        notes += [f"{name} °: all scores are equal, which is no ranking" for name, one in made.items() if not one.ranks]
+        notes += [f"{name} °: all scores are equal, which is no ranking" for name, one in made.items() if _equal(one)]
         return "\n".join([title, about, "", *_lines(words, made), *([""] if notes else []), *notes])
 
     def _head(self, encoder: Encoder) -> LinearHead:
@@ -99,21 +102,24 @@ class Attribute:
         head = head_of(encoder)
         if head is None:
             raise ConfigError(
-                f"{encoder.name} has no head, so there is no prediction to explain: take a checkpoint of probing train "
-                "objective=sst2, or head=FOLDER (probing run +experiment=explanations keeps fitted heads in run.dir/heads)"
+                f"{no_head(encoder)}, so there is no prediction to explain: take head=FOLDER (probing run +experiment=explanations "
+                "keeps fitted heads in run.dir/heads), or a checkpoint of probing train objective=sst2 that pools by mean, max or last"
             )
         return head
 
     def _table(self, encoder: Encoder, head: LinearHead, masking: Masking, games: Sequence[str]) -> CoalitionTable | None:
         """The table of all coalitions, for games on few words."""
-        n = len(self.text.split())
-        if not games:
-            return None
-        rows = 2**n if n <= MAX_WORDS else (self.budget or ROWS_A_WORD * n) * len(games)
+        n, whole = len(self.text.split()), needs_table(self.text, games)
+        rows = 2**n if whole else sum(planned_rows(name, n, self.budget) for name in games)
+        if whole and self.budget is not None and self.budget < rows:
+            raise ConfigError(
+                f"budget={self.budget}: up to 12 words all coalitions are read, here 2^{n} = {rows:,} model rows; leave budget out, "
+                f"or take method=loo or add-one alone ({n + 2} rows)"
+            )
         if rows > ESTIMATED:
             seconds = seconds_per_row(TextGame(encoder, self.text, "logit", masking, target="all", head=head))
             info(f"about {rows:,} model rows, {human_seconds(rows * seconds)}")
-        if n > MAX_WORDS:
+        if not whole:
             return None
         with bar("model rows", rows) as advance:
             return coalition_table(encoder, head, self.text, masking, advance=advance)
@@ -131,9 +137,14 @@ def _coloured(words: Sequence[str], one: Attribution) -> str:
     return spans(words, one.scores.tolist(), float(np.abs(one.scores).max()), " ")
 
 
+def _equal(one: Attribution) -> bool:
+    """Whether the scores give no ranking of several words."""
+    return len(one.scores) > 1 and not one.ranks
+
+
 def _lines(words: Sequence[str], made: dict[str, Attribution]) -> list[str]:
     """A line for each word and a column for each method; then sum, gap and model rows."""
-    rows = [["", *(name if one.ranks else f"{name} °" for name, one in made.items())]]
+    rows = [["", *(f"{name} °" if _equal(one) else name for name, one in made.items())]]
     for k, word in enumerate(words):
         errors = [None if one.stderr is None else one.stderr[k] for one in made.values()]
         scores = [f"{one.scores[k]:+.4f}" for one in made.values()]

@@ -21,6 +21,7 @@ import torch
 from probing.attributions.attribution import Attribution
 from probing.attributions.word_function import COST, WordFunction
 from probing.encoders.gradients import at_layer, gradients
+from probing.errors import ConfigError
 
 NODES = 16
 """Gauss-Legendre nodes of a part of the path."""
@@ -75,7 +76,11 @@ def integrated(f: WordFunction, tolerance: float | None = None, nodes: int | Non
 
 def gradcam(f: WordFunction, layer: int | None = None) -> Attribution:
     """Grad-CAM on the token states of a layer; None: the head's."""
+    layers = len(f.encoder.dims)
     layer = f.head.layer if layer is None else layer
+    if not -layers <= layer < layers:
+        raise ConfigError(f"layer={layer}: {f.encoder.name} has the layers 0 to {layers - 1}, -1 is the last")
+    layer %= layers
     with gradients(), at_layer(f.encoder, layer) as leaves:
         states = f.encoder.forward([f.item])
         slope = leaves.gradient(f.value(f.logits(states))[0], states.layers[layer])[0].double()  # (tokens, d)

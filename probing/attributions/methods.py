@@ -13,7 +13,7 @@ random: normal, drawn from the seed and the text · frequency: -log(1 + count) o
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +23,7 @@ from probing.attributions.coalitions import MAX_WORDS, CoalitionTable, coalition
 from probing.attributions.deeplift import deeplift
 from probing.attributions.gradients import gradcam, gradient, integrated
 from probing.attributions.indices import GAMES
-from probing.attributions.sampling import sampled
+from probing.attributions.sampling import FROM_ENDS, sampled
 from probing.attributions.word_function import NotApplicable, WordFunction, check_path
 from probing.encoders.base import Encoder
 from probing.encoders.gradients import check_gradients
@@ -85,7 +85,7 @@ def explain(
     masking = Masking.of(masking)
     check(encoder, method, masking.kind)
     if method in GAMES:
-        if table is None and len(text.split()) <= MAX_WORDS:
+        if table is None and needs_table(text, [method]):
             table = coalition_table(encoder, head, text, masking)
         if table is not None:
             return exact(table, method, target)
@@ -103,10 +103,16 @@ def explain(
     return ways[method](f) if method in ways else gradient(f, method)
 
 
-def check(encoder: Encoder, method: str, masking: str) -> None:
-    """ConfigError, or NotApplicable, for a method that `explain` would refuse for this encoder and masking before it runs."""
+def needs_table(text: str, methods: Sequence[str]) -> bool:
+    """Whether the table of all coalitions is made for these methods: short sentences, and not for `FROM_ENDS` alone."""
+    return len(text.split()) <= MAX_WORDS and any(name in GAMES and name not in FROM_ENDS for name in methods)
+
+
+def check(encoder: Encoder, method: str, masking: str, named: Sequence[str] = METHODS) -> None:
+    """ConfigError, or NotApplicable, for a method that `explain` would refuse for this encoder and masking before it runs; the message
+    names the methods of `named`."""
     if method not in METHODS:
-        raise ConfigError(f"method={method!r} is unknown{did_you_mean(method, METHODS)} (allowed: {', '.join(METHODS)})")
+        raise ConfigError(f"method={method!r} is unknown{did_you_mean(method, named)} (allowed: {', '.join(named)})")
     if method in (*AT_SENTENCE, *FROM_BASELINE):
         check_gradients(encoder)
     if method in FROM_BASELINE:

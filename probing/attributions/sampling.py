@@ -3,7 +3,7 @@
 shapley   random orders and their reverses (Castro et al. 2009)
 banzhaf   coalitions with each word by chance 0.5: the mean of v with a word, less that without
 lime      LIME's own samples, weighted least squares with intercept, no ridge; sandwich standard errors (White 1980)
-loo, add-one   n + 1 model rows each
+loo, add-one   exactly, from v(N), v(empty) and n other model rows
 """
 
 from __future__ import annotations
@@ -21,17 +21,31 @@ from probing.types import Coalitions, Values
 ROWS_A_WORD = 100
 """Model rows for each word, where no budget is given."""
 
+LEAST_ROWS = 40
+"""Model rows for each word at least: in random games of 10 words 94 % or more of the exact scores lie within 1.96 standard errors
+then (shapley 86 % from 10 rows a word, and 70 % from 4)."""
+
+FROM_ENDS = ("loo", "add-one")
+"""Games that need no sampling."""
+
+
+def planned_rows(method: str, n: int, budget: int | None = None) -> int:
+    """Model rows that `sampled` spends at most on n words; ConfigError for a budget that is too small."""
+    least = n + 2 if method in FROM_ENDS else LEAST_ROWS * n
+    if budget is not None and budget < least:
+        why = "" if method in FROM_ENDS else ", below which standard errors are too small"
+        raise ConfigError(f"budget={budget}: method={method} needs at least {least:,} model rows on {n} words{why}")
+    return least if method in FROM_ENDS else budget or ROWS_A_WORD * n
+
 
 def sampled(game: TextGame, method: str, target: str = "predicted", budget: int | None = None, seed: int = 0) -> Attribution:
     """Scores of a game's method without a table, with standard errors; leave-one-out and add-one-in are exact, from n + 1 rows.
 
     Args:
         game: of the logits of all classes (value=logit, target=all).
-        budget: model rows, at least 4 n; None: `ROWS_A_WORD` for each word.
+        budget: model rows, at least `LEAST_ROWS` for each word; None: `ROWS_A_WORD`.
     """
-    n, budget = game.n_players, budget or ROWS_A_WORD * game.n_players
-    if budget < 4 * n:
-        raise ConfigError(f"method.budget={budget}: {n} words need at least {4 * n} model rows")
+    n, budget = game.n_players, planned_rows(known_game(method), game.n_players, budget)
     logits = CachedGame(game)
     ends = logits(np.array([[True], [False]]).repeat(n, 1))
     weights = contrast(tuple(game.columns), target, int(ends[0].argmax()))
@@ -39,7 +53,7 @@ def sampled(game: TextGame, method: str, target: str = "predicted", budget: int 
     of_target = _Weighted(logits, weights)
     eye, rng = np.eye(n, dtype=bool), np.random.default_rng(seed)
     stderr: Values | None = None
-    match known_game(method):
+    match method:
         case "loo":
             scores = whole - of_target(~eye)
         case "add-one":

@@ -7,6 +7,7 @@ its own. Items are listed by their influence, those whose loss would lower the l
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,8 +134,8 @@ def _solved(cell: Cell, store: Store, record: Mapping[str, Any]) -> Read:
 def _item(cell: Cell, store: Store, read: Read, answer: str) -> tuple[Values, str]:
     """The features (d + 1,) of an item, and its name."""
     test, column = cell.task.test, cell.place
-    if answer.isdigit():
-        if int(answer) >= len(test):
+    if re.fullmatch(r"[+-]?[0-9]+", answer.strip()):
+        if not 0 <= int(answer) < len(test):
             raise ConfigError(f"--answer {answer}: {cell.task.name} has the test items 0 to {len(test) - 1}")
         k = int(answer)
     elif answer in test.places:

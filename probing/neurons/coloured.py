@@ -26,7 +26,7 @@ def spans(pieces: Sequence[str], values: Sequence[float], most: float, between: 
     for piece, value in zip(pieces, values, strict=True):
         dark = " color: #fff;" if abs(value) > 0.75 * most else ""
         number = f" <small>{value:+.2f}</small>" if shown else ""
-        made.append(f'<span title="{value:+.2f}" style="background: {colour(value, most)};{dark}">{escape(piece)}{number}</span>')
+        made.append(f'<span title="{value:+.3g}" style="background: {colour(value, most)};{dark}">{escape(piece)}{number}</span>')
     return between.join(made)
 
 

@@ -33,6 +33,7 @@ import torch
 from probing.attributions.attention import WITHIN, adversarial, jsd, permuted
 from probing.attributions.ranks import tau
 from probing.config import listed
+from probing.data.sources import GrammarCorpus, SentEvalFolder
 from probing.encoders.base import Item
 from probing.encoders.networks.architecture import ATTENTION, Architecture
 from probing.encoders.networks.convolutional import CNN
@@ -91,9 +92,9 @@ class AttentionStudy:
             require(getattr(self, option) >= least, f"study.{option}={getattr(self, option)} must be at least {least}")
 
     def measure(self, context: Context) -> pd.DataFrame:
-        root = getattr(context.source, "root", None)
-        if root is None:
+        if not isinstance(context.source, SentEvalFolder | GrammarCorpus):
             raise ConfigError("+experiment=attention trains on task files: data=sst2 data.root=DIR, or data=senteval with a task")
+        root = context.source.root
         rows: list[dict[str, Any]] = []
         for task in context.tasks:
             task.need_classes("a classifier with attention")

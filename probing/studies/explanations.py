@@ -50,9 +50,9 @@ class Explanations:
     words: list[int] = field(default_factory=lambda: [4, 10])
     split: str = "test"
     head: str | None = "fit"
-    methods: list[str] | None = None
-    maskings: list[str] | None = None
-    controls: list[str] = field(default_factory=lambda: ["twin"])
+    methods: Any = None
+    maskings: Any = None
+    controls: Any = field(default_factory=lambda: ["twin"])
     gold: str = "majority"
     layers: bool = False
     train_size: int | None = 2000
@@ -67,12 +67,19 @@ class Explanations:
         require(self.sentences >= 1, f"study.sentences={self.sentences} must be at least 1")
         require(self.split in ("train", "dev", "test"), f"study.split={self.split!r} is unknown (allowed: train, dev, test)")
         require(self.gold in ("majority", "union"), f"study.gold={self.gold!r} is unknown (allowed: majority, union)")
+        for option in ("methods", "maskings", "controls"):
+            given = getattr(self, option)
+            setattr(self, option, [given] if isinstance(given, str) and given != "none" else [] if given == "none" else given)
         for option, allowed in (("methods", METHODS), ("controls", CONTROLS)):
             given = getattr(self, option) or []
+            require(isinstance(given, list), f"study.{option}={given!r} must be a name, or a list of names")
             for name in given:
                 message = f"study.{option}: {name!r} is unknown{did_you_mean(name, allowed)} (allowed: {', '.join(allowed)})"
                 require(name in allowed, message)
             require(len(set(given)) == len(given), f"study.{option}={given} must be a list of different names")
+        require(
+            self.maskings is None or isinstance(self.maskings, list), f"study.maskings={self.maskings!r} must be a list of names"
+        )
         several = f"study.maskings={self.maskings} must be a list of different maskings, such as [mask, attention]"
         require(self.maskings is None or 0 < len(set(self.maskings)) == len(self.maskings), several)
 

@@ -25,7 +25,7 @@ from probing.interactions.game import CachedGame
 from probing.interactions.options import EXACT, Estimator, Masking
 from probing.interactions.partition import Partition
 from probing.interactions.segment import SegmentInteraction, segment_interactions
-from probing.interactions.text.heads import LinearHead, head_of
+from probing.interactions.text.heads import LinearHead, head_of, no_head
 from probing.interactions.text.masking import MaskedSentence
 from probing.types import Coalitions, Values
 
@@ -78,7 +78,7 @@ class TextGame:
             raise ConfigError(f"value={self.value!r} is unknown{did_you_mean(self.value, known)} (allowed: {', '.join(known)})")
         if self.value in CLASS_VALUES and head is None:
             raise ConfigError(
-                f"value={self.value} needs a classifier, and {encoder.name} has no head: take a checkpoint of probing train "
+                f"value={self.value} needs a classifier, and {no_head(encoder)}: take a checkpoint of probing train "
                 "objective=sst2, fit a head (probing.interactions.text.heads.fit_head), or a value of layers (mean, cls, all)"
             )
         self.head = head if self.value in CLASS_VALUES else None

@@ -99,14 +99,29 @@ def head_of(encoder: Encoder) -> LinearHead | None:
     return LinearHead(coef, intercept, tuple(classes), len(encoder.dims) - 1, encoder.architecture.pooling, made)
 
 
+def no_head(encoder: Encoder) -> str:
+    """That an encoder has no head (`head_of`), and why, where it was trained with one."""
+    if isinstance(encoder, CheckpointEncoder) and (encoder.folder / WEIGHTS).is_file():
+        if encoder.random_weights:
+            return f"{encoder.name} has random weights, and the head of its checkpoint belongs to the trained ones"
+        if encoder.states is not None:
+            return f"{encoder.name} has no head on encoder.states={encoder.states}: the head of its checkpoint reads other states"
+        if (pooling := encoder.architecture.pooling) in ATTENTION:
+            return f"{encoder.name} has no head of a pooled vector: its classifier reads encoder.pooling={pooling} over the tokens"
+    return f"{encoder.name} has no head"
+
+
 def fit_head(
-    encoder: Encoder, task: Task, layer: int = -1, pooling: str = "mean", grid: Sequence[float] = (0.01, 0.1, 1.0, 10.0)
+    encoder: Encoder, task: Task, layer: int = -1, pooling: str | None = None, grid: Sequence[float] = (0.01, 0.1, 1.0, 10.0)
 ) -> LinearHead:
     """Logistic regression on one pooled layer of a frozen encoder, C best on dev; `made` holds dev and test accuracy (0-1).
+    `pooling`: None: mean, or the encoder's first where it has no mean (a function of sentences has a vector of its own).
     ConfigError for a layer or pooling that is not there, DataError for fewer than two classes."""
     from sklearn.linear_model import LogisticRegression
 
     layers = len(encoder.dims)
+    if pooling is None:
+        pooling = "mean" if "mean" in encoder.poolings else encoder.poolings[0]
     if not -layers <= layer < layers or pooling not in encoder.poolings:
         raise ConfigError(
             f"layer={layer}, pooling={pooling!r}: {encoder.name} has {layers} layers and the poolings {', '.join(encoder.poolings)}"
@@ -154,8 +169,8 @@ def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> Li
     if own is not None and own.classes == task.classes and own.made["data"]["task"] == task.name:
         return own
     if head is None:
-        has = "no head" if own is None else f"a head of {own.made['data']['task']}"
-        raise ConfigError(f"{encoder.name} has {has}: for {task.name} take a checkpoint trained on it, or set study.head=fit")
+        has = no_head(encoder) if own is None else f"{encoder.name} has a head of {own.made['data']['task']}"
+        raise ConfigError(f"{has}: for {task.name} take a checkpoint trained on it, or set study.head=fit")
     short = key_of({"encoder": fingerprint(encoder), "task": task.sha256, "version": VERSION})[:8]
     folder = home / "heads" / "-".join((re.sub(r"\W+", "_", encoder.name), task.name, short))
     if (folder / CARD).is_file():
