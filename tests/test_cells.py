@@ -258,5 +258,5 @@ def test_colours_and_gates_by_hand():
     assert gate.left.tolist() == [0.5, 0.25] and gate.right.tolist() == [0.25, 0.25]
     assert colour(-3.0, 3.0) == "#0072b2" and colour(9.0, 3.0) == "#e67800" and colour(1.0, 0.0) == "#ffffff"
     html = page("a < b", [("h", spans(["<i>", "x"], [0.0, 1.0], 1.0, " "))])
-    assert "&lt;i&gt;" in html and "a &lt; b" in html and 'title="+1.00"' in html
+    assert "&lt;i&gt;" in html and "a &lt; b" in html and 'title="+1"' in html
     assert [gate_of(name) for name in ("lstm 2 output", "LSTM 1 cell", "output")] == ["output", "", "output"]

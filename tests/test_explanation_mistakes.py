@@ -21,14 +21,17 @@ from probing.config import build, known_keys, nearest_key, read
 from probing.encoders.base import fingerprint
 from probing.encoders.given import as_encoder
 from probing.encoders.networks.recurrent import LSTM
-from probing.errors import ConfigError
+from probing.errors import ConfigError, ProbingError
 from probing.files import page_file, write_page
 from probing.interactions.game import all_coalitions
 from probing.interactions.options import Estimator
-from probing.interactions.text.heads import LinearHead, load_head
+from probing.interactions.text.heads import LinearHead, classifier, fit_head, load_head
 from probing.neurons.coloured import spans
 from probing.store.results import ResultStore
+from probing.store.vectors import Store
 from probing.studies.attention import AttentionStudy
+from probing.studies.concept_parts import Parts
+from probing.studies.concepts import ConceptsStudy
 from probing.studies.explanations import Explanations
 
 
@@ -238,3 +241,26 @@ def test_a_function_of_sentences_is_explained_by_games_with_its_own_pooling(tmp_
     for row in scores[scores.method == "shapley"].itertuples():
         own = np.array(json.loads(row.scores))
         assert own.argmax() == [word in ("w3", "w4") for word in row.text.split()].index(True)
+
+
+def test_a_head_is_fitted_on_the_vectors_of_the_store(tmp_path, monkeypatch):
+    encoder, task, store = LSTM(embedding_dim=6, hidden=4), Source().task, Store(tmp_path / "store")
+    kept = classifier(encoder, task, "fit", tmp_path / "kept", store)
+    np.testing.assert_allclose(kept.coef, fit_head(encoder, task).coef, rtol=1e-3, atol=1e-5)
+    monkeypatch.setattr(encoder, "forward", lambda items: pytest.fail("the vectors were not read from the store"))
+    again = fit_head(encoder, task, store=store)
+    np.testing.assert_array_equal(again.coef, kept.coef)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"concepts": ["past_presnt"]}, "unknown task 'past_presnt'; did you mean 'past_present'"),
+        ({"others": ["minilmm"]}, "did you mean 'minilm'"),
+    ],
+)
+def test_names_of_the_study_of_concepts_are_read_before_a_head_is_fitted(options, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("probing.studies.concept_parts.classifier", lambda *given: pytest.fail("a head was fitted"))
+    study = ConceptsStudy(labels=str(tmp_path), **options)
+    with pytest.raises(ProbingError, match=message):
+        Parts(study, context(tmp_path, planted(), Source()))

@@ -94,6 +94,9 @@ def test_a_missing_key_and_a_line_that_is_no_object_are_named(tmp_path):
     path = jsonl(tmp_path / "f.jsonl", [{"sentence": ["a"]}])
     with pytest.raises(DataError, match="line 1: no key 'ground_truth' \\(there are sentence\\)"):
         list(read_geco(path))
+    row = json.dumps(twin(1)[0])
+    path.write_text(f"{row}\n\n")
+    assert len(list(read_geco(path))) == 1  # a blank line at the end is none
     path.write_text('{"sentence": [')
     with pytest.raises(DataError, match="line 1: not JSON"):
         list(read_geco(path))

@@ -103,7 +103,7 @@ class Attribute:
         if head is None:
             raise ConfigError(
                 f"{no_head(encoder)}, so there is no prediction to explain: take head=FOLDER (probing run +experiment=explanations "
-                "keeps fitted heads in run.dir/heads), or a checkpoint of probing train objective=sst2 that pools by mean, max or last"
+                "keeps fitted heads in run.dir/heads), or a checkpoint of probing train objective=sst2 without attention"
             )
         return head
 
@@ -113,8 +113,8 @@ class Attribute:
         rows = 2**n if whole else sum(planned_rows(name, n, self.budget) for name in games)
         if whole and self.budget is not None and self.budget < rows:
             raise ConfigError(
-                f"budget={self.budget}: up to 12 words all coalitions are read, here 2^{n} = {rows:,} model rows; leave budget out, "
-                f"or take method=loo or add-one alone ({n + 2} rows)"
+                f"budget={self.budget}: up to 12 words all coalitions are read, here 2^{n} = {rows:,} model rows; leave budget "
+                f"out, or take method=loo or add-one alone ({n + 2} rows)"
             )
         if rows > ESTIMATED:
             seconds = seconds_per_row(TextGame(encoder, self.text, "logit", masking, target="all", head=head))

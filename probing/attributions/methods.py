@@ -109,8 +109,8 @@ def needs_table(text: str, methods: Sequence[str]) -> bool:
 
 
 def check(encoder: Encoder, method: str, masking: str, named: Sequence[str] = METHODS) -> None:
-    """ConfigError, or NotApplicable, for a method that `explain` would refuse for this encoder and masking before it runs; the message
-    names the methods of `named`."""
+    """ConfigError, or NotApplicable, for a method that `explain` would refuse for this encoder and masking before it runs; the
+    message names the methods of `named`."""
     if method not in METHODS:
         raise ConfigError(f"method={method!r} is unknown{did_you_mean(method, named)} (allowed: {', '.join(named)})")
     if method in (*AT_SENTENCE, *FROM_BASELINE):

@@ -21,7 +21,7 @@ class Masking:
 
 @dataclass(frozen=True)
 class Estimator:
-    """How interval values are estimated: a method of `probing.interactions.intervals`, its budget of model rows, and its seed, from 0."""
+    """How interval values are estimated: a method of `probing.interactions.intervals`, its budget of model rows, and its seed."""
 
     method: str = "exact"
     budget: int | None = None

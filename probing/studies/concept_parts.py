@@ -45,9 +45,11 @@ class Parts:
         check_gradients(self.encoder)
         if len(context.tasks) != 1:
             raise ConfigError("+experiment=concepts explains one classifier: name one task of the data with task=…")
+        self.others = [as_encoder(name) for name in study.others]  # an unknown name ends the run before a head is fitted
+        self.concepts = self._labelled()
         [self.task] = context.tasks
         self.layers = layers_of(study.layers, len(self.encoder.dims))
-        self.head = classifier(self.encoder, self.task, study.head, context.home)
+        self.head = classifier(self.encoder, self.task, study.head, context.home, context.store)
         target = study.target or self.head.classes[-1]
         if target not in self.head.classes:
             near = did_you_mean(target, self.head.classes)
@@ -55,8 +57,8 @@ class Parts:
         self.target = self.head.classes.index(target)
         self.of = {"encoder": self.encoder.name, "data": self.task.name, "target": target, "head_layer": self.head.layer}
 
-    @cached_property
-    def concepts(self) -> list[Task]:
+    def _labelled(self) -> list[Task]:
+        """The concepts: the tasks that are followed."""
         source = named_source("study.labels", self.study.labels, self.context.home)
         source = SentEvalFolder(str(Path(source).expanduser())) if isinstance(source, str) else source
         train, dev, test = self.study.sizes
@@ -207,9 +209,8 @@ class Parts:
         """The random twin with the trained head, and other encoders with heads of their own."""
         twin = self.encoder.random_twin(self.context.seed) if self.texts else None
         made = [] if twin is None else [("random twin", twin, replace(self.head, made={}))]
-        for name in self.study.others if self.texts else ():
-            other = as_encoder(name)
-            made.append((other.name, other, classifier(other, self.task, "fit", self.context.home)))
+        for other in self.others if self.texts else ():
+            made.append((other.name, other, classifier(other, self.task, "fit", self.context.home, self.context.store)))
         return made
 
     def _tables(self, encoder: Encoder, head: LinearHead) -> list[Values]:

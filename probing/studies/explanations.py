@@ -92,7 +92,7 @@ class Explanations:
             require(masking in allowed, message)
         self._some_method_applies(encoder, maskings)
         for task in context.tasks:
-            head = classifier(encoder, task, self.head, context.home)
+            head = classifier(encoder, task, self.head, context.home, context.store)
             sentences = self._drawn(context, task)
             settings = Settings(seed=context.seed, counts=counted(task.train.texts))
             models = [Model("", encoder, head), *self._controls(context, task, head)]
@@ -160,10 +160,10 @@ class Explanations:
         if twin is not None and "twin" in wanted:
             yield Model("twin", twin, head)
         if twin is not None and "refitted" in wanted:
-            yield Model("refitted", twin, classifier(twin, task, "fit", context.home))
+            yield Model("refitted", twin, classifier(twin, task, "fit", context.home, context.store))
         if "labels" in self.controls:
             permuted = replace(control_task(task, "permuted", context.seed), name=f"{task.name}-permuted")
-            yield Model("labels", context.encoder, classifier(context.encoder, permuted, "fit", context.home))
+            yield Model("labels", context.encoder, classifier(context.encoder, permuted, "fit", context.home, context.store))
 
     def _probed(self, context: Context, task: Task, pooling: str) -> list[dict[str, Any]]:
         """Probing accuracy of each layer on the task itself, for the table of layers."""

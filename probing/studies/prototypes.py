@@ -54,7 +54,7 @@ class Prototypes:
         encoder, lines = context.encoder, []
         masking, cases = Masking(self.masking or published(encoder)), [Case(s.text, (0, len(s.tokens))) for s in sentences]
         for task in context.tasks:
-            head = classifier(encoder, task, self.head, context.home)
+            head = classifier(encoder, task, self.head, context.home, context.store)
             rows = layer_interactions(encoder, cases, context.results.root, self.value, masking, head=head)
             rng = np.random.default_rng(context.seed)
             for sentence, row in zip(sentences, rows.to_dict("records"), strict=True):

@@ -91,7 +91,7 @@ class OnSegments:
         options = {name: value for name, value in asdict(self).items() if name not in _OF_TABLES}
         encoder, rows = context.encoder, []
         for task in context.tasks:
-            head = classifier(encoder, task, self.head, context.home)
+            head = classifier(encoder, task, self.head, context.home, context.store)
             test: float | Mapping[str, float] | None = head.made.get("test")
             accuracy = test["accuracy"] if isinstance(test, Mapping) else test
             segments = self._segments(context, task, head)

@@ -82,7 +82,7 @@ class SurrogateStudy:
         for task in context.tasks:
             task.need_classes("a decision tree")
             require(not task.folds, f"{task.name} is cross-validated: a tree needs train, dev and test splits")
-            head = classifier(context.encoder, task, self.head, context.home)
+            head = classifier(context.encoder, task, self.head, context.home, context.store)
             part = {"study": self.name, "version": VERSION, "encoder": fingerprint(context.encoder), "head": head.sha256}
             part |= {"task": task.sha256, "kinds": list(self.kinds), "train": self.train, "depths": list(self.sizes)}
             part |= {"names": self.names, "words": self.words, "seed": context.seed, "corpus": self._corpus(context)}

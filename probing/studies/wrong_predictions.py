@@ -107,7 +107,7 @@ class WrongPredictions:
         encoder, seed, lines = context.encoder, context.seed, []
         masking = Masking(self.masking or published(encoder))
         for task in context.tasks:
-            head = classifier(encoder, task, self.head, context.home)
+            head = classifier(encoder, task, self.head, context.home, context.store)
             cases, drawn = self._draw(encoder, task, head, seed)
             rows = layer_interactions(encoder, cases, context.results.root, "logit", masking, head=head)
             with bar(f"masking {encoder.name}", len(rows)) as advance:

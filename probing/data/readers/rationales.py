@@ -185,6 +185,8 @@ class _Row(dict[str, Any]):
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for number, line in enumerate(text_lines(path), start=1):
+        if not line.strip():
+            continue
         place = f"{path}, line {number}"
         try:
             row = json.loads(line, object_pairs_hook=_Row)

@@ -23,10 +23,11 @@ from probing.encoders.base import Encoder, fingerprint
 from probing.encoders.networks.architecture import ATTENTION
 from probing.encoders.networks.checkpoint import MANIFEST, CheckpointEncoder
 from probing.errors import ConfigError, DataError, EncoderError
-from probing.log import info
+from probing.log import bar, info
 from probing.store.extraction import extract
 from probing.store.results import key_of
-from probing.types import Representation, Values
+from probing.store.vectors import Store
+from probing.types import Features, Representation, Values
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError, EncoderError)
 WEIGHTS, CARD = "head.safetensors", "head.json"
@@ -112,7 +113,12 @@ def no_head(encoder: Encoder) -> str:
 
 
 def fit_head(
-    encoder: Encoder, task: Task, layer: int = -1, pooling: str | None = None, grid: Sequence[float] = (0.01, 0.1, 1.0, 10.0)
+    encoder: Encoder,
+    task: Task,
+    layer: int = -1,
+    pooling: str | None = None,
+    grid: Sequence[float] = (0.01, 0.1, 1.0, 10.0),
+    store: Store | None = None,
 ) -> LinearHead:
     """Logistic regression on one pooled layer of a frozen encoder, C best on dev; `made` holds dev and test accuracy (0-1).
     `pooling`: None: mean, or the encoder's first where it has no mean (a function of sentences has a vector of its own).
@@ -130,9 +136,7 @@ def fit_head(
         raise DataError(f"{task.name} has {len(task.classes)} class: a head needs two")
     layer %= layers
     column = Representation(layer, pooling)
-    x = {}
-    for split, part in task.splits.items():
-        x[split] = extract(encoder, encoder.tokenize(part.texts)[0], [pooling])[column].astype(np.float64)
+    x = {split: vectors.astype(np.float64) for split, vectors in _vectors(encoder, task, column, store).items()}
     mean, spread = x["train"].mean(0), x["train"].std(0)
     varies = spread > 1e-6 * np.abs(mean)  # a constant dim is no feature,
     varies &= spread > 1e-6 * (np.median(spread[varies]) if varies.any() else 0)  # nor is a dead output beside the layer's others
@@ -149,9 +153,22 @@ def fit_head(
     return LinearHead(coef, intercept - coef @ mean, task.classes, layer, pooling, made)
 
 
-def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> LinearHead:
+def _vectors(encoder: Encoder, task: Task, column: Representation, store: Store | None) -> dict[str, Features]:
+    """Vectors (n, d) of each split: from a store, if there is one that keeps them whole."""
+    if store is not None and store.dtype_of([column.pooling]) == "float32":
+        texts = [text for part in task.splits.values() for text in part.texts]
+        kept = store.vectors(encoder, texts, [column.pooling])
+        return {split: kept.rows(part.texts).get(column) for split, part in task.splits.items()}
+    made = {}
+    with bar(f"{encoder.name}: {task.name}", sum(len(part.texts) for part in task.splits.values())) as advance:
+        for split, part in task.splits.items():
+            made[split] = extract(encoder, encoder.tokenize(part.texts)[0], [column.pooling], advance)[column]
+    return made
+
+
+def classifier(encoder: Encoder, task: Task, head: str | None, home: Path, store: Store | None = None) -> LinearHead:
     """The head of an encoder for a task, with its scores in `head.made`; `home`: run.dir, fitted heads are kept in its folder
-    heads.
+    heads; `store`: of the vectors that a fitted head reads, None: they are not kept.
 
     Args:
         head: None: the one that the encoder was trained with on this task; fit: that one, or else a fitted one; or a folder.
@@ -176,7 +193,7 @@ def classifier(encoder: Encoder, task: Task, head: str | None, home: Path) -> Li
     if (folder / CARD).is_file():
         return load_head(folder, encoder)
     info(f"{encoder.name}: fitting a head on {task.name}, {sum(len(part.texts) for part in task.splits.values()):,} sentences")
-    fitted = fit_head(encoder, task)
+    fitted = fit_head(encoder, task, store=store)
     fitted.save(folder)
     info(f"{folder}: accuracy {fitted.made['dev']:.4f} on dev, {fitted.made['test']:.4f} on test")
     return fitted
