@@ -111,7 +111,7 @@ class Sanity:
         encoder, masking = context.encoder, Masking(self.masking or published(context.encoder))
         for task in context.tasks:
             task.need_classes("an explanation of a class")
-            head = classifier(encoder, task, self.head, context.home)
+            head = classifier(encoder, task, self.head, context.home, store=context.store)
             kept = [k for k, n in enumerate(task.test.lengths) if self.words[0] <= n <= self.words[1]]
             require(len(kept) >= 2, f"study.words={self.words}: {task.name} has {len(kept)} test sentences of that length")
             drawn = np.random.default_rng(context.seed).permutation(kept)[: self.sentences]
