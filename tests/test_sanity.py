@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from probing import load_encoder
+from probing.attributions.methods import Settings, counted, explain
 from probing.attributions.ranks import taus
-from probing.attributions.sanity import Agreement, by_frequency, first, permuted, planted, rare_words, transplanted
+from probing.attributions.sanity import Agreement, first, permuted, planted, rare_words, transplanted
 from probing.data.frames import task_of_lists
 from probing.encoders.base import fingerprint
 from probing.encoders.networks.checkpoint import CheckpointEncoder, save
@@ -170,9 +171,9 @@ def test_shapley_names_planted_words_first_and_controls_do_not(tmp_path):
     assert of_twin < 0.5
     agreement = Agreement.of(trained, twin)
     assert abs(np.nanmean(agreement.tau) - np.nanmean(agreement.null)) < 4 * np.nanstd(agreement.tau) / np.sqrt(len(texts))
-    frequency = by_frequency(made.train.texts)
-    scores = [frequency(encoder, head, text) for text in texts]
-    again = [frequency(transplanted(encoder, 4), head, text) for text in texts]
+    plain = Settings(counts=counted(made.train.texts))
+    scores = [explain(encoder, head, text, "frequency", settings=plain).scores for text in texts]
+    again = [explain(transplanted(encoder, 4), head, text, "frequency", settings=plain).scores for text in texts]
     assert np.nanmin(Agreement.of(scores, again).tau) > 1 - 1e-12  # it reads no model
 
 

@@ -18,6 +18,7 @@ from probing.encoders.base import Encoder
 from probing.errors import ConfigError
 from probing.files import page_file, write_page
 from probing.interactions.options import Masking
+from probing.interactions.text.command import aligned
 from probing.interactions.text.game import TextGame, seconds_per_row
 from probing.interactions.text.heads import LinearHead, head_of, load_head, no_head
 from probing.log import bar, human_seconds, info
@@ -153,8 +154,5 @@ def _lines(words: Sequence[str], made: dict[str, Attribution]) -> list[str]:
     rows.append(["sum", *(f"{one.scores.sum():+.4f}" if one.additive else "-" for one in own)])
     rows.append(["gap", *("-" if isnan(one.gap) else f"{one.gap:.2%}" for one in own)])
     rows.append(["model rows", *(f"{one.rows:,}" for one in own)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    made_lines = [
-        "  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))]) for row in rows
-    ]
+    made_lines = aligned(rows)
     return [*made_lines[: len(words) + 1], "", *made_lines[len(words) + 1 :]]

@@ -13,7 +13,8 @@ random: normal, drawn from the seed and the text · frequency: -log(1 + count) o
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -117,6 +118,11 @@ def check(encoder: Encoder, method: str, masking: str, named: Sequence[str] = ME
         check_gradients(encoder)
     if method in FROM_BASELINE:
         check_path(encoder, masking)
+
+
+def counted(texts: Iterable[str]) -> Counter[str]:
+    """How often each word, in lower case, occurs: the counts of `Settings`."""
+    return Counter(word.lower() for text in texts for word in text.split())
 
 
 def default_masking(encoder: Encoder) -> str:

@@ -136,10 +136,3 @@ def first(scores: Values, text: str, words: Sequence[str]) -> float:
     is_planted = np.isin(text.split(), words)
     top = scores >= scores.max() - 1e-9 * max(1e-300, float(np.abs(scores).max()))
     return float((top & is_planted).sum() / top.sum())
-
-
-def by_frequency(texts: Sequence[str]) -> Explain:
-    """The "method" that gives rare words of these texts high scores: minus the logarithm of a word's count and 1. It reads no
-    model, so it agrees with itself on a random twin, and a control that it passes is none."""
-    counts = Counter(word.lower() for text in texts for word in text.split())
-    return lambda encoder, head, text: -np.log([1 + counts[word.lower()] for word in text.split()])

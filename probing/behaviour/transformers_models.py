@@ -14,12 +14,37 @@ from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.errors import EncoderError
 
 
-class TransformersModel(LanguageModel):
+class WithHead(LanguageModel):
+    """A model of `transformers`, `whole`, whose fingerprint covers the weights that begin with `covered`; None: none."""
+
+    def __init__(self, encoder: HuggingFaceEncoder, whole: Any, covered: str | None):
+        super().__init__(encoder)
+        self.whole, self._covered = whole, covered
+
+    @property
+    def head_sha256(self) -> str | None:
+        if getattr(self.encoder, "loaded", None) is None:
+            return None  # the fingerprint covers the files
+        digest = hashlib.sha256()
+        for name, value in sorted(self.whole.state_dict().items()):
+            if self._covered is None or not name.startswith(self._covered):
+                digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
+        return digest.hexdigest()
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return list(self.encoder.tokenizer.convert_ids_to_tokens(list(ids)))
+
+    def release(self) -> None:
+        self.whole = None
+        super().release()
+
+
+class TransformersModel(WithHead):
     """A model of `transformers` with a causal or masked head."""
 
     def __init__(self, encoder: HuggingFaceEncoder, kind: str, whole: Any):
-        super().__init__(encoder)
-        self.kind, self.whole = kind, whole
+        super().__init__(encoder, whole, f"{whole.base_model_prefix}.")
+        self.kind = kind
         self.direction = "forward" if kind == "causal" else "all"
         tokenizer, config = encoder.tokenizer, encoder.config
         self.unknown, self.special, self.limit = tokenizer.unk_token_id, encoder._tokens.special, encoder.limit
@@ -30,21 +55,8 @@ class TransformersModel(LanguageModel):
             raise EncoderError(f"{encoder.name}: its tokenizer has no mask token, so no word can be hidden")
         self.special |= frozenset(token for token in (self.begin, self.end) if token is not None)
 
-    @property
-    def head_sha256(self) -> str | None:
-        if getattr(self.encoder, "loaded", None) is None:
-            return None  # the fingerprint covers the files
-        digest = hashlib.sha256()
-        for name, value in sorted(self.whole.state_dict().items()):
-            if not name.startswith(f"{self.whole.base_model_prefix}."):
-                digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
-        return digest.hexdigest()
-
     def pretokens(self, texts: Sequence[str]) -> list[list[int | None]]:
         return self.encoder.pretokens(texts)
-
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        return list(self.encoder.tokenizer.convert_ids_to_tokens(list(ids)))
 
     def log_probabilities(self, items: Sequence[Item]) -> list[torch.Tensor]:
         logits = self.encoder.logits(self.whole, items).float()
@@ -77,10 +89,6 @@ class TransformersModel(LanguageModel):
                 for row, some in zip(results, places, strict=True)
             ]
         return results
-
-    def release(self) -> None:
-        self.whole = None
-        super().release()
 
 
 def _first(*ids: int | list[int] | None) -> int | None:

@@ -12,27 +12,27 @@ Padding never counts.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from probing.behaviour.base import BETWEEN, LanguageModel
+from probing.behaviour.base import BETWEEN
+from probing.behaviour.transformers_models import WithHead
 from probing.encoders.base import Item
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.hf.tokens import numbers
 from probing.errors import DataError, EncoderError
 
 
-class TranslationModel(LanguageModel):
+class TranslationModel(WithHead):
     """A model with encoder and decoder. A token of its items is a pair: its id, and the source of the text."""
 
     starts = reads_source = True
 
     def __init__(self, encoder: HuggingFaceEncoder, whole: Any):
-        super().__init__(encoder)
-        self.whole, self.sources = whole, dict[str, Item]()
+        super().__init__(encoder, whole, None)
+        self.sources = dict[str, Item]()
         tokenizer, config = encoder.tokenizer, whole.config
         first = [getattr(one, "decoder_start_token_id", None) for one in (config, getattr(whole, "generation_config", None))]
         self.first = next((token for token in first if token is not None), None)
@@ -43,15 +43,6 @@ class TranslationModel(LanguageModel):
         self.padding = tokenizer.pad_token_id or 0
         self.special = encoder._tokens.special | {self.first}
         self.limit = getattr(config, "max_position_embeddings", None)
-
-    @property
-    def head_sha256(self) -> str | None:
-        if getattr(self.encoder, "loaded", None) is None:
-            return None  # the fingerprint covers the files
-        digest = hashlib.sha256()
-        for name, value in sorted(self.whole.state_dict().items()):
-            digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
-        return digest.hexdigest()
 
     @property
     def company(self) -> str:  # type: ignore[override]
@@ -74,9 +65,6 @@ class TranslationModel(LanguageModel):
         """All tokens but marks are of one word, 0: slow tokenizers of translation models know no words."""
         return [[None if number in self.special else 0 for number in row] for row in self.targets(texts)]
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        return list(self.encoder.tokenizer.convert_ids_to_tokens(list(ids)))
-
     def log_probabilities(self, items: Sequence[Item]) -> list[torch.Tensor]:
         rows, width = [numbers(item) for item in items], max(map(len, items))
         inputs = [[self.first, *row[:-1], *[self.padding] * (width - len(row))] for row in rows]
@@ -87,7 +75,3 @@ class TranslationModel(LanguageModel):
         with torch.inference_mode():
             log_p = logits.float().log_softmax(-1)  # (batch, tokens, vocabulary)
         return [one[: len(row)] for one, row in zip(log_p, rows, strict=True)]
-
-    def release(self) -> None:
-        self.whole = None
-        super().release()

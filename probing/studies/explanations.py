@@ -25,7 +25,7 @@ import pandas as pd
 
 from probing.attributions.coalitions import MAX_WORDS, table_inputs
 from probing.attributions.indices import GAMES
-from probing.attributions.methods import METHODS, OF_TEXT, Settings, check, default_masking
+from probing.attributions.methods import METHODS, OF_TEXT, Settings, check, counted, default_masking
 from probing.data.task import Task
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError, did_you_mean
@@ -104,7 +104,7 @@ class Explanations:
                 for sentence in sentences
             ]
             _estimate(context.results, jobs)
-            shared = {"data": task.name, "encoder": encoder.name, "accuracy": accuracy(head)}
+            shared = {"data": task.name, "encoder": encoder.name, "accuracy": head.test_accuracy}
             with bar(f"explanations {encoder.name}", len(jobs)) as advance:
                 for job in jobs:
                     rows += [shared | row for method in self.methods or DEFAULT for row in job.scored(method)]
@@ -189,15 +189,3 @@ def _estimate(results: ResultStore, jobs: list[Explained]) -> None:
         f"{model.encoder.name}: {len(open_)} tables of {len(jobs)} are to be made, {rows:,} model rows, about "
         f"{human_seconds(rows * seconds_per_row(game))}; gradients come on top"
     )
-
-
-def counted(texts: tuple[str, ...]) -> dict[str, int]:
-    """How often each word, in lower case, occurs."""
-    words, counts = np.unique([word for text in texts for word in text.lower().split()], return_counts=True)
-    return dict(zip(words.tolist(), counts.tolist(), strict=True))
-
-
-def accuracy(head: LinearHead) -> float:
-    """Test accuracy of a head (0-1); NaN where it is not known."""
-    test = head.made.get("test", np.nan)
-    return float(test["accuracy"] if isinstance(test, dict) else test)

@@ -8,7 +8,6 @@ reads no model, so a control that it passes shows nothing.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import pandas as pd
 
 from probing.attributions.coalitions import coalition_table
 from probing.attributions.indices import GAMES
-from probing.attributions.methods import METHODS, Settings, explain
+from probing.attributions.methods import METHODS, Settings, counted, explain
 from probing.attributions.sanity import (
     Agreement,
     first,
@@ -206,7 +205,7 @@ class _Explained:
     methods: tuple[str, ...]
 
     def __call__(self, encoder: Encoder, head: LinearHead, texts: Sequence[str], targets: Sequence[str]) -> Scores:
-        plain = Settings(counts=Counter(word.lower() for text in self.task.train.texts for word in text.split()))
+        plain = Settings(counts=counted(self.task.train.texts))
         part = {"kind": "scores of words", "version": VERSION, "encoder": fingerprint(encoder), "head": head.sha256}
         part |= {"task": self.task.sha256, "methods": list(self.methods)}
         part |= {"masking": self.masking.kind, "replacement": self.masking.replacement}

@@ -3,7 +3,7 @@ the exact answer is cheap; and long ones, in longer sentences, all but `outside`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
@@ -92,15 +92,13 @@ class OnSegments:
         encoder, rows = context.encoder, []
         for task in context.tasks:
             head = classifier(encoder, task, self.head, context.home, context.store)
-            test: float | Mapping[str, float] | None = head.made.get("test")
-            accuracy = test["accuracy"] if isinstance(test, Mapping) else test
             segments = self._segments(context, task, head)
             with bar(f"{self.name} {encoder.name}", len(segments)) as advance:
                 for segment in segments:
                     part = {"kind": self.name, "version": VERSION, "table": segment.inputs, "long": segment.long}
                     own_rows = context.finished(part | {"options": options}, partial(self._measured, context, segment))
                     text, (start, stop), _ = segment.case
-                    shared = {"encoder": encoder.name, "task": task.name, "accuracy": accuracy, "text": text}
+                    shared = {"encoder": encoder.name, "task": task.name, "accuracy": head.test_accuracy, "text": text}
                     shared |= {"n_words": len(text.split()), "start": start, "stop": stop, "long": segment.long}
                     rows += [shared | row for row in own_rows]
                     advance(1)

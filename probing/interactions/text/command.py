@@ -4,6 +4,7 @@ T and T / |v(N) - v(empty)|, where contexts were sampled with standard errors an
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -91,6 +92,11 @@ def _table(columns: str, interactions: list[TextInteraction]) -> list[str]:
         numbers += [f"{r.T_split:.4g}"] * sampled
         relative = "-" if isnan(one.T_relative) else f"{one.T_relative:.4g}"
         rows.append([one.column, f"{one.whole:.4g}", f"{one.empty:.4g}", *numbers, relative])
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, the first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))]) for row in rows]
 

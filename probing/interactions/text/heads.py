@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,12 @@ class LinearHead:
 
     def logits(self, x: Values) -> Values:
         return x @ self.coef.T + self.intercept
+
+    @property
+    def test_accuracy(self) -> float:
+        """Its accuracy on test (0-1); NaN where it is not known."""
+        test = self.made.get("test", np.nan)
+        return float(test["accuracy"] if isinstance(test, Mapping) else test)
 
     @property
     def sha256(self) -> str:
