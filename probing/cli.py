@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from probing import __version__
+from probing.commands import atlas
 from probing.commands.listing import KINDS
 from probing.commands.listing import lines as lines_of_list
 from probing.commands.results import newest
@@ -22,6 +23,7 @@ from probing.paths import OUT
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(store, name="store")
+atlas.register(app)
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 

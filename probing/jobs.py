@@ -46,8 +46,8 @@ or your own: probing run data=hf data.path=FOLDER_OR_HUB_ID encoder=hf encoder.n
 def run_job(options: Mapping[str, Any]) -> config.Done:
     """One data source × one encoder × one probe and other measures, or one study."""
     run = config.checked(options, config.RunConfig, config.GROUPS, config.KEYS)
-    if run.dry and (options["study"] is not None or options.get("studies") or options["precision"] is not None):
-        raise ConfigError("run.dry=true knows no plan of a study or of samples that grow (precision): leave one of the two out")
+    if run.dry and (options.get("studies") or options["precision"] is not None):
+        raise ConfigError("run.dry=true knows no plan of studies, or of samples that grow (precision): leave it out")
     loggers.check(log := config.listed(options.get("log") or "none", str, "log", every=(), none=True))
     if options["study"] is not None or options.get("studies"):
         if log:
@@ -161,9 +161,10 @@ def _study_job(options: Mapping[str, Any], run: config.RunConfig) -> config.Done
         tasks, seeds = config.listed(options["task"], str, "task"), config.listed(options["seed"], int, "seed", every=())
         if min(seeds) < 0:
             raise ConfigError(f"seed={list(seeds)} must hold no number below 0")
-        folder = study.run(options, home, Store(run.store or home / "store", run.store_dtype), tasks, seeds)
-    if (file := folder / "table.md").is_file():
-        sys.stdout.write(first_table(file.read_text(encoding="utf-8")))
+        store = Store(run.store or home / "store", run.store_dtype)
+        if (folder := study.run(options, home, store, tasks, seeds)) is None:  # dry
+            return config.Done()
+    sys.stdout.write(first_table((folder / "table.md").read_text(encoding="utf-8")) if (folder / "table.md").is_file() else "")
     info(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return config.Done(study.failed(folder), folder)
 

@@ -44,6 +44,8 @@ _FOLDER = "run-folder.txt"
 
 _sweeps: list[str] = []
 _exit_codes: list[int] = []
+folders: list[Path] = []
+"""Of the finished runs of this process, in order."""
 
 
 class Sweep(Callback):
@@ -155,6 +157,7 @@ def _done(verb: str, config: DictConfig) -> int:
         from probing import jobs
 
         done = getattr(jobs, f"{verb}_job")(options)
+    folders.extend([done.folder] if done.folder else [])
     if done.folder and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         Path(HydraConfig.get().runtime.output_dir, _FOLDER).write_text(str(done.folder.resolve()), encoding="utf-8")
     return done.failed

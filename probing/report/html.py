@@ -16,7 +16,10 @@ from probing.report.card import card_of
 from probing.report.markdown import Content
 from probing.report.summary import MARKS, Line, frame_of, verdicts
 
-_PAGE = Path(__file__).with_name("page.html")
+PAGES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+"""The templates beside this file."""
 
 HINTS = {
     "layer": "chosen on dev, with its pooling",
@@ -57,16 +60,13 @@ def html(
         cards: of the tasks.
         published: the comparison with a paper's numbers, Markdown.
     """
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        _PAGE.read_text(encoding="utf-8")
-    )
     slugs: set[str] = {"summary", "words", "data", "notes"}
     words: dict[str, list[tuple[str, str]]] = {}
     for task, encoder, text in verdicts(content.lines):
         words.setdefault(task, []).append((encoder, text))
     main = _main(content.lines, records)
     shown = {key for row in main["rows"] for value in row for key in (value.key, *(one[2] for one in value.more)) if key}
-    return template.render(
+    return PAGES.get_template("page.html").render(
         head=content.head,
         about=content.about.rstrip("."),
         main=main if content.lines else None,

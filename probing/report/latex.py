@@ -66,7 +66,7 @@ def encoders_table(lines: Sequence[Line], foot: Sequence[str]) -> str:
     frame = pd.DataFrame(
         [[row.get(place, "") for place in columns] for row in rows.values()], columns=pd.MultiIndex.from_tuples(columns)
     )
-    return _DOCUMENT % (_comments(foot), _floating(frame, _caption(lines), "tab:probing"))
+    return _DOCUMENT % (_comments(foot), floating(frame, _caption(lines), "tab:probing"))
 
 
 def layers_tables(tables: Iterable[tuple[str, pd.DataFrame]], foot: Sequence[str], score: str = "accuracy") -> str:
@@ -77,11 +77,11 @@ def layers_tables(tables: Iterable[tuple[str, pd.DataFrame]], foot: Sequence[str
         text.columns = ["task", *(column.removeprefix("layer ") for column in frame.columns[1:])]
         caption = f"Test {escaped(score)} (\\%) by layer: {escaped(title)}. Bold: the layer chosen on dev."
         caption += _legend("".join(frame.to_numpy(str).ravel()))
-        made.append(_floating(text, caption, f"tab:layers-{k}"))
+        made.append(floating(text, caption, f"tab:layers-{k}"))
     return _DOCUMENT % (_comments(foot), "\\clearpage\n".join(made))  # LaTeX holds back few floats
 
 
-def _floating(frame: pd.DataFrame, caption: str, label: str) -> str:
+def floating(frame: pd.DataFrame, caption: str, label: str) -> str:
     """A table of escaped text, its first column left, the others right."""
     style = frame.style.hide(axis="index").format(lambda text: text)
     return style.to_latex(

@@ -96,8 +96,9 @@ class Context:
         return self.make_tasks()
 
 
-def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...] | None, seeds: tuple[int, ...]) -> Path:
-    """Measures, and writes rows, manifest and report; returns the folder. Finished parts are kept if another cannot be measured."""
+def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, ...] | None, seeds: tuple[int, ...]) -> Path | None:
+    """Measures, and writes rows, manifest and report; returns the folder. Finished parts are kept if another cannot be measured.
+    With run.dry only logs what would be measured, if the study has a `forecast`, and returns None."""
     study = presets.build(config["study"], "study")
     context = Context(
         lambda: presets.build(config["encoder"], "encoder"),
@@ -110,6 +111,10 @@ def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, .
         tasks,
         config["run"].get("force", False),
     )
+    if config["run"].get("dry"):
+        require(hasattr(study, "forecast"), "run.dry=true knows no plan of this study: leave it out")
+        study.forecast(context)
+        return None
     options = {key: config[key] for key in ("study", *study.uses, "task", "seed")}
     short = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
     parts = [config["data"].get("name") or context.source.name] * ("data" in study.uses) + [context.encoder.name] * (

@@ -1,0 +1,200 @@
+"""What the rows of an atlas say: one verdict for each property and column, by rules that read p-values and intervals alone.
+
+Each column of an encoder is one family of tests, adjusted by Holm's method at 0.05: in `encoded` every layer of every property
+against its highest floor, in the others a test for each property. A verdict says no more than its test:
+
+    encoded      the layers whose score is above every floor (p of the floor that is hardest to tell from it)
+    where        "axis-aligned" where the best units are above control labels and above random bases (at 0.01, see
+                 `probing.report.neurons`); else nothing is claimed of units
+    used         the largest loss over the layers is above that of 95 % of the draws of random directions, its interval above 0;
+                 "not used" where at every layer the interval lies within the margin; else "not shown"
+    interacting  T of the last layer is above or below that of the first
+    transfers    the score on the other corpus is above every floor that was fitted on the first
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probing.evaluation.paired_tests import holm
+
+LEVEL, ALIGNED = 0.05, 0.01
+SURE = 1e-6
+"""T below this is rounding of float32 states."""
+KEY = ["encoder", "property"]
+
+
+def adjusted(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `p_holm`: over the rows of an encoder with the same column and role; drops and scores of transfers, and losses
+    and derivatives, are families of their own."""
+    frame = frame.reset_index(drop=True).assign(p_holm=np.nan)
+    tested = frame[frame.p.notna()].assign(own=frame.metric.isin(["drop", "derivative"]))
+    for _, part in tested.groupby(["encoder", "column", "role", "own"], sort=False):
+        frame.loc[part.index, "p_holm"] = holm(part.p)
+    controls = pd.Series([facets(one).get("p_control") for one in frame.facets], index=frame.index, dtype=float)
+    for _, part in frame[controls.notna()].groupby("encoder", sort=False):
+        frame.loc[part.index, "p_holm"] = holm(controls[part.index])
+    return frame
+
+
+def facets(text: Any) -> dict[str, Any]:
+    return json.loads(text) if isinstance(text, str) and text else {}
+
+
+def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
+    """A line for each encoder and property: `claims` (column -> shown: yes, no, not shown, not applicable) and `words`.
+
+    Args:
+        frame: rows of an atlas with `p_holm` (`adjusted`).
+    """
+    lines = []
+    for (encoder, name), part in frame.groupby(KEY, sort=False):
+        line = {"encoder": encoder, "property": name, "paper_name": part.paper_name.iloc[0]}
+        for column, own in part.groupby("column", sort=False):
+            shown, words = RULES[str(column)](own)
+            line |= {str(column): shown, f"{column}_words": words}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def sentence(line: Mapping[str, Any]) -> str:
+    """The verdict of a property in one sentence, without columns that do not apply."""
+    parts = [line[f"{name}_words"] for name in RULES if line.get(name) not in (None, "not applicable") and pd.notna(line.get(name))]
+    return f"{line['paper_name']}: {'; '.join(parts)}."
+
+
+def ranges(layers: Sequence[int]) -> str:
+    """
+    >>> ranges([1, 2, 3, 5])
+    '1-3, 5'
+    """
+    runs = [[k for _, k in run] for _, run in groupby(enumerate(layers), lambda pair: pair[1] - pair[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def percent(row: Any) -> str:
+    low = "" if pd.isna(row.low) else f" [{100 * row.low:z.1f}, {100 * row.high:z.1f}]"
+    return f"{100 * row.value:z.1f}{low}"
+
+
+def _absent(part: pd.DataFrame) -> tuple[str, str] | None:
+    lost = part[part.status != "done"]
+    return (str(lost.status.iloc[0]), f"{lost.column.iloc[0]}: {lost.reason.iloc[0]}") if len(lost) == len(part) else None
+
+
+def _row(part: pd.DataFrame, role: str, *metrics: str) -> Any:
+    own = part[(part.role == role) & (part.metric.isin(metrics) if metrics else True) & (part.status == "done")]
+    return next(own.itertuples(), None)
+
+
+def encoded(part: pd.DataFrame) -> tuple[str, str]:
+    if lost := _absent(part):
+        return lost
+    layers = part[part.role == "layer"].sort_values("layer")
+    above = layers.layer[(layers.p_holm <= LEVEL) & (layers.value > layers.against_value)].astype(int).tolist()
+    best = _row(part[~part.metric.isin(["selectivity", "compression"])], "best")
+    at = f"{percent(best)} at layer {int(best.layer)}"
+    label = facets(best.facets).get("label_floor")
+    note = f" (the floor {label} has the label itself, and is not among them)" if label else ""
+    if not above:
+        return "not shown", f"not shown to be encoded above every floor ({at}; {best.against} {100 * best.against_value:.1f}){note}"
+    every = layers.layer.astype(int).tolist()
+    if above == every:
+        where = "in every layer"
+    elif above == every[every.index(above[0]) :]:
+        where = f"from layer {above[0]} on"
+    else:
+        where = f"in layers {ranges(above)}" if len(above) > 1 else f"in layer {above[0]}"
+    return "yes", f"encoded {where} above every floor{note}, {at}"
+
+
+def where(part: pd.DataFrame) -> tuple[str, str]:
+    if lost := _absent(part):
+        return lost
+    units, rotated = _row(part, "best", "best units"), _row(part, "best", "less rotated")
+    about = facets(units.facets)
+    size = (
+        ""
+        if about.get("minimal") is None
+        else f"; {int(about['minimal'])} of {int(about['live'])} units come within a point on dev"
+    )
+    if not units.p_holm < LEVEL:
+        return "not shown", f"no unit is shown to tell it{size}"
+    if rotated.p_holm < ALIGNED:
+        reach = f"{percent(units)}, {percent(rotated)} more than in random bases"
+        return "yes", f"axis-aligned: its best {about['units']} units reach {reach}{size}"
+    return "not shown", f"its best {about['units']} units are not told from a random basis{size}"
+
+
+def used(part: pd.DataFrame) -> tuple[str, str]:
+    if lost := _absent(part):
+        return lost
+    shown, words = "not shown", []
+    if (most := _row(part, "best", "points lost")) is not None:
+        layers = part[(part.role == "layer") & (part.metric == "points lost")]
+        states = [facets(one) for one in layers.facets]
+        at = f"{percent(most)} points lost on pairs by erasing it at layer {int(most.layer)}, beside random directions"
+        if most.p_holm <= LEVEL and most.low > 0 and all(one["above_chance"] for one in states):
+            shown = "yes"
+            words.append(f"used: {at}")
+        elif all(one["used"] == "no" for one in states):
+            shown = "no"
+            words.append(f"not used on these pairs: {at}")
+        else:
+            words.append(f"not shown to be used: {at}")
+    slopes = part[part.metric == "derivative"]
+    if len(slopes):
+        follow = slopes.layer[(slopes.p_holm <= LEVEL) & (slopes.value > slopes.against_value)].astype(int).tolist()
+        words.append(
+            f"the classifier's logit follows it in layers {ranges(follow)}"
+            if follow
+            else "the classifier's logit is not shown to follow it"
+        )
+        shown = "yes" if follow else shown
+    return shown, "; ".join(words)
+
+
+def interacting(part: pd.DataFrame) -> tuple[str, str]:
+    if lost := _absent(part):
+        return lost
+    layers, whole = part[part.metric == "T"].sort_values("layer"), _row(part, "best", "T last less first")
+    first, last = layers.iloc[0], layers.iloc[-1]
+    ends = f"T {first.value:.3g} in layer {int(first.layer)}, "
+    ends += f"{last.value:.3g} [{last.low:.3g}, {last.high:.3g}] in layer {int(last.layer)}"
+    if whole is None or pd.isna(whole.p):
+        return "not shown", f"one layer: {ends}"
+    if abs(first.value) < SURE:
+        return (
+            "yes",
+            f"words interact ({ends}; 0 in layer {int(first.layer)} by construction)"
+            if last.low > SURE
+            else f"words do not interact ({ends})",
+        )
+    if whole.p_holm <= LEVEL:
+        return "yes", f"words interact {'more' if whole.value > 0 else 'less'} in the last layer than in the first ({ends})"
+    return "not shown", f"interaction is not shown to change ({ends})"
+
+
+def transfers(part: pd.DataFrame) -> tuple[str, str]:
+    if lost := _absent(part):
+        return lost
+    drops = {facets(row.facets)["target"]: row for row in part[part.metric == "drop"].itertuples()}
+    shown, words = "yes", []
+    for row in part[(part.metric != "drop") & (part.status == "done")].itertuples():
+        about = facets(row.facets)
+        above = row.p_holm <= LEVEL and row.value > row.against_value
+        drop = drops[about["target"]]
+        shown = shown if above else "not shown"
+        words.append(
+            f"{'transfers' if above else 'not shown to transfer'} to {about['target']} ({percent(row)}, drop {percent(drop)})"
+        )
+    return shown, "; ".join(words)
+
+
+RULES = {"encoded": encoded, "where": where, "used": used, "interacting": interacting, "transfers": transfers}

@@ -1,0 +1,290 @@
+"""The columns of an atlas as rows: each is measured by the study or table that it is named after, at the size of the atlas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from probing.behaviour.erasing import NothingScored
+from probing.behaviour.models import language_model
+from probing.behaviour.treebank_pairs import PROPERTIES as PAIRS
+from probing.behaviour.treebank_pairs import TreebankPairs
+from probing.data.conllu import Treebank
+from probing.data.task import Task
+from probing.errors import ConfigError, DataError, EncoderError
+from probing.evaluation.best import floors_of
+from probing.evaluation.evaluate import evaluate
+from probing.evaluation.table import ResultTable
+from probing.evaluation.transfer import transfer
+from probing.log import info
+from probing.studies import Context
+from probing.studies.atlas_rows import Row, above_all, groups_of, interacting_rows, packed, row, used_rows
+from probing.studies.causal import PROPERTIES as TASK_OF_PAIRS
+from probing.studies.causal import Causal
+from probing.studies.concepts import ConceptsStudy
+from probing.studies.interaction_layers import InteractionLayers
+from probing.studies.neurons import NeuronsStudy
+from probing.studies.sources import named_source
+
+if TYPE_CHECKING:
+    from probing.studies.atlas import Atlas, Size
+
+COLUMNS = ("encoded", "where", "used", "interacting", "transfers")
+"""Of the atlas, in their order; `Parts` has a method of each name."""
+
+UNITS = 10
+"""Units that `where` is about."""
+FEATURES = ("upos", "Number", "Tense", "tree")
+"""Tasks of words that a treebank adds, where it has them."""
+OF_WORDS = {"Number": "number", "Tense": "tense"}
+PAIRS_OF = {task: name for name, task in TASK_OF_PAIRS.items()} | OF_WORDS
+"""Task -> the property whose pairs show its use."""
+NO_CORPUS = "no other corpus: corpora={NAME: FOLDER} names one with tasks of these names"
+
+
+class Parts:
+    """The columns of one encoder; each method gives the rows of one."""
+
+    def __init__(self, study: Atlas, size: Size, context: Context):
+        self.study, self.size, self.context, self.encoder = study, size, context, context.encoder
+        drawn = size.items or (None, None, None)
+        given = [*context.tasks, *self._of_words()]
+        self.tasks = [task.subset(drawn[0], context.seed, *drawn[1:]) for task in given]
+
+    @cached_property
+    def treebank(self) -> Treebank | None:
+        return None if self.study.treebank is None else Treebank(self.study.treebank)
+
+    def _of_words(self) -> list[Task]:
+        made: list[Task] = []
+        for name in FEATURES if self.treebank else ():
+            try:
+                made += self.treebank.tasks([name]) if self.treebank else []
+            except DataError as error:  # no such feature, one value of it alone, or no trees
+                info(f"{name}: left out: {error}")
+        return made
+
+    def without(self, column: str, reason: str, tasks: Sequence[Task] | None = None, status: str = "not applicable") -> list[Row]:
+        """A row for each task that says why the column has no number."""
+        none = {"status": status, "reason": reason}
+        return [row(task, column, "", np.nan, **none) for task in (self.tasks if tasks is None else tasks)]
+
+    def pooling(self, task: Task) -> str:
+        if task.of_words:
+            return "word-mean"
+        return "mean" if "mean" in self.encoder.poolings else self.encoder.poolings[0]
+
+    def _context(self, task: Task, source: Any = None) -> Context:
+        """The context with one task, and with other data."""
+        source, encoder = self.context.source if source is None else source, self.encoder
+        return replace(self.context, make_encoder=lambda: encoder, make_tasks=lambda: [task], make_source=lambda: source)
+
+    # Encoded.
+
+    @cached_property
+    def tables(self) -> dict[str, ResultTable]:
+        """Task -> the table that holds it."""
+        made = dict[str, ResultTable]()
+        for pooling in dict.fromkeys(self.pooling(task) for task in self.tasks):
+            tasks = [task for task in self.tasks if self.pooling(task) == pooling]
+            table = evaluate(
+                tasks, [self.encoder], store=self.context.store, cells=self.context.results, probe=self.study.probe,
+                poolings=pooling, seeds=[self.context.seed], floors=None, controls=None, twins=self.size.twins,
+                measures=("mdl",) if self.size.code and not tasks[0].of_words else (), force=self.context.force,
+            )  # fmt: skip
+            made |= dict.fromkeys((task.name for task in tasks), table)
+        return made
+
+    @cached_property
+    def best(self) -> dict[str, Any]:
+        """Task -> its line of `ResultTable.best`."""
+        lines = dict[str, Any]()
+        for table in {id(table): table for table in self.tables.values()}.values():
+            lines |= {line.task: line for line in table.of_measure("probe").best().itertuples()}
+        return lines
+
+    def encoded(self) -> Iterator[Row]:
+        for task in self.tasks:
+            table, line = self.tables[task.name], self.best[task.name]
+            if not line.seeds:
+                yield from self.without("encoded", line.missing, [task], "failed")
+                continue
+            probes = table.of_measure("probe")
+            floors = floors_of(probes, line.task, line.encoder, line.probe, line.n_train)
+            floors = {name: draws for name, draws in floors.items() if name != line.label_floor}
+            layers = probes.where(role="probe", task=task.name)
+            for layer, rows in layers.groupby("layer", sort=True):
+                own = next(rows.itertuples())
+                against = above_all(probes, rows, floors)
+                yield row(
+                    task, "encoded", line.metric, own.score, role="layer", layer=int(layer), low=own.score_low, high=own.score_high,
+                    n=own.n_test, cell=own.cell, **against,
+                )  # fmt: skip
+            facets = {
+                "not_separated": [layer for layer, _ in line.not_separated or ()], "floors": {
+                    name: float(np.mean([one.score for draw in draws for one in draw])) for name, draws in floors.items()
+                },
+                "label_floor": line.label_floor, "majority": line.majority, "random_sd": line.random_sd, "n_train": line.n_train,
+                "missing": line.missing, "sha256": task.test_sha256,
+            }  # fmt: skip
+            yield row(
+                task, "encoded", line.metric, line.score, layer=int(line.layer), low=line.score_low, high=line.score_high,
+                n=line.n_test, cell=line.cell, against=line.floor, against_value=facets["floors"].get(line.floor), facets=facets,
+                items=packed(probes.by_item(line.cell)), groups=groups_of(probes, line.cell),
+            )  # fmt: skip
+            if not pd.isna(getattr(line, "selectivity", np.nan)):  # few words decide some tasks: they have no such control
+                yield row(
+                    task, "encoded", "selectivity", line.selectivity, layer=int(line.layer), low=line.selectivity_low,
+                    high=line.selectivity_high, n=line.n_test, against="ceiling of the control",
+                    against_value=line.ceiling_lookup if task.of_words else line.ceiling,
+                )  # fmt: skip
+            for code in table.where(measure="mdl", task=task.name, layer=line.layer).itertuples():
+                yield row(task, "encoded", "compression", code.compression, layer=int(line.layer), low=code.compression_low,
+                          high=code.compression_high, n=line.n_train, cell=code.cell, against="control labels",
+                          against_value=code.control_compression)  # fmt: skip
+
+    # Where.
+
+    def where(self) -> Iterator[Row]:
+        for task in self.tasks:
+            if task.kind != "classification":
+                yield from self.without("where", "units are ranked for classes, and this is a number", [task])
+                continue
+            layer = int(self.best[task.name].layer)
+            pooling = "mean" if task.of_words else self.pooling(task)
+            study = NeuronsStudy(
+                layer=[layer], pooling=pooling, rankings=["linear"], top=UNITS, rotations=self.size.rotations, samples=2
+            )
+            frame = study.measure(self._context(task))
+            [own] = frame[frame.kind == "layer"].to_dict("records")
+            facets = {name: own[name] for name in ("first", "live", "minimal", "minimal_accuracy", "without_minimal", "random")}
+            facets |= {"p_control": own["p_control"], "p_random": own["p_random"], "units": UNITS, "full": own["full"]}
+            yield row(
+                task, "where", "best units", own["accuracy"], layer=layer, low=own["accuracy_low"], high=own["accuracy_high"],
+                n=own["n_test"], facets=facets,
+            )  # fmt: skip
+            yield row(
+                task, "where", "less rotated", own["less_rotated"], layer=layer, low=own["less_rotated_low"],
+                high=own["less_rotated_high"], n=own["n_test"], p=own["p_rotated"], against="random bases",
+                against_value=own["rotated"],
+            )  # fmt: skip
+
+    # Used.
+
+    def used(self) -> Iterator[Row]:
+        yield from self._by_pairs()
+        if self.study.classifier is not None:
+            yield from self._by_classifier()
+
+    @cached_property
+    def no_pairs(self) -> str:
+        """Why use cannot be measured on pairs; empty if it can."""
+        try:
+            language_model(self.encoder)
+        except EncoderError as error:
+            return str(error)
+        return "" if self.treebank else "no pairs: treebank=DIR names a folder of CoNLL-U"
+
+    @cached_property
+    def with_pairs(self) -> list[Task]:
+        return [task for task in self.tasks if PAIRS_OF.get(task.name) in PAIRS]
+
+    @property
+    def draws(self) -> int:
+        """Of random directions: with fewer the smallest p could not pass Holm's test of all properties with pairs."""
+        return self.size.draws * len(self.with_pairs)
+
+    def _by_pairs(self) -> Iterator[Row]:
+        if self.treebank is None or self.no_pairs:
+            yield from self.without("used", self.no_pairs)
+            return
+        yield from self.without(
+            "used", "no pairs are about this property", [one for one in self.tasks if one not in self.with_pairs]
+        )
+        for task in self.with_pairs:
+            pairs = TreebankPairs(self.treebank.root, PAIRS_OF[task.name], ["dev", "test"], self.size.pairs, self.context.seed)
+            pairs.corpora = self.treebank.corpora  # not read again
+            study = Causal(method="erase", property=task.name, labels=Given(task), train=2000, draws=self.draws, kl=0)
+            try:
+                frame = study.measure(self._context(task, pairs))
+            except NothingScored as error:
+                yield from self.without("used", str(error), [task])
+                continue
+            frame = frame[~frame.duplicated("layer", keep="last")]  # of an LSTM the erasure that takes the cell, too
+            yield from used_rows(task, frame)
+            info(f"used: {task.name} is done")
+
+    def _by_classifier(self) -> Iterator[Row]:
+        source = named_source("study.classifier", self.study.classifier, self.context.home)
+        tasks = [task for task in self.tasks if task.kind == "classification" and not task.of_words]
+        context = replace(self.context, make_tasks=lambda: source.tasks(None), make_source=lambda: source)
+        study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0)
+        frame = study.measure(context)
+        names = {task.name: task for task in tasks}
+        for own in frame[frame.kind == "concept"].to_dict("records"):
+            size = {"value": own["white_size"], "p": own["white_size_p"], "against_value": own["white_size_null"]}
+            yield row(names[own["task"]], "used", "derivative", role="layer", layer=int(own["layer"]), n=study.sentences,
+                      against="permuted labels", **size)  # fmt: skip
+
+    # Interacting.
+
+    def interacting(self) -> Iterator[Row]:
+        pooling = None if "mean" in self.encoder.poolings else [self.encoder.poolings[0]]
+        least, most = self.size.words
+        study = InteractionLayers(
+            sentences=self.size.sentences, words=[least, most], lengths=[3, min(5, least)], values=pooling or ["mean"]
+        )
+        for task in self.tasks:
+            if task.of_words:
+                yield from self.without("interacting", "T is of sentences, and this is a property of words", [task])
+                continue
+            try:
+                frame = study.measure(self._context(task))
+            except ConfigError as error:
+                yield from self.without("interacting", str(error), [task])
+                continue
+            yield from interacting_rows(task, frame)
+
+    # Transfers.
+
+    def transfers(self) -> Iterator[Row]:
+        if not self.study.corpora:
+            yield from self.without("transfers", NO_CORPUS)
+            return
+        tasks, first = [task for task in self.tasks if not task.of_words], self.context.source.name
+        named = {name: named_source(f"corpora.{name}", given, self.context.home) for name, given in self.study.corpora.items()}
+        made = transfer(
+            {first: tasks} | named, self.encoder, sizes=self.size.items, store=self.context.store, cells=self.context.results,
+            probe=self.study.probe, poolings=self.pooling(tasks[0]), seeds=[self.context.seed], force=self.context.force,
+        )  # fmt: skip
+        lines = made.lines()
+        lines = lines[(lines.source == first) & (lines.target != first)]
+        names = {task.name: task for task in tasks}
+        for own in lines.itertuples():
+            task = names[own.property]
+            if not own.cell:
+                yield from self.without("transfers", own.missing, [task], "failed")
+                continue
+            of = {"layer": int(own.layer), "n": own.n_test, "facets": {"target": own.target, "shared": int(own.shared)}}
+            floors = floors_of(made.table, own.task, own.encoder, own.probe, own.n_train)
+            rows = made.frame[made.frame.cell == own.cell]
+            yield row(task, "transfers", own.metric, own.score, low=own.score_low, high=own.score_high, cell=own.cell,
+                      **above_all(made.table, rows, floors), **of)  # fmt: skip
+            yield row(task, "transfers", "drop", own.drop, low=own.drop_low, high=own.drop_high, p=own.drop_p, **of)
+        lost = [task for task in self.tasks if task.name not in set(lines.property)]
+        yield from self.without("transfers", "no other corpus has this task", lost)
+
+
+class Given:
+    """A source of tasks that are there."""
+
+    def __init__(self, *tasks: Task):
+        self.given = tasks
+
+    def tasks(self, names: Sequence[str] | None) -> list[Task]:
+        return [task for task in self.given if names is None or task.name in (*names, *map(TASK_OF_PAIRS.get, names))]

@@ -1,0 +1,229 @@
+"""The atlas: a planted model comes out as planted, in each column; verdicts by stated rules; the command and its files."""
+
+import json
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import ortho_group
+from test_properties import SINGULAR, Reader, treebank
+
+from probing import load_encoder
+from probing.commands.atlas import arguments
+from probing.data.task import Task
+from probing.encoders.base import States
+from probing.errors import ConfigError
+from probing.evaluation.paired_tests import holm
+from probing.report import atlas as report
+from probing.report.atlas_verdicts import adjusted, facets, ranges, sentence, verdicts
+from probing.store.results import ResultStore
+from probing.store.vectors import Store
+from probing.studies import Context, atlas_parts, causal
+from probing.studies.atlas import Atlas
+from probing.studies.atlas_parts import Given
+from probing.studies.atlas_rows import packed
+
+WIDTH, UNIT = 64, 3
+
+
+@dataclass
+class Ordered:
+    """Layer 0 holds word vectors; layers 1 and 2, in one unit or turned into all of them, whether `left` stands before `right`."""
+
+    spread: bool = False
+    name: str = "ordered"
+    origin: str = "the tests"
+    poolings: tuple = ("mean",)
+    dims: tuple = (WIDTH,) * 3
+    layer_names: tuple = ("words", "one", "two")
+
+    @property
+    def description(self):
+        return {"kind": self.name, "spread": self.spread}
+
+    def tokenize(self, texts):
+        return [[["left", "right"].index(w) if w in ("left", "right") else 2 + int(w[1:]) for w in t.split()] for t in texts], 0
+
+    def word_ids(self, texts):
+        return [list(range(len(text.split()))) for text in texts]
+
+    def forward(self, items):
+        table = torch.randn(60, WIDTH, generator=torch.Generator().manual_seed(0))
+        turn = torch.tensor(ortho_group.rvs(WIDTH, random_state=0), dtype=torch.float32) if self.spread else torch.eye(WIDTH)
+        longest = max(map(len, items))
+        words, upper = torch.zeros(len(items), longest, WIDTH), torch.zeros(len(items), longest, WIDTH)
+        for k, item in enumerate(items):
+            words[k, : len(item)] = table[item]
+            own = words[k, : len(item)].sum(0) / len(item) ** 0.5
+            if {0, 1} <= set(item):
+                own[UNIT] = 0.5 * own[UNIT] + (1.0 if item.index(0) < item.index(1) else -1.0)
+            upper[k, : len(item)] = own @ turn
+        mask = torch.tensor([[i < len(item) for i in range(longest)] for item in items])
+        return States([words, upper, upper], mask)
+
+    def release(self):
+        pass
+
+    def random_twin(self, seed):
+        return None
+
+
+def tasks(seed=0, n=(300, 100, 200)):
+    """order: which of two words, among six others, comes first; noise: labels without a reason, of the same sentences."""
+    rng = np.random.default_rng(seed)
+    texts, labels, splits = [], [], []
+    for split, size in zip(("train", "dev", "test"), n, strict=True):
+        for _ in range(size):
+            words = [f"w{k}" for k in rng.integers(0, 50, 6)]
+            i, j = sorted(rng.choice(6, 2, replace=False))
+            first = bool(rng.integers(2))
+            words[i], words[j] = ("left", "right") if first else ("right", "left")
+            texts.append(" ".join(words))
+            labels.append("before" if first else "after")
+            splits.append(split)
+    noise = rng.permutation(labels).tolist()
+    return [Task.from_lists(texts, own, splits=splits, name=name) for name, own in (("order", labels), ("noise", noise))]
+
+
+def context(encoder, given, tmp_path):
+    source = Given(*given)
+    source.name = "toy"
+    return Context(
+        lambda: encoder,
+        lambda: list(given),
+        (0,),
+        ResultStore(tmp_path / "cells"),
+        Store(tmp_path / "store"),
+        tmp_path,
+        lambda: source,
+    )
+
+
+def lines_of(frame, folder):
+    frame.to_csv(folder / "rows.csv", index=False)
+    rows = pd.read_csv(folder / "rows.csv")
+    return {line["property"]: line for line in verdicts(adjusted(rows)).to_dict("records")}, rows
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_a_property_planted_in_a_layer_comes_out_as_planted_and_noise_does_not(tmp_path, spread):
+    columns = ["encoded", "where", "interacting", "transfers"] if spread else ["encoded", "where", "interacting"]
+    other = Given(*tasks(1))
+    study = Atlas(columns=columns, corpora={"other": other} if spread else None)
+    lines, rows = lines_of(study.measure(context(Ordered(spread), tasks(), tmp_path)), tmp_path)
+    order, noise = lines["order"], lines["noise"]
+    assert order["encoded"] == "yes" and order["encoded_words"].startswith("encoded from layer 1 on above every floor, ")
+    assert noise["encoded"] == "not shown" and noise["encoded_words"].startswith("not shown to be encoded")
+    assert order["where"] == ("not shown" if spread else "yes") and noise["where"] == "not shown"
+    units = facets(rows[(rows.property == "order") & (rows.metric == "best units")].facets.iloc[0])
+    assert spread or json.loads(units["first"])[0] == UNIT
+    T = rows[(rows.property == "order") & (rows.column == "interacting")].set_index("layer").value
+    assert T.loc[1] == pytest.approx(T.loc[2].iloc[0]), "the two layers are one"
+    if spread:
+        assert order["transfers"] == "yes" and noise["transfers"] == "not shown"
+        assert "transfers to other (" in order["transfers_words"]
+    study.report(rows, tmp_path / "report")
+    page = (tmp_path / "report" / "atlas.html").read_text()
+    assert sentence(order) in page and not re.search(r"(src|href)=.?https?:|@import|url\(http", page), "it loads nothing"
+    twin = json.loads((tmp_path / "report" / "atlas.json").read_text())
+    assert len(twin["rows"]) == len(rows) == len(pd.read_parquet(tmp_path / "report" / "atlas.parquet"))
+    assert twin["schema"] == report.SCHEMA and {line["property"] for line in twin["lines"]} == {"order", "noise"}
+
+
+def test_a_finished_atlas_measures_nothing_again(tmp_path, monkeypatch):
+    encoder = Ordered()
+    study = Atlas(columns=["encoded", "where", "interacting"])
+    first = study.measure(context(encoder, tasks(), tmp_path))
+
+    def again(self, items):
+        raise AssertionError("the model runs again")
+
+    monkeypatch.setattr(Ordered, "forward", again)
+    pd.testing.assert_frame_equal(study.measure(context(encoder, tasks(), tmp_path)), first)
+
+
+def test_a_property_that_the_model_reads_is_used_and_others_have_no_pairs(tmp_path, monkeypatch):
+    folder = tmp_path / "trees"
+    folder.mkdir()
+    encoder = load_encoder("gated-cnn", embedding_dim=16, channels=24, layers=1, reads="forward", buckets=500)
+    reader = Reader(encoder, SINGULAR, [word + "s" for word in SINGULAR])
+    study = Atlas(columns=["used"], treebank=str(treebank(folder)))
+    for module in (atlas_parts, causal):
+        monkeypatch.setattr(module, "language_model", lambda encoder: reader)
+    lines, rows = lines_of(study.measure(context(encoder, [], tmp_path)), tmp_path)
+    assert lines["Number"]["used"] == "yes" and lines["Number"]["used_words"].startswith("used: ")
+    assert lines["upos"]["used"] == "not applicable" and "no pairs" in lines["upos"]["used_words"]
+    own = rows[(rows.metric == "points lost") & (rows.role == "best")].iloc[0]
+    layers = rows[(rows.metric == "points lost") & (rows.role == "layer")]
+    most = layers.loc[(layers.value + layers.against_value).idxmax()]
+    assert (own.layer, own.value) == (most.layer, most.value)
+    assert own.p == pytest.approx(1 / (1 + facets(own.facets)["draws"]))
+
+
+def row(**more):
+    made = {"encoder": "e", "property": "a", "paper_name": "A", "column": "encoded", "metric": "accuracy", "role": "layer",
+            "value": 0.8, "low": 0.7, "high": 0.9, "n": 100, "p": 0.001, "against": "floor", "against_value": 0.6, "status": "done",
+            "facets": "{}", "reason": None, "layer": 0}  # fmt: skip
+    return made | more
+
+
+def test_verdicts_read_holm_over_the_whole_column_and_never_a_difference_below_the_floor():
+    layers = [row(property=name, paper_name=name, layer=k, p=p, value=value) for name, k, p, value in (
+        ("a", 0, 0.02, 0.8), ("a", 1, 0.001, 0.8), ("b", 0, 0.001, 0.5), ("b", 1, 0.9, 0.7),
+    )]  # fmt: skip
+    best = [row(property=name, paper_name=name, role="best", layer=1, p=np.nan) for name in "ab"]
+    frame = adjusted(pd.DataFrame(layers + best))
+    assert np.allclose(frame.p_holm[:4], holm([0.02, 0.001, 0.001, 0.9]))
+    a, b = verdicts(frame).to_dict("records")
+    assert a["encoded_words"].startswith("encoded in every layer") and b["encoded"] == "not shown"
+    worse = adjusted(
+        pd.DataFrame([*layers, row(property="c", paper_name="c", p=0.03), *best, row(property="c", role="best", p=np.nan)])
+    )
+    assert verdicts(worse).iloc[0].encoded_words.startswith("encoded from layer 1 on"), "0.02 of five tests is 0.06"
+
+
+@pytest.mark.parametrize(
+    ("most", "states", "shown"),
+    [
+        ({"p": 0.01}, "not shown", "yes"),
+        ({"p": 0.01, "low": -0.01}, "not shown", "not shown"),
+        ({"p": 0.2}, "not shown", "not shown"),
+        ({"p": 0.2}, "no", "no"),
+        ({"p": 0.01, "above_chance": False}, "not shown", "not shown"),
+    ],
+)
+def test_used_needs_a_loss_above_random_directions_with_its_interval_and_no_needs_every_layer(most, states, shown):
+    chance = most.pop("above_chance", True)
+    about = json.dumps({"used": states, "above_chance": chance})
+    of = {"column": "used", "metric": "points lost", "value": 0.1, "low": 0.05, "high": 0.15, "facets": about}
+    frame = adjusted(pd.DataFrame([row(**of), row(**{**of, "role": "best", **most})]))
+    assert verdicts(frame).used.iloc[0] == shown
+
+
+def test_encoders_are_compared_on_the_same_items_alone():
+    rng = np.random.default_rng(0)
+    right = np.stack([rng.random(100) < 0.95, rng.random(100) < 0.5])
+
+    def best(encoder, own, sha):
+        of = {"role": "best", "items": packed(own), "groups": None, "value": own.mean(), "facets": json.dumps({"sha256": sha})}
+        return row(encoder=encoder, **of)
+
+    made = report.between(pd.DataFrame([best("x", right[0], "1"), best("y", right[1], "1"), best("z", right[1], "2")]))
+    assert (
+        len(made) == 1 and made.separated[0] == "yes" and float(made.points[0]) == pytest.approx(100 * np.subtract(*right.mean(1)))
+    )
+
+
+def test_words_of_the_command_and_mistakes():
+    assert arguments(["encoder=a,b", "treebank=D"]) == ["-m", "+experiment=atlas", "encoder=a,b", "study.treebank=D"]
+    assert arguments(["encoder.layers=[1,2]", "size=full"])[0] == "+experiment=atlas"
+    assert ranges([0, 2, 3]) == "0, 2-3"
+    for options, message in (
+        ({"size": "big"}, "study.size='big' is unknown"),
+        ({"columns": ["used", "know"]}, "'know' is unknown"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Atlas(**options)
