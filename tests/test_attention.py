@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from scipy.spatial.distance import jensenshannon
 from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 
 from probing.attributions.attention import adversarial, jsd, permuted
 from probing.data.sources import SentEvalFolder
@@ -28,7 +31,7 @@ from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.attention import AttentionStudy, gradients, sentence_row
 from probing.training.attention import Attention
-from probing.training.classification import Classification, weights_of
+from probing.training.classification import Classification, influence_weights, weights_of
 from probing.training.train import load_model, train
 
 
@@ -89,6 +92,20 @@ def test_weights_of_sentences(kind):
     assert abs(weights.mean() - 1) < 1e-12
     totals = np.bincount(train_split.labels, weights) if kind == "class" else weights * train_split.lengths
     assert np.ptp(totals) < 1e-12 and (weights_of(train_split, "none") == 1).all()
+
+
+def test_weights_by_influence_are_small_where_labels_are_wrong_and_know_no_scale():
+    rng = np.random.default_rng(0)
+    x, x_dev = rng.normal(size=(400, 6)), rng.normal(size=(200, 6))
+    y, y_dev = (x[:, 0] > 0).astype(int), (x_dev[:, 0] > 0).astype(int)
+    wrong = rng.random(400) < 0.1
+    weights = influence_weights(x, np.where(wrong, 1 - y, y), x_dev, y_dev, 2)
+    assert abs(weights.mean() - 1) < 1e-12 and weights.min() > 0
+    assert roc_auc_score(~wrong, weights) > 0.9
+    scale, shift = 10.0 ** np.arange(-3, 3), rng.normal(size=6)
+    moved = [np.c_[part * scale + shift, np.full(len(part), 7.0)] for part in (x, x_dev)]  # and a dim that is no feature
+    again = influence_weights(moved[0], np.where(wrong, 1 - y, y), moved[1], y_dev, 2)
+    np.testing.assert_allclose(again, weights, atol=1e-5)
 
 
 FIRST, SECOND = "fine great lovely".split(), "awful dull poor".split()
@@ -169,7 +186,10 @@ def test_weighted_training_changes_the_weights_and_no_weights_change_no_name(roo
 
     plain, by_class = folder(), folder(weights="class")
     assert plain != by_class and plain == folder(weights="none")
-    with pytest.raises(ConfigError, match="allowed: none, class, length"):
+    folders = (plain, by_class, folder(weights="influence"))
+    heads = [load_file(one / "head.safetensors")["head.1.weight"] for one in folders]
+    assert len(set(folders)) == 3 and not any(torch.equal(a, b) for a, b in combinations(heads, 2))
+    with pytest.raises(ConfigError, match="allowed: none, class, length, influence"):
         Classification(weights="words")
     with pytest.raises(EncoderError, match="attention-dot"):
         LSTM(pooling="attend")

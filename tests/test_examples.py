@@ -11,6 +11,7 @@ import processes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from probing.attributions.examples import LogisticProbe
@@ -44,6 +45,27 @@ def test_the_stored_influences_and_representers(shared):
         shares, rest = probe.representers(item, second)
         np.testing.assert_allclose(shares, stored["representer_value"][k], atol=1e-8)
         assert rest == 0 and abs(shares.sum() - stored["test_logit"][k]) <= 1e-9
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(2, 3))
+def test_the_influence_on_a_loss_is_about_its_change_when_an_item_is_left_out(seed, n_classes):
+    probe, _, _ = made(seed, n=60, n_classes=n_classes)
+    rng = np.random.default_rng(seed + 1)
+    x = np.c_[rng.normal(size=(30, 4)), np.ones(30)]
+    y = x[:, :n_classes].argmax(1)
+
+    def loss(theta):
+        scores = np.c_[np.zeros(len(x)), x @ theta] if n_classes == 2 else x @ theta
+        return float((logsumexp(scores, axis=1) - scores[np.arange(len(y)), y]).mean())
+
+    rest = [np.arange(60) != k for k in range(60)]
+    again = (LogisticProbe.fit(probe.x[own], probe.y[own], n_classes, probe.penalty, probe.theta) for own in rest)
+    true = np.array([loss(one.theta) for one in again]) - loss(probe.theta)
+    about = probe.influence_on_loss(x, y)
+    assert np.corrcoef(about, true)[0, 1] >= 0.95 and 0.6 < (about @ true) / (true @ true) < 1.1
+    of_each = np.mean([probe.influence_on_loss(x[k : k + 1], y[k : k + 1]) for k in range(30)], axis=0)
+    np.testing.assert_allclose(about, of_each, atol=1e-12)
 
 
 @settings(max_examples=20, deadline=None)

@@ -24,6 +24,7 @@ from probing.evaluation.statistics import mean_ci
 from probing.interactions.text.heads import LinearHead
 from probing.report.explanation_numbers import GOLD, MEANS, agreement, agreements, comparisons, of_scores, summary
 from probing.report.explanations import blocks
+from probing.report.orders import of_orders
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
@@ -116,6 +117,30 @@ def test_rows_of_the_study(measured):
     assert len(layers) == 8 * 2 * 2 and (layers.control == "").all()
     assert (layers[(layers.layer == 0) & (layers.masking == "zero")]["T"].abs() < 1e-9).all()  # a mean of words does not interact
     assert set(frame[frame.kind == "probe"].layer) == {0, 1}
+    orders = frame[frame.kind == "order"]
+    assert all(
+        list(part.order) == list(range(int(part.n.iloc[0]) - 1)) for _, part in orders.groupby(["masking", "sentence", "layer"])
+    )
+    still = (orders.layer == 0) & (orders.masking == "zero")
+    assert (orders[still].strength < 1e-9).all(), "a mean of words does not interact"
+    assert (orders[orders.masking == "delete"].groupby("layer").strength.max() > 1e-3).all()
+    assert (orders.signed.abs() <= orders.strength + 1e-12).all()
+
+
+def test_curves_of_sentences_of_different_lengths_meet_at_shares_of_the_other_words():
+    """Strengths that are a line over the share of the words are that line, at all lengths; rounding has no profile."""
+    rows = [
+        {"kind": "order", "data": "d", "encoder": "e", "masking": "m", "layer": layer, "sentence": n, "cluster": n, "n": n,
+         "order": m, "strength": size * m / (n - 2)}
+        for layer, size in ((0, 1e-9), (1, 2.0)) for n in range(3, 11) for m in range(n - 1)
+    ]  # fmt: skip
+    lines = of_orders(pd.DataFrame(rows))
+    lines = lines.set_index(["layer", "share"])
+    assert (lines.sentences == 7).all(), "three words have two orders, which are no curve"
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        one = lines.loc[(1, share)]
+        assert one.strength == pytest.approx(2 * share) and one.profile == pytest.approx(2 * share)
+        assert one.strength_low == pytest.approx(one.strength) and np.isnan(lines.loc[(0, share)].profile)
 
 
 def test_a_finished_part_is_not_measured_again(measured):
@@ -142,9 +167,15 @@ def test_the_report(measured):
     agreed = pd.read_csv(folder / "agreements.csv")
     twin = agreed[(agreed.other == "twin") & (agreed.method == "length")]
     assert (twin.tau.dropna() == 1).all()  # what reads no model agrees with any
-    assert {"summary.csv", "comparisons.csv", "agreements.csv", "layers.csv", "figure-explanations-0.svg"} <= {
-        path.name for path in folder.iterdir()
-    }
+    assert "## Interactions of pairs" in text and "orders.csv" in {path.name for path in folder.iterdir()}
+    assert {
+        "summary.csv",
+        "comparisons.csv",
+        "agreements.csv",
+        "layers.csv",
+        "figure-explanations-0.svg",
+        "figure-orders-1.svg",
+    } <= {path.name for path in folder.iterdir()}
     pairs = pd.read_csv(folder / "comparisons.csv")
     assert (pairs.p_holm >= pairs.p).all() and set(pairs.measure) == {
         "comprehensiveness_scaled",

@@ -66,6 +66,9 @@ def test_indices_of_the_oracle(oracle):
         sii = ix.shapley_interactions(v)
         for names, value in game["sii_pairs"].items():
             assert sii[mask(names)] == pytest.approx(value, abs=1e-9)
+        orders, pairs = ix.pair_orders(v), list(zip(*np.triu_indices(game["n"], 1), strict=True))
+        for names, values in game["multi_order_adjacent"].items():
+            assert orders[:, pairs.index(tuple(map(int, names.split(","))))] == pytest.approx(values, abs=1e-9)
 
 
 @quick
@@ -99,6 +102,24 @@ def test_indices_are_what_the_definition_says(case):
         at = sum(1 << i for i in coalition)
         assert h[at] == pytest.approx(brute.dividend(v, coalition), abs=1e-9)
         assert sii[at] == pytest.approx(brute.interaction_index(v, everyone, coalition), abs=1e-9)
+
+
+@quick
+@given(games)
+def test_orders_of_pairs_are_what_the_definition_says_and_their_mean_is_the_index(case):
+    n, seed = case
+    v = random_table(n, seed, columns=(2,))
+    orders, sii = ix.pair_orders(v), ix.shapley_interactions(v)
+    assert orders.shape == (n - 1, n * (n - 1) // 2, 2)
+    for k, pair in enumerate(zip(*np.triu_indices(n, 1), strict=True)):
+        contexts = [s for s in brute.subsets(range(n)) if not s & set(pair)]
+        changes = [sum(brute.value(v, s | set(t)) * (-1) ** len(t) for t in brute.subsets(pair)) for s in contexts]
+        for m in range(n - 1):
+            assert orders[m, k] == pytest.approx(np.mean([x for x, s in zip(changes, contexts, strict=True) if len(s) == m], 0))
+        assert orders[:, k].mean(0) == pytest.approx(sii[sum(1 << i for i in pair)], abs=1e-9)
+    weights = (n - 1 - np.arange(n - 1)) / (n * (n - 1))
+    singles = sum(v[1 << i] - v[0] for i in range(n))  # each unordered pair counts twice
+    assert singles + 2 * (weights @ orders.sum(1)) == pytest.approx(v[-1] - v[0], abs=1e-9)
 
 
 def test_identities_that_hold():

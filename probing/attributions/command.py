@@ -12,6 +12,7 @@ from probing.attributions.attribution import Attribution
 from probing.attributions.coalitions import CoalitionTable, coalition_table
 from probing.attributions.indices import GAMES
 from probing.attributions.methods import METHODS, Settings, check, default_masking, explain, needs_table
+from probing.attributions.pictures import terms_picture, tree_picture
 from probing.attributions.sampling import planned_rows
 from probing.attributions.word_function import NotApplicable
 from probing.encoders.base import Encoder
@@ -43,7 +44,8 @@ class Attribute:
         head: a folder of a fitted head; None: the one of the checkpoint.
         layer: of Grad-CAM; None: the head's.
         budget: model rows of a game at most; up to 12 words all 2^n are read, more words are sampled.
-        html: a file to write, with the text in the colours of the scores.
+        html: a file to write, with the text in the colours of the scores; where a game read all coalitions of several words, also
+            with the interaction tree and the AND-OR graph of the sentence.
     """
 
     text: str = ""
@@ -91,7 +93,7 @@ class Attribute:
         title = f"{encoder.name}: {' '.join(words)}"
         about = self._about(encoder, head, masking, list(made.values()))
         if self.html is not None:
-            sections = [(name, _coloured(words, one)) for name, one in made.items()]
+            sections = [(name, _coloured(words, one)) for name, one in made.items()] + self._pictures(words, table)
             write_page(self.html, page(f"{title} ({about})", sections))
         notes = [f"{name}: n/a, {why}" for name, why in missing.items()]
         notes += [f"{name} °: all scores are equal, which is no ranking" for name, one in made.items() if _equal(one)]
@@ -124,6 +126,16 @@ class Attribute:
             return None
         with bar("model rows", rows) as advance:
             return coalition_table(encoder, head, self.text, masking, advance=advance)
+
+    def _pictures(self, words: Sequence[str], table: CoalitionTable | None) -> list[tuple[str, str]]:
+        """The interaction tree and the AND-OR graph of several words, where all coalitions were read."""
+        if table is None or len(words) < 2:
+            return []
+        v = table.value(self.target)
+        return [
+            (f"Interaction tree: words and joints sum to {v[-1]:+.4g} - ({v[0]:+.4g})", tree_picture(words, v)),
+            ("AND-OR graph: the strongest salient terms", terms_picture(words, v)),
+        ]
 
     def _about(self, encoder: Encoder, head: LinearHead, masking: Masking, made: Sequence[Attribution]) -> str:
         known = next((one for one in made if not isnan(one.whole)), None)

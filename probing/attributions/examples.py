@@ -7,6 +7,8 @@ penalty 1 / C, and 0 for an intercept; theta is (p, 1) for two classes, else (p,
     representer  -r_i . target (x_i / penalty) . x_t, with r_i = p_i - y_i: the share of v that item i holds; with the part of
                  features without a penalty the shares sum to v (Yeh et al. 2018, NeurIPS)
     left out     the true change: the probe solved again without the item
+    on the loss  (mean over items t of x_t r_t)' H^-1 grad_i: about the change of their mean loss when training item i is left out;
+                 above 0, the item helps
 
 Influence is a first-order answer: it falls short for items of high leverage. Values are log-odds, in nats.
 """
@@ -96,6 +98,11 @@ class LogisticProbe:
         """About the change of the value of an item (p,) when each training item is left out, (n,)."""
         return ((self.x @ self._solve(np.outer(item, target))) * self._residuals).sum(1)
 
+    def influence_on_loss(self, x: Values, y: Labels) -> Values:
+        """About the change of the mean loss (nats) of items (m, p) with classes (m,) when each training item is left out, (n,)."""
+        slope = x.T @ self._residuals_of(x, y) / len(y)
+        return ((self.x @ self._solve(slope)) * self._residuals).sum(1)
+
     def representers(self, item: Values, target: Values) -> tuple[Values, float]:
         """The share of each training item in the value of an item (p,), (n,), and the part of features without a penalty."""
         held = self.penalty > 0
@@ -111,10 +118,13 @@ class LogisticProbe:
     @cached_property
     def _residuals(self) -> Values:
         """p_i - y_i, (n, columns)."""
-        scores = self.values(self.x)
+        return self._residuals_of(self.x, self.y)
+
+    def _residuals_of(self, x: Values, y: Labels) -> Values:
+        scores = self.values(x)
         if self.n_classes == 2:
-            return expit(scores) - self.y[:, None]
-        return softmax(scores, axis=1) - np.eye(self.n_classes)[self.y]
+            return expit(scores) - y[:, None]
+        return softmax(scores, axis=1) - np.eye(self.n_classes)[y]
 
     @cached_property
     def _objective(self) -> float:

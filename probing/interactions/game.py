@@ -10,6 +10,8 @@ Indices of a full table (2^n,) or (2^n, k), bit i of the index = player i:
     shapley               mean over sizes of the mean difference a player makes
     shapley_interactions  SII(A) = sum_{L>=A} h(L) / (|L|-|A|+1), all orders (Grabisch and Roubens 1999), an integral along the
                           diagonal of the multilinear extension (Owen 1972), exact by floor(n / 2) + 1 Gauss-Legendre nodes
+    pair_orders           I^(m)(i, j) = mean over |S| = m of v(S+i+j) - v(S+i) - v(S+j) + v(S), a pair's interaction among m other
+                          players; the mean over m is SII of the pair (multi-order interactions, Deng et al. 2022)
 """
 
 from __future__ import annotations
@@ -222,6 +224,24 @@ def shapley_interactions(v: Values) -> Values:
 
         total += weight * _butterfly(v, mixed)
     return total
+
+
+def pair_orders(v: Values) -> Values:
+    """I^(m) of all pairs of at least two players, (n - 1, pairs) or (n - 1, pairs, k): m = 0 … n - 2, pairs in the order of
+    np.triu_indices(n, 1).
+
+    >>> pair_orders(np.array([0, 0, 0, 0, 0, 0, 0, 1.0])).tolist()
+    [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
+    """
+    n, v = players_of(v), np.asarray(v, float)
+    sizes = all_coalitions(n - 2).sum(1)
+    means = (sizes == np.arange(n - 1)[:, None]) / np.array([comb(n - 2, m) for m in range(n - 1)])[:, None]  # (n - 1, 2^(n - 2))
+    orders = []
+    for i, j in zip(*np.triu_indices(n, 1), strict=True):
+        s = v.reshape(2 ** (n - 1 - j), 2, 2 ** (j - 1 - i), 2, 2**i, *v.shape[1:])
+        change = s[:, 1, :, 1] - s[:, 1, :, 0] - s[:, 0, :, 1] + s[:, 0, :, 0]
+        orders.append(means @ change.reshape(2 ** (n - 2), *v.shape[1:]))
+    return np.stack(orders, 1)
 
 
 def _butterfly(v: Values, mixed: Callable[[Values, Values], tuple[Values, Values]]) -> Values:

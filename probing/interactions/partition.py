@@ -143,8 +143,9 @@ class Node:
         return inner + [span for part in self.parts for span in part.spans()]
 
 
-def interaction_tree(phi: Values, start: int = 0) -> Node:
-    """The binary tree over the players of a segment, from interval values phi (m, m); ConfigError if phi is not square.
+def interaction_tree(phi: Values, start: int = 0, tolerance: float = TOLERANCE) -> Node:
+    """The binary tree over the players of a segment, from interval values phi (m, m); ConfigError if phi is not square. A gain of
+    at most `tolerance` times the largest |phi| is rounding, and its density 0.
 
     The two neighbouring parts l and r with the largest density |between| / (|phi([l])| + |phi([r])| + |between|) are joined
     first, of equal ones the leftmost; their gain is between(l, r) = phi([l u r]) - phi([l]) - phi([r]), and the gains sum to B
@@ -154,6 +155,7 @@ def interaction_tree(phi: Values, start: int = 0) -> Node:
     [(0, 3), (1, 3)]
     """
     _check_square(phi)
+    rounding = tolerance * np.abs(phi[np.triu_indices(len(phi))]).max()
 
     def value(node: Node) -> float:
         return float(phi[node.start - start, node.stop - 1 - start])
@@ -161,7 +163,7 @@ def interaction_tree(phi: Values, start: int = 0) -> Node:
     def join(left: Node, right: Node) -> tuple[float, Node]:
         whole = Node(left.start, right.stop)
         gain = value(whole) - value(left) - value(right)
-        density = abs(gain) / (abs(value(left)) + abs(value(right)) + abs(gain)) if gain else 0.0
+        density = abs(gain) / (abs(value(left)) + abs(value(right)) + abs(gain)) if abs(gain) > rounding else 0.0
         return density, Node(left.start, right.stop, gain, (left, right))
 
     forest = [Node(start + i, start + i + 1) for i in range(len(phi))]

@@ -37,8 +37,10 @@ TERMS = """## AND and OR terms of the classifier's value
 
 Terms with |I| above 5 % of the largest of the sentence; the share of all |I| that they hold; how alike the terms are with those of
 the encoder itself on the same sentence (weighted Jaccard index), and with its terms on other sentences of the same length, which is
-what chance gives (a mean over pairs, which share sentences: no interval). Means over sentences [95 %, from six sentences on; of
-shares within 0 and 1]."""
+what chance gives (a mean over pairs, which share sentences: no interval). Sum of all |I|, effect |v(N) - v(empty)| and T of the
+sentence, in the unit of the logit; sum / effect: median. Means over sentences [95 %, from six sentences on; of shares within 0
+and 1]. "itself, learned": the vectors of absent words are fitted to few terms, within a box around the named masking. They explain
+another function than the fixed ones: a smaller sum with a smaller effect is no simpler explanation."""
 
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
@@ -107,7 +109,11 @@ def term_table(terms: pd.DataFrame) -> pd.DataFrame:
         line |= {"salient AND": mean(part.salient_and), "salient OR": mean(part.salient_or), "explained": mean(part.explained, 1)}
         alike = "-" if model == "itself" else mean(part["alike"], 1)
         others = part.alike_other_sentence.astype(float).mean()
-        lines.append(line | {"alike": alike, "other sentences": "-" if np.isnan(others) else f"{others:.3g}"})
+        line |= {"alike": alike, "other sentences": "-" if np.isnan(others) else f"{others:.3g}"}
+        if "strength" in part:  # runs of before have none
+            line |= {"sum": mean(part.strength), "effect": mean(part.effect), "T": mean(part["T"])}
+            line["sum / effect"] = f"{(part.strength / part.effect.clip(lower=1e-9)).median():.3g}"
+        lines.append(line)
     return pd.DataFrame(lines)
 
 

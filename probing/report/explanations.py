@@ -18,6 +18,7 @@ from probing.files import replace_file
 from probing.report.explanation_numbers import LEAST_UNITS, LINE, agreements, comparisons, of_layers, of_scores, summary
 from probing.report.figures import RC, labelled, svg
 from probing.report.markdown import md_table
+from probing.report.orders import of_orders, order_block, order_picture
 
 NOTE = """# Explanations by words, between chance and the best set
 
@@ -62,18 +63,23 @@ all words alike · gold: share of |phi| on gold words, beside the share of words
 
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
-    """table.md, summary.csv, comparisons.csv, agreements.csv, with layers layers.csv, and a figure for each data and encoder."""
+    """table.md, summary.csv, comparisons.csv, agreements.csv, and a figure for each data and encoder; with layers layers.csv,
+    orders.csv, and a figure of orders for each masking, too."""
     rows = of_scores(frame)
     lines, pairs, agreed, layers = summary(rows), comparisons(rows), agreements(rows), of_layers(frame)
     files = {"summary.csv": lines, "comparisons.csv": pairs, "agreements.csv": agreed}
-    files |= {"layers.csv": layers} if len(layers) else {}
+    orders = of_orders(frame)
+    files |= {name: lines for name, lines in (("layers.csv", layers), ("orders.csv", orders)) if len(lines)}
     texts = {name: table.to_csv(index=False) for name, table in files.items()}
     for k, (key, part) in enumerate(
         lines[(lines.control == "") & (lines.sentences == lines.of)].groupby(["data", "encoder"], sort=False)
     ):
         title = f"Comprehensiveness and sufficiency between chance (0) and the best set (1): {key[1]} on {key[0]}"
         texts[f"figure-explanations-{k}.svg"] = labelled(picture(part), title)
-    texts["table.md"] = "\n\n".join([NOTE, *blocks(frame, lines, pairs, agreed, layers)]) + "\n"
+    for k, (key, part) in enumerate(orders.groupby(LINE, sort=False) if len(orders) else ()):
+        title = f"Interactions of pairs by order and layer: {key[1]} on {key[0]}, masking={key[2]}"
+        texts[f"figure-orders-{k}.svg"] = labelled(order_picture(part), title)
+    texts["table.md"] = "\n\n".join([NOTE, *blocks(frame, lines, pairs, agreed, layers), *order_block(orders)]) + "\n"
     for name, text in texts.items():
         replace_file(folder / name, text.encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from probing.attributions.and_or import Terms, alike, and_or
 from probing.attributions.coalitions import coalition_table
 from probing.attributions.concepts import Concept, along, concept, slopes_at
+from probing.attributions.learned_absence import RADIUS, STEPS, check_learned, learned
 from probing.attributions.methods import default_masking
 from probing.data.sources import SentEvalFolder
 from probing.data.task import Task
@@ -21,8 +23,11 @@ from probing.encoders.gradients import check_gradients
 from probing.encoders.interventions import Intervention, intervened
 from probing.errors import ConfigError, EncoderError, did_you_mean
 from probing.evaluation.evaluate import evaluate
+from probing.interactions.game import TableGame
+from probing.interactions.segment import segment_interaction
 from probing.interactions.text.game import JointGame, TextGame, text_interactions
 from probing.interactions.text.heads import LinearHead, classifier
+from probing.interactions.text.masking import with_vectors
 from probing.log import bar
 from probing.probes.erasure import erase, random
 from probing.store.extraction import extract
@@ -42,7 +47,7 @@ Key = tuple[str, int]
 class Parts:
     def __init__(self, study: ConceptsStudy, context: Context):
         self.study, self.context, self.encoder = study, context, context.encoder
-        check_gradients(self.encoder)
+        (check_learned if study.learned else check_gradients)(self.encoder)
         if len(context.tasks) != 1:
             raise ConfigError("+experiment=concepts explains one classifier: name one task of the data with task=…")
         self.others = [as_encoder(name) for name in study.others]  # an unknown name ends the run before a head is fitted
@@ -198,12 +203,31 @@ class Parts:
         """AND and OR terms of each model on each sentence, of the logit of the class that the encoder predicts."""
         own = self._tables(self.encoder, self.head)
         targets = [int(logits[-1].argmax()) for logits in own]
-        own_terms = [and_or(logits[:, k]) for logits, k in zip(own, targets, strict=True)]
-        rows = self._rows_of("itself", own_terms, own_terms)
+
+        def of_target(tables: list[Values]) -> list[Values]:
+            return [logits[:, k] for logits, k in zip(tables, targets, strict=True)]
+
+        own_terms = [and_or(v) for v in of_target(own)]
+        rows = self._rows_of("itself", of_target(own), own_terms)
         for name, encoder, head in self._others():
-            tables = self._tables(encoder, head)
-            rows += self._rows_of(name, [and_or(t[:, k]) for t, k in zip(tables, targets, strict=True)], own_terms)
+            rows += self._rows_of(name, of_target(self._tables(encoder, head)), own_terms)
+        if self.study.learned and self.texts:
+            fixed = with_vectors(self.encoder)
+            for masking in fixed:
+                rows += self._rows_of(f"itself, {masking}", of_target(self._tables(self.encoder, self.head, masking)), own_terms)
+            first = self.masking if self.masking in fixed else fixed[0]
+            values = [self._learned(text, first, self.head.classes[k]) for text, k in zip(self.texts, targets, strict=True)]
+            rows += self._rows_of(f"itself, learned from {first}", values, own_terms)
         return rows
+
+    def _learned(self, text: str, masking: str, target: str) -> Values:
+        """v of all sets of words under learned vectors of absent words, (2^n,)."""
+        options = {"text": text, "masking": masking, "class": target, "radius": RADIUS, "steps": STEPS}
+
+        def compute() -> list[dict[str, Any]]:
+            return [{"v": json.dumps(learned(self.encoder, self.head, text, masking, target)[1].tolist())}]
+
+        return np.array(json.loads(self.context.finished(self._part("learned", **options), compute)[0]["v"]))
 
     def _others(self) -> list[tuple[str, Encoder, LinearHead]]:
         """The random twin with the trained head, and other encoders with heads of their own."""
@@ -213,17 +237,19 @@ class Parts:
             made.append((other.name, other, classifier(other, self.task, "fit", self.context.home, self.context.store)))
         return made
 
-    def _tables(self, encoder: Encoder, head: LinearHead) -> list[Values]:
-        masking = self.study.masking or default_masking(encoder)
+    def _tables(self, encoder: Encoder, head: LinearHead, masking: str | None = None) -> list[Values]:
+        masking = masking or self.study.masking or default_masking(encoder)
         return [coalition_table(encoder, head, text, masking, results=self.context.results).logits for text in self.texts]
 
-    def _rows_of(self, model: str, terms: list[Terms], reference: list[Terms]) -> list[dict[str, Any]]:
+    def _rows_of(self, model: str, values: list[Values], reference: list[Terms]) -> list[dict[str, Any]]:
         rows = []
-        for k, (text, own, other) in enumerate(zip(self.texts, terms, reference, strict=True)):
-            n = len(own.conjunctions)
+        for k, (text, v, other) in enumerate(zip(self.texts, values, reference, strict=True)):
+            own, n = and_or(v), len(v)
             same = [x for j, x in enumerate(reference) if j != k and len(x.conjunctions) == n]
             apart = float(np.mean([alike(own, x) for x in same])) if same else np.nan
             counts = {"salient_and": int(own.salient[:n].sum()), "salient_or": int(own.salient[n:].sum()), "terms": 2 * n}
             row = {"kind": "terms", "model": model, "sentence": k, "text": text, "words": len(text.split()), **counts}
+            strength = segment_interaction(TableGame(v), (0, len(text.split())), listed=1)
+            row |= {"strength": float(own.strengths.sum()), "effect": abs(float(v[-1] - v[0])), "T": strength.T}
             rows.append(row | {"explained": own.explained, "alike": alike(own, other), "alike_other_sentence": apart})
         return rows

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from probing.attributions.learned_absence import MOST_WORDS as LEARNED_WORDS
 from probing.log import info
 from probing.report import concepts as report
 from probing.studies import Context, check_words, require
@@ -43,6 +44,8 @@ class ConceptsStudy:
         permutations: probes on permuted labels; with 30 lines at least 599, so that one can pass Holm's test.
         directions: random directions for the erasure, 19 at least.
         games, words: sentences of so many words (fewest, most) for the interactions; `masking` of their words, null: the default.
+        learned: whether AND and OR terms are shown under vectors of absent words that are learned for few terms, too, beside all
+            fixed maskings that have a vector; with words of at most 8.
         others: encoders, presets or folders, whose AND and OR terms are compared, each with a head fitted on the data.
     """
 
@@ -59,6 +62,7 @@ class ConceptsStudy:
     games: int = 20
     words: list[int] = field(default_factory=lambda: [4, 8])
     masking: str | None = None
+    learned: bool = False
     others: list[str] = field(default_factory=list)
 
     name: ClassVar[str] = "concepts"
@@ -67,6 +71,10 @@ class ConceptsStudy:
     def __post_init__(self) -> None:
         check_words(self.words, 2, "[4, 8]")
         require(self.words[1] <= MOST_WORDS, f"study.words={self.words}: at most {MOST_WORDS} words, of which all sets are read")
+        most = (
+            f"study.learned=true, study.words={self.words}: vectors of absent words are learned for at most {LEARNED_WORDS} words"
+        )
+        require(not self.learned or self.words[1] <= LEARNED_WORDS, most)
         require(len(self.sizes) == 3 and min(self.sizes) >= 20, f"study.sizes={self.sizes} must be three numbers from 20")
         for option, least in (("sentences", 2), ("test", 20), ("permutations", 30), ("directions", 19), ("games", 0)):
             require(getattr(self, option) >= least, f"study.{option}={getattr(self, option)} must be at least {least}")

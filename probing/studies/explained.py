@@ -19,7 +19,7 @@ from probing.attributions.plausibility import ceiling, chance, gold_of, plausibi
 from probing.attributions.ranks import tau
 from probing.encoders.base import Encoder
 from probing.errors import ConfigError
-from probing.interactions.game import TableGame, shapley
+from probing.interactions.game import TableGame, pair_orders, shapley
 from probing.interactions.segment import segment_interactions
 from probing.interactions.text.heads import LinearHead
 from probing.store.results import ResultStore
@@ -81,8 +81,11 @@ class Explained:
         return self._kept(part, lambda: [self._judged(method)])
 
     def of_layers(self) -> list[dict[str, Any]]:
-        """One row a layer, none without layers: T, tau of its Shapley values with the head's, their entropy, share on gold."""
-        return self._kept({"of": "layers"}, self._by_layer) if self.layers else []
+        """None without layers: a row for each layer (kind=layer) with T, tau of its Shapley values with the head's, their entropy
+        and share on gold; and one for each layer and order of interactions of pairs (kind=order)."""
+        if not self.layers:
+            return []
+        return self._kept({"of": "layers"}, self._by_layer) + self._kept({"of": "orders"}, self._by_order)
 
     def _kept(self, part: dict[str, Any], compute: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """The rows of a part, from the results where they are there; with what a reader of rows needs to know of the sentence."""
@@ -143,3 +146,13 @@ class Explained:
                 row |= {"gold_share": float(size[gold].sum()), "gold_chance": float(gold.mean())}
             rows.append(row)
         return rows
+
+    def _by_order(self) -> list[dict[str, Any]]:
+        """Means over pairs of words of |I^(m)|, `strength`, and I^(m), `signed`, for each layer and m other words."""
+        orders = pair_orders(self.table.v_f)  # (n - 1, pairs, layers)
+        strengths, signed = np.abs(orders).mean(1), orders.mean(1)
+        return [
+            {"kind": "order", "layer": layer, "order": m, "strength": float(strengths[m, k]), "signed": float(signed[m, k])}
+            for k, layer in enumerate(self.table.layers)
+            for m in range(len(orders))
+        ]
