@@ -142,7 +142,7 @@ def thousand(rows: list[dict]) -> list[str]:
         f"{at(lambda r: r['results']['files']):,.0f} of results; a request of one encoder {at(lambda r: r['request']):.2f} s, the "
         f"list {at(lambda r: r['list']):.0f} s, a run with nothing to do {at(lambda r: r['again']):.0f} s.",
         "",
-        f"A sentence takes {each:,.0f} bytes here (two layers of 64 and its share of the lists). A thousand checkpoints of a "
+        f"A sentence takes {each:,.0f} bytes here (layers of 32 and 64, and its share of the lists). A thousand checkpoints of a "
         f"BERT-base shape (13 layers × 768 × 4 bytes, one pooling) on {high['sentences']:,} sentences hold "
         f"{1000 * high['sentences'] * 13 * 768 * 4 / 1e9:.0f} GB, half of it in float16: bytes, not files, are what runs out, and "
         "`probing store evict --size` bounds them.",
