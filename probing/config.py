@@ -217,6 +217,9 @@ def checked(options: Mapping[str, Any], schema: type, groups: tuple[str, ...], k
     for key in options:
         if key not in keys:
             raise ConfigError(f"unknown key {key!r}{did_you_mean(key, keys)}")
+        if key in MEASURES and not isinstance(options[key], dict):
+            instead = f"layers to probe: layer={options[key]}" if key == "layers" else f"to measure it: measures={key}"
+            raise ConfigError(f"{key}={options[key]}: {key} holds the options of a measure ({key}.OPTION=…); {instead}")
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

@@ -164,7 +164,12 @@ def _done(verb: str, config: DictConfig) -> int:
 
 
 def _up_to_date(options: dict[str, Any]) -> Done | None:
-    """The finished run of these options if nothing changed since, its table on the terminal; all before anything is loaded."""
+    """The finished run of these options if nothing changed since, its table on the terminal; all before anything is loaded.
+
+    Raises:
+        ConfigError: keys and options of `run` that are wrong, or a task without a card.
+    """
+    config.checked(options, config.RunConfig, config.GROUPS, config.KEYS)
     data = options.get("data")
     if isinstance(data, dict) and str(data.get("_target_")).startswith("probing.data.sources."):  # their tasks have cards
         for name in listed(options.get("task"), str, "task") or ():

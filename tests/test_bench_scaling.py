@@ -62,3 +62,19 @@ def test_classes_are_merged_and_n_stays(script, tmp_path):
     found = script.by_classes(SimpleNamespace(features=tmp_path / "x.npz", classes="2,5,12,13", repeats=2))
     assert (found["n"], found["dims"]) == (240, 12)
     assert [(row["classes"], len(row["repeats"]), row["accuracy"]) for row in found["rows"]] == [(2, 2, 1), (5, 2, 1), (12, 2, 1)]
+
+
+def test_a_store_of_many_encoders(script, tmp_path, monkeypatch):
+    import bench_scale
+
+    monkeypatch.setattr(bench_scale, "fresh", script.fresh)
+    monkeypatch.setattr(sys, "argv", ["bench_scale.py", str(tmp_path), "--encoders", "1,3", "--n", "400"])
+    bench_scale.main()
+    one, three = json.loads((tmp_path / "scale.json").read_text())["encoders"]["rows"]
+    assert (one["failed"], three["failed"]) == (0, 0) and (one["new"], three["new"]) == (1, 2)
+    assert (
+        three["store"]["files"] == 3 * one["store"]["files"] and three["compacted"]["files"][1] == 3 * one["compacted"]["files"][1]
+    )
+    assert three["locks"]["exclusive"] == 2 * one["locks"]["exclusive"] > 0 < one["locks"]["shared"]
+    files = three["store"]["files"] // 3
+    assert f"{1000 * files:,} files of" in (tmp_path / "scale.md").read_text()

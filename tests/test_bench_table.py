@@ -41,6 +41,7 @@ def test_the_table_is_measured_and_what_is_finished_is_not_measured_again(toy_ro
     fits = [said for name, said in stages.items() if name.startswith("0 bigram_shift script fit")]
     assert len(fits) == len(stages["0 bigram_shift ours"]["cells"]) == 3 * 4
     assert stages["0 bigram_shift size"]["train"] == pytest.approx(80, abs=2) and stages["0 bigram_shift size"]["test"] == 12
+    assert all(line["agree at the same C"] == 1 for line in lines.values() if line["same C"]), "the same estimator"
     assert run()["stages"] == stages, "measured once"
     assert "| all |" in (tmp_path / "out" / "table.md").read_text()
 
@@ -88,3 +89,21 @@ def test_what_processes_side_by_side_found_is_joined(bench, tmp_path):
     assert record.get("0 a ours") == {"cpu": 3.0} and record.get("0 b ours") == {"cpu": 4.0}
     assert record.get("0 unchanged") == {"cpu": 3.0, "wall": 7.0}
     assert record.get("0 peak after")["gflops"] == 85.0
+
+
+def test_the_script_of_an_earlier_table_is_taken_where_the_sentences_are_the_same(bench, tmp_path):
+    earlier = {
+        "0 a size": {"train": 3},
+        "0 a script loop": {"cpu": 5.0},
+        "0 a ours": {"cpu": 1.0},
+        "0 ab script loop": {"cpu": 7.0},
+    }
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"stages": earlier}))
+    record = bench.Record(tmp_path, {})
+    record.save("1 a size", {"train": 3})
+    bench.take_script(record, 1, "a", path)
+    assert record.stages == {"1 a size": {"train": 3}, "1 a script loop": {"cpu": 5.0}}
+    record.save("1 a size", {"train": 4})
+    with pytest.raises(SystemExit, match="its a has other sentences: {'train': 3}"):
+        bench.take_script(record, 1, "a", path)

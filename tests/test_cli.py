@@ -41,6 +41,15 @@ def here(toy_root, tiny, tmp_path):
     return words, out
 
 
+def heavy_imports(*words):
+    """The large packages that a command imports, in an interpreter of its own."""
+    code = f"import sys; sys.argv = {['probing', *words]}\nfrom probing.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "print(*{'torch', 'hydra', 'sklearn', 'transformers', 'scipy', 'pandas'} & set(sys.modules), sep='\\n', end='')"
+    done = subprocess.run([sys.executable, "-c", f"{code}"], env=ENV, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {line for line in done.stdout.splitlines()[-6:] if line.isalpha()}
+
+
 def the_run(out: Path) -> Path:
     [folder] = (out / "runs").iterdir()
     return folder
@@ -56,10 +65,14 @@ def test_list_answers_without_torch():
     ):
         done = probing("list", kind)
         assert done.returncode == 0 and expected in done.stdout
-    code = "import sys; sys.argv=['probing','list','tasks']\nfrom probing.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-    code += "assert not {'torch', 'hydra', 'sklearn', 'transformers'} & set(sys.modules), 'heavy imports'"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert not heavy_imports("list", "tasks")
+
+
+@pytest.mark.parametrize(
+    "words", [["rnu"], ["run", "encoder=minlm"], ["run", "taks=past_present"], ["run", "task=past_presnt"], ["run", "layers=3"]]
+)
+def test_a_typo_is_answered_without_torch(words):
+    assert heavy_imports(*words) <= {"hydra"}
 
 
 def test_a_run_from_end_to_end(here):
@@ -72,6 +85,7 @@ def test_a_run_from_end_to_end(here):
         assert (folder / name).stat().st_size > 0
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
+    assert heavy_imports("run", *words) <= {"hydra"}  # there is nothing to do
     again = fresh(*words)  # without the verb, and with another hash seed
     assert again.returncode == 0 and f"{folder}: nothing to do" in again.stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -159,6 +173,8 @@ def test_a_list_in_brackets_is_a_job_and_one_that_fails_stops_no_other(toy_root,
         (["run.name=../elsewhere"], "run.name='../elsewhere' is the name of a folder in runs/"),
         (["probe=null"], "probe=null names no probe (allowed: "),
         (["measures="], "leaves nothing to do"),
+        (["layers=3"], "layers=3: layers holds the options of a measure (layers.OPTION=…); layers to probe: layer=3"),
+        (["mdl=true"], "to measure it: measures=mdl"),
     ],
 )
 def test_a_mistake_is_said_in_two_lines_with_exit_code_2(tmp_path, words, message):

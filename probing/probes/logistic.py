@@ -111,7 +111,7 @@ class Fit:
         return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
     def predict(self, z: torch.Tensor) -> Labels:
-        return self.scores(z).argmax(1).numpy()
+        return self.scores(z).argmax(1).cpu().numpy()
 
 
 def fit_path(
@@ -152,7 +152,7 @@ def fit_paths(
         design = replace(design, matrix=matrix)
         devs = [None if dev is None else (dev[0], [labels]) for labels in (dev[1] if dev else ys)]
         return [fit_paths(design, [y], n_classes, grid, own_dev, patience)[0] for y, own_dev in zip(ys, devs, strict=True)]
-    targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys]))  # (L, n)
+    targets = torch.from_numpy(np.stack([np.asarray(y, dtype=np.int64) for y in ys])).to(matrix.features.device)  # (L, n)
     n = count_labelled(targets)
     paths: list[list[Fit]] = [[] for _ in ys]
     solutions: list[list[torch.Tensor]] = [[] for _ in ys]  # weights of the paths' fits, in the eigenbasis

@@ -16,10 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from weakref import finalize
 
 from filelock import FileLock, Timeout
 
 from probing.log import info
+
+try:
+    import fcntl
+except ImportError:  # Windows: as a file system without locks
+    fcntl = None  # type: ignore[assignment]
 
 POLL_SECONDS = 0.2
 """Time between the attempts of a waiting process: five small requests a second to the server of a shared folder."""
@@ -59,6 +65,69 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
         yield held
     finally:
         lock.release()
+
+
+class Use:
+    """A shared lock, held while this object lives: nobody is `alone` meanwhile. Makes the folder of the lock file."""
+
+    def __init__(self, path: Path):
+        while True:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                descriptor = _open_locked(path, "LOCK_SH")
+            except FileNotFoundError:  # who was alone has just removed the folder
+                continue
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+                _report_refused(path.parent)
+                return
+            if descriptor is not None:
+                finalize(self, os.close, descriptor)
+                return
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[bool | None]:
+    """Hold the lock that excludes every `Use` while the block runs, which may remove the file; yield False, without the lock, if
+    there is a `Use` or no folder, and None if the file system has no locks."""
+    try:
+        descriptor = _open_locked(path, "LOCK_EX", "LOCK_NB")
+    except FileNotFoundError:
+        yield False
+        return
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        yield None
+        return
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _open_locked(path: Path, *how: str) -> int | None:
+    """Open the file, made if absent, with a lock of these kinds; None if that has to wait, or who held the lock removed the file.
+
+    Raises:
+        OSError: one of `_REFUSED` where there are no locks.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "no locks")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, sum(getattr(fcntl, name) for name in how))
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 def claims(path_of: Callable[[int], Path], items: Sequence[int]) -> Iterator[list[int]]:

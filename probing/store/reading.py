@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,19 @@ import numpy as np
 
 from probing.data.split import Split
 from probing.files import read_sealed
+from probing.store.locks import Use
 from probing.store.segments import Segment, read_rows
 from probing.types import Features, Representation
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of one encoder on disk. `widths`: for each pooling the width of each layer's vectors."""
+    """Vectors of one encoder on disk. `widths`: for each pooling the width of each layer's vectors; `use`: keeps others from
+    removing them while this object lives."""
 
     segments: tuple[Segment, ...]
     widths: Mapping[str, Sequence[int]]
+    use: Use | None = field(default=None, repr=False, compare=False)
 
     @property
     def reading(self) -> dict[str, int]:

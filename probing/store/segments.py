@@ -115,6 +115,10 @@ class Segment:
         rows = (read_sealed(self.receipt(shard)) or {}).get("failed", {})
         return {self.sentences[shard * self.shard_rows + int(row)]: reason for row, reason in rows.items()}
 
+    def made_with(self, shard: int) -> dict[str, Any] | None:
+        """Return the versions and the processor that made a finished shard."""
+        return (read_sealed(self.receipt(shard)) or {}).get("made_with")
+
     def storage_error(self, shard: int) -> dict[str, float] | None:
         """Return the error of float16 in this shard: `rms` and `max` of its worst feature, in its standard deviations; and
         `float32`, the number of columns that were kept in float32. None for a float32 shard and for one that is not finished."""
@@ -141,13 +145,22 @@ def read_rows(path: Path, column: Representation, rows: np.ndarray) -> Features:
 
 
 def write_shard(
-    segment: Segment, shard: int, vectors: dict[Representation, Features], failed: Mapping[int, str] | None = None
+    segment: Segment,
+    shard: int,
+    vectors: dict[Representation, Features],
+    failed: Mapping[int, str] | None = None,
+    made: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a shard and its receipt; `failed`: the rows of the shard that have no vectors, with the reason."""
+    """Write a shard and its receipt.
+
+    Args:
+        failed: the rows of the shard that have no vectors, with the reason.
+        made: versions and processor that made the vectors; None: those of this process.
+    """
     from safetensors.numpy import save_file
 
     tensors: dict[str, np.ndarray] = {_name(column): x for column, x in sorted(vectors.items())}
-    receipt: dict[str, Any] = {"rows": len(next(iter(vectors.values()))), "made_with": made_with()}
+    receipt: dict[str, Any] = {"rows": len(next(iter(vectors.values()))), "made_with": made_with() if made is None else made}
     if failed:
         receipt["failed"] = {str(row): reason for row, reason in sorted(failed.items())}
     if contents_of(segment.folder.parent)[1] == "float16":
@@ -239,11 +252,16 @@ def _name(column: Representation) -> str:
     return f"{column.layer}.{column.pooling}"
 
 
-def write_plan(folder: Path, sentences: Sequence[str], shard_rows: int, reading: Mapping[str, int]) -> Segment:
-    """Write a new segment in `folder`, whole or absent; the caller holds the folder's plan lock."""
+def planned(folder: Path, sentences: Sequence[str], shard_rows: int, reading: Mapping[str, int]) -> tuple[Path, bytes]:
+    """Return the folder of a segment in `folder`, and the bytes of its list."""
     plan = {"shard_rows": shard_rows, "reading": dict(reading), "sentences": sentences}
     content = json.dumps(plan, ensure_ascii=False).encode()
-    path = folder / hashlib.sha256(content).hexdigest()[:20]
+    return folder / hashlib.sha256(content).hexdigest()[:20], content
+
+
+def write_plan(folder: Path, sentences: Sequence[str], shard_rows: int, reading: Mapping[str, int]) -> Segment:
+    """Write a new segment in `folder`, whole or absent; the caller holds the folder's plan lock."""
+    path, content = planned(folder, sentences, shard_rows, reading)
     try:
         with atomic(path) as temporary:
             temporary.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -10,8 +11,8 @@ from typing import Any
 
 from probing.encoders.base import hash_description
 from probing.errors import StoreError
-from probing.files import read_sealed
-from probing.store.locks import gone
+from probing.files import read_sealed, writer
+from probing.store.locks import alone, gone
 from probing.store.segments import contents_of, read_segment, segment_folders
 
 PLANNING_SECONDS = 3600
@@ -22,7 +23,7 @@ def entries(root: Path) -> list[dict[str, Any]]:
     """Return one record per encoder and folder: name, fingerprint, poolings, dtype, sentences, shards done and planned, bytes, and
     the largest error of float16 (`storage_error`)."""
     records = []
-    for folder in sorted(root.glob("*/*/")):
+    for folder in sorted(root.glob("[!.]*/*/")):
         segments = [segment for path in segment_folders(folder) if (segment := read_segment(path))]
         encoder = read_encoder(folder.parent) or {"name": "?"}
         poolings, dtype = contents_of(folder)
@@ -37,7 +38,7 @@ def entries(root: Path) -> list[dict[str, Any]]:
                 "sentences": sum(len(s.sentences) for s in segments),
                 "shards": sum(s.n_shards for s in segments),
                 "done": len(done),
-                "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
+                "bytes": bytes_in(folder),
                 "storage_error": {key: max(error[key] for error in errors) for key in errors[0]} if errors else None,
             }
         )
@@ -50,7 +51,7 @@ def verify(root: Path) -> tuple[int, list[Path]]:
     A shard without its receipt is not finished, and counts as neither.
     """
     intact, damaged = 0, []
-    for home in sorted(root.glob("*/")):
+    for home in sorted(root.glob("[!.]*/")):
         folders = [folder for poolings in sorted(home.glob("*/")) for folder in segment_folders(poolings)]
         if folders and read_encoder(home) is None:
             damaged.append(home / "encoder.json")
@@ -71,18 +72,33 @@ def prune(root: Path, prefixes: Sequence[str]) -> int:
     """Delete the encoders whose fingerprint starts with one of `prefixes`; return the bytes freed.
 
     Raises:
-        StoreError: a prefix that no encoder of the store has, or several have.
+        StoreError: a prefix that no encoder of the store has, or several have; an encoder whose vectors a process uses.
     """
     freed = 0
     for prefix in prefixes:
-        known = sorted(path.parent for path in root.glob("*/encoder.json"))
+        known = sorted(path.parent for path in root.glob("[!.]*/encoder.json"))
         homes = [home for home in known if prefix and home.name.startswith(prefix)]
         if len(homes) != 1:
             names = ", ".join(home.name for home in known) or "none"
             raise StoreError(f"{len(homes) or 'no'} encoder {prefix!r} in {root} (there are: {names})")
-        freed += sum(f.stat().st_size for f in homes[0].rglob("*") if f.is_file())
-        shutil.rmtree(homes[0])
+        size = bytes_in(homes[0])
+        with alone(homes[0] / "use.lock") as free:
+            if free is False:
+                raise StoreError(f"a running process uses the vectors of {homes[0].name} in {root}; end it first")
+            discard(homes[0])
+        freed += size
     return freed
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder that nobody uses; renamed first, so that a kill leaves no part of it under its name."""
+    doomed = folder.with_name(f".{folder.name}.{writer()}.tmp")
+    os.replace(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def read_encoder(home: Path) -> dict[str, Any] | None:
@@ -98,12 +114,12 @@ def remove_strays(folder: Path, planned: Collection[Path]) -> None:
     """
     for plan in folder.glob("*/"):
         unfinished = plan.name.startswith(".")
-        if plan not in planned and (not _is_being_written(plan) if unfinished else read_segment(plan) is None):
+        if plan not in planned and (not is_being_written(plan) if unfinished else read_segment(plan) is None):
             shutil.rmtree(plan, ignore_errors=True)
 
 
-def _is_being_written(plan: Path) -> bool:
-    """Whether the process that began this plan (a folder `.NAME.WRITER`) may still be writing it."""
+def is_being_written(plan: Path) -> bool:
+    """Whether the process that began this folder (`.NAME.WRITER.tmp`) may still be at work on it."""
     try:
         return not gone(plan.name.partition(".")[2].partition(".")[2]) and time.time() - plan.stat().st_mtime < PLANNING_SECONDS
     except FileNotFoundError:

@@ -37,7 +37,7 @@ from probing.files import os_errors_as_store_error, read_sealed, replace_file, s
 from probing.log import bar, human_bytes, info
 from probing.store import upkeep
 from probing.store.extraction import ExtractionCost, extract, extraction_cost, give_back, row_bytes, tokenized
-from probing.store.locks import locked
+from probing.store.locks import Use, locked
 from probing.store.reading import Vectors
 from probing.store.segments import (
     DTYPES,
@@ -74,7 +74,7 @@ class Store:
         self._read: dict[Path, Segment] = {}
 
     def __repr__(self) -> str:
-        n = len(list(self.root.glob("*/encoder.json")))
+        n = len(list(self.root.glob("[!.]*/encoder.json")))
         return f"Store({self.root}, {n} encoder{'s' * (n != 1)}{', ' + self.dtype if self.dtype == 'float16' else ''})"
 
     def vectors(self, encoder: Encoder, texts: Iterable[str], poolings: Sequence[str]) -> Vectors:
@@ -93,6 +93,7 @@ class Store:
         texts = list(dict.fromkeys(texts))
         folder = self._folder(encoder, in_order(poolings), texts)
         with os_errors_as_store_error(folder):
+            use = Use(folder.parent / "use.lock")
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder.parent / "plan.lock"):
                 _refuse_older(folder.parent)
@@ -109,7 +110,7 @@ class Store:
                     segments.append(self._plan(encoder, folder, missing))
             self._fill(encoder, segments, texts)
         _refuse_failed(encoder, segments, texts)
-        return Vectors(tuple(segments), {p: widths(encoder, p) for p in poolings})
+        return Vectors(tuple(segments), {p: widths(encoder, p) for p in poolings}, use)
 
     def to_dataset(
         self, encoder: Encoder, sentences: Task | Iterable[str], layers: Iterable[int] | None = None, pooling: str = "mean"
@@ -130,7 +131,7 @@ class Store:
         missing = self._unfinished(folder, texts)
         if not missing:
             return ExtractionCost(0, 0, 0, 0.0, 0)
-        return extraction_cost(encoder, missing, poolings, dtype, _shard_rows(row_bytes(encoder, poolings, missing)))
+        return extraction_cost(encoder, missing, poolings, dtype, shard_rows(row_bytes(encoder, poolings, missing)))
 
     def recall(self, encoder: Encoder) -> None:
         """Give the encoder the properties that an earlier process found by running it, so that planning need not load it."""
@@ -208,7 +209,7 @@ class Store:
             info(f"{encoder.name}: {reading['unknown']} of {reading['tokens']} tokens are unknown")
         if reading["lost"]:
             info(f"{encoder.name}: {reading['lost']} of {reading['words']} words have no token of their own: their vector is 0")
-        return write_plan(folder, sentences, _shard_rows(row), reading)
+        return write_plan(folder, sentences, shard_rows(row), reading)
 
     # Filling.
 
@@ -217,7 +218,7 @@ class Store:
         todo = []
         for segment in segments:
             for shard in segment.shards_of(texts):
-                if segment.data(shard) in self._checked:
+                if segment.data(shard) in self._checked and segment.receipt(shard).exists():  # it may have been evicted
                     continue
                 if segment.intact(shard) and not segment.failed(shard):  # sentences that failed in another run are tried again
                     self._checked.add(segment.data(shard))
@@ -238,7 +239,8 @@ class Store:
 
     def _compute(self, encoder: Encoder, segment: Segment, shard: int, advance: Any, wait: bool) -> bool:
         """Compute a shard under its lock; return False if another process holds the lock and `wait` is false."""
-        with locked(segment.data(shard).with_suffix(".lock"), wait) as held:
+        lock = segment.data(shard).with_suffix(".lock")
+        with locked(lock, wait) as held:
             if held:
                 if not segment.intact(shard) or segment.failed(shard):
                     poolings, _ = contents_of(segment.folder.parent)
@@ -249,6 +251,7 @@ class Store:
                     write_shard(segment, shard, extract(encoder, items, poolings, advance, failed, words), failed)
                     give_back()
                 self._checked.add(segment.data(shard))
+                lock.unlink(missing_ok=True)  # who waits for it makes it again; a third of all files would be locks
             return held
 
     def entries(self) -> list[dict[str, Any]]:
@@ -275,7 +278,8 @@ def _refuse_failed(encoder: Encoder, segments: Sequence[Segment], texts: Sequenc
         raise StatesError(f"{encoder.name} has no vectors for {how_many}; the first, {failed[0]!r}: {reasons[failed[0]]}")
 
 
-def _shard_rows(row: int) -> int:
+def shard_rows(row: int) -> int:
+    """Return the rows of a shard, of so many bytes each."""
     return max(16, SHARD_BYTES // row)
 
 

@@ -231,8 +231,8 @@ def on_paper() -> list[str]:
         lines.append([width, *sizes, rows, f"{shards:,}", f"{shards * encoders:,}"])
     header = "width | a sentence | an encoder | all, float32 | all, float16 | sentences a shard | shards an encoder | shards"
     prose = f"""
-A shard holds {human_bytes(store_module.SHARD_BYTES)} of float32. Beside it lie its receipt (about 200 bytes) and its lock (empty):
-three files a shard, so {3 * shards * encoders:,} files at width 1024, two thirds of them tiny, in {encoders} folders. Files
+A shard holds {human_bytes(store_module.SHARD_BYTES)} of float32. Beside it lies its receipt (about 200 bytes), and its
+lock (empty) while it is made: two files a shard, so {2 * shards * encoders:,} files at width 1024, in {encoders} folders. Files
 and locks are made once a shard: a large model at an assumed 20 sentences a second needs {rows / 20:.0f} s for one, so 1,000 jobs
 take about {20 * 1000 / rows:.0f} locks a second between them. A shard that is whole takes no lock. The lock of the plan is taken
 once a request and encoder, and held while the list of sentences is read (table above).
@@ -240,8 +240,8 @@ once a request and encoder, and held while the list of sentences is read (table 
 Where it breaks first: bytes. Tens of terabytes are no cache any more, and every process hashes the whole shards of the sentences
 it was asked for before it reads one column of them: {human_bytes(row * sentences)} an encoder at width 1024 for each job of
 probes. What helps, in this order: fewer poolings (`pooling=mean`: a quarter of all of it), `run.store_dtype=float16` (half), all
-layers of an encoder probed in one job (hashed once), `probing store prune` when its cells are finished (one encoder at a time on
-the disk). Asking for fewer layers does not help: all come out of one pass and are kept. Not done: a hash for each column,
+layers of an encoder probed in one job (hashed once), `probing store prune` or `evict` when its cells are finished (one encoder at
+a time on the disk). Asking for fewer layers does not help: all come out of one pass and are kept. Not done: a hash for each column,
 checked when it is read.
 """
     title = "## On paper: 100 encoders × 1.2 million sentences × 25 layers × 4 poolings"

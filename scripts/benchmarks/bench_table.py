@@ -1,7 +1,7 @@
 """The whole table, with nothing stored: `evaluate` against a plain script of sixty lines, task by task in one process.
 
 Usage: python scripts/benchmarks/bench_table.py DATA OUT [--tasks a,b] [--encoder minilm] [--fraction 1.0] [--repeats 3]
-       [--scratch DIR]
+       [--scratch DIR] [--script TABLE.json]
 
 Both work on one thread: every layer and pooling of the encoder, six values of C, the best on dev, its test accuracy. The script
 (`sixty_lines.py`): transformers in batches of 32 in the file's order, padded, `output_hidden_states`, poolings in torch;
@@ -11,7 +11,8 @@ the first request unchanged. Which of the two comes first alternates. Times are 
 time beside; the limit is the extraction of the distinct sentences at the GEMM rate measured before and after each repeat, without
 probes. Every finished stage is in SCRATCH: a killed benchmark goes on there, and an interrupted stage starts afresh. `--fraction`
 takes a stratified share of every split, another one for each repeat. Groups of tasks may be measured by processes side by side,
-each with its own --scratch; `--join SCRATCH…` then writes one table of them. OUT: table.json, table.md.
+each with its own --scratch; `--join SCRATCH…` then writes one table of them. `--script`: the script's seconds and accuracies of an
+earlier table.json, which must be of the same sentences, so that ours alone is measured. OUT: table.json, table.md.
 """
 
 import argparse
@@ -137,12 +138,28 @@ def script(record: Record, name: str, task, encoder) -> None:
         record.save(f"{name} script fit {column}", figures | clock.read())
 
 
+def take_script(record: Record, repeat: int, task: str, path: Path | None) -> None:
+    """The stages of the script from an earlier table, of the same repeat if it has that, else of its first."""
+    if path is None:
+        return
+    stages = json.loads(path.read_text())["stages"]
+    other = repeat if f"{repeat} {task} size" in stages else 0
+    if stages.get(f"{other} {task} size") != record.get(f"{repeat} {task} size"):
+        sys.exit(f"{path}: its {task} has other sentences: {stages.get(f'{other} {task} size')}")
+    for name, stage in stages.items():
+        if name.startswith(f"{other} {task} script "):
+            record.stages.setdefault(name.replace(str(other), str(repeat), 1), stage)
+
+
 def ours(task, encoder, home: Path, probe="fast") -> dict:
     store = TimedStore(home / "store")
     frame = evaluate([task], [encoder], store=store, cells=home / "cells", probe=probe, floors=[], controls=[]).frame
     if (frame.status != "done").any():
         sys.exit(f"{task.name}: cells failed, see above")
-    cells = {str((int(row.layer), row.pooling)): [row.accuracy, bool(row.converged)] for row in frame.itertuples()}
+    cells = {
+        str((int(row.layer), row.pooling)): [row.accuracy, bool(row.converged), json.loads(row.chosen)["C"], row.dev_accuracy]
+        for row in frame.itertuples()
+    }
     return {"extraction": store.spent, "cells": cells}
 
 
@@ -176,6 +193,7 @@ def one_repeat(record: Record, repeat: int, args) -> None:
             tokens = sum(map(len, encoder.tokenize(sorted(new))[0]))
             sizes = {split: len(part) for split, part in task.splits.items()}
             record.save(f"{name} size", sizes | {"classes": len(task.classes), "new": len(new), "tokens": tokens})
+        take_script(record, repeat, task.name, args.script)
         sides = (
             lambda task=task, name=name: script(record, name, task, encoder),
             lambda task=task, name=name: record.stage(f"{name} ours", lambda: ours(task, encoder, home)),
@@ -217,6 +235,7 @@ def main() -> None:
     parser.add_argument("--fraction", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scratch", type=Path, default=Path("probing-out/bench-table"))
+    parser.add_argument("--script", type=Path, help="an earlier table.json with the script's stages")
     parser.add_argument(
         "--join", nargs="*", default=[], type=Path, help="finished scratch folders of the same command but for --tasks"
     )
@@ -225,6 +244,7 @@ def main() -> None:
         parser.error("--fraction must be above 0 and at most 1, --repeats at least 1")
     torch.set_num_threads(1)
     request = {name: getattr(args, name) for name in ("data", "tasks", "encoder", "fraction", "repeats")} | {"commit": COMMIT}
+    request |= {} if args.script is None else {"script": str(args.script)}
     args.scratch.mkdir(parents=True, exist_ok=True)
     record = Record(args.scratch, request)
     for folder in args.join:
