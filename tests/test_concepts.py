@@ -179,6 +179,8 @@ def test_the_study_tells_three_things_of_each_task_and_layer_and_keeps_them(tmp_
         line = lines[(lines.task == own.task) & (lines.layer == own.layer)].iloc[0]
         assert (line.score, bool(line.above_floors), line.floor) == (own.score, bool(own.beats_floors), own.floor)
     assert lines.above_floors.any() and not lines.above_floors[lines.layer == 0].any(), "layer 0 is a floor itself"
+    starred = lines.above_floors.eq(True).sum() + (lines.loss > lines.random_most).sum()  # no size passes Holm
+    assert (folder / "figure-concepts-0.svg").read_text().count("* -->") == starred
     text = (folder / "table.md").read_text()
     assert text.count("| subj_number |") == 3 and "constant" in text and (folder / "figure-concepts-0.svg").is_file()
     for name in ("slopes_at", "text_interactions", "erase"):

@@ -116,29 +116,38 @@ def term_table(terms: pd.DataFrame) -> pd.DataFrame:
 
 
 def heat_maps(part: pd.DataFrame) -> str:
-    """Three panels, task × layer: accuracy above the majority as a share of what is left; whitened size less the null's; T."""
+    """Four panels, task × layer: accuracy above the majority as a share of what is left; whitened size less the null's; points lost
+    by erasing; T. Stars as in the table."""
     left = (1 - part.majority).clip(lower=1e-9)
-    columns = {
-        "encoded: share above majority": (part.score - part.majority) / left,
-        "used: whitened size − null": part.white_size - part.white_size_null,
-        "interacting: T share": part.T_share if "T_share" in part else pd.Series(np.nan, part.index),
+    nothing = pd.Series(np.nan, part.index)
+    loss, chance, most_lost = (part.get(name, nothing) for name in ("loss", "random_loss", "random_most"))
+    panels = {
+        "encoded: share above majority": ((part.score - part.majority) / left, part.get("above_floors", nothing).eq(True)),
+        "used: whitened size − null": (part.white_size - part.white_size_null, part.holm_white_size_p < LEVEL),
+        "used: points lost by erasing − random": (100 * (loss - chance), loss > most_lost),
+        "interacting: T share": (part.get("T_share", nothing), nothing.notna()),
     }
     tasks, layers = list(dict.fromkeys(part.task)), sorted(part.layer.astype(int).unique())
     with matplotlib.rc_context(RC | {"axes.spines.left": False, "axes.spines.bottom": False}):
-        size = (3 * (0.55 * len(layers) + 0.9) + 1.8, 0.3 * len(tasks) + 1.0)
+        size = (2 * max(1.9, 0.4 * len(layers)) + 1.5, 2 * (0.24 * len(tasks) + 0.5))
         figure = Figure(figsize=size, layout="constrained")
-        for panel, (title, values) in zip(figure.subplots(1, 3, sharey=True), columns.items(), strict=True):
-            frame = part.assign(shown=values)
-            wide = frame.pivot_table("shown", "task", "layer", dropna=False)
-            grid = wide.reindex(index=tasks, columns=layers).to_numpy(float)
+        axes = figure.subplots(2, 2, sharex=True, sharey=True)
+        for panel, (title, (values, stars)) in zip(axes.ravel(), panels.items(), strict=True):
+            frame = part.assign(shown=values, star=stars.astype(float))
+            wide = frame.pivot_table(["shown", "star"], "task", "layer", dropna=False)
+            grid, star = (wide[name].reindex(index=tasks, columns=layers).to_numpy(float) for name in ("shown", "star"))
             most = max(float(np.nanmax(np.abs(grid))) if np.isfinite(grid).any() else 0.0, 1e-9)
             panel.imshow(grid, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+            digits = 1 if most >= 10 else 2
             for (i, j), value in np.ndenumerate(grid):
                 if not np.isnan(value):
                     colour = "white" if abs(value) > 0.6 * most else "black"
-                    panel.text(j, i, f"{value:z.2f}", ha="center", va="center", fontsize=6, color=colour)
-            panel.set_xticks(range(len(layers)), [f"layer {layer}" for layer in layers])
+                    text = f"{value:z.{digits}f}" + "*" * bool(star[i, j] == 1)
+                    panel.text(j, i, text, ha="center", va="center", fontsize=6, color=colour)
+            panel.set_xticks(range(len(layers)), [str(layer) for layer in layers])
             panel.set_yticks(range(len(tasks)), tasks)
             panel.tick_params(length=0)
             panel.set_title(title, fontsize=7)
+        for panel in axes[1]:
+            panel.set_xlabel("layer")
         return svg(figure)
