@@ -44,7 +44,7 @@ def test_the_table_has_each_methods_scores_sum_gap_and_rows(small, tmp_path):
     assert [line.split()[0] for line in lines[10:12]] == ["sum", "gap"]
     assert lines[12].split()[2:][:1] == ["32"], "2^5 coalitions"
     page = (tmp_path / "a.html").read_text()
-    assert page.count("<h2>") == 7 and page.count("<span") == 25 and "dog&#x27;s" in page
+    assert page.count("<h2>") == 7 and page.count("<span") == 25 and "dog&#x27;s" in page and f"<p>{lines[1]}. Orange" in page
 
 
 def test_what_is_not_applicable_is_said_in_words_and_no_baseline_is_put_in_its_place(small):

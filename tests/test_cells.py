@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from probing import studies as job
@@ -250,6 +253,20 @@ def test_a_text_whose_states_have_no_room_is_refused(said, tmp_path, monkeypatch
 def test_mistakes_in_the_options_have_a_message(given, message):
     with pytest.raises(ConfigError, match=message):
         CellsStudy(**given)
+
+
+def contrast(*colours):
+    """Of two colours, as the Web Content Accessibility Guidelines 2.1 define it."""
+    parts = np.array([[int(one[k : k + 2], 16) / 255 for k in (1, 3, 5)] for one in colours])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    return (light + 0.05) / (dark + 0.05)
+
+
+@given(st.floats(-1.5, 1.5))
+def test_coloured_words_can_be_read(value):
+    [word] = re.findall(r"style=.background: (#.{6});( color: #fff)?", spans(["word"], [value], 1.0))
+    assert contrast(word[0], "#ffffff" if word[1] else "#000000") >= 4.5
 
 
 def test_colours_and_gates_by_hand():

@@ -12,8 +12,10 @@ from probing import load_encoder
 from probing import studies as job
 from probing.attributions.and_or import Terms, alike, and_or
 from probing.attributions.concepts import Along, Concept, along, concept, slopes_at
+from probing.data.sources import GrammarCorpus
 from probing.encoders.interventions import Intervention, intervened
 from probing.errors import ConfigError, DataError
+from probing.evaluation.evaluate import evaluate
 from probing.interactions.game import all_coalitions
 from probing.interactions.text.heads import LinearHead
 from probing.report.concepts import adjusted, term_table
@@ -169,6 +171,16 @@ def test_the_study_tells_three_things_of_each_task_and_layer_and_keeps_them(tmp_
     )
     terms = rows[rows.kind == "terms"]
     assert set(terms.model) == {"itself"} and (terms["alike"] == 1).all(), "an untrained network has no twin"
+    table = evaluate(
+        [task.subset(150, 0, 50, 50) for task in GrammarCorpus(str(tmp_path / "grammar"), n=1500).tasks(OPTIONS["concepts"])],
+        load_encoder("lstm", **SMALL), poolings="mean", controls=(), store=tmp_path / "other",
+    )  # fmt: skip
+    for own in table.best().itertuples():
+        line = lines[(lines.task == own.task) & (lines.layer == own.layer)].iloc[0]
+        assert (line.score, bool(line.above_floors), line.floor) == (own.score, bool(own.beats_floors), own.floor)
+    assert lines.above_floors.any() and not lines.above_floors[lines.layer == 0].any(), "layer 0 is a floor itself"
+    starred = lines.above_floors.eq(True).sum() + (lines.loss > lines.random_most).sum()  # no size passes Holm
+    assert (folder / "figure-concepts-0.svg").read_text().count("* -->") == starred
     text = (folder / "table.md").read_text()
     assert text.count("| subj_number |") == 3 and "constant" in text and (folder / "figure-concepts-0.svg").is_file()
     for name in ("slopes_at", "text_interactions", "erase"):
@@ -190,7 +202,7 @@ def test_pairs_of_sentences_are_not_units_and_shares_stay_below_one():
 
 def test_holm_is_over_the_lines_of_an_encoder():
     frame = pd.DataFrame({"encoder": list("aab"), "data": "d", "target": "t"} | {name: [0.02, 0.04, 0.04] for name in (
-        "above_p", "size_p", "white_size_p", "share_p")})  # fmt: skip
+        "size_p", "white_size_p", "share_p")})  # fmt: skip
     assert adjusted(frame).holm_size_p.tolist() == [0.04, 0.04, 0.04]
 
 

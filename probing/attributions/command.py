@@ -28,6 +28,8 @@ from probing.neurons.coloured import page, spans
 OF_ONE_SENTENCE = tuple(name for name in METHODS if name != "frequency")
 """Methods that need no training sentences."""
 
+COLOURS = "Orange: above 0, blue: below 0; the largest score of a method has the full colour; numbers show on hovering."
+
 ESTIMATED = 1000
 """Model rows above which the time is estimated first."""
 
@@ -94,7 +96,7 @@ class Attribute:
         about = self._about(encoder, head, masking, list(made.values()))
         if self.html is not None:
             sections = [(name, _coloured(words, one)) for name, one in made.items()] + self._pictures(words, table)
-            write_page(self.html, page(f"{title} ({about})", sections))
+            write_page(self.html, page(title, sections, f"{about}. {COLOURS}"))
         notes = [f"{name}: n/a, {why}" for name, why in missing.items()]
         notes += [f"{name} °: all scores are equal, which is no ranking" for name, one in made.items() if _equal(one)]
         return "\n".join([title, about, "", *_lines(words, made), *([""] if notes else []), *notes])

@@ -95,8 +95,7 @@ def best(table: ResultTable, alpha: float = 0.05) -> pd.DataFrame:
         line |= {"random": np.mean(twins) if twins else np.nan, "random_n": len(twins)}
         line["random_sd"] = np.std(twins, ddof=1) if len(twins) > 1 else np.nan
         line["static"] = _score(floors["static"][0]) if "static" in floors else np.nan
-        line["label_floor"] = next((name for name in OF_LENGTH if name in floors and _score(floors[name][0]) == 1), "")
-        line |= _against(table, {k: v for k, v in floors.items() if k != line["label_floor"]}, cells_of(scores.itertuples()))
+        line |= against_floors(table, floors, cells_of(scores.itertuples()))
         line |= _family(own.get((task, encoder, probe, n_train)), first, alpha, line["interval_over"])
         lines.append(line | {"missing": missing})
     frame = pd.DataFrame(lines)
@@ -207,16 +206,20 @@ def floors_of(table: ResultTable, task: str, encoder: str, probe: str, n_train: 
     return floors | ({"random weights": twins} if twins else {})
 
 
-def _against(table: ResultTable, floors: Mapping[str, list[list[Any]]], cells: Mapping[int, str]) -> dict[str, Any]:
-    order = sorted(floors, key=lambda name: -np.mean([_score(rows) for rows in floors[name]]))
+def against_floors(table: ResultTable, floors: Mapping[str, list[list[Any]]], cells: Mapping[int, str]) -> dict[str, Any]:
+    """`label_floor`, `beats_floors` and `floor` as in `best`, of one layer and pooling: `floors` are those of `floors_of`, `cells`
+    by seed."""
+    own = next((name for name in OF_LENGTH if name in floors and _score(floors[name][0]) == 1), "")
+    means = {name: np.mean([_score(rows) for rows in draws]) for name, draws in floors.items() if name != own}
+    order = sorted(means, key=lambda name: -means[name])
     if not order or table.predictions is None:
-        return {"beats_floors": None, "floor": next(iter(order), "")}
+        return {"label_floor": own, "beats_floors": None, "floor": next(iter(order), "")}
     for name in order:
         for rows in floors[name]:
             result = table.compare_cells(*same_seeds(cells, cells_of(rows), or_first=True))
             if not (result.difference > 0 and result.p < 0.05):
-                return {"beats_floors": False, "floor": name}
-    return {"beats_floors": True, "floor": order[0]}
+                return {"label_floor": own, "beats_floors": False, "floor": name}
+    return {"label_floor": own, "beats_floors": True, "floor": order[0]}
 
 
 def _over(row: Any, seeds: int, halves: int) -> str:

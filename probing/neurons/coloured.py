@@ -24,18 +24,19 @@ def spans(pieces: Sequence[str], values: Sequence[float], most: float, between: 
     """The pieces of text as coloured spans, the value on hovering, or, if `shown`, small behind the piece."""
     made = []
     for piece, value in zip(pieces, values, strict=True):
-        dark = " color: #fff;" if abs(value) > 0.75 * most else ""
+        dark = " color: #fff;" if value < -0.93 * most else ""  # from there white has more contrast than black, on orange never
         number = f" <small>{value:+.2f}</small>" if shown else ""
         made.append(f'<span title="{value:+.3g}" style="background: {colour(value, most)};{dark}">{escape(piece)}{number}</span>')
     return between.join(made)
 
 
-def page(title: str, sections: Iterable[tuple[str, str]]) -> str:
-    """A page without other files: a title, and sections of a heading and HTML (`spans`)."""
+def page(title: str, sections: Iterable[tuple[str, str]], about: str = "") -> str:
+    """A page without other files: a title, what it is about, and sections of a heading and HTML (`spans`)."""
     body = "\n".join(f"<h2>{escape(head)}</h2>\n<p>{text}</p>" for head, text in sections)
+    intro = f"<p>{escape(about)}</p>\n" if about else ""
     style = "body { font-family: sans-serif; max-width: 60em; margin: 2em auto; } "
     style += "p { line-height: 1.6; white-space: pre-wrap; color: #000; }"
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f"<style>{style}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+        f"<style>{style}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{intro}{body}\n</body>\n</html>\n"
     )

@@ -16,19 +16,22 @@ from probing.report.figures import RC, labelled, svg
 from probing.report.markdown import md_table
 
 LEVEL = 0.05
-FAMILIES = ("above_p", "size_p", "white_size_p", "share_p")
+FAMILIES = ("size_p", "white_size_p", "share_p")
 """p-values that Holm's method adjusts, each over all tasks and layers of an encoder."""
 
 NOTE = """# Concepts: encoded, used, interacting
 
-*Encoded*: test accuracy of a probe of the task at the layer [95 %] (majority); * above the majority. *Share* and *size*: the
-classifier's logit of the target along the direction of a ridge probe of the task. Share: of sentences in which the logit grows
-(0.5: no common sign). Size: mean change along the direction as a share of the gradient's length (mean of probes on permuted
-labels); whitened: in units in which the layer varies alike in all directions. * p < 0.05 after Holm over all lines of a column.
-Constant: the classifier reads the mean of this very layer, so that each sentence has the same gradient, and a share is 0 or 1.
-*Erased*: points of accuracy that the classifier loses when the directions of the task are taken from all token states of the layer
-(mean of random directions of the same rank); * above every random one, which happens once in 20 by chance. *Interacting*: median
-over sentences of T of the probe's score as a share of what all words change; 0: each word brings its part alone.
+*Encoded*: test accuracy of a probe of the task at the layer [95 %] (the highest floor that it is not shown to be above, else
+the highest); * above every floor of the task: the most frequent class, length (unless it is the label), words, layer 0, random
+weights; paired tests at 5 %, as in the tables of `probing run`, and not adjusted over lines. Layer 0 is a floor itself: it is
+never marked. *Share* and *size*: the classifier's logit of the target along the direction of a ridge probe of the task. Share:
+of sentences in which the logit grows (0.5: no common sign). Size: mean change along the direction as a share of the gradient's
+length (mean of probes on permuted labels); whitened: in units in which the layer varies alike in all directions. * p < 0.05
+after Holm over all lines of that column. Constant: the classifier reads the mean of this very layer, so that each sentence has
+the same gradient, and a share is 0 or 1. *Erased*: points of accuracy that the classifier loses when the directions of the task
+are taken from all token states of the layer (mean of random directions of the same rank); * above every random one, which
+happens once in 20 by chance. *Interacting*: median over sentences of T of the probe's score as a share of what all words
+change; 0: each word brings its part alone.
 
 Encoded is not used: a probe reads what the classifier may ignore. A size above the null says that the logit changes along the
 direction, not that the classifier would be worse without it."""
@@ -78,7 +81,8 @@ def _line(row: dict[str, object]) -> dict[str, str]:
     def star(name: str) -> str:
         return "*" if number(f"holm_{name}") < LEVEL else ""
 
-    encoded = f"{100 * number('score'):.1f}{star('above_p')} [{100 * number('score_low'):.1f}, {100 * number('score_high'):.1f}]"
+    above = "*" if row.get("above_floors") is True else ""
+    encoded = f"{100 * number('score'):.1f}{above} [{100 * number('score_low'):.1f}, {100 * number('score_high'):.1f}]"
     erased = "n/a"
     if not np.isnan(number("loss")):
         above = "*" if number("loss") > number("random_most") else ""
@@ -86,7 +90,7 @@ def _line(row: dict[str, object]) -> dict[str, str]:
     return {
         "task": str(row["task"]),
         "layer": f"{number('layer'):.0f}",
-        "encoded": f"{encoded} ({100 * number('majority'):.1f})",
+        "encoded": f"{encoded} ({row.get('floor', 'majority')} {100 * number('floor_score'):.1f})",
         "share": f"{number('share'):.2f}{star('share_p')}",
         "size": f"{number('size'):.3f}{star('size_p')} ({number('size_null'):.3f})" + (" constant" if row.get("constant") else ""),
         "size, whitened": f"{number('white_size'):.3f}{star('white_size_p')} ({number('white_size_null'):.3f})",
@@ -118,29 +122,38 @@ def term_table(terms: pd.DataFrame) -> pd.DataFrame:
 
 
 def heat_maps(part: pd.DataFrame) -> str:
-    """Three panels, task × layer: accuracy above the majority as a share of what is left; whitened size less the null's; T."""
+    """Four panels, task × layer: accuracy above the majority as a share of what is left; whitened size less the null's; points lost
+    by erasing; T. Stars as in the table."""
     left = (1 - part.majority).clip(lower=1e-9)
-    columns = {
-        "encoded: share above majority": (part.score - part.majority) / left,
-        "used: whitened size − null": part.white_size - part.white_size_null,
-        "interacting: T share": part.T_share if "T_share" in part else pd.Series(np.nan, part.index),
+    nothing = pd.Series(np.nan, part.index)
+    loss, chance, most_lost = (part.get(name, nothing) for name in ("loss", "random_loss", "random_most"))
+    panels = {
+        "encoded: share above majority": ((part.score - part.majority) / left, part.get("above_floors", nothing).eq(True)),
+        "used: whitened size − null": (part.white_size - part.white_size_null, part.holm_white_size_p < LEVEL),
+        "used: points lost by erasing − random": (100 * (loss - chance), loss > most_lost),
+        "interacting: T share": (part.get("T_share", nothing), nothing.notna()),
     }
     tasks, layers = list(dict.fromkeys(part.task)), sorted(part.layer.astype(int).unique())
     with matplotlib.rc_context(RC | {"axes.spines.left": False, "axes.spines.bottom": False}):
-        size = (3 * (0.55 * len(layers) + 0.9) + 1.8, 0.3 * len(tasks) + 1.0)
+        size = (2 * max(1.9, 0.4 * len(layers)) + 1.5, 2 * (0.24 * len(tasks) + 0.5))
         figure = Figure(figsize=size, layout="constrained")
-        for panel, (title, values) in zip(figure.subplots(1, 3, sharey=True), columns.items(), strict=True):
-            frame = part.assign(shown=values)
-            wide = frame.pivot_table("shown", "task", "layer", dropna=False)
-            grid = wide.reindex(index=tasks, columns=layers).to_numpy(float)
+        axes = figure.subplots(2, 2, sharex=True, sharey=True)
+        for panel, (title, (values, stars)) in zip(axes.ravel(), panels.items(), strict=True):
+            frame = part.assign(shown=values, star=stars.astype(float))
+            wide = frame.pivot_table(["shown", "star"], "task", "layer", dropna=False)
+            grid, star = (wide[name].reindex(index=tasks, columns=layers).to_numpy(float) for name in ("shown", "star"))
             most = max(float(np.nanmax(np.abs(grid))) if np.isfinite(grid).any() else 0.0, 1e-9)
             panel.imshow(grid, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+            digits = 1 if most >= 10 else 2
             for (i, j), value in np.ndenumerate(grid):
                 if not np.isnan(value):
                     colour = "white" if abs(value) > 0.6 * most else "black"
-                    panel.text(j, i, f"{value:z.2f}", ha="center", va="center", fontsize=6, color=colour)
-            panel.set_xticks(range(len(layers)), [f"layer {layer}" for layer in layers])
+                    text = f"{value:z.{digits}f}" + "*" * bool(star[i, j] == 1)
+                    panel.text(j, i, text, ha="center", va="center", fontsize=6, color=colour)
+            panel.set_xticks(range(len(layers)), [str(layer) for layer in layers])
             panel.set_yticks(range(len(tasks)), tasks)
             panel.tick_params(length=0)
             panel.set_title(title, fontsize=7)
+        for panel in axes[1]:
+            panel.set_xlabel("layer")
         return svg(figure)

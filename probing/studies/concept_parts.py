@@ -22,6 +22,8 @@ from probing.encoders.given import as_encoder
 from probing.encoders.gradients import check_gradients
 from probing.encoders.interventions import Intervention, intervened
 from probing.errors import ConfigError, EncoderError, did_you_mean
+from probing.evaluation.best import against_floors, floors_of
+from probing.evaluation.comparisons import cells_of
 from probing.evaluation.evaluate import evaluate
 from probing.interactions.game import TableGame
 from probing.interactions.segment import segment_interaction
@@ -81,18 +83,19 @@ class Parts:
         return key | {"head": self.head.sha256, "data": self.task.sha256, "seed": self.context.seed} | more
 
     def encoded(self) -> dict[Key, dict[str, Any]]:
+        """Score of each probe, and whether it is above every floor of the task, as `probing.evaluation.best` says it of a layer."""
         table = evaluate(
             self.concepts, [self.encoder], store=self.context.store, cells=self.context.results, layers=self.layers,
-            poolings="mean", floors="majority", controls=(), seeds=(self.context.seed,), force=self.context.force,
+            poolings="mean", controls=(), seeds=(self.context.seed,), force=self.context.force,
         )  # fmt: skip
-        floors = {row.task: row for row in table.role("floor").itertuples()}
         rows = {}
         for row in table.where(role="probe").itertuples():
-            floor = floors[row.task]
-            above = table.compare_cells([row.cell], [floor.cell])
+            floors = floors_of(table, row.task, row.encoder, row.probe, row.n_train)
+            verdict = against_floors(table, floors, cells_of([row]))
             rows[row.task, int(row.layer)] = {
-                "task": row.task, "layer": int(row.layer), "score": row.score, "score_low": row.score_low, "majority": floor.score,
-                "score_high": row.score_high, "above_p": above.p,
+                "task": row.task, "layer": int(row.layer), "score": row.score, "score_low": row.score_low, "majority": row.majority,
+                "score_high": row.score_high, "above_floors": verdict["beats_floors"], "floor": verdict["floor"],
+                "floor_score": float(np.mean([np.mean([cell.score for cell in draw]) for draw in floors[verdict["floor"]]])),
             }  # fmt: skip
         return rows
 

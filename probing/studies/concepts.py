@@ -1,6 +1,6 @@
 """Study `concepts`: what of the linguistic tasks a layer encodes, a classifier uses, and the layer's words make together.
 
-    encoded      accuracy of a probe of the task at the layer, above the majority (`probing.evaluation`)
+    encoded      accuracy of a probe of the task at the layer, above every floor of the task (`probing.evaluation`)
     used         the classifier's logit along the probe's direction: share of sentences and size, against probes on permuted labels
                  (`probing.attributions.concepts`); its accuracy lost where the direction is erased from all token states of the
                  layer (LEACE), against random directions of the same rank
