@@ -1,7 +1,7 @@
 """What reduced precision of the extraction costs a probe, layer by layer: float32 against bfloat16 and int8.
 
-Usage: python scripts/benchmarks/precision.py DATA OUT [--model minilm] [--tasks a,b] [--train 1500] [--dev 600] [--test 1200]
-                                              [--classes 100] [--scratch DIR]
+Usage: python scripts/benchmarks/precision.py DATA OUT [--model minilm] [--tasks a,b] [--train 800] [--dev 400] [--test 600]
+                                              [--classes 50] [--scratch DIR]
 
 DATA: a folder of SentEval files, of which samples are drawn (seed 0; of WordContent --classes words). Every precision is an encoder
 of its own; all layers and poolings are probed by `fast` on the same items. `float32, again` (OpenVINO in place of torch) is the
@@ -147,7 +147,7 @@ def answers(result, names: dict[str, str]) -> pd.DataFrame:
             taus = []
             for _, part in scores[scores.task == task].groupby("pooling"):
                 a, b = (part[part.encoder == one].sort_values("layer") for one in (label, names[REFERENCE]))
-                taus.append(_tau_apart(a.accuracy.to_numpy(), b.accuracy.to_numpy(), b.accuracy_low, b.accuracy_high))
+                taus.append(tau_apart(a.accuracy.to_numpy(), b.accuracy.to_numpy(), b.accuracy_low, b.accuracy_high))
             lines.append(
                 {
                     "task": task, "precision": name, "best": f"{place[0]} {place[1]}", "accuracy": 100 * own.score,
@@ -159,7 +159,7 @@ def answers(result, names: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _tau_apart(a, b, low, high) -> float:
+def tau_apart(a, b, low, high) -> float:
     """Kendall's tau of two lists over the pairs whose intervals in the second do not overlap; NaN without such a pair."""
     low, high = low.to_numpy(), high.to_numpy()
     pairs = [(i, j) for i in range(len(a)) for j in range(i) if low[i] > high[j] or low[j] > high[i]]
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--tasks", default="")
-    for name, size in (("train", 1500), ("dev", 600), ("test", 1200), ("classes", 100)):
+    for name, size in (("train", 800), ("dev", 400), ("test", 600), ("classes", 50)):
         parser.add_argument(f"--{name}", type=int, default=size)
     parser.add_argument("--scratch", type=Path, default=Path("probing-out/precision"))
     args = parser.parse_args()

@@ -222,10 +222,11 @@ def _openvino(graph: bytes, autocast: str | None) -> Run:
     core = openvino.Core()
     how = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
     kind = {None: "f32", "bfloat16": "bf16"}[autocast]
-    request = core.compile_model(core.read_model(graph), "CPU", {**how, "INFERENCE_PRECISION_HINT": kind}).create_infer_request()
+    compiled = core.compile_model(core.read_model(graph), "CPU", {**how, "INFERENCE_PRECISION_HINT": kind})
+    request, names = compiled.create_infer_request(), [port.any_name for port in compiled.inputs]  # those that some pooling reads
 
     def run(inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-        outputs = request.infer({name: values.numpy() for name, values in inputs.items()})
+        outputs = request.infer({name: inputs[name].numpy() for name in names})
         return [torch.from_numpy(values) for values in outputs.to_tuple()]
 
     return run
@@ -238,9 +239,10 @@ def _onnx(graph: bytes, autocast: str | None) -> Run:
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    names = [port.name for port in session.get_inputs()]
 
     def run(inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-        return [torch.from_numpy(values) for values in session.run(None, {name: v.numpy() for name, v in inputs.items()})]
+        return [torch.from_numpy(values) for values in session.run(None, {name: inputs[name].numpy() for name in names})]
 
     return run
 

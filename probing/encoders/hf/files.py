@@ -87,7 +87,11 @@ class ModelFiles(Named):
         if self.dtype not in _DTYPES:
             raise EncoderError(f"encoder.dtype={self.dtype!r} is unknown (allowed: {', '.join(_DTYPES)})")
         if self.autocast not in (None, *_AUTOCAST):
-            raise EncoderError(f"encoder.autocast={self.autocast!r} is unknown (allowed: null, {', '.join(_AUTOCAST)})")
+            why = "; int8 is refused: its scale is that of the batch, so vectors depend on the other sentences"
+            raise EncoderError(
+                f"encoder.autocast={self.autocast!r} is unknown (allowed: null, {', '.join(_AUTOCAST)}"
+                f"{why if self.autocast == 'int8' else ''})"
+            )
         if self.engine not in _ENGINES:
             raise EncoderError(
                 f"encoder.engine={self.engine!r} is unknown{did_you_mean(self.engine, _ENGINES)} (allowed: {', '.join(_ENGINES)})"
