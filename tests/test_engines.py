@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from probing import load_encoder
 from probing.encoders.base import fingerprint
+from probing.encoders.conformance import check
 from probing.encoders.hf import engines
 from probing.encoders.interventions import Intervention, intervened
 from probing.errors import EncoderError
@@ -85,6 +86,13 @@ def test_a_sentence_in_any_batch_is_the_sentence_alone(ours, rows):
                 torch.testing.assert_close(
                     together.vectors[pooling][layer][k], x[0], rtol=0, atol=1e-5 * max(1, float(x.abs().max()))
                 )
+
+
+def test_an_engine_keeps_the_rules_of_the_store(saved):
+    found = check(lambda: load_encoder("hf", name=str(saved("bert")[0]), engine="openvino"))
+    assert found.ok, str(found)
+    matrix = load_encoder("embeddings", name=str(saved("bert")[0]), engine="openvino")
+    assert "engine" not in matrix.description and len(vectors(matrix)) == 3
 
 
 def test_states_and_changed_passes_are_torchs(ours, saved):
