@@ -16,7 +16,6 @@ LIBRARIES = (
     *(
         "probing.encoders.hf.huggingface",
         "probing.encoders.hf.hooks",
-        "probing.encoders.hf.packed",
         "probing.data.expressions.tasks",
     ),
     *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto", "sklearn.linear_model"),

@@ -17,7 +17,6 @@ from probing.attributions.indices import GAMES
 from probing.attributions.methods import FROM_BASELINE, METHODS, OF_TEXT, Settings, explain
 from probing.attributions.word_function import NotApplicable, WordFunction
 from probing.encoders.gradients import at_layer, gradients
-from probing.encoders.hf import onednn
 from probing.encoders.interventions import Intervention, intervened
 from probing.errors import ConfigError, EncoderError
 from probing.interactions.text.game import TextGame
@@ -103,15 +102,6 @@ def test_the_gradient_of_a_sentence_does_not_depend_on_its_batch(kind, tiny):
             [slope] = torch.autograd.grad(number(encoder.forward(items), row=0), leaf)
         slopes.append(slope[0, : len(items[0])])
     torch.testing.assert_close(slopes[0], slopes[1], atol=1e-5, rtol=1e-5)
-
-
-def test_packed_products_give_the_gradient_of_torchs_own(tiny, monkeypatch):
-    scores = []
-    for pays in (False, True):
-        monkeypatch.setattr(onednn, "pays", lambda pays=pays: pays)
-        encoder = load_encoder("hf", name=str(tiny("bert")))
-        scores.append(integrated(WordFunction(encoder, head_for(encoder), TEXT, "mask")).scores)
-    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", FEEDFORWARD)

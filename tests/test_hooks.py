@@ -1,9 +1,7 @@
-"""States seen by hooks are the model's own states, bit for bit; oneDNN's products are torch's; options that a device lacks."""
+"""States seen by hooks are the model's own states, bit for bit; options that a device lacks."""
 
-import copy
 import gc
 import weakref
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -12,16 +10,14 @@ import torch
 import transformers
 from torch import nn
 from toys import ToyEncoder
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from probing.encoders.base import Encoder, fingerprint, pooled, pooled_states
-from probing.encoders.conformance import check
-from probing.encoders.hf import onednn, packed
 from probing.encoders.hf.embeddings import InputEmbeddings
 from probing.encoders.hf.hooks import Site, sites_of, trace, watched
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.hf.textmodel import TextModel
 from probing.errors import EncoderError
+from probing.provenance import multiplies_bfloat16
 from probing.store.extraction import extract
 from probing.types import Representation
 
@@ -141,142 +137,6 @@ def test_a_model_that_leaves_its_way_is_pooled_from_its_states(tiny):
         np.testing.assert_allclose(columns[column], vectors, atol=1e-6)
 
 
-# oneDNN
-
-needs_onednn = pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch has no oneDNN")
-
-
-@needs_onednn
-def test_packed_products_are_torchs_products():
-    generator = torch.Generator().manual_seed(0)
-    for bias in (True, False):
-        layers = nn.Sequential(nn.Linear(7, 33, bias=bias), nn.Linear(33, 5, bias=bias)).requires_grad_(False)
-        inputs = [torch.randn(*shape, 7, generator=generator) for shape in ((1,), (64,), (3, 11), (2, 3, 4), (0,))]
-        inputs.append(torch.randn(7, 6, generator=generator).t())  # not contiguous
-        expected = [layers(x) for x in inputs]
-        packed.pack(layers)
-        for x, right in zip(inputs, expected, strict=True):
-            torch.testing.assert_close(layers(x), right, atol=1e-5, rtol=1e-5)
-        x = torch.randn(2, 7, generator=generator, requires_grad=True)
-        assert layers(x).sum().backward() is None and x.grad is not None
-        with torch.autocast("cpu", torch.bfloat16):
-            assert layers(inputs[1]).dtype == torch.bfloat16
-        assert layers.double()(inputs[1].double()).dtype == torch.float64
-
-
-@needs_onednn
-def test_a_packed_layer_sees_that_its_weight_has_changed_and_refuses_other_widths_as_torch_does():
-    layer, x = nn.Linear(8, 4).requires_grad_(False), torch.randn(3, 8)
-    packed.pack(layer)
-    for change in (lambda: layer.weight.mul_(2), lambda: setattr(layer.weight, "data", torch.randn(4, 8))):
-        layer(x)
-        change()
-        torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.bias)
-    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
-        layer(torch.randn(3, 7))
-    with torch.inference_mode():  # whose tensors count no writes
-        made = nn.Linear(8, 4).requires_grad_(False)
-        right = made(x)
-        packed.pack(made)
-        torch.testing.assert_close(made(x), right)
-
-
-BERT_LIKE = {  # how to make the config, and how many modules take the short way as BERT's `Intermediate` and `Output`
-    "bert": (FAMILIES["bert"], 3, 6),
-    "roberta": (lambda: transformers.RobertaConfig(pad_token_id=0, **SMALL), 3, 6),
-    "electra": (lambda: transformers.ElectraConfig(embedding_size=8, **SMALL), 3, 6),
-    "bert, another GELU": (lambda: transformers.BertConfig(hidden_act="gelu_new", **SMALL), 0, 6),  # up to 5e-4 from the exact one
-    "xmod": (  # its SelfOutput and its Output have a norm and leave it to others
-        lambda: transformers.XmodConfig(pad_token_id=0, languages=("en",), default_language="en", **SMALL), 3, 0,
-    ),
-    "gpt2": (FAMILIES["gpt2"], 0, 0),
-    "llama": (FAMILIES["llama"], 0, 0),
-}  # fmt: skip
-
-
-@needs_onednn
-@pytest.mark.parametrize("kind", BERT_LIKE)
-def test_a_packed_model_gives_the_states_of_the_model(kind):
-    config, intermediates, outputs = BERT_LIKE[kind]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.AutoModel.from_config(config()).eval().requires_grad_(False)
-        small = copy.deepcopy(model)
-        for one in model.parameters():
-            one.mul_(8) if one.ndim == 2 else one.add_(torch.randn(one.shape) / 4)  # GELU beyond its straight part, no bias of 0
-        batches = [torch.randint(5, 50, (3, tokens)) for tokens in (1, 9, 15, 16, 17, 31)]
-    fast = copy.deepcopy(model)
-    for one in (fast, small):  # with small weights all GELUs are alike on the rows that are tried
-        packed.pack(one)
-        taken = Counter(type(vars(module).get("forward")).__name__ for module in one.modules())
-        assert (taken["_Intermediate"], taken["_Output"]) == (intermediates, outputs)
-    assert (fast.config._attn_implementation == "_in_sixteens") == (outputs > 0 or intermediates > 0)
-    for ids in batches:
-        for lengths in ([ids.shape[1]] * 3, [ids.shape[1], 1, ids.shape[1] // 2 + 1]):  # without padding, and with
-            real = (torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]).long()
-            for grad in (torch.no_grad, torch.inference_mode):
-                with grad():
-                    plain, ours = (m(input_ids=ids, attention_mask=real, output_hidden_states=True) for m in (model, fast))
-                for layer, state in enumerate(plain.hidden_states):
-                    apart = (ours.hidden_states[layer] - state)[real.bool()].abs().max()
-                    assert apart < 1e-5 * max(1, state.abs().max()), (layer, apart)
-
-
-@needs_onednn
-def test_a_packed_block_passes_gradients_on_and_stays_in_its_precision_under_autocast():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        block = transformers.AutoModel.from_config(FAMILIES["bert"]()).eval().requires_grad_(False).encoder.layer[0]
-    fast = copy.deepcopy(block)
-    packed.pack(fast)
-    gradients = []
-    for one in (block, fast):
-        x = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
-        one(x).square().sum().backward()
-        gradients.append(x.grad)
-    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        plain, ours = (one(x) for one in (block, fast))
-    assert ours.dtype == plain.dtype
-    torch.testing.assert_close(ours, plain, atol=0, rtol=0)
-
-
-@pytest.mark.parametrize("mask", ["none", "padding", "causal", "float"])
-def test_attention_gets_keys_up_to_a_multiple_of_16_where_the_mask_can_hide_them(mask, monkeypatch):
-    generator, seen = torch.Generator().manual_seed(0), []
-
-    def recorded(module, query, key, value, attention_mask, **how):
-        seen.append(key.shape[2])
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **how)
-
-    monkeypatch.setattr(packed, "sdpa_attention_forward", recorded)
-    module = nn.Module()
-    module.is_causal = mask == "causal"
-    for tokens in range(1, 50):
-        q, k, v = (torch.randn(2, tokens, 3, 8, generator=generator).transpose(1, 2) for _ in range(3))
-        hidden = torch.ones(2, 1, tokens, tokens, dtype=torch.bool)
-        hidden[1, ..., tokens // 2 + 1 :] = False
-        given = {"padding": hidden, "float": torch.where(hidden, 0.0, -1e9)}.get(mask)
-        how = {"dropout": 0.0, "scaling": 0.3}
-        plain, ours = (f(module, q, k, v, given, **how)[0] for f in (sdpa_attention_forward, packed._in_sixteens))
-        torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
-        more = -tokens % 16
-        assert seen.pop() == tokens + (more if more < 8 and mask in ("none", "padding") else 0)
-        packed._in_sixteens(module, q.requires_grad_(), k, v, given, **how)
-        assert seen.pop() == tokens
-
-
-def test_an_encoder_is_the_same_with_and_without_onednn(tiny, monkeypatch):
-    runs = []
-    for pays in (True, False):
-        monkeypatch.setattr(onednn, "pays", lambda pays=pays: pays)
-        encoder = HuggingFaceEncoder(str(tiny("bert")))
-        runs.append(extract(encoder, encoder.tokenize(TEXTS)[0], encoder.poolings))
-        assert check(encoder).ok
-    for column, vectors in runs[0].items():
-        np.testing.assert_allclose(vectors, runs[1][column], atol=1e-5)
-
-
 def test_what_was_released_is_gone_and_comes_back(tiny):
     encoder = HuggingFaceEncoder(str(tiny("bert")))
     items, _ = encoder.tokenize(TEXTS)
@@ -291,6 +151,10 @@ def test_what_was_released_is_gone_and_comes_back(tiny):
 # Options
 
 
+needs_bfloat16 = pytest.mark.skipif(not multiplies_bfloat16(), reason="this processor has no bfloat16 products")
+
+
+@needs_bfloat16
 def test_autocast_is_near_float32_and_counts_in_the_key(tiny):
     plain, half = (HuggingFaceEncoder(str(tiny("bert")), autocast=a) for a in (None, "bfloat16"))
     assert next(half.model.parameters()).dtype == torch.float32

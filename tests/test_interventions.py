@@ -56,13 +56,6 @@ def test_interventions_obey_their_laws(kind, tiny):
     assert not torch.equal(laws.of_base[last], laws.of_source[last]), "the laws hold of two equal sentences without an intervention"
 
 
-def test_the_packed_path_obeys_them_too(tiny, monkeypatch):
-    from probing.encoders.hf import onednn
-
-    monkeypatch.setattr(onednn, "pays", lambda: True)
-    assert Laws(load_encoder("hf", name=str(tiny("bert"))), PAIR, OTHER).broken() == []
-
-
 def changes_nothing(monkeypatch):
     monkeypatch.setattr(Change, "apply", lambda self, place, x, *more: x)
 

@@ -16,7 +16,7 @@ import probing
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-UNTRIED = {"quantization", "trackio", "wandb", "mlflow", "docs", "test"}
+UNTRIED = {"quantization", "openvino", "onnx", "trackio", "wandb", "mlflow", "docs", "test"}
 """Extras that `make test-lowest` does not install."""
 
 

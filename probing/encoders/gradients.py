@@ -5,7 +5,7 @@
 
 Outside of the switch every encoder runs in torch's inference mode. Within it the same `forward` runs with gradients. Parameters
 stay frozen, so that a graph begins where a tensor requires a gradient: at the word vectors that `change` returns, or at a layer
-(`at_layer`). Products of oneDNN (`probing.encoders.hf.packed`) leave such tensors to torch's own.
+(`at_layer`).
 
 An encoder with gradients has the method `lookup_changed_by(change)`: within its context the word vectors (batch, tokens, d) of
 every pass go through `change` right after they are looked up, before positions, token types and norms (ELMo: the output of the

@@ -1,11 +1,14 @@
-"""Extraction of all layers × four poolings against a plain transformers loop; its parts, threads and processes.
+"""Extraction of all layers × four poolings: every engine and precision, a plain transformers loop and sentence-transformers.
 
-Usage: python scripts/benchmarks/bench_extraction.py OUT DATA [--parts speed,workers] [--model minilm] [--sentences 1024]
-       [--repeats 5]
-DATA: a folder of SentEval files. MODEL: an encoder preset or a folder of a BERT-like model. All sentences are drawn with seed 0.
-`speed`: the loop of `sixty_lines.py`, sentences in the order drawn; then ours, part by part. Both tokenise. One thread, processor
-seconds, interleaved. Useful work: the matrix products of the real tokens, by the model's config; peak: the fastest product of its
-shapes in the same repeat.
+Usage: python scripts/benchmarks/bench_extraction.py OUT DATA [--parts minilm,base,workers] [--model minilm] [--sentences 384]
+       [--repeats 5] [--packed COMMIT]
+
+DATA: a folder of SentEval files. All sentences are drawn with seed 0. MODEL: an encoder preset or a folder of a BERT-like model.
+`minilm`: MODEL. `base`: the shape of BERT-base with random weights and MODEL's tokenizer, on a sixth of the sentences. Each variant
+tokenises and gives arrays of numpy; one process, one thread, processor seconds, interleaved. sentence-transformers gives the last
+layer alone. int8 (needs the package onnx): see `precision.py`. COMMIT: one that has packed.py, which is then measured, too.
+Useful work: the matrix products of the real tokens, by the model's config; peak: the fastest product of its shapes by torch.mm in
+the same repeat, in float32 and bfloat16 (torch has no public product of int8).
 `workers`: 1 process × 2 threads against 2 processes × 1 thread, wall. How cost grows: `bench_scaling.py`.
 OUT: extraction.json, extraction.md; parts that are not run stay as they are.
 """
@@ -15,27 +18,25 @@ import json
 import multiprocessing
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from extraction_variants import encoder_of, ours, variants
 from sixty_lines import loop, tokenizer_and_model
 from timing import Timed
 
-from probing import load_encoder
 from probing.data.sources import SentEvalFolder
-from probing.encoders.hf import onednn, packed
-from probing.encoders.hf.huggingface import HuggingFaceEncoder
-from probing.store.extraction import extract
-from probing.types import Representation
+from probing.provenance import multiplies_bfloat16
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from output import manifest, table, write_json
 
-POOLINGS = ("cls", "mean", "max", "last")
+FLOAT64 = 64
+"""Sentences on which vectors are compared with those in float64."""
 
 
 def sentences(data: str) -> list[str]:
@@ -45,12 +46,15 @@ def sentences(data: str) -> list[str]:
     return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
 
 
-def encoder_of(model: str) -> HuggingFaceEncoder:
-    return HuggingFaceEncoder(model) if Path(model).is_dir() else load_encoder(model)
+def base_of(model: str, folder: str) -> str:
+    """A folder with a model of BERT-base's shape, its weights drawn from seed 0, and the tokenizer of another model."""
+    import transformers
 
-
-def ours(encoder, texts: list[str]) -> dict[Representation, np.ndarray]:
-    return extract(encoder, encoder.tokenize(texts)[0], POOLINGS)
+    tokenizer, _ = tokenizer_and_model(encoder_of(model).folder)
+    torch.manual_seed(0)
+    transformers.BertModel(transformers.BertConfig(vocab_size=len(tokenizer))).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def flops(config, tokens: int) -> float:
@@ -59,78 +63,52 @@ def flops(config, tokens: int) -> float:
     return config.num_hidden_layers * tokens * (2 * 4 * h * h + 2 * 2 * h * config.intermediate_size + 2 * 2 * tokens * h)
 
 
-def peak(config, rows: int = 2048) -> dict[str, float]:
-    """Flops a second of the fastest shape (the model's, and 1024³), medians of 5: by torch.mm, and by oneDNN where ours uses it."""
-    h, wide, best = config.hidden_size, config.intermediate_size, {}
+def peak(config, dtype: torch.dtype = torch.float32, rows: int = 2048) -> float:
+    """Flops a second of the fastest shape (the model's, and 1024³) by torch.mm, medians of 5."""
+    h, wide, best = config.hidden_size, config.intermediate_size, 0.0
     with torch.inference_mode():
         for m, k, n in ((rows, h, h), (rows, h, wide), (rows, wide, h), (1024, 1024, 1024)):
-            x, linear = torch.randn(m, k), torch.nn.Linear(k, n).requires_grad_(False)
-            products = {"torch.mm": partial(torch.mm, x, linear.weight.t().contiguous())}
-            if onednn.pays():
-                packed.pack(linear)
-                products["oneDNN"] = partial(linear, x)
-            for name, product in products.items():
-                times = []
-                for _ in range(6):
-                    start = time.process_time()
-                    product()
-                    times.append(max(time.process_time() - start, 1e-9))
-                best[name] = max(best.get(name, 0.0), 2 * m * k * n / statistics.median(times[1:]))
+            a, b, times = torch.randn(m, k).to(dtype), torch.randn(k, n).to(dtype), []
+            for _ in range(6):
+                start = time.process_time()
+                torch.mm(a, b)
+                times.append(max(time.process_time() - start, 1e-9))
+            best = max(best, 2 * m * k * n / statistics.median(times[1:]))
     return best
 
 
-def speed(args, texts: list[str]) -> dict:
+def speed(args, texts: list[str], model: str) -> dict:
     torch.set_num_threads(1)
-    texts = texts[: args.sentences]
-    encoder = encoder_of(args.model)
-    tokenizer, model = tokenizer_and_model(encoder.folder)
-    pays = onednn.pays()
-    onednn.pays = lambda: False
-    by_length, hooked = encoder_of(args.model), encoder_of(args.model)
-    by_length.pooled = None
-    _ = by_length.model, hooked.model
-    onednn.pays = lambda: pays
-    calls = {
-        "plain loop": partial(loop, tokenizer, model, texts),
-        "batches of one length": partial(ours, by_length, texts),
-        "+ poolings by hooks": partial(ours, hooked, texts),
-        "+ oneDNN = probing": partial(ours, encoder, texts),
-    }
+    encoder = encoder_of(model)
+    tokenizer, exact = tokenizer_and_model(encoder.folder)
+    float64 = loop(tokenizer, exact.double(), texts[:FLOAT64])
+    del exact
+    calls, starts = variants(model, texts, args.packed)
     lengths = [len(item) for item in encoder.tokenize(texts)[0]]
     work = sum(flops(encoder.config, n) for n in lengths)
-    first = {name: call() for name, call in calls.items()}  # warms up; its vectors are compared
-    plain = first["plain loop"]
-    vectors = {c: first["+ oneDNN = probing"][Representation(*c)] for c in plain}
-    exact = loop(tokenizer, model.double(), texts[:128])
-    model.float()
-    scale = {c: max(1.0, np.abs(x).max()) for c, x in plain.items()}
-    apart = {
-        "largest_difference": max(np.abs(plain[c] - vectors[c]).max() for c in plain),
-        "largest_difference_relative_to_layer": max(np.abs(plain[c] - vectors[c]).max() / scale[c] for c in plain),
-        "largest_entry": max(scale.values()),
-        "loop_from_float64": max(np.abs(plain[c][:128] - exact[c]).max() for c in plain),
-        "probing_from_float64": max(np.abs(vectors[c][:128] - exact[c]).max() for c in plain),
-    }
-    timed, peaks = Timed(), []
+    apart = {key: largest(call(), float64) for key, call in calls.items()}  # warms up, too
+    timed, peaks = Timed(), {"float32": [], "bfloat16": []}
     for repeat in range(args.repeats):
-        peaks.append(peak(encoder.config))
+        peaks["float32"].append(peak(encoder.config))
+        if multiplies_bfloat16():
+            peaks["bfloat16"].append(peak(encoder.config, torch.bfloat16))
         timed.repeat(calls, repeat)
-    peaks = {name: [one[name] for one in peaks] for name in peaks[0]}
-    limits = {name: statistics.median(rates) for name, rates in peaks.items()}
     rows = []
-    for name in calls:
-        spent = timed.cpu[name]
+    for key in calls:
+        spent, limits = timed.cpu[key], peaks.get(key[1])
         middle = statistics.median(spent)
         rows.append(
             {
-                "variant": name,
+                "variant": key[0],
+                "precision": key[1],
                 "cpu_seconds": middle,
                 "spread": [min(spent), max(spent)],
-                "wall_seconds": statistics.median(timed.wall[name]),
-                "sentences_per_second": len(texts) / middle,
                 "tokens_per_second": sum(lengths) / middle,
-                "share_of_peak": {peak: work / middle / limit for peak, limit in limits.items()},
-                "times_loop": statistics.median(a / b for a, b in zip(timed.cpu["plain loop"], spent, strict=True)),
+                "share_of_peak": work / middle / statistics.median(limits) if limits else None,
+                "times_loop": statistics.median(a / b for a, b in zip(timed.cpu["plain loop", "float32"], spent, strict=True)),
+                "from_float64": apart[key][0],
+                "from_float64_relative_to_layer": apart[key][1],
+                "start": starts.get(" ".join(key)),
                 "repeats": spent,
             }
         )
@@ -139,20 +117,18 @@ def speed(args, texts: list[str]) -> dict:
         "tokens": sum(lengths),
         "mflop_per_token": work / sum(lengths) / 1e6,
         "peak_gflops": {name: [p / 1e9 for p in rates] for name, rates in peaks.items()},
-        "onednn": pays,
-        **{k: float(v) for k, v in apart.items()},
         "rows": rows,
-        "profile": profile(calls["+ oneDNN = probing"]),
     }
 
 
-def profile(call) -> dict[str, float]:
-    """Share of the processor time of the largest operators."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
-        call()
-    spent = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
-    total = sum(spent.values())
-    return {name: spent[name] / total for name in sorted(spent, key=spent.get, reverse=True)[:10]}
+def largest(vectors, exact) -> tuple[float, float]:
+    """Largest difference to the vectors in float64, and as a share of the column's largest entry."""
+    apart = []
+    for column, x in vectors.items():
+        right = exact[column if isinstance(column, tuple) else (column.layer, column.pooling)]
+        difference = np.abs(x[:FLOAT64] - right).max()
+        apart.append((float(difference), float(difference / np.abs(right).max())))
+    return max(a for a, _ in apart), max(b for _, b in apart)
 
 
 def _worker(model: str, texts: list[str], threads: int, ready, done) -> None:
@@ -166,8 +142,8 @@ def _worker(model: str, texts: list[str], threads: int, ready, done) -> None:
 
 
 def workers(args, texts: list[str]) -> dict:
-    texts, fresh = texts[: args.sentences], multiprocessing.get_context("forkserver")
-    fresh.set_forkserver_preload(["probing.encoders.hf.packed", "transformers.models.bert.modeling_bert"])  # before anything runs
+    fresh = multiprocessing.get_context("forkserver")
+    fresh.set_forkserver_preload(["probing.encoders.hf.engines", "transformers.models.bert.modeling_bert"])  # before anything runs
     times: dict[str, list[list[float]]] = {}
     for _ in range(args.repeats):
         for processes, threads in ((1, 1), (1, 2), (2, 1)):
@@ -191,31 +167,40 @@ def workers(args, texts: list[str]) -> dict:
     }
 
 
-def markdown(results: dict) -> str:
-    lines = ["# Extraction: all layers × four poolings"]
-    if part := results.get("speed"):
-        peaks = ", ".join(f"{min(p):.0f}-{max(p):.0f} by {name}" for name, p in part["peak_gflops"].items())
-        lines += [
-            "",
-            f"{part['sentences']} sentences, {part['tokens']} tokens, {part['mflop_per_token']:.1f} MFLOP a token. One thread, "
-            f"processor seconds, medians of {len(part['rows'][0]['repeats'])} interleaved repeats. GEMM peak of the same run in "
-            f"GFLOP/s: {peaks}. Largest difference to the loop {part['largest_difference']:.1e} (entries up to "
-            f"{part['largest_entry']:.0f}; relative to the layer's largest {part['largest_difference_relative_to_layer']:.1e}); "
-            f"largest distance from float64, on 128 sentences: the loop {part['loop_from_float64']:.1e}, probing "
-            f"{part['probing_from_float64']:.1e}.",
-            "",
+def speed_lines(part: dict) -> list[str]:
+    peaks = ", ".join(f"{min(p):.0f}-{max(p):.0f} in {kind}" for kind, p in part["peak_gflops"].items() if p)
+    repeats = len(part["rows"][0]["repeats"])
+    order = {"float32": 0, "bfloat16": 1, "int8": 2}
+    rows = [
+        [
+            r["variant"], r["precision"], f"{r['cpu_seconds']:.2f}", f"{r['spread'][0]:.2f}-{r['spread'][1]:.2f}",
+            f"{r['tokens_per_second']:.0f}", "" if r["share_of_peak"] is None else f"{r['share_of_peak']:.0%}",
+            f"{r['times_loop']:.2f}", f"{r['from_float64']:.1e}, {r['from_float64_relative_to_layer']:.1e}",
+            "" if r["start"] is None else f"{r['start']:.1f}",
         ]
-        share = f"share of peak: {', '.join(part['peak_gflops'])}"
-        rows = [
-            [
-                r["variant"], f"{r['cpu_seconds']:.2f}", f"{r['spread'][0]:.2f}-{r['spread'][1]:.2f}", f"{r['wall_seconds']:.2f}",
-                f"{r['sentences_per_second']:.0f}", f"{r['tokens_per_second']:.0f}",
-                ", ".join(f"{of_peak:.0%}" for of_peak in r["share_of_peak"].values()), f"{r['times_loop']:.2f}",
-            ]
-            for r in part["rows"]
-        ]  # fmt: skip
-        lines += table(["", "CPU-s", "min-max", "wall s", "sentences/s", "tokens/s", share, "× loop"], rows)
-        lines += ["", "Where the time of the last row goes: " + ", ".join(f"{k} {v:.1%}" for k, v in part["profile"].items()) + "."]
+        for r in sorted(part["rows"], key=lambda r: (order[r["precision"]], r["times_loop"]))
+    ]  # fmt: skip
+    return [
+        f"{part['sentences']} sentences, {part['tokens']} tokens, {part['mflop_per_token']:.1f} MFLOP a token. Processor seconds,",
+        f"one thread, medians of {repeats} interleaved repeats. Peak by torch.mm in the same run, GFLOP/s: {peaks}. From float64:",
+        "largest difference, and as a share of the column's largest entry. Start: processor seconds until the first vector.",
+        "",
+        *table(["", "precision", "CPU-s", "min-max", "tokens/s", "share of peak", "× loop", "from float64", "start"], rows),
+    ]
+
+
+def markdown(results: dict) -> str:
+    measured = [part for part in ("minilm", "base", "workers") if part in results]
+    lines = ["# Extraction: all layers × four poolings", ""]
+    lines += ["; ".join(f"{part}: {results[part]['machine']}" for part in measured) + "."]
+    for name, title in (("minilm", "MiniLM"), ("base", "The shape of BERT-base, random weights")):
+        if part := results.get(name):
+            lines += ["", f"## {title}", "", *speed_lines(part)]
+    lines += [
+        "",
+        "Not measured: backends of sentence-transformers for ONNX and OpenVINO (they need the package optimum), int8 of OpenVINO",
+        "(it needs nncf) and of torch (deprecated there).",
+    ]
     if part := results.get("workers"):
         lines += ["", f"## Processes × threads, {part['sentences']} sentences", ""]
         rows = []
@@ -241,13 +226,20 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("data")
-    parser.add_argument("--parts", default="speed,workers")
+    parser.add_argument("--parts", default="minilm,base,workers")
     parser.add_argument("--model", default="minilm")
-    parser.add_argument("--sentences", type=int, default=1024)
+    parser.add_argument("--sentences", type=int, default=384)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--packed")
     args = parser.parse_args()
-    texts, measures = sentences(args.data), {"speed": speed, "workers": workers}
-    keep(args.out, "extraction", {part: partial(measures[part], args, texts) for part in args.parts.split(",")}, markdown)
+    texts = sentences(args.data)[: args.sentences]
+    with tempfile.TemporaryDirectory() as folder:
+        measures = {
+            "minilm": lambda: speed(args, texts, args.model),
+            "base": lambda: speed(args, texts[: len(texts) // 6], base_of(args.model, folder)),
+            "workers": lambda: workers(args, texts),
+        }
+        keep(args.out, "extraction", {part: measures[part] for part in args.parts.split(",")}, markdown)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_extraction import POOLINGS, encoder_of, keep, sentences
+from bench_extraction import keep, sentences
+from extraction_variants import POOLINGS, encoder_of
 
 from probing import evaluate
 from probing.data.sources import SentEvalFolder

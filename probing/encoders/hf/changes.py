@@ -1,7 +1,7 @@
 """Interventions on a `transformers` model, by forward hooks at the places where the states of its layers are made.
 
-The packed linear layers (`probing.encoders.hf.packed`) stay: hooks are on modules around them. Before a layer is changed for the
-first time, its place is tried: with all states of another sentence there, the model must go on as it does with that sentence.
+Before a layer is changed for the first time, its place is tried: with all states of another sentence there, the model must go on as
+it does with that sentence.
 """
 
 from __future__ import annotations
@@ -105,10 +105,21 @@ class Changed:
 class Changeable:
     """The methods of an encoder of transformers for `probing.encoders.interventions` and `probing.encoders.gradients`."""
 
+    under_change = False
+    """Whether a pass is changed now, by either of the two: then torch runs it, whatever the engine."""
+
     @contextmanager
     def changed_by(self: Any, change: Change) -> Iterator[None]:
-        with Changed(self.name, self._text, self._batches, change):
+        with Changed(self.name, self._text, self._batches, change), self._torch_alone():
             yield
+
+    @contextmanager
+    def _torch_alone(self: Any) -> Iterator[None]:
+        before, self.under_change = self.under_change, True
+        try:
+            yield
+        finally:
+            self.under_change = before
 
     @property
     def lookup(self: Any) -> torch.nn.Module:
@@ -118,5 +129,5 @@ class Changeable:
     @contextmanager
     def lookup_changed_by(self: Any, change: ChangeVectors) -> Iterator[None]:
         """Word vectors that go through `change` (`probing.encoders.gradients`)."""
-        with self.lookup.register_forward_hook(lambda module, given, vectors: change(vectors)):
+        with self.lookup.register_forward_hook(lambda module, given, vectors: change(vectors)), self._torch_alone():
             yield

@@ -25,6 +25,7 @@ class InputEmbeddings(HuggingFaceEncoder):
 
     poolings = TOKEN_POOLINGS
     obeys_mask = False  # it takes no attention mask
+    _engine = "torch"  # a look-up is nothing to convert
 
     def __post_init__(self) -> None:
         super().__post_init__()

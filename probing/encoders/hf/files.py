@@ -14,7 +14,7 @@ from probing.encoders.base import Named, check_device, name_in_tables
 from probing.encoders.hf.adapter import QUANTIZATIONS, adapter_files, find_adapter
 from probing.encoders.hf.folders import TEXTS, find, weight_files
 from probing.encoders.hf.loading import read_config
-from probing.errors import EncoderError
+from probing.errors import EncoderError, did_you_mean
 from probing.files import file_sha256
 
 VERSION = 2
@@ -25,6 +25,7 @@ _UNREAD = ("generation_config.json", "trainer_state.json", "modules.json", "READ
 
 _DTYPES = ("float32", "float16", "bfloat16")
 _AUTOCAST = ("bfloat16", "float16")
+_ENGINES = ("torch", "openvino", "onnx")
 
 
 @dataclass(repr=False)
@@ -43,6 +44,8 @@ class ModelFiles(Named):
         twin_blocks: with random weights, so many blocks alone; None: as many as the model has.
         device: cpu, cuda, mps, or auto (cuda, else cpu).
         autocast: bfloat16 or float16: weights in float32, products in that type; None: float32 throughout. float16 is for GPUs.
+        engine: torch, or openvino or onnx (ONNX Runtime): what runs the model where sentences are pooled, see
+            `probing.encoders.hf.engines`.
         compile: compile the model with torch.compile, which takes a minute or more and rounds differently.
         label: name in tables, to which options that change vectors are added; None: the last part of `name`.
         prompt: text put before each sentence, such as "query: ".
@@ -68,6 +71,7 @@ class ModelFiles(Named):
     twin_blocks: int | None = None
     device: str = "cpu"
     autocast: str | None = None
+    engine: str = "torch"
     compile: bool = False
     label: str | None = None
     prompt: str | None = None
@@ -83,7 +87,15 @@ class ModelFiles(Named):
         if self.dtype not in _DTYPES:
             raise EncoderError(f"encoder.dtype={self.dtype!r} is unknown (allowed: {', '.join(_DTYPES)})")
         if self.autocast not in (None, *_AUTOCAST):
-            raise EncoderError(f"encoder.autocast={self.autocast!r} is unknown (allowed: null, {', '.join(_AUTOCAST)})")
+            why = "; int8 is refused: its scale is that of the batch, so vectors depend on the other sentences"
+            raise EncoderError(
+                f"encoder.autocast={self.autocast!r} is unknown (allowed: null, {', '.join(_AUTOCAST)}"
+                f"{why if self.autocast == 'int8' else ''})"
+            )
+        if self.engine not in _ENGINES:
+            raise EncoderError(
+                f"encoder.engine={self.engine!r} is unknown{did_you_mean(self.engine, _ENGINES)} (allowed: {', '.join(_ENGINES)})"
+            )
         if self.autocast and self.dtype != "float32":
             raise EncoderError(f"encoder.autocast={self.autocast} needs encoder.dtype=float32, not {self.dtype}; set one of them")
         check_device(self.device)

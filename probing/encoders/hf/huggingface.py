@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 
-from probing.encoders.base import TOKEN_BUDGET, Item, Pooled, States, resolve_device
+from probing.encoders.base import TOKEN_BUDGET, Item, States, resolve_device
 from probing.encoders.hf.adapter import quantized
 from probing.encoders.hf.batching import LARGE, BatchRunner
 from probing.encoders.hf.changes import Changeable
+from probing.encoders.hf.engines import ByEngine, check_products, engine_key
 from probing.encoders.hf.files import Inspection, ModelFiles
 from probing.encoders.hf.frame import Frame, FramedTokens, default_prompt
 from probing.encoders.hf.loading import load_model
@@ -41,7 +42,7 @@ TYPES_AS_WORDS = ("gpt2", "openai-gpt", "ctrl", "gptj", "codegen", "xlm", "flaub
 
 
 @dataclass(repr=False)
-class HuggingFaceEncoder(Changeable, ModelFiles):
+class HuggingFaceEncoder(ByEngine, Changeable, ModelFiles):
     """The encoder, with the options of `ModelFiles`; nothing is loaded before it is needed."""
 
     def random_twin(self, seed: int) -> HuggingFaceEncoder:
@@ -52,7 +53,7 @@ class HuggingFaceEncoder(Changeable, ModelFiles):
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
-        return {**super().description, **self._template}
+        return {**super().description, **self._template, **engine_key(self._engine)}
 
     @property
     def _template(self) -> dict[str, Any]:
@@ -180,10 +181,7 @@ class HuggingFaceEncoder(Changeable, ModelFiles):
     @cached_property
     def _device(self) -> str:
         device = resolve_device(self.device)
-        if self.autocast == "float16" and device == "cpu":
-            raise EncoderError("encoder.autocast=float16 is for GPUs; on the CPU use bfloat16 or null")
-        if self.autocast == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported():
-            raise EncoderError("encoder.autocast=bfloat16, but this GPU has no bfloat16; use float16 or null")
+        check_products(self.autocast, device)
         return device
 
     @property
@@ -199,8 +197,6 @@ class HuggingFaceEncoder(Changeable, ModelFiles):
 
     def _load(self) -> Any:
         """The part of the model that reads text, ready to run."""
-        from probing.encoders.hf import onednn, packed
-
         module = self._module()
         if isinstance(getattr(module, "pooler", None), torch.nn.Module):
             module.pooler = torch.nn.Identity()  # BERT's head on [CLS], whose output is not used
@@ -208,8 +204,6 @@ class HuggingFaceEncoder(Changeable, ModelFiles):
         module = module if self.quantization else module.to(self._device)  # quantised weights are there already
         if hasattr(module, "config"):
             module.config.return_dict = True  # old folders may say false
-        if self._device == "cpu" and not self.autocast and not self.compile and onednn.pays():
-            packed.pack(module)
         return module
 
     @cached_property
@@ -236,10 +230,8 @@ class HuggingFaceEncoder(Changeable, ModelFiles):
         return None if bound is None else max(bound, self._tokens.added + 2)
 
     def release(self) -> None:
-        self.__dict__.pop("_text", None)
-        self.__dict__.pop("_tokens", None)
-        self.__dict__.pop("_framed", None)
-        self.__dict__.pop("_frame", None)
+        for name in ("_graph", "_text", "_tokens", "_framed", "_frame"):
+            self.__dict__.pop(name, None)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[Item], int]:
         if self.detokenize:
@@ -282,10 +274,6 @@ class HuggingFaceEncoder(Changeable, ModelFiles):
     def pretokens(self, texts: Sequence[str]) -> list[list[int | None]]:
         """For each token the word of the tokenizer's own pre-tokenizer; EncoderError for a tokenizer without them."""
         return self._tokens.pretokens(texts, self.limit)
-
-    def pooled(self, items: Sequence[Item], poolings: Sequence[str]) -> Pooled:
-        """The poolings of `forward`, without holding the states of all layers; the vectors are on the CPU."""
-        return self._batches.run(items, lambda some: self._text.pooled(some, poolings))
 
 
 def label_of(model: Any) -> str:

@@ -121,7 +121,7 @@ class TextModel:
         inputs, mask = self.inputs(items)
         layers = self._states(inputs, mask)
         own = {} if self.head is None else {"sentence": [self.head(layer, mask) for layer in layers]}
-        return States(layers, self._counted(inputs["input_ids"], mask), vectors=own)
+        return States(layers, self.counted(inputs["input_ids"], mask), vectors=own)
 
     def logits(self, whole: Any, items: Sequence[Item], places: torch.Tensor | None = None, **decoder: Any) -> torch.Tensor:
         """What a model with a head on top of this one predicts, (batch, tokens, vocabulary); at `places` (batch, k) alone."""
@@ -137,7 +137,7 @@ class TextModel:
         if not self._hooks_work or self.layers.sites is None:
             return pooled_states(self.forward(items), poolings)
         inputs, mask = self.inputs(items)
-        counted = self._counted(inputs["input_ids"], mask)
+        counted = self.counted(inputs["input_ids"], mask)
         pooler, vectors, head = Pooler(counted), dict[int, list[torch.Tensor]](), self.head
 
         def see(layer: int, state: torch.Tensor) -> None:
@@ -214,7 +214,7 @@ class TextModel:
     def _moved(self, values: torch.Tensor) -> torch.Tensor:
         return values.pin_memory().to(self.device, non_blocking=True) if self.device == "cuda" else values.to(self.device)
 
-    def _counted(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def counted(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The mask of the states, (batch, tokens)."""
         counted = mask.bool()
         if any(self.skipped):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import linear, softplus
 
-from probing.encoders.hf import onednn
+from probing.probes.solver import onednn
 from probing.provenance import multiplies_bfloat16
 
 NO_LABEL = -1
