@@ -76,8 +76,8 @@ class Atlas:
 
     def __post_init__(self) -> None:
         require(self.size in SIZES, f"study.size={self.size!r} is unknown (allowed: {', '.join(SIZES)})")
-        self.asked = listed(self.columns, str, "study.columns", every=COLUMNS)
-        for name in self.asked:
+        self.chosen = listed(self.columns, str, "study.columns", every=COLUMNS)
+        for name in self.chosen:
             require(name in COLUMNS, f"study.columns: {name!r} is unknown (allowed: {', '.join(COLUMNS)})")
 
     def measure(self, context: Context) -> pd.DataFrame:
@@ -88,7 +88,7 @@ class Atlas:
         return pd.DataFrame([{**of, **row} for row in rows], columns=NAMES)
 
     def _rows(self, parts: Parts) -> Iterator[dict[str, Any]]:
-        for name in self.asked:
+        for name in self.chosen:
             info(f"atlas: {name}")
             try:
                 yield from getattr(parts, name)()
@@ -100,7 +100,7 @@ class Atlas:
         """Logs for each column what would be measured, and about how long the model would run; a small batch is timed, nothing is
         kept."""
         parts = Parts(self, SIZES[self.size], context)
-        for name in self.asked:
+        for name in self.chosen:
             info(f"{name}: {cost(parts, name)}")
         info("Nothing was measured (dry=true); finished parts are kept, and the same command goes on from there")
 
