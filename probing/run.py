@@ -163,8 +163,8 @@ def _done(verb: str, config: DictConfig) -> int:
 
 
 def _up_to_date(options: dict[str, Any]) -> Done | None:
-    """The finished run of these options if nothing changed since, its table on the terminal; all before anything is loaded. ConfigError: wrong
-    keys, or options of `run`, or a task without a card."""
+    """The finished run of these options if nothing changed since, its table on the terminal; all before anything is loaded.
+    ConfigError: wrong keys, or options of `run`, or a task without a card."""
     config.checked(options, config.RunConfig, config.GROUPS, config.KEYS)
     data = options.get("data")
     if isinstance(data, dict) and str(data.get("_target_")).startswith("probing.data.sources."):  # their tasks have cards
