@@ -23,7 +23,9 @@ from output import manifest, write_json
 
 
 def without_texts(data: bytes) -> bytes:
-    """A CSV file without the sentences in it."""
+    """A CSV file without the sentences in it; one without columns, of a table that has no line, is left as it is."""
+    if not data.strip():
+        return data
     frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False).drop(columns="strip", errors="ignore")
     for name in {"text", "words"} & {*frame}:
         if frame[name].str.contains(r"[A-Za-z] [A-Za-z]").any():
