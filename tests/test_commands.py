@@ -213,7 +213,7 @@ def test_a_dry_run_says_cells_sentences_time_and_size_and_writes_nothing(toy_roo
     assert re.search(r"tiny-bert \(.*\): 520 sentences, about \d+ tokens, .* kB in .*, about .* of memory", done.stderr)
     assert "6 fits: their time is not known yet" in done.stderr
     refused = probing("run", *given, "run.dry=true", "+experiment=flash", cwd=tmp_path)
-    assert refused.returncode == 2 and "run.dry=true knows no plan of this study" in refused.stderr
+    assert refused.returncode == 2 and "run.dry=true knows no plan of studies, or of samples that grow" in refused.stderr
 
 
 def test_hydra_leaves_nothing_behind(toy_root, tmp_path):

@@ -27,7 +27,8 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read when SciPy is imported
 import numpy as np
 import sklearn
 import torch
-from bench_extraction import POOLINGS, flops, keep, sentences
+from bench_extraction import flops, keep, sentences
+from extraction_variants import POOLINGS
 from sixty_lines import GRID, pooled
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
