@@ -12,7 +12,7 @@ time beside; the limit is the extraction of the distinct sentences at the GEMM r
 probes. Every finished stage is in SCRATCH: a killed benchmark goes on there, and an interrupted stage starts afresh. `--fraction`
 takes a stratified share of every split, another one for each repeat. Groups of tasks may be measured by processes side by side,
 each with its own --scratch; `--join SCRATCH…` then writes one table of them. `--script`: the script's seconds and accuracies of an
-earlier table.json, which must be of the same sentences, so that ours alone is measured. OUT: table.json, table.md.
+earlier table.json, which must be of as many sentences, so that ours alone is measured. OUT: table.json, table.md.
 """
 
 import argparse
@@ -144,8 +144,12 @@ def take_script(record: Record, repeat: int, task: str, path: Path | None) -> No
         return
     stages = json.loads(path.read_text())["stages"]
     other = repeat if f"{repeat} {task} size" in stages else 0
-    if stages.get(f"{other} {task} size") != record.get(f"{repeat} {task} size"):
-        sys.exit(f"{path}: its {task} has other sentences: {stages.get(f'{other} {task} size')}")
+    sizes = [
+        {name: size.get(name) for name in ("train", "dev", "test", "classes")}
+        for size in (stages.get(f"{other} {task} size", {}), record.get(f"{repeat} {task} size"))
+    ]
+    if sizes[0] != sizes[1]:
+        sys.exit(f"{path}: its {task} has other sentences: {sizes[0]}, not {sizes[1]}")
     for name, stage in stages.items():
         if name.startswith(f"{other} {task} script "):
             record.stages.setdefault(name.replace(str(other), str(repeat), 1), stage)
@@ -259,8 +263,9 @@ def main() -> None:
     flops = flops_a_token(build(args.encoder))
     lines = summary(record, [task.name for task in load(args, 0)], args.repeats, flops)
     args.out.mkdir(parents=True, exist_ok=True)
+    page = markdown(lines, record, args, flops)  # it reads --script, which may be the table that is written now
     write_json(args.out / "table.json", manifest(flops_a_token=flops, lines=lines, stages=record.stages))
-    (args.out / "table.md").write_text(markdown(lines, record, args, flops), encoding="utf-8")
+    (args.out / "table.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
