@@ -67,13 +67,15 @@ def test_a_page_without_a_file_name(given, silent):
         Attribute("a film", "loo", html=given).run(silent)
 
 
-def test_a_page_that_cannot_be_written(tmp_path):
+def test_a_page_that_cannot_be_written(tmp_path, capsys):
     with pytest.raises(ConfigError, match="is a folder"):
         page_file(str(tmp_path))
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"html=.* cannot be written \(.*\): name a file in another folder"):
         write_page(str(tmp_path / "file" / "a.html"), "<p>")
+    assert not capsys.readouterr().err, "no place is named where no page is"
     write_page(str(tmp_path / "new" / "a.html"), "<p>")
+    assert capsys.readouterr().err == f"{tmp_path / 'new' / 'a.html'}: the page\n"
     assert (tmp_path / "new" / "a.html").read_text() == "<p>"
 
 
