@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from probing.errors import ConfigError, StoreError
+from probing.log import info
 
 
 def process() -> str:
@@ -77,11 +78,13 @@ def page_file(given: str) -> Path:
 
 
 def write_page(given: str, page: str) -> None:
-    """Write the page that `html=…` names; ConfigError where it cannot be written."""
+    """Write the page that `html=…` names, and log where it is; ConfigError where it cannot be written."""
+    path = page_file(given)
     try:
-        replace_file(page_file(given), page.encode())
+        replace_file(path, page.encode())
     except OSError as error:
         raise ConfigError(f"html={given!r} cannot be written ({error.strerror}): name a file in another folder") from None
+    info(f"{path}: the page")
 
 
 def file_sha256(path: Path) -> str:

@@ -106,6 +106,9 @@ def test_weights_by_influence_are_small_where_labels_are_wrong_and_know_no_scale
     moved = [np.c_[part * scale + shift, np.full(len(part), 7.0)] for part in (x, x_dev)]  # and a dim that is no feature
     again = influence_weights(moved[0], np.where(wrong, 1 - y, y), moved[1], y_dev, 2)
     np.testing.assert_allclose(again, weights, atol=1e-5)
+    wide, three = np.ones((4, 2000)), np.array([0, 1, 2, 0])
+    with pytest.raises(ConfigError, match=r"^objective.weights=influence .* 3 x 2001 weights .* at most 6,000: .*=class\|length$"):
+        influence_weights(wide, three, wide, three, 3)
 
 
 FIRST, SECOND = "fine great lovely".split(), "awful dull poor".split()

@@ -10,7 +10,7 @@ import pytest
 from explanation_nets import head_of_net, text_of
 from test_explanations import Source, context, planted
 
-from probing.attributions.coalitions import coalition_table, exact
+from probing.attributions.coalitions import coalition_table, contrast, exact
 from probing.attributions.command import Attribute
 from probing.attributions.indices import GAMES
 from probing.attributions.methods import Settings
@@ -18,6 +18,7 @@ from probing.attributions.methods import explain as explained
 from probing.attributions.sampling import LEAST_ROWS, planned_rows, sampled
 from probing.commands.results import explain
 from probing.config import build, known_keys, nearest_key, read
+from probing.data.card import SENTEVAL
 from probing.encoders.base import fingerprint
 from probing.encoders.given import as_encoder
 from probing.encoders.networks.recurrent import LSTM
@@ -67,14 +68,31 @@ def test_a_page_without_a_file_name(given, silent):
         Attribute("a film", "loo", html=given).run(silent)
 
 
-def test_a_page_that_cannot_be_written(tmp_path):
+def test_a_page_that_cannot_be_written(tmp_path, capsys):
     with pytest.raises(ConfigError, match="is a folder"):
         page_file(str(tmp_path))
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"html=.* cannot be written \(.*\): name a file in another folder"):
         write_page(str(tmp_path / "file" / "a.html"), "<p>")
+    assert not capsys.readouterr().err, "no place is named where no page is"
     write_page(str(tmp_path / "new" / "a.html"), "<p>")
+    assert capsys.readouterr().err == f"{tmp_path / 'new' / 'a.html'}: the page\n"
     assert (tmp_path / "new" / "a.html").read_text() == "<p>"
+
+
+@pytest.mark.parametrize("given", ["[shapley,loo]", "['shapley', \"loo\"]"])
+def test_a_list_of_methods_has_no_brackets(given, silent):
+    with pytest.raises(ConfigError, match=r"a list is written without brackets, method=shapley,loo$"):
+        Attribute("a film", given).run(silent)
+
+
+def test_the_two_classes_of_a_contrast_differ():
+    for classes in (("0", "1"), ("a-b", "c")):
+        with pytest.raises(ConfigError, match="the two classes of a contrast must differ"):
+            contrast(classes, f"{classes[0]}-{classes[0]}", 0)
+    assert contrast(("a", "a-a"), "a-a", 0).tolist() == [0, 1], "a class may have this name"
+    with pytest.raises(ConfigError, match="is no class"):
+        contrast(("0", "1"), "2-2", 0)
 
 
 def test_a_seed_below_zero(silent):
@@ -264,3 +282,12 @@ def test_names_of_the_study_of_concepts_are_read_before_a_head_is_fitted(options
     study = ConceptsStudy(labels=str(tmp_path), **options)
     with pytest.raises(ProbingError, match=message):
         Parts(study, context(tmp_path, planted(), Source()))
+
+
+def test_names_that_are_none_have_one_line_with_what_is_allowed_here(tmp_path, monkeypatch):
+    monkeypatch.setattr("probing.encoders.hf.folders.snapshot", lambda *given, **more: (None, "no network"))
+    with pytest.raises(ConfigError, match=r"^study.others: encoder 'nope' is neither .*no network\): give a preset's name[^\n]*$"):
+        Parts(ConceptsStudy(others=["nope"]), context(tmp_path, planted(), Source()))
+    with pytest.raises(ProbingError, match="unknown task 'nope'") as caught:
+        Parts(ConceptsStudy(concepts=["nope"]), context(tmp_path, planted(), Source()))
+    assert str(caught.value).split(": ")[1].rstrip(")").split(", ") == SENTEVAL, "the ten tasks of the grammar"

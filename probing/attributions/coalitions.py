@@ -84,6 +84,8 @@ def contrast(classes: tuple[str, ...], target: str, predicted: int) -> Values:
     for k, letter in enumerate(target):
         if letter == "-" and target[:k] in classes and target[k + 1 :] in classes and target[:k] != target[k + 1 :]:
             return units[classes.index(target[:k])] - units[classes.index(target[k + 1 :])]
+    if any(target == f"{name}-{name}" for name in classes):
+        raise ConfigError(f"target={target!r}: the two classes of a contrast must differ (classes: {', '.join(classes)})")
     allowed = ("predicted", *classes)
     raise ConfigError(
         f"target={target!r} is no class{did_you_mean(target, allowed)} (allowed: {', '.join(allowed)}, or two classes as "

@@ -63,6 +63,9 @@ class Attribute:
 
     def run(self, encoder: Encoder) -> str:
         """The text that the command prints; ConfigError for a mistake in the options, or where no method is applicable."""
+        if self.method.strip().startswith("["):
+            plain = ",".join(name.strip(" '\"") for name in self.method.strip(" []").split(","))
+            raise ConfigError(f"method={self.method}: a list is written without brackets, method={plain or 'shapley,loo'}")
         methods = list(dict.fromkeys(name.strip() for name in self.method.split(",") if name.strip()))
         if not methods:
             raise ConfigError(f"method={self.method!r} names no method, such as method=shapley,loo")

@@ -12,7 +12,7 @@ from probing.data.expressions import BINDING
 from probing.data.expressions.tasks import make_task
 from probing.data.loading import file_names, find_files, load
 from probing.data.task import Task
-from probing.errors import ConfigError, DataError
+from probing.errors import ConfigError, DataError, did_you_mean
 from probing.log import info
 
 
@@ -75,6 +75,10 @@ class GrammarCorpus:
 
         if self.sizes is not None and (len(self.sizes) != 3 or min(self.sizes) < 1):
             raise ConfigError(f"data.sizes={self.sizes} must be three numbers above 0: sentences of train, dev and test")
+        for name in names or ():
+            if name not in SENTEVAL and not name.endswith((".yaml", ".yml")):
+                near = did_you_mean(name, SENTEVAL)
+                raise DataError(f"unknown task {name!r}{near} (allowed, of the grammar: {', '.join(SENTEVAL)})")
         sizes = None if self.sizes is None else dict(zip(("tr", "va", "te"), self.sizes, strict=True))
         folder = grammar_tasks(self.root, self.grammar_seed, self.n, sizes)
         reasons = left_out(folder)

@@ -46,13 +46,22 @@ Key = tuple[str, int]
 """The name of a concept, and a layer."""
 
 
+def _other(name: str) -> Encoder:
+    """An encoder of study.others; ConfigError, in one line, for a name that is none."""
+    try:
+        return as_encoder(name)
+    except EncoderError as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"study.others: {why}: give a preset's name, or a folder or hub id of a model") from None
+
+
 class Parts:
     def __init__(self, study: ConceptsStudy, context: Context):
         self.study, self.context, self.encoder = study, context, context.encoder
         (check_learned if study.learned else check_gradients)(self.encoder)
         if len(context.tasks) != 1:
             raise ConfigError("+experiment=concepts explains one classifier: name one task of the data with task=…")
-        self.others = [as_encoder(name) for name in study.others]  # an unknown name ends the run before a head is fitted
+        self.others = [_other(name) for name in study.others]  # an unknown name ends the run before a head is fitted
         self.concepts = self._labelled()
         [self.task] = context.tasks
         self.layers = layers_of(study.layers, len(self.encoder.dims))

@@ -24,7 +24,7 @@ from scipy.special import expit
 from torch import nn
 from torch.nn import functional as F
 
-from probing.attributions.examples import LogisticProbe
+from probing.attributions.examples import LARGEST, LogisticProbe
 from probing.data.loading import load
 from probing.data.split import Split
 from probing.data.task import Task
@@ -134,8 +134,14 @@ def influence_weights(x: Values, y: Labels, x_dev: Values, y_dev: Labels, n_clas
         x, x_dev: vectors (n, d) and (m, d); they are standardised by those of train, and an intercept without a penalty is added.
 
     Raises:
-        ConfigError: more than 6,000 weights of the probe, of many classes.
+        ConfigError: more weights of the probe than `LARGEST`: a wide layer, or many classes.
     """
+    columns = 1 if n_classes == 2 else n_classes
+    if columns * (x.shape[1] + 1) > LARGEST:
+        raise ConfigError(
+            f"objective.weights=influence fits a probe of {columns} x {x.shape[1] + 1} weights here, of at most {LARGEST:,}: "
+            "take a smaller layer, or objective.weights=class|length"
+        )
     spread = x.std(0)
     spread = np.where(spread > 1e-6 * spread.max(), spread, np.inf)  # a dim that is the same everywhere is no feature
     train, dev = (np.c_[(part - x.mean(0)) / spread, np.ones(len(part))] for part in (x, x_dev))
