@@ -21,7 +21,7 @@ from probing.errors import ConfigError, StoreError
 from probing.files import atomic, os_errors_as_store_error, read_header, remove
 from probing.store.locks import alone
 from probing.store.segments import Segment, contents_of, planned, read_rows, read_segment, segment_folders, write_shard
-from probing.store.upkeep import bytes_in, discard, is_being_written, read_encoder, remove_strays
+from probing.store.upkeep import bytes_in, discard, is_being_written, read_encoder, remove_strays, sizes_below
 from probing.store.vectors import shard_rows
 from probing.types import Features, Representation
 
@@ -119,7 +119,7 @@ def _may(free: bool | None, root: Path) -> bool:
 
 def _measure(root: Path) -> tuple[int, int]:
     """Files and bytes of a store."""
-    sizes = [path.stat().st_size for path in root.rglob("*") if path.is_file()]
+    sizes = sizes_below(root)
     return len(sizes), sum(sizes)
 
 

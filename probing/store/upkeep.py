@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,17 @@ def prune(root: Path, prefixes: Sequence[str]) -> int:
 
 
 def bytes_in(folder: Path) -> int:
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    return sum(sizes_below(folder))
+
+
+def sizes_below(folder: Path) -> list[int]:
+    """Bytes of the files below a folder; what a running process removes meanwhile is left out."""
+    sizes = []
+    for above, _, names in os.walk(folder):  # which passes over folders that are gone, as `rglob` of Python 3.11 does not
+        for name in names:
+            with suppress(FileNotFoundError):
+                sizes.append(os.stat(os.path.join(above, name)).st_size)
+    return sizes
 
 
 def discard(folder: Path) -> None:
