@@ -18,13 +18,14 @@ from probing.encoders.base import States
 from probing.errors import ConfigError
 from probing.evaluation.paired_tests import holm
 from probing.report import atlas as report
-from probing.report.atlas_verdicts import adjusted, facets, ranges, sentence, verdicts
+from probing.report.atlas_verdicts import adjusted, facets, sentence, verdicts
+from probing.report.summary import ranges
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context, atlas_parts, causal
 from probing.studies.atlas import Atlas
-from probing.studies.atlas_parts import Given
 from probing.studies.atlas_rows import packed
+from probing.studies.sources import Given
 
 WIDTH, UNIT = 64, 3
 

@@ -15,14 +15,14 @@ against its highest floor, in the others a test for each property. A verdict say
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from probing.evaluation.paired_tests import holm
+from probing.report.summary import ranges
 
 LEVEL, ALIGNED = 0.05, 0.01
 SURE = 1e-6
@@ -67,15 +67,6 @@ def sentence(line: Mapping[str, Any]) -> str:
     """The verdict of a property in one sentence, without columns that do not apply."""
     parts = [line[f"{name}_words"] for name in RULES if line.get(name) not in (None, "not applicable") and pd.notna(line.get(name))]
     return f"{line['paper_name']}: {'; '.join(parts)}."
-
-
-def ranges(layers: Sequence[int]) -> str:
-    """
-    >>> ranges([1, 2, 3, 5])
-    '1-3, 5'
-    """
-    runs = [[k for _, k in run] for _, run in groupby(enumerate(layers), lambda pair: pair[1] - pair[0])]
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def percent(row: Any) -> str:

@@ -265,9 +265,9 @@ def _controls(table: ResultTable, row: Any) -> dict[str, str]:
     return line | {f"control ({kind})": percent(getattr(row, f"control_{kind}")) for kind in others}
 
 
-def _ranges(layers: Sequence[int], better: Sequence[int] = ()) -> str:
+def ranges(layers: Sequence[int], better: Sequence[int] = ()) -> str:
     """
-    >>> _ranges([0, 1, 2, 5], better=[3])
+    >>> ranges([0, 1, 2, 5], better=[3])
     '0-2, 3+, 5'
     """
     runs = [[k for _, k in run] for _, run in groupby(enumerate(layers), lambda pair: pair[1] - pair[0])]
@@ -282,5 +282,5 @@ def _columns(row: Any) -> str:
     parts = []
     for pooling in poolings:
         same, better = ([layer for layer, p in columns if p == pooling] for columns in (row.not_separated, row.better))
-        parts.append(f"{pooling} {_ranges(same, better)}")
+        parts.append(f"{pooling} {ranges(same, better)}")
     return f"{', '.join(parts)} ({len(row.not_separated)} of {row.n_columns})" if parts else ""

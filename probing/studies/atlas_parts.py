@@ -13,7 +13,6 @@ import pandas as pd
 from probing.behaviour.erasing import NothingScored
 from probing.behaviour.models import language_model
 from probing.behaviour.treebank_pairs import PROPERTIES as PAIRS
-from probing.behaviour.treebank_pairs import TreebankPairs
 from probing.data.conllu import Treebank
 from probing.data.task import Task
 from probing.errors import ConfigError, DataError, EncoderError
@@ -29,7 +28,8 @@ from probing.studies.causal import Causal
 from probing.studies.concepts import ConceptsStudy
 from probing.studies.interaction_layers import InteractionLayers
 from probing.studies.neurons import NeuronsStudy
-from probing.studies.sources import named_source
+from probing.studies.properties import pairs_of, with_task
+from probing.studies.sources import Given, named_source
 
 if TYPE_CHECKING:
     from probing.studies.atlas import Atlas, Size
@@ -61,10 +61,12 @@ class Parts:
         return None if self.study.treebank is None else Treebank(self.study.treebank)
 
     def _of_words(self) -> list[Task]:
+        if self.treebank is None:
+            return []
         made: list[Task] = []
-        for name in FEATURES if self.treebank else ():
+        for name in FEATURES:
             try:
-                made += self.treebank.tasks([name]) if self.treebank else []
+                made += self.treebank.tasks([name])
             except DataError as error:  # no such feature, one value of it alone, or no trees
                 info(f"{name}: left out: {error}")
         return made
@@ -78,11 +80,6 @@ class Parts:
         if task.of_words:
             return "word-mean"
         return "mean" if "mean" in self.encoder.poolings else self.encoder.poolings[0]
-
-    def _context(self, task: Task, source: Any = None) -> Context:
-        """The context with one task, and with other data."""
-        source, encoder = self.context.source if source is None else source, self.encoder
-        return replace(self.context, make_encoder=lambda: encoder, make_tasks=lambda: [task], make_source=lambda: source)
 
     # Encoded.
 
@@ -160,7 +157,7 @@ class Parts:
             study = NeuronsStudy(
                 layer=[layer], pooling=pooling, rankings=["linear"], top=UNITS, rotations=self.size.rotations, samples=2
             )
-            frame = study.measure(self._context(task))
+            frame = study.measure(with_task(self.context, task))
             [own] = frame[frame.kind == "layer"].to_dict("records")
             facets = {name: own[name] for name in ("first", "live", "minimal", "minimal_accuracy", "without_minimal", "random")}
             facets |= {"p_control": own["p_control"], "p_random": own["p_random"], "units": UNITS, "full": own["full"]}
@@ -207,11 +204,10 @@ class Parts:
             "used", "no pairs are about this property", [one for one in self.tasks if one not in self.with_pairs]
         )
         for task in self.with_pairs:
-            pairs = TreebankPairs(self.treebank.root, PAIRS_OF[task.name], ["dev", "test"], self.size.pairs, self.context.seed)
-            pairs.corpora = self.treebank.corpora  # not read again
+            pairs = pairs_of(self.treebank, PAIRS_OF[task.name], ["dev", "test"], self.size.pairs, self.context.seed)
             study = Causal(method="erase", property=task.name, labels=Given(task), train=2000, draws=self.draws, kl=0)
             try:
-                frame = study.measure(self._context(task, pairs))
+                frame = study.measure(with_task(self.context, task, pairs))
             except NothingScored as error:
                 yield from self.without("used", str(error), [task])
                 continue
@@ -244,7 +240,7 @@ class Parts:
                 yield from self.without("interacting", "T is of sentences, and this is a property of words", [task])
                 continue
             try:
-                frame = study.measure(self._context(task))
+                frame = study.measure(with_task(self.context, task))
             except ConfigError as error:
                 yield from self.without("interacting", str(error), [task])
                 continue
@@ -278,13 +274,3 @@ class Parts:
             yield row(task, "transfers", "drop", own.drop, low=own.drop_low, high=own.drop_high, p=own.drop_p, **of)
         lost = [task for task in self.tasks if task.name not in set(lines.property)]
         yield from self.without("transfers", "no other corpus has this task", lost)
-
-
-class Given:
-    """A source of tasks that are there."""
-
-    def __init__(self, *tasks: Task):
-        self.given = tasks
-
-    def tasks(self, names: Sequence[str] | None) -> list[Task]:
-        return [task for task in self.given if names is None or task.name in (*names, *map(TASK_OF_PAIRS.get, names))]

@@ -34,6 +34,7 @@ from probing.report.properties import write
 from probing.studies import Context, layers_of, require
 from probing.studies.causal import Causal
 from probing.studies.neurons import NeuronsStudy
+from probing.studies.sources import Given
 
 FEATURES = {"number": "Number", "object_number": "Number", "tense": "Tense"}
 FLOORS = ("majority", "nb-unigram", "nb-bigram")
@@ -113,7 +114,7 @@ class Properties:
                     own[layer] |= of_layer[layer]
             why = reason
             if not why:
-                pairs = _pairs(source, name, list(self.splits), self.pairs, context.seed)
+                pairs = pairs_of(source, name, list(self.splits), self.pairs, context.seed)
                 try:
                     for method in ("erase", "ablate"):
                         for layer, part in self._used(context, task, pairs, method, layers).items():
@@ -147,7 +148,7 @@ class Properties:
 
     def _where(self, context: Context, task: Task, layers: Sequence[int]) -> dict[int, dict[str, Any]]:
         study = NeuronsStudy(layer=list(layers), rankings=["linear"], top=self.units, rotations=self.rotations)
-        frame = study.measure(_with(context, task))
+        frame = study.measure(with_task(context, task))
         kept = frame[frame.kind == "layer"].set_index("layer")
         return {layer: {f"where_{c}": kept.at[layer, c] for c in WHERE if c in kept} for layer in layers}
 
@@ -155,11 +156,11 @@ class Properties:
         self, context: Context, task: Task, pairs: TreebankPairs, method: str, layers: Sequence[int]
     ) -> dict[int, dict[str, Any]]:
         study = Causal(
-            method=method, property=task.name, labels=_Given(task), train=self.train, layers=list(layers), erasure=self.erasure,
+            method=method, property=task.name, labels=Given(task), train=self.train, layers=list(layers), erasure=self.erasure,
             units=self.units, value=self.value, draws=self.draws, margin=self.margin,
             kl=self.kl if method == "erase" else 0,
         )  # fmt: skip
-        frame = study.measure(_with(context, task, pairs))
+        frame = study.measure(with_task(context, task, pairs))
         hidden = frame[frame.units == "hidden"].set_index("layer")
         whole = frame[frame.units != "hidden"].set_index("layer")
         rows = {layer: hidden.loc[layer].to_dict() for layer in layers}
@@ -168,24 +169,14 @@ class Properties:
         return rows
 
 
-class _Given:
-    """A source of one task."""
-
-    def __init__(self, task: Task):
-        self.task = task
-
-    def tasks(self, names: Sequence[str] | None) -> list[Task]:
-        return [self.task]
-
-
-def _with(context: Context, task: Task, pairs: Any = None) -> Context:
+def with_task(context: Context, task: Task, pairs: Any = None) -> Context:
     """The context with one task, and with pairs as its data."""
     encoder: Encoder = context.encoder
     source = context.source if pairs is None else pairs
     return replace(context, make_encoder=lambda: encoder, make_tasks=lambda: [task], make_source=lambda: source)
 
 
-def _pairs(source: Treebank, *options: Any) -> TreebankPairs:
+def pairs_of(source: Treebank, *options: Any) -> TreebankPairs:
     """Pairs from the files of the treebank, which are not read again."""
     pairs = TreebankPairs(source.root, *options)
     pairs.corpora = source.corpora
@@ -196,7 +187,7 @@ def _order_task(source: Treebank) -> Task:
     """Sentences of the treebank, each once as it is and once with two neighbours in the other order; a pair is a group."""
     texts, labels, splits, groups = list[str](), list[str](), list[str](), list[str]()
     for split in ("train", "dev", "test"):
-        for item in _pairs(source, "word_order", [split]).items:
+        for item in pairs_of(source, "word_order", [split]).items:
             texts += item.texts
             labels += ["original", "swapped"]
             splits += [split] * 2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from probing import config
+from probing.data.task import Task
 from probing.errors import ConfigError, did_you_mean
 
 CORPUS = (
@@ -34,3 +35,13 @@ def named_source(option: str, given: Any, home: Path) -> Any:
     if str(options.get("root", "")).startswith("${run.dir}"):
         options["root"] = str(home / preset)
     return config.build(options | {key: value for key, value in given.items() if key != "data"}, option)
+
+
+class Given:
+    """A source of tasks that are there."""
+
+    def __init__(self, *tasks: Task):
+        self.given = tasks
+
+    def tasks(self, names: Sequence[str] | None) -> list[Task]:
+        return list(self.given)

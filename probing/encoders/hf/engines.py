@@ -31,20 +31,9 @@ from probing.provenance import multiplies_bfloat16
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 """The package of each engine beside torch."""
 
-FAMILIES = (
-    *(
-        "albert",
-        "bert",
-        "bert-generation",
-        "camembert",
-        "data2vec-text",
-        "distilbert",
-        "electra",
-        "ernie",
-        "megatron-bert",
-        "mpnet",
-    ),
-    *("rembert", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"),
+FAMILIES = tuple(
+    "albert bert bert-generation camembert data2vec-text distilbert electra ernie megatron-bert mpnet rembert roberta "
+    "roberta-prelayernorm xlm-roberta xlm-roberta-xl".split()
 )
 """The values of `model_type` whose graphs are tested against torch (`tests/test_engines.py`)."""
 
