@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from markupsafe import escape
+from matplotlib.figure import Figure
 
 from probing.encoders.pooling import place_in_tables
 from probing.evaluation.paired_tests import smallest_difference
@@ -199,6 +200,12 @@ def test_all_files_are_there_and_the_same_bytes_twice(drawn, tmp_path):
     )
     for name in names:
         assert (one / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_a_picture_has_the_same_bytes_each_time_wherever_it_is_saved():
+    figure = Figure()
+    figure.subplots().imshow([[0, 1]])
+    assert figures.svg(figure) == figures.svg(figure)
 
 
 def test_rows_hold_every_cell(drawn):

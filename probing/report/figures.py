@@ -204,6 +204,6 @@ def labelled(picture: str, title: str) -> str:
 def svg(figure: Figure) -> str:
     """The figure as SVG text, the same bytes for the same numbers."""
     buffer = io.StringIO()
-    with missing_characters_named():
+    with missing_characters_named(), matplotlib.rc_context({"svg.hashsalt": RC["svg.hashsalt"]}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
