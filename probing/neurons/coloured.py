@@ -34,9 +34,9 @@ def page(title: str, sections: Iterable[tuple[str, str]], about: str = "") -> st
     """A page without other files: a title, what it is about, and sections of a heading and HTML (`spans`)."""
     body = "\n".join(f"<h2>{escape(head)}</h2>\n<p>{text}</p>" for head, text in sections)
     intro = f"<p>{escape(about)}</p>\n" if about else ""
-    style = "body { font-family: sans-serif; max-width: 60em; margin: 2em auto; } "
+    style = "body { font-family: sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; background: #fff; color: #000; } "
     style += "p { line-height: 1.6; white-space: pre-wrap; color: #000; }"
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>{escape(title)}</title>\n'
         f"<style>{style}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{intro}{body}\n</body>\n</html>\n"
     )
