@@ -37,6 +37,7 @@ def page(title: str, sections: Iterable[tuple[str, str]], about: str = "") -> st
     style = "body { font-family: sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; background: #fff; color: #000; } "
     style += "p { line-height: 1.6; white-space: pre-wrap; color: #000; }"
     return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>{escape(title)}</title>\n'
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
+        f"<title>{escape(title)}</title>\n"
         f"<style>{style}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{intro}{body}\n</body>\n</html>\n"
     )
