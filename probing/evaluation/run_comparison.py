@@ -141,7 +141,7 @@ class RunComparison:
         lines = []
         for test, task in self.tests.items():
             entries = [entry for entry in self.entries if test in entry.lines]
-            cells_by, halves = ({entry.name: ask(entry, test) for entry in entries} for ask in (Entry.cells, Entry.halves))
+            cells_by, halves = ({e.name: e.cells(test) for e in entries}, {e.name: e.halves(test) for e in entries})
             for a, b in combinations(entries, 2):
                 own = same_seeds(cells_by[a.name], cells_by[b.name], or_first=True)
                 x, y = (np.stack([e.by_item(cell) for cell in cells]) for e, cells in zip((a, b), own, strict=True))

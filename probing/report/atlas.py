@@ -5,15 +5,15 @@ table.md       the same lines
 atlas.tex      the table for a paper
 atlas.json     lines, verdicts and rows; atlas.parquet: the rows (docs/atlas.md has the schema)
 figure-strip-N.svg, .pdf   an encoder: properties by layer, T beneath on the same axis
-figure-encoders.svg, figure-weights.svg   of several encoders: scores with letters, scores over the number of weights
-pairs.csv, tasks.csv, over_tasks.csv, ranks.csv   of several: the exact numbers of their comparison
+figure-encoders, figure-weights   of several encoders: scores with letters, scores over the number of weights
+compare.md, pairs.csv, tasks.csv, over_tasks.csv, ranks.csv   of several: their comparison with exact numbers
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from probing.files import replace_file
 from probing.report import compared as tables
 from probing.report.atlas_compared import comparison, encoders, matrix
 from probing.report.atlas_figures import by_encoder, by_parameters, strip
-from probing.report.atlas_page import Picture, by_layer, key_of, page, shown
+from probing.report.atlas_page import Section, by_layer, key_of, lines_grid, page, raw, shown
 from probing.report.atlas_verdicts import RULES, adjusted, facets, sentence, verdicts
 from probing.report.figures import labelled, svg
 from probing.report.html import Value
@@ -48,26 +48,27 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     """Writes the files of one or several encoders."""
     frame = adjusted(distinguished(frame))
     lines = verdicts(frame)
-    rows = [_line(frame, line, several=frame.encoder.nunique() > 1) for line in lines.to_dict("records")]
-    words = [
-        (str(encoder), [sentence(line) for line in part.to_dict("records")])
-        for encoder, part in lines.groupby("encoder", sort=False)
-    ]
-    compared, absent = comparison(frame), reasons(frame)
-    about, sections = encoders(frame, compared), _sections(compared)
-    pictures = []
+    compared = comparison(frame)
+    about, comparisons = encoders(frame, compared), _comparisons(compared)
+    several, shown_lines, sections = frame.encoder.nunique() > 1, list[dict[str, str]](), list[Section]()
     for k, (encoder, part) in enumerate(frame.groupby("encoder", sort=False)):
-        if numbers := by_layer(part):
-            pictures.append(_drawn(strip(part), f"{encoder}: properties by layer", folder, f"strip-{k}")._replace(numbers=numbers))
-    shown_table = pd.DataFrame([{name: value.text for name, value in row.items()} for row in rows]).fillna("")
-    blocks = [NOTE, md_table(shown_table), "## Encoders", md_table(about)]
-    for title, note, table in sections:
-        blocks += [f"## {title}", note, md_table(table)]
-    blocks += [f"## In words: {encoder}\n\n" + "\n".join(f"- {one}" for one in own) for encoder, own in words]
-    blocks += ["## Not applicable\n\n" + "\n".join(f"- {one}" for one in absent)] * (len(absent) > 0)
+        own = lines[lines.encoder == encoder].to_dict("records")
+        rows = [{"property": Value(line["paper_name"]), **cells(part[part.property == line["property"]], line)} for line in own]
+        named = {"encoder": str(encoder)} if several else {}
+        shown_lines += [named | {name: value.text for name, value in row.items()} for row in rows]
+        numbers = by_layer(part)
+        picture = _drawn(strip(part), f"{encoder}: properties by layer", folder, f"strip-{k}") if numbers else ""
+        sections.append(Section(str(encoder), [sentence(line) for line in own], lines_grid(rows), picture, numbers, reasons(part)))
+    table = pd.DataFrame(shown_lines).fillna("")
+    blocks = [NOTE, md_table(table), "## Encoders", md_table(about)]
+    for title, note, compared_table in comparisons:
+        blocks += [f"## {title}", *([note] if note else []), md_table(compared_table)]
+    blocks += [f"## In words: {one.encoder}\n\n" + _listed(one.sentences) for one in sections]
+    absent = [f"{one.encoder}, {reason}" for one in sections for reason in one.absent]
+    blocks += [f"## Not applicable\n\n{_listed(absent)}"] * (len(absent) > 0)
     replace_file(folder / "table.md", ("\n\n".join(blocks) + "\n").encode())
     replace_file(folder / "verdicts.csv", lines.to_csv(index=False).encode())
-    replace_file(folder / "atlas.tex", floating(shown_table, "Atlas", "tab:atlas").encode())
+    replace_file(folder / "atlas.tex", floating(table, "Atlas", "tab:atlas").encode())
     replace_file(folder / "atlas.json", json.dumps(twin(frame, lines), indent=1, ensure_ascii=False).encode())
     parquet = io.BytesIO()
     frame.to_parquet(parquet, index=False)
@@ -76,8 +77,11 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     if compared is not None:
         tables.write(compared, folder)
     note = NOTE.partition("\n\n")[2].replace("\n", " ")
-    text = page(frame, note, rows, words, pictures, about, sections, figures, absent)
-    replace_file(folder / "atlas.html", text.encode())
+    replace_file(folder / "atlas.html", page(frame, note, sections, about, comparisons, figures).encode())
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def distinguished(frame: pd.DataFrame) -> pd.DataFrame:
@@ -90,26 +94,28 @@ def distinguished(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _figures(frame: pd.DataFrame, compared: RunComparison, folder: Path) -> list[Picture]:
+def _figures(frame: pd.DataFrame, compared: RunComparison, folder: Path) -> list[tuple[str, str]]:
+    """Title and SVG of the figures of several encoders."""
     best = frame[(frame.column == "encoded") & (frame.role == "best") & ~frame.metric.isin(["selectivity", "compression"])]
     best = best[best.status == "done"]
     letters = {(row.task, row.entry): row.letters for row in compared.tasks.itertuples()}
-    made = [_drawn(by_encoder(best, letters), "Scores by encoder; those that share a letter are not separated", folder, "encoders")]
+    titles = ("Scores by encoder; those that share a letter are not separated", "Scores by number of weights")
+    made = [(titles[0], _drawn(by_encoder(best, letters), titles[0], folder, "encoders"))]
     if (scaling := by_parameters(best)) is not None:
-        made.append(_drawn(scaling, "Scores by number of weights", folder, "weights"))
+        made.append((titles[1], _drawn(scaling, titles[1], folder, "weights")))
     return made
 
 
-def _drawn(figure: Figure, title: str, folder: Path, name: str) -> Picture:
-    """The picture, written as SVG and PDF."""
+def _drawn(figure: Figure, title: str, folder: Path, name: str) -> str:
+    """The figure as SVG, written beside a PDF."""
     text, pdf = labelled(svg(figure), title), io.BytesIO()
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
     replace_file(folder / f"figure-{name}.svg", text.encode())
     replace_file(folder / f"figure-{name}.pdf", pdf.getvalue())
-    return Picture(title, text)
+    return text
 
 
-def _sections(compared: RunComparison | None) -> list[tuple[str, str, pd.DataFrame]]:
+def _comparisons(compared: RunComparison | None) -> list[tuple[str, str, pd.DataFrame]]:
     """Title, note and table of each comparison of several encoders."""
     if compared is None:
         return []
@@ -119,12 +125,6 @@ def _sections(compared: RunComparison | None) -> list[tuple[str, str, pd.DataFra
         title = f"Over the {n} {'properties' if n > 1 else 'property'} that all encoders have"
         made.append((title, tables.about_ranks(compared), tables.over_tasks_table(compared)))
     return made
-
-
-def _line(frame: pd.DataFrame, line: Mapping[str, Any], several: bool) -> dict[str, Value]:
-    own = frame[(frame.encoder == line["encoder"]) & (frame.property == line["property"])]
-    names = {"encoder": Value(line["encoder"])} if several else {}
-    return {**names, "property": Value(line["paper_name"]), **cells(own, line)}
 
 
 def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
@@ -153,7 +153,7 @@ def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
         elif name == "interacting":
             T = sorted((row for row in rows if row.metric == "T"), key=lambda row: row.layer)
             if T:
-                text = f"{T[0].value:.3g} → {T[-1].value:.3g}"
+                text = f"{raw(T[0].value)} → {raw(T[-1].value)}"
                 made[name] = Value(text + mark(name), key=key_of(number if number is not None else T[-1]))
         elif name == "transfers":
             moved = [row for row in rows if row.column == name and row.metric != "drop"]
@@ -171,14 +171,13 @@ def _number(column: str, best: Mapping[tuple[str, str], Any]) -> Any:
     return next((row for (name, metric), row in best.items() if name == column and metric not in left_out), None)
 
 
-def reasons(frame: pd.DataFrame) -> list[str]:
-    """Why a column has no number, each reason once with its properties."""
-    lost = frame[frame.status != "done"]
+def reasons(part: pd.DataFrame) -> list[str]:
+    """Why a column of an encoder has no number, each reason once with its properties."""
+    lost = part[part.status != "done"]
     made = []
-    for (encoder, column, status, reason), part in lost.groupby(["encoder", "column", "status", "reason"], sort=False):
-        every = len(part) == frame[frame.encoder == encoder].property.nunique()
-        of = "" if every else f" ({', '.join(part.paper_name)})"
-        made.append(f"{encoder}, {column}{of}: {status}: {reason}")
+    for (column, status, reason), own in lost.groupby(["column", "status", "reason"], sort=False):
+        of = "" if len(own) == part.property.nunique() else f" ({', '.join(own.paper_name)})"
+        made.append(f"{column}{of}: {status}: {reason}")
     return made
 
 

@@ -5,7 +5,9 @@ Colour follows the architecture, so that seeds of one stand out as such.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,10 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probing.evaluation.plots import PALETTE
+from probing.log import excerpt
 from probing.report.atlas_verdicts import LEVEL
 from probing.report.figures import RC, grid, legend
 
 GREY = "#777777"
+LONGEST = 26
+"""Characters of a name in a figure."""
 
 
 def strip(part: pd.DataFrame) -> Figure:
@@ -59,38 +64,52 @@ def _scores(panel: Axes, encoded: pd.DataFrame, names: list[str], layers: list[i
         if not np.isnan(value):
             mark = "*" if p[i, j] <= LEVEL and value > floor[i, j] else ""
             colour = "white" if abs(gain[i, j]) > 0.6 else "black"
-            panel.text(j, i, f"{100 * value:.0f}{mark}", ha="center", va="center", fontsize=6, color=colour)
+            panel.text(j, i, f"{100 * value:.0f}{mark}", ha="center", va="center", fontsize=7, color=colour)
     panel.set_yticks(range(len(names)), names)
     panel.tick_params(length=0)
     panel.set_title("score (%), blue: above the best floor, red: below; * above every floor", fontsize=7, loc="left")
 
 
 def by_encoder(best: pd.DataFrame, letters: Mapping[tuple[str, str], str]) -> Figure:
-    """A panel for each property: the score of each encoder at its dev-best layer with its 95 % interval, its letters above, and its
-    best floor.
+    """A panel for each property: the score of each encoder at its dev-best layer with its 95 % interval, its letters, and its best
+    floor.
 
     Args:
         best: rows of the column `encoded` with the role best.
         letters: (paper_name, encoder) -> letters; none where an encoder was not compared.
     """
     encoders, colours = list(dict.fromkeys(best.encoder)), _colours(best)
+    names = list(dict.fromkeys(best.paper_name))
     with matplotlib.rc_context(RC):
-        names = list(dict.fromkeys(best.paper_name))
-        figure, panels = grid(len(names), 4, (max(1.9, 0.3 * len(encoders) + 0.7), 2.1))
+        figure, panels = grid(len(names), 4, (2.0, 0.2 * len(encoders) + 0.6))
         for panel, name in zip(panels.ravel(), names, strict=False):
             for row in best[best.paper_name == name].itertuples():
-                x = encoders.index(row.encoder)
-                _point(panel, x, row, colours)
+                y = encoders.index(row.encoder)
+                _point(panel, y, row, colours, across=True)
                 panel.annotate(
-                    letters.get((name, row.encoder), ""), (x, 100 * row.high), xytext=(0, 2), textcoords="offset points",
-                    ha="center", fontsize=6,
+                    letters.get((name, row.encoder), ""), (100 * row.high, y), xytext=(4, 0), textcoords="offset points",
+                    va="center", fontsize=6,
                 )  # fmt: skip
-            panel.set_xticks(range(len(encoders)), encoders, rotation=45, ha="right", rotation_mode="anchor", fontsize=6)
-            panel.set_xlim(-0.6, len(encoders) - 0.4)
-            panel.margins(y=0.15)
+            panel.set_yticks(range(len(encoders)), [])
+            panel.set_ylim(len(encoders) - 0.4, -0.6)
+            panel.margins(x=0.2)
             panel.set_title(name, fontsize=9)
-        _finish(figure, panels)
+        for panel in panels[:, 0]:
+            panel.set_yticks(range(len(encoders)), short(encoders))
+        for panel in panels[-1]:
+            panel.set_xlabel("test score (%)")
+        legend(figure, panels.ravel(), 4)
     return figure
+
+
+def short(names: Sequence[str]) -> list[str]:
+    """The names without options in brackets, and not longer than `LONGEST`, where that tells them apart; else with their number.
+
+    >>> short(["lstm[layers=2] (untrained 0)", "minilm"]), short(["lstm[layers=2]", "lstm"])
+    (['lstm (untrained 0)', 'minilm'], ['1 lstm', '2 lstm'])
+    """
+    made = [excerpt(re.sub(r"\[[^\]]*\]", "", name), LONGEST) for name in names]
+    return made if len(set(made)) == len(made) else [f"{k} {name}" for k, name in enumerate(made, 1)]
 
 
 def by_parameters(best: pd.DataFrame) -> Figure | None:
@@ -108,26 +127,26 @@ def by_parameters(best: pd.DataFrame) -> Figure | None:
             panel.set_xscale("log")
             panel.set_xlim(best.parameters.min() / 1.6, best.parameters.max() * 1.6)
             panel.set_title(name, fontsize=9)
+        for panel in panels[-1]:
             panel.set_xlabel("weights")
-        _finish(figure, panels)
+        for panel in panels[:, 0]:
+            panel.set_ylabel("test score (%)")
+        legend(figure, panels.ravel(), 4)
     return figure
 
 
-def _colours(best: pd.DataFrame) -> dict[str, str]:
-    return {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(dict.fromkeys(best.architecture))}
+def _colours(best: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Architecture -> colour, and its name in the legend."""
+    names = list(dict.fromkeys(best.architecture.fillna("")))
+    return {name: (PALETTE[k % len(PALETTE)], shown) for k, (name, shown) in enumerate(zip(names, short(names), strict=True))}
 
 
-def _point(panel: Axes, x: float, row: object, colours: Mapping[str, str]) -> None:
+def _point(panel: Axes, at: float, row: Any, colours: Mapping[str, tuple[str, str]], across: bool = False) -> None:
+    """A score with its interval, and the best floor; `across`: scores run from left to right."""
     value, low, high, floor = (100 * getattr(row, name) for name in ("value", "low", "high", "against_value"))
-    architecture = row.architecture  # type: ignore[attr-defined]
-    panel.errorbar(
-        [x], [value], [[value - low], [high - value]], color=colours[architecture], marker="o", ms=3, lw=1.2, capsize=2,
-        label=architecture,
-    )  # fmt: skip
-    panel.plot([x], [floor], color=GREY, marker="_", ms=7, ls="", label="its best floor")
-
-
-def _finish(figure: Figure, panels: np.ndarray) -> None:
-    for panel in panels[:, 0]:
-        panel.set_ylabel("test score (%)")
-    legend(figure, panels.ravel(), 4)
+    colour, label = colours[row.architecture if isinstance(row.architecture, str) else ""]
+    ends = {"xerr" if across else "yerr": [[value - low], [high - value]]}
+    x, y = (value, at) if across else (at, value)
+    panel.errorbar([x], [y], **ends, color=colour, marker="o", ms=3, lw=1.2, capsize=2, ls="", label=label)
+    x, y = (floor, at) if across else (at, floor)
+    panel.plot([x], [y], color=GREY, marker="|" if across else "_", ms=6, ls="", label="its best floor")

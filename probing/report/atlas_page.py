@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
 
-from probing.report.atlas_verdicts import facets, percent
+from probing.report.atlas_verdicts import SURE, facets, percent
 from probing.report.card import Card
 from probing.report.html import HINTS, PAGES, Value, cells_of, packed_cards
 from probing.report.summary import p_value
@@ -18,19 +18,28 @@ RAW = ("compression", "derivative", "T", "T last less first")
 """Metrics that are no percentages."""
 
 
-class Picture(NamedTuple):
-    """A figure and the tables of the numbers in it, each with a caption."""
+class Section(NamedTuple):
+    """The part of one encoder: its sentences, its main table, its strip (SVG; empty without numbers), the tables of the numbers in
+    it with their captions, and why columns do not apply."""
 
-    title: str
-    svg: str
-    numbers: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    encoder: str
+    sentences: Sequence[str]
+    lines: Mapping[str, Any]
+    strip: str
+    numbers: Sequence[tuple[str, Mapping[str, Any]]]
+    absent: Sequence[str]
 
 
 def shown(row: Any) -> str:
     """A number with its interval as the tables print it."""
     if row.metric not in RAW:
         return percent(row)
-    return f"{row.value:.3g}" + ("" if pd.isna(row.low) else f" [{row.low:.3g}, {row.high:.3g}]")
+    return raw(row.value) + ("" if pd.isna(row.low) else f" [{raw(row.low)}, {raw(row.high)}]")
+
+
+def raw(value: float) -> str:
+    """A number that is no percentage; rounding of float32 states is 0."""
+    return "0" if abs(value) < SURE else f"{value:.3g}"
 
 
 def key_of(row: Any) -> str:
@@ -46,7 +55,7 @@ def card_of(row: Any) -> Card:
     percents = row.metric not in RAW
     unit = " %" * percents
     lines = [("number", f"{key_of(row)}: {shown(row)}{unit}"), ("interval", "" if pd.isna(row.low) else "95 %")]
-    value = "" if pd.isna(row.against_value) else f" {100 * row.against_value:.1f} %" if percents else f" {row.against_value:.3g}"
+    value = "" if pd.isna(row.against_value) else f" {100 * row.against_value:.1f} %" if percents else f" {raw(row.against_value)}"
     lines.append(("against", f"{row.against}{value}" if isinstance(row.against, str) else ""))
     p = "" if pd.isna(row.p) else f"p {p_value(row.p)}"
     lines.append(("test", p + ("" if pd.isna(row.p_holm) or not p else f", after Holm over its family {p_value(row.p_holm)}")))
@@ -74,41 +83,37 @@ def by_layer(part: pd.DataFrame) -> list[tuple[str, dict[str, Any]]]:
 
 
 def lines_grid(lines: Sequence[Mapping[str, Value]]) -> dict[str, Any]:
-    """The main table; the first line of an encoder is marked."""
+    """The main table of an encoder."""
     head = list(dict.fromkeys(name for line in lines for name in line))
-    first = head[0]
-    starts = [k == 0 or line[first].text != lines[k - 1][first].text for k, line in enumerate(lines)]
-    rows = [[line.get(name, Value("")) for name in head] for line in lines]
-    return {"head": head, "rows": rows, "starts": starts if first == "encoder" else [], "hints": HINTS}
+    return {"head": head, "rows": [[line.get(name, Value("")) for name in head] for line in lines], "starts": [], "hints": HINTS}
 
 
 def page(
     frame: pd.DataFrame,
     note: str,
-    lines: Sequence[Mapping[str, Value]],
-    words: Sequence[tuple[str, Sequence[str]]],
-    pictures: Sequence[Picture],
+    sections: Sequence[Section],
     about: pd.DataFrame,
     compared: Sequence[tuple[str, str, pd.DataFrame]],
-    figures: Sequence[Picture],
-    absent: Iterable[str],
+    figures: Sequence[tuple[str, str]],
 ) -> str:
     """The page.
 
     Args:
         frame: the rows with `p_holm`.
-        lines: the main table, a mapping for each line.
-        words: the sentences of each encoder.
-        pictures: the strip of each encoder; `figures`: of several encoders.
-        about: the table of the encoders; `compared`: title, note and table of each comparison.
-        absent: reasons of columns that do not apply.
+        about: the table of the encoders.
+        compared: title, note and table of each comparison.
+        figures: title and SVG of each figure of several encoders.
     """
     done = frame[frame.status == "done"]
     cards = {key_of(row): card_of(row) for row in done.itertuples()}
     return PAGES.get_template("atlas.html").render(
-        title="Atlas of " + ", ".join(encoder for encoder, _ in words), note=note, lines=lines_grid(lines), words=words,
-        pictures=[(one.title, Markup(one.svg[one.svg.index("<svg") :]), one.numbers) for one in pictures],
-        about=cells_of(about), compared=[(title, text, cells_of(table)) for title, text, table in compared],
-        figures=[(one.title, Markup(one.svg[one.svg.index("<svg") :])) for one in figures], absent=list(absent),
-        made=Markup(packed_cards(cards)),
+        title=f"Atlas of {sections[0].encoder if len(sections) == 1 else f'{len(sections)} encoders'}", note=note,
+        sections=[one._replace(strip=_inner(one.strip)) for one in sections], about=cells_of(about),
+        compared=[(title, text, cells_of(table)) for title, text, table in compared],
+        figures=[(title, _inner(picture)) for title, picture in figures], made=Markup(packed_cards(cards)),
     )  # fmt: skip
+
+
+def _inner(picture: str) -> Markup:
+    """An SVG file as an element of a page."""
+    return Markup(picture[picture.index("<svg") :] if picture else "")
