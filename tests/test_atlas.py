@@ -303,6 +303,7 @@ def test_a_dry_atlas_says_what_each_column_takes_and_leaves_nothing(tmp_path):
 def test_words_of_the_command_and_mistakes():
     assert arguments(["encoder=a,b", "treebank=D"]) == ["-m", "+experiment=atlas", "encoder=a,b", "study.treebank=D"]
     assert arguments(["encoder.layers=[1,2]", "size=full"])[0] == "+experiment=atlas"
+    assert arguments(["data=hf", "data.path=F"]) == ["+experiment=atlas", "~data.n", "~data.sizes", "data=hf", "data.path=F"]
     assert ranges([0, 2, 3]) == "0, 2-3"
     for options, message in (
         ({"size": "big"}, "study.size='big' is unknown"),

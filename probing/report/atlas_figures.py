@@ -145,8 +145,9 @@ def _point(panel: Axes, at: float, row: Any, colours: Mapping[str, tuple[str, st
     """A score with its interval, and the best floor; `across`: scores run from left to right."""
     value, low, high, floor = (100 * getattr(row, name) for name in ("value", "low", "high", "against_value"))
     colour, label = colours[row.architecture if isinstance(row.architecture, str) else ""]
-    ends = {"xerr" if across else "yerr": [[value - low], [high - value]]}
+    ends = [[value - low], [high - value]]
+    xerr, yerr = (ends, None) if across else (None, ends)
     x, y = (value, at) if across else (at, value)
-    panel.errorbar([x], [y], **ends, color=colour, marker="o", ms=3, lw=1.2, capsize=2, ls="", label=label)
+    panel.errorbar([x], [y], xerr=xerr, yerr=yerr, color=colour, marker="o", ms=3, lw=1.2, capsize=2, ls="", label=label)
     x, y = (floor, at) if across else (at, floor)
     panel.plot([x], [y], color=GREY, marker="|" if across else "_", ms=6, ls="", label="its best floor")
