@@ -1,8 +1,8 @@
 """What the columns of an atlas would cost, before anything is measured: a small part of each is measured in a folder that is
 removed, and its seconds are multiplied.
 
-    encoded      a few batches of the encoder and of each twin; the fits of every property at one layer, on vectors as wide as the
-                 encoder's, means of vectors of hashed words, of at most `MOST` train items
+    encoded      a few batches of the encoder and of each twin; the fits of every property at one layer with their tests, on
+                 vectors as wide as the encoder's, means of vectors of hashed words, of at most `MOST` train items
     where        the units of two properties on such vectors, with the fewest and with the most classes
     used         the erasure of one layer, with `FEW` pairs and with three times as many
     interacting  four sentences
@@ -29,12 +29,14 @@ from probing.evaluation.evaluate import evaluate, jobs_of
 from probing.evaluation.measure import Cell, as_measures
 from probing.evaluation.planning import plan
 from probing.evaluation.request import Request
+from probing.evaluation.table import ResultTable
 from probing.evaluation.transfer import planned_cells
 from probing.log import human_seconds, info, quiet
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.atlas_parts import NO_CORPUS, WORDS, Parts
+from probing.studies.atlas_rows import encoded_rows
 from probing.studies.properties import with_task
 
 MOST = 2000
@@ -76,17 +78,32 @@ class Cost:
         return small, len(task.train) / len(small.train)
 
     @cached_property
+    def tables(self) -> list[tuple[Task, float, ResultTable, float]]:
+        """Of each property the sample, how many times more items it has, its table, and the seconds that took."""
+        made = []
+        for task in self.parts.tasks:
+            small, times = self._sample(task)
+            options = self.parts.options(self.parts.pooling(task)) | {"poolings": WORDS if task.of_words else "mean"}
+            start = time.perf_counter()
+            table = evaluate([small], [self.stand_in], store=self.context.store, cells=self.context.results, layers=[0], **options)
+            made.append((small, times, table, time.perf_counter() - start))
+        return made
+
+    @cached_property
+    def tests(self) -> float:
+        """Seconds of the tests of a layer of every property against its floors."""
+        start = time.perf_counter()
+        for small, _, table, _ in self.tables:
+            for line in table.of_measure("probe").best().itertuples():
+                list(encoded_rows(small, table, line, self.context.results))
+        return time.perf_counter() - start
+
+    @cached_property
     def fits(self) -> dict[tuple[str, str, bool], float]:
         """(task, measure, of vectors) -> seconds of a cell."""
         seconds = dict[tuple[str, str, bool], float]()
-        for task in self.parts.tasks:
-            small, times = self._sample(task)
-            start = time.perf_counter()
-            table = evaluate(
-                [small], [self.stand_in], store=self.context.store, cells=self.context.results, layers=[0],
-                **self.parts.options(self.parts.pooling(task)) | {"poolings": WORDS if task.of_words else "mean"},
-            )  # fmt: skip
-            left, unknown = time.perf_counter() - start, list[str]()
+        for task, times, table, left in self.tables:
+            unknown = list[str]()
             frame = table.frame.drop_duplicates("cell")
             for (measure, of_vectors), rows in frame.groupby(["measure", frame.layer.notna()], sort=False):
                 known = [self._seconds(cell) for cell in rows.cell]
@@ -125,6 +142,7 @@ class Cost:
         for pooling in dict.fromkeys(self.parts.pooling(task) for task in tasks):
             own = [task for task in tasks if self.parts.pooling(task) == pooling]
             seconds += self._cells(plan(own, [self.encoder], self._request(pooling), self.parts.context.store))
+        seconds += self.n_layers * self.tests
         texts = {text for task in tasks for split in task.splits.values() for text in split.texts}
         return f"{len(tasks)} properties, {self.n_layers} layers, {len(texts)} sentences, {self.size.twins} random twins", seconds
 

@@ -18,6 +18,7 @@ from probing.errors import EncoderError
 from probing.evaluation.best import floors_of
 from probing.evaluation.comparisons import cells_of, same_seeds
 from probing.evaluation.table import ResultTable
+from probing.paths import portable
 from probing.report.card import card_of
 from probing.report.properties import largest_over_layers
 from probing.store.results import ResultStore, key_of
@@ -106,7 +107,7 @@ class Noted(ResultStore):
 def card_of_cell(results: ResultStore, cell: str) -> str:
     """The card of a cell as JSON; empty where it is damaged."""
     status, record = results.state(cell)
-    return json.dumps(card_of(record, dated=False), ensure_ascii=False) if status == "done" else ""
+    return json.dumps(portable(card_of(record, dated=False)), ensure_ascii=False) if status == "done" else ""
 
 
 def card_of_study(study: Any, context: Context, task: Task, cells: Iterable[str] = ()) -> str:
@@ -118,7 +119,7 @@ def card_of_study(study: Any, context: Context, task: Task, cells: Iterable[str]
     lines += [("options", ", ".join(f"{name}={value}" for name, value in options.items()))]
     lines += [("task", f"{task.name} ({task.paper_name}): {sizes} items (train/dev/test)"), ("data", f"sha256 {task.sha256[:16]}")]
     lines += [("encoder", f"{encoder.name}, fingerprint {fingerprint(encoder)[:16]}"), ("weights", encoder.origin)]
-    return json.dumps([*lines, ("seed", str(context.seed))], ensure_ascii=False)
+    return json.dumps(portable([*lines, ("seed", str(context.seed))]), ensure_ascii=False)
 
 
 def above_all(table: ResultTable, rows: pd.DataFrame, floors: Mapping[str, list[list[Any]]]) -> Row:
