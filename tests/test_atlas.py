@@ -152,6 +152,10 @@ def test_a_page_of_several_encoders_has_their_ranks_letters_and_figures(tmp_path
         }
         made += [best | {"p": np.nan}, best | {"role": "layer", "items": None}]
     report.write(pd.DataFrame(made), tmp_path)
+    assert (tmp_path / "ranks.csv").is_file()
+    report.write(pd.DataFrame(made[:2]), tmp_path)
+    assert not (tmp_path / "ranks.csv").exists() and not [*tmp_path.glob("figure-encoders*")], "nothing of the earlier atlas stays"
+    report.write(pd.DataFrame(made), tmp_path)
     page = (tmp_path / "atlas.html").read_text(encoding="utf-8")
     figures = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("figure-*.svg")}
     assert {"figure-encoders", "figure-weights", "figure-strip-0", "figure-strip-2"} <= set(figures)

@@ -33,6 +33,7 @@ from probing.report.latex import floating
 from probing.report.markdown import md_table
 
 SCHEMA = 1
+OF_SEVERAL = ("compare.md", "pairs.csv", "tasks.csv", "over_tasks.csv", "ranks.csv")
 NOTE = """# Atlas
 
 A line for each property. Encoded: test score at the layer chosen on dev [95 %]; * where a layer is above every floor, the
@@ -46,6 +47,9 @@ an encoder is a family of tests (Holm, 0.05), * what passes it. A verdict is nev
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
     """Writes the files of one or several encoders."""
+    if (folder / "atlas.html").is_file():  # files of an earlier atlas may show what this one has not
+        for old in (*folder.glob("figure-*"), *(folder / name for name in OF_SEVERAL)):
+            old.unlink(missing_ok=True)
     frame = adjusted(distinguished(frame))
     lines = verdicts(frame)
     compared = comparison(frame)
