@@ -35,6 +35,17 @@ def info(message: str) -> None:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """No message below a warning."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar of `total` steps, on a terminal or in a notebook, at level INFO; yield the function that advances it."""
     from tqdm.auto import tqdm

@@ -1,5 +1,6 @@
 """The atlas: a planted model comes out as planted, in each column; verdicts by stated rules; the command and its files."""
 
+import html
 import json
 import re
 from dataclasses import dataclass
@@ -16,15 +17,18 @@ from probing.commands.atlas import arguments
 from probing.data.task import Task
 from probing.encoders.base import States
 from probing.errors import ConfigError
-from probing.evaluation.paired_tests import holm
+from probing.evaluation.paired_tests import holm, mcnemar
 from probing.report import atlas as report
+from probing.report import atlas_compared, atlas_figures
 from probing.report.atlas_verdicts import adjusted, facets, sentence, verdicts
 from probing.report.summary import ranges
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context, atlas_parts, causal
-from probing.studies.atlas import Atlas
-from probing.studies.atlas_rows import packed
+from probing.studies.atlas import SIZES, Atlas
+from probing.studies.atlas_cost import forecast
+from probing.studies.atlas_parts import Parts
+from probing.studies.atlas_rows import about, packed
 from probing.studies.sources import Given
 
 WIDTH, UNIT = 64, 3
@@ -36,7 +40,7 @@ class Ordered:
 
     spread: bool = False
     name: str = "ordered"
-    origin: str = "the tests"
+    origin: str = "the folder /srv/someone/ordered"
     poolings: tuple = ("mean",)
     dims: tuple = (WIDTH,) * 3
     layer_names: tuple = ("words", "one", "two")
@@ -127,11 +131,58 @@ def test_a_property_planted_in_a_layer_comes_out_as_planted_and_noise_does_not(t
         assert order["transfers"] == "yes" and noise["transfers"] == "not shown"
         assert "transfers to other (" in order["transfers_words"]
     study.report(rows, tmp_path / "report")
+    each_number_opens_its_card((tmp_path / "report" / "atlas.html").read_text(encoding="utf-8"), rows)
     page = (tmp_path / "report" / "atlas.html").read_text()
     assert sentence(order) in page and not re.search(r"(src|href)=.?https?:|@import|url\(http", page), "it loads nothing"
     twin = json.loads((tmp_path / "report" / "atlas.json").read_text())
     assert len(twin["rows"]) == len(rows) == len(pd.read_parquet(tmp_path / "report" / "atlas.parquet"))
     assert twin["schema"] == report.SCHEMA and {line["property"] for line in twin["lines"]} == {"order", "noise"}
+
+
+def test_a_page_of_several_encoders_has_their_ranks_letters_and_figures(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ("lstm[layers=2] (untrained 0)", "lstm[layers=2] (untrained 1)", "b")
+    made = []
+    for k, name in enumerate(names):
+        best = best_of(name, rng.random(100) < 0.5 + 0.2 * k, layer=1) | {
+            "low": 0.4,
+            "high": 1.0,
+            "architecture": name[:4],
+            "parameters": 10.0 ** (k // 2),
+        }
+        made += [best | {"p": np.nan}, best | {"role": "layer", "items": None}]
+    report.write(pd.DataFrame(made), tmp_path)
+    assert (tmp_path / "ranks.csv").is_file()
+    report.write(pd.DataFrame(made[:2]), tmp_path)
+    assert not (tmp_path / "ranks.csv").exists() and not [*tmp_path.glob("figure-encoders*")], "nothing of the earlier atlas stays"
+    report.write(pd.DataFrame(made), tmp_path)
+    page = (tmp_path / "atlas.html").read_text(encoding="utf-8")
+    figures = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("figure-*.svg")}
+    assert {"figure-encoders", "figure-weights", "figure-strip-0", "figure-strip-2"} <= set(figures)
+    assert all(f'aria-label="{title}' in page for title in ("Scores by encoder", "Scores by number of weights"))
+    assert "rank interval" in page and "Entries of a task that share a letter" in page and "lstm[layers=2] (untrained 1)" in page
+    ids = re.findall(r' id="([^"]+)"', re.sub(r"<defs>.*?</defs>", "", page, flags=re.S))
+    assert len(ids) == len(set(ids)) and set(re.findall(r'<a href="#([^"]+)"', page)) <= set(ids)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "## Encoders compared" in text and "| b " in text
+    assert atlas_figures.short(list(names)) == ["lstm (untrained 0)", "lstm (untrained 1)", "b"]
+
+
+def each_number_opens_its_card(page, rows):
+    made = json.loads(re.search(r'<script type="application/json" id="cards">(.*?)</script>', page, re.S)[1])
+    assert "/srv" not in page and "/srv" not in rows.to_csv() and "…/ordered" in page, "no path of this machine"
+    cards = {key: dict(made["lines"][k] for k in numbers) for key, numbers in made["cards"].items()}
+    opened = {html.unescape(key): text for key, text in re.findall(r'data-cell="([^"]+)"[^>]*>([^<]*)<', page)}
+    assert set(opened) <= set(cards) and {
+        "ordered, order: accuracy, layer 1",
+        "ordered, order: less rotated, layer 1, chosen",
+    } <= set(opened)
+    for row in rows[rows.role == "layer"].itertuples():
+        card = cards[f"ordered, {row.property}: {row.metric}, layer {int(row.layer)}"]
+        assert card["n"] == str(int(row.n)) and ("scores" if row.column == "encoded" else "study") in card
+        if row.column == "encoded":
+            assert card["cell"] == row.cell and card["against"] == f"{row.against} {100 * row.against_value:.1f} %"
+            assert f"{100 * row.value:.1f} [" in card["number"] and "after Holm" in card["test"]
 
 
 def test_a_finished_atlas_measures_nothing_again(tmp_path, monkeypatch):
@@ -204,23 +255,60 @@ def test_used_needs_a_loss_above_random_directions_with_its_interval_and_no_need
     assert verdicts(frame).used.iloc[0] == shown
 
 
-def test_encoders_are_compared_on_the_same_items_alone():
+def best_of(encoder, own, sha="1", **more):
+    of = {"role": "best", "items": packed(own), "groups": None, "value": own.mean(), "facets": json.dumps({"sha256": sha})}
+    of |= {"architecture": encoder[0], "parameters": 1000 * len(encoder), "fingerprint": encoder, "data": "d", "size": "quick"}
+    return row(encoder=encoder, **of, card="", cell=None, **more)
+
+
+def test_encoders_are_compared_on_the_same_items_alone_with_letters_and_ranks():
     rng = np.random.default_rng(0)
-    right = np.stack([rng.random(100) < 0.95, rng.random(100) < 0.5])
+    right = np.stack([rng.random(100) < share for share in (0.95, 0.5, 0.5)])
+    frame = pd.DataFrame([best_of("x", right[0]), best_of("y", right[1]), best_of("w", right[2]), best_of("z", right[1], "2")])
+    made = atlas_compared.comparison(frame)
+    pairs = made.pairs.set_index(["a", "b"])
+    assert set(pairs.index) == {("x", "y"), ("x", "w"), ("y", "w")}, "z has other items"
+    assert pairs.difference["x", "y"] == pytest.approx(np.subtract(*right[:2].mean(1)))
+    assert pairs.p["x", "y"] == mcnemar(right[0], right[1]) and np.allclose(pairs.p_holm, holm(pairs.p))
+    letters = made.tasks.set_index("entry").letters
+    assert letters.x == "a" and letters.y == letters.w == "b"
+    assert atlas_compared.comparison(frame[frame.encoder.isin(["x", "z"])]) is None
+    ranks = atlas_compared.encoders(frame[frame.encoder != "z"], atlas_compared.comparison(frame[frame.encoder != "z"]))
+    assert ranks.set_index("encoder")["rank interval"].to_dict() == {"x": "1-1", "y": "2-3", "w": "2-3"}
 
-    def best(encoder, own, sha):
-        of = {"role": "best", "items": packed(own), "groups": None, "value": own.mean(), "facets": json.dumps({"sha256": sha})}
-        return row(encoder=encoder, **of)
 
-    made = report.between(pd.DataFrame([best("x", right[0], "1"), best("y", right[1], "1"), best("z", right[1], "2")]))
-    assert (
-        len(made) == 1 and made.separated[0] == "yes" and float(made.points[0]) == pytest.approx(100 * np.subtract(*right.mean(1)))
-    )
+def test_two_encoders_of_one_name_are_told_apart_and_a_row_counts_once():
+    right = np.array([True, False])
+    frame = pd.DataFrame([best_of("abcdefghij", right), best_of("klmnopqrst", right), best_of("other", right)] * 2)
+    frame["encoder"] = frame.encoder.where(frame.encoder == "other", "same")
+    assert report.distinguished(frame).encoder.tolist() == ["same (abcdefgh)", "same (klmnopqr)", "other"]
+
+
+def test_seeds_share_an_architecture_and_weights_are_counted(tmp_path):
+    options = {"embedding_dim": 4, "hidden": 3, "buckets": 10}
+    a, b = (about(context(load_encoder("lstm", init_seed=seed, **options), [], tmp_path)) for seed in (0, 1))
+    vectors = load_encoder("lstm", **options).vocabulary.size * 4
+    assert a["parameters"] == b["parameters"] == vectors + 4 * 3 * (4 + 3 + 2), "four gates, torch's two biases"
+    assert a["architecture"] == b["architecture"] and a["encoder"] != b["encoder"] and a["fingerprint"] != b["fingerprint"]
+    assert about(context(load_encoder("lstm", **options | {"layers": 2}), [], tmp_path))["architecture"] != a["architecture"]
+    other = about(context(Ordered(), [], tmp_path))
+    assert other["parameters"] is None and other["architecture"] == "ordered"
+
+
+def test_a_dry_atlas_says_what_each_column_takes_and_leaves_nothing(tmp_path, monkeypatch):
+    given = context(Ordered(), tasks(), tmp_path)
+    seconds = forecast(Parts(Atlas(corpora={"other": Given(*tasks(1))}), SIZES["quick"], given))
+    assert set(seconds) == {"encoded", "where", "interacting", "transfers"} and min(seconds.values()) > 0
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    (alone := Atlas(columns=["encoded"])).measure(given)
+    monkeypatch.delattr(Ordered, "forward")
+    assert set(forecast(Parts(alone, SIZES["quick"], given))) == {"encoded"}, "what is finished needs no model"
 
 
 def test_words_of_the_command_and_mistakes():
     assert arguments(["encoder=a,b", "treebank=D"]) == ["-m", "+experiment=atlas", "encoder=a,b", "study.treebank=D"]
     assert arguments(["encoder.layers=[1,2]", "size=full"])[0] == "+experiment=atlas"
+    assert arguments(["data=hf", "data.path=F"]) == ["+experiment=atlas", "~data.n", "~data.sizes", "data=hf", "data.path=F"]
     assert ranges([0, 2, 3]) == "0, 2-3"
     for options, message in (
         ({"size": "big"}, "study.size='big' is unknown"),

@@ -13,6 +13,9 @@ from probing.log import info
 SHORT = ("size", "treebank", "corpora", "classifier", "columns")
 """Keys of the study that stand without `study.`."""
 
+OF_GRAMMAR = ["~data.n", "~data.sizes"]
+"""Takes back what the experiment sets for the built-in grammar, which other data has no options for."""
+
 
 def arguments(words: Sequence[str]) -> list[str]:
     """The words of `probing run`; encoders with a comma between them are a sweep.
@@ -24,6 +27,7 @@ def arguments(words: Sequence[str]) -> list[str]:
     for word in words:
         key, equals, value = word.partition("=")
         sweep |= key.startswith("encoder") and "," in value and value[:1] not in "['\""
+        made += OF_GRAMMAR if key == "data" and value != "grammar" else []
         made.append(f"study.{word}" if equals and key in SHORT else f"run.{word}" if equals and key == "dry" else word)
     return ["-m"] * sweep + made
 
@@ -43,7 +47,8 @@ def atlas(
         from probing import studies
 
         studies.together(list(dict.fromkeys(run.folders)), out)
-        info(f"{out}: atlas.html, table.md, atlas.tex, atlas.json, atlas.parquet, verdicts.csv, figure-strip-*")
+        beside = sorted(path.name for path in out.iterdir() if path.name != "atlas.html")
+        info(f"{out}: open atlas.html; beside it {', '.join(beside)}")
     raise typer.Exit(code)
 
 

@@ -33,8 +33,8 @@ def cascade(encoder: Encoder, seed: int) -> Iterator[tuple[int, Encoder]]:
     twin = encoder.random_twin(seed)
     if twin is None:
         raise EncoderError(f"{encoder.name} has no random-weights twin, so no layer of it can be drawn again")
-    drawn = dict(_weights(twin).named_parameters())
-    trained = dict(_weights(encoder).named_parameters())
+    drawn = dict(weights_of(twin).named_parameters())
+    trained = dict(weights_of(encoder).named_parameters())
     if drawn.keys() != trained.keys() or any(drawn[name].shape != one.shape for name, one in trained.items()):
         raise EncoderError(f"{encoder.name}: its random twin has other weights, so its layers cannot be drawn again one by one")
     lowest = layers_of_weights(encoder, drawn)
@@ -47,7 +47,7 @@ def layers_of_weights(encoder: Encoder, drawn: Mapping[str, torch.Tensor]) -> di
     """The layer of each weight by name; weights that no layer reads are not among them."""
     tried = _redrawn(encoder, {}, 0, 0)
     items, _ = tried.tokenize([TEXT])
-    weights, whole, lowest = dict(_weights(tried).named_parameters()), tried.forward(items).layers, dict[str, int]()
+    weights, whole, lowest = dict(weights_of(tried).named_parameters()), tried.forward(items).layers, dict[str, int]()
     for name, own in weights.items():
         kept = own.detach().clone()
         with torch.no_grad():
@@ -61,7 +61,7 @@ def layers_of_weights(encoder: Encoder, drawn: Mapping[str, torch.Tensor]) -> di
     return lowest
 
 
-def _weights(encoder: Any) -> torch.nn.Module:
+def weights_of(encoder: Any) -> torch.nn.Module:
     """The module with the weights of an encoder of ours or of transformers."""
     for name in ("network", "model"):
         if hasattr(type(encoder), name):

@@ -13,6 +13,7 @@ entries separated above it and n - the number separated below it, for all entrie
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,23 +28,59 @@ from probing.errors import ConfigError
 from probing.evaluation.comparisons import cells_of, differences, halves_of, same_seeds
 from probing.evaluation.paired_tests import DEPENDENCE, compare, holm, letters, variances
 from probing.evaluation.table import ResultTable
+from probing.types import Labels
 
 ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An encoder with a probe in one run; `lines`: hash of a test set -> the line of `ResultTable.best` on it."""
+class Entry(ABC):
+    """What is compared, by default an encoder with a probe; `lines`: hash of a test set -> the scores on it (metric, score,
+    score_low, score_high, layer)."""
 
     name: str
-    table: ResultTable
     lines: Mapping[str, Any]
 
+    @abstractmethod
     def cells(self, test: str) -> dict[int, str]:
-        """The finished cells of the line by seed."""
+        """Names of the finished measurements on a test set by seed, -1 where no seed can change it."""
+
+    @abstractmethod
+    def by_item(self, cell: str) -> np.ndarray:
+        """Whether each test item is right, or values by item whose mean is the score, (n,)."""
+
+    @abstractmethod
+    def groups(self, cell: str) -> Labels | None:
+        """Numbers of the groups of the test items, (n,); None without groups."""
+
+    def halves(self, test: str) -> dict[int, Any]:
+        """Rows that were fitted on halves of the train split."""
+        return {}
+
+    def dependence(self, test: str) -> float:
+        """The factor of standard errors over its test items (`paired_tests.DEPENDENCE`)."""
+        return 1.0
+
+    def place(self, test: str) -> str:
+        return f"{self.lines[test].layer}"
+
+
+@dataclass(frozen=True)
+class TableEntry(Entry):
+    """An encoder with a probe in one run; `lines` are those of `ResultTable.best`."""
+
+    table: ResultTable
+
+    def cells(self, test: str) -> dict[int, str]:
         names = ("task", "encoder", "probe", "n_train", "layer", "pooling")
         where = {name: getattr(self.lines[test], name) for name in names}
         return cells_of(self.table.where(role="probe", **where).itertuples())
+
+    def by_item(self, cell: str) -> np.ndarray:
+        return self.table.by_item(cell)
+
+    def groups(self, cell: str) -> Labels | None:
+        return self.table.groups(cell)
 
     def halves(self, test: str) -> dict[int, Any]:
         line = self.lines[test]
@@ -51,9 +88,11 @@ class Entry:
         return columns.get((line.pooling, line.layer), {})
 
     def dependence(self, test: str) -> float:
-        """The factor of standard errors over its test items (`paired_tests.DEPENDENCE`)."""
         frame = self.table.frame
         return DEPENDENCE if frame.n_folds[frame.cell == self.lines[test].cell].notna().any() else 1.0
+
+    def place(self, test: str) -> str:
+        return f"{self.lines[test].layer}/{self.lines[test].pooling}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +124,7 @@ class RunComparison:
                 tests |= {test: row.paper_name for test, row in lines.items()}
                 several, twice = len({one for _, one in keys}) > 1, keys.count((encoder, probes)) > 1
                 name = ", ".join([encoder, *(probes if several else []), *([run] if twice else [])])
-                entries.append(Entry(name, tables[run], lines))
+                entries.append(TableEntry(name, lines, tables[run]))
         shared = {test: name for test, name in tests.items() if sum(test in entry.lines for entry in entries) > 1}
         if not shared:
             have = "; ".join(f"{run}: {', '.join(table.tasks) or 'no task'}" for run, table in tables.items())
@@ -102,14 +141,14 @@ class RunComparison:
         lines = []
         for test, task in self.tests.items():
             entries = [entry for entry in self.entries if test in entry.lines]
-            cells_by, halves = ({entry.name: ask(entry, test) for entry in entries} for ask in (Entry.cells, Entry.halves))
+            cells_by, halves = ({e.name: e.cells(test) for e in entries}, {e.name: e.halves(test) for e in entries})
             for a, b in combinations(entries, 2):
                 own = same_seeds(cells_by[a.name], cells_by[b.name], or_first=True)
-                x, y = (np.stack([e.table.by_item(cell) for cell in cells]) for e, cells in zip((a, b), own, strict=True))
-                how = (a.table.groups(own[0][0]), differences(halves[a.name], halves[b.name]), a.dependence(test))
+                x, y = (np.stack([e.by_item(cell) for cell in cells]) for e, cells in zip((a, b), own, strict=True))
+                how = (a.groups(own[0][0]), differences(halves[a.name], halves[b.name]), a.dependence(test))
                 interval, p = compare(x, y, *how)
-                one, other = a.lines[test], b.lines[test]
-                line = {"task": task, "a": a.name, "b": b.name, "a_at": _place(one), "b_at": _place(other), "metric": one.metric}
+                one = a.lines[test]
+                line = {"task": task, "a": a.name, "b": b.name, "a_at": a.place(test), "b_at": b.place(test), "metric": one.metric}
                 line |= {"a_score": float(x.mean()), "b_score": float(y.mean()), "difference": interval.value}
                 line |= {"low": interval.lower, "high": interval.upper}
                 line["discordance"] = float((x != y).mean()) if x.dtype == bool else np.nan
@@ -127,7 +166,7 @@ class RunComparison:
             matrix = [[frozenset((x.name, y.name)) in apart for y in group] for x in group]
             for entry, letter in zip(group, letters(matrix), strict=True):
                 own = entry.lines[test]
-                line = {"task": task, "entry": entry.name, "at": _place(own), "metric": own.metric}
+                line = {"task": task, "entry": entry.name, "at": entry.place(test), "metric": own.metric}
                 lines.append(line | {"score": own.score, "low": own.score_low, "high": own.score_high, "letters": letter})
         return pd.DataFrame(lines)
 
@@ -176,10 +215,6 @@ def _keys(best: pd.DataFrame) -> list[tuple[str, tuple[str, ...]]]:
         probes = tuple(dict.fromkeys(rows.probe))
         keys += [(str(encoder), (probe,)) for probe in probes] if rows.task.duplicated().any() else [(str(encoder), probes)]
     return keys
-
-
-def _place(line: Any) -> str:
-    return f"{line.layer}/{line.pooling}"
 
 
 def _separated(pairs: pd.DataFrame) -> set[frozenset[str]]:

@@ -5,6 +5,8 @@ table.md       the same lines
 atlas.tex      the table for a paper
 atlas.json     lines, verdicts and rows; atlas.parquet: the rows (docs/atlas.md has the schema)
 figure-strip-N.svg, .pdf   an encoder: properties by layer, T beneath on the same axis
+figure-encoders, figure-weights   of several encoders: scores with letters, scores over the number of weights
+compare.md, pairs.csv, tasks.csv, over_tasks.csv, ranks.csv   of several: their comparison with exact numbers
 """
 
 from __future__ import annotations
@@ -12,233 +14,181 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import numpy as np
 import pandas as pd
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from probing.evaluation.paired_tests import holm, mcnemar
-from probing.evaluation.plots import PALETTE
+from probing.evaluation.run_comparison import RunComparison
 from probing.files import replace_file
-from probing.report.atlas_verdicts import LEVEL, adjusted, facets, percent, sentence, verdicts
-from probing.report.figures import RC, labelled, svg
-from probing.report.html import PAGES
+from probing.report import compared as tables
+from probing.report.atlas_compared import comparison, encoders, matrix
+from probing.report.atlas_figures import by_encoder, by_parameters, strip
+from probing.report.atlas_page import Section, by_layer, key_of, lines_grid, page, raw, shown
+from probing.report.atlas_verdicts import RULES, adjusted, facets, sentence, verdicts
+from probing.report.figures import labelled, svg
+from probing.report.html import Value
 from probing.report.latex import floating
 from probing.report.markdown import md_table
 
 SCHEMA = 1
+OF_SEVERAL = ("compare.md", "pairs.csv", "tasks.csv", "over_tasks.csv", "ranks.csv")
 NOTE = """# Atlas
 
-A line for each property. Encoded: test score at the layer chosen on dev [95 %] and the layers above every floor; selectivity:
-less the score on control labels [95 %] (ceiling of that control). Where: the best ten units, less as many of the best directions of
-random bases. Used: points lost on pairs about the property when its directions are erased, less those of random directions of the
-same rank; or, of a classifier, the layers whose direction its logit follows. Interacting: T in the first and in the last layer.
-Transfers: score on another corpus [95 %] and the drop. Each column of an encoder is a family of tests (Holm, 0.05). A verdict is
-never stronger than its test: "not shown" is not "no"."""
+A line for each property. Encoded: test score at the layer chosen on dev [95 %]; * where a layer is above every floor, the
+layers stand in the sentences; selectivity: less the score on control labels [95 %] (ceiling of that control). Where: the
+best ten units, less as many of the best directions of random bases. Used: points lost on pairs about the property when its
+directions are erased, less those of random directions of the same rank; or, of a classifier, the layers whose direction its
+logit follows. Interacting: T in the first and in the last layer. Transfers: score on another corpus [95 %]. Each column of
+an encoder is a family of tests (Holm, 0.05), * what passes it. A verdict is never stronger than its test: "not shown" is not
+"no"; n/a: the column does not apply, the reasons stand below."""
 
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
     """Writes the files of one or several encoders."""
-    frame = adjusted(frame)
+    if (folder / "atlas.html").is_file():  # files of an earlier atlas may show what this one has not
+        for old in (*folder.glob("figure-*"), *(folder / name for name in OF_SEVERAL)):
+            old.unlink(missing_ok=True)
+    frame = adjusted(distinguished(frame))
     lines = verdicts(frame)
-    shown = table(frame, lines)
-    compared, pictures = between(frame), []
+    compared = comparison(frame)
+    about, comparisons = encoders(frame, compared), _comparisons(compared)
+    several, shown_lines, sections = frame.encoder.nunique() > 1, list[dict[str, str]](), list[Section]()
     for k, (encoder, part) in enumerate(frame.groupby("encoder", sort=False)):
-        title, figure, pdf = f"{encoder}: properties by layer", strip(part), io.BytesIO()
-        pictures.append((title, labelled(svg(figure), title)))
-        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-        replace_file(folder / f"figure-strip-{k}.svg", pictures[-1][1].encode())
-        replace_file(folder / f"figure-strip-{k}.pdf", pdf.getvalue())
-    words = [
-        (str(encoder), [sentence(line) for line in part.to_dict("records")])
-        for encoder, part in lines.groupby("encoder", sort=False)
-    ]
-    absent = reasons(frame)
-    blocks = [NOTE, md_table(shown)]
-    blocks += [f"## In words: {encoder}\n\n" + "\n".join(f"- {one}" for one in own) for encoder, own in words]
-    blocks += ["## Encoders compared\n\nMcNemar's test on the same items, Holm over this table.", md_table(compared)] * (
-        len(compared) > 0
-    )
-    blocks += ["## Not applicable\n\n" + "\n".join(f"- {one}" for one in absent)] * (len(absent) > 0)
+        own = lines[lines.encoder == encoder].to_dict("records")
+        rows = [{"property": Value(line["paper_name"]), **cells(part[part.property == line["property"]], line)} for line in own]
+        named = {"encoder": str(encoder)} if several else {}
+        shown_lines += [named | {name: value.text for name, value in row.items()} for row in rows]
+        numbers = by_layer(part)
+        picture = _drawn(strip(part), f"{encoder}: properties by layer", folder, f"strip-{k}") if numbers else ""
+        sections.append(Section(str(encoder), [sentence(line) for line in own], lines_grid(rows), picture, numbers, reasons(part)))
+    table = pd.DataFrame(shown_lines).fillna("")
+    blocks = [NOTE, md_table(table), "## Encoders", md_table(about)]
+    for title, note, compared_table in comparisons:
+        blocks += [f"## {title}", *([note] if note else []), md_table(compared_table)]
+    blocks += [f"## In words: {one.encoder}\n\n" + _listed(one.sentences) for one in sections]
+    absent = [f"{one.encoder}, {reason}" for one in sections for reason in one.absent]
+    blocks += [f"## Not applicable\n\n{_listed(absent)}"] * (len(absent) > 0)
     replace_file(folder / "table.md", ("\n\n".join(blocks) + "\n").encode())
     replace_file(folder / "verdicts.csv", lines.to_csv(index=False).encode())
-    replace_file(folder / "atlas.tex", floating(shown.map(str), "Atlas", "tab:atlas").encode())
+    replace_file(folder / "atlas.tex", floating(table, "Atlas", "tab:atlas").encode())
     replace_file(folder / "atlas.json", json.dumps(twin(frame, lines), indent=1, ensure_ascii=False).encode())
     parquet = io.BytesIO()
     frame.to_parquet(parquet, index=False)
     replace_file(folder / "atlas.parquet", parquet.getvalue())
-    replace_file(folder / "atlas.html", page(shown, words, pictures, compared, absent).encode())
+    figures = [] if compared is None else _figures(frame, compared, folder)
+    if compared is not None:
+        tables.write(compared, folder)
+    note = NOTE.partition("\n\n")[2].replace("\n", " ")
+    replace_file(folder / "atlas.html", page(frame, note, sections, about, comparisons, figures).encode())
 
 
-def table(frame: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """The lines as text, an encoder below the other."""
-    made = []
-    for line in lines.to_dict("records"):
-        own = frame[(frame.encoder == line["encoder"]) & (frame.property == line["property"])]
-        made.append({"encoder": line["encoder"], "property": line["paper_name"], **cells(own, line)})
-    return pd.DataFrame(made).fillna("")
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
-def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, str]:
-    """The numbers of a property, with a mark behind those that a test shows: *."""
-    best = {(row.column, row.metric): row for row in own[(own.role == "best") & (own.status == "done")].itertuples()}
-    texts: dict[str, str] = {}
-
-    def star(column: str) -> str:
-        return {"yes": " *", "no": " (no)"}.get(line.get(column, ""), "")
-
-    scores = [row for (column, metric), row in best.items() if column == "encoded" and metric not in ("selectivity", "compression")]
-    for row in scores:
-        texts |= {
-            "encoded": percent(row) + star("encoded"),
-            "layer": str(int(row.layer)),
-            "best floor": f"{row.against} {100 * row.against_value:.1f}",
-        }
-    if row := best.get(("encoded", "selectivity")):
-        texts["selectivity"] = "" if pd.isna(row.value) else f"{percent(row)} ({100 * row.against_value:.1f})"
-    if row := best.get(("encoded", "compression")):
-        texts["compression"] = f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
-    if row := best.get(("where", "less rotated")):
-        texts["where"] = percent(row) + star("where")
-    if row := best.get(("used", "points lost")):
-        texts["used"] = percent(row) + star("used")
-    T = own[(own.column == "interacting") & (own.metric == "T")].sort_values("layer")
-    if len(T):
-        texts["interacting"] = f"{T.value.iloc[0]:.3g} → {T.value.iloc[-1]:.3g}" + star("interacting")
-    moved = own[(own.column == "transfers") & (own.status == "done") & (own.metric != "drop")]
-    if len(moved):
-        texts["transfers"] = "; ".join(f"{facets(row.facets)['target']} {percent(row)}" for row in moved.itertuples()) + star(
-            "transfers"
-        )
-    return texts
+def distinguished(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows, each once; a name that several encoders have gets the beginning of their fingerprints; so with data and size."""
+    frame = frame.drop_duplicates(ignore_index=True)
+    for column, most in (("fingerprint", 8), ("data", None), ("size", None)):
+        several = frame.groupby("encoder", sort=False)[column].transform("nunique") > 1
+        longer = frame.encoder + " (" + frame[column].astype(str).str[:most] + ")"
+        frame = frame.assign(encoder=frame.encoder.where(~several, longer))
+    return frame
 
 
-def reasons(frame: pd.DataFrame) -> list[str]:
-    """Why a column has no number, each reason once with its properties."""
-    lost = frame[frame.status != "done"]
-    made = []
-    for (encoder, column, status, reason), part in lost.groupby(["encoder", "column", "status", "reason"], sort=False):
-        every = len(part) == frame[frame.encoder == encoder].property.nunique()
-        of = "" if every else f" ({', '.join(part.paper_name)})"
-        made.append(f"{encoder}, {column}{of}: {status}: {reason}")
+def _figures(frame: pd.DataFrame, compared: RunComparison, folder: Path) -> list[tuple[str, str]]:
+    """Title and SVG of the figures of several encoders."""
+    best = frame[(frame.column == "encoded") & (frame.role == "best") & ~frame.metric.isin(["selectivity", "compression"])]
+    best = best[best.status == "done"]
+    letters = {(row.task, row.entry): row.letters for row in compared.tasks.itertuples()}
+    titles = ("Scores by encoder; those that share a letter are not separated", "Scores by number of weights")
+    made = [(titles[0], _drawn(by_encoder(best, letters), titles[0], folder, "encoders"))]
+    if (scaling := by_parameters(best)) is not None:
+        made.append((titles[1], _drawn(scaling, titles[1], folder, "weights")))
     return made
 
 
-def between(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every two encoders on the items of a property at their dev-best layers: difference in points, p after Holm, letters."""
-    best = frame[(frame.column == "encoded") & (frame.role == "best")]
-    best = best[best["items"].notna() & (best["items"] != "")]
-    lines = []
-    for _, part in best.groupby("property", sort=False):
-        for a, b in combinations(part.itertuples(), 2):
-            if facets(a.facets)["sha256"] == facets(b.facets)["sha256"]:
-                groups = json.loads(a.groups) if isinstance(a.groups, str) else None
-                p = mcnemar(unpacked(a.items, int(a.n)), unpacked(b.items, int(b.n)), groups)
-                lines.append(
-                    {
-                        "property": a.paper_name,
-                        "encoder": a.encoder,
-                        "other": b.encoder,
-                        "points": 100 * (a.value - b.value),
-                        "p": p,
-                    }
-                )
-    if not lines:
-        return pd.DataFrame()
-    made = pd.DataFrame(lines).assign(p_holm=holm([line["p"] for line in lines]))
-    made["separated"] = np.where(made.p_holm <= LEVEL, "yes", "not shown")
-    return made.assign(
-        points=made.points.map("{:z.1f}".format), p=made.p.map("{:.3g}".format), p_holm=made.p_holm.map("{:.3g}".format)
-    )
+def _drawn(figure: Figure, title: str, folder: Path, name: str) -> str:
+    """The figure as SVG, written beside a PDF."""
+    text, pdf = labelled(svg(figure), title), io.BytesIO()
+    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+    replace_file(folder / f"figure-{name}.svg", text.encode())
+    replace_file(folder / f"figure-{name}.pdf", pdf.getvalue())
+    return text
 
 
-def unpacked(digits: str, n: int) -> list[bool]:
-    """Whether each of n items is right, from hexadecimal digits."""
-    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8))[:n].astype(bool).tolist()
+def _comparisons(compared: RunComparison | None) -> list[tuple[str, str, pd.DataFrame]]:
+    """Title, note and table of each comparison of several encoders."""
+    if compared is None:
+        return []
+    made = [("Encoders compared", tables.about(compared), matrix(compared)), ("Pairs", "", tables.pairs_table(compared))]
+    if len(compared.common):
+        n = len(compared.common)
+        title = f"Over the {n} {'properties' if n > 1 else 'property'} that all encoders have"
+        made.append((title, tables.about_ranks(compared), tables.over_tasks_table(compared)))
+    return made
+
+
+def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
+    """The numbers of a property, each with the key of its card, and a mark behind those that a test shows: *."""
+    rows = [row for row in own.itertuples() if row.status == "done"]
+    best = {(row.column, row.metric): row for row in rows if row.role == "best"}
+    made = dict[str, Value]()
+
+    def mark(column: str) -> str:
+        return {"yes": " *", "no": " (no)"}.get(line.get(column, ""), "")
+
+    for name in RULES:
+        if line.get(name) in ("not applicable", "failed"):
+            made[name] = Value("n/a" if line[name] == "not applicable" else "failed", more=[("", line[f"{name}_words"], "")])
+            continue
+        number = _number(name, best)
+        if name == "encoded" and number is not None:
+            at = [row for row in rows if (row.role, row.metric, row.layer) == ("layer", number.metric, number.layer)]
+            key = key_of(next(iter(at), number))  # with its test
+            made |= {name: Value(shown(number) + mark(name), key=key), "layer": Value(str(int(number.layer)))}
+            made["best floor"] = Value(f"{number.against} {100 * number.against_value:.1f}", key=key)
+            if row := best.get(("encoded", "selectivity")):
+                made["selectivity"] = Value(f"{shown(row)} ({100 * row.against_value:.1f})", key=key_of(row))
+            if row := best.get(("encoded", "compression")):
+                made["compression"] = Value(shown(row), key=key_of(row))
+        elif name == "interacting":
+            T = sorted((row for row in rows if row.metric == "T"), key=lambda row: row.layer)
+            if T:
+                text = f"{raw(T[0].value)} → {raw(T[-1].value)}"
+                made[name] = Value(text + mark(name), key=key_of(number if number is not None else T[-1]))
+        elif name == "transfers":
+            moved = [row for row in rows if row.column == name and row.metric != "drop"]
+            if moved:
+                text = "; ".join(f"{facets(row.facets)['target']} {shown(row)}" for row in moved)
+                made[name] = Value(text + mark(name), key=key_of(moved[0]))
+        elif number is not None:
+            made[name] = Value(shown(number) + mark(name), key=key_of(number))
+    return made
+
+
+def _number(column: str, best: Mapping[tuple[str, str], Any]) -> Any:
+    """The row of the number that stands for a column; None without one."""
+    left_out = ("selectivity", "compression", "best units", "drop")
+    return next((row for (name, metric), row in best.items() if name == column and metric not in left_out), None)
+
+
+def reasons(part: pd.DataFrame) -> list[str]:
+    """Why a column of an encoder has no number, each reason once with its properties."""
+    lost = part[part.status != "done"]
+    made = []
+    for (column, status, reason), own in lost.groupby(["column", "status", "reason"], sort=False):
+        of = "" if len(own) == part.property.nunique() else f" ({', '.join(own.paper_name)})"
+        made.append(f"{column}{of}: {status}: {reason}")
+    return made
 
 
 def twin(frame: pd.DataFrame, lines: pd.DataFrame) -> dict[str, Any]:
     """All of the atlas as plain JSON."""
-    rows = json.loads(frame.drop(columns=["items", "groups"]).to_json(orient="records"))
+    rows = json.loads(frame.drop(columns=["items", "groups", "card"]).to_json(orient="records"))
     for row in rows:
         row["facets"] = json.loads(row["facets"])
     own = json.loads(lines.to_json(orient="records"))
     return {"schema": SCHEMA, "lines": [{**line, "sentence": sentence(line)} for line in own], "rows": rows}
-
-
-def strip(part: pd.DataFrame) -> Figure:
-    """Properties × layers, the score above its best floor as a share of what is left; beneath T of every property by layer."""
-    encoded = part[(part.column == "encoded") & (part.role == "layer")]
-    T = part[(part.column == "interacting") & (part.metric == "T")]
-    names = list(dict.fromkeys(part.paper_name))
-    layers = sorted(encoded.layer.astype(int).unique())
-    with matplotlib.rc_context(RC):
-        height = 0.26 * len(names) + 0.9 + (1.3 if len(T) else 0)
-        figure = Figure(figsize=(0.6 * len(layers) + 2.2, height), layout="constrained")
-        ratios = [0.26 * len(names) + 0.3, 1.3][: 1 + (len(T) > 0)]
-        panels = np.ravel(figure.subplots(len(ratios), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": ratios}))
-        own = encoded.assign(layer=encoded.layer.astype(int))
-        score = own.pivot_table("value", "paper_name", "layer", sort=False).reindex(index=names, columns=layers).to_numpy(float)
-        floor = (
-            own.pivot_table("against_value", "paper_name", "layer", sort=False).reindex(index=names, columns=layers).to_numpy(float)
-        )
-        p = (
-            own.pivot_table("p_holm", "paper_name", "layer", sort=False, dropna=False)
-            .reindex(index=names, columns=layers)
-            .to_numpy(float)
-        )
-        gain = (score - floor) / np.clip(1 - floor, 1e-9, None)
-        panels[0].imshow(gain, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
-        for (i, j), value in np.ndenumerate(score):
-            if not np.isnan(value):
-                mark = "*" if p[i, j] <= LEVEL and value > floor[i, j] else ""
-                panels[0].text(
-                    j,
-                    i,
-                    f"{100 * value:.0f}{mark}",
-                    ha="center",
-                    va="center",
-                    fontsize=6,
-                    color="white" if abs(gain[i, j]) > 0.6 else "black",
-                )
-        panels[0].set_yticks(range(len(names)), names)
-        panels[0].tick_params(length=0)
-        panels[0].set_title("score (%), colour: above the best floor; * above every floor", fontsize=7, loc="left")
-        if len(T):
-            for k, (name, line) in enumerate(T.groupby("paper_name", sort=False)):
-                at = [layers.index(int(layer)) for layer in line.layer]
-                panels[1].plot(
-                    at,
-                    line.value,
-                    color=PALETTE[k % len(PALETTE)],
-                    ls=("-", "--", ":")[k // len(PALETTE) % 3],
-                    lw=1,
-                    marker="o",
-                    ms=2,
-                    label=name,
-                )
-            panels[1].set_ylabel("T")
-            panels[1].legend(fontsize=5, ncols=2, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-        panels[-1].set_xticks(range(len(layers)), [str(layer) for layer in layers])
-        panels[-1].set_xlabel("layer")
-    return figure
-
-
-def page(
-    shown: pd.DataFrame,
-    words: Sequence[tuple[str, list[str]]],
-    pictures: Sequence[tuple[str, str]],
-    compared: pd.DataFrame,
-    absent: Sequence[str],
-) -> str:
-    """The page, without other files."""
-    return PAGES.get_template("atlas.html").render(
-        title="Atlas of " + ", ".join(encoder for encoder, _ in words), note=NOTE.partition("\n\n")[2].replace("\n", " "),
-        table=shown, words=words, pictures=[(title, Markup(text[text.index("<svg") :])) for title, text in pictures],
-        compared=compared, absent=absent,
-    )  # fmt: skip

@@ -72,13 +72,13 @@ def html(
         main=main if content.lines else None,
         words=words,
         title=content.title,
-        sections=[(_slug(one.title, slugs), one.title, one.note, _cells(one.frame)) for one in content.sections],
+        sections=[(_slug(one.title, slugs), one.title, one.note, cells_of(one.frame)) for one in content.sections],
         pictures=[(_slug(title, slugs), title, Markup(svg[svg.index("<svg") :])) for title, svg in pictures],
         marks={mark: one.meaning for mark, one in MARKS.items()},
         foot=content.foot,
         published=published,
         cards=json.dumps(cards, indent=1, ensure_ascii=False),
-        made=Markup(_packed({key: card_of(records[key], dated=False) for key in sorted(shown)})),
+        made=Markup(packed_cards({key: card_of(records[key], dated=False) for key in sorted(shown)})),
     )
 
 
@@ -111,7 +111,7 @@ def _main(lines: Sequence[Line], records: Mapping[str, Any]) -> dict[str, Any]:
     return {"head": columns, "rows": rows, "starts": starts, "hints": HINTS}
 
 
-def _cells(frame: pd.DataFrame) -> dict[str, Any]:
+def cells_of(frame: pd.DataFrame) -> dict[str, Any]:
     """Header and rows for the template; **bold** becomes a flag."""
     rows = [[Value(str(v).strip("*"), str(v).startswith("**")) for v in row] for row in frame.itertuples(index=False)]
     return {"head": [str(column) for column in frame.columns], "rows": rows, "starts": [], "hints": HINTS}
@@ -127,7 +127,7 @@ def _slug(title: str, taken: set[str]) -> str:
     return name
 
 
-def _packed(cards: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+def packed_cards(cards: Mapping[str, Sequence[tuple[str, str]]]) -> str:
     """The cards as JSON for a script element; a line that several cards share is held once."""
     lines = list(dict.fromkeys(line for card in cards.values() for line in card))
     number = {line: k for k, line in enumerate(lines)}

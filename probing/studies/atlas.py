@@ -14,6 +14,7 @@ not apply has a row with the reason. What the numbers say in words is decided by
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,12 @@ import pandas as pd
 
 from probing.config import listed
 from probing.errors import ProbingError
-from probing.log import info
+from probing.log import human_seconds, info
 from probing.report import atlas as report
 from probing.studies import Context, require
-from probing.studies.atlas_cost import cost
+from probing.studies.atlas_cost import forecast
 from probing.studies.atlas_parts import COLUMNS, Parts
-from probing.studies.atlas_rows import NAMES
+from probing.studies.atlas_rows import NAMES, about
 
 
 class Size(NamedTuple):
@@ -84,24 +85,23 @@ class Atlas:
         """A row for each number (`probing.studies.atlas_rows.row`)."""
         parts = Parts(self, SIZES[self.size], context)
         rows = list(self._rows(parts))
-        of = {"encoder": context.encoder.name, "data": context.source.name, "size": self.size}
+        of = {**about(context), "data": context.source.name, "size": self.size}
         return pd.DataFrame([{**of, **row} for row in rows], columns=NAMES)
 
     def _rows(self, parts: Parts) -> Iterator[dict[str, Any]]:
         for name in self.chosen:
             info(f"atlas: {name}")
+            start = time.perf_counter()
             try:
                 yield from getattr(parts, name)()
             except ProbingError as error:
                 info(f"{name}: not measured: {error}")
                 yield from parts.without(name, str(error), status="failed")
+            info(f"atlas: {name} took {human_seconds(time.perf_counter() - start)}")
 
     def forecast(self, context: Context) -> None:
-        """Logs for each column what would be measured, and about how long the model would run; a small batch is timed, nothing is
-        kept."""
-        parts = Parts(self, SIZES[self.size], context)
-        for name in self.chosen:
-            info(f"{name}: {cost(parts, name)}")
+        """Logs for each column what would be measured, and about how long it would take; nothing is kept."""
+        forecast(Parts(self, SIZES[self.size], context))
         info("Nothing was measured (dry=true); finished parts are kept, and the same command goes on from there")
 
     def report(self, frame: pd.DataFrame, folder: Path) -> None:

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from probing.behaviour.erasing import NothingScored
 from probing.behaviour.models import language_model
 from probing.behaviour.treebank_pairs import PROPERTIES as PAIRS
+from probing.behaviour.treebank_pairs import TreebankPairs
 from probing.data.conllu import Treebank
 from probing.data.task import Task
 from probing.errors import ConfigError, DataError, EncoderError
@@ -22,7 +22,17 @@ from probing.evaluation.table import ResultTable
 from probing.evaluation.transfer import transfer
 from probing.log import info
 from probing.studies import Context
-from probing.studies.atlas_rows import Row, above_all, groups_of, interacting_rows, packed, row, used_rows
+from probing.studies.atlas_rows import (
+    Noted,
+    Row,
+    above_all,
+    card_of_cell,
+    card_of_study,
+    encoded_rows,
+    interacting_rows,
+    row,
+    used_rows,
+)
 from probing.studies.causal import PROPERTIES as TASK_OF_PAIRS
 from probing.studies.causal import Causal
 from probing.studies.concepts import ConceptsStudy
@@ -37,6 +47,8 @@ if TYPE_CHECKING:
 COLUMNS = ("encoded", "where", "used", "interacting", "transfers")
 """Of the atlas, in their order; `Parts` has a method of each name."""
 
+WORDS = "word-mean"
+"""The pooling of properties of words."""
 UNITS = 10
 """Units that `where` is about."""
 FEATURES = ("upos", "Number", "Tense", "tree")
@@ -78,10 +90,17 @@ class Parts:
 
     def pooling(self, task: Task) -> str:
         if task.of_words:
-            return "word-mean"
+            return WORDS
         return "mean" if "mean" in self.encoder.poolings else self.encoder.poolings[0]
 
     # Encoded.
+
+    def options(self, pooling: str) -> dict[str, Any]:
+        """Options of the table of a pooling, as `evaluate` takes them."""
+        return {
+            "probe": self.study.probe, "poolings": pooling, "seeds": [self.context.seed], "floors": None, "controls": None,
+            "twins": self.size.twins, "measures": ("mdl",) if self.size.code and pooling != WORDS else (),
+        }  # fmt: skip
 
     @cached_property
     def tables(self) -> dict[str, ResultTable]:
@@ -89,11 +108,10 @@ class Parts:
         made = dict[str, ResultTable]()
         for pooling in dict.fromkeys(self.pooling(task) for task in self.tasks):
             tasks = [task for task in self.tasks if self.pooling(task) == pooling]
+            options = self.options(pooling)
             table = evaluate(
-                tasks, [self.encoder], store=self.context.store, cells=self.context.results, probe=self.study.probe,
-                poolings=pooling, seeds=[self.context.seed], floors=None, controls=None, twins=self.size.twins,
-                measures=("mdl",) if self.size.code and not tasks[0].of_words else (), force=self.context.force,
-            )  # fmt: skip
+                tasks, [self.encoder], store=self.context.store, cells=self.context.results, force=self.context.force, **options
+            )
             made |= dict.fromkeys((task.name for task in tasks), table)
         return made
 
@@ -107,45 +125,19 @@ class Parts:
 
     def encoded(self) -> Iterator[Row]:
         for task in self.tasks:
-            table, line = self.tables[task.name], self.best[task.name]
-            if not line.seeds:
+            line = self.best[task.name]
+            if line.seeds:
+                yield from encoded_rows(task, self.tables[task.name], line, self.context.results)
+            else:
                 yield from self.without("encoded", line.missing, [task], "failed")
-                continue
-            probes = table.of_measure("probe")
-            floors = floors_of(probes, line.task, line.encoder, line.probe, line.n_train)
-            floors = {name: draws for name, draws in floors.items() if name != line.label_floor}
-            layers = probes.where(role="probe", task=task.name)
-            for layer, rows in layers.groupby("layer", sort=True):
-                own = next(rows.itertuples())
-                against = above_all(probes, rows, floors)
-                yield row(
-                    task, "encoded", line.metric, own.score, role="layer", layer=int(layer), low=own.score_low, high=own.score_high,
-                    n=own.n_test, cell=own.cell, **against,
-                )  # fmt: skip
-            facets = {
-                "not_separated": [layer for layer, _ in line.not_separated or ()], "floors": {
-                    name: float(np.mean([one.score for draw in draws for one in draw])) for name, draws in floors.items()
-                },
-                "label_floor": line.label_floor, "majority": line.majority, "random_sd": line.random_sd, "n_train": line.n_train,
-                "missing": line.missing, "sha256": task.test_sha256,
-            }  # fmt: skip
-            yield row(
-                task, "encoded", line.metric, line.score, layer=int(line.layer), low=line.score_low, high=line.score_high,
-                n=line.n_test, cell=line.cell, against=line.floor, against_value=facets["floors"].get(line.floor), facets=facets,
-                items=packed(probes.by_item(line.cell)), groups=groups_of(probes, line.cell),
-            )  # fmt: skip
-            if not pd.isna(getattr(line, "selectivity", np.nan)):  # few words decide some tasks: they have no such control
-                yield row(
-                    task, "encoded", "selectivity", line.selectivity, layer=int(line.layer), low=line.selectivity_low,
-                    high=line.selectivity_high, n=line.n_test, against="ceiling of the control",
-                    against_value=line.ceiling_lookup if task.of_words else line.ceiling,
-                )  # fmt: skip
-            for code in table.where(measure="mdl", task=task.name, layer=line.layer).itertuples():
-                yield row(task, "encoded", "compression", code.compression, layer=int(line.layer), low=code.compression_low,
-                          high=code.compression_high, n=line.n_train, cell=code.cell, against="control labels",
-                          against_value=code.control_compression)  # fmt: skip
 
     # Where.
+
+    def neurons(self, task: Task, layer: int) -> NeuronsStudy:
+        pooling = "mean" if task.of_words else self.pooling(task)
+        return NeuronsStudy(
+            layer=[layer], pooling=pooling, rankings=["linear"], top=UNITS, rotations=self.size.rotations, samples=2
+        )
 
     def where(self) -> Iterator[Row]:
         for task in self.tasks:
@@ -153,22 +145,21 @@ class Parts:
                 yield from self.without("where", "units are ranked for classes, and this is a number", [task])
                 continue
             layer = int(self.best[task.name].layer)
-            pooling = "mean" if task.of_words else self.pooling(task)
-            study = NeuronsStudy(
-                layer=[layer], pooling=pooling, rankings=["linear"], top=UNITS, rotations=self.size.rotations, samples=2
-            )
-            frame = study.measure(with_task(self.context, task))
+            study = self.neurons(task, layer)
+            kept = Noted(self.context.results)
+            frame = study.measure(replace(with_task(self.context, task), results=kept))
+            made: Row = {"cell": next(iter(kept.keys)), "card": card_of_study(study, self.context, task, kept.keys)}
             [own] = frame[frame.kind == "layer"].to_dict("records")
             facets = {name: own[name] for name in ("first", "live", "minimal", "minimal_accuracy", "without_minimal", "random")}
             facets |= {"p_control": own["p_control"], "p_random": own["p_random"], "units": UNITS, "full": own["full"]}
             yield row(
                 task, "where", "best units", own["accuracy"], layer=layer, low=own["accuracy_low"], high=own["accuracy_high"],
-                n=own["n_test"], facets=facets,
+                n=own["n_test"], facets=facets, **made,
             )  # fmt: skip
             yield row(
                 task, "where", "less rotated", own["less_rotated"], layer=layer, low=own["less_rotated_low"],
                 high=own["less_rotated_high"], n=own["n_test"], p=own["p_rotated"], against="random bases",
-                against_value=own["rotated"],
+                against_value=own["rotated"], **made,
             )  # fmt: skip
 
     # Used.
@@ -196,6 +187,13 @@ class Parts:
         """Of random directions: with fewer the smallest p could not pass Holm's test of all properties with pairs."""
         return self.size.draws * len(self.with_pairs)
 
+    def pairs(self, task: Task, most: int | None) -> TreebankPairs:
+        assert self.treebank is not None
+        return pairs_of(self.treebank, PAIRS_OF[task.name], ["dev", "test"], most, self.context.seed)
+
+    def erasing(self, task: Task, layers: Any = "all") -> Causal:
+        return Causal(method="erase", property=task.name, labels=Given(task), train=2000, layers=layers, draws=self.draws, kl=0)
+
     def _by_pairs(self) -> Iterator[Row]:
         if self.treebank is None or self.no_pairs:
             yield from self.without("used", self.no_pairs)
@@ -204,15 +202,16 @@ class Parts:
             "used", "no pairs are about this property", [one for one in self.tasks if one not in self.with_pairs]
         )
         for task in self.with_pairs:
-            pairs = pairs_of(self.treebank, PAIRS_OF[task.name], ["dev", "test"], self.size.pairs, self.context.seed)
-            study = Causal(method="erase", property=task.name, labels=Given(task), train=2000, draws=self.draws, kl=0)
+            pairs, study = self.pairs(task, self.size.pairs), self.erasing(task)
+            kept = Noted(self.context.results)
             try:
-                frame = study.measure(with_task(self.context, task, pairs))
+                frame = study.measure(replace(with_task(self.context, task, pairs), results=kept))
             except NothingScored as error:
                 yield from self.without("used", str(error), [task])
                 continue
+            frame = frame.assign(cell=list(kept.keys))
             frame = frame[~frame.duplicated("layer", keep="last")]  # of an LSTM the erasure that takes the cell, too
-            yield from used_rows(task, frame)
+            yield from used_rows(task, frame, card_of_study(study, self.context, task))
             info(f"used: {task.name} is done")
 
     def _by_classifier(self) -> Iterator[Row]:
@@ -225,16 +224,17 @@ class Parts:
         for own in frame[frame.kind == "concept"].to_dict("records"):
             size = {"value": own["white_size"], "p": own["white_size_p"], "against_value": own["white_size_null"]}
             yield row(names[own["task"]], "used", "derivative", role="layer", layer=int(own["layer"]), n=study.sentences,
-                      against="permuted labels", **size)  # fmt: skip
+                      against="permuted labels", card=card_of_study(study, context, names[own["task"]]), **size)  # fmt: skip
 
     # Interacting.
 
-    def interacting(self) -> Iterator[Row]:
-        pooling = None if "mean" in self.encoder.poolings else [self.encoder.poolings[0]]
+    def interactions(self, sentences: int) -> InteractionLayers:
         least, most = self.size.words
-        study = InteractionLayers(
-            sentences=self.size.sentences, words=[least, most], lengths=[3, min(5, least)], values=pooling or ["mean"]
-        )
+        values = ["mean" if "mean" in self.encoder.poolings else self.encoder.poolings[0]]
+        return InteractionLayers(sentences=sentences, words=[least, most], lengths=[3, min(5, least)], values=values)
+
+    def interacting(self) -> Iterator[Row]:
+        study = self.interactions(self.size.sentences)
         for task in self.tasks:
             if task.of_words:
                 yield from self.without("interacting", "T is of sentences, and this is a property of words", [task])
@@ -244,18 +244,28 @@ class Parts:
             except ConfigError as error:
                 yield from self.without("interacting", str(error), [task])
                 continue
-            yield from interacting_rows(task, frame)
+            yield from interacting_rows(task, frame, card_of_study(study, self.context, task))
 
     # Transfers.
+
+    @cached_property
+    def of_sentences(self) -> list[Task]:
+        return [task for task in self.tasks if not task.of_words]
+
+    @cached_property
+    def corpora(self) -> dict[str, Any]:
+        """Name -> tasks or source: first the atlas's own, then those that it names."""
+        named = {name: named_source(f"corpora.{name}", given, self.context.home) for name, given in self.study.corpora.items()}
+        return {self.context.source.name: self.of_sentences} | named
 
     def transfers(self) -> Iterator[Row]:
         if not self.study.corpora:
             yield from self.without("transfers", NO_CORPUS)
             return
-        tasks, first = [task for task in self.tasks if not task.of_words], self.context.source.name
-        named = {name: named_source(f"corpora.{name}", given, self.context.home) for name, given in self.study.corpora.items()}
+        tasks, corpora = self.of_sentences, self.corpora
+        first = next(iter(corpora))
         made = transfer(
-            {first: tasks} | named, self.encoder, sizes=self.size.items, store=self.context.store, cells=self.context.results,
+            corpora, self.encoder, sizes=self.size.items, store=self.context.store, cells=self.context.results,
             probe=self.study.probe, poolings=self.pooling(tasks[0]), seeds=[self.context.seed], force=self.context.force,
         )  # fmt: skip
         lines = made.lines()
@@ -267,6 +277,7 @@ class Parts:
                 yield from self.without("transfers", own.missing, [task], "failed")
                 continue
             of = {"layer": int(own.layer), "n": own.n_test, "facets": {"target": own.target, "shared": int(own.shared)}}
+            of["card"] = card_of_cell(self.context.results, own.cell)
             floors = floors_of(made.table, own.task, own.encoder, own.probe, own.n_train)
             rows = made.frame[made.frame.cell == own.cell]
             yield row(task, "transfers", own.metric, own.score, low=own.score_low, high=own.score_high, cell=own.cell,

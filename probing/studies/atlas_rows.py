@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from probing.data.task import Task
+from probing.encoders.base import Encoder, fingerprint
+from probing.encoders.networks.architecture import Architecture
+from probing.encoders.redrawn import weights_of
+from probing.errors import EncoderError
+from probing.evaluation.best import floors_of
 from probing.evaluation.comparisons import cells_of, same_seeds
 from probing.evaluation.table import ResultTable
+from probing.paths import portable
+from probing.report.card import card_of
 from probing.report.properties import largest_over_layers
+from probing.store.results import ResultStore, key_of
+from probing.studies import Context
 from probing.studies.interaction_layers import averages, steps
 
 Row = dict[str, Any]
 NAMES = (
-    *("encoder", "data", "size", "property", "paper_name", "column", "role", "layer", "metric", "value", "low", "high", "n", "p"),
-    *("against", "against_value", "cell", "status", "reason", "facets", "items", "groups"),
+    *(
+        "encoder",
+        "architecture",
+        "parameters",
+        "fingerprint",
+        "data",
+        "size",
+        "property",
+        "paper_name",
+        "column",
+        "role",
+        "layer",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "n",
+        "p",
+    ),
+    *("against", "against_value", "cell", "status", "reason", "facets", "items", "groups", "card"),
 )
 """The columns of the rows."""
 
@@ -29,11 +57,69 @@ def row(task: Task, column: str, metric: str, value: float, **more: Any) -> Row:
     Args:
         metric: its name in `probing.report.atlas_verdicts.METRICS`.
         more: role (layer: one of a curve; best: of the dev-best layer, or over all layers), layer, low, high, n, p, against (a
-            null or floor), against_value, cell (the key of what made it), facets (a mapping, kept as JSON).
+            null or floor), against_value, cell (the key of what made it), facets (a mapping, kept as JSON), card (lines that say
+            what made it, JSON).
     """
     facets = json.dumps(more.pop("facets", {}), sort_keys=True)
     of = {"property": task.name, "paper_name": task.paper_name, "column": column, "metric": metric, "value": value, "role": "best"}
     return {**of, "status": "done", **more, "facets": facets}
+
+
+def about(context: Context) -> Row:
+    """What the encoder is, in each row: name; architecture, which encoders that differ in weights alone share; the number of its
+    weights, embeddings among them, empty where they cannot be reached or are packed; and its fingerprint."""
+    encoder, mark = context.encoder, fingerprint(context.encoder)
+    [counted] = context.finished({"study": "atlas", "weights": mark}, lambda: [{"parameters": _parameters(encoder)}])
+    return {"encoder": encoder.name, "architecture": _architecture(encoder), **counted, "fingerprint": mark[:16]}
+
+
+def _architecture(encoder: Any) -> str:
+    if isinstance(network := getattr(encoder, "architecture", None), Architecture):
+        return network.title
+    described = encoder.description
+    return str(next((described[name] for name in ("model_type", "class", "kind") if described.get(name)), ""))
+
+
+def _parameters(encoder: Encoder) -> int | None:
+    try:
+        return None if getattr(encoder, "quantization", None) else sum(one.numel() for one in weights_of(encoder).parameters())
+    except EncoderError:  # vectors, or code of the user's
+        return None
+
+
+class Noted(ResultStore):
+    """A result store that notes the keys of the parts that a study reads or writes, in their order."""
+
+    def __init__(self, store: ResultStore):
+        super().__init__(store.root)
+        self.keys = dict[str, None]()
+
+    def get(self, inputs: Mapping[str, Any]) -> list[Row] | None:
+        rows = super().get(inputs)
+        self.keys |= {key_of(inputs): None} if rows is not None else {}
+        return rows
+
+    def put(self, inputs: Mapping[str, Any], *given: Any, **named: Any) -> list[Row]:
+        self.keys[key_of(inputs)] = None
+        return super().put(inputs, *given, **named)
+
+
+def card_of_cell(results: ResultStore, cell: str) -> str:
+    """The card of a cell as JSON; empty where it is damaged."""
+    status, record = results.state(cell)
+    return json.dumps(portable(card_of(record, dated=False)), ensure_ascii=False) if status == "done" else ""
+
+
+def card_of_study(study: Any, context: Context, task: Task, cells: Iterable[str] = ()) -> str:
+    """What made a number of a study, as JSON: its options, the task and the encoder; `cells`: keys of its parts."""
+    options = {name: value for name, value in asdict(study).items() if isinstance(value, int | float | str | list) and value != []}
+    sizes = "/".join(str(len(split)) for split in task.splits.values())
+    encoder = context.encoder
+    lines = [*(("cell", cell) for cell in cells), ("study", study.name)]
+    lines += [("options", ", ".join(f"{name}={value}" for name, value in options.items()))]
+    lines += [("task", f"{task.name} ({task.paper_name}): {sizes} items (train/dev/test)"), ("data", f"sha256 {task.sha256[:16]}")]
+    lines += [("encoder", f"{encoder.name}, fingerprint {fingerprint(encoder)[:16]}"), ("weights", encoder.origin)]
+    return json.dumps(portable([*lines, ("seed", str(context.seed))]), ensure_ascii=False)
 
 
 def above_all(table: ResultTable, rows: pd.DataFrame, floors: Mapping[str, list[list[Any]]]) -> Row:
@@ -48,7 +134,45 @@ def above_all(table: ResultTable, rows: pd.DataFrame, floors: Mapping[str, list[
     return {"p": p, "against": name, "against_value": value}
 
 
-def used_rows(task: Task, frame: pd.DataFrame) -> Iterator[Row]:
+def encoded_rows(task: Task, table: ResultTable, line: Any, results: ResultStore) -> Iterator[Row]:
+    """Scores by layer against every floor, and of the dev-best layer with selectivity and compression; `line`: of
+    `ResultTable.best`."""
+    probes = table.of_measure("probe")
+    floors = floors_of(probes, line.task, line.encoder, line.probe, line.n_train)
+    floors = {name: draws for name, draws in floors.items() if name != line.label_floor}
+    layers = probes.where(role="probe", task=task.name)
+    for layer, rows in layers.groupby("layer", sort=True):
+        own = next(rows.itertuples())
+        against = above_all(probes, rows, floors)
+        yield row(
+            task, "encoded", line.metric, own.score, role="layer", layer=int(layer), low=own.score_low, high=own.score_high,
+            n=own.n_test, cell=own.cell, card=card_of_cell(results, own.cell), **against,
+        )  # fmt: skip
+    facets = {
+        "not_separated": [layer for layer, _ in line.not_separated or ()], "floors": {
+            name: float(np.mean([one.score for draw in draws for one in draw])) for name, draws in floors.items()
+        },
+        "label_floor": line.label_floor, "majority": line.majority, "random_sd": line.random_sd, "n_train": line.n_train,
+        "missing": line.missing, "sha256": task.test_sha256, "folds": bool(task.folds),
+    }  # fmt: skip
+    yield row(
+        task, "encoded", line.metric, line.score, layer=int(line.layer), low=line.score_low, high=line.score_high,
+        n=line.n_test, cell=line.cell, against=line.floor, against_value=facets["floors"].get(line.floor), facets=facets,
+        items=packed(probes.by_item(line.cell)), groups=groups_of(probes, line.cell), card=card_of_cell(results, line.cell),
+    )  # fmt: skip
+    if not pd.isna(getattr(line, "selectivity", np.nan)):  # few words decide some tasks: they have no such control
+        yield row(
+            task, "encoded", "selectivity", line.selectivity, layer=int(line.layer), low=line.selectivity_low,
+            high=line.selectivity_high, n=line.n_test, against="ceiling of the control",
+            against_value=line.ceiling_lookup if task.of_words else line.ceiling, card=card_of_cell(results, line.cell),
+        )  # fmt: skip
+    for code in table.where(measure="mdl", task=task.name, layer=line.layer).itertuples():
+        yield row(task, "encoded", "compression", code.compression, layer=int(line.layer), low=code.compression_low,
+                  high=code.compression_high, n=line.n_train, cell=code.cell, against="control labels",
+                  against_value=code.control_compression, card=card_of_cell(results, code.cell))  # fmt: skip
+
+
+def used_rows(task: Task, frame: pd.DataFrame, card: str = "") -> Iterator[Row]:
     """Points lost by layer, less those of random directions; and the largest loss of all layers against that of each draw."""
     draws = np.array([json.loads(one) for one in frame.draws])
     p = largest_over_layers(frame.effect.to_numpy(float), draws)
@@ -57,20 +181,21 @@ def used_rows(task: Task, frame: pd.DataFrame) -> Iterator[Row]:
         facets = {"before": own["before"], "after": own["after"], "used": own["used"], "rank": own["size"], "draws": draws.shape[1]}
         facets |= {"above_chance": bool(own["above_chance"]), "left": own["left"], "majority": own["majority"]}
         of = {"layer": int(own["layer"]), "low": own["extra_low"], "high": own["extra_high"], "n": own["n"], "facets": facets}
-        of |= {"against": "random directions", "against_value": own["control_effect"]}
+        of |= {"against": "random directions", "against_value": own["control_effect"], "cell": own.get("cell"), "card": card}
         yield row(task, "used", "points lost", own["extra"], role="layer", p=own["p"], **of)
         if j == k:
             yield row(task, "used", "points lost", own["extra"], **{**of, "p": p})
 
 
-def interacting_rows(task: Task, frame: pd.DataFrame) -> Iterator[Row]:
+def interacting_rows(task: Task, frame: pd.DataFrame, card: str = "") -> Iterator[Row]:
     """T by layer, and the last layer less the first, of the first value and masking."""
     for own in averages(frame).query("measure == 'T'").to_dict("records"):
+        about = {"masking": own["masking"], "value": own["value"]}
         yield row(task, "interacting", "T", own["estimate"], role="layer", layer=int(own["layer"]), low=own["low"],
-                  high=own["high"], n=own["sentences"], facets={"masking": own["masking"], "value": own["value"]})  # fmt: skip
+                  high=own["high"], n=own["sentences"], facets=about, card=card)  # fmt: skip
     for own in steps(frame).query("measure == 'T' and whole").to_dict("records"):
         yield row(task, "interacting", "T last less first", own["difference"], layer=int(own["to"]), low=own["low"],
-                  high=own["high"], n=own["sentences"], p=own["p"], against=f"layer {own['from_']}")  # fmt: skip
+                  high=own["high"], n=own["sentences"], p=own["p"], against=f"layer {own['from_']}", card=card)  # fmt: skip
 
 
 def groups_of(table: ResultTable, cell: str) -> str | None:

@@ -225,15 +225,20 @@ class Architecture(NetworkEncoder):
     def vocabulary(self) -> Vocabulary:
         return HashedWords(self.buckets, self.lowercase)
 
-    @cached_property
-    def name(self) -> str:
+    @property
+    def title(self) -> str:
+        """Its kind or label, and the options that differ from the preset; weights and seeds are not in it."""
         name, changed = self.label or self.KIND, ""
         if name in presets.names("encoder"):  # options that differ from the preset distinguish the encoders of a sweep
             plain = presets.read("encoder", name)
             options = [f"{k}={v}" for k, v in self.shape.items() if k in plain and v != plain[k]]
             options += [f"{k}={getattr(self, k)}" for k in ("buckets", "lowercase", "max_length") if getattr(self, k) != plain[k]]
             changed = f"[{','.join(options)}]" if options else ""
-        return f"{name}{changed} (untrained {self.init_seed})"
+        return f"{name}{changed}"
+
+    @cached_property
+    def name(self) -> str:
+        return f"{self.title} (untrained {self.init_seed})"
 
     @property
     def origin(self) -> str:

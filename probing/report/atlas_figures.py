@@ -1,0 +1,153 @@
+"""Figures of an atlas: properties by layer of one encoder; scores of several by name, with letters, and by number of weights.
+
+Colour follows the architecture, so that seeds of one stand out as such.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from probing.evaluation.plots import PALETTE
+from probing.log import excerpt
+from probing.report.atlas_verdicts import LEVEL
+from probing.report.figures import RC, grid, legend
+
+GREY = "#777777"
+LONGEST = 26
+"""Characters of a name in a figure."""
+
+
+def strip(part: pd.DataFrame) -> Figure:
+    """Properties × layers of an encoder, the score above its best floor as a share of what is left; beneath T of every property on
+    the same axis."""
+    encoded = part[(part.column == "encoded") & (part.role == "layer")]
+    encoded = encoded.assign(layer=encoded.layer.astype(int))
+    T = part[(part.column == "interacting") & (part.metric == "T")]
+    names = [name for name in dict.fromkeys(part.paper_name) if name in set(encoded.paper_name)]
+    layers = sorted({*encoded.layer, *T.layer.astype(int)})
+    heights = [0.26 * len(names) + 0.3] * (len(names) > 0) + [1.5] * (len(T) > 0)
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(max(0.5 * len(layers) + 1.4, 5.2), sum(heights) + 0.5), layout="constrained")
+        panels = np.ravel(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights))
+        if names:
+            _scores(panels[0], encoded, names, layers)
+        if len(T):
+            for k, (name, line) in enumerate(T.groupby("paper_name", sort=False)):
+                at, style = [layers.index(int(layer)) for layer in line.layer], ("-", "--", ":")[k // len(PALETTE) % 3]
+                panels[-1].plot(at, line.value, color=PALETTE[k % len(PALETTE)], ls=style, lw=1, marker="o", ms=2, label=name)
+            panels[-1].set_ylabel("T")
+            legend(figure, panels[-1:], 5)
+        panels[-1].set_xticks(range(len(layers)), [str(layer) for layer in layers])
+        panels[-1].set_xlabel("layer")
+    return figure
+
+
+def _scores(panel: Axes, encoded: pd.DataFrame, names: list[str], layers: list[int]) -> None:
+    """The heat map of `strip`."""
+    score, floor, p = (
+        encoded.pivot_table(column, "paper_name", "layer", sort=False, dropna=False)
+        .reindex(index=names, columns=layers)
+        .to_numpy(float)
+        for column in ("value", "against_value", "p_holm")
+    )
+    gain = (score - floor) / np.clip(1 - floor, 1e-9, None)
+    panel.imshow(gain, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(score):
+        if not np.isnan(value):
+            mark = "*" if p[i, j] <= LEVEL and value > floor[i, j] else ""
+            colour = "white" if abs(gain[i, j]) > 0.6 else "black"
+            panel.text(j, i, f"{100 * value:.0f}{mark}", ha="center", va="center", fontsize=7, color=colour)
+    panel.set_yticks(range(len(names)), names)
+    panel.tick_params(length=0)
+    panel.set_title("score (%), blue: above the best floor, red: below; * above every floor", fontsize=7, loc="left")
+
+
+def by_encoder(best: pd.DataFrame, letters: Mapping[tuple[str, str], str]) -> Figure:
+    """A panel for each property: the score of each encoder at its dev-best layer with its 95 % interval, its letters, and its best
+    floor.
+
+    Args:
+        best: rows of the column `encoded` with the role best.
+        letters: (paper_name, encoder) -> letters; none where an encoder was not compared.
+    """
+    encoders, colours = list(dict.fromkeys(best.encoder)), _colours(best)
+    names = list(dict.fromkeys(best.paper_name))
+    with matplotlib.rc_context(RC):
+        figure, panels = grid(len(names), 4, (2.0, 0.2 * len(encoders) + 0.6))
+        for panel, name in zip(panels.ravel(), names, strict=False):
+            for row in best[best.paper_name == name].itertuples():
+                y = encoders.index(row.encoder)
+                _point(panel, y, row, colours, across=True)
+                panel.annotate(
+                    letters.get((name, row.encoder), ""), (100 * row.high, y), xytext=(4, 0), textcoords="offset points",
+                    va="center", fontsize=6,
+                )  # fmt: skip
+            panel.set_yticks(range(len(encoders)), [])
+            panel.set_ylim(len(encoders) - 0.4, -0.6)
+            panel.margins(x=0.2)
+            panel.set_title(name, fontsize=9)
+        for panel in panels[:, 0]:
+            panel.set_yticks(range(len(encoders)), short(encoders))
+        for panel in panels[-1]:
+            panel.set_xlabel("test score (%)")
+        legend(figure, panels.ravel(), 4)
+    return figure
+
+
+def short(names: Sequence[str]) -> list[str]:
+    """The names without options in brackets, and not longer than `LONGEST`, where that tells them apart; else with their number.
+
+    >>> short(["lstm[layers=2] (untrained 0)", "minilm"]), short(["lstm[layers=2]", "lstm"])
+    (['lstm (untrained 0)', 'minilm'], ['1 lstm', '2 lstm'])
+    """
+    made = [excerpt(re.sub(r"\[[^\]]*\]", "", name), LONGEST) for name in names]
+    return made if len(set(made)) == len(made) else [f"{k} {name}" for k, name in enumerate(made, 1)]
+
+
+def by_parameters(best: pd.DataFrame) -> Figure | None:
+    """A panel for each property: the score over the number of weights, a logarithmic axis; None without two numbers."""
+    best = best[best.parameters.notna()]
+    if best.parameters.nunique() < 2:
+        return None
+    colours = _colours(best)
+    with matplotlib.rc_context(RC):
+        names = list(dict.fromkeys(best.paper_name))
+        figure, panels = grid(len(names), 4, (2.1, 2.0))
+        for panel, name in zip(panels.ravel(), names, strict=False):
+            for row in best[best.paper_name == name].itertuples():
+                _point(panel, row.parameters, row, colours)
+            panel.set_xscale("log")
+            panel.set_xlim(best.parameters.min() / 1.6, best.parameters.max() * 1.6)
+            panel.set_title(name, fontsize=9)
+        for panel in panels[-1]:
+            panel.set_xlabel("weights")
+        for panel in panels[:, 0]:
+            panel.set_ylabel("test score (%)")
+        legend(figure, panels.ravel(), 4)
+    return figure
+
+
+def _colours(best: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Architecture -> colour, and its name in the legend."""
+    names = list(dict.fromkeys(best.architecture.fillna("")))
+    return {name: (PALETTE[k % len(PALETTE)], shown) for k, (name, shown) in enumerate(zip(names, short(names), strict=True))}
+
+
+def _point(panel: Axes, at: float, row: Any, colours: Mapping[str, tuple[str, str]], across: bool = False) -> None:
+    """A score with its interval, and the best floor; `across`: scores run from left to right."""
+    value, low, high, floor = (100 * getattr(row, name) for name in ("value", "low", "high", "against_value"))
+    colour, label = colours[row.architecture if isinstance(row.architecture, str) else ""]
+    ends = [[value - low], [high - value]]
+    xerr, yerr = (ends, None) if across else (None, ends)
+    x, y = (value, at) if across else (at, value)
+    panel.errorbar([x], [y], xerr=xerr, yerr=yerr, color=colour, marker="o", ms=3, lw=1.2, capsize=2, ls="", label=label)
+    x, y = (floor, at) if across else (at, floor)
+    panel.plot([x], [y], color=GREY, marker="|" if across else "_", ms=6, ls="", label="its best floor")

@@ -1,0 +1,119 @@
+"""The page of an atlas: tables whose numbers open what made them, figures, sentences; one file that loads nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+from markupsafe import Markup
+
+from probing.report.atlas_verdicts import SURE, facets, percent
+from probing.report.card import Card
+from probing.report.html import HINTS, PAGES, Value, cells_of, packed_cards
+from probing.report.summary import p_value
+
+RAW = ("compression", "derivative", "T", "T last less first")
+"""Metrics that are no percentages."""
+
+
+class Section(NamedTuple):
+    """The part of one encoder: its sentences, its main table, its strip (SVG; empty without numbers), the tables of the numbers in
+    it with their captions, and why columns do not apply."""
+
+    encoder: str
+    sentences: Sequence[str]
+    lines: Mapping[str, Any]
+    strip: str
+    numbers: Sequence[tuple[str, Mapping[str, Any]]]
+    absent: Sequence[str]
+
+
+def shown(row: Any) -> str:
+    """A number with its interval as the tables print it."""
+    if row.metric not in RAW:
+        return percent(row)
+    return raw(row.value) + ("" if pd.isna(row.low) else f" [{raw(row.low)}, {raw(row.high)}]")
+
+
+def raw(value: float) -> str:
+    """A number that is no percentage; rounding of float32 states is 0."""
+    return "0" if abs(value) < SURE else f"{value:.3g}"
+
+
+def key_of(row: Any) -> str:
+    """The name of a number in the page."""
+    layer = "" if pd.isna(row.layer) else f", layer {int(row.layer)}"
+    target = facets(row.facets).get("target")
+    on = f" on {target}" if target else ""
+    return f"{row.encoder}, {row.paper_name}: {row.metric}{on}{layer}" + ", chosen" * (row.role == "best")
+
+
+def card_of(row: Any) -> Card:
+    """What a number stands against, its test, and what made it."""
+    percents = row.metric not in RAW
+    unit = " %" * percents
+    lines = [("number", f"{key_of(row)}: {shown(row)}{unit}"), ("interval", "" if pd.isna(row.low) else "95 %")]
+    value = "" if pd.isna(row.against_value) else f" {100 * row.against_value:.1f} %" if percents else f" {raw(row.against_value)}"
+    lines.append(("against", f"{row.against}{value}" if isinstance(row.against, str) else ""))
+    p = "" if pd.isna(row.p) else f"p {p_value(row.p)}"
+    lines.append(("test", p + ("" if pd.isna(row.p_holm) or not p else f", after Holm over its family {p_value(row.p_holm)}")))
+    lines.append(("n", "" if pd.isna(row.n) else f"{int(row.n)}"))
+    made = [tuple(line) for line in json.loads(row.card)] if isinstance(row.card, str) and row.card else []
+    lines += [("scores" if name == "number" else name, text) for name, text in made]
+    return [(name, text) for name, text in lines if text]
+
+
+def by_layer(part: pd.DataFrame) -> list[tuple[str, dict[str, Any]]]:
+    """Of one encoder, for each metric that has a curve: property × layer."""
+    made = []
+    curves = part[(part.role == "layer") & (part.status == "done")]
+    for (column, metric), own in curves.groupby(["column", "metric"], sort=False):
+        layers = sorted(own.layer.astype(int).unique())
+        rows = []
+        for name, line in own.groupby("paper_name", sort=False):
+            at = {int(row.layer): row for row in line.itertuples()}
+            numbers = [Value(shown(at[k]), key=key_of(at[k])) if k in at else Value("") for k in layers]
+            rows.append([Value(str(name)), *numbers])
+        unit = "" if metric in RAW else ", %"
+        caption = f"{column}: {metric} by layer [95 %]{unit}"
+        made.append((caption, {"head": ["property", *(f"layer {k}" for k in layers)], "rows": rows, "starts": [], "hints": {}}))
+    return made
+
+
+def lines_grid(lines: Sequence[Mapping[str, Value]]) -> dict[str, Any]:
+    """The main table of an encoder."""
+    head = list(dict.fromkeys(name for line in lines for name in line))
+    return {"head": head, "rows": [[line.get(name, Value("")) for name in head] for line in lines], "starts": [], "hints": HINTS}
+
+
+def page(
+    frame: pd.DataFrame,
+    note: str,
+    sections: Sequence[Section],
+    about: pd.DataFrame,
+    compared: Sequence[tuple[str, str, pd.DataFrame]],
+    figures: Sequence[tuple[str, str]],
+) -> str:
+    """The page.
+
+    Args:
+        frame: the rows with `p_holm`.
+        about: the table of the encoders.
+        compared: title, note and table of each comparison.
+        figures: title and SVG of each figure of several encoders.
+    """
+    done = frame[frame.status == "done"]
+    cards = {key_of(row): card_of(row) for row in done.itertuples()}
+    return PAGES.get_template("atlas.html").render(
+        title=f"Atlas of {sections[0].encoder if len(sections) == 1 else f'{len(sections)} encoders'}", note=note,
+        sections=[one._replace(strip=_inner(one.strip)) for one in sections], about=cells_of(about),
+        compared=[(title, text, cells_of(table)) for title, text, table in compared],
+        figures=[(title, _inner(picture)) for title, picture in figures], made=Markup(packed_cards(cards)),
+    )  # fmt: skip
+
+
+def _inner(picture: str) -> Markup:
+    """An SVG file as an element of a page."""
+    return Markup(picture[picture.index("<svg") :] if picture else "")
