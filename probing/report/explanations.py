@@ -16,7 +16,7 @@ from probing.evaluation.paired_tests import letters
 from probing.evaluation.plots import PALETTE
 from probing.files import replace_file
 from probing.report.explanation_numbers import LEAST_UNITS, LINE, agreements, comparisons, of_layers, of_scores, summary
-from probing.report.figures import RC, labelled, svg
+from probing.report.figures import RC, labelled, legend, svg
 from probing.report.markdown import md_table
 from probing.report.orders import of_orders, order_block, order_picture
 
@@ -263,12 +263,12 @@ def picture(part: pd.DataFrame) -> str:
                 value = lines[f"{name}_scaled"].to_numpy(float)
                 bounds = lines[[f"{name}_scaled_low", f"{name}_scaled_high"]].to_numpy(float).T
                 y = np.arange(len(methods)) - 0.25 * (k - (len(maskings) - 1) / 2)
-                panel.errorbar(value, y, xerr=np.abs(bounds - value), fmt="o", ms=3, lw=1, color=colour, label=masking)
+                panel.errorbar(value, y, xerr=np.abs(bounds - value), fmt="o", ms=3, lw=1, color=colour, label=f"masking={masking}")
             for at in (0, 1):
                 panel.axvline(at, color="#777777", lw=0.8, ls=":")
             panel.set(yticks=range(len(methods)), yticklabels=methods, xlabel=f"{name}, scaled")
         if len(maskings) > 1:
-            panels[1].legend(frameon=False, title="masking")
+            legend(figure, panels[:1], 4)
         return svg(figure)
 
 
