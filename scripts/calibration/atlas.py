@@ -36,7 +36,6 @@ LAYERS, WIDTH, WORDS = 3, 48, 50
 SIZES = (200, 100, 200)
 SPLITS = parts(SIZES)
 atlas.SIZES["drawn"] = atlas.Size(SIZES, 2, 10, 200, 20, 16, (5, 6), False)  # as quick, of fewer sentences
-
 COLUMNS = ("encoded", "where", "interacting", "transfers")
 
 
