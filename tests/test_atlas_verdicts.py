@@ -34,8 +34,8 @@ def drawn_rows(rng, properties=("a", "b", "c"), layers=3):
         about = {"p_control": p(), "units": 10, "minimal": None, "live": 20}
         rows.append(row(**of, **at, metric="best units", p=np.nan, facets=json.dumps(about)))
         rows.append(row(**of, **at, metric="less rotated", p=p() / 5))
-        low, chance, left = rng.choice([-0.01, -0.03, 0.01]), bool(rng.random() < 0.9), rng.choice([0.5, 0.505, 0.52])
-        high, used = low + rng.choice([0.02, 0.06]), "not shown"
+        low, chance, left = rng.choice([-0.01, -0.01, -0.03, 0.01]), bool(rng.random() < 0.8), rng.choice([0.5, 0.505, 0.52])
+        high, used = low + rng.choice([0.02, 0.02, 0.06]), "not shown"
         if -0.02 < low and high < 0.02 and chance:
             used = "no" if left <= 0.51 else "not erased"
         about = json.dumps({"used": used, "above_chance": chance, "left": left, "majority": 0.5})

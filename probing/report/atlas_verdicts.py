@@ -7,8 +7,9 @@ against its highest floor, in the others a test for each property. A verdict say
     where        "axis-aligned" where the best units are above control labels and above random bases (at 0.01, see
                  `probing.report.neurons`); else nothing is claimed of units
     used         the largest loss over the layers is above that of 95 % of the draws of random directions, its interval above 0;
-                 "not used" where at every layer the interval lies within the margin; else "not shown"
-    interacting  T of the last layer is above or below that of the first
+                 "not used" where at every layer the interval lies within the margin; else "not shown". Of a classifier, the
+                 derivative is above that of permuted labels; where both are measured, each has half of the level
+    interacting  T of the last layer is above or below that of the first, and one of them is more than rounding
     transfers    the score on the other corpus is above every floor that was fitted on the first
 """
 

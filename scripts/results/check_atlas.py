@@ -34,8 +34,9 @@ def rows_of(folder: Path, twin: dict) -> pd.DataFrame:
     rows = rows.astype(dict.fromkeys(["layer", "value", "low", "high", "p", "against_value"], float))
     family = [rows.encoder, rows.column, rows.role, rows.metric.isin(["drop", "derivative"])]
     rows["q"] = rows.p.groupby(family, group_keys=False).apply(holm)
-    both = rows[rows.column == "used"].groupby("encoder").metric.agg(lambda own: {"points lost", "derivative"} <= {*own})
-    rows.loc[(rows.column == "used") & rows.encoder.map(both).fillna(False).astype(bool), "q"] *= 2
+    used = rows.column == "used"
+    both = [name for name, own in rows[used].groupby("encoder") if {"points lost", "derivative"} <= {*own.metric}]
+    rows.loc[used & rows.encoder.isin(both), "q"] *= 2
     controls = pd.Series([one.get("p_control", np.nan) for one in rows.facets], rows.index, dtype=float)
     rows["control"] = controls.groupby(rows.encoder, group_keys=False).apply(holm)
     return rows
