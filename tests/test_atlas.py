@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import dataclass
 
+import check_atlas
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,6 +137,7 @@ def test_a_property_planted_in_a_layer_comes_out_as_planted_and_noise_does_not(t
     assert sentence(order) in page and not re.search(r"(src|href)=.?https?:|@import|url\(http", page), "it loads nothing"
     twin = json.loads((tmp_path / "report" / "atlas.json").read_text())
     assert len(twin["rows"]) == len(rows) == len(pd.read_parquet(tmp_path / "report" / "atlas.parquet"))
+    assert check_atlas.disagreements(tmp_path / "report") == []
     assert twin["schema"] == report.SCHEMA and {line["property"] for line in twin["lines"]} == {"order", "noise"}
 
 

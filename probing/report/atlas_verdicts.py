@@ -7,8 +7,9 @@ against its highest floor, in the others a test for each property. A verdict say
     where        "axis-aligned" where the best units are above control labels and above random bases (at 0.01, see
                  `probing.report.neurons`); else nothing is claimed of units
     used         the largest loss over the layers is above that of 95 % of the draws of random directions, its interval above 0;
-                 "not used" where at every layer the interval lies within the margin; else "not shown"
-    interacting  T of the last layer is above or below that of the first
+                 "not used" where at every layer the interval lies within the margin; else "not shown". Of a classifier, the
+                 derivative is above that of permuted labels; where both are measured, each has half of the level
+    interacting  T of the last layer is above or below that of the first, and one of them is more than rounding
     transfers    the score on the other corpus is above every floor that was fitted on the first
 """
 
@@ -31,12 +32,16 @@ KEY = ["encoder", "property"]
 
 
 def adjusted(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `p_holm`: over the rows of an encoder with the same column and role; drops and scores of transfers, and losses
-    and derivatives, are families of their own."""
+    """The rows with `p_holm`: over the rows of an encoder with the same column and role; drops and scores of transfers are
+    families of their own. So are losses on pairs and derivatives, which share the level of their column: p of both is doubled."""
     frame = frame.reset_index(drop=True).assign(p_holm=np.nan)
     tested = frame[frame.p.notna()].assign(own=frame.metric.isin(["drop", "derivative"]))
     for _, part in tested.groupby(["encoder", "column", "role", "own"], sort=False):
         frame.loc[part.index, "p_holm"] = holm(part.p)
+    used = frame[(frame.column == "used") & frame.p_holm.notna()]
+    for _, part in used.groupby("encoder", sort=False):
+        if part.metric.nunique() > 1:
+            frame.loc[part.index, "p_holm"] = np.minimum(2 * part.p_holm, 1)
     controls = pd.Series([facets(one).get("p_control") for one in frame.facets], index=frame.index, dtype=float)
     for _, part in frame[controls.notna()].groupby("encoder", sort=False):
         frame.loc[part.index, "p_holm"] = holm(controls[part.index])
@@ -115,9 +120,9 @@ def where(part: pd.DataFrame) -> tuple[str, str]:
         if about.get("minimal") is None
         else f"; {int(about['minimal'])} of {int(about['live'])} units come within a point on dev"
     )
-    if not units.p_holm < LEVEL:
+    if not units.p_holm <= LEVEL:
         return "not shown", f"no unit is shown to tell it{size}"
-    if rotated.p_holm < ALIGNED:
+    if rotated.p_holm <= ALIGNED:
         reach = f"{percent(units)}, {percent(rotated)} more than in random bases"
         return "yes", f"axis-aligned: its best {about['units']} units reach {reach}{size}"
     return "not shown", f"its best {about['units']} units are not told from a random basis{size}"
@@ -160,13 +165,10 @@ def interacting(part: pd.DataFrame) -> tuple[str, str]:
     ends += f"{last.value:.3g} [{last.low:.3g}, {last.high:.3g}] in layer {int(last.layer)}"
     if whole is None or pd.isna(whole.p):
         return "not shown", f"one layer: {ends}"
-    if abs(first.value) < SURE:
-        return (
-            "yes",
-            f"words interact ({ends}; 0 in layer {int(first.layer)} by construction)"
-            if last.low > SURE
-            else f"words do not interact ({ends})",
-        )
+    if max(abs(first.value), abs(last.value)) < SURE:
+        return "not shown", f"no interaction beyond rounding ({ends})"
+    if whole.p_holm <= LEVEL and abs(first.value) < SURE:
+        return "yes", f"words interact ({ends}; 0 in layer {int(first.layer)} by construction)"
     if whole.p_holm <= LEVEL:
         return "yes", f"words interact {'more' if whole.value > 0 else 'less'} in the last layer than in the first ({ends})"
     return "not shown", f"interaction is not shown to change ({ends})"

@@ -184,8 +184,9 @@ class Parts:
 
     @property
     def draws(self) -> int:
-        """Of random directions: with fewer the smallest p could not pass Holm's test of all properties with pairs."""
-        return self.size.draws * len(self.with_pairs)
+        """Of random directions: with fewer the smallest p could not pass Holm's test of all properties with pairs, at half of the
+        level where a classifier has the other."""
+        return self.size.draws * len(self.with_pairs) * (1 if self.study.classifier is None else 2)
 
     def pairs(self, task: Task, most: int | None) -> TreebankPairs:
         assert self.treebank is not None
@@ -218,7 +219,8 @@ class Parts:
         source = named_source("study.classifier", self.study.classifier, self.context.home)
         tasks = [task for task in self.tasks if task.kind == "classification" and not task.of_words]
         context = replace(self.context, make_tasks=lambda: source.tasks(None), make_source=lambda: source)
-        study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0)
+        tests = len(tasks) * len(self.encoder.dims)  # the smallest p passes Holm's test of all of them at half of the level
+        study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0, permutations=max(999, 40 * tests))
         frame = study.measure(context)
         names = {task.name: task for task in tasks}
         for own in frame[frame.kind == "concept"].to_dict("records"):

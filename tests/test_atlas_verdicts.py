@@ -1,0 +1,164 @@
+"""Verdicts of an atlas: a second program gives the same, a classifier uses what it was planted to use, rules at their edges."""
+
+import json
+import re
+from pathlib import Path
+
+import check_atlas
+import numpy as np
+import pandas as pd
+import pytest
+from test_atlas import context, lines_of, row
+
+from probing import load_encoder
+from probing.data.task import Task
+from probing.report import atlas as report
+from probing.report.atlas_verdicts import RULES, adjusted, verdicts
+from probing.studies.atlas import Atlas
+from probing.studies.atlas_parts import ConceptsStudy
+from probing.studies.sources import Given
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def drawn_rows(rng, properties=("a", "b", "c"), layers=3):
+    """Rows of one encoder whose p-values, intervals and facets are drawn around the bounds of the rules."""
+    rows, classifier = [], bool(rng.integers(2))
+    p = lambda: float(rng.choice([1e-4, 1e-3, 4e-3, 0.01, 0.02, 0.04, 0.3]) * rng.uniform(0.5, 1.5))  # noqa: E731
+    for name in properties:
+        of = {"property": name, "paper_name": name.upper()}
+        for layer in range(layers):
+            rows.append(row(**of, layer=layer, p=p(), value=rng.choice([0.5, 0.8])))
+        rows.append(row(**of, role="best", layer=1, p=np.nan))
+        at = {"column": "where", "role": "best"}
+        about = {"p_control": p(), "units": 10, "minimal": None, "live": 20}
+        rows.append(row(**of, **at, metric="best units", p=np.nan, facets=json.dumps(about)))
+        rows.append(row(**of, **at, metric="less rotated", p=p() / 5))
+        low, chance, left = rng.choice([-0.01, -0.01, -0.03, 0.01]), bool(rng.random() < 0.8), rng.choice([0.5, 0.505, 0.52])
+        high, used = low + rng.choice([0.02, 0.02, 0.06]), "not shown"
+        if -0.02 < low and high < 0.02 and chance:
+            used = "no" if left <= 0.51 else "not erased"
+        about = json.dumps({"used": used, "above_chance": chance, "left": left, "majority": 0.5})
+        at = {"column": "used", "metric": "points lost", "low": low, "high": high, "facets": about}
+        rows += [row(**of, **at, layer=0, p=p()), row(**of, **at, layer=0, role="best", p=p())]
+        if classifier:
+            rows += [
+                row(**of, column="used", metric="derivative", layer=k, p=p() / 4, value=rng.choice([0.1, 0.3]), against_value=0.2)
+                for k in range(layers)
+            ]
+        T = rng.choice([1e-9, 0.1, 0.3], layers)
+        rows += [row(**of, column="interacting", metric="T", layer=k, value=T[k], p=np.nan) for k in range(layers)]
+        at = {"column": "interacting", "metric": "T last less first", "role": "best", "layer": layers - 1}
+        rows.append(row(**of, **at, value=T[-1] - T[0], p=p()))
+        for target in ("x", "y"):
+            at = {"column": "transfers", "role": "best", "facets": json.dumps({"target": target})}
+            rows += [row(**of, **at, p=p(), value=rng.choice([0.55, 0.8, 0.9])), row(**of, **at, metric="drop", p=p())]
+    of = {"property": "none", "paper_name": "None", "value": np.nan, "p": np.nan, "metric": "", "status": "failed", "reason": "why"}
+    return [*rows, *(row(**of, column=column) for column in RULES)]
+
+
+def test_a_second_program_gives_every_verdict_and_notices_a_changed_one(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "atlas.json"
+    rows = [one | {"encoder": f"e{k}"} for k in range(8) for one in drawn_rows(rng)]
+    made = pd.DataFrame(rows).assign(items=None, groups=None)
+    lines = verdicts(frame := adjusted(made))
+    shown = {"yes", "not shown", "failed"}
+    for column in RULES:
+        assert set(lines[column]) == (shown | {"no"} if column == "used" else shown), "every verdict is checked"
+    path.write_text(json.dumps(twin := report.twin(frame, lines)))
+    assert check_atlas.disagreements(tmp_path) == []
+    made.to_csv(tmp_path / "rows.csv", index=False)
+    assert check_atlas.disagreements(tmp_path) == [], "rows.csv has the same numbers"
+    changed = set()
+    for k, column in enumerate(RULES):
+        line = twin["lines"][k]
+        line[column] = "not shown" if line[column] == "yes" else "yes"
+        changed.add(f": {line['encoder']}, {line['property']}, {column}: {line[column]!r}, but the rows give")
+    told = next(line for line in twin["lines"][5:] if re.search("from layer 1|in layer 0 ", line["encoded_words"]))
+    told["encoded_words"] = "encoded in every layer above every floor"
+    changed.add(f": {told['encoder']}, {told['property']}, encoded: layers [0, 1, 2], but the rows give")
+    told = next(line for line in twin["lines"][5:] if " more in the last" in line["interacting_words"])
+    told["interacting_words"] = told["interacting_words"].replace(" more in", " less in")
+    changed.add(f": {told['encoder']}, {told['property']}, interacting: 'words interact less")
+    path.write_text(json.dumps(twin))
+    wrong = check_atlas.disagreements(tmp_path)
+    assert len(wrong) == len(changed) == len(RULES) + 2 and all(any(key in one for one in wrong) for key in changed)
+
+
+def test_verdicts_of_committed_atlases_follow_from_their_rows():
+    folders = sorted(path.parent for path in ROOT.glob("results/**/atlas.json"))
+    assert [wrong for folder in folders for wrong in check_atlas.disagreements(folder)] == []
+
+
+def marked(rng, n=400):
+    """Sentences with `up` or `down`, and `left` or `right`, at random places; which of them."""
+    which, texts = rng.integers(0, 2, (2, n)), []
+    for k in range(n):
+        words = [f"w{j}" for j in rng.integers(0, 30, 4)]
+        for pair, one in zip((("up", "down"), ("left", "right")), which[:, k], strict=True):
+            words.insert(int(rng.integers(len(words) + 1)), pair[one])
+        texts.append(" ".join(words))
+    return texts, *which
+
+
+@pytest.mark.parametrize("read", ["vertical", "horizontal"])
+def test_a_classifier_uses_the_property_that_its_logit_follows_and_not_one_that_it_ignores(tmp_path, read):
+    rng, names = np.random.default_rng(3), ("vertical", "horizontal")
+    splits = ["train"] * 200 + ["dev"] * 100 + ["test"] * 100
+
+    def task(name, texts, labels):
+        return Task.from_lists(texts, [f"c{label}" for label in labels], splits=splits, name=name)
+
+    properties = [task(name, *(made := marked(rng))[:1], made[1 + k]) for k, name in enumerate(names)]
+    texts, *labels = marked(rng)
+    classifier = Given(task("decision", texts, labels[names.index(read)]))
+    encoder = load_encoder("gated-cnn", embedding_dim=16, channels=24, layers=1, reads="forward", buckets=500)
+    lines, rows = lines_of(Atlas(columns=["used"], classifier=classifier).measure(context(encoder, properties, tmp_path)), tmp_path)
+    for name in names:
+        words = "follows it in layers 0-1" if name == read else "is not shown to follow it"
+        assert (lines[name]["used"], lines[name]["used_words"]) == (
+            "yes" if name == read else "not shown",
+            f"the classifier's logit {words}",
+        )
+    sizes = rows[rows.metric == "derivative"].groupby("property").value.max()
+    assert sizes[read] > 2 * sizes.drop(read).iloc[0]
+
+
+def test_pairs_and_a_classifier_share_the_level_of_their_column():
+    about = json.dumps({"used": "not shown", "above_chance": True})
+    pairs = row(column="used", metric="points lost", role="best", p=0.03, facets=about)
+    layer = row(column="used", metric="points lost", p=0.5, facets=about)
+    slope = row(column="used", metric="derivative", value=0.5, p=0.03, against_value=0.1)
+    assert [verdicts(adjusted(pd.DataFrame(rows))).used[0] for rows in ([pairs, layer], [slope])] == ["yes", "yes"]
+    assert verdicts(adjusted(pd.DataFrame([pairs, layer, slope]))).used[0] == "not shown", "either is false in 2.5 %"
+    assert verdicts(adjusted(pd.DataFrame([pairs | {"p": 0.02}, layer, slope]))).used[0] == "yes"
+
+
+def test_a_classifier_of_many_properties_and_layers_has_draws_enough_for_a_yes(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ConceptsStudy, "measure", lambda self, context: asked.append(self) or pd.DataFrame({"kind": []}))
+    rng = np.random.default_rng(0)
+    texts, labels, _ = marked(rng, 90)
+    splits = ["train"] * 30 + ["dev"] * 30 + ["test"] * 30
+    tasks = [Task.from_lists(texts, [f"c{k}" for k in labels], splits=splits, name=f"t{k}") for k in range(20)]
+    encoder = load_encoder("gated-cnn", embedding_dim=8, channels=8, layers=2, reads="forward", buckets=50)
+    Atlas(columns=["used"], classifier=Given(tasks[0])).measure(context(encoder, tasks, tmp_path))
+    assert 2 * 20 * 3 / (1 + asked[0].permutations) <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "p", "shown", "words"),
+    [
+        (1e-9, 0.3, 0.001, "yes", "words interact ("),
+        (1e-9, 0.3, 0.2, "not shown", "interaction is not shown to change"),
+        (1e-9, 3e-9, 0.001, "not shown", "no interaction beyond rounding"),
+        (0.3, 1e-9, 0.001, "yes", "words interact less"),
+        (0.1, 0.3, 0.001, "yes", "words interact more"),
+    ],
+)
+def test_interacting_needs_its_test_and_more_than_rounding(first, last, p, shown, words):
+    at = {"column": "interacting", "metric": "T", "p": np.nan}
+    rows = [row(**at, layer=0, value=first), row(**at, layer=1, value=last)]
+    rows.append(row(column="interacting", metric="T last less first", role="best", layer=1, value=last - first, p=p))
+    [line] = verdicts(adjusted(pd.DataFrame(rows))).to_dict("records")
+    assert line["interacting"] == shown and line["interacting_words"].startswith(words)
