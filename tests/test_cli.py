@@ -132,6 +132,7 @@ def test_a_list_in_brackets_is_a_job_and_one_that_fails_stops_no_other(toy_root,
         f"data.root={toy_root}",
         "encoder=lstm",
         "encoder.hidden=4",
+        "encoder.embedding_dim=4",
         "pooling=mean",
         f"run.dir={out}",
         "layer=1",
@@ -143,7 +144,7 @@ def test_a_list_in_brackets_is_a_job_and_one_that_fails_stops_no_other(toy_root,
     assert sorted(runs) == [["bigram_shift"], ["tree_depth", "bigram_shift"]]
     assert all(probing("status", path.parent).returncode == 0 for path in out.glob("runs/*/run.json"))
     [table] = (out / "tables").glob("*/table.md")
-    assert "TreeDepth" in table.read_text() and "lstm[hidden=4]" in table.read_text(), "one table of the jobs that ended"
+    assert "TreeDepth" in table.read_text() and "lstm[embedding_dim=4,hidden=4]" in table.read_text(), "one table of the jobs that ended"
 
 
 @pytest.mark.parametrize(
