@@ -22,5 +22,6 @@ importlib.import_module("parsed").once()
 with importlib.import_module("hydra").initialize_config_dir(str(importlib.import_module("probing.paths").CONF), version_base="1.3"):
     importlib.import_module("hydra").compose("config", ["encoder=hf", "encoder.name=x", "task=[a,b]", "data.n=3"])
 with contextlib.redirect_stdout(io.StringIO()):
-    importlib.import_module("probing.cli").app(["list", "probes"], standalone_mode=False)  # Typer imports pydantic with the first value
+    # Typer imports pydantic for the first argument
+    importlib.import_module("probing.cli").app(["list", "probes"], standalone_mode=False)
 matplotlib.font_manager.findfont("DejaVu Sans")
