@@ -41,13 +41,13 @@ def here(toy_root, tiny, tmp_path):
     return words, out
 
 
-def heavy_imports(*words):
-    """The large packages that a command imports, in an interpreter of its own."""
+def fresh_imports(*words):
+    """The large packages that a command imports, in an interpreter of its own, and its messages."""
     code = f"import sys; sys.argv = {['probing', *words]}\nfrom probing.cli import main\ntry: main()\nexcept SystemExit: pass\n"
     code += "print(*{'torch', 'hydra', 'sklearn', 'transformers', 'scipy', 'pandas'} & set(sys.modules), sep='\\n', end='')"
     done = subprocess.run([sys.executable, "-c", f"{code}"], env=ENV, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return {line for line in done.stdout.splitlines()[-6:] if line.isalpha()}
+    return {line for line in done.stdout.splitlines()[-6:] if line.isalpha()}, done.stderr
 
 
 def the_run(out: Path) -> Path:
@@ -65,14 +65,14 @@ def test_list_answers_without_torch():
     ):
         done = probing("list", kind)
         assert done.returncode == 0 and expected in done.stdout
-    assert not heavy_imports("list", "tasks")
+    assert not fresh_imports("list", "tasks")[0]
 
 
 @pytest.mark.parametrize(
     "words", [["rnu"], ["run", "encoder=minlm"], ["run", "taks=past_present"], ["run", "task=past_presnt"], ["run", "layers=3"]]
 )
 def test_a_typo_is_answered_without_torch(words):
-    assert heavy_imports(*words) <= {"hydra"}
+    assert fresh_imports(*words)[0] <= {"hydra"}
 
 
 def test_a_run_from_end_to_end(here):
@@ -85,9 +85,8 @@ def test_a_run_from_end_to_end(here):
         assert (folder / name).stat().st_size > 0
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    assert heavy_imports("run", *words) <= {"hydra"}  # there is nothing to do
-    again = fresh(*words)  # without the verb, and with another hash seed
-    assert again.returncode == 0 and f"{folder}: nothing to do" in again.stderr
+    imported, messages = fresh_imports(*words)  # without the verb, and with another hash seed
+    assert imported <= {"hydra"} and f"{folder}: nothing to do" in messages
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
     status = probing("status", folder)
@@ -132,6 +131,7 @@ def test_a_list_in_brackets_is_a_job_and_one_that_fails_stops_no_other(toy_root,
         f"data.root={toy_root}",
         "encoder=lstm",
         "encoder.hidden=4",
+        "encoder.embedding_dim=4",
         "pooling=mean",
         f"run.dir={out}",
         "layer=1",
@@ -143,7 +143,9 @@ def test_a_list_in_brackets_is_a_job_and_one_that_fails_stops_no_other(toy_root,
     assert sorted(runs) == [["bigram_shift"], ["tree_depth", "bigram_shift"]]
     assert all(probing("status", path.parent).returncode == 0 for path in out.glob("runs/*/run.json"))
     [table] = (out / "tables").glob("*/table.md")
-    assert "TreeDepth" in table.read_text() and "lstm[hidden=4]" in table.read_text(), "one table of the jobs that ended"
+    assert "TreeDepth" in table.read_text() and "lstm[embedding_dim=4,hidden=4]" in table.read_text(), (
+        "one table of the jobs that ended"
+    )
 
 
 @pytest.mark.parametrize(

@@ -404,6 +404,7 @@ def test_measures_on_the_command_line(tmp_path):
         "data.n=300",
         "task=subj_number",
         "encoder=lstm",
+        "encoder.embedding_dim=8",
         "pooling=mean",
         "floors=none",
         f"run.dir={tmp_path}",

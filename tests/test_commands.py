@@ -218,7 +218,8 @@ def test_a_dry_run_says_cells_sentences_time_and_size_and_writes_nothing(toy_roo
 
 def test_hydra_leaves_nothing_behind(toy_root, tmp_path):
     """One run, a typo, and a multirun whose jobs fail; what is left of a run is its own folder."""
-    given = ["data=senteval", f"data.root={toy_root}", "encoder=lstm", "floors=majority", "controls=none", "pooling=mean"]
+    given = ["data=senteval", f"data.root={toy_root}", "encoder=lstm", "encoder.embedding_dim=4", "floors=majority"]
+    given += ["controls=none", "pooling=mean"]
     before = files(tmp_path)
     for more in (["task=bigram_shfit"], ["-m", "encoder.init_seed=0,1", "task=bigram_shfit"]):
         done = probing("run", *more, *given, cwd=tmp_path)
@@ -228,5 +229,5 @@ def test_hydra_leaves_nothing_behind(toy_root, tmp_path):
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "probing-out").iterdir()} == {"cells", "store", "runs", "tables", "finished"}
     [table] = (tmp_path / "probing-out" / "tables").glob("*/table.csv")
-    order = re.findall(r"lstm\[hidden=4\] \(untrained (\d)\)", table.read_text(encoding="utf-8"))
+    order = re.findall(r"lstm\[embedding_dim=4,hidden=4\] \(untrained (\d)\)", table.read_text(encoding="utf-8"))
     assert list(dict.fromkeys(order)) == ["1", "0"], "encoders in the order in which they were asked for"

@@ -129,7 +129,14 @@ def test_import_published_keeps_every_value(tmp_path):
 
 @pytest.mark.slow
 def test_main_table_runs_on_toy_data(toy_root, tmp_path):
-    words = ["encoder=lstm", "encoder.hidden=4", "pooling=mean", "controls=none", f"run.dir={tmp_path / 'out'}"]
+    words = [
+        "encoder=lstm",
+        "encoder.hidden=4",
+        "encoder.embedding_dim=4",
+        "pooling=mean",
+        "controls=none",
+        f"run.dir={tmp_path / 'out'}",
+    ]
     words += ["layer=1", "floors=majority", "task=bigram_shift"]
     script = ROOT / "scripts" / "results" / "main_table.py"
     done = processes.run(script, toy_root, tmp_path / "table", *words, cwd=ROOT)

@@ -47,6 +47,7 @@ def test_a_measure_in_a_file_appears_in_every_command(norm, tmp_path):
         "task=sentence_length,bigram_shift",
         "encoder=lstm",
         "encoder.hidden=4",
+        "encoder.embedding_dim=4",
         "pooling=mean",
         f"run.dir={out}",
     ]
@@ -58,7 +59,7 @@ def test_a_measure_in_a_file_appears_in_every_command(norm, tmp_path):
     one = rows[(rows.metric == "norm") & (rows.role == "probe")].iloc[0]
     assert one.low < one.value < one.high and one.n == rows.n_test.iloc[0]
     assert (
-        "norm: norm, lstm[hidden=4] (untrained 0), mean" in (folder / "table.md").read_text()
+        "norm: norm, lstm[embedding_dim=4,hidden=4] (untrained 0), mean" in (folder / "table.md").read_text()
         and (folder / "figure-norm-norm.svg").is_file()
     )
     assert "norm: paired comparisons" in (folder / "report.html").read_text()
@@ -68,7 +69,7 @@ def test_a_measure_in_a_file_appears_in_every_command(norm, tmp_path):
     assert again.returncode == 0 and f"{len(set(rows.cell[rows.role == 'probe']))} done" in again.stderr
     both = next(path for path in (out / "runs").iterdir() if path != folder)
     text = (both / "table.md").read_text()
-    assert "Test accuracy in percent" in text and "norm: norm, lstm[hidden=4] (untrained 0), mean" in text
+    assert "Test accuracy in percent" in text and "norm: norm, lstm[embedding_dim=4,hidden=4] (untrained 0), mean" in text
     assert set(pd.read_csv(both / "rows.csv").metric) == {"accuracy", "dev_accuracy", "macro_f1", "norm"}
     norm.write_text(NORM.replace("axis=1)}", "axis=1) / 2}"))
     halved = command(*words, f"measures={norm}")

@@ -521,6 +521,7 @@ def test_a_card_of_numbers_and_metrics_on_the_command_line(rows, tmp_path):
         f"task={tmp_path}/depth.yaml,{tmp_path}/sign.yaml",
         "encoder=bilstm",
         "encoder.hidden=8",
+        "encoder.embedding_dim=8",
     ]
     done = processes.run(
         *("-m", "probing", "run", *words, "floors=majority,length", "controls=none", "metrics=mcc", f"run.dir={tmp_path}/out")

@@ -209,6 +209,7 @@ def test_the_command_ends_with_one_report_of_its_encoders(task, tmp_path):
     words = [
         "+experiment=interaction_stability",
         "encoder=lstm,cnn",
+        "++encoder.embedding_dim=8",
         "data=sst2",
         f"data.root={tmp_path}",
     ]

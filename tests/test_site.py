@@ -76,23 +76,30 @@ def test_every_command_of_the_pages_exists():
     root = get_command(app)
     known = root.commands
     assert {words[0] for path in PAGES for words, _ in commands(path)} == set(known)  # each command has an example
-    composed = set()  # pages repeat commands, and the two READMEs hold the same
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    chosen: dict[tuple[str, ...], list[dict[str, str]]] = {}  # by file and presets: words by key, those of many commands in one
+    for path in PAGES:
+        for words in [*(words for words, _ in commands(path)), *spans(path)]:
+            verb, *rest = words
+            command = root if verb.startswith("-") else known.get(verb)
+            assert command is not None, f"{path.name}: probing {verb}"
+            if verb in HYDRA and "--help" not in rest:
+                given = [first_of(word) for word in rest if word not in ("-m", "--multirun")]
+                presets = sorted(word for word in given if word.partition("=")[0].lstrip("+") in groups)
+                own = {word.partition("=")[0]: word for word in given if word not in presets}
+                together = chosen.setdefault((HYDRA[verb], *presets), [{}])
+                if not all(together[-1].get(key, word) == word for key, word in own.items()):
+                    together.append({})
+                together[-1].update(own)
+                continue
+            if verb == "store" and rest:
+                command = command.commands[rest[0]]
+            options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+            assert {word for word in words if word.startswith("--")} <= options, f"{path.name}: probing {' '.join(words)}"
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        for path in PAGES:
-            for words in [*(words for words, _ in commands(path)), *spans(path)]:
-                verb, *rest = words
-                command = root if verb.startswith("-") else known.get(verb)
-                assert command is not None, f"{path.name}: probing {verb}"
-                if verb in HYDRA and "--help" not in rest:
-                    given = [first_of(word) for word in rest if word not in ("-m", "--multirun")]
-                    if (HYDRA[verb], *given) not in composed:
-                        compose(HYDRA[verb], given, return_hydra_config=True)  # unknown keys and presets are errors
-                        composed.add((HYDRA[verb], *given))
-                    continue
-                if verb == "store" and rest:
-                    command = command.commands[rest[0]]
-                options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
-                assert {word for word in words if word.startswith("--")} <= options, f"{path.name}: probing {' '.join(words)}"
+        for (name, *presets), together in chosen.items():  # which keys there are depends on the presets alone
+            for own in together:
+                compose(name, [*presets, *own.values()], return_hydra_config=True)  # unknown keys and presets are errors
 
 
 def test_a_command_with_an_unknown_key_is_noticed():

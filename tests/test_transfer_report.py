@@ -199,7 +199,7 @@ def test_the_command_writes_matrix_layers_directions_and_figure(tmp_path):
     for name, tasks in zip("ab", named, strict=True):
         folder_of(tmp_path / name, tasks)
     words = ["run", "+experiment=transfer", "encoder=lstm", "data=senteval", "data.root=a", "data.name=first", "study.directions=7"]
-    more = ["study.corpora={second: b}", "study.sizes=[120,40,60]"]
+    more = ["encoder.embedding_dim=8", "study.corpora={second: b}", "study.sizes=[120,40,60]"]
     done = processes.run("-m", "probing", *words, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "probing-out" / "runs").iterdir()

@@ -37,7 +37,7 @@ def test_the_wheel_built_from_the_sdist_runs_a_multirun_in_an_empty_folder(tmp_p
     assert all(part.startswith(str(site)) for part in where.stdout.split()), where.stdout + where.stderr
     assert (site / "probing" / "py.typed").is_file()
     words = ["data=senteval", f"data.root={toy_root}", "encoder=lstm,bilstm", "++encoder.hidden=4", "pooling=mean"]
-    words += ["task=bigram_shift", "layer=1", "floors=majority", "controls=none"]
+    words += ["++encoder.embedding_dim=4", "task=bigram_shift", "layer=1", "floors=majority", "controls=none"]
     done = run(tmp_path / "venv" / "bin" / "probing", "run", "-m", *words)
     assert done.returncode == 0, done.stderr
     runs = sorted((empty / "probing-out" / "runs").iterdir())

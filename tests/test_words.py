@@ -449,7 +449,15 @@ def test_the_command_line_measures_words(tmp_path):
     root = tmp_path / "bank"
     root.mkdir()
     treebank(root, train=40, test=12)
-    words = ("run", "data=conllu", f"data.root={root}", f"run.dir={tmp_path}/out", "encoder=lstm", "encoder.hidden=8")
+    words = (
+        "run",
+        "data=conllu",
+        f"data.root={root}",
+        f"run.dir={tmp_path}/out",
+        "encoder=lstm",
+        "encoder.hidden=8",
+        "encoder.embedding_dim=8",
+    )
     done = processes.run("-m", "probing", *words, "task=upos,edge,tree", "floors=majority,nb-unigram", "controls=word")
     assert done.returncode == 0, done.stderr
     report = next((tmp_path / "out/runs").glob("*/table.md")).read_text()

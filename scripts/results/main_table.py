@@ -5,12 +5,12 @@ Usage: python scripts/results/main_table.py DATA OUT [KEY=VALUE ...]      (furth
 
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from probing.evaluation.runs import Run
+from probing.run import main as run_main
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from output import manifest, write_json
@@ -22,8 +22,7 @@ def main(data: str, out: Path, *more: str) -> None:
     words = ["data=senteval", f"data.root={data}", "encoder=minilm", "run.name=main-table", *more]
     home = Path(next((w.removeprefix("run.dir=") for w in words if w.startswith("run.dir=")), "probing-out"))
     start = time.time()
-    code = subprocess.run([sys.executable, "-m", "probing", "run", *words]).returncode
-    if code:
+    if code := run_main(words):
         sys.exit(code)
     seconds = time.time() - start
     folder = home / "runs" / "main-table"
@@ -37,7 +36,7 @@ def main(data: str, out: Path, *more: str) -> None:
         "cells": len(run.keys),
         "done": len(records),
         "wall_seconds": round(seconds),
-        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, 2),
+        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "fit_seconds": round(sum(record["details"]["seconds"] for record in records)),
         "made": [min(r["details"]["made"] for r in records), max(r["details"]["made"] for r in records)],
         "data": {name: {k: card[k] for k in ("file_sha256", "sha256", "n", "notes")} for name, card in run.data_cards().items()},
