@@ -20,13 +20,15 @@ OF_GRAMMAR = ["~data.n", "~data.sizes"]
 def arguments(words: Sequence[str]) -> list[str]:
     """The words of `probing run`; encoders with a comma between them are a sweep.
 
-    >>> arguments(["encoder=lstm,cnn", "size=full", "dry=true"])
-    ['-m', '+experiment=atlas', 'encoder=lstm,cnn', 'study.size=full', 'run.dry=true']
+    >>> arguments(["encoder=lstm,cnn", "columns=encoded,used", "dry=true"])
+    ['-m', '+experiment=atlas', 'encoder=lstm,cnn', 'study.columns=[encoded,used]', 'run.dry=true']
     """
     made, sweep = ["+experiment=atlas"], False
     for word in words:
         key, equals, value = word.partition("=")
         sweep |= key.startswith("encoder") and "," in value and value[:1] not in "['\""
+        if key == "columns" and "," in value and value[:1] not in "['\"":
+            word = f"{key}=[{value}]"  # a list, not a sweep
         made += OF_GRAMMAR if key == "data" and value != "grammar" else []
         made.append(f"study.{word}" if equals and key in SHORT else f"run.{word}" if equals and key == "dry" else word)
     return ["-m"] * sweep + made
