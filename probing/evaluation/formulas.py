@@ -88,15 +88,9 @@ def quadratic_kappa(outcome: Outcome) -> float:
     return float(1 - (weights * counts).sum() / expected) if expected else float("nan")
 
 
-def _ranks(x: Values) -> Values:
-    """Ranks from 1, ties in the middle; for the small draws of a bootstrap eight times as fast as SciPy's rankdata."""
-    ordered = np.sort(x)
-    return (np.searchsorted(ordered, x, "left") + np.searchsorted(ordered, x, "right") + 1) / 2
-
-
 def spearman(outcome: Outcome) -> float:
     """Correlation of the ranks, ties in the middle; 0 for predictions that are all the same, NaN for such labels."""
-    gold, predicted = (_ranks(x) - (len(x) + 1) / 2 for x in (outcome.gold, outcome.predicted))
+    gold, predicted = (rankdata(x) - (len(x) + 1) / 2 for x in (outcome.gold, outcome.predicted))
     if not gold.any():
         return float("nan")
     return float(gold @ predicted / np.sqrt(gold @ gold * (predicted @ predicted))) if predicted.any() else 0.0

@@ -238,22 +238,11 @@ def decorrelated(values: Sequence[int], lengths: Sequence[int], allowed: range, 
             if have.sum(1).min() < least:
                 continue
             middles = np.arange(run[0], run[-1] + 0.1, 0.5)
-            # each with a bound on the size: 0.2 of a value and 0.02 of all may be missing, whatever the other margin is
-            of_values, of_pairs = [], []
-            for middle, spread in product(middles, (2.0, 2.5, 3.0)):
-                share = np.exp(-0.5 * ((run - middle) / spread) ** 2)
-                share /= share.sum()
-                of_values.append((middle, spread, share, (have.sum(1) / (0.8 * share)).min()))
-            for centre, deviation in product(pairs, (0.8, 1.2, 1.6, 2.2, 3.0)):
-                share = np.exp(-0.5 * ((pairs - centre) / deviation) ** 2)
-                share[share < 0.05] = 0
-                share /= share.sum()
-                of_pairs.append((centre, deviation, share, (have.sum(0)[share > 0.03] / (share[share > 0.03] - 0.02)).min()))
-            for (middle, spread, over_values, most), (centre, deviation, over_pairs, also) in product(of_values, of_pairs):
-                most = min(most, also) * (1 + 1e-9)  # more than the rounding of the sums in `largest`
-                if most * over_values.min() + len(pairs) / 2 < least or (best is not None and most <= best[0]):
-                    continue
-                target = np.outer(over_values, over_pairs)
+            for middle, spread, centre, deviation in product(middles, (2.0, 2.5, 3.0), pairs, (0.8, 1.2, 1.6, 2.2, 3.0)):
+                over_values = np.exp(-0.5 * ((run - middle) / spread) ** 2)
+                over_pairs = np.exp(-0.5 * ((pairs - centre) / deviation) ** 2)
+                over_pairs[over_pairs < 0.05] = 0
+                target = np.outer(over_values / over_values.sum(), over_pairs / over_pairs.sum())
                 size = largest(target, have)
                 bound = size * target.sum(1).min() + len(pairs) / 2  # of the counts of the rarest value, which are rounded
                 if bound < least or (best is not None and size <= best[0]):
