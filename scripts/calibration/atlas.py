@@ -220,7 +220,7 @@ def of_network(rng: np.random.Generator, strength: float, folder: Path) -> pd.Da
 PARTS: dict[str, tuple[Callable[..., pd.DataFrame], Any, int]] = {
     "vectors": (of_vectors, False, 200),
     "network": (of_network, 0.02, 200),
-    "planted vectors": (of_vectors, True, 30),
+    "planted vectors": (of_vectors, True, 12),
     "planted network": (of_network, 0.2, 30),
 }
 """Which rows, an option of theirs, and how many runs."""
@@ -254,12 +254,12 @@ def counted(made: Mapping[str, Sequence[Mapping[str, Mapping[str, str]]]]) -> li
         lines = [[run[name] for name in names] for run in made[part]]
         return [any(one[column] == "yes" and words in f"; {one[f'{column}_words']}" for one in run) for run in lines]
 
-    said = {column: of("vectors", ["coin", "carried"], column) for column in COLUMNS}
+    yes = {column: of("vectors", ["coin", "carried"], column) for column in COLUMNS}
     pairs, logit = of("network", ["subj_number"], "used", LOST), of("network", ["subj_number", "unread"], "used", FOLLOWS)
-    said["used"] = of("network", ["subj_number", "unread"], "used")
-    either = np.array(list(said.values())).any(0).tolist()
+    yes["used"] = of("network", ["subj_number", "unread"], "used")
+    either = [any(run) for run in zip(*yes.values(), strict=False)]  # as many as both parts have
     false = [
-        *((f"{column}, anywhere", PLANTED[column][0], runs) for column, runs in said.items()),
+        *((f"{column}, anywhere", PLANTED[column][0], runs) for column, runs in yes.items()),
         ("used: points lost on pairs", "a property in no state, pairs of another one", pairs),
         ("used: logit follows it", "a property that the classifier ignores, and one in no state", logit),
         ("any of the five columns, anywhere", "an atlas of both parts", either),

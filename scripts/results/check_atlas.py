@@ -76,7 +76,7 @@ def verdict(column: str, own: pd.DataFrame) -> str:
     return "yes" if yes else "not shown"
 
 
-def layers_said(words: str, every: list[int]) -> list[int]:
+def layers_named(words: str, every: list[int]) -> list[int]:
     """The layers that the words of *encoded* name."""
     if "in every layer" in words:
         return every
@@ -101,9 +101,9 @@ def disagreements(folder: Path) -> list[str]:
                 wrong.append(f"{name}: {shown!r}, but the rows give {given!r}")
             elif shown == "yes" and column == "encoded":
                 layers = own[own.role == "layer"]
-                said = layers_said(line["encoded_words"], sorted(layers.layer.astype(int)))
-                if said != layers_above(layers):
-                    wrong.append(f"{name}: layers {said}, but the rows give {layers_above(layers)}")
+                named = layers_named(line["encoded_words"], sorted(layers.layer.astype(int)))
+                if named != layers_above(layers):
+                    wrong.append(f"{name}: layers {named}, but the rows give {layers_above(layers)}")
             elif shown == "yes" and column == "interacting":
                 more = own[own.metric == "T last less first"].value.iloc[0] > 0
                 if (" less in the last" in line["interacting_words"]) == more:
