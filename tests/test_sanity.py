@@ -182,9 +182,24 @@ def test_few_units_have_no_interval_and_no_p():
     for units, known in ((5, False), (6, True)):
         numbers = np.arange(2 * units)
         own = {"text": [f"t{k}" for k in numbers], "cluster": numbers // 2, "tau": 0.9 + 0.01 * numbers}
-        frame = pd.DataFrame(own | {"null": 0.0, "absolute": 0.5, "null_absolute": 0.1})
+        frame = pd.DataFrame(own | {"seed": 0, "null": 0.0, "absolute": 0.5, "null_absolute": 0.1})
         row = _agreement(frame)
         assert all((not np.isnan(row[name])) == known for name in ("tau_low", "over_low", "p")) and row["over"] > 0.9
+
+
+def test_a_draw_that_agrees_in_all_sentences_at_once_is_one_unit():
+    """Where few words decide every sentence, each random twin agrees with all of them or with none: ten draws are ten units."""
+    rng, wrong = np.random.default_rng(0), {"draws": 0, "sentences": 0}
+    for _ in range(200):
+        tau = rng.normal(0, 0.4, (10, 1)) + rng.normal(0, 0.1, (10, 24))
+        frame = pd.DataFrame([{"seed": s, "text": k, "cluster": k, "tau": tau[s, k]} for s in range(10) for k in range(24)])
+        frame = frame.assign(null=0.0, absolute=0.0, null_absolute=0.0)
+        wrong["draws"] += _agreement(frame)["p"] <= 0.05
+        wrong["sentences"] += _agreement(frame[frame.seed < 3])["p"] <= 0.05
+    assert wrong["draws"] <= 20  # of 200; 19 are exceeded once in 100 at 5 %
+    assert wrong["sentences"] > 100, "three draws have no test over draws: the table shows the lowest and the highest"
+    row = _agreement(frame.assign(tau=frame.tau + 1))
+    assert row["p"] < 0.001 and row["draws"] == 10 and row["by draw"].count(" to ") == 1
 
 
 def test_ties_for_the_first_place_share_it():

@@ -30,10 +30,11 @@ words, of highest score first, whose removal changes the class, and the share of
 that brings the scores to the size of the effects (1: they have it); infidelity: mean squared error of their sums (medians).
 **tau**: Kendall's tau-b to exact Shapley values, and to leave-one-out; twin: to the same method's scores of the same encoder with
 random weights, under the trained head, beside the 95 % band of its null, random pairings with other sentences of equal length;
-above, below: permutation test, p < 0.05 (a method above reads the words, and not the model). Sentences without another one of
-their length stand outside; no band where so few cannot tell. Other masking: to the same method's, mean over other maskings. gap:
-|sum of scores - effect| / effect, median, where a method claims that sum. rows: model rows for a sentence, a forward and backward
-pass counts three; games share one table.
+above, below: permutation test, p < 0.05 (a method above reads the words, and not the model; but the twin is one draw, which agrees
+by chance in all sentences where the same few words decide them all: the study of sanity takes several). Sentences without another
+one of their length stand outside; no band where so few cannot tell. Other masking: to the same method's, mean over other maskings.
+gap: |sum of scores - effect| / effect, median, where a method claims that sum. rows: model rows for a sentence, a forward and
+backward pass counts three; games share one table.
 
 † compr. not shown above chance (its interval is not wholly above 0) · ‡ gap above 1 % · ° part of the sentences have equal scores,
 which rank nothing and are left out of compr., suff. and flip · (n of N): the method does not apply to the others, which may be

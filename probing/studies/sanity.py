@@ -48,6 +48,9 @@ from probing.types import Labels, Representation, Values
 VERSION = 1
 """Raise when the same options would give other rows."""
 
+LEAST_DRAWS = 6
+"""Draws of weights or labels from which on p is over draws, too."""
+
 CONTROLS = ("transplanted", "refitted", "cascade", "permuted", "planted")
 Scores = Mapping[str, list[Values]]
 """Method -> the scores of each sentence, (words,)."""
@@ -56,16 +59,19 @@ HEAD = """# Sanity of explanations
 
 Kendall's tau-b of the scores of words under the trained classifier and under the control, mean over sentences [95 % interval;
 sentences of one source count once]. Null: the same two models on different sentences (and sources) of the same length. Over null:
-tau less null, paired by sentence; p: t test, Holm over the lines; fewer than six units have neither intervals nor p. A method that
-reads the model agrees with a control no more than the null; *refitted* is no control, as its classifier may use the same words.
-Word frequency reads no model. Tau of sizes: without signs."""
+tau less null, paired by sentence; p: t test over sentences, and over draws where there are six, the larger of the two; Holm over
+the lines; fewer than six units have neither intervals nor p. Intervals are over sentences, for the draws of weights and labels that
+were made: where the same few words decide all sentences, a draw agrees with the trained classifier in all of them or in none, by
+chance. By draw: tau of the lowest and of the highest draw. A method that reads the model agrees with a control no more than the
+null; *refitted* is no control, as its classifier may use the same words. Word frequency reads no model. Tau of sizes: without
+signs."""
 PLANTED = """## Planted words
 
 Labels are drawn, and one rare word in each sentence decides them. Share of test sentences (%) in which it has the highest score
 under the head of these labels, and under the clean head, whose task knows nothing of the word; accuracy of the head on planted test
 sentences."""
-TITLES = {"tau": "tau:.3f", "null": "null:.3f", "over null": "over:.3f", "p": "p_holm:.2g", "tau of sizes": "absolute:.3f"}
-TITLES |= {"null of sizes": "null_absolute:.3f", "no ranking": "unranked", "n": "n"}
+TITLES = {"tau": "tau:.3f", "by draw": "by draw", "null": "null:.3f", "over null": "over:.3f", "p": "p_holm:.2g"}
+TITLES |= {"tau of sizes": "absolute:.3f", "null of sizes": "null_absolute:.3f", "no ranking": "unranked", "n": "n"}
 
 
 @dataclass
@@ -239,7 +245,11 @@ def _agreement(part: pd.DataFrame) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name in ("tau", "null", "absolute", "null_absolute"):
         row |= columns(name, mean_of_units(own[name], own.cluster))
+    draws = part.assign(over=part.tau - part.null).groupby("seed")[["tau", "over"]].mean()
     difference = own.tau - own.null
     over = mean_of_units(difference, own.cluster)
     p = np.nan if np.isnan(over.lower) else paired(difference, groups=clusters)[1]
+    if len(draws) >= LEAST_DRAWS:
+        p = max(p, paired(draws.over.to_numpy())[1])
+    row |= {"draws": len(draws), "by draw": "" if len(draws) == 1 else f"{draws.tau.min():.2f} to {draws.tau.max():.2f}"}
     return row | columns("over", over) | {"p": p, "unranked": int(own.tau.isna().sum()), "n": len(own)}
