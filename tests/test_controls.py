@@ -286,3 +286,11 @@ def test_selectivity_is_zero_for_memory_of_words_and_for_noise_and_high_for_a_si
 def test_an_unknown_control_is_refused(task):
     with pytest.raises(ValueError, match="allowed: permuted, word"):
         control_task(task, "shuffled", 0)
+
+
+def test_length_takes_more_classes_than_half_of_the_items_without_a_warning(tmp_path):
+    from toys import write_task
+
+    rows = [(split, f"w{k}", f"{split} w{k}" + " x" * k) for split in ("tr", "va", "te") for k in range(30)]
+    write_task(tmp_path / "word_content.txt", rows)
+    assert len(FLOORS["length"](load("word_content", tmp_path))[1]) == 30
