@@ -1,7 +1,7 @@
 """The whole table, with nothing stored: `evaluate` against a plain script of sixty lines, task by task in one process.
 
-Usage: python scripts/benchmarks/bench_table.py DATA OUT [--tasks a,b] [--encoder minilm] [--fraction 1.0] [--repeats 3]
-       [--scratch DIR] [--script TABLE.json]
+Usage: python scripts/benchmarks/bench_table.py DATA OUT [--tasks a,b] [--encoder minilm] [--option KEY=VALUE]… [--fraction 1.0]
+       [--repeats 3] [--scratch DIR] [--script TABLE.json]
 
 Both work on one thread: every layer and pooling of the encoder, six values of C, the best on dev, its test accuracy. The script
 (`sixty_lines.py`): transformers in batches of 32 in the file's order, padded, `output_hidden_states`, poolings in torch;
@@ -12,7 +12,8 @@ time beside; the limit is the extraction of the distinct sentences at the GEMM r
 probes. Every finished stage is in SCRATCH: a killed benchmark goes on there, and an interrupted stage starts afresh. `--fraction`
 takes a stratified share of every split, another one for each repeat. Groups of tasks may be measured by processes side by side,
 each with its own --scratch; `--join SCRATCH…` then writes one table of them. `--script`: the script's seconds and accuracies of an
-earlier table.json, which must be of as many sentences, so that ours alone is measured. OUT: table.json, table.md.
+earlier table.json, which must be of as many sentences, so that ours alone is measured. `--option`: of our encoder, such as
+engine=openvino; the script's model stays as it is. OUT: table.json, table.md.
 """
 
 import argparse
@@ -185,7 +186,7 @@ def without_model(work):
 
 def one_repeat(record: Record, repeat: int, args) -> None:
     home = record.work / str(repeat)
-    encoder, tasks = build(args.encoder), load(args, repeat)
+    encoder, tasks = build(args.encoder, *args.option), load(args, repeat)
     raw = load_probe("fast", standardize=False)
     record.stage(f"{repeat} peak before", lambda: {"gflops": gemm_peak(*GEMM_SHAPES)})
     known: set[str] = set()
@@ -209,14 +210,15 @@ def one_repeat(record: Record, repeat: int, args) -> None:
     for task in tasks:
         work = lambda task=task: without_model(lambda: ours(task, encoder, home, raw))  # noqa: E731
         record.stage(f"{repeat} {task.name} another probe", work)
-    again = lambda: [ours(task, build(args.encoder), home) for task in load(args, repeat)]  # noqa: E731
+    again = lambda: [ours(task, build(args.encoder, *args.option), home) for task in load(args, repeat)]  # noqa: E731
     record.stage(f"{repeat} unchanged", lambda: without_model(again) and {})
     record.stage(f"{repeat} peak after", lambda: {"gflops": gemm_peak(*GEMM_SHAPES)})
     shutil.rmtree(home)
 
 
-def build(name: str):
-    return load_encoder("hf", name=name) if Path(name).is_dir() else load_encoder(name)
+def build(name: str, *options: str):
+    given = dict(option.split("=", 1) for option in options)
+    return load_encoder("hf", name=name, **given) if Path(name).is_dir() else load_encoder(name, **given)
 
 
 def load(args, repeat: int) -> list:
@@ -236,6 +238,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--tasks", default="")
     parser.add_argument("--encoder", default="minilm", help="a preset, or the folder of a model")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the encoder")
     parser.add_argument("--fraction", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scratch", type=Path, default=Path("probing-out/bench-table"))
@@ -247,7 +250,8 @@ def main() -> None:
     if not 0 < args.fraction <= 1 or args.repeats < 1:
         parser.error("--fraction must be above 0 and at most 1, --repeats at least 1")
     torch.set_num_threads(1)
-    request = {name: getattr(args, name) for name in ("data", "tasks", "encoder", "fraction", "repeats")} | {"commit": COMMIT}
+    named = ("data", "tasks", "encoder", "option", "fraction", "repeats")
+    request = {name: getattr(args, name) for name in named} | {"commit": COMMIT}
     request |= {} if args.script is None else {"script": str(args.script)}
     args.scratch.mkdir(parents=True, exist_ok=True)
     record = Record(args.scratch, request)

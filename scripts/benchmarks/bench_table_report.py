@@ -81,7 +81,8 @@ def markdown(lines: list[dict], record, args, flops: float) -> str:
     text = [
         "# The whole table, from nothing",
         "",
-        f"Every layer and pooling × {len(GRID)} values of C, {args.encoder}; {100 * args.fraction:g} % of the sentences; "
+        f"Every layer and pooling × {len(GRID)} values of C, {' '.join([args.encoder, *args.option])}; "
+        f"{100 * args.fraction:g} % of the sentences; "
         f"processor seconds on one thread, median of {args.repeats}. Limit: the distinct sentences at the GEMM rate, probes for "
         "nothing.",
         "Cells agree where test accuracies differ by 0.1 point or one sentence at most; the script tries every C, ours stops its "
