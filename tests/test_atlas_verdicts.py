@@ -60,7 +60,7 @@ def drawn_rows(rng, properties=("a", "b", "c"), layers=3):
 def test_a_second_program_gives_every_verdict_and_notices_a_changed_one(tmp_path):
     rng, path = np.random.default_rng(0), tmp_path / "atlas.json"
     rows = [one | {"encoder": f"e{k}"} for k in range(8) for one in drawn_rows(rng)]
-    made = pd.DataFrame(rows).assign(items=None, groups=None)
+    made = pd.DataFrame(rows).assign(items=None, groups=None, card=None)
     lines = verdicts(frame := adjusted(made))
     shown = {"yes", "not shown", "failed"}
     for column in RULES:
@@ -136,14 +136,16 @@ def test_pairs_and_a_classifier_share_the_level_of_their_column():
 
 def test_a_classifier_of_many_properties_and_layers_has_draws_enough_for_a_yes(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(ConceptsStudy, "measure", lambda self, context: asked.append(self) or pd.DataFrame({"kind": []}))
+    monkeypatch.setattr(ConceptsStudy, "derivatives", lambda self, context: asked.append(self) or pd.DataFrame({"task": []}))
     rng = np.random.default_rng(0)
     texts, labels, _ = marked(rng, 90)
     splits = ["train"] * 30 + ["dev"] * 30 + ["test"] * 30
     tasks = [Task.from_lists(texts, [f"c{k}" for k in labels], splits=splits, name=f"t{k}") for k in range(20)]
     encoder = load_encoder("gated-cnn", embedding_dim=8, channels=8, layers=2, reads="forward", buckets=50)
-    Atlas(columns=["used"], classifier=Given(tasks[0])).measure(context(encoder, tasks, tmp_path))
+    tasks.append(Task.from_lists(texts, [f"c{k % 10}" for k in range(90)], splits=splits, name="many"))
+    frame = Atlas(columns=["used"], classifier=Given(tasks[0])).measure(context(encoder, tasks, tmp_path))
     assert 2 * 20 * 3 / (1 + asked[0].permutations) <= 0.05
+    assert frame[frame.reason.fillna("").str.startswith("its classes are more")].property.tolist() == ["many"]
 
 
 @pytest.mark.parametrize(

@@ -217,13 +217,15 @@ class Parts:
 
     def _by_classifier(self) -> Iterator[Row]:
         source = named_source("study.classifier", self.study.classifier, self.context.home)
-        tasks = [task for task in self.tasks if task.kind == "classification" and not task.of_words]
+        given = [task for task in self.tasks if task.kind == "classification" and not task.of_words]
+        tasks = [task for task in given if len(task.classes) <= min(self.encoder.dims)]
+        reason = "its classes are more than the features of a layer, and their directions would be all of it"
+        yield from self.without("used", reason, [task for task in given if task not in tasks])
         context = replace(self.context, make_tasks=lambda: source.tasks(None), make_source=lambda: source)
         tests = len(tasks) * len(self.encoder.dims)  # the smallest p passes Holm's test of all of them at half of the level
         study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0, permutations=max(999, 40 * tests))
-        frame = study.measure(context)
         names = {task.name: task for task in tasks}
-        for own in frame[frame.kind == "concept"].to_dict("records"):
+        for own in study.derivatives(context).to_dict("records"):
             size = {"value": own["white_size"], "p": own["white_size_p"], "against_value": own["white_size_null"]}
             yield row(names[own["task"]], "used", "derivative", role="layer", layer=int(own["layer"]), n=study.sentences,
                       against="permuted labels", card=card_of_study(study, context, names[own["task"]]), **size)  # fmt: skip

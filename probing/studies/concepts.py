@@ -91,6 +91,12 @@ class ConceptsStudy:
             info(f"layer {layer}: {len(parts.concepts)} concepts are done")
         return pd.DataFrame([{"kind": "concept", **row} for row in rows] + parts.terms()).assign(**parts.of)
 
+    def derivatives(self, context: Context) -> pd.DataFrame:
+        """A row for each concept and layer with the derivative of the logit alone."""
+        parts = Parts(self, context)
+        concepts = [(task, layer) for layer in parts.layers for task in parts.concepts]
+        return pd.DataFrame([{"task": task.name, "layer": layer, **parts.derivative(task, layer)} for task, layer in concepts])
+
     def report(self, frame: pd.DataFrame, folder: Path) -> None:
         """table.md, concepts.csv, terms.csv, figure-concepts-*.svg."""
         report.write(frame, folder)
