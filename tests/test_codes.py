@@ -413,7 +413,10 @@ def test_measures_on_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "runs").iterdir()
     text = (folder / "table.md").read_text()
-    assert "mdl: compression, lstm (untrained 0), mean" in text and "layers: accuracy, lstm (untrained 0), mean, concat" in text
+    assert (
+        "mdl: compression, lstm[embedding_dim=8] (untrained 0), mean" in text
+        and "layers: accuracy, lstm[embedding_dim=8] (untrained 0), mean, concat" in text
+    )
     assert "code-curves" in " ".join(path.name for path in folder.glob("figure-*.svg"))
     wrong = processes.run("-m", "probing", *words, "measures=mdl", "mdl.shuffles=none")
     assert wrong.returncode == 2 and "Traceback" not in wrong.stderr and "mdl" in wrong.stderr

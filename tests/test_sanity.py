@@ -31,7 +31,7 @@ from probing.interactions.text.heads import LinearHead, fit_head
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
-from probing.studies.sanity import Sanity, _agreement
+from probing.studies.sanity import HEAD, Sanity, _agreement
 
 TEXTS = ["the cat sees a dog", "a big dog ran", "they run or they see"]
 KINDS = {
@@ -236,7 +236,11 @@ def test_the_study_compares_controls_with_their_null_and_goes_on_where_it_was(tm
     assert set(planted_rows["head"]) == {"planted", "clean"} and planted_rows["first"].between(0, 1).all()
     study.report(frame, tmp_path)
     text = (tmp_path / "table.md").read_text()
-    assert "Planted words" in text and "| cascade " in text and len(text.splitlines()) == 7 + 2 + 3 * 6 + 8 + 2 * 3 + 2, text
+    assert (
+        "Planted words" in text
+        and "| cascade " in text
+        and len(text.splitlines()) == len(HEAD.splitlines()) + 2 + 3 * 6 + 8 + 2 * 3 + 2
+    ), text
     monkeypatch.setattr("probing.studies.sanity.explain", None)  # a finished sentence is not measured again
     again = study.measure(context)
     assert np.allclose(again[agreement.columns].tau.dropna(), frame.tau.dropna())
