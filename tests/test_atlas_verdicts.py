@@ -164,3 +164,18 @@ def test_interacting_needs_its_test_and_more_than_rounding(first, last, p, shown
     rows.append(row(column="interacting", metric="T last less first", role="best", layer=1, value=last - first, p=p))
     [line] = verdicts(adjusted(pd.DataFrame(rows))).to_dict("records")
     assert line["interacting"] == shown and line["interacting_words"].startswith(words)
+
+
+def test_the_table_says_what_a_classifier_uses_and_the_reason_beside_it_is_of_pairs_alone():
+    slopes = [
+        row(column="used", metric="derivative", layer=k, p=p, against_value=0.1, low=np.nan) for k, p in enumerate((0.9, 0.001))
+    ]
+    lost = {"column": "used", "metric": "", "role": "best", "status": "not applicable", "reason": "no trees", "layer": np.nan}
+    of_b = {"property": "b", "paper_name": "B", "p": np.nan}
+    frame = adjusted(pd.DataFrame([*slopes, row(**{**lost, "p": np.nan}), row(**{**lost, **of_b})]))
+    line = verdicts(frame).to_dict("records")[0]
+    text = report.cells(frame[frame.property == "a"], line)["used"].text
+    assert text == "logit: layer 1 *" and line["used_words"] == "the classifier's logit follows it in layer 1"
+    assert report.reasons(frame) == ["used on pairs (A): not applicable: no trees", "used (B): not applicable: no trees"]
+    none = adjusted(frame.assign(p=frame.p.where(frame.p > 0.5, 0.5)))
+    assert report.cells(none[none.property == "a"], verdicts(none).to_dict("records")[0])["used"].text == "logit: no layer shown"

@@ -26,13 +26,14 @@ from probing.report import compared as tables
 from probing.report.atlas_compared import comparison, encoders, matrix
 from probing.report.atlas_figures import by_encoder, by_parameters, strip
 from probing.report.atlas_page import Section, by_layer, key_of, lines_grid, page, raw, shown
-from probing.report.atlas_verdicts import RULES, adjusted, facets, sentence, verdicts
+from probing.report.atlas_verdicts import RULES, adjusted, facets, followed, in_layers, on_pairs, sentence, verdicts
 from probing.report.figures import labelled, svg
 from probing.report.html import Value
 from probing.report.latex import floating
 from probing.report.markdown import md_table
 
 SCHEMA = 1
+_WHY = ["column", "status", "reason"]
 OF_SEVERAL = ("compare.md", "pairs.csv", "tasks.csv", "over_tasks.csv", "ranks.csv")
 NOTE = """# Atlas
 
@@ -164,9 +165,24 @@ def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
             if moved:
                 text = "; ".join(f"{facets(row.facets)['target']} {shown(row)}" for row in moved)
                 made[name] = Value(text + mark(name), key=key_of(moved[0]))
+        elif name == "used":
+            if any(row.column == name for row in rows):
+                made[name] = _used(own[own.column == name], number)
         elif number is not None:
             made[name] = Value(shown(number) + mark(name), key=key_of(number))
     return made
+
+
+def _used(part: pd.DataFrame, most: Any) -> Value:
+    """Points lost, and the layers whose direction the classifier's logit follows, each with the mark of its own test."""
+    texts, key = list[str](), "" if most is None else key_of(most)
+    if (pairs := on_pairs(part)) is not None:
+        texts.append(shown(most) + {"yes": " *", "no": " (no)"}.get(pairs[0], ""))
+    if (follow := followed(part)) is not None:
+        texts.append(f"logit: {in_layers(follow)} *" if follow else "logit: no layer shown")
+        slopes = part[part.metric == "derivative"].sort_values("value", ascending=False, kind="stable")
+        key = key or key_of(next(slopes[slopes.layer.isin(follow or slopes.layer)].itertuples()))
+    return Value("; ".join(texts), key=key)
 
 
 def _number(column: str, best: Mapping[tuple[str, str], Any]) -> Any:
@@ -176,12 +192,16 @@ def _number(column: str, best: Mapping[tuple[str, str], Any]) -> Any:
 
 
 def reasons(part: pd.DataFrame) -> list[str]:
-    """Why a column of an encoder has no number, each reason once with its properties."""
+    """Why a column of an encoder has no number, each reason once with its properties; where pairs or a classifier alone give
+    *used* a number, the reason is of the other."""
+    of_other = {"derivative": "used on pairs", "points lost": "used by the classifier"}
+    measured = part[(part.column == "used") & (part.status == "done")].groupby("property").metric.first().map(of_other)
     lost = part[part.status != "done"]
+    partly = lost.property.map(measured).where(lost.column == "used")
     made = []
-    for (column, status, reason), own in lost.groupby(["column", "status", "reason"], sort=False):
-        of = "" if len(own) == part.property.nunique() else f" ({', '.join(own.paper_name)})"
-        made.append(f"{column}{of}: {status}: {reason}")
+    for (column, status, reason), own in lost.assign(column=partly.fillna(lost.column)).groupby(_WHY, sort=False):
+        of = "" if own.property.nunique() == part.property.nunique() else f" ({', '.join(own.paper_name)})"
+        made.append(f"{column}{of}: {'not measured' if status == 'failed' else status}: {reason}")
     return made
 
 
