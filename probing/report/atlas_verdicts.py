@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probing.evaluation.metrics import title
 from probing.evaluation.paired_tests import holm
 from probing.report.summary import ranges
 
@@ -79,9 +80,17 @@ def percent(row: Any) -> str:
     return f"{100 * row.value:z.1f}{low}"
 
 
+def score(row: Any) -> str:
+    """A score in percent, with its name where it is not accuracy."""
+    return f"{'' if row.metric == 'accuracy' else f'{title(row.metric)} '}{percent(row)}"
+
+
 def _absent(part: pd.DataFrame) -> tuple[str, str] | None:
     lost = part[part.status != "done"]
-    return (str(lost.status.iloc[0]), f"{lost.column.iloc[0]}: {lost.reason.iloc[0]}") if len(lost) == len(part) else None
+    if len(lost) < len(part):
+        return None
+    status, reasons = str(lost.status.iloc[0]), "; ".join(dict.fromkeys(lost.reason))
+    return status, f"{lost.column.iloc[0]}: {'not measured: ' * (status == 'failed')}{reasons}"
 
 
 def _row(part: pd.DataFrame, role: str, *metrics: str) -> Any:
@@ -95,7 +104,7 @@ def encoded(part: pd.DataFrame) -> tuple[str, str]:
     layers = part[part.role == "layer"].sort_values("layer")
     above = layers.layer[(layers.p_holm <= LEVEL) & (layers.value > layers.against_value)].astype(int).tolist()
     best = _row(part[~part.metric.isin(["selectivity", "compression"])], "best")
-    at = f"{percent(best)} at layer {int(best.layer)}"
+    at = f"{score(best)} at layer {int(best.layer)}"
     label = facets(best.facets).get("label_floor")
     note = f" (the floor {label} has the label itself, and is not among them)" if label else ""
     if not above:
@@ -195,7 +204,7 @@ def transfers(part: pd.DataFrame) -> tuple[str, str]:
         drop = drops[about["target"]]
         shown = shown if above else "not shown"
         words.append(
-            f"{'transfers' if above else 'not shown to transfer'} to {about['target']} ({percent(row)}, drop {percent(drop)})"
+            f"{'transfers' if above else 'not shown to transfer'} to {about['target']} ({score(row)}, drop {percent(drop)})"
         )
     return shown, "; ".join(words)
 
