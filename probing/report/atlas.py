@@ -76,7 +76,7 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
         blocks += [f"## {title}", *([note] if note else []), md_table(compared_table)]
     blocks += [f"## In words: {one.encoder}\n\n" + _listed(one.sentences) for one in sections]
     absent = [f"{one.encoder}, {reason}" for one in sections for reason in one.absent]
-    blocks += [f"## Not applicable\n\n{_listed(absent)}"] * (len(absent) > 0)
+    blocks += [f"## Not applicable or not measured\n\n{_listed(absent)}"] * (len(absent) > 0)
     blocks += [f"## Not compared\n\n{_listed(alone)}"] * (len(alone) > 0) + [f"## Notes\n\n{_listed(foot)}"]
     replace_file(folder / "table.md", ("\n\n".join(blocks) + "\n").encode())
     replace_file(folder / "verdicts.csv", lines.to_csv(index=False).encode())
@@ -89,7 +89,7 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     if compared is not None:
         tables.write(compared, folder)
     note = NOTE.partition("\n\n")[2].replace("\n", " ")
-    replace_file(folder / "atlas.html", page(frame, [note, quick], sections, about, comparisons, figures, alone, foot).encode())
+    replace_file(folder / "atlas.html", page(frame, [note, quick], sections, about, comparisons, figures, alone).encode())
 
 
 def _listed(lines: Sequence[str]) -> str:
@@ -205,11 +205,11 @@ def reasons(part: pd.DataFrame) -> list[str]:
     """Why a column of an encoder has no number, each reason once with its properties; where pairs or a classifier alone give
     *used* a number, the reason is of the other."""
     of_other = {"derivative": "used on pairs", "points lost": "used by the classifier"}
-    measured = part[(part.column == "used") & (part.status == "done")].groupby("property").metric.first().map(of_other)
-    lost = part[part.status != "done"]
-    partly = lost.property.map(measured).where(lost.column == "used")
+    done, lost = part[(part.column == "used") & (part.status == "done")], part[part.status != "done"]
+    measured = {("used", row.property): of_other[row.metric] for row in done.itertuples()}
+    columns = [measured.get((row.column, row.property), row.column) for row in lost.itertuples()]
     made = []
-    for (column, status, reason), own in lost.assign(column=partly.fillna(lost.column)).groupby(_WHY, sort=False):
+    for (column, status, reason), own in lost.assign(column=columns).groupby(_WHY, sort=False):
         of = "" if own.property.nunique() == part.property.nunique() else f" ({', '.join(own.paper_name)})"
         made.append(f"{column}{of}: {'not measured' if status == 'failed' else status}: {reason}")
     return made

@@ -94,7 +94,7 @@ def footer(frame: pd.DataFrame) -> list[str]:
     lines = list[str]()
     for row in frame.drop_duplicates("encoder").itertuples():
         lines.append(f"Encoder {row.encoder}: fingerprint {row.fingerprint}; data {row.data}; size {row.size}.")
-    cards = frame[frame.card.fillna("") != ""]
+    cards = frame[frame.card.notna() & (frame.card != "")]
     for name, start, own in (
         ("task", "Property", cards.drop_duplicates(["data", "size", "property"])),
         ("versions", "Computed with", cards.drop_duplicates("card")),
@@ -113,7 +113,6 @@ def page(
     compared: Sequence[tuple[str, str, pd.DataFrame]],
     figures: Sequence[tuple[str, str]],
     alone: Sequence[str],
-    foot: Sequence[str],
 ) -> str:
     """The page.
 
@@ -124,13 +123,12 @@ def page(
         compared: title, note and table of each comparison.
         figures: title and SVG of each figure of several encoders.
         alone: properties that are not compared between all encoders, and why.
-        foot: what made the numbers.
     """
     done = frame[frame.status == "done"]
     cards = {key_of(row): card_of(row) for row in done.itertuples()}
     whose = sections[0].encoder if len(sections) == 1 else f"{len(sections)} encoders"
     return PAGES.get_template("atlas.html").render(
-        title=f"Atlas of {whose}", note=notes[0], size=notes[1], alone=alone, foot=foot,
+        title=f"Atlas of {whose}", note=notes[0], size=notes[1], alone=alone, foot=footer(frame),
         sections=[one._replace(strip=_inner(one.strip)) for one in sections], about=cells_of(about),
         compared=[(title, text, cells_of(table)) for title, text, table in compared],
         figures=[(title, _inner(picture)) for title, picture in figures], made=Markup(packed_cards(cards)),
