@@ -213,6 +213,7 @@ def test_the_page_names_size_items_scores_that_are_no_accuracy_and_what_is_not_c
         assert "Computed with probing 1." in one and "Over the 1 property in which all" in one
     assert len(text.partition("## Not compared\n\n")[2].partition("\n\n")[0].splitlines()) == 2, "A is compared"
     assert "encoded: R² by layer [95 %], %" in page and "used: derivative by layer<" in page and "Depth (R²)" in page
+    assert "red -1, white 0, blue 1" in page
 
 
 @pytest.mark.parametrize("weights", [(39_000, 40_000), (20_000, 60_000), (20_000, 90_000_000)])
@@ -226,5 +227,7 @@ def test_labels_of_the_weights_axis_do_not_overprint(weights):
 
 
 def test_a_column_that_failed_says_so_in_the_sentence():
-    [line] = verdicts(adjusted(pd.DataFrame([row(column="used", status="failed", reason="no items", p=np.nan)]))).to_dict("records")
+    frame = adjusted(pd.DataFrame([row(column="used", status="failed", reason="no items", p=np.nan)]))
+    [line] = verdicts(frame).to_dict("records")
     assert sentence(line) == "A: used: not measured: no items."
+    assert report.reasons(frame) == ["used: not measured: no items"]
