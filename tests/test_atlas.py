@@ -155,10 +155,13 @@ def test_a_page_of_several_encoders_has_their_ranks_letters_and_figures(tmp_path
         made += [best | {"p": np.nan}, best | {"role": "layer", "items": None}]
     report.write(pd.DataFrame(made), tmp_path)
     assert (tmp_path / "ranks.csv").is_file()
-    report.write(pd.DataFrame(made[:2]), tmp_path)
+    before = (tmp_path / "atlas.html").read_bytes()
+    report.write(pd.DataFrame(made[:2]).assign(size="full"), tmp_path)
+    assert report.QUICK.encode() in before and report.QUICK not in (tmp_path / "atlas.html").read_text(encoding="utf-8")
     assert not (tmp_path / "ranks.csv").exists() and not [*tmp_path.glob("figure-encoders*")], "nothing of the earlier atlas stays"
     report.write(pd.DataFrame(made), tmp_path)
-    page = (tmp_path / "atlas.html").read_text(encoding="utf-8")
+    assert (tmp_path / "atlas.html").read_bytes() == before, "the same rows give the same bytes"
+    page = before.decode()
     figures = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("figure-*.svg")}
     assert {"figure-encoders", "figure-weights", "figure-strip-0", "figure-strip-2"} <= set(figures)
     assert all(f'aria-label="{title}' in page for title in ("Scores by encoder", "Scores by number of weights"))
@@ -272,6 +275,7 @@ def test_encoders_are_compared_on_the_same_items_alone_with_letters_and_ranks():
     assert set(pairs.index) == {("x", "y"), ("x", "w"), ("y", "w")}, "z has other items"
     assert pairs.difference["x", "y"] == pytest.approx(np.subtract(*right[:2].mean(1)))
     assert pairs.p["x", "y"] == mcnemar(right[0], right[1]) and np.allclose(pairs.p_holm, holm(pairs.p))
+    assert atlas_compared.not_compared(frame, made) == ["A: not measured on these test items: z"]
     letters = made.tasks.set_index("entry").letters
     assert letters.x == "a" and letters.y == letters.w == "b"
     assert atlas_compared.comparison(frame[frame.encoder.isin(["x", "z"])]) is None

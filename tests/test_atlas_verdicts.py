@@ -8,12 +8,13 @@ import check_atlas
 import numpy as np
 import pandas as pd
 import pytest
-from test_atlas import context, lines_of, row
+from test_atlas import best_of, context, lines_of, row
 
 from probing import load_encoder
 from probing.data.task import Task
 from probing.report import atlas as report
-from probing.report.atlas_verdicts import RULES, adjusted, verdicts
+from probing.report.atlas_figures import by_parameters
+from probing.report.atlas_verdicts import RULES, adjusted, sentence, verdicts
 from probing.studies.atlas import Atlas
 from probing.studies.atlas_parts import ConceptsStudy
 from probing.studies.sources import Given
@@ -164,3 +165,69 @@ def test_interacting_needs_its_test_and_more_than_rounding(first, last, p, shown
     rows.append(row(column="interacting", metric="T last less first", role="best", layer=1, value=last - first, p=p))
     [line] = verdicts(adjusted(pd.DataFrame(rows))).to_dict("records")
     assert line["interacting"] == shown and line["interacting_words"].startswith(words)
+
+
+def test_the_table_says_what_a_classifier_uses_and_the_reason_beside_it_is_of_pairs_alone():
+    slopes = [
+        row(column="used", metric="derivative", layer=k, p=p, against_value=0.1, low=np.nan) for k, p in enumerate((0.9, 0.001))
+    ]
+    lost = {"column": "used", "metric": "", "role": "best", "status": "not applicable", "reason": "no trees", "layer": np.nan}
+    of_b = {"property": "b", "paper_name": "B", "p": np.nan}
+    frame = adjusted(pd.DataFrame([*slopes, row(**{**lost, "p": np.nan}), row(**{**lost, **of_b})]))
+    line = verdicts(frame).to_dict("records")[0]
+    text = report.cells(frame[frame.property == "a"], line)["used"].text
+    assert text == "logit: layer 1 *" and line["used_words"] == "the classifier's logit follows it in layer 1"
+    assert report.reasons(frame) == ["used on pairs (A): not applicable: no trees", "used (B): not applicable: no trees"]
+    none = adjusted(frame.assign(p=frame.p.where(frame.p > 0.5, 0.5)))
+    assert report.cells(none[none.property == "a"], verdicts(none).to_dict("records")[0])["used"].text == "logit: no layer shown"
+
+
+def test_the_page_names_size_items_scores_that_are_no_accuracy_and_what_is_not_compared(tmp_path):
+    right = np.random.default_rng(0).random(100) < 0.6
+    made = []
+    card = json.dumps([["task", "a (A): 5/5/100 sentences (train/dev/test), 2 classes"], ["versions", "probing 1"]])
+    for k, encoder in enumerate(("x", "y")):
+        of = {
+            "parameters": 39_000.0 + 1000 * k,
+            "card": card,
+            "data": "d",
+            "architecture": "z",
+            "fingerprint": encoder,
+            "size": "quick",
+        }
+        number = {"property": "r", "paper_name": "Depth", "metric": "r2", "items": ""}
+        bests = [best_of(encoder, right), best_of(encoder, right) | number | {"n": 77}]
+        bests += [best_of("y", right, "2", property="c", paper_name="C")] * (encoder == "y")
+        bests = [one | of | {"low": 0.4, "high": 1.0} for one in bests]
+        made += [one | {"p": np.nan} for one in bests] + [one | {"role": "layer", "items": None} for one in bests]
+        slope = row(encoder=encoder, column="used", metric="derivative", groups=None, cell=None)
+        made.append(slope | of | {"items": None, "low": np.nan})
+    report.write(pd.DataFrame(made), tmp_path)
+    text, page = ((tmp_path / name).read_text(encoding="utf-8") for name in ("table.md", "atlas.html"))
+    assert all(report.QUICK in one and one.count("A): 5/5/100 items (train/dev/test)") == 1 for one in (text, page))
+    table = pd.DataFrame([line.split(" | ") for line in text.splitlines() if re.match(r"\| [xy] \| (A|Depth|C) ", line)])
+    assert table[3].tolist() == ["100", "77", "100", "77", "100"], "n of each property"
+    assert [one.startswith("R²") for one in table[2]] == [False, True, False, True, False]
+    for one in (text, page):
+        assert "Depth: R² is no share of right items" in one and "C: no two encoders are measured on the same" in one
+        assert "Computed with probing 1." in one and "Over the 1 property in which all" in one
+    assert len(text.partition("## Not compared\n\n")[2].partition("\n\n")[0].splitlines()) == 2, "A is compared"
+    assert "encoded: R² by layer [95 %], %" in page and "used: derivative by layer<" in page and "Depth (R²)" in page
+    assert "red -1, white 0, blue 1" in page
+
+
+@pytest.mark.parametrize("weights", [(39_000, 40_000), (20_000, 60_000), (20_000, 90_000_000)])
+def test_labels_of_the_weights_axis_do_not_overprint(weights):
+    best = [row(role="best", encoder=f"e{k}", architecture="z", parameters=float(n)) for k, n in enumerate(weights)]
+    figure = by_parameters(pd.DataFrame([one | {"paper_name": name} for one in best for name in "ab"]))
+    figure.draw_without_rendering()
+    labels = [one for axes in figure.axes for one in axes.get_xticklabels(which="both") if one.get_text()]
+    boxes = sorted((one.get_window_extent() for one in labels), key=lambda box: box.x0)
+    assert len(boxes) == 4 and all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
+
+
+def test_a_column_that_failed_says_so_in_the_sentence():
+    frame = adjusted(pd.DataFrame([row(column="used", status="failed", reason="no items", p=np.nan)]))
+    [line] = verdicts(frame).to_dict("records")
+    assert sentence(line) == "A: used: not measured: no items."
+    assert report.reasons(frame) == ["used: not measured: no items"]

@@ -23,26 +23,32 @@ from matplotlib.figure import Figure
 from probing.evaluation.run_comparison import RunComparison
 from probing.files import replace_file
 from probing.report import compared as tables
-from probing.report.atlas_compared import comparison, encoders, matrix
+from probing.report.atlas_compared import comparison, encoders, matrix, not_compared
 from probing.report.atlas_figures import by_encoder, by_parameters, strip
-from probing.report.atlas_page import Section, by_layer, key_of, lines_grid, page, raw, shown
-from probing.report.atlas_verdicts import RULES, adjusted, facets, sentence, verdicts
+from probing.report.atlas_page import Section, by_layer, footer, key_of, lines_grid, page, raw, shown
+from probing.report.atlas_verdicts import RULES, adjusted, facets, followed, in_layers, on_pairs, score, sentence, verdicts
 from probing.report.figures import labelled, svg
 from probing.report.html import Value
 from probing.report.latex import floating
 from probing.report.markdown import md_table
 
 SCHEMA = 1
+_WHY = ["column", "status", "reason"]
 OF_SEVERAL = ("compare.md", "pairs.csv", "tasks.csv", "over_tasks.csv", "ranks.csv")
 NOTE = """# Atlas
 
-A line for each property. Encoded: test score at the layer chosen on dev [95 %]; * where a layer is above every floor, the
-layers stand in the sentences; selectivity: less the score on control labels [95 %] (ceiling of that control). Where: the
-best ten units, less as many of the best directions of random bases. Used: points lost on pairs about the property when its
-directions are erased, less those of random directions of the same rank; or, of a classifier, the layers whose direction its
-logit follows. Interacting: T in the first and in the last layer. Transfers: score on another corpus [95 %]. Each column of
-an encoder is a family of tests (Holm, 0.05), * what passes it. A verdict is never stronger than its test: "not shown" is not
-"no"; n/a: the column does not apply, the reasons stand below."""
+A line for each property. Encoded: test score in percent at the layer chosen on dev [95 %], accuracy where no other name
+stands before it; * where a layer is above every floor, the layers stand in the sentences; n: test items; selectivity: less
+the score on control labels [95 %] (ceiling of that control). Where: the best ten units, less as many of the best directions
+of random bases. Used: points lost on pairs about the property when its directions are erased, less those of random directions
+of the same rank; or, of a classifier, the layers whose direction its logit follows. Interacting: T in the first and in the
+last layer, no percentage. Transfers: score on another corpus [95 %]. Each column of an encoder is a family of tests (Holm,
+0.05), * what passes it. A verdict is never stronger than its test: "not shown" is not "no"; n/a: the column does not apply,
+the reasons stand below."""
+QUICK = (
+    "size=quick measures samples of each property (n: test items): do not publish a difference that only a quick atlas shows; "
+    "size=full measures all of the data."
+)
 
 
 def write(frame: pd.DataFrame, folder: Path) -> None:
@@ -53,7 +59,7 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     frame = adjusted(distinguished(frame))
     lines = verdicts(frame)
     compared = comparison(frame)
-    about, comparisons = encoders(frame, compared), _comparisons(compared)
+    about, comparisons, alone = encoders(frame, compared), _comparisons(compared), not_compared(frame, compared)
     several, shown_lines, sections = frame.encoder.nunique() > 1, list[dict[str, str]](), list[Section]()
     for k, (encoder, part) in enumerate(frame.groupby("encoder", sort=False)):
         own = lines[lines.encoder == encoder].to_dict("records")
@@ -64,12 +70,14 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
         picture = _drawn(strip(part), f"{encoder}: properties by layer", folder, f"strip-{k}") if numbers else ""
         sections.append(Section(str(encoder), [sentence(line) for line in own], lines_grid(rows), picture, numbers, reasons(part)))
     table = pd.DataFrame(shown_lines).fillna("")
-    blocks = [NOTE, md_table(table), "## Encoders", md_table(about)]
+    quick, foot = QUICK * bool((frame["size"] == "quick").any()), footer(frame)
+    blocks = [NOTE, *([quick] if quick else []), md_table(table), "## Encoders", md_table(about)]
     for title, note, compared_table in comparisons:
         blocks += [f"## {title}", *([note] if note else []), md_table(compared_table)]
     blocks += [f"## In words: {one.encoder}\n\n" + _listed(one.sentences) for one in sections]
     absent = [f"{one.encoder}, {reason}" for one in sections for reason in one.absent]
-    blocks += [f"## Not applicable\n\n{_listed(absent)}"] * (len(absent) > 0)
+    blocks += [f"## Not applicable or not measured\n\n{_listed(absent)}"] * (len(absent) > 0)
+    blocks += [f"## Not compared\n\n{_listed(alone)}"] * (len(alone) > 0) + [f"## Notes\n\n{_listed(foot)}"]
     replace_file(folder / "table.md", ("\n\n".join(blocks) + "\n").encode())
     replace_file(folder / "verdicts.csv", lines.to_csv(index=False).encode())
     replace_file(folder / "atlas.tex", floating(table, "Atlas", "tab:atlas").encode())
@@ -81,7 +89,7 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     if compared is not None:
         tables.write(compared, folder)
     note = NOTE.partition("\n\n")[2].replace("\n", " ")
-    replace_file(folder / "atlas.html", page(frame, note, sections, about, comparisons, figures).encode())
+    replace_file(folder / "atlas.html", page(frame, [note, quick], sections, about, comparisons, figures, alone).encode())
 
 
 def _listed(lines: Sequence[str]) -> str:
@@ -123,10 +131,11 @@ def _comparisons(compared: RunComparison | None) -> list[tuple[str, str, pd.Data
     """Title, note and table of each comparison of several encoders."""
     if compared is None:
         return []
-    made = [("Encoders compared", tables.about(compared), matrix(compared)), ("Pairs", "", tables.pairs_table(compared))]
+    made = [("Encoders compared", tables.about(compared), matrix(compared))]
+    made.append(("Second table: pairs", "", tables.pairs_table(compared)))
     if len(compared.common):
         n = len(compared.common)
-        title = f"Over the {n} {'properties' if n > 1 else 'property'} that all encoders have"
+        title = f"Over the {n} {'properties' if n > 1 else 'property'} in which all encoders are compared"
         made.append((title, tables.about_ranks(compared), tables.over_tasks_table(compared)))
     return made
 
@@ -148,7 +157,8 @@ def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
         if name == "encoded" and number is not None:
             at = [row for row in rows if (row.role, row.metric, row.layer) == ("layer", number.metric, number.layer)]
             key = key_of(next(iter(at), number))  # with its test
-            made |= {name: Value(shown(number) + mark(name), key=key), "layer": Value(str(int(number.layer)))}
+            made[name] = Value(score(number) + mark(name), sort=f"{100 * number.value:.1f}", key=key)
+            made |= {"n": Value(str(int(number.n))), "layer": Value(str(int(number.layer)))}
             made["best floor"] = Value(f"{number.against} {100 * number.against_value:.1f}", key=key)
             if row := best.get(("encoded", "selectivity")):
                 made["selectivity"] = Value(f"{shown(row)} ({100 * row.against_value:.1f})", key=key_of(row))
@@ -162,11 +172,27 @@ def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
         elif name == "transfers":
             moved = [row for row in rows if row.column == name and row.metric != "drop"]
             if moved:
-                text = "; ".join(f"{facets(row.facets)['target']} {shown(row)}" for row in moved)
+                text = "; ".join(f"{facets(row.facets)['target']} {score(row)}" for row in moved)
                 made[name] = Value(text + mark(name), key=key_of(moved[0]))
-        elif number is not None:
+        elif name == "used":
+            if any(row.column == name for row in rows):
+                made[name] = _used(own[own.column == name], number)
+        elif number is not None:  # where: of the test items, too
             made[name] = Value(shown(number) + mark(name), key=key_of(number))
+            made.setdefault("n", Value(str(int(number.n))))
     return made
+
+
+def _used(part: pd.DataFrame, most: Any) -> Value:
+    """Points lost, and the layers whose direction the classifier's logit follows, each with the mark of its own test."""
+    texts, key = list[str](), "" if most is None else key_of(most)
+    if (pairs := on_pairs(part)) is not None:
+        texts.append(shown(most) + {"yes": " *", "no": " (no)"}.get(pairs[0], ""))
+    if (follow := followed(part)) is not None:
+        texts.append(f"logit: {in_layers(follow)} *" if follow else "logit: no layer shown")
+        slopes = part[part.metric == "derivative"].sort_values("value", ascending=False, kind="stable")
+        key = key or key_of(next(slopes[slopes.layer.isin(follow or slopes.layer)].itertuples()))
+    return Value("; ".join(texts), key=key)
 
 
 def _number(column: str, best: Mapping[tuple[str, str], Any]) -> Any:
@@ -176,12 +202,16 @@ def _number(column: str, best: Mapping[tuple[str, str], Any]) -> Any:
 
 
 def reasons(part: pd.DataFrame) -> list[str]:
-    """Why a column of an encoder has no number, each reason once with its properties."""
-    lost = part[part.status != "done"]
+    """Why a column of an encoder has no number, each reason once with its properties; where pairs or a classifier alone give
+    *used* a number, the reason is of the other."""
+    of_other = {"derivative": "used on pairs", "points lost": "used by the classifier"}
+    done, lost = part[(part.column == "used") & (part.status == "done")], part[part.status != "done"]
+    measured = {("used", row.property): of_other[row.metric] for row in done.itertuples()}
+    columns = [measured.get((row.column, row.property), row.column) for row in lost.itertuples()]
     made = []
-    for (column, status, reason), own in lost.groupby(["column", "status", "reason"], sort=False):
-        of = "" if len(own) == part.property.nunique() else f" ({', '.join(own.paper_name)})"
-        made.append(f"{column}{of}: {status}: {reason}")
+    for (column, status, reason), own in lost.assign(column=columns).groupby(_WHY, sort=False):
+        of = "" if own.property.nunique() == part.property.nunique() else f" ({', '.join(own.paper_name)})"
+        made.append(f"{column}{of}: {'not measured' if status == 'failed' else status}: {reason}")
     return made
 
 

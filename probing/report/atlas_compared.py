@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from probing.evaluation.metrics import title
 from probing.evaluation.paired_tests import DEPENDENCE
 from probing.evaluation.run_comparison import Entry, RunComparison
 from probing.report.atlas_verdicts import facets
@@ -56,6 +57,24 @@ def comparison(frame: pd.DataFrame) -> RunComparison | None:
     return RunComparison(tuple(entries), shared) if shared else None
 
 
+def not_compared(frame: pd.DataFrame, compared: RunComparison | None) -> list[str]:
+    """Of several encoders, the properties of the column `encoded` that are not compared between all of them, and why."""
+    every = list(dict.fromkeys(frame.encoder))
+    best = frame[(frame.column == "encoded") & (frame.role == "best") & ~frame.metric.isin(["selectivity", "compression"])]
+    lines = list[str]()
+    for name, own in best.groupby("paper_name", sort=False):
+        of_items = set() if compared is None else set(compared.tasks.entry[compared.tasks.task == name])
+        done = own[own.status == "done"]
+        bits = done["items"].notna() & (done["items"] != "")
+        if len(done) and not bits.any():
+            lines.append(f"{name}: {title(done.metric.iloc[0])} is no share of right items, which the paired tests compare")
+        elif not of_items:
+            lines.append(f"{name}: no two encoders are measured on the same test items")
+        elif lacking := [encoder for encoder in every if encoder not in of_items]:
+            lines.append(f"{name}: not measured on these test items: {', '.join(lacking)}")
+    return lines if len(every) > 1 else []
+
+
 def matrix(compared: RunComparison) -> pd.DataFrame:
     """Property × encoder: score and letters, the best encoders over the properties first."""
     order = [entry.name for entry in compared.entries]
@@ -70,8 +89,8 @@ def matrix(compared: RunComparison) -> pd.DataFrame:
 
 
 def encoders(frame: pd.DataFrame, compared: RunComparison | None) -> pd.DataFrame:
-    """A line for each encoder: architecture, weights, and its rank over the common properties with its interval."""
-    first = frame.drop_duplicates("encoder")[["encoder", "architecture", "parameters"]]
+    """A line for each encoder: architecture, weights, data, size, and its rank over the common properties with its interval."""
+    first = frame.drop_duplicates("encoder")[["encoder", "architecture", "parameters", "data", "size"]]
     weights = ["" if pd.isna(n) else f"{int(n):,}" for n in first.parameters]
     made = first.assign(parameters=weights).rename(columns={"parameters": "weights"}).fillna("")
     if compared is None or not compared.common:

@@ -14,13 +14,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter
 
+from probing.evaluation.metrics import title
 from probing.evaluation.plots import PALETTE
 from probing.log import excerpt
 from probing.report.atlas_verdicts import LEVEL
 from probing.report.figures import RC, grid, legend
 
 GREY = "#777777"
+COLOURS = "colour: score less best floor, as a share of what is left to 100: red -1, white 0, blue 1"
 LONGEST = 26
 """Characters of a name in a figure."""
 
@@ -65,9 +68,9 @@ def _scores(panel: Axes, encoded: pd.DataFrame, names: list[str], layers: list[i
             mark = "*" if p[i, j] <= LEVEL and value > floor[i, j] else ""
             colour = "white" if abs(gain[i, j]) > 0.6 else "black"
             panel.text(j, i, f"{100 * value:.0f}{mark}", ha="center", va="center", fontsize=7, color=colour)
-    panel.set_yticks(range(len(names)), names)
+    panel.set_yticks(range(len(names)), [_titled(encoded, name) for name in names])
     panel.tick_params(length=0)
-    panel.set_title("score (%), blue: above the best floor, red: below; * above every floor", fontsize=7, loc="left")
+    panel.set_title(f"score (%); * above every floor\n{COLOURS}", fontsize=7, loc="left")
 
 
 def by_encoder(best: pd.DataFrame, letters: Mapping[tuple[str, str], str]) -> Figure:
@@ -93,7 +96,7 @@ def by_encoder(best: pd.DataFrame, letters: Mapping[tuple[str, str], str]) -> Fi
             panel.set_yticks(range(len(encoders)), [])
             panel.set_ylim(len(encoders) - 0.4, -0.6)
             panel.margins(x=0.2)
-            panel.set_title(name, fontsize=9)
+            panel.set_title(_titled(best, name), fontsize=9)
         for panel in panels[:, 0]:
             panel.set_yticks(range(len(encoders)), short(encoders))
         for panel in panels[-1]:
@@ -124,15 +127,32 @@ def by_parameters(best: pd.DataFrame) -> Figure | None:
         for panel, name in zip(panels.ravel(), names, strict=False):
             for row in best[best.paper_name == name].itertuples():
                 _point(panel, row.parameters, row, colours)
-            panel.set_xscale("log")
-            panel.set_xlim(best.parameters.min() / 1.6, best.parameters.max() * 1.6)
-            panel.set_title(name, fontsize=9)
+            _weights_axis(panel, best.parameters.min(), best.parameters.max())
+            panel.set_title(_titled(best, name), fontsize=9)
         for panel in panels[-1]:
             panel.set_xlabel("weights")
         for panel in panels[:, 0]:
             panel.set_ylabel("test score (%)")
         legend(figure, panels.ravel(), 4)
     return figure
+
+
+def _titled(rows: pd.DataFrame, name: str) -> str:
+    """The property, with the name of its score where that is not accuracy."""
+    metric = rows.metric[rows.paper_name == name].iloc[0]
+    return name if metric == "accuracy" else f"{name} ({title(metric)})"
+
+
+def _weights_axis(panel: Axes, least: float, most: float) -> None:
+    """A logarithmic axis that names its ends alone: labels of every decade and part overprint on a small panel."""
+    panel.set_xscale("log")
+    panel.set_xlim(least / 1.6, most * 1.6)
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_xticks([least, most], [EngFormatter(places=1, sep="")(n) for n in (least, most)])
+    if most < 2 * least:
+        first, last = panel.get_xticklabels()
+        first.set_horizontalalignment("right")
+        last.set_horizontalalignment("left")
 
 
 def _colours(best: pd.DataFrame) -> dict[str, tuple[str, str]]:

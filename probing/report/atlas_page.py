@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
+from probing.evaluation.metrics import title
 from probing.report.atlas_verdicts import SURE, facets, percent
 from probing.report.card import Card
 from probing.report.html import HINTS, PAGES, Value, cells_of, packed_cards
@@ -47,7 +48,7 @@ def key_of(row: Any) -> str:
     layer = "" if pd.isna(row.layer) else f", layer {int(row.layer)}"
     target = facets(row.facets).get("target")
     on = f" on {target}" if target else ""
-    return f"{row.encoder}, {row.paper_name}: {row.metric}{on}{layer}" + ", chosen" * (row.role == "best")
+    return f"{row.encoder}, {row.paper_name}: {title(row.metric)}{on}{layer}" + ", chosen" * (row.role == "best")
 
 
 def card_of(row: Any) -> Card:
@@ -76,8 +77,8 @@ def by_layer(part: pd.DataFrame) -> list[tuple[str, dict[str, Any]]]:
             at = {int(row.layer): row for row in line.itertuples()}
             numbers = [Value(shown(at[k]), key=key_of(at[k])) if k in at else Value("") for k in layers]
             rows.append([Value(str(name)), *numbers])
-        unit = "" if metric in RAW else ", %"
-        caption = f"{column}: {metric} by layer [95 %]{unit}"
+        unit = "" if metric in RAW else ", points" if metric == "points lost" else ", %"
+        caption = f"{column}: {title(str(metric))} by layer{' [95 %]' * bool(own.low.notna().any())}{unit}"
         made.append((caption, {"head": ["property", *(f"layer {k}" for k in layers)], "rows": rows, "starts": [], "hints": {}}))
     return made
 
@@ -88,26 +89,46 @@ def lines_grid(lines: Sequence[Mapping[str, Value]]) -> dict[str, Any]:
     return {"head": head, "rows": [[line.get(name, Value("")) for name in head] for line in lines], "starts": [], "hints": HINTS}
 
 
+def footer(frame: pd.DataFrame) -> list[str]:
+    """Encoders, data and versions that made the numbers, from the rows; no date, so that the same rows give the same bytes."""
+    lines = list[str]()
+    for row in frame.drop_duplicates("encoder").itertuples():
+        lines.append(f"Encoder {row.encoder}: fingerprint {row.fingerprint}; data {row.data}; size {row.size}.")
+    cards = frame[frame.card.notna() & (frame.card != "")]
+    for name, start, own in (
+        ("task", "Property", cards.drop_duplicates(["data", "size", "property"])),
+        ("versions", "Computed with", cards.drop_duplicates("card")),
+    ):
+        texts = dict.fromkeys(text for card in own.card for key, text in json.loads(card) if key == name)
+        lines += [f"{start} {text.replace(' sentences (train', ' items (train')}." for text in texts]  # of words, too
+    lines.append("Made by `probing atlas`; manifest.json in the folder of each run has its configuration, date and versions.")
+    return lines
+
+
 def page(
     frame: pd.DataFrame,
-    note: str,
+    notes: Sequence[str],
     sections: Sequence[Section],
     about: pd.DataFrame,
     compared: Sequence[tuple[str, str, pd.DataFrame]],
     figures: Sequence[tuple[str, str]],
+    alone: Sequence[str],
 ) -> str:
     """The page.
 
     Args:
         frame: the rows with `p_holm`.
+        notes: how to read the table, and what its size allows; empty ones are left out.
         about: the table of the encoders.
         compared: title, note and table of each comparison.
         figures: title and SVG of each figure of several encoders.
+        alone: properties that are not compared between all encoders, and why.
     """
     done = frame[frame.status == "done"]
     cards = {key_of(row): card_of(row) for row in done.itertuples()}
+    whose = sections[0].encoder if len(sections) == 1 else f"{len(sections)} encoders"
     return PAGES.get_template("atlas.html").render(
-        title=f"Atlas of {sections[0].encoder if len(sections) == 1 else f'{len(sections)} encoders'}", note=note,
+        title=f"Atlas of {whose}", note=notes[0], size=notes[1], alone=alone, foot=footer(frame),
         sections=[one._replace(strip=_inner(one.strip)) for one in sections], about=cells_of(about),
         compared=[(title, text, cells_of(table)) for title, text, table in compared],
         figures=[(title, _inner(picture)) for title, picture in figures], made=Markup(packed_cards(cards)),

@@ -16,12 +16,13 @@ against its highest floor, in the others a test for each property. A verdict say
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from probing.evaluation.metrics import title
 from probing.evaluation.paired_tests import holm
 from probing.report.summary import ranges
 
@@ -79,9 +80,17 @@ def percent(row: Any) -> str:
     return f"{100 * row.value:z.1f}{low}"
 
 
+def score(row: Any) -> str:
+    """A score in percent, with its name where it is not accuracy."""
+    return f"{'' if row.metric == 'accuracy' else f'{title(row.metric)} '}{percent(row)}"
+
+
 def _absent(part: pd.DataFrame) -> tuple[str, str] | None:
     lost = part[part.status != "done"]
-    return (str(lost.status.iloc[0]), f"{lost.column.iloc[0]}: {lost.reason.iloc[0]}") if len(lost) == len(part) else None
+    if len(lost) < len(part):
+        return None
+    status, reasons = str(lost.status.iloc[0]), "; ".join(dict.fromkeys(lost.reason))
+    return status, f"{lost.column.iloc[0]}: {'not measured: ' * (status == 'failed')}{reasons}"
 
 
 def _row(part: pd.DataFrame, role: str, *metrics: str) -> Any:
@@ -95,7 +104,7 @@ def encoded(part: pd.DataFrame) -> tuple[str, str]:
     layers = part[part.role == "layer"].sort_values("layer")
     above = layers.layer[(layers.p_holm <= LEVEL) & (layers.value > layers.against_value)].astype(int).tolist()
     best = _row(part[~part.metric.isin(["selectivity", "compression"])], "best")
-    at = f"{percent(best)} at layer {int(best.layer)}"
+    at = f"{score(best)} at layer {int(best.layer)}"
     label = facets(best.facets).get("label_floor")
     note = f" (the floor {label} has the label itself, and is not among them)" if label else ""
     if not above:
@@ -106,7 +115,7 @@ def encoded(part: pd.DataFrame) -> tuple[str, str]:
     elif above == every[every.index(above[0]) :]:
         where = f"from layer {above[0]} on"
     else:
-        where = f"in layers {ranges(above)}" if len(above) > 1 else f"in layer {above[0]}"
+        where = f"in {in_layers(above)}"
     return "yes", f"encoded {where} above every floor{note}, {at}"
 
 
@@ -131,29 +140,39 @@ def where(part: pd.DataFrame) -> tuple[str, str]:
 def used(part: pd.DataFrame) -> tuple[str, str]:
     if lost := _absent(part):
         return lost
-    shown, words = "not shown", []
-    if (most := _row(part, "best", "points lost")) is not None:
-        layers = part[(part.role == "layer") & (part.metric == "points lost")]
-        states = [facets(one) for one in layers.facets]
-        at = f"{percent(most)} points lost on pairs by erasing it at layer {int(most.layer)}, beside random directions"
-        if most.p_holm <= LEVEL and most.low > 0 and all(one["above_chance"] for one in states):
-            shown = "yes"
-            words.append(f"used: {at}")
-        elif all(one["used"] == "no" for one in states):
-            shown = "no"
-            words.append(f"not used on these pairs: {at}")
-        else:
-            words.append(f"not shown to be used: {at}")
+    pairs, follow = on_pairs(part), followed(part)
+    words = [] if pairs is None else [pairs[1]]
+    if follow is not None:
+        words.append(f"the classifier's logit {f'follows it in {in_layers(follow)}' if follow else 'is not shown to follow it'}")
+    return "yes" if follow else "not shown" if pairs is None else pairs[0], "; ".join(words)
+
+
+def on_pairs(part: pd.DataFrame) -> tuple[str, str] | None:
+    """What the losses on pairs say of a property's use; None without them."""
+    if (most := _row(part, "best", "points lost")) is None:
+        return None
+    states = [facets(one) for one in part.facets[(part.role == "layer") & (part.metric == "points lost")]]
+    at = f"{percent(most)} points lost on pairs by erasing it at layer {int(most.layer)}, beside random directions"
+    if most.p_holm <= LEVEL and most.low > 0 and all(one["above_chance"] for one in states):
+        return "yes", f"used: {at}"
+    if all(one["used"] == "no" for one in states):
+        return "no", f"not used on these pairs: {at}"
+    return "not shown", f"not shown to be used: {at}"
+
+
+def followed(part: pd.DataFrame) -> list[int] | None:
+    """The layers whose direction the classifier's logit follows; None without a classifier."""
     slopes = part[part.metric == "derivative"]
-    if len(slopes):
-        follow = slopes.layer[(slopes.p_holm <= LEVEL) & (slopes.value > slopes.against_value)].astype(int).tolist()
-        words.append(
-            f"the classifier's logit follows it in layers {ranges(follow)}"
-            if follow
-            else "the classifier's logit is not shown to follow it"
-        )
-        shown = "yes" if follow else shown
-    return shown, "; ".join(words)
+    above = (slopes.p_holm <= LEVEL) & (slopes.value > slopes.against_value)
+    return slopes.layer[above].astype(int).tolist() if len(slopes) else None
+
+
+def in_layers(layers: Sequence[int]) -> str:
+    """
+    >>> in_layers([1]), in_layers([0, 1, 3])
+    ('layer 1', 'layers 0-1, 3')
+    """
+    return f"layer{'s' * (len(layers) > 1)} {ranges(layers)}"
 
 
 def interacting(part: pd.DataFrame) -> tuple[str, str]:
@@ -185,7 +204,7 @@ def transfers(part: pd.DataFrame) -> tuple[str, str]:
         drop = drops[about["target"]]
         shown = shown if above else "not shown"
         words.append(
-            f"{'transfers' if above else 'not shown to transfer'} to {about['target']} ({percent(row)}, drop {percent(drop)})"
+            f"{'transfers' if above else 'not shown to transfer'} to {about['target']} ({score(row)}, drop {percent(drop)})"
         )
     return shown, "; ".join(words)
 
