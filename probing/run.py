@@ -228,7 +228,7 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
         info(f"probing: {described(error) if out_of_memory(error) else own_fault()}")
         code = 1
     _exit_codes.append(code)
-    lost.extend([list(HydraConfig.get().overrides.task)] if code and len(folders) == runs else [])
+    lost.extend([list(HydraConfig.get().overrides.task)] if code and len(folders) == runs and HydraConfig.initialized() else [])
     if code and os.environ.get(_PARENT) != process():
         raise JobFailed(code)
 

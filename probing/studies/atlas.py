@@ -66,7 +66,7 @@ class Atlas:
     """
 
     size: str = "quick"
-    treebank: str | None = None
+    treebank: Any = None
     corpora: Any = None
     classifier: Any = None
     columns: Any = "all"

@@ -29,12 +29,13 @@ def _option(name: str) -> Iterator[None]:
         raise ConfigError(f"{name}: {error}") from None
 
 
-def treebank_of(given: str | None) -> Treebank | None:
+def treebank_of(given: Any) -> Treebank | None:
     """The treebank of a folder, whose files are read; ConfigError for one without files of CoNLL-U."""
     if given is None:
         return None
+    require(isinstance(given, str | Path), f"treebank={given!r} must be one folder of .conllu files")
     require(Path(given).expanduser().is_dir(), f"treebank={given}: no such folder (name the one that holds the .conllu files)")
-    treebank = Treebank(given)
+    treebank = Treebank(str(given))
     with _option("treebank"):
         _ = treebank.corpora
     return treebank
