@@ -159,7 +159,7 @@ class Parts:
         frame = study.measure(replace(with_task(self.context, task), results=kept))
         [own] = frame[frame.kind == "layer"].to_dict("records")
         if own["live"] <= UNITS:
-            reason = f"layer {layer} has {own['live']} units that vary: the best {UNITS} are all of it, as in any basis"
+            reason = f"layer {layer} has {int(own['live'])} units that vary: the best {UNITS} are all of it, as in any basis"
             yield from self.without("where", reason, [task])
             return
         if pd.isna(own.get("p_control")):
