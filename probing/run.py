@@ -45,6 +45,7 @@ _FOLDER = "run-folder.txt"
 _sweeps: list[str] = []
 _exit_codes: list[int] = []
 folders: list[Path] = []  # of the finished runs of this process, in order
+lost: list[list[str]] = []  # of the jobs of this process that ended without a run, their words
 
 
 class Sweep(Callback):
@@ -210,8 +211,8 @@ def _attribute_job(config: DictConfig) -> None:
 
 def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
     """Runs a job and reports its errors at once; other jobs of a multirun go on. In a launcher's worker it raises too.
-    Exit codes: see `main`; an exception that is not the user's is 1, with a traceback only where this package is at fault.
-    """
+    Exit codes: see `main`; an exception that is not the user's is 1, with a traceback only where this package is at fault."""
+    runs = len(folders)
     try:
         code = 1 if work(config) else 0
     except ProbingError as error:
@@ -227,6 +228,7 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
         info(f"probing: {described(error) if out_of_memory(error) else own_fault()}")
         code = 1
     _exit_codes.append(code)
+    lost.extend([list(HydraConfig.get().overrides.task)] if code and len(folders) == runs and HydraConfig.initialized() else [])
     if code and os.environ.get(_PARENT) != process():
         raise JobFailed(code)
 

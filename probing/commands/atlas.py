@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from probing import config
+from probing.errors import ConfigError, did_you_mean
+from probing.files import os_errors_as_store_error
 from probing.log import info
 
 SHORT = ("size", "treebank", "corpora", "classifier", "columns")
@@ -26,6 +30,9 @@ def arguments(words: Sequence[str]) -> list[str]:
     made, sweep = ["+experiment=atlas"], False
     for word in words:
         key, equals, value = word.partition("=")
+        known = not equals or key in (*SHORT, *config.KEYS, "dry", "suite") or not key.isalpha()
+        if not known and (near := did_you_mean(key, SHORT)):
+            raise ConfigError(f"unknown key {key!r}{near} (of an atlas: {', '.join(SHORT)})")
         sweep |= key.startswith("encoder") and "," in value and value[:1] not in "['\""
         if key == "columns" and "," in value and value[:1] not in "['\"":
             word = f"{key}=[{value}]"  # a list, not a sweep
@@ -44,14 +51,29 @@ def atlas(
     """One page for a model: encoder=minilm size=quick|full treebank=DIR corpora={NAME: DIR} dry=true; encoder=A,B: side by side."""
     from probing import run
 
+    if out is not None:
+        free(out)
     code = run.main(arguments(words or []))
-    if out is not None and run.folders and not code:
+    if out is not None and run.folders and code != 130:  # interrupted
         from probing import studies
 
-        studies.together(list(dict.fromkeys(run.folders)), out)
+        with os_errors_as_store_error(out):
+            studies.together(list(dict.fromkeys(run.folders)), out)
         beside = sorted(path.name for path in out.iterdir() if path.name != "atlas.html")
         info(f"{out}: open atlas.html; beside it {', '.join(beside)}")
+        for job in run.lost:
+            own = ", ".join(word for word in job if word.startswith("encoder"))
+            info(f"{out}: without {own}, which could not be measured (why stands above)")
     raise typer.Exit(code)
+
+
+def free(out: Path) -> None:
+    """ConfigError for a name of which no folder can be made, before anything is measured; makes none."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"--out {out}: {there} is a file; name a folder, which need not exist")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"--out {out}: {there} cannot be written; name another folder")
 
 
 def register(app: typer.Typer) -> None:

@@ -67,7 +67,8 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
         named = {"encoder": str(encoder)} if several else {}
         shown_lines += [named | {name: value.text for name, value in row.items()} for row in rows]
         numbers = by_layer(part)
-        picture = _drawn(strip(part), f"{encoder}: properties by layer", folder, f"strip-{k}") if numbers else ""
+        curves = any(caption.startswith(("encoded", "interacting")) for caption, _ in numbers)
+        picture = _drawn(strip(part), f"{encoder}: properties by layer", folder, f"strip-{k}") if curves else ""
         sections.append(Section(str(encoder), [sentence(line) for line in own], lines_grid(rows), picture, numbers, reasons(part)))
     table = pd.DataFrame(shown_lines).fillna("")
     quick, foot = QUICK * bool((frame["size"] == "quick").any()), footer(frame)

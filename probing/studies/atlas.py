@@ -66,7 +66,7 @@ class Atlas:
     """
 
     size: str = "quick"
-    treebank: str | None = None
+    treebank: Any = None
     corpora: Any = None
     classifier: Any = None
     columns: Any = "all"
@@ -84,20 +84,22 @@ class Atlas:
     def measure(self, context: Context) -> pd.DataFrame:
         """A row for each number (`probing.studies.atlas_rows.row`)."""
         parts = Parts(self, SIZES[self.size], context)
-        rows = list(self._rows(parts))
-        of = {**about(context), "data": context.source.name, "size": self.size}
-        return pd.DataFrame([{**of, **row} for row in rows], columns=NAMES)
+        of = {**about(context), "data": context.source.name, "size": self.size}  # an encoder that cannot be loaded ends it at once
+        return pd.DataFrame([{**of, **row} for row in self._rows(parts)], columns=NAMES)
 
     def _rows(self, parts: Parts) -> Iterator[dict[str, Any]]:
         for name in self.chosen:
             info(f"atlas: {name}")
-            start = time.perf_counter()
+            start, rows = time.perf_counter(), list[dict[str, Any]]()
             try:
-                yield from getattr(parts, name)()
+                rows.extend(getattr(parts, name)())
             except ProbingError as error:
                 info(f"{name}: not measured: {error}")
-                yield from parts.without(name, str(error), status="failed")
-            info(f"atlas: {name} took {human_seconds(time.perf_counter() - start)}")
+                given = {row["property"] for row in rows}
+                rows += parts.without(name, str(error), [task for task in parts.tasks if task.name not in given], "failed")
+            yield from rows
+            if (seconds := time.perf_counter() - start) >= 1:
+                info(f"atlas: {name} took {human_seconds(seconds)}")
 
     def forecast(self, context: Context) -> None:
         """Logs for each column what would be measured, and about how long it would take; nothing is kept."""

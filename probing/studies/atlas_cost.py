@@ -23,7 +23,7 @@ import numpy as np
 
 from probing.data.task import Task
 from probing.encoders.networks.recurrent import LSTM
-from probing.errors import ConfigError
+from probing.errors import ConfigError, DataError
 from probing.evaluation.corpora import pairs_of
 from probing.evaluation.evaluate import evaluate, jobs_of
 from probing.evaluation.measure import Cell, as_measures
@@ -51,7 +51,10 @@ def forecast(parts: Parts) -> dict[str, float]:
         cost, seconds = Cost(parts, Path(folder)), dict[str, float]()
         for name in parts.study.chosen:
             with quiet():
-                what, own = getattr(cost, name)()
+                try:
+                    what, own = getattr(cost, name)()
+                except (ConfigError, DataError) as error:  # such as a sample in which no pair can be scored
+                    what, own = f"not known: {error}", None
             if own is not None:
                 seconds[name] = own
             info(f"{name}: {what}" + ("" if own is None else f": about {human_seconds(own)}"))
@@ -176,11 +179,11 @@ class Cost:
         return "not applicable: no property has sentences of that length", None
 
     def used(self) -> tuple[str, float | None]:
-        more = "" if self.parts.study.classifier is None else "; the derivative of the classifier takes time that is not known"
+        more = "" if self.parts.classifier is None else "; the derivative of the classifier takes time that is not known"
         if self.parts.no_pairs:
             return f"not applicable: {self.parts.no_pairs}{more}", None
         tasks = self.parts.with_pairs
-        counts = [len(self.parts.pairs(task, self.size.pairs).items) for task in tasks]
+        counts = [len(self.parts.given_pairs[task.name].items) for task in tasks]
         what = f"{len(tasks)} properties, {self.n_layers} layers, {sum(counts)} pairs, {self.parts.draws} random draws{more}"
         if not tasks:
             return f"{what}: no pairs", None
@@ -196,7 +199,7 @@ class Cost:
         return what, self.n_layers * (len(tasks) * fixed + sum(counts) * each)
 
     def transfers(self) -> tuple[str, float | None]:
-        if not self.parts.study.corpora:
+        if not self.parts.corpora:
             return f"not applicable: {NO_CORPUS}", None
         pairs = pairs_of(self.parts.corpora, None, self.size.items, self.context.seed)
         request = self._request(self.parts.pooling(self.parts.of_sentences[0]), controls=(), twins=1, measures=())

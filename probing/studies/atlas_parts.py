@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from probing.behaviour.erasing import NothingScored
 from probing.behaviour.models import language_model
 from probing.behaviour.treebank_pairs import PROPERTIES as PAIRS
 from probing.behaviour.treebank_pairs import TreebankPairs
-from probing.data.conllu import Treebank
 from probing.data.task import Task
-from probing.errors import ConfigError, DataError, EncoderError
-from probing.evaluation.best import floors_of
+from probing.errors import ConfigError, DataError, EncoderError, ProbingError
 from probing.evaluation.evaluate import evaluate
 from probing.evaluation.table import ResultTable
 from probing.evaluation.transfer import transfer
 from probing.log import info
+from probing.probes.controls import unsuited
 from probing.studies import Context
+from probing.studies.atlas_inputs import classifier_of, corpora_of, treebank_of, words_of
 from probing.studies.atlas_rows import (
     Noted,
     Row,
-    above_all,
-    card_of_cell,
     card_of_study,
     encoded_rows,
     interacting_rows,
     row,
+    transfers_rows,
     used_rows,
+    where_rows,
 )
 from probing.studies.causal import PROPERTIES as TASK_OF_PAIRS
 from probing.studies.causal import Causal
@@ -39,7 +41,7 @@ from probing.studies.concepts import ConceptsStudy
 from probing.studies.interaction_layers import InteractionLayers
 from probing.studies.neurons import NeuronsStudy
 from probing.studies.properties import pairs_of, with_task
-from probing.studies.sources import Given, named_source
+from probing.studies.sources import Given
 
 if TYPE_CHECKING:
     from probing.studies.atlas import Atlas, Size
@@ -51,8 +53,6 @@ WORDS = "word-mean"
 """The pooling of properties of words."""
 UNITS = 10
 """Units that `where` is about."""
-FEATURES = ("upos", "Number", "Tense", "tree")
-"""Tasks of words that a treebank adds, where it has them."""
 OF_WORDS = {"Number": "number", "Tense": "tense"}
 PAIRS_OF = {task: name for name, task in TASK_OF_PAIRS.items()} | OF_WORDS
 """Task -> the property whose pairs show its use."""
@@ -64,29 +64,33 @@ class Parts:
 
     def __init__(self, study: Atlas, size: Size, context: Context):
         self.study, self.size, self.context, self.encoder = study, size, context, context.encoder
+        self.treebank = treebank_of(study.treebank)
+        self.classifier = classifier_of(study.classifier if "used" in study.chosen else None, context.home)
         drawn = size.items or (None, None, None)
-        given = [*context.tasks, *self._of_words()]
+        given = [*context.tasks, *words_of(self.treebank)]
         self.tasks = [task.subset(drawn[0], context.seed, *drawn[1:]) for task in given]
-
-    @cached_property
-    def treebank(self) -> Treebank | None:
-        return None if self.study.treebank is None else Treebank(self.study.treebank)
-
-    def _of_words(self) -> list[Task]:
-        if self.treebank is None:
-            return []
-        made: list[Task] = []
-        for name in FEATURES:
-            try:
-                made += self.treebank.tasks([name])
-            except DataError as error:  # no such feature, one value of it alone, or no trees
-                info(f"{name}: left out: {error}")
-        return made
+        self.of_sentences = [task for task in self.tasks if not task.of_words]
+        others = study.corpora if "transfers" in study.chosen else None
+        self.corpora = corpora_of(others, context.home, (context.source.name, self.of_sentences), size.items, context.seed)
 
     def without(self, column: str, reason: str, tasks: Sequence[Task] | None = None, status: str = "not applicable") -> list[Row]:
         """A row for each task that says why the column has no number."""
         none = {"status": status, "reason": reason}
         return [row(task, column, "", np.nan, **none) for task in (self.tasks if tasks is None else tasks)]
+
+    def _each(
+        self, column: str, tasks: Sequence[Task], rows_of: Callable[[Task], Iterator[Row]], absent: type[ProbingError] | None = None
+    ) -> Iterator[Row]:
+        """The rows of each task; one that cannot be measured has its reason, and the others go on. `absent`: the error of a task
+        that the column does not apply to."""
+        for task in tasks:
+            try:
+                yield from list(rows_of(task))
+            except ProbingError as error:
+                lost = absent is None or not isinstance(error, absent)
+                if lost:
+                    info(f"{column}: {task.name} is not measured: {error}")
+                yield from self.without(column, str(error), [task], "failed" if lost else "not applicable")
 
     def pooling(self, task: Task) -> str:
         if task.of_words:
@@ -140,34 +144,43 @@ class Parts:
         )
 
     def where(self) -> Iterator[Row]:
-        for task in self.tasks:
-            if task.kind != "classification":
-                yield from self.without("where", "units are ranked for classes, and this is a number", [task])
-                continue
-            layer = int(self.best[task.name].layer)
-            study = self.neurons(task, layer)
-            kept = Noted(self.context.results)
-            frame = study.measure(replace(with_task(self.context, task), results=kept))
-            made: Row = {"cell": next(iter(kept.keys)), "card": card_of_study(study, self.context, task, kept.keys)}
-            [own] = frame[frame.kind == "layer"].to_dict("records")
-            facets = {name: own[name] for name in ("first", "live", "minimal", "minimal_accuracy", "without_minimal", "random")}
-            facets |= {"p_control": own["p_control"], "p_random": own["p_random"], "units": UNITS, "full": own["full"]}
-            yield row(
-                task, "where", "best units", own["accuracy"], layer=layer, low=own["accuracy_low"], high=own["accuracy_high"],
-                n=own["n_test"], facets=facets, **made,
-            )  # fmt: skip
-            yield row(
-                task, "where", "less rotated", own["less_rotated"], layer=layer, low=own["less_rotated_low"],
-                high=own["less_rotated_high"], n=own["n_test"], p=own["p_rotated"], against="random bases",
-                against_value=own["rotated"], **made,
-            )  # fmt: skip
+        yield from self._each("where", self.tasks, self._where)
+
+    def _where(self, task: Task) -> Iterator[Row]:
+        if task.kind != "classification":
+            yield from self.without("where", "units are ranked for classes, and this is a number", [task])
+            return
+        if not self.best[task.name].seeds:
+            yield from self.without("where", self.best[task.name].missing, [task], "failed")
+            return
+        layer = int(self.best[task.name].layer)
+        study = self.neurons(task, layer)
+        kept = Noted(self.context.results)
+        frame = study.measure(replace(with_task(self.context, task), results=kept))
+        [own] = frame[frame.kind == "layer"].to_dict("records")
+        if own["live"] <= UNITS:
+            reason = f"layer {layer} has {int(own['live'])} units that vary: the best {UNITS} are all of it, as in any basis"
+            yield from self.without("where", reason, [task])
+            return
+        if pd.isna(own.get("p_control")):
+            reason = unsuited(task, "word" if task.of_words else "permuted")
+            yield from self.without("where", f"no control labels to stand against: {reason}", [task])
+            return
+        made: Row = {"cell": next(iter(kept.keys)), "card": card_of_study(study, self.context, task, kept.keys)}
+        yield from where_rows(task, own, UNITS, made)
 
     # Used.
 
-    def used(self) -> Iterator[Row]:
-        yield from self._by_pairs()
-        if self.study.classifier is not None:
-            yield from self._by_classifier()
+    def used(self) -> list[Row]:
+        """A failure stands first: it is the reason of a property without a number, before that one of two ways does not apply."""
+        rows = list(self._by_pairs())
+        if self.classifier is not None:
+            try:
+                rows += self._by_classifier(self.classifier)
+            except ProbingError as error:
+                info(f"used: the classifier is not followed: {error}")
+                rows += self.without("used", f"classifier: {error}", self.followed, "failed")
+        return sorted(rows, key=lambda one: one["status"] != "failed")
 
     @cached_property
     def no_pairs(self) -> str:
@@ -179,14 +192,24 @@ class Parts:
         return "" if self.treebank else "no pairs: treebank=DIR names a folder of CoNLL-U"
 
     @cached_property
+    def given_pairs(self) -> dict[str, TreebankPairs]:
+        """Task -> its pairs, of those that the treebank has any of."""
+        made = dict[str, TreebankPairs]()
+        for task in self.tasks if self.treebank is not None else ():
+            with suppress(DataError):  # no sentence of dev or test gives one
+                if PAIRS_OF.get(task.name) in PAIRS and (pairs := self.pairs(task, self.size.pairs)).items:
+                    made[task.name] = pairs
+        return made
+
+    @property
     def with_pairs(self) -> list[Task]:
-        return [task for task in self.tasks if PAIRS_OF.get(task.name) in PAIRS]
+        return [task for task in self.tasks if task.name in self.given_pairs]
 
     @property
     def draws(self) -> int:
         """Of random directions: with fewer the smallest p could not pass Holm's test of all properties with pairs, at half of the
         level where a classifier has the other."""
-        return self.size.draws * len(self.with_pairs) * (1 if self.study.classifier is None else 2)
+        return self.size.draws * len(self.with_pairs) * (1 if self.classifier is None else 2)
 
     def pairs(self, task: Task, most: int | None) -> TreebankPairs:
         assert self.treebank is not None
@@ -199,36 +222,42 @@ class Parts:
         if self.treebank is None or self.no_pairs:
             yield from self.without("used", self.no_pairs)
             return
-        yield from self.without(
-            "used", "no pairs are about this property", [one for one in self.tasks if one not in self.with_pairs]
-        )
-        for task in self.with_pairs:
-            pairs, study = self.pairs(task, self.size.pairs), self.erasing(task)
-            kept = Noted(self.context.results)
-            try:
-                frame = study.measure(replace(with_task(self.context, task, pairs), results=kept))
-            except NothingScored as error:
-                yield from self.without("used", str(error), [task])
-                continue
-            frame = frame.assign(cell=list(kept.keys))
-            frame = frame[~frame.duplicated("layer", keep="last")]  # of an LSTM the erasure that takes the cell, too
-            yield from used_rows(task, frame, card_of_study(study, self.context, task))
-            info(f"used: {task.name} is done")
+        for task in self.tasks:
+            if task.name not in self.given_pairs:
+                about = PAIRS_OF.get(task.name) in PAIRS
+                none = "no sentence of dev and test of the treebank gives a pair" if about else "no pairs are about this property"
+                yield from self.without("used", none, [task])
+        yield from self._each("used", self.with_pairs, self._lost, NothingScored)
 
-    def _by_classifier(self) -> Iterator[Row]:
-        source = named_source("study.classifier", self.study.classifier, self.context.home)
-        given = [task for task in self.tasks if task.kind == "classification" and not task.of_words]
-        tasks = [task for task in given if len(task.classes) <= min(self.encoder.dims)]
+    def _lost(self, task: Task) -> Iterator[Row]:
+        """Points lost on the pairs of a task."""
+        study, kept = self.erasing(task), Noted(self.context.results)
+        frame = study.measure(replace(with_task(self.context, task, self.given_pairs[task.name]), results=kept))
+        frame = frame.assign(cell=list(kept.keys))
+        frame = frame[~frame.duplicated("layer", keep="last")]  # of an LSTM the erasure that takes the cell, too
+        yield from used_rows(task, frame, card_of_study(study, self.context, task))
+        info(f"used: {task.name} is done")
+
+    @property
+    def followed(self) -> list[Task]:
+        """Tasks that a classifier's logit may follow."""
+        return [task for task in self.of_sentences if task.kind == "classification"]
+
+    def _by_classifier(self, classifier: Task) -> list[Row]:
+        tasks = [task for task in self.followed if len(task.classes) <= min(self.encoder.dims)]
         reason = "its classes are more than the features of a layer, and their directions would be all of it"
-        yield from self.without("used", reason, [task for task in given if task not in tasks])
-        context = replace(self.context, make_tasks=lambda: source.tasks(None), make_source=lambda: source)
+        rows = self.without("used", reason, [task for task in self.followed if task not in tasks])
+        context = replace(self.context, make_tasks=lambda: [classifier])
         tests = len(tasks) * len(self.encoder.dims)  # the smallest p passes Holm's test of all of them at half of the level
         study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0, permutations=max(999, 40 * tests))
         names = {task.name: task for task in tasks}
-        for own in study.derivatives(context).to_dict("records"):
+        for own in study.derivatives(context).to_dict("records") if tasks else ():
             size = {"value": own["white_size"], "p": own["white_size_p"], "against_value": own["white_size_null"]}
-            yield row(names[own["task"]], "used", "derivative", role="layer", layer=int(own["layer"]), n=study.sentences,
-                      against="permuted labels", card=card_of_study(study, context, names[own["task"]]), **size)  # fmt: skip
+            rows.append(row(
+                names[own["task"]], "used", "derivative", role="layer", layer=int(own["layer"]), n=study.sentences,
+                against="permuted labels", card=card_of_study(study, context, names[own["task"]]), **size,
+            ))  # fmt: skip
+        return rows
 
     # Interacting.
 
@@ -238,54 +267,33 @@ class Parts:
         return InteractionLayers(sentences=sentences, words=[least, most], lengths=[3, min(5, least)], values=values)
 
     def interacting(self) -> Iterator[Row]:
+        of_words = [task for task in self.tasks if task.of_words]
+        yield from self.without("interacting", "T is of sentences, and this is a property of words", of_words)
+        yield from self._each("interacting", self.of_sentences, self._interacting, ConfigError)
+
+    def _interacting(self, task: Task) -> Iterator[Row]:
         study = self.interactions(self.size.sentences)
-        for task in self.tasks:
-            if task.of_words:
-                yield from self.without("interacting", "T is of sentences, and this is a property of words", [task])
-                continue
-            try:
-                frame = study.measure(with_task(self.context, task))
-            except ConfigError as error:
-                yield from self.without("interacting", str(error), [task])
-                continue
-            yield from interacting_rows(task, frame, card_of_study(study, self.context, task))
+        frame = study.measure(with_task(self.context, task))
+        yield from interacting_rows(task, frame, card_of_study(study, self.context, task))
 
     # Transfers.
 
-    @cached_property
-    def of_sentences(self) -> list[Task]:
-        return [task for task in self.tasks if not task.of_words]
-
-    @cached_property
-    def corpora(self) -> dict[str, Any]:
-        """Name -> tasks or source: first the atlas's own, then those that it names."""
-        named = {name: named_source(f"corpora.{name}", given, self.context.home) for name, given in self.study.corpora.items()}
-        return {self.context.source.name: self.of_sentences} | named
-
     def transfers(self) -> Iterator[Row]:
-        if not self.study.corpora:
+        if not self.corpora:
             yield from self.without("transfers", NO_CORPUS)
             return
-        tasks, corpora = self.of_sentences, self.corpora
-        first = next(iter(corpora))
+        first, names = next(iter(self.corpora)), {task.name: task for task in self.of_sentences}
         made = transfer(
-            corpora, self.encoder, sizes=self.size.items, store=self.context.store, cells=self.context.results,
-            probe=self.study.probe, poolings=self.pooling(tasks[0]), seeds=[self.context.seed], force=self.context.force,
+            self.corpora, self.encoder, sizes=self.size.items, store=self.context.store, cells=self.context.results,
+            probe=self.study.probe, poolings=self.pooling(self.of_sentences[0]), seeds=[self.context.seed],
+            force=self.context.force,
         )  # fmt: skip
         lines = made.lines()
         lines = lines[(lines.source == first) & (lines.target != first)]
-        names = {task.name: task for task in tasks}
         for own in lines.itertuples():
-            task = names[own.property]
-            if not own.cell:
-                yield from self.without("transfers", own.missing, [task], "failed")
-                continue
-            of = {"layer": int(own.layer), "n": own.n_test, "facets": {"target": own.target, "shared": int(own.shared)}}
-            of["card"] = card_of_cell(self.context.results, own.cell)
-            floors = floors_of(made.table, own.task, own.encoder, own.probe, own.n_train)
-            rows = made.frame[made.frame.cell == own.cell]
-            yield row(task, "transfers", own.metric, own.score, low=own.score_low, high=own.score_high, cell=own.cell,
-                      **above_all(made.table, rows, floors), **of)  # fmt: skip
-            yield row(task, "transfers", "drop", own.drop, low=own.drop_low, high=own.drop_high, p=own.drop_p, **of)
+            if own.cell:
+                yield from transfers_rows(names[own.property], made, own, self.context.results)
+            else:
+                yield from self.without("transfers", own.missing, [names[own.property]], "failed")
         lost = [task for task in self.tasks if task.name not in set(lines.property)]
         yield from self.without("transfers", "no other corpus has this task", lost)

@@ -18,6 +18,7 @@ from probing.errors import EncoderError
 from probing.evaluation.best import floors_of
 from probing.evaluation.comparisons import cells_of, same_seeds
 from probing.evaluation.table import ResultTable
+from probing.evaluation.transferred import Transfer
 from probing.paths import portable
 from probing.report.card import card_of
 from probing.report.properties import largest_over_layers
@@ -172,6 +173,17 @@ def encoded_rows(task: Task, table: ResultTable, line: Any, results: ResultStore
                   against_value=code.control_compression, card=card_of_cell(results, code.cell))  # fmt: skip
 
 
+def where_rows(task: Task, own: Mapping[str, Any], units: int, made: Row) -> Iterator[Row]:
+    """The best units, and the same less random bases; `own`: the layer's row of the study `neurons`, `made`: cell and card."""
+    facets = {name: own[name] for name in ("first", "live", "minimal", "minimal_accuracy", "without_minimal", "random")}
+    facets |= {"p_control": own["p_control"], "p_random": own["p_random"], "units": units, "full": own["full"]}
+    of = {"layer": int(own["layer"]), "n": own["n_test"], **made}
+    yield row(task, "where", "best units", own["accuracy"], low=own["accuracy_low"], high=own["accuracy_high"],
+              facets=facets, **of)  # fmt: skip
+    yield row(task, "where", "less rotated", own["less_rotated"], low=own["less_rotated_low"], high=own["less_rotated_high"],
+              p=own["p_rotated"], against="random bases", against_value=own["rotated"], **of)  # fmt: skip
+
+
 def used_rows(task: Task, frame: pd.DataFrame, card: str = "") -> Iterator[Row]:
     """Points lost by layer, less those of random directions; and the largest loss of all layers against that of each draw."""
     draws = np.array([json.loads(one) for one in frame.draws])
@@ -196,6 +208,17 @@ def interacting_rows(task: Task, frame: pd.DataFrame, card: str = "") -> Iterato
     for own in steps(frame).query("measure == 'T' and whole").to_dict("records"):
         yield row(task, "interacting", "T last less first", own["difference"], layer=int(own["to"]), low=own["low"],
                   high=own["high"], n=own["sentences"], p=own["p"], against=f"layer {own['from_']}", card=card)  # fmt: skip
+
+
+def transfers_rows(task: Task, made: Transfer, own: Any, results: ResultStore) -> Iterator[Row]:
+    """The score on another corpus against every floor, and the drop; `own`: a line of `Transfer.lines`."""
+    of = {"layer": int(own.layer), "n": own.n_test, "facets": {"target": own.target, "shared": int(own.shared)}}
+    of["card"] = card_of_cell(results, own.cell)
+    floors = floors_of(made.table, own.task, own.encoder, own.probe, own.n_train)
+    rows = made.frame[made.frame.cell == own.cell]
+    yield row(task, "transfers", own.metric, own.score, low=own.score_low, high=own.score_high, cell=own.cell,
+              **above_all(made.table, rows, floors), **of)  # fmt: skip
+    yield row(task, "transfers", "drop", own.drop, low=own.drop_low, high=own.drop_high, p=own.drop_p, **of)
 
 
 def groups_of(table: ResultTable, cell: str) -> str | None:
