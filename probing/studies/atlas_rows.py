@@ -62,7 +62,8 @@ def row(task: Task, column: str, metric: str, value: float, **more: Any) -> Row:
             what made it, JSON).
     """
     facets = json.dumps(more.pop("facets", {}), sort_keys=True)
-    of = {"property": task.name, "paper_name": task.paper_name, "column": column, "metric": metric, "value": value, "role": "best"}
+    paper_name = f"{task.paper_name} of words" if task.of_words else task.paper_name  # tense is one of sentences, too
+    of = {"property": task.name, "paper_name": paper_name, "column": column, "metric": metric, "value": value, "role": "best"}
     return {**of, "status": "done", **more, "facets": facets}
 
 
