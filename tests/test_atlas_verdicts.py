@@ -231,3 +231,9 @@ def test_a_column_that_failed_says_so_in_the_sentence():
     [line] = verdicts(frame).to_dict("records")
     assert sentence(line) == "A: used: not measured: no items."
     assert report.reasons(frame) == ["used: not measured: no items"]
+
+
+def test_a_property_to_which_no_column_applies_has_a_whole_sentence():
+    assert (
+        sentence({"paper_name": "A", "used": "not applicable", "used_words": "used: no pairs"}) == "A: none of the columns applies."
+    )

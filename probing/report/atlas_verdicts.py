@@ -72,7 +72,7 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
 def sentence(line: Mapping[str, Any]) -> str:
     """The verdict of a property in one sentence, without columns that do not apply."""
     parts = [line[f"{name}_words"] for name in RULES if line.get(name) not in (None, "not applicable") and pd.notna(line.get(name))]
-    return f"{line['paper_name']}: {'; '.join(parts)}."
+    return f"{line['paper_name']}: {'; '.join(parts) or 'none of the columns applies'}."
 
 
 def percent(row: Any) -> str:
