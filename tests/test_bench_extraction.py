@@ -37,7 +37,7 @@ def test_memory_is_foretold_and_does_not_grow_with_the_number_of_sentences(tmp_p
             with processes.context().Pool(1) as fresh:
                 before, foretold, peak, shard = fresh.apply(memory_of_a_run, (str(tmp_path / f"{n}{attempt}"), n))
             taken[n] = min(taken.get(n, peak), peak - before)
-            assert peak <= foretold < peak + 4 * shard, (before, foretold, peak)
+            assert peak <= foretold < peak + 5 * shard, (before, foretold, peak)
         if taken[8000] - taken[2000] < shard:
             break
     assert len(list(tmp_path.glob("8000/*/*/*/*.safetensors"))) == 5

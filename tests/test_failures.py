@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -369,7 +370,7 @@ def test_receipts_and_cells_say_versions_and_processor(tasks, tmp_path):
     frame = measure(tasks[:1], tmp_path, ToyEncoder(), floors=["majority"], layers=[1]).frame
     [receipt] = [read_sealed(path) for path in (tmp_path / "store").glob("*/*/*/0*.json")]
     made = receipt["made_with"]
-    assert {"torch", "transformers", "numpy", "processor"} == set(made) and made["torch"] == torch.__version__
+    assert {"torch", "transformers", "numpy", "processor"} == set(made) and made["torch"] == version("torch")
     assert set(made["processor"]) == {"name", "threads", "bfloat16"} and made["processor"]["threads"] == torch.get_num_threads()
     details = ResultStore(tmp_path / "cells").read(frame.cell[frame.role == "probe"].iloc[0])["details"]
     assert details["encoder"]["extracted_with"] == [made] and details["processor"] == made["processor"]
