@@ -39,7 +39,7 @@ from probing.interactions.options import Masking
 from probing.interactions.text.heads import LinearHead, classifier, fit_head
 from probing.interactions.text.masking import published
 from probing.log import bar
-from probing.report.explanation_numbers import mean_of_units
+from probing.report.explanation_numbers import LEAST_UNITS, mean_of_units
 from probing.store.extraction import extract
 from probing.studies import Context, check_words, require
 from probing.studies.layout import columns, summarised, view, write
@@ -47,9 +47,6 @@ from probing.types import Labels, Representation, Values
 
 VERSION = 1
 """Raise when the same options would give other rows."""
-
-LEAST_DRAWS = 6
-"""Draws of weights or labels from which on p is over draws, too."""
 
 CONTROLS = ("transplanted", "refitted", "cascade", "permuted", "planted")
 Scores = Mapping[str, list[Values]]
@@ -249,7 +246,7 @@ def _agreement(part: pd.DataFrame) -> dict[str, Any]:
     difference = own.tau - own.null
     over = mean_of_units(difference, own.cluster)
     p = np.nan if np.isnan(over.lower) else paired(difference, groups=clusters)[1]
-    if len(draws) >= LEAST_DRAWS:
+    if len(draws) >= LEAST_UNITS:
         p = max(p, paired(draws.over.to_numpy())[1])
     row |= {"draws": len(draws), "by draw": "" if len(draws) == 1 else f"{draws.tau.min():.2f} to {draws.tau.max():.2f}"}
     return row | columns("over", over) | {"p": p, "unranked": int(own.tau.isna().sum()), "n": len(own)}
