@@ -215,7 +215,7 @@ def test_a_property_that_the_model_reads_is_used_and_others_have_no_pairs(tmp_pa
     assert lines["upos"]["used"] == "not applicable" and "no pairs" in lines["upos"]["used_words"]
     own = rows[(rows.metric == "points lost") & (rows.role == "best")].iloc[0]
     layers = rows[(rows.metric == "points lost") & (rows.role == "layer")]
-    most = layers.loc[(layers.value + layers.against_value).idxmax()]
+    most = layers.loc[layers.value.idxmax()]
     assert (own.layer, own.value) == (most.layer, most.value)
     assert own.p == pytest.approx(1 / (1 + facets(own.facets)["draws"]))
 
@@ -229,34 +229,34 @@ def row(**more):
 
 def test_verdicts_read_holm_over_the_whole_column_and_never_a_difference_below_the_floor():
     layers = [row(property=name, paper_name=name, layer=k, p=p, value=value) for name, k, p, value in (
-        ("a", 0, 0.02, 0.8), ("a", 1, 0.001, 0.8), ("b", 0, 0.001, 0.5), ("b", 1, 0.9, 0.7),
+        ("a", 0, 0.004, 0.8), ("a", 1, 0.001, 0.8), ("b", 0, 0.001, 0.5), ("b", 1, 0.9, 0.7),
     )]  # fmt: skip
     best = [row(property=name, paper_name=name, role="best", layer=1, p=np.nan) for name in "ab"]
     frame = adjusted(pd.DataFrame(layers + best))
-    assert np.allclose(frame.p_holm[:4], holm([0.02, 0.001, 0.001, 0.9]))
+    assert np.allclose(frame.p_holm[:4], holm([0.004, 0.001, 0.001, 0.9]))
     a, b = verdicts(frame).to_dict("records")
     assert a["encoded_words"].startswith("encoded in every layer") and b["encoded"] == "not shown"
     worse = adjusted(
-        pd.DataFrame([*layers, row(property="c", paper_name="c", p=0.03), *best, row(property="c", role="best", p=np.nan)])
+        pd.DataFrame([*layers, row(property="c", paper_name="c", p=0.006), *best, row(property="c", role="best", p=np.nan)])
     )
-    assert verdicts(worse).iloc[0].encoded_words.startswith("encoded from layer 1 on"), "0.02 of five tests is 0.06"
+    assert verdicts(worse).iloc[0].encoded_words.startswith("encoded from layer 1 on"), "0.004 of five tests is 0.012"
 
 
 @pytest.mark.parametrize(
     ("most", "states", "shown"),
     [
-        ({"p": 0.01}, "not shown", "yes"),
-        ({"p": 0.01, "low": -0.01}, "not shown", "not shown"),
-        ({"p": 0.2}, "not shown", "not shown"),
-        ({"p": 0.2}, "no", "no"),
-        ({"p": 0.01, "above_chance": False}, "not shown", "not shown"),
+        ({}, "not shown", "yes"),
+        ({"low": -0.01}, "not shown", "not shown"),
+        ({"statistic": 1.0}, "not shown", "not shown"),
+        ({"statistic": 1.0}, "no", "no"),
+        ({"above_chance": False}, "not shown", "not shown"),
     ],
 )
 def test_used_needs_a_loss_above_random_directions_with_its_interval_and_no_needs_every_layer(most, states, shown):
-    chance = most.pop("above_chance", True)
-    about = json.dumps({"used": states, "above_chance": chance})
-    of = {"column": "used", "metric": "points lost", "value": 0.1, "low": 0.05, "high": 0.15, "facets": about}
-    frame = adjusted(pd.DataFrame([row(**of), row(**{**of, "role": "best", **most})]))
+    about = json.dumps({"used": states, "above_chance": True, "statistic": 3.0, "null": [0.0] * 98 + [2.0]} | most)
+    low = most.get("low", 0.05)
+    of = {"column": "used", "metric": "points lost", "value": 0.1, "low": low, "high": 0.15, "facets": about}
+    frame = adjusted(pd.DataFrame([row(**of), row(**of, role="best")]))
     assert verdicts(frame).used.iloc[0] == shown
 
 

@@ -11,7 +11,8 @@ from test_language_models import NETWORKS, corpus, lstm_oracle, trained, with_he
 
 from probing.behaviour.base import LanguageModel
 from probing.behaviour.models import language_model, language_models
-from probing.behaviour.scores import MASKINGS, Convention, rows_of, score, tokens_of
+from probing.behaviour.reading import rows_of, tokens_of
+from probing.behaviour.scores import MASKINGS, Convention, score
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.networks.checkpoint import CheckpointEncoder
 from probing.errors import ConfigError
@@ -169,6 +170,19 @@ def test_a_masked_sentence_is_not_read_without_its_mask(trained):  # noqa: F811
     read, _ = tokens_of(model, whole(["the dogs are"]), Convention())
     rows = rows_of(model, read, Convention())
     assert len(rows) == 3 and all(row.item.count(model.mask) == 1 for row in rows)
+
+
+@pytest.mark.parametrize(("kind", "inputs"), [("lstm", 1), ("masked", 1)])
+def test_texts_that_differ_at_the_last_scored_word_share_the_input_of_a_forward_model(trained, kind, inputs):
+    """Of a masked model, too, which does not see the word. Each text alone has the same score."""
+    model = language_model(CheckpointEncoder(str(trained(kind))))
+    texts = [("the dogs are here", 2), ("the dogs is here", 2)]
+    together = score(model, texts, Convention())
+    assert len(rows_of(model, tokens_of(model, texts, Convention())[0], Convention())) == inputs
+    for (text, place), log_p in zip(texts, together.log_p, strict=True):
+        [alone] = score(model, [(text, None)], Convention()).log_p
+        assert log_p.tolist() == pytest.approx([alone[place]], abs=1e-5)
+    assert together.log_p[0] != together.log_p[1]
 
 
 class Spelling(LanguageModel):

@@ -33,6 +33,8 @@ from probing.types import Labels, Values
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Of ridge, in units of the mean variance of a dimension."""
+AT_ONCE = 64
+"""Label sets of more than two classes whose directions are computed together."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +75,16 @@ def _directions(solve: Values, labels: Labels, classes: int) -> Values:
     if classes == 2:
         w = (solve @ labels.T).T  # `solve` sums to 0 over sentences
         return w / np.linalg.norm(w, axis=1, keepdims=True)
-    present, counts = np.unique(labels[0], return_counts=True)  # of all sets, which are permutations
-    starts = np.cumsum(counts) - counts
-    rows = []
-    for y in labels:
-        w = np.add.reduceat(solve[:, np.argsort(y, kind="stable")], starts, axis=1)  # (d, classes)
-        w -= w.mean(1, keepdims=True)
-        _, sides = np.linalg.eigh(w.T @ w)
-        first = w @ sides[:, -1]
-        later = float((w.T @ first) @ (present - present.mean()))
-        rows.append(first * (1 if later >= 0 else -1) / np.linalg.norm(first))
-    return np.stack(rows)
+    present = np.unique(labels[0])  # of all sets, which are permutations
+    parts = []
+    for some in np.array_split(labels, -(-len(labels) // AT_ONCE)):
+        w = ((some[:, None] == present[:, None]) @ solve.T).mT  # (sets, d, classes)
+        w -= w.mean(2, keepdims=True)
+        _, sides = np.linalg.eigh(w.mT @ w)
+        first = w @ sides[..., -1:]  # (sets, d, 1)
+        later = (present - present.mean()) @ (w.mT @ first)  # (sets, 1)
+        parts.append((first * np.where(later >= 0, 1, -1)[..., None] / np.linalg.norm(first, axis=1, keepdims=True))[..., 0])
+    return np.concatenate(parts)
 
 
 def slopes_at(encoder: Encoder, head: LinearHead, texts: Sequence[str], layer: int, target: int) -> Values:

@@ -14,7 +14,8 @@ from probing.behaviour.base import LanguageModel
 from probing.behaviour.items import split_words
 from probing.behaviour.models import language_models
 from probing.behaviour.networks import NetworkModel
-from probing.behaviour.scores import Convention, rows_of, score, tokens_of
+from probing.behaviour.reading import rows_of, tokens_of
+from probing.behaviour.scores import Convention, score
 from probing.behaviour.strips import Part, strip
 from probing.data.readers.files import text_lines
 from probing.encoders.base import Encoder

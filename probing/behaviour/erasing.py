@@ -20,7 +20,8 @@ from probing.behaviour.counting import credits_of
 from probing.behaviour.items import Item
 from probing.behaviour.losses import used
 from probing.behaviour.patching import target_of
-from probing.behaviour.scores import Convention, score, tokens_of
+from probing.behaviour.reading import Reading, reading, tokens_of
+from probing.behaviour.scores import Convention, scores_of
 from probing.data.split import Split
 from probing.encoders.interventions import Intervention, intervened
 from probing.errors import ConfigError
@@ -190,11 +191,19 @@ class Behaviour:
         return float((self.log_p.exp() * (self.log_p - other.log_p)).nan_to_num().sum(1).mean())
 
 
-def behaviour(model: LanguageModel, items: Sequence[Item], convention: Convention, by: By, sample: int = 0) -> Behaviour:
-    """Credits of items under interventions; of the first `sample` items also the distributions at their tested words."""
-    texts = [(text, item.target) for item in items for text in item.texts]
+def reading_of(model: LanguageModel, items: Sequence[Item], convention: Convention) -> Reading:
+    """The texts of items as the model reads them."""
+    return reading(model, [(text, item.target) for item in items for text in item.texts], convention)
+
+
+def behaviour(
+    model: LanguageModel, items: Sequence[Item], convention: Convention, by: By, sample: int = 0, texts: Reading | None = None
+) -> Behaviour:
+    """Credits of items under interventions; of the first `sample` items also the distributions at their tested words. `texts`:
+    their `reading_of`, where it is made already."""
+    texts = texts or reading_of(model, items, convention)
     with intervened(model.encoder, by):
-        sums = np.array([x.sum(dtype=float) if len(x) else np.nan for x in score(model, texts, convention).log_p])
+        sums = np.array([x.sum(dtype=float) if len(x) else np.nan for x in scores_of(model, texts).log_p])
         log_p = _distributions(model, items[:sample], convention) if sample else None
     bounds = np.cumsum([0, *(len(item.texts) for item in items)])
     credit = [credits_of(sums[a : a + 1], sums[None, a + 1 : b])[0] for a, b in zip(bounds, bounds[1:], strict=False)]
@@ -237,8 +246,8 @@ def compared(
     """`used` of something that was taken out, with the divergence of next-word distributions and that of the controls; "not erased"
     instead of "no" where the property can still be read."""
     sample = 0 if before.log_p is None else len(before.log_p)
-    after = behaviour(model, items, convention, taken.by, sample)
-    of_controls = [behaviour(model, items, convention, by, sample) for by in taken.controls]
+    texts = reading_of(model, items, convention)
+    after, *of_controls = (behaviour(model, items, convention, by, sample, texts) for by in (taken.by, *taken.controls))
     known = scored(before)
     drawn = np.stack([one.credit[known] for one in of_controls])
     chance = float(np.mean([1 / len(item.texts) for item in items]))

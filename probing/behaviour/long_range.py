@@ -16,7 +16,8 @@ import numpy as np
 
 from probing.behaviour.base import LanguageModel
 from probing.behaviour.items import split_words
-from probing.behaviour.scores import Convention, score, tokens_of
+from probing.behaviour.reading import tokens_of
+from probing.behaviour.scores import Convention, score
 from probing.log import bar, human_count, info
 from probing.types import Labels, Values
 

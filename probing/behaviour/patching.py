@@ -26,7 +26,8 @@ import torch
 
 from probing.behaviour.base import LanguageModel
 from probing.behaviour.items import Item
-from probing.behaviour.scores import Convention, Tokens, tokens_of
+from probing.behaviour.reading import Tokens, tokens_of
+from probing.behaviour.scores import Convention
 from probing.encoders.interventions import Intervention, intervened
 from probing.encoders.laws import cell_layers
 

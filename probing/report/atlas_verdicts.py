@@ -1,14 +1,16 @@
 """What the rows of an atlas say: one verdict for each property and column, by rules that read p-values and intervals alone.
 
-Each column of an encoder is one family of tests, adjusted by Holm's method at 0.05: in `encoded` every layer of every property
-against its highest floor, in the others a test for each property. A verdict says no more than its test:
+Each column of an encoder is one family of tests at a fifth of 0.05, so that the five columns together say yes where nothing is in
+at most 5 % of atlases (Bonferroni). Within a column p-values are adjusted by Holm's method: in `encoded` every layer of every
+property against its highest floor, in the others a test for each property. A verdict says no more than its test:
 
     encoded      the layers whose score is above every floor (p of the floor that is hardest to tell from it)
-    where        "axis-aligned" where the best units are above control labels and above random bases (at 0.01, see
-                 `probing.report.neurons`); else nothing is claimed of units
-    used         the largest loss over the layers is above that of 95 % of the draws of random directions, its interval above 0;
-                 "not used" where at every layer the interval lies within the margin; else "not shown". Of a classifier, the
-                 derivative is above that of permuted labels; where both are measured, each has half of the level
+    where        "axis-aligned" where the best units are above control labels and above random bases; else nothing is claimed of
+                 units
+    used         the loss that stands out most over the layers does so more than that of any property under random directions
+                 (maxT instead of Holm, which would need draws for each property), its interval above 0; "not used" where at every
+                 layer the interval lies within the margin; else "not shown". Of a classifier, the derivative is above that of
+                 permuted labels; where both are measured, each has half of the level
     interacting  T of the last layer is above or below that of the first, and one of them is more than rounding
     transfers    the score on the other corpus is above every floor that was fitted on the first
 """
@@ -23,10 +25,10 @@ import numpy as np
 import pandas as pd
 
 from probing.evaluation.metrics import title
-from probing.evaluation.paired_tests import holm
+from probing.evaluation.paired_tests import holm, max_t
 from probing.report.summary import ranges
 
-LEVEL, ALIGNED = 0.05, 0.01
+LEVEL = 0.05 / 5
 SURE = 1e-6
 """T below this is rounding of float32 states."""
 KEY = ["encoder", "property"]
@@ -34,11 +36,12 @@ KEY = ["encoder", "property"]
 
 def adjusted(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with `p_holm`: over the rows of an encoder with the same column and role; drops and scores of transfers are
-    families of their own. So are losses on pairs and derivatives, which share the level of their column: p of both is doubled."""
+    families of their own. So are losses on pairs, of which maxT takes the place of Holm, and derivatives; they share the level of
+    their column: p of both is doubled."""
     frame = frame.reset_index(drop=True).assign(p_holm=np.nan)
     tested = frame[frame.p.notna()].assign(own=frame.metric.isin(["drop", "derivative"]))
-    for _, part in tested.groupby(["encoder", "column", "role", "own"], sort=False):
-        frame.loc[part.index, "p_holm"] = holm(part.p)
+    for (_, column, role, own), part in tested.groupby(["encoder", "column", "role", "own"], sort=False):
+        frame.loc[part.index, "p_holm"] = _over_draws(part) if (column, role, own) == ("used", "best", False) else holm(part.p)
     used = frame[(frame.column == "used") & frame.p_holm.notna()]
     for _, part in used.groupby("encoder", sort=False):
         if part.metric.nunique() > 1:
@@ -47,6 +50,12 @@ def adjusted(frame: pd.DataFrame) -> pd.DataFrame:
     for _, part in frame[controls.notna()].groupby("encoder", sort=False):
         frame.loc[part.index, "p_holm"] = holm(controls[part.index])
     return frame
+
+
+def _over_draws(part: pd.DataFrame) -> np.ndarray:
+    """Adjusted p-values of the losses that stand out most, one of each property, from the statistics of their draws."""
+    about = [facets(one) for one in part.facets]
+    return max_t([one["statistic"] for one in about], [one["null"] for one in about])
 
 
 def facets(text: Any) -> dict[str, Any]:
@@ -131,7 +140,7 @@ def where(part: pd.DataFrame) -> tuple[str, str]:
     )
     if not units.p_holm <= LEVEL:
         return "not shown", f"no unit is shown to tell it{size}"
-    if rotated.p_holm <= ALIGNED:
+    if rotated.p_holm <= LEVEL:
         reach = f"{percent(units)}, {percent(rotated)} more than in random bases"
         return "yes", f"axis-aligned: its best {about['units']} units reach {reach}{size}"
     return "not shown", f"its best {about['units']} units are not told from a random basis{size}"

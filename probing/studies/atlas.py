@@ -34,7 +34,7 @@ from probing.studies.atlas_rows import NAMES, about
 
 class Size(NamedTuple):
     """How much is measured: train, dev and test items of a property, random twins, random bases, pairs of a property, random
-    directions for each property that has pairs, sentences for T and their fewest and most words, and whether codes are."""
+    directions for a property that has pairs, sentences for T and their fewest and most words, and whether codes are."""
 
     items: tuple[int, int, int] | None
     twins: int
@@ -47,8 +47,8 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "quick": Size((1000, 300, 500), 2, 10, 200, 20, 16, (5, 8), False),
-    "full": Size(None, 5, 20, None, 50, 100, (8, 12), True),
+    "quick": Size((1000, 300, 500), 2, 10, 200, 100, 16, (5, 8), False),
+    "full": Size(None, 5, 20, None, 200, 100, (8, 12), True),
 }
 
 

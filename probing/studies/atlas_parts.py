@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +23,7 @@ from probing.evaluation.table import ResultTable
 from probing.evaluation.transfer import transfer
 from probing.log import info
 from probing.probes.controls import unsuited
+from probing.report.atlas_verdicts import LEVEL
 from probing.studies import Context
 from probing.studies.atlas_inputs import classifier_of, corpora_of, treebank_of, words_of
 from probing.studies.atlas_rows import (
@@ -207,16 +209,16 @@ class Parts:
 
     @property
     def draws(self) -> int:
-        """Of random directions: with fewer the smallest p could not pass Holm's test of all properties with pairs, at half of the
-        level where a classifier has the other."""
-        return self.size.draws * len(self.with_pairs) * (1 if self.classifier is None else 2)
+        """Of random directions; where a classifier has the other half of the level, the smallest p must be half as large."""
+        return self.size.draws * (1 if self.classifier is None else 2)
 
     def pairs(self, task: Task, most: int | None) -> TreebankPairs:
         assert self.treebank is not None
         return pairs_of(self.treebank, PAIRS_OF[task.name], ["dev", "test"], most, self.context.seed)
 
     def erasing(self, task: Task, layers: Any = "all") -> Causal:
-        return Causal(method="erase", property=task.name, labels=Given(task), train=2000, layers=layers, draws=self.draws, kl=0)
+        options = {"train": 2000, "layers": layers, "draws": self.draws, "kl": 0, "whole": True}
+        return Causal(method="erase", property=task.name, labels=Given(task), **options)
 
     def _by_pairs(self) -> Iterator[Row]:
         if self.treebank is None or self.no_pairs:
@@ -232,10 +234,11 @@ class Parts:
     def _lost(self, task: Task) -> Iterator[Row]:
         """Points lost on the pairs of a task."""
         study, kept = self.erasing(task), Noted(self.context.results)
-        frame = study.measure(replace(with_task(self.context, task, self.given_pairs[task.name]), results=kept))
-        frame = frame.assign(cell=list(kept.keys))
-        frame = frame[~frame.duplicated("layer", keep="last")]  # of an LSTM the erasure that takes the cell, too
-        yield from used_rows(task, frame, card_of_study(study, self.context, task))
+        given = with_task(self.context, task, self.given_pairs[task.name])
+        drawn = int.from_bytes(hashlib.sha256(task.name.encode()).digest()[:3])  # maxT: random directions of each property
+        given = replace(given, seeds=(self.context.seed + drawn,))
+        frame = study.measure(replace(given, results=kept))
+        yield from used_rows(task, frame.assign(cell=list(kept.keys)), card_of_study(study, given, task))
         info(f"used: {task.name} is done")
 
     @property
@@ -249,7 +252,7 @@ class Parts:
         rows = self.without("used", reason, [task for task in self.followed if task not in tasks])
         context = replace(self.context, make_tasks=lambda: [classifier])
         tests = len(tasks) * len(self.encoder.dims)  # the smallest p passes Holm's test of all of them at half of the level
-        study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0, permutations=max(999, 40 * tests))
+        study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0, permutations=round(tests / (LEVEL / 2)))
         names = {task.name: task for task in tasks}
         for own in study.derivatives(context).to_dict("records") if tasks else ():
             size = {"value": own["white_size"], "p": own["white_size_p"], "against_value": own["white_size_null"]}

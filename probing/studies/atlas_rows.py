@@ -17,11 +17,11 @@ from probing.encoders.redrawn import weights_of
 from probing.errors import EncoderError
 from probing.evaluation.best import floors_of
 from probing.evaluation.comparisons import cells_of, same_seeds
+from probing.evaluation.paired_tests import max_t
 from probing.evaluation.table import ResultTable
 from probing.evaluation.transferred import Transfer
 from probing.paths import portable
 from probing.report.card import card_of
-from probing.report.properties import largest_over_layers
 from probing.store.results import ResultStore, key_of
 from probing.studies import Context
 from probing.studies.interaction_layers import averages, steps
@@ -186,18 +186,38 @@ def where_rows(task: Task, own: Mapping[str, Any], units: int, made: Row) -> Ite
 
 
 def used_rows(task: Task, frame: pd.DataFrame, card: str = "") -> Iterator[Row]:
-    """Points lost by layer, less those of random directions; and the largest loss of all layers against that of each draw."""
-    draws = np.array([json.loads(one) for one in frame.draws])
-    p = largest_over_layers(frame.effect.to_numpy(float), draws)
-    k = int(frame.effect.to_numpy(float).argmax())
+    """Points lost by layer, less those of random directions; and of the layer that stands out most, with its statistic and that of
+    each draw (`standing_out`), of which the adjusted p is made."""
+    layers, statistics = standing_out(
+        frame.effect.to_numpy(float), np.array([json.loads(one) for one in frame.draws]), frame.n.to_numpy()
+    )
+    k, (largest, *null) = int(layers.argmax()), statistics.round(4).tolist()
+    [p] = max_t([largest], [null])
     for j, own in enumerate(frame.to_dict("records")):
-        facets = {"before": own["before"], "after": own["after"], "used": own["used"], "rank": own["size"], "draws": draws.shape[1]}
+        facets = {"before": own["before"], "after": own["after"], "used": own["used"], "rank": own["size"], "draws": len(null)}
         facets |= {"above_chance": bool(own["above_chance"]), "left": own["left"], "majority": own["majority"]}
         of = {"layer": int(own["layer"]), "low": own["extra_low"], "high": own["extra_high"], "n": own["n"], "facets": facets}
         of |= {"against": "random directions", "against_value": own["control_effect"], "cell": own.get("cell"), "card": card}
         yield row(task, "used", "points lost", own["extra"], role="layer", p=own["p"], **of)
         if j == k:
-            yield row(task, "used", "points lost", own["extra"], **{**of, "p": p})
+            facets |= {"statistic": largest, "null": null}
+            yield row(task, "used", "points lost", own["extra"], **{**of, "p": p, "facets": facets})
+
+
+def standing_out(losses: np.ndarray, draws: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far a loss stands out, by layer, (L,); and the largest over the layers, of the property and of each draw, (1 + D,).
+
+    A loss less the mean of all 1 + D of its layer, over the square root of their variance and of 1 / 4n, the largest variance of
+    a share of n items: the draws of a layer may all lose nothing.
+
+    Args:
+        losses, draws: accuracy lost (0-1) at each layer, (L,), and by random directions, (L, D).
+        n: items of each layer, (L,).
+    """
+    every = np.column_stack([losses, draws])
+    scale = np.sqrt(every.var(1) + 1 / (4 * n))
+    standard = (every - every.mean(1, keepdims=True)) / scale[:, None]
+    return standard[:, 0], standard.max(0)
 
 
 def interacting_rows(task: Task, frame: pd.DataFrame, card: str = "") -> Iterator[Row]:

@@ -58,6 +58,7 @@ class Causal:
         draws: controls by random directions, or sets of units; with 19 at least "used" can be shown of one layer.
         other: a second property, whose erasure is the second control; null: none.
         kl: items whose next-word distributions are compared.
+        whole: of a layer of LSTMs, the erasure that takes the cell, too, alone.
         margin: change of accuracy (0-1) that counts as none.
         masking: of masked models (`probing.behaviour.scores`).
     """
@@ -74,6 +75,7 @@ class Causal:
     other: str | None = None
     kl: int = 50
     margin: float = 0.02
+    whole: bool = False
     masking: str = "within_word_l2r"
 
     name = "causal"
@@ -183,10 +185,10 @@ class Run:
             raise ConfigError(f"study.other={study.other} takes out another number of directions: {counts} classes")
         cells = cell_layers(self.context.encoder)
         for layer in self.layers:
-            kinds: list[tuple[str, list[erasing.Place]]] = [("hidden", [(layer, None)])]
+            kinds: dict[str, list[erasing.Place]] = {"hidden": [(layer, None)]}
             if layer in cells and study.method == "erase":
-                kinds.append(("hidden+cell", [(layer, "hidden"), (layer, "cell")]))
-            for units, places in kinds:
+                kinds = ({} if study.whole else kinds) | {"hidden+cell": [(layer, "hidden"), (layer, "cell")]}
+            for units, places in kinds.items():
                 for name, task in tasks.items():
                     part = self._part(layer, kind=units, task=task.sha256, seed=self.context.seed, options=self._options())
                     row = self.context.results.get(part)

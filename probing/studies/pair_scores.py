@@ -14,7 +14,8 @@ import numpy as np
 from probing.behaviour import counting
 from probing.behaviour.base import BETWEEN, LanguageModel
 from probing.behaviour.items import Item, by_paradigm
-from probing.behaviour.scores import Convention, Scores, Text, convention_key, score
+from probing.behaviour.reading import Text
+from probing.behaviour.scores import Convention, Scores, convention_key, score
 from probing.behaviour.strips import strip
 from probing.log import bar
 from probing.store.results import key_of
