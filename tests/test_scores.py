@@ -173,7 +173,7 @@ def test_a_masked_sentence_is_not_read_without_its_mask(trained):  # noqa: F811
 
 
 @pytest.mark.parametrize(("kind", "inputs"), [("lstm", 1), ("masked", 1)])
-def test_texts_that_differ_at_the_last_scored_word_share_the_input_of_a_forward_model(trained, kind, inputs):
+def test_texts_that_differ_at_the_last_scored_word_share_the_input_of_a_forward_model(trained, kind, inputs):  # noqa: F811
     """Of a masked model, too, which does not see the word. Each text alone has the same score."""
     model = language_model(CheckpointEncoder(str(trained(kind))))
     texts = [("the dogs are here", 2), ("the dogs is here", 2)]

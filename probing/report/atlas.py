@@ -42,9 +42,9 @@ stands before it; * where a layer is above every floor, the layers stand in the 
 the score on control labels [95 %] (ceiling of that control). Where: the best ten units, less as many of the best directions
 of random bases. Used: points lost on pairs about the property when its directions are erased, less those of random directions
 of the same rank; or, of a classifier, the layers whose direction its logit follows. Interacting: T in the first and in the
-last layer, no percentage. Transfers: score on another corpus [95 %]. Each column of an encoder is a family of tests (Holm,
-0.05), * what passes it. A verdict is never stronger than its test: "not shown" is not "no"; n/a: the column does not apply,
-the reasons stand below."""
+last layer, no percentage. Transfers: score on another corpus [95 %]. Each column of an encoder is a family of tests at 0.01,
+so that all five err in at most 5 %; * what passes it. A verdict is never stronger than its test: "not shown" is not "no"; n/a:
+the column does not apply, the reasons stand below."""
 QUICK = (
     "size=quick measures samples of each property (n: test items): do not publish a difference that only a quick atlas shows; "
     "size=full measures all of the data."
