@@ -1,8 +1,7 @@
 """`probing run`, `train`, `check` and so on: a Hydra configuration becomes a call of Python. The only file that imports Hydra.
 
 What one job does is in `probing.jobs`. Values that are lists (`LISTS` there) are loops inside one job, also under `-m`: `task=a,b`
-means both. Multirun sweeps the groups and their options.
-"""
+means both. Multirun sweeps the groups and their options."""
 
 from __future__ import annotations
 
@@ -228,7 +227,8 @@ def _guarded(work: Callable[[DictConfig], int], config: DictConfig) -> None:
         info(f"probing: {described(error) if out_of_memory(error) else own_fault()}")
         code = 1
     _exit_codes.append(code)
-    lost.extend([list(HydraConfig.get().overrides.task)] if code and len(folders) == runs and HydraConfig.initialized() else [])
+    if code and len(folders) == runs and HydraConfig.initialized():
+        lost.append(list(HydraConfig.get().overrides.task))
     if code and os.environ.get(_PARENT) != process():
         raise JobFailed(code)
 

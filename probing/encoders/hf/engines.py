@@ -21,7 +21,7 @@ import torch
 
 from probing.encoders.base import Item, Pooled
 from probing.encoders.hf.files import ModelFiles
-from probing.encoders.hf.loading import quiet
+from probing.encoders.hf.loading import transformers_quiet
 from probing.encoders.hf.textmodel import TextModel
 from probing.encoders.pooling import Pooler
 from probing.errors import EncoderError, described, foreign
@@ -159,7 +159,7 @@ def onnx_of(text: TextModel, samples: Sequence[Item], poolings: Sequence[str]) -
     example = given(inputs, mask, text.counted(inputs["input_ids"], mask))
     module, file = _Pooling(text, tuple(example), poolings).eval(), io.BytesIO()
     axes = {name: {0: "batch"} if name == "last" else {0: "batch", 1: "tokens"} for name in example}
-    with warnings.catch_warnings(), quiet(), torch.no_grad():
+    with warnings.catch_warnings(), transformers_quiet(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns of itself, and of each branch that it takes
         torch.onnx.export(
             module,

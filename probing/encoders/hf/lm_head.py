@@ -15,7 +15,7 @@ import torch
 from probing.encoders.hf.embeddings import InputEmbeddings
 from probing.encoders.hf.huggingface import HuggingFaceEncoder
 from probing.encoders.hf.loaded import LoadedModel
-from probing.encoders.hf.loading import quiet, refused
+from probing.encoders.hf.loading import refused, transformers_quiet
 from probing.encoders.memory import shared_copy
 from probing.errors import EncoderError
 
@@ -96,11 +96,11 @@ def _whole(encoder: HuggingFaceEncoder, kind: str) -> Any:
         whole._modules = dict(given._modules)  # the user's model keeps its own base
         return whole
     if encoder.random_weights:
-        with torch.random.fork_rng(devices=[]), quiet(), refused(why):
+        with torch.random.fork_rng(devices=[]), transformers_quiet(), refused(why):
             torch.manual_seed(encoder.init_seed)
             code = {"trust_remote_code": True} if trust else {}
             return cls.from_config(config, dtype=getattr(torch, encoder.dtype), **code).to(encoder._device)
-    with quiet(), refused(why):
+    with transformers_quiet(), refused(why):
         whole, report = cls.from_pretrained(
             encoder.folder, dtype=getattr(torch, encoder.dtype), output_loading_info=True, trust_remote_code=trust
         )

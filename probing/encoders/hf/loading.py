@@ -43,7 +43,7 @@ def load_model(
     folder lacks, and for an adapter that does not fit.
     """
     if seed is not None:
-        with torch.random.fork_rng(devices=[]), quiet(), refused(f"{folder}: the weights cannot be loaded"):
+        with torch.random.fork_rng(devices=[]), transformers_quiet(), refused(f"{folder}: the weights cannot be loaded"):
             torch.manual_seed(seed)  # transformers draws from the global generator
             cls = next(_classes(folder, config, trust))
             code = {"trust_remote_code": True} if trust else {}
@@ -52,7 +52,7 @@ def load_model(
     unfit: dict[str, str] = {}
     classes = list(_classes(folder, config, trust))
     for cls in dict.fromkeys((*(trained_on(adapter) if adapter else ()), *classes)):
-        with quiet(), refused(f"{folder}: the weights cannot be loaded"):
+        with transformers_quiet(), refused(f"{folder}: the weights cannot be loaded"):
             model, report = cls.from_pretrained(folder, dtype=dtype, output_loading_info=True, trust_remote_code=trust, **how)
             whole = text_part(model)
             part = (whole.base_model if cls not in classes else whole).state_dict(keep_vars=True)
@@ -128,7 +128,7 @@ def load_tokenizer(folder: Path, trust: bool = False) -> Any:
             f"{folder} holds no tokenizer files (tokenizer.json, vocab.txt, …), so no word could be told from another; "
             "copy those of the model from which it was trained into the folder (tokenizer.save_pretrained)"
         )
-    with quiet(), refused(f"{folder}: the tokenizer cannot be loaded"):
+    with transformers_quiet(), refused(f"{folder}: the tokenizer cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
     own = set((getattr(tokenizer, "vocab_files_names", None) or {}).values()) - {"tokenizer_config.json"}
     names = sorted(own | {"tokenizer.json"})
@@ -155,7 +155,7 @@ def tokenizer_file(folder: Path) -> Any:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def transformers_quiet() -> Iterator[None]:
     """Silences the library's report of a load and its progress bars."""
     from transformers.utils import logging
 
