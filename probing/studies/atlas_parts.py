@@ -55,8 +55,7 @@ WORDS = "word-mean"
 """The pooling of properties of words."""
 UNITS = 10
 """Units that `where` is about."""
-OF_WORDS = {"Number": "number", "Tense": "tense"}
-PAIRS_OF = {task: name for name, task in TASK_OF_PAIRS.items()} | OF_WORDS
+PAIRS_OF = {task: name for name, task in TASK_OF_PAIRS.items()} | {"Number": "number", "Tense": "tense"}
 """Task -> the property whose pairs show its use."""
 NO_CORPUS = "no other corpus: corpora={NAME: FOLDER} names one with tasks of these names"
 
@@ -217,8 +216,8 @@ class Parts:
         return pairs_of(self.treebank, PAIRS_OF[task.name], ["dev", "test"], most, self.context.seed)
 
     def erasing(self, task: Task, layers: Any = "all") -> Causal:
-        options = {"train": 2000, "layers": layers, "draws": self.draws, "kl": 0, "whole": True}
-        return Causal(method="erase", property=task.name, labels=Given(task), **options)
+        options = {"train": 2000, "layers": layers, "draws": self.draws, "kl": 0, "whole": True, "labels": Given(task)}
+        return Causal(method="erase", property=task.name, **options)
 
     def _by_pairs(self) -> Iterator[Row]:
         if self.treebank is None or self.no_pairs:
@@ -234,9 +233,8 @@ class Parts:
     def _lost(self, task: Task) -> Iterator[Row]:
         """Points lost on the pairs of a task."""
         study, kept = self.erasing(task), Noted(self.context.results)
-        given = with_task(self.context, task, self.given_pairs[task.name])
-        drawn = int.from_bytes(hashlib.sha256(task.name.encode()).digest()[:3])  # maxT: random directions of each property
-        given = replace(given, seeds=(self.context.seed + drawn,))
+        drawn = int.from_bytes(hashlib.sha256(task.name.encode()).digest()[:3])  # maxT: each property has directions of its own
+        given = replace(with_task(self.context, task, self.given_pairs[task.name]), seeds=(self.context.seed + drawn,))
         frame = study.measure(replace(given, results=kept))
         yield from used_rows(task, frame.assign(cell=list(kept.keys)), card_of_study(study, given, task))
         info(f"used: {task.name} is done")
@@ -252,7 +250,7 @@ class Parts:
         rows = self.without("used", reason, [task for task in self.followed if task not in tasks])
         context = replace(self.context, make_tasks=lambda: [classifier])
         tests = len(tasks) * len(self.encoder.dims)  # the smallest p passes Holm's test of all of them at half of the level
-        study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0, permutations=round(tests / (LEVEL / 2)))
+        study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0, permutations=max(999, round(2 * tests / LEVEL)))
         names = {task.name: task for task in tasks}
         for own in study.derivatives(context).to_dict("records") if tasks else ():
             size = {"value": own["white_size"], "p": own["white_size_p"], "against_value": own["white_size_null"]}
