@@ -231,7 +231,6 @@ class Parts:
         yield from self._each("used", self.with_pairs, self._lost, NothingScored)
 
     def _lost(self, task: Task) -> Iterator[Row]:
-        """Points lost on the pairs of a task."""
         study, kept = self.erasing(task), Noted(self.context.results)
         drawn = int.from_bytes(hashlib.sha256(task.name.encode()).digest()[:3])  # maxT: each property has directions of its own
         given = replace(with_task(self.context, task, self.given_pairs[task.name]), seeds=(self.context.seed + drawn,))
@@ -249,8 +248,9 @@ class Parts:
         reason = "its classes are more than the features of a layer, and their directions would be all of it"
         rows = self.without("used", reason, [task for task in self.followed if task not in tasks])
         context = replace(self.context, make_tasks=lambda: [classifier])
-        tests = len(tasks) * len(self.encoder.dims)  # the smallest p passes Holm's test of all of them at half of the level
-        study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0, permutations=max(999, round(2 * tests / LEVEL)))
+        tests = len(tasks) * len(self.encoder.dims)
+        draws = max(999, round(2 * tests / LEVEL))  # the smallest p passes Holm's test of all of them at half of the level
+        study = ConceptsStudy(labels=Given(*tasks), sizes=[1000, 300, 300], games=0, permutations=draws)
         names = {task.name: task for task in tasks}
         for own in study.derivatives(context).to_dict("records") if tasks else ():
             size = {"value": own["white_size"], "p": own["white_size_p"], "against_value": own["white_size_null"]}
