@@ -209,3 +209,20 @@ def test_out_has_the_page_of_the_runs_that_exist_and_the_log_names_the_others(tm
     assert end.value.exit_code == 2 and (tmp_path / "page" / "atlas.html").is_file()
     lost = [line for line in lines if line.startswith(f"{tmp_path / 'page'}: without ")]
     assert [f"encoder.name={tmp_path / name}," in line for name, line in zip(("bad", "worse"), lost, strict=True)] == [True] * 2
+
+
+def test_a_dry_atlas_leaves_no_folder_and_counts_what_is_no_column(tmp_path, monkeypatch, lines):
+    (data := tmp_path / "data").mkdir()
+    for split in ("train", "dev", "test"):
+        (data / f"{split}.csv").write_text("text,label\n" + "a b,x\nc d,y\n" * 20)
+    (home := tmp_path / "home").mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(run, "_exit_codes", [])
+    with pytest.raises(typer.Exit) as end:
+        command(["encoder=lstm", "data=hf", f"data.path={data}", "columns=transfers", "dry=true"])
+    assert end.value.exit_code == 0 and not [*home.iterdir()]
+    fixed, whole = (
+        [line.partition(f"{start}: about ")[2].removesuffix(" on this machine as it is now") for line in lines if start in line]
+        for start in ("start, loading and page", "all of it")
+    )
+    assert len(fixed) == 1 and fixed == whole, "no column applies"

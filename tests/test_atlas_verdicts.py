@@ -8,7 +8,8 @@ import check_atlas
 import numpy as np
 import pandas as pd
 import pytest
-from test_atlas import best_of, context, lines_of, row
+from test_atlas import context, lines_of, row
+from test_atlas_compared import best_of
 
 from probing import load_encoder
 from probing.data.task import Task
@@ -258,7 +259,7 @@ def test_the_page_names_size_items_scores_that_are_no_accuracy_and_what_is_not_c
 
 @pytest.mark.parametrize("weights", [(39_000, 40_000), (20_000, 60_000), (20_000, 90_000_000)])
 def test_labels_of_the_weights_axis_do_not_overprint(weights):
-    best = [row(role="best", encoder=f"e{k}", architecture="z", parameters=float(n)) for k, n in enumerate(weights)]
+    best = [row(role="best", encoder=f"e{k}", architecture="z", parameters=float(n), key="") for k, n in enumerate(weights)]
     figure = by_parameters(pd.DataFrame([one | {"paper_name": name} for one in best for name in "ab"]))
     figure.draw_without_rendering()
     labels = [one for axes in figure.axes for one in axes.get_xticklabels(which="both") if one.get_text()]

@@ -25,7 +25,8 @@ from probing.files import replace_file
 from probing.report import compared as tables
 from probing.report.atlas_compared import comparison, encoders, matrix, not_compared
 from probing.report.atlas_figures import by_encoder, by_parameters, strip
-from probing.report.atlas_page import Section, by_layer, footer, key_of, lines_grid, page, raw, shown
+from probing.report.atlas_page import Section, by_layer, footer, key_of, lines_grid, openable, page, raw, shown
+from probing.report.atlas_sentences import pieces
 from probing.report.atlas_verdicts import RULES, adjusted, facets, followed, in_layers, on_pairs, score, sentence, verdicts
 from probing.report.figures import labelled, svg
 from probing.report.html import Value
@@ -62,20 +63,25 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     about, comparisons, alone = encoders(frame, compared), _comparisons(compared), not_compared(frame, compared)
     several, shown_lines, sections = frame.encoder.nunique() > 1, list[dict[str, str]](), list[Section]()
     for k, (encoder, part) in enumerate(frame.groupby("encoder", sort=False)):
-        own = lines[lines.encoder == encoder].to_dict("records")
-        rows = [{"property": Value(line["paper_name"]), **cells(part[part.property == line["property"]], line)} for line in own]
+        rows, words = list[dict[str, Value]](), list[list[Value]]()
+        for line in lines[lines.encoder == encoder].to_dict("records"):
+            own = part[part.property == line["property"]]
+            rows.append({"property": Value(line["paper_name"]), **cells(own, line)})
+            words.append(pieces(line, own, rows[-1]))
         named = {"encoder": str(encoder)} if several else {}
         shown_lines += [named | {name: value.text for name, value in row.items()} for row in rows]
         numbers = by_layer(part)
         curves = any(caption.startswith(("encoded", "interacting")) for caption, _ in numbers)
         picture = _drawn(strip(part), f"{encoder}: properties by layer", folder, f"strip-{k}") if curves else ""
-        sections.append(Section(str(encoder), [sentence(line) for line in own], lines_grid(rows), picture, numbers, reasons(part)))
+        sections.append(Section(str(encoder), words, lines_grid(rows), picture, numbers, reasons(part)))
     table = pd.DataFrame(shown_lines).fillna("")
     quick, foot = QUICK * bool((frame["size"] == "quick").any()), footer(frame)
     blocks = [NOTE, *([quick] if quick else []), md_table(table), "## Encoders", md_table(about)]
     for title, note, compared_table in comparisons:
         blocks += [f"## {title}", *([note] if note else []), md_table(compared_table)]
-    blocks += [f"## In words: {one.encoder}\n\n" + _listed(one.sentences) for one in sections]
+    for one in sections:
+        texts = ["".join(piece.text for piece in words) for words in one.sentences]
+        blocks.append(f"## In words: {one.encoder}\n\n{_listed(texts)}")
     absent = [f"{one.encoder}, {reason}" for one in sections for reason in one.absent]
     blocks += [f"## Not applicable or not measured\n\n{_listed(absent)}"] * (len(absent) > 0)
     blocks += [f"## Not compared\n\n{_listed(alone)}"] * (len(alone) > 0) + [f"## Notes\n\n{_listed(foot)}"]
@@ -86,11 +92,13 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     parquet = io.BytesIO()
     frame.to_parquet(parquet, index=False)
     replace_file(folder / "atlas.parquet", parquet.getvalue())
-    figures = [] if compared is None else _figures(frame, compared, folder)
+    keys = _score_keys(frame)
+    figures = [] if compared is None else _figures(frame, compared, keys, folder)
     if compared is not None:
         tables.write(compared, folder)
     note = NOTE.partition("\n\n")[2].replace("\n", " ")
-    replace_file(folder / "atlas.html", page(frame, [note, quick], sections, about, comparisons, figures, alone).encode())
+    made = page(frame, [note, quick], sections, about, comparisons, figures, alone, keys)
+    replace_file(folder / "atlas.html", made.encode())
 
 
 def _listed(lines: Sequence[str]) -> str:
@@ -107,10 +115,33 @@ def distinguished(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _figures(frame: pd.DataFrame, compared: RunComparison, folder: Path) -> list[tuple[str, str]]:
-    """Title and SVG of the figures of several encoders."""
+def _scores(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the scores at dev-best layers."""
     best = frame[(frame.column == "encoded") & (frame.role == "best") & ~frame.metric.isin(["selectivity", "compression"])]
-    best = best[best.status == "done"]
+    return best[best.status == "done"]
+
+
+def _score_keys(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """(paper_name, encoder) -> the key of the score at the dev-best layer."""
+    done, keys = frame[frame.status == "done"], dict[tuple[str, str], str]()
+    parts = {key: list(part.itertuples()) for key, part in done.groupby(["paper_name", "encoder"], sort=False)}
+    for row in _scores(frame).itertuples():
+        keys[row.paper_name, row.encoder] = _with_test(row, parts[row.paper_name, row.encoder])
+    return keys
+
+
+def _with_test(number: Any, rows: Sequence[Any]) -> str:
+    """The key of the score of the dev-best layer: of its layer, whose card has the test, where that is among the rows."""
+    own = [row for row in rows if (row.role, row.metric, row.layer) == ("layer", number.metric, number.layer)]
+    return key_of(next(iter(own), number))
+
+
+def _figures(
+    frame: pd.DataFrame, compared: RunComparison, keys: Mapping[tuple[str, str], str], folder: Path
+) -> list[tuple[str, str]]:
+    """Title and SVG of the figures of several encoders."""
+    best = _scores(frame)
+    best = best.assign(key=[keys[row.paper_name, row.encoder] for row in best.itertuples()])
     letters = {(row.task, row.entry): row.letters for row in compared.tasks.itertuples()}
     titles = ("Scores by encoder; those that share a letter are not separated", "Scores by number of weights")
     made = [(titles[0], _drawn(by_encoder(best, letters), titles[0], folder, "encoders"))]
@@ -120,12 +151,12 @@ def _figures(frame: pd.DataFrame, compared: RunComparison, folder: Path) -> list
 
 
 def _drawn(figure: Figure, title: str, folder: Path, name: str) -> str:
-    """The figure as SVG, written beside a PDF."""
-    text, pdf = labelled(svg(figure), title), io.BytesIO()
+    """The figure written as SVG and PDF; returns the SVG of the page, in which numbers open their cards."""
+    drawn, pdf = svg(figure), io.BytesIO()
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    replace_file(folder / f"figure-{name}.svg", text.encode())
+    replace_file(folder / f"figure-{name}.svg", labelled(drawn, title).encode())
     replace_file(folder / f"figure-{name}.pdf", pdf.getvalue())
-    return text
+    return labelled(openable(drawn), title).replace('role="img"', 'role="group"', 1)  # buttons in an image would not be read
 
 
 def _comparisons(compared: RunComparison | None) -> list[tuple[str, str, pd.DataFrame]]:
@@ -156,8 +187,7 @@ def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
             continue
         number = _number(name, best)
         if name == "encoded" and number is not None:
-            at = [row for row in rows if (row.role, row.metric, row.layer) == ("layer", number.metric, number.layer)]
-            key = key_of(next(iter(at), number))  # with its test
+            key = _with_test(number, rows)
             made[name] = Value(score(number) + mark(name), sort=f"{100 * number.value:.1f}", key=key)
             made |= {"n": Value(str(int(number.n))), "layer": Value(str(int(number.layer)))}
             made["best floor"] = Value(f"{number.against} {100 * number.against_value:.1f}", key=key)
@@ -173,8 +203,9 @@ def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
         elif name == "transfers":
             moved = [row for row in rows if row.column == name and row.metric != "drop"]
             if moved:
-                text = "; ".join(f"{facets(row.facets)['target']} {score(row)}" for row in moved)
-                made[name] = Value(text + mark(name), key=key_of(moved[0]))
+                texts = [(facets(row.facets)["target"], score(row), key_of(row)) for row in moved]
+                text = "; ".join(f"{target} {number}" for target, number, _ in texts)
+                made[name] = Value(text + mark(name), key=texts[0][2], more=texts * (len(texts) > 1))
         elif name == "used":
             if any(row.column == name for row in rows):
                 made[name] = _used(own[own.column == name], number)
@@ -186,14 +217,15 @@ def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
 
 def _used(part: pd.DataFrame, most: Any) -> Value:
     """Points lost, and the layers whose direction the classifier's logit follows, each with the mark of its own test."""
-    texts, key = list[str](), "" if most is None else key_of(most)
+    own = list[tuple[str, str, str]]()
     if (pairs := on_pairs(part)) is not None:
-        texts.append(shown(most) + {"yes": " *", "no": " (no)"}.get(pairs[0], ""))
+        own.append(("on pairs", shown(most) + {"yes": " *", "no": " (no)"}.get(pairs[0], ""), key_of(most)))
     if (follow := followed(part)) is not None:
-        texts.append(f"logit: {in_layers(follow)} *" if follow else "logit: no layer shown")
         slopes = part[part.metric == "derivative"].sort_values("value", ascending=False, kind="stable")
-        key = key or key_of(next(slopes[slopes.layer.isin(follow or slopes.layer)].itertuples()))
-    return Value("; ".join(texts), key=key)
+        largest = next(slopes[slopes.layer.isin(follow or slopes.layer)].itertuples())
+        layers = f"logit: {in_layers(follow)} *" if follow else "logit: no layer shown"
+        own.append(("by the classifier", layers, key_of(largest)))
+    return Value("; ".join(text for _, text, _ in own), key=own[0][2], more=own * (len(own) > 1))
 
 
 def _number(column: str, best: Mapping[tuple[str, str], Any]) -> Any:

@@ -1,6 +1,7 @@
 """Figures of an atlas: properties by layer of one encoder; scores of several by name, with letters, and by number of weights.
 
-Colour follows the architecture, so that seeds of one stand out as such.
+Colour follows the architecture, so that seeds of one stand out as such. In SVG, what shows a number is a group with
+an id (`probing.report.atlas_page.link`), by which the page makes it open its card; the files on disk are without.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, NullFormatter
 
 from probing.evaluation.metrics import title
 from probing.evaluation.plots import PALETTE
 from probing.log import excerpt
+from probing.report.atlas_page import key_of, link
 from probing.report.atlas_verdicts import LEVEL
 from probing.report.figures import RC, grid, legend
 
@@ -26,6 +29,8 @@ GREY = "#777777"
 COLOURS = "colour: score less best floor, as a share of what is left to 100: red -1, white 0, blue 1"
 LONGEST = 26
 """Characters of a name in a figure."""
+RING: Any = {"mec": (0, 0, 0, 0), "mew": 3}
+"""An edge that is not seen, so that a small point can be hit."""
 
 
 def strip(part: pd.DataFrame) -> Figure:
@@ -45,7 +50,10 @@ def strip(part: pd.DataFrame) -> Figure:
         if len(T):
             for k, (name, line) in enumerate(T.groupby("paper_name", sort=False)):
                 at, style = [layers.index(int(layer)) for layer in line.layer], ("-", "--", ":")[k // len(PALETTE) % 3]
-                panels[-1].plot(at, line.value, color=PALETTE[k % len(PALETTE)], ls=style, lw=1, marker="o", ms=2, label=name)
+                colour = PALETTE[k % len(PALETTE)]
+                panels[-1].plot(at, line.value, color=colour, ls=style, lw=1, marker="o", ms=2, label=name)
+                for x, row in zip(at, line.itertuples(), strict=True):
+                    panels[-1].plot([x], [row.value], color=colour, marker="o", ms=2, gid=link(key_of(row)), **RING)
             panels[-1].set_ylabel("T")
             legend(figure, panels[-1:], 5)
         panels[-1].set_xticks(range(len(layers)), [str(layer) for layer in layers])
@@ -55,19 +63,16 @@ def strip(part: pd.DataFrame) -> Figure:
 
 def _scores(panel: Axes, encoded: pd.DataFrame, names: list[str], layers: list[int]) -> None:
     """The heat map of `strip`."""
-    score, floor, p = (
-        encoded.pivot_table(column, "paper_name", "layer", sort=False, dropna=False)
-        .reindex(index=names, columns=layers)
-        .to_numpy(float)
-        for column in ("value", "against_value", "p_holm")
-    )
-    gain = (score - floor) / np.clip(1 - floor, 1e-9, None)
-    panel.imshow(gain, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
-    for (i, j), value in np.ndenumerate(score):
-        if not np.isnan(value):
-            mark = "*" if p[i, j] <= LEVEL and value > floor[i, j] else ""
-            colour = "white" if abs(gain[i, j]) > 0.6 else "black"
-            panel.text(j, i, f"{100 * value:.0f}{mark}", ha="center", va="center", fontsize=7, color=colour)
+    colour = matplotlib.colormaps["RdBu"]
+    for row in encoded[encoded.value.notna()].itertuples():
+        i, j = names.index(row.paper_name), layers.index(row.layer)
+        gain = (row.value - row.against_value) / max(1 - row.against_value, 1e-9)
+        fill = "white" if np.isnan(gain) else colour(np.clip((1 + gain) / 2, 0, 1))
+        panel.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fc=fill, ec="white", lw=0.4, gid=link(key_of(row))))
+        mark = "*" if row.p_holm <= LEVEL and row.value > row.against_value else ""
+        ink = "white" if abs(gain) > 0.6 else "black"
+        panel.text(j, i, f"{100 * row.value:.0f}{mark}", ha="center", va="center", fontsize=7, color=ink)
+    panel.set(xlim=(-0.5, len(layers) - 0.5), ylim=(len(names) - 0.5, -0.5))
     panel.set_yticks(range(len(names)), [_titled(encoded, name) for name in names])
     panel.tick_params(length=0)
     panel.set_title(f"score (%); * above every floor\n{COLOURS}", fontsize=7, loc="left")
@@ -78,7 +83,7 @@ def by_encoder(best: pd.DataFrame, letters: Mapping[tuple[str, str], str]) -> Fi
     floor.
 
     Args:
-        best: rows of the column `encoded` with the role best.
+        best: rows of the column `encoded` with the role best, and `key`, the name of the number in the page.
         letters: (paper_name, encoder) -> letters; none where an encoder was not compared.
     """
     encoders, colours = list(dict.fromkeys(best.encoder)), _colours(best)
@@ -169,5 +174,6 @@ def _point(panel: Axes, at: float, row: Any, colours: Mapping[str, tuple[str, st
     xerr, yerr = (ends, None) if across else (None, ends)
     x, y = (value, at) if across else (at, value)
     panel.errorbar([x], [y], xerr=xerr, yerr=yerr, color=colour, marker="o", ms=3, lw=1.2, capsize=2, ls="", label=label)
+    panel.plot([x], [y], color=colour, marker="o", ms=3, gid=link(row.key), **RING)
     x, y = (floor, at) if across else (at, floor)
     panel.plot([x], [y], color=GREY, marker="|" if across else "_", ms=6, ls="", label="its best floor")

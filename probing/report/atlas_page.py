@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from probing.evaluation.metrics import title
 from probing.report.atlas_verdicts import SURE, facets, percent
@@ -17,14 +19,16 @@ from probing.report.summary import p_value
 
 RAW = ("compression", "derivative", "T", "T last less first")
 """Metrics that are no percentages."""
+LINK = "card-"
+"""How the id of a group of an SVG begins that shows a number."""
 
 
 class Section(NamedTuple):
-    """The part of one encoder: its sentences, its main table, its strip (SVG; empty without numbers), the tables of the numbers in
-    it with their captions, and why columns do not apply."""
+    """The part of one encoder: its sentences in pieces, its main table, its strip (SVG; empty without numbers), the tables of the
+    numbers in it with their captions, and why columns do not apply."""
 
     encoder: str
-    sentences: Sequence[str]
+    sentences: Sequence[Sequence[Value]]
     lines: Mapping[str, Any]
     strip: str
     numbers: Sequence[tuple[str, Mapping[str, Any]]]
@@ -100,7 +104,7 @@ def footer(frame: pd.DataFrame) -> list[str]:
         ("versions", "Computed with", cards.drop_duplicates("card")),
     ):
         texts = dict.fromkeys(text for card in own.card for key, text in json.loads(card) if key == name)
-        lines += [f"{start} {text.replace(' sentences (train', ' items (train')}." for text in texts]  # of words, too
+        lines += [f"{start} {text.replace(' sentences (train', ' items (train')}." for text in texts]  # as cards of studies say
     lines.append("Made by `probing atlas`; manifest.json in the folder of each run has its configuration, date and versions.")
     return lines
 
@@ -113,6 +117,7 @@ def page(
     compared: Sequence[tuple[str, str, pd.DataFrame]],
     figures: Sequence[tuple[str, str]],
     alone: Sequence[str],
+    keys: Mapping[tuple[str, str], str],
 ) -> str:
     """The page.
 
@@ -120,9 +125,10 @@ def page(
         frame: the rows with `p_holm`.
         notes: how to read the table, and what its size allows; empty ones are left out.
         about: the table of the encoders.
-        compared: title, note and table of each comparison.
+        compared: title, note and table of each comparison, scores by property and encoder first.
         figures: title and SVG of each figure of several encoders.
         alone: properties that are not compared between all encoders, and why.
+        keys: (paper_name, encoder) -> the key of the score.
     """
     done = frame[frame.status == "done"]
     cards = {key_of(row): card_of(row) for row in done.itertuples()}
@@ -130,9 +136,32 @@ def page(
     return PAGES.get_template("atlas.html").render(
         title=f"Atlas of {whose}", note=notes[0], size=notes[1], alone=alone, foot=footer(frame),
         sections=[one._replace(strip=_inner(one.strip)) for one in sections], about=cells_of(about),
-        compared=[(title, text, cells_of(table)) for title, text, table in compared],
+        compared=[(title, text, _opening(table, keys)) for title, text, table in compared],
         figures=[(title, _inner(picture)) for title, picture in figures], made=Markup(packed_cards(cards)),
     )  # fmt: skip
+
+
+def _opening(table: pd.DataFrame, keys: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """A table whose cell in the line of a property and the column of an encoder opens the card of the score."""
+    made = cells_of(table)
+    head, rows = made["head"], made["rows"]
+    opened = [[one._replace(key=keys.get((row[0].text, name), "")) for name, one in zip(head, row, strict=True)] for row in rows]
+    return {**made, "rows": opened}
+
+
+def link(key: str) -> str:
+    """The id of the group of an SVG that shows the number of this name; of letters that no attribute escapes."""
+    return LINK + quote(key)
+
+
+def openable(picture: str) -> str:
+    """The SVG in which each group of a number (`link`) is a button that opens its card."""
+
+    def button(match: re.Match[str]) -> str:
+        key = escape(unquote(match[1]))
+        return f'<g role="button" tabindex="0" data-cell="{key}"><title>{key}: click for what made it</title>'
+
+    return re.sub(rf'<g id="{LINK}([^"]*)">', button, picture)
 
 
 def _inner(picture: str) -> Markup:

@@ -30,7 +30,7 @@ def card_of(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] = (), d
     inputs, details = record["inputs"], record.get("details", {})
     about, data = details.get("encoder", {}), details.get("data", {})
     lines = [("cell", str(record["key"])), ("number", _number(record)), ("task", _task(row, data)), ("data", _data(data))]
-    lines += [("labels", _labels(inputs)), ("encoder", _encoder(row, inputs, about)), ("weights", about.get("origin", ""))]
+    lines += [("labels", _labels(inputs, data)), ("encoder", _encoder(row, inputs, about)), ("weights", about.get("origin", ""))]
     lines += [("place", _place(row, inputs)), ("probe", _settings(inputs.get("probe"), row.get("probe", "")))]
     lines += [
         (
@@ -76,9 +76,8 @@ def _task(row: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     sizes = "/".join(str(n) for n in data.get("n", {}).values())
     classes = row.get("majority") and "numbers" not in data and data.get("kind", "classification") == "classification"
     largest = f", largest class of test {percent(row['majority'])} %" if classes else ""
-    return f"{name}{title}" + (
-        f": {sizes} sentences (train/dev/test), {data.get('n_classes') or 'no'} classes{largest}" if sizes else ""
-    )
+    of = f": {sizes} {data.get('unit', 'sentences')} (train/dev/test), {data.get('n_classes') or 'no'} classes{largest}"
+    return f"{name}{title}{of * bool(sizes)}"
 
 
 def _data(data: Mapping[str, Any]) -> str:
@@ -87,10 +86,11 @@ def _data(data: Mapping[str, Any]) -> str:
     return ", ".join([*parts, *([f"sha256 {data['sha256'][:16]}"] if data.get("sha256") else []), *([notes] if notes else [])])
 
 
-def _labels(inputs: Mapping[str, Any]) -> str:
+def _labels(inputs: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     if not inputs.get("control"):
         return "the task's own"
-    kinds = {"permuted": "shuffled within each split", "word": "random, decided by a word of the sentence"}
+    by_word = "one for each word type" if "unit" in data else "decided by a word of the sentence"
+    kinds = {"permuted": "shuffled within each split", "word": f"random, {by_word}"}
     return f"control {inputs['control']}, {kinds.get(inputs['control'], 'of a control task')}; seed {inputs.get('control_seed')}"
 
 

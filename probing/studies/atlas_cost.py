@@ -7,6 +7,8 @@ removed, and its seconds are multiplied.
     used         the erasure of one layer, with `FEW` pairs and with three times as many
     interacting  four sentences
     transfers    the encoder on the sentences of the other corpora; fits as in `encoded`
+
+Beside the columns: the start of the program, the loading of the encoder, and a page with as many properties and layers.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from probing.data.task import Task
 from probing.encoders.networks.recurrent import LSTM
@@ -32,23 +35,28 @@ from probing.evaluation.request import Request
 from probing.evaluation.table import ResultTable
 from probing.evaluation.transfer import planned_cells
 from probing.log import human_seconds, info, quiet
+from probing.report import atlas as report
 from probing.store.results import ResultStore
 from probing.store.vectors import Store
 from probing.studies import Context
 from probing.studies.atlas_parts import NO_CORPUS, WORDS, Parts
-from probing.studies.atlas_rows import encoded_rows
+from probing.studies.atlas_rows import NAMES, encoded_rows, row
 from probing.studies.properties import with_task
 
 MOST = 2000
 """Train items of a property in the sample; more take proportionally longer."""
 FEW = 4
 """Pairs in the shorter sample of `used`."""
+STARTED = time.process_time()
+"""Seconds of the program until its code was loaded."""
 
 
 def forecast(parts: Parts) -> dict[str, float]:
     """Logs for each column what would be measured, and about how long it would take; returns the seconds of columns that apply."""
     with TemporaryDirectory() as folder:
-        cost, seconds = Cost(parts, Path(folder)), dict[str, float]()
+        start, seconds = time.perf_counter(), dict[str, float]()
+        cost = Cost(parts, Path(folder))
+        fixed = STARTED + time.perf_counter() - start  # with the encoder, whose layers are counted
         for name in parts.study.chosen:
             with quiet():
                 try:
@@ -58,7 +66,9 @@ def forecast(parts: Parts) -> dict[str, float]:
             if own is not None:
                 seconds[name] = own
             info(f"{name}: {what}" + ("" if own is None else f": about {human_seconds(own)}"))
-    info(f"all of it: about {human_seconds(sum(seconds.values()))} on this machine as it is now, loading apart")
+        fixed += cost.page(Path(folder) / "page")
+    info(f"start, loading and page: about {human_seconds(fixed)}")
+    info(f"all of it: about {human_seconds(sum(seconds.values()) + fixed)} on this machine as it is now")
     return seconds
 
 
@@ -208,6 +218,19 @@ class Cost:
             for pair, cell in planned_cells(pairs, [self.encoder], request, self.parts.context.store)
         ]
         return f"{len(self.parts.of_sentences)} properties, {len(self.parts.corpora) - 1} other corpora", self._cells(cells)
+
+    def page(self, folder: Path) -> float:
+        """Seconds of the page and its files, of numbers that say nothing."""
+        number = {"low": 0.5, "high": 0.5, "n": 1, "p": 1.0, "against": "floor", "against_value": 0.5}
+        rows = []
+        for task in self.parts.tasks:
+            for role, layer in (*(("layer", k) for k in range(self.n_layers)), ("best", 0)):
+                rows.append(row(task, "encoded", "accuracy", 0.5, role=role, layer=layer, **number))
+        of = {"encoder": self.encoder.name, "architecture": "", "data": "", "size": self.parts.study.size}
+        frame = pd.DataFrame([{**of, **one} for one in rows], columns=NAMES)
+        start = time.perf_counter()
+        report.write(frame, folder)
+        return time.perf_counter() - start
 
 
 def _timed(measure: Callable[[Context], Any], context: Context) -> float:
