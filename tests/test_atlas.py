@@ -155,7 +155,7 @@ def each_number_opens_its_card(page, rows):
         assert card["n"] == str(int(row.n)) and ("scores" if row.column == "encoded" else "study") in card
         if row.column == "encoded":
             assert card["cell"] == row.cell and card["against"] == f"{row.against} {100 * row.against_value:.1f} %"
-            assert f"{100 * row.value:.1f} [" in card["number"] and "after Holm" in card["test"]
+            assert f"{100 * row.value:.1f} [" in card["number"] and "adjusted over" in card["test"]
 
 
 def test_a_finished_atlas_measures_nothing_again(tmp_path, monkeypatch):

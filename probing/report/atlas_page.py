@@ -63,7 +63,7 @@ def card_of(row: Any) -> Card:
     value = "" if pd.isna(row.against_value) else f" {100 * row.against_value:.1f} %" if percents else f" {raw(row.against_value)}"
     lines.append(("against", f"{row.against}{value}" if isinstance(row.against, str) else ""))
     p = "" if pd.isna(row.p) else f"p {p_value(row.p)}"
-    lines.append(("test", p + ("" if pd.isna(row.p_holm) or not p else f", after Holm over its family {p_value(row.p_holm)}")))
+    lines.append(("test", p + ("" if pd.isna(row.p_holm) or not p else f", adjusted over its family {p_value(row.p_holm)}")))
     lines.append(("n", "" if pd.isna(row.n) else f"{int(row.n)}"))
     made = [tuple(line) for line in json.loads(row.card)] if isinstance(row.card, str) and row.card else []
     lines += [("scores" if name == "number" else name, text) for name, text in made]
