@@ -157,8 +157,6 @@ def _study_job(options: Mapping[str, Any], run: config.RunConfig) -> config.Done
     _set_threads(run.threads)
     home = Path(run.dir).expanduser()
     with os_errors_as_store_error(home):
-        if not run.dry:
-            home.mkdir(parents=True, exist_ok=True)
         tasks, seeds = config.listed(options["task"], str, "task"), config.listed(options["seed"], int, "seed", every=())
         if min(seeds) < 0:
             raise ConfigError(f"seed={list(seeds)} must hold no number below 0")

@@ -25,7 +25,7 @@ from probing.files import replace_file
 from probing.report import compared as tables
 from probing.report.atlas_compared import comparison, encoders, matrix, not_compared
 from probing.report.atlas_figures import by_encoder, by_parameters, strip
-from probing.report.atlas_page import Section, by_layer, footer, key_of, lines_grid, openable, page, raw, shown
+from probing.report.atlas_page import Section, by_layer, footer, key_of, lines_grid, openable, opening, page, raw, shown
 from probing.report.atlas_sentences import pieces
 from probing.report.atlas_verdicts import RULES, adjusted, facets, followed, in_layers, on_pairs, score, sentence, verdicts
 from probing.report.figures import labelled, svg
@@ -97,7 +97,8 @@ def write(frame: pd.DataFrame, folder: Path) -> None:
     if compared is not None:
         tables.write(compared, folder)
     note = NOTE.partition("\n\n")[2].replace("\n", " ")
-    made = page(frame, [note, quick], sections, about, comparisons, figures, alone, keys)
+    grids = [(title, text, opening(table, keys)) for title, text, table in comparisons]
+    made = page(frame, [note, quick], sections, about, grids, figures, alone)
     replace_file(folder / "atlas.html", made.encode())
 
 

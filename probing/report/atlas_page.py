@@ -114,10 +114,9 @@ def page(
     notes: Sequence[str],
     sections: Sequence[Section],
     about: pd.DataFrame,
-    compared: Sequence[tuple[str, str, pd.DataFrame]],
+    compared: Sequence[tuple[str, str, Mapping[str, Any]]],
     figures: Sequence[tuple[str, str]],
     alone: Sequence[str],
-    keys: Mapping[tuple[str, str], str],
 ) -> str:
     """The page.
 
@@ -125,10 +124,9 @@ def page(
         frame: the rows with `p_holm`.
         notes: how to read the table, and what its size allows; empty ones are left out.
         about: the table of the encoders.
-        compared: title, note and table of each comparison, scores by property and encoder first.
+        compared: title, note and table (`opening`) of each comparison, scores by property and encoder first.
         figures: title and SVG of each figure of several encoders.
         alone: properties that are not compared between all encoders, and why.
-        keys: (paper_name, encoder) -> the key of the score.
     """
     done = frame[frame.status == "done"]
     cards = {key_of(row): card_of(row) for row in done.itertuples()}
@@ -136,13 +134,13 @@ def page(
     return PAGES.get_template("atlas.html").render(
         title=f"Atlas of {whose}", note=notes[0], size=notes[1], alone=alone, foot=footer(frame),
         sections=[one._replace(strip=_inner(one.strip)) for one in sections], about=cells_of(about),
-        compared=[(title, text, _opening(table, keys)) for title, text, table in compared],
-        figures=[(title, _inner(picture)) for title, picture in figures], made=Markup(packed_cards(cards)),
+        compared=compared, figures=[(title, _inner(picture)) for title, picture in figures], made=Markup(packed_cards(cards)),
     )  # fmt: skip
 
 
-def _opening(table: pd.DataFrame, keys: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    """A table whose cell in the line of a property and the column of an encoder opens the card of the score."""
+def opening(table: pd.DataFrame, keys: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+    """A table whose cell in the line of a property and the column of an encoder opens the card of the score; `keys`: (paper_name,
+    encoder) -> its key."""
     made = cells_of(table)
     head, rows = made["head"], made["rows"]
     opened = [[one._replace(key=keys.get((row[0].text, name), "")) for name, one in zip(head, row, strict=True)] for row in rows]

@@ -115,6 +115,7 @@ def run(config: Mapping[str, Any], home: Path, store: Store, tasks: tuple[str, .
         require(hasattr(study, "forecast"), "run.dry=true knows no plan of this study: leave it out")
         study.forecast(context)
         return None
+    home.mkdir(parents=True, exist_ok=True)  # what cannot be made ends it before anything is measured
     options = {key: config[key] for key in ("study", *study.uses, "task", "seed")}
     short = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
     parts = [config["data"].get("name") or context.source.name] * ("data" in study.uses) + [context.encoder.name] * (
