@@ -2,19 +2,22 @@
 
 import json
 import re
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_atlas import row
 
-from probing.evaluation.paired_tests import holm, mcnemar
+from probing.evaluation.metrics import by_item
+from probing.evaluation.paired_tests import compare, holm, mcnemar
 from probing.report import atlas as report
 from probing.report import atlas_compared, atlas_figures
 from probing.studies.atlas_rows import packed
 
 
 def best_of(encoder, own, sha="1", **more):
+    """The row of an encoder's dev-best layer; `own`: its values by item."""
     of = {"role": "best", "items": packed(own), "groups": None, "value": own.mean(), "facets": json.dumps({"sha256": sha})}
     of |= {"architecture": encoder[0], "parameters": 1000 * len(encoder), "fingerprint": encoder, "data": "d", "size": "quick"}
     return row(encoder=encoder, **of, card="", cell=None, **more)
@@ -35,6 +38,24 @@ def test_encoders_are_compared_on_the_same_items_alone_with_letters_and_ranks():
     assert atlas_compared.comparison(frame[frame.encoder.isin(["x", "z"])]) is None
     ranks = atlas_compared.encoders(frame[frame.encoder != "z"], atlas_compared.comparison(frame[frame.encoder != "z"]))
     assert ranks.set_index("encoder")["rank interval"].to_dict() == {"x": "1-1", "y": "2-3", "w": "2-3"}
+
+
+def test_encoders_are_compared_on_numbers_by_their_values_by_item_as_probing_compare_does():
+    rng = np.random.default_rng(0)
+    gold = rng.normal(size=80)
+    values = [by_item("r2", {"gold": gold, "predicted": gold + noise * rng.normal(size=80)}) for noise in (0.3, 0.9, 0.9)]
+    frame = pd.DataFrame([best_of(name, own, metric="r2", n=80) for name, own in zip("xyz", values, strict=True)])
+    right = rng.random(80) < 0.5
+    more = [best_of(name, right, "2", property="b", paper_name="B") for name in "xyz"]
+    made = atlas_compared.comparison(pd.concat([frame, pd.DataFrame(more)], ignore_index=True))
+    pairs = made.pairs[made.pairs.metric == "r2"].set_index(["a", "b"])
+    for (i, a), (j, b) in combinations(enumerate("xyz"), 2):
+        assert pairs.difference[a, b] == pytest.approx(values[i].mean() - values[j].mean(), abs=1e-6)
+        assert pairs.p[a, b] == pytest.approx(compare(values[i], values[j])[1], rel=1e-3)
+    letters = made.tasks[made.tasks.metric == "r2"].set_index("entry").letters
+    assert letters.x == "a" and letters.y == letters.z == "b"
+    unknown = best_of("x", np.full(80, np.nan), metric="r2", n=80)
+    assert unknown["items"] == "" and atlas_compared.comparison(pd.DataFrame([unknown, unknown | {"encoder": "y"}])) is None
 
 
 def test_two_encoders_of_one_name_are_told_apart_and_a_row_counts_once():

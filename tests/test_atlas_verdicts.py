@@ -250,7 +250,7 @@ def test_the_page_names_size_items_scores_that_are_no_accuracy_and_what_is_not_c
     assert table[3].tolist() == ["100", "77", "100", "77", "100"], "n of each property"
     assert [one.startswith("R²") for one in table[2]] == [False, True, False, True, False]
     for one in (text, page):
-        assert "Depth: R² is no share of right items" in one and "C: no two encoders are measured on the same" in one
+        assert "Depth: the rows have no values of R² by item" in one and "C: no two encoders are measured on the same" in one
         assert "Computed with probing 1." in one and "Over the 1 property in which all" in one
     assert len(text.partition("## Not compared\n\n")[2].partition("\n\n")[0].splitlines()) == 2, "A is compared"
     assert "encoded: R² by layer [95 %], %" in page and "used: derivative by layer<" in page and "Depth (R²)" in page

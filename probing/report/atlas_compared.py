@@ -28,7 +28,10 @@ class AtlasEntry(Entry):
 
     def by_item(self, cell: str) -> np.ndarray:
         row = self.lines[cell]
-        return np.unpackbits(np.frombuffer(bytes.fromhex(row.items), np.uint8))[: int(row.n)].astype(bool)
+        data = bytes.fromhex(row.items)
+        if len(data) == 4 * row.n:
+            return np.frombuffer(data, "<f4").astype(float)
+        return np.unpackbits(np.frombuffer(data, np.uint8))[: int(row.n)].astype(bool)
 
     def groups(self, cell: str) -> Labels | None:
         given = self.lines[cell].groups
@@ -40,7 +43,7 @@ class AtlasEntry(Entry):
 
 def comparison(frame: pd.DataFrame) -> RunComparison | None:
     """Every two encoders on each property whose test items both have, at their dev-best layers; None where no two share any. Scores
-    that are no shares of right items are not among them."""
+    without values by item are not among them."""
     best = frame[(frame.column == "encoded") & (frame.role == "best") & frame["items"].notna() & (frame["items"] != "")]
     rows = [(row, facets(row.facets)) for row in best.itertuples()]
     entries, tests = list[AtlasEntry](), dict[str, str]()
@@ -65,9 +68,8 @@ def not_compared(frame: pd.DataFrame, compared: RunComparison | None) -> list[st
     for name, own in best.groupby("paper_name", sort=False):
         of_items = set() if compared is None else set(compared.tasks.entry[compared.tasks.task == name])
         done = own[own.status == "done"]
-        bits = done["items"].notna() & (done["items"] != "")
-        if len(done) and not bits.any():
-            lines.append(f"{name}: {title(done.metric.iloc[0])} is no share of right items, which the paired tests compare")
+        if len(done) and not (done["items"].notna() & (done["items"] != "")).any():
+            lines.append(f"{name}: the rows have no values of {title(done.metric.iloc[0])} by item, which the paired tests compare")
         elif not of_items:
             lines.append(f"{name}: no two encoders are measured on the same test items")
         elif lacking := [encoder for encoder in every if encoder not in of_items]:

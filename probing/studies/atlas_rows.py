@@ -249,5 +249,8 @@ def groups_of(table: ResultTable, cell: str) -> str | None:
 
 
 def packed(values: np.ndarray) -> str:
-    """Whether each item is right, as hexadecimal digits; empty for scores that are no shares of right items."""
-    return np.packbits(values).tobytes().hex() if values.dtype == bool else ""
+    """Values by item as hexadecimal digits: whether each is right, a bit each; others, whose mean is the score, as float32, the
+    lowest byte first, empty where the score is not known."""
+    if values.dtype == bool:
+        return np.packbits(values).tobytes().hex()
+    return values.astype("<f4").tobytes().hex() if np.isfinite(values).all() else ""
