@@ -120,7 +120,9 @@ def test_a_property_planted_in_a_layer_comes_out_as_planted_and_noise_does_not(t
     study = Atlas(columns=columns, corpora={"other": other} if spread else None)
     lines, rows = lines_of(study.measure(context(Ordered(spread), tasks(), tmp_path)), tmp_path)
     order, noise = lines["order"], lines["noise"]
-    assert order["encoded"] == "yes" and order["encoded_words"].startswith("encoded from layer 1 on above every floor, ")
+    assert order["encoded"] == "yes" and order["encoded_words"].startswith(
+        "encoded from layer 1 on above every floor (random weights are not among the floors), "
+    )
     assert noise["encoded"] == "not shown" and noise["encoded_words"].startswith("not shown to be encoded")
     assert order["where"] == ("not shown" if spread else "yes") and noise["where"] == "not shown"
     units = facets(rows[(rows.property == "order") & (rows.metric == "best units")].facets.iloc[0])
@@ -139,6 +141,31 @@ def test_a_property_planted_in_a_layer_comes_out_as_planted_and_noise_does_not(t
     assert len(twin["rows"]) == len(rows) == len(pd.read_parquet(tmp_path / "report" / "atlas.parquet"))
     assert check_atlas.disagreements(tmp_path / "report") == []
     assert twin["schema"] == report.SCHEMA and {line["property"] for line in twin["lines"]} == {"order", "noise"}
+
+
+class Counted(Ordered):
+    """The number of words in one unit of the layers above the words."""
+
+    def forward(self, items):
+        words, *upper = super().forward(items).layers
+        for layer in upper:
+            layer[..., UNIT] = torch.tensor([len(item) for item in items])[:, None]
+        mask = torch.tensor([[k < len(item) for k in range(words.shape[1])] for item in items])
+        return States([words, *upper], mask)
+
+
+def test_a_property_that_the_length_tells_is_not_shown_to_transfer(tmp_path):
+    """Every floor stands against the score on the other corpus, not counts of words alone."""
+    rng, made = np.random.default_rng(0), []
+    for _ in range(2):
+        long = rng.integers(0, 2, 600)
+        texts = [" ".join(f"w{k}" for k in rng.integers(0, 50, 8 if one else 6)) for one in long]
+        splits = ["train"] * 300 + ["dev"] * 100 + ["test"] * 200
+        made.append(Task.from_lists(texts, [str(one) for one in long], splits=splits, name="long"))
+    study = Atlas(columns=["transfers"], corpora={"other": Given(made[1])})
+    lines, rows = lines_of(study.measure(context(Counted(), made[:1], tmp_path)), tmp_path)
+    [score] = rows[rows.metric == "accuracy"].itertuples()
+    assert score.value == 1 and score.against == "length" and lines["long"]["transfers"] == "not shown"
 
 
 def each_number_opens_its_card(page, rows):

@@ -172,7 +172,10 @@ def test_keys_of_the_command_that_are_nearly_right(tmp_path):
     for word, right in (("sizes=full", "size"), ("classifiers={data: sst2}", "classifier"), ("column=used", "columns")):
         with pytest.raises(ConfigError, match=f"did you mean '{right}'"):
             arguments([word])
-    assert arguments(["seed=1", "task=tense", "twins=2"])[1:] == ["seed=1", "task=tense", "twins=2"], "keys of run"
+    assert arguments(["seed=1", "task=tense", "run.threads=2"])[1:] == ["seed=1", "task=tense", "run.threads=2"], "keys of run"
+    for word in ("layer=0", "twins=2", "probe=senteval", "probe.patience=1"):
+        with pytest.raises(ConfigError, match=f"{word} has no effect: an atlas measures every layer"):
+            arguments([word])
 
 
 def test_out_is_looked_at_before_anything_is_measured(tmp_path, monkeypatch):

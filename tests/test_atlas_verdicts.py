@@ -19,7 +19,7 @@ from probing.report.atlas_figures import by_parameters
 from probing.report.atlas_verdicts import RULES, adjusted, sentence, verdicts
 from probing.studies.atlas import Atlas
 from probing.studies.atlas_parts import ConceptsStudy
-from probing.studies.atlas_rows import standing_out
+from probing.studies.atlas_rows import NAMES, interacting_rows, standing_out
 from probing.studies.sources import Given
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,20 +191,29 @@ def test_a_classifier_of_many_properties_and_layers_has_draws_enough_for_a_yes(t
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "p", "shown", "words"),
+    ("scale", "shown", "words"),
     [
-        (1e-9, 0.3, 0.001, "yes", "words interact ("),
-        (1e-9, 0.3, 0.2, "not shown", "interaction is not shown to change"),
-        (1e-9, 3e-9, 0.001, "not shown", "no interaction beyond rounding"),
-        (0.3, 1e-9, 0.001, "yes", "words interact less"),
-        (0.1, 0.3, 0.001, "yes", "words interact more"),
+        ([0, 0.1, 0.3], "yes", "words interact more in the last layer than in the first that mixes them (T 0.1"),
+        ([0.1, 0.2, 0.1], "not shown", "interaction is not shown to change (T 0.1"),
+        ([0, 0, 0], "not shown", "no interaction beyond rounding"),
+        ([0, 0, 0.3], "not shown", "one layer alone mixes words"),
+        ([0.3, 0.1, 0], "yes", "words interact less in the last layer than in the first that mixes them (T 0.3"),
     ],
 )
-def test_interacting_needs_its_test_and_more_than_rounding(first, last, p, shown, words):
-    at = {"column": "interacting", "metric": "T", "p": np.nan}
-    rows = [row(**at, layer=0, value=first), row(**at, layer=1, value=last)]
-    rows.append(row(column="interacting", metric="T last less first", role="best", layer=1, value=last - first, p=p))
-    [line] = verdicts(adjusted(pd.DataFrame(rows))).to_dict("records")
+def test_interacting_compares_the_last_layer_with_the_first_that_mixes_words(scale, shown, words):
+    """T of 16 sentences around `scale` in three layers, or rounding: more than 0 it is in any network that mixes words."""
+    rng = np.random.default_rng(0)
+    of = {"encoder": "e", "data": "d", "masking": "mask", "value": "mean", "column": "words", "T_relative": 0.5, "B": 0.5}
+    frame = pd.DataFrame(
+        [
+            {**of, "text": f"s{k}", "layer": layer, "T": value * rng.normal(1, 0.1) + 1e-9 * rng.normal()}
+            for k in range(16)
+            for layer, value in enumerate(scale)
+        ]
+    )
+    task = Task.from_lists(list("abcd"), list("xyxy"), splits=["train", "train", "dev", "test"], name="a")
+    made = pd.DataFrame(interacting_rows(task, frame), columns=NAMES).assign(encoder="e")
+    [line] = verdicts(adjusted(made)).to_dict("records")
     assert line["interacting"] == shown and line["interacting_words"].startswith(words)
 
 

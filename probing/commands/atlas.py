@@ -17,6 +17,9 @@ from probing.log import info
 SHORT = ("size", "treebank", "corpora", "classifier", "columns")
 """Keys of the study that stand without `study.`."""
 
+READ = ("data", "encoder", "task", "seed", "log", "study", "studies", "run")
+"""Keys of a run that an atlas reads."""
+
 OF_GRAMMAR = ["~data.n", "~data.sizes"]
 """Takes back what the experiment sets for the built-in grammar, which other data has no options for."""
 
@@ -33,6 +36,11 @@ def arguments(words: Sequence[str]) -> list[str]:
         known = not equals or key in (*SHORT, *config.KEYS, "dry", "suite") or not key.isalpha()
         if not known and (near := did_you_mean(key, SHORT)):
             raise ConfigError(f"unknown key {key!r}{near} (of an atlas: {', '.join(SHORT)})")
+        if equals and key.partition(".")[0] in set(config.KEYS).difference(READ):
+            raise ConfigError(
+                f"{word} has no effect: an atlas measures every layer against floors and controls of its own (of an atlas: "
+                f"{', '.join(SHORT)}, dry; study.probe names the protocol)"
+            )
         sweep |= key.startswith("encoder") and "," in value and value[:1] not in "['\""
         if key == "columns" and "," in value and value[:1] not in "['\"":
             word = f"{key}=[{value}]"  # a list, not a sweep

@@ -27,7 +27,20 @@ from probing.report.atlas_compared import comparison, encoders, matrix, not_comp
 from probing.report.atlas_figures import by_encoder, by_parameters, strip
 from probing.report.atlas_page import Section, by_layer, footer, key_of, lines_grid, openable, opening, page, raw, shown
 from probing.report.atlas_sentences import pieces
-from probing.report.atlas_verdicts import RULES, adjusted, facets, followed, in_layers, on_pairs, score, sentence, verdicts
+from probing.report.atlas_verdicts import (
+    LEVEL,
+    RULES,
+    adjusted,
+    ends_of_T,
+    facets,
+    followed,
+    in_layers,
+    layers_above,
+    on_pairs,
+    score,
+    sentence,
+    verdicts,
+)
 from probing.report.figures import labelled, svg
 from probing.report.html import Value
 from probing.report.latex import floating
@@ -39,13 +52,13 @@ OF_SEVERAL = ("compare.md", "pairs.csv", "tasks.csv", "over_tasks.csv", "ranks.c
 NOTE = """# Atlas
 
 A line for each property. Encoded: test score in percent at the layer chosen on dev [95 %], accuracy where no other name
-stands before it; * where a layer is above every floor, the layers stand in the sentences; n: test items; selectivity: less
-the score on control labels [95 %] (ceiling of that control). Where: the best ten units, less as many of the best directions
-of random bases. Used: points lost on pairs about the property when its directions are erased, less those of random directions
-of the same rank; or, of a classifier, the layers whose direction its logit follows. Interacting: T in the first and in the
-last layer, no percentage. Transfers: score on another corpus [95 %]. Each column of an encoder is a family of tests at 0.01,
-so that all five err in at most 5 %; * what passes it. A verdict is never stronger than its test: "not shown" is not "no"; n/a:
-the column does not apply, the reasons stand below."""
+stands before it; * where this layer is above every floor, else the layers that are; n: test items; selectivity: less the
+score on control labels [95 %] (ceiling of that control). Where: the best ten units, less as many of the best directions of
+random bases. Used: points lost on pairs about the property when its directions are erased, less those of random directions of
+the same rank; or, of a classifier, the layers whose direction its logit follows. Interacting: T in the first layer that mixes
+words and in the last, no percentage. Transfers: score on another corpus [95 %]. Each column of an encoder is a family of tests
+at 0.01, so that all five err in at most 5 %; * what passes it. A verdict is never stronger than its test: "not shown" is not
+"no"; n/a: the column does not apply, the reasons stand below."""
 QUICK = (
     "size=quick measures samples of each property (n: test items): do not publish a difference that only a quick atlas shows; "
     "size=full measures all of the data."
@@ -189,18 +202,20 @@ def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
         number = _number(name, best)
         if name == "encoded" and number is not None:
             key = _with_test(number, rows)
-            made[name] = Value(score(number) + mark(name), sort=f"{100 * number.value:.1f}", key=key)
+            above = layers_above(own)
+            star = " *" if int(number.layer) in above else f" (* in {in_layers(above)})" if above else ""
+            made[name] = Value(score(number) + star, sort=f"{100 * number.value:.1f}", key=key)
             made |= {"n": Value(str(int(number.n))), "layer": Value(str(int(number.layer)))}
-            made["best floor"] = Value(f"{number.against} {100 * number.against_value:.1f}", key=key)
+            made["best floor"] = Value(f"{number.against} {100 * number.against_value:.1f}", key=key_of(number))
             if row := best.get(("encoded", "selectivity")):
                 made["selectivity"] = Value(f"{shown(row)} ({100 * row.against_value:.1f})", key=key_of(row))
             if row := best.get(("encoded", "compression")):
                 made["compression"] = Value(shown(row), key=key_of(row))
         elif name == "interacting":
-            T = sorted((row for row in rows if row.metric == "T"), key=lambda row: row.layer)
-            if T:
-                text = f"{raw(T[0].value)} → {raw(T[-1].value)}"
-                made[name] = Value(text + mark(name), key=key_of(number if number is not None else T[-1]))
+            if any(row.metric == "T" for row in rows):
+                first, last = ends_of_T(own)
+                text = f"{raw(first.value)} → {raw(last.value)}"
+                made[name] = Value(text + mark(name), key=key_of(number if number is not None else last))
         elif name == "transfers":
             moved = [row for row in rows if row.column == name and row.metric != "drop"]
             if moved:
@@ -211,7 +226,8 @@ def cells(own: pd.DataFrame, line: Mapping[str, Any]) -> dict[str, Value]:
             if any(row.column == name for row in rows):
                 made[name] = _used(own[own.column == name], number)
         elif number is not None:  # where: of the test items, too
-            made[name] = Value(shown(number) + mark(name), key=key_of(number))
+            units = best[name, "best units"]  # whose test comes first
+            made[name] = Value(shown(number) + mark(name), key=key_of(number if units.p_holm <= LEVEL else units))
             made.setdefault("n", Value(str(int(number.n))))
     return made
 

@@ -64,6 +64,8 @@ def card_of(row: Any) -> Card:
     lines.append(("against", f"{row.against}{value}" if isinstance(row.against, str) else ""))
     p = "" if pd.isna(row.p) else f"p {p_value(row.p)}"
     lines.append(("test", p + ("" if pd.isna(row.p_holm) or not p else f", adjusted over its family {p_value(row.p_holm)}")))
+    floors = facets(row.facets).get("floors", {})
+    lines.append(("floors", ", ".join(f"{name} {100 * value:.1f} %" for name, value in floors.items())))
     lines.append(("n", "" if pd.isna(row.n) else f"{int(row.n)}"))
     made = [tuple(line) for line in json.loads(row.card)] if isinstance(row.card, str) and row.card else []
     lines += [("scores" if name == "number" else name, text) for name, text in made]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from probing.report.atlas_page import key_of
-from probing.report.atlas_verdicts import RULES, facets, percent, sentence
+from probing.report.atlas_verdicts import RULES, ends_of_T, facets, percent, sentence
 from probing.report.html import Value
 
 APART = re.compile(r"; (?=transfers to |not shown to transfer to |the classifier's logit )")
@@ -33,15 +33,14 @@ def pieces(line: Mapping[str, Any], own: pd.DataFrame, numbers: Mapping[str, Val
         rows = [row for row in own[(own.column == name) & (own.status == "done")].itertuples()]
         keys = [key for _, _, key in value.more] or [value.key]
         for k, (clause, key) in enumerate(zip(APART.split(words, len(keys) - 1), keys, strict=True)):
-            made += [Value("; ")] * (k > 0) + _clause(clause, key, _inside(name, rows, k))
+            made += [Value("; ")] * (k > 0) + _clause(clause, key, _inside(name, rows, k, own))
     return [one for one in (*made, Value(rest)) if one.text]
 
 
-def _inside(name: str, rows: Sequence[Any], k: int) -> list[tuple[str, str]]:
+def _inside(name: str, rows: Sequence[Any], k: int, own: pd.DataFrame) -> list[tuple[str, str]]:
     """Numbers in clause k of a column that are of other rows than the verdict: as printed, and the keys of their cards."""
     if name == "interacting":
-        T = sorted((row for row in rows if row.metric == "T"), key=lambda row: row.layer)
-        first, last = T[0], T[-1]
+        first, last = ends_of_T(own)
         end = f"{last.value:.3g} [{last.low:.3g}, {last.high:.3g}] in layer {int(last.layer)}"
         return [(f"T {first.value:.3g} in layer {int(first.layer)}", key_of(first)), (end, key_of(last))]
     shown = [row for row in rows if row.metric == {"where": "best units", "transfers": "drop"}.get(name)]

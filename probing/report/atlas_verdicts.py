@@ -11,7 +11,8 @@ property against its highest floor, in the others a test for each property. A ve
                  (maxT instead of Holm, which would need draws for each property), its interval above 0; "not used" where at every
                  layer the interval lies within the margin; else "not shown". Of a classifier, the derivative is above that of
                  permuted labels; where both are measured, each has half of the level
-    interacting  T of the last layer is above or below that of the first, and one of them is more than rounding
+    interacting  T of the last layer is above or below that of the first layer in which T is more than rounding: that words act
+                 together at all is so in any network that mixes them
     transfers    the score on the other corpus is above every floor that was fitted on the first
 """
 
@@ -110,12 +111,13 @@ def _row(part: pd.DataFrame, role: str, *metrics: str) -> Any:
 def encoded(part: pd.DataFrame) -> tuple[str, str]:
     if lost := _absent(part):
         return lost
-    layers = part[part.role == "layer"].sort_values("layer")
-    above = layers.layer[(layers.p_holm <= LEVEL) & (layers.value > layers.against_value)].astype(int).tolist()
+    layers, above = part[part.role == "layer"].sort_values("layer"), layers_above(part)
     best = _row(part[~part.metric.isin(["selectivity", "compression"])], "best")
     at = f"{score(best)} at layer {int(best.layer)}"
     label = facets(best.facets).get("label_floor")
     note = f" (the floor {label} has the label itself, and is not among them)" if label else ""
+    if "random weights" not in facets(best.facets).get("floors", {"random weights": 0}):
+        note += " (random weights are not among the floors)"
     if not above:
         return "not shown", f"not shown to be encoded above every floor ({at}; {best.against} {100 * best.against_value:.1f}){note}"
     every = layers.layer.astype(int).tolist()
@@ -126,6 +128,12 @@ def encoded(part: pd.DataFrame) -> tuple[str, str]:
     else:
         where = f"in {in_layers(above)}"
     return "yes", f"encoded {where} above every floor{note}, {at}"
+
+
+def layers_above(part: pd.DataFrame) -> list[int]:
+    """The layers whose score is above every floor, of rows of a property."""
+    layers = part[(part.column == "encoded") & (part.role == "layer")].sort_values("layer")
+    return layers.layer[(layers.p_holm <= LEVEL) & (layers.value > layers.against_value)].astype(int).tolist()
 
 
 def where(part: pd.DataFrame) -> tuple[str, str]:
@@ -139,7 +147,7 @@ def where(part: pd.DataFrame) -> tuple[str, str]:
         else f"; {int(about['minimal'])} of {int(about['live'])} units come within a point on dev"
     )
     if not units.p_holm <= LEVEL:
-        return "not shown", f"no unit is shown to tell it{size}"
+        return "not shown", f"its best {about['units']} units are not shown to tell it ({percent(units)}){size}"
     if rotated.p_holm <= LEVEL:
         reach = f"{percent(units)}, {percent(rotated)} more than in random bases"
         return "yes", f"axis-aligned: its best {about['units']} units reach {reach}{size}"
@@ -187,19 +195,24 @@ def in_layers(layers: Sequence[int]) -> str:
 def interacting(part: pd.DataFrame) -> tuple[str, str]:
     if lost := _absent(part):
         return lost
-    layers, whole = part[part.metric == "T"].sort_values("layer"), _row(part, "best", "T last less first")
-    first, last = layers.iloc[0], layers.iloc[-1]
-    ends = f"T {first.value:.3g} in layer {int(first.layer)}, "
-    ends += f"{last.value:.3g} [{last.low:.3g}, {last.high:.3g}] in layer {int(last.layer)}"
-    if whole is None or pd.isna(whole.p):
-        return "not shown", f"one layer: {ends}"
+    whole = _row(part, "best", "T last less first")
+    first, *_, last = ends_of_T(part)
+    at = f"{last.value:.3g} [{last.low:.3g}, {last.high:.3g}] in layer {int(last.layer)}"
+    ends = f"T {first.value:.3g} in layer {int(first.layer)}, {at}"
     if max(abs(first.value), abs(last.value)) < SURE:
-        return "not shown", f"no interaction beyond rounding ({ends})"
-    if whole.p_holm <= LEVEL and abs(first.value) < SURE:
-        return "yes", f"words interact ({ends}; 0 in layer {int(first.layer)} by construction)"
+        return "not shown", f"no interaction beyond rounding (T {at})"
+    if whole is None or pd.isna(whole.p):
+        return "not shown", f"one layer alone mixes words (T {at})"
     if whole.p_holm <= LEVEL:
-        return "yes", f"words interact {'more' if whole.value > 0 else 'less'} in the last layer than in the first ({ends})"
+        more = "more" if whole.value > 0 else "less"
+        return "yes", f"words interact {more} in the last layer than in the first that mixes them ({ends})"
     return "not shown", f"interaction is not shown to change ({ends})"
+
+
+def ends_of_T(part: pd.DataFrame) -> list[Any]:
+    """The rows of T of the first layer in which it is more than rounding, and of the last."""
+    layers = list(part[part.metric == "T"].sort_values("layer").itertuples())
+    return [next((row for row in layers if abs(row.value) >= SURE), layers[0]), layers[-1]]
 
 
 def transfers(part: pd.DataFrame) -> tuple[str, str]:

@@ -155,7 +155,7 @@ class Cost:
         for pooling in dict.fromkeys(self.parts.pooling(task) for task in tasks):
             own = [task for task in tasks if self.parts.pooling(task) == pooling]
             seconds += self._cells(plan(own, [self.encoder], self._request(pooling), self.parts.context.store))
-        seconds += self.n_layers * self.tests
+        seconds += self.n_layers * self.tests if seconds else 0.0  # little, where nothing is to be measured
         texts = {text for task in tasks for split in task.splits.values() for text in split.texts}
         return f"{len(tasks)} properties, {self.n_layers} layers, {len(texts)} sentences, {self.size.twins} random twins", seconds
 
@@ -212,7 +212,7 @@ class Cost:
         if not self.parts.corpora:
             return f"not applicable: {NO_CORPUS}", None
         pairs = pairs_of(self.parts.corpora, None, self.size.items, self.context.seed)
-        request = self._request(self.parts.pooling(self.parts.of_sentences[0]), controls=(), twins=1, measures=())
+        request = self._request(self.parts.pooling(self.parts.of_sentences[0]), controls=(), measures=())
         cells = [
             replace(cell, row=replace(cell.row, task=pair.name))
             for pair, cell in planned_cells(pairs, [self.encoder], request, self.parts.context.store)

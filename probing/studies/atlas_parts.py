@@ -285,9 +285,9 @@ class Parts:
             return
         first, names = next(iter(self.corpora)), {task.name: task for task in self.of_sentences}
         made = transfer(
-            self.corpora, self.encoder, sizes=self.size.items, store=self.context.store, cells=self.context.results,
-            probe=self.study.probe, poolings=self.pooling(self.of_sentences[0]), seeds=[self.context.seed],
-            force=self.context.force,
+            self.corpora, self.encoder, floors=None, twins=self.size.twins, sizes=self.size.items, probe=self.study.probe,
+            poolings=self.pooling(self.of_sentences[0]), seeds=[self.context.seed], store=self.context.store,
+            cells=self.context.results, force=self.context.force,
         )  # fmt: skip
         lines = made.lines()
         lines = lines[(lines.source == first) & (lines.target != first)]
@@ -297,4 +297,4 @@ class Parts:
             else:
                 yield from self.without("transfers", own.missing, [names[own.property]], "failed")
         lost = [task for task in self.tasks if task.name not in set(lines.property)]
-        yield from self.without("transfers", "no other corpus has this task", lost)
+        yield from self.without("transfers", "no other corpus has this task with these classes", lost)

@@ -62,7 +62,7 @@ def verdict(column: str, own: pd.DataFrame) -> str:
     elif column == "where":
         yes = best.control["best units"] <= LEVEL and best.q["less rotated"] <= LEVEL
     elif column == "interacting":
-        largest = layers[layers.metric == "T"].sort_values("layer").value.iloc[[0, -1]].abs().max()
+        largest = layers[layers.metric == "T"].value.abs().max()
         yes = "T last less first" in best.index and best.q["T last less first"] <= LEVEL and largest >= ROUNDING
     elif column == "transfers":
         scores = own[own.metric != "drop"]
