@@ -107,3 +107,15 @@ def test_the_script_of_an_earlier_table_is_taken_where_the_sentences_are_the_sam
     record.save("1 a size", {"train": 4})
     with pytest.raises(SystemExit, match="its a has other sentences: {'train': 3, .*, not {'train': 4,"):
         bench.take_script(record, 1, "a", path)
+
+
+@pytest.mark.slow
+def test_peak_memory_of_both_sides(toy_root, tmp_path, tiny):
+    words = [SCRIPT.with_name("bench_table_memory.py"), toy_root, tmp_path, "--task", "bigram_shift", "--encoder", tiny("bert")]
+    done = processes.run(*map(str, words), cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((tmp_path / "memory.json").read_text())
+    for side in ("script", "ours"):
+        figures = measured[side]
+        assert 0 < figures["anonymous_before"] < figures["anonymous_bytes"] < figures["peak_bytes"]
+        assert f"| {side} | {figures['peak_bytes'] / 2**20:.0f} |" in (tmp_path / "memory.md").read_text()

@@ -310,6 +310,7 @@ def test_a_block_is_the_inverse_of_the_columns_hessian(kind, rows, monkeypatch):
     monkeypatch.setattr(preconditioner, "FEW_COLUMNS", 64 if kind == "dense" else 0)
     monkeypatch.setattr(solver_loss, "FEW_COLUMNS", 64 if kind == "dense" else 0)
     monkeypatch.setattr(preconditioner, "TOP_ROWS", 300)
+    monkeypatch.setattr(preconditioner, "TOP_CLASS_SIZES", 3)  # all 300
     x, y = made(300, 6, 3, seed=1)
     design, lam, draw = Design.prepare(x), 0.01, torch.Generator().manual_seed(0)
     weights, slope = 0.3 * torch.randn(1, 3, 7, generator=draw), torch.randn(1, 3, 7, generator=draw)

@@ -15,7 +15,9 @@ import torch
 from probing.probes.solver.loss import BLOCK_ROWS, FEW_COLUMNS, LogisticLoss
 
 TOP_ROWS = 32
-"""Sentences in a column's block where columns are many."""
+"""Sentences in a column's block where columns are many, at most."""
+TOP_CLASS_SIZES = 2
+"""As many of them as so many classes of the mean size have: the largest weights are those of the column's own sentences."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def block_iterations(loss: LogisticLoss, loose: bool) -> tuple[int, ...]:
 
 def block_preconditioner(loss: LogisticLoss, lam: float) -> Preconditioner:
     """Return the inverse of each column's own block of the Hessian, sum_i p_ik (1 - p_ik) x_i x_i' / n + lambda: with few columns
-    over the sentences with more than a hundredth of the mean weight; with many over the `TOP_ROWS` sentences of the largest
-    weights, by Woodbury's identity, and a diagonal that stands for the others."""
+    over the sentences with more than a hundredth of the mean weight; with many over the sentences of the largest weights
+    (`TOP_ROWS`, `TOP_CLASS_SIZES`), by Woodbury's identity, and a diagonal that stands for the others."""
     label_sets, columns, p = loss.iterate.weights.shape
     matrix, spectrum, n = loss.matrix, loss.matrix.spectrum, loss.n
     ridge = _ridge(spectrum, lam)
@@ -86,12 +88,13 @@ def block_preconditioner(loss: LogisticLoss, lam: float) -> Preconditioner:
         rounding = 1e-6 * dense.diagonal(dim1=1, dim2=2).amax(1, keepdim=True)
         dense = torch.cholesky_inverse(torch.linalg.cholesky(dense + torch.diag_embed(ridge + rounding)))
         return Preconditioner(torch.ones(label_sets, 1, p), dense=dense.view(label_sets, columns, p, p))
+    size = min(TOP_ROWS, math.ceil(TOP_CLASS_SIZES * n / columns))
     total = torch.zeros(label_sets, columns)
     top, top_rows = torch.zeros(label_sets, columns, 0), torch.zeros(label_sets, columns, 0, dtype=torch.int64)
     for at, weights in enumerate(loss.hessian_weights()):
         total += weights.sum(2)
-        largest, rows = weights.topk(min(TOP_ROWS, weights.shape[2]), 2)
-        top, order = torch.cat([top, largest], 2).topk(min(TOP_ROWS, top.shape[2] + largest.shape[2]), 2)
+        largest, rows = weights.topk(min(size, weights.shape[2]), 2)
+        top, order = torch.cat([top, largest], 2).topk(min(size, top.shape[2] + largest.shape[2]), 2)
         top_rows = torch.cat([top_rows, rows + at * BLOCK_ROWS], 2).gather(2, order)
     rest = (torch.maximum(total - top.sum(2), 0.01 * total) / n).clamp_min(1e-8)[..., None]  # (L, K, 1); not 0: rounding
     diagonal = 1 / (rest * spectrum + ridge)
