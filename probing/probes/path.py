@@ -82,7 +82,7 @@ class LogisticPath(ColumnProbe):
 
     def settings(self, task: str) -> dict[str, Any]:
         settings = {"estimator": "logistic", "grid": sorted(self.grid), "standardize": self.standardize}
-        return settings | {"solver": self.solver, "patience": self.patience, "by_classes": self.by_classes, "version": 6}
+        return settings | {"solver": self.solver, "patience": self.patience, "by_classes": self.by_classes, "version": 7}
 
     def _values_of_C(self, n_classes: int) -> list[float]:
         return [C * (n_classes - 1) if self.by_classes else C for C in sorted(self.grid)]
