@@ -143,6 +143,16 @@ def test_a_property_planted_in_a_layer_comes_out_as_planted_and_noise_does_not(t
     assert twin["schema"] == report.SCHEMA and {line["property"] for line in twin["lines"]} == {"order", "noise"}
 
 
+def test_a_full_atlas_has_the_description_length_at_the_dev_best_layer_alone(tmp_path):
+    study = Atlas(size="full", columns=["encoded"])
+    _, rows = lines_of(study.measure(context(Ordered(), tasks(), tmp_path)), tmp_path)
+    best = rows[(rows.metric == "accuracy") & (rows.role == "best")].set_index("property")
+    code = rows[rows.metric == "compression"].set_index("property")
+    assert code.layer.to_dict() == best.layer.to_dict() and best.n.tolist() == [200, 200], "all of the data"
+    assert code.value.order > 2 > 1.1 > code.value.noise and code.n.tolist() == [300, 300]
+    assert sum(b"mdl" in path.read_bytes() for path in tmp_path.rglob("*.json")) == 2, "no other layer has one"
+
+
 class Counted(Ordered):
     """The number of words in one unit of the layers above the words."""
 

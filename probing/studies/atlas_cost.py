@@ -97,6 +97,7 @@ class Cost:
         for task in self.parts.tasks:
             small, times = self._sample(task)
             options = self.parts.options(self.parts.pooling(task)) | {"poolings": WORDS if task.of_words else "mean"}
+            options["measures"] = ("mdl",) if self.size.code and not task.of_words else ()
             start = time.perf_counter()
             table = evaluate([small], [self.stand_in], store=self.context.store, cells=self.context.results, layers=[0], **options)
             made.append((small, times, table, time.perf_counter() - start))
@@ -147,15 +148,16 @@ class Cost:
 
     def _request(self, pooling: str, **more: Any) -> Request:
         options = self.parts.options(pooling) | more
-        measures = as_measures(options.pop("measures"))
-        return Request.of(layers=None, measures=measures, store_dtype=self.parts.context.store.dtype, **options)
+        return Request.of(layers=None, measures=as_measures(()), store_dtype=self.parts.context.store.dtype, **options)
 
     def encoded(self) -> tuple[str, float]:
         tasks, seconds = self.parts.tasks, 0.0
         for pooling in dict.fromkeys(self.parts.pooling(task) for task in tasks):
             own = [task for task in tasks if self.parts.pooling(task) == pooling]
             seconds += self._cells(plan(own, [self.encoder], self._request(pooling), self.parts.context.store))
-        seconds += self.n_layers * self.tests if seconds else 0.0  # little, where nothing is to be measured
+        if seconds:  # else all is measured, and the rest takes little
+            codes = (self.fits.get((task.name, "mdl", True), 0.0) for task in tasks)  # at the dev-best layer alone
+            seconds += self.n_layers * self.tests + sum(codes)
         texts = {text for task in tasks for split in task.splits.values() for text in split.texts}
         return f"{len(tasks)} properties, {self.n_layers} layers, {len(texts)} sentences, {self.size.twins} random twins", seconds
 
@@ -212,7 +214,7 @@ class Cost:
         if not self.parts.corpora:
             return f"not applicable: {NO_CORPUS}", None
         pairs = pairs_of(self.parts.corpora, None, self.size.items, self.context.seed)
-        request = self._request(self.parts.pooling(self.parts.of_sentences[0]), controls=(), measures=())
+        request = self._request(self.parts.pooling(self.parts.of_sentences[0]), controls=())
         cells = [
             replace(cell, row=replace(cell.row, task=pair.name))
             for pair, cell in planned_cells(pairs, [self.encoder], request, self.parts.context.store)

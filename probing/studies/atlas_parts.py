@@ -30,6 +30,7 @@ from probing.studies.atlas_rows import (
     Noted,
     Row,
     card_of_study,
+    code_rows,
     encoded_rows,
     interacting_rows,
     row,
@@ -102,10 +103,8 @@ class Parts:
 
     def options(self, pooling: str) -> dict[str, Any]:
         """Options of the table of a pooling, as `evaluate` takes them."""
-        return {
-            "probe": self.study.probe, "poolings": pooling, "seeds": [self.context.seed], "floors": None, "controls": None,
-            "twins": self.size.twins, "measures": ("mdl",) if self.size.code and pooling != WORDS else (),
-        }  # fmt: skip
+        more = {"seeds": [self.context.seed], "floors": None, "controls": None, "twins": self.size.twins}
+        return {"probe": self.study.probe, "poolings": pooling, **more}
 
     @cached_property
     def tables(self) -> dict[str, ResultTable]:
@@ -113,10 +112,8 @@ class Parts:
         made = dict[str, ResultTable]()
         for pooling in dict.fromkeys(self.pooling(task) for task in self.tasks):
             tasks = [task for task in self.tasks if self.pooling(task) == pooling]
-            options = self.options(pooling)
-            table = evaluate(
-                tasks, [self.encoder], store=self.context.store, cells=self.context.results, force=self.context.force, **options
-            )
+            context, options = self.context, self.options(pooling)
+            table = evaluate(tasks, [self.encoder], store=context.store, cells=context.results, force=context.force, **options)
             made |= dict.fromkeys((task.name for task in tasks), table)
         return made
 
@@ -133,6 +130,8 @@ class Parts:
             line = self.best[task.name]
             if line.seeds:
                 yield from encoded_rows(task, self.tables[task.name], line, self.context.results)
+                if self.size.code and not task.of_words:
+                    yield from code_rows(task, self.context, self.pooling(task), int(line.layer))
             else:
                 yield from self.without("encoded", line.missing, [task], "failed")
 

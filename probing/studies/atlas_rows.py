@@ -17,6 +17,7 @@ from probing.encoders.redrawn import weights_of
 from probing.errors import EncoderError
 from probing.evaluation.best import floors_of
 from probing.evaluation.comparisons import cells_of, same_seeds
+from probing.evaluation.evaluate import evaluate
 from probing.evaluation.paired_tests import max_t
 from probing.evaluation.table import ResultTable
 from probing.evaluation.transferred import Transfer
@@ -138,8 +139,7 @@ def above_all(table: ResultTable, rows: pd.DataFrame, floors: Mapping[str, list[
 
 
 def encoded_rows(task: Task, table: ResultTable, line: Any, results: ResultStore) -> Iterator[Row]:
-    """Scores by layer against every floor, and of the dev-best layer with selectivity and compression; `line`: of
-    `ResultTable.best`."""
+    """Scores by layer against every floor, and of the dev-best layer with selectivity; `line`: of `ResultTable.best`."""
     probes = table.of_measure("probe")
     floors = floors_of(probes, line.task, line.encoder, line.probe, line.n_train)
     floors = {name: draws for name, draws in floors.items() if name != line.label_floor}
@@ -169,10 +169,18 @@ def encoded_rows(task: Task, table: ResultTable, line: Any, results: ResultStore
             high=line.selectivity_high, n=line.n_test, against="ceiling of the control",
             against_value=line.ceiling_lookup if task.of_words else line.ceiling, card=card_of_cell(results, line.cell),
         )  # fmt: skip
-    for code in table.where(measure="mdl", task=task.name, layer=line.layer).itertuples():
-        yield row(task, "encoded", "compression", code.compression, layer=int(line.layer), low=code.compression_low,
-                  high=code.compression_high, n=line.n_train, cell=code.cell, against="control labels",
-                  against_value=code.control_compression, card=card_of_cell(results, code.cell))  # fmt: skip
+
+
+def code_rows(task: Task, context: Context, pooling: str, layer: int) -> Iterator[Row]:
+    """Compression of the labels by the vectors of a layer, an online code, against control labels."""
+    made = evaluate(
+        [task], [context.encoder], probe=None, measures=("mdl",), layers=[layer], poolings=pooling, seeds=[context.seed],
+        floors=(), controls=(), store=context.store, cells=context.results, force=context.force,
+    )  # fmt: skip
+    for own in made.of_measure("mdl").frame.itertuples():
+        yield row(task, "encoded", "compression", own.compression, layer=layer, low=own.compression_low,
+                  high=own.compression_high, n=own.n_train, cell=own.cell, against="control labels",
+                  against_value=own.control_compression, card=card_of_cell(context.results, own.cell))  # fmt: skip
 
 
 def where_rows(task: Task, own: Mapping[str, Any], units: int, made: Row) -> Iterator[Row]:
