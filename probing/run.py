@@ -43,7 +43,7 @@ _FOLDER = "run-folder.txt"
 
 _sweeps: list[str] = []
 _exit_codes: list[int] = []
-folders: list[Path] = []  # of the finished runs of this process, in order
+folders: list[Path] = []  # of the finished runs of this process, or of the jobs of its sweep, in order
 lost: list[list[str]] = []  # of the jobs of this process that ended without a run, their words
 
 
@@ -60,11 +60,8 @@ class JobFailed(ProbingError):
 
 
 def main(arguments: list[str], verb: str = "run") -> int:
-    """Runs the words after `probing run`, `train`, `check`, `interact`, `attribute`, `score` or `neuron`.
-
-    Returns:
-        The exit code: 0, 1 if a cell or a rule failed or an exception was raised, 2 for a mistake in what was given.
-    """
+    """Runs the words after `probing run`, `train`, `check`, `interact`, `attribute`, `score` or `neuron`; returns the exit code: 0,
+    1 if a cell or a rule failed or an exception was raised, 2 for a mistake in what was given."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us, and we say them in one line
     os.environ[_PARENT] = process()
     sys.argv = [
@@ -75,8 +72,10 @@ def main(arguments: list[str], verb: str = "run") -> int:
     if _sweeps:
         folder = Path(_sweeps.pop())
         left = sorted(folder.glob(f"*/{_FOLDER}"), key=lambda path: (len(path.parent.name), path.parent.name))  # by job number
+        done = list(dict.fromkeys(path.read_text(encoding="utf-8") for path in left))
+        folders[:] = map(Path, done)  # jobs of a launcher ran in other processes
         if code != 130:
-            _one_table(list(dict.fromkeys(path.read_text(encoding="utf-8") for path in left)))
+            _one_table(done)
         _clear(folder)
     return code
 

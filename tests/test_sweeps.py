@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from toys import ToyEncoder
 
+from probing import run
 from probing.paths import CONF
 from probing.store import locks
 from probing.store import vectors as store
@@ -180,3 +181,16 @@ def test_without_slurm_the_trial_says_so_in_one_line(trial, tmp_path, monkeypatc
     with pytest.raises(SystemExit) as end:
         trial.main()
     assert end.value.code.startswith("skipped: Slurm is not installed here") and "\n" not in end.value.code
+
+
+def test_a_sweep_knows_the_runs_of_jobs_in_other_processes(tmp_path, monkeypatch):
+    """Mutant: `probing atlas +sweep=local … --out DIR` wrote no DIR."""
+    monkeypatch.setattr(run, "folders", [Path("earlier")])
+    monkeypatch.setattr(run, "_sweeps", [str(tmp_path)])
+    monkeypatch.setattr(run, "_hydra", lambda *given: 0)
+    monkeypatch.setattr(run, "_one_table", lambda folders: None)
+    for number in (0, 2, 10):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / run._FOLDER).write_text(f"/runs/of-{number}", encoding="utf-8")
+    assert run.main([]) == 0
+    assert run.folders == [Path("/runs/of-0"), Path("/runs/of-2"), Path("/runs/of-10")]
