@@ -73,7 +73,8 @@ def main(arguments: list[str], verb: str = "run") -> int:
         folder = Path(_sweeps.pop())
         left = sorted(folder.glob(f"*/{_FOLDER}"), key=lambda path: (len(path.parent.name), path.parent.name))  # by job number
         done = list(dict.fromkeys(path.read_text(encoding="utf-8") for path in left))
-        folders[:] = map(Path, done)  # jobs of a launcher ran in other processes
+        own = {path.resolve() for path in folders}
+        folders.extend(path for path in map(Path, done) if path not in own)  # of a launcher's jobs, in other processes
         if code != 130:
             _one_table(done)
         _clear(folder)

@@ -185,7 +185,7 @@ def test_without_slurm_the_trial_says_so_in_one_line(trial, tmp_path, monkeypatc
 
 def test_a_sweep_knows_the_runs_of_jobs_in_other_processes(tmp_path, monkeypatch):
     """Mutant: `probing atlas +sweep=local … --out DIR` wrote no DIR."""
-    monkeypatch.setattr(run, "folders", [Path("earlier")])
+    monkeypatch.setattr(run, "folders", [Path("/runs/of-2")])
     monkeypatch.setattr(run, "_sweeps", [str(tmp_path)])
     monkeypatch.setattr(run, "_hydra", lambda *given: 0)
     monkeypatch.setattr(run, "_one_table", lambda folders: None)
@@ -193,4 +193,4 @@ def test_a_sweep_knows_the_runs_of_jobs_in_other_processes(tmp_path, monkeypatch
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / run._FOLDER).write_text(f"/runs/of-{number}", encoding="utf-8")
     assert run.main([]) == 0
-    assert run.folders == [Path("/runs/of-0"), Path("/runs/of-2"), Path("/runs/of-10")]
+    assert run.folders == [Path("/runs/of-2"), Path("/runs/of-0"), Path("/runs/of-10")], "each once"
