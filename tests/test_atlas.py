@@ -187,6 +187,7 @@ def each_number_opens_its_card(page, rows):
         "ordered, order: accuracy, layer 1",
         "ordered, order: less rotated, layer 1, chosen",
     } <= set(opened)
+    assert ["adjusted over" in card["test"] for key, card in cards.items() if "order: best units" in key] == [True]
     for row in rows[rows.role == "layer"].itertuples():
         card = cards[f"ordered, {row.property}: {row.metric}, layer {int(row.layer)}"]
         assert card["n"] == str(int(row.n)) and ("scores" if row.column == "encoded" else "study") in card

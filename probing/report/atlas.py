@@ -38,6 +38,7 @@ from probing.report.atlas_verdicts import (
     layers_above,
     on_pairs,
     score,
+    scores,
     sentence,
     verdicts,
 )
@@ -129,17 +130,11 @@ def distinguished(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the scores at dev-best layers."""
-    best = frame[(frame.column == "encoded") & (frame.role == "best") & ~frame.metric.isin(["selectivity", "compression"])]
-    return best[best.status == "done"]
-
-
 def _score_keys(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
     """(paper_name, encoder) -> the key of the score at the dev-best layer."""
     done, keys = frame[frame.status == "done"], dict[tuple[str, str], str]()
     parts = {key: list(part.itertuples()) for key, part in done.groupby(["paper_name", "encoder"], sort=False)}
-    for row in _scores(frame).itertuples():
+    for row in scores(done).itertuples():
         keys[row.paper_name, row.encoder] = _with_test(row, parts[row.paper_name, row.encoder])
     return keys
 
@@ -154,7 +149,7 @@ def _figures(
     frame: pd.DataFrame, compared: RunComparison, keys: Mapping[tuple[str, str], str], folder: Path
 ) -> list[tuple[str, str]]:
     """Title and SVG of the figures of several encoders."""
-    best = _scores(frame)
+    best = scores(frame[frame.status == "done"])
     best = best.assign(key=[keys[row.paper_name, row.encoder] for row in best.itertuples()])
     letters = {(row.task, row.entry): row.letters for row in compared.tasks.itertuples()}
     titles = ("Scores by encoder; those that share a letter are not separated", "Scores by number of weights")

@@ -13,7 +13,7 @@ import pandas as pd
 from probing.evaluation.metrics import title
 from probing.evaluation.paired_tests import DEPENDENCE
 from probing.evaluation.run_comparison import Entry, RunComparison
-from probing.report.atlas_verdicts import facets
+from probing.report.atlas_verdicts import facets, scores
 from probing.report.compared import ranks_table
 from probing.report.summary import percent
 from probing.types import Labels
@@ -63,9 +63,8 @@ def comparison(frame: pd.DataFrame) -> RunComparison | None:
 def not_compared(frame: pd.DataFrame, compared: RunComparison | None) -> list[str]:
     """Of several encoders, the properties of the column `encoded` that are not compared between all of them, and why."""
     every = list(dict.fromkeys(frame.encoder))
-    best = frame[(frame.column == "encoded") & (frame.role == "best") & ~frame.metric.isin(["selectivity", "compression"])]
     lines = list[str]()
-    for name, own in best.groupby("paper_name", sort=False):
+    for name, own in scores(frame).groupby("paper_name", sort=False):
         of_items = set() if compared is None else set(compared.tasks.entry[compared.tasks.task == name])
         done = own[own.status == "done"]
         if len(done) and not (done["items"].notna() & (done["items"] != "")).any():

@@ -62,7 +62,8 @@ def card_of(row: Any) -> Card:
     lines = [("number", f"{key_of(row)}: {shown(row)}{unit}"), ("interval", "" if pd.isna(row.low) else "95 %")]
     value = "" if pd.isna(row.against_value) else f" {100 * row.against_value:.1f} %" if percents else f" {raw(row.against_value)}"
     lines.append(("against", f"{row.against}{value}" if isinstance(row.against, str) else ""))
-    p = "" if pd.isna(row.p) else f"p {p_value(row.p)}"
+    tested = facets(row.facets).get("p_control", row.p) if pd.isna(row.p) else row.p  # of best units, against control labels
+    p = "" if pd.isna(tested) else f"p {p_value(tested)}"
     lines.append(("test", p + ("" if pd.isna(row.p_holm) or not p else f", adjusted over its family {p_value(row.p_holm)}")))
     floors = facets(row.facets).get("floors", {})
     lines.append(("floors", ", ".join(f"{name} {100 * value:.1f} %" for name, value in floors.items())))

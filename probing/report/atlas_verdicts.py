@@ -112,7 +112,7 @@ def encoded(part: pd.DataFrame) -> tuple[str, str]:
     if lost := _absent(part):
         return lost
     layers, above = part[part.role == "layer"].sort_values("layer"), layers_above(part)
-    best = _row(part[~part.metric.isin(["selectivity", "compression"])], "best")
+    best = _row(scores(part), "best")
     at = f"{score(best)} at layer {int(best.layer)}"
     label = facets(best.facets).get("label_floor")
     note = f" (the floor {label} has the label itself, and is not among them)" if label else ""
@@ -128,6 +128,11 @@ def encoded(part: pd.DataFrame) -> tuple[str, str]:
     else:
         where = f"in {in_layers(above)}"
     return "yes", f"encoded {where} above every floor{note}, {at}"
+
+
+def scores(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of *encoded* at dev-best layers that hold the score, measured or not."""
+    return frame[(frame.column == "encoded") & (frame.role == "best") & ~frame.metric.isin(["selectivity", "compression"])]
 
 
 def layers_above(part: pd.DataFrame) -> list[int]:
@@ -196,7 +201,7 @@ def interacting(part: pd.DataFrame) -> tuple[str, str]:
     if lost := _absent(part):
         return lost
     whole = _row(part, "best", "T last less first")
-    first, *_, last = ends_of_T(part)
+    first, last = ends_of_T(part)
     at = f"{last.value:.3g} [{last.low:.3g}, {last.high:.3g}] in layer {int(last.layer)}"
     ends = f"T {first.value:.3g} in layer {int(first.layer)}, {at}"
     if max(abs(first.value), abs(last.value)) < SURE:
@@ -209,10 +214,10 @@ def interacting(part: pd.DataFrame) -> tuple[str, str]:
     return "not shown", f"interaction is not shown to change ({ends})"
 
 
-def ends_of_T(part: pd.DataFrame) -> list[Any]:
+def ends_of_T(part: pd.DataFrame) -> tuple[Any, Any]:
     """The rows of T of the first layer in which it is more than rounding, and of the last."""
     layers = list(part[part.metric == "T"].sort_values("layer").itertuples())
-    return [next((row for row in layers if abs(row.value) >= SURE), layers[0]), layers[-1]]
+    return next((row for row in layers if abs(row.value) >= SURE), layers[0]), layers[-1]
 
 
 def transfers(part: pd.DataFrame) -> tuple[str, str]:

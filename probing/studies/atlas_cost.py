@@ -29,7 +29,7 @@ from probing.encoders.networks.recurrent import LSTM
 from probing.errors import ConfigError, DataError
 from probing.evaluation.corpora import pairs_of
 from probing.evaluation.evaluate import evaluate, jobs_of
-from probing.evaluation.measure import Cell, as_measures
+from probing.evaluation.measure import Cell
 from probing.evaluation.planning import plan
 from probing.evaluation.request import Request
 from probing.evaluation.table import ResultTable
@@ -148,7 +148,7 @@ class Cost:
 
     def _request(self, pooling: str, **more: Any) -> Request:
         options = self.parts.options(pooling) | more
-        return Request.of(layers=None, measures=as_measures(()), store_dtype=self.parts.context.store.dtype, **options)
+        return Request.of(layers=None, store_dtype=self.parts.context.store.dtype, **options)
 
     def encoded(self) -> tuple[str, float]:
         tasks, seconds = self.parts.tasks, 0.0

@@ -215,8 +215,9 @@ class Parts:
         return pairs_of(self.treebank, PAIRS_OF[task.name], ["dev", "test"], most, self.context.seed)
 
     def erasing(self, task: Task, layers: Any = "all") -> Causal:
-        options = {"train": 2000, "layers": layers, "draws": self.draws, "kl": 0, "whole": True, "labels": Given(task)}
-        return Causal(method="erase", property=task.name, **options)
+        return Causal(
+            method="erase", property=task.name, labels=Given(task), train=2000, layers=layers, draws=self.draws, kl=0, whole=True
+        )
 
     def _by_pairs(self) -> Iterator[Row]:
         if self.treebank is None or self.no_pairs:

@@ -232,13 +232,13 @@ def standing_out(losses: np.ndarray, draws: np.ndarray, n: np.ndarray) -> tuple[
 def interacting_rows(task: Task, frame: pd.DataFrame, card: str = "") -> Iterator[Row]:
     """T by layer, and the last layer less the first in which words act together at all (by construction none do in embeddings), of
     the first value and masking."""
-    mean = frame.groupby("layer")["T"].mean()
-    mixing = frame[frame.layer >= mean.index[mean.abs() >= SURE].min()] if (mean.abs() >= SURE).any() else frame
-    for own in averages(frame).query("measure == 'T'").to_dict("records"):
+    T = averages(frame).query("measure == 'T'")
+    for own in T.to_dict("records"):
         about = {"masking": own["masking"], "value": own["value"]}
         yield row(task, "interacting", "T", own["estimate"], role="layer", layer=int(own["layer"]), low=own["low"],
                   high=own["high"], n=own["sentences"], facets=about, card=card)  # fmt: skip
-    for own in steps(mixing).query("measure == 'T' and whole").to_dict("records"):
+    mixing = T.layer[T.estimate.abs() >= SURE].min()  # NaN where none does
+    for own in steps(frame[~(frame.layer < mixing)]).query("measure == 'T' and whole").to_dict("records"):
         yield row(task, "interacting", "T last less first", own["difference"], layer=int(own["to"]), low=own["low"],
                   high=own["high"], n=own["sentences"], p=own["p"], against=f"layer {own['from_']}", card=card)  # fmt: skip
 
